@@ -1,0 +1,17 @@
+"""Which services this agent has, as it tells a server (tentacle-services.md 2.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tentacle.contracts.codec import contract
+
+SUPPORTED: Final = ("IScriptService", "IFileTransferService", "IScriptServiceV2")
+"""Exactly these, in this order; the capabilities service itself is not among them."""
+
+
+@contract("Octopus.Tentacle.Contracts.Capabilities.CapabilitiesResponseV2, Octopus.Tentacle.Contracts")
+@dataclass(frozen=True)
+class CapabilitiesResponseV2:
+    supported_capabilities: tuple[str, ...]

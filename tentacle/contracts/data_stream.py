@@ -1,0 +1,17 @@
+"""A file that travels beside a message; its bytes follow the message on the wire (halibut.md 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from tentacle.contracts.codec import Long, contract
+
+
+@contract("Halibut.DataStream, Halibut", members={"id": "id", "length": "length"})
+@dataclass(frozen=True)
+class DataStream:
+    """Names the bytes (`length` of them) that are handed over separately under the same `id`."""
+
+    id: UUID
+    length: Long

@@ -1,0 +1,73 @@
+"""What every test gets: nothing of it may survive.
+
+A test that leaves a task, a child process, a thread or a temporary file of ours behind fails, because a worker
+that leaks one of them per script is a worker that dies on the third day.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+VECTORS = Path(__file__).parent / "vectors"
+
+
+def load_vector(name: str) -> Any:
+    """A recorded conversation by its file name without `.json`."""
+    return json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _children() -> set[int]:
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            found.update(int(pid) for pid in (task / "children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fails a test after which a child process, a thread or a file outside its own directory is left.
+
+    Asyncio tasks are covered by pytest-asyncio's runner, which cancels what is left and whose warning about a
+    task that was never retrieved is an error here.
+    """
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TentacleMachineConfigurationHomeDirectory", str(tmp_path / "machine"))
+    for name in [n for n in os.environ if n.upper().endswith("_PROXY")]:
+        monkeypatch.delenv(name)
+    before, threads = _children(), set(threading.enumerate())
+    yield
+    left = {pid for pid in _children() - before if not _is_python_helper(pid)}
+    assert not left, f"child processes left behind: {sorted(left)}"
+    extra = [t for t in threading.enumerate() if t not in threads and t.is_alive() and not t.daemon]
+    for thread in extra:
+        thread.join(timeout=2)
+    assert not [t for t in extra if t.is_alive()], f"threads left behind: {extra}"
+
+
+def _is_python_helper(pid: int) -> bool:
+    """True for the interpreter's own resource tracker, which lives as long as the test process."""
+    try:
+        return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return True
+
+
+@pytest.fixture
+async def no_stray_tasks() -> Any:
+    """For asynchronous tests: fails when a task other than the test's own is left at its end."""
+    yield
+    current = asyncio.current_task()
+    left = [task for task in asyncio.all_tasks() if task is not current and not task.done()]
+    assert not left, f"tasks left behind: {left}"

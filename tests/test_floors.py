@@ -1,0 +1,126 @@
+"""The house keeps its floors: a room uses rooms below it, none beside it, none above; imports stand at the top."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "tentacle"
+
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("wire",),
+    ("contracts",),
+    ("transport", "scripts", "settings", "octopus", "host", "observe"),
+    ("services",),
+    ("agent", "devserver"),
+    ("cli",),
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+MUST_NOT_SEE: dict[str, frozenset[str]] = {
+    "wire": frozenset({"asyncio", "socket", "ssl", "OpenSSL", "pathlib", "os", "io"}),
+    "contracts": frozenset({"asyncio", "socket", "ssl", "OpenSSL", "pathlib", "os", "io", "aiohttp"}),
+    "transport": frozenset({"tentacle.contracts", "click"}),
+    "scripts": frozenset({"socket", "ssl", "OpenSSL", "aiohttp", "tentacle.wire", "click"}),
+    "settings": frozenset({"aiohttp", "click"}),
+    "octopus": frozenset({"click"}),
+    "services": frozenset({"tentacle.transport", "click", "aiohttp"}),
+    "agent": frozenset({"click"}),
+    "devserver": frozenset({"tentacle.services", "tentacle.scripts", "click"}),
+}
+EXCEPTIONS: dict[str, frozenset[str]] = {
+    # The process that starts scripts talks to the agent over a socket pair; no network is involved.
+    "scripts/nursery.py": frozenset({"socket"}),
+    "scripts/launcher.py": frozenset({"socket"}),
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path.relative_to(PACKAGE).as_posix(), path
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            if node.module == "tentacle":
+                yield from ((node, f"tentacle.{alias.name}") for alias in node.names)
+            else:
+                yield node, node.module or ""
+
+
+def room_of(name: str) -> str | None:
+    parts = name.split(".")
+    return parts[1] if parts[0] == "tentacle" and len(parts) > 1 and parts[1] in FLOOR else None
+
+
+@pytest.mark.parametrize(("relative", "path"), [pytest.param(r, p, id=r) for r, p in modules()])
+def test_a_module_uses_only_what_lies_below_it(relative: str, path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    own = relative.split("/")[0].removesuffix(".py")
+    forbidden = MUST_NOT_SEE.get(own, frozenset()) - EXCEPTIONS.get(relative, frozenset())
+    for _, name in imports(tree):
+        other = room_of(name)
+        if own in FLOOR and other is not None and other != own:
+            assert FLOOR[other] < FLOOR[own], f"{relative} imports {name}, which is not below it"
+        seen = {name.split(".")[0], ".".join(name.split(".")[:2])}
+        assert not seen & forbidden, f"{relative} must never see {name}"
+
+
+@pytest.mark.parametrize(("relative", "path"), [pytest.param(r, p, id=r) for r, p in modules()])
+def test_imports_stand_at_the_top_except_in_the_command_line(relative: str, path: Path) -> None:
+    if relative.startswith("cli/"):
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            inner = [n for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom)]
+            assert not inner, f"{relative}:{function.name} imports inside a function"
+
+
+def test_no_import_cycles() -> None:
+    names = {r.removesuffix(".py").removesuffix("/__init__").replace("/", "."): p for r, p in modules()}
+    graph: dict[str, set[str]] = {}
+    for name, path in names.items():
+        found = {n.removeprefix("tentacle.") for _, n in imports(ast.parse(path.read_text(encoding="utf-8")))}
+        graph[name] = {n for n in found if n in names and n != name}
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"import cycle: {' -> '.join((*trail, name))}"
+        if name not in done:
+            for other in graph[name]:
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize(("relative", "path"), [pytest.param(r, p, id=r) for r, p in modules()])
+def test_modules_and_functions_stay_small(relative: str, path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400, f"{relative} has outgrown one idea"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= 60, f"{relative}:{node.name} is {length} lines long"
+
+
+BROAD_EXCEPT_ALLOWED = frozenset({"services/dispatch.py", "agent/supervisor.py", "cli/main.py"})
+
+
+@pytest.mark.parametrize(("relative", "path"), [pytest.param(r, p, id=r) for r, p in modules()])
+def test_broad_except_stands_in_three_places_only(relative: str, path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ExceptHandler):
+            names = {n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)} if node.type else {"bare"}
+            if names & {"Exception", "BaseException", "bare"}:
+                assert relative in BROAD_EXCEPT_ALLOWED, f"{relative}:{node.lineno} catches everything"
