@@ -7,21 +7,15 @@ that leaks one of them per script is a worker that dies on the third day.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-VECTORS = Path(__file__).parent / "vectors"
 
 
-def load_vector(name: str) -> Any:
-    """A recorded conversation by its file name without `.json`."""
-    return json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def _children() -> set[int]:
@@ -65,7 +59,7 @@ def _is_python_helper(pid: int) -> bool:
 
 
 @pytest.fixture
-async def no_stray_tasks() -> Any:
+async def no_stray_tasks() -> AsyncIterator[None]:
     """For asynchronous tests: fails when a task other than the test's own is left at its end."""
     yield
     current = asyncio.current_task()

@@ -10,7 +10,7 @@ import re
 from datetime import timedelta
 
 _PATTERN = re.compile(
-    r"\s*(?P<sign>-)?(?:(?:(?P<days>\d{1,8})[.:])?(?P<h>\d{1,2}):(?P<m>\d{1,2})(?::(?P<s>\d{1,2})"
+    r"\s*(?P<sign>-)?(?:(?:(?P<days>\d{1,8})\.)?(?P<h>\d{1,2}):(?P<m>\d{1,2})(?::(?P<s>\d{1,2})"
     r"(?:\.(?P<f>\d{1,7}))?)?|(?P<only_days>\d{1,8}))\s*",
     re.ASCII,
 )

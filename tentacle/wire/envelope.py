@@ -1,0 +1,76 @@
+"""A message on the wire: one complete raw deflate stream, without a length before it (halibut.md 3.1)."""
+
+from __future__ import annotations
+
+import zlib
+
+from tentacle.wire.buffer import ReceiveBuffer
+from tentacle.wire.errors import ProtocolError
+from tentacle.wire.limits import Limits
+
+_RAW = -15
+_STEP = 64 * 1024
+TLS_RECORD = 16 * 1024
+_SMALLEST_TAIL = 1024
+
+
+def deflate(plain: bytes) -> bytes:
+    """`plain` as one finished raw deflate stream."""
+    compressor = zlib.compressobj(wbits=_RAW)
+    return compressor.compress(plain) + compressor.flush()
+
+
+def split_for_records(data: bytes) -> list[bytes]:
+    """`data` in pieces of at most one TLS record each, the last of which is never tiny.
+
+    An old peer that has all plain text does not read on to the end of the deflate stream: were its last bytes to
+    arrive alone, it would take them for a control line (halibut.md 3.1).
+    """
+    pieces = [data[i : i + TLS_RECORD] for i in range(0, len(data), TLS_RECORD)]
+    if len(pieces) > 1 and len(pieces[-1]) < _SMALLEST_TAIL:
+        joined = pieces[-2] + pieces[-1]
+        middle = len(joined) // 2
+        pieces[-2:] = [joined[:middle], joined[middle:]]
+    return pieces
+
+
+class Inflater:
+    """Inflates one message as it arrives, within limits, and gives back what belongs to the next element.
+
+    The message ends where the deflate stream ends, not where its document does: old peers send the last block some
+    milliseconds later in a record of its own (halibut-versions.md 4).
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._inflate = zlib.decompressobj(_RAW)
+        self._plain = bytearray()
+        self._consumed = 0
+
+    @property
+    def started(self) -> bool:
+        return self._consumed > 0
+
+    def take(self, buffer: ReceiveBuffer) -> bytes | None:
+        """Consumes from `buffer`; the plain text once the stream has ended, `None` before."""
+        while len(buffer):
+            chunk = buffer.take(_STEP)
+            self._consumed += len(chunk)
+            if self._consumed > self._limits.deflated_message:
+                raise ProtocolError(f"a message of more than {self._limits.deflated_message} bytes")
+            self._add(chunk)
+            if self._inflate.eof:
+                buffer.push_back(self._inflate.unused_data)
+                return bytes(self._plain)
+        if buffer.at_eof:
+            raise ProtocolError("the connection ended within a message")
+        return None
+
+    def _add(self, chunk: bytes) -> None:
+        room = self._limits.inflated_message + 1 - len(self._plain)
+        try:
+            self._plain += self._inflate.decompress(chunk, room)
+        except zlib.error as error:
+            raise ProtocolError("a message is not a deflate stream") from error
+        if len(self._plain) > self._limits.inflated_message:
+            raise ProtocolError(f"a message that inflates to more than {self._limits.inflated_message} bytes")

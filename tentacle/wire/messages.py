@@ -1,0 +1,205 @@
+"""Requests and responses, and the envelope they travel in: one BSON document `{"Message": ...}` (halibut.md 3.2).
+
+Values are what the `bson` package makes of a document (`Int64`, `Binary`, `DatetimeMS`, ...), so that encoding a
+decoded message gives the same bytes again.  What a parameter means is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import bson
+from bson.binary import Binary
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.errors import BSONError
+
+from tentacle.wire.errors import ProtocolError
+from tentacle.wire.limits import Limits
+
+REQUEST_TYPE = "Halibut.Transport.Protocol.RequestMessage, Halibut"
+RESPONSE_TYPE = "Halibut.Transport.Protocol.ResponseMessage, Halibut"
+GUID_SUBTYPE = 4
+
+_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A call.  `id` is opaque and comes back in the response; `endpoint` is kept as it came, nobody reads it."""
+
+    id: str
+    service: str
+    method: str
+    params: tuple[Any, ...] = ()
+    activity_id: UUID | None = None
+    endpoint: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ServerError:
+    """Why a call failed; `details` tells the caller's code what kind of failure it was (halibut.md 10.2)."""
+
+    message: str
+    details: str | None = None
+    error_type: str | None = None
+
+
+@dataclass(frozen=True)
+class Response:
+    id: str
+    result: Any = None
+    error: ServerError | None = None
+
+
+Message = Request | Response
+
+
+def encode_message(message: Message | None) -> bytes:
+    """The BSON of the envelope; `None` is the message that says "nothing to do"."""
+    if isinstance(message, Request):
+        body: dict[str, Any] | None = _request_document(message)
+    else:
+        body = None if message is None else _response_document(message)
+    return bson.encode({"Message": body}, codec_options=_OPTIONS)
+
+
+def decode_message(data: bytes, limits: Limits) -> Message | None:
+    """The message in an envelope's BSON.  Raises `ProtocolError` for whatever is not one."""
+    try:
+        envelope = bson.decode(_first_document(data), codec_options=_OPTIONS)
+    except (BSONError, RecursionError, ValueError, TypeError, OverflowError) as error:
+        raise ProtocolError("a message is not valid BSON") from error
+    _check_nesting(envelope, limits.nesting)
+    if "Message" not in envelope:
+        raise ProtocolError("a message has no member called Message")
+    body = envelope["Message"]
+    if body is None:
+        return None
+    if not isinstance(body, dict):
+        raise ProtocolError("a message is not a document")
+    kind = body.get("$type")
+    if kind == REQUEST_TYPE or (kind is None and "method" in body):
+        return _read_request(body)
+    if kind == RESPONSE_TYPE or (kind is None and "result" in body):
+        return _read_response(body)
+    raise ProtocolError(f"a message of the unknown type {str(kind)[:100]!r}")
+
+
+def announced_streams(message: Message | None) -> tuple[tuple[UUID, int], ...]:
+    """Id and length of every data stream that follows `message`, in the order of the document (halibut.md 4.1).
+
+    A data stream is a document with a GUID called `id` and a whole number called `length`; only in slots of static
+    type `object` does it carry its type's name, so the shape is what tells.
+    """
+    if message is None:
+        return ()
+    root = list(message.params) if isinstance(message, Request) else message.result
+    return tuple(_find_streams(root))
+
+
+def guid(value: UUID) -> Binary:
+    """A GUID as .NET writes it: binary subtype 4, the first three fields little-endian (halibut.md 3.5)."""
+    return Binary(value.bytes_le, GUID_SUBTYPE)
+
+
+def read_guid(value: object) -> UUID | None:
+    if isinstance(value, Binary) and value.subtype == GUID_SUBTYPE and len(value) == 16:
+        return UUID(bytes_le=bytes(value))
+    return None
+
+
+def _first_document(data: bytes) -> bytes:
+    """Plain text after the end of the document is ignored, as the original does (halibut.md 3.1)."""
+    length = int.from_bytes(data[:4], "little", signed=True)
+    if length < 5 or length > len(data):
+        raise ProtocolError("a message announces more bytes than it has")
+    return data[:length]
+
+
+def _request_document(request: Request) -> dict[str, Any]:
+    return {
+        "$type": REQUEST_TYPE,
+        "id": request.id,
+        "activityId": None if request.activity_id is None else guid(request.activity_id),
+        "endpoint": request.endpoint,
+        "service": request.service,
+        "method": request.method,
+        "params": list(request.params),
+    }
+
+
+def _response_document(response: Response) -> dict[str, Any]:
+    error = response.error and {
+        "message": response.error.message,
+        "details": response.error.details,
+        "HalibutErrorType": response.error.error_type,
+    }
+    return {"$type": RESPONSE_TYPE, "id": response.id, "error": error, "result": response.result}
+
+
+def _read_request(body: dict[str, Any]) -> Request:
+    params, endpoint = body.get("params"), body.get("endpoint")
+    if not isinstance(params, list | None) or not isinstance(endpoint, dict | None):
+        raise ProtocolError("a request with parameters that are not a list, or an endpoint that is no document")
+    return Request(
+        id=_text(body, "id"),
+        service=_text(body, "service"),
+        method=_text(body, "method"),
+        params=tuple(params or ()),
+        activity_id=read_guid(body.get("activityId")),
+        endpoint=endpoint,
+    )
+
+
+def _read_response(body: dict[str, Any]) -> Response:
+    error = body.get("error")
+    if error is None:
+        return Response(_text(body, "id"), body.get("result"))
+    if not isinstance(error, dict):
+        raise ProtocolError("a response with an error that is no document")
+    details, kind = error.get("details"), error.get("HalibutErrorType")
+    return Response(
+        _text(body, "id"),
+        body.get("result"),
+        ServerError(
+            str(error.get("message") or ""),
+            None if details is None else str(details),
+            None if kind is None else str(kind),
+        ),
+    )
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str):
+        raise ProtocolError(f"a message without a text called {name}")
+    return value
+
+
+def _check_nesting(root: object, limit: int) -> None:
+    """Containers deeper than `limit` are refused, so that whoever walks the document may do so recursively."""
+    level: list[Any] = [root]
+    for _ in range(limit + 1):
+        level = [v for c in level for v in _children(c) if isinstance(v, dict | list)]
+        if not level:
+            return
+    raise ProtocolError(f"a message with more than {limit} levels of nesting")
+
+
+def _children(container: Any) -> Iterator[Any]:
+    return iter(container.values() if isinstance(container, dict) else container)
+
+
+def _find_streams(value: Any) -> Iterator[tuple[UUID, int]]:
+    if isinstance(value, dict):
+        identity, length = read_guid(value.get("id")), value.get("length")
+        if identity is not None and isinstance(length, int) and not isinstance(length, bool):
+            yield identity, int(length)
+            return
+    if isinstance(value, dict | list):
+        for child in _children(value):
+            if isinstance(child, dict | list):
+                yield from _find_streams(child)

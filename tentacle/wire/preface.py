@@ -1,0 +1,66 @@
+"""Who is calling?  A pure decision on the first bytes of a connection; nothing is consumed here.
+
+Every connector begins with `MX`, two newlines (halibut.md 2.2); whatever else arrives on the port is a browser, a
+probe, or a server that asks for our certificate (2.5).
+"""
+
+from __future__ import annotations
+
+import enum
+
+from tentacle.wire.buffer import ReceiveBuffer
+from tentacle.wire.errors import ProtocolError
+from tentacle.wire.limits import Limits
+
+MAGIC = b"MX"
+PREFACE = b"MX\n\n"
+"""Sent by connectors on Linux; from Windows it comes with CR LF.  Accept both (halibut-versions.md 2)."""
+
+
+class Caller(enum.Enum):
+    """What the first two bytes of a connection say about its maker."""
+
+    UNDECIDED = "undecided"
+    NOBODY = "nobody"
+    HALIBUT = "halibut"
+    OTHER = "other"
+
+
+def sniff(first: bytes, *, at_eof: bool = False) -> Caller:
+    """Decides on the bytes that have arrived so far, which stay where they are."""
+    if len(first) >= len(MAGIC):
+        return Caller.HALIBUT if first.startswith(MAGIC) else Caller.OTHER
+    if at_eof:
+        return Caller.NOBODY if not first else Caller.OTHER
+    return Caller.UNDECIDED if MAGIC.startswith(first) else Caller.OTHER
+
+
+def take_preface(buffer: ReceiveBuffer, limits: Limits) -> bytes | None:
+    """Consumes the preface up to its blank line; `None` while that has not arrived.
+
+    Carriage returns do not count, so both line ends are understood; nothing after the blank line is touched.
+    """
+    window = buffer.peek(limits.preface + 1)
+    for end in _blank_line_ends(window):
+        taken = buffer.take(end)
+        if not taken.startswith(MAGIC):
+            raise ProtocolError("the connection did not begin with MX")
+        return taken
+    if len(window) > limits.preface:
+        raise ProtocolError(f"no blank line within the first {limits.preface} bytes of the connection")
+    if buffer.at_eof:
+        raise ProtocolError("the connection ended within its preface")
+    return None
+
+
+def _blank_line_ends(window: bytes) -> list[int]:
+    """The position after the first blank line in `window`, if there is one."""
+    previous_was_newline = False
+    for position, byte in enumerate(window):
+        if byte == 0x0A:
+            if previous_was_newline:
+                return [position + 1]
+            previous_was_newline = True
+        elif byte != 0x0D:
+            previous_was_newline = False
+    return []
