@@ -1,0 +1,1 @@
+"""Our answer to each remote call.  Must not know by which wire a call came."""

@@ -1,0 +1,33 @@
+"""Failures of a call, with what a server's client needs to tell them apart (tentacle-services.md 1.6)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from tentacle.errors import EXIT_INTERNAL, TentacleError
+
+
+class ServiceError(TentacleError):
+    """The service understood the call and could not do it.  The caller's code does not try again."""
+
+    default_exit_code = EXIT_INTERNAL
+    dotnet_type: ClassVar[str] = "System.InvalidOperationException"
+
+
+class FileError(ServiceError):
+    """Something about a file or directory."""
+
+    dotnet_type = "System.IO.IOException"
+
+
+class ArgumentError(ServiceError):
+    """A name or path that cannot be used."""
+
+    dotnet_type = "System.ArgumentException"
+
+
+class ShuttingDown(TentacleError):
+    """The agent is about to stop; the caller's code tries again, and reaches the next agent."""
+
+    def __init__(self) -> None:
+        super().__init__("The Tentacle service is shutting down and cannot process this request.")

@@ -1,0 +1,141 @@
+"""Files up and down (tentacle-services.md 4).
+
+A path is used as the server gives it: absolute, or relative to the agent's home.  A server that may run scripts may
+write files; what is protected here is the host against accidents: an upload appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+from uuid import UUID, uuid4
+
+from tentacle.contracts.data_stream import DataStream
+from tentacle.contracts.file_transfer import UploadResult
+from tentacle.scripts.disk import ensure_free_space
+from tentacle.services.dispatch import Files, Outgoing, ServiceMethod
+from tentacle.services.errors import ArgumentError, FileError
+
+_PART = ".part"
+
+
+class FileTransferService:
+    """`home` is where relative paths begin; `None` when the instance has none."""
+
+    name = "IFileTransferService"
+    implementation = "Octopus.Tentacle.Core.Services.FileTransfer.FileTransferService"
+
+    def __init__(self, home: Path | None) -> None:
+        self._home = home
+
+    @property
+    def methods(self) -> Mapping[str, ServiceMethod]:
+        return {"UploadFile": self._upload, "DownloadFile": self._download}
+
+    async def _upload(self, arguments: tuple[Any, ...], files: Files) -> UploadResult:
+        remote_path, stream = arguments
+        target = self.resolve(remote_path)
+        if stream is None:
+            return UploadResult(str(target), None, 0)
+        return await asyncio.to_thread(_place, files.get(stream.id), target, stream.length)
+
+    async def _download(self, arguments: tuple[Any, ...], _files: Files) -> Outgoing:
+        opened = await asyncio.to_thread(_open, self.resolve(arguments[0]))
+        if opened is None:
+            return Outgoing(None)
+        file, length = opened
+        identity: UUID = uuid4()
+        return Outgoing(DataStream(identity, length), {identity: file})
+
+    def resolve(self, remote_path: str) -> Path:
+        """The absolute path that `remote_path` means: backslashes are slashes, `..` is resolved (4.1)."""
+        if not remote_path.strip() or "\0" in remote_path:
+            raise ArgumentError(f"The path {remote_path[:200]!r} is not in a form that can be used.")
+        path = remote_path.replace("\\", "/")
+        if not path.startswith("/"):
+            if self._home is None:
+                raise ArgumentError("The tentacle home directory has not been set.")
+            path = f"{self._home}/{path}"
+        return Path(os.path.normpath(path))
+
+
+def _place(source: Path | None, target: Path, length: int) -> UploadResult:
+    """Makes `source` the content of `target`: written beside it under another name, then renamed."""
+    part = target.with_name(f".{target.name[:100]}.{uuid4().hex}{_PART}")
+    try:
+        if target.is_dir():
+            raise FileError(f"{target} is a directory not a file")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        ensure_free_space(target.parent, length)
+        if source is None:
+            raise FileError(f"There was no room for the {length} bytes of {target} when they arrived.")
+        _move(source, part)
+        digest = _finish(part)
+        part.replace(target)
+    except OSError as error:
+        raise FileError(f"Could not write the file '{target}': {_reason(error)}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    return UploadResult(str(target), digest, length)
+
+
+def _move(source: Path, part: Path) -> None:
+    """A rename where that is possible; across file systems a copy."""
+    try:
+        source.rename(part)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copyfile(source, part)
+
+
+def _finish(part: Path) -> str:
+    """Gives the file the mode that a new file has, and makes it durable.  Returns its SHA-1 in lower-case hex."""
+    with part.open("rb") as file:
+        os.fchmod(file.fileno(), 0o666 & ~_umask())
+        digest = hashlib.file_digest(file, "sha1").hexdigest()
+        os.fsync(file.fileno())
+    return digest
+
+
+def _umask() -> int:
+    """The process's umask, read without setting it: other threads create files too."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("Umask:"):
+            return int(line.split()[1], 8)
+    return 0o022
+
+
+def _open(path: Path) -> tuple[BinaryIO, int] | None:
+    """The file and its length; `None` when there is no such file, or it is a directory (4.4)."""
+    try:
+        # Without O_NONBLOCK a named pipe would hold this thread until somebody writes into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise FileError(f"Could not read the file '{path}': {_reason(error)}") from error
+    return _regular(os.fdopen(descriptor, "rb", closefd=True), path)
+
+
+def _regular(file: BinaryIO, path: Path) -> tuple[BinaryIO, int] | None:
+    status = os.fstat(file.fileno())
+    if stat.S_ISREG(status.st_mode):
+        return file, status.st_size
+    file.close()
+    if stat.S_ISDIR(status.st_mode):
+        return None
+    raise FileError(f"'{path}' is neither a file nor a directory.")
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__

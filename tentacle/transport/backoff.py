@@ -1,0 +1,47 @@
+"""How long to wait before dialling again: longer the longer it does not work, never the same for two agents."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+SHORTEST = 5.0
+LONGEST = 120.0
+
+
+def delay(elapsed: float, multiplier: float, shortest: float = SHORTEST, longest: float = LONGEST) -> float:
+    """The original's rule (halibut.md 5.4): the time since the first failed attempt, grown, within bounds."""
+    return min(max(elapsed * (1 + multiplier), shortest), longest)
+
+
+class Backoff:
+    """One polling loop's waits.  `clock` gives seconds that never run backwards.
+
+    After a connection that worked, the first wait is short: the server was there a moment ago.  It is drawn from a
+    range, so that a server that comes back is not met by all its agents at once.
+    """
+
+    def __init__(self, clock: Callable[[], float], chance: random.Random) -> None:
+        self._clock = clock
+        self._chance = chance
+        self._multiplier = chance.random()
+        self._since: float | None = None
+        self._worked = False
+
+    def attempt(self) -> None:
+        """An attempt begins."""
+        if self._since is None:
+            self._since = self._clock()
+
+    def success(self) -> None:
+        """The peer is there and has identified itself."""
+        self._since = None
+        self._worked = True
+
+    def wait(self) -> float:
+        """Seconds to wait now, after an attempt or a connection has failed."""
+        if self._worked:
+            self._worked = False
+            return self._chance.uniform(0.5, 2.0)
+        elapsed = 0.0 if self._since is None else self._clock() - self._since
+        return delay(elapsed, self._multiplier)

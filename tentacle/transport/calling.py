@@ -1,0 +1,149 @@
+"""The calling side in listening mode: dials agents, keeps a few connections for the next call (halibut.md 5.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+from uuid import UUID
+
+from tentacle.errors import TentacleError, one_line
+from tentacle.transport.dial import Address, dial
+from tentacle.transport.errors import CallFailed, Disconnected, NameUnknown, UnexpectedCertificate
+from tentacle.transport.exchange import Exchange, Received
+from tentacle.transport.serving import say_end
+from tentacle.transport.spool import Spool
+from tentacle.transport.timeouts import Timeouts
+from tentacle.transport.tls import TlsIdentity
+from tentacle.wire.connection import Connection
+from tentacle.wire.events import Identity, IdentityKind, Next, Preface, Proceed, RequestEvent, ResponseEvent
+from tentacle.wire.limits import Limits
+from tentacle.wire.messages import Request
+from tentacle.wire.rules import Role
+
+ATTEMPTS = 5
+POOL_SIZE = 5
+
+
+@dataclass(frozen=True)
+class _Idle:
+    exchange: Exchange
+    since: float
+
+
+class ListeningCaller:
+    """Calls listening agents.  Connections that worked are kept, up to five per address."""
+
+    def __init__(
+        self,
+        identity: TlsIdentity,
+        spool: Spool,
+        timeouts: Timeouts,
+        limits: Limits,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._identity = identity
+        self._spool = spool
+        self._timeouts = timeouts
+        self._limits = limits
+        self._clock = clock
+        self._pool: dict[Address, list[_Idle]] = defaultdict(list)
+
+    async def call(self, address: Address, request: Request, files: Mapping[UUID, BinaryIO]) -> Received:
+        """The response, with the files of its data streams; the caller releases it.
+
+        Only what happens before the request may have been sent is tried again.  Raises `CallFailed`.
+        """
+        exchange = await self._ready(address)
+        try:
+            await exchange.send_message(RequestEvent(request), files)
+            received = await exchange.receive(self._timeouts.receive_response)
+            if not isinstance(received.event, ResponseEvent):
+                raise Disconnected("the agent closed the connection instead of answering")
+        except (TentacleError, OSError, asyncio.CancelledError) as error:
+            exchange.stream.abort()
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise CallFailed(
+                f"An error occurred when sending a request to {address}, after the request began: {one_line(error)}",
+                connected=True,
+            ) from error
+        self._keep(address, exchange)
+        return received
+
+    async def aclose(self) -> None:
+        """Says good-bye on every idle connection."""
+        for idle in [idle for pool in self._pool.values() for idle in pool]:
+            await _dispose(idle.exchange)
+        self._pool.clear()
+
+    async def _ready(self, address: Address) -> Exchange:
+        """A connection on which a request may be sent now."""
+        while (pooled := self._take(address)) is not None:
+            if await self._ask_to_proceed(pooled):
+                return pooled
+        for attempt in range(ATTEMPTS):
+            try:
+                return await self._connect(address)
+            except (TentacleError, OSError) as error:
+                if attempt == ATTEMPTS - 1 or isinstance(error, UnexpectedCertificate | NameUnknown):
+                    raise CallFailed(
+                        f"An error occurred when sending a request to {address}, before the request could begin: "
+                        f"{one_line(error)}",
+                        connected=False,
+                        hint=getattr(error, "hint", None),
+                    ) from error
+            await asyncio.sleep(self._timeouts.retry_interval)
+        raise AssertionError("unreachable")
+
+    async def _connect(self, address: Address) -> Exchange:
+        stream = await dial(address, self._identity, self._timeouts)
+        connection = Connection(Role.LISTENING_CLIENT, self._limits)
+        exchange = Exchange(stream, connection, self._timeouts, self._spool)
+        try:
+            await exchange.send(Preface())
+            await exchange.send(Identity(IdentityKind.CLIENT))
+            await exchange.receive(self._timeouts.receive)
+        except (TentacleError, OSError, asyncio.CancelledError):
+            stream.abort()
+            raise
+        return exchange
+
+    async def _ask_to_proceed(self, exchange: Exchange) -> bool:
+        """False when the other side has given up on the idle connection, which is no error."""
+        try:
+            await exchange.send(Next(), self._timeouts.heartbeat)
+            if isinstance((await exchange.receive(self._timeouts.heartbeat)).event, Proceed):
+                return True
+        except (TentacleError, OSError):
+            pass
+        exchange.stream.abort()
+        return False
+
+    def _take(self, address: Address) -> Exchange | None:
+        pool = self._pool[address]
+        while pool:
+            idle = pool.pop()
+            if self._clock() - idle.since < self._timeouts.pooled:
+                return idle.exchange
+            idle.exchange.stream.abort()
+        return None
+
+    def _keep(self, address: Address, exchange: Exchange) -> None:
+        pool = self._pool[address]
+        if len(pool) < POOL_SIZE:
+            pool.append(_Idle(exchange, self._clock()))
+        else:
+            exchange.stream.abort()
+
+
+async def _dispose(exchange: Exchange) -> None:
+    try:
+        await say_end(exchange)
+    except (TentacleError, OSError):
+        exchange.stream.abort()
+    await exchange.stream.aclose()

@@ -1,0 +1,57 @@
+"""Requests being answered.  An answer is worked out to its end even when nobody is left to hear it.
+
+The original never ties a call to its connection either (tentacle-services.md 1.1): a script that was asked for is
+started, whether or not the line drops at that moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import UUID
+
+from tentacle.transport.exchange import Answer, Handler, Received
+from tentacle.wire.messages import Request
+
+
+class Calls:
+    """Runs a handler for every request of every connection, and can wait for those that are under way."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._running: set[asyncio.Task[Answer]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    async def answer(self, request: Request, received: Received) -> Answer:
+        """The handler's answer.  Cancelling the caller, because its connection has gone, does not cancel it."""
+        task = asyncio.create_task(self._run(request, received.files, received))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_close_files)
+            raise
+
+    async def aclose(self, timeout: float) -> None:
+        """Waits for the calls under way, up to `timeout` seconds, then cancels them."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=timeout)
+        for task in list(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _run(self, request: Request, files: Mapping[UUID, Path], received: Received) -> Answer:
+        try:
+            return await self._handler(request, files)
+        finally:
+            received.release()
+
+
+def _close_files(task: asyncio.Task[Answer]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        for file in task.result()[1].values():
+            file.close()

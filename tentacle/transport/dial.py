@@ -1,0 +1,101 @@
+"""Making a connection: TCP, through an HTTP proxy if there is one, then TLS to exactly the expected certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from tentacle.transport.errors import ConnectFailed, NameUnknown, ProxyRefused
+from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, format_address, limit
+from tentacle.transport.timeouts import Timeouts
+from tentacle.transport.tls import TlsIdentity, TlsStream
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """An HTTP proxy that is asked with CONNECT (halibut.md 7)."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Whom to dial, and which certificate has to answer."""
+
+    host: str
+    port: int
+    thumbprint: str
+    proxy: Proxy | None = None
+
+    def __str__(self) -> str:
+        return format_address((self.host, self.port))
+
+
+async def dial(address: Address, identity: TlsIdentity, timeouts: Timeouts) -> TlsStream:
+    """A connection to the peer that `address` names.
+
+    Raises `ConnectFailed` (also as `ProxyRefused`, `TlsFailed`), `UnexpectedCertificate` or `TimedOut`.
+    """
+    async with AsyncExitStack() as undo:
+        async with limit(timeouts.connect, f"a connection to {address}"):
+            tcp = await _connect(address, timeouts)
+        undo.callback(tcp.abort)
+        if address.proxy is not None:
+            async with limit(timeouts.proxy_answer, "the proxy's answer"):
+                await _tunnel(tcp, address, address.proxy)
+        async with limit(timeouts.receive, f"the TLS handshake with {address}"):
+            stream = await TlsStream.connect(tcp, identity.context(), address.host, address.thumbprint)
+        undo.pop_all()
+    return stream
+
+
+async def _connect(address: Address, timeouts: Timeouts) -> TcpStream:
+    target = address.proxy or address
+    where = format_address((target.host, target.port))
+    try:
+        reader, writer = await asyncio.open_connection(
+            target.host, target.port, limit=RECEIVE_SIZE, happy_eyeballs_delay=0.25
+        )
+    except socket.gaierror as error:
+        raise NameUnknown(
+            f"the name {target.host!r} cannot be resolved: {error.strerror}",
+            hint="check the name and this machine's DNS (for example with: getent hosts NAME)",
+        ) from error
+    except OSError as error:
+        what = "proxy at " if address.proxy else ""
+        raise ConnectFailed(
+            f"cannot connect to {what}{where}: {error.strerror or error}",
+            hint="check address, port and firewalls between here and there",
+        ) from error
+    return TcpStream(reader, writer, timeouts)
+
+
+async def _tunnel(tcp: TcpStream, address: Address, proxy: Proxy) -> None:
+    await tcp.send(connect_request(str(address), proxy))
+    try:
+        head = await tcp.read_until(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError) as error:
+        raise ProxyRefused(f"the proxy {proxy.host}:{proxy.port} closed the connection or made no sense") from error
+    status = head.split(b"\r\n", 1)[0].decode("latin-1")
+    words = status.split(None, 2)
+    if len(words) < 2 or not words[0].startswith("HTTP/") or words[1] != "200":
+        shown = "".join(c if c.isprintable() else "?" for c in status[:100])
+        raise ProxyRefused(
+            f"the proxy {proxy.host}:{proxy.port} refused a connection to {address}: {shown}",
+            hint="check the proxy's rules and, with 407, its user name and password",
+        )
+
+
+def connect_request(target: str, proxy: Proxy) -> bytes:
+    """What asks the proxy for a connection to `target` (halibut.md 7)."""
+    head = f"CONNECT {target} HTTP/1.0\r\nHost: {target}\r\n".encode("ascii")
+    if proxy.username and proxy.username.strip():
+        credentials = f"{proxy.username}:{proxy.password or ''}".encode()
+        head += b"Proxy-Authorization: Basic " + base64.b64encode(credentials) + b"\r\n"
+    return head + b"\r\n"

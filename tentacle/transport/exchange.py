@@ -1,0 +1,129 @@
+"""The pump: moves bytes between a stream and a `wire.Connection`, within time-outs, files to and from the disk.
+
+Knows when to wait how long for what; must not know what a request means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID
+
+from tentacle.transport.errors import Disconnected
+from tentacle.transport.spool import Delivery, Spool
+from tentacle.transport.stream import ByteStream, limit
+from tentacle.transport.timeouts import Timeouts
+from tentacle.wire.connection import Connection
+from tentacle.wire.events import (
+    Event,
+    RequestEvent,
+    ResponseEvent,
+    StreamBegin,
+    StreamChunk,
+    StreamEnd,
+)
+from tentacle.wire.messages import Request, Response, announced_streams
+
+_READ_SIZE = 256 * 1024
+
+Answer = tuple[Response, Mapping[UUID, BinaryIO]]
+"""A response, and per announced data stream an open file with at least the announced number of bytes to read."""
+
+Handler = Callable[[Request, Mapping[UUID, Path]], Awaitable[Answer]]
+"""Answers a request whose data streams lie in the given files; the files may be moved away.  Never raises."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """What came in: an event, and the files of its data streams.  `release` when they are not needed any more."""
+
+    event: Event
+    files: Mapping[UUID, Path] = field(default_factory=dict)
+    release: Callable[[], None] = lambda: None
+
+
+class Exchange:
+    """One connection being used.  All waiting and all cutting into pieces is here."""
+
+    def __init__(self, stream: ByteStream, connection: Connection, timeouts: Timeouts, spool: Spool) -> None:
+        self.stream = stream
+        self.connection = connection
+        self.timeouts = timeouts
+        self._spool = spool
+
+    async def receive(self, first_byte: float) -> Received:
+        """The next event with all its data streams; waits up to `first_byte` seconds for it to begin.
+
+        Raises `ProtocolError`, `TimedOut` or `Disconnected`; the connection is then of no use any more.
+        """
+        event = await self._event(first_byte)
+        if not isinstance(event, RequestEvent | ResponseEvent) or not event.streams:
+            return Received(event)
+        with ExitStack() as undo:
+            delivery = self._spool.delivery()
+            undo.callback(delivery.discard)
+            for _ in range(event.streams):
+                await self._receive_stream(delivery)
+            undo.pop_all()
+        return Received(event, delivery.files, delivery.discard)
+
+    async def send(self, event: Event, timeout: float | None = None) -> None:
+        """Sends an event without data streams, each of its records on its own."""
+        async with limit(timeout or self.timeouts.send, "the peer to take what was sent"):
+            await self._write(event)
+
+    async def send_message(self, event: RequestEvent | ResponseEvent, files: Mapping[UUID, BinaryIO]) -> None:
+        """Sends a request or response and the data streams that it announces, from the beginning of `files`."""
+        message = event.request if isinstance(event, RequestEvent) else event.response
+        await self.send(event)
+        for identity, length in announced_streams(message):
+            await self.send(StreamBegin(identity, length))
+            await self._send_body(files[identity], length)
+            await self.send(StreamEnd())
+
+    async def wait_readable(self) -> None:
+        """Returns when the peer has said something or has gone; what came is kept for `receive`."""
+        self.connection.receive_data(await self.stream.receive())
+
+    async def _send_body(self, file: BinaryIO, length: int) -> None:
+        left = length
+        while left:
+            data = await asyncio.to_thread(file.read, min(left, _READ_SIZE))
+            if not data:
+                # What was announced cannot be kept: better no connection than a peer that waits or reads rubbish.
+                raise Disconnected("a file became shorter while it was being sent")
+            left -= len(data)
+            await self.send(StreamChunk(data))
+
+    async def _write(self, event: Event) -> None:
+        try:
+            for record in self.connection.send(event):
+                await self.stream.send(record)
+        except OSError as error:
+            raise Disconnected("the connection broke while sending") from error
+
+    async def _receive_stream(self, delivery: Delivery) -> None:
+        while True:
+            match await self._event(self.timeouts.receive):
+                case StreamBegin(identity, length):
+                    delivery.begin(identity, length)
+                case StreamChunk(data):
+                    await delivery.write(data)
+                case StreamEnd():
+                    delivery.end()
+                    return
+                case _:
+                    raise Disconnected("the connection ended within a data stream")
+
+    async def _event(self, first_byte: float) -> Event:
+        while True:
+            event = self.connection.next_event()
+            if event is not None:
+                return event
+            waiting = self.connection.between_elements
+            async with limit(first_byte if waiting else self.timeouts.receive, "the peer"):
+                self.connection.receive_data(await self.stream.receive())

@@ -1,0 +1,195 @@
+"""One port for everybody: accepts, speaks TLS, looks at the first bytes, asks for trust, and hands on.
+
+Until a peer is known it costs little: it has one deadline for everything, and when too many strangers are connected
+the one that came first has to go, so that they cannot keep a trusted server out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from tentacle.errors import TentacleError
+from tentacle.transport.errors import ConnectFailed, TlsFailed
+from tentacle.transport.exchange import Exchange
+from tentacle.transport.page import serve_page
+from tentacle.transport.spool import Spool
+from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, format_address, limit
+from tentacle.transport.timeouts import Timeouts
+from tentacle.transport.tls import TlsIdentity, TlsStream
+from tentacle.wire.connection import Connection
+from tentacle.wire.limits import Limits
+from tentacle.wire.preface import Caller, sniff
+from tentacle.wire.rules import Role
+
+log = logging.getLogger(__name__)
+
+Serve = Callable[[Exchange, str], Awaitable[None]]
+"""Uses a connection of a trusted peer, given its thumbprint, until it ends."""
+
+
+@dataclass(frozen=True)
+class ListenerOptions:
+    """`host` of `None` is every address, IPv6 and IPv4; `port` 0 lets the system choose."""
+
+    host: str | None = None
+    port: int = 0
+    role: Role = Role.LISTENING_SERVICE
+    max_unauthenticated: int = 100
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: Limits = field(default_factory=Limits)
+
+
+class Listener:
+    """`start`, then `port` tells where; `aclose` ends every connection."""
+
+    def __init__(
+        self,
+        identity: TlsIdentity,
+        is_trusted: Callable[[str], bool],
+        serve: Serve,
+        spool: Spool,
+        options: ListenerOptions,
+    ) -> None:
+        self._context = identity.context()
+        self._is_trusted = is_trusted
+        self._serve = serve
+        self._spool = spool
+        self._options = options
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._strangers: dict[asyncio.Task[None], TcpStream] = {}
+        self._trusted: dict[asyncio.Task[None], str] = {}
+
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    async def start(self) -> None:
+        """Binds and accepts.  Raises `ConnectFailed` when the address cannot be used."""
+        self._socket = bind(self._options.host, self._options.port)
+        self._server = await asyncio.start_server(self._accepted, sock=self._socket, limit=RECEIVE_SIZE)
+
+    async def aclose(self) -> None:
+        """Stops accepting, and drops all connections."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    def stop_accepting(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    def drop_untrusted(self) -> None:
+        """Ends the connections of peers that are not trusted any more (halibut.md 1.3)."""
+        for task, thumbprint in list(self._trusted.items()):
+            if not self._is_trusted(thumbprint):
+                task.cancel()
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tcp = TcpStream(reader, writer, self._options.timeouts)
+        task = asyncio.create_task(self._connection(tcp))
+        self._tasks.add(task)
+        self._strangers[task] = tcp
+        task.add_done_callback(self._forget)
+        if len(self._strangers) > self._options.max_unauthenticated:
+            oldest = next(iter(self._strangers))
+            log.warning(
+                "More than %d connections are not authenticated yet; dropping the oldest, from %s",
+                self._options.max_unauthenticated,
+                self._strangers[oldest].peer,
+            )
+            oldest.cancel()
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._strangers.pop(task, None)
+        self._trusted.pop(task, None)
+
+    async def _connection(self, tcp: TcpStream) -> None:
+        peer = tcp.peer
+        try:
+            await self._admit(tcp, peer)
+        except TlsFailed as error:
+            log.info("%s: %s", peer, error)
+        except (TentacleError, OSError) as error:
+            log.info("The connection from %s ended: %s", peer, error)
+        finally:
+            tcp.abort()
+
+    async def _admit(self, tcp: TcpStream, peer: str) -> None:
+        async with limit(self._options.timeouts.authenticate, "the peer to say who it is"):
+            stream = await TlsStream.accept(tcp, self._context)
+            first = await _first_bytes(stream)
+            caller = sniff(first, at_eof=True)
+            if caller is Caller.OTHER:
+                await serve_page(stream, first)
+                await stream.aclose()
+        if caller is not Caller.HALIBUT:
+            return
+        thumbprint = stream.peer_thumbprint
+        if thumbprint is None:
+            log.info("A client at %s connected, but did not present a client certificate", peer)
+        elif not self._is_trusted(thumbprint):
+            log.warning(
+                "A client at %s presented %s, which is not in the list of thumbprints that we trust", peer, thumbprint
+            )
+        else:
+            await self._use(stream, first, thumbprint, peer)
+
+    async def _use(self, stream: TlsStream, first: bytes, thumbprint: str, peer: str) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._strangers.pop(task, None)
+            self._trusted[task] = thumbprint
+        log.debug("Client at %s authenticated as %s", peer, thumbprint)
+        connection = Connection(self._options.role, self._options.limits)
+        connection.receive_data(first)
+        await self._serve(Exchange(stream, connection, self._options.timeouts, self._spool), thumbprint)
+        await stream.aclose()
+
+
+async def _first_bytes(stream: TlsStream) -> bytes:
+    first = b""
+    while sniff(first) is Caller.UNDECIDED:
+        data = await stream.receive()
+        if not data:
+            break
+        first += data
+    return first
+
+
+def bind(host: str | None, port: int) -> socket.socket:
+    """A listening socket; without `host`, on IPv6 and IPv4 at once where the system can.
+
+    Raises `ConnectFailed`, which says why and what to do.
+    """
+    family = (
+        socket.AF_INET6 if (host is None and socket.has_dualstack_ipv6()) or ":" in (host or "") else socket.AF_INET
+    )
+    address = host or ("::" if family is socket.AF_INET6 else "0.0.0.0")  # noqa: S104
+    with contextlib.ExitStack() as undo:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        undo.callback(sock.close)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host is not None))
+        try:
+            sock.bind((address, port))
+            sock.listen(128)
+        except OSError as error:
+            raise ConnectFailed(
+                f"cannot listen on {format_address((address, port))}: {error.strerror}",
+                hint="is another program, or another instance, using the port?",
+            ) from error
+        undo.pop_all()
+    sock.setblocking(False)
+    return sock

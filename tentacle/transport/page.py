@@ -1,0 +1,44 @@
+"""The page for whoever opens the port in a browser, and for servers that ask whether it is open (halibut.md 2.4)."""
+
+from __future__ import annotations
+
+from tentacle.transport.stream import ByteStream
+from tentacle.wire.limits import Limits
+
+_BODY = """\
+<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Octopus Tentacle</title></head>
+<body>
+<h1>Octopus Tentacle configured successfully</h1>
+<p>This agent waits for an Octopus Server here. There is nothing else to see in a browser.</p>
+</body>
+</html>
+"""
+
+_HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Length": str(len(_BODY.encode())),
+    "Content-Security-Policy": "default-src 'none'; style-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "X-XSS-Protection": "1; mode=block",
+    "Strict-Transport-Security": "max-age=31536000",
+    "Connection": "close",
+}
+
+PAGE = (
+    "HTTP/1.0 200 OK\r\n" + "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items()) + "\r\n" + _BODY
+).encode()
+
+
+async def serve_page(stream: ByteStream, first: bytes) -> None:
+    """Answers whatever request it is, once its head has arrived or grows beyond what the original reads too."""
+    head = first
+    while b"\n\n" not in head.replace(b"\r", b"") and len(head) < Limits().preface:
+        data = await stream.receive()
+        if not data:
+            return
+        head += data
+    await stream.send(PAGE)

@@ -1,0 +1,162 @@
+"""The calling side in polling mode: requests wait here until their subscriber collects them (halibut.md 5.3, 5.5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import BinaryIO
+from uuid import UUID
+
+from tentacle.errors import TentacleError, one_line
+from tentacle.transport.errors import CallFailed, Disconnected
+from tentacle.transport.exchange import Exchange, Received
+from tentacle.transport.timeouts import Timeouts
+from tentacle.wire.events import (
+    Identity,
+    IdentityKind,
+    Next,
+    Nothing,
+    Proceed,
+    RequestEvent,
+    ResponseEvent,
+)
+from tentacle.wire.messages import Request
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """A call that nobody has collected yet, or that is being answered."""
+
+    request: Request
+    files: Mapping[UUID, BinaryIO]
+    answer: asyncio.Future[Received]
+    collected: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class _Queue:
+    """One subscription's calls, first come first served, shared by all its connections."""
+
+    def __init__(self) -> None:
+        self._items: deque[_Waiting] = deque()
+        self._changed = asyncio.Event()
+
+    def put(self, item: _Waiting) -> None:
+        self._items.append(item)
+        self._changed.set()
+
+    def put_back(self, item: _Waiting) -> None:
+        """For a call that was taken out but not sent: it is the next one again."""
+        self._items.appendleft(item)
+        self._changed.set()
+
+    def remove(self, item: _Waiting) -> None:
+        with suppress(ValueError):
+            self._items.remove(item)
+
+    async def get(self) -> _Waiting:
+        while not self._items:
+            self._changed.clear()
+            await self._changed.wait()
+        item = self._items.popleft()
+        item.collected.set()
+        return item
+
+
+class PollingQueues:
+    """Calls to polling agents, by subscription (`poll://id/`, in lower case)."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._queues: dict[str, _Queue] = defaultdict(_Queue)
+        self._connected: dict[str, int] = defaultdict(int)
+
+    def connected(self, subscription: str) -> int:
+        """How many connections of `subscription` are being served at this moment."""
+        return self._connected[subscription]
+
+    async def call(self, subscription: str, request: Request, files: Mapping[UUID, BinaryIO]) -> Received:
+        """The response; the caller releases it.  Raises `CallFailed`, also when nobody collects the call in time."""
+        item = _Waiting(request, files, asyncio.get_running_loop().create_future())
+        queue = self._queues[subscription]
+        queue.put(item)
+        try:
+            await self._collected(item)
+            return await item.answer
+        finally:
+            queue.remove(item)
+            item.answer.cancel()
+
+    async def _collected(self, item: _Waiting) -> None:
+        try:
+            async with asyncio.timeout(self._timeouts.polling_queue):
+                await item.collected.wait()
+        except TimeoutError as error:
+            raise CallFailed(
+                "A request was sent to a polling endpoint, but the polling endpoint did not collect the request "
+                f"within the allowed time ({self._timeouts.polling_queue:g} s), so the request timed out.",
+                connected=False,
+                hint="is the agent running, and does it poll this server?",
+            ) from error
+
+    async def serve(self, exchange: Exchange, _thumbprint: str) -> None:
+        """Serves one subscriber's connection until it ends."""
+        while True:
+            identity = (await exchange.receive(self._timeouts.receive)).event
+            if isinstance(identity, Identity):
+                break
+        subscription = identity.subscription or ""
+        await exchange.send(Identity(IdentityKind.SERVER))
+        self._connected[subscription] += 1
+        try:
+            await self._serve(exchange, self._queues[subscription])
+        finally:
+            self._connected[subscription] -= 1
+
+    async def _serve(self, exchange: Exchange, queue: _Queue) -> None:
+        while True:
+            item = await self._next(exchange, queue)
+            if item is None:
+                await exchange.send(Nothing())
+            else:
+                await self._deliver(exchange, item)
+            if not isinstance((await exchange.receive(self._timeouts.receive)).event, Next):
+                return
+            await exchange.send(Proceed(), self._timeouts.heartbeat)
+
+    async def _next(self, exchange: Exchange, queue: _Queue) -> _Waiting | None:
+        """The next call, or `None` after a while.  Raises `Disconnected` when the subscriber leaves meanwhile."""
+        getting = asyncio.ensure_future(queue.get())
+        reading = asyncio.ensure_future(exchange.wait_readable())
+        try:
+            done, _ = await asyncio.wait(
+                (getting, reading), timeout=self._timeouts.polling_queue_wait, return_when=asyncio.FIRST_COMPLETED
+            )
+            if reading in done:
+                if getting in done:
+                    queue.put_back(getting.result())
+                raise Disconnected("the subscriber closed the connection, or spoke out of turn")
+            return getting.result() if getting in done else None
+        finally:
+            for task in (getting, reading):
+                task.cancel()
+            await asyncio.gather(getting, reading, return_exceptions=True)
+
+    async def _deliver(self, exchange: Exchange, item: _Waiting) -> None:
+        try:
+            await exchange.send_message(RequestEvent(item.request), item.files)
+            received = await exchange.receive(self._timeouts.receive_response)
+            if not isinstance(received.event, ResponseEvent):
+                raise Disconnected("the agent closed the connection instead of answering")
+        except (TentacleError, OSError, asyncio.CancelledError) as error:
+            if not item.answer.done():
+                item.answer.set_exception(
+                    CallFailed(f"The connection to the polling agent failed: {one_line(error)}", connected=True)
+                )
+            raise
+        if item.answer.done():
+            received.release()
+        else:
+            item.answer.set_result(received)

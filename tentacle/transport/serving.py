@@ -1,0 +1,73 @@
+"""The service's side of a connection in both modes: what is called is answered, one request at a time.
+
+The order of things is halibut.md 5.2 (listening) and 5.4 (polling).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tentacle.transport.calls import Calls
+from tentacle.transport.errors import Disconnected
+from tentacle.transport.exchange import Exchange
+from tentacle.wire.events import (
+    End,
+    Identity,
+    IdentityKind,
+    Next,
+    Nothing,
+    Preface,
+    Proceed,
+    RequestEvent,
+    ResponseEvent,
+)
+
+
+async def serve_listening(exchange: Exchange, calls: Calls) -> None:
+    """Serves a caller that has dialled us, until it leaves.  Raises `TransportError` or `ProtocolError`."""
+    timeouts = exchange.timeouts
+    while not isinstance((await exchange.receive(timeouts.receive)).event, Identity):
+        pass
+    await exchange.send(Identity(IdentityKind.SERVER))
+    while await _answer_one(exchange, calls, timeouts.listening_request):
+        following = (await exchange.receive(timeouts.listening_idle)).event
+        if not isinstance(following, Next):
+            return
+        await exchange.send(Proceed())
+
+
+async def serve_polling(exchange: Exchange, calls: Calls, subscription: str, on_identified: Callable[[], None]) -> None:
+    """Dials in as `subscription` and serves until the connection breaks.  Never returns normally.
+
+    Nothing is sent unasked between two polls (what-peers-rely-on.md, wire habits).
+    """
+    timeouts = exchange.timeouts
+    await exchange.send(Preface())
+    await exchange.send(Identity(IdentityKind.SUBSCRIBER, subscription))
+    await exchange.receive(timeouts.receive)
+    on_identified()
+    while await _answer_one(exchange, calls, timeouts.polling_request, empty_is_fine=True):
+        await exchange.send(Next(), timeouts.heartbeat)
+        await exchange.receive(timeouts.heartbeat)
+    raise Disconnected("the server closed the connection")
+
+
+async def say_end(exchange: Exchange) -> None:
+    """The connector's good-bye, where the protocol allows one (halibut.md 5.8)."""
+    await exchange.send(End(), 1)
+
+
+async def _answer_one(exchange: Exchange, calls: Calls, wait: float, *, empty_is_fine: bool = False) -> bool:
+    """Receives and answers one request; false when the peer has left instead."""
+    received = await exchange.receive(wait)
+    if isinstance(received.event, Nothing):
+        return empty_is_fine
+    if not isinstance(received.event, RequestEvent):
+        return False
+    response, files = await calls.answer(received.event.request, received)
+    try:
+        await exchange.send_message(ResponseEvent(response), files)
+    finally:
+        for file in files.values():
+            file.close()
+    return True

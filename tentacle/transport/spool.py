@@ -1,0 +1,104 @@
+"""Incoming data streams, on disk while they wait for whoever needs them; never in memory.
+
+A spool is a private directory.  Its files belong to one call each and go when that call has been answered; what a
+killed process left is swept when the spool is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID, uuid4
+
+from tentacle.transport.errors import TransportError
+
+_WORTH_A_THREAD = 64 * 1024
+_RESERVE = 1024 * 1024
+
+
+class Spool:
+    """A directory for data streams.  `create` makes it, private, and empties it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def create(self) -> None:
+        """Raises `TransportError` when the directory cannot be made."""
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._directory.chmod(0o700)
+            for left in self._directory.iterdir():
+                left.unlink()
+        except OSError as error:
+            raise TransportError(
+                f"cannot use {self._directory} for incoming files: {error.strerror}",
+                hint="the agent needs a directory that belongs to it and has room",
+            ) from error
+
+    def delivery(self) -> Delivery:
+        """A place for the data streams of one message."""
+        return Delivery(self._directory)
+
+
+class Delivery:
+    """The data streams of one message, as they arrive.
+
+    A stream for which the disk has no room is read and thrown away: the connection stays in step, and the call is
+    answered with an error because its file is missing from `files`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.files: dict[UUID, Path] = {}
+        self._current: BinaryIO | None = None
+        self._current_id: UUID | None = None
+
+    def begin(self, identity: UUID, length: int) -> None:
+        if shutil.disk_usage(self._directory).free < length + length // 10 + _RESERVE:
+            return
+        path = self._directory / uuid4().hex
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._current = os.fdopen(descriptor, "wb", buffering=0)
+        self._current_id = identity
+        self.files[identity] = path
+
+    async def write(self, data: bytes) -> None:
+        if self._current is None:
+            return
+        try:
+            if len(data) < _WORTH_A_THREAD:
+                _write_all(self._current, data)
+            else:
+                await asyncio.to_thread(_write_all, self._current, data)
+        except OSError:
+            self._give_up()
+
+    def end(self) -> None:
+        if self._current is not None:
+            self._current.close()
+            self._current = self._current_id = None
+
+    def discard(self) -> None:
+        """Removes every file that nobody has moved away."""
+        self.end()
+        for path in self.files.values():
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def _give_up(self) -> None:
+        """The disk is full after all: forgets the stream, and with it the file."""
+        identity = self._current_id
+        self.end()
+        if identity is not None:
+            with suppress(OSError):
+                self.files.pop(identity).unlink()
+
+
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]

@@ -1,0 +1,104 @@
+"""The network as an interface under a page, and TCP as its first form.  `tls` is the second."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Protocol
+
+from tentacle.transport.errors import TimedOut
+from tentacle.transport.timeouts import Timeouts
+
+RECEIVE_SIZE = 256 * 1024
+
+
+class ByteStream(Protocol):
+    """An ordered, reliable stream of bytes in both directions."""
+
+    async def receive(self) -> bytes:
+        """What has arrived, at least one byte; `b""` when the peer has closed or vanished."""
+
+    async def send(self, data: bytes) -> None:
+        """Hands `data` over to the network.  Raises `OSError` when the connection is broken."""
+
+    async def aclose(self) -> None:
+        """Closes the stream, without waiting for the peer."""
+
+    def abort(self) -> None:
+        """Drops the connection without another byte."""
+
+
+class TcpStream:
+    """A TCP connection.  A vanished peer looks like one that has closed (halibut.md 13.7)."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, timeouts: Timeouts) -> None:
+        self._reader = reader
+        self._writer = writer
+        keep_alive(writer.get_extra_info("socket"), timeouts)
+
+    @property
+    def peer(self) -> str:
+        return format_address(self._writer.get_extra_info("peername"))
+
+    async def receive(self) -> bytes:
+        try:
+            return await self._reader.read(RECEIVE_SIZE)
+        except OSError:
+            return b""
+
+    async def send(self, data: bytes) -> None:
+        self.post(data)
+        await self._writer.drain()
+
+    def post(self, data: bytes) -> None:
+        """Queues `data` without waiting for room: for the few bytes that must go out while somebody receives."""
+        self._writer.write(data)
+
+    async def read_until(self, separator: bytes) -> bytes:
+        """Everything up to and including `separator`.
+
+        Raises `asyncio.IncompleteReadError` or `asyncio.LimitOverrunError` when it does not come.
+        """
+        return await self._reader.readuntil(separator)
+
+    def abort(self) -> None:
+        """Drops the connection without another byte."""
+        self._writer.transport.abort()
+
+    async def aclose(self) -> None:
+        """Closes; what was sent is still delivered, but a peer that does not take it is not waited for long."""
+        self._writer.close()
+        # The peer may have gone in the middle: there is nothing left to tell anybody.
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(5):
+                await self._writer.wait_closed()
+        self._writer.transport.abort()
+
+
+def keep_alive(sock: socket.socket, timeouts: Timeouts) -> None:
+    """Lets the system notice a peer that vanished without a word (halibut.md 1.1)."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, timeouts.keep_alive_idle)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, timeouts.keep_alive_interval)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, timeouts.keep_alive_count)
+
+
+def format_address(address: object) -> str:
+    """`host:port` of a socket address, with an IPv6 host in brackets."""
+    if not isinstance(address, tuple) or len(address) < 2:
+        return "an unknown address"
+    host, port = str(address[0]), address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@asynccontextmanager
+async def limit(seconds: float, what: str) -> AsyncIterator[None]:
+    """Raises `TimedOut` naming `what` was waited for after `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise TimedOut(f"waited {seconds:g} s for {what}") from error

@@ -1,0 +1,40 @@
+"""Every time-out of the transport in one place, in seconds (halibut.md 1.4, column "Rec.").
+
+Where ours differ from the original the comment says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    connect: float = 60
+    authenticate: float = 60
+    """From accepting a connection until the peer is known: handshake, preface.  Ours; the original limits each read."""
+    send: float = 60
+    receive: float = 60
+    """Between two pieces of one element, and for identities."""
+    receive_response: float = 300
+    """Until the first byte of a response: how long a call may take."""
+    polling_request: float = 60
+    """A polling service waits so long for a request or the empty message, which comes after 30 s."""
+    listening_request: float = 600
+    """A listening service waits so long for a request after `PROCEED`, or for its first one."""
+    listening_idle: float = 600
+    """For `NEXT` after an answer.  The original drops idle connections after 60 s although callers keep them 9 min."""
+    heartbeat: float = 60
+    """For `PROCEED` after `NEXT`."""
+    polling_queue_wait: float = 30
+    """The calling side sends the empty message when it has had nothing for so long."""
+    polling_queue: float = 120
+    """How long a call may wait for a poller to collect it."""
+    pooled: float = 540
+    """The calling side does not use a connection again that was idle for longer."""
+    retry_interval: float = 1
+    """Between two attempts of a call to connect."""
+    proxy_answer: float = 15
+    keep_alive_idle: int = 15
+    keep_alive_interval: int = 5
+    keep_alive_count: int = 10
