@@ -131,18 +131,20 @@ class PollingQueues:
         getting = asyncio.ensure_future(queue.get())
         reading = asyncio.ensure_future(exchange.wait_readable())
         try:
-            done, _ = await asyncio.wait(
+            await asyncio.wait(
                 (getting, reading), timeout=self._timeouts.polling_queue_wait, return_when=asyncio.FIRST_COMPLETED
             )
-            if reading in done:
-                if getting in done:
-                    queue.put_back(getting.result())
+            if reading.done():
                 raise Disconnected("the subscriber closed the connection, or spoke out of turn")
-            return getting.result() if getting in done else None
+        except (Disconnected, asyncio.CancelledError):
+            if getting.done():
+                queue.put_back(getting.result())
+            raise
         finally:
-            for task in (getting, reading):
-                task.cancel()
+            getting.cancel()
+            reading.cancel()
             await asyncio.gather(getting, reading, return_exceptions=True)
+        return None if getting.cancelled() else getting.result()
 
     async def _deliver(self, exchange: Exchange, item: _Waiting) -> None:
         try:

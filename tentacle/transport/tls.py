@@ -32,6 +32,8 @@ class TlsIdentity:
         key = load_pem_private_key(key_pem, None)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise TlsFailed("the certificate's private key is not an RSA key")
+        if key.public_key() != self._certificate.public_key():
+            raise TlsFailed("the private key does not belong to the certificate")
         self._key = key
         self.thumbprint = thumbprint_of(self._certificate)
 

@@ -1,0 +1,48 @@
+"""Certificates for tests, made once per process: RSA keys are slow to find."""
+
+from __future__ import annotations
+
+import datetime
+from functools import cache
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tentacle.transport.tls import TlsIdentity
+
+
+@cache
+def pem(name: str) -> tuple[bytes, bytes]:
+    """Certificate and key of the party called `name`, PEM; the same for the whole run."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.datetime(2020, 1, 1))
+        .not_valid_after(datetime.datetime(2120, 1, 1))
+        .sign(key, hashes.SHA256())
+    )
+    return (
+        certificate.public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+    )
+
+
+@cache
+def identity(name: str) -> TlsIdentity:
+    return TlsIdentity(*pem(name))
+
+
+def write_pem(name: str, directory: Path) -> tuple[Path, Path]:
+    """The same as files, for programs of other makes."""
+    certificate, key = pem(name)
+    paths = directory / f"{name}.crt", directory / f"{name}.key"
+    paths[0].write_bytes(certificate)
+    paths[1].write_bytes(key)
+    return paths

@@ -1,0 +1,174 @@
+"""One port, and everybody who may knock on it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tentacle.transport.errors import ConnectFailed
+from tentacle.transport.listener import ListenerOptions, bind
+from tentacle.transport.stream import TcpStream
+from tentacle.transport.tls import TlsStream
+from tests.pki import identity, write_pem
+from tests.transport.harness import FAST, Echo, listening_agent
+from tests.transport.test_tls import run, tcp_to
+
+HELLO = b"MX\n\nMX-CLIENT 1.0\r\n\r\n"
+
+
+async def tls_to(port: int, name: str) -> TlsStream:
+    return await TlsStream.connect(await tcp_to(port), identity(name).context(), "127.0.0.1", None)
+
+
+async def everything(stream: TlsStream | TcpStream) -> bytes:
+    """What the peer says until it closes."""
+    data = b""
+    async with asyncio.timeout(5):
+        while more := await stream.receive():
+            data += more
+    stream.abort()
+    return data
+
+
+async def test_a_trusted_server_is_welcomed(tmp_path: Path) -> None:
+    async with listening_agent(tmp_path, Echo()) as agent:
+        stream = await tls_to(agent.port, "server")
+        await stream.send(HELLO)
+        assert await stream.receive() == b"MX-SERVER 1.0\r\n\r\n"
+        stream.abort()
+
+
+@pytest.mark.parametrize("hello", [HELLO, b"MX", b"MX\n\n" + b"\xff" * 1000])
+async def test_a_stranger_gets_not_one_byte(tmp_path: Path, hello: bytes) -> None:
+    async with listening_agent(tmp_path, Echo()) as agent:
+        stream = await tls_to(agent.port, "stranger")
+        await stream.send(hello)
+        assert await everything(stream) == b""
+
+
+async def test_a_caller_without_certificate_gets_not_one_byte(tmp_path: Path) -> None:
+    async with listening_agent(tmp_path, Echo()) as agent:
+        _, output = await run(
+            "openssl", "s_client", "-connect", f"127.0.0.1:{agent.port}", "-quiet", stdin=HELLO + b"\n"
+        )  # fmt: skip
+        assert "MX-SERVER" not in output
+
+
+async def test_a_browser_gets_a_page_with_security_headers(tmp_path: Path) -> None:
+    async with listening_agent(tmp_path, Echo()) as agent:
+        code, output = await run(
+            "curl", "--silent", "--show-error", "--insecure", "--include", f"https://127.0.0.1:{agent.port}/"
+        )
+        assert code == 0, output
+        head, _, body = output.partition("\r\n\r\n")
+        lines = head.split("\r\n")
+        assert lines[0] == "HTTP/1.0 200 OK"
+        names = {line.split(":")[0] for line in lines[1:]}
+        assert names >= {
+            "Content-Security-Policy",
+            "Referrer-Policy",
+            "X-Content-Type-Options",
+            "X-Frame-Options",
+            "X-XSS-Protection",
+            "Strict-Transport-Security",
+        }
+        assert "<title>Octopus Tentacle</title>" in body
+        assert "Octopus Tentacle configured successfully" in body
+
+
+async def test_the_handshake_of_a_registering_agent_is_answered(tmp_path: Path) -> None:
+    """The original asks a server's port with `POST /handshake` (tentacle-cli.md 5.3)."""
+    async with listening_agent(tmp_path, Echo()) as agent:
+        code, output = await run(
+            "curl", "-sSk", "-X", "POST", "-o", "/dev/null", "-w", "%{http_code}",
+            f"https://127.0.0.1:{agent.port}/handshake",
+        )  # fmt: skip
+        assert (code, output) == (0, "200")
+
+
+async def test_curl_with_the_servers_own_certificate_gets_the_page_too(tmp_path: Path) -> None:
+    certificate, key = write_pem("server", tmp_path)
+    async with listening_agent(tmp_path, Echo()) as agent:
+        code, output = await run(
+            "curl", "-sSk", "--cert", str(certificate), "--key", str(key), f"https://127.0.0.1:{agent.port}/"
+        )
+        assert code == 0
+        assert "configured successfully" in output
+
+
+async def test_plain_http_is_closed_promptly(tmp_path: Path) -> None:
+    async with listening_agent(tmp_path, Echo()) as agent:
+        code, _ = await run("curl", "-sS", "--max-time", "5", f"http://127.0.0.1:{agent.port}/")
+        assert code in (52, 56)
+
+
+async def test_a_silent_peer_is_dropped(tmp_path: Path) -> None:
+    options = ListenerOptions(timeouts=replace(FAST, authenticate=0.2))
+    async with listening_agent(tmp_path, Echo(), options) as agent:
+        assert await everything(await tcp_to(agent.port)) == b""
+        assert await everything(await tls_to(agent.port, "server")) == b""
+        dripping = await tls_to(agent.port, "server")
+        await dripping.send(b"G")
+        assert await everything(dripping) == b""
+
+
+async def test_strangers_push_each_other_out_but_never_a_trusted_server(tmp_path: Path) -> None:
+    options = ListenerOptions(timeouts=FAST, max_unauthenticated=3)
+    async with listening_agent(tmp_path, Echo(), options) as agent:
+        trusted = await tls_to(agent.port, "server")
+        await trusted.send(HELLO)
+        assert await trusted.receive()
+        strangers = [await tcp_to(agent.port) for _ in range(4)]
+        assert await everything(strangers[0]) == b""
+        late = await tls_to(agent.port, "server")
+        await late.send(HELLO)
+        assert await late.receive() == b"MX-SERVER 1.0\r\n\r\n"
+        for stream in (*strangers[1:], late, trusted):
+            stream.abort()
+
+
+async def test_a_server_that_is_not_trusted_any_more_loses_its_connection(tmp_path: Path) -> None:
+    trusted = {identity("server").thumbprint}
+    async with listening_agent(tmp_path, Echo()) as agent:
+        stream = await tls_to(agent.port, "server")
+        await stream.send(HELLO)
+        assert await stream.receive()
+        agent.drop_untrusted()
+        agent._is_trusted = lambda thumbprint: thumbprint not in trusted
+        agent.drop_untrusted()
+        assert await everything(stream) == b""
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"MX-SUBSCRIBER 1.0 poll://abc/\r\n\r\n",
+        b"MX-CLIENT 1.0\r\n\r\n\xff\xff\xff\xff",
+        b"MX-CLIENT 1.0\r\n\r\nNEXT\r\n",
+        b"\r\n" * 10,
+        b"A" * 5000,
+    ],
+)
+async def test_a_trusted_server_that_breaks_the_protocol_is_disconnected(tmp_path: Path, rubbish: bytes) -> None:
+    async with listening_agent(tmp_path, Echo()) as agent:
+        stream = await tls_to(agent.port, "server")
+        await stream.send(b"MX\n\n" + rubbish)
+        assert await everything(stream) in (b"", b"MX-SERVER 1.0\r\n\r\n")
+
+
+def test_a_port_in_use_is_said_in_one_line() -> None:
+    taken = bind("127.0.0.1", 0)
+    try:
+        with pytest.raises(ConnectFailed, match=r"cannot listen on 127\.0\.0\.1:\d+: Address already in use"):
+            bind("127.0.0.1", taken.getsockname()[1])
+    finally:
+        taken.close()
+
+
+@pytest.mark.parametrize("host", ["not an address", "192.0.2.1"])
+def test_an_address_that_is_not_ours_is_said_in_one_line(host: str) -> None:
+    with pytest.raises(ConnectFailed, match="cannot listen on"):
+        bind(host, 0)
