@@ -1,0 +1,91 @@
+"""What can go wrong between this machine and an Octopus Server, each in one line and with the next step.
+
+Knows the wording only.  No message here ever holds a key, a token or a password: text that a server sent is passed
+through `Credentials.redact` before it gets here.
+"""
+
+from __future__ import annotations
+
+from tentacle.errors import EXIT_INTERNAL, TentacleError
+
+
+class OctopusError(TentacleError):
+    """Anything that kept a conversation with an Octopus Server from its end."""
+
+
+class InvalidAddress(OctopusError):
+    """A server, proxy or machine address that is none."""
+
+
+class CredentialsError(OctopusError):
+    """Credentials that cannot be sent: none, several kinds at once, or characters no header can carry."""
+
+
+class ConnectionFailed(OctopusError):
+    """No answer: refused, unresolved, cut, or silent for too long."""
+
+
+class CertificateRefused(OctopusError):
+    """The server's TLS certificate is not one that this machine accepts."""
+
+    def __init__(self, where: str, reason: str, subject: str | None, thumbprint: str | None) -> None:
+        shown = f" It names {subject} and has the SHA-1 thumbprint {thumbprint}." if thumbprint else ""
+        super().__init__(
+            f"The TLS certificate of {where} was refused: {reason}.{shown}",
+            hint="If it is the right certificate, add its issuer to the certificates this machine trusts, "
+            "or repeat the command with --ignoreSslErrors.",
+        )
+        self.subject = subject
+        self.thumbprint = thumbprint
+
+
+class NotAnOctopusServer(OctopusError):
+    """Something answers, but it does not speak the Octopus REST interface."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(
+            f"{where} does not answer like an Octopus Server: {reason}.",
+            hint="Give --server the address at which the Octopus web portal opens, for example http://octopus.",
+        )
+
+
+class RedirectRefused(OctopusError):
+    """The server points somewhere the credentials must not follow."""
+
+    def __init__(self, where: str, target: str) -> None:
+        super().__init__(
+            f"{where} redirects to {target}; credentials are not sent there.",
+            hint=f"If that is the right server, use --server={target}",
+        )
+
+
+class AccessRefused(OctopusError):
+    """401 or 403: the server does not know these credentials, or they may not do this."""
+
+    def __init__(self, message: str, *, hint: str, status: int) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class NotFound(OctopusError):
+    """404: the server has nothing at the address it was asked for."""
+
+
+class ValidationFailed(OctopusError):
+    """400 or 409: the server understood and declined; its message and list of errors say why."""
+
+
+class ServerFailed(OctopusError):
+    """Any other failure the server reports: its own fault, or that of something in front of it."""
+
+    default_exit_code = EXIT_INTERNAL
+
+
+class UnexpectedAnswer(OctopusError):
+    """An answer whose shape is not what the interface promises: no JSON, a list for an object, a missing link."""
+
+    default_exit_code = EXIT_INTERNAL
+
+
+class RegistrationError(OctopusError):
+    """The server's state does not allow what was asked: no such pool, the name is taken, no machine matches."""

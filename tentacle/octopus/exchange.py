@@ -1,0 +1,209 @@
+"""One HTTP request and its answer, bounded in time and size.
+
+Knows aiohttp, TLS and proxies, and turns their failures into ours.  Knows nothing of retrying, of JSON, or of what the
+server means.  Headers that carry credentials are handed to each request, never kept here, so that the look at a
+refused certificate goes without them.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from tentacle.errors import one_line
+from tentacle.octopus.certificates import AcceptingContext, subject_of, thumbprint_of, verifying
+from tentacle.octopus.errors import CertificateRefused, ConnectionFailed, NotAnOctopusServer, OctopusError
+from tentacle.octopus.proxies import ProxyUrl, environment_proxy
+
+MAX_BODY = 32 * 1024 * 1024
+"""Bytes of the longest answer that is read, after decompression."""
+CONNECT_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer: `headers` in lower case, the whole `body`."""
+
+    status: int
+    url: URL
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Network:
+    """How the server is reached.  `timeout` is in seconds, for one whole request."""
+
+    ignore_ssl_errors: bool = False
+    ca_file: str | None = None
+    proxy: ProxyUrl | None = None
+    trust_env: bool = False
+    timeout: float = 100.0
+
+
+class Exchange:
+    """Sends requests over one pool of connections.  `cookies`: whether the server's cookies are kept and returned."""
+
+    def __init__(
+        self, network: Network, *, user_agent: str, cookies: bool, on_request: Callable[[str], None] | None
+    ) -> None:
+        self._network = network
+        self._user_agent = user_agent
+        self._cookies = cookies
+        self._on_request = on_request
+        self._session: aiohttp.ClientSession | None = None
+        self._tls: ssl.SSLContext | None = None
+
+    async def __aenter__(self) -> Self:
+        # Octopus cookies hold characters that must come back exactly as they were set, and servers without a
+        # name are common: hence no quoting and cookies for bare addresses too.
+        jar = aiohttp.CookieJar(unsafe=True, quote_cookie=False) if self._cookies else aiohttp.DummyCookieJar()
+        network = self._network
+        self._tls = AcceptingContext() if network.ignore_ssl_errors else verifying(network.ca_file)
+        self._session = aiohttp.ClientSession(
+            cookie_jar=jar,
+            headers={"Accept": "application/json", "User-Agent": self._user_agent},
+            skip_auto_headers=("Accept-Encoding", "Content-Type"),
+            timeout=aiohttp.ClientTimeout(total=network.timeout, sock_connect=min(network.timeout, CONNECT_SECONDS)),
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def cookie_names_and_values(self, url: URL) -> list[tuple[str, str]]:
+        """The cookies that would go to `url`."""
+        assert self._session is not None
+        return [(name, morsel.value) for name, morsel in self._session.cookie_jar.filter_cookies(url).items()]
+
+    async def send(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
+        """The answer to one request; a redirect is an answer.
+
+        Raises `ConnectionFailed`, `CertificateRefused`, `NotAnOctopusServer`.
+        """
+        proxy = self._network.proxy or (environment_proxy(url) if self._network.trust_env else None)
+        try:
+            reply = await self._send(method, url, headers, body, proxy)
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise await self._refused(url, proxy, error) from None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            self._tell(method, url, type(error).__name__)
+            raise _translated(error, url, proxy, self._network.timeout) from error
+        self._tell(method, url, str(reply.status))
+        return reply
+
+    async def _send(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, proxy: ProxyUrl | None
+    ) -> Reply:
+        assert self._session is not None
+        assert self._tls is not None
+        # Through a tunnel the proxy reads only the request for the tunnel, without one only the request itself.
+        for_proxy = _proxy_headers(proxy)
+        tunnel = url.scheme == "https"
+        async with self._session.request(
+            method,
+            url,
+            headers={**headers, **({} if tunnel else for_proxy)},
+            data=body,
+            allow_redirects=False,
+            ssl=self._tls,
+            proxy=proxy.url if proxy else None,
+            proxy_headers=for_proxy if tunnel else None,
+        ) as response:
+            received = bytearray()
+            async for chunk in response.content.iter_chunked(64 * 1024):
+                received += chunk
+                if len(received) > MAX_BODY:
+                    response.close()
+                    raise NotAnOctopusServer(str(url.origin()), f"its answer is longer than {MAX_BODY >> 20} MiB")
+            names = {name.lower(): value for name, value in response.headers.items()}
+            return Reply(response.status, url, names, bytes(received))
+
+    async def _refused(
+        self, url: URL, proxy: ProxyUrl | None, error: aiohttp.ClientConnectorCertificateError
+    ) -> CertificateRefused:
+        """What to say of a refused certificate; looks at it again over a connection that carries no secret."""
+        looking = AcceptingContext()
+        bare = aiohttp.ClientTimeout(total=min(self._network.timeout, CONNECT_SECONDS))
+        connector = aiohttp.TCPConnector(force_close=True)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=bare, trust_env=False) as session,
+                session.head(
+                    url.origin(),
+                    ssl=looking,
+                    allow_redirects=False,
+                    proxy=proxy.url if proxy else None,
+                    proxy_headers=_proxy_headers(proxy),
+                ),
+            ):
+                pass
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            pass  # The handshake is all that was wanted; what came after it does not matter.
+        der = looking.presented()
+        reason = getattr(error.certificate_error, "verify_message", "") or one_line(error.certificate_error)
+        return CertificateRefused(
+            str(url.origin()), reason.rstrip("."), subject_of(der) if der else None, thumbprint_of(der) if der else None
+        )
+
+    def _tell(self, method: str, url: URL, outcome: str) -> None:
+        if self._on_request is not None:
+            self._on_request(f"{method} {url}: {outcome}")
+
+
+def _proxy_headers(proxy: ProxyUrl | None) -> dict[str, str]:
+    authorization = proxy.authorization if proxy else None
+    return {"Proxy-Authorization": authorization} if authorization else {}
+
+
+def _translated(error: Exception, url: URL, proxy: ProxyUrl | None, timeout: float) -> OctopusError:
+    """One of our errors for one of aiohttp's."""
+    where = str(url.origin())
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return ConnectionFailed(
+            f"The proxy {proxy.url if proxy else ''} refused to connect to {where}: {error.status} "
+            f"{one_line(Exception(error.message))}.",
+            hint="Check the proxy's address, user name and password.",
+        )
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return ConnectionFailed(
+            f"The proxy {proxy.url if proxy else ''} cannot be reached: {_reason(error)}.",
+            hint="Check the proxy's address, or that the server needs no proxy.",
+        )
+    if isinstance(error, aiohttp.ClientResponseError):
+        return NotAnOctopusServer(where, "it does not speak HTTP")
+    if isinstance(error, TimeoutError):
+        return ConnectionFailed(
+            f"The Octopus Server at {where} did not answer within {timeout:g} seconds.",
+            hint="Check that the server is running and that no firewall swallows the connection.",
+        )
+    if isinstance(error, aiohttp.ClientSSLError):
+        return ConnectionFailed(
+            f"No TLS connection to {where} was possible: {_reason(error)}.",
+            hint="If the server speaks plain HTTP, use http:// in its address.",
+        )
+    return ConnectionFailed(
+        f"The Octopus Server at {where} cannot be reached: {_reason(error)}.",
+        hint="Check the address, that the server is running, and firewalls in between.",
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost reason in words, without the address that the message already names."""
+    inner = getattr(error, "os_error", None) or error
+    if isinstance(inner, ssl.SSLError) and inner.reason:
+        return inner.reason.lower().replace("_", " ")
+    if isinstance(inner, aiohttp.ServerDisconnectedError):
+        return "the connection was closed without an answer"
+    if isinstance(inner, ConnectionError) and inner.errno:
+        return os.strerror(inner.errno)
+    text = getattr(inner, "strerror", None) or one_line(inner)
+    return text.rstrip(".")

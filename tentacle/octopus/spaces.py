@@ -1,0 +1,99 @@
+"""Which space of a server a command works in, and where that space's links are.
+
+Knows the rules of choosing (tentacle-cli.md 5.5).  Knows nothing of what is done in the space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tentacle.octopus.client import OctopusClient
+from tentacle.octopus.document import Document, shown
+from tentacle.octopus.errors import NotFound, RegistrationError, UnexpectedAnswer
+from tentacle.octopus.links import expand
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A server's root and, where there are spaces, one of them with its own root."""
+
+    root: Document
+    space_id: str | None = None
+    space_name: str | None = None
+    home: Document | None = None
+
+    def find_link(self, *names: str) -> str | None:
+        """The first of `names` that the space's root links, else that the server's root links."""
+        places = [document for document in (self.home, self.root) if document is not None]
+        return next((link for name in names for place in places if (link := place.link(name))), None)
+
+    def link(self, *names: str) -> str:
+        """Like `find_link`.  Raises `UnexpectedAnswer` naming the missing link."""
+        found = self.find_link(*names)
+        if found is None:
+            where = f"space '{shown(self.space_name)}'" if self.space_name else "server"
+            raise UnexpectedAnswer(
+                f"The {where} has no link '{names[0]}' in its root document.",
+                hint="The server may be too old or of another make, or these credentials may see too little of it.",
+            )
+        return found
+
+
+async def choose_scope(client: OctopusClient, name: str | None) -> Scope:
+    """The scope of the space called `name`, or of the default space when `name` is empty or None.
+
+    Raises `RegistrationError` with the messages of tentacle-cli.md 5.5, and any `OctopusError`.
+    """
+    root = await client.root()
+    if root.link("Spaces") is None:
+        if name:
+            raise RegistrationError(
+                f'A space with name "{name}" was requested, but this version of Octopus Server does not support '
+                "spaces. Please upgrade Octopus Server to a version which supports spaces, or remove the "
+                '"space" parameter.'
+            )
+        return Scope(root)
+    space = _choose(await _visible_spaces(client, root), name)
+    identifier = space.need("Id")
+    home = await client.get(_home_link(root, space, identifier))
+    return Scope(root, identifier, space.text("Name"), home)
+
+
+async def _visible_spaces(client: OctopusClient, root: Document) -> list[Document]:
+    """The spaces this user may see, by the user's own link, else the root's."""
+    user = await client.get(expand(root.need_link("CurrentUser")))
+    link = user.link("Spaces")
+    if link is not None:
+        return await client.collection(expand(link))
+    try:
+        return await client.collection(expand(root.need_link("Spaces"), id="all"))
+    except NotFound:
+        return await client.collection(expand(root.need_link("Spaces")))
+
+
+def _choose(spaces: list[Document], name: str | None) -> Document:
+    if not name:
+        default = next((space for space in spaces if space.flag("IsDefault")), None)
+        if default is None:
+            raise RegistrationError(
+                'No "space" was specified, and the default space is disabled or inaccessible to this user. '
+                'Please select a space using the "space" parameter.'
+            )
+        return default
+    wanted = name.strip().lower()
+    found = [space for space in spaces if (space.text("Name") or "").strip().lower() == wanted]
+    if not found:
+        raise RegistrationError(
+            f'A space with name "{name}" could not be found. Ensure you have spelled the space name correctly and '
+            "that the user has access to this space."
+        )
+    if len(found) > 1:
+        raise RegistrationError(f'{len(found)} spaces are named "{name}".', hint="Rename all but one of them.")
+    return found[0]
+
+
+def _home_link(root: Document, space: Document, identifier: str) -> str:
+    template = space.link("SpaceHome") or root.link("SpaceHome")
+    if template is None:
+        raise UnexpectedAnswer(f"The space '{shown(space.text('Name'))}' has no link 'SpaceHome'.")
+    return expand(template, id=identifier, spaceId=identifier)

@@ -1,0 +1,263 @@
+"""Our own identity: a private key with its self-signed certificate; made, read, written.
+
+Knows X.509 and PKCS#12 through `cryptography`.  Must not know where a certificate is stored, and trusts nobody:
+whom we trust is `trust.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import secrets
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    pkcs12,
+)
+from cryptography.x509.oid import NameOID
+
+from tentacle.settings.errors import CertificateError
+
+SUBJECT = "Octopus Tentacle"
+KEY_BITS = 2048
+VALID_YEARS = 100
+LARGEST_IMPORT = 1024 * 1024
+
+NO_PRIVATE_KEY = (
+    "Unable to load X509 Certificate file. The X509 certificate file you provided does not include the private key. "
+    "Please make sure the private key is included in your X509 certificate file and try again."
+)
+"""(tentacle-cli.md 3.12)"""
+
+SIGNATURE_NAMES = {
+    "1.2.840.113549.1.1.4": "md5RSA",
+    "1.2.840.113549.1.1.5": "sha1RSA",
+    "1.2.840.113549.1.1.11": "sha256RSA",
+    "1.2.840.113549.1.1.12": "sha384RSA",
+    "1.2.840.113549.1.1.13": "sha512RSA",
+    "1.2.840.113549.1.1.10": "RSASSA-PSS",
+    "1.2.840.10045.4.1": "sha1ECDSA",
+    "1.2.840.10045.4.3.2": "sha256ECDSA",
+    "1.2.840.10045.4.3.3": "sha384ECDSA",
+    "1.2.840.10045.4.3.4": "sha512ECDSA",
+}
+"""What .NET calls a signature algorithm, by object identifier."""
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+Tell = Callable[[str], None]
+
+
+class NotBase64Error(CertificateError):
+    """The text is not base64 at all, so that it may be something else."""
+
+
+@dataclass(frozen=True)
+class StoredCertificate:
+    """A certificate and its private key, each as unencrypted PEM; `thumbprint` is SHA-1 of the DER, 40 hex digits."""
+
+    thumbprint: str
+    certificate_pem: bytes = field(repr=False)
+    key_pem: bytes = field(repr=False)
+
+
+def thumbprint_of(der: bytes) -> str:
+    """How peers know a certificate: SHA-1 of its DER, upper-case hex."""
+    return hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _random_serial() -> int:
+    return secrets.randbelow(2**63 - 1) + 1
+
+
+def generate(now: Callable[[], datetime] = _now, serial: Callable[[], int] = _random_serial) -> StoredCertificate:
+    """A new identity with the properties of the original's (tentacle-cli.md 4.7): RSA 2048, no extensions at all.
+
+    Valid from yesterday's midnight UTC to a hundred years after today's; `serial` gives 1 to 2^63-1.
+    """
+    key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SUBJECT)])
+    today = datetime.combine(now().astimezone(UTC).date(), time.min)
+    certificate = (
+        x509.CertificateBuilder(subject_name=name, issuer_name=name)
+        .public_key(key.public_key())
+        .serial_number(serial())
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(_years_later(today, VALID_YEARS))
+        .sign(key, hashes.SHA256())
+    )
+    return _stored(certificate, key)
+
+
+def from_pem(certificate_pem: bytes, key_pem: bytes) -> StoredCertificate:
+    """The identity in two PEM texts; raises `CertificateError` when one is broken or they do not belong together."""
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+        key = _load_key(key_pem)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise CertificateError("The certificate or its private key is damaged.") from None
+    return _matched(certificate, key)
+
+
+def load_pfx(
+    data: bytes, password: str | None = None, *, source: str = "given", tell: Tell = lambda _: None
+) -> StoredCertificate:
+    """The identity in a PKCS#12 file, legacy encryption included; no password and an empty one are the same.
+
+    `source` names the file in messages; `tell` gets a line when there are more certificates than the key's own.
+    Raises `CertificateError` for a wrong password, no private key, or anything that is not PKCS#12.
+    """
+    _check_size(data, source)
+    bundle = _parse_pfx(data, password, source)
+    if bundle.key is None or bundle.cert is None:
+        raise CertificateError(NO_PRIVATE_KEY)
+    if bundle.additional_certs:
+        tell(f"PFX file {source} contains multiple certificates, taking the first one.")
+    return _matched(bundle.cert.certificate, bundle.key)
+
+
+def load_base64(text: str) -> StoredCertificate:
+    """The identity in base64 of a PKCS#12 without a password; blanks and a byte order mark do not matter.
+
+    Raises `NotBase64Error` when it is no base64, `CertificateError` when it is base64 of something else.
+    """
+    try:
+        data = base64.b64decode("".join(text.removeprefix("\ufeff").split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise NotBase64Error("The certificate is not valid base64 text.") from None
+    if not _looks_like_pfx(data) and _is_bare_certificate(data):
+        raise CertificateError(NO_PRIVATE_KEY)
+    return load_pfx(data, source="in the base64 text")
+
+
+def load_file(data: bytes, name: str, password: str | None = None, *, tell: Tell = lambda _: None) -> StoredCertificate:
+    """The identity in the content of the file `name`, by the original's rule (tentacle-cli.md 3.12).
+
+    `.pfx` is PKCS#12; anything else is base64 text, or PKCS#12 when it is no base64.  `tell` gets what to print.
+    """
+    if not name.lower().endswith(".pfx"):
+        tell(f"Importing the certificate stored in {name}...")
+        try:
+            return load_base64(data.decode("utf-8"))
+        except (UnicodeDecodeError, NotBase64Error):
+            pass
+    using = " using the provided password" if password else ""
+    tell(f"Importing the certificate stored in PFX file in {name}{using}...")
+    return load_pfx(data, password, source=name, tell=tell)
+
+
+def export_pfx(stored: StoredCertificate, password: str | None = None) -> bytes:
+    """A PKCS#12 file; with a password AES-256, without one the key lies in it unprotected."""
+    certificate, key = _parsed(stored)
+    encryption = BestAvailableEncryption(password.encode()) if password else NoEncryption()
+    return pkcs12.serialize_key_and_certificates(None, key, certificate, None, encryption)
+
+
+def export_base64(stored: StoredCertificate) -> str:
+    """Base64 of a PKCS#12 without a password, no newline (a file of the original starts with a byte order mark)."""
+    return base64.b64encode(export_pfx(stored)).decode("ascii")
+
+
+def signature_algorithm_name(stored: StoredCertificate) -> str:
+    """What .NET calls the signature algorithm, e.g. `sha256RSA`; the object identifier where it has no name."""
+    oid = _parsed(stored)[0].signature_algorithm_oid.dotted_string
+    return SIGNATURE_NAMES.get(oid, oid)
+
+
+def has_small_key(stored: StoredCertificate) -> bool:
+    """Whether the private key is RSA of fewer bits than are recommended (2048)."""
+    key = _parsed(stored)[1]
+    return isinstance(key, rsa.RSAPrivateKey) and key.key_size < KEY_BITS
+
+
+def _years_later(day: datetime, years: int) -> datetime:
+    try:
+        return day.replace(year=day.year + years)
+    except ValueError:  # the 29th of February
+        return day.replace(year=day.year + years, day=28)
+
+
+def _check_size(data: bytes, source: str) -> None:
+    if not data:
+        raise CertificateError(f"The certificate {source} is empty.")
+    if len(data) > LARGEST_IMPORT:
+        raise CertificateError(f"The certificate {source} is larger than {LARGEST_IMPORT} bytes.")
+
+
+def _parse_pfx(data: bytes, password: str | None, source: str) -> pkcs12.PKCS12KeyAndCertificates:
+    with warnings.catch_warnings():
+        # Files of old tools are BER rather than DER, which the operator can do nothing about.
+        warnings.simplefilter("ignore")
+        try:
+            return pkcs12.load_pkcs12(data, password.encode() if password else None)
+        except UnsupportedAlgorithm:
+            reason, hint = "is encrypted in a way that is not supported", "Export it with AES-256 or 3DES."
+        except (ValueError, TypeError):
+            if not _looks_like_pfx(data):
+                reason, hint = "is not a PFX (PKCS#12) file", "Export it together with its private key as PFX."
+            elif password:
+                reason, hint = "cannot be opened: the password is wrong or the file is damaged", "See --pfx-password."
+            else:
+                reason, hint = "cannot be opened: it needs a password or is damaged", "Give it by --pfx-password."
+    raise CertificateError(f"The certificate {source} {reason}.", hint=hint)
+
+
+def _looks_like_pfx(data: bytes) -> bool:
+    """A sequence that starts with the version number 3."""
+    return data[:1] == b"\x30" and b"\x02\x01\x03" in data[2:10]
+
+
+def _is_bare_certificate(data: bytes) -> bool:
+    try:
+        x509.load_der_x509_certificate(data)
+    except ValueError:
+        return False
+    return True
+
+
+def _matched(certificate: x509.Certificate, key: object) -> StoredCertificate:
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise CertificateError("The private key of the certificate is neither RSA nor ECDSA.")
+    try:
+        belongs = certificate.public_key() == key.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        belongs = False
+    if not belongs:
+        raise CertificateError("The private key does not belong to the certificate.")
+    return _stored(certificate, key)
+
+
+def _stored(certificate: x509.Certificate, key: PrivateKey) -> StoredCertificate:
+    return StoredCertificate(
+        thumbprint_of(certificate.public_bytes(Encoding.DER)),
+        certificate.public_bytes(Encoding.PEM),
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+    )
+
+
+def _load_key(pem: bytes) -> object:
+    # A key that is ours was checked when it was made or imported; testing its primes again costs 60 ms each time.
+    return load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+
+
+def _parsed(stored: StoredCertificate) -> tuple[x509.Certificate, PrivateKey]:
+    key = _load_key(stored.key_pem)
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise CertificateError("The private key of the certificate is neither RSA nor ECDSA.")
+    return x509.load_pem_x509_certificate(stored.certificate_pem), key

@@ -1,0 +1,353 @@
+"""The YAML of a configuration file: text to values with their line numbers, and back.
+
+Knows the names of the keys and what type each has.  Must not know files, keys or locks: whoever calls hands in how
+a secret is sealed and unsealed.  What it does not know it keeps; what is wrong it names by line and key, and never
+shows a secret.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from tentacle.errors import one_line
+from tentacle.settings.certificates import StoredCertificate, from_pem
+from tentacle.settings.errors import CertificateError, ConfigurationError
+from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
+from tentacle.settings.sealing import UnsealError, is_sealed
+from tentacle.settings.trust import same_entry
+
+FORMAT = 1
+TEXT_TAG = "tag:yaml.org,2002:str"
+HEADER = """\
+# Configuration of a Tentacle instance, kept by its commands.  Keys that they do not know are kept, comments are not.
+# Secrets are sealed with the key in the file beside this one whose name ends with .key: keep the two together.
+"""
+TOP_KEYS = (
+    "format",
+    "home",
+    "application-directory",
+    "port",
+    "listen-ip",
+    "no-listen",
+    "polling-connection-count",
+    "trusted-servers",
+    "certificate",
+    "proxy",
+    "polling-proxy",
+)
+SERVER_KEYS = ("thumbprint", "style", "address", "subscription-id")
+CERTIFICATE_KEYS = ("thumbprint", "certificate", "private-key")
+PROXY_KEYS = ("use-default", "host", "port", "username", "password")
+
+T = TypeVar("T")
+SealFunction = Callable[[str, str], str]
+"""Of (purpose, text)."""
+
+
+class _Block(str):
+    """A text that is written in lines of its own."""
+
+    __slots__ = ()
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        """Everything is written out, as references are not read."""
+        return True
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """No references: with them a small file can grow without bound, and a rewrite would lose them."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "references (*name) are not supported", mark)
+        return super().compose_node(parent, index)
+
+
+def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML folds rare line separators when it writes them unescaped; between double quotes it escapes them.
+    style = "|" if isinstance(text, _Block) else None if text.isprintable() else '"'
+    return dumper.represent_scalar(TEXT_TAG, text, style=style)
+
+
+_Dumper.add_representer(str, _write_text)
+_Dumper.add_representer(_Block, _write_text)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A mapping of the document, with what is needed to say where something in it is wrong."""
+
+    source: Path
+    lines: Mapping[str, int]
+    values: Mapping[Any, Any]
+    prefix: str = ""
+
+    def wrong(self, key: str, problem: str, *, hint: str | None = None) -> ConfigurationError:
+        """The error that `key` has a `problem` (`must be ...`)."""
+        name = f"{self.prefix}{key}"
+        line = f" line {self.lines[name]}," if name in self.lines else ""
+        return ConfigurationError(
+            f"The configuration file '{self.source}',{line} is wrong: {name} {problem}.", hint=hint
+        )
+
+    def text(self, key: str) -> str | None:
+        """A text, None when missing or blank.  Never shown when wrong, as it may be a secret."""
+        value = self.values.get(key)
+        if value is not None and not isinstance(value, str):
+            raise self.wrong(key, "must be a text", hint="Put it in quotes.")
+        return value if value and value.strip() else None
+
+    def path(self, key: str) -> Path | None:
+        """A path, None when missing or blank."""
+        value = self.text(key)
+        if value is not None and "\0" in value:
+            raise self.wrong(key, "must be a path")
+        return Path(value) if value else None
+
+    def whole(self, key: str) -> int | None:
+        """A whole number, None when missing."""
+        value = self.values.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise self.wrong(key, f"must be a whole number, not {_shown(value)}")
+        return value
+
+    def flag(self, key: str) -> bool | None:
+        """true or false, None when missing."""
+        value = self.values.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise self.wrong(key, f"must be true or false, not {_shown(value)}")
+        return value
+
+    def section(self, key: str) -> Section | None:
+        """A mapping inside this one, None when missing."""
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self.wrong(key, "must hold keys with values")
+        return Section(self.source, self.lines, value, f"{self.prefix}{key}.")
+
+    def sections(self, key: str) -> Iterator[Section]:
+        """The mappings of a list inside this one."""
+        value = self.values.get(key)
+        if value is None:
+            return
+        if not isinstance(value, list):
+            raise self.wrong(key, "must be a list")
+        for number, entry in enumerate(value):
+            name = f"{key}[{number}]"
+            if not isinstance(entry, dict):
+                raise self.wrong(name, "must hold keys with values")
+            yield Section(self.source, self.lines, entry, f"{self.prefix}{name}.")
+
+
+def parse(text: str, source: Path) -> Section:
+    """The document in `text`; an empty one is an empty mapping.  Raises `ConfigurationError`."""
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        lines = dict(_lines(node, source))
+        values = None if node is None else loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        raise _damaged(source, error.problem_mark or error.context_mark, error.problem) from None
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
+        # All but the first are how PyYAML takes a value that is not what its tag says.
+        raise _damaged(source, None, type(error).__name__) from None
+    except RecursionError:
+        raise _damaged(source, None, "it is nested too deeply") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise _damaged(source, None, "it must hold keys with values")
+    document = Section(source, lines, values)
+    written = document.whole("format")
+    if written is not None and written > FORMAT:
+        raise document.wrong("format", f"is {written}, and this version knows up to {FORMAT}", hint="Upgrade first.")
+    return document
+
+
+def holds_sealed(document: Section) -> bool:
+    """Whether the document cannot be read without its key."""
+    values = [document.section(name) for name in ("certificate", "proxy", "polling-proxy")]
+    secrets = [section.text(key) for section in values if section for key in ("private-key", "password")]
+    return any(secret is not None and is_sealed(secret) for secret in secrets)
+
+
+def to_settings(document: Section, unseal: SealFunction) -> Settings:
+    """The settings that the document holds, defaults for what it does not.
+
+    Raises `ConfigurationError`, also when `unseal` raises `UnsealError`.
+    """
+    default = Settings()
+    return Settings(
+        home=document.path("home"),
+        application_directory=_or(document.path("application-directory"), default.application_directory),
+        port=_or(document.whole("port"), default.port),
+        listen_ip=document.text("listen-ip"),
+        no_listen=_or(document.flag("no-listen"), default.no_listen),
+        servers=tuple(_server(section) for section in document.sections("trusted-servers")),
+        polling_connection_count=document.whole("polling-connection-count"),
+        certificate=_certificate(document.section("certificate"), unseal),
+        proxy=_proxy(document.section("proxy"), unseal),
+        polling_proxy=_proxy(document.section("polling-proxy"), unseal),
+    )
+
+
+def render(settings: Settings, previous: Section, seal: SealFunction) -> str:
+    """The text of a configuration file with `settings`, and with what `previous` holds that we do not know."""
+    known: dict[str, Any] = {
+        "format": FORMAT,
+        "home": None if settings.home is None else str(settings.home),
+        "application-directory": str(settings.application_directory),
+        "port": settings.port,
+        "listen-ip": settings.listen_ip,
+        "no-listen": settings.no_listen,
+        "polling-connection-count": settings.polling_connection_count,
+        "trusted-servers": _servers_out(settings.servers, previous),
+        "certificate": _certificate_out(settings.certificate, previous.section("certificate"), seal),
+        "proxy": _proxy_out(settings.proxy, previous.section("proxy"), "proxy", seal),
+        "polling-proxy": _proxy_out(settings.polling_proxy, previous.section("polling-proxy"), "polling-proxy", seal),
+    }
+    document = _merged(known, previous, TOP_KEYS)
+    return HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _shown(value: object) -> str:
+    return one_line(ValueError(f"{value!r:.40}"))
+
+
+def _damaged(source: Path, mark: yaml.Mark | None, problem: str | None) -> ConfigurationError:
+    line = "" if mark is None else f", line {mark.line + 1}"
+    what = one_line(ValueError(problem or "it is no YAML"))
+    return ConfigurationError(
+        f"The configuration file '{source}'{line} is not valid YAML: {what}.",
+        hint="Correct it or restore it; nothing was changed.",
+    )
+
+
+def _lines(node: yaml.Node | None, source: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
+    """Where each key stands, three levels deep; a key that is there twice would lose a value and is an error."""
+    if depth > 3:
+        return
+    if isinstance(node, yaml.SequenceNode):
+        for number, entry in enumerate(node.value):
+            yield f"{prefix}[{number}]", entry.start_mark.line + 1
+            yield from _lines(entry, source, f"{prefix}[{number}].", depth + 1)
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else ""
+            if name and name in seen:
+                raise _damaged(source, key.start_mark, f"the key {name!r:.60} is there twice")
+            seen.add(name)
+            yield f"{prefix}{name}", key.start_mark.line + 1
+            inner = f"{prefix}{name}" if isinstance(value, yaml.SequenceNode) else f"{prefix}{name}."
+            yield from _lines(value, source, inner, depth + 1)
+
+
+def _server(section: Section) -> TrustedServer:
+    thumbprint, style = section.text("thumbprint"), section.values.get("style")
+    if thumbprint is None:
+        raise section.wrong("thumbprint", "must not be blank")
+    known = isinstance(style, int | str) and not isinstance(style, bool)
+    parsed = CommunicationStyle.NONE if style is None else CommunicationStyle.parse(str(style)) if known else None
+    if parsed is None:
+        raise section.wrong("style", f"must be TentaclePassive or TentacleActive, not {_shown(style)}")
+    return TrustedServer(thumbprint, parsed, section.text("address"), section.text("subscription-id"))
+
+
+def _secret(section: Section, key: str, unseal: SealFunction) -> str | None:
+    """A secret; one that a person wrote in plain text is taken as it is and sealed at the next write."""
+    value = section.text(key)
+    if value is None or not is_sealed(value):
+        return value
+    try:
+        return unseal(f"{section.prefix}{key}", value)
+    except UnsealError:
+        problem = "cannot be unsealed: it was changed, or sealed with another key"
+        raise section.wrong(key, problem, hint="Restore the key file that belongs to this configuration.") from None
+
+
+def _certificate(section: Section | None, unseal: SealFunction) -> StoredCertificate | None:
+    if section is None:
+        return None
+    certificate, key = section.text("certificate"), _secret(section, "private-key", unseal)
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        missing = "certificate" if certificate is None else "private-key"
+        raise section.wrong(missing, "is missing")
+    try:
+        stored = from_pem(certificate.encode("utf-8", "replace"), key.encode("utf-8", "replace"))
+    except CertificateError as error:
+        raise section.wrong("certificate", f"cannot be used ({error.message})") from None
+    noted = section.text("thumbprint")
+    if noted is not None and noted.strip().upper() != stored.thumbprint:
+        raise section.wrong("thumbprint", f"is not that of the certificate, which is {stored.thumbprint}")
+    return stored
+
+
+def _proxy(section: Section | None, unseal: SealFunction) -> ProxySettings:
+    default = ProxySettings()
+    if section is None:
+        return default
+    return ProxySettings(
+        use_default=_or(section.flag("use-default"), default.use_default),
+        host=section.text("host"),
+        port=_or(section.whole("port"), default.port),
+        username=section.text("username"),
+        password=_secret(section, "password", unseal),
+    )
+
+
+def _merged(known: Mapping[str, Any], previous: Section | None, ours: tuple[str, ...]) -> dict[Any, Any]:
+    """What is set of `known`, then what stood in `previous` under names that are not ours."""
+    kept = {} if previous is None else {k: v for k, v in previous.values.items() if k not in ours}
+    return {**{name: value for name, value in known.items() if value is not None}, **kept}
+
+
+def _servers_out(servers: tuple[TrustedServer, ...], previous: Section) -> list[dict[Any, Any]] | None:
+    before = [(_server(section), section) for section in previous.sections("trusted-servers")]
+    written = []
+    for server in servers:
+        known = {
+            "thumbprint": server.thumbprint,
+            "style": server.style.label,
+            "address": server.address,
+            "subscription-id": server.subscription_id,
+        }
+        entry = next((section for old, section in before if same_entry(old, server)), None)
+        written.append(_merged(known, entry, SERVER_KEYS))
+    return written or None
+
+
+def _certificate_out(stored: StoredCertificate | None, previous: Section | None, seal: SealFunction) -> Any:
+    if stored is None:
+        return _merged({}, previous, CERTIFICATE_KEYS) or None
+    known = {
+        "thumbprint": stored.thumbprint,
+        "certificate": _Block(stored.certificate_pem.decode("ascii")),
+        "private-key": seal("certificate.private-key", stored.key_pem.decode("ascii")),
+    }
+    return _merged(known, previous, CERTIFICATE_KEYS)
+
+
+def _proxy_out(proxy: ProxySettings, previous: Section | None, name: str, seal: SealFunction) -> Any:
+    known: dict[str, Any] = (
+        {} if proxy == ProxySettings() else {f.name.replace("_", "-"): getattr(proxy, f.name) for f in fields(proxy)}
+    )
+    if proxy.password is not None:
+        known["password"] = seal(f"{name}.password", proxy.password)
+    return _merged(known, previous, PROXY_KEYS) or None

@@ -1,0 +1,255 @@
+"""The instances of this machine: a registry of names, each with the path of its configuration file.
+
+One JSON file per instance, as the original writes them (tentacle-cli.md 4.1), so that both find each other's.
+Knows which instance a command means (4.2).  Must not know what a configuration holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tentacle.settings.errors import InstanceError, SettingsError, cannot
+from tentacle.settings.files import (
+    exists,
+    flush_directory,
+    is_temporary,
+    make_directories,
+    read_bytes,
+    remove_unfinished,
+    write_atomic,
+)
+
+HOME_VARIABLE = "TentacleMachineConfigurationHomeDirectory"
+DEFAULT_BASE = Path("/etc/octopus")
+DEFAULT_NAME = "Tentacle"
+DEFAULT_CONFIG = "Tentacle.config"
+LONGEST_FILE_NAME = 255
+LARGEST_ENTRY = 64 * 1024
+TEMPORARY_SUFFIX_LENGTH = len("..01234567.tmp")
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What a command works on; `name` is None for a configuration that was given by its path alone."""
+
+    name: str | None
+    config_path: Path
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    config_path: Path
+    file: Path
+
+
+def machine_configuration_directory(environ: Mapping[str, str]) -> Path:
+    """Where what belongs to the machine lies: `/etc/octopus`, unless the environment says otherwise."""
+    return Path(environ.get(HOME_VARIABLE, "").strip() or DEFAULT_BASE)
+
+
+def clean_name(name: str) -> str:
+    """`name` without blanks around; raises `InstanceError` for one that no file can be named after."""
+    trimmed = name.strip()
+    if not trimmed:
+        raise InstanceError("The name of an instance must not be blank.")
+    if not trimmed.isprintable() or set(trimmed) & set("/\\"):
+        raise InstanceError(f"The instance name {trimmed!r:.80} must not hold slashes or control characters.")
+    if len(_file_name(trimmed).encode()) + TEMPORARY_SUFFIX_LENGTH > LONGEST_FILE_NAME:
+        raise InstanceError(f"The instance name '{trimmed:.40}...' is too long.")
+    return trimmed
+
+
+def _file_name(name: str) -> str:
+    return f"{name.replace(' ', '-').lower()}.config"
+
+
+def registry_file_name(name: str) -> str:
+    """The name of the registry's file for an instance: lower case, blanks to dashes, `.config` behind."""
+    return _file_name(clean_name(name))
+
+
+def new_instance_paths(config: str | None, home: str | None, cwd: Path) -> tuple[Path, Path]:
+    """(home, path of the configuration) for `create-instance`, both absolute (tentacle-cli.md 3.1, 1 and 2).
+
+    The original keeps a relative home as it is typed and later looks for it below itself; here it stays put.
+    """
+    given = Path(config) if config and config.strip() else None
+    if home and home.strip():
+        return cwd / home, cwd / home / (given or DEFAULT_CONFIG)
+    path = cwd / (given or DEFAULT_CONFIG)
+    return path.parent, path
+
+
+class InstanceRegistry:
+    """The registry below `base`, see `machine_configuration_directory`.  Methods raise `SettingsError`."""
+
+    def __init__(self, base: Path) -> None:
+        self.folder = base / "Tentacle" / "Instances"
+
+    def directory_mode_for(self, config_path: Path) -> int:
+        """The mode for a new directory of a configuration: private, unless the registry lies below it."""
+        return 0o755 if config_path.absolute().parent in self.folder.absolute().parents else 0o700
+
+    def create(self, name: str, config_path: Path) -> Instance:
+        """Registers `name`, or gives it another path; the spelling of a name that is there already stays."""
+        wanted = clean_name(name)
+        file = self.folder / _file_name(wanted)
+        known = _read_entry(file) if exists(file) else self._same_name(wanted)
+        if known is not None and known.name.lower() != wanted.lower():
+            raise InstanceError(
+                f"The instance name '{wanted}' is too similar to that of the existing instance '{known.name}'.",
+                hint="Choose another name.",
+            )
+        instance = Instance(known.name if known else wanted, config_path.absolute())
+        file = known.file if known else file
+        make_directories(self.folder)
+        content = {"Name": instance.name, "ConfigurationFilePath": str(instance.config_path)}
+        write_atomic(file, json.dumps(content, indent=2, ensure_ascii=False).encode("utf-8"), mode=0o644)
+        return instance
+
+    def list_all(self) -> tuple[Instance, ...]:
+        """All instances, sorted by name; one that cannot be read is an error."""
+        entries, broken = self._entries()
+        if broken:
+            raise broken[0]
+        return tuple(Instance(entry.name, entry.config_path) for entry in entries)
+
+    def find(self, name: str) -> Instance:
+        """The instance called `name`, in any case unless that is ambiguous; its configuration need not exist."""
+        entry = self._find(name)
+        return Instance(entry.name, entry.config_path)
+
+    def delete(self, name: str) -> Instance:
+        """Forgets an instance; its configuration stays.  Returns what was forgotten."""
+        entry = self._find(name)
+        try:
+            entry.file.unlink()
+            flush_directory(self.folder)
+        except OSError as error:
+            raise cannot("delete", entry.file, error) from None
+        remove_unfinished(entry.file)
+        return Instance(entry.name, entry.config_path)
+
+    def select(self, instance: str | None, config: str | None, cwd: Path) -> Instance:
+        """The instance that a command means, whose configuration file exists (rules and texts: 4.1, 4.2).
+
+        `instance` wins over `config`; then `Tentacle.config` in `cwd`; then the one called Tentacle; then the only one.
+        """
+        if instance and instance.strip():
+            return _present(self.find(instance))
+        if config and config.strip():
+            path = cwd / config
+            if not exists(path):
+                problem = f"The configuration file at {config} could not be located at the specified location."
+                raise InstanceError(problem)
+            return Instance(None, path)
+        if exists(cwd / DEFAULT_CONFIG):
+            return Instance(None, cwd / DEFAULT_CONFIG)
+        return _present(self._default())
+
+    def _same_name(self, name: str) -> _Entry | None:
+        """An entry of this name in a file that is called otherwise."""
+        return next((entry for entry in self._entries()[0] if entry.name.lower() == name.lower()), None)
+
+    def _default(self) -> Instance:
+        entries, broken = self._entries()
+        chosen = next((entry for entry in entries if entry.name == DEFAULT_NAME), None)
+        if chosen is None and broken:
+            raise broken[0]
+        if chosen is None and len(entries) > 1:
+            raise InstanceError(
+                "There is more than one instance of Tentacle configured on this machine. Please pass "
+                "--instance=INSTANCENAME when invoking this command to target a specific instance. "
+                f"Available instances: {_names(entries)}."
+            )
+        chosen = chosen or next(iter(entries), None)
+        if chosen is None:
+            raise InstanceError(f"Unable to find default instance of Tentacle. Available instances: {_names(entries)}.")
+        return Instance(chosen.name, chosen.config_path)
+
+    def _find(self, name: str) -> _Entry:
+        wanted = name.strip()
+        entries, broken = self._entries()
+        similar = [entry for entry in entries if entry.name.lower() == wanted.lower()]
+        chosen = next((entry for entry in similar if entry.name == wanted), None)
+        if chosen is None and len(similar) == 1:
+            chosen = similar[0]
+        if chosen is not None:
+            return chosen
+        if similar:
+            raise InstanceError(
+                f"Instance {_shown(name)} of Tentacle could not be matched to one of the existing instances: "
+                f"{_names(similar)}."
+            )
+        if broken:
+            raise broken[0]
+        raise InstanceError(
+            f"Instance {_shown(name)} of Tentacle has not been configured on this machine. "
+            f"Available instances: {_names(entries)}."
+        )
+
+    def _entries(self) -> tuple[list[_Entry], list[SettingsError]]:
+        """What can be read, sorted by name, and why the rest cannot: one bad file must not stop the others."""
+        try:
+            files = sorted(file for file in self.folder.iterdir() if not is_temporary(file) and not _is_directory(file))
+        except (FileNotFoundError, NotADirectoryError):
+            return [], []
+        except OSError as error:
+            raise cannot("read", self.folder, error) from None
+        entries, broken = [], []
+        for file in files:
+            try:
+                entries.append(_read_entry(file))
+            except FileNotFoundError:
+                continue
+            except SettingsError as error:
+                broken.append(error)
+        return sorted(entries, key=lambda entry: entry.name), broken
+
+
+def _read_entry(file: Path) -> _Entry:
+    content = read_bytes(file, limit=LARGEST_ENTRY)
+    try:
+        values: Any = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        raise _unreadable(file, "it is not valid JSON") from None
+    named = {str(key).lower(): value for key, value in values.items()} if isinstance(values, dict) else {}
+    name, path = named.get("name"), named.get("configurationfilepath")
+    if not isinstance(name, str) or not isinstance(path, str) or not name.strip() or not path.strip() or "\0" in path:
+        raise _unreadable(file, "it must hold the texts Name and ConfigurationFilePath")
+    return _Entry(name, Path(path), file)
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _unreadable(file: Path, why: str) -> InstanceError:
+    hint = "Correct or remove it; the configuration file that it points to is not affected."
+    return InstanceError(f"The instance file '{file}' cannot be read: {why}.", hint=hint)
+
+
+def _present(instance: Instance) -> Instance:
+    if exists(instance.config_path):
+        return instance
+    raise InstanceError(
+        f"The configuration file for instance {instance.name} could not be located at the specified location "
+        f"{instance.config_path}. The file might have been manually removed without properly removing the instance "
+        "and as such it is still listed as present.The instance must be created again before you can interact with it."
+    )
+
+
+def _shown(name: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in name)[:200]
+
+
+def _names(entries: list[_Entry]) -> str:
+    return ", ".join(sorted((_shown(entry.name) for entry in entries), key=str.lower))

@@ -1,0 +1,111 @@
+"""The settings of one instance, as frozen values.
+
+Knows names, types and defaults (tentacle-cli.md 4.4).  Must not know how they are stored, or where.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tentacle.settings.certificates import StoredCertificate
+from tentacle.settings.errors import SettingsError
+
+DEFAULT_PORT = 10933
+DEFAULT_PROXY_PORT = 80
+DEFAULT_APPLICATION_DIRECTORY = Path("/home/Octopus/Applications")
+
+
+class CommunicationStyle(enum.IntEnum):
+    """Who calls whom.  Only the first three concern a Tentacle; the rest are read and kept (tentacle-cli.md 4.5)."""
+
+    NONE = 0
+    TENTACLE_PASSIVE = 1
+    """The server calls us: we listen."""
+    TENTACLE_ACTIVE = 2
+    """We call the server: we poll."""
+    SSH = 3
+    OFFLINE_DROP = 4
+    AZURE_WEB_APP = 5
+    FTP = 6
+    AZURE_CLOUD_SERVICE = 7
+    AZURE_SERVICE_FABRIC_CLUSTER = 8
+    KUBERNETES = 9
+    STEP_PACKAGE = 10
+    KUBERNETES_TENTACLE = 11
+    AWS_ECS_CLUSTER = 12
+
+    @property
+    def label(self) -> str:
+        """The field's own spelling, e.g. `TentaclePassive`."""
+        return "".join(word.capitalize() for word in self.name.split("_"))
+
+    @classmethod
+    def parse(cls, text: str) -> CommunicationStyle | None:
+        """The style that `text` names (`tentacleactive`, `2`); None when it names none.
+
+        Case and blanks around do not matter.
+        """
+        wanted = text.strip()
+        if wanted.isascii() and wanted.isdigit():
+            return next((style for style in cls if str(style.value) == (wanted.lstrip("0") or "0")), None)
+        return next((style for style in cls if style.label.lower() == wanted.lower()), None)
+
+
+@dataclass(frozen=True)
+class TrustedServer:
+    """A server that may command us, known by the SHA-1 thumbprint of its certificate.
+
+    `address` is set where we poll it, as given (`https://host:10943`, `wss://...`); `subscription_id` is the
+    `poll://.../` under which it queues for us.  Raises `SettingsError` for a blank thumbprint.
+    """
+
+    thumbprint: str
+    style: CommunicationStyle
+    address: str | None = None
+    subscription_id: str | None = None
+
+    def __post_init__(self) -> None:
+        trimmed = self.thumbprint.strip()
+        if not trimmed:
+            raise SettingsError("A valid thumbprint must be supplied.", hint="e.g. --trust=THUMBPRINT")
+        object.__setattr__(self, "thumbprint", trimmed)
+
+
+@dataclass(frozen=True)
+class ProxySettings:
+    """How to reach a server: the environment's proxy (`use_default`), `host`:`port`, or (neither) directly."""
+
+    use_default: bool = True
+    host: str | None = None
+    port: int = DEFAULT_PROXY_PORT
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that one instance is set up with.
+
+    `home` is kept as it was given, see `resolved_home`; `listen_ip` None means every address;
+    `polling_connection_count` None means the default of whoever polls.  `proxy` is for calls to the REST API of a
+    listening Tentacle, `polling_proxy` for everything a polling one does.
+    """
+
+    home: Path | None = None
+    application_directory: Path = DEFAULT_APPLICATION_DIRECTORY
+    port: int = DEFAULT_PORT
+    listen_ip: str | None = None
+    no_listen: bool = False
+    servers: tuple[TrustedServer, ...] = ()
+    polling_connection_count: int | None = None
+    certificate: StoredCertificate | None = None
+    proxy: ProxySettings = field(default_factory=ProxySettings)
+    polling_proxy: ProxySettings = field(default_factory=ProxySettings)
+
+
+def resolved_home(settings: Settings, config_path: Path) -> Path:
+    """The absolute home directory: relative to the configuration file's directory, which it also defaults to."""
+    folder = config_path.absolute().parent
+    return folder if settings.home is None else folder / settings.home

@@ -1,0 +1,125 @@
+"""One configuration file: read, written whole or not at all, changed by one process at a time.
+
+Beside `<file>` stands `<file>.key`, mode 0600 like the file itself: the key that secrets are sealed with, and at the
+same time what a writer locks (`flock`), so that there is no lock file besides.  Reading takes no lock: a reader sees
+the file before or after a change.  A file that cannot be understood is never written to.  Knows files and locks; what
+the keys mean is `document.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tentacle.settings import document
+from tentacle.settings.errors import ConfigurationError
+from tentacle.settings.files import exists, make_directories, read_bytes, remove_unfinished, write_atomic
+from tentacle.settings.model import Settings
+from tentacle.settings.sealing import KeyFile, Sealer, key_path_of
+
+FILE_MODE = 0o600
+DIRECTORY_MODE = 0o700
+LOCK_WAIT_SECONDS = 30.0
+
+ORIGINAL_MARKS = ("<?xml", "<octopus-settings")
+
+
+class SettingsFile:
+    """The configuration file at `path`, which need not exist yet.
+
+    A symbolic link is followed once, here, so that writing replaces the file and not the link.  All methods raise
+    `ConfigurationError` (or another `SettingsError` from the file system) with a text of one line.
+    """
+
+    def __init__(self, path: Path, *, lock_wait: float = LOCK_WAIT_SECONDS) -> None:
+        """`lock_wait`: seconds to wait for another process that is changing the same file."""
+        self.path = path
+        self._target = Path(os.path.realpath(path))
+        self._key = KeyFile(key_path_of(self._target), wait=lock_wait)
+
+    def exists(self) -> bool:
+        """Whether there is anything at the path."""
+        return exists(self._target)
+
+    def create(self, *, directory_mode: int = DIRECTORY_MODE) -> bool:
+        """Makes a file with default settings and its missing directories; False when there is one already.
+
+        One that exists stays as it is, and is an error if it is not one of ours.
+        """
+        if self.exists():
+            self._read()
+            return False
+        if not exists(self._target.parent):
+            make_directories(self._target.parent, mode=directory_mode)
+        with self._hold() as sealer:
+            if self.exists():
+                return False
+            self._write(Settings(), sealer)
+        return True
+
+    def load(self) -> Settings:
+        """The settings in the file; it must exist."""
+        return self._settings(self._read())
+
+    def save(self, settings: Settings) -> None:
+        """Makes `settings` the content of the file, whatever another process changed since they were read.
+
+        Keys that are not ours stay.  Use `update` for a change that depends on what is there.
+        """
+        with self._hold() as sealer:
+            self._write(settings, sealer)
+
+    def update(self, change: Callable[[Settings], Settings]) -> Settings:
+        """Replaces the settings by `change` of them, with no other writer in between; returns the new ones.
+
+        `change` runs under the lock: it should compute and not wait.  What it raises leaves the file as it was.
+        """
+        self._read()
+        with self._hold() as sealer:
+            settings = change(self.load())
+            self._write(settings, sealer)
+        return settings
+
+    @contextlib.contextmanager
+    def _hold(self) -> Iterator[Sealer]:
+        """The lock and the key; a key is made only while no secret depends on the one that is not there."""
+        if not exists(self._key.path) and self._depends_on_key():
+            raise self._key.missing()
+        with self._key.hold(like=self._target, may_make=lambda: not self._depends_on_key()) as sealer:
+            yield sealer
+
+    def _depends_on_key(self) -> bool:
+        return self.exists() and document.holds_sealed(self._read())
+
+    def _settings(self, read: document.Section) -> Settings:
+        sealer = self._key.read() if document.holds_sealed(read) else None
+        return document.to_settings(
+            read, lambda purpose, text: text if sealer is None else sealer.unseal(purpose, text)
+        )
+
+    def _write(self, settings: Settings, sealer: Sealer) -> None:
+        previous = self._read() if self.exists() else document.parse("", self.path)
+        text = document.render(settings, previous, sealer.seal)
+        remove_unfinished(self._target)
+        write_atomic(self._target, text.encode("utf-8"), mode=FILE_MODE)
+
+    def _read(self) -> document.Section:
+        try:
+            text = read_bytes(self._target).decode("utf-8-sig")
+        except FileNotFoundError:
+            problem = f"The configuration file at {self.path} could not be located at the specified location."
+            raise ConfigurationError(problem) from None
+        except UnicodeDecodeError:
+            raise ConfigurationError(
+                f"The configuration file '{self.path}' is not UTF-8 text.",
+                hint="Correct it or restore it; nothing was changed.",
+            ) from None
+        if text.lstrip().startswith(ORIGINAL_MARKS):
+            raise ConfigurationError(
+                f"The configuration file '{self.path}' belongs to an original Octopus Tentacle (XML); "
+                "it was not changed.",
+                hint="Give another path by --config, or move that file away.",
+            )
+        return document.parse(text, self.path)

@@ -1,0 +1,165 @@
+"""Which servers are trusted, and how that list changes.
+
+Pure functions on tuples of `TrustedServer`; no file, no output.  The rules are tentacle-cli.md 3.4 to 3.8 and 4.5.
+A thumbprint is compared without regard to case and surrounding blanks, an address as an absolute URI.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from tentacle.settings.errors import SettingsError
+from tentacle.settings.model import CommunicationStyle, TrustedServer
+
+Servers = tuple[TrustedServer, ...]
+
+SUBSCRIPTION_ALPHABET = "bcdefghjklmnpqrstuvwxyz23456789"
+"""No `i`, `o`, `0`, `1`, which people misread; no `a`, which the original never draws (tentacle-cli.md 5.3, 12)."""
+SUBSCRIPTION_LENGTH = 20
+DEFAULT_SCHEME_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+KINDS = {
+    CommunicationStyle.TENTACLE_ACTIVE: "polling tentacle",
+    CommunicationStyle.TENTACLE_PASSIVE: "listening tentacle",
+}
+
+
+def normalise_thumbprint(thumbprint: str) -> str:
+    """The form in which thumbprints are compared: no blanks around, upper case."""
+    return thumbprint.strip().upper()
+
+
+def same_thumbprint(one: str, other: str) -> bool:
+    """Whether both name the same certificate."""
+    return normalise_thumbprint(one) == normalise_thumbprint(other)
+
+
+def normalise_address(address: str) -> str:
+    """The form in which addresses are compared: lower case, default port dropped, `/` for an empty path."""
+    text = address.strip().lower()
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return text
+    if not parts.scheme or not parts.hostname:
+        return text
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    where = host if port in (None, DEFAULT_SCHEME_PORTS.get(parts.scheme)) else f"{host}:{port}"
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{where}{parts.path or '/'}{query}"
+
+
+def same_address(one: str | None, other: str | None) -> bool:
+    """Whether both lead to the same place; two missing addresses are the same."""
+    if one is None or other is None:
+        return one is other
+    return normalise_address(one) == normalise_address(other)
+
+
+def same_entry(one: TrustedServer, other: TrustedServer) -> bool:
+    """Whether a list may hold only one of the two."""
+    return same_thumbprint(one.thumbprint, other.thumbprint) and same_address(one.address, other.address)
+
+
+def add_or_update(servers: Servers, server: TrustedServer) -> Servers:
+    """`server` at the end, in place of any entry with its thumbprint and address."""
+    return (*(known for known in servers if not same_entry(known, server)), server)
+
+
+def trust(servers: Servers, thumbprint: str) -> Servers:
+    """What `configure --trust` does: a listening entry without an address; entries with addresses stay."""
+    return add_or_update(servers, TrustedServer(thumbprint, CommunicationStyle.TENTACLE_PASSIVE))
+
+
+def remove(servers: Servers, thumbprints: Iterable[str]) -> Servers:
+    """The list without every entry of these thumbprints; those that are not in it do not matter."""
+    gone = {normalise_thumbprint(thumbprint) for thumbprint in thumbprints}
+    return tuple(server for server in servers if normalise_thumbprint(server.thumbprint) not in gone)
+
+
+def update_trust(servers: Servers, old: str, new: str) -> Servers:
+    """Every entry of thumbprint `old` made one of `new`, each in its place; what then is the same twice stays once."""
+    changed = (replace(s, thumbprint=new) if same_thumbprint(s.thumbprint, old) else s for s in servers)
+    return tuple(dict.fromkeys(changed))
+
+
+def keep_addresses(servers: Servers, addresses: Collection[str]) -> Servers:
+    """What `clear-trusted-servers --keep` leaves: the entries that poll one of `addresses` (tentacle-cli.md 3.6)."""
+    kept = {normalise_address(address.strip().replace("http://", "https://", 1)) for address in addresses}
+    return tuple(s for s in servers if s.address is not None and normalise_address(s.address) in kept)
+
+
+def make_polling(
+    servers: Servers, thumbprint: str, address: str, *, new_id: Callable[[], str] | None = None
+) -> Servers:
+    """What `server-comms --style=TentacleActive` does (tentacle-cli.md 3.8): we poll `address`.
+
+    The entry with this address is changed, else one without a style, else there is a new one.  The subscription is
+    its own, else that of another polling entry of this thumbprint, else a new one.
+    """
+    own = tuple(s for s in servers if same_thumbprint(s.thumbprint, thumbprint))
+    chosen = next((s for s in own if same_address(s.address, address)), None)
+    chosen = chosen or next((s for s in own if s.style is CommunicationStyle.NONE), None)
+    shared = next((s.subscription_id for s in own if s.style is CommunicationStyle.TENTACLE_ACTIVE), None)
+    subscription = (chosen and chosen.subscription_id) or shared or (new_id or new_subscription_id)()
+    named = chosen.thumbprint if chosen else thumbprint
+    polling = TrustedServer(named, CommunicationStyle.TENTACLE_ACTIVE, address, subscription)
+    if chosen is not None and not same_address(chosen.address, address):
+        return tuple(polling if s is chosen else s for s in servers)
+    return add_or_update(servers, polling)
+
+
+def make_listening(servers: Servers, thumbprint: str) -> Servers:
+    """What `server-comms --style=TentaclePassive` does: an entry without an address, which listens."""
+    own = (s for s in servers if same_thumbprint(s.thumbprint, thumbprint) and s.address is None)
+    chosen = next(own, None) or TrustedServer(thumbprint, CommunicationStyle.TENTACLE_PASSIVE)
+    return add_or_update(servers, replace(chosen, style=CommunicationStyle.TENTACLE_PASSIVE))
+
+
+def kind_of(server: TrustedServer) -> str:
+    """The words that `update-trust` has for an entry: `polling tentacle`, `listening tentacle` or nothing."""
+    return KINDS.get(server.style, "")
+
+
+def new_subscription_id(choose: Callable[[str], str] = secrets.choice) -> str:
+    """A new name for a polling Tentacle: `poll://`, 20 characters, `/`."""
+    return f"poll://{''.join(choose(SUBSCRIPTION_ALPHABET) for _ in range(SUBSCRIPTION_LENGTH))}/"
+
+
+def parse_servers(text: str) -> Servers:
+    """The list as the original writes it in JSON (tentacle-cli.md 4.5); member names in any case.
+
+    Raises `SettingsError`, whose text fits behind the name of wherever `text` came from.
+    """
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError):
+        raise SettingsError("is not valid JSON") from None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise SettingsError("must be a JSON array of objects")
+    return tuple(_parse_server({str(name).lower(): value for name, value in e.items()}) for e in entries)
+
+
+def _parse_server(entry: Mapping[str, Any]) -> TrustedServer:
+    thumbprint = _text(entry, "thumbprint")
+    if not thumbprint or not thumbprint.strip():
+        raise SettingsError("holds an entry without a Thumbprint")
+    given = entry.get("communicationstyle")
+    known = isinstance(given, int | str) and not isinstance(given, bool)
+    style = CommunicationStyle.NONE if given is None else CommunicationStyle.parse(str(given)) if known else None
+    if style is None:
+        raise SettingsError(f"holds the CommunicationStyle {given!r:.40}, which is unknown")
+    return TrustedServer(thumbprint, style, _text(entry, "address"), _text(entry, "subscriptionid"))
+
+
+def _text(entry: Mapping[str, Any], name: str) -> str | None:
+    value = entry.get(name)
+    if value is not None and not isinstance(value, str):
+        raise SettingsError(f"holds an entry whose {name} is not a text")
+    return value or None

@@ -1,0 +1,117 @@
+"""Small files: bounded when read, whole or untouched when written."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tentacle.settings import files
+from tentacle.settings.errors import SettingsError
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from tentacle.settings import files
+def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
+stage = sys.argv[2]
+if stage == "flush": os.fsync = die
+if stage == "rename": Path.rename = die
+if stage == "renamed": files.flush_directory = die
+files.write_atomic(Path(sys.argv[1]), b"new", mode=0o600)
+"""
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    files.write_atomic(path, b"one", mode=0o644)
+    files.write_atomic(path, b"two", mode=0o600)
+    assert files.read_bytes(path) == b"two"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(("stage", "content"), [("flush", b"old"), ("rename", b"old"), ("renamed", b"new")])
+def test_a_writer_that_is_killed_leaves_the_old_text_or_the_new(tmp_path: Path, stage: str, content: bytes) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    done = subprocess.run([sys.executable, "-c", WRITER, str(path), stage], timeout=20, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_bytes() == content
+    files.remove_unfinished(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_full_disk_leaves_the_old_text(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(SettingsError, match=r"Unable to write file '.*' as user '.*'\. File too large"):
+            files.write_atomic(path, b"n" * 2000, mode=0o600)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="No such file or directory"):
+        files.write_atomic(tmp_path / "no" / "x", b"", mode=0o600)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_root_keeps_the_owner_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    os.chown(path, 12345, 12346)
+    files.write_atomic(path, b"new", mode=0o600)
+    assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12346)
+
+
+def test_only_unfinished_work_on_the_same_file_is_removed(tmp_path: Path) -> None:
+    names = [".x.12345678.tmp", ".x.y.12345678.tmp", ".xy.12345678.tmp", ".x.tmp", "x.12345678.tmp"]
+    for name in names:
+        (tmp_path / name).touch()
+    files.remove_unfinished(tmp_path / "x")
+    assert {entry.name for entry in tmp_path.iterdir()} == set(names[1:])
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(SettingsError, match="is not a regular file"):
+            files.read_bytes(path)
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(10 * 1024**3)
+    with pytest.raises(SettingsError, match="is larger than 4194304 bytes"):
+        files.read_bytes(tmp_path / "huge")
+
+
+def test_a_missing_file_and_a_file_as_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "no", tmp_path / "file" / "x"):
+        with pytest.raises(FileNotFoundError):
+            files.read_bytes(path)
+        assert not files.exists(path)
+
+
+def test_directories_are_made_with_their_mode(tmp_path: Path) -> None:
+    files.make_directories(tmp_path / "a" / "b", mode=0o700)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="Unable to create"):
+        files.make_directories(tmp_path / "file" / "x")

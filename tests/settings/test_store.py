@@ -1,0 +1,346 @@
+"""One configuration file: killed, full, locked, damaged, moved; never lost."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tentacle.settings import certificates
+from tentacle.settings.errors import ConfigurationError, SettingsError
+from tentacle.settings.files import exists
+from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
+from tentacle.settings.store import SettingsFile
+
+VECTORS = Path(__file__).parent.parent / "vectors"
+
+ADDS = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tentacle.settings.store import SettingsFile
+from tentacle.settings.trust import trust
+file = SettingsFile(Path(sys.argv[1]))
+for number in range(int(sys.argv[3])):
+    file.update(lambda s: replace(s, servers=trust(s.servers, f"{sys.argv[2]}{number}")))
+"""
+COUNTS = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tentacle.settings.store import SettingsFile
+file = SettingsFile(Path(sys.argv[1]))
+while True:
+    file.update(lambda s: replace(s, port=s.port + 1, polling_connection_count=s.port + 1))
+    print("x", flush=True)
+"""
+
+FILLS = """
+import subprocess, sys
+from pathlib import Path
+from tentacle.errors import TentacleError
+from tentacle.settings.model import ProxySettings, Settings
+from tentacle.settings.store import SettingsFile
+print("mounted")
+folder = Path(sys.argv[1])
+file = SettingsFile(folder / "T.config")
+file.save(Settings(proxy=ProxySettings(password="hunter2")))
+def attempt():
+    try:
+        file.save(Settings(port=1))
+    except TentacleError as error:
+        print(str(error).split(". ")[1].rstrip("."))
+    print(file.load().proxy.password)
+try:
+    with (folder / "filler").open("wb", buffering=0) as filler:
+        while filler.write(b"x" * 4096):
+            pass
+except OSError:
+    attempt()
+subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+attempt()
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> SettingsFile:
+    made = SettingsFile(tmp_path / "T.config")
+    made.create()
+    return made
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+def with_secret(file: SettingsFile) -> None:
+    file.update(lambda s: replace(s, proxy=ProxySettings(password="hunter2")))
+
+
+def test_a_new_file_is_private_and_alone_with_its_key(tmp_path: Path) -> None:
+    old_mask = os.umask(0)
+    try:
+        file = SettingsFile(tmp_path / "a" / "b" / "T.config")
+        assert file.create()
+    finally:
+        os.umask(old_mask)
+    assert not file.create()
+    assert file.load() == Settings()
+    assert names(tmp_path / "a" / "b") == {"T.config", "T.config.key"}
+    assert mode(tmp_path / "a" / "b") == 0o700
+    assert mode(file.path) == mode(tmp_path / "a" / "b" / "T.config.key") == 0o600
+
+
+def test_a_file_that_others_may_read_is_private_after_a_change(file: SettingsFile) -> None:
+    file.path.chmod(0o644)
+    file.save(Settings(port=1))
+    assert mode(file.path) == 0o600
+
+
+def test_everything_survives_a_change_of_something_else(file: SettingsFile) -> None:
+    certificate = certificates.generate()
+    server = TrustedServer("ABC", CommunicationStyle.TENTACLE_ACTIVE, "https://h:1", "poll://s/")
+    secret = ProxySettings(False, "h", 3128, "u", "hunter2")
+    before = file.update(lambda s: replace(s, certificate=certificate, servers=(server,), polling_proxy=secret))
+    after = file.update(lambda s: replace(s, port=1))
+    assert after == file.load() == replace(before, port=1)
+    text = file.path.read_text(encoding="utf-8")
+    assert "hunter2" not in text
+    assert "PRIVATE" not in text
+
+
+def test_unknown_keys_survive_a_change(file: SettingsFile) -> None:
+    file.path.write_text("site: Brno\nport: 5\n")
+    file.update(lambda s: replace(s, port=s.port + 1))
+    assert "site: Brno\n" in file.path.read_text(encoding="utf-8")
+    assert file.load().port == 6
+
+
+def test_a_change_that_fails_changes_nothing(file: SettingsFile) -> None:
+    before = file.path.read_bytes()
+
+    def refuse(_: Settings) -> Settings:
+        raise SettingsError("no")
+
+    with pytest.raises(SettingsError, match="no"):
+        file.update(refuse)
+    assert file.path.read_bytes() == before
+    file.update(lambda s: replace(s, port=1))
+
+
+def test_two_processes_at_once_lose_nothing(file: SettingsFile) -> None:
+    each = 15
+    running = [subprocess.Popen([sys.executable, "-c", ADDS, str(file.path), who, str(each)]) for who in "AB"]
+    for process in running:
+        assert process.wait(timeout=30) == 0
+    found = {server.thumbprint for server in file.load().servers}
+    assert found == {f"{who}{number}" for who in "AB" for number in range(each)}
+    assert names(file.path.parent) == {"T.config", "T.config.key"}
+
+
+def test_the_first_change_of_two_processes_makes_one_key(tmp_path: Path) -> None:
+    path = tmp_path / "T.config"
+    path.touch()
+    running = [subprocess.Popen([sys.executable, "-c", ADDS, str(path), who, "1"]) for who in "ABC"]
+    for process in running:
+        assert process.wait(timeout=30) == 0
+    assert {server.thumbprint for server in SettingsFile(path).load().servers} == {"A0", "B0", "C0"}
+
+
+@pytest.mark.parametrize("after", [1, 7, 20])
+def test_killed_at_any_time_the_file_is_whole_and_unlocked(file: SettingsFile, after: int) -> None:
+    with_secret(file)
+    with subprocess.Popen([sys.executable, "-c", COUNTS, str(file.path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(after):
+            assert process.stdout.readline() == b"x\n"
+        process.send_signal(signal.SIGKILL)
+    killed = file.load()
+    assert killed.port >= 10933 + after
+    assert killed.polling_connection_count == killed.port
+    assert killed.proxy.password == "hunter2"
+    file.update(lambda s: replace(s, port=1))
+    assert names(file.path.parent) == {"T.config", "T.config.key"}
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(file: SettingsFile) -> None:
+    (file.path.parent / ".T.config.0123abcd.tmp").write_text("half")
+    (file.path.parent / "other.tmp").touch()
+    file.save(Settings())
+    assert names(file.path.parent) == {"T.config", "T.config.key", "other.tmp"}
+
+
+def test_a_full_disk_leaves_the_old_settings(file: SettingsFile) -> None:
+    with_secret(file)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(SettingsError, match="Unable to write file"):
+            file.save(Settings(port=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert file.load().proxy.password == "hunter2"
+    assert names(file.path.parent) == {"T.config", "T.config.key"}
+
+
+def test_a_disk_that_is_full_before_the_key_is_written(tmp_path: Path) -> None:
+    file = SettingsFile(tmp_path / "T.config")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(SettingsError, match="Unable to write file"):
+            file.create()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not file.exists()
+    assert file.create()
+    with_secret(file)
+    assert file.load().proxy.password == "hunter2"
+
+
+def test_a_real_full_disk_and_a_real_read_only_one(tmp_path: Path) -> None:
+    """In a mount namespace of its own, which ends with the process."""
+    command = f"mount -t tmpfs -o size=16k tmpfs {tmp_path} && exec {sys.executable} -c '{FILLS}' {tmp_path}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", command], capture_output=True, text=True, timeout=20, check=False
+    )
+    if not done.stdout.startswith("mounted"):
+        pytest.skip("mounting is not allowed here")
+    assert done.stdout.splitlines()[1:] == ["No space left on device", "hunter2", "Read-only file system", "hunter2"]
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    file = SettingsFile(tmp_path / "no" / "T.config")
+    assert not file.exists()
+    message = f"The configuration file at {file.path} could not be located at the specified location."
+    for attempt in (file.load, lambda: file.update(lambda s: s)):
+        with pytest.raises(ConfigurationError) as caught:
+            attempt()
+        assert str(caught.value) == message
+    assert not exists(tmp_path / "no")
+    with pytest.raises(SettingsError, match="No such file or directory"):
+        file.save(Settings())
+
+
+@pytest.mark.parametrize("damage", [b"port: [", b"port: ten\n", b"\xff\xfe", b"a: 1\na: 2\n", b"format: 9\n"])
+def test_a_damaged_file_is_never_written_to(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "T.config"
+    path.write_bytes(damage)
+    file = SettingsFile(path)
+    for attempt in (file.load, lambda: file.update(lambda s: replace(s, port=1))):
+        with pytest.raises(ConfigurationError, match=r"The configuration file '.*/T\.config'"):
+            attempt()
+    assert path.read_bytes() == damage
+
+
+def test_not_even_by_saving_over_it(file: SettingsFile) -> None:
+    file.path.write_bytes(b"port: [")
+    for attempt in (file.create, lambda: file.save(Settings())):
+        with pytest.raises(ConfigurationError, match="is not valid YAML"):
+            attempt()
+    assert file.path.read_bytes() == b"port: ["
+
+
+@pytest.mark.parametrize(
+    "text", [b"<?xml version='1.0' encoding='UTF-8' ?><octopus-settings></octopus-settings>", None]
+)
+def test_a_file_of_the_original_is_named_as_such_and_left_alone(tmp_path: Path, text: bytes | None) -> None:
+    content = text or (VECTORS / "dotnet-instance" / "tentacle-Legacy.config").read_bytes()
+    path = tmp_path / "T.config"
+    path.write_bytes(content)
+    file = SettingsFile(path)
+    for attempt in (file.create, file.load, lambda: file.save(Settings()), lambda: file.update(lambda s: s)):
+        with pytest.raises(ConfigurationError, match="belongs to an original Octopus Tentacle") as caught:
+            attempt()
+        assert caught.value.exit_code == 1
+    assert path.read_bytes() == content
+    assert names(tmp_path) == {"T.config"}
+
+
+def test_a_configuration_moved_with_its_key_works_and_without_it_says_so(file: SettingsFile, tmp_path: Path) -> None:
+    with_secret(file)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(file.path, other / "New.config")
+    moved = SettingsFile(other / "New.config")
+    for attempt in (moved.load, lambda: moved.save(Settings()), lambda: moved.update(lambda s: s)):
+        with pytest.raises(ConfigurationError, match=r"The key file '.*/New\.config\.key' is missing"):
+            attempt()
+    assert names(other) == {"New.config"}
+    shutil.copy(f"{file.path}.key", other / "New.config.key")
+    assert moved.load().proxy.password == "hunter2"
+
+
+def test_the_key_of_another_configuration(file: SettingsFile, tmp_path: Path) -> None:
+    with_secret(file)
+    before = file.path.read_bytes()
+    other = SettingsFile(tmp_path / "Other.config")
+    other.create()
+    shutil.copy(f"{other.path}.key", f"{file.path}.key")
+    for attempt in (file.load, lambda: file.update(lambda s: s)):
+        with pytest.raises(ConfigurationError, match=r"proxy\.password cannot be unsealed"):
+            attempt()
+    assert file.path.read_bytes() == before
+
+
+def test_a_lost_key_of_a_configuration_without_secrets_is_made_anew(file: SettingsFile) -> None:
+    Path(f"{file.path}.key").unlink()
+    assert file.load() == Settings()
+    with_secret(file)
+    assert file.load().proxy.password == "hunter2"
+
+
+def test_a_link_stays_a_link(file: SettingsFile, tmp_path: Path) -> None:
+    link = tmp_path / "links" / "L.config"
+    link.parent.mkdir()
+    link.symlink_to(file.path)
+    SettingsFile(link).save(Settings(port=7))
+    assert link.is_symlink()
+    assert file.load().port == 7
+    assert names(link.parent) == {"L.config"}
+
+
+def test_a_link_to_itself(tmp_path: Path) -> None:
+    link = tmp_path / "L.config"
+    link.symlink_to(link)
+    with pytest.raises(SettingsError):
+        SettingsFile(link).load()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_root_leaves_the_file_to_its_owner(file: SettingsFile) -> None:
+    key = Path(f"{file.path}.key")
+    key.unlink()
+    os.chown(file.path, 12345, 12346)
+    with_secret(file)
+    assert (file.path.stat().st_uid, key.stat().st_uid) == (12345, 12345)
+    assert mode(file.path) == mode(key) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_another_user_is_told_that_it_is_not_his(file: SettingsFile, tmp_path: Path) -> None:
+    code = "import sys\nfrom pathlib import Path\nfrom tentacle.settings.store import SettingsFile\n"
+    code += "import os\nos.setgroups([])\nos.setuid(65534)\n"
+    code += "from tentacle.errors import TentacleError\n"
+    code += "try: SettingsFile(Path('T.config')).load()\nexcept TentacleError as error: print(error)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.stdout.startswith("Unable to read file '"), done.stderr
+    assert done.stdout.endswith("Please check file permissions.\n")
