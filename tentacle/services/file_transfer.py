@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.file_transfer import UploadResult
-from tentacle.scripts.disk import ensure_free_space
+from tentacle.scripts.disk import require_free
 from tentacle.services.dispatch import Files, Outgoing, ServiceMethod
 from tentacle.services.errors import ArgumentError, FileError
 
@@ -74,7 +74,7 @@ def _place(source: Path | None, target: Path, length: int) -> UploadResult:
         if target.is_dir():
             raise FileError(f"{target} is a directory not a file")
         target.parent.mkdir(parents=True, exist_ok=True)
-        ensure_free_space(target.parent, length)
+        require_free(target.parent, length)
         if source is None:
             raise FileError(f"There was no room for the {length} bytes of {target} when they arrived.")
         _move(source, part)

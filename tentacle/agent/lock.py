@@ -1,0 +1,46 @@
+"""One agent per home directory: two would both take over the same scripts."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tentacle.errors import TentacleError
+
+LOCK_FILE = "agent.lock"
+
+
+@contextmanager
+def only_agent(home: Path) -> Iterator[None]:
+    """Holds the home directory for this process; the system lets go of it however the process ends.
+
+    Raises `TentacleError` when another agent holds it, or the directory cannot be used.
+    """
+    path = home / LOCK_FILE
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise TentacleError(
+            f"cannot use the home directory {home}: {error.strerror}",
+            hint="it must exist and belong to the user that runs the agent",
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            raise TentacleError(
+                f"another agent (process {holder}) is already running for {home}",
+                hint="stop it first, or use another instance",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,139 @@
+"""From settings to what is to be done: whom to trust, whom to poll and how often, where to listen.  Pure.
+
+The lines that go with it are those that operators and tools know (what-peers-rely-on.md, "At start").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tentacle.errors import TentacleError
+from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
+from tentacle.transport.dial import Address, Proxy
+
+MAX_CONNECTIONS = 512
+COUNT_VARIABLE = "TentaclePollingConnectionCount"
+
+
+@dataclass(frozen=True)
+class PollPlan:
+    """One server to poll: `shown` is its address as people know it."""
+
+    address: Address
+    subscription: str
+    shown: str
+    connections: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`listen` is host (`None`: every address) and port, or `None` when the agent does not listen.
+
+    `lines` are to be said at the start, in order.
+    """
+
+    trusted: frozenset[str]
+    polls: tuple[PollPlan, ...]
+    listen: tuple[str | None, int] | None
+    lines: tuple[str, ...]
+
+
+def make_plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
+    """Raises `TentacleError` for an address that cannot be polled."""
+    lines = [
+        f"Agent will trust Octopus Servers with the thumbprint: {server.thumbprint}" for server in settings.servers
+    ] or ["The agent is not configured to trust any Octopus Servers."]
+    polls = []
+    for server in settings.servers:
+        if server.style is CommunicationStyle.TENTACLE_ACTIVE:
+            poll, said = _plan_poll(server, settings, environment)
+            lines += said
+            polls += [poll] if poll else []
+    if settings.no_listen:
+        lines.append("Agent will not listen on any TCP ports")
+    return Plan(
+        trusted=frozenset(server.thumbprint.upper() for server in settings.servers),
+        polls=tuple(polls),
+        listen=None if settings.no_listen else (settings.listen_ip or None, settings.port),
+        lines=tuple(lines),
+    )
+
+
+def _plan_poll(
+    server: TrustedServer, settings: Settings, environment: Mapping[str, str]
+) -> tuple[PollPlan | None, list[str]]:
+    if not server.address or not server.subscription_id:
+        return None, [
+            f"Configured to connect to server {server.thumbprint}, but its configuration is incomplete; skipping."
+        ]
+    host, port = _host_and_port(server.address)
+    proxy = _proxy(settings.polling_proxy)
+    shown = _shown(server.address)
+    lines = [
+        f"Agent will poll Octopus Server at {shown} for subscription {server.subscription_id} "
+        f"expecting thumbprint {server.thumbprint}"
+    ]
+    if proxy is not None:
+        lines.append(f"Agent will use the octopus configured proxy at {proxy.host}:{proxy.port} for server at {shown}")
+    elif not settings.polling_proxy.use_default:
+        lines.append("Agent will not use a proxy server")
+    connections, said = polling_connections(settings.polling_connection_count, environment)
+    address = Address(host, port, server.thumbprint.upper(), proxy)
+    return PollPlan(address, server.subscription_id, shown, connections), [*lines, *said]
+
+
+def polling_connections(configured: int | None, environment: Mapping[str, str]) -> tuple[int, list[str]]:
+    """How many connections to open to each server, and the lines that say why (tentacle-services.md 6.2)."""
+    given = environment.get(COUNT_VARIABLE, "").strip()
+    lines = []
+    if given.isascii() and given.isdigit():
+        count = int(given[:9])
+        lines.append(f"Requested polling connection count (from {COUNT_VARIABLE} environment variable): {given[:9]}")
+    elif configured is not None:
+        count = configured
+        lines.append(f"Requested polling connection count (from Tentacle configuration): {count}")
+    else:
+        count = 1
+    if count > MAX_CONNECTIONS:
+        lines.append(
+            f"The requested polling connection count exceeds the maximum of {MAX_CONNECTIONS}, "
+            f"limiting to {MAX_CONNECTIONS}"
+        )
+    if count < 1:
+        lines.append("The requested polling connection count must be greater than 0, setting to 1")
+    count = min(max(count, 1), MAX_CONNECTIONS)
+    return count, [*lines, f"Starting {count} polling connections"]
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    else:
+        if parts.scheme.lower() == "wss":
+            raise TentacleError(
+                f"the server at {address} is to be polled over a web socket, which this version cannot do",
+                hint="use a TCP address: Tentacle server-comms --thumbprint=... --style=TentacleActive --host=...",
+            )
+    if not host:
+        raise TentacleError(
+            f"the server address {address[:200]!r} is not one that can be polled",
+            hint="set it with: Tentacle server-comms --thumbprint=... --style=TentacleActive --host=... --port=...",
+        )
+    return host, port or 443
+
+
+def _shown(address: str) -> str:
+    """With a slash at the end, as the original shows a URI."""
+    return address if urlsplit(address).path else f"{address}/"
+
+
+def _proxy(proxy: ProxySettings) -> Proxy | None:
+    """The proxy for polling.  On Linux the original takes "the default proxy" for none (tentacle-services.md 6.3)."""
+    if proxy.use_default or not proxy.host or not proxy.host.strip():
+        return None
+    return Proxy(proxy.host, proxy.port, proxy.username, proxy.password)

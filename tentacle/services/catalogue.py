@@ -1,0 +1,26 @@
+"""The one list of services that this agent offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from tentacle.scripts.engine import ScriptEngine
+from tentacle.services.capabilities import CapabilitiesService
+from tentacle.services.dispatch import Dispatcher
+from tentacle.services.file_transfer import FileTransferService
+from tentacle.services.script_v1 import ScriptServiceV1
+from tentacle.services.script_v2 import ScriptServiceV2
+
+
+def make_dispatcher(engine: ScriptEngine, home: Path | None, now: Callable[[], datetime]) -> Dispatcher:
+    """All services over one engine: V1 and V2 share its runs and its isolation mutexes."""
+    return Dispatcher(
+        (
+            ScriptServiceV1(engine, now),
+            FileTransferService(home),
+            ScriptServiceV2(engine),
+            CapabilitiesService(),
+        )
+    )
