@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 demo: install
-	@$(BIN)/python -m demo
+	@$(BIN)/python -m tests.e2e.demo
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -126,8 +126,10 @@ async def test_strangers_push_each_other_out_but_never_a_trusted_server(tmp_path
         late = await tls_to(agent.port, "server")
         await late.send(HELLO)
         assert await late.receive() == b"MX-SERVER 1.0\r\n\r\n"
-        for stream in (*strangers[1:], late, trusted):
-            stream.abort()
+        for stranger in strangers[1:]:
+            stranger.abort()
+        late.abort()
+        trusted.abort()
 
 
 async def test_a_server_that_is_not_trusted_any_more_loses_its_connection(tmp_path: Path) -> None:

@@ -1,0 +1,188 @@
+"""`make demo`: what a user does, with the real commands, from nothing to two workers that have run a script.
+
+Exit code 0 when every step worked; otherwise the step and the reason are the last line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from tests.e2e.stage import Server, Stage, StepFailed, free_port
+
+POOL = "Default Worker Pool"
+SCRIPT = """\
+echo "Hello from $TentacleInstanceName, Tentacle $TentacleVersion"
+for step in 1 2 3; do echo "step $step of 3"; sleep 0.6; done
+echo "a word on standard error" >&2
+"""
+BOLD, DIM, GREEN, RED, PLAIN = (
+    ("\033[1m", "\033[2m", "\033[32m", "\033[31m", "\033[0m") if sys.stdout.isatty() else ("",) * 5
+)
+
+
+def say(text: str = "") -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+class Demo:
+    """The steps, in order.  Each says what it does before it does it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._server: Server | None = None
+        self.step = "setting up"
+        self.summary: list[str] = []
+
+    @property
+    def server(self) -> Server:
+        assert self._server is not None
+        return self._server
+
+    def run(self) -> None:
+        self._begin("An embedded server on loopback, in place of a real Octopus Server")
+        self._server = self._stage.start_server()
+        self._tell(*self.server.process.lines[:2], f"Thumbprint: {self.server.thumbprint}")
+        listening = self._listening_worker()
+        polling = self._polling_worker()
+        for worker in (listening, polling):
+            self._script(worker)
+            self._files(worker)
+            self._health(worker)
+        for instance, worker in (("Listening", listening), ("Polling", polling)):
+            self._begin(f"Taking {worker} out again")
+            self._command("deregister-worker", f"--instance={instance}", f"--server={self.server.rest}")
+        if self.server.get("api/Spaces-1/workers/all"):
+            raise StepFailed("the server still knows a worker")
+        self.summary.append("both workers deregistered")
+
+    def _listening_worker(self) -> str:
+        self._begin("A worker that listens: the server calls it")
+        self._stage.make_instance(
+            "Listening", f"--port={free_port()}", "--noListen=False", "--listenIpAddress=127.0.0.1"
+        )
+        self._command(
+            "register-worker",
+            "--instance=Listening",
+            f"--server={self.server.rest}",
+            "--name=listening-worker",
+            f"--workerpool={POOL}",
+            "--comms-style=TentaclePassive",
+            "--publicHostName=127.0.0.1",
+        )
+        agent = self._stage.start_agent("Listening", "Agent listening on")
+        self._tell(*agent.lines)
+        self.summary.append("a listening worker registered")
+        return "listening-worker"
+
+    def _polling_worker(self) -> str:
+        self._begin("A worker that polls: it calls the server, no open port needed")
+        self._stage.make_instance("Polling", "--noListen=True")
+        self._command(
+            "register-worker",
+            "--instance=Polling",
+            f"--server={self.server.rest}",
+            "--name=polling-worker",
+            f"--workerpool={POOL}",
+            "--comms-style=TentacleActive",
+            f"--server-comms-port={self.server.comms_port}",
+        )
+        agent = self._stage.start_agent("Polling", "Agent will not listen")
+        self._tell(*agent.lines)
+        self.summary.append("a polling worker registered")
+        return "polling-worker"
+
+    def _script(self, worker: str) -> None:
+        self._begin(f"A script on {worker}, its log as it is written")
+        task = self.server.run_script(self.server.worker(worker)["Id"], SCRIPT)
+        began, seen = time.monotonic(), []
+        for line in self.server.follow(task):
+            if " | " in line:
+                seen.append((time.monotonic() - began, line))
+                self._tell(line)
+        self._expect_success(task)
+        own = [at for at, line in seen if "step " in line]
+        if len(own) != 3 or own[2] - own[0] < 0.3:
+            raise StepFailed("the log did not arrive while the script was running")
+        self.summary.append(f"a script run on {worker}, its log streamed")
+
+    def _files(self, worker: str) -> None:
+        self._begin(f"A file up to {worker} and down again")
+        identity = self.server.worker(worker)["Id"]
+        data = os.urandom(1_500_000)
+        path = f"api/x-tentacle/workers/{identity}/files?path=applications/demo.bin"
+        answer = self.server.request("PUT", path, data=data).decode()
+        self._tell(" ".join(answer.split()))
+        if hashlib.sha1(data).hexdigest() not in answer:
+            raise StepFailed("the worker has another SHA-1 than the file that was sent")
+        if self.server.request("GET", path) != data:
+            raise StepFailed("another file came back")
+        self._tell(f"{len(data)} bytes came back unchanged")
+        self.summary.append(f"a file sent to {worker} and fetched back")
+
+    def _health(self, worker: str) -> None:
+        self._begin(f"A health check of {worker}")
+        self._expect_success(self.server.check_health(self.server.worker(worker)["Id"]))
+        found = self.server.worker(worker)
+        self._tell(f"{found['HealthStatus']}: {found['OperatingSystem']}, {found['ShellName']} {found['ShellVersion']}")
+        if found["HealthStatus"] != "Healthy":
+            raise StepFailed(f"it is {found['HealthStatus']}: {found['StatusSummary']}")
+        self.summary.append(f"{worker} is healthy")
+
+    def _expect_success(self, task: str) -> None:
+        ended = self.server.finished(task)
+        if ended["State"] != "Success":
+            raise StepFailed(f"the task {task} ended as {ended['State']}: {ended['ErrorMessage']}")
+
+    def _begin(self, step: str) -> None:
+        self.step = step
+        say(f"\n{BOLD}== {step}{PLAIN}")
+
+    def _command(self, *arguments: str) -> None:
+        self._tell(*self._stage.run(*arguments).splitlines())
+
+    def _tell(self, *lines: str) -> None:
+        for line in lines:
+            say(f"   {line}")
+
+
+def main() -> int:
+    began = time.monotonic()
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    with Stage(announce=lambda command: say(f"{DIM}$ {command}{PLAIN}")) as stage:
+        demo = Demo(stage)
+        try:
+            demo.run()
+        except StepFailed as error:
+            say(f'\n{RED}Failed in the step "{demo.step}": {error}{PLAIN}')
+            return 1
+        except KeyboardInterrupt:
+            say(f'\n{RED}Interrupted in the step "{demo.step}"; cleaning up{PLAIN}')
+            return 130
+        directory = stage.directory
+    return _finish(demo, directory, time.monotonic() - began)
+
+
+def _finish(demo: Demo, directory: Path, seconds: float) -> int:
+    if directory.exists():
+        say(f"{RED}Failed: {directory} was left behind{PLAIN}")
+        return 1
+    say(f"\n{GREEN}{BOLD}All of it worked, in {seconds:.1f} seconds:{PLAIN}")
+    for line in demo.summary:
+        say(f"  * {line}")
+    say("Nothing was left behind: no process, no file.")
+    return 0
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""`make demo` itself: it works, and whatever happens to it, it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.stage import processes_below
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.e2e.demo"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def output_until(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"the demo never said {text!r}")
+
+
+def test_the_demo_works_and_leaves_nothing_behind(demo: subprocess.Popen[str], tmp_path: Path) -> None:
+    output, _ = demo.communicate(timeout=90)
+    assert demo.returncode == 0, output
+    for command in (
+        "create-instance", "new-certificate", "configure", "register-worker", "agent", "deregister-worker",
+    ):  # fmt: skip
+        assert output.count(f"$ tentacle {command} ") == 2
+    assert "Nothing was left behind" in output
+    assert "API-" not in "".join(line for line in output.splitlines() if line.startswith("$"))
+    assert not list(tmp_path.glob("tentacle-*"))
+    assert not processes_below(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing_behind(
+    demo: subprocess.Popen[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    """In the middle of a script, whose process would otherwise outlive its agent on purpose."""
+    output_until(demo, "step 1 of 3")
+    demo.send_signal(number)
+    output, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert "Interrupted in the step" in output
+    assert not list(tmp_path.glob("tentacle-*"))
+    assert not processes_below(tmp_path)
