@@ -1,0 +1,77 @@
+"""The table of all commands: names, aliases, descriptions and where each one lives.
+
+A command's module is imported when it is used, so that `version` does not pay for an HTTP client.  Must not import
+any command itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One command; `aliases` are words that mean it too.  Descriptions are the original's (tentacle-cli.md 2)."""
+
+    name: str
+    description: str
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def function(self) -> str:
+        """The name of its module under `tentacle.cli.commands`, and of the function in it."""
+        return self.name.replace("-", "_")
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry("agent", "Starts the Tentacle Agent in debug mode", ("", "run")),
+    Entry("clear-trusted-servers", "Clears trusted servers in the Tentacle Configuration"),
+    Entry("configure", "Sets Tentacle settings such as the port number and thumbprints"),
+    Entry("create-instance", "Registers a new instance of the Tentacle service"),
+    Entry("delete-instance", "Deletes an instance of the Tentacle service"),
+    Entry("deregister-from", "Deregisters this deployment target from an Octopus Server"),
+    Entry("deregister-worker", "Deregisters this worker from an Octopus Server"),
+    Entry("devserver", "Starts an embedded Octopus-like server to try a Tentacle with"),
+    Entry("help", "Prints this help text", ("h", "?")),
+    Entry("import-certificate", "Replace the certificate that Tentacle uses to authenticate itself"),
+    Entry("list-instances", "Lists all installed Tentacle instances"),
+    Entry("livez", "Checks that the Tentacle agent process is alive (suitable for a Kubernetes liveness probe)."),
+    Entry("new-certificate", "Creates and installs a new certificate for this Tentacle"),
+    Entry("polling-proxy", "Configure the HTTP proxy used by polling Tentacles to reach the Octopus Server"),
+    Entry("proxy", "Configure the HTTP proxy used by Octopus"),
+    Entry("register-with", "Registers this machine as a deployment target with an Octopus Server"),
+    Entry("register-worker", "Registers this machine as a worker with an Octopus Server"),
+    Entry("server-comms", "Configure how the Tentacle communicates with an Octopus Server"),
+    Entry(
+        "set-polling-connection-count",
+        "Sets the number of polling connections this Tentacle opens to each Octopus Server it polls",
+    ),
+    Entry("show-configuration", "Outputs the Tentacle configuration"),
+    Entry("show-thumbprint", "Show the thumbprint of this Tentacle's certificate"),
+    Entry(
+        "update-trust",
+        "Replaces the trusted Octopus Server thumbprint of any matching polling or listening registrations "
+        "with a new thumbprint to trust",
+    ),
+    Entry("version", "Show the Tentacle version information"),
+)
+"""In the order of help: by name, ordinal."""
+
+_BY_WORD = {word: entry for entry in ENTRIES for word in (entry.name, *entry.aliases) if word}
+
+
+def entry_of(name: str) -> Entry:
+    """The entry of the command called exactly `name`.  Raises KeyError."""
+    return _BY_WORD[name]
+
+
+def find(word: str) -> Entry | None:
+    """The command that `word` means: any case, leading dashes and slashes do not count, aliases do."""
+    return _BY_WORD.get(word.lower().lstrip("-/"))
+
+
+def nearest(word: str) -> str | None:
+    """The name of the command that was probably meant by a `word` that means none."""
+    close = difflib.get_close_matches(word.lower().lstrip("-/"), _BY_WORD, n=1, cutoff=0.7)
+    return close[0] if close else None

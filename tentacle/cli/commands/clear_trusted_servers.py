@@ -1,0 +1,30 @@
+"""`clear-trusted-servers`: forgets the servers that this Tentacle trusts (tentacle-cli.md 3.6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tentacle.cli.command import command, option
+from tentacle.cli.options import instance_options
+from tentacle.cli.result import Result
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.errors import TentacleError
+from tentacle.settings import trust
+
+
+@command("clear-trusted-servers")
+@instance_options
+@option("--keep", help="A comma separated list of Server Comms Addresses to keep as trusted servers")
+def clear_trusted_servers(session: Session, *, where: InstanceOptions, keep: str | None) -> Result:
+    """All of them, or all but the polled ones that are kept; says nothing.
+
+    A list that is given but names nothing is refused: it is a script's empty variable more often than a wish.
+    """
+    file = session.choose(where)
+    kept = [address for address in (keep or "").split(",") if address.strip()]
+    if keep is not None and not kept:
+        raise TentacleError(
+            "The list of addresses to keep is empty.", hint="Leave --keep out to remove all trusted servers."
+        )
+    file.update(lambda settings: replace(settings, servers=trust.keep_addresses(settings.servers, kept)))
+    return Result()

@@ -1,0 +1,48 @@
+"""`create-instance`: a configuration file, its home directory and a name for both (tentacle-cli.md 3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from tentacle.cli.command import command, option
+from tentacle.cli.result import Result
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.settings.instances import DEFAULT_NAME, clean_name, new_instance_paths
+from tentacle.settings.store import SettingsFile
+
+
+@command("create-instance")
+@option("--instance", help="Name of the instance to create")
+@option("--config", help="Path to configuration file to create")
+@option("--home", help="[Optional] Path to the home directory - defaults to the same directory as the config file")
+def create_instance(session: Session, *, instance: str | None, config: str | None, home: str | None) -> Result:
+    """Making an instance again is no error: its path and home are replaced, all other settings stay.
+
+    Without a name and a path nothing is registered; the file is then found from its own directory.
+    """
+    name = clean_name(instance) if instance and instance.strip() else DEFAULT_NAME
+    folder, path = new_instance_paths(config, home, session.surroundings.cwd)
+    lines = [_create_file(session, path)]
+    is_named = any(text and text.strip() for text in (instance, config))
+    if is_named:
+        lines.append(f"Saving instance: {session.registry.create(name, path).name}")
+    shown = _home_to_store(folder, path, session.surroundings.cwd)
+    SettingsFile(path).update(lambda settings: replace(settings, home=shown))
+    session.choose(InstanceOptions(name if is_named else None, str(path)))
+    return Result((*lines, f"Setting home directory to: {shown}"))
+
+
+def _create_file(session: Session, path: Path) -> str:
+    if SettingsFile(path).create(directory_mode=session.registry.directory_mode_for(path)):
+        return f"Creating empty configuration file: {path}"
+    return f"Configuration file at {path} already exists."
+
+
+def _home_to_store(folder: Path, path: Path, cwd: Path) -> Path:
+    """The home as it was typed where that means the same to whoever reads the file, else the absolute path.
+
+    A stored relative home is seen from the file's directory, a typed one from the current directory.
+    """
+    same = (cwd / folder).resolve() == (path.parent / folder).resolve()
+    return folder if same else cwd / folder

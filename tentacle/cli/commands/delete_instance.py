@@ -1,0 +1,30 @@
+"""`delete-instance`: forgets an instance's name; its files stay (tentacle-cli.md 3.2)."""
+
+from __future__ import annotations
+
+import contextlib
+
+from tentacle.cli.command import command
+from tentacle.cli.options import instance_options
+from tentacle.cli.result import Result
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.errors import TentacleError
+
+
+@command("delete-instance")
+@instance_options
+def delete_instance(session: Session, *, where: InstanceOptions) -> Result:
+    """A configuration that was given by its path has no name to forget, and nothing happens.
+
+    Unlike the original, an instance whose configuration is gone or damaged can be deleted too.
+    """
+    if where.instance and where.instance.strip():
+        name = session.registry.find(where.instance).name
+        with contextlib.suppress(TentacleError):
+            session.choose(where)
+    else:
+        session.choose(where)
+        name = session.instance_name
+    if name is None:
+        return Result()
+    return Result((f"Deleted instance: {session.registry.delete(name).name}",))

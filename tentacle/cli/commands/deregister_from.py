@@ -1,0 +1,27 @@
+"""`deregister-from`: takes this deployment target off an Octopus Server (tentacle-cli.md 5.8)."""
+
+from __future__ import annotations
+
+from tentacle.cli.command import command, option
+from tentacle.cli.deregistration import deregistration
+from tentacle.cli.options import ApiOptions, api_options, extra_api_options, instance_options
+from tentacle.cli.result import Steps
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.octopus.registration import MachineKind
+
+
+@command("deregister-from")
+@instance_options
+@api_options
+@option("-m", "--multiple", is_flag=True, help="Deregister all machines that use the same thumbprint")
+@option(
+    "--space",
+    help="The space which this machine will be deregistered from, - e.g. 'Finance Department' where Finance Department"
+    " is the name of an existing space; the default value is the Default space, if one is designated.",
+)
+@extra_api_options
+def deregister_from(
+    session: Session, *, where: InstanceOptions, api: ApiOptions, multiple: bool, space: str | None
+) -> Steps:
+    """Whoever shows another thumbprint stays; several of ours go only with `--multiple`."""
+    return deregistration(session, where, api, MachineKind.TARGET, space=space, multiple=multiple)

@@ -1,0 +1,29 @@
+"""`help`: all commands, or one of them (tentacle-cli.md 1.7 and 1.8)."""
+
+from __future__ import annotations
+
+import click
+
+from tentacle.cli import catalogue
+from tentacle.cli import help as help_texts
+from tentacle.cli.command import TentacleCommand, command
+from tentacle.cli.options import format_option
+from tentacle.cli.result import Result
+from tentacle.cli.session import Session
+
+
+@command("help", takes_words=True)
+@format_option
+@click.pass_context
+def help(context: click.Context, _session: Session, *, output: str | None) -> Result:
+    """A word that is no command is told so, but asking is no failure; words after the first do not matter."""
+    as_json = (output or "").lower() == "json"
+    word = next(iter(context.args), "")
+    if not word[:1].isalpha():
+        return Result(data=help_texts.general_json() if as_json else help_texts.general_text())
+    entry = catalogue.find(word)
+    group = context.find_root().command
+    found = group.get_command(context, entry.name) if entry and isinstance(group, click.Group) else None
+    if not isinstance(found, TentacleCommand):
+        return help_texts.unsupported(word)
+    return Result(data=found.help_text(as_json=as_json))

@@ -1,0 +1,41 @@
+"""`livez`: whether the agent's heartbeat is fresh, for probes (tentacle-cli.md 3.16)."""
+
+from __future__ import annotations
+
+from tentacle.cli.command import command, option
+from tentacle.cli.options import instance_options
+from tentacle.cli.result import Result
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.values import whole_number
+from tentacle.errors import TentacleError
+from tentacle.settings.model import resolved_home
+
+HEARTBEAT = "livez.heartbeat"
+
+
+@command("livez")
+@instance_options
+@option(
+    "--max-age",
+    type=str,
+    callback=whole_number,
+    default=60,
+    help="Maximum allowed age of the liveness heartbeat in seconds (default 60).",
+)
+def livez(session: Session, *, where: InstanceOptions, max_age: int) -> Result:
+    """Says nothing when all is well."""
+    file = session.choose(where)
+    if max_age <= 0:
+        raise TentacleError("--max-age must be a positive number of seconds.")
+    heartbeat = resolved_home(session.overridden(file.load()), file.path) / HEARTBEAT
+    try:
+        age = session.surroundings.clock() - heartbeat.stat().st_mtime
+    except OSError:
+        raise TentacleError(
+            f"Liveness heartbeat file not found at {heartbeat}; the Tentacle agent may not be running."
+        ) from None
+    if age > max_age:
+        raise TentacleError(
+            f"Liveness heartbeat at {heartbeat} is stale: last written {age:.0f}s ago (threshold {max_age}s)."
+        )
+    return Result()

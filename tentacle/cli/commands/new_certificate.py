@@ -1,0 +1,69 @@
+"""`new-certificate`: a new identity, installed or written to a file (tentacle-cli.md 3.11)."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import replace
+from pathlib import Path
+
+from tentacle.cli.command import command, option
+from tentacle.cli.files import write_secret
+from tentacle.cli.options import instance_options
+from tentacle.cli.result import Result
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.errors import TentacleError
+from tentacle.settings import certificates
+from tentacle.settings.certificates import StoredCertificate
+
+
+@command("new-certificate")
+@instance_options
+@option("-b", "--if-blank", is_flag=True, help="Generates a new certificate only if there is none")
+@option(
+    "-e",
+    "--export-file",
+    help="DEPRECATED: Exports a new certificate to the specified file as unprotected base64 text, but does not save it"
+    " to the Tentacle configuration; for use with the import-certificate command",
+)
+@option(
+    "--export-pfx",
+    help="Exports the new certificate to the specified file as a password protected pfx, but does not save it to the"
+    " Tentacle configuration; for use with the import-certificate command",
+)
+@option("--pfx-password", sensitive=True, help="The password to use for the exported pfx file")
+def new_certificate(
+    session: Session,
+    *,
+    where: InstanceOptions,
+    if_blank: bool,
+    export_file: str | None,
+    export_pfx: str | None,
+    pfx_password: str | None,
+) -> Result:
+    """Without `--if-blank` a certificate that is there is replaced."""
+    file = session.choose(where)
+    _refuse_together({"--if-blank": if_blank, "--export-file": export_file, "--export-pfx": export_pfx})
+    if if_blank and session.overridden(file.load()).certificate is not None:
+        return Result(("A certificate already exists, no changes will be applied.",))
+    made = certificates.generate()
+    if export_file:
+        text = codecs.BOM_UTF8 + certificates.export_base64(made).encode("ascii")
+        return _exported(made, session.path(export_file), text, export_file)
+    if export_pfx:
+        return _exported(made, session.path(export_pfx), certificates.export_pfx(made, pfx_password), export_pfx)
+    file.update(lambda settings: replace(settings, certificate=made))
+    title = "A new certificate has been generated and installed. Thumbprint:"
+    return Result((title, made.thumbprint), restart=True)
+
+
+def _refuse_together(given: dict[str, object]) -> None:
+    """Raises TentacleError for the first two options that exclude each other."""
+    present = [name for name, value in given.items() if value]
+    if len(present) > 1:
+        raise TentacleError(f"Invalid command: {present[0]} and {present[1]} cannot be specified together")
+
+
+def _exported(made: StoredCertificate, path: Path, content: bytes, shown: str) -> Result:
+    write_secret(path, content)
+    title = f"A new certificate has been generated and written to {shown}. Thumbprint:"
+    return Result((title, made.thumbprint))

@@ -1,0 +1,23 @@
+"""`proxy`: the HTTP proxy of a listening Tentacle (tentacle-cli.md 3.10)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tentacle.cli.command import command, order_given
+from tentacle.cli.options import instance_options
+from tentacle.cli.proxy_settings import ProxyWishes, changed_proxy, proxy_options
+from tentacle.cli.result import Result
+from tentacle.cli.session import InstanceOptions, Session
+
+
+@command("proxy")
+@instance_options
+@proxy_options
+def proxy(session: Session, *, where: InstanceOptions, wishes: ProxyWishes) -> Result:
+    """Without `--proxyEnable=true` the proxy is off."""
+    file = session.choose(where)
+    order = order_given()
+    _, lines = changed_proxy(file.load().proxy, wishes, order)
+    file.update(lambda s: replace(s, proxy=changed_proxy(s.proxy, wishes, order)[0]))
+    return Result(tuple(lines))

@@ -1,0 +1,110 @@
+"""`register-with`: makes this machine a deployment target of an Octopus Server (tentacle-cli.md 5.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import click
+
+from tentacle.cli.command import command, option
+from tentacle.cli.options import (
+    ApiOptions,
+    RegisterOptions,
+    api_options,
+    extra_api_options,
+    instance_options,
+    register_options,
+    together,
+)
+from tentacle.cli.registration import registration
+from tentacle.cli.result import Steps
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.values import InvalidValue
+from tentacle.octopus.registration import TargetRole
+from tentacle.octopus.resources import Participation
+
+_BY_WORD: Final = {
+    word: each for number, each in enumerate(Participation) for word in (each.value.lower(), str(number))
+}
+
+
+def participation(_context: click.Context, _param: click.Parameter, value: str) -> Participation:
+    """The callback of the option: one of the three words in any case, or its number."""
+    found = _BY_WORD.get(value.strip().lower())
+    if found is None:
+        raise InvalidValue(
+            f"The value '{value}' is not valid. Valid values are Untenanted, TenantedOrUntenanted and Tenanted."
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """What a deployment target belongs to, as given."""
+
+    environments: tuple[str, ...]
+    roles: tuple[str, ...]
+    tenants: tuple[str, ...]
+    tenant_tags: tuple[str, ...]
+    participation: Participation
+
+
+@command("register-with")
+@instance_options
+@api_options
+@register_options
+@together(
+    "target",
+    TargetOptions,
+    option(
+        "--env",
+        "--environment",
+        "environments",
+        multiple=True,
+        help="The environment name, slug or Id to add the machine to - e.g., 'Production'; specify this argument"
+        " multiple times to add multiple environments",
+    ),
+    option(
+        "-r",
+        "--role",
+        "roles",
+        multiple=True,
+        help="The machine role that the machine will assume - e.g., 'web-server'; specify this argument multiple times"
+        " to add multiple roles",
+    ),
+    option(
+        "--tenant",
+        "tenants",
+        multiple=True,
+        help="A tenant who the machine will be connected to; specify this argument multiple times to add multiple"
+        " tenants",
+    ),
+    option(
+        "--tenanttag",
+        "tenant_tags",
+        multiple=True,
+        help="A tenant tag which the machine will be tagged with - e.g., 'CustomerType/VIP'; specify this argument"
+        " multiple times to add multiple tenant tags",
+    ),
+    option(
+        "--tenanted-deployment-participation",
+        "participation",
+        callback=participation,
+        default=Participation.UNTENANTED.value,
+        help="How the machine should participate in tenanted deployments. Allowed values are Untenanted,"
+        " TenantedOrUntenanted and Tenanted.",
+    ),
+)
+@extra_api_options
+def register_with(
+    session: Session,
+    *,
+    where: InstanceOptions,
+    api: ApiOptions,
+    registering: RegisterOptions,
+    target: TargetOptions,
+) -> Steps:
+    """Afterwards this Tentacle trusts the server, and the agent has to be restarted."""
+    role = TargetRole(target.environments, target.roles, target.tenants, target.tenant_tags, target.participation)
+    return registration(session, where, api, registering, role)

@@ -1,0 +1,36 @@
+"""`register-worker`: makes this machine a worker of an Octopus Server (tentacle-cli.md 5.2)."""
+
+from __future__ import annotations
+
+from tentacle.cli.command import command, option
+from tentacle.cli.options import (
+    ApiOptions,
+    RegisterOptions,
+    api_options,
+    extra_api_options,
+    instance_options,
+    register_options,
+)
+from tentacle.cli.registration import registration
+from tentacle.cli.result import Steps
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.octopus.registration import WorkerRole
+
+
+@command("register-worker")
+@instance_options
+@api_options
+@register_options
+@option(
+    "--workerpool",
+    "pools",
+    multiple=True,
+    help="The worker pool name, slug or Id to add the machine to - e.g., 'Windows Pool'; specify this argument multiple"
+    " times to add to multiple pools",
+)
+@extra_api_options
+def register_worker(
+    session: Session, *, where: InstanceOptions, api: ApiOptions, registering: RegisterOptions, pools: tuple[str, ...]
+) -> Steps:
+    """Afterwards this Tentacle trusts the server, and the agent has to be restarted."""
+    return registration(session, where, api, registering, WorkerRole(pools))

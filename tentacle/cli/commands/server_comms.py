@@ -1,0 +1,113 @@
+"""`server-comms`: who calls whom, this Tentacle or a server that it trusts (tentacle-cli.md 3.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tentacle.cli.command import command, option
+from tentacle.cli.options import instance_options, together
+from tentacle.cli.result import Result
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.values import need_port, whole_number
+from tentacle.errors import TentacleError
+from tentacle.settings import trust
+from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
+
+DEFAULT_SERVER_PORT = 10943
+
+
+@dataclass(frozen=True)
+class Comms:
+    """The options as given."""
+
+    thumbprint: str | None
+    style: str | None
+    host: str | None
+    port: int
+    web_socket: str | None
+
+
+@command("server-comms")
+@instance_options
+@together(
+    "comms",
+    Comms,
+    option(
+        "--thumbprint",
+        help="The thumbprint of the Octopus Server to configure communication with; if only one Octopus Server is"
+        " configured, this may be omitted",
+    ),
+    option(
+        "--style",
+        help="The communication style to use with the Octopus Server - either TentacleActive or TentaclePassive",
+    ),
+    option("--host", help="When using active communication, the host name of the Octopus Server"),
+    option(
+        "--port",
+        type=str,
+        callback=whole_number,
+        default=DEFAULT_SERVER_PORT,
+        help="When using active communication, the communications port of the Octopus Server; the default is 10943",
+    ),
+    option(
+        "--web-socket",
+        help="When using active communication over websockets, the address of the Octopus Server, eg"
+        " 'wss://example.com/OctopusComms'. Refer to http://g.octopushq.com/WebSocketComms",
+    ),
+)
+def server_comms(session: Session, *, where: InstanceOptions, comms: Comms) -> Result:
+    """Nobody is contacted; a polling entry without a subscription gets a new one."""
+    file = session.choose(where)
+    file.update(lambda settings: changed(settings, comms))
+    return Result(("Updated server communications configuration",), restart=True)
+
+
+def changed(settings: Settings, comms: Comms) -> Settings:
+    """`settings` after `comms`; raises TentacleError in the original's order of checks."""
+    thumbprint = _thumbprint(settings.servers, comms.thumbprint)
+    style = CommunicationStyle.parse(comms.style or "")
+    if style is None:
+        raise TentacleError("Please specify a valid communications style, e.g. --style=TentaclePassive")
+    known = next((one for one in settings.servers if trust.same_thumbprint(one.thumbprint, thumbprint)), None)
+    if known is None:
+        raise TentacleError("No trusted server was found with the supplied thumbprint")
+    if style is CommunicationStyle.TENTACLE_ACTIVE:
+        servers = trust.make_polling(settings.servers, known.thumbprint, address_of(comms))
+    else:
+        servers = trust.make_listening(settings.servers, known.thumbprint)
+    return replace(settings, servers=servers)
+
+
+def _thumbprint(servers: Sequence[TrustedServer], given: str | None) -> str:
+    if not servers:
+        raise TentacleError(
+            "Before server communications can be modified, trust must be established with the configure command"
+        )
+    if given and given.strip():
+        return given
+    distinct = {trust.normalise_thumbprint(server.thumbprint) for server in servers}
+    if len(distinct) != 1:
+        raise TentacleError(
+            "More than one server is trusted; please provide the thumbprint of the server to configure, "
+            "e.g. --thumbprint=..."
+        )
+    return servers[0].thumbprint
+
+
+def address_of(comms: Comms) -> str:
+    """The address to poll: `https://HOST:PORT`, or the web socket's."""
+    if comms.host and comms.web_socket:
+        raise TentacleError("The hostname and websocket options cannot be used together")
+    if comms.web_socket:
+        scheme, separator, rest = comms.web_socket.strip().partition("://")
+        if scheme.lower() not in {"https", "wss"} or not separator or not rest.strip("/"):
+            raise TentacleError("The websocket address must start with wss://")
+        return f"wss://{rest}"
+    if not comms.host:
+        raise TentacleError("Please provide either the server hostname or websocket address, e.g. --host=OCTOPUS")
+    host = comms.host.strip().strip("[]")
+    if not host or set(host) & set("/\\@?# ") or not host.isprintable():
+        raise TentacleError(f"'{comms.host}' is not a host name.", hint="Give the name alone, e.g. --host=OCTOPUS")
+    need_port(comms.port, "--port")
+    return f"https://[{host}]:{comms.port}" if ":" in host else f"https://{host}:{comms.port}"

@@ -1,0 +1,72 @@
+"""`show-configuration`: the settings as JSON, and what a server knows of this machine (tentacle-cli.md 3.15)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from tentacle.cli.command import command, option
+from tentacle.cli.credentials import Access, optional_access
+from tentacle.cli.files import write_public
+from tentacle.cli.options import ApiOptions, api_options, extra_api_options, in_order, instance_options
+from tentacle.cli.result import Result
+from tentacle.cli.server_access import client_of, custom_proxy
+from tentacle.cli.server_view import Unknown, server_view
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.errors import TentacleError
+from tentacle.settings.files import make_directories
+from tentacle.settings.model import Settings
+from tentacle.settings.show import configuration_document
+
+
+@command("show-configuration", quiet=True)
+@instance_options
+@in_order(
+    option("--file", help="Exports the server configuration to a file. If not specified output goes to the console"),
+    option(
+        "--space",
+        help="The space from which the server data configuration will be retrieved for, - e.g. 'Finance Department'"
+        " where Finance Department is the name of an existing space; the default value is the Default space, if one is"
+        " designated.",
+    ),
+)
+@api_options
+@extra_api_options
+def show_configuration(
+    session: Session, *, where: InstanceOptions, file: str | None, space: str | None, api: ApiOptions
+) -> Result:
+    """Secrets and proxies are no part of it; a machine that the server does not know is told, and no failure."""
+    access = optional_access(session, api)
+    settings_file = session.choose(where)
+    settings = session.overridden(settings_file.load())
+    document = configuration_document(settings, settings_file.path)
+    problems: tuple[str, ...] = ()
+    if access is not None:
+        try:
+            document = _merged(document, _ask_server(settings, api, access, space))
+        except Unknown as unknown:
+            problems = (unknown.message,)
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    if not file:
+        return Result(data=f"{text}\n", problems=problems)
+    path = session.path(file)
+    make_directories(path.parent)
+    write_public(path, text.encode("utf-8", errors="backslashreplace"))
+    return Result(problems=problems)
+
+
+def _ask_server(settings: Settings, api: ApiOptions, access: Access, space: str | None) -> dict[str, Any]:
+    if settings.certificate is None:
+        raise TentacleError("No certificate has been generated for this Tentacle. Unable to display configuration.")
+    client = client_of(api, access, proxy=custom_proxy(settings.polling_proxy), trust_env=False)
+    return asyncio.run(server_view(client, settings.certificate.thumbprint, space or None))
+
+
+def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Both trees in one, keys in ordinal order at each level."""
+    both = dict(one)
+    for key, value in other.items():
+        known = both.get(key)
+        both[key] = _merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return dict(sorted(both.items()))

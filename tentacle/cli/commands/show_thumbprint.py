@@ -1,0 +1,36 @@
+"""`show-thumbprint`: how servers know this Tentacle (tentacle-cli.md 3.13)."""
+
+from __future__ import annotations
+
+import json
+
+from tentacle.cli.command import command, option
+from tentacle.cli.files import write_public
+from tentacle.cli.options import format_option, instance_options
+from tentacle.cli.result import Result
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.values import output_format
+
+
+@command("show-thumbprint", quiet=True)
+@instance_options
+@option("-e", "--export-file", help="Exports the Tentacle thumbprint to a file")
+@option(
+    "--thumbprint-only",
+    is_flag=True,
+    expose_value=False,
+    help="DEPRECATED: Only print out the thumbprint, with no additional text. This switch has been deprecated and will"
+    " be removed in Octopus 4.0 since it is no longer needed.",
+)
+@format_option
+def show_thumbprint(session: Session, *, where: InstanceOptions, export_file: str | None, output: str | None) -> Result:
+    """The bare thumbprint or JSON, neither with a newline; nothing where there is no certificate."""
+    file = session.choose(where)
+    as_json = output_format(output) == "json"
+    certificate = session.overridden(file.load()).certificate
+    thumbprint = certificate.thumbprint if certificate else None
+    text = json.dumps({"Thumbprint": thumbprint}, separators=(",", ":")) if as_json else thumbprint or ""
+    if not export_file:
+        return Result(data=text)
+    write_public(session.path(export_file), text.encode("ascii"))
+    return Result()

@@ -1,0 +1,41 @@
+"""`update-trust`: a server got a new certificate (tentacle-cli.md 3.7)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tentacle.cli.command import command, option
+from tentacle.cli.options import instance_options
+from tentacle.cli.result import Result
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.errors import TentacleError
+from tentacle.settings import trust
+from tentacle.settings.model import TrustedServer
+
+
+@command("update-trust")
+@instance_options
+@option("--oldThumbprint", "old", help="The thumbprint of the old Octopus Server to be replaced")
+@option("--newThumbprint", "new", help="The thumbprint of the new Octopus Server")
+def update_trust(session: Session, *, where: InstanceOptions, old: str | None, new: str | None) -> Result:
+    """Every registration that trusts the old thumbprint trusts the new one instead."""
+    file = session.choose(where)
+    if not old or not old.strip():
+        raise TentacleError("Please specify a thumbprint to replace, e.g., --oldThumbprint=VALUE")
+    if not new or not new.strip():
+        raise TentacleError("Please specify a new thumbprint to trust, e.g., --newThumbprint=VALUE")
+    told = [_told(server, old, new) for server in file.load().servers]
+    file.update(lambda settings: replace(settings, servers=trust.update_trust(settings.servers, old, new)))
+    title = f"Updating Octopus servers thumbprint from {old} to {new}"
+    finding = (
+        f"Finding existing Octopus Server registrations trusting the thumbprint {old} and updating them to trust the "
+        f"thumbprint {new}:"
+    )
+    return Result((title, finding, *told), restart=True)
+
+
+def _told(server: TrustedServer, old: str, new: str) -> str:
+    entry = f"{trust.kind_of(server)} {server.address or ''} {server.thumbprint}"
+    if trust.same_thumbprint(server.thumbprint, old):
+        return f"Updating {entry} - changing to trust {new}"
+    return f"Ignoring {entry} - does not match old thumbprint"

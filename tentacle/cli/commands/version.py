@@ -1,0 +1,35 @@
+"""`version`: which Tentacle this is (tentacle-cli.md 3.14)."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from tentacle import __version__
+from tentacle.cli.command import command
+from tentacle.cli.options import format_option
+from tentacle.cli.result import Result
+from tentacle.cli.session import Session
+from tentacle.cli.values import output_format
+
+
+@command("version")
+@format_option
+def version(_session: Session, *, output: str | None) -> Result:
+    """The bare version, or its parts as JSON; neither ends with a newline."""
+    if output_format(output) == "text":
+        return Result(data=__version__)
+    return Result(data=json.dumps(version_document(__version__), indent=2))
+
+
+def version_document(text: str) -> dict[str, str | bool]:
+    """The parts under the original's names; everything behind the three numbers makes it a pre-release."""
+    numbers = re.match(r"\d+(\.\d+){0,2}", text)
+    core = numbers[0] if numbers else "0"
+    return {
+        "InformationalVersion": text,
+        "MajorMinorPatch": ".".join([*core.split("."), "0", "0"][:3]),
+        "NuGetVersion": text,
+        "SourceBranchName": "main",
+        "IsPrerelease": bool(text.removeprefix(core)),
+    }

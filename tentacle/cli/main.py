@@ -1,0 +1,120 @@
+"""The program `tentacle`: finds the command, runs it, turns whatever happens into text and an exit code.
+
+The one place of the command line that catches everything (tentacle-cli.md 0 and 1.1).  Must not know any command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+import click
+
+from tentacle.cli import catalogue
+from tentacle.cli import help as help_texts
+from tentacle.cli.catalogue import Entry
+from tentacle.cli.command import TentacleCommand, asks_for_json
+from tentacle.cli.grammar import Option, parse
+from tentacle.cli.render import complain, confess, render
+from tentacle.cli.result import Result
+from tentacle.cli.session import Session, Surroundings
+from tentacle.errors import EXIT_USAGE, TentacleError
+
+EXIT_INTERRUPTED: Final = 130
+EXIT_BROKEN_PIPE: Final = 141
+"""What a shell shows for a program that SIGINT or SIGPIPE ended."""
+
+_BEFORE_THE_COMMAND = tuple(Option((name,), takes_value=False) for name in ("help", "nologo", "noconsolelogging"))
+
+
+class TentacleGroup(click.Group):
+    """All commands, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [entry.name for entry in catalogue.ENTRIES]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = catalogue.find(cmd_name)
+        return load(entry) if entry else None
+
+
+ROOT: Final = TentacleGroup(name=help_texts.EXECUTABLE)
+
+
+def load(entry: Entry) -> TentacleCommand:
+    """The command of a line of the table."""
+    found: TentacleCommand = getattr(import_module(f"tentacle.cli.commands.{entry.function}"), entry.function)
+    return found
+
+
+def main() -> int:
+    """The entry point: this process's arguments, streams and exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = run(sys.argv[1:], Surroundings())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        return EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return code
+
+
+def run(arguments: Sequence[str], surroundings: Surroundings) -> int:
+    """One command line from beginning to end; returns the exit code."""
+    session = Session(surroundings)
+    with session.logging():
+        return _guarded(session, arguments)
+
+
+def _guarded(session: Session, arguments: Sequence[str]) -> int:
+    try:
+        return _dispatch(session, arguments)
+    except TentacleError as error:
+        return complain(error)
+    except click.ClickException as error:
+        return complain(TentacleError(error.format_message()))
+    except (BrokenPipeError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # noqa: BLE001
+        return confess(error, session.open_fallback_log())
+
+
+def _dispatch(session: Session, arguments: Sequence[str]) -> int:
+    word, rest = split_command(arguments)
+    entry = catalogue.find(word) if word else None
+    if entry is None:
+        return render(_without_command(word, arguments), session) or EXIT_USAGE
+    try:
+        with ROOT.make_context(help_texts.EXECUTABLE, [entry.name, *rest], obj=session) as context:
+            return render(ROOT.invoke(context), session)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+
+
+def split_command(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The command's word, the first argument that is no common flag (empty when there is none), and all others."""
+    for at, argument in enumerate(arguments):
+        if not parse([argument], _BEFORE_THE_COMMAND).given and argument != "--":
+            return argument, [*arguments[:at], *arguments[at + 1 :]]
+    return "", list(arguments)
+
+
+def _without_command(word: str, arguments: Sequence[str]) -> Result:
+    """What is shown when the first argument is no command: the usage, or that a word is none."""
+    if word[:1].isalpha():
+        return help_texts.unsupported(word)
+    return Result(data=help_texts.general_json() if asks_for_json(arguments) else help_texts.general_text())
+
+
+def _discard_output() -> None:
+    """Leaves the interpreter nothing to flush into the closed pipe when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

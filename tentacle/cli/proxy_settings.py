@@ -1,0 +1,87 @@
+"""What `proxy` and `polling-proxy` have in common (tentacle-cli.md 3.10): the options and what they do to a proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from tentacle.cli.command import option
+from tentacle.cli.options import together
+from tentacle.cli.values import InvalidValue, need_port, parse_whole_number, true_or_false
+from tentacle.settings.model import DEFAULT_PROXY_PORT, ProxySettings
+
+
+@dataclass(frozen=True)
+class ProxyWishes:
+    """The options as given."""
+
+    enable: bool | None
+    username: str | None
+    password: str | None = field(repr=False)
+    host: str | None
+    port: str | None
+
+
+proxy_options = together(
+    "wishes",
+    ProxyWishes,
+    option("--proxyEnable", "enable", callback=true_or_false, help="Whether to use a proxy"),
+    option("--proxyUsername", "username", help="Username to use when authenticating with the proxy"),
+    option("--proxyPassword", "password", sensitive=True, help="Password to use when authenticating with the proxy"),
+    option("--proxyHost", "host", help="The proxy host to use. Leave empty to use the default Internet Explorer proxy"),
+    option("--proxyPort", "port", help="The proxy port to use in conjunction with the Host set with proxyHost"),
+)
+
+
+def changed_proxy(proxy: ProxySettings, wishes: ProxyWishes, order: Sequence[str]) -> tuple[ProxySettings, list[str]]:
+    """`proxy` after the wishes in the order of the command line, and the lines that say so.
+
+    Without `--proxyEnable=true` the proxy is off; its user, password and port stay for the next time.
+    """
+    lines: list[str] = []
+    host_seen = False
+    for name in dict.fromkeys(order):
+        match name:
+            case "username":
+                proxy = replace(proxy, username=wishes.username or None)
+                lines.append(
+                    f"Proxy username set to: {wishes.username}" if wishes.username else "Proxy username cleared"
+                )
+            case "password":
+                proxy = replace(proxy, password=wishes.password or None)
+                lines.append("Proxy password set to: *******" if wishes.password else "Proxy password cleared")
+            case "host":
+                host_seen = True
+            case "port":
+                proxy = replace(proxy, port=_port(wishes.port))
+                lines += [f"Proxy port set to: {proxy.port}"] if host_seen else []
+    host = _host(wishes.host) if wishes.enable else None
+    if host:
+        return replace(proxy, use_default=False, host=host), [*lines, f"Using custom proxy at: {host}"]
+    line = "Using Internet Explorer Proxy" if wishes.enable else "Proxy use is disabled"
+    return replace(proxy, use_default=bool(wishes.enable), host=None), [*lines, line]
+
+
+def _port(given: str | None) -> int:
+    if not given or not given.strip():
+        return DEFAULT_PROXY_PORT
+    port = parse_whole_number(given, "--proxyPort")
+    need_port(port, "--proxyPort")
+    return port
+
+
+def _host(given: str | None) -> str | None:
+    """The host in what was given, which may be a whole URL; None when nothing was."""
+    if not given or not given.strip():
+        return None
+    text = given.strip()
+    try:
+        host = urlsplit(text if "://" in text else f"//{text}").hostname
+    except ValueError:
+        host = None
+    if not host or not host.isprintable() or " " in host:
+        raise InvalidValue(
+            f"The proxy host '{given.rpartition('@')[2]}' is not a host name.", hint="e.g. --proxyHost=proxy.local"
+        )
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,189 @@
+"""What `register-worker` and `register-with` have in common (tentacle-cli.md 5.3): checks, conversation, write-back.
+
+Knows the order of the steps and their lines.  Local settings change only after the server has accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from tentacle.cli.credentials import Access, required_access
+from tentacle.cli.options import ApiOptions, RegisterOptions
+from tentacle.cli.result import Result, Steps
+from tentacle.cli.server_access import check_connectivity, client_of, custom_proxy
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.errors import TentacleError
+from tentacle.octopus.address import polling_address
+from tentacle.octopus.client import OctopusClient
+from tentacle.octopus.links import ServerAddress
+from tentacle.octopus.registration import (
+    RegistrationRequest,
+    RegistrationResult,
+    TargetRole,
+    WorkerRole,
+    register,
+)
+from tentacle.octopus.resources import Endpoint, ListeningEndpoint, PollingEndpoint, listening_uri
+from tentacle.settings import trust
+from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
+from tentacle.settings.store import SettingsFile
+
+LEAST_WORKER_CONNECTIONS = 5
+"""A worker polls with at least so many connections, or one per processor; a target with one."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything decided before the server is asked."""
+
+    style: CommunicationStyle
+    address: str | None
+    subscription: str | None
+    request: RegistrationRequest
+    connections: int | None
+    """How many polling connections to store, None to leave the setting alone."""
+
+
+def registration(
+    session: Session, where: InstanceOptions, api: ApiOptions, wishes: RegisterOptions, role: WorkerRole | TargetRole
+) -> Steps:
+    """Registers this machine as `role`, telling each step; raises TentacleError where one fails."""
+    access = required_access(session, api)
+    file = session.choose(where)
+    check_role(role)
+    settings = session.overridden(file.load())
+    plan = planned(session, settings, access, wishes, role)
+    proxy = custom_proxy(settings.polling_proxy) if plan.address else None
+    file.update(lambda same: same)  # whoever may not write here is told before the server knows of this machine
+    if plan.address:
+        yield f"Checking connectivity on the server communications port {urlsplit(plan.address).port}..."
+        asyncio.run(check_connectivity(plan.address, proxy))
+        yield "Connected successfully"
+    yield f"Registering the tentacle with the server at {ServerAddress.parse(access.server).display}"
+    default_proxy = settings.polling_proxy.use_default if plan.address else settings.proxy.use_default
+    client = client_of(api, access, proxy=proxy, trust_env=default_proxy)
+    outcome = asyncio.run(_register(client, plan.request))
+    yield from _write_back(file, plan, outcome)
+    yield "Machine registered successfully"
+    return Result(restart=True)
+
+
+def check_role(role: WorkerRole | TargetRole) -> None:
+    """Raises TentacleError when what every machine of its kind belongs to is not named."""
+    if isinstance(role, WorkerRole):
+        _require(role.pools, "Please specify a worker pool name, slug or Id, e.g., --workerpool=Default")
+        return
+    _require(role.environments, "Please specify an environment name, slug or Id, e.g., --environment=Development")
+    _require(role.roles, "Please specify a role name, e.g., --role=web-server")
+
+
+def _require(values: tuple[str, ...], text: str) -> None:
+    if not values or not values[0].strip():
+        raise TentacleError(text)
+
+
+def planned(
+    session: Session, settings: Settings, access: Access, wishes: RegisterOptions, role: WorkerRole | TargetRole
+) -> Plan:
+    """The wishes checked in the original's order and completed from the settings.  Raises TentacleError."""
+    style = CommunicationStyle.parse(wishes.comms_style)
+    if style not in (CommunicationStyle.TENTACLE_PASSIVE, CommunicationStyle.TENTACLE_ACTIVE):
+        raise TentacleError("Please specify a valid communications style, e.g. --comms-style=TentaclePassive")
+    if settings.certificate is None:
+        raise TentacleError(
+            "No certificate has been generated for this Tentacle. Please run the new-certificate command first."
+        )
+    active = style is CommunicationStyle.TENTACLE_ACTIVE
+    _refuse_contradictions(wishes, active=active)
+    address = subscription = None
+    endpoint: Endpoint
+    if active:
+        address = polling_address(access.server, wishes.server_comms_address, wishes.server_comms_port)
+        subscription = _subscription(settings, address, wishes.server_subscription_id)
+        endpoint = PollingEndpoint(settings.certificate.thumbprint, subscription)
+    else:
+        host = wishes.public_host_name or session.surroundings.machine_name
+        endpoint = ListeningEndpoint(settings.certificate.thumbprint, listening_uri(host, _port(settings, wishes)))
+    request = RegistrationRequest(
+        name=wishes.name or session.surroundings.machine_name,
+        endpoint=endpoint,
+        role=role,
+        policy=wishes.policy or None,
+        space=wishes.space or None,
+        proxy=wishes.proxy or None,
+        force=wishes.force,
+    )
+    wanted = max(LEAST_WORKER_CONNECTIONS, session.surroundings.processors) if isinstance(role, WorkerRole) else 1
+    connections = wanted if active and settings.polling_connection_count is None else None
+    return Plan(style, address, subscription, request, connections)
+
+
+def _port(settings: Settings, wishes: RegisterOptions) -> int:
+    """Where the server calls back: the port wished for, else the one we listen on."""
+    port = settings.port if wishes.tentacle_comms_port is None else wishes.tentacle_comms_port
+    if port == 0:
+        raise TentacleError(
+            "This Tentacle listens on a port that the system chooses, so the Octopus Server cannot be told it.",
+            hint="Set one with 'Tentacle configure --port=10933', or give --tentacle-comms-port.",
+        )
+    return port
+
+
+def _refuse_contradictions(wishes: RegisterOptions, *, active: bool) -> None:
+    if active and wishes.proxy:
+        raise TentacleError(
+            "Option --proxy can only be used with --comms-style=TentaclePassive.  To set a proxy for a polling Tentacle"
+            " use the polling-proxy command first and then register the Tentacle with register-with."
+        )
+    if wishes.server_web_socket and wishes.server_comms_address:
+        raise TentacleError("Please specify a --server-web-socket, or a --server-comms-address - not both.")
+    if active and wishes.server_web_socket:
+        raise TentacleError("Websockets is only supported on Windows Server 2012 and later")
+
+
+def _subscription(settings: Settings, address: str, wanted: str | None) -> str:
+    """The one under which this server knows us already, else the one wished for, else a new one."""
+    for known in settings.servers:
+        if (
+            known.subscription_id
+            and known.style is CommunicationStyle.TENTACLE_ACTIVE
+            and trust.same_address(known.address, address)
+        ):
+            return known.subscription_id
+    return normalised_subscription(wanted) if wanted else trust.new_subscription_id()
+
+
+def normalised_subscription(given: str) -> str:
+    """`poll://name/` as both ends compare it: lower case, with its slash.  Raises TentacleError for anything else."""
+    match = re.fullmatch(r"poll://([a-z0-9._-]+(?::[0-9]{1,5})?)/?", given.strip().lower())
+    if not given.strip().lower().startswith("poll://"):
+        raise TentacleError("The ServerSubscriptionId must start with poll://")
+    if match is None:
+        raise TentacleError(
+            f"The ServerSubscriptionId '{given}' is not a valid URI.",
+            hint="e.g. --server-subscription-id=poll://foobar/",
+        )
+    return f"poll://{match[1]}/"
+
+
+async def _register(client: OctopusClient, request: RegistrationRequest) -> RegistrationResult:
+    async with client:
+        return await register(client, request)
+
+
+def _write_back(file: SettingsFile, plan: Plan, outcome: RegistrationResult) -> Generator[str, None, None]:
+    server = TrustedServer(outcome.server_thumbprint, plan.style, plan.address, plan.subscription)
+
+    def trusting(settings: Settings) -> Settings:
+        servers = trust.add_or_update(settings.servers, server)
+        return replace(
+            settings, servers=servers, polling_connection_count=plan.connections or settings.polling_connection_count
+        )
+
+    file.update(trusting)
+    if plan.connections is not None:
+        yield f"Setting the polling connection count to {plan.connections}"

@@ -1,0 +1,144 @@
+"""What one run of the command line works with: the surroundings it was started in, and the instance it chose.
+
+Everything that a command takes from outside comes through here, so that a test can hand in its own.  Must not know any
+command.  Settings are imported where they are used: `version` and `help` answer without them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TextIO
+
+from tentacle import __version__
+from tentacle.observe.console import ConsoleHandler
+from tentacle.observe.logfile import FileLogHandler
+from tentacle.observe.logs import FILE_ONLY_LOGGER, logging_to
+from tentacle.observe.redaction import Redactor
+from tentacle.observe.startup import describe_process, machine_name, processor_count
+
+if TYPE_CHECKING:
+    from tentacle.settings.instances import Instance, InstanceRegistry
+    from tentacle.settings.model import Settings
+    from tentacle.settings.store import SettingsFile
+
+_FILE_LOG = logging.getLogger(FILE_ONLY_LOGGER)
+LOG_FOLDER_VARIABLE: Final = "DefaultLogDirectory"
+
+
+@dataclass(frozen=True)
+class InstanceOptions:
+    """Which instance is meant, as given (tentacle-cli.md 4.2)."""
+
+    instance: str | None
+    config: str | None
+
+
+def current_directory() -> Path:
+    """Where we are; a directory that is gone keeps its name, so that using it says which one is missing."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path(os.environ.get("PWD", "/"))
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The world as the process found it."""
+
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    cwd: Path = field(default_factory=current_directory)
+    stdin: TextIO = field(default_factory=lambda: sys.stdin)
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+    program: Path = field(default_factory=lambda: Path(sys.argv[0]).absolute())
+    machine_name: str = field(default_factory=machine_name)
+    clock: Callable[[], float] = time.time
+    processors: int = field(default_factory=processor_count)
+
+
+class Session:
+    """One run: its surroundings, its log, its secrets and, once a command asked for it, its instance."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self.surroundings = surroundings
+        self.redactor = Redactor()
+        self.command_line = ""
+        self.instance: Instance | None = None
+        self._console = ConsoleHandler(surroundings.stdout, surroundings.stderr)
+        self._log_file = FileLogHandler()
+
+    def logging(self) -> AbstractContextManager[None]:
+        """While it is entered, log records reach the console and the log file."""
+        return logging_to(self._console, self._log_file, self.redactor, self.environ)
+
+    @property
+    def instance_name(self) -> str | None:
+        """The name of the chosen instance; None when none was chosen, or it has no name."""
+        return self.instance.name if self.instance else None
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment variables."""
+        return self.surroundings.environ
+
+    def mute_console(self) -> None:
+        """Keeps log lines off standard output for the rest of the run."""
+        self._console.mute_stdout()
+
+    @property
+    def registry(self) -> InstanceRegistry:
+        """The names of this machine's instances."""
+        from tentacle.settings.instances import InstanceRegistry, machine_configuration_directory
+
+        return InstanceRegistry(machine_configuration_directory(self.environ))
+
+    def choose(self, where: InstanceOptions) -> SettingsFile:
+        """The configuration of the instance that the options mean (tentacle-cli.md 4.2), with its log opened.
+
+        Raises InstanceError or ConfigurationError when there is none.
+        """
+        from tentacle.settings.model import resolved_home
+        from tentacle.settings.store import SettingsFile
+
+        self.instance = self.registry.select(where.instance, where.config, self.surroundings.cwd)
+        file = SettingsFile(self.instance.config_path)
+        self._open_log(resolved_home(self.overridden(file.load()), file.path) / "Logs")
+        return file
+
+    def overridden(self, settings: Settings) -> Settings:
+        """`settings` with what environment variables say instead; for reading only."""
+        from tentacle.settings.environment import apply_environment, find_env_file, is_enabled
+
+        enabled = is_enabled(self.environ)
+        return apply_environment(
+            settings, self.environ, find_env_file(self.surroundings.program.parent) if enabled else None
+        )
+
+    def path(self, given: str) -> Path:
+        """The file or directory that an option names, seen from the current directory."""
+        return self.surroundings.cwd / given
+
+    def open_fallback_log(self) -> Path:
+        """The log file; when no instance was chosen, one in `$DefaultLogDirectory` or the user's own data folder."""
+        if self._log_file.path is None:
+            folder = self.environ.get(LOG_FOLDER_VARIABLE, "")
+            self._open_log(Path(folder) if folder else _user_data_folder(self.environ) / "Octopus" / "Logs")
+        assert self._log_file.path is not None
+        return self._log_file.path
+
+    def _open_log(self, folder: Path) -> None:
+        for line in describe_process(__version__, self.instance_name, self.environ):
+            _FILE_LOG.info("%s", line)
+        _FILE_LOG.info("CommandLine: %s", self.command_line)
+        self._log_file.attach(folder)
+
+
+def _user_data_folder(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or "/") / ".local" / "share")

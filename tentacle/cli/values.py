@@ -1,0 +1,70 @@
+"""The kinds of values that options take, read as the original reads them but refused in one line.
+
+Knows texts and click's option callbacks.  Must not know any command.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+import click
+
+from tentacle.errors import TentacleError
+
+LARGEST_PORT: Final = 65535
+
+
+class InvalidValue(TentacleError):
+    """A value of an option that does not have the form the option asks for."""
+
+
+def whole_number(_context: click.Context, param: click.Parameter, value: str | int | None) -> int | None:
+    """The callback of an option whose value is a whole number; None where none was given."""
+    return None if value is None else parse_whole_number(str(value), longest_name(param))
+
+
+def parse_whole_number(text: str, name: str) -> int:
+    """A whole number of 32 bits, with a sign and blanks around it if need be (tentacle-cli.md 1.3).
+
+    Raises InvalidValue naming the option `name`.
+    """
+    if re.fullmatch(r"\s*[+-]?[0-9]{1,10}\s*", text) and -(2**31) <= int(text) < 2**31:
+        return int(text)
+    raise InvalidValue(f"The value '{text}' of {name} is not a valid whole number.")
+
+
+def true_or_false(_context: click.Context, param: click.Parameter, value: str | None) -> bool | None:
+    """The callback of an option whose value is `true` or `false` in any case; None where none was given."""
+    if value is None:
+        return None
+    match value.strip().lower():
+        case "true":
+            return True
+        case "false":
+            return False
+    raise InvalidValue(f"The value '{value}' of {longest_name(param)} is neither true nor false.")
+
+
+def need_port(port: int, name: str) -> None:
+    """Raises InvalidValue unless `port` is one that somebody can be called at."""
+    if not 1 <= port <= LARGEST_PORT:
+        raise InvalidValue(f"The value {port} of {name} is not a port.", hint=f"Ports are 1 to {LARGEST_PORT}.")
+
+
+Format = Literal["text", "json"]
+
+
+def output_format(value: str | None) -> Format:
+    """`text` when nothing was asked for; raises InvalidValue for anything but text and json, in any case."""
+    match (value or "text").lower():
+        case "text":
+            return "text"
+        case "json":
+            return "json"
+    raise InvalidValue(f"The format '{value}' is not supported. Try text or json.")
+
+
+def longest_name(param: click.Parameter) -> str:
+    """The name by which an option is spoken of, e.g. `--port`."""
+    return max(param.opts, key=len)

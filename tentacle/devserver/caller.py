@@ -1,0 +1,97 @@
+"""What this server needs of the wire: somebody who carries a call to a worker and brings back its answer.
+
+Knows endpoints, documents and files under their stream ids.  Must not know TLS, sockets or Halibut; the transport's
+calling side is fitted to these protocols in `comms`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from tentacle.errors import EXIT_INTERNAL, TentacleError
+
+NO_STREAMS: Final[Mapping[UUID, Path]] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a worker is and who it must be.
+
+    `uri` is `https://host:port/` for a worker that listens and `poll://id/` for one that polls; `thumbprint` is the
+    SHA-1 of its certificate, 40 hex digits.
+    """
+
+    uri: str
+    thumbprint: str
+
+    @property
+    def polling(self) -> bool:
+        return self.uri.lower().startswith("poll:")
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """The `result` document of an answer, and the files that came with it, which now belong to the receiver."""
+
+    result: Any
+    streams: Mapping[UUID, Path] = field(default_factory=dict)
+
+
+class CallFailed(TentacleError):
+    """A call that brought no result.
+
+    `details` and `error_type` are what the worker answered (`details` is empty when nothing was answered at all);
+    `connected` tells whether the request may have reached the worker.
+    """
+
+    default_exit_code = EXIT_INTERNAL
+
+    def __init__(
+        self, message: str, details: str = "", error_type: str | None = None, *, connected: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.details = details
+        self.error_type = error_type
+        self.connected = connected
+
+
+class Caller(Protocol):
+    """Carries one call to one worker."""
+
+    async def call(
+        self,
+        endpoint: Endpoint,
+        service: str,
+        method: str,
+        params: list[Any],
+        *,
+        streams: Mapping[UUID, Path] = NO_STREAMS,
+        timeout: float | None = None,
+    ) -> CallResult:
+        """The worker's answer; `params` are documents made by `contracts.codec.encode`, `timeout` is in seconds.
+
+        Raises `CallFailed`.  Cancelling the caller's task takes back a call that no worker has fetched yet.
+        """
+        ...
+
+
+class Comms(Caller, Protocol):
+    """The calling side with its listener for the workers that poll."""
+
+    @property
+    def address(self) -> str:
+        """`host:port` that polling workers connect to."""
+        ...
+
+    def trust(self, endpoints: Collection[Endpoint]) -> None:
+        """From now on exactly these workers may connect."""
+        ...
+
+    async def close(self) -> None:
+        """Stops listening and ends every connection."""
+        ...

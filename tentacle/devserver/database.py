@@ -1,0 +1,152 @@
+"""One SQLite file, one connection, one thread: every piece of work runs there in a transaction of its own.
+
+Knows SQL, the schema and the thread.  Must not know what a worker or a task means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, TypeVar
+
+from tentacle.errors import TentacleError
+
+T = TypeVar("T")
+
+SCHEMA_VERSION: Final = 1
+SCHEMA: Final = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE counter (name TEXT PRIMARY KEY, last INTEGER NOT NULL);
+CREATE TABLE resource (
+    id TEXT COLLATE NOCASE PRIMARY KEY,
+    position INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    space TEXT NOT NULL,
+    name TEXT COLLATE NOCASE NOT NULL,
+    body TEXT NOT NULL,
+    observed TEXT NOT NULL DEFAULT '{}'
+);
+CREATE UNIQUE INDEX resource_name ON resource (kind, space, name);
+CREATE TABLE api_key (
+    hash TEXT PRIMARY KEY,
+    id TEXT NOT NULL,
+    user TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    shown TEXT NOT NULL,
+    created TEXT NOT NULL
+);
+CREATE TABLE task (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    space TEXT NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    arguments TEXT NOT NULL,
+    state TEXT NOT NULL,
+    queued TEXT NOT NULL,
+    started TEXT,
+    completed TEXT,
+    error TEXT NOT NULL DEFAULT '',
+    warnings INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX task_state ON task (state);
+CREATE TABLE activity (
+    id TEXT PRIMARY KEY,
+    task INTEGER NOT NULL REFERENCES task (number) ON DELETE CASCADE,
+    parent TEXT,
+    name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    started TEXT,
+    ended TEXT,
+    progress INTEGER NOT NULL DEFAULT 0,
+    progress_message TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX activity_task ON activity (task);
+CREATE TABLE log (
+    task INTEGER NOT NULL REFERENCES task (number) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    activity TEXT NOT NULL,
+    category TEXT NOT NULL,
+    occurred TEXT NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (task, number)
+) WITHOUT ROWID;
+"""
+
+
+class DatabaseUnusable(TentacleError):
+    """The file cannot be opened, or was written by another version."""
+
+
+class Database:
+    """Opened by `open`, ended by `close`; `run` may be called from any number of asyncio tasks."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="devserver-sqlite")
+        self._connection: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Raises `DatabaseUnusable` when the file is not ours."""
+        try:
+            self._connection = await self._in_thread(self._connect)
+        except DatabaseUnusable:
+            self._thread.shutdown()
+            raise
+        except (sqlite3.Error, OSError) as error:
+            self._thread.shutdown()
+            raise DatabaseUnusable(
+                f"The server's database {self._path} cannot be opened: {error}", hint="Choose another data directory."
+            ) from error
+
+    async def close(self) -> None:
+        """Waits for the work under way; nothing can run afterwards."""
+        if self._connection is not None:
+            await self._in_thread(self._connection.close)
+            self._connection = None
+        self._thread.shutdown()
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """`work(connection)` in the database's thread, in one transaction: all of it, or nothing when it raises."""
+        connection = self._connection
+        if connection is None:
+            raise DatabaseUnusable(f"The server's database {self._path} is closed.")
+        return await self._in_thread(lambda: _transaction(connection, work))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _connect(self) -> sqlite3.Connection:
+        # SQLite gives its side files the mode of the main file, so this one call keeps all of them private.
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with ExitStack() as undo:
+            # `isolation_level=None` leaves BEGIN to us: a transaction starts where we say, and nowhere else.
+            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            undo.callback(connection.close)
+            self._prepare(connection)
+            undo.pop_all()
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        elif version != SCHEMA_VERSION:
+            raise DatabaseUnusable(
+                f"The server's database {self._path} has schema {version}, this version reads {SCHEMA_VERSION}.",
+                hint="Choose another data directory.",
+            )
+
+
+def _transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        return work(connection)

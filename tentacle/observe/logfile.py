@@ -1,0 +1,157 @@
+"""The log file of an instance, `HOME/Logs/OctopusTentacle.txt`: its layout, its rolling, its harmlessness.
+
+Several processes append to the same file (the agent and every command), so it is opened for each line.  A log that
+cannot be written costs the line, never the work.  Must not know what is logged or who chose the path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import stat
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from tentacle.observe.levels import short_name
+from tentacle.observe.text import visible
+
+FILE_NAME: Final = "OctopusTentacle.txt"
+KEPT: Final = 7
+"""Rolled files that are kept, beside the current one (tentacle-services.md 6.9)."""
+MAX_BYTES: Final = 100 * 1024 * 1024
+_PENDING_RECORDS: Final = 1000
+_OPEN = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""Not through a symbolic link and not waiting on a pipe: root's commands write into a directory of the service user."""
+
+
+class LayoutFormatter(logging.Formatter):
+    """`yyyy-MM-dd HH:mm:ss.ffff  PID  TID LEVEL  message`, local time, one record per line (tentacle-services.md 6.9).
+
+    A traceback follows on lines of its own, indented, so that none can pass for a record.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.fromtimestamp(record.created)
+        stamp = f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 100:04d}"
+        level = short_name(record.levelno)
+        tid = threading.get_native_id()
+        lines = [f"{stamp}  {record.process or 0:>5}  {tid:>5} {level:>5}  {visible(record.getMessage())}"]
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        lines += [f"    {visible(line)}" for line in (record.exc_text or "").splitlines()]
+        return "\n".join(lines) + "\n"
+
+
+class RollingFile:
+    """An append-only text file that starts anew every day (and at `MAX_BYTES`): `name.0.txt` is the newest old one."""
+
+    def __init__(self, path: Path, *, now: Callable[[], datetime] = datetime.now, max_bytes: int = MAX_BYTES) -> None:
+        self.path = path
+        self._now = now
+        self._max_bytes = max_bytes
+
+    def append(self, text: str) -> None:
+        """Appends `text`; raises OSError when that is impossible."""
+        with self._opened() as fd:
+            if not self._is_due(os.fstat(fd)):
+                _write_all(fd, text.encode(errors="backslashreplace"))
+                return
+        self._roll()
+        with self._opened() as fd:
+            _write_all(fd, text.encode(errors="backslashreplace"))
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        fd = os.open(self.path, _OPEN, 0o640)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(f"{self.path} is not a regular file")
+            _give_to_owner_of_parent(fd, status, self.path.parent)
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _is_due(self, status: os.stat_result) -> bool:
+        if status.st_size == 0:
+            return False
+        return status.st_size >= self._max_bytes or datetime.fromtimestamp(status.st_mtime).date() < self._now().date()
+
+    def _roll(self) -> None:
+        """Shifts the old files by one; does nothing when another process is doing so or has done so just now."""
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._is_due(self.path.stat()):
+                for number in range(KEPT - 1, 0, -1):
+                    with contextlib.suppress(FileNotFoundError):
+                        self._rolled(number - 1).replace(self._rolled(number))
+                self.path.replace(self._rolled(0))
+        except (BlockingIOError, FileNotFoundError):
+            return
+        finally:
+            os.close(folder)
+
+    def _rolled(self, number: int) -> Path:
+        return self.path.with_suffix(f".{number}{self.path.suffix}")
+
+
+class FileLogHandler(logging.Handler):
+    """Writes records to the log file; keeps the first ones until the instance, and so the file, is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(LayoutFormatter())
+        self._file: RollingFile | None = None
+        self._pending: deque[logging.LogRecord] = deque(maxlen=_PENDING_RECORDS)
+
+    @property
+    def path(self) -> Path | None:
+        """Where the records go, None while they are kept."""
+        return self._file.path if self._file else None
+
+    def attach(self, folder: Path) -> None:
+        """Logs into `folder` (made when missing) from now on, beginning with what was kept; never raises OSError."""
+        with contextlib.suppress(OSError):
+            _make_folder(folder)
+        self._file = RollingFile(folder / FILE_NAME)
+        while self._pending:
+            self.handle(self._pending.popleft())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._file is None:
+            self._pending.append(record)
+            return
+        with contextlib.suppress(OSError):
+            self._file.append(self.format(record))
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _give_to_owner_of_parent(fd, os.fstat(fd), folder.parent)
+    finally:
+        os.close(fd)
+
+
+def _give_to_owner_of_parent(fd: int, status: os.stat_result, parent: Path) -> None:
+    """Root's commands leave no log behind that the service's own user cannot write to."""
+    if os.geteuid() != 0 or status.st_uid != 0:
+        return
+    owner = parent.stat()
+    if owner.st_uid != 0:
+        os.fchown(fd, owner.st_uid, owner.st_gid)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]

@@ -1,0 +1,55 @@
+"""Splits the argument string of a script the way .NET does (tentacle-services.md 3.3, `script-runs.json`).
+
+Not a shell: only blanks and tabs part arguments, only double quotes group, a backslash means something only in front
+of a double quote, nothing is expanded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_TOKEN = re.compile(r'(?P<slashes>\\+)(?P<quote>"?)|(?P<plain>[^\\" \t]+)|(?P<mark>")|(?P<blank>[ \t]+)')
+
+
+def tokenise(text: str) -> tuple[str, ...]:
+    """The arguments in `text`.  An unbalanced quote reaches to the end."""
+    found: list[str] = []
+    current: list[str] | None = None
+    quoted, position = False, 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        assert match is not None, "every character belongs to some token"
+        position = match.end()
+        if match["blank"] and not quoted:
+            if current is not None:
+                found.append("".join(current))
+            current = None
+            continue
+        current = [] if current is None else current
+        if match["mark"]:
+            if quoted and text.startswith('"', position):
+                # A doubled quote inside quotes stands for itself.
+                current.append('"')
+                position += 1
+            else:
+                quoted = not quoted
+        elif match["slashes"] and match["quote"]:
+            position -= _take_slashes(match["slashes"], current)
+        else:
+            current.append(match[0])
+    return tuple(found) if current is None else (*found, "".join(current))
+
+
+def _take_slashes(slashes: str, current: list[str]) -> int:
+    """Half of the backslashes in front of a quote; an odd one makes the quote literal.  Gives what is left unread."""
+    current.append("\\" * (len(slashes) // 2))
+    if len(slashes) % 2:
+        current.append('"')
+        return 0
+    return 1
+
+
+def argument_vector(arguments: Sequence[str]) -> tuple[str, ...]:
+    """What a script is given as `$1`, `$2`...: the arguments joined by blanks, unquoted, then split again."""
+    return tokenise(" ".join(arguments))

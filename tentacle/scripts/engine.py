@@ -1,0 +1,314 @@
+"""The engine's front door: start, status, cancel, complete, by ticket.
+
+Keeps what must be kept once per agent: one run per ticket, whatever its case and however often it is asked for; what an
+earlier agent left; the refusal while the agent drains.  What a run is and does stands in `run.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptExitCode, ScriptIsolationLevel
+from tentacle.errors import TentacleError
+from tentacle.scripts import disk
+from tentacle.scripts.errors import InvalidTicketError
+from tentacle.scripts.isolation import DEFAULT_MUTEX, Mutexes
+from tentacle.scripts.journal import now_ms
+from tentacle.scripts.launcher import Launcher
+from tentacle.scripts.names import file_parts, fold, require_arguments, require_ticket
+from tentacle.scripts.record import Finding, RunFiles, RunSettings, Stage, boot_id
+from tentacle.scripts.run import LOST, Means, Run
+from tentacle.scripts.workspace import WorkspaceFile, Workspaces
+
+log = logging.getLogger(__name__)
+
+_MEBIBYTE = 1024 * 1024
+_CANCEL_ANSWER = 0.1
+"""Seconds for which the answer to a cancel waits, since most scripts end at once."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Times in seconds, sizes in bytes.  `minimum_free_bytes` of `None` starts scripts on a full disk too."""
+
+    cancel_grace: float = 5.0
+    page_bytes: int = 8 * _MEBIBYTE
+    line_limit: int = _MEBIBYTE
+    minimum_free_bytes: int | None = disk.FOR_A_SCRIPT
+    busy_after: float = 0.1
+    busy_every: float = 600.0
+
+
+@dataclass(frozen=True)
+class StartRequest:
+    """What to run and how.  A `mutex_timeout` of zero, an empty `task_id` and no `mutex_name` mean the defaults."""
+
+    ticket: str
+    body: str = field(repr=False)
+    isolation: ScriptIsolationLevel = ScriptIsolationLevel.NO_ISOLATION
+    mutex_name: str | None = None
+    mutex_timeout: timedelta = timedelta(0)
+    arguments: tuple[str, ...] = field(default=(), repr=False)
+    task_id: str | None = None
+    files: tuple[WorkspaceFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """`exit_code` counts once `state` is complete, and complete is said with the last page of the log only."""
+
+    state: ProcessState
+    exit_code: int
+    entries: tuple[ProcessOutput, ...]
+    next_sequence: int
+
+
+class ScriptEngine:
+    """Runs scripts below `work`; use from one event loop, one engine per directory.
+
+    `environment` is added to the agent's own for every script; a value of `None` takes a variable away.
+    """
+
+    def __init__(
+        self,
+        work: Path,
+        *,
+        environment: Mapping[str, str | None] | None = None,
+        options: EngineOptions | None = None,
+    ) -> None:
+        self.options = options or EngineOptions()
+        self.workspaces = Workspaces(work.absolute())
+        self._launcher = Launcher()
+        self._means = Means(
+            launch=self._launcher.launch,
+            mutexes=Mutexes(self.options.busy_after, self.options.busy_every),
+            environment=_script_environment(environment or {}),
+            cancel_grace=self.options.cancel_grace,
+            line_limit=self.options.line_limit,
+        )
+        self._runs: dict[str, Run] = {}
+        self._starting: dict[str, asyncio.Task[Run]] = {}
+        self._detached: set[Run] = set()
+        """Runs whose workspace was removed while they ran: they keep their lock to the end."""
+        self._refusal: TentacleError | None = None
+
+    async def start(self) -> None:
+        """Takes over what an earlier agent left, before anything new is let in."""
+        await self._launcher.start()
+        left = await asyncio.to_thread(self._find_left)
+        # Those that run already hold their locks before those that wait ask for theirs.
+        for files, found in sorted(left, key=lambda one: one[1].stage is Stage.PREPARED):
+            self._runs[fold(files.workspace.name)] = self._resume(files, found)
+
+    async def aclose(self) -> None:
+        """Lets go of everything; scripts that run, run on."""
+        for task in self._starting.values():
+            task.cancel()
+        await asyncio.gather(*self._starting.values(), return_exceptions=True)
+        for run in (*self._runs.values(), *self._detached):
+            await run.abandon()
+        self._runs.clear()
+        self._detached.clear()
+        await self._launcher.aclose()
+
+    async def start_script(self, request: StartRequest, wait: timedelta | None = None) -> RunStatus:
+        """Starts the script once, however often it is asked for, and gives its log from the beginning.
+
+        With `wait` the answer comes when the script has ended or that time is over.  Raises a `ScriptError` when the
+        request cannot be carried out; nothing has run then.
+        """
+        key = fold(require_ticket(request.ticket))
+        starting = self._starting.get(key)
+        if starting is None:
+            starting = self._starting[key] = asyncio.create_task(self._admit(key, request))
+            starting.add_done_callback(lambda task: self._admitted(key, task))
+        run = await asyncio.shield(starting)
+        if wait is not None:
+            await _until(run.ended, wait.total_seconds())
+        return await self._status(run, 0)
+
+    async def status(self, ticket: str, after: int) -> RunStatus | None:
+        """What is new after entry number `after`; `None` for a ticket that is not known."""
+        run = await self._find(ticket)
+        return None if run is None else await self._status(run, after)
+
+    async def cancel(self, ticket: str, after: int) -> RunStatus | None:
+        """Ends the script, or its wait; then as `status`.  May be repeated."""
+        run = await self._find(ticket)
+        if run is None:
+            return None
+        run.cancel()
+        await _until(run.ended, _CANCEL_ANSWER)
+        return await self._status(run, after)
+
+    async def complete(self, ticket: str) -> None:
+        """Forgets the run and removes its workspace.  A script that still runs is not ended by this."""
+        run = await self._find(ticket)
+        if run is None:
+            return
+        self._runs.pop(fold(ticket), None)
+        if run.state is ProcessState.PENDING:
+            await run.abandon()
+        elif not run.ended.is_set():
+            self._detached.add(run)
+            asyncio.ensure_future(run.ended.wait()).add_done_callback(lambda _: self._detached.discard(run))
+        await asyncio.to_thread(self.workspaces.remove, run.files.workspace)
+        if run.ended.is_set():
+            run.files.close()
+
+    async def discard(self, path: Path) -> bool:
+        """Removes the workspace of a script that does not run; true when it is gone."""
+        run = self._runs.pop(fold(path.name), None)
+        if run is not None:
+            run.files.close()
+        return await asyncio.to_thread(self.workspaces.remove, path)
+
+    def is_running(self, ticket: str) -> bool:
+        """True from the first request to start it until the script has ended."""
+        key = fold(ticket)
+        run = self._runs.get(key)
+        return key in self._starting or (run is not None and not run.ended.is_set())
+
+    def running(self) -> tuple[str, ...]:
+        """The tickets of all scripts that have not ended."""
+        return tuple(run.files.settings.ticket for run in self._unended())
+
+    async def drain(self, refusal: TentacleError, deadline: float | None) -> tuple[str, ...]:
+        """Refuses new scripts with `refusal` from now on and waits for the others to end.
+
+        `deadline` is in seconds; `None` waits for ever.  Gives the tickets of those that still run.
+        """
+        self._refusal = refusal
+        await asyncio.gather(*self._starting.values(), return_exceptions=True)
+        ends = [asyncio.ensure_future(run.ended.wait()) for run in self._unended()]
+        try:
+            if ends:
+                await asyncio.wait(ends, timeout=deadline)
+        finally:
+            for end in ends:
+                end.cancel()
+        return self.running()
+
+    def _unended(self) -> list[Run]:
+        return [run for run in (*self._runs.values(), *self._detached) if not run.ended.is_set()]
+
+    async def _admit(self, key: str, request: StartRequest) -> Run:
+        known = self._runs.get(key) or await self._load(request.ticket)
+        if known is None:
+            known = await self._prepare(request)
+            known.begin()
+        self._runs[key] = known
+        return known
+
+    def _admitted(self, key: str, task: asyncio.Task[Run]) -> None:
+        self._starting.pop(key, None)
+        if not task.cancelled():
+            task.exception()
+
+    async def _prepare(self, request: StartRequest) -> Run:
+        if self._refusal is not None:
+            raise self._refusal
+        for file in request.files:
+            file_parts(file.name)
+        require_arguments(request.arguments)
+        settings = _settings(request)
+        files = await asyncio.to_thread(self._make_workspace, settings, request)
+        return Run(files, self._means)
+
+    def _make_workspace(self, settings: RunSettings, request: StartRequest) -> RunFiles:
+        self.workspaces.ensure()
+        if self.options.minimum_free_bytes is not None:
+            disk.require_free(self.workspaces.work, self.options.minimum_free_bytes)
+        return self.workspaces.prepare(settings, request.body, request.files)
+
+    async def _find(self, ticket: str) -> Run | None:
+        """The run of a ticket, from memory or disk; one that is being started is waited for."""
+        try:
+            key = fold(require_ticket(ticket))
+        except InvalidTicketError:
+            return None
+        if (starting := self._starting.get(key)) is not None:
+            await asyncio.wait({starting})
+        if key not in self._runs and (run := await self._load(ticket)) is not None:
+            self._runs[key] = run
+        return self._runs.get(key)
+
+    async def _load(self, ticket: str) -> Run | None:
+        """A run that is on disk only: it ended before this agent was started."""
+        path = self.workspaces.find(ticket)
+        files = None if path is None else _open(path)
+        return None if files is None else self._resume(files, files.examine())
+
+    def _find_left(self) -> list[tuple[RunFiles, Finding]]:
+        """The runs of an earlier agent that have not ended, in the order in which they were asked for."""
+        opened = [files for path in self.workspaces.scan() if (files := _open(path)) is not None]
+        left = []
+        for files in sorted(opened, key=lambda files: files.settings.created):
+            found = files.examine()
+            if found.stage is Stage.ENDED:
+                files.close()
+            else:
+                left.append((files, found))
+        return left
+
+    def _resume(self, files: RunFiles, found: Finding) -> Run:
+        """The run whose files these are, going on from where they say that it stands."""
+        run = Run(files, self._means)
+        if found.stage is Stage.ENDED:
+            run.show(found.exit_code)
+        elif found.stage is not Stage.PREPARED:
+            run.adopt()
+        elif files.settings.boot == boot_id():
+            run.begin()
+        else:
+            # Whether it was started before the machine went down is not known for sure: it must not run twice.
+            files.end(ScriptExitCode.UNKNOWN_RESULT, LOST)
+            run.show(ScriptExitCode.UNKNOWN_RESULT)
+        return run
+
+    async def _status(self, run: Run, after: int) -> RunStatus:
+        state, exit_code = run.state, run.exit_code
+        page = await run.page(after, self.options.page_bytes)
+        if page.more and state is ProcessState.COMPLETE:
+            state, exit_code = ProcessState.RUNNING, 0
+        return RunStatus(state, exit_code, page.entries, page.next_sequence)
+
+
+def _open(path: Path) -> RunFiles | None:
+    try:
+        return RunFiles(path)
+    except (OSError, ValueError):
+        return None
+
+
+async def _until(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+def _script_environment(extra: Mapping[str, str | None]) -> dict[str, str]:
+    wanted: dict[str, str | None] = {**os.environ, **extra}
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _settings(request: StartRequest) -> RunSettings:
+    timeout = request.mutex_timeout.total_seconds()
+    return RunSettings(
+        ticket=request.ticket,
+        task=request.task_id or request.ticket,
+        mutex=request.mutex_name if request.mutex_name is not None else DEFAULT_MUTEX,
+        isolation=request.isolation.value,
+        timeout=timeout if timeout > 0 else None,
+        arguments=request.arguments,
+        created=now_ms(),
+        boot=boot_id(),
+    )

@@ -1,0 +1,31 @@
+"""What may go wrong in the engine, in words for a person."""
+
+from __future__ import annotations
+
+from tentacle.errors import EXIT_INTERNAL, TentacleError
+
+
+class ScriptError(TentacleError):
+    """A script could not be taken on, started or removed."""
+
+    default_exit_code = EXIT_INTERNAL
+
+
+class InvalidTicketError(ScriptError):
+    """A ticket that cannot name a workspace.  Nothing has been written."""
+
+
+class InvalidFileNameError(ScriptError):
+    """A file name that does not stay inside the workspace.  Nothing has been written."""
+
+
+class InvalidArgumentError(ScriptError):
+    """An argument, a body or a mutex name that no process could be given.  Nothing has been written."""
+
+
+class NotEnoughSpaceError(ScriptError):
+    """The file system of a directory has less free space than the work to come may need."""
+
+
+class LaunchError(ScriptError):
+    """No process could be made for a script; the script has not run."""

@@ -1,0 +1,72 @@
+"""Forks the processes that watch over scripts, because a small process forks quickly and a big agent does not.
+
+The agent asks over a socket pair: one message with a descriptor, from which the new process reads what to run, is
+answered with the new process's number, or a negative error number.  When the agent's end closes, the nursery ends;
+what it has forked lives on.
+
+Started by the launcher with an isolated interpreter: standard library only, and little of it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import struct
+from typing import NoReturn
+
+from tentacle.scripts.frames import OUT, frame
+from tentacle.scripts.journal import now_ms
+from tentacle.scripts.runner import name_process, run
+from tentacle.scripts.streams import interleave
+
+ANSWER = struct.Struct("!i")
+
+
+def main(descriptor: int) -> NoReturn:
+    """Serves the socket `descriptor` until its other end is closed."""
+    os.set_inheritable(descriptor, False)
+    name_process("tentacle-nurse")
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(ignored, signal.SIG_IGN)
+    # Ended children need no waiting for; a cancel that comes before its receiver is ready must wait, not kill.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    _warm_up()
+    gc.disable()
+    gc.freeze()
+    with socket.socket(fileno=descriptor) as agent:
+        while _serve(agent):
+            continue
+    os._exit(0)
+
+
+def _warm_up() -> None:
+    """Does once what every forked process does, so that each finds it compiled, cached and in shared memory."""
+    json.loads(json.dumps({"environment": {"A": "b"}, "preamble": [], "grace": 5.0}))
+    for _ in range(20):
+        frame(OUT, now_ms(), interleave((0, 1), (b"a\n", b"b\n"))[0][1])
+    with select.epoll() as poll:
+        poll.poll(0)
+
+
+def _serve(agent: socket.socket) -> bool:
+    message, descriptors, _, _ = socket.recv_fds(agent, 16, 1)
+    if not message:
+        return False
+    try:
+        answer = os.fork()
+    except OSError as error:
+        answer = -(error.errno or 1)
+    if answer == 0:
+        agent.close()
+        run(descriptors[0])
+    os.close(descriptors[0])
+    try:
+        agent.send(ANSWER.pack(answer))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,184 @@
+"""What is known of a run, told by its files alone.
+
+    prepared -> running -> ended
+        |          |
+        +----------+-----> lost       claimed, but neither alive nor with a result
+
+The open files of a run are kept as descriptors, so that a script that deletes its own workspace keeps its log and its
+exit code as long as the agent lives, and a workspace that is deleted under a running script stays deleted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tentacle.contracts.script import ScriptIsolationLevel
+from tentacle.scripts import statefiles
+from tentacle.scripts.frames import ERR, ERR_ENTRY, OUT, OUT_ENTRY
+from tentacle.scripts.isolation import Isolation
+from tentacle.scripts.journal import Journal, now_ms
+
+LOG_FILE = "Output.log"
+SCRIPT_FILE = "Bootstrap.sh"
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """Changes with every start of the machine."""
+    return _BOOT_ID.read_text(encoding="ascii").strip()
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The start command as the run needs it, kept on disk from before the start.
+
+    `timeout` is in seconds, `None` for no limit; `created` in milliseconds since 1970; `boot` the machine's start.
+    """
+
+    ticket: str
+    task: str
+    mutex: str
+    isolation: int
+    timeout: float | None
+    arguments: tuple[str, ...] = dataclasses.field(repr=False)
+    created: int
+    boot: str
+
+    @property
+    def wants(self) -> Isolation:
+        full = ScriptIsolationLevel(self.isolation) is ScriptIsolationLevel.FULL_ISOLATION
+        return Isolation(self.mutex, full, self.task)
+
+    def encode(self) -> bytes:
+        return json.dumps(dataclasses.asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> RunSettings:
+        """Raises `ValueError` when `data` is not what `encode` gave."""
+        values = json.loads(data)
+        try:
+            return cls(**{**values, "arguments": tuple(values["arguments"])})
+        except (TypeError, KeyError) as error:
+            raise ValueError(str(error)) from error
+
+
+class Stage(enum.Enum):
+    PREPARED = "prepared"
+    RUNNING = "running"
+    ENDED = "ended"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Where a run stands: `pid` of its runner while it is running, `exit_code` when it has ended."""
+
+    stage: Stage
+    pid: int = 0
+    exit_code: int = 0
+
+
+class RunFiles:
+    """The open files of one run."""
+
+    def __init__(self, workspace: Path) -> None:
+        """Raises `FileNotFoundError` when the workspace is not that of a run."""
+        self.workspace = workspace
+        self._open: list[int] = []
+        self.opened = False
+        try:
+            self._state = self._keep(
+                os.open(workspace / statefiles.STATE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            )
+            self._lock = self._keep(os.open(statefiles.LOCK, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
+            self._result = self._keep(os.open(statefiles.RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
+            self.log = self._keep(os.open(workspace / LOG_FILE, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW))
+            self.settings = self._read_settings()
+            self.opened = True
+        finally:
+            if not self.opened:
+                self.close()
+
+    def _keep(self, descriptor: int) -> int:
+        self._open.append(descriptor)
+        return descriptor
+
+    def _read_settings(self) -> RunSettings:
+        for name in (statefiles.PREPARED, statefiles.CLAIMED):
+            try:
+                descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._state)
+            except FileNotFoundError:
+                continue
+            with os.fdopen(descriptor, "rb") as file:
+                return RunSettings.decode(file.read())
+        raise FileNotFoundError(self.workspace / statefiles.STATE / statefiles.PREPARED)
+
+    def has_name(self) -> bool:
+        """False when the script has deleted its own log: then these files are the only way to it."""
+        return bool(self._open) and os.fstat(self.log).st_nlink > 0
+
+    def close(self) -> None:
+        self.opened = False
+        while self._open:
+            os.close(self._open.pop())
+
+    def examine(self) -> Finding:
+        """Where the run stands now."""
+        for attempt in range(2):
+            if (code := statefiles.read_result(self._result)) is not None:
+                return Finding(Stage.ENDED, exit_code=code)
+            if (pid := statefiles.holder(self._lock)) is not None:
+                return Finding(Stage.RUNNING, pid=pid)
+            if attempt == 0 and self._prepared():
+                return Finding(Stage.PREPARED)
+            # Between the two looks a runner may have written its result and let go of its lock: look once more.
+        return Finding(Stage.LOST)
+
+    def _prepared(self) -> bool:
+        try:
+            os.stat(statefiles.PREPARED, dir_fd=self._state, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def say(self, *lines: str) -> None:
+        """Entries of the agent on the script's standard output.  Only while no runner writes."""
+        Journal(self.log).write([(OUT_ENTRY, line.encode("utf-8", "replace")) for line in lines])
+
+    def end(self, exit_code: int, reason: str = "") -> None:
+        """Ends a run that no runner will end: open lines first, then the reason, then the result."""
+        journal = Journal(self.log)
+        journal.write([(OUT, b""), (ERR, b"")])
+        if reason:
+            journal.entry(ERR_ENTRY, reason)
+        statefiles.write_result(self._result, exit_code, now_ms())
+
+    def cut_log(self, position: int) -> None:
+        """Takes off what a machine that went down has left half written."""
+        if os.fstat(self.log).st_size > position:
+            os.ftruncate(self.log, position)
+
+
+def preamble(workspace: Path, user: str) -> list[str]:
+    """What the log says right before the script starts (tentacle-services.md 3.6, 5 to 7); all debug entries."""
+    return [
+        "Executable directory is /bin",
+        "Executable name or full path: /bin/bash",
+        f"Starting /bin/bash in working directory '{workspace}' using 'Unicode (UTF-8)' encoding running as '{user}'",
+    ]
+
+
+def opening(settings: RunSettings) -> list[str]:
+    """What the log says first of all (tentacle-services.md 3.6, 1 to 3); all on standard output."""
+    level = "FullIsolation" if settings.wants.exclusive else "NoIsolation"
+    return [
+        "##octopus[stdout-verbose]",
+        f"Acquiring isolation mutex {settings.mutex} with {level} in {settings.task}",
+        "##octopus[stdout-default]",
+    ]

@@ -1,0 +1,217 @@
+"""One run, watched over by a process of its own, from the claim to the result.
+
+    claim -> bash starts -> output flows -> bash has ended and both pipes are closed -> result
+                                 |
+                              SIGTERM: everything is asked to end; after the grace, or at a second SIGTERM, everything
+                              is killed -> result -1
+
+The process is forked off the nursery, leads a session of its own and needs nobody: the agent may die and come back
+as often as it likes.  All that it knows of the run came as one document on a descriptor, so that no secret of the
+script's environment touches the disk or a command line.
+
+Imported by the nursery: standard library only, and little of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Any, NoReturn
+
+from tentacle.scripts import statefiles
+from tentacle.scripts.descendants import descendants, kill_all, terminate
+from tentacle.scripts.frames import DEBUG_ENTRY, ERR, ERR_ENTRY, OUT
+from tentacle.scripts.journal import Journal, now_ms
+from tentacle.scripts.pipes import OutputPipes
+
+FATAL, INVOCATION_ERROR, CANCELLED = -41, -42, -1
+"""Exit codes that are not the script's own (tentacle-services.md 3.5)."""
+
+_SHELL = "/bin/bash"
+_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
+_CANCEL_TICK = 0.02
+_LONGEST_KILL = 30.0
+
+_STDIN, _STDERR = 0, 2
+_ALL_SIGNALS = tuple(int(number) for number in signal.valid_signals())
+
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+
+def name_process(name: str) -> None:
+    """What `ps` and `top` call this process; at most 15 characters."""
+    _prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+def run(document: int) -> NoReturn:
+    """Runs what the document on descriptor `document` describes, in the calling process, and ends the process.
+
+    The caller has blocked SIGTERM, so that a cancel that comes early is not lost, ignores the other signals that could
+    end it, and has no standard input or output.
+    """
+    spec: dict[str, Any] = json.loads(_read_all(document))
+    _detach()
+    state = os.open(spec["state"], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    # The lock must stay open: it tells everybody that this process lives.
+    lock = statefiles.claim(state)
+    if lock is not None:
+        _run_claimed(spec, state)
+    os._exit(0)
+
+
+def _read_all(descriptor: int) -> bytes:
+    data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    os.close(descriptor)
+    return data
+
+
+def _detach() -> None:
+    os.setsid()
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    name_process("tentacle-run")
+    # Nobody who waits for the agent's own output to end should wait for a script.
+    os.dup2(_STDIN, _STDERR, inheritable=False)
+
+
+def _run_claimed(spec: dict[str, Any], state: int) -> None:
+    result = os.open(statefiles.RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=state)
+    journal = Journal(os.open(spec["log"], os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW))
+    exit_code = FATAL
+    try:
+        journal.write([(DEBUG_ENTRY, text.encode()) for text in spec["preamble"]])
+        exit_code = Supervisor(spec, state, journal).run()
+    finally:
+        failure = sys.exc_info()[1]
+        if failure is not None:
+            journal.entry(ERR_ENTRY, f"Tentacle lost control of this script: {type(failure).__name__}: {failure}")
+        _finish(spec, journal, result, exit_code)
+
+
+def _finish(spec: dict[str, Any], journal: Journal, result: int, exit_code: int) -> None:
+    if journal.lost:
+        statefiles.give_back_reserve(result)
+    journal.entry(DEBUG_ENTRY, f"Process {_SHELL} in {spec['workspace']} exited with code {exit_code}")
+    statefiles.write_result(result, exit_code, now_ms())
+
+
+class Supervisor:
+    """Starts bash, moves its output into the journal, and knows when it is over."""
+
+    def __init__(self, spec: dict[str, Any], state: int, journal: Journal) -> None:
+        self._spec = spec
+        self._journal = journal
+        self._pipes = OutputPipes(state)
+        self._cancels = 0
+        self._kill_at = 0.0
+        self._asked: set[int] = set()
+        self._bash = 0
+        self._exit_code: int | None = None
+        self._poll = select.epoll()
+        self._wake = self._listen_to_signals()
+        for reader in self._pipes.readers:
+            if reader is not None:
+                self._poll.register(reader, select.EPOLLIN)
+
+    def run(self) -> int:
+        """The exit code, after the last byte of output is in the journal."""
+        if not self._cancels:
+            try:
+                self._bash = self._spawn()
+            except OSError as error:
+                self._tell_start_failure(error)
+                return INVOCATION_ERROR
+        self._pipes.close_writers()
+        over = False
+        while not over:
+            self._poll.poll(_CANCEL_TICK if self._cancels else None)
+            self._drop_wake_ups()
+            self._reap()
+            self._move_output()
+            over = self._cancel() if self._cancels else self._exit_code is not None and not self._pipes.open
+        return self._end_of_cancel() if self._cancels else self._exit_code or 0
+
+    def _spawn(self) -> int:
+        os.chdir(self._spec["workspace"])
+        out, err = self._pipes.writers
+        bash = os.posix_spawn(
+            _SHELL,
+            [_SHELL, self._spec["script"], *self._spec["arguments"]],
+            self._spec["environment"],
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, out, 1),
+                (os.POSIX_SPAWN_DUP2, err, 2),
+            ],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_ALL_SIGNALS,
+        )
+        os.chdir("/")
+        return bash
+
+    def _tell_start_failure(self, error: OSError) -> None:
+        reason = f"Error when attempting to execute {_SHELL}: {error.strerror}"
+        self._journal.entry(ERR_ENTRY, f"An exception was thrown when invoking {_SHELL}: {reason}")
+        self._journal.entry(ERR_ENTRY, f"{type(error).__name__}: {error}")
+
+    def _listen_to_signals(self) -> int:
+        """Makes signals wake the poll; gives the descriptor that must then be emptied."""
+        wake, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.signal(signal.SIGTERM, self._on_terminate)
+        self._poll.register(wake, select.EPOLLIN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        return wake
+
+    def _on_terminate(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._cancels:
+            self._kill_at = time.monotonic() + float(self._spec["grace"])
+        self._cancels += 1
+
+    def _drop_wake_ups(self) -> None:
+        try:
+            os.read(self._wake, 4096)
+        except BlockingIOError:
+            return
+
+    def _reap(self) -> None:
+        """Takes in every child that has ended: bash, and the orphans that this process has adopted."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._bash:
+                code = os.waitstatus_to_exitcode(status)
+                self._exit_code = code if code >= 0 else 128 - code
+
+    def _move_output(self) -> None:
+        if pieces := self._pipes.collect():
+            self._journal.write(pieces)
+
+    def _cancel(self) -> bool:
+        """One step of the cancel; true when nothing is left that could run."""
+        living = descendants(os.getpid())
+        terminate(pid for pid in living if pid not in self._asked)
+        self._asked.update(living)
+        if living and (self._cancels > 1 or time.monotonic() >= self._kill_at):
+            for pid in kill_all(os.getpid(), self._reap, _LONGEST_KILL):
+                self._journal.entry(ERR_ENTRY, f"Failed to kill the launched process and its children: {pid}")
+            return True
+        return not living
+
+    def _end_of_cancel(self) -> int:
+        """Takes what the pipes still hold, whoever else may keep them open, and ends both streams."""
+        self._reap()
+        self._move_output()
+        self._journal.write([(OUT, b""), (ERR, b"")])
+        return CANCELLED

@@ -1,0 +1,143 @@
+"""`new-certificate`, `import-certificate` and `show-thumbprint` (tentacle-cli.md 3.11 to 3.13)."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("instance")
+
+RESTART = "These changes require a restart of the Tentacle."
+
+
+def thumbprint(tentacle: Any) -> str:
+    return str(tentacle.ok("show-thumbprint", "--instance=I").out)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_new_one_is_installed_and_shown_bare(tentacle: Any) -> None:
+    ended = tentacle.ok("new-certificate")
+    assert ended.lines[0] == "A new certificate has been generated and installed. Thumbprint:"
+    assert ended.lines[2:] == [RESTART]
+    assert thumbprint(tentacle) == ended.lines[1]
+    assert tentacle.ok("show-thumbprint", "--thumbprint-only", "--format=json").out == (
+        f'{{"Thumbprint":"{ended.lines[1]}"}}'
+    )
+
+
+def test_if_blank_keeps_the_one_that_is_there(tentacle: Any) -> None:
+    assert tentacle.ok("new-certificate", "-b").lines[-1] == RESTART
+    before = thumbprint(tentacle)
+    assert tentacle.ok("new-certificate", "--if-blank").out == (
+        "A certificate already exists, no changes will be applied.\n"
+    )
+    assert thumbprint(tentacle) == before
+
+
+def test_without_a_certificate_there_is_nothing_to_show(tentacle: Any) -> None:
+    assert tentacle.ok("show-thumbprint").out == ""
+    assert tentacle.ok("show-thumbprint", "--format=JSON").out == '{"Thumbprint":null}'
+    assert tentacle("show-thumbprint", "--format=xml").err == ("The format 'xml' is not supported. Try text or json.\n")
+
+
+def test_the_thumbprint_goes_to_a_file(tentacle: Any) -> None:
+    tentacle.ok("new-certificate")
+    assert tentacle.ok("show-thumbprint", "-e", "thumb.txt").out == ""
+    assert (tentacle.cwd / "thumb.txt").read_text() == thumbprint(tentacle)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["-b", "-e", "x"], "--if-blank and --export-file"),
+        (["-b", "--export-pfx=x"], "--if-blank and --export-pfx"),
+        (["-ex", "--export-pfx=x"], "--export-file and --export-pfx"),
+    ],
+)
+def test_what_cannot_be_together(tentacle: Any, arguments: list[str], names: str) -> None:
+    ended = tentacle("new-certificate", *arguments)
+    assert (ended.code, ended.err) == (1, f"Invalid command: {names} cannot be specified together\n")
+
+
+def test_an_exported_text_can_be_imported_and_is_private(tentacle: Any) -> None:
+    made = tentacle.ok("new-certificate", "--export-file=cert.txt")
+    assert made.lines[0] == "A new certificate has been generated and written to cert.txt. Thumbprint:"
+    assert len(made.lines) == 2
+    path = tentacle.cwd / "cert.txt"
+    assert path.read_bytes().startswith(codecs.BOM_UTF8)
+    assert mode(path) == 0o600
+    assert thumbprint(tentacle) == ""
+    ended = tentacle.ok("import-certificate", "-f", "cert.txt")
+    assert ended.lines == [
+        "Importing the certificate stored in cert.txt...",
+        f"Certificate with thumbprint {made.lines[1]} imported successfully.",
+        RESTART,
+    ]
+    assert thumbprint(tentacle) == made.lines[1]
+
+
+def test_a_pfx_with_a_password_is_read_by_openssl_and_by_us(tentacle: Any, instance: Path) -> None:
+    made = tentacle.ok("new-certificate", "--export-pfx=c.pfx", "--pfx-password=hunter2!")
+    path = tentacle.cwd / "c.pfx"
+    assert mode(path) == 0o600
+    read = subprocess.run(
+        ["openssl", "pkcs12", "-in", path, "-passin", "pass:hunter2!", "-nodes"], capture_output=True, check=False
+    )
+    assert b"PRIVATE KEY" in read.stdout
+    wrong = tentacle("import-certificate", "--from-file=c.pfx", "--pw=wrong")
+    assert (wrong.code, thumbprint(tentacle)) == (1, "")
+    ended = tentacle.ok("import-certificate", "--from-file=c.pfx", "--pfx-password=hunter2!")
+    assert ended.lines[0] == "Importing the certificate stored in PFX file in c.pfx using the provided password..."
+    assert thumbprint(tentacle) == made.lines[1]
+    assert "hunter2" not in tentacle.log(instance)
+    assert "--pfx-password=********" in tentacle.log(instance)
+
+
+def test_base64_as_one_argument_with_its_blank(tentacle: Any, instance: Path) -> None:
+    tentacle.ok("new-certificate", "--export-pfx=c.pfx")
+    text = base64.b64encode((tentacle.cwd / "c.pfx").read_bytes()).decode()
+    ended = tentacle.ok("import-certificate", f"-b {text}")
+    assert ended.lines[0] == "Importing the certificate via base64..."
+    assert thumbprint(tentacle)
+    assert text[:40] not in tentacle.log(instance)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Please specify the certificate to import."),
+        (["-r", "-b qwerty"], "Please specify only one of either from-registry or from-file or from-base64"),
+        (["-f", "missing.pfx"], "Certificate 'missing.pfx' was not found."),
+        (["-b", "cXdlcnR5"], None),
+        (["-r"], None),
+    ],
+)
+def test_what_cannot_be_imported(tentacle: Any, arguments: list[str], message: str | None) -> None:
+    ended = tentacle("import-certificate", *arguments)
+    assert ended.code == 1
+    assert message is None or ended.err.splitlines()[0] == message
+    assert thumbprint(tentacle) == ""
+
+
+def test_importing_keeps_everything_else(tentacle: Any) -> None:
+    tentacle.ok("configure", "--port=4711", "--trust=T")
+    before = tentacle.ok("show-configuration").out.replace('"CertificateThumbprint": null', "")
+    tentacle.ok("new-certificate", "-e", "c.txt")
+    tentacle.ok("import-certificate", "-f", "c.txt")
+    after = tentacle.ok("show-configuration").out.replace(f'"CertificateThumbprint": "{thumbprint(tentacle)}"', "")
+    assert after == before
+
+
+@pytest.mark.parametrize("target", ["missing/c.txt", "."])
+def test_a_file_that_cannot_be_written_is_one_line(tentacle: Any, target: str) -> None:
+    ended = tentacle("new-certificate", "--export-file", target)
+    assert ended.code == 1
+    assert "Traceback" not in ended.err

@@ -1,0 +1,110 @@
+"""`configure` and `set-polling-connection-count` (tentacle-cli.md 3.4, 3.5)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("instance")
+
+RESTART = "These changes require a restart of the Tentacle."
+
+
+def shown(tentacle: Any) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(tentacle.ok("show-configuration", "--instance=I").out)["Tentacle"]
+    return document
+
+
+def thumbprints(tentacle: Any) -> list[str]:
+    return [server["Thumbprint"] for server in shown(tentacle)["Communication"]["TrustedOctopusServers"]]
+
+
+def test_trust_comes_first_and_the_rest_in_the_order_of_the_line(tentacle: Any) -> None:
+    tentacle.ok("configure", "--trust=ABC123", "--trust=DEF456")
+    ended = tentacle.ok(
+        "configure", "--noListen:False", "/port", "90210", "--app=Apps", "--trust=GHI789", "--remove-trust=ABC123"
+    )
+    assert ended.lines == [
+        "Removing 1 trusted Octopus Servers",
+        "Adding 1 trusted Octopus Servers",
+        "Tentacle will listen on a TCP port",
+        "Services listen port: 90210",
+        f"Application directory set to: {tentacle.cwd}/Apps",
+        RESTART,
+    ]
+    assert thumbprints(tentacle) == ["DEF456", "GHI789"]
+    assert (tentacle.cwd / "Apps").is_dir()
+    assert shown(tentacle)["Services"] == {"ListenIP": None, "NoListen": False, "PortNumber": 90210}
+
+
+def test_reset_trust_empties_before_it_trusts(tentacle: Any) -> None:
+    tentacle.ok("configure", "--trust=A", "--trust=B")
+    ended = tentacle.ok("configure", "--trust=C", "--reset-trust")
+    assert ended.lines[:2] == ["Removing all trusted Octopus Servers...", "Adding 1 trusted Octopus Servers"]
+    assert thumbprints(tentacle) == ["C"]
+
+
+def test_nothing_asked_nothing_said(tentacle: Any) -> None:
+    assert tentacle.ok("configure").out == ""
+
+
+def test_home_and_addresses(tentacle: Any) -> None:
+    ended = tentacle.ok("configure", "--homedir=x/../Home", "--listenIpAddress=::0001", "--pollingConnectionCount=7")
+    assert ended.lines[:3] == [
+        f"Home directory set to: {tentacle.cwd}/Home",
+        "Listen on IP address: ::1",
+        "Polling connection count set to: 7",
+    ]
+    assert shown(tentacle)["Services"]["ListenIP"] == "::1"
+    assert shown(tentacle)["Communication"]["PollingConnectionCount"] == 7
+    assert tentacle.ok("configure", "--listenIpAddress=ANY").lines[0] == "Listen on any IP address"
+    assert shown(tentacle)["Services"]["ListenIP"] is None
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--trust= ", "A valid thumbprint must be supplied"),
+        ("--port=x", "The value 'x' of --port is not a valid whole number."),
+        ("--port=-1", "The port -1 is below 0."),
+        ("--noListen=maybe", "The value 'maybe' of --noListen is neither true nor false."),
+        ("--listenIpAddress=host", "'host' is not an IP address."),
+        ("--pollingConnectionCount=0", "The polling connection count must be greater than 0, but was 0."),
+        (
+            "--pollingConnectionCount=notanumber",
+            "The polling connection count 'notanumber' is not a valid whole number. "
+            "Specify a positive integer, e.g. --pollingConnectionCount=5",
+        ),
+    ],
+)
+def test_one_bad_value_and_nothing_is_changed(tentacle: Any, argument: str, message: str) -> None:
+    before = shown(tentacle)
+    ended = tentacle("configure", "--port=5", "--app=never", argument)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.splitlines()[0] == message
+    assert shown(tentacle) == before
+    assert not (tentacle.cwd / "never").exists()
+
+
+def test_a_directory_that_cannot_be_made_changes_nothing(tentacle: Any) -> None:
+    (tentacle.cwd / "file").write_text("")
+    before = shown(tentacle)
+    ended = tentacle("configure", "--port=5", "--app=file/x")
+    assert ended.code == 1
+    assert shown(tentacle) == before
+
+
+def test_the_command_of_its_own_for_the_count(tentacle: Any) -> None:
+    ended = tentacle.ok("set-polling-connection-count", "--pollingConnectionCount=5")
+    assert ended.lines == ["Polling connection count set to: 5", RESTART]
+    ended = tentacle("set-polling-connection-count")
+    assert ended.err == "Please specify the number of polling connections, e.g. --pollingConnectionCount=5\n"
+    assert ended.code == 1
+
+
+def test_the_start_up_block_masks_no_more_than_secrets(tentacle: Any, instance: Path) -> None:
+    tentacle.ok("configure", "--instance=I", "--port=1")
+    assert "CommandLine: Tentacle configure --instance=I --port=1\n" in tentacle.log(instance)

@@ -1,0 +1,108 @@
+"""`create-instance`, `delete-instance` and `list-instances` (tentacle-cli.md 3.1 to 3.3)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def home_of(tentacle: Any, *where: str) -> str:
+    return str(json.loads(tentacle.ok("show-configuration", *where).out)["Octopus"]["Home"])
+
+
+def test_a_relative_configuration_is_seen_from_the_current_directory(tentacle: Any) -> None:
+    ended = tentacle.ok("create-instance", "--config", "sub/I.cfg")
+    path = tentacle.cwd / "sub" / "I.cfg"
+    assert ended.lines == [
+        f"Creating empty configuration file: {path}",
+        "Saving instance: Tentacle",
+        f"Setting home directory to: {path.parent}",
+    ]
+    assert home_of(tentacle) == str(path.parent)
+
+
+def test_the_configuration_lies_in_the_home_when_only_that_is_given(tentacle: Any, tmp_path: Path) -> None:
+    ended = tentacle.ok("create-instance", "--instance=Two", f"--home={tmp_path / 'two'}")
+    assert ended.lines[0] == f"Creating empty configuration file: {tmp_path / 'two' / 'Tentacle.config'}"
+    assert home_of(tentacle, "--instance=two") == str(tmp_path / "two")
+
+
+def test_without_name_and_path_nothing_is_registered(tentacle: Any) -> None:
+    ended = tentacle.ok("create-instance")
+    assert len(ended.lines) == 2
+    assert tentacle.ok("list-instances").out == "No instances installed"
+    assert home_of(tentacle) == str(tentacle.cwd)
+    assert tentacle.ok("configure", "--port=5").lines[-1] == "These changes require a restart of the service."
+
+
+def test_a_relative_home_with_a_configuration_elsewhere_means_what_was_typed(tentacle: Any, tmp_path: Path) -> None:
+    tentacle.ok("create-instance", "--home=h", f"--config={tmp_path}/c/I.cfg", "--instance=I")
+    assert home_of(tentacle, "--instance=I") == str(tentacle.cwd / "h")
+
+
+def test_making_it_again_keeps_its_settings(tentacle: Any, instance: Path) -> None:
+    tentacle.ok("configure", "--instance=I", "--port=4711")
+    ended = tentacle.ok("create-instance", "--instance=i", f"--config={instance}/I.cfg", f"--home={instance}/new")
+    assert ended.lines == [
+        f"Configuration file at {instance}/I.cfg already exists.",
+        "Saving instance: I",
+        f"Setting home directory to: {instance}/new",
+    ]
+    assert json.loads(tentacle.ok("show-configuration").out)["Tentacle"]["Services"]["PortNumber"] == 4711
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "x" * 300, "a\nb"])
+def test_a_name_that_no_file_can_have_is_refused_before_anything_is_written(tentacle: Any, name: str) -> None:
+    ended = tentacle("create-instance", f"--instance={name}", "--config=new/I.cfg")
+    assert (ended.code, ended.out) == (1, "")
+    assert len(ended.err.splitlines()) == 1
+    assert not (tentacle.cwd / "new").exists()
+
+
+def test_instances_are_listed_by_name(tentacle: Any, tmp_path: Path) -> None:
+    for name in ("b", "A"):
+        tentacle.ok("create-instance", f"--instance={name}", f"--config={tmp_path}/{name}.cfg")
+    assert tentacle.ok("list-instances", "--format=Text").lines == [
+        f"Instance 'A' uses configuration '{tmp_path}/A.cfg'.",
+        f"Instance 'b' uses configuration '{tmp_path}/b.cfg'.",
+    ]
+    ended = tentacle.ok("list-instances", "--format=json")
+    assert not ended.out.endswith("\n")
+    assert f'"InstanceName": "A",\n    "ConfigurationFilePath": "{tmp_path}/A.cfg"' in ended.out
+
+
+def test_no_instances_as_json(tentacle: Any) -> None:
+    assert tentacle.ok("list-instances", "--format=json").out == "[]"
+    assert tentacle("list-instances", "--instance=I").code == 1
+
+
+def test_deleting_forgets_the_name_only(tentacle: Any, instance: Path) -> None:
+    assert tentacle.ok("delete-instance", "--instance=i").out == "Deleted instance: I\n"
+    assert (instance / "I.cfg").exists()
+    ended = tentacle("delete-instance", "--instance=I")
+    assert ended.code == 1
+    assert ended.err == "Instance I of Tentacle has not been configured on this machine. Available instances: .\n"
+
+
+def test_an_instance_whose_configuration_is_gone_can_be_deleted(tentacle: Any, instance: Path) -> None:
+    (instance / "I.cfg").unlink()
+    ended = tentacle("show-thumbprint", "--instance=I")
+    assert ended.code == 1
+    assert "could not be located at the specified location" in ended.err
+    assert tentacle.ok("delete-instance", "--instance=I").out == "Deleted instance: I\n"
+
+
+def test_a_configuration_given_by_its_path_has_no_name_to_delete(tentacle: Any, instance: Path) -> None:
+    assert tentacle.ok("delete-instance", f"--config={instance}/I.cfg").out == ""
+    assert len(tentacle.ok("list-instances").lines) == 1
+
+
+def test_an_unknown_instance(tentacle: Any, instance: Path) -> None:
+    ended = tentacle("show-thumbprint", "--instance=invalidinstance")
+    assert (ended.code, ended.out) == (1, "")
+    assert "Instance invalidinstance of Tentacle has not been configured" in ended.err
+    assert "Available instances: I." in ended.err
+    assert instance.exists()

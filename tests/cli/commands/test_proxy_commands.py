@@ -1,0 +1,80 @@
+"""`proxy`, `polling-proxy` and `livez` (tentacle-cli.md 3.10, 3.16)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tentacle.settings.model import ProxySettings
+from tentacle.settings.store import SettingsFile
+
+ALL = [
+    "--proxyEnable=true",
+    "--proxyHost=127.0.0.1",
+    "--proxyPort=8888",
+    "--proxyUsername=yoda",
+    "--proxyPassword=s3cret!",
+]
+
+
+def test_on_off_and_on_again(tentacle: Any, instance: Path) -> None:
+    file = SettingsFile(instance / "I.cfg")
+    ended = tentacle.ok("polling-proxy", *ALL)
+    assert ended.lines == [
+        "Proxy port set to: 8888",
+        "Proxy username set to: yoda",
+        "Proxy password set to: *******",
+        "Using custom proxy at: 127.0.0.1",
+    ]
+    assert file.load().polling_proxy == ProxySettings(False, "127.0.0.1", 8888, "yoda", "s3cret!")
+    assert file.load().proxy == ProxySettings()
+    assert "s3cret" not in tentacle.log(instance)
+    assert tentacle.ok("polling-proxy", "--proxyEnable=FALSE").out == "Proxy use is disabled\n"
+    assert file.load().polling_proxy == ProxySettings(False, None, 8888, "yoda", "s3cret!")
+    assert tentacle.ok("polling-proxy", "--proxyEnable=true").out == "Using Internet Explorer Proxy\n"
+    assert file.load().polling_proxy.use_default
+
+
+def test_a_whole_url_as_host_and_cleared_credentials(tentacle: Any, instance: Path) -> None:
+    tentacle.ok("proxy", *ALL)
+    ended = tentacle.ok(
+        "proxy",
+        "--proxyEnable=true",
+        "--proxyPort=99",
+        "--proxyHost=http://10.0.0.1:8888",
+        "--proxyUsername=",
+        "--proxyPassword=",
+    )
+    assert ended.lines == ["Proxy username cleared", "Proxy password cleared", "Using custom proxy at: 10.0.0.1"]
+    assert SettingsFile(instance / "I.cfg").load().proxy == ProxySettings(False, "10.0.0.1", 99)
+
+
+@pytest.mark.parametrize("argument", ["--proxyPort=70000", "--proxyHost=a b", "--proxyEnable=yes"])
+def test_bad_values_change_nothing(tentacle: Any, instance: Path, argument: str) -> None:
+    ended = tentacle("proxy", "--proxyEnable=true", "--proxyHost=h", argument)
+    assert (ended.code, ended.out) == (1, "")
+    assert SettingsFile(instance / "I.cfg").load().proxy == ProxySettings()
+
+
+@pytest.mark.parametrize(
+    ("age", "arguments", "said"),
+    [
+        (5, [], None),
+        (300, [], "is stale: last written 300s ago (threshold 60s)."),
+        (90, ["--max-age=120"], None),
+        (30, ["--max-age=10"], "is stale"),
+        (5, ["--max-age=0"], "--max-age must be a positive number of seconds."),
+        (None, [], "not found at"),
+    ],
+)
+def test_livez(tentacle: Any, instance: Path, age: int | None, arguments: list[str], said: str | None) -> None:
+    now = 1_800_000_000.0
+    if age is not None:
+        (instance / "livez.heartbeat").touch()
+        os.utime(instance / "livez.heartbeat", (now - age, now - age))
+    ended = tentacle("livez", *arguments, clock=lambda: now)
+    assert (ended.code, ended.out) == (0 if said is None else 1, "")
+    assert (said or "") in ended.err

@@ -1,0 +1,323 @@
+"""`register-worker`, `register-with`, `deregister-*` against a server of this test (tentacle-cli.md 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tentacle.settings import certificates
+from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
+from tentacle.settings.store import SettingsFile
+
+KEY = "API-TESTKEY0123456789"
+SERVER = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
+VECTORS = Path(__file__).parent.parent.parent / "vectors"
+RESTART = "These changes require a restart of the Tentacle."
+
+
+def recorded(name: str) -> Any:
+    return json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def recorded_body(name: str) -> Any:
+    return next(r["body"] for r in recorded(name)["requests"] if r.get("body") and r["method"] == "POST")
+
+
+@pytest.fixture
+def ready(tentacle: Any, instance: Path) -> SettingsFile:
+    """An instance with a certificate, listening where the recorded one did."""
+    tentacle.ok("new-certificate", "--instance=I")
+    tentacle.ok("configure", "--instance=I", "--port=20933")
+    return SettingsFile(instance / "I.cfg")
+
+
+@pytest.fixture
+async def comms_port(tmp_path: Path) -> AsyncIterator[int]:
+    """A port that answers like a server's polling port: TLS, a self-signed certificate, a page."""
+    made = certificates.generate()
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(made.certificate_pem + made.key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def own_thumbprint(file: SettingsFile) -> str:
+    certificate = file.load().certificate
+    assert certificate is not None
+    return certificate.thumbprint
+
+
+async def test_a_listening_worker_as_recorded(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
+    ended = await tentacle.aside(
+        *("register-worker", "--instance", "I", "--server", octopus.url, "--name", "ubuntu worker"),
+        *("--comms-style", "TentaclePassive", "--apikey", KEY, "--workerpool", "Linux"),
+        *("--publicHostName", "worker1.example.com"),
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.lines == [
+        f"Registering the tentacle with the server at {octopus.url}",
+        "Machine registered successfully",
+        RESTART,
+    ]
+    expected = recorded_body("rest-register-listening")
+    expected["Endpoint"]["Thumbprint"] = own_thumbprint(ready)
+    expected["WorkerPoolIds"] = ["workerpools-1"]
+    [posted] = octopus.posted
+    assert json.dumps(posted) == json.dumps(expected)
+    assert ready.load().servers == (TrustedServer(SERVER, CommunicationStyle.TENTACLE_PASSIVE),)
+    assert ready.load().polling_connection_count is None
+
+
+async def test_a_polling_worker_keeps_its_subscription(
+    tentacle: Any, ready: SettingsFile, octopus: Any, comms_port: int, instance: Path
+) -> None:
+    arguments = (
+        *("register-worker", f"--server={octopus.url}", "--name=w", "--comms-style=tentacleactive"),
+        *("--workerpool=linux", f"--server-comms-port={comms_port}"),
+    )
+    ended = await tentacle.aside(*arguments, "--apiKey", KEY, processors=2)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.lines == [
+        f"Checking connectivity on the server communications port {comms_port}...",
+        "Connected successfully",
+        f"Registering the tentacle with the server at {octopus.url}",
+        "Setting the polling connection count to 5",
+        "Machine registered successfully",
+        RESTART,
+    ]
+    settings: Settings = ready.load()
+    [server] = settings.servers
+    assert (server.style, server.address) == (CommunicationStyle.TENTACLE_ACTIVE, f"https://127.0.0.1:{comms_port}")
+    assert settings.polling_connection_count == 5
+    assert octopus.posted[0]["Endpoint"]["Uri"] == server.subscription_id
+    again = await tentacle.aside(
+        *arguments, "--force", "--server-subscription-id=poll://other/", "--apiKeyStdin", stdin=f"{KEY}\n"
+    )
+    assert (again.code, again.err) == (0, "")
+    assert "Setting the polling connection count" not in again.out
+    assert ready.load() == settings
+    assert KEY not in tentacle.log(instance)
+    assert "--apiKey ********" in tentacle.log(instance)
+
+
+async def test_a_subscription_of_ones_own_is_normalised(
+    tentacle: Any, ready: SettingsFile, octopus: Any, comms_port: int
+) -> None:
+    ended = await tentacle.aside(
+        *("register-with", f"--server={octopus.url}", f"--apiKey={KEY}", "--env=Dev", "--role=web", "--comms-style=2"),
+        *("--server-subscription-id=poll://XZ6h25sh28shx52", f"--server-comms-address=https://127.0.0.1:{comms_port}/"),
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert ready.load().servers[0].subscription_id == "poll://xz6h25sh28shx52/"
+    assert ready.load().polling_connection_count == 1
+
+
+async def test_a_target_as_recorded(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
+    ended = await tentacle.aside(
+        *("register-with", "--instance", "I", "--server", octopus.url, "--name", "target"),
+        *("--comms-style", "TentaclePassive", "--apikey", KEY, "--environment", "Dev", "--role", "web"),
+    )
+    assert (ended.code, ended.err) == (0, "")
+    expected = recorded_body("rest-register-target")
+    expected["Endpoint"]["Thumbprint"] = own_thumbprint(ready)
+    expected["EnvironmentIds"] = ["environments-1"]
+    assert octopus.posted == [expected]
+
+
+async def test_a_name_that_is_taken_changes_nothing_here(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
+    arguments = (
+        "register-worker",
+        f"--server={octopus.url}",
+        f"--apiKey={KEY}",
+        "--name=ubuntu worker",
+        "--workerpool=Linux",
+    )
+    assert (await tentacle.aside(*arguments)).code == 0
+    before = ready.load()
+    ended = await tentacle.aside(*arguments)
+    vector = recorded("rest-register-again-without-force")
+    assert ended.code == vector["exit_code"]
+    assert ended.err == vector["output"].splitlines()[1] + "\n"
+    assert ready.load() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([f"--apiKey={KEY}"], "Please specify an Octopus Server, e.g., --server=http://your-octopus-server"),
+        (
+            ["--server=http://o"],
+            "Please specify an Octopus API key, a Bearer Token or a username and password. You can get an API key from "
+            "the Octopus web portal. E.g., --apiKey=ABC1234",
+        ),
+        (
+            ["--server=http://o", f"--apiKey={KEY}", "--bearerToken=x"],
+            "Please specify a Bearer Token, API Key or username and password - not multiple.",
+        ),
+        (["--server=http://o", "-u=x"], "Please specify a password for the specified user account"),
+        (["--server=http://o", "-p=x"], "Please specify a username for the specified password"),
+        (
+            ["--server=http://o", f"--apiKey={KEY}", "--workerpool="],
+            "Please specify a worker pool name, slug or Id, e.g., --workerpool=Default",
+        ),
+        (
+            ["--server=http://o", f"--apiKey={KEY}", "--workerpool=P", "--comms-style=Ssh"],
+            "Please specify a valid communications style, e.g. --comms-style=TentaclePassive",
+        ),
+        (
+            ["--server=http://o", f"--apiKey={KEY}", "--workerpool=P", "--comms-style=TentacleActive", "--proxy=P"],
+            "Option --proxy can only be used with --comms-style=TentaclePassive.  To set a proxy for a polling "
+            "Tentacle use the polling-proxy command first and then register the Tentacle with register-with.",
+        ),
+        (
+            [
+                "--server=http://o",
+                f"--apiKey={KEY}",
+                "--workerpool=P",
+                "--server-web-socket=a",
+                "--server-comms-address=b",
+            ],
+            "Please specify a --server-web-socket, or a --server-comms-address - not both.",
+        ),
+        (
+            [
+                "--server=http://o",
+                f"--apiKey={KEY}",
+                "--workerpool=P",
+                "--comms-style=2",
+                "--server-web-socket=wss://a",
+            ],
+            "Websockets is only supported on Windows Server 2012 and later",
+        ),
+        (
+            [
+                "--server=http://o",
+                f"--apiKey={KEY}",
+                "--workerpool=P",
+                "--comms-style=2",
+                "--server-subscription-id=https://x",
+            ],
+            "The ServerSubscriptionId must start with poll://",
+        ),
+        (["--server=http://o", f"--apiKey={KEY}", "--workerpool=P", "--tentacle-comms-port=0"], None),
+    ],
+)
+def test_what_is_refused_before_anything_is_sent(
+    tentacle: Any, ready: SettingsFile, arguments: list[str], message: str | None
+) -> None:
+    before = ready.load()
+    ended = tentacle("register-worker", *arguments)
+    assert (ended.code, ended.out) == (1, "")
+    assert message is None or ended.err == f"{message}\n"
+    assert KEY not in ended.err
+    assert ready.load() == before
+
+
+def test_a_target_needs_environment_and_role_and_a_known_participation(tentacle: Any, ready: SettingsFile) -> None:
+    base = ("register-with", "--server=http://o", f"--apiKey={KEY}")
+    assert "Please specify an environment name" in tentacle(*base).err
+    assert "Please specify a role name" in tentacle(*base, "--env=Dev").err
+    ended = tentacle(*base, "--tenanted-deployment-participation=maybe")
+    assert ended.err == (
+        "The value 'maybe' is not valid. Valid values are Untenanted, TenantedOrUntenanted and Tenanted.\n"
+    )
+    assert ready.path.exists()
+
+
+@pytest.mark.usefixtures("instance")
+def test_without_a_certificate_there_is_nothing_to_register(tentacle: Any) -> None:
+    arguments = ("--server=http://127.0.0.1:1", f"--apiKey={KEY}")
+    ended = tentacle("register-worker", *arguments, "--workerpool=P")
+    assert ended.err == (
+        "No certificate has been generated for this Tentacle. Please run the new-certificate command first.\n"
+    )
+    ended = tentacle("deregister-worker", *arguments)
+    assert ended.err == (
+        "This Tentacle does not have a thumbprint. The Tentacle must have a thumbprint in order to deregister it.\n"
+    )
+
+
+async def test_a_wrong_key_is_told_without_the_key(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
+    ended = await tentacle.aside(
+        "register-worker", f"--server={octopus.url}", "--apiKey=API-WRONG0123456789", "--workerpool=Linux"
+    )
+    assert ended.code != 0
+    assert "You must be logged in" in ended.err
+    assert "WRONG" not in ended.err
+    assert "Traceback" not in ended.err
+    assert ready.load().servers == ()
+
+
+async def test_deregistering_as_recorded(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
+    access = (f"--server={octopus.url}", f"--apiKey={KEY}")
+    await tentacle.aside("register-worker", *access, "--name=ubuntu worker", "--workerpool=Linux", "--instance=I")
+    before = ready.load()
+    ended = await tentacle.aside("deregister-worker", *access, "--instance=I")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == recorded("rest-deregister")["output"].replace("--instance Tentacle", "--instance I")
+    assert octopus.deleted == ["Workers-1"]
+    assert ready.load() == before
+
+
+async def test_several_of_ours_go_only_together(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
+    for number in (1, 2):
+        endpoint = {"Thumbprint": own_thumbprint(ready)}
+        links = {"Self": f"/api/Spaces-1/machines/M{number}"}
+        octopus.machines.append({"Id": f"M{number}", "Name": f"m{number}", "Endpoint": endpoint, "Links": links})
+    access = (f"--server={octopus.url}", f"--apiKey={KEY}", f"--config={ready.path}")
+    ended = await tentacle.aside("deregister-from", *access)
+    assert ended.code == 1
+    assert ended.err.startswith("The Tentacle matches more than one machine on the server.")
+    ended = await tentacle.aside("deregister-from", *access, "-m")
+    assert ended.lines[:2] == [f"Deleting machine 'm{n}' from the Octopus Server..." for n in (1, 2)]
+    assert ended.lines[2].endswith(f"'Tentacle configure --remove-trust={SERVER}'")
+    assert ended.lines[3:] == ["Machine deregistered successfully"]
+    ended = await tentacle.aside("deregister-worker", *access)
+    assert (ended.code, ended.err) == (1, "No worker was found matching this Tentacle's thumbprint.\n")
+
+
+async def test_ignoring_certificates_is_said_loudly(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
+    ended = await tentacle.aside(
+        "register-worker", f"--server={octopus.url}", f"--apiKey={KEY}", "--workerpool=Linux", "--ignoreSslErrors"
+    )
+    assert ended.code == 0
+    assert ended.err.startswith("WARNING: --ignoreSslErrors")
+    assert ready.load().servers
+
+
+async def test_the_configuration_with_what_the_server_knows(
+    tentacle: Any, ready: SettingsFile, octopus: Any, instance: Path
+) -> None:
+    access = (f"--server={octopus.url}", f"--apiKey={KEY}")
+    ended = await tentacle.aside("show-configuration", *access)
+    assert ended.code == 0
+    assert ended.err.startswith("No machines or workers were found on the specified server with the thumbprint '")
+    assert json.loads(ended.out)["Octopus"]["Home"] == str(instance)
+    await tentacle.aside("register-worker", *access, "--name=w", "--workerpool=Linux", "--publicHostName=h")
+    ended = await tentacle.aside("show-configuration", *access, "--file=out/configuration.json")
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    text = (tentacle.cwd / "out" / "configuration.json").read_text()
+    shown = json.loads(text)["Tentacle"]
+    assert shown["WorkerPools"] == [{"Id": "workerpools-1", "Name": "Linux"}]
+    assert shown["DisplayName"] == "w"
+    assert shown["MachinePolicy"] is None
+    assert shown["Communication"]["PublicHostName"] == "https://h:20933/"
+    assert not text.endswith("\n")
+    assert list(shown) == sorted(shown)
+    assert ready.load().servers

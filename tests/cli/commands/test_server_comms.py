@@ -1,0 +1,125 @@
+"""`server-comms`, `update-trust` and `clear-trusted-servers` (tentacle-cli.md 3.6 to 3.8)."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("instance")
+
+
+def servers(tentacle: Any) -> list[dict[str, Any]]:
+    document = json.loads(tentacle.ok("show-configuration").out)
+    found: list[dict[str, Any]] = document["Tentacle"]["Communication"]["TrustedOctopusServers"]
+    return found
+
+
+def test_trust_then_polling_leaves_two_entries(tentacle: Any) -> None:
+    tentacle.ok("configure", "--reset-trust", "--trust=T", "--app=apps", "--port=0", "--noListen=False")
+    ended = tentacle.ok("server-comms", "--thumbprint=T", "--style=TentacleActive", "--host=localhost", "--port=1234")
+    assert ended.lines == [
+        "Updated server communications configuration",
+        "These changes require a restart of the Tentacle.",
+    ]
+    first, second = servers(tentacle)
+    assert first == {"Thumbprint": "T", "CommunicationStyle": 1, "Address": None, "Squid": None, "SubscriptionId": None}
+    assert second["CommunicationStyle"] == 2
+    assert second["Address"] == "https://localhost:1234"
+    assert re.fullmatch(r"poll://[b-hj-np-z2-9]{20}/", second["SubscriptionId"])
+
+
+def test_the_default_port_a_web_socket_and_back_to_listening(tentacle: Any) -> None:
+    tentacle.ok("configure", "--trust=T")
+    tentacle.ok("server-comms", "--style=2", "--host=example.com")
+    tentacle.ok("server-comms", "--style=tentacleactive", "--web-socket=https://example.com/OctopusComms")
+    tentacle.ok("server-comms", "--style=TentaclePassive")
+    addresses = [server["Address"] for server in servers(tentacle)]
+    assert sorted(filter(None, addresses)) == ["https://example.com:10943", "wss://example.com/OctopusComms"]
+    assert len({server["SubscriptionId"] for server in servers(tentacle) if server["SubscriptionId"]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("trusted", "arguments", "message"),
+    [
+        (
+            [],
+            ["--style=TentaclePassive"],
+            "Before server communications can be modified, trust must be established with the configure command",
+        ),
+        (
+            ["A", "B"],
+            ["--style=TentaclePassive"],
+            "More than one server is trusted; please provide the thumbprint of the server to configure, "
+            "e.g. --thumbprint=...",
+        ),
+        (["A"], [], "Please specify a valid communications style, e.g. --style=TentaclePassive"),
+        (["A"], ["--style=nope"], "Please specify a valid communications style, e.g. --style=TentaclePassive"),
+        (["A"], ["--thumbprint=B", "--style=1"], "No trusted server was found with the supplied thumbprint"),
+        (
+            ["A"],
+            ["--style=2"],
+            "Please provide either the server hostname or websocket address, e.g. --host=OCTOPUS",
+        ),
+        (
+            ["A"],
+            ["--style=2", "--host=a", "--web-socket=wss://a"],
+            "The hostname and websocket options cannot be used together",
+        ),
+        (["A"], ["--style=2", "--web-socket=http://a"], "The websocket address must start with wss://"),
+        (["A"], ["--style=2", "--host=https://a"], "'https://a' is not a host name."),
+        (["A"], ["--style=2", "--host=a", "--port=x"], "The value 'x' of --port is not a valid whole number."),
+        (["A"], ["--style=2", "--host=a", "--port=70000"], "The value 70000 of --port is not a port."),
+    ],
+)
+def test_what_cannot_be_is_told_and_nothing_changes(
+    tentacle: Any, trusted: list[str], arguments: list[str], message: str
+) -> None:
+    tentacle.ok("configure", *(f"--trust={thumbprint}" for thumbprint in trusted))
+    before = servers(tentacle)
+    ended = tentacle("server-comms", *arguments)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.splitlines()[0] == message
+    assert servers(tentacle) == before
+
+
+def test_update_trust_tells_every_entry(tentacle: Any) -> None:
+    tentacle.ok("configure", "--trust=OLD", "--trust=OTHER")
+    tentacle.ok("server-comms", "--thumbprint=OLD", "--style=TentacleActive", "--host=h")
+    ended = tentacle.ok("update-trust", "--oldThumbprint=old", "--newThumbprint=NEW")
+    assert ended.lines == [
+        "Updating Octopus servers thumbprint from old to NEW",
+        "Finding existing Octopus Server registrations trusting the thumbprint old and updating them to trust the "
+        "thumbprint NEW:",
+        "Updating listening tentacle  OLD - changing to trust NEW",
+        "Ignoring listening tentacle  OTHER - does not match old thumbprint",
+        "Updating polling tentacle https://h:10943 OLD - changing to trust NEW",
+        "These changes require a restart of the Tentacle.",
+    ]
+    assert [server["Thumbprint"] for server in servers(tentacle)] == ["NEW", "OTHER", "NEW"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Please specify a thumbprint to replace, e.g., --oldThumbprint=VALUE"),
+        (["--oldThumbprint=A"], "Please specify a new thumbprint to trust, e.g., --newThumbprint=VALUE"),
+    ],
+)
+def test_update_trust_needs_both(tentacle: Any, arguments: list[str], message: str) -> None:
+    ended = tentacle("update-trust", *arguments)
+    assert (ended.code, ended.err) == (1, f"{message}\n")
+
+
+def test_clearing_keeps_what_is_named(tentacle: Any) -> None:
+    tentacle.ok("configure", "--trust=T")
+    for host in ("one", "two"):
+        tentacle.ok("server-comms", "--style=2", f"--host={host}", "--thumbprint=T")
+    assert tentacle.ok("clear-trusted-servers", "--keep=http://TWO:10943/,https://x").out == ""
+    assert [server["Address"] for server in servers(tentacle)] == ["https://two:10943"]
+    assert tentacle("clear-trusted-servers", "--keep= ,").code == 1
+    assert len(servers(tentacle)) == 1
+    tentacle.ok("clear-trusted-servers")
+    assert servers(tentacle) == []

@@ -1,0 +1,202 @@
+"""The installed program as other people's tools drive it (tentacle-cli.md 8.2, what-peers-rely-on.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tentacle import __version__
+
+VERSION_HELP = """Usage: Tentacle {name} [<options>]
+
+Where [<options>] is any of:\x20
+
+      --format=VALUE         The format of the output (text,json). Defaults\x20
+                               to text.
+
+Or one of the common options:\x20
+
+      --help                 Show detailed help for this command
+"""
+VERSION_JSON = """{
+  "Name": "version",
+  "Description": "Show the Tentacle version information",
+  "Aliases": [],
+  "Options": [
+    {
+      "Name": "format",
+      "Description": "The format of the output (text,json). Defaults to text."
+    }
+  ],
+  "CommonOptions": [
+    {
+      "Name": "help",
+      "Description": "Show detailed help for this command"
+    }
+  ]
+}"""
+
+
+def test_no_arguments(tentacle: Any) -> None:
+    ended = tentacle.program()
+    assert (ended.code, ended.err) == (2, "")
+    assert ended.out.startswith("Usage: Tentacle <command> [<options>]\n")
+    assert ended.lines[-1] == "Or use <command> --help for more details."
+
+
+def test_unknown_command(tentacle: Any) -> None:
+    ended = tentacle.program("unknown-command")
+    assert (ended.code, ended.out) == (2, "See 'Tentacle help'\n")
+    assert ended.err.startswith("Command 'unknown-command' is not supported\n")
+
+
+def test_unknown_argument(tentacle: Any) -> None:
+    ended = tentacle.program("version", "--unknown=argument")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "Unrecognized command line arguments: --unknown=argument\n"
+
+
+def test_invalid_argument(tentacle: Any) -> None:
+    ended = tentacle.program("version", "--format=unsupported")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "The format 'unsupported' is not supported. Try text or json.\n"
+
+
+def test_version_is_bare_under_the_program_s_other_name_too(tentacle: Any) -> None:
+    other = Path(sys.executable).parent / "Tentacle"
+    done = subprocess.run([other, "--version"], env=tentacle.environ, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, __version__, "")
+
+
+def test_help_texts_to_the_letter(tentacle: Any) -> None:
+    for arguments, name in ((["help", "--help"], "help"), (["version", "--help"], "version")):
+        ended = tentacle.program(*arguments)
+        assert (ended.code, ended.out, ended.err) == (0, VERSION_HELP.format(name=name), "")
+    ended = tentacle.program("version", "--help", "--format=json")
+    assert (ended.code, ended.out, ended.err) == (0, VERSION_JSON, "")
+
+
+def test_a_life_of_an_instance(tentacle: Any, tmp_path: Path) -> None:
+    home = tmp_path / "life"
+    config = home / "I.cfg"
+    made = tentacle.program("create-instance", "--config", str(config), "--instance=I")
+    assert made.lines == [
+        f"Creating empty configuration file: {config}",
+        "Saving instance: I",
+        f"Setting home directory to: {home}",
+    ]
+    assert tentacle.program("new-certificate", "--instance=I").code == 0
+    shown = tentacle.program("show-thumbprint", "--instance=I", "--format=json")
+    thumbprint = json.loads(shown.out)["Thumbprint"]
+    assert shown.out == f'{{"Thumbprint":"{thumbprint}"}}'
+    before = tentacle.log(home)
+    assert tentacle.program("show-thumbprint", "--instance=I").out == thumbprint
+    appended = tentacle.log(home).removeprefix(before)
+    for expected in (
+        "CommandLine: Tentacle show-thumbprint --instance=I",
+        "OsBitVersion: x64",
+        "Is64BitProcess: True",
+        f"CurrentDirectory: {tentacle.cwd}",
+        f"TempDirectory: {tmp_path}/",
+        "HostProcessName: Tentacle",
+        f"ProcessorCount: {len(os.sched_getaffinity(0))}",
+    ):
+        assert expected in appended
+    assert tentacle.program("delete-instance", "--instance=I").out == "Deleted instance: I\n"
+    assert tentacle.program("list-instances").out == "No instances installed"
+    assert config.exists()
+
+
+def test_an_interrupt_ends_without_a_word(tentacle: Any, instance: Path) -> None:
+    program = Path(sys.executable).parent / "tentacle"
+    with subprocess.Popen(
+        [program, "agent", "--instance=I", "--wait=60000"],
+        env=tentacle.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "Sleeping for 60000ms...\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 130
+
+
+def test_the_agent_makes_its_certificate_says_where_it_listens_and_ends(tentacle: Any, instance: Path) -> None:
+    tentacle.ok("configure", "--instance=I", "--port=0", "--listenIpAddress=127.0.0.1", "--trust=T")
+    with subprocess.Popen(
+        [Path(sys.executable).parent / "tentacle", "run", "--instance=I", "--noninteractive"],
+        env=tentacle.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        said: list[str] = []
+        for line in process.stdout:
+            said.append(line.rstrip("\n"))
+            if "Agent listening on" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        _, problems = process.communicate(timeout=20)
+    assert (process.returncode, problems) == (0, "")
+    assert said[0] == "A new certificate has been generated and installed as none were yet available. Thumbprint:"
+    assert said[1] == tentacle.ok("show-thumbprint", "--instance=I").out
+    assert any(re.search(r"listen://.+:\d+/.*Listener started", line) for line in said)
+    assert all(line in tentacle.log(instance) for line in said)
+
+
+def test_the_embedded_server_says_its_key_on_standard_output_only(tentacle: Any) -> None:
+    with subprocess.Popen(
+        [Path(sys.executable).parent / "tentacle", "devserver", "--ready-file=ready.json"],
+        cwd=tentacle.cwd,
+        env=tentacle.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        said = dict(process.stdout.readline().rstrip("\n").split(": ", 1) for _ in range(4))
+        process.send_signal(signal.SIGTERM)
+        _, problems = process.communicate(timeout=20)
+    assert (process.returncode, problems) == (0, "")
+    assert re.fullmatch(r"API-[A-Z0-9]+", said["API key"])
+    assert re.fullmatch(r"[0-9A-F]{40}", said["Thumbprint"])
+
+
+def test_a_reader_that_leaves_costs_no_traceback(tentacle: Any) -> None:
+    from_pipe, to_pipe = os.pipe()
+    os.close(from_pipe)
+    program = Path(sys.executable).parent / "tentacle"
+    try:
+        done = subprocess.run(
+            [program, "help"], stdout=to_pipe, stderr=subprocess.PIPE, env=tentacle.environ, timeout=20, check=False
+        )
+    finally:
+        os.close(to_pipe)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("arguments", [["version"], ["list-instances"]])
+def test_a_current_directory_that_is_gone_hurts_nobody(tentacle: Any, arguments: list[str]) -> None:
+    script = f'rmdir "$PWD" && exec "$0" {" ".join(arguments)}'
+    program = Path(sys.executable).parent / "tentacle"
+    done = subprocess.run(
+        ["/bin/bash", "-c", script, program],
+        cwd=tentacle.cwd,
+        env=tentacle.environ,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,48 @@
+"""Files that a command writes: whole, private where they must be, and never in place of something else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tentacle.cli.files import write_public, write_secret
+from tentacle.errors import TentacleError
+
+
+def test_modes(tmp_path: Path) -> None:
+    write_public(tmp_path / "public", b"x")
+    write_secret(tmp_path / "secret", b"x")
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("public", "secret")] == [0o644, 0o600]
+
+
+def test_a_secret_replaces_a_file_that_everybody_could_read(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"longer than before")
+    write_secret(path, b"x")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"x", 0o600)
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_public(tmp_path / "link", b"x")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe", "device", "missing"])
+def test_what_is_no_place_for_a_file_stays_as_it_is(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x"
+    match kind:
+        case "directory":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/null")
+        case "missing":
+            path = path / "y"
+    with pytest.raises(TentacleError):
+        write_secret(path, b"x")
+    assert len(list(tmp_path.iterdir())) == (0 if kind == "missing" else 1)

@@ -1,0 +1,157 @@
+"""The help texts: exact where the original's are known, and all commands and options against its own report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tentacle.cli.catalogue import ENTRIES, entry_of, find, nearest
+from tentacle.cli.help import (
+    OptionHelp,
+    command_json,
+    general_json,
+    general_text,
+    option_prototype,
+    option_text,
+    wrapped,
+)
+from tentacle.cli.main import load
+
+VECTOR = json.loads((Path(__file__).parent.parent / "vectors" / "cli-commands.json").read_text())
+ORIGINAL: dict[str, dict[str, Any]] = {command["name"]: command for command in VECTOR["commands"]}
+
+NOT_YET = {"extract", "poll-server", "service"}
+NEVER = {
+    # Windows only, or about Kubernetes
+    "checkservices",
+    "migrate-preinstalled-k8s-config",
+    "register-k8s-cluster",
+    "register-k8s-target",
+    "register-k8s-worker",
+    "watchdog",
+}
+OURS = {"devserver"}
+SECRETS = [
+    "apiKeyFile",
+    "apiKeyStdin",
+    "bearerTokenFile",
+    "bearerTokenStdin",
+    "passwordFile",
+    "passwordStdin",
+    "ca-file",
+]
+ASKING_THE_SERVER = ("register-worker", "register-with", "deregister-worker", "deregister-from", "show-configuration")
+OUR_OPTIONS = dict.fromkeys(ASKING_THE_SERVER, SECRETS)
+
+
+def test_the_commands_are_the_originals_but_for_named_differences() -> None:
+    names = {entry.name for entry in ENTRIES}
+    assert names == (set(ORIGINAL) - NOT_YET - NEVER) | OURS
+    assert [entry.name for entry in ENTRIES] == sorted(names)
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in ENTRIES if entry.name not in OURS])
+def test_aliases_and_options_are_the_originals_and_ours_come_last(name: str) -> None:
+    entry = entry_of(name)
+    options = json.loads(load(entry).help_text(as_json=True))["Options"]
+    assert list(entry.aliases) == ORIGINAL[name]["aliases"]
+    assert [one["Name"] for one in options] == ORIGINAL[name]["options"] + OUR_OPTIONS.get(name, [])
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in ENTRIES if entry.name not in OURS])
+def test_prototypes_are_the_originals(name: str) -> None:
+    command = load(entry_of(name))
+    shown = [
+        option_prototype(param.described).strip()
+        for param in command.params
+        if hasattr(param, "described") and not (isinstance(param, click.Option) and param.hidden)
+    ]
+    # The one prototype of 28 characters has its description glued to it in the recording.
+    recorded = [text.partition(" An Octopus-accessible")[0] for text in ORIGINAL[name]["option_prototypes"]]
+    assert shown[: len(recorded) - 1] == recorded[:-1]
+    assert recorded[-1] == "--help"
+
+
+def test_general_help_pads_names_and_keeps_trailing_blanks() -> None:
+    text = general_text()
+    assert text.startswith(
+        "Usage: Tentacle <command> [<options>]\n\nWhere <command> is one of: \n\n  agent          \n"
+    )
+    assert "\n  deregister-worker\n   Deregisters this worker from an Octopus Server\n" in text
+    assert text.endswith("\n\nOr use <command> --help for more details.\n")
+
+
+def test_general_json_lists_aliases_and_has_no_newline_at_its_end() -> None:
+    commands = {one["Name"]: one for one in json.loads(general_json())["Commands"]}
+    assert commands["agent"]["Aliases"] == ["", "run"]
+    assert commands["help"]["Aliases"] == ["h", "?"]
+    assert commands["configure"]["Aliases"] == []
+    assert not general_json().endswith("\n")
+
+
+def test_command_json_shows_the_common_option() -> None:
+    document = json.loads(command_json(entry_of("version"), [OptionHelp(("format",), True, "F")]))
+    assert document["Options"] == [{"Name": "format", "Description": "F"}]
+    assert document["CommonOptions"] == [{"Name": "help", "Description": "Show detailed help for this command"}]
+
+
+def test_a_wide_prototype_has_its_description_below() -> None:
+    option = OptionHelp(("u", "username", "user"), True, "If not using API keys, your username")
+    assert option_text(option) == f"  -u, --username, --user=VALUE\n{' ' * 29}If not using API keys, your username\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", []),
+        ("short", ["short"]),
+        ("x" * 49, ["x" * 49]),
+        ("x" * 50, ["x" * 48 + "-", "xx"]),
+        ("x" * 40 + " " + "y" * 20, ["x" * 40 + " ", "y" * 20]),
+        ("x" * 40 + "-" + "y" * 20, ["x" * 40 + "-", "y" * 20]),
+        ("x" * 40 + "." + "y" * 20, ["x" * 39 + "-", "x." + "y" * 20]),
+    ],
+)
+def test_wrapping_is_the_originals_with_its_oddities(text: str, lines: list[str]) -> None:
+    assert list(wrapped(text)) == lines
+
+
+@given(st.text(alphabet="ab ,.;-\t", max_size=300))
+def test_wrapping_ends_keeps_every_character_and_fits(text: str) -> None:
+    lines = list(wrapped(text))
+    assert all(len(line) <= 49 for line in lines)
+    assert "".join(lines).replace("-", "") == text.replace("-", "")
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("version", "version"),
+        ("--VERSION", "version"),
+        ("/version", "version"),
+        ("-?", "help"),
+        ("h", "help"),
+        ("run", "agent"),
+    ],
+)
+def test_words_find_commands(word: str, name: str) -> None:
+    entry = find(word)
+    assert entry is not None
+    assert entry.name == name
+
+
+@pytest.mark.parametrize("word", ["", "-", "//", "unknown-command"])
+def test_other_words_find_nothing(word: str) -> None:
+    assert find(word) is None
+
+
+def test_a_misspelt_word_is_near_its_command() -> None:
+    assert nearest("create-instnace") == "create-instance"
+    assert nearest("--Regster-worker") == "register-worker"
+    assert nearest("zzz") is None

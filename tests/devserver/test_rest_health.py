@@ -1,0 +1,138 @@
+"""Health checks: at registration, on demand, by the clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
+from tentacle.devserver.health import MARK, HealthSchedule, facts
+from tentacle.devserver.waiting import Time
+from tests.devserver.bed import POLL, URI, Bed
+
+
+async def test_a_worker_is_checked_when_it_registers(server: Bed) -> None:
+    await server.worker("w", SkipInitialHealthCheck=False)
+    await server.settled()
+    worker = await server.get("/api/Spaces-1/workers/Workers-1")
+    assert (worker["Status"], worker["HealthStatus"]) == ("Online", "Healthy")
+    assert worker["Endpoint"]["TentacleVersionDetails"]["Version"] == "8.1.2"
+    assert worker["ShellName"] == "Bash"
+    assert "Unknown" not in (worker["OperatingSystem"], worker["Architecture"], worker["ShellVersion"])
+    (task,) = (await server.get("/api/tasks"))["Items"]
+    assert (task["Name"], task["State"], task["Description"]) == ("Health", "Success", "Initial health check of w")
+
+
+async def test_unless_that_is_not_wanted(server: Bed) -> None:
+    await server.worker("w")
+    assert (await server.get("/api/tasks"))["Items"] == []
+
+
+async def test_the_connection_document_shows_the_last_check(server: Bed) -> None:
+    await server.worker("w", SkipInitialHealthCheck=False)
+    await server.settled()
+    connection = await server.get("/api/Spaces-1/workers/Workers-1/connection")
+    assert (connection["MachineId"], connection["Status"]) == ("Workers-1", "Online")
+    assert connection["CurrentTentacleVersion"] == "8.1.2"
+    assert connection["LastChecked"]
+    assert any("Capabilities: IScriptService" in line["MessageText"] for line in connection["Logs"])
+
+
+async def test_a_worker_that_does_not_answer_is_unavailable(server: Bed) -> None:
+    await server.no_retries()
+    await server.worker("w")
+    del server.comms.workers[URI]
+    task = await server.ended(await server.health("Workers-1"))
+    assert task["State"] == "Failed"
+    worker = await server.get("/api/Spaces-1/workers/Workers-1")
+    assert (worker["Status"], worker["HealthStatus"]) == ("Offline", "Unavailable")
+    assert worker["StatusSummary"] == f"Nobody answers at {URI}"
+
+
+async def test_a_silent_worker_is_given_up_after_its_time(server: Bed) -> None:
+    await server.worker("w")
+    server.comms.silent.add(URI)
+    task = await server.ended(await server.health("Workers-1", MachineTimeout="00:00:00.1"))
+    assert task["State"] == "Failed"
+    worker = await server.get("/api/Spaces-1/workers/Workers-1")
+    assert (worker["HealthStatus"], worker["StatusSummary"]) == (
+        "Unavailable",
+        "It did not answer within 00:00:00.1.",
+    )
+
+
+async def test_a_check_is_cancelled_while_nobody_answers(server: Bed) -> None:
+    await server.worker("w")
+    server.comms.silent.add(URI)
+    task = await server.health("Workers-1")
+    await asyncio.wait_for(server.comms.called.wait(), 10)
+    await server.post(f"/api/tasks/{task['Id']}/cancel", {}, status=200)
+    assert (await server.ended(task))["State"] == "Canceled"
+
+
+async def test_one_bad_worker_does_not_hide_the_good_one(server: Bed) -> None:
+    await server.no_retries()
+    await server.worker("good", uri=POLL)
+    await server.worker("bad")
+    del server.comms.workers[URI]
+    task = await server.ended(await server.health(WorkerpoolId="WorkerPools-1", RestrictedTo="Workers"))
+    assert task["State"] == "Failed"
+    health = {w["Name"]: w["HealthStatus"] for w in await server.get("/api/Spaces-1/workers/all")}
+    assert health == {"good": "Healthy", "bad": "Unavailable"}
+
+
+async def test_a_moved_worker_is_unknown_until_it_is_checked_again(server: Bed) -> None:
+    made = await server.worker("w", SkipInitialHealthCheck=False)
+    await server.settled()
+    server.comms.silent.add("https://elsewhere:1/")
+    made["Endpoint"]["Uri"] = "https://elsewhere:1/"
+    moved = await server.put(made["Links"]["Self"], made)
+    assert moved["HealthStatus"] == "Unknown"
+
+
+async def test_only_connectivity_asks_for_no_script(server: Bed) -> None:
+    await server.policy(MachineHealthCheckPolicy={"HealthCheckType": "OnlyConnectivity"})
+    await server.worker("w")
+    assert (await server.ended(await server.health("Workers-1")))["State"] == "Success"
+    assert server.comms.workers[URI].calls == ["GetCapabilities"]
+
+
+async def test_with_no_machine_there_is_nothing_to_do(server: Bed) -> None:
+    assert (await server.ended(await server.health("Workers-5")))["State"] == "Success"
+
+
+async def test_an_old_worker_is_healthy_too(server: Bed) -> None:
+    server.comms.workers[URI].capabilities = None
+    await server.worker("w")
+    assert (await server.ended(await server.health("Workers-1")))["State"] == "Success"
+    assert server.comms.workers[URI].calls[:2] == ["GetCapabilities", "StartScript"]
+
+
+@pytest.mark.parametrize(("later", "checks"), [(59, 1), (61, 2)])
+async def test_the_policy_says_how_often(server: Bed, later: int, checks: int) -> None:
+    await server.worker("w", SkipInitialHealthCheck=False)
+    await server.settled()
+    await server.policy(MachineHealthCheckPolicy={"HealthCheckInterval": "01:00:00"})
+    up = server.up.server
+    clock = lambda: datetime.now(UTC) + timedelta(minutes=later)  # noqa: E731
+    schedule = HealthSchedule(up.machines, up.queue, clock, Time(lambda: 0.0))
+    await schedule.look()
+    await schedule.look()
+    await server.settled()
+    assert (await server.get("/api/tasks"))["TotalResults"] == checks, "and never twice at once"
+
+
+def test_facts_are_the_known_ones_of_standard_output_cut_and_cleaned() -> None:
+    lines: Sequence[tuple[ProcessOutputSource, str]] = [
+        (ProcessOutputSource.STD_OUT, f"{MARK}OperatingSystem= Debian\x1b[31m "),
+        (ProcessOutputSource.STD_OUT, f"{MARK}HealthStatus=Healthy"),
+        (ProcessOutputSource.STD_ERR, f"{MARK}ShellName=fish"),
+        (ProcessOutputSource.STD_OUT, f"{MARK}ShellVersion={'9' * 1000}"),
+        (ProcessOutputSource.STD_OUT, f"{MARK}TentacleVersion="),
+        (ProcessOutputSource.STD_OUT, "Architecture=none"),
+    ]
+    found = facts([ProcessOutput(source, 0, text) for source, text in lines])
+    assert found == {"OperatingSystem": "Debian[31m", "ShellVersion": "9" * 200}
