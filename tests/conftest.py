@@ -15,9 +15,6 @@ from pathlib import Path
 import pytest
 
 
-
-
-
 def _children() -> set[int]:
     found: set[int] = set()
     for task in Path("/proc/self/task").iterdir():

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 VECTORS = Path(__file__).parent / "vectors"
-CONVERSATIONS = sorted(
-    p.stem for p in VECTORS.glob("*.json") if p.stem.startswith(("listening-", "polling-"))
-)
+CONVERSATIONS = sorted(p.stem for p in VECTORS.glob("*.json") if p.stem.startswith(("listening-", "polling-")))
 
 
 def load_vector(name: str) -> Any:

@@ -19,12 +19,13 @@ from tentacle.errors import TentacleError
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.retention import WorkspaceCleaner
 from tentacle.services.catalogue import make_dispatcher
+from tentacle.services.dispatch import Files, refusal
 from tentacle.services.environment import AgentFacts, script_environment
 from tentacle.services.errors import ShuttingDown
 from tentacle.settings.certificates import signature_algorithm_name
 from tentacle.settings.model import Settings, resolved_home
 from tentacle.transport.calls import Calls
-from tentacle.transport.exchange import Exchange
+from tentacle.transport.exchange import Answer, Exchange
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.serving import serve_listening
@@ -32,6 +33,7 @@ from tentacle.transport.spool import Spool
 from tentacle.transport.stream import format_address
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity
+from tentacle.wire.messages import Request
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,9 @@ class Agent:
         self._identity = _identity(settings)
         self.engine = ScriptEngine(self.home / "Work", environment=_variables(settings, self.home, surroundings))
         dispatcher = make_dispatcher(self.engine, self.home, lambda: datetime.now(UTC))
-        self._calls = Calls(dispatcher.handle)
+        self._dispatcher = dispatcher
+        self._closing = False
+        self._calls = Calls(self._handle)
         self._spool = Spool(self.home / "Work" / ".spool")
         self.listener = self._make_listener(self.plan)
         self.pollers = [self._make_poller(number) for number in range(len(self.plan.polls))]
@@ -98,18 +102,32 @@ class Agent:
     async def drain(self, deadline: float | None) -> tuple[str, ...]:
         """Refuses new scripts and waits for those that run; calls about them are still answered.
 
-        Gives the tickets of those that are left after `deadline` seconds; they run on.
+        Gives the tickets of those that are left after `deadline` seconds; they run on.  Calls that wait for one of
+        them are answered with its state as it is: nothing is left under way.
         """
-        return await self.engine.drain(ShuttingDown(), deadline)
+        left = await self.engine.drain(ShuttingDown(), deadline)
+        await self._settle()
+        return left
 
     async def aclose(self) -> None:
         """Ends everything but running scripts."""
         if self.listener is not None:
             self.listener.stop_accepting()
-        await self._calls.aclose(ANSWERS_AT_STOP)
+        await self._settle()
         if self.listener is not None:
             await self.listener.aclose()
+
+    async def _settle(self) -> None:
+        """Lets go of the scripts, which ends every wait for one, and gives the answers that are still owed."""
+        self._closing = True
         await self.engine.aclose()
+        await self._calls.aclose(ANSWERS_AT_STOP)
+
+    async def _handle(self, request: Request, files: Files) -> Answer:
+        # An engine that has let go must not take up anything again: the scripts belong to the next agent.
+        if self._closing:
+            return refusal(request, ShuttingDown()), {}
+        return await self._dispatcher.handle(request, files)
 
     @property
     def _host(self) -> str:

@@ -28,6 +28,7 @@ DRAIN_VARIABLE = "TENTACLE_DRAIN_TIMEOUT"
 DEFAULT_DRAIN = timedelta(seconds=10)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 _STDIN = 0
+_STDIN_SIZE = 4096
 
 
 def run_agent(
@@ -44,7 +45,9 @@ def run_agent(
     `emit` gets the lines for standard output that are no log lines.  With `interactive`, an empty line or the end of
     standard input ends the agent too.  Raises `TentacleError` when it cannot start.
     """
-    surroundings = Surroundings(config_path, instance_name, executable(), environment or os.environ)
+    surroundings = Surroundings(
+        config_path, instance_name, executable(), os.environ if environment is None else environment
+    )
     with only_agent(resolved_home(settings, config_path)):
         agent = Agent(settings, surroundings)
         return asyncio.run(_main(agent, surroundings, emit, interactive=interactive))
@@ -65,10 +68,10 @@ async def _main(agent: Agent, surroundings: Surroundings, emit: Callable[[str], 
         try:
             if interactive:
                 emit("Running. Press <enter> to shut down...")
-                _watch_stdin(stop)
+                _Input(stop).watch()
             await asyncio.wait({running, asyncio.ensure_future(stop.first.wait())}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
-                await _drain(agent, stop, timespan_from(surroundings.environment, DRAIN_VARIABLE, DEFAULT_DRAIN))
+                await _drain(agent, timespan_from(surroundings.environment, DRAIN_VARIABLE, DEFAULT_DRAIN))
         finally:
             running.cancel()
             with suppress(asyncio.CancelledError):
@@ -84,6 +87,7 @@ class _Stop:
         self.first = asyncio.Event()
 
     def request(self, reason: str) -> None:
+        """The first one lets the agent end in peace, the next one does not."""
         if self.first.is_set():
             log.warning("%s again: ending at once", reason)
             for handler in logging.getLogger().handlers:
@@ -96,12 +100,14 @@ class _Stop:
 @asynccontextmanager
 async def _signals(stop: _Stop) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
+    # What `nohup` has switched off stays off.
+    heard = [n for n in STOP_SIGNALS if n is not signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
+    for number in heard:
         loop.add_signal_handler(number, stop.request, f"Received {number.name}")
     try:
         yield
     finally:
-        for number in STOP_SIGNALS:
+        for number in heard:
             loop.remove_signal_handler(number)
 
 
@@ -113,7 +119,7 @@ async def _closing(agent: Agent) -> AsyncIterator[None]:
         await agent.aclose()
 
 
-async def _drain(agent: Agent, _stop: _Stop, deadline: timedelta) -> None:
+async def _drain(agent: Agent, deadline: timedelta) -> None:
     running = agent.engine.running()
     if running:
         log.info(
@@ -127,19 +133,47 @@ async def _drain(agent: Agent, _stop: _Stop, deadline: timedelta) -> None:
         log.info("%d script(s) still run and are left to the next agent: %s", len(left), ", ".join(left))
 
 
-def _watch_stdin(stop: _Stop) -> None:
-    """Ends the agent on an empty line or the end of standard input (tentacle-cli.md 1.2)."""
-    loop = asyncio.get_running_loop()
+class _Input:
+    """Standard input: an empty line, or its end, ends the agent (tentacle-cli.md 1.2).
 
-    def readable() -> None:
-        line = sys.stdin.readline()
-        if not line.strip():
-            with suppress(OSError, ValueError):
-                loop.remove_reader(_STDIN)
-            stop.request("End of input" if not line else "Enter")
+    Read without Python's buffers: whoever waits there for the end of a line keeps the whole agent waiting.
+    """
 
-    try:
-        loop.add_reader(_STDIN, readable)
-    except OSError:
-        # Not something that can be waited for, such as /dev/null or a file: it is at its end for us.
-        stop.request("End of input")
+    def __init__(self, stop: _Stop) -> None:
+        self._stop = stop
+        self._begun = False
+        """Whether the line that is not complete yet holds anything but blanks."""
+
+    def watch(self) -> None:
+        if sys.stdin is None:
+            # It was closed when we were started; its number belongs to something else by now.
+            self._stop.request("End of input")
+            return
+        try:
+            asyncio.get_running_loop().add_reader(_STDIN, self._readable)
+        except OSError:
+            # Not something that can be waited for, such as /dev/null or a file: it is at its end for us.
+            self._stop.request("End of input")
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(_STDIN, _STDIN_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data and not self._ends_empty_line(data):
+            return
+        asyncio.get_running_loop().remove_reader(_STDIN)
+        # Together with a signal (a terminal that closes sends both) it is no second wish to end.
+        if not self._stop.first.is_set():
+            self._stop.request("Enter" if data else "End of input")
+
+    def _ends_empty_line(self, data: bytes) -> bool:
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            if not self._begun and not line.strip():
+                return True
+            self._begun = False
+        self._begun = self._begun or bool(rest.strip())
+        return False

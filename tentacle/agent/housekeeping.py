@@ -1,4 +1,4 @@
-"""What an agent does on a clock: the heartbeat file, and sweeping old workspaces."""
+"""What an agent does on a clock: the heartbeat file; and how such times are read from the environment."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ def timespan_from(environment: Mapping[str, str], name: str, default: timedelta)
     if not text.strip():
         return default
     try:
-        return parse_timespan(text)
+        span = parse_timespan(text)
     except ValueError as error:
         log.warning("The environment variable %s is ignored: %s", name, error)
         return default
+    if span < timedelta(0):
+        log.warning("The environment variable %s is ignored: %s is less than nothing", name, text.strip())
+        return default
+    return span

@@ -37,6 +37,11 @@ def only_agent(home: Path) -> Iterator[None]:
                 f"another agent (process {holder}) is already running for {home}",
                 hint="stop it first, or use another instance",
             ) from None
+        except OSError as error:
+            raise TentacleError(
+                f"cannot lock {path}: {error.strerror}",
+                hint="the home directory must lie on a file system that has locks",
+            ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from tentacle.errors import TentacleError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
@@ -15,6 +15,10 @@ from tentacle.transport.dial import Address, Proxy
 
 MAX_CONNECTIONS = 512
 COUNT_VARIABLE = "TentaclePollingConnectionCount"
+_LARGEST_COUNT = 2**32 - 1
+_LONGEST_NUMBER = 20
+_PORTS = range(65536)
+_HTTPS_PORT = 443
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Plan:
 
 
 def make_plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
-    """Raises `TentacleError` for an address that cannot be polled."""
+    """Raises `TentacleError` for an address that cannot be polled and a port that does not exist."""
     lines = [
         f"Agent will trust Octopus Servers with the thumbprint: {server.thumbprint}" for server in settings.servers
     ] or ["The agent is not configured to trust any Octopus Servers."]
@@ -51,6 +55,11 @@ def make_plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
             poll, said = _plan_poll(server, settings, environment)
             lines += said
             polls += [poll] if poll else []
+    if settings.port not in _PORTS:
+        raise TentacleError(
+            f"{settings.port} is not a port to listen on",
+            hint="set one from 0 to 65535 with: Tentacle configure --port=...",
+        )
     if settings.no_listen:
         lines.append("Agent will not listen on any TCP ports")
     return Plan(
@@ -68,9 +77,8 @@ def _plan_poll(
         return None, [
             f"Configured to connect to server {server.thumbprint}, but its configuration is incomplete; skipping."
         ]
-    host, port = _host_and_port(server.address)
+    host, port, shown = _read_address(server.address)
     proxy = _proxy(settings.polling_proxy)
-    shown = _shown(server.address)
     lines = [
         f"Agent will poll Octopus Server at {shown} for subscription {server.subscription_id} "
         f"expecting thumbprint {server.thumbprint}"
@@ -86,11 +94,10 @@ def _plan_poll(
 
 def polling_connections(configured: int | None, environment: Mapping[str, str]) -> tuple[int, list[str]]:
     """How many connections to open to each server, and the lines that say why (tentacle-services.md 6.2)."""
-    given = environment.get(COUNT_VARIABLE, "").strip()
-    lines = []
-    if given.isascii() and given.isdigit():
-        count = int(given[:9])
-        lines.append(f"Requested polling connection count (from {COUNT_VARIABLE} environment variable): {given[:9]}")
+    requested, lines = _unsigned(environment.get(COUNT_VARIABLE, "")), []
+    if requested is not None:
+        count = requested
+        lines.append(f"Requested polling connection count (from {COUNT_VARIABLE} environment variable): {count}")
     elif configured is not None:
         count = configured
         lines.append(f"Requested polling connection count (from Tentacle configuration): {count}")
@@ -107,16 +114,26 @@ def polling_connections(configured: int | None, environment: Mapping[str, str]) 
     return count, [*lines, f"Starting {count} polling connections"]
 
 
-def _host_and_port(address: str) -> tuple[str, int]:
+def _unsigned(text: str) -> int | None:
+    """The number that .NET reads as an unsigned 32-bit integer; anything else counts as not given."""
+    digits = text.strip().removeprefix("+")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _LONGEST_NUMBER):
+        return None
+    number = int(digits)
+    return number if number <= _LARGEST_COUNT else None
+
+
+def _read_address(address: str) -> tuple[str, int, str]:
+    """Host and port, and the address as it may be shown: with a slash at the end, without a password in it."""
     try:
-        parts = urlsplit(address)
+        parts = urlsplit(address.strip())
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
     else:
-        if parts.scheme.lower() == "wss":
+        if parts.scheme == "wss":
             raise TentacleError(
-                f"the server at {address} is to be polled over a web socket, which this version cannot do",
+                f"the server at {_shown(parts)} is to be polled over a web socket, which this version cannot do",
                 hint="use a TCP address: Tentacle server-comms --thumbprint=... --style=TentacleActive --host=...",
             )
     if not host:
@@ -124,12 +141,14 @@ def _host_and_port(address: str) -> tuple[str, int]:
             f"the server address {address[:200]!r} is not one that can be polled",
             hint="set it with: Tentacle server-comms --thumbprint=... --style=TentacleActive --host=... --port=...",
         )
-    return host, port or 443
+    return host, port or _HTTPS_PORT, _shown(parts)
 
 
-def _shown(address: str) -> str:
-    """With a slash at the end, as the original shows a URI."""
-    return address if urlsplit(address).path else f"{address}/"
+def _shown(parts: SplitResult) -> str:
+    """As the original shows a URI: the host in lower case, no default port, a slash at the end."""
+    host = parts.hostname or ""
+    port = "" if parts.port in (None, _HTTPS_PORT) else f":{parts.port}"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path or '/'}"
 
 
 def _proxy(proxy: ProxySettings) -> Proxy | None:

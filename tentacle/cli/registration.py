@@ -6,8 +6,8 @@ Knows the order of the steps and their lines.  Local settings change only after 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
-from collections.abc import Generator
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ from tentacle.cli.result import Result, Steps
 from tentacle.cli.server_access import check_connectivity, client_of, custom_proxy
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
+from tentacle.observe.logs import FILE_ONLY_LOGGER
 from tentacle.octopus.address import polling_address
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.links import ServerAddress
@@ -31,6 +32,8 @@ from tentacle.octopus.resources import Endpoint, ListeningEndpoint, PollingEndpo
 from tentacle.settings import trust
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.store import SettingsFile
+
+_FILE_LOG = logging.getLogger(FILE_ONLY_LOGGER)
 
 LEAST_WORKER_CONNECTIONS = 5
 """A worker polls with at least so many connections, or one per processor; a target with one."""
@@ -67,7 +70,7 @@ def registration(
     default_proxy = settings.polling_proxy.use_default if plan.address else settings.proxy.use_default
     client = client_of(api, access, proxy=proxy, trust_env=default_proxy)
     outcome = asyncio.run(_register(client, plan.request))
-    yield from _write_back(file, plan, outcome)
+    _write_back(file, plan, outcome)
     yield "Machine registered successfully"
     return Result(restart=True)
 
@@ -175,7 +178,7 @@ async def _register(client: OctopusClient, request: RegistrationRequest) -> Regi
         return await register(client, request)
 
 
-def _write_back(file: SettingsFile, plan: Plan, outcome: RegistrationResult) -> Generator[str, None, None]:
+def _write_back(file: SettingsFile, plan: Plan, outcome: RegistrationResult) -> None:
     server = TrustedServer(outcome.server_thumbprint, plan.style, plan.address, plan.subscription)
 
     def trusting(settings: Settings) -> Settings:
@@ -186,4 +189,5 @@ def _write_back(file: SettingsFile, plan: Plan, outcome: RegistrationResult) -> 
 
     file.update(trusting)
     if plan.connections is not None:
-        yield f"Setting the polling connection count to {plan.connections}"
+        # The recorded registration does not print it, although the original's sources do.
+        _FILE_LOG.info("Setting the polling connection count to %d", plan.connections)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ Document = dict[str, Any]
 GUID_SUBTYPE = 4
 INT32 = range(-(2**31), 2**31)
 INT64 = range(-(2**63), 2**63)
+_WHOLE_NUMBER = re.compile(r"\s*[-+]?\d{1,19}\s*", re.ASCII)
 
 
 class CodecError(TentacleError):
@@ -146,8 +148,7 @@ def _reader(annotation: Any) -> Callable[[Any, str], Any]:
     """The function `(value, where)` that checks a wire value and turns it into the annotated type."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        inner = _reader(_not_none(arguments))
-        return lambda value, where: None if value is None else inner(value, where)
+        return _nullable_reader(_not_none(arguments))
     if origin is tuple:
         return _list_reader(arguments[0])
     if origin is Mapping:
@@ -157,6 +158,16 @@ def _reader(annotation: Any) -> Callable[[Any, str], Any]:
     if isinstance(annotation, type) and issubclass(annotation, WireEnum):
         return lambda value, where: _read_enum(annotation, value, where)
     return _SIMPLE_READERS[annotation]
+
+
+def _nullable_reader(item_type: Any) -> Callable[[Any, str], Any]:
+    """For everything but text, an empty text is null too (halibut.md 3.5)."""
+    inner, nothing = _reader(item_type), (None,) if item_type is str else (None, "")
+
+    def read(value: Any, where: str) -> Any:
+        return None if isinstance(value, str | None) and value in nothing else inner(value, where)
+
+    return read
 
 
 def _list_reader(item_type: Any) -> Callable[[Any, str], Any]:
@@ -231,7 +242,7 @@ def _read_enum(cls: type[WireEnum], value: Any, where: str) -> Any:
         for member in cls:
             if member.wire_name.lower() == value.lower():
                 return member
-        if not value.lstrip("-").isdecimal():
+        if _WHOLE_NUMBER.fullmatch(value) is None:
             raise CodecError(f"{where}: no {cls.__name__} is called {value[:60]!r}")
     try:
         return cls(_read_int(value, where))
@@ -248,7 +259,7 @@ def _read_str(value: Any, where: str) -> str:
 def _read_int(value: Any, where: str, allowed: range = INT64) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, str) and value.strip().lstrip("-").isdecimal() and len(value) < 24:
+    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value) is not None:
         value = int(value)
     # `int()` before `in`: for a subclass such as `Int64`, `in` would walk through the whole range.
     if isinstance(value, bool) or not isinstance(value, int) or int(value) not in allowed:

@@ -60,8 +60,9 @@ class HalibutComms:
         self._options = options
         self._spool = Spool(options.spool)
         self._listening = ListeningCaller(identity, self._spool, options.timeouts, options.limits)
-        self._polling = PollingQueues(options.timeouts)
+        self._polling = PollingQueues(options.timeouts, self._is_subscriber)
         self._trusted: frozenset[str] = frozenset()
+        self._subscribers: frozenset[tuple[str, str]] = frozenset()
         accepting = ListenerOptions(
             options.host,
             options.port,
@@ -86,10 +87,14 @@ class HalibutComms:
 
     def trust(self, endpoints: Collection[Endpoint]) -> None:
         self._trusted = frozenset(e.thumbprint.upper() for e in endpoints if e.polling)
+        self._subscribers = frozenset((subscription_of(e), e.thumbprint.upper()) for e in endpoints if e.polling)
         self._listener.drop_untrusted()
 
     def _is_trusted(self, thumbprint: str) -> bool:
         return thumbprint.upper() in self._trusted
+
+    def _is_subscriber(self, subscription: str, thumbprint: str) -> bool:
+        return (subscription, thumbprint.upper()) in self._subscribers
 
     async def call(
         self,

@@ -103,12 +103,13 @@ class Launcher:
         return answer
 
     async def _bury(self) -> None:
-        process, self._process = self._process, None
+        """Closes the nursery and waits for its end; may be cancelled and repeated."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        if process is not None:
-            await asyncio.to_thread(_wait_or_kill, process)
+        if self._process is not None:
+            await asyncio.to_thread(_wait_or_kill, self._process)
+            self._process = None
 
 
 def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:

@@ -67,7 +67,7 @@ class Dispatcher:
         except _Refused as refused:
             return Response(request.id, None, refused.error), {}
         except ShuttingDown as error:
-            return Response(request.id, None, ServerError(error.message, error.message)), {}
+            return refusal(request, error), {}
         except TentacleError as error:
             log.warning("%s.%s failed: %s", request.service, request.method, one_line(error))
             return Response(request.id, None, _failure(error)), {}
@@ -87,6 +87,11 @@ class Dispatcher:
         result = await service.methods[method.name](arguments, files)
         outgoing = result if isinstance(result, Outgoing) else Outgoing(result)
         return Outgoing(codec.encode(outgoing.result), outgoing.files)
+
+
+def refusal(request: Request, error: ShuttingDown) -> Response:
+    """The answer of an agent that ends.  Without the prefix of a failed call the caller's code tries again."""
+    return Response(request.id, None, ServerError(error.message, error.message))
 
 
 class _Refused(TentacleError):

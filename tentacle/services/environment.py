@@ -48,4 +48,8 @@ def script_environment(facts: AgentFacts, runtime: str) -> Mapping[str, str | No
         "TentacleProxyPassword": facts.proxy_password,
         "TentacleProxyHost": facts.proxy_host,
         "TentacleProxyPort": str(facts.proxy_port),
+        # Credentials that were meant for our own command line are none of the scripts' business.
+        "OCTOPUS_API_KEY": None,
+        "OCTOPUS_BEARER_TOKEN": None,
+        "OCTOPUS_PASSWORD": None,
     }

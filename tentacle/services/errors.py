@@ -20,6 +20,18 @@ class FileError(ServiceError):
     dotnet_type = "System.IO.IOException"
 
 
+class MissingFile(FileError):
+    """A file or directory that is not there."""
+
+    dotnet_type = "System.IO.FileNotFoundException"
+
+
+class AccessDenied(ServiceError):
+    """A file or directory that the agent's user may not use."""
+
+    dotnet_type = "System.UnauthorizedAccessException"
+
+
 class ArgumentError(ServiceError):
     """A name or path that cannot be used."""
 

@@ -22,9 +22,10 @@ from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.scripts.disk import require_free
 from tentacle.services.dispatch import Files, Outgoing, ServiceMethod
-from tentacle.services.errors import ArgumentError, FileError
+from tentacle.services.errors import AccessDenied, ArgumentError, FileError, MissingFile, ServiceError
 
 _PART = ".part"
+_NO_SUCH_FILE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
 
 
 class FileTransferService:
@@ -64,15 +65,16 @@ class FileTransferService:
             if self._home is None:
                 raise ArgumentError("The tentacle home directory has not been set.")
             path = f"{self._home}/{path}"
-        return Path(os.path.normpath(path))
+        # POSIX keeps a meaning of its own for two slashes at the beginning, and so does `normpath`.
+        return Path("/", os.path.normpath(path).lstrip("/"))
 
 
 def _place(source: Path | None, target: Path, length: int) -> UploadResult:
     """Makes `source` the content of `target`: written beside it under another name, then renamed."""
-    part = target.with_name(f".{target.name[:100]}.{uuid4().hex}{_PART}")
+    # A name of its own, for one made from the target's might be too long where the target's is not.
+    part = target.parent / f".{uuid4().hex}{_PART}"
     try:
-        if target.is_dir():
-            raise FileError(f"{target} is a directory not a file")
+        _require_replaceable(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         require_free(target.parent, length)
         if source is None:
@@ -81,11 +83,19 @@ def _place(source: Path | None, target: Path, length: int) -> UploadResult:
         digest = _finish(part)
         part.replace(target)
     except OSError as error:
-        raise FileError(f"Could not write the file '{target}': {_reason(error)}") from error
+        raise _failed("write", target, error) from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
     return UploadResult(str(target), digest, length)
+
+
+def _require_replaceable(target: Path) -> None:
+    """Files, and links to them, are replaced; a device or a pipe of that name stays what it is."""
+    if target.is_dir():
+        raise FileError(f"{target} is a directory not a file")
+    if target.exists() and not target.is_file():
+        raise FileError(f"'{target}' is neither a file nor a directory.")
 
 
 def _move(source: Path, part: Path) -> None:
@@ -120,10 +130,10 @@ def _open(path: Path) -> tuple[BinaryIO, int] | None:
     try:
         # Without O_NONBLOCK a named pipe would hold this thread until somebody writes into it.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except OSError as error:
-        raise FileError(f"Could not read the file '{path}': {_reason(error)}") from error
+        if error.errno in _NO_SUCH_FILE:
+            return None
+        raise _failed("read", path, error) from error
     return _regular(os.fdopen(descriptor, "rb", closefd=True), path)
 
 
@@ -137,5 +147,10 @@ def _regular(file: BinaryIO, path: Path) -> tuple[BinaryIO, int] | None:
     raise FileError(f"'{path}' is neither a file nor a directory.")
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+def _failed(doing: str, path: Path, error: OSError) -> ServiceError:
+    """The failure, in the original's words where it has any."""
+    if isinstance(error, FileNotFoundError):
+        return MissingFile(f"Could not find file '{error.filename or path}'.")
+    if isinstance(error, PermissionError):
+        return AccessDenied(f"Access to the path '{path}' is denied.")
+    return FileError(f"Could not {doing} the file '{path}': {error.strerror or type(error).__name__}")

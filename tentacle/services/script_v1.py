@@ -16,6 +16,7 @@ from tentacle.contracts.script_v1 import (
     StartScriptCommand,
 )
 from tentacle.scripts.engine import RunStatus, ScriptEngine, StartRequest
+from tentacle.scripts.names import require_ticket
 from tentacle.services.dispatch import Files, ServiceMethod
 from tentacle.services.script_support import script_body, workspace_files
 
@@ -79,10 +80,11 @@ class ScriptServiceV1:
         """A ticket as the original makes it, but never one that has a workspace already.
 
         The counter begins anew with each agent; two starts of one task within a second must still be two runs.
+        Raises `InvalidTicketError` for a task whose name cannot be part of a directory's.
         """
         task = (task_id or "").replace(_TASK_PREFIX, "")
         while True:
-            ticket = f"{self._now():%Y%m%d%H%M%S}-{task}-{next(self._numbers)}"
+            ticket = require_ticket(f"{self._now():%Y%m%d%H%M%S}-{task}-{next(self._numbers)}")
             if self._engine.workspaces.find(ticket) is None:
                 return ticket
 

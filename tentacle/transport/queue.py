@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -68,8 +68,12 @@ class _Queue:
 class PollingQueues:
     """Calls to polling agents, by subscription (`poll://id/`, in lower case)."""
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(
+        self, timeouts: Timeouts, allowed: Callable[[str, str], bool] = lambda _subscription, _thumbprint: True
+    ) -> None:
+        """`allowed(subscription, thumbprint)` keeps one agent from collecting another's calls; the original lets it."""
         self._timeouts = timeouts
+        self._allowed = allowed
         self._queues: dict[str, _Queue] = defaultdict(_Queue)
         self._connected: dict[str, int] = defaultdict(int)
 
@@ -101,13 +105,15 @@ class PollingQueues:
                 hint="is the agent running, and does it poll this server?",
             ) from error
 
-    async def serve(self, exchange: Exchange, _thumbprint: str) -> None:
+    async def serve(self, exchange: Exchange, thumbprint: str) -> None:
         """Serves one subscriber's connection until it ends."""
         while True:
             identity = (await exchange.receive(self._timeouts.receive)).event
             if isinstance(identity, Identity):
                 break
         subscription = identity.subscription or ""
+        if not self._allowed(subscription, thumbprint):
+            raise Disconnected(f"{thumbprint} polled as {subscription}, which belongs to somebody else")
         await exchange.send(Identity(IdentityKind.SERVER))
         self._connected[subscription] += 1
         try:

@@ -253,6 +253,16 @@ async def test_a_call_that_nobody_collects_fails_in_time(tmp_path: Path) -> None
     assert not caught.value.connected
 
 
+async def test_an_agent_cannot_collect_what_is_for_another(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with polling_server(tmp_path) as (listener, queues):
+        queues._allowed = lambda subscription, _thumbprint: subscription != SUBSCRIPTION
+        async with polling_agent(tmp_path, listener.port, Echo()), asyncio.timeout(5):
+            while not any("belongs to somebody else" in record.message for record in caplog.records):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert queues.connected(SUBSCRIPTION) == 0
+
+
 async def test_an_agent_that_is_not_trusted_keeps_trying_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

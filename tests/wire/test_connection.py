@@ -360,8 +360,10 @@ def test_no_bytes_whatsoever_do_more_than_a_protocol_error(data: bytes, chunk: i
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**31), 2**31 - 1) | st.text(max_size=20) | st.binary(max_size=20),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text(max_size=8).filter(lambda k: "\0" not in k), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=8).filter(lambda k: "\0" not in k), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 

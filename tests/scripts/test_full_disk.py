@@ -1,0 +1,78 @@
+"""A disk that fills while scripts run: a small tmpfs in a mount namespace of its own, so that nothing is left of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = """
+import asyncio, json, subprocess, sys
+from pathlib import Path
+from tentacle.scripts.engine import EngineOptions
+from tests.scripts.lab import Lab
+
+async def main(home, *scripts):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", home], check=True)
+    lab = Lab(Path(home) / "Work", EngineOptions(minimum_free_bytes=None))
+    await lab.engine.start()
+    told = []
+    for number, script in enumerate(scripts):
+        status = await lab.run(script, f"T-{number}")
+        told.append({"code": status.exit_code, "texts": [e.text for e in status.entries]})
+        await lab.engine.complete(f"T-{number}")
+    await lab.close()
+    print(json.dumps(told))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def run_on_a_small_disk(home: Path, *scripts: str) -> list[dict[str, Any]]:
+    """Exit code and log of each script, one after another on a disk of 3 MiB."""
+    home.mkdir()
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        pytest.fail("This test needs 'unshare' (util-linux)")
+    namespace = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
+    command = [unshare, *namespace, sys.executable, "-c", PROGRAM, str(home), *scripts]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, f"no small disk could be mounted, or the engine failed on it: {done.stderr}"
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def test_a_script_that_fills_the_disk_with_output_keeps_its_exit_code(tmp_path: Path) -> None:
+    flood = "echo first; head -c 20000000 /dev/zero | tr '\\0' x | fold -w 1000; echo last; exit 7"
+    filled, next_one = run_on_a_small_disk(tmp_path / "disk", flood, "echo still here; exit 2")
+    assert filled["code"] == 7
+    assert filled["texts"][6] == "first"
+    marks = [text for text in filled["texts"] if text.startswith("Tentacle could not write ")]
+    assert marks
+    assert "No space left on device" in marks[0]
+    assert filled["texts"][-1].endswith("exited with code 7")
+    kept = sum(len(text) + 1 for text in filled["texts"] if set(text) == {"x"})
+    lost = sum(int(mark.split()[4]) for mark in marks)
+    assert abs(kept + lost - 20_020_000) < 5000
+    assert (next_one["code"], next_one["texts"][6]) == (2, "still here")
+
+
+def test_the_log_goes_on_when_there_is_space_again(tmp_path: Path) -> None:
+    script = """
+        echo before; head -c 10000000 /dev/zero > filler
+        head -c 100000 /dev/zero | tr '\\0' y; echo
+        sleep 0.1; rm filler; echo after; exit 3
+    """
+    (told,) = run_on_a_small_disk(tmp_path / "disk", script)
+    assert told["code"] == 3
+    texts = told["texts"]
+    assert texts[6] == "before"
+    (mark,) = [text for text in texts if text.startswith("Tentacle could not write ")]
+    assert texts.index("after") > texts.index(mark)
+    assert texts[-1].endswith("exited with code 3")

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tentacle.scripts import statefiles
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[int]:
+    (tmp_path / statefiles.LOCK).touch()
+    (tmp_path / statefiles.PREPARED).touch()
+    (tmp_path / statefiles.RESULT).touch()
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+def in_a_process(state: int) -> tuple[int, int]:
+    """A process that claims and then lives until the descriptor given back is closed; its number."""
+    told, tell = os.pipe()
+    wait, let_go = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(let_go)
+        claimed = statefiles.claim(state) is not None
+        os.write(tell, b"y" if claimed else b"n")
+        os.read(wait, 1)
+        os._exit(0)
+    os.close(wait)
+    assert os.read(told, 1) == b"y"
+    os.close(told)
+    os.close(tell)
+    return pid, let_go
+
+
+def test_one_claims_and_is_known_while_it_lives(state: int) -> None:
+    pid, let_go = in_a_process(state)
+    lock = os.open(statefiles.LOCK, os.O_RDWR, dir_fd=state)
+    assert statefiles.holder(lock) == pid
+    assert statefiles.claim(state) is None
+    assert set(os.listdir(state)) == {statefiles.LOCK, statefiles.CLAIMED, statefiles.RESULT}
+    os.close(let_go)
+    os.waitpid(pid, 0)
+    assert statefiles.holder(lock) is None
+    assert statefiles.claim(state) is None, "nobody may claim again, even after the first has died"
+    os.close(lock)
+
+
+@pytest.mark.parametrize("code", [0, 255, -1, -46])
+def test_the_result_is_read_as_written(state: int, code: int) -> None:
+    result = os.open(statefiles.RESULT, os.O_RDWR, dir_fd=state)
+    assert statefiles.read_result(result) is None
+    statefiles.reserve_result(result)
+    assert statefiles.read_result(result) is None
+    assert os.fstat(result).st_size == statefiles.RESULT_SPACE
+    statefiles.give_back_reserve(result)
+    statefiles.write_result(result, code, 123)
+    assert statefiles.read_result(result) == code
+    os.close(result)
+
+
+@pytest.mark.parametrize("torn", [b"", b"\0" * 64, b"exit 0 at 12", b"exit 0 at 12 en", b"rubbish"])
+def test_a_torn_result_is_none(state: int, torn: bytes) -> None:
+    result = os.open(statefiles.RESULT, os.O_RDWR, dir_fd=state)
+    os.write(result, torn)
+    assert statefiles.read_result(result) is None
+    os.close(result)
