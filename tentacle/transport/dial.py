@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+import re
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -70,10 +72,19 @@ async def _connect(address: Address, timeouts: Timeouts) -> TcpStream:
     except OSError as error:
         what = "proxy at " if address.proxy else ""
         raise ConnectFailed(
-            f"cannot connect to {what}{where}: {error.strerror or error}",
+            f"cannot connect to {what}{where}: {_reason(error)}",
             hint="check address, port and firewalls between here and there",
         ) from error
     return TcpStream(reader, writer, timeouts)
+
+
+def _reason(error: OSError) -> str:
+    """The system's words for a failure to connect.
+
+    asyncio has words of its own for it, and puts several failures, one per address of a name, into one text.
+    """
+    numbers = [error.errno] if error.errno else [int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))]
+    return " / ".join(dict.fromkeys(os.strerror(number) for number in numbers)) or "no address could be reached"
 
 
 async def _tunnel(tcp: TcpStream, address: Address, proxy: Proxy) -> None:

@@ -110,6 +110,8 @@ class Listener:
             oldest.cancel()
 
     def _forget(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("A connection ended with an error of ours", exc_info=error)
         self._tasks.discard(task)
         self._strangers.pop(task, None)
         self._trusted.pop(task, None)

@@ -61,6 +61,11 @@ class Poller:
         """How many connections are identified at this moment."""
         return self._connected
 
+    @property
+    def options(self) -> PollerOptions:
+        """Whom this polls, under which name, with how many connections."""
+        return self._options
+
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._options.connections):
