@@ -147,14 +147,14 @@ def test_an_idle_agent_ends_at_once(worker: Worker) -> None:
         began = time.monotonic()
         worker.agent.signal(number)
         assert worker.agent.wait() == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         worker.restart()
 
 
 def wait_until(condition: object) -> None:
     """Waits for something that another process does."""
     assert callable(condition)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)

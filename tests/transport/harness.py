@@ -23,15 +23,15 @@ from tentacle.wire.messages import Request, Response, guid
 from tests.pki import identity
 
 FAST = Timeouts(
-    connect=5,
-    authenticate=5,
-    send=5,
-    receive=5,
-    receive_response=5,
-    polling_request=5,
-    heartbeat=5,
+    connect=30,
+    authenticate=30,
+    send=30,
+    receive=30,
+    receive_response=30,
+    polling_request=30,
+    heartbeat=30,
     polling_queue_wait=0.2,
-    polling_queue=5,
+    polling_queue=30,
     retry_interval=0.01,
 )
 

@@ -77,7 +77,7 @@ async def test_calls_at_once_use_connections_of_their_own(tmp_path: Path) -> Non
     echo.hold = asyncio.Event()
     async with listening_agent(tmp_path, echo) as agent, caller(tmp_path) as server:
         calls = [asyncio.create_task(server.call(address(agent), request(n), {})) for n in range(7)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(echo.requests) < 7:
                 echo.entered.clear()
                 await echo.entered.wait()
@@ -103,7 +103,7 @@ async def test_a_stale_connection_is_replaced_without_an_error(tmp_path: Path) -
     options = ListenerOptions(timeouts=replace(FAST, listening_idle=0.05))
     async with listening_agent(tmp_path, Echo(), options) as agent, caller(tmp_path) as server:
         await server.call(address(agent), request(1), {})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while agent._trusted:
                 await asyncio.gather(*agent._trusted)
         assert response(await server.call(address(agent), request(2), {})).result == [2]
@@ -152,7 +152,7 @@ async def test_a_call_is_worked_out_although_its_connection_has_gone(tmp_path: P
         for task in list(agent._trusted):
             task.cancel()
         echo.hold.set()
-        await asyncio.wait_for(finished.wait(), 5)
+        await asyncio.wait_for(finished.wait(), 30)
 
 
 # --- polling -----------------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ async def test_several_connections_answer_calls_at_once(tmp_path: Path) -> None:
         polling_agent(tmp_path, listener.port, echo, connections=4),
     ):
         calls = [asyncio.create_task(queues.call(SUBSCRIPTION, request(n), {})) for n in range(4)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(echo.requests) < 4:
                 echo.entered.clear()
                 await echo.entered.wait()
@@ -259,7 +259,7 @@ async def test_an_agent_cannot_collect_what_is_for_another(tmp_path: Path, caplo
     caplog.set_level("INFO")
     async with polling_server(tmp_path) as (listener, queues):
         queues._allowed = lambda subscription, _thumbprint: subscription != SUBSCRIPTION
-        async with polling_agent(tmp_path, listener.port, Echo()), asyncio.timeout(5):
+        async with polling_agent(tmp_path, listener.port, Echo()), asyncio.timeout(30):
             while not any("belongs to somebody else" in record.message for record in caplog.records):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert queues.connected(SUBSCRIPTION) == 0
@@ -270,7 +270,7 @@ async def test_an_agent_that_is_not_trusted_keeps_trying_and_says_so(
 ) -> None:
     async with polling_server(tmp_path) as (listener, _):
         listener._is_trusted = lambda _thumbprint: False
-        async with polling_agent(tmp_path, listener.port, Echo()), asyncio.timeout(5):
+        async with polling_agent(tmp_path, listener.port, Echo()), asyncio.timeout(30):
             while sum("Trying again in" in record.message for record in caplog.records) < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 

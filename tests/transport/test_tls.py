@@ -41,7 +41,7 @@ async def server(serve: Serve, failures: list[TlsFailed] | None = None) -> Async
         yield listening.sockets[0].getsockname()[1]
     finally:
         listening.close()
-        await asyncio.wait_for(asyncio.gather(*tasks), 10)
+        await asyncio.wait_for(asyncio.gather(*tasks), 30)
 
 
 async def tcp_to(port: int) -> TcpStream:
@@ -84,7 +84,7 @@ async def test_two_ends_that_both_send_much_do_not_wait_for_each_other() -> None
 
         sending = asyncio.create_task(send())
         received = 0
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while received < size:
                 received += len(await stream.receive())
         await sending
@@ -113,7 +113,7 @@ async def run(*command: str, stdin: bytes = b"") -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output, _ = await asyncio.wait_for(process.communicate(stdin), 20)
+    output, _ = await asyncio.wait_for(process.communicate(stdin), 60)
     assert process.returncode is not None
     return process.returncode, output.decode(errors="replace")
 
@@ -153,7 +153,7 @@ async def test_what_is_not_tls_fails_at_once(first: bytes) -> None:
     async with server(echo, failures) as port:
         tcp = await tcp_to(port)
         await tcp.send(first)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while await tcp.receive():
                 pass
         tcp.abort()

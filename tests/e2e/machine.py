@@ -1,0 +1,205 @@
+"""A whole machine for a test: systemd, booted in namespaces on a throw-away copy of this one.
+
+`machine.sh` does the booting.  Commands are run in it with `nsenter`; nothing of it is left when it is switched off, nor
+when the test itself is killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Self, TypeVar
+
+from tests.e2e.stage import PATIENCE, TENTACLE, Process, StepFailed
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).with_name("machine.sh")
+TOOLS = ("unshare", "nsenter", "setpriv", "ip", "systemctl", "/lib/systemd/systemd", "dbus-daemon", "useradd", "mount")
+BOOT_SECONDS = 60.0
+_CLONE_NEWNET = 0x40000000
+_STOPPED_MOUNT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+T = TypeVar("T")
+
+
+def missing_tools() -> list[str]:
+    """What this machine lacks to boot another one."""
+    found = [tool for tool in TOOLS if shutil.which(tool, path=os.environ["PATH"] + ":" + _STOPPED_MOUNT_PATH) is None]
+    return found if os.geteuid() == 0 else [*found, "the rights of root"]
+
+
+class Machine:
+    """Use as a context manager.  `directory` is empty and ours."""
+
+    def __init__(self, directory: Path) -> None:
+        self._top = directory / "machine"
+        self._log = directory / "machine.log"
+        self._init = 0
+        self._network: NetworkThread | None = None
+
+    def __enter__(self) -> Self:
+        self._top.mkdir()
+        with self._log.open("wb") as log:
+            self._boot = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "bash", SCRIPT, self._top, *_needed()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            self._wait_until_up()
+            self._open_the_way()
+            self._network = NetworkThread(self._init)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._network is not None:
+            self._network.close()
+        if self._init:
+            os.kill(self._init, signal.SIGKILL)
+        try:
+            self._boot.wait(PATIENCE)
+        finally:
+            if self._boot.poll() is None:
+                self._boot.kill()
+                self._boot.wait()
+
+    @property
+    def root(self) -> Path:
+        """The machine's root directory, seen from outside."""
+        return Path(f"/proc/{self._init}/root")
+
+    def command(self, *arguments: str, environment: Mapping[str, str] | None = None) -> list[str]:
+        """The command line that runs `arguments` inside, as root."""
+        variables = {"PATH": f"{TENTACLE.parent}:{_STOPPED_MOUNT_PATH}", "HOME": "/root", **(environment or {})}
+        enter = ["nsenter", "--target", str(self._init), "--all", "--wd=/"]
+        return [*enter, "env", "-i", *(f"{k}={v}" for k, v in variables.items()), *arguments]
+
+    def run(self, *arguments: str, expect: int | None = 0, environment: Mapping[str, str] | None = None) -> str:
+        """Both outputs of a command.  Raises `StepFailed` unless it ends with `expect`."""
+        done = subprocess.run(
+            self.command(*arguments, environment=environment),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=BOOT_SECONDS,
+            check=False,
+        )
+        if expect is not None and done.returncode != expect:
+            raise StepFailed(f"{' '.join(arguments)}: exit code {done.returncode}: {done.stdout.strip()}")
+        return done.stdout
+
+    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Process:
+        """A program that runs inside beside us."""
+        return Process(self.command(*arguments, environment=environment), os.environ, Path("/"))
+
+    def on_the_network(self, function: Callable[[], T]) -> T:
+        """The result of `function`, whose sockets are the machine's."""
+        assert self._network is not None
+        return self._network.call(function)
+
+    def properties(self, unit: str, *names: str) -> dict[str, str]:
+        """What `systemctl show` says."""
+        text = self.run("systemctl", "show", f"--property={','.join(names)}", "--", unit)
+        return dict(line.partition("=")[::2] for line in text.splitlines())
+
+    def journal(self, unit: str) -> str:
+        return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}", expect=None)
+
+    def _wait_until_up(self) -> None:
+        deadline = time.monotonic() + BOOT_SECONDS
+        while time.monotonic() < deadline:
+            if self._boot.poll() is not None:
+                break
+            self._init = self._init or _namespace_init(self._boot.pid)
+            # The bus answers once the machine can be worked with; what else has failed is none of our business.
+            if self._init and self._is_up():
+                return
+            time.sleep(0.1)
+        raise StepFailed(f"the machine did not start: {self._log.read_text(errors='replace').strip()}")
+
+    def _is_up(self) -> bool:
+        if not (self.root / "run/systemd/private").exists():
+            return False
+        return self.run("systemctl", "is-active", "multi-user.target", expect=None).strip() == "active"
+
+    def _open_the_way(self) -> None:
+        """Lets every user reach the programs under test: in this machine's own layer, not on the real disk."""
+        for program in (TENTACLE, Path(sys.executable).resolve()):
+            for parent in program.resolve().parents:
+                inside = self.root / parent.relative_to("/")
+                inside.chmod(inside.stat().st_mode | 0o011)
+
+
+class NetworkThread:
+    """A thread that lives in another network namespace, as `setns(2)` allows one thread alone to."""
+
+    def __init__(self, pid: int) -> None:
+        self._todo: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._work, args=(pid,), daemon=True)
+        self._thread.start()
+
+    def call(self, function: Callable[[], T]) -> T:
+        results: queue.Queue[T | BaseException] = queue.Queue()
+
+        def attempt() -> None:
+            try:
+                results.put(function())
+            except BaseException as error:
+                results.put(error)
+
+        self._todo.put(attempt)
+        result = results.get(timeout=BOOT_SECONDS * 2)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def close(self) -> None:
+        self._todo.put(None)
+        self._thread.join(PATIENCE)
+
+    def _work(self, pid: int) -> None:
+        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        entered = ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET) == 0
+        os.close(namespace)
+        while (attempt := self._todo.get()) is not None:
+            # Whatever is asked of a thread that is not there must not happen on the real network.
+            if entered:
+                attempt()
+
+
+def _needed() -> list[str]:
+    """Directories that the programs under test need and that are mounted over the root file system."""
+    device = Path("/").stat().st_dev
+    wanted = [ROOT, Path(sys.prefix), Path(sys.base_prefix)]
+    return [str(path.resolve()) for path in dict.fromkeys(wanted) if path.resolve().stat().st_dev != device]
+
+
+def _namespace_init(boot: int) -> int:
+    """The process that is number 1 in a namespace below ours, once it has become systemd."""
+    todo = [boot]
+    for pid in todo:
+        try:
+            todo += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+            numbers = Path(f"/proc/{pid}/status").read_text().partition("NSpid:")[2].partition("\n")[0].split()
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if len(numbers) > 1 and numbers[-1] == "1" and name == "systemd":
+            return pid
+    return 0
