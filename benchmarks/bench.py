@@ -1,0 +1,111 @@
+"""What the benchmarks share: an agent as a real process, and somebody who calls it over the real wire."""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from tentacle.contracts import codec
+from tentacle.contracts.script import ProcessState, ScriptTicket
+from tentacle.contracts.script_v2 import (
+    CompleteScriptCommandV2,
+    ScriptStatusRequestV2,
+    ScriptStatusResponseV2,
+    StartScriptCommandV2,
+)
+from tentacle.devserver.caller import Endpoint
+from tentacle.devserver.comms import CommsOptions, HalibutComms
+from tentacle.settings import certificates
+from tentacle.transport.tls import TlsIdentity
+from tests.e2e.stage import Process, Stage, free_port
+
+INSTANCE = "Bench"
+
+
+@dataclass
+class Bench:
+    """A running agent; `restart` after it was killed."""
+
+    stage: Stage
+    agent: Process
+    endpoint: Endpoint
+    server: certificates.StoredCertificate
+
+    def restart(self) -> None:
+        self.agent = self.stage.start_agent(INSTANCE, "Agent listening on")
+
+
+@contextmanager
+def bench() -> Iterator[Bench]:
+    server = certificates.generate()
+    port = free_port()
+    with Stage() as stage:
+        stage.make_instance(
+            INSTANCE,
+            f"--port={port}",
+            "--noListen=False",
+            "--listenIpAddress=127.0.0.1",
+            f"--trust={server.thumbprint}",
+        )
+        thumbprint = stage.run("show-thumbprint", f"--instance={INSTANCE}").strip()
+        agent = stage.start_agent(INSTANCE, "Agent listening on")
+        yield Bench(stage, agent, Endpoint(f"https://127.0.0.1:{port}/", thumbprint), server)
+
+
+class Caller:
+    """Calls script service V2."""
+
+    def __init__(self, comms: HalibutComms, endpoint: Endpoint) -> None:
+        self._comms = comms
+        self._endpoint = endpoint
+
+    async def capabilities(self) -> None:
+        await self._comms.call(self._endpoint, "ICapabilitiesServiceV2", "GetCapabilities", [])
+
+    async def start(
+        self, ticket: str, body: str, wait: timedelta | None = timedelta(seconds=5)
+    ) -> ScriptStatusResponseV2:
+        return await self._script("StartScript", StartScriptCommandV2(ScriptTicket(ticket), body, "Bench", wait))
+
+    async def status(self, ticket: str, after: int) -> ScriptStatusResponseV2:
+        return await self._script("GetStatus", ScriptStatusRequestV2(ScriptTicket(ticket), after))
+
+    async def complete(self, ticket: str) -> None:
+        await self._call("CompleteScript", CompleteScriptCommandV2(ScriptTicket(ticket)))
+
+    async def whole(self, ticket: str, body: str) -> ScriptStatusResponseV2:
+        """A script from start to complete, in as few calls as it takes."""
+        answer = await self.start(ticket, body)
+        while answer.state is not ProcessState.COMPLETE:
+            answer = await self.status(ticket, answer.next_log_sequence)
+        await self.complete(ticket)
+        return answer
+
+    async def _script(self, method: str, command: object) -> ScriptStatusResponseV2:
+        return codec.decode(ScriptStatusResponseV2, await self._call(method, command))
+
+    async def _call(self, method: str, command: object) -> Any:
+        answer = await self._comms.call(self._endpoint, "IScriptServiceV2", method, [codec.encode(command)])
+        return answer.result
+
+
+@asynccontextmanager
+async def caller(of: Bench) -> AsyncIterator[Caller]:
+    with tempfile.TemporaryDirectory() as spool:
+        identity = TlsIdentity(of.server.certificate_pem, of.server.key_pem)
+        comms = HalibutComms(identity, CommsOptions("127.0.0.1", 0, Path(spool) / "spool"))
+        await comms.start()
+        try:
+            yield Caller(comms, of.endpoint)
+        finally:
+            await comms.close()
+
+
+def now() -> str:
+    return datetime.datetime.now().strftime("%H:%M:%S")
