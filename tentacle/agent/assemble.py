@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import platform
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tentacle import __version__
-from tentacle.agent.housekeeping import beat, timespan_from
-from tentacle.agent.plan import Plan, make_plan
+from tentacle.agent.housekeeping import beat, number_from, timespan_from
+from tentacle.agent.plan import Plan, PollPlan, make_plan
+from tentacle.agent.polling import Polling
+from tentacle.agent.reload import ConfigurationWatch, change
+from tentacle.agent.scripts import engine_options
+from tentacle.agent.sensitive import known_values
+from tentacle.agent.status import DRAINING, RUNNING, STOPPED, AgentStatus, Polled, publish, tell
 from tentacle.agent.supervisor import keep_running
 from tentacle.errors import TentacleError
+from tentacle.observe.redaction import Redactor
 from tentacle.scripts.engine import ScriptEngine
-from tentacle.scripts.retention import WorkspaceCleaner
+from tentacle.scripts.retention import Quota, WorkspaceCleaner
 from tentacle.services.catalogue import make_dispatcher
 from tentacle.services.dispatch import Files, refusal
 from tentacle.services.environment import AgentFacts, script_environment
 from tentacle.services.errors import ShuttingDown
-from tentacle.settings.certificates import signature_algorithm_name
-from tentacle.settings.model import Settings, resolved_home
+from tentacle.settings.certificates import signature_algorithm_name, weaknesses
+from tentacle.settings.model import Settings, other_certificate, resolved_home
 from tentacle.transport.calls import Calls
 from tentacle.transport.exchange import Answer, Exchange
 from tentacle.transport.listener import Listener, ListenerOptions
@@ -38,7 +46,11 @@ from tentacle.wire.messages import Request
 log = logging.getLogger(__name__)
 
 CLEANER_DELAY = "TENTACLE_WORKSPACE_CLEANER_DELAY"
+SHORTEST_CLEANER_DELAY = timedelta(milliseconds=100)
+"""Zero would make a sweep follow on the other without a pause."""
 CLEANER_AGE = "TENTACLE_WORKSPACE_CLEANER_DELETE_OLDER_THAN"
+QUOTA_BYTES = "TENTACLE_WORKSPACE_QUOTA_BYTES"
+QUOTA_INODES = "TENTACLE_WORKSPACE_QUOTA_INODES"
 ANSWERS_AT_STOP = 5.0
 """Seconds for which calls under way may still be answered when the agent ends."""
 
@@ -52,6 +64,10 @@ class Surroundings:
     executable: Path
     environment: Mapping[str, str]
     timeouts: Timeouts = field(default_factory=Timeouts)
+    reload: Callable[[], Settings] | None = None
+    """Reads the settings again when the configuration has changed; without it they stay as they are."""
+    redactor: Redactor = field(default_factory=Redactor)
+    """Masks the logs of this process; knows what its command line held."""
 
 
 class Agent:
@@ -61,15 +77,30 @@ class Agent:
         self.home = resolved_home(settings, surroundings.config_path)
         self.plan = make_plan(settings, surroundings.environment)
         self._surroundings = surroundings
-        self._identity = _identity(settings)
-        self.engine = ScriptEngine(self.home / "Work", environment=_variables(settings, self.home, surroundings))
+        self._settings = settings
+        self._waiting: tuple[str, ...] = ()
+        self._identity, self._fallback = _identities(settings)
+        self.engine = ScriptEngine(
+            self.home / "Work",
+            environment=_variables(settings, self.home, surroundings),
+            options=engine_options(settings.scripts),
+            known=self._known(settings),
+            watch=surroundings.redactor.watch,
+        )
         dispatcher = make_dispatcher(self.engine, self.home, lambda: datetime.now(UTC))
         self._dispatcher = dispatcher
         self._closing = False
+        self._phase = RUNNING
+        self._since = time.time()
         self._calls = Calls(self._handle)
         self._spool = Spool(self.home / "Work" / ".spool")
         self.listener = self._make_listener(self.plan)
-        self.pollers = [self._make_poller(number) for number in range(len(self.plan.polls))]
+        self._polling = Polling(self._make_poller, self.plan.polls)
+
+    @property
+    def pollers(self) -> list[Poller]:
+        """One per server that is polled at this moment."""
+        return self._polling.pollers
 
     async def start(self, say: Callable[[str], None]) -> None:
         """Takes over what an earlier agent left, then opens the port.  Raises `TentacleError`."""
@@ -77,6 +108,7 @@ class Agent:
         await self.engine.start()
         for line in self.plan.lines:
             say(line)
+        self._warn_of_certificate()
         if self.listener is not None:
             await self.listener.start()
             address = format_address((self._host, self.listener.port))
@@ -88,24 +120,67 @@ class Agent:
         environment = self._surroundings.environment
         cleaner = WorkspaceCleaner(
             self.engine,
-            every=timespan_from(environment, CLEANER_DELAY, timedelta(hours=2)),
+            every=max(timespan_from(environment, CLEANER_DELAY, timedelta(hours=2)), SHORTEST_CLEANER_DELAY),
             older_than=timespan_from(environment, CLEANER_AGE, timedelta(days=1)),
+            quota=Quota(number_from(environment, QUOTA_BYTES), number_from(environment, QUOTA_INODES)),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(keep_running("The heartbeat", lambda: beat(self.home)))
+            group.create_task(keep_running("The status file", lambda: publish(self.home, self.status)))
             group.create_task(keep_running("The workspace cleaner", cleaner.run))
-            for poller in self.pollers:
-                group.create_task(keep_running("Polling", poller.run))
+            group.create_task(keep_running("Polling", self._polling.run))
+            if self._surroundings.reload is not None:
+                watch = ConfigurationWatch(self._surroundings.config_path, self._surroundings.reload, self.follow)
+                group.create_task(keep_running("Watching the configuration", watch.run))
             # An agent that neither polls nor cleans still has a port to serve.
             await asyncio.Event().wait()
 
-    async def drain(self, deadline: float | None) -> tuple[str, ...]:
+    def follow(self, settings: Settings) -> None:
+        """Takes up what a running agent can of changed settings, and names the rest.
+
+        Raises `TentacleError` when they cannot be used; then nothing has changed.
+        """
+        following = change(self._settings, settings, self.plan, self._surroundings.environment)
+        if following.certificates:
+            self._identity, self._fallback = _identities(following.settings)
+            self._show_identities()
+        self._settings, self.plan = following.settings, following.plan
+        self.engine.sensitive.learn(self._known(self._settings))
+        for line in following.lines:
+            log.info("%s", line)
+        if following.waiting and following.waiting != self._waiting:
+            log.warning("Changed, but in force only after a restart of the agent: %s", ", ".join(following.waiting))
+        self._waiting = following.waiting
+        self._polling.follow(self.plan.polls, self.plan.trusted)
+        if self.listener is not None:
+            self.listener.drop_untrusted()
+
+    def _show_identities(self) -> None:
+        log.info("The certificate in use is %s", self._identity.thumbprint)
+        if self.listener is not None:
+            self.listener.show(self._identity)
+        for poller in self.pollers:
+            poller.show(self._identity, self._fallback)
+
+    def _warn_of_certificate(self) -> None:
+        certificate = self._settings.certificate
+        assert certificate is not None, "an agent without one was refused"
+        for problem in weaknesses(certificate, datetime.now(UTC)):
+            log.warning("The certificate %s %s", certificate.thumbprint, problem)
+
+    async def drain(self, deadline: float | None, *, cancel_within: float | None = None) -> tuple[str, ...]:
         """Refuses new scripts and waits for those that run; calls about them are still answered.
 
-        Gives the tickets of those that are left after `deadline` seconds; they run on.  Calls that wait for one of
-        them are answered with its state as it is: nothing is left under way.
+        Gives the tickets of those that are left after `deadline` seconds; they run on.  With `cancel_within` they are
+        cancelled first, and that many seconds are given to that.  Calls that wait for one of them are answered with
+        its state as it is: nothing is left under way.
         """
+        self._phase = DRAINING
+        tell(self.home, self.status())
         left = await self.engine.drain(ShuttingDown(), deadline)
+        if left and cancel_within is not None:
+            log.info("Cancelling %d script(s) that still run: %s", len(left), ", ".join(left))
+            left = await self.engine.cancel_all(cancel_within)
         await self._settle()
         return left
 
@@ -116,6 +191,28 @@ class Agent:
         await self._settle()
         if self.listener is not None:
             await self.listener.aclose()
+        self._phase = STOPPED
+        tell(self.home, self.status(), quiet=True)
+
+    def status(self) -> AgentStatus:
+        """What `status.json` says of this agent."""
+        listening = self.listener is not None and self._phase != STOPPED
+        return AgentStatus(
+            phase=self._phase,
+            pid=os.getpid(),
+            since=self._since,
+            version=__version__,
+            thumbprint=self._identity.thumbprint,
+            listening=format_address((self._host, self.listener.port)) if self.listener and listening else None,
+            polled=tuple(_polled(poller) for poller in self.pollers),
+        )
+
+    def in_short(self) -> str:
+        """One line for whoever watches over the agent."""
+        listening = self.status().listening
+        parts = [f"listening on {listening}"] if listening else []
+        parts += [f"polling {len(self.pollers)} server(s)"] if self.pollers else []
+        return "; ".join([*parts, f"{len(self.engine.running())} script(s) running"])
 
     async def _settle(self) -> None:
         """Lets go of the scripts, which ends every wait for one, and gives the answers that are still owed."""
@@ -129,6 +226,10 @@ class Agent:
             return refusal(request, ShuttingDown()), {}
         return await self._dispatcher.handle(request, files)
 
+    def _known(self, settings: Settings) -> frozenset[str]:
+        """What scripts' logs must not show, whoever has told us of it."""
+        return known_values(settings, self._surroundings.environment) | self._surroundings.redactor.secrets
+
     @property
     def _host(self) -> str:
         return (self.plan.listen and self.plan.listen[0]) or "::"
@@ -140,10 +241,9 @@ class Agent:
         options = ListenerOptions(host=host, port=port, timeouts=self._surroundings.timeouts)
         return Listener(self._identity, self._is_trusted, self._serve, self._spool, options)
 
-    def _make_poller(self, number: int) -> Poller:
-        poll = self.plan.polls[number]
+    def _make_poller(self, poll: PollPlan) -> Poller:
         options = PollerOptions(poll.address, poll.subscription, poll.connections, self._surroundings.timeouts)
-        return Poller(self._identity, self._calls, self._spool, options)
+        return Poller(self._identity, self._calls, self._spool, options, fallback=self._fallback)
 
     def _is_trusted(self, thumbprint: str) -> bool:
         return thumbprint in self.plan.trusted
@@ -152,13 +252,23 @@ class Agent:
         await serve_listening(exchange, self._calls)
 
 
-def _identity(settings: Settings) -> TlsIdentity:
+def _polled(poller: Poller) -> Polled:
+    options = poller.options
+    where = f"https://{options.address}/"
+    return Polled(where, options.subscription, options.address.thumbprint, options.connections, poller.connected)
+
+
+def _identities(settings: Settings) -> tuple[TlsIdentity, TlsIdentity | None]:
     if settings.certificate is None:
         raise TentacleError(
             "No certificate has been generated for this Tentacle.",
             hint="run: Tentacle new-certificate",
         )
-    return TlsIdentity(settings.certificate.certificate_pem, settings.certificate.key_pem)
+    other = other_certificate(settings)
+    return (
+        TlsIdentity(settings.certificate.certificate_pem, settings.certificate.key_pem),
+        TlsIdentity(other.certificate_pem, other.key_pem) if other else None,
+    )
 
 
 def _variables(settings: Settings, home: Path, surroundings: Surroundings) -> Mapping[str, str | None]:

@@ -1,7 +1,7 @@
 """The agent as a process: signals, drain, ready, and its end.
 
 The first SIGINT, SIGTERM, SIGQUIT or SIGHUP lets running scripts finish for a while and then leaves them to the next
-agent; the second ends the process at once.  Scripts survive either.
+agent, or cancels them where the operator wants that; the second ends the process at once, and no script with it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,28 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import TextIO
 
 from tentacle.agent.assemble import Agent, Surroundings
-from tentacle.agent.housekeeping import timespan_from
+from tentacle.agent.housekeeping import choice_from, timespan_from
 from tentacle.agent.lock import only_agent
+from tentacle.agent.supervisor import keep_running
 from tentacle.errors import EXIT_OK
+from tentacle.host.notify import Notifier
+from tentacle.observe.redaction import Redactor
 from tentacle.settings.model import Settings, resolved_home
 
 log = logging.getLogger(__name__)
 
 DRAIN_VARIABLE = "TENTACLE_DRAIN_TIMEOUT"
 DEFAULT_DRAIN = timedelta(seconds=10)
+ACTION_VARIABLE = "TENTACLE_DRAIN_ACTION"
+LEAVE, CANCEL = "leave", "cancel"
+CANCEL_SECONDS = 35.0
+"""For how long scripts may take, after the grace, until the last process of a cancelled one has been killed."""
+END_SECONDS = 20.0
+"""For how long the end may take after the scripts have been waited for."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
-_STDIN = 0
 _STDIN_SIZE = 4096
 
 
@@ -39,18 +48,28 @@ def run_agent(
     emit: Callable[[str], None],
     interactive: bool = False,
     environment: Mapping[str, str] | None = None,
+    reload: Callable[[], Settings] | None = None,
+    redactor: Redactor | None = None,
 ) -> int:
     """Runs an agent until it is told to end; its exit code.
 
     `emit` gets the lines for standard output that are no log lines.  With `interactive`, an empty line or the end of
-    standard input ends the agent too.  Raises `TentacleError` when it cannot start.
+    standard input ends the agent too.  `reload` reads the settings again when the configuration file has changed.
+    `redactor` is the one of this process's logs.
+    Raises `TentacleError` when it cannot start.
     """
+    notifier = Notifier.taken_from(os.environ)
     surroundings = Surroundings(
-        config_path, instance_name, executable(), os.environ if environment is None else environment
+        config_path,
+        instance_name,
+        executable(),
+        os.environ if environment is None else environment,
+        reload=reload,
+        redactor=redactor or Redactor(),
     )
     with only_agent(resolved_home(settings, config_path)):
         agent = Agent(settings, surroundings)
-        return asyncio.run(_main(agent, surroundings, emit, interactive=interactive))
+        return asyncio.run(_main(agent, surroundings, emit, notifier, interactive=interactive))
 
 
 def executable() -> Path:
@@ -60,41 +79,61 @@ def executable() -> Path:
     return named if named.exists() else started_as
 
 
-async def _main(agent: Agent, surroundings: Surroundings, emit: Callable[[str], None], *, interactive: bool) -> int:
+async def _main(
+    agent: Agent, surroundings: Surroundings, emit: Callable[[str], None], notifier: Notifier, *, interactive: bool
+) -> int:
     stop = _Stop()
     async with _signals(stop), _closing(agent):
         await agent.start(log.info)
         running = asyncio.create_task(agent.run())
+        notifier.ready(agent.in_short())
+        telling = asyncio.create_task(keep_running("The watchdog", lambda: notifier.keep_told(agent.in_short)))
         try:
             if interactive:
                 emit("Running. Press <enter> to shut down...")
-                _Input(stop).watch()
+                _Input(stop).watch(sys.stdin)
             await asyncio.wait({running, asyncio.ensure_future(stop.first.wait())}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
-                await _drain(agent, timespan_from(surroundings.environment, DRAIN_VARIABLE, DEFAULT_DRAIN))
+                deadline = timespan_from(surroundings.environment, DRAIN_VARIABLE, DEFAULT_DRAIN)
+                action = choice_from(surroundings.environment, ACTION_VARIABLE, (LEAVE, CANCEL))
+                cancel_within = agent.engine.options.cancel_grace + CANCEL_SECONDS if action == CANCEL else None
+                longest = deadline.total_seconds() + (cancel_within or 0) + END_SECONDS
+                notifier.stopping(f"Stopping; {agent.in_short()}", longest)
+                await _drain(agent, deadline, cancel_within)
         finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
+            for task in (telling, running):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
     log.info("Agent stopped")
     return EXIT_OK
 
 
 class _Stop:
-    """Counts the requests to end."""
+    """The wish to end.  A second signal makes it urgent; the end of the input beside one does not.
+
+    A terminal that is closed sends a signal and an end, in either order.
+    """
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
+        self._signalled = False
 
     def request(self, reason: str) -> None:
-        """The first one lets the agent end in peace, the next one does not."""
-        if self.first.is_set():
-            log.warning("%s again: ending at once", reason)
+        """Lets the agent end in peace."""
+        if not self.first.is_set():
+            log.info("%s: the agent stops", reason)
+            self.first.set()
+
+    def signal(self, name: str) -> None:
+        """As `request`, but the second time the process ends here."""
+        if self._signalled:
+            log.warning("Received %s again: ending at once", name)
             for handler in logging.getLogger().handlers:
                 handler.flush()
             os._exit(EXIT_OK)
-        log.info("%s: the agent stops", reason)
-        self.first.set()
+        self._signalled = True
+        self.request(f"Received {name}")
 
 
 @asynccontextmanager
@@ -103,7 +142,7 @@ async def _signals(stop: _Stop) -> AsyncIterator[None]:
     # What `nohup` has switched off stays off.
     heard = [n for n in STOP_SIGNALS if n is not signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
     for number in heard:
-        loop.add_signal_handler(number, stop.request, f"Received {number.name}")
+        loop.add_signal_handler(number, stop.signal, number.name)
     try:
         yield
     finally:
@@ -119,7 +158,7 @@ async def _closing(agent: Agent) -> AsyncIterator[None]:
         await agent.aclose()
 
 
-async def _drain(agent: Agent, deadline: timedelta) -> None:
+async def _drain(agent: Agent, deadline: timedelta, cancel_within: float | None) -> None:
     running = agent.engine.running()
     if running:
         log.info(
@@ -128,7 +167,7 @@ async def _drain(agent: Agent, deadline: timedelta) -> None:
             deadline.total_seconds(),
             len(running),
         )
-    left = await agent.drain(deadline.total_seconds())
+    left = await agent.drain(deadline.total_seconds(), cancel_within=cancel_within)
     if left:
         log.info("%d script(s) still run and are left to the next agent: %s", len(left), ", ".join(left))
 
@@ -141,33 +180,32 @@ class _Input:
 
     def __init__(self, stop: _Stop) -> None:
         self._stop = stop
+        self._descriptor = -1
         self._begun = False
         """Whether the line that is not complete yet holds anything but blanks."""
 
-    def watch(self) -> None:
-        if sys.stdin is None:
-            # It was closed when we were started; its number belongs to something else by now.
-            self._stop.request("End of input")
-            return
+    def watch(self, stream: TextIO | None) -> None:
+        """`stream` of `None` was closed when we were started; its number belongs to something else by now."""
         try:
-            asyncio.get_running_loop().add_reader(_STDIN, self._readable)
+            if stream is None:
+                raise OSError("closed")
+            self._descriptor = stream.fileno()
+            asyncio.get_running_loop().add_reader(self._descriptor, self._readable)
         except OSError:
             # Not something that can be waited for, such as /dev/null or a file: it is at its end for us.
             self._stop.request("End of input")
 
     def _readable(self) -> None:
         try:
-            data = os.read(_STDIN, _STDIN_SIZE)
+            data = os.read(self._descriptor, _STDIN_SIZE)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if data and not self._ends_empty_line(data):
             return
-        asyncio.get_running_loop().remove_reader(_STDIN)
-        # Together with a signal (a terminal that closes sends both) it is no second wish to end.
-        if not self._stop.first.is_set():
-            self._stop.request("Enter" if data else "End of input")
+        asyncio.get_running_loop().remove_reader(self._descriptor)
+        self._stop.request("Enter" if data else "End of input")
 
     def _ends_empty_line(self, data: bytes) -> bool:
         *lines, rest = data.split(b"\n")

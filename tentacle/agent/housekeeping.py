@@ -1,10 +1,11 @@
-"""What an agent does on a clock: the heartbeat file; and how such times are read from the environment."""
+"""What an agent does on a clock: the heartbeat file; and how what it goes by is read from the environment."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_FILE = "livez.heartbeat"
 HEARTBEAT_SECONDS = 10.0
+_NUMBER = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
 
 
 async def beat(home: Path) -> None:
@@ -45,3 +47,24 @@ def timespan_from(environment: Mapping[str, str], name: str, default: timedelta)
         log.warning("The environment variable %s is ignored: %s is less than nothing", name, text.strip())
         return default
     return span
+
+
+def number_from(environment: Mapping[str, str], name: str) -> int | None:
+    """A number above zero, such as `500000` or `20G` (K, M, G, T: steps of 1024); `None` when there is none."""
+    text = environment.get(name, "").strip()
+    if not text:
+        return None
+    found = _NUMBER.fullmatch(text)
+    number = int(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ") if found else 0
+    if number > 0:
+        return number
+    log.warning("The environment variable %s is ignored: '%s' is not a number such as 500000 or 20G", name, text[:50])
+    return None
+
+
+def choice_from(environment: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
+    """One of the choices, case does not matter; the first one when nothing or something else is chosen."""
+    text = environment.get(name, "").strip().lower()
+    if text and text not in choices:
+        log.warning("The environment variable %s is ignored: it is none of %s", name, ", ".join(choices))
+    return text if text in choices else choices[0]

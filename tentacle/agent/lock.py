@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,28 @@ from pathlib import Path
 from tentacle.errors import TentacleError
 
 LOCK_FILE = "agent.lock"
+_ATTEMPTS = 5
+_BETWEEN = 0.05
+"""Seconds.  Whoever asks `holder` has the lock for a moment; an agent that starts just then tries again."""
+
+
+def holder(home: Path) -> int | None:
+    """The process that runs the agent of `home`, 0 when it is not known which; `None` when there is none.
+
+    Raises `OSError` when that cannot be seen, e.g. because the directory belongs to somebody else.
+    """
+    try:
+        descriptor = os.open(home / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        written = os.pread(descriptor, 20, 0).strip()
+        return int(written) if written.isdigit() else 0
+    finally:
+        os.close(descriptor)
+    return None
 
 
 @contextmanager
@@ -30,11 +53,11 @@ def only_agent(home: Path) -> Iterator[None]:
         ) from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
         except BlockingIOError:
-            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            other = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
             raise TentacleError(
-                f"another agent (process {holder}) is already running for {home}",
+                f"another agent (process {other}) is already running for {home}",
                 hint="stop it first, or use another instance",
             ) from None
         except OSError as error:
@@ -49,3 +72,15 @@ def only_agent(home: Path) -> Iterator[None]:
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    for attempt in range(_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(_BETWEEN)
+        else:
+            return

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from tentacle.errors import TentacleError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
-from tentacle.transport.dial import Address, Proxy
+from tentacle.transport.dial import Address, Proxy, proxy_name
 
 MAX_CONNECTIONS = 512
 COUNT_VARIABLE = "TentaclePollingConnectionCount"
@@ -84,7 +84,7 @@ def _plan_poll(
         f"expecting thumbprint {server.thumbprint}"
     ]
     if proxy is not None:
-        lines.append(f"Agent will use the octopus configured proxy at {proxy.host}:{proxy.port} for server at {shown}")
+        lines.append(f"Agent will use the octopus configured proxy at {proxy_name(proxy)} for server at {shown}")
     elif not settings.polling_proxy.use_default:
         lines.append("Agent will not use a proxy server")
     connections, said = polling_connections(settings.polling_connection_count, environment)
@@ -155,4 +155,4 @@ def _proxy(proxy: ProxySettings) -> Proxy | None:
     """The proxy for polling.  On Linux the original takes "the default proxy" for none (tentacle-services.md 6.3)."""
     if proxy.use_default or not proxy.host or not proxy.host.strip():
         return None
-    return Proxy(proxy.host, proxy.port, proxy.username, proxy.password)
+    return Proxy(proxy.host.strip().strip("[]"), proxy.port, proxy.username, proxy.password)

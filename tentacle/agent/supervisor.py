@@ -16,7 +16,11 @@ LONGEST_PAUSE = 60.0
 
 
 async def keep_running(
-    name: str, part: Callable[[], Awaitable[None]], *, clock: Callable[[], float] = time.monotonic
+    name: str,
+    part: Callable[[], Awaitable[object]],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> None:
     """Runs `part` again and again with growing pauses, until it returns or is cancelled.
 
@@ -30,7 +34,7 @@ async def keep_running(
         except Exception as error:
             pause = FIRST_PAUSE if clock() - began > LONGEST_PAUSE else pause
             log.exception("%s failed: %s. Starting it again in %.0f seconds", name, one_line(error), pause)
-            await asyncio.sleep(pause)
+            await sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         else:
             return

@@ -26,35 +26,57 @@ class Entry:
 
 ENTRIES: tuple[Entry, ...] = (
     Entry("agent", "Starts the Tentacle Agent in debug mode", ("", "run")),
+    Entry("checkservices", "Checks the Tentacle instances are running"),
     Entry("clear-trusted-servers", "Clears trusted servers in the Tentacle Configuration"),
+    Entry("completion", "Prints a script that completes commands and options in bash, zsh or fish"),
     Entry("configure", "Sets Tentacle settings such as the port number and thumbprints"),
     Entry("create-instance", "Registers a new instance of the Tentacle service"),
     Entry("delete-instance", "Deletes an instance of the Tentacle service"),
     Entry("deregister-from", "Deregisters this deployment target from an Octopus Server"),
     Entry("deregister-worker", "Deregisters this worker from an Octopus Server"),
     Entry("devserver", "Starts an embedded Octopus-like server to try a Tentacle with"),
+    Entry("doctor", "Looks for whatever keeps this Tentacle from working, and says what to do"),
+    Entry("extract", "Extracts a NuGet package"),
     Entry("help", "Prints this help text", ("h", "?")),
     Entry("import-certificate", "Replace the certificate that Tentacle uses to authenticate itself"),
+    Entry("import-instance", "Takes over an instance of an original Octopus Tentacle, whose files stay as they are"),
+    Entry("init", "Sets up a worker from beginning to end, by questions or by options"),
     Entry("list-instances", "Lists all installed Tentacle instances"),
     Entry("livez", "Checks that the Tentacle agent process is alive (suitable for a Kubernetes liveness probe)."),
+    Entry(
+        "migrate-preinstalled-k8s-config",
+        "Migrates the configuration from the pre-install hook to the running agent instance",
+    ),
     Entry("new-certificate", "Creates and installs a new certificate for this Tentacle"),
+    Entry("poll-server", "Configures an Octopus Server that this Tentacle will poll"),
     Entry("polling-proxy", "Configure the HTTP proxy used by polling Tentacles to reach the Octopus Server"),
     Entry("proxy", "Configure the HTTP proxy used by Octopus"),
+    Entry(
+        "register-k8s-cluster",
+        '[Obsolete: Please use the "register-k8s-target" command instead] Registers this kubernetes cluster as a '
+        "deployment target with an Octopus Server",
+    ),
+    Entry("register-k8s-target", "Registers this kubernetes agent as a deployment target with an Octopus Server"),
+    Entry("register-k8s-worker", "Registers this kubernetes agent as a worker with an Octopus Server"),
     Entry("register-with", "Registers this machine as a deployment target with an Octopus Server"),
     Entry("register-worker", "Registers this machine as a worker with an Octopus Server"),
+    Entry("rotate-certificate", "Replaces this Tentacle's certificate while servers may know the old or the new one"),
     Entry("server-comms", "Configure how the Tentacle communicates with an Octopus Server"),
+    Entry("service", "Start, stop, install and configure the Tentacle service"),
     Entry(
         "set-polling-connection-count",
         "Sets the number of polling connections this Tentacle opens to each Octopus Server it polls",
     ),
     Entry("show-configuration", "Outputs the Tentacle configuration"),
     Entry("show-thumbprint", "Show the thumbprint of this Tentacle's certificate"),
+    Entry("status", "Shows what an instance is and what its agent is doing"),
     Entry(
         "update-trust",
         "Replaces the trusted Octopus Server thumbprint of any matching polling or listening registrations "
         "with a new thumbprint to trust",
     ),
     Entry("version", "Show the Tentacle version information"),
+    Entry("watchdog", "Configure a scheduled task to monitor the Tentacle service(s)"),
 )
 """In the order of help: by name, ordinal."""
 

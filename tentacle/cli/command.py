@@ -56,11 +56,15 @@ class TentacleCommand(click.Command):
     """A click command in the original's syntax.
 
     `quiet`: log lines are not shown, because standard output belongs to the data.  `takes_words`: arguments that are
-    no options are handed on in `ctx.args` instead of being refused.
+    no options are handed on in `ctx.args` instead of being refused.  `notes`: more lines for the help of a command
+    that the original does not have.
     """
 
-    def __init__(self, *args: Any, quiet: bool = False, takes_words: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, quiet: bool = False, takes_words: bool = False, notes: str = "", **kwargs: Any
+    ) -> None:
         super().__init__(*args, **{**kwargs, "add_help_option": False})
+        self.notes = notes
         self.quiet = quiet
         self.takes_words = takes_words
 
@@ -72,7 +76,9 @@ class TentacleCommand(click.Command):
     def help_text(self, *, as_json: bool) -> str:
         """The command's own help."""
         options = [option.described for option in self._declared().values() if not option.hidden]
-        return (help_texts.command_json if as_json else help_texts.command_text)(self.entry, options)
+        if as_json:
+            return help_texts.command_json(self.entry, options)
+        return help_texts.command_text(self.entry, options, self.notes)
 
     def get_help(self, ctx: click.Context) -> str:
         return self.help_text(as_json=False)
@@ -131,13 +137,18 @@ def order_given() -> tuple[str, ...]:
 
 
 def command(
-    name: str, *, quiet: bool = False, takes_words: bool = False
+    name: str, *, quiet: bool = False, takes_words: bool = False, notes: str = ""
 ) -> Callable[[Callable[..., Any]], TentacleCommand]:
     """Makes a function the command `name` of the table; it gets the `Session` and returns an `Outcome`."""
 
     def decorate(function: Callable[..., Any]) -> TentacleCommand:
         return click.command(
-            name, cls=TentacleCommand, help=entry_of(name).description, quiet=quiet, takes_words=takes_words
+            name,
+            cls=TentacleCommand,
+            help=entry_of(name).description,
+            quiet=quiet,
+            takes_words=takes_words,
+            notes=notes,
         )(click.pass_obj(function))
 
     return decorate

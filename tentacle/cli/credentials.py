@@ -1,4 +1,5 @@
-"""Where a key, a token or a password comes from: an option, a file, standard input, the environment, in this order.
+"""Where a key, a token or a password comes from: an option, a file, a systemd credential, standard input, the
+environment, in this order.
 
 Knows the sources and what excludes what (tentacle-cli.md 5.1).  Whatever is found is masked in every log from then on;
 nothing of it is ever put into an error.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import getpass
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from tentacle.cli.options import ApiOptions
@@ -18,8 +20,9 @@ from tentacle.settings.files import read_bytes
 
 API_KEY_VARIABLE: Final = "OCTOPUS_API_KEY"
 BEARER_TOKEN_VARIABLE: Final = "OCTOPUS_BEARER_TOKEN"  # noqa: S105
+CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 PASSWORD_VARIABLE: Final = "OCTOPUS_PASSWORD"  # noqa: S105
-_LARGEST_SECRET: Final = 64 * 1024
+_LARGEST_SECRET: Final = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Source:
     value: str | None = field(repr=False)
     file: str | None
     from_stdin: bool
+    credential: str | None = None
 
 
 def required_access(session: Session, api: ApiOptions) -> Access:
@@ -67,11 +71,18 @@ def _explicit(session: Session, api: ApiOptions) -> Credentials | None:
     """
     if [api.api_key_stdin, api.bearer_token_stdin, api.password_stdin].count(True) > 1:
         raise TentacleError("Only one secret can be read from standard input.")
-    key = read_secret(session, Source("API key", api.api_key, api.api_key_file, api.api_key_stdin))
-    token = read_secret(
-        session, Source("Bearer Token", api.bearer_token, api.bearer_token_file, api.bearer_token_stdin)
+    key = read_secret(
+        session, Source("API key", api.api_key, api.api_key_file, api.api_key_stdin, api.api_key_credential)
     )
-    password = read_secret(session, Source("password", api.password, api.password_file, api.password_stdin))
+    token = read_secret(
+        session,
+        Source(
+            "Bearer Token", api.bearer_token, api.bearer_token_file, api.bearer_token_stdin, api.bearer_token_credential
+        ),
+    )
+    password = read_secret(
+        session, Source("password", api.password, api.password_file, api.password_stdin, api.password_credential)
+    )
     if api.username and not (key or token or password):
         password = _variable(session, PASSWORD_VARIABLE)
     if not (key or token or api.username or password):
@@ -95,17 +106,34 @@ def read_secret(session: Session, source: Source) -> str | None:
     Raises TentacleError for a file or standard input that holds none.
     """
     secret = source.value
+    if secret and len(secret) > _LARGEST_SECRET:
+        raise TentacleError(f"The {source.what} is longer than {_LARGEST_SECRET} characters, which none is.")
     if not secret and source.file:
-        secret = _from_file(session, source.what, source.file)
+        secret = _from_file(session, source.what, session.path(source.file), source.file)
+    if not secret and source.credential:
+        secret = _from_credential(session, source.what, source.credential)
     if not secret and source.from_stdin:
         secret = _from_stdin(session, source.what)
     session.redactor.add(secret)
     return secret
 
 
-def _from_file(session: Session, what: str, name: str) -> str:
+def _from_credential(session: Session, what: str, name: str) -> str:
+    """A secret that systemd hands to a service (`LoadCredential=` and its like), so that it is in no file of ours."""
+    folder = session.environ.get(CREDENTIALS_VARIABLE, "")
+    if not folder:
+        raise TentacleError(
+            f"There is no systemd credential '{name}' with the {what}: ${CREDENTIALS_VARIABLE} is not set.",
+            hint=f"Run this in a unit with LoadCredential={name}:PATH, or give the {what} in a file.",
+        )
+    if name in {".", ".."} or "/" in name or not name.isprintable():
+        raise TentacleError(f"'{name}' is not the name of a systemd credential.")
+    return _from_file(session, what, Path(folder) / name, name)
+
+
+def _from_file(session: Session, what: str, path: Path, name: str) -> str:
     try:
-        text = read_bytes(session.path(name), limit=_LARGEST_SECRET).decode("utf-8-sig").rstrip("\r\n")
+        text = read_bytes(path, limit=_LARGEST_SECRET).decode("utf-8-sig").rstrip("\r\n")
     except FileNotFoundError:
         raise TentacleError(f"The file '{name}' with the {what} does not exist.") from None
     except UnicodeDecodeError:

@@ -37,7 +37,7 @@ def deregistration(
             f"'Tentacle configure --remove-trust={outcome.server_thumbprint}{of_instance}'"
         )
     yield f"{kind.value.capitalize()} deregistered successfully"
-    return Result()
+    return Result(facts={"Deleted": outcome.names, "ServerThumbprint": outcome.server_thumbprint})
 
 
 async def _deregister(

@@ -23,9 +23,12 @@ def write_secret(path: Path, content: bytes) -> None:
 
 def _write(path: Path, content: bytes, mode: int) -> None:
     """Replaces what a link points to and never the link, which may be `/dev/stdout`."""
-    target = path.resolve()
-    if not target.parent.is_dir():
-        raise TentacleError(f"The directory of '{path}' does not exist.", hint="Create it first.")
-    if target.exists() and not target.is_file():
-        raise TentacleError(f"'{path}' is not a regular file.", hint="Give the path of one, or of a new one.")
+    try:
+        target = path.resolve()
+        if not target.parent.is_dir():
+            raise TentacleError(f"The directory of '{path}' does not exist.", hint="Create it first.")
+        if target.exists() and not target.is_file():
+            raise TentacleError(f"'{path}' is not a regular file.", hint="Give the path of one, or of a new one.")
+    except OSError as error:
+        raise TentacleError(f"'{str(path)[:200]}' cannot be written: {error.strerror}.") from None
     write_atomic(target, content, mode=mode)

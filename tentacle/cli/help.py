@@ -42,10 +42,10 @@ def general_text(entries: Sequence[Entry] = ENTRIES) -> str:
     )
 
 
-def command_text(entry: Entry, options: Sequence[OptionHelp]) -> str:
-    """One command's options."""
+def command_text(entry: Entry, options: Sequence[OptionHelp], notes: str = "") -> str:
+    """One command's options; `notes` are lines that stand before them."""
     return (
-        f"Usage: {EXECUTABLE} {entry.name} [<options>]\n\nWhere [<options>] is any of: \n\n"
+        f"Usage: {EXECUTABLE} {entry.name} [<options>]\n\n{notes and notes + chr(10)}Where [<options>] is any of: \n\n"
         f"{''.join(map(option_text, options))}\nOr one of the common options: \n\n{option_text(HELP_OPTION)}"
     )
 

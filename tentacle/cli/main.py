@@ -82,8 +82,16 @@ def _guarded(session: Session, arguments: Sequence[str]) -> int:
         return complain(TentacleError(error.format_message()))
     except (BrokenPipeError, KeyboardInterrupt):
         raise
+    except OSError as error:
+        return complain(refusal_of(error), cause=error)
     except Exception as error:  # noqa: BLE001
         return confess(error, session.open_fallback_log())
+
+
+def refusal_of(error: OSError) -> TentacleError:
+    """What the system did not let us do, in one line: a full disk or a name too long is nobody's programming error."""
+    place = f" ('{os.fsdecode(error.filename)}')" if isinstance(error.filename, str | bytes) else ""
+    return TentacleError(f"The system refused an operation: {error.strerror or type(error).__name__}{place}.")
 
 
 def _dispatch(session: Session, arguments: Sequence[str]) -> int:

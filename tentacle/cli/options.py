@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
+import click
+
 from tentacle.cli.command import option
-from tentacle.cli.session import InstanceOptions
-from tentacle.cli.values import whole_number
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.values import output_format, whole_number
 
 Decorator = Callable[[Any], Any]
 
@@ -37,6 +39,10 @@ class ApiOptions:
     password_file: str | None
     password_stdin: bool
     ca_file: str | None
+    api_key_credential: str | None = None
+    bearer_token_credential: str | None = None
+    password_credential: str | None = None
+    server_thumbprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class RegisterOptions:
     server_web_socket: str | None
     server_subscription_id: str | None
     tentacle_comms_port: int | None
+    idempotent: bool = False
+    dry_run: bool = False
 
 
 def together(name: str, kind: type[Any], *options: Decorator) -> Decorator:
@@ -64,7 +72,7 @@ def together(name: str, kind: type[Any], *options: Decorator) -> Decorator:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def wrapper(*args: Any, **values: Any) -> Any:
-            own = {key: values.pop(key) for key in taken}
+            own = {key: values.pop(key) for key in taken if key in values}
             return function(*args, **{name: kind(**own)}, **values)
 
         decorated: Callable[..., Any] = in_order(*options)(wrapper)
@@ -86,6 +94,15 @@ instance_options = together(
 )
 
 format_option = option("--format", "output", help=FORMAT_HELP)
+
+
+def _answer_as_asked(context: click.Context, _param: click.Parameter, value: str | None) -> None:
+    if output_format(value) == "json":
+        context.ensure_object(Session).answer_in_json()
+
+
+facts_option = option("--format", expose_value=False, callback=_answer_as_asked, help=FORMAT_HELP)
+"""Not the original's: what a command of lines has done, as JSON of its result's facts.  It stands last in help."""
 
 api_options = together(
     "api",
@@ -114,6 +131,21 @@ api_options = together(
     ),
 )
 
+
+
+def _be_verbose(context: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Session).verbose = True
+
+
+verbose_option = option(
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_be_verbose,
+    help="Show each request that is made, on standard error, without secrets",
+)
+
 extra_api_options = in_order(
     option("--apiKeyFile", "api_key_file", help="A file that holds nothing but the API key"),
     option(
@@ -133,9 +165,27 @@ extra_api_options = in_order(
         is_flag=True,
         help="Read the password from the first line of standard input",
     ),
+    option("--apiKeyCredential", "api_key_credential", help="The name of a systemd credential that holds the API key"),
+    option(
+        "--bearerTokenCredential",
+        "bearer_token_credential",
+        help="The name of a systemd credential that holds the Bearer Token",
+    ),
+    option(
+        "--passwordCredential",
+        "password_credential",
+        help="The name of a systemd credential that holds the password",
+    ),
     option(
         "--ca-file", help="A PEM file of certificates to trust, beside the system's, when calling the Octopus Server"
     ),
+    option(
+        "--serverThumbprint",
+        "server_thumbprint",
+        help="The SHA-1 or SHA-256 thumbprint of the only HTTPS certificate to accept from the Octopus Server, whoever"
+        " has signed it",
+    ),
+    verbose_option,
 )
 """Not the original's: secrets that no process list shows.  They stand last in help; `api_options` collects them."""
 
@@ -199,3 +249,18 @@ register_options = together(
         " to reach this machine; defaults to the configured listening port",
     ),
 )
+
+extra_register_options = in_order(
+    option(
+        "--idempotent",
+        is_flag=True,
+        help="Register only what is not registered yet: a machine of this name that is this one is left as it is, or"
+        " updated where it differs",
+    ),
+    option(
+        "--dry-run",
+        is_flag=True,
+        help="Show the requests that would change something instead of making them, and change nothing here either",
+    ),
+)
+"""Not the original's.  They stand last in help; `register_options` collects them."""

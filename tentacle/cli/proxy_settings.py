@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from tentacle.cli.command import option
@@ -61,6 +62,17 @@ def changed_proxy(proxy: ProxySettings, wishes: ProxyWishes, order: Sequence[str
         return replace(proxy, use_default=False, host=host), [*lines, f"Using custom proxy at: {host}"]
     line = "Using Internet Explorer Proxy" if wishes.enable else "Proxy use is disabled"
     return replace(proxy, use_default=bool(wishes.enable), host=None), [*lines, line]
+
+
+def proxy_facts(proxy: ProxySettings) -> dict[str, Any]:
+    """What a program may know of a proxy: everything but the password."""
+    return {
+        "UseDefaultProxy": proxy.use_default,
+        "ProxyHost": proxy.host,
+        "ProxyPort": proxy.port,
+        "ProxyUsername": proxy.username,
+        "ProxyPasswordSet": proxy.password is not None,
+    }
 
 
 def _port(given: str | None) -> int:

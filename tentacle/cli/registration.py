@@ -6,20 +6,26 @@ Knows the order of the steps and their lines.  Local settings change only after 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlsplit
+
+from yarl import URL
 
 from tentacle.cli.credentials import Access, required_access
 from tentacle.cli.options import ApiOptions, RegisterOptions
+from tentacle.cli.render import say
 from tentacle.cli.result import Result, Steps
-from tentacle.cli.server_access import check_connectivity, client_of, custom_proxy
+from tentacle.cli.server_access import PATIENCE, check_connectivity, client_of, custom_proxy
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
 from tentacle.observe.logs import FILE_ONLY_LOGGER
 from tentacle.octopus.address import polling_address
-from tentacle.octopus.client import OctopusClient
+from tentacle.octopus.client import OctopusClient, Rehearse
 from tentacle.octopus.links import ServerAddress
 from tentacle.octopus.registration import (
     RegistrationRequest,
@@ -60,19 +66,82 @@ def registration(
     check_role(role)
     settings = session.overridden(file.load())
     plan = planned(session, settings, access, wishes, role)
-    proxy = custom_proxy(settings.polling_proxy) if plan.address else None
+    if wishes.dry_run:
+        return (yield from _rehearsed(api, access, settings, plan))
     file.update(lambda same: same)  # whoever may not write here is told before the server knows of this machine
+    yield from reached(settings, plan)
+    yield f"Registering the tentacle with the server at {ServerAddress.parse(access.server).display}"
+    outcome = asyncio.run(_register(client_for(api, access, settings, plan), plan.request))
+    changed = _write_back(file, plan, outcome)
+    if wishes.idempotent:
+        yield what_became(plan, outcome)
+    yield "Machine registered successfully"
+    return Result(restart=changed or not wishes.idempotent, facts=_facts(plan, outcome))
+
+
+def reached(settings: Settings, plan: Plan) -> Generator[str]:
+    """Makes sure that the port to be polled answers, the way polling will go; nothing for a listening machine."""
     if plan.address:
         yield f"Checking connectivity on the server communications port {urlsplit(plan.address).port}..."
-        asyncio.run(check_connectivity(plan.address, proxy))
+        asyncio.run(check_connectivity(plan.address, custom_proxy(settings.polling_proxy)))
         yield "Connected successfully"
-    yield f"Registering the tentacle with the server at {ServerAddress.parse(access.server).display}"
-    default_proxy = settings.polling_proxy.use_default if plan.address else settings.proxy.use_default
-    client = client_of(api, access, proxy=proxy, trust_env=default_proxy)
+
+
+def client_for(
+    api: ApiOptions,
+    access: Access,
+    settings: Settings,
+    plan: Plan,
+    *,
+    retry_for: float = PATIENCE,
+    on_request: Callable[[str], None] | None = None,
+    rehearse: Rehearse | None = None,
+) -> OctopusClient:
+    """The client that registers, through the proxy that polling uses or that the environment names (5.3, the end)."""
+    settled = settings.polling_proxy if plan.address else settings.proxy
+    return client_of(
+        api,
+        access,
+        proxy=custom_proxy(settings.polling_proxy) if plan.address else None,
+        trust_env=settled.use_default,
+        retry_for=retry_for,
+        on_request=on_request,
+        rehearse=rehearse,
+    )
+
+
+def what_became(plan: Plan, outcome: RegistrationResult) -> str:
+    """Whether a machine was made, changed or found as it should be."""
+    what = f"The {plan.request.role.kind.value} '{outcome.name}' ({outcome.machine_id})"
+    if outcome.created:
+        return f"{what} is new on the server"
+    if outcome.changed:
+        return f"{what} was on the server already; updated: {', '.join(outcome.changed)}"
+    return f"{what} was on the server already; nothing needed to change"
+
+
+def _rehearsed(api: ApiOptions, access: Access, settings: Settings, plan: Plan) -> Steps:
+    """Looks everything up and shows what would be changed; nothing is, there or here."""
+    if access.credentials.username:
+        raise TentacleError(
+            "With --dry-run nothing but GET requests are made, and a user name has to sign in by a POST.",
+            hint="Use an API key or a Bearer Token.",
+        )
+    if plan.address:
+        yield f"Would check that the server communications port answers: POST {plan.address}/handshake"
+    changes: list[str] = []
+
+    def note(method: str, url: URL, body: Mapping[str, object] | None) -> None:
+        sent_as = "" if method == "POST" else f" (sent as POST with X-HTTP-Method-Override: {method})"
+        changes.append(f"Would {method} {url}{sent_as}\n{json.dumps(body, indent=2, ensure_ascii=False)}")
+
+    client = client_for(api, access, settings, plan, on_request=say, rehearse=note)
     outcome = asyncio.run(_register(client, plan.request))
-    _write_back(file, plan, outcome)
-    yield "Machine registered successfully"
-    return Result(restart=True)
+    yield from changes or [what_became(plan, outcome)]
+    polled = f" and poll it at {plan.address} as {_subscription_of(outcome)}" if plan.address else ""
+    yield f"Would trust the Octopus Server with the thumbprint {outcome.server_thumbprint}{polled}"
+    yield "This was a dry run: nothing was changed"
+    return Result(facts={**_facts(plan, outcome), "DryRun": True, "WouldChange": changes})
 
 
 def check_role(role: WorkerRole | TargetRole) -> None:
@@ -103,10 +172,13 @@ def planned(
     active = style is CommunicationStyle.TENTACLE_ACTIVE
     _refuse_contradictions(wishes, active=active)
     address = subscription = None
+    adopt = False
     endpoint: Endpoint
     if active:
         address = polling_address(access.server, wishes.server_comms_address, wishes.server_comms_port)
-        subscription = _subscription(settings, address, wishes.server_subscription_id)
+        known = _subscription(settings, address, wishes.server_subscription_id)
+        adopt = wishes.idempotent and known is None
+        subscription = known or trust.new_subscription_id()
         endpoint = PollingEndpoint(settings.certificate.thumbprint, subscription)
     else:
         host = wishes.public_host_name or session.surroundings.machine_name
@@ -119,6 +191,8 @@ def planned(
         space=wishes.space or None,
         proxy=wishes.proxy or None,
         force=wishes.force,
+        idempotent=wishes.idempotent,
+        adopt=adopt,
     )
     wanted = max(LEAST_WORKER_CONNECTIONS, session.surroundings.processors) if isinstance(role, WorkerRole) else 1
     connections = wanted if active and settings.polling_connection_count is None else None
@@ -148,8 +222,8 @@ def _refuse_contradictions(wishes: RegisterOptions, *, active: bool) -> None:
         raise TentacleError("Websockets is only supported on Windows Server 2012 and later")
 
 
-def _subscription(settings: Settings, address: str, wanted: str | None) -> str:
-    """The one under which this server knows us already, else the one wished for, else a new one."""
+def _subscription(settings: Settings, address: str, wanted: str | None) -> str | None:
+    """The one under which this server knows us already, else the one wished for; None when there is neither."""
     for known in settings.servers:
         if (
             known.subscription_id
@@ -157,7 +231,7 @@ def _subscription(settings: Settings, address: str, wanted: str | None) -> str:
             and trust.same_address(known.address, address)
         ):
             return known.subscription_id
-    return normalised_subscription(wanted) if wanted else trust.new_subscription_id()
+    return normalised_subscription(wanted) if wanted else None
 
 
 def normalised_subscription(given: str) -> str:
@@ -178,16 +252,42 @@ async def _register(client: OctopusClient, request: RegistrationRequest) -> Regi
         return await register(client, request)
 
 
-def _write_back(file: SettingsFile, plan: Plan, outcome: RegistrationResult) -> None:
-    server = TrustedServer(outcome.server_thumbprint, plan.style, plan.address, plan.subscription)
+def _facts(plan: Plan, outcome: RegistrationResult) -> dict[str, Any]:
+    return {
+        "Id": outcome.machine_id,
+        "Name": outcome.name,
+        "Created": outcome.created,
+        "Changed": list(outcome.changed),
+        "Space": outcome.space_name,
+        "Thumbprint": plan.request.endpoint.thumbprint,
+        "CommunicationStyle": plan.style.label,
+        "SubscriptionId": _subscription_of(outcome),
+        "ServerThumbprint": outcome.server_thumbprint,
+        "ServerCommsAddress": plan.address,
+    }
 
-    def trusting(settings: Settings) -> Settings:
-        servers = trust.add_or_update(settings.servers, server)
-        return replace(
-            settings, servers=servers, polling_connection_count=plan.connections or settings.polling_connection_count
-        )
 
-    file.update(trusting)
+def _subscription_of(outcome: RegistrationResult) -> str | None:
+    return outcome.endpoint.subscription if isinstance(outcome.endpoint, PollingEndpoint) else None
+
+
+def trusting(settings: Settings, plan: Plan, outcome: RegistrationResult) -> Settings:
+    """`settings` after a registration: the server is trusted and, where we poll, polled."""
+    server = TrustedServer(outcome.server_thumbprint, plan.style, plan.address, _subscription_of(outcome))
+    if server in settings.servers and not plan.connections:
+        return settings
+    return replace(
+        settings,
+        servers=trust.add_or_update(settings.servers, server),
+        polling_connection_count=plan.connections or settings.polling_connection_count,
+    )
+
+
+def _write_back(file: SettingsFile, plan: Plan, outcome: RegistrationResult) -> bool:
+    """Stores what the server said; whether that changes anything."""
+    before = file.load()
+    changed = file.update(lambda settings: trusting(settings, plan, outcome)) != before
     if plan.connections is not None:
         # The recorded registration does not print it, although the original's sources do.
         _FILE_LOG.info("Setting the polling connection count to %d", plan.connections)
+    return changed

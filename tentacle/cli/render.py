@@ -6,17 +6,23 @@ straight to standard output.  Must not know any command.
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from tentacle.cli.result import Outcome, Result
 from tentacle.cli.session import Session
 from tentacle.errors import EXIT_INTERNAL, TentacleError
+from tentacle.observe.logs import FILE_ONLY_LOGGER
 from tentacle.observe.text import visible
 
 _LOG = logging.getLogger(__name__)
+
+LONGEST_MESSAGE: Final = 1200
+"""Characters of an error that are shown."""
 
 
 def render(outcome: Outcome, session: Session) -> int:
@@ -25,8 +31,10 @@ def render(outcome: Outcome, session: Session) -> int:
     for line in result.lines:
         say(line)
     for problem in result.problems:
-        _LOG.error("%s", problem)
-    if result.data:
+        _LOG.error("%s", in_short(problem))
+    if session.as_json:
+        show(json.dumps(_document(result, session), indent=2, ensure_ascii=False), session)
+    elif result.data:
         click.echo(result.data, file=session.surroundings.stdout, nl=False)
     if result.restart:
         _LOG.warning("These changes require a restart of the %s.", "Tentacle" if session.instance_name else "service")
@@ -43,28 +51,55 @@ def show(line: str, session: Session) -> None:
     click.echo(line, file=session.surroundings.stdout)
 
 
+def trace(line: str) -> None:
+    """One request that was made, on standard error, for a person who asked for `--verbose`; secrets are masked."""
+    context = click.get_current_context(silent=True)
+    session = context.find_object(Session) if context else None
+    if session is not None and session.verbose:
+        click.echo(visible(session.redactor.redact(line)), file=session.surroundings.stderr)
+
+
 def warn_loudly(line: str) -> None:
     """One line that nobody who reads standard error can miss."""
     _LOG.error("%s", line)
 
 
-def complain(error: TentacleError) -> int:
-    """Tells an expected failure in one line, and the hint in a second one; returns the exit code."""
-    _LOG.error("%s", visible(error.message))
+def complain(error: TentacleError, *, cause: Exception | None = None) -> int:
+    """Tells an expected failure in one line, and the hint in a second one; returns the exit code.
+
+    The traceback of its `cause` goes to the log file only.
+    """
+    _LOG.error("%s", in_short(visible(error.message)))
     if error.hint:
-        _LOG.error("%s", visible(error.hint))
+        _LOG.error("%s", in_short(visible(error.hint)))
+    if cause is not None:
+        logging.getLogger(FILE_ONLY_LOGGER).error("%s", type(cause).__name__, exc_info=cause)
     return error.exit_code
 
 
 def confess(error: Exception, log: Path) -> int:
     """Tells an unexpected failure in one line; the traceback goes to the log file only."""
     where = f"details in {log}" if log.exists() else f"its details are lost: {log} cannot be written"
-    _LOG.critical("Unexpected error: %s (%s)", _in_short(error), where, exc_info=error)
+    _LOG.critical("Unexpected error: %s (%s)", _told(error), where, exc_info=error)
     return EXIT_INTERNAL
 
 
-def _in_short(error: Exception) -> str:
-    return visible(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+def _document(result: Result, session: Session) -> dict[str, Any]:
+    if session.instance is None:
+        return dict(result.facts)
+    return {"Instance": session.instance_name, **result.facts, "RestartRequired": result.restart}
+
+
+def in_short(text: str) -> str:
+    """`text` without its middle when it is longer than anybody reads: somebody gave us a file for a word."""
+    if len(text) <= LONGEST_MESSAGE:
+        return text
+    half = LONGEST_MESSAGE // 2
+    return f"{text[:half]} [...{len(text) - 2 * half} characters...] {text[-half:]}"
+
+
+def _told(error: Exception) -> str:
+    return in_short(visible(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__))
 
 
 def _run(outcome: Outcome) -> Result:

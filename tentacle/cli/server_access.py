@@ -5,16 +5,21 @@ Knows which proxy is used when (tentacle-cli.md 5.3, last paragraph).  Must not 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from tentacle import __version__
 from tentacle.cli.credentials import Access
 from tentacle.cli.options import ApiOptions
-from tentacle.cli.render import say, warn_loudly
-from tentacle.octopus.client import OctopusClient
+from tentacle.cli.render import say, trace, warn_loudly
+from tentacle.errors import TentacleError
+from tentacle.octopus.client import OctopusClient, Rehearse
 from tentacle.octopus.connectivity import ConnectivityCheck
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.settings.model import ProxySettings
+
+PATIENCE = 60.0
+"""Seconds for which one step goes on trying a server that cannot be reached or is busy (tentacle-cli.md 5.4)."""
 
 
 def custom_proxy(proxy: ProxySettings) -> ProxyUrl | None:
@@ -24,8 +29,25 @@ def custom_proxy(proxy: ProxySettings) -> ProxyUrl | None:
     return ProxyUrl(proxy.host.strip("[]"), proxy.port, proxy.username or None, proxy.password or None)
 
 
-def client_of(api: ApiOptions, access: Access, *, proxy: ProxyUrl | None, trust_env: bool) -> OctopusClient:
-    """A client that has not yet said anything; `trust_env` lets it use `HTTPS_PROXY` and its like."""
+def client_of(
+    api: ApiOptions,
+    access: Access,
+    *,
+    proxy: ProxyUrl | None,
+    trust_env: bool,
+    retry_for: float = PATIENCE,
+    on_request: Callable[[str], None] | None = None,
+    rehearse: Rehearse | None = None,
+) -> OctopusClient:
+    """A client that has not yet said anything; `trust_env` lets it use `HTTPS_PROXY` and its like.
+
+    `retry_for`, `on_request` and `rehearse` as `OctopusClient` has them.
+    """
+    if api.ignore_ssl_errors and api.server_thumbprint:
+        raise TentacleError(
+            "--ignoreSslErrors and --serverThumbprint exclude each other.",
+            hint="Leave --ignoreSslErrors out: with a thumbprint no other certificate is accepted.",
+        )
     if api.ignore_ssl_errors:
         warn_loudly(
             "WARNING: --ignoreSslErrors: the certificate of the Octopus Server is NOT checked. "
@@ -37,9 +59,13 @@ def client_of(api: ApiOptions, access: Access, *, proxy: ProxyUrl | None, trust_
         version=__version__,
         ignore_ssl_errors=api.ignore_ssl_errors,
         ca_file=api.ca_file,
+        pin=api.server_thumbprint or None,
         proxy=proxy,
         trust_env=trust_env,
+        retry_for=retry_for,
         on_notice=say,
+        on_request=on_request or trace,
+        rehearse=rehearse,
     )
 
 
@@ -47,4 +73,5 @@ async def check_connectivity(address: str, proxy: ProxyUrl | None) -> None:
     """Raises ConnectionFailed when nothing answers at `address`, `https://HOST:PORT`, like a server's polling port."""
     parts = urlsplit(address)
     assert parts.hostname is not None and parts.port is not None, "polling_address always names both"
+    trace(f"POST {address}/handshake")
     await ConnectivityCheck(on_retry=say).run(parts.hostname, parts.port, proxy=proxy)

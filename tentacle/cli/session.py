@@ -71,6 +71,8 @@ class Session:
         self.redactor = Redactor()
         self.command_line = ""
         self.instance: Instance | None = None
+        self.as_json = False
+        self.verbose = False
         self._console = ConsoleHandler(surroundings.stdout, surroundings.stderr)
         self._log_file = FileLogHandler()
 
@@ -91,6 +93,11 @@ class Session:
     def mute_console(self) -> None:
         """Keeps log lines off standard output for the rest of the run."""
         self._console.mute_stdout()
+
+    def answer_in_json(self) -> None:
+        """The result is told as one JSON document; lines for people go to the log file only."""
+        self.as_json = True
+        self.mute_console()
 
     @property
     def registry(self) -> InstanceRegistry:

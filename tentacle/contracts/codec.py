@@ -232,7 +232,7 @@ def _check_type(cls: Any, name: object, where: str) -> None:
     """A `$type` must name `cls`; assembly versions and blanks around the comma do not matter."""
     if name is None:
         return
-    parts = [part.strip() for part in str(name).split(",")]
+    parts = [part.strip() for part in str(name).split(",", 2)]
     if ", ".join(parts[:2]) not in _NAMES[cls].accepted:
         raise CodecError(f"{where}: unexpected type {str(name)[:200]!r}")
 

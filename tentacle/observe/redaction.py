@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-MASK: Final = "********"
+from tentacle.masking import MASK, Mask, Span, cover, merged
+
+__all__ = ["MASK", "WITHHELD", "Redactor"]
+
+WITHHELD: Final = "[This line is withheld: its secrets could not be masked.]"
 _API_KEY = re.compile(r"\bAPI-[A-Z0-9]{12,}\b", re.IGNORECASE)
 _TRACEBACK = logging.Formatter()
+_FAILURES = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 class Redactor(logging.Filter):
@@ -20,49 +27,51 @@ class Redactor(logging.Filter):
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         super().__init__()
-        self._secrets: frozenset[str] = frozenset(filter(None, secrets))
+        self._secrets = frozenset(filter(None, secrets))
+        self._own = Mask(self._secrets)
+        self._others: weakref.WeakSet[Mask] = weakref.WeakSet()
+        self._changing = threading.Lock()
 
     def add(self, secret: str | None) -> None:
         """Masks `secret` from now on; an empty one is ignored."""
         if secret:
             self._secrets |= {secret}
+            self._own = Mask(self._secrets)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What has been added."""
+        return self._secrets
+
+    def watch(self, mask: Mask) -> None:
+        """Masks what `mask` covers, for as long as somebody else keeps it."""
+        with self._changing:
+            self._others.add(mask)
 
     def redact(self, text: str) -> str:
         """`text` with every known secret masked; secrets that overlap are masked together, so no end remains."""
-        kept: list[str] = []
-        at = 0
-        for start, end in _merged(self._spans(text)):
-            kept += [text[at:start], MASK]
-            at = end
-        return "".join([*kept, text[at:]])
+        return cover(text, merged(self._spans(text)))
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrites the record's message and traceback in place, for this handler and all after it."""
-        record.msg = self.redact(_message(record))
-        record.args = None
-        if record.exc_info and not record.exc_text:
-            record.exc_text = _TRACEBACK.formatException(record.exc_info)
-        if record.exc_text:
-            record.exc_text = self.redact(record.exc_text)
+        try:
+            message, trace = self.redact(_message(record)), self._traceback(record)
+        except _FAILURES:
+            message, trace = WITHHELD, None
+            record.exc_info = None
+        record.msg, record.args, record.exc_text = message, None, trace
         return True
 
-    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        for secret in self._secrets:
-            start = text.find(secret)
-            while start >= 0:
-                yield start, start + len(secret)
-                start = text.find(secret, start + 1)
+    def _traceback(self, record: logging.LogRecord) -> str | None:
+        text = record.exc_text or (_TRACEBACK.formatException(record.exc_info) if record.exc_info else None)
+        return text and self.redact(text)
+
+    def _spans(self, text: str) -> Iterator[Span]:
+        with self._changing:
+            others = list(self._others)
+        for mask in (self._own, *others):
+            yield from mask.spans(text)
         yield from (match.span() for match in _API_KEY.finditer(text))
-
-
-def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if merged and start < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -22,6 +22,8 @@ from tentacle.octopus.exchange import Reply
 
 BUSY = frozenset({429, 502, 503, 504})
 """Statuses that say: not now."""
+BROKEN = frozenset({500, *range(520, 531)})
+"""Statuses that say: I failed, or what is in front of me did.  It may pass, but rarely by waiting for long."""
 MAX_TEXT = 1000
 """Characters of the server's own words that are shown."""
 

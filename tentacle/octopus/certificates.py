@@ -7,13 +7,18 @@ a REST server is trusted the way a browser does it.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import ssl
+import stat
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 
 from tentacle.octopus.errors import InvalidAddress
+
+SHA1_DIGITS = 40
 
 
 def verifying(ca_file: Path | str | None) -> ssl.SSLContext:
@@ -24,6 +29,8 @@ def verifying(ca_file: Path | str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if ca_file is not None:
         try:
+            if not stat.S_ISREG(os.stat(ca_file).st_mode):
+                raise ValueError("it is not a regular file")  # a pipe would keep us waiting for ever
             context.load_verify_locations(cafile=str(ca_file))
         except (OSError, ValueError) as error:
             raise InvalidAddress(
@@ -54,6 +61,51 @@ class AcceptingContext(ssl.SSLContext):
             return self.last.getpeercert(binary_form=True) if self.last else None
         except ValueError:
             return None
+
+
+class _PinnedTls(ssl.SSLObject):
+    """A TLS connection whose handshake fails unless the peer shows the one certificate that its context wants."""
+
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        context = self.context
+        assert isinstance(context, PinnedContext)
+        context.check(self.getpeercert(binary_form=True))
+
+
+class PinnedContext(AcceptingContext):
+    """A context that accepts exactly one certificate, whoever signed it, before a byte of a request is sent."""
+
+    def __new__(cls, pin: str) -> PinnedContext:
+        """`pin`: as `parse_pin` gives it."""
+        context = super().__new__(cls)
+        assert isinstance(context, PinnedContext)
+        context.sslobject_class = _PinnedTls
+        context._pin = pin
+        return context
+
+    _pin: str
+
+    def check(self, der: bytes | None) -> None:
+        """Raises `ssl.SSLCertVerificationError` unless `der` is the certificate that was asked for."""
+        kind = "sha1" if len(self._pin) == SHA1_DIGITS else "sha256"
+        if der is None or hashlib.new(kind, der, usedforsecurity=False).hexdigest().upper() != self._pin:
+            raise ssl.SSLCertVerificationError(f"its thumbprint is not {self._pin}")
+
+
+def parse_pin(text: str) -> str:
+    """A thumbprint as people write it (any case, with colons or blanks), in upper case without them.
+
+    40 hexadecimal digits are SHA-1, 64 are SHA-256.  Raises `InvalidAddress` for anything else.
+    """
+    pin = re.sub(r"[\s:\u200e]", "", text).upper()
+    if not re.fullmatch(r"[0-9A-F]{40}|[0-9A-F]{64}", pin):
+        raise InvalidAddress(
+            f"'{text[:100]}' is not the thumbprint of a certificate.",
+            hint="Give 40 (SHA-1) or 64 (SHA-256) hexadecimal digits, for example from: "
+            "openssl x509 -noout -fingerprint -sha256 -in CERTIFICATE",
+        )
+    return pin
 
 
 def thumbprint_of(der: bytes) -> str:

@@ -16,12 +16,15 @@ from typing import Self
 
 from yarl import URL
 
-from tentacle.octopus.answers import BUSY, failure, retry_after, succeeded, value_of
+from tentacle.octopus.answers import BROKEN, BUSY, failure, retry_after, succeeded, value_of
+from tentacle.octopus.certificates import parse_pin
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.document import Document, documents
 from tentacle.octopus.errors import (
     AccessRefused,
     ConnectionFailed,
+    InvalidAddress,
+    NameUnresolved,
     NotAnOctopusServer,
     NotFound,
     OctopusError,
@@ -38,17 +41,23 @@ __all__ = ["Credentials", "OctopusClient"]
 MAX_PAGES = 1000
 """Pages of one collection that are read before the server is taken to be endless."""
 MAX_REDIRECTS = 5
+FEW_TRIES = 3
+"""How often is tried what waiting rarely cures: a name that leads nowhere, a server that fails."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
 _CSRF_COOKIE = "Octopus-Csrf-Token"
+
+Rehearse = Callable[[str, URL, Mapping[str, object] | None], None]
+"""Gets the method (`POST`, `PUT`, `DELETE`), the address and the body of a change that is not made."""
 
 
 class OctopusClient:
     """One conversation with one server, as an async context manager that signs in on entering.
 
     `version` is this agent's; `timeout` the seconds a single request may take; `retry_for` the seconds that one step
-    goes on trying while the server cannot be reached or is busy.  `on_request` gets a line per request, `on_notice` a
-    line before each wait.  Entering raises any `OctopusError`.
+    goes on trying while the server cannot be reached or is busy.  `pin` is the thumbprint of the only TLS certificate
+    that is accepted.  `on_request` gets a line per request, `on_notice` a line before each wait.  With `rehearse`
+    nothing is changed on the server: each change is handed to it instead.  Entering raises any `OctopusError`.
     """
 
     def __init__(
@@ -59,6 +68,7 @@ class OctopusClient:
         version: str,
         ignore_ssl_errors: bool = False,
         ca_file: Path | str | None = None,
+        pin: str | None = None,
         proxy: ProxyUrl | None = None,
         trust_env: bool = False,
         timeout: float = 100.0,
@@ -67,13 +77,27 @@ class OctopusClient:
         clock: Callable[[], float] = time.monotonic,
         on_request: Callable[[str], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
+        rehearse: Rehearse | None = None,
     ) -> None:
         self.address = ServerAddress.parse(server)
+        if pin is not None and not self.address.secure:
+            raise InvalidAddress(
+                f"A thumbprint was given for {self.address.display}, which shows no certificate.",
+                hint="Use https:// in the address of the Octopus Server.",
+            )
         self.version = version
         self._credentials = credentials
         self._retry_for, self._sleep, self._clock = retry_for, sleep, clock
         self._notice = on_notice or (lambda _: None)
-        network = Network(ignore_ssl_errors, str(ca_file) if ca_file else None, proxy, trust_env, timeout)
+        self._rehearse = rehearse
+        network = Network(
+            ignore_ssl_errors,
+            str(ca_file) if ca_file else None,
+            proxy,
+            trust_env,
+            timeout,
+            parse_pin(pin) if pin is not None else None,
+        )
         self._exchange = Exchange(
             network,
             user_agent=f"tentacle/{version}",
@@ -137,22 +161,23 @@ class OctopusClient:
         A post whose answer was lost may have been done.  It is therefore never repeated before `already` has looked
         for its effect and found none.  Raises any `OctopusError`.
         """
+        if self._rehearse is not None:
+            self._rehearse("POST", self.address.resolve(expand(link)), body)
+            return Document({**body, "Id": "(new)"}, "a rehearsal")
         patience = Patience(self._retry_for, self._clock)
         while True:
             try:
                 reply = await self._send("POST", link, body=body)
             except ConnectionFailed as error:
                 problem: OctopusError = error
-                pause = patience.pause()
+                pause = _pause(patience, problem)
             else:
                 if succeeded(reply):
                     return await self._created(reply, already)
                 problem = self._failure(reply)
-                if reply.status not in BUSY:
-                    if isinstance(problem, ValidationFailed) and patience.attempts > 1 and (done := await already()):
-                        return done
-                    raise problem
-                pause = patience.pause(retry_after(reply))
+                if isinstance(problem, ValidationFailed) and patience.attempts > 1 and (done := await already()):
+                    return done
+                pause = _pause(patience, problem, reply)
             if pause is None:
                 raise problem
             await self._wait(pause, problem)
@@ -190,20 +215,22 @@ class OctopusClient:
         self, method: str, link: str, *, override: str | None = None, body: Mapping[str, object] | None = None
     ) -> Reply:
         """A successful answer to a request that may be repeated.  Raises any `OctopusError`."""
+        if self._rehearse is not None and override is not None:
+            url = self.address.resolve(expand(link))
+            self._rehearse(override, url, body)
+            return Reply(200, url, {}, b"{}")
         patience = Patience(self._retry_for, self._clock)
         while True:
             try:
                 reply = await self._send(method, link, override=override, body=body)
             except ConnectionFailed as error:
                 problem: OctopusError = error
-                pause = patience.pause()
+                pause = _pause(patience, problem)
             else:
                 if succeeded(reply) or (override == "DELETE" and reply.status == 404 and patience.attempts > 1):
                     return reply
                 problem = self._failure(reply)
-                if reply.status not in BUSY:
-                    raise problem
-                pause = patience.pause(retry_after(reply))
+                pause = _pause(patience, problem, reply)
             if pause is None:
                 raise problem
             await self._wait(pause, problem)
@@ -275,6 +302,15 @@ class OctopusClient:
 
     def _failure(self, reply: Reply) -> OctopusError:
         return failure(reply, self._credentials.redact)
+
+
+def _pause(patience: Patience, problem: OctopusError, reply: Reply | None = None) -> float | None:
+    """The pause before one more attempt after a `problem`, None when it is not to be tried again."""
+    if reply is not None and reply.status in BUSY:
+        return patience.pause(retry_after(reply))
+    if isinstance(problem, NameUnresolved) or (reply is not None and reply.status in BROKEN):
+        return patience.pause() if patience.attempts < FEW_TRIES else None
+    return patience.pause() if isinstance(problem, ConnectionFailed) else None
 
 
 def _check_api_version(where: str, root: Document) -> None:

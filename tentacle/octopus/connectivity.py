@@ -33,6 +33,10 @@ class _Refused(OSError):
     """An attempt that got an answer, but not the right one."""
 
 
+class _WrongCredentials(_Refused):
+    """The proxy knows us not; asking again and again with a wrong password locks accounts."""
+
+
 @dataclass(frozen=True)
 class ConnectivityCheck:
     """`delays` in seconds between attempts (their number plus one is how often it is tried), `timeout` per attempt."""
@@ -54,6 +58,8 @@ class ConnectivityCheck:
                     return await _attempt(host, port, proxy)
             except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
                 said = _said(error, self.timeout)
+                if isinstance(error, _WrongCredentials):
+                    break
             if number < attempts:
                 delay = self.delays[number - 1]
                 self.on_retry(
@@ -64,7 +70,7 @@ class ConnectivityCheck:
         through = f" through the proxy {proxy.url}" if proxy else ""
         raise ConnectionFailed(
             f"The Octopus Server's communications port {_authority(host, port)} cannot be used{through}: {said} "
-            f"(tried {attempts} times).",
+            f"(tried {number} time{'s' if number > 1 else ''}).",
             hint="Check --server-comms-address and --server-comms-port, that the server's communications port is open, "
             "and that nothing in between blocks or replaces it.",
         )
@@ -114,7 +120,7 @@ async def _tunnel(
     await writer.drain()
     status = await _status(reader)
     if status == 407:
-        raise _Refused("the proxy wants other credentials (HTTP status 407)")
+        raise _WrongCredentials("the proxy wants other credentials (HTTP status 407)")
     if not 200 <= status < 300:
         raise _Refused(f"the proxy refused with HTTP status {status}")
 

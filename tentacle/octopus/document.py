@@ -37,6 +37,11 @@ class Document:
         """The member as it came; None when it is missing."""
         return self._members.get(name)
 
+    @property
+    def values(self) -> Mapping[str, object]:
+        """All members as they came."""
+        return self._members
+
     def text(self, name: str) -> str | None:
         """The member when it is text, else None."""
         value = self._members.get(name)

@@ -25,15 +25,23 @@ class ConnectionFailed(OctopusError):
     """No answer: refused, unresolved, cut, or silent for too long."""
 
 
-class CertificateRefused(OctopusError):
-    """The server's TLS certificate is not one that this machine accepts."""
+class NameUnresolved(ConnectionFailed):
+    """The name of the server, or of the proxy, leads nowhere: probably mistyped, so that waiting rarely helps."""
 
-    def __init__(self, where: str, reason: str, subject: str | None, thumbprint: str | None) -> None:
+
+class CertificateRefused(OctopusError):
+    """The server's TLS certificate is not one that this machine accepts; `pinned` when one was asked for by name."""
+
+    def __init__(
+        self, where: str, reason: str, subject: str | None, thumbprint: str | None, *, pinned: bool = False
+    ) -> None:
         shown = f" It names {subject} and has the SHA-1 thumbprint {thumbprint}." if thumbprint else ""
         super().__init__(
             f"The TLS certificate of {where} was refused: {reason}.{shown}",
-            hint="If it is the right certificate, add its issuer to the certificates this machine trusts, "
-            "or repeat the command with --ignoreSslErrors.",
+            hint="Either the server's certificate has changed, or something between here and there answers for it."
+            if pinned
+            else "If it is the right certificate, add its issuer to the certificates this machine trusts, name it by "
+            "--ca-file or --serverThumbprint, or repeat the command with --ignoreSslErrors.",
         )
         self.subject = subject
         self.thumbprint = thumbprint

@@ -8,6 +8,7 @@ refused certificate goes without them.
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,8 +18,14 @@ import aiohttp
 from yarl import URL
 
 from tentacle.errors import one_line
-from tentacle.octopus.certificates import AcceptingContext, subject_of, thumbprint_of, verifying
-from tentacle.octopus.errors import CertificateRefused, ConnectionFailed, NotAnOctopusServer, OctopusError
+from tentacle.octopus.certificates import AcceptingContext, PinnedContext, subject_of, thumbprint_of, verifying
+from tentacle.octopus.errors import (
+    CertificateRefused,
+    ConnectionFailed,
+    NameUnresolved,
+    NotAnOctopusServer,
+    OctopusError,
+)
 from tentacle.octopus.proxies import ProxyUrl, environment_proxy
 
 MAX_BODY = 32 * 1024 * 1024
@@ -38,13 +45,23 @@ class Reply:
 
 @dataclass(frozen=True)
 class Network:
-    """How the server is reached.  `timeout` is in seconds, for one whole request."""
+    """How the server is reached.
+
+    `timeout` is in seconds, for one whole request; `pin` the thumbprint of the only certificate that is accepted.
+    """
 
     ignore_ssl_errors: bool = False
     ca_file: str | None = None
     proxy: ProxyUrl | None = None
     trust_env: bool = False
     timeout: float = 100.0
+    pin: str | None = None
+
+    def tls(self) -> ssl.SSLContext:
+        """Which certificates are accepted.  Raises `InvalidAddress` for a file of certificates that cannot be used."""
+        if self.pin is not None:
+            return PinnedContext(self.pin)
+        return AcceptingContext() if self.ignore_ssl_errors else verifying(self.ca_file)
 
 
 class Exchange:
@@ -65,7 +82,7 @@ class Exchange:
         # name are common: hence no quoting and cookies for bare addresses too.
         jar = aiohttp.CookieJar(unsafe=True, quote_cookie=False) if self._cookies else aiohttp.DummyCookieJar()
         network = self._network
-        self._tls = AcceptingContext() if network.ignore_ssl_errors else verifying(network.ca_file)
+        self._tls = network.tls()
         self._session = aiohttp.ClientSession(
             cookie_jar=jar,
             headers={"Accept": "application/json", "User-Agent": self._user_agent},
@@ -151,7 +168,11 @@ class Exchange:
         der = looking.presented()
         reason = getattr(error.certificate_error, "verify_message", "") or one_line(error.certificate_error)
         return CertificateRefused(
-            str(url.origin()), reason.rstrip("."), subject_of(der) if der else None, thumbprint_of(der) if der else None
+            str(url.origin()),
+            reason.rstrip("."),
+            subject_of(der) if der else None,
+            thumbprint_of(der) if der else None,
+            pinned=self._network.pin is not None,
         )
 
     def _tell(self, method: str, url: URL, outcome: str) -> None:
@@ -167,6 +188,13 @@ def _proxy_headers(proxy: ProxyUrl | None) -> dict[str, str]:
 def _translated(error: Exception, url: URL, proxy: ProxyUrl | None, timeout: float) -> OctopusError:
     """One of our errors for one of aiohttp's."""
     where = str(url.origin())
+    if isinstance(getattr(error, "os_error", None), socket.gaierror):
+        # With a proxy its name is the only one that this machine looks up.
+        return NameUnresolved(
+            f"The name '{proxy.host if proxy else url.host}' of the {'proxy' if proxy else 'Octopus Server'} "
+            f"cannot be resolved: {_reason(error)}.",
+            hint="Check its spelling, and this machine's DNS (for example with: getent hosts NAME).",
+        )
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return ConnectionFailed(
             f"The proxy {proxy.url if proxy else ''} refused to connect to {where}: {error.status} "

@@ -30,10 +30,13 @@ from tentacle.octopus.resources import (
     ListeningEndpoint,
     Machine,
     Participation,
+    PollingEndpoint,
     TargetMembership,
     WorkerMembership,
     create_body,
+    differences,
     has_thumbprint,
+    subscription_uri,
     update_body,
 )
 from tentacle.octopus.spaces import Scope, choose_scope
@@ -79,6 +82,8 @@ class RegistrationRequest:
 
     `policy`, `space` and `proxy` are names, None for the server's default, the default space and no proxy; `proxy` is
     for a listening endpoint, whose `proxy_id` it replaces.  `force` allows an existing machine to be overwritten.
+    `idempotent` allows it where the existing machine has our thumbprint, and then only if something differs;
+    with `adopt` a polling machine keeps the subscription under which the server knows it.
     """
 
     name: str
@@ -88,17 +93,24 @@ class RegistrationRequest:
     space: str | None = None
     proxy: str | None = None
     force: bool = False
+    idempotent: bool = False
+    adopt: bool = False
 
 
 @dataclass(frozen=True)
 class RegistrationResult:
-    """What was registered; `created` is False when an existing machine was overwritten."""
+    """What was registered; `created` is False when there was an existing machine.
+
+    `changed` says in words what was overwritten of it.  `endpoint` is how the server knows this machine now.
+    """
 
     machine_id: str
     name: str
     server_thumbprint: str
     space_name: str | None
     created: bool
+    endpoint: Endpoint
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,11 +121,14 @@ class DeregistrationResult:
     server_thumbprint: str | None
 
 
-async def register(client: OctopusClient, request: RegistrationRequest) -> RegistrationResult:
-    """Creates the machine on the server, or overwrites the one of that name when `request.force`.
+async def register(
+    client: OctopusClient, request: RegistrationRequest, before_change: Callable[[], None] = lambda: None
+) -> RegistrationResult:
+    """Creates the machine on the server, or overwrites the one of that name when `request` allows it.
 
-    Raises `RegistrationError` with the original's messages, and any `OctopusError`.  Nothing has been changed on the
-    server when it raises, unless the answer to the very last request was lost for good.
+    `before_change` is called just before the one request that changes something.  Raises `RegistrationError` with the
+    original's messages, and any `OctopusError`.  Nothing has been changed on the server when it raises, unless the
+    answer to the very last request was lost for good.
     """
     scope = await choose_scope(client, request.space)
     check_version(client.version, scope.root)
@@ -122,13 +137,18 @@ async def register(client: OctopusClient, request: RegistrationRequest) -> Regis
     existing = await find_by_name(client, template, request.name)
     if existing is not None:
         _check_overwriting(existing, scope, request)
+        request = _adopting(request, existing)
     machine = await _described(client, scope, request)
-    if existing is not None:
-        await client.update(_self_link(existing, template), update_body(machine, existing))
-        identifier = existing.need("Id")
-    else:
+    if existing is None:
+        before_change()
         identifier = await _create(client, template, machine)
-    return RegistrationResult(identifier, machine.name, thumbprint, scope.space_name, created=existing is None)
+        return RegistrationResult(identifier, machine.name, thumbprint, scope.space_name, True, machine.endpoint)
+    changed = differences(machine, existing)
+    if changed or not request.idempotent:
+        before_change()
+        await client.update(self_link(existing, template), update_body(machine, existing))
+    identifier = existing.need("Id")
+    return RegistrationResult(identifier, machine.name, thumbprint, scope.space_name, False, machine.endpoint, changed)
 
 
 async def deregister(
@@ -146,7 +166,7 @@ async def deregister(
     """
     scope = await choose_scope(client, space)
     template = scope.link(kind.link)
-    found = await _with_thumbprint(client, template, thumbprint)
+    found = await machines_with(client, template, thumbprint)
     if not found:
         raise RegistrationError(f"No {kind.value} was found matching this Tentacle's thumbprint.")
     if len(found) > 1 and not multiple:
@@ -159,7 +179,7 @@ async def deregister(
     for machine in found:
         name = shown(machine.text("Name") or machine.need("Id"))
         on_delete(f"Deleting {kind.value} '{name}' from the Octopus Server...")
-        await client.delete(_self_link(machine, template))
+        await client.delete(self_link(machine, template))
         names.append(name)
     try:
         trusted: str | None = await server_thumbprint(client, scope)
@@ -195,7 +215,9 @@ def check_version(own: str, root: Document) -> None:
 
 def _check_overwriting(existing: Document, scope: Scope, request: RegistrationRequest) -> None:
     word = request.role.kind.value
-    if not request.force:
+    if request.idempotent and not request.force:
+        _check_ours(existing, request)
+    elif not request.force:
         raise RegistrationError(
             f"A {word} named '{request.name}' already exists in the environment. "
             f"Use the 'force' parameter if you intended to update the existing {word}."
@@ -206,6 +228,25 @@ def _check_overwriting(existing: Document, scope: Scope, request: RegistrationRe
             f"The {word} named '{request.name}' belongs to the space {shown(space)} and not to {scope.space_id}.",
             hint="Name the right space with --space.",
         )
+
+
+def _check_ours(existing: Document, request: RegistrationRequest) -> None:
+    if not has_thumbprint(existing, request.endpoint.thumbprint):
+        word = request.role.kind.value
+        raise RegistrationError(
+            f"A {word} named '{request.name}' already exists, and it is another machine: its thumbprint is not ours, "
+            f"{request.endpoint.thumbprint}.",
+            hint=f"Give this machine another --name, or take the {word} over with --force.",
+        )
+
+
+def _adopting(request: RegistrationRequest, existing: Document) -> RegistrationRequest:
+    """`request` with the subscription that the server knows, where it may be kept: ours is new and nobody polls it."""
+    endpoint, known = request.endpoint, existing.object("Endpoint").text("Uri") or ""
+    ours = has_thumbprint(existing, endpoint.thumbprint) and known.lower().startswith("poll://")
+    if request.adopt and ours and isinstance(endpoint, PollingEndpoint):
+        return replace(request, endpoint=replace(endpoint, subscription=subscription_uri(known)))
+    return request
 
 
 async def _described(client: OctopusClient, scope: Scope, request: RegistrationRequest) -> Machine:
@@ -240,7 +281,8 @@ async def _create(client: OctopusClient, template: str, machine: Machine) -> str
     return (await client.create(expand(template), create_body(machine), already=ours)).need("Id")
 
 
-async def _with_thumbprint(client: OctopusClient, template: str, thumbprint: str) -> list[Document]:
+async def machines_with(client: OctopusClient, template: str, thumbprint: str) -> list[Document]:
+    """The machines of a collection that have this very thumbprint, whatever the server lists."""
     try:
         found = await client.collection(expand(template, id="all", thumbprint=thumbprint))
     except NotFound:
@@ -250,7 +292,7 @@ async def _with_thumbprint(client: OctopusClient, template: str, thumbprint: str
     return [machine for machine in found if has_thumbprint(machine, thumbprint)]
 
 
-def _self_link(machine: Document, template: str) -> str:
+def self_link(machine: Document, template: str) -> str:
     """Where one machine lives: by its own link, else by the template of its collection."""
     link = machine.link("Self")
     if link is not None:

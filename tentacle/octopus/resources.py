@@ -15,6 +15,18 @@ from enum import StrEnum
 from tentacle.octopus.document import Document
 from tentacle.octopus.errors import InvalidAddress
 
+_WORDS = {
+    "CommunicationStyle": "communication style",
+    "ProxyId": "proxy",
+    "Thumbprint": "thumbprint",
+    "Uri": "address",
+    "WorkerPoolIds": "worker pools",
+    "EnvironmentIds": "environments",
+    "Roles": "roles",
+    "TenantedDeploymentParticipation": "tenanted deployment participation",
+    "TenantIds": "tenants",
+    "TenantTags": "tenant tags",
+}
 _HOST = re.compile(r"[^\s/\\?#@:\[\]<>%|\"'`{}^]+")
 
 
@@ -181,6 +193,28 @@ def endpoint_body(endpoint: Endpoint) -> dict[str, object]:
     }
 
 
+def differences(machine: Machine, existing: Document) -> tuple[str, ...]:
+    """What `machine` would change of `existing`, in the words of a message; empty when it is as it should be.
+
+    The order of ids and names, and their case, do not count.
+    """
+    endpoint, wanted = existing.object("Endpoint"), endpoint_body(machine.endpoint)
+    found = [
+        _WORDS[name]
+        for name in ("CommunicationStyle", "ProxyId", "Thumbprint", "Uri")
+        if (endpoint.text(name) or "").lower() != str(wanted.get(name) or "").lower()
+    ]
+    for name, value in _membership_body(machine.membership).items():
+        if isinstance(value, list):
+            same = {str(item).lower() for item in value} == {item.lower() for item in existing.texts(name)}
+        else:
+            same = existing.text(name) == value
+        found += [] if same else [_WORDS[name]]
+    if machine.policy_id is not None and machine.policy_id != existing.text("MachinePolicyId"):
+        found.append("machine policy")
+    return tuple(found)
+
+
 def has_thumbprint(machine: Document, thumbprint: str) -> bool:
     """Whether a machine document is that of the agent with this certificate; case does not matter.
 
@@ -190,6 +224,19 @@ def has_thumbprint(machine: Document, thumbprint: str) -> bool:
     own = endpoint.text("Thumbprint") or endpoint.object("TentacleEndpointConfiguration").text("Thumbprint")
     found = own if own is not None else machine.text("Thumbprint")
     return bool(found) and found is not None and found.strip().lower() == thumbprint.strip().lower()
+
+
+def with_thumbprint(machine: Document, thumbprint: str) -> dict[str, object]:
+    """The whole of a machine's document, what we do not know of it included, with another thumbprint."""
+    body = dict(machine.values)
+    if machine.text("Thumbprint"):
+        body["Thumbprint"] = thumbprint
+    endpoint = machine.object("Endpoint")
+    inner = endpoint.object("TentacleEndpointConfiguration")
+    if inner.text("Thumbprint"):
+        changed = {**inner.values, "Thumbprint": thumbprint}
+        return {**body, "Endpoint": {**endpoint.values, "TentacleEndpointConfiguration": changed}}
+    return {**body, "Endpoint": {**endpoint.values, "Thumbprint": thumbprint}}
 
 
 def _unique(values: Iterable[str]) -> list[str]:

@@ -1,8 +1,7 @@
-"""Finds and ends everything that descends from a process.
+"""Finds and signals everything that descends from a process.
 
-The caller is a child subreaper: whatever a script starts, however often it forks, detaches or changes its session,
-keeps a chain of parents that leads to the caller.  So /proc tells all of it, and killing is repeated until it tells
-nothing any more.
+Who watches over a script is a child subreaper: whatever the script starts, however often it forks, detaches or changes
+its session, keeps a chain of parents that leads there.  So /proc tells all of it.
 
 Imported by the processes that watch over scripts: standard library only, and little of it.
 """
@@ -11,8 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 
 def _status(pid: str) -> tuple[int, bool] | None:
@@ -25,6 +23,12 @@ def _status(pid: str) -> tuple[int, bool] | None:
     # A process whose first thread has ended looks dead while its other threads (field 20) run on.
     alive = fields[0] not in (b"Z", b"X") or int(fields[17]) > 1
     return int(fields[1]), alive
+
+
+def is_alive(pid: int) -> bool:
+    """True for a process that exists and has not ended."""
+    status = _status(str(pid))
+    return status is not None and status[1]
 
 
 def descendants(root: int) -> list[int]:
@@ -64,35 +68,3 @@ def terminate(pids: Iterable[int]) -> None:
     for pid in pids:
         signal_all((pid,), signal.SIGTERM)
         signal_all((pid,), signal.SIGCONT)
-
-
-def kill_all(root: int, meanwhile: Callable[[], None], seconds: float) -> list[int]:
-    """Kills everything below `root` until nothing is found; gives what is left when `seconds` have passed.
-
-    What forks faster than we look is stopped first, then killed.  `meanwhile` is called again and again, to reap.
-    """
-    give_up = time.monotonic() + seconds
-    refused: set[int] = set()
-    while found := [pid for pid in descendants(root) if pid not in refused]:
-        if time.monotonic() > give_up:
-            break
-        refused |= _freeze(root, found)
-        signal_all(found, signal.SIGKILL)
-        signal_all(descendants(root), signal.SIGKILL)
-        meanwhile()
-        time.sleep(0.002)
-    return descendants(root)
-
-
-def _freeze(root: int, found: list[int]) -> set[int]:
-    """Stops everything below `root`, as long as somebody new turns up; gives those that we may not touch."""
-    stopped: set[int] = set()
-    refused: set[int] = set()
-    for _ in range(20):
-        new = [pid for pid in found if pid not in stopped]
-        if not new:
-            break
-        refused |= signal_all(new, signal.SIGSTOP)
-        stopped.update(new)
-        found = descendants(root)
-    return refused

@@ -9,21 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptExitCode, ScriptIsolationLevel
-from tentacle.errors import TentacleError
+from tentacle.errors import TentacleError, one_line
+from tentacle.masking import Mask
 from tentacle.scripts import disk
-from tentacle.scripts.errors import InvalidTicketError
+from tentacle.scripts.errors import InvalidTicketError, ScriptError
 from tentacle.scripts.isolation import DEFAULT_MUTEX, Mutexes
 from tentacle.scripts.journal import now_ms
 from tentacle.scripts.launcher import Launcher
 from tentacle.scripts.names import file_parts, fold, require_arguments, require_ticket
 from tentacle.scripts.record import Finding, RunFiles, RunSettings, Stage, boot_id
 from tentacle.scripts.run import LOST, Means, Run
+from tentacle.scripts.sandbox import IsolationOptions, Sandbox
+from tentacle.scripts.sensitive import KEY_FILE, Sensitive
+from tentacle.scripts.trial import try_out
 from tentacle.scripts.workspace import WorkspaceFile, Workspaces
 
 log = logging.getLogger(__name__)
@@ -43,6 +47,7 @@ class EngineOptions:
     minimum_free_bytes: int | None = disk.FOR_A_SCRIPT
     busy_after: float = 0.1
     busy_every: float = 600.0
+    isolation: IsolationOptions = field(default_factory=IsolationOptions)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,8 @@ class RunStatus:
 class ScriptEngine:
     """Runs scripts below `work`; use from one event loop, one engine per directory.
 
-    `environment` is added to the agent's own for every script; a value of `None` takes a variable away.
+    `environment` is added to the agent's own for every script; a value of `None` takes a variable away.  `known` are
+    the sensitive values that the agent knows, and `watch` is told of every mask that is made of them.
     """
 
     def __init__(
@@ -81,9 +87,12 @@ class ScriptEngine:
         *,
         environment: Mapping[str, str | None] | None = None,
         options: EngineOptions | None = None,
+        known: Iterable[str] = (),
+        watch: Callable[[Mask], None] = lambda _: None,
     ) -> None:
         self.options = options or EngineOptions()
         self.workspaces = Workspaces(work.absolute())
+        self.sensitive = Sensitive(known, self.workspaces.work / KEY_FILE, watch)
         self._launcher = Launcher()
         self._means = Means(
             launch=self._launcher.launch,
@@ -91,6 +100,8 @@ class ScriptEngine:
             environment=_script_environment(environment or {}),
             cancel_grace=self.options.cancel_grace,
             line_limit=self.options.line_limit,
+            mask=self.sensitive.mask,
+            sandbox=Sandbox(self.workspaces.work, self.options.isolation),
         )
         self._runs: dict[str, Run] = {}
         self._starting: dict[str, asyncio.Task[Run]] = {}
@@ -99,12 +110,22 @@ class ScriptEngine:
         self._refusal: TentacleError | None = None
 
     async def start(self) -> None:
-        """Takes over what an earlier agent left, before anything new is let in."""
+        """Takes over what an earlier agent left, before anything new is let in.
+
+        Raises `IsolationUnavailableError` when this host cannot keep scripts apart as the options ask for.
+        """
+        await asyncio.to_thread(self._prepare_sandbox)
         await self._launcher.start()
+        if self.options.isolation.asks:
+            await try_out(self.workspaces, self._means)
         left = await asyncio.to_thread(self._find_left)
         # Those that run already hold their locks before those that wait ask for theirs.
         for files, found in sorted(left, key=lambda one: one[1].stage is Stage.PREPARED):
             self._runs[fold(files.workspace.name)] = self._resume(files, found)
+
+    def _prepare_sandbox(self) -> None:
+        self.workspaces.ensure()
+        self._means.sandbox.prepare()
 
     async def aclose(self) -> None:
         """Lets go of everything; scripts that run, run on."""
@@ -149,18 +170,32 @@ class ScriptEngine:
 
     async def complete(self, ticket: str) -> None:
         """Forgets the run and removes its workspace.  A script that still runs is not ended by this."""
-        run = await self._find(ticket)
-        if run is None:
-            return
+        try:
+            run = await self._find(ticket)
+        except ScriptError:
+            # A damaged record must not stand in the way of its removal.
+            run = None
+        path = self._path(ticket) if run is None else run.files.workspace
         self._runs.pop(fold(ticket), None)
+        if run is not None:
+            await self._let_go(run)
+            self._means.sandbox.forget(run.files)
+        if path is not None:
+            await asyncio.to_thread(self.workspaces.remove, path)
+
+    async def _let_go(self, run: Run) -> None:
+        """What becomes of a run whose workspace is removed: one that has not started will not start any more."""
         if run.state is ProcessState.PENDING:
             await run.abandon()
-        elif not run.ended.is_set():
-            self._detached.add(run)
-            asyncio.ensure_future(run.ended.wait()).add_done_callback(lambda _: self._detached.discard(run))
-        await asyncio.to_thread(self.workspaces.remove, run.files.workspace)
-        if run.ended.is_set():
-            run.files.close()
+            return
+        run.forget()
+        self._detached = {other for other in (*self._detached, run) if not other.ended.is_set()}
+
+    def _path(self, ticket: str) -> Path | None:
+        try:
+            return self.workspaces.find(require_ticket(ticket))
+        except InvalidTicketError:
+            return None
 
     async def discard(self, path: Path) -> bool:
         """Removes the workspace of a script that does not run; true when it is gone."""
@@ -186,6 +221,15 @@ class ScriptEngine:
         """
         self._refusal = refusal
         await asyncio.gather(*self._starting.values(), return_exceptions=True)
+        return await self._wait_for_ends(deadline)
+
+    async def cancel_all(self, deadline: float | None) -> tuple[str, ...]:
+        """Cancels every script, also those that wait for their lock; then as `drain`."""
+        for run in self._unended():
+            run.cancel()
+        return await self._wait_for_ends(deadline)
+
+    async def _wait_for_ends(self, deadline: float | None) -> tuple[str, ...]:
         ends = [asyncio.ensure_future(run.ended.wait()) for run in self._unended()]
         try:
             if ends:
@@ -225,7 +269,8 @@ class ScriptEngine:
         self.workspaces.ensure()
         if self.options.minimum_free_bytes is not None:
             disk.require_free(self.workspaces.work, self.options.minimum_free_bytes)
-        return self.workspaces.prepare(settings, request.body, request.files)
+        sealed = self.sensitive.seal(settings.ticket, [file.password for file in request.files])
+        return self.workspaces.prepare(replace(settings, sealed=sealed), request.body, request.files)
 
     async def _find(self, ticket: str) -> Run | None:
         """The run of a ticket, from memory or disk; one that is being started is waited for."""
@@ -241,21 +286,27 @@ class ScriptEngine:
 
     async def _load(self, ticket: str) -> Run | None:
         """A run that is on disk only: it ended before this agent was started."""
-        path = self.workspaces.find(ticket)
+        path = self._path(ticket)
         files = None if path is None else _open(path)
         return None if files is None else self._resume(files, files.examine())
 
     def _find_left(self) -> list[tuple[RunFiles, Finding]]:
         """The runs of an earlier agent that have not ended, in the order in which they were asked for."""
-        opened = [files for path in self.workspaces.scan() if (files := _open(path)) is not None]
-        left = []
-        for files in sorted(opened, key=lambda files: files.settings.created):
+        left: list[tuple[RunFiles, Finding]] = []
+        for path in self.workspaces.scan():
+            try:
+                files = _open(path)
+            except ScriptError as error:
+                log.warning("%s", error)
+                continue
+            if files is None:
+                continue
             found = files.examine()
             if found.stage is Stage.ENDED:
                 files.close()
             else:
                 left.append((files, found))
-        return left
+        return sorted(left, key=lambda one: one[0].settings.created)
 
     def _resume(self, files: RunFiles, found: Finding) -> Run:
         """The run whose files these are, going on from where they say that it stands."""
@@ -281,10 +332,16 @@ class ScriptEngine:
 
 
 def _open(path: Path) -> RunFiles | None:
+    """The files of a run; `None` when the directory is not that of a run.
+
+    Raises `ScriptError` when that cannot be told: a run must not be taken for none and be started again.
+    """
     try:
         return RunFiles(path)
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, ValueError) as error:
+        raise ScriptError(f"The record of the script in '{path}' cannot be read: {one_line(error)}") from error
 
 
 async def _until(event: asyncio.Event, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tentacle.errors import EXIT_INTERNAL, TentacleError
+from tentacle.errors import EXIT_INTERNAL, EXIT_USER_ERROR, TentacleError
 
 
 class ScriptError(TentacleError):
@@ -29,3 +29,9 @@ class NotEnoughSpaceError(ScriptError):
 
 class LaunchError(ScriptError):
     """No process could be made for a script; the script has not run."""
+
+
+class IsolationUnavailableError(ScriptError):
+    """This host, or this user, cannot keep scripts apart as the settings ask for.  The agent must not start."""
+
+    default_exit_code = EXIT_USER_ERROR

@@ -17,6 +17,7 @@ from tentacle.scripts.nursery import ANSWER
 
 _LONGEST_ANSWER = 20.0
 _ATTEMPTS = 3
+_NEEDED = ("PATH", "LD_LIBRARY_PATH")
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = "import sys; sys.path.append(sys.argv[2]); from tentacle.scripts.nursery import main; main(int(sys.argv[1]))"
 
@@ -78,6 +79,8 @@ class Launcher:
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                     cwd="/",
+                    # A script may read the environment of the processes above it: the agent's stays with the agent.
+                    env={name: os.environ[name] for name in _NEEDED if name in os.environ},
                 )
             except OSError as error:
                 ours.close()

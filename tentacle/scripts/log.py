@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
+from tentacle.masking import Mask
 from tentacle.scripts.frames import (
     DEBUG_ENTRY,
     ERR,
@@ -18,14 +20,19 @@ from tentacle.scripts.frames import (
     OUT,
     OUT_ENTRY,
     CorruptFrameError,
-    parse_header,
 )
-from tentacle.scripts.lines import NOTHING_OPEN, LineState, flush, split
+from tentacle.scripts.lines import NOTHING_OPEN, Lines, LineState, cut_mark, flush, split
+from tentacle.scripts.veil import Coming, Rest, Veil
+from tentacle.scripts.window import Window
 
-_WINDOW = 256 * 1024
 _ENTRY_OVERHEAD = 24
 """What an entry counts for besides its text, so that a page of empty lines ends too."""
 _CURSORS = 6
+_NOTHING: Final = Mask()
+_LOOK = 4096
+"""Bytes that are read at a time to see how a stream goes on; mostly its next line is near."""
+_FAR = 64 * 1024
+"""Bytes of log behind a line that may begin something sensitive, after which it waits no longer."""
 
 _SOURCES = {
     OUT: ProcessOutputSource.STD_OUT,
@@ -45,35 +52,53 @@ class Page:
     more: bool
 
 
-@dataclass(frozen=True)
-class _Cursor:
+class _Stream(NamedTuple):
+    """What one stream carries over from record to record; `tail` is the end of its lines, as masking needs it."""
+
+    lines: LineState = NOTHING_OPEN
+    tail: str = ""
+
+
+class _Cursor(NamedTuple):
     """Before the record at `offset`; `sequence` entries lie before it, `skip` of its own have been given too."""
 
     offset: int = 0
     sequence: int = 0
     skip: int = 0
-    out: LineState = NOTHING_OPEN
-    err: LineState = NOTHING_OPEN
+    out: _Stream = _Stream()
+    err: _Stream = _Stream()
 
     @property
     def given(self) -> int:
         return self.sequence + self.skip
 
+    def stream(self, kind: bytes) -> _Stream:
+        return self.out if kind == OUT else self.err
 
-@dataclass(frozen=True)
-class _Record:
-    source: ProcessOutputSource
+    def behind(self, offset: int, record: _Record) -> _Cursor:
+        """The cursor behind `record`, which ends at `offset`."""
+        out = record.stream if record.kind == OUT else self.out
+        err = record.stream if record.kind == ERR else self.err
+        return _Cursor(offset, self.sequence + len(record.texts), 0, out, err)
+
+
+class _Record(NamedTuple):
+    """What a record makes of its stream (of none when it is an entry), and the lines that it completes."""
+
+    kind: bytes
     occurred: int
     texts: list[str]
-    out: LineState
-    err: LineState
+    cut: tuple[int, ...] = ()
+    stream: _Stream = _Stream()
 
 
 class LogReader:
     """The pages of one log.  Calls may come from several threads; at worst they do the same work twice."""
 
-    def __init__(self, line_limit: int) -> None:
+    def __init__(self, line_limit: int, mask: Mask | None = _NOTHING) -> None:
+        """Without a `mask` that is known, no line of the script is shown."""
         self._limit = line_limit
+        self._veil = Veil(mask)
         self._cursors: OrderedDict[int, _Cursor] = OrderedDict()
         """Where pages ended, by the number of entries given until there; the last few."""
 
@@ -88,10 +113,10 @@ class LogReader:
         cannot be read then never will be, and an entry says so (tentacle-services.md 3.7).
         """
         cursor = self._nearest(after)
-        window = _Window(log, cursor.offset)
+        window = Window(log, cursor.offset)
         entries: list[ProcessOutput] = []
-        room, more, corrupt = page_bytes, False, False
-        while not more:
+        room, more, waits, corrupt = page_bytes, False, False, False
+        while not more and not waits:
             try:
                 header = window.next_header()
             except CorruptFrameError:
@@ -101,14 +126,15 @@ class LogReader:
                 break
             record = self._decode(header[0], header[1], window.body(header[2]), cursor)
             first = min(max(cursor.skip, after - cursor.sequence), len(record.texts))
-            stop, room = _fit(record.texts, first, room, at_least_one=not entries)
-            entries += [ProcessOutput(record.source, record.occurred, text) for text in record.texts[first:stop]]
+            shown = self._shown(record, cursor, first, _Ahead(log, window.offset, ended=ended))
+            stop, room = _fit(shown, first, room, at_least_one=not entries)
+            source = _SOURCES[record.kind]
+            entries += [ProcessOutput(source, record.occurred, text) for text in shown[first:stop]]
             if stop < len(record.texts):
-                cursor = _Cursor(cursor.offset, cursor.sequence, stop, cursor.out, cursor.err)
-                more = True
+                cursor = cursor._replace(skip=stop)
+                more, waits = stop < len(shown), stop == len(shown)
             else:
-                sequence = cursor.sequence + len(record.texts)
-                cursor = _Cursor(window.offset, sequence, 0, record.out, record.err)
+                cursor = cursor.behind(window.offset, record)
         self._remember(cursor)
         given = cursor.given
         if ended and not more and (corrupt or window.leftover()):
@@ -119,7 +145,7 @@ class LogReader:
 
     def readable_end(self, log: int) -> int:
         """The position behind the last whole record."""
-        window = _Window(log, 0)
+        window = Window(log, 0)
         try:
             while header := window.next_header():
                 window.body(header[2])
@@ -137,19 +163,72 @@ class LogReader:
             self._cursors.popitem(last=False)
 
     def _decode(self, kind: bytes, occurred: int, body: bytes, cursor: _Cursor) -> _Record:
-        source, out, err = _SOURCES[kind], cursor.out, cursor.err
-        if kind == OUT:
-            out, texts = self._lines(out, body)
-        elif kind == ERR:
-            err, texts = self._lines(err, body)
-        else:
-            texts = [body.decode("utf-8", "replace")]
-        return _Record(source, occurred, texts, out, err)
+        if kind not in (OUT, ERR):
+            return _Record(kind, occurred, [body.decode("utf-8", "replace")])
+        stream = cursor.stream(kind)
+        state, lines = self._lines(stream.lines, body)
+        stream = _Stream(state, self._veil.tail(stream.tail, lines.texts))
+        return _Record(kind, occurred, lines.texts, lines.cut, stream)
 
-    def _lines(self, state: LineState, body: bytes) -> tuple[LineState, list[str]]:
+    def _lines(self, state: LineState, body: bytes) -> tuple[LineState, Lines]:
         if body:
             return split(state, body, self._limit)
         return NOTHING_OPEN, flush(state)
+
+    def _shown(self, record: _Record, cursor: _Cursor, first: int, ahead: _Ahead) -> list[str]:
+        """The record's texts as they are shown: those that may be now, if more than the `first` are wanted at all."""
+        if first == len(record.texts):
+            return record.texts
+        if not self._veil:
+            shown = record.texts
+        elif record.kind in (OUT, ERR):
+            coming = self._coming(record, ahead)
+            shown = self._veil.cover(record.texts, cursor.stream(record.kind).tail, coming)
+        else:
+            shown = [self._veil.cover_entry(text) for text in record.texts]
+        for number in record.cut:
+            if number < len(shown):
+                shown[number] += cut_mark(self._limit)
+        return shown
+
+    def _coming(self, record: _Record, ahead: _Ahead) -> Coming:
+        """The lines of the record's stream that come behind it, record by record."""
+        state = record.stream.lines
+
+        def next_lines() -> str | Rest:
+            nonlocal state
+            body = ahead.next_body(record.kind)
+            if isinstance(body, Rest):
+                return body
+            state, lines = self._lines(state, body)
+            return "".join(lines.texts)
+
+        return next_lines
+
+
+class _Ahead:
+    """What lies behind a record, as far as anybody may wait for it."""
+
+    def __init__(self, log: int, offset: int, *, ended: bool) -> None:
+        self._log = log
+        self._offset = offset
+        self._ended = ended
+        self._window: Window | None = None
+
+    def next_body(self, kind: bytes) -> bytes | Rest:
+        """The body of the next record of this kind."""
+        window = self._window = self._window or Window(self._log, self._offset, _LOOK)
+        while window.offset < self._offset + _FAR:
+            try:
+                header = window.next_header()
+            except CorruptFrameError:
+                return Rest.FAR
+            if header is None:
+                return Rest.OVER if self._ended else Rest.OPEN
+            body = window.body(header[2])
+            if header[0] == kind:
+                return body
+        return Rest.FAR
 
 
 def _fit(texts: list[str], first: int, room: int, *, at_least_one: bool) -> tuple[int, int]:
@@ -168,51 +247,3 @@ def _corrupt_entry(number: int, entries: list[ProcessOutput]) -> ProcessOutput:
     occurred = entries[-1].occurred if entries else 0
     text = f"Corrupt Tentacle log at line {number}, no more logs will be read"
     return ProcessOutput(ProcessOutputSource.STD_ERR, occurred, text)
-
-
-class _Window:
-    """Reads records one after another through a buffer; stands behind the last whole one."""
-
-    def __init__(self, log: int, offset: int) -> None:
-        self._log = log
-        self._base = offset
-        self._buffer = b""
-        self._position = 0
-        self._body = 0
-
-    @property
-    def offset(self) -> int:
-        return self._base + self._position
-
-    def next_header(self) -> tuple[bytes, int, int] | None:
-        """Kind, time and length of the next record when all of it can be read; else `None`."""
-        header = parse_header(self._buffer, self._position)
-        if header is None:
-            self._fill(0)
-            header = parse_header(self._buffer, self._position)
-            if header is None:
-                return None
-        kind, occurred, length, body = header
-        needed = body - self._position + length + 1
-        if len(self._buffer) - self._position < needed:
-            self._fill(needed)
-            if len(self._buffer) < needed:
-                return None
-            body = needed - length - 1
-        if self._buffer[body + length] != 0x0A:
-            raise CorruptFrameError
-        self._body = body
-        return kind, occurred, length
-
-    def body(self, length: int) -> bytes:
-        """The body of the record that `next_header` announced; moves behind it."""
-        self._position = self._body + length + 1
-        return self._buffer[self._body : self._body + length]
-
-    def leftover(self) -> bool:
-        """True when there are bytes behind the last whole record."""
-        return os.fstat(self._log).st_size != self.offset
-
-    def _fill(self, needed: int) -> None:
-        self._base, self._position = self.offset, 0
-        self._buffer = os.pread(self._log, max(_WINDOW, needed), self._base)

@@ -54,7 +54,11 @@ def _warm_up() -> None:
 
 
 def _serve(agent: socket.socket) -> bool:
-    message, descriptors, _, _ = socket.recv_fds(agent, 16, 1)
+    try:
+        message, descriptors, _, _ = socket.recv_fds(agent, 16, 1)
+    except ConnectionResetError:
+        # The agent has gone without reading its last answer.
+        return False
     if not message:
         return False
     try:

@@ -26,6 +26,8 @@ from tentacle.scripts.journal import Journal, now_ms
 LOG_FILE = "Output.log"
 SCRIPT_FILE = "Bootstrap.sh"
 
+LOG_DELETED = "The log of this script has been deleted while no agent was there to read it."
+_LOG_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -38,7 +40,8 @@ def boot_id() -> str:
 class RunSettings:
     """The start command as the run needs it, kept on disk from before the start.
 
-    `timeout` is in seconds, `None` for no limit; `created` in milliseconds since 1970; `boot` the machine's start.
+    `timeout` is in seconds, `None` for no limit; `created` in milliseconds since 1970; `boot` the machine's start;
+    `sealed` what is kept of the passwords of its files, see `sensitive.py`.
     """
 
     ticket: str
@@ -49,6 +52,7 @@ class RunSettings:
     arguments: tuple[str, ...] = dataclasses.field(repr=False)
     created: int
     boot: str
+    sealed: str = dataclasses.field(default="", repr=False)
 
     @property
     def wants(self) -> Isolation:
@@ -98,8 +102,10 @@ class RunFiles:
             )
             self._lock = self._keep(os.open(statefiles.LOCK, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
             self._result = self._keep(os.open(statefiles.RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
-            self.log = self._keep(os.open(workspace / LOG_FILE, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW))
             self.settings = self._read_settings()
+            self.log = self._keep(os.open(workspace / LOG_FILE, _LOG_FLAGS, 0o600))
+            if os.fstat(self.log).st_size == 0:
+                Journal(self.log).entry(ERR_ENTRY, LOG_DELETED)
             self.opened = True
         finally:
             if not self.opened:
@@ -110,14 +116,24 @@ class RunFiles:
         return descriptor
 
     def _read_settings(self) -> RunSettings:
-        for name in (statefiles.PREPARED, statefiles.CLAIMED):
-            try:
-                descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._state)
-            except FileNotFoundError:
-                continue
-            with os.fdopen(descriptor, "rb") as file:
-                return RunSettings.decode(file.read())
-        raise FileNotFoundError(self.workspace / statefiles.STATE / statefiles.PREPARED)
+        # A runner may rename the one to the other between two looks: look for the claimed one again.
+        first, prepared, again = map(self._read, (statefiles.CLAIMED, statefiles.PREPARED, statefiles.CLAIMED))
+        claimed = again if first is None else first
+        if claimed is not None:
+            return RunSettings.decode(claimed)
+        try:
+            return RunSettings.decode(prepared or b"")
+        except ValueError:
+            # They are whole and synced before anything may run: this has never been more than a directory.
+            raise FileNotFoundError(self.workspace / statefiles.STATE / statefiles.PREPARED) from None
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._state)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read()
 
     def has_name(self) -> bool:
         """False when the script has deleted its own log: then these files are the only way to it."""

@@ -24,11 +24,13 @@ from typing import Any
 
 from tentacle.contracts.script import ProcessState, ScriptExitCode
 from tentacle.errors import one_line
+from tentacle.masking import Mask
 from tentacle.scripts.arguments import argument_vector
-from tentacle.scripts.errors import LaunchError
+from tentacle.scripts.errors import LaunchError, ScriptError
 from tentacle.scripts.isolation import Lease, Mutexes, WaitCancelledError, WaitTimedOutError
 from tentacle.scripts.log import LogReader, Page
 from tentacle.scripts.record import LOG_FILE, SCRIPT_FILE, RunFiles, Stage, preamble
+from tentacle.scripts.sandbox import Sandbox
 from tentacle.scripts.statefiles import STATE
 
 log = logging.getLogger(__name__)
@@ -59,13 +61,18 @@ _STATES = {
 
 @dataclass(frozen=True)
 class Means:
-    """What every run of an agent needs.  `environment` is that of the scripts; `cancel_grace` is in seconds."""
+    """What every run of an agent needs.  `environment` is that of the scripts; `cancel_grace` is in seconds.
+
+    `mask` makes the mask for a log from the run's ticket and its sealed passwords.
+    """
 
     launch: Callable[[bytes], Coroutine[Any, Any, int]]
     mutexes: Mutexes
     environment: Mapping[str, str] = field(repr=False)
     cancel_grace: float
     line_limit: int
+    mask: Callable[[str, str], Mask | None]
+    sandbox: Sandbox
 
 
 class Run:
@@ -77,8 +84,9 @@ class Run:
         self.exit_code = 0
         self.ended = asyncio.Event()
         self._means = means
-        self._reader = LogReader(means.line_limit)
+        self._reader = LogReader(means.line_limit, means.mask(files.settings.ticket, files.settings.sealed))
         self._cancelled = asyncio.Event()
+        self._forgotten = False
         self._runner: int | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -104,6 +112,12 @@ class Run:
         if not self._cancelled.is_set():
             self._cancelled.set()
             self._signal_runner()
+
+    def forget(self) -> None:
+        """Nobody will ask for the log any more; the script, if it runs, runs on and keeps its lock."""
+        self._forgotten = True
+        if self.step is Step.ENDED:
+            self.files.close()
 
     async def abandon(self) -> None:
         """Lets go: the script, if it runs, runs on; if it waits, it will not be started by us."""
@@ -147,7 +161,7 @@ class Run:
         # The code first: whoever sees the end must see the code.
         self.exit_code = exit_code
         self.step = Step.ENDED
-        if self.files.has_name():
+        if self._forgotten or self.files.has_name():
             self.files.close()
         self.ended.set()
 
@@ -177,7 +191,7 @@ class Run:
         """Follows the run to its end, whoever started it, and gives the lock back."""
         try:
             self._end(await self._follow())
-        except (LaunchError, OSError) as error:
+        except (ScriptError, OSError) as error:
             log.error("Script %s could not be started: %s", self.files.settings.ticket, one_line(error))
             reason = f"An exception was thrown when invoking /bin/bash: {one_line(error)}"
             self.files.end(ScriptExitCode.INVOCATION_ERROR, reason)
@@ -203,16 +217,19 @@ class Run:
                 raise LaunchError("The process that watches over the script ends as soon as it is started")
             else:
                 launches += 1
-                await self._until_gone(await self._means.launch(self._document()))
+                await self._until_gone(await self._means.launch(await self._document()))
 
     async def _give_up_lost(self) -> int:
+        await asyncio.to_thread(self._means.sandbox.end_left, self.files)
         self.files.cut_log(await asyncio.to_thread(self._reader.readable_end, self.files.log))
         self.files.end(ScriptExitCode.UNKNOWN_RESULT, LOST)
         return ScriptExitCode.UNKNOWN_RESULT
 
-    def _document(self) -> bytes:
+    async def _document(self) -> bytes:
         """All that the runner must know; leaves this process in memory only."""
         workspace = self.files.workspace
+        surroundings = await self._means.sandbox.document(self.files, self._means.environment)
+        user = surroundings["user"]
         return json.dumps(
             {
                 "workspace": str(workspace),
@@ -220,9 +237,9 @@ class Run:
                 "log": str(workspace / LOG_FILE),
                 "script": str(workspace / SCRIPT_FILE),
                 "arguments": argument_vector(self.files.settings.arguments),
-                "environment": dict(self._means.environment),
-                "preamble": preamble(workspace, _user_name()),
+                "preamble": preamble(workspace, _user_name() if user is None else str(user["uid"])),
                 "grace": self._means.cancel_grace,
+                **surroundings,
             }
         ).encode()
 

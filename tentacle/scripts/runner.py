@@ -15,6 +15,7 @@ Imported by the nursery: standard library only, and little of it.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import select
@@ -25,21 +26,24 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from tentacle.scripts import statefiles
-from tentacle.scripts.descendants import descendants, kill_all, terminate
+from tentacle.scripts.descendants import terminate
 from tentacle.scripts.frames import DEBUG_ENTRY, ERR, ERR_ENTRY, OUT
+from tentacle.scripts.group import RunGroup
 from tentacle.scripts.journal import Journal, now_ms
+from tentacle.scripts.kin import Kin
+from tentacle.scripts.namespaces import exit_code
 from tentacle.scripts.pipes import OutputPipes
+from tentacle.scripts.spawn import SHELL, start
 
 FATAL, INVOCATION_ERROR, CANCELLED = -41, -42, -1
 """Exit codes that are not the script's own (tentacle-services.md 3.5)."""
 
-_SHELL = "/bin/bash"
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
 _CANCEL_TICK = 0.02
 _LONGEST_KILL = 30.0
+_STARTS = 3
 
 _STDIN, _STDERR = 0, 2
-_ALL_SIGNALS = tuple(int(number) for number in signal.valid_signals())
 
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
@@ -82,22 +86,30 @@ def _detach() -> None:
 def _run_claimed(spec: dict[str, Any], state: int) -> None:
     result = os.open(statefiles.RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=state)
     journal = Journal(os.open(spec["log"], os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW))
-    exit_code = FATAL
+    code = FATAL
     try:
-        journal.write([(DEBUG_ENTRY, text.encode()) for text in spec["preamble"]])
-        exit_code = Supervisor(spec, state, journal).run()
+        journal.write([(DEBUG_ENTRY, text.encode("utf-8", "replace")) for text in spec["preamble"]])
+        code = Supervisor(spec, state, journal).run()
     finally:
         failure = sys.exc_info()[1]
         if failure is not None:
             journal.entry(ERR_ENTRY, f"Tentacle lost control of this script: {type(failure).__name__}: {failure}")
-        _finish(spec, journal, result, exit_code)
+        _finish(spec, journal, result, code)
 
 
-def _finish(spec: dict[str, Any], journal: Journal, result: int, exit_code: int) -> None:
+def _finish(spec: dict[str, Any], journal: Journal, result: int, code: int) -> None:
     if journal.lost:
         statefiles.give_back_reserve(result)
-    journal.entry(DEBUG_ENTRY, f"Process {_SHELL} in {spec['workspace']} exited with code {exit_code}")
-    statefiles.write_result(result, exit_code, now_ms())
+    journal.entry(DEBUG_ENTRY, f"Process {SHELL} in {spec['workspace']} exited with code {code}")
+    statefiles.write_result(result, code, now_ms())
+
+
+class _NotStartedError(Exception):
+    """The script could not be started, for the reason given."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Supervisor:
@@ -110,7 +122,10 @@ class Supervisor:
         self._cancels = 0
         self._kill_at = 0.0
         self._asked: set[int] = set()
+        self._group: RunGroup | None = None
+        self._kin = Kin(os.getpid(), spec["mark"])
         self._bash = 0
+        self._told: int | None = None
         self._exit_code: int | None = None
         self._poll = select.epoll()
         self._wake = self._listen_to_signals()
@@ -120,44 +135,68 @@ class Supervisor:
 
     def run(self) -> int:
         """The exit code, after the last byte of output is in the journal."""
-        if not self._cancels:
+        try:
+            if not self._cancels:
+                self._start()
+            return self._watch()
+        except _NotStartedError as error:
+            self._tell_start_failure(error.reason)
+            return INVOCATION_ERROR
+        finally:
+            self._leave_group()
+
+    def _start(self) -> None:
+        for attempt in range(1, _STARTS + 1):
             try:
-                self._bash = self._spawn()
+                self._make_group()
+                started = start(self._spec, self._pipes.writers, self._group)
             except OSError as error:
-                self._tell_start_failure(error)
-                return INVOCATION_ERROR
+                # An agent that sweeps up may have taken the cgroup away while nobody was in it yet.
+                swept = self._group is not None and error.errno in (errno.ENOENT, errno.ENODEV)
+                if not swept or attempt == _STARTS:
+                    raise _NotStartedError(error) from error
+            else:
+                break
+        if started.told is None:
+            self._bash = started.pid
+        else:
+            self._told = started.told
+            self._poll.register(self._told, select.EPOLLIN)
+
+    def _make_group(self) -> None:
+        document, user = self._spec.get("group"), self._spec.get("user")
+        if document:
+            self._group = RunGroup(document)
+            try:
+                self._group.make()
+            except OSError:
+                # Without limits to keep, it would only have made a cancel quicker.
+                if document["limits"]:
+                    raise
+                self._group = None
+        self._kin = Kin(os.getpid(), self._spec["mark"], self._group, user["uid"] if user else None)
+
+    def _leave_group(self) -> None:
+        if self._group is not None:
+            for line in self._group.met_limits():
+                self._journal.entry(ERR_ENTRY, line)
+            self._group.remove()
+
+    def _watch(self) -> int:
         self._pipes.close_writers()
         over = False
         while not over:
             self._poll.poll(_CANCEL_TICK if self._cancels else None)
             self._drop_wake_ups()
             self._reap()
+            self._listen()
             self._move_output()
             over = self._cancel() if self._cancels else self._exit_code is not None and not self._pipes.open
         return self._end_of_cancel() if self._cancels else self._exit_code or 0
 
-    def _spawn(self) -> int:
-        os.chdir(self._spec["workspace"])
-        out, err = self._pipes.writers
-        bash = os.posix_spawn(
-            _SHELL,
-            [_SHELL, self._spec["script"], *self._spec["arguments"]],
-            self._spec["environment"],
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, out, 1),
-                (os.POSIX_SPAWN_DUP2, err, 2),
-            ],
-            setsid=True,
-            setsigmask=(),
-            setsigdef=_ALL_SIGNALS,
-        )
-        os.chdir("/")
-        return bash
-
     def _tell_start_failure(self, error: OSError) -> None:
-        reason = f"Error when attempting to execute {_SHELL}: {error.strerror}"
-        self._journal.entry(ERR_ENTRY, f"An exception was thrown when invoking {_SHELL}: {reason}")
+        reason = f"Error when attempting to execute {SHELL}: {error.strerror}"
+        self._journal.entry(ERR_ENTRY, f"An exception was thrown when invoking {SHELL}: {reason}")
         self._journal.entry(ERR_ENTRY, f"{type(error).__name__}: {error}")
 
     def _listen_to_signals(self) -> int:
@@ -194,17 +233,29 @@ class Supervisor:
                 code = os.waitstatus_to_exitcode(status)
                 self._exit_code = code if code >= 0 else 128 - code
 
+    def _listen(self) -> None:
+        """What the first process of the script's namespace tells of bash, or its silence when it was killed."""
+        if self._told is None:
+            return
+        try:
+            message = os.read(self._told, 64)
+        except BlockingIOError:
+            return
+        os.close(self._told)
+        self._told = None
+        self._exit_code = exit_code(message)
+
     def _move_output(self) -> None:
         if pieces := self._pipes.collect():
             self._journal.write(pieces)
 
     def _cancel(self) -> bool:
         """One step of the cancel; true when nothing is left that could run."""
-        living = descendants(os.getpid())
+        living = self._kin.near() or self._kin.everybody()
         terminate(pid for pid in living if pid not in self._asked)
         self._asked.update(living)
         if living and (self._cancels > 1 or time.monotonic() >= self._kill_at):
-            for pid in kill_all(os.getpid(), self._reap, _LONGEST_KILL):
+            for pid in self._kin.kill(self._reap, _LONGEST_KILL):
                 self._journal.entry(ERR_ENTRY, f"Failed to kill the launched process and its children: {pid}")
             return True
         return not living

@@ -25,6 +25,7 @@ from tentacle.scripts.names import file_parts, fold
 from tentacle.scripts.record import LOG_FILE, SCRIPT_FILE, RunFiles, RunSettings, opening
 
 _TRASH = ".trash-"
+_PREPARING = "preparing"
 _REMOVE_ATTEMPTS = 3
 _REMOVE_PAUSE = 0.1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -145,7 +146,7 @@ def _fill(path: Path, settings: RunSettings, body: str, files: Sequence[Workspac
                 _put(root, file)
             _write(state, statefiles.LOCK, b"")
             _reserve_result(state)
-            _write(state, statefiles.PREPARED, settings.encode(), sync=True)
+            _write_settings(state, settings)
         finally:
             os.close(state)
     finally:
@@ -173,13 +174,19 @@ def _create(directory: int, name: str) -> int:
         return os.open(name, _FRESH, 0o600, dir_fd=directory)
 
 
-def _write(directory: int, name: str, data: bytes, *, sync: bool = False) -> None:
+def _write(directory: int, name: str, data: bytes) -> None:
     with os.fdopen(_create(directory, name), "wb") as file:
         file.write(data)
+
+
+def _write_settings(state: int, settings: RunSettings) -> None:
+    """From the renaming on this is a run; from the return on it is one even if the machine goes down."""
+    with os.fdopen(_create(state, _PREPARING), "wb") as file:
+        file.write(settings.encode())
         file.flush()
-        if sync:
-            # Syncing a new file syncs its name and those of its new parents on every file system that we know of.
-            os.fsync(file.fileno())
+        os.rename(_PREPARING, statefiles.PREPARED, src_dir_fd=state, dst_dir_fd=state)
+        # Syncing a new file syncs its name, the renaming and its new parents on every file system that we know of.
+        os.fsync(file.fileno())
 
 
 def _reserve_result(state: int) -> None:

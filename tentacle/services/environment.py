@@ -52,4 +52,5 @@ def script_environment(facts: AgentFacts, runtime: str) -> Mapping[str, str | No
         "OCTOPUS_API_KEY": None,
         "OCTOPUS_BEARER_TOKEN": None,
         "OCTOPUS_PASSWORD": None,
+        "CREDENTIALS_DIRECTORY": None,
     }

@@ -134,14 +134,14 @@ def _open(path: Path) -> tuple[BinaryIO, int] | None:
         if error.errno in _NO_SUCH_FILE:
             return None
         raise _failed("read", path, error) from error
-    return _regular(os.fdopen(descriptor, "rb", closefd=True), path)
+    return _regular(descriptor, path)
 
 
-def _regular(file: BinaryIO, path: Path) -> tuple[BinaryIO, int] | None:
-    status = os.fstat(file.fileno())
+def _regular(descriptor: int, path: Path) -> tuple[BinaryIO, int] | None:
+    status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode):
-        return file, status.st_size
-    file.close()
+        return os.fdopen(descriptor, "rb"), status.st_size
+    os.close(descriptor)
     if stat.S_ISDIR(status.st_mode):
         return None
     raise FileError(f"'{path}' is neither a file nor a directory.")
@@ -151,6 +151,9 @@ def _failed(doing: str, path: Path, error: OSError) -> ServiceError:
     """The failure, in the original's words where it has any."""
     if isinstance(error, FileNotFoundError):
         return MissingFile(f"Could not find file '{error.filename or path}'.")
+    if isinstance(error, FileExistsError):
+        # A file where the path needs a directory.
+        return FileError(f"The file '{error.filename or path}' already exists.")
     if isinstance(error, PermissionError):
         return AccessDenied(f"Access to the path '{path}' is denied.")
     return FileError(f"Could not {doing} the file '{path}': {error.strerror or type(error).__name__}")

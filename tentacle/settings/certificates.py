@@ -34,6 +34,8 @@ from tentacle.settings.errors import CertificateError
 SUBJECT = "Octopus Tentacle"
 KEY_BITS = 2048
 VALID_YEARS = 100
+SOON = timedelta(days=60)
+"""How long before its end a certificate is worth a warning."""
 LARGEST_IMPORT = 1024 * 1024
 
 NO_PRIVATE_KEY = (
@@ -165,7 +167,10 @@ def load_file(data: bytes, name: str, password: str | None = None, *, tell: Tell
 def export_pfx(stored: StoredCertificate, password: str | None = None) -> bytes:
     """A PKCS#12 file; with a password AES-256, without one the key lies in it unprotected."""
     certificate, key = _parsed(stored)
-    encryption = BestAvailableEncryption(password.encode()) if password else NoEncryption()
+    try:
+        encryption = BestAvailableEncryption(password.encode()) if password else NoEncryption()
+    except UnicodeEncodeError:
+        raise CertificateError("The password of the PFX file is not UTF-8 text.") from None
     return pkcs12.serialize_key_and_certificates(None, key, certificate, None, encryption)
 
 
@@ -184,6 +189,28 @@ def has_small_key(stored: StoredCertificate) -> bool:
     """Whether the private key is RSA of fewer bits than are recommended (2048)."""
     key = _parsed(stored)[1]
     return isinstance(key, rsa.RSAPrivateKey) and key.key_size < KEY_BITS
+
+
+def weaknesses(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
+    """What speaks against using a certificate any longer, each to be read after its name; nothing where all is well.
+
+    Servers know it by its thumbprint and look neither at its dates nor at its signature (halibut.md 1.3), so that none
+    of this keeps an agent from working.
+    """
+    certificate, key = _parsed(stored)
+    found = []
+    if (until := certificate.not_valid_after_utc) <= now:
+        found.append(f"has expired on {until:%Y-%m-%d}")
+    elif until - now <= SOON:
+        found.append(f"expires on {until:%Y-%m-%d}")
+    if (since := certificate.not_valid_before_utc) > now:
+        found.append(f"is not valid before {since:%Y-%m-%d}; is this machine's clock right?")
+    name = signature_algorithm_name(stored)
+    if name.startswith(("md5", "sha1")):
+        found.append(f"is signed with a weak algorithm ({name})")
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size < KEY_BITS:
+        found.append(f"has an RSA key of {key.key_size} bits, fewer than {KEY_BITS}")
+    return tuple(found)
 
 
 def _years_later(day: datetime, years: int) -> datetime:

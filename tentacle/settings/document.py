@@ -17,8 +17,9 @@ import yaml
 
 from tentacle.errors import one_line
 from tentacle.settings.certificates import StoredCertificate, from_pem
-from tentacle.settings.errors import CertificateError, ConfigurationError
+from tentacle.settings.errors import CertificateError, ConfigurationError, SettingsError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
+from tentacle.settings.scripts import SCRIPT_KEYS, ScriptSettings
 from tentacle.settings.sealing import UnsealError, is_sealed
 from tentacle.settings.trust import same_entry
 
@@ -38,10 +39,14 @@ TOP_KEYS = (
     "polling-connection-count",
     "trusted-servers",
     "certificate",
+    "next-certificate",
+    "previous-certificate",
     "proxy",
     "polling-proxy",
+    *SCRIPT_KEYS,
 )
 SERVER_KEYS = ("thumbprint", "style", "address", "subscription-id")
+CERTIFICATES = ("certificate", "next-certificate", "previous-certificate")
 CERTIFICATE_KEYS = ("thumbprint", "certificate", "private-key")
 PROXY_KEYS = ("use-default", "host", "port", "username", "password")
 
@@ -176,7 +181,7 @@ def parse(text: str, source: Path) -> Section:
 
 def holds_sealed(document: Section) -> bool:
     """Whether the document cannot be read without its key."""
-    values = [document.section(name) for name in ("certificate", "proxy", "polling-proxy")]
+    values = [document.section(name) for name in (*CERTIFICATES, "proxy", "polling-proxy")]
     secrets = [section.text(key) for section in values if section for key in ("private-key", "password")]
     return any(secret is not None and is_sealed(secret) for secret in secrets)
 
@@ -196,8 +201,11 @@ def to_settings(document: Section, unseal: SealFunction) -> Settings:
         servers=tuple(_server(section) for section in document.sections("trusted-servers")),
         polling_connection_count=document.whole("polling-connection-count"),
         certificate=_certificate(document.section("certificate"), unseal),
+        next_certificate=_certificate(document.section("next-certificate"), unseal),
+        previous_certificate=_certificate(document.section("previous-certificate"), unseal),
         proxy=_proxy(document.section("proxy"), unseal),
         polling_proxy=_proxy(document.section("polling-proxy"), unseal),
+        scripts=_scripts(document),
     )
 
 
@@ -212,9 +220,13 @@ def render(settings: Settings, previous: Section, seal: SealFunction) -> str:
         "no-listen": settings.no_listen,
         "polling-connection-count": settings.polling_connection_count,
         "trusted-servers": _servers_out(settings.servers, previous),
-        "certificate": _certificate_out(settings.certificate, previous.section("certificate"), seal),
+        **{
+            name: _certificate_out(getattr(settings, name.replace("-", "_")), previous.section(name), name, seal)
+            for name in CERTIFICATES
+        },
         "proxy": _proxy_out(settings.proxy, previous.section("proxy"), "proxy", seal),
         "polling-proxy": _proxy_out(settings.polling_proxy, previous.section("polling-proxy"), "polling-proxy", seal),
+        **{name: key.write(settings.scripts) for name, key in SCRIPT_KEYS.items()},
     }
     document = _merged(known, previous, TOP_KEYS)
     return HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
@@ -299,6 +311,19 @@ def _certificate(section: Section | None, unseal: SealFunction) -> StoredCertifi
     return stored
 
 
+def _scripts(document: Section) -> ScriptSettings:
+    settings = ScriptSettings()
+    for name, key in SCRIPT_KEYS.items():
+        value = document.values.get(name)
+        if value is None:
+            continue
+        try:
+            settings = key.read(settings, str(value))
+        except SettingsError as error:
+            raise document.wrong(name, error.message) from None
+    return settings
+
+
 def _proxy(section: Section | None, unseal: SealFunction) -> ProxySettings:
     default = ProxySettings()
     if section is None:
@@ -333,13 +358,13 @@ def _servers_out(servers: tuple[TrustedServer, ...], previous: Section) -> list[
     return written or None
 
 
-def _certificate_out(stored: StoredCertificate | None, previous: Section | None, seal: SealFunction) -> Any:
+def _certificate_out(stored: StoredCertificate | None, previous: Section | None, name: str, seal: SealFunction) -> Any:
     if stored is None:
         return _merged({}, previous, CERTIFICATE_KEYS) or None
     known = {
         "thumbprint": stored.thumbprint,
         "certificate": _Block(stored.certificate_pem.decode("ascii")),
-        "private-key": seal("certificate.private-key", stored.key_pem.decode("ascii")),
+        "private-key": seal(f"{name}.private-key", stored.key_pem.decode("ascii")),
     }
     return _merged(known, previous, CERTIFICATE_KEYS)
 

@@ -78,6 +78,9 @@ def new_instance_paths(config: str | None, home: str | None, cwd: Path) -> tuple
 
     The original keeps a relative home as it is typed and later looks for it below itself; here it stays put.
     """
+    for name in (config, home):
+        if name and not _is_text(name):
+            raise InstanceError(f"The path '{_shown(name)}' is not UTF-8 text.", hint="Choose another path.")
     given = Path(config) if config and config.strip() else None
     if home and home.strip():
         return cwd / home, cwd / home / (given or DEFAULT_CONFIG)
@@ -249,6 +252,15 @@ def _present(instance: Instance) -> Instance:
 
 def _shown(name: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in name)[:200]
+
+
+def _is_text(name: str) -> bool:
+    """Whether `name` can be written down: the system lets a file be named by any bytes."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _names(entries: list[_Entry]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import SettingsError
+from tentacle.settings.scripts import ScriptSettings
 
 DEFAULT_PORT = 10933
 DEFAULT_PROXY_PORT = 80
@@ -91,6 +92,9 @@ class Settings:
     `home` is kept as it was given, see `resolved_home`; `listen_ip` None means every address;
     `polling_connection_count` None means the default of whoever polls.  `proxy` is for calls to the REST API of a
     listening Tentacle, `polling_proxy` for everything a polling one does.
+
+    `certificate` is the identity that servers know.  While it is being replaced there is one more, never both:
+    `next_certificate` until the servers have been told of it, then `previous_certificate` until all know the new one.
     """
 
     home: Path | None = None
@@ -101,8 +105,16 @@ class Settings:
     servers: tuple[TrustedServer, ...] = ()
     polling_connection_count: int | None = None
     certificate: StoredCertificate | None = None
+    next_certificate: StoredCertificate | None = None
+    previous_certificate: StoredCertificate | None = None
     proxy: ProxySettings = field(default_factory=ProxySettings)
     polling_proxy: ProxySettings = field(default_factory=ProxySettings)
+    scripts: ScriptSettings = field(default_factory=ScriptSettings)
+
+
+def other_certificate(settings: Settings) -> StoredCertificate | None:
+    """The identity by which some servers may know us besides `certificate`; None unless it is being replaced."""
+    return settings.next_certificate or settings.previous_certificate
 
 
 def resolved_home(settings: Settings, config_path: Path) -> Path:

@@ -29,7 +29,7 @@ def configuration_document(settings: Settings, config_path: Path | None = None) 
             "CertificateThumbprint": None if certificate is None else certificate.thumbprint,
             "Communication": {
                 "PollingConnectionCount": settings.polling_connection_count,
-                "TrustedOctopusServers": [_server(server) for server in settings.servers],
+                "TrustedOctopusServers": [server_document(server) for server in settings.servers],
             },
             "Deployment": {"ApplicationDirectory": str(settings.application_directory)},
             "Services": {
@@ -41,7 +41,7 @@ def configuration_document(settings: Settings, config_path: Path | None = None) 
     }
 
 
-def _server(server: TrustedServer) -> dict[str, Any]:
+def server_document(server: TrustedServer) -> dict[str, Any]:
     """An entry of the list, whose members keep the original's order; `Squid` is a name long out of use."""
     return {
         "Thumbprint": server.thumbprint,

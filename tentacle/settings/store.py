@@ -17,6 +17,7 @@ from tentacle.settings import document
 from tentacle.settings.errors import ConfigurationError
 from tentacle.settings.files import exists, make_directories, read_bytes, remove_unfinished, write_atomic
 from tentacle.settings.model import Settings
+from tentacle.settings.origin import remember_origin
 from tentacle.settings.sealing import KeyFile, Sealer, key_path_of
 
 FILE_MODE = 0o600
@@ -43,8 +44,8 @@ class SettingsFile:
         """Whether there is anything at the path."""
         return exists(self._target)
 
-    def create(self, *, directory_mode: int = DIRECTORY_MODE) -> bool:
-        """Makes a file with default settings and its missing directories; False when there is one already.
+    def create(self, *, directory_mode: int = DIRECTORY_MODE, settings: Settings | None = None) -> bool:
+        """Makes a file with `settings` or default ones and its missing directories; False when there is one already.
 
         One that exists stays as it is, and is an error if it is not one of ours.
         """
@@ -56,7 +57,7 @@ class SettingsFile:
         with self._hold() as sealer:
             if self.exists():
                 return False
-            self._write(Settings(), sealer)
+            self._write(settings or Settings(), sealer)
         return True
 
     def load(self) -> Settings:
@@ -104,6 +105,8 @@ class SettingsFile:
         text = document.render(settings, previous, sealer.seal)
         remove_unfinished(self._target)
         write_atomic(self._target, text.encode("utf-8"), mode=FILE_MODE)
+        if settings.certificate is not None:
+            remember_origin(self._target, settings.certificate.thumbprint)
 
     def _read(self) -> document.Section:
         try:
@@ -120,6 +123,6 @@ class SettingsFile:
             raise ConfigurationError(
                 f"The configuration file '{self.path}' belongs to an original Octopus Tentacle (XML); "
                 "it was not changed.",
-                hint="Give another path by --config, or move that file away.",
+                hint="Give another path by --config, or take that instance over with 'Tentacle import-instance'.",
             )
         return document.parse(text, self.path)

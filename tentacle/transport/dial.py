@@ -49,12 +49,17 @@ async def dial(address: Address, identity: TlsIdentity, timeouts: Timeouts) -> T
             tcp = await _connect(address, timeouts)
         undo.callback(tcp.abort)
         if address.proxy is not None:
-            async with limit(timeouts.proxy_answer, "the proxy's answer"):
+            async with limit(timeouts.proxy_answer, f"the answer of the proxy {proxy_name(address.proxy)}"):
                 await _tunnel(tcp, address, address.proxy)
         async with limit(timeouts.receive, f"the TLS handshake with {address}"):
             stream = await TlsStream.connect(tcp, identity.context(), address.host, address.thumbprint)
         undo.pop_all()
     return stream
+
+
+def proxy_name(proxy: Proxy) -> str:
+    """`host:port`, as a message names it."""
+    return format_address((proxy.host, proxy.port))
 
 
 async def _connect(address: Address, timeouts: Timeouts) -> TcpStream:
@@ -92,13 +97,13 @@ async def _tunnel(tcp: TcpStream, address: Address, proxy: Proxy) -> None:
     try:
         head = await tcp.read_until(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError) as error:
-        raise ProxyRefused(f"the proxy {proxy.host}:{proxy.port} closed the connection or made no sense") from error
+        raise ProxyRefused(f"the proxy {proxy_name(proxy)} closed the connection or made no sense") from error
     status = head.split(b"\r\n", 1)[0].decode("latin-1")
     words = status.split(None, 2)
     if len(words) < 2 or not words[0].startswith("HTTP/") or words[1] != "200":
         shown = "".join(c if c.isprintable() else "?" for c in status[:100])
         raise ProxyRefused(
-            f"the proxy {proxy.host}:{proxy.port} refused a connection to {address}: {shown}",
+            f"the proxy {proxy_name(proxy)} refused a connection to {address}: {shown}",
             hint="check the proxy's rules and, with 407, its user name and password",
         )
 

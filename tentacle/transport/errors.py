@@ -37,6 +37,10 @@ class Disconnected(TransportError):
     """The connection broke in the middle of something."""
 
 
+class NotWelcome(Disconnected):
+    """The server hung up as soon as it had seen our certificate."""
+
+
 class CallFailed(TransportError):
     """A call got no answer.  `connected` is true when the request may have reached the other side."""
 

@@ -83,10 +83,16 @@ class Listener:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None:
             await self._server.wait_closed()
+        # Connections that were dropped just now give their sockets back in the loop's next turn.
+        await asyncio.sleep(0)
 
     def stop_accepting(self) -> None:
         if self._server is not None:
             self._server.close()
+
+    def show(self, identity: TlsIdentity) -> None:
+        """Which certificate new connections are shown; those that are up stay."""
+        self._context = identity.context()
 
     def drop_untrusted(self) -> None:
         """Ends the connections of peers that are not trusted any more (halibut.md 1.3)."""

@@ -8,12 +8,13 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tentacle.errors import TentacleError, one_line
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
 from tentacle.transport.dial import Address, dial
+from tentacle.transport.errors import NotWelcome
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.serving import say_end, serve_polling
 from tentacle.transport.spool import Spool
@@ -38,7 +39,11 @@ class PollerOptions:
 
 
 class Poller:
-    """All polling connections to one server.  `run` never returns; cancel it."""
+    """All polling connections to one server.  `run` returns only after `resize(0)`; or cancel it.
+
+    With a `fallback` there are two certificates by which the server may know us, while one replaces the other: where
+    the server does not welcome the one, the other is tried at once, and the one that is welcome stays in use.
+    """
 
     def __init__(
         self,
@@ -47,9 +52,12 @@ class Poller:
         spool: Spool,
         options: PollerOptions,
         *,
+        fallback: TlsIdentity | None = None,
         make_backoff: Callable[[], Backoff] = lambda: Backoff(time.monotonic, random.Random()),
     ) -> None:
-        self._identity = identity
+        self._group: asyncio.TaskGroup | None = None
+        self._loops: dict[int, asyncio.Task[None]] = {}
+        self.show(identity, fallback)
         self._calls = calls
         self._spool = spool
         self._options = options
@@ -66,18 +74,44 @@ class Poller:
         """Whom this polls, under which name, with how many connections."""
         return self._options
 
-    async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._options.connections):
-                group.create_task(self._loop())
+    def show(self, identity: TlsIdentity, fallback: TlsIdentity | None = None) -> None:
+        """Which certificates new connections show; those that are up stay."""
+        self._identities = (identity,) if fallback is None else (identity, fallback)
+        self._chosen = 0
 
-    async def _loop(self) -> None:
+    def resize(self, connections: int) -> None:
+        """Makes them so many: more at once, fewer as each has answered the call that it is at."""
+        self._options = replace(self._options, connections=connections)
+        if self._group is not None:
+            self._fill(self._group)
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._fill(group)
+        finally:
+            self._group = None
+            self._loops.clear()
+
+    def _fill(self, group: asyncio.TaskGroup) -> None:
+        for number in range(self._options.connections):
+            if number not in self._loops or self._loops[number].done():
+                self._loops[number] = group.create_task(self._loop(number))
+
+    async def _loop(self, number: int) -> None:
         backoff = self._make_backoff()
-        while True:
+        refused = 0
+        while number < self._options.connections:
             backoff.attempt()
+            tried = self._chosen
             try:
-                await self._connection(backoff)
+                await self._connection(backoff, number)
+                refused = 0
             except (TentacleError, OSError) as error:
+                refused = refused + 1 if isinstance(error, NotWelcome) else 0
+                if refused and self._try_the_other(tried) and refused % 2:
+                    continue
                 wait = backoff.wait()
                 log.error(
                     "Polling %s: %s. Trying again in %.1f seconds%s",
@@ -88,9 +122,23 @@ class Poller:
                 )
                 await asyncio.sleep(wait)
 
-    async def _connection(self, backoff: Backoff) -> None:
+    def _try_the_other(self, tried: int) -> bool:
+        """Turns to the other certificate unless another connection has done so; false when there is none."""
+        if len(self._identities) < 2:
+            return False
+        if self._chosen == tried:
+            self._chosen = 1 - tried
+            log.info(
+                "Polling %s: the server does not welcome the certificate %s; trying %s",
+                self._options.address,
+                self._identities[tried].thumbprint,
+                self._identities[self._chosen].thumbprint,
+            )
+        return True
+
+    async def _connection(self, backoff: Backoff, number: int) -> None:
         options = self._options
-        stream = await dial(options.address, self._identity, options.timeouts)
+        stream = await dial(options.address, self._identities[self._chosen], options.timeouts)
         connection = Connection(Role.POLLING_SERVICE, options.limits)
         exchange = Exchange(stream, connection, options.timeouts, self._spool)
         identified = False
@@ -103,7 +151,13 @@ class Poller:
             log.info("Polling %s as %s", options.address, options.subscription)
 
         try:
-            await serve_polling(exchange, self._calls, options.subscription, on_identified)
+            await serve_polling(
+                exchange,
+                self._calls,
+                options.subscription,
+                on_identified,
+                wanted=lambda: number < self._options.connections,
+            )
         finally:
             self._connected -= identified
             if connection.state is State.SEND_NEXT:

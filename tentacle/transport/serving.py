@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tentacle.transport.calls import Calls
-from tentacle.transport.errors import Disconnected
+from tentacle.transport.errors import Disconnected, NotWelcome
 from tentacle.transport.exchange import Exchange
+from tentacle.wire.errors import PeerClosed
 from tentacle.wire.events import (
     End,
     Identity,
@@ -36,20 +37,42 @@ async def serve_listening(exchange: Exchange, calls: Calls) -> None:
         await exchange.send(Proceed())
 
 
-async def serve_polling(exchange: Exchange, calls: Calls, subscription: str, on_identified: Callable[[], None]) -> None:
-    """Dials in as `subscription` and serves until the connection breaks.  Never returns normally.
+async def serve_polling(
+    exchange: Exchange,
+    calls: Calls,
+    subscription: str,
+    on_identified: Callable[[], None],
+    wanted: Callable[[], bool] = lambda: True,
+) -> None:
+    """Dials in as `subscription` and serves until the connection breaks, or it is not `wanted` any more between calls.
 
-    Nothing is sent unasked between two polls (what-peers-rely-on.md, wire habits).
+    Raises `NotWelcome` when the server hangs up before it says who it is (halibut.md 1.3).  Nothing is sent unasked
+    between two polls (what-peers-rely-on.md, wire habits).
     """
     timeouts = exchange.timeouts
-    await exchange.send(Preface())
-    await exchange.send(Identity(IdentityKind.SUBSCRIBER, subscription))
-    await exchange.receive(timeouts.receive)
+    await _introduce(exchange, subscription)
     on_identified()
     while await _answer_one(exchange, calls, timeouts.polling_request, empty_is_fine=True):
+        if not wanted():
+            return
         await exchange.send(Next(), timeouts.heartbeat)
         await exchange.receive(timeouts.heartbeat)
     raise Disconnected("the server closed the connection")
+
+
+async def _introduce(exchange: Exchange, subscription: str) -> None:
+    try:
+        await exchange.send(Preface())
+        await exchange.send(Identity(IdentityKind.SUBSCRIBER, subscription))
+        welcome = isinstance((await exchange.receive(exchange.timeouts.receive)).event, Identity)
+    except (Disconnected, PeerClosed):
+        # It may have hung up before it had read all of what we said.
+        welcome = False
+    if not welcome:
+        raise NotWelcome(
+            "the server closed the connection as soon as it had seen this agent's certificate",
+            hint="is this machine registered there with the thumbprint that 'Tentacle show-thumbprint' shows?",
+        )
 
 
 async def say_end(exchange: Exchange) -> None:

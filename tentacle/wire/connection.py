@@ -15,7 +15,7 @@ from __future__ import annotations
 from tentacle.wire.buffer import ReceiveBuffer
 from tentacle.wire.control import encode_control, encode_identity, take_control, take_identity
 from tentacle.wire.envelope import Inflater, deflate, split_for_records
-from tentacle.wire.errors import LocalProtocolError, ProtocolError
+from tentacle.wire.errors import LocalProtocolError, PeerClosed, ProtocolError
 from tentacle.wire.events import (
     Closed,
     End,
@@ -127,7 +127,7 @@ class Connection:
 
     def _hang_up(self) -> Closed | None:
         if not may_hang_up(self._state):
-            raise ProtocolError(f"the peer closed the connection ({self._state.name.lower().replace('_', ' ')})")
+            raise PeerClosed(f"the peer closed the connection ({self._state.name.lower().replace('_', ' ')})")
         self._state = State.CLOSED
         return Closed()
 

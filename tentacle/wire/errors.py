@@ -11,6 +11,10 @@ class ProtocolError(TentacleError):
     default_exit_code = EXIT_INTERNAL
 
 
+class PeerClosed(ProtocolError):
+    """The peer hung up where the protocol wants something of it."""
+
+
 class LocalProtocolError(TentacleError):
     """We were about to send what the protocol does not allow here: a mistake of ours, nothing was sent."""
 

@@ -22,13 +22,13 @@ from tentacle.cli.help import (
     wrapped,
 )
 from tentacle.cli.main import load
+from tentacle.settings.scripts import SCRIPT_KEYS
 
 VECTOR = json.loads((Path(__file__).parent.parent / "vectors" / "cli-commands.json").read_text())
 ORIGINAL: dict[str, dict[str, Any]] = {command["name"]: command for command in VECTOR["commands"]}
 
-NOT_YET = {"extract", "poll-server", "service"}
-NEVER = {
-    # Windows only, or about Kubernetes
+REFUSED = {
+    # Windows only, or about Kubernetes: listed and described as in the original, refused when they are run
     "checkservices",
     "migrate-preinstalled-k8s-config",
     "register-k8s-cluster",
@@ -36,7 +36,7 @@ NEVER = {
     "register-k8s-worker",
     "watchdog",
 }
-OURS = {"devserver"}
+OURS = {"completion", "devserver", "doctor", "import-instance", "init", "rotate-certificate", "status"}
 SECRETS = [
     "apiKeyFile",
     "apiKeyStdin",
@@ -44,15 +44,37 @@ SECRETS = [
     "bearerTokenStdin",
     "passwordFile",
     "passwordStdin",
+    "apiKeyCredential",
+    "bearerTokenCredential",
+    "passwordCredential",
     "ca-file",
+    "serverThumbprint",
+    "verbose",
 ]
-ASKING_THE_SERVER = ("register-worker", "register-with", "deregister-worker", "deregister-from", "show-configuration")
-OUR_OPTIONS = dict.fromkeys(ASKING_THE_SERVER, SECRETS)
+REGISTERING = ["idempotent", "dry-run"]
+EPHEMERAL = {"ephemeral", *({*ORIGINAL["register-worker"]["options"]} - {"instance", "config"}), *SECRETS}
+ASKING_THE_SERVER = {
+    *("register-worker", "register-with", "deregister-worker", "deregister-from", "show-configuration", "poll-server")
+}
+NO_FORMAT = {*REFUSED, "agent", "help", "list-instances", "show-configuration", "show-thumbprint", "version"}
+"""Those that have the option in the original, or nothing to say in JSON, or say it always."""
+
+
+def our_options(name: str) -> set[str]:
+    """What we add to a command of the original, behind its own options."""
+    return {
+        *(SECRETS if name in ASKING_THE_SERVER else ()),
+        *(REGISTERING if name in ("register-with", "register-worker") else ()),
+        *(EPHEMERAL if name == "agent" else ()),
+        *(["status"] if name == "service" else ()),
+        *(SCRIPT_KEYS if name == "configure" else ()),
+        *(() if name in NO_FORMAT else ("format",)),
+    }
 
 
 def test_the_commands_are_the_originals_but_for_named_differences() -> None:
     names = {entry.name for entry in ENTRIES}
-    assert names == (set(ORIGINAL) - NOT_YET - NEVER) | OURS
+    assert names == set(ORIGINAL) | OURS
     assert [entry.name for entry in ENTRIES] == sorted(names)
 
 
@@ -61,7 +83,10 @@ def test_aliases_and_options_are_the_originals_and_ours_come_last(name: str) -> 
     entry = entry_of(name)
     options = json.loads(load(entry).help_text(as_json=True))["Options"]
     assert list(entry.aliases) == ORIGINAL[name]["aliases"]
-    assert [one["Name"] for one in options] == ORIGINAL[name]["options"] + OUR_OPTIONS.get(name, [])
+    names, theirs = [one["Name"] for one in options], ORIGINAL[name]["options"]
+    assert names[: len(theirs)] == theirs
+    assert len(names) == len(set(names))
+    assert set(names[len(theirs) :]) == our_options(name)
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in ENTRIES if entry.name not in OURS])
@@ -76,6 +101,36 @@ def test_prototypes_are_the_originals(name: str) -> None:
     recorded = [text.partition(" An Octopus-accessible")[0] for text in ORIGINAL[name]["option_prototypes"]]
     assert shown[: len(recorded) - 1] == recorded[:-1]
     assert recorded[-1] == "--help"
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_what_is_for_other_hosts_says_so_and_what_to_do_instead(tentacle: Any, name: str) -> None:
+    ended = tentacle(name, *(["--instances=*"] if name == "checkservices" else []))
+    assert (ended.code, ended.out) == (1, "")
+    text, hint = ended.err.splitlines()
+    assert text in (
+        "This command is only supported on Windows.",
+        "This command can only be run from within a Kubernetes agent.",
+    )
+    assert "'Tentacle " in hint
+
+
+def test_checkservices_asks_for_its_instances_first(tentacle: Any) -> None:
+    ended = tentacle("checkservices")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == (
+        "Use --instances argument to specify which instances to check. Use --instances=* to check all instances.\n"
+    )
+
+
+def test_watchdog_repeats_what_it_was_asked_to_do_and_refuses(tentacle: Any) -> None:
+    ended = tentacle("watchdog", "--interval=7", "--create", "--delete", "--instances=a")
+    assert ended.code == 1
+    assert ended.lines == [
+        "Setting watchdog task interval to 7 minutes",
+        "Creating watchdog task",
+        "Removing watchdog task",
+    ]
 
 
 def test_general_help_pads_names_and_keeps_trailing_blanks() -> None:

@@ -1,21 +1,20 @@
 """A whole machine for a test: systemd, booted in namespaces on a throw-away copy of this one.
 
-`machine.sh` does the booting.  Commands are run in it with `nsenter`; nothing of it is left when it is switched off, nor
-when the test itself is killed.
+`machine.sh` does the booting.  Commands are run in it with `nsenter`.  Nothing of it is left when it is switched off,
+nor when the test itself is killed.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import queue
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -26,14 +25,14 @@ SCRIPT = Path(__file__).with_name("machine.sh")
 TOOLS = ("unshare", "nsenter", "setpriv", "ip", "systemctl", "/lib/systemd/systemd", "dbus-daemon", "useradd", "mount")
 BOOT_SECONDS = 60.0
 _CLONE_NEWNET = 0x40000000
-_STOPPED_MOUNT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 T = TypeVar("T")
 
 
 def missing_tools() -> list[str]:
     """What this machine lacks to boot another one."""
-    found = [tool for tool in TOOLS if shutil.which(tool, path=os.environ["PATH"] + ":" + _STOPPED_MOUNT_PATH) is None]
+    found = [tool for tool in TOOLS if shutil.which(tool, path=os.environ["PATH"] + ":" + SYSTEM_PATH) is None]
     return found if os.geteuid() == 0 else [*found, "the rights of root"]
 
 
@@ -44,13 +43,14 @@ class Machine:
         self._top = directory / "machine"
         self._log = directory / "machine.log"
         self._init = 0
-        self._network: NetworkThread | None = None
+        self._network: ThreadPoolExecutor | None = None
+        self._processes: list[Process] = []
 
     def __enter__(self) -> Self:
         self._top.mkdir()
         with self._log.open("wb") as log:
             self._boot = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "bash", SCRIPT, self._top, *_needed()],
+                ["setpriv", "--pdeathsig", "TERM", "unshare", "--mount", "bash", SCRIPT, self._top, *_needed()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -59,23 +59,22 @@ class Machine:
         try:
             self._wait_until_up()
             self._open_the_way()
-            self._network = NetworkThread(self._init)
+            self._network = ThreadPoolExecutor(1, initializer=_enter_network, initargs=(self._init,))
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._network is not None:
-            self._network.close()
         if self._init:
             os.kill(self._init, signal.SIGKILL)
-        try:
-            self._boot.wait(PATIENCE)
-        finally:
-            if self._boot.poll() is None:
-                self._boot.kill()
-                self._boot.wait()
+        else:
+            self._boot.terminate()
+        self._boot.wait(PATIENCE)
+        for process in self._processes:
+            process.stop()
+        if self._network is not None:
+            self._network.shutdown()
 
     @property
     def root(self) -> Path:
@@ -84,8 +83,8 @@ class Machine:
 
     def command(self, *arguments: str, environment: Mapping[str, str] | None = None) -> list[str]:
         """The command line that runs `arguments` inside, as root."""
-        variables = {"PATH": f"{TENTACLE.parent}:{_STOPPED_MOUNT_PATH}", "HOME": "/root", **(environment or {})}
-        enter = ["nsenter", "--target", str(self._init), "--all", "--wd=/"]
+        variables = {"PATH": f"{TENTACLE.parent}:{SYSTEM_PATH}", "HOME": "/root", **(environment or {})}
+        enter = ["nsenter", f"--target={self._init}", "--all", "--root", "--wd"]
         return [*enter, "env", "-i", *(f"{k}={v}" for k, v in variables.items()), *arguments]
 
     def run(self, *arguments: str, expect: int | None = 0, environment: Mapping[str, str] | None = None) -> str:
@@ -106,12 +105,14 @@ class Machine:
 
     def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Process:
         """A program that runs inside beside us."""
-        return Process(self.command(*arguments, environment=environment), os.environ, Path("/"))
+        process = Process(self.command(*arguments, environment=environment), os.environ, Path("/"))
+        self._processes.append(process)
+        return process
 
     def on_the_network(self, function: Callable[[], T]) -> T:
         """The result of `function`, whose sockets are the machine's."""
         assert self._network is not None
-        return self._network.call(function)
+        return self._network.submit(function).result(BOOT_SECONDS * 2)
 
     def properties(self, unit: str, *names: str) -> dict[str, str]:
         """What `systemctl show` says."""
@@ -146,41 +147,14 @@ class Machine:
                 inside.chmod(inside.stat().st_mode | 0o011)
 
 
-class NetworkThread:
-    """A thread that lives in another network namespace, as `setns(2)` allows one thread alone to."""
-
-    def __init__(self, pid: int) -> None:
-        self._todo: queue.Queue[Callable[[], None] | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._work, args=(pid,), daemon=True)
-        self._thread.start()
-
-    def call(self, function: Callable[[], T]) -> T:
-        results: queue.Queue[T | BaseException] = queue.Queue()
-
-        def attempt() -> None:
-            try:
-                results.put(function())
-            except BaseException as error:
-                results.put(error)
-
-        self._todo.put(attempt)
-        result = results.get(timeout=BOOT_SECONDS * 2)
-        if isinstance(result, BaseException):
-            raise result
-        return result
-
-    def close(self) -> None:
-        self._todo.put(None)
-        self._thread.join(PATIENCE)
-
-    def _work(self, pid: int) -> None:
-        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        entered = ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET) == 0
+def _enter_network(pid: int) -> None:
+    """Moves the calling thread, and it alone, into the network namespace of a process."""
+    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+    finally:
         os.close(namespace)
-        while (attempt := self._todo.get()) is not None:
-            # Whatever is asked of a thread that is not there must not happen on the real network.
-            if entered:
-                attempt()
 
 
 def _needed() -> list[str]:

@@ -14,11 +14,10 @@ for directory; do
     mount --bind "$directory" "$top/root$directory"
 done
 
-# A cgroup of its own, which is the root of the machine's.
+# A cgroup that is the root of the machine's, with nobody from outside in it.
 mount -t cgroup2 cgroup2 "$top/cgroup"
 own="$top/cgroup/tentacle-test-$$"
 mkdir "$own"
-echo $$ >"$own/cgroup.procs"
 
 boot='
     root=$1/root
@@ -43,8 +42,13 @@ boot='
     exec env -i container=ttl PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         chroot . /lib/systemd/systemd --unit=multi-user.target --log-target=journal --show-status=false
 '
-setpriv --pdeathsig KILL unshare --pid --fork --kill-child --uts --ipc --net --cgroup --mount \
-    bash -euc "$boot" bash "$top" &
-wait $! || true
-echo $$ >"$top/cgroup/cgroup.procs"
-find "$own" -depth -type d -exec rmdir {} +
+enter='echo 0 >"$2/cgroup.procs"; exec unshare --cgroup bash -euc "$3" bash "$1"'
+setpriv --pdeathsig KILL unshare --pid --fork --kill-child --uts --ipc --net --mount \
+    bash -euc "$enter" bash "$top" "$own" "$boot" &
+inner=$!
+trap 'kill -KILL "$inner"' TERM
+wait "$inner" || wait "$inner" || true
+for _ in {1..100}; do
+    find "$own" -depth -type d -exec rmdir {} + 2>/dev/null && break
+    sleep 0.05
+done

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.observe.redaction import MASK, Redactor
+from tentacle.masking import MASK, Mask, Span
+from tentacle.observe.redaction import WITHHELD, Redactor
 
 
 def record(message: str, *arguments: object) -> logging.LogRecord:
@@ -74,3 +76,29 @@ def test_secrets_in_a_row_leave_no_end(before: str, secrets: list[str], after: s
     row = "".join(secrets)
     redacted = Redactor([*secrets, row]).redact(f"{before}{row}{after}")
     assert row not in redacted or row in MASK
+
+
+class Broken(Mask):
+    def spans(self, text: str) -> Iterator[Span]:
+        raise RuntimeError(text)
+
+
+def test_a_failure_withholds_the_record_and_harms_nobody() -> None:
+    redactor = Redactor()
+    broken = Broken()
+    redactor.watch(broken)
+    try:
+        raise ValueError("hunter2")
+    except ValueError:
+        told = logging.LogRecord("x", logging.ERROR, __file__, 1, "tried %s", ("hunter2",), sys.exc_info())
+    assert redactor.filter(told)
+    assert (told.getMessage(), told.exc_info, told.exc_text) == (WITHHELD, None, None)
+
+
+def test_what_others_know_is_masked_for_as_long_as_they_know_it() -> None:
+    redactor, mask = Redactor(["own one"]), Mask(["theirs"])
+    redactor.watch(mask)
+    assert redactor.redact("own one, theirs") == f"{MASK}, {MASK}"
+    assert redactor.secrets == {"own one"}
+    del mask
+    assert redactor.redact("own one, theirs") == f"{MASK}, theirs"

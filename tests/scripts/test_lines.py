@@ -20,8 +20,8 @@ def all_lines(chunks: list[bytes], limit: int = 1000) -> list[str]:
     state, found = NOTHING_OPEN, []
     for chunk in chunks:
         state, lines = split(state, chunk, limit)
-        found += lines
-    return found + flush(state)
+        found += [text + cut_mark(limit) * (i in lines.cut) for i, text in enumerate(lines.texts)]
+    return found + flush(state).texts
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -50,7 +50,7 @@ def test_lines_end_as_in_the_original(chunks: list[bytes], expected: list[str]) 
 
 
 def test_a_return_ends_the_line_at_once() -> None:
-    assert split(NOTHING_OPEN, b"50%\r", 100)[1] == ["50%"]
+    assert split(NOTHING_OPEN, b"50%\r", 100)[1].texts == ["50%"]
 
 
 @given(OUTPUT, st.lists(st.integers(0, 10_000), max_size=8))
@@ -74,6 +74,17 @@ def test_what_is_kept_of_an_endless_line_is_bounded() -> None:
     state, lines = NOTHING_OPEN, 0
     for _ in range(200):
         state, found = split(state, b"x" * 10_000, 65536)
-        lines += len(found)
-        assert len(state.rest) <= 65536
+        lines += len(found.cut)
+        assert len(found.texts) == len(found.cut)
+        assert len(state.rest) == state.length <= 65536
     assert lines == 2_000_000 // 65536
+
+
+def test_a_line_that_comes_byte_by_byte_is_kept_in_few_pieces() -> None:
+    """Or every byte would cost a copy of the whole line."""
+    state = NOTHING_OPEN
+    for number in range(1, 50_001):
+        state, lines = split(state, b"x", 65536)
+        assert (state.length, lines.texts) == (number, [])
+        assert len(state.pieces) <= number.bit_length()
+    assert flush(state).texts == ["x" * 50_000]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ async def read_all(lab: Lab, take: Callable[[str], None]) -> int:
         for entry in status.entries:
             take(entry.text)
         after, pages = status.next_sequence, pages + 1
+        await asyncio.sleep(0 if status.entries else 0.005)
         if status.state is ProcessState.COMPLETE:
             return pages
 

@@ -17,6 +17,7 @@ import pytest
 from tentacle.contracts.script import ProcessState, ScriptExitCode, ScriptIsolationLevel
 from tentacle.scripts import statefiles
 from tentacle.scripts.engine import RunStatus
+from tentacle.scripts.errors import ScriptError
 from tentacle.scripts.frames import OUT, frame
 from tests.scripts.lab import QUICK, Lab, lines, until
 
@@ -155,7 +156,8 @@ async def test_a_directory_that_was_only_half_prepared_is_not_a_run(next_agent: 
     lab = next_agent
     state = lab.work / "T-1" / statefiles.STATE
     state.mkdir(parents=True)
-    (state / "lock").touch()
+    for name in (statefiles.LOCK, statefiles.RESULT, statefiles.PREPARED):
+        (state / name).touch()
     (lab.work / "T-1" / "Bootstrap.sh").write_text("echo half")
     (lab.work / "T-1" / "Output.log").write_text("rubbish")
     await lab.engine.start()
@@ -248,3 +250,40 @@ async def test_a_workspace_removed_by_somebody_else_is_no_harm(lab: Lab) -> None
     assert status is not None
     assert status.entries == ()
     await lab.engine.complete("T-1")
+
+
+async def test_a_damaged_record_is_told_and_never_taken_for_a_new_ticket(lab: Lab) -> None:
+    await lab.run("echo one")
+    await lab.engine.aclose()
+    (lab.work / "T-1" / statefiles.STATE / statefiles.CLAIMED).write_bytes(b"\0" * 20)
+    await lab.engine.start()
+    with pytest.raises(ScriptError, match="cannot be read"):
+        await lab.run("touch ../ran")
+    assert not (lab.work / "ran").exists()
+    await lab.engine.complete("T-1")
+    assert list(lab.work.iterdir()) == []
+    assert lines(await lab.run("echo two")) == ["two"]
+
+
+async def test_no_descriptor_is_left_of_a_run(lab: Lab) -> None:
+    await lab.run("true", "T-0")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(1, 6):
+        await lab.run("true", f"T-{number}")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    await lab.start("echo ready; sleep 0.1", "T-7")
+    await lab.started("T-7")
+    await lab.engine.complete("T-7")
+    await lab.engine.drain(ScriptError("no more"), 5)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+async def test_a_script_that_deletes_its_log_is_not_started_again_by_the_next_agent(next_agent: Lab) -> None:
+    lab = next_agent
+    async with killed_agent(lab, "echo ready; until [ -e ../go ]; do sleep 0.01; done; rm -f *; exit 8"):
+        (lab.work / "go").touch()
+        await until(lambda: not (lab.work / "T-1" / "Output.log").exists())
+        await lab.engine.start()
+        status = await lab.run("echo never run")
+        assert status.exit_code == 8
+        assert texts(status) == ["The log of this script has been deleted while no agent was there to read it."]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from tentacle.scripts.frames import ERR, OUT
 from tentacle.scripts.pipes import OutputPipes
-from tentacle.scripts.streams import interleave, units
+from tentacle.scripts.streams import WriteWatch, interleave, units
 
 DATA = st.binary(max_size=40).map(lambda data: data.replace(b"\x00", b"\n"))
 
@@ -45,6 +46,17 @@ def test_units_end_at_line_ends(data: bytes) -> None:
     found = units(data)
     assert b"".join(found) == data
     assert all(unit[-1:] in b"\r\n" for unit in found[:-1])
+
+
+def test_without_inotify_nothing_is_told_and_nothing_fails() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        watch = WriteWatch(["/nowhere"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert watch.descriptor < 0
+    assert watch.writes() == []
 
 
 @pytest.fixture

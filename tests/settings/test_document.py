@@ -14,6 +14,7 @@ from tentacle.settings import certificates, document
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import ConfigurationError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
+from tentacle.settings.scripts import ISOLATIONS, ScriptSettings
 from tentacle.settings.sealing import PREFIX, Sealer
 
 SOURCE = Path("/c.config")
@@ -25,6 +26,14 @@ paths = texts.filter(lambda text: "\0" not in text).map(Path).filter(lambda path
 numbers = st.integers(-(2**31), 2**31 - 1)
 servers = st.builds(TrustedServer, texts, st.sampled_from(CommunicationStyle), optional_texts, optional_texts)
 proxies = st.builds(ProxySettings, st.booleans(), optional_texts, numbers, optional_texts, optional_texts)
+script_settings = st.builds(
+    ScriptSettings,
+    isolation=st.sampled_from(ISOLATIONS),
+    memory_limit=st.none() | st.integers(4 * 1024**2, 2**40),
+    cpu_limit=st.none() | st.integers(1, 100_000).map(lambda hundredths: hundredths / 100),
+    task_limit=st.none() | st.integers(8, 4194304),
+    uid_range=st.tuples(st.integers(1000, 60000), st.integers(60000, 2**31 - 2)),
+)
 all_settings = st.builds(
     Settings,
     home=st.none() | paths,
@@ -36,6 +45,7 @@ all_settings = st.builds(
     polling_connection_count=st.none() | numbers,
     proxy=proxies,
     polling_proxy=proxies,
+    scripts=script_settings,
 )
 
 
@@ -227,3 +237,26 @@ def test_any_text_is_settings_or_a_configuration_error(text: str) -> None:
         read(text)
     except ConfigurationError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("script-isolation: docker", "script-isolation must be none, private or user"),
+        ("script-memory-limit: 1", "script-memory-limit must be a size from 4M"),
+        ("script-cpu-limit: true", "script-cpu-limit must be a number of processors"),
+        ("script-task-limit: [1]", "script-task-limit must be a number from 8"),
+        ("script-uid-range: 0-5", "script-uid-range must be two numbers from 1000 on"),
+    ],
+)
+def test_wrong_settings_of_scripts_are_named(line: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"line 2, is wrong: {problem}"):
+        read(f"format: 1\n{line}\n")
+
+
+def test_settings_of_scripts_may_be_numbers_and_are_written_only_when_they_say_something() -> None:
+    found = read("script-memory-limit: 1073741824\nscript-cpu-limit: 1.5\nscript-task-limit: 100\n").scripts
+    assert found == ScriptSettings(memory_limit=1024**3, cpu_limit=1.5, task_limit=100)
+    text = write(Settings(scripts=found))
+    assert "script-memory-limit: 1G\n" in text
+    assert "script-isolation" not in text

@@ -112,7 +112,7 @@ async def test_a_stale_connection_is_replaced_without_an_error(tmp_path: Path) -
 async def test_nobody_there_is_said_before_the_request_began(tmp_path: Path) -> None:
     async with caller(tmp_path) as server:
         with pytest.raises(
-            CallFailed, match="before the request could begin: cannot connect to .*: Connection refused$"
+            CallFailed, match=r"before the request could begin: cannot connect to .*: Connection refused$"
         ) as caught:
             await server.call(Address("127.0.0.1", 1, "0" * 40), request(), {})
     assert not caught.value.connected

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tentacle.cli.command import command, option
-from tentacle.cli.options import instance_options
+from tentacle.cli.command import command, option, order_given
+from tentacle.cli.options import (
+    ApiOptions,
+    RegisterOptions,
+    api_options,
+    extra_api_options,
+    instance_options,
+    register_options,
+)
 from tentacle.cli.render import say
 from tentacle.cli.result import Result, Steps
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.cli.values import whole_number
+from tentacle.errors import TentacleError
 from tentacle.settings import certificates
 from tentacle.settings.model import Settings
 from tentacle.settings.store import SettingsFile
@@ -29,22 +38,74 @@ LEAST_WAIT_MS = 20
     help="Don't attempt to run as a service, even if the user is non-interactive",
 )
 @option("--noninteractive", is_flag=True, hidden=True)
-def agent(session: Session, *, where: InstanceOptions, wait: int | None, noninteractive: bool) -> Steps:
+@option(
+    "--ephemeral",
+    is_flag=True,
+    help="Be a worker for as long as this runs: register at the start, deregister at the end, and keep nothing of it"
+    " but in memory; the options below say where and how, and the default --name is the hostname with the first digits"
+    " of the thumbprint",
+)
+@option("--workerpool", "pools", multiple=True, help="With --ephemeral: the worker pools, by name, slug or Id")
+@register_options
+@api_options
+@extra_api_options
+def agent(
+    session: Session,
+    *,
+    where: InstanceOptions,
+    wait: int | None,
+    noninteractive: bool,
+    ephemeral: bool,
+    pools: tuple[str, ...],
+    registering: RegisterOptions,
+    api: ApiOptions,
+) -> Steps:
     """Blocks until it is told to end; makes a certificate first where there is none."""
     file = session.choose(where)
+    if not ephemeral:
+        _refuse_without_ephemeral(order_given())
     if wait is not None and wait >= LEAST_WAIT_MS:
         yield f"Sleeping for {wait}ms..."
         time.sleep(wait / 1000)
-    settings = session.overridden(file.load())
+
+    def load() -> Settings:
+        return session.overridden(file.load())
+
+    def run(settings: Settings, reload: Callable[[], Settings]) -> int:
+        from tentacle.agent.daemon import run_agent
+
+        reading_key = api.api_key_stdin or api.bearer_token_stdin or api.password_stdin
+        interactive = not (noninteractive or reading_key)
+        return run_agent(
+            settings,
+            file.path,
+            session.instance_name,
+            emit=say,
+            interactive=interactive,
+            reload=reload,
+            redactor=session.redactor,
+        )
+
+    if ephemeral:
+        from tentacle.cli.ephemeral import as_ephemeral
+
+        return as_ephemeral(session, load, api, registering, pools, run)
+    settings = load()
     if settings.certificate is None:
         settings = session.overridden(_with_certificate(file))
         if settings.certificate is not None:
             yield "A new certificate has been generated and installed as none were yet available. Thumbprint:"
             yield settings.certificate.thumbprint
-    from tentacle.agent.daemon import run_agent
+    return Result(exit_code=run(settings, load))
 
-    interactive = not noninteractive
-    return Result(exit_code=run_agent(settings, file.path, session.instance_name, emit=say, interactive=interactive))
+
+def _refuse_without_ephemeral(given: Sequence[str]) -> None:
+    ordinary = {"instance", "config", "wait", "console", "noninteractive"}
+    if any(name not in ordinary for name in given):
+        raise TentacleError(
+            "The options of registration go with --ephemeral only.",
+            hint="Add it, or register this machine for good with 'Tentacle register-worker'.",
+        )
 
 
 def _with_certificate(file: SettingsFile) -> Settings:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tentacle.cli.command import command, option
-from tentacle.cli.options import instance_options
+from tentacle.cli.options import facts_option, instance_options
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
+from tentacle.settings.show import server_document
 
 
 @command("clear-trusted-servers")
 @instance_options
 @option("--keep", help="A comma separated list of Server Comms Addresses to keep as trusted servers")
+@facts_option
 def clear_trusted_servers(session: Session, *, where: InstanceOptions, keep: str | None) -> Result:
     """All of them, or all but the polled ones that are kept; says nothing.
 
@@ -26,5 +28,5 @@ def clear_trusted_servers(session: Session, *, where: InstanceOptions, keep: str
         raise TentacleError(
             "The list of addresses to keep is empty.", hint="Leave --keep out to remove all trusted servers."
         )
-    file.update(lambda settings: replace(settings, servers=trust.keep_addresses(settings.servers, kept)))
-    return Result()
+    left = file.update(lambda settings: replace(settings, servers=trust.keep_addresses(settings.servers, kept)))
+    return Result(facts={"TrustedOctopusServers": [server_document(server) for server in left.servers]})

@@ -6,18 +6,21 @@ import ipaddress
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from tentacle.cli.command import command, option, order_given
-from tentacle.cli.options import instance_options, together
+from tentacle.cli.options import facts_option, instance_options, together
 from tentacle.cli.polling_count import POLLING_COUNT_HELP, polling_count
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.cli.values import LARGEST_PORT, true_or_false, whole_number
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
+from tentacle.settings.errors import SettingsError
 from tentacle.settings.files import make_directories
 from tentacle.settings.model import Settings
+from tentacle.settings.scripts import SCRIPT_KEYS, ScriptSettings
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Wishes:
     trusted: tuple[str, ...]
     removed: tuple[str, ...]
     reset_trust: bool
+    script_isolation: str | None
+    script_memory_limit: str | None
+    script_cpu_limit: str | None
+    script_task_limit: str | None
+    script_uid_range: str | None
 
 
 @dataclass(frozen=True)
@@ -68,13 +76,23 @@ class Change:
         help="The thumbprint of the Octopus Server to remove from the trusted list",
     ),
     option("--reset-trust", is_flag=True, help="Removes all trusted Octopus Servers"),
+    option(
+        "--script-isolation",
+        help="How scripts are kept apart: none, private (own /tmp, other workspaces and processes hidden) or user "
+        "(a user of its own for each). Default: none",
+    ),
+    option("--script-memory-limit", help="Memory that one script may use, e.g. 512M or 2G. Default: none"),
+    option("--script-cpu-limit", help="Processors that one script may use, e.g. 1.5 or 150%. Default: none"),
+    option("--script-task-limit", help="Processes and threads that one script may have. Default: none"),
+    option("--script-uid-range", help="Users for --script-isolation=user, e.g. 20000-20999, which is the default"),
 )
+@facts_option
 def configure(session: Session, *, where: InstanceOptions, wishes: Wishes) -> Result:
     """Trust changes first, then the rest in the order of the command line; all of it is saved, or nothing."""
     file = session.choose(where)
     changes = [*_trust_changes(wishes), *_other_changes(wishes, session.surroundings.cwd)]
     if not changes:
-        return Result()
+        return Result(facts={"Changes": ()})
     for change in changes:
         if change.directory is not None:
             make_directories(change.directory)
@@ -85,7 +103,8 @@ def configure(session: Session, *, where: InstanceOptions, wishes: Wishes) -> Re
         return settings
 
     file.update(apply)
-    return Result(tuple(change.line for change in changes), restart=True)
+    lines = tuple(change.line for change in changes)
+    return Result(lines, restart=True, facts={"Changes": lines})
 
 
 def _trust_changes(wishes: Wishes) -> list[Change]:
@@ -111,13 +130,14 @@ def _trusting(settings: Settings, thumbprints: tuple[str, ...]) -> Settings:
 
 
 def _other_changes(wishes: Wishes, cwd: Path) -> list[Change]:
-    understood = {
+    understood: dict[str, Callable[[], Change]] = {
         "home": lambda: _home(cwd, wishes.home or ""),
         "app": lambda: _applications(cwd, wishes.app or ""),
         "port": lambda: _port(wishes.port or 0),
         "no_listen": lambda: _no_listen(wishes.no_listen is True),
         "listen_ip": lambda: _listen_ip(wishes.listen_ip or ""),
         "polling_connections": lambda: _polling_connections(wishes.polling_connections),
+        **{name.replace("-", "_"): partial(_script_setting, name, wishes) for name in SCRIPT_KEYS},
     }
     return [understood[name]() for name in dict.fromkeys(order_given()) if name in understood]
 
@@ -158,6 +178,16 @@ def _listen_ip(given: str) -> Change:
 def _polling_connections(given: str | None) -> Change:
     count = polling_count(given)
     return Change(f"Polling connection count set to: {count}", lambda s: replace(s, polling_connection_count=count))
+
+
+def _script_setting(name: str, wishes: Wishes) -> Change:
+    key, given = SCRIPT_KEYS[name], getattr(wishes, name.replace("-", "_")) or ""
+    try:
+        shown = key.text(key.read(ScriptSettings(), given))
+    except SettingsError as error:
+        raise TentacleError(f"The value of --{name} {error.message}.") from None
+    line = f"{name.replace('-', ' ').capitalize()} set to: {shown}"
+    return Change(line, lambda s: replace(s, scripts=key.read(s.scripts, given)))
 
 
 def _full_path(cwd: Path, given: str) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tentacle.cli.command import command, option
+from tentacle.cli.options import facts_option
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.settings.instances import DEFAULT_NAME, clean_name, new_instance_paths
@@ -16,6 +17,7 @@ from tentacle.settings.store import SettingsFile
 @option("--instance", help="Name of the instance to create")
 @option("--config", help="Path to configuration file to create")
 @option("--home", help="[Optional] Path to the home directory - defaults to the same directory as the config file")
+@facts_option
 def create_instance(session: Session, *, instance: str | None, config: str | None, home: str | None) -> Result:
     """Making an instance again is no error: its path and home are replaced, all other settings stay.
 
@@ -30,7 +32,8 @@ def create_instance(session: Session, *, instance: str | None, config: str | Non
     shown = _home_to_store(folder, path, session.surroundings.cwd)
     SettingsFile(path).update(lambda settings: replace(settings, home=shown))
     session.choose(InstanceOptions(name if is_named else None, str(path)))
-    return Result((*lines, f"Setting home directory to: {shown}"))
+    facts = {"ConfigurationFilePath": str(path), "Home": str(path.parent / shown)}
+    return Result((*lines, f"Setting home directory to: {shown}"), facts=facts)
 
 
 def _create_file(session: Session, path: Path) -> str:

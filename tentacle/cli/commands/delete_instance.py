@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from tentacle.cli.command import command
-from tentacle.cli.options import instance_options
+from tentacle.cli.options import facts_option, instance_options
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
@@ -13,6 +13,7 @@ from tentacle.errors import TentacleError
 
 @command("delete-instance")
 @instance_options
+@facts_option
 def delete_instance(session: Session, *, where: InstanceOptions) -> Result:
     """A configuration that was given by its path has no name to forget, and nothing happens.
 
@@ -26,5 +27,6 @@ def delete_instance(session: Session, *, where: InstanceOptions) -> Result:
         session.choose(where)
         name = session.instance_name
     if name is None:
-        return Result()
-    return Result((f"Deleted instance: {session.registry.delete(name).name}",))
+        return Result(facts={"Deleted": None})
+    deleted = session.registry.delete(name).name
+    return Result((f"Deleted instance: {deleted}",), facts={"Deleted": deleted})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tentacle.cli.command import command, option
 from tentacle.cli.deregistration import deregistration
-from tentacle.cli.options import ApiOptions, api_options, extra_api_options, instance_options
+from tentacle.cli.options import ApiOptions, api_options, extra_api_options, facts_option, instance_options
 from tentacle.cli.result import Steps
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.octopus.registration import MachineKind
@@ -20,6 +20,7 @@ from tentacle.octopus.registration import MachineKind
     " is the name of an existing space; the default value is the Default space, if one is designated.",
 )
 @extra_api_options
+@facts_option
 def deregister_worker(
     session: Session, *, where: InstanceOptions, api: ApiOptions, multiple: bool, space: str | None
 ) -> Steps:

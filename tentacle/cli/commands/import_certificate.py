@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tentacle.cli.command import command, option
-from tentacle.cli.options import instance_options
+from tentacle.cli.options import facts_option, instance_options
 from tentacle.cli.result import Result, Steps
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
-from tentacle.settings import certificates
+from tentacle.settings import certificates, rotation
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.files import read_bytes
 
@@ -36,6 +36,7 @@ from tentacle.settings.files import read_bytes
     sensitive=True,
     help="Personal Information Exchange (PFX) private key password",
 )
+@facts_option
 def import_certificate(
     session: Session,
     *,
@@ -55,14 +56,14 @@ def import_certificate(
         told.append("Importing the certificate via base64...")
         found = certificates.load_base64(from_base64 or "")
     yield from told
-    file.update(lambda settings: replace(settings, certificate=found))
+    file.update(lambda settings: replace(rotation.without_overlap(settings), certificate=found))
     if certificates.has_small_key(found):
         yield (
             "The imported certificate's private key is smaller than the currently-recommended bit length; "
             "generating a new key for the tentacle is advised."
         )
     yield f"Certificate with thumbprint {found.thumbprint} imported successfully."
-    return Result(restart=True)
+    return Result(restart=True, facts={"Thumbprint": found.thumbprint})
 
 
 def _check_sources(from_registry: bool, from_file: str | None, from_base64: str | None) -> None:

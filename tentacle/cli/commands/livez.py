@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tentacle.cli.command import command, option
-from tentacle.cli.options import instance_options
+from tentacle.cli.options import facts_option, instance_options
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.cli.values import whole_number
@@ -22,6 +22,7 @@ HEARTBEAT = "livez.heartbeat"
     default=60,
     help="Maximum allowed age of the liveness heartbeat in seconds (default 60).",
 )
+@facts_option
 def livez(session: Session, *, where: InstanceOptions, max_age: int) -> Result:
     """Says nothing when all is well."""
     file = session.choose(where)
@@ -38,4 +39,4 @@ def livez(session: Session, *, where: InstanceOptions, max_age: int) -> Result:
         raise TentacleError(
             f"Liveness heartbeat at {heartbeat} is stale: last written {age:.0f}s ago (threshold {max_age}s)."
         )
-    return Result()
+    return Result(facts={"HeartbeatAgeSeconds": round(max(age, 0.0), 3)})

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tentacle.cli.command import command, option
 from tentacle.cli.files import write_secret
-from tentacle.cli.options import instance_options
+from tentacle.cli.options import facts_option, instance_options
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
-from tentacle.settings import certificates
+from tentacle.settings import certificates, rotation
 from tentacle.settings.certificates import StoredCertificate
 
 
@@ -31,6 +31,7 @@ from tentacle.settings.certificates import StoredCertificate
     " Tentacle configuration; for use with the import-certificate command",
 )
 @option("--pfx-password", sensitive=True, help="The password to use for the exported pfx file")
+@facts_option
 def new_certificate(
     session: Session,
     *,
@@ -43,17 +44,20 @@ def new_certificate(
     """Without `--if-blank` a certificate that is there is replaced."""
     file = session.choose(where)
     _refuse_together({"--if-blank": if_blank, "--export-file": export_file, "--export-pfx": export_pfx})
-    if if_blank and session.overridden(file.load()).certificate is not None:
-        return Result(("A certificate already exists, no changes will be applied.",))
+    present = session.overridden(file.load()).certificate if if_blank else None
+    if present is not None:
+        facts = {"Thumbprint": present.thumbprint, "Created": False}
+        return Result(("A certificate already exists, no changes will be applied.",), facts=facts)
     made = certificates.generate()
     if export_file:
         text = codecs.BOM_UTF8 + certificates.export_base64(made).encode("ascii")
         return _exported(made, session.path(export_file), text, export_file)
     if export_pfx:
         return _exported(made, session.path(export_pfx), certificates.export_pfx(made, pfx_password), export_pfx)
-    file.update(lambda settings: replace(settings, certificate=made))
+    file.update(lambda settings: replace(rotation.without_overlap(settings), certificate=made))
     title = "A new certificate has been generated and installed. Thumbprint:"
-    return Result((title, made.thumbprint), restart=True)
+    facts = {"Thumbprint": made.thumbprint, "Created": True}
+    return Result((title, made.thumbprint), restart=True, facts=facts)
 
 
 def _refuse_together(given: dict[str, object]) -> None:
@@ -66,4 +70,5 @@ def _refuse_together(given: dict[str, object]) -> None:
 def _exported(made: StoredCertificate, path: Path, content: bytes, shown: str) -> Result:
     write_secret(path, content)
     title = f"A new certificate has been generated and written to {shown}. Thumbprint:"
-    return Result((title, made.thumbprint))
+    facts = {"Thumbprint": made.thumbprint, "Created": True, "File": str(path)}
+    return Result((title, made.thumbprint), facts=facts)

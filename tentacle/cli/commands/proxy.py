@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tentacle.cli.command import command, order_given
-from tentacle.cli.options import instance_options
-from tentacle.cli.proxy_settings import ProxyWishes, changed_proxy, proxy_options
+from tentacle.cli.options import facts_option, instance_options
+from tentacle.cli.proxy_settings import ProxyWishes, changed_proxy, proxy_facts, proxy_options
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 
@@ -14,10 +14,11 @@ from tentacle.cli.session import InstanceOptions, Session
 @command("proxy")
 @instance_options
 @proxy_options
+@facts_option
 def proxy(session: Session, *, where: InstanceOptions, wishes: ProxyWishes) -> Result:
     """Without `--proxyEnable=true` the proxy is off."""
     file = session.choose(where)
     order = order_given()
-    _, lines = changed_proxy(file.load().proxy, wishes, order)
+    changed, lines = changed_proxy(file.load().proxy, wishes, order)
     file.update(lambda s: replace(s, proxy=changed_proxy(s.proxy, wishes, order)[0]))
-    return Result(tuple(lines))
+    return Result(tuple(lines), facts=proxy_facts(changed))

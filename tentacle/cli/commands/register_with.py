@@ -13,6 +13,8 @@ from tentacle.cli.options import (
     RegisterOptions,
     api_options,
     extra_api_options,
+    extra_register_options,
+    facts_option,
     instance_options,
     register_options,
     together,
@@ -96,7 +98,9 @@ class TargetOptions:
         " TenantedOrUntenanted and Tenanted.",
     ),
 )
+@extra_register_options
 @extra_api_options
+@facts_option
 def register_with(
     session: Session,
     *,

@@ -8,6 +8,8 @@ from tentacle.cli.options import (
     RegisterOptions,
     api_options,
     extra_api_options,
+    extra_register_options,
+    facts_option,
     instance_options,
     register_options,
 )
@@ -28,7 +30,9 @@ from tentacle.octopus.registration import WorkerRole
     help="The worker pool name, slug or Id to add the machine to - e.g., 'Windows Pool'; specify this argument multiple"
     " times to add to multiple pools",
 )
+@extra_register_options
 @extra_api_options
+@facts_option
 def register_worker(
     session: Session, *, where: InstanceOptions, api: ApiOptions, registering: RegisterOptions, pools: tuple[str, ...]
 ) -> Steps:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tentacle.cli.command import command, option
-from tentacle.cli.options import instance_options, together
+from tentacle.cli.options import facts_option, instance_options, together
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.cli.values import need_port, whole_number
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
+from tentacle.settings.show import server_document
 
 DEFAULT_SERVER_PORT = 10943
 
@@ -56,11 +57,13 @@ class Comms:
         " 'wss://example.com/OctopusComms'. Refer to http://g.octopushq.com/WebSocketComms",
     ),
 )
+@facts_option
 def server_comms(session: Session, *, where: InstanceOptions, comms: Comms) -> Result:
     """Nobody is contacted; a polling entry without a subscription gets a new one."""
     file = session.choose(where)
-    file.update(lambda settings: changed(settings, comms))
-    return Result(("Updated server communications configuration",), restart=True)
+    servers = file.update(lambda settings: changed(settings, comms)).servers
+    facts = {"TrustedOctopusServers": [server_document(server) for server in servers]}
+    return Result(("Updated server communications configuration",), restart=True, facts=facts)
 
 
 def changed(settings: Settings, comms: Comms) -> Settings:

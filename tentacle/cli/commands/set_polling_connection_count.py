@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tentacle.cli.command import command, option
-from tentacle.cli.options import instance_options
+from tentacle.cli.options import facts_option, instance_options
 from tentacle.cli.polling_count import POLLING_COUNT_HELP, polling_count
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
@@ -14,9 +14,11 @@ from tentacle.cli.session import InstanceOptions, Session
 @command("set-polling-connection-count")
 @instance_options
 @option("--pollingConnectionCount", "given", help=POLLING_COUNT_HELP)
+@facts_option
 def set_polling_connection_count(session: Session, *, where: InstanceOptions, given: str | None) -> Result:
     """The count must be a whole number above 0."""
     file = session.choose(where)
     count = polling_count(given)
     file.update(lambda settings: replace(settings, polling_connection_count=count))
-    return Result((f"Polling connection count set to: {count}",), restart=True)
+    facts = {"PollingConnectionCount": count}
+    return Result((f"Polling connection count set to: {count}",), restart=True, facts=facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tentacle.cli.command import command, option
-from tentacle.cli.options import instance_options
+from tentacle.cli.options import facts_option, instance_options
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
@@ -17,6 +17,7 @@ from tentacle.settings.model import TrustedServer
 @instance_options
 @option("--oldThumbprint", "old", help="The thumbprint of the old Octopus Server to be replaced")
 @option("--newThumbprint", "new", help="The thumbprint of the new Octopus Server")
+@facts_option
 def update_trust(session: Session, *, where: InstanceOptions, old: str | None, new: str | None) -> Result:
     """Every registration that trusts the old thumbprint trusts the new one instead."""
     file = session.choose(where)
@@ -24,14 +25,16 @@ def update_trust(session: Session, *, where: InstanceOptions, old: str | None, n
         raise TentacleError("Please specify a thumbprint to replace, e.g., --oldThumbprint=VALUE")
     if not new or not new.strip():
         raise TentacleError("Please specify a new thumbprint to trust, e.g., --newThumbprint=VALUE")
-    told = [_told(server, old, new) for server in file.load().servers]
+    before = file.load().servers
+    told = [_told(server, old, new) for server in before]
     file.update(lambda settings: replace(settings, servers=trust.update_trust(settings.servers, old, new)))
     title = f"Updating Octopus servers thumbprint from {old} to {new}"
     finding = (
         f"Finding existing Octopus Server registrations trusting the thumbprint {old} and updating them to trust the "
         f"thumbprint {new}:"
     )
-    return Result((title, finding, *told), restart=True)
+    facts = {"Updated": sum(trust.same_thumbprint(server.thumbprint, old) for server in before)}
+    return Result((title, finding, *told), restart=True, facts=facts)
 
 
 def _told(server: TrustedServer, old: str, new: str) -> str:

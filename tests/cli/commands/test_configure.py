@@ -108,3 +108,40 @@ def test_the_command_of_its_own_for_the_count(tentacle: Any) -> None:
 def test_the_start_up_block_masks_no_more_than_secrets(tentacle: Any, instance: Path) -> None:
     tentacle.ok("configure", "--instance=I", "--port=1")
     assert "CommandLine: Tentacle configure --instance=I --port=1\n" in tentacle.log(instance)
+
+
+def test_how_scripts_are_kept_apart(tentacle: Any) -> None:
+    ended = tentacle.ok(
+        "configure",
+        "--script-isolation=Private",
+        "--script-memory-limit=512m",
+        "--script-cpu-limit=150%",
+        "--script-task-limit=200",
+        "--script-uid-range=30000-30099",
+    )
+    assert ended.lines == [
+        "Script isolation set to: private",
+        "Script memory limit set to: 512M",
+        "Script cpu limit set to: 1.5",
+        "Script task limit set to: 200",
+        "Script uid range set to: 30000-30099",
+        RESTART,
+    ]
+    again = tentacle.ok("configure", "--script-memory-limit=none", "--script-isolation=none")
+    assert again.lines[:2] == ["Script memory limit set to: none", "Script isolation set to: none"]
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("--script-isolation=docker", "must be none, private or user, not 'docker'"),
+        ("--script-memory-limit=lots", "must be a size from 4M, such as 512M or 2G, or none, not 'lots'"),
+        ("--script-cpu-limit=0", "must be a number of processors, such as 1.5 or 150%, or none, not '0'"),
+        ("--script-task-limit=1", "must be a number from 8 to 4194304, or none, not '1'"),
+        ("--script-uid-range=0-10", "must be two numbers from 1000 on, such as 20000-20999, not '0-10'"),
+    ],
+)
+def test_what_no_script_can_be_given_is_refused(tentacle: Any, option: str, problem: str) -> None:
+    ended = tentacle("configure", option)
+    assert ended.code == 1
+    assert f"The value of {option.partition('=')[0]} {problem}." in ended.err

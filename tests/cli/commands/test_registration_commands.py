@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tentacle.settings import certificates
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.store import SettingsFile
 
@@ -35,26 +31,6 @@ def ready(tentacle: Any, instance: Path) -> SettingsFile:
     tentacle.ok("new-certificate", "--instance=I")
     tentacle.ok("configure", "--instance=I", "--port=20933")
     return SettingsFile(instance / "I.cfg")
-
-
-@pytest.fixture
-async def comms_port(tmp_path: Path) -> AsyncIterator[int]:
-    """A port that answers like a server's polling port: TLS, a self-signed certificate, a page."""
-    made = certificates.generate()
-    pem = tmp_path / "server.pem"
-    pem.write_bytes(made.certificate_pem + made.key_pem)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
 
 
 def own_thumbprint(file: SettingsFile) -> str:

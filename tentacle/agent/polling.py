@@ -1,0 +1,76 @@
+"""The servers that an agent polls, as they are now: started, resized and ended while it runs.
+
+Knows plans and pollers.  Must not know where a plan comes from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from tentacle.agent.plan import PollPlan
+from tentacle.agent.supervisor import keep_running
+from tentacle.transport.dial import Address
+from tentacle.transport.poller import Poller
+
+_Key = tuple[Address, str]
+
+
+class Polling:
+    """One poller per server and subscription, made by `make`."""
+
+    def __init__(self, make: Callable[[PollPlan], Poller], polls: Collection[PollPlan]) -> None:
+        self._make = make
+        self._pollers: dict[_Key, Poller] = {_key(poll): make(poll) for poll in polls}
+        self._tasks: dict[Poller, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    @property
+    def pollers(self) -> list[Poller]:
+        """Those that are wanted; one that is ending is not among them."""
+        return list(self._pollers.values())
+
+    async def run(self) -> None:
+        """Polls until it is cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for poller in self.pollers:
+                    self._start(poller)
+                # An agent that polls nobody may be told to later.
+                await asyncio.Event().wait()
+        finally:
+            self._group = None
+
+    def follow(self, polls: Collection[PollPlan], trusted: Collection[str]) -> None:
+        """Makes `polls` what is polled.
+
+        Connections that are not wanted any more end when they have answered the call that they are at; those to a
+        server whose thumbprint is not `trusted` any more are cut.
+        """
+        wanted = {_key(poll): poll for poll in polls}
+        for key in [key for key in self._pollers if key not in wanted]:
+            self._end(self._pollers.pop(key), cut=key[0].thumbprint not in trusted)
+        for key, poll in wanted.items():
+            if key not in self._pollers:
+                self._pollers[key] = self._make(poll)
+                self._start(self._pollers[key])
+            elif self._pollers[key].options.connections != poll.connections:
+                self._pollers[key].resize(poll.connections)
+
+    def _start(self, poller: Poller) -> None:
+        if self._group is not None:
+            task = self._group.create_task(keep_running("Polling", poller.run))
+            self._tasks[poller] = task
+            task.add_done_callback(lambda _: self._tasks.pop(poller, None))
+
+    def _end(self, poller: Poller, *, cut: bool) -> None:
+        poller.resize(0)
+        task = self._tasks.get(poller)
+        # One without a connection has no call to answer, and may be asleep for minutes.
+        if (cut or not poller.connected) and task is not None:
+            task.cancel()
+
+
+def _key(poll: PollPlan) -> _Key:
+    return poll.address, poll.subscription

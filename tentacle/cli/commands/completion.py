@@ -1,0 +1,48 @@
+"""`completion`: a script that teaches a shell our commands and options.  Not a command of the original."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from tentacle.cli.catalogue import ENTRIES
+from tentacle.cli.command import TentacleCommand, command
+from tentacle.cli.completion import SHELLS, Branch, branch_of
+from tentacle.cli.result import Result
+from tentacle.cli.session import Session
+from tentacle.errors import TentacleError
+
+NOTES: Final = """\
+Prints a completion script for a shell: tentacle completion bash|zsh|fish
+
+  bash   source <(tentacle completion bash)
+         or for good, as root:
+         tentacle completion bash > /etc/bash_completion.d/tentacle
+  zsh    tentacle completion zsh > "${fpath[1]}/_tentacle"
+  fish   tentacle completion fish > ~/.config/fish/completions/tentacle.fish
+"""
+
+
+@command("completion", quiet=True, takes_words=True, notes=NOTES)
+@click.pass_context
+def completion(context: click.Context, _session: Session) -> Result:
+    """Made from the very tree that reads the command line, so that it cannot be behind."""
+    word = context.args[0] if context.args else ""
+    make = SHELLS.get(word.lower())
+    if make is None or len(context.args) != 1:
+        told = f"'{word:.60}' is not a shell that can be taught" if word and make is None else "Name one shell"
+        raise TentacleError(f"{told}.", hint=f"Give one of: {', '.join(SHELLS)}; e.g. tentacle completion bash")
+    return Result(data=make(_branches(context)))
+
+
+def _branches(context: click.Context) -> list[Branch]:
+    group = context.find_root().command
+    assert isinstance(group, click.Group)
+    found = []
+    for entry in ENTRIES:
+        one = group.get_command(context, entry.name)
+        if isinstance(one, TentacleCommand):
+            words = {"help": [each.name for each in ENTRIES], "completion": list(SHELLS)}.get(entry.name, [])
+            found.append(branch_of(one, words))
+    return found

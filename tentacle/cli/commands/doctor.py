@@ -1,0 +1,184 @@
+"""`doctor`: looks for whatever keeps a worker from working, and says what to do.  Not a command of the original."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from yarl import URL
+
+from tentacle.cli.command import command, option
+from tentacle.cli.credentials import API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE, required_access
+from tentacle.cli.doctor.bundle import make_bundle
+from tentacle.cli.doctor.finding import Finding, Level, Probe, Section, section
+from tentacle.cli.doctor.instance import Patient, instance_probes
+from tentacle.cli.doctor.machine import machine_probes
+from tentacle.cli.doctor.octopus import Server, ask, network_for
+from tentacle.cli.doctor.reach import Target
+from tentacle.cli.doctor.report import failed, report_document, report_text
+from tentacle.cli.doctor.wire import Comms, comms_findings, comms_of, comms_section, listening_probes, polls_of
+from tentacle.cli.files import write_secret
+from tentacle.cli.options import ApiOptions, api_options, extra_api_options, format_option, in_order, instance_options
+from tentacle.cli.render import trace
+from tentacle.cli.result import Result
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.style import Style
+from tentacle.cli.values import output_format, whole_number
+from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
+from tentacle.observe.text import visible
+from tentacle.octopus.address import polling_address
+from tentacle.octopus.credentials import Credentials
+from tentacle.octopus.links import ServerAddress
+from tentacle.settings.model import resolved_home
+
+NOTES: Final = """\
+Looks at this machine, the instance, its agent and the way to its servers, and
+says what to do about what it finds.  Changes nothing.  With --server it looks
+at that server too, also before there is an instance; with an API key it
+compares what the server knows of this machine with what is set up here.
+
+Each line begins with ok, warn or FAIL.  No step takes longer than 5 seconds.
+Exit codes: 0  nothing failed
+            1  something did
+"""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What was asked for, besides the instance and the server."""
+
+    space: str | None
+    comms_address: str | None
+    comms_port: int | None
+    credentials: Credentials | None
+
+
+@command("doctor", quiet=True, notes=NOTES)
+@instance_options
+@in_order(
+    option("--bundle", help="Writes what was found, the settings and the end of the log to this tar.gz, no secrets"),
+    option("--space", help="The space to look for this machine in; the default is the Default space"),
+    option("--server-comms-address", "comms_address", help="The address to poll, if it is not the server's own"),
+    option("--server-comms-port", "comms_port", type=str, callback=whole_number, help="The port to poll; else 10943"),
+)
+@api_options
+@format_option
+@extra_api_options
+def doctor(
+    session: Session,
+    *,
+    where: InstanceOptions,
+    api: ApiOptions,
+    output: str | None,
+    bundle: str | None,
+    space: str | None,
+    comms_address: str | None,
+    comms_port: int | None,
+) -> Result:
+    """Everything at once, each step for five seconds at most."""
+    as_json = output_format(output) == "json"
+    target = session.path(bundle) if bundle else None
+    patient = _patient(session, where)
+    credentials = _credentials(session, api) if api.server else None
+    wishes = Wishes(space, comms_address, comms_port, credentials)
+    sections = asyncio.run(_examine(session, patient, api, wishes))
+    code = EXIT_USER_ERROR if failed(sections) else EXIT_OK
+    if target is not None:
+        _write_bundle(session, patient, sections, target)
+    redact = session.redactor.redact
+    if as_json:
+        return Result(data=redact(json.dumps(report_document(sections), indent=2)) + "\n", exit_code=code)
+    style = Style.of(session.surroundings.stdout, session.environ)
+    text = redact(report_text(sections, style))
+    if target is not None:
+        text += f"Written to {visible(str(target))}: have a look into it before you send it to anybody.\n"
+    return Result(data=text, exit_code=code)
+
+
+def _patient(session: Session, where: InstanceOptions) -> Patient:
+    """The instance; a damaged one is a patient too, and so is a machine without any."""
+    now = session.surroundings.clock()
+    named = any(text and text.strip() for text in (where.instance, where.config))
+    try:
+        file = session.choose(where)
+        settings = session.overridden(file.load())
+    except TentacleError as problem:
+        if session.instance is None and named:
+            raise
+        return _damaged(session, problem, now)
+    home = resolved_home(settings, file.path)
+    return Patient(session.instance_name, file.path, home, settings, None, now)
+
+
+def _damaged(session: Session, problem: TentacleError, now: float) -> Patient:
+    if session.instance is None:
+        none_yet = TentacleError("there is no instance on this machine yet")
+        return Patient(problem=problem if session.registry.list_all() else none_yet, now=now)
+    config = session.instance.config_path
+    return Patient(session.instance.name, config, config.parent, None, problem, now)
+
+
+async def _examine(session: Session, patient: Patient, api: ApiOptions, wishes: Wishes) -> Sequence[Section]:
+    """All sections, side by side."""
+    settings = patient.settings
+    polls, problem = polls_of(settings, session.environ) if settings else ([], None)
+    wire: list[Probe] = listening_probes(patient, settings) if settings else []
+    if problem is not None:
+        wire.append(_known(problem))
+    work = [
+        section("This machine", machine_probes(patient.name if patient.config else None, session.environ)),
+        section(f"Instance {patient.name or patient.config or ''}".strip(), [*instance_probes(patient), *wire]),
+        *(comms_section(comms_of(poll)) for poll in polls),
+    ]
+    if (api.server or "").strip():
+        work.append(_server_section(patient, api, wishes, also_comms=not polls))
+    return await asyncio.gather(*work)
+
+
+def _known(finding: Finding) -> Probe:
+    async def probe() -> Sequence[Finding]:
+        return [finding]
+
+    return probe
+
+
+async def _server_section(patient: Patient, api: ApiOptions, wishes: Wishes, *, also_comms: bool) -> Section:
+    """The server that was named, and then its communications port, unless that is polled already."""
+    address = ServerAddress.parse(api.server or "")
+    network = network_for(
+        URL(address.base),
+        patient.settings,
+        ignore_ssl_errors=api.ignore_ssl_errors,
+        ca_file=api.ca_file,
+        pin=api.server_thumbprint or None,
+    )
+    server = Server(address, wishes.credentials, network, wishes.space or None, trace)
+    asked = await ask(server, patient)
+    findings = list(asked.findings)
+    if also_comms and not any(one.check == "name" and one.level is Level.FAIL for one in findings):
+        polled = URL(polling_address(address.origin, wishes.comms_address, wishes.comms_port))
+        needed = patient.settings is None or patient.settings.no_listen
+        target = Target(polled.host or "", polled.port or 0, network.proxy)
+        comms = await comms_findings(Comms(target, asked.thumbprint, needed, "as its REST interface says"))
+        findings += [Finding(f"poll {one.check}", one.level, one.found, one.advice) for one in comms]
+    return Section(f"Octopus Server {address.display}", tuple(findings))
+
+
+def _credentials(session: Session, api: ApiOptions) -> Credentials | None:
+    """None where no credentials were given in any way: much can be looked at without."""
+    kinds = ("api_key", "bearer_token", "username", "password")
+    options = [value for name, value in vars(api).items() if name.startswith(kinds)]
+    if not any(options) and not any(session.environ.get(name) for name in (API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE)):
+        return None
+    return required_access(session, api).credentials
+
+
+def _write_bundle(session: Session, patient: Patient, sections: Sequence[Section], target: Path) -> None:
+    content = make_bundle(
+        patient, session.environ, session.redactor, report_text(sections, Style()), report_document(sections)
+    )
+    write_secret(target, content)

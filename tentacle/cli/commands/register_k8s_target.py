@@ -1,0 +1,9 @@
+"""`register-k8s-target`: for agents inside Kubernetes, which this is not (tentacle-cli.md 5.2)."""
+
+from __future__ import annotations
+
+from tentacle.cli.commands.register_with import register_with
+from tentacle.cli.elsewhere import kubernetes_variant
+from tentacle.cli.kubernetes import NAMESPACE, TARGET, TARGET_HINT
+
+register_k8s_target = kubernetes_variant("register-k8s-target", TARGET_HINT, register_with, TARGET, NAMESPACE)

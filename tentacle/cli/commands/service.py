@@ -1,0 +1,85 @@
+"""`service`: the agent as a service of this machine (tentacle-cli.md 3.19)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tentacle.cli.command import command, option
+from tentacle.cli.options import facts_option
+from tentacle.cli.result import Result, Steps
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.errors import TentacleError
+
+if TYPE_CHECKING:
+    from tentacle.cli.service_control import ServiceWishes
+
+ALL = "*"
+
+
+@command("service")
+@option("--start", is_flag=True, help="Start the service if it is not already running")
+@option("--stop", is_flag=True, help="Stop the service if it is running")
+@option("--restart", is_flag=True, help="Restart the service if it is running")
+@option("--reconfigure", is_flag=True, help="Reconfigure the service")
+@option("--install", is_flag=True, help="Install the service")
+@option(
+    "--username",
+    "--user",
+    "username",
+    help="Username to run the service under. Only used when --install or --reconfigure are used. Can also be passed"
+    " via an environment variable OCTOPUS_SERVICE_USERNAME. Defaults to 'tentacle', a system user that is created"
+    " when it is missing; --reconfigure keeps the user that the service has.",
+)
+@option("--uninstall", is_flag=True, help="Uninstall the service")
+@option(
+    "--password",
+    sensitive=True,
+    expose_value=False,
+    help="Password for the username specified with --username. Not needed and ignored on Linux.",
+)
+@option("--dependOn", "depend_on", help="Services that are to be started first, by name")
+@option("--instance", help="Name of the instance to use, or * to use all instances")
+@option("--status", is_flag=True, help="Show what the service is doing")
+@facts_option
+def service(session: Session, *, instance: str | None, **wishes: bool | str | None) -> Steps:
+    """Whatever the order of the options: restart, stop, uninstall, install, reconfigure, start, status."""
+    from tentacle.cli.service_control import ServiceWishes
+    from tentacle.host.systemctl import require_systemd
+
+    wanted = ServiceWishes.of(wishes, session.environ)
+    if not wanted.actions:
+        raise TentacleError(
+            "Nothing was asked of the service.",
+            hint="Use --install, --start, --stop, --restart, --reconfigure, --uninstall or --status.",
+        )
+    require_systemd(as_root=wanted.changes)
+    if (instance or "").strip() != ALL:
+        return (yield from _one(session, wanted, instance))
+    if wanted.installs or wanted.uninstall:
+        raise TentacleError("--instance=* can only be used for --start, --stop, and --restart flags")
+    return (yield from _all(session, wanted))
+
+
+def _one(session: Session, wanted: ServiceWishes, instance: str | None) -> Steps:
+    from tentacle.cli.service_control import ServiceControl
+
+    file = session.choose(InstanceOptions(instance, None))
+    control = ServiceControl(session, session.instance_name, file.path)
+    yield from control.carry_out(wanted)
+    return Result(facts=control.facts())
+
+
+def _all(session: Session, wanted: ServiceWishes) -> Steps:
+    """Every instance gets its turn; what went wrong is told and makes the exit code."""
+    from tentacle.cli.service_control import ServiceControl
+
+    services, problems, code = [], [], 0
+    for one in session.registry.list_all():
+        control = ServiceControl(session, one.name, one.config_path)
+        try:
+            yield from control.carry_out(wanted)
+            services.append(control.facts())
+        except TentacleError as error:
+            problems += [error.message, *([error.hint] if error.hint else [])]
+            code = error.exit_code
+    return Result(problems=tuple(problems), exit_code=code, facts={"Services": services})

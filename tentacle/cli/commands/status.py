@@ -1,0 +1,46 @@
+"""`status`: what an instance is, and what its agent is doing.  Not a command of the original."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from tentacle.cli.command import command
+from tentacle.cli.options import format_option, instance_options
+from tentacle.cli.result import Result
+from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.state import state_of
+from tentacle.cli.state_text import state_document, state_text
+from tentacle.cli.style import Style
+from tentacle.cli.values import output_format
+from tentacle.errors import EXIT_OK
+from tentacle.settings.model import resolved_home
+
+EXIT_NOT_RUNNING: Final = 3
+"""As `systemctl status` has it."""
+NOTES: Final = """\
+Shows the instance, its certificate, the servers it trusts, the connections
+that are up, the scripts that run, and the disk.  Changes nothing.
+
+Exit codes: 0  the agent is running and nothing keeps it from its work
+            1  there is no such instance, or it cannot be read
+            3  the agent is not running, or not healthy
+"""
+
+
+@command("status", quiet=True, notes=NOTES)
+@instance_options
+@format_option
+def status(session: Session, *, where: InstanceOptions, output: str | None) -> Result:
+    """The live part is what the agent wrote last; when that is old, it is said so."""
+    as_json = output_format(output) == "json"
+    file = session.choose(where)
+    settings = session.overridden(file.load())
+    now = session.surroundings.clock()
+    home = resolved_home(settings, file.path)
+    state = state_of(session.instance_name, file.path, home, settings, session.environ, now)
+    code = EXIT_OK if state.healthy else EXIT_NOT_RUNNING
+    if as_json:
+        return Result(data=json.dumps(state_document(state), indent=2) + "\n", exit_code=code)
+    style = Style.of(session.surroundings.stdout, session.environ)
+    return Result(data=state_text(state, style, now), exit_code=code)

@@ -1,0 +1,35 @@
+"""`watchdog`: a scheduled task of Windows, so there is nothing to do here (tentacle-cli.md 3.20)."""
+
+from __future__ import annotations
+
+from tentacle.cli.command import command, option, order_given
+from tentacle.cli.elsewhere import only_on_windows
+from tentacle.cli.result import Steps
+from tentacle.cli.session import Session
+from tentacle.cli.values import whole_number
+
+
+@command("watchdog")
+@option("--create", is_flag=True, expose_value=False, help="Create the watchdog task for the given instances")
+@option("--delete", is_flag=True, expose_value=False, help="Delete the watchdog task for the given instances")
+@option(
+    "--interval",
+    type=str,
+    callback=whole_number,
+    default=5,
+    help="The interval, in minutes, at which that the service(s) should be checked (default: 5)",
+)
+@option(
+    "--instances",
+    expose_value=False,
+    help="Comma separated list of instances to be checked, or * to check all instances (default: *)",
+)
+def watchdog(_session: Session, *, interval: int) -> Steps:
+    """Says what it was asked to do, in the order of the command line, and refuses."""
+    announced = {
+        "create": "Creating watchdog task",
+        "delete": "Removing watchdog task",
+        "interval": f"Setting watchdog task interval to {interval} minutes",
+    }
+    yield from (announced[name] for name in dict.fromkeys(order_given()) if name in announced)
+    raise only_on_windows("systemd restarts a stopped agent: 'Tentacle service --install --start'.")

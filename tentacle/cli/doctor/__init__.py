@@ -1,0 +1,1 @@
+"""What `doctor` looks at, one module per kind of patient.  Changes nothing anywhere."""

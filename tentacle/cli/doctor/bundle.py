@@ -1,0 +1,139 @@
+"""An archive for whoever helps from afar: what the doctor found, settings and the end of the log, and no secret.
+
+Settings are written anew from the values that are known to be harmless, so that a secret in a place nobody thought of
+stays behind.  The log is redacted line by line.  Knows what is secret here; must not know where the archive goes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tentacle import __version__
+from tentacle.agent.status import STATUS_FILE
+from tentacle.cli.doctor.instance import Patient
+from tentacle.cli.doctor.machine import library_versions, without_userinfo
+from tentacle.errors import TentacleError
+from tentacle.observe.redaction import MASK, Redactor
+from tentacle.observe.text import visible
+from tentacle.settings.files import read_bytes
+from tentacle.settings.model import ProxySettings, Settings
+from tentacle.settings.sealing import key_path_of
+from tentacle.settings.show import configuration_document
+
+LOG_BYTES: Final = 512 * 1024
+_SHORTEST: Final = 4
+"""A secret of fewer characters is found everywhere; masking it would leave nothing readable."""
+_SECRET_NAMES: Final = re.compile(r"KEY|TOKEN|PASSWORD|SECRET|CREDENTIAL", re.IGNORECASE)
+_PATTERNS: Final = (
+    re.compile(r"-----BEGIN[^-]*PRIVATE KEY-----.*?(-----END[^-]*-----|$)", re.DOTALL),
+    re.compile(r"sealed:[0-9]+:[A-Za-z0-9+/=]+"),
+    re.compile(r"(?i)(?<=bearer )[A-Za-z0-9._~+/=-]{8,}"),
+    re.compile(r"(?i)(?<=basic )[A-Za-z0-9+/=]{8,}"),
+    re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"),
+    re.compile(r"(?i)(?<=password=)[^\s&\"']+"),
+)
+_USERINFO: Final = re.compile(r"(?<=://)[^/\s\"']*@")
+
+
+def secrets_of(patient: Patient, environ: Mapping[str, str]) -> Iterator[str]:
+    """Every secret of the instance and of the environment, in the forms in which it may be written somewhere."""
+    for name, value in environ.items():
+        if _SECRET_NAMES.search(name) and len(value) >= _SHORTEST:
+            yield value
+    settings = patient.settings
+    if settings is not None:
+        for proxy in (settings.proxy, settings.polling_proxy):
+            if proxy.password:
+                yield proxy.password
+        if settings.certificate is not None:
+            yield from (line for line in settings.certificate.key_pem.decode("ascii").splitlines() if "-" not in line)
+    if patient.config is not None:
+        try:
+            yield from read_bytes(key_path_of(patient.config), limit=64 * 1024).decode("utf-8", "replace").split()
+        except (OSError, TentacleError):
+            return
+
+
+def make_bundle(patient: Patient, environ: Mapping[str, str], redactor: Redactor, report: str, document: Any) -> bytes:
+    """The archive (tar, gzip).  `redactor` knows the secrets of this run; those of the instance are added."""
+    masked = Masking(redactor, secrets_of(patient, environ))
+    files = {
+        "doctor.txt": report,
+        "doctor.json": json.dumps(document, indent=2, ensure_ascii=False),
+        "versions.json": json.dumps({"tentacle": __version__, **library_versions()}, indent=2),
+        "configuration.json": _configuration(patient),
+    }
+    if patient.home is not None:
+        files["OctopusTentacle.txt"] = last_lines(patient.home / "Logs" / "OctopusTentacle.txt")
+        files[STATUS_FILE] = last_lines(patient.home / STATUS_FILE)
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        for name, text in files.items():
+            data = masked(text).encode("utf-8", "backslashreplace")
+            info = tarfile.TarInfo(f"tentacle-doctor/{name}")
+            info.size, info.mode, info.mtime = len(data), 0o600, int(patient.now)
+            archive.addfile(info, io.BytesIO(data))
+    return content.getvalue()
+
+
+class Masking:
+    """Takes every secret, everything that looks like one, and every password in an address out of a text."""
+
+    def __init__(self, redactor: Redactor, secrets: Iterable[str]) -> None:
+        self._redactor = redactor
+        for secret in secrets:
+            if len(secret) >= _SHORTEST:
+                redactor.add(secret)
+                # The same, as JSON writes it.
+                redactor.add(json.dumps(secret)[1:-1])
+
+    def __call__(self, text: str) -> str:
+        for pattern in _PATTERNS:
+            text = pattern.sub(MASK, text)
+        return self._redactor.redact(_USERINFO.sub(f"{MASK}@", text))
+
+
+def _configuration(patient: Patient) -> str:
+    if patient.settings is None:
+        problem = patient.problem.message if patient.problem else "there is no instance"
+        return json.dumps({"Problem": problem}, indent=2)
+    return json.dumps(_harmless(patient.settings, patient.config), indent=2, ensure_ascii=False)
+
+
+def _harmless(settings: Settings, config: Path | None) -> dict[str, Any]:
+    document = configuration_document(settings, config)
+    for server in document["Tentacle"]["Communication"]["TrustedOctopusServers"]:
+        server["Address"] = without_userinfo(server["Address"]) if server["Address"] else None
+    return {**document, "Proxy": _proxy(settings.proxy), "PollingProxy": _proxy(settings.polling_proxy)}
+
+
+def _proxy(proxy: ProxySettings) -> dict[str, Any]:
+    return {
+        "UseDefault": proxy.use_default,
+        "Host": proxy.host,
+        "Port": proxy.port,
+        "HasUsername": bool(proxy.username),
+        "HasPassword": bool(proxy.password),
+    }
+
+
+def last_lines(path: Path, limit: int = LOG_BYTES) -> str:
+    """The whole lines in the last `limit` bytes of a file; a line that says why when it cannot be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            length = file.seek(0, os.SEEK_END)
+            file.seek(max(length - limit, 0))
+            data = file.read(limit)
+    except OSError as error:
+        return f"({path} cannot be read: {error.strerror})\n"
+    if length > limit:
+        data = data.partition(b"\n")[2]
+    return "".join(f"{visible(line)}\n" for line in data.decode("utf-8", "replace").splitlines())

@@ -1,0 +1,125 @@
+"""The machine itself: bash, systemd, Python and its libraries, proxies of the environment.
+
+Must not know any instance but by its service's name.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from OpenSSL import SSL
+
+from tentacle import __version__
+from tentacle.cli.doctor.finding import LIMIT, Finding, Probe, blocking, fail, ok, warn
+from tentacle.errors import TentacleError
+from tentacle.host.systemctl import BOOTED, Systemctl
+from tentacle.host.unit import service_name
+from tentacle.observe.startup import operating_system, user_name
+
+BASH: Final = Path("/bin/bash")
+LIBRARIES: Final = ("cryptography", "pyOpenSSL", "aiohttp", "pymongo", "click", "PyYAML")
+_OLD_BASH: Final = 4
+_PROXY_VARIABLES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+def machine_probes(instance: str | None, environ: Mapping[str, str]) -> list[Probe]:
+    """What is looked at whatever the instance."""
+    return [
+        blocking("system", system),
+        blocking("python", python),
+        blocking("bash", bash),
+        blocking("systemd", lambda: systemd(instance)),
+        blocking("proxy", lambda: environment_proxies(environ)),
+    ]
+
+
+def system() -> Sequence[Finding]:
+    """Which system, as whom."""
+    return [ok("system", f"{operating_system()}, {platform.machine()}, as {user_name()}; tentacle {__version__}")]
+
+
+def python() -> Sequence[Finding]:
+    """The interpreter and the libraries that matter."""
+    found = [f"{platform.python_implementation()} {platform.python_version()}"]
+    found += [f"{name} {version}" for name, version in library_versions().items()]
+    return [ok("python", ", ".join(found))]
+
+
+def library_versions() -> dict[str, str]:
+    """Versions by name, OpenSSL's among them."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "(unknown)"
+    openssl = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode(errors="replace").split()
+    return {**versions, "OpenSSL": openssl[1] if len(openssl) > 1 else "(unknown)"}
+
+
+def bash(program: Path = BASH) -> Sequence[Finding]:
+    """The shell that runs every script."""
+    advice = "Install bash: scripts run under /bin/bash and nothing else."
+    try:
+        done = subprocess.run(
+            [program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT, check=False
+        )
+    except FileNotFoundError:
+        return [fail("bash", f"{program} does not exist", advice)]
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return [fail("bash", f"{program} does not work: {error}", advice)]
+    version = re.search(rb"version (\d+)\.([\d.]+)", done.stdout)
+    if done.returncode != 0 or version is None:
+        return [fail("bash", f"{program} does not say its version (exit code {done.returncode})", advice)]
+    text = f"{program} {version[1].decode()}.{version[2].decode().rstrip('.')}"
+    if int(version[1]) < _OLD_BASH:
+        return [warn("bash", f"{text} is old", "Most scripts expect bash 4 or newer.")]
+    return [ok("bash", text)]
+
+
+def systemd(instance: str | None, *, booted: Path = BOOTED) -> Sequence[Finding]:
+    """The service of the instance, where there is systemd."""
+    if not booted.is_dir():
+        return [ok("systemd", "this system was not booted with systemd; start the agent by other means")]
+    if instance is None:
+        return [ok("systemd", "running; an instance without a name has no service")]
+    try:
+        name = service_name(instance)
+        state = Systemctl().state(name)
+    except TentacleError as error:
+        return [warn("systemd", error.message, error.hint)]
+    command = f"tentacle service --instance={_quoted(instance)}"
+    if not state.is_installed:
+        return [warn("systemd", f"there is no service {name}", f"{command} --install --start")]
+    found = f"{name}.service is {state.active} ({state.detail}), {state.enabled}, runs as {state.user or 'root'}"
+    if state.active == "failed":
+        return [fail("systemd", found, f"journalctl -u {name} -n 50; then: {command} --start")]
+    if not state.is_active:
+        return [warn("systemd", found, f"{command} --start")]
+    if state.restarts:
+        return [warn("systemd", f"{found}, restarted {state.restarts} times", f"journalctl -u {name} -n 50")]
+    return [ok("systemd", found)]
+
+
+def environment_proxies(environ: Mapping[str, str]) -> Sequence[Finding]:
+    """The proxy variables; never their passwords."""
+    given = {name: value for name, value in environ.items() if name.upper() in _PROXY_VARIABLES and value}
+    if not given:
+        return [ok("proxy", "no proxy variables in the environment")]
+    shown = ", ".join(f"{name}={without_userinfo(value)}" for name, value in sorted(given.items()))
+    return [ok("proxy", f"in this environment (the service may have another): {shown}")]
+
+
+def without_userinfo(text: str) -> str:
+    """An address, or a list of them, without user names and passwords."""
+    return re.sub(r"(^|[/,\s])[^/,\s]*@", r"\1********@", text)
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9._-]+", name) else f'"{name}"'

@@ -1,0 +1,182 @@
+"""The way to a port, step by step: name, TCP, proxy, TLS; what happens at each, and who answers in the end.
+
+Knows sockets, CONNECT and TLS without trust.  Must not know who should answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tentacle.cli.doctor.finding import LIMIT, Finding, aside, fail, ok
+from tentacle.cli.identity import CertificateFacts, facts_of_der
+from tentacle.errors import one_line
+from tentacle.octopus.certificates import AcceptingContext
+from tentacle.octopus.proxies import ProxyUrl
+
+_LARGEST_HEAD = 16 * 1024
+_SHOWN = 3
+"""Addresses of one name that are told and tried."""
+
+
+class Stopped(Exception):
+    """A step failed; the finding says why, and what comes after it is not tried."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.found)
+        self.finding = finding
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to go.  `host` without brackets."""
+
+    host: str
+    port: int
+    proxy: ProxyUrl | None = None
+    tls: bool = True
+    limit: float = LIMIT
+
+    def __str__(self) -> str:
+        return authority(self.host, self.port)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far it went: the findings of all steps, and the certificate of whoever answered."""
+
+    findings: tuple[Finding, ...]
+    complete: bool
+    certificate: CertificateFacts | None = field(default=None)
+
+
+def authority(host: str, port: int) -> str:
+    """`host:port`, IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def reach(target: Target) -> Reached:
+    """Goes as far as it can."""
+    findings: list[Finding] = []
+    hop, port = (target.proxy.host, target.proxy.port) if target.proxy else (target.host, target.port)
+    certificate = None
+    try:
+        addresses = await _resolve(hop, port, target, findings)
+        reader, writer = await _connect(addresses, port, target, findings)
+        try:
+            if target.proxy is not None:
+                await _tunnel(reader, writer, target, target.proxy, findings)
+            if target.tls:
+                certificate = await _handshake(writer, target)
+        finally:
+            writer.transport.abort()
+    except Stopped as stopped:
+        return Reached((*findings, stopped.finding), False)
+    return Reached(tuple(findings), True, certificate)
+
+
+async def _resolve(host: str, port: int, target: Target, findings: list[Finding]) -> list[str]:
+    what = "proxy name" if target.proxy else "name"
+    try:
+        found = await aside(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), target.limit)
+    except TimeoutError:
+        found_text = f"{host}: no answer from this machine's DNS within {target.limit:g} s"
+        raise Stopped(fail(what, found_text, "Check the name servers in /etc/resolv.conf.")) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        advice = f"Check the spelling, and this machine's DNS: getent hosts {host}"
+        raise Stopped(fail(what, f"{host} cannot be resolved: {reason}", advice)) from None
+    addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+    if addresses != [host]:
+        more = f" and {len(addresses) - _SHOWN} more" if len(addresses) > _SHOWN else ""
+        findings.append(ok(what, f"{host} is {', '.join(addresses[:_SHOWN])}{more}"))
+    return addresses[:_SHOWN]
+
+
+async def _connect(
+    addresses: Sequence[str], port: int, target: Target, findings: list[Finding]
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    what = "proxy tcp" if target.proxy else "tcp"
+    refused = []
+    for address in addresses:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(target.limit / len(addresses)):
+                streams = await asyncio.open_connection(address, port, limit=_LARGEST_HEAD)
+        except TimeoutError:
+            refused.append(f"{authority(address, port)}: no answer")
+        except OSError as error:
+            refused.append(f"{authority(address, port)}: {reason_of(error)}")
+        else:
+            took = (time.monotonic() - began) * 1000
+            findings.append(ok(what, f"{authority(address, port)} accepts connections ({took:.0f} ms)"))
+            return streams
+    raise Stopped(fail(what, "; ".join(refused), _tcp_advice(refused, port)))
+
+
+def _tcp_advice(refused: Sequence[str], port: int) -> str:
+    if any("refused" in one for one in refused):
+        return f"Nothing listens there: check the address, the port {port}, and that the program runs."
+    return f"A firewall between here and there may swallow it: allow TCP port {port} outwards."
+
+
+async def _tunnel(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Target, proxy: ProxyUrl, findings: list[Finding]
+) -> None:
+    where = authority(proxy.host, proxy.port)
+    secret = f"Proxy-Authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
+    try:
+        async with asyncio.timeout(target.limit):
+            writer.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{secret}\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+    except TimeoutError:
+        raise Stopped(fail("proxy", f"{where}: no answer to CONNECT {target}", "Is it an HTTP proxy?")) from None
+    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
+        advice = "Is it an HTTP proxy, and may this machine use it?"
+        raise Stopped(fail("proxy", f"{where}: closed the connection at CONNECT {target}", advice)) from None
+    status = re.match(rb"HTTP/1\.[01] (\d{3})\b", head)
+    code = int(status[1]) if status else 0
+    if code == 407:
+        advice = "Set its user and password: tentacle polling-proxy (or tentacle proxy) --proxyUsername --proxyPassword"
+        raise Stopped(fail("proxy", f"{where} wants other credentials (407)", advice))
+    if not 200 <= code < 300:
+        said = f"HTTP status {code}" if code else "something that is not HTTP"
+        advice = f"Have the proxy's administrator allow CONNECT to {target}."
+        raise Stopped(fail("proxy", f"{where} refuses CONNECT to {target}: {said}", advice))
+    findings.append(ok("proxy", f"{where} connects to {target}"))
+
+
+async def _handshake(writer: asyncio.StreamWriter, target: Target) -> CertificateFacts:
+    context = AcceptingContext()
+    # As lenient as polling is: old servers have keys of 1024 bits.
+    context.set_ciphers("DEFAULT:@SECLEVEL=1")
+    try:
+        async with asyncio.timeout(target.limit):
+            await writer.start_tls(context, server_hostname=target.host)
+        der = context.presented()
+        if der is None:
+            raise ValueError("it showed no certificate")
+        return facts_of_der(der)
+    except TimeoutError:
+        found = f"{target}: TCP works, but nothing answers the TLS handshake within {target.limit:g} s"
+        advice = "Something in between may hold TLS back: a firewall that inspects, or an MTU that is too large."
+        raise Stopped(fail("tls", found, advice)) from None
+    except ssl.SSLError as error:
+        said = (error.reason or one_line(error)).lower().replace("_", " ")
+        advice = "Is this the right port?  It does not speak the TLS that an Octopus Server speaks."
+        raise Stopped(fail("tls", f"{target}: no TLS connection ({said})", advice)) from None
+    except (OSError, EOFError, ValueError) as error:
+        advice = "Something in between cuts the connection, or this is not an Octopus Server's port."
+        raise Stopped(fail("tls", f"{target}: cut during the TLS handshake ({reason_of(error)})", advice)) from None
+
+
+def reason_of(error: BaseException) -> str:
+    """A failure of the network in the system's own words."""
+    number = getattr(error, "errno", None)
+    return (os.strerror(number) if number else one_line(error)).rstrip(".").lower()

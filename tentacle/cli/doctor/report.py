@@ -1,0 +1,80 @@
+"""How the findings of `doctor` are told: lines for people, a document for programs.
+
+Pure: findings in, text out.  Whatever came from outside is made visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from tentacle.cli.doctor.finding import Finding, Level, Section
+from tentacle.cli.style import WIDTH, Style, counted, wrapped
+from tentacle.observe.text import visible
+
+_LEVEL_WIDTH: Final = 6
+_INDENT: Final = 2
+
+
+def failed(sections: Sequence[Section]) -> bool:
+    """Whether anything keeps the agent from its work."""
+    return bool(_count(sections, Level.FAIL))
+
+
+def report_text(sections: Sequence[Section], style: Style) -> str:
+    """All findings, and a summary.  Ends with a newline."""
+    width = max((len(f.check) for s in sections for f in s.findings), default=0) + 2
+    lines: list[str] = []
+    for each in sections:
+        if each.findings:
+            lines += [style.title(visible(each.title))]
+            lines += [line for finding in each.findings for line in _lines(finding, width, style)]
+            lines += [""]
+    return "\n".join([*lines, _summary(sections, style)]) + "\n"
+
+
+def _lines(finding: Finding, width: int, style: Style) -> list[str]:
+    paint = {Level.OK: style.good, Level.WARN: style.warn, Level.FAIL: style.bad}[finding.level]
+    column = _INDENT + _LEVEL_WIDTH + width
+    first, *rest = wrapped(visible(finding.found), WIDTH - column) or [""]
+    word = paint(finding.level.value) + " " * (_LEVEL_WIDTH - len(finding.level.value))
+    lines = [f"{' ' * _INDENT}{word}{visible(finding.check):<{width}}{first}"]
+    lines += [f"{' ' * column}{line}" for line in rest]
+    if finding.advice and finding.level is not Level.OK:
+        arrow = "→ " if style.fancy else "-> "
+        head, *tail = wrapped(visible(finding.advice), WIDTH - column - len(arrow)) or [""]
+        lines.append(f"{' ' * column}{arrow}{head}")
+        lines += [f"{' ' * (column + len(arrow))}{line}" for line in tail]
+    return lines
+
+
+def _summary(sections: Sequence[Section], style: Style) -> str:
+    failures, warnings = _count(sections, Level.FAIL), _count(sections, Level.WARN)
+    if not failures and not warnings:
+        return style.good("All is well.")
+    told = [style.bad(counted(failures, "failure"))] if failures else []
+    told += [style.warn(counted(warnings, "warning"))] if warnings else []
+    return f"{' and '.join(told)}; {_count(sections, Level.OK)} checks are ok."
+
+
+def _count(sections: Sequence[Section], level: Level) -> int:
+    return sum(finding.level is level for each in sections for finding in each.findings)
+
+
+def report_document(sections: Sequence[Section]) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "Ok": not failed(sections),
+        "Failures": _count(sections, Level.FAIL),
+        "Warnings": _count(sections, Level.WARN),
+        "Sections": [
+            {
+                "Title": each.title,
+                "Findings": [
+                    {"Check": f.check, "Level": f.level.value.lower(), "Found": f.found, "Advice": f.advice}
+                    for f in each.findings
+                ],
+            }
+            for each in sections
+        ],
+    }

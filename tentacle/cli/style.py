@@ -1,0 +1,116 @@
+"""How text for people looks: colours on a terminal that wants them, columns, spans of time, sizes.
+
+Everything that came from outside is made visible here, so that no answer of a server moves the cursor.  Must not know
+what is shown.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TextIO
+
+from tentacle.observe.text import visible
+
+WIDTH: Final = 80
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_SPANS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+@dataclass(frozen=True)
+class Style:
+    """`colour`: whether escape sequences are welcome; `fancy`: whether characters beyond ASCII are."""
+
+    colour: bool = False
+    fancy: bool = False
+
+    @classmethod
+    def of(cls, stream: TextIO, environ: Mapping[str, str]) -> Style:
+        """What suits `stream`: colours on a terminal only, and not when `NO_COLOR` is set (https://no-color.org)."""
+        plain = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
+        unicode = (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
+        return cls(colour=stream.isatty() and not plain, fancy=unicode)
+
+    def good(self, text: str) -> str:
+        return self._paint("32", text)
+
+    def warn(self, text: str) -> str:
+        return self._paint("33", text)
+
+    def bad(self, text: str) -> str:
+        return self._paint("1;31", text)
+
+    def title(self, text: str) -> str:
+        return self._paint("1", text)
+
+    def faint(self, text: str) -> str:
+        return self._paint("2", text)
+
+    @property
+    def dot(self) -> str:
+        """What stands before the one line that matters."""
+        return "●" if self.fancy else "*"
+
+    def _paint(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and text else text
+
+
+def columns(rows: Iterable[tuple[str, str]], *, indent: int = 2, gap: int = 2) -> list[str]:
+    """Names and values in two columns; a long value goes on below itself.  Both are made visible."""
+    shown = [(visible(name), visible(value)) for name, value in rows]
+    width = max((len(name) for name, _ in shown), default=0) + gap
+    lines = []
+    for name, value in shown:
+        first, *rest = wrapped(value, WIDTH - indent - width) or [""]
+        lines.append(f"{' ' * indent}{name:<{width}}{first}".rstrip())
+        lines += [f"{' ' * (indent + width)}{line}" for line in rest]
+    return lines
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """`text` in lines of at most `width` characters, but for words that are longer: those can be copied whole."""
+    return textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
+
+
+def span(seconds: float) -> str:
+    """A span of time in its two greatest units, e.g. `2 h 5 min`; nothing below a second, and none below zero."""
+    left = max(int(seconds), 0)
+    parts = []
+    for size, unit in _SPANS:
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def size(count: int) -> str:
+    """Bytes for people, e.g. `34.5 MiB`."""
+    value, unit = float(count), _UNITS[0]
+    for unit in _UNITS:
+        if value < 1024 or unit == _UNITS[-1]:
+            break
+        value /= 1024
+    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def moment(seconds: float) -> str:
+    """A point in time, UTC, to the second; `?` for one that no calendar has."""
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):
+        return "?"
+
+
+def iso(seconds: float) -> str | None:
+    """A point in time for programs, e.g. `2026-11-23T08:00:00Z`."""
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def counted(number: int, word: str) -> str:
+    """`1 script`, `2 scripts`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -1,0 +1,89 @@
+"""The services of this machine that run agents: their unit files and what is done to them.
+
+Knows unit files and `systemctl`.  Must not know users, instances or what is said to people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from tentacle.host.errors import HostError, SystemctlFailed
+from tentacle.host.systemctl import ServiceState, Systemctl
+from tentacle.host.unit import is_ours, unit_path
+
+UNIT_DIRECTORY: Final = Path("/etc/systemd/system")
+_LARGEST_UNIT: Final = 256 * 1024
+
+
+class Services:
+    """Unit files in `directory`, written by `write`, which must do it atomically and readable for everybody."""
+
+    def __init__(self, directory: Path, systemctl: Systemctl, write: Callable[[Path, bytes], None]) -> None:
+        self._directory = directory
+        self._systemctl = systemctl
+        self._write = write
+
+    def state(self, name: str) -> ServiceState:
+        """What systemd knows of the service.  Raises `SystemctlFailed`."""
+        return self._systemctl.state(name)
+
+    def version(self) -> int:
+        """The version of systemd."""
+        return self._systemctl.version()
+
+    def text(self, name: str) -> str | None:
+        """The unit file of the service; `None` when we have written none."""
+        return _read(unit_path(self._directory, name))
+
+    def need_ours(self, name: str) -> None:
+        """Raises `HostError` when `name` is the name of a service that runs something else."""
+        found = {unit_path(self._directory, name), self.state(name).unit} - {None}
+        for path in found:
+            text = _read(path) if path else None
+            if text is not None and not is_ours(text):
+                raise HostError(
+                    f"The service '{name}' ({path}) is not one that runs Tentacle; it is left as it is.",
+                    hint="Give the instance another name, so that its service gets another one too.",
+                )
+
+    def act(self, verb: str, name: str) -> None:
+        """`start`, `stop` or `restart`.  Raises `SystemctlFailed`."""
+        self._systemctl.act(verb, name)
+
+    def install(self, name: str, text: str) -> Path:
+        """Writes the unit file and has the service started at every boot; gives the file.  Raises `TentacleError`."""
+        path = unit_path(self._directory, name)
+        self._write(path, text.encode())
+        self._systemctl.reload()
+        self._systemctl.act("enable", name)
+        return path
+
+    def remove(self, name: str) -> None:
+        """Stops the service, which leaves its scripts running, and forgets it.  Nothing to do is no failure."""
+        path = unit_path(self._directory, name)
+        state = self.state(name)
+        if state.is_active:
+            self._systemctl.act("stop", name)
+        if path.exists() or path.is_symlink():
+            self._systemctl.act("disable", name)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise HostError(f"'{path}' cannot be removed: {error.strerror}") from None
+        self._systemctl.reload()
+        # It fails for a service that has not failed.
+        with suppress(SystemctlFailed):
+            self._systemctl.act("reset-failed", name)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LARGEST_UNIT).decode(errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise HostError(f"'{path}' cannot be read: {error.strerror}") from None

@@ -1,0 +1,139 @@
+"""Drives `systemctl`: commands, and what systemd knows of a service.
+
+Knows systemctl's command line and the form of its answers.  Must not know what the service is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from tentacle.errors import one_line
+from tentacle.host.errors import HostError, SystemctlFailed
+from tentacle.host.unit import SUFFIX
+
+BOOTED: Final = Path("/run/systemd/system")
+"""Exists exactly when the system was booted with systemd (sd_booted(3))."""
+_BASH: Final = Path("/bin/bash")
+_PROPERTIES: Final = (
+    "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,MainPID,ActiveEnterTimestamp,User,StatusText,NRestarts"
+)
+_MISSING: Final = "not-found"
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """What systemd knows of the service `name`; `since` is when it became active, `unit` where its file lies."""
+
+    name: str
+    active: str
+    detail: str
+    enabled: str
+    unit: Path | None
+    pid: int | None
+    since: datetime | None
+    user: str
+    status: str
+    restarts: int
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether systemd has a unit file for it."""
+        return self.unit is not None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it runs or is about to."""
+        return self.active in ("active", "activating", "reloading")
+
+
+def require_systemd(*, as_root: bool, booted: Path = BOOTED) -> None:
+    """Raises `HostError` unless services can be managed here (texts: tentacle-cli.md 3.19)."""
+    if not _BASH.exists():
+        raise HostError("Could not detect bash. bash is required to run tentacle.")
+    if not booted.is_dir() or shutil.which("systemctl") is None:
+        raise HostError("Could not detect systemd. systemd is required to run Tentacle as a service")
+    if as_root and os.geteuid() != 0:
+        raise HostError("Requires elevated privileges. Please run command as sudo.")
+
+
+class Systemctl:
+    """`program` is the command; `environ` what it is started with."""
+
+    def __init__(self, program: str = "systemctl", environ: Mapping[str, str] | None = None) -> None:
+        self._program = program
+        # Times and texts have to be those that we can read.
+        self._environ = {**(os.environ if environ is None else environ), "LC_ALL": "C", "TZ": "UTC"}
+
+    def version(self) -> int:
+        """The version of systemd, 0 when it does not say.  Raises `SystemctlFailed`."""
+        word = next(iter(self._run("--version").split()[1:]), "")
+        return _number(word.partition(".")[0])
+
+    def reload(self) -> None:
+        """Has systemd read all unit files again.  Raises `SystemctlFailed`."""
+        self._run("daemon-reload")
+
+    def act(self, verb: str, name: str) -> None:
+        """`start`, `stop`, `restart`, `enable`, `disable`... of a service.  Raises `SystemctlFailed`."""
+        self._run(verb, "--", name + SUFFIX)
+
+    def state(self, name: str) -> ServiceState:
+        """What systemd knows of a service; one that it has never heard of is inactive.  Raises `SystemctlFailed`."""
+        text = self._run("show", f"--property={_PROPERTIES}", "--", name + SUFFIX)
+        return read_state(name, text)
+
+    def _run(self, *arguments: str) -> str:
+        try:
+            done = subprocess.run(
+                [self._program, "--no-pager", "--no-ask-password", *arguments],
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+            )
+        except OSError as error:
+            raise SystemctlFailed(f"'{self._program}' could not be run: {one_line(error)}") from error
+        if done.returncode != 0:
+            said = one_line(HostError(done.stderr.decode(errors="replace").strip() or "it said nothing"))
+            shown = " ".join(a for a in arguments if a != "--")
+            raise SystemctlFailed(
+                f"The command 'systemctl {shown}' failed with exit code: {done.returncode}: {said:.600}"
+            )
+        return done.stdout.decode(errors="replace")
+
+
+def read_state(name: str, text: str) -> ServiceState:
+    """The answer of `systemctl show`; properties that are missing or make no sense count as not known."""
+    known = dict(line.partition("=")[::2] for line in text.splitlines())
+    path = known.get("FragmentPath", "")
+    return ServiceState(
+        name=name,
+        active=known.get("ActiveState") or "unknown",
+        detail=known.get("SubState") or "unknown",
+        enabled=known.get("UnitFileState") or ("not-installed" if not path else "unknown"),
+        unit=Path(path) if path and known.get("LoadState") != _MISSING else None,
+        pid=_number(known.get("MainPID", "")) or None,
+        since=_time(known.get("ActiveEnterTimestamp", "")),
+        user=known.get("User", ""),
+        status=known.get("StatusText", ""),
+        restarts=_number(known.get("NRestarts", "")),
+    )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _time(text: str) -> datetime | None:
+    """`Mon 2026-11-23 08:00:00 UTC`, the one form that all versions of systemd give."""
+    try:
+        return datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
+    except ValueError:
+        return None

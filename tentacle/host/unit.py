@@ -1,0 +1,135 @@
+"""The unit file of an instance: its name and its text.  Pure, but for the template that is read.
+
+Knows how systemd quotes (systemd.syntax(7), systemd.service(5)).  Must not know systemctl, users or instances.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from tentacle.host.errors import HostError
+
+DESCRIPTION: Final = "Octopus Deploy: Tentacle deployment agent"
+"""The same in the original's units, which are taken over (tentacle-cli.md 3.19)."""
+SUFFIX: Final = ".service"
+_LONGEST_NAME: Final = 255
+_TEMPLATE: Final = "tentacle.service"
+_PLAIN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:_.-")
+_UNIT_TYPES: Final = ("service", "target", "socket", "mount", "automount", "path", "timer", "device", "slice", "scope")
+
+
+@dataclass(frozen=True)
+class UnitSettings:
+    """What one unit runs: `command` is a program's absolute path and its arguments, `after` are whole unit names.
+
+    `systemd` is the version that reads it, 0 when that is not known.
+    """
+
+    name: str
+    user: str
+    command: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    systemd: int = 0
+
+
+def service_name(instance: str) -> str:
+    """The unit's name, without `.service`, of an instance (tentacle-cli.md 3.19).
+
+    Slashes go, blanks become dashes; what systemd does not allow in a name, and a dot in front, is written as `\\xNN`
+    as `systemd-escape` does.  Raises `HostError` when nothing is left, or too much.
+    """
+    name = re.sub(r"\s+", "-", instance.strip()).replace("/", "")
+    escaped = "".join(c if c in _PLAIN else _hex(c) for c in name)
+    if escaped.startswith("."):
+        escaped = _hex(".") + escaped[1:]
+    if not escaped:
+        raise HostError(f"No service can be named after the instance {instance!r:.80}.")
+    if len(escaped + SUFFIX) > _LONGEST_NAME:
+        raise HostError(f"The instance name '{instance:.40}...' is too long for the name of a service.")
+    return escaped
+
+
+def dependencies(text: str) -> tuple[str, ...]:
+    """Whole unit names out of what somebody typed: `postgresql nginx.service`.  Raises `HostError`."""
+    found = []
+    for word in text.replace(",", " ").split():
+        if not re.fullmatch(r"[A-Za-z0-9:_.\\@-]{1,200}", word):
+            raise HostError(f"'{word:.80}' is not the name of a service to depend on.")
+        found.append(word if word.rpartition(".")[2] in _UNIT_TYPES else word + SUFFIX)
+    return tuple(found)
+
+
+def unit_text(settings: UnitSettings, template: str | None = None) -> str:
+    """The text of the unit file.  Raises `HostError` for a program without an absolute path."""
+    program, *arguments = settings.command
+    if not program.startswith("/"):
+        raise HostError(f"'{program}' is not the absolute path of a program.")
+    after = "".join(f" {unit}" for unit in settings.after)
+    values = {
+        "UNIT": settings.name + SUFFIX,
+        "WANTS": after,
+        "AFTER": after,
+        "USER": settings.user.replace("%", "%%"),
+        "ENVIRONMENT": "\n".join(f"Environment={quoted(f'{k}={v}')}" for k, v in sorted(settings.environment.items())),
+        # The path of the program is the one word in which systemd does not look for variables.
+        "COMMAND": " ".join([quoted(program), *(quoted(argument).replace("$", "$$") for argument in arguments)]),
+    }
+    text = _for_version(read_template() if template is None else template, settings.systemd)
+    if not values["ENVIRONMENT"]:
+        text = text.replace("@ENVIRONMENT@\n", "")
+    return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], text)
+
+
+def read_template() -> str:
+    """The template as it was installed with this package; `packaging/` shows the same file."""
+    return files("tentacle.host").joinpath(_TEMPLATE).read_text(encoding="utf-8")
+
+
+def quoted(word: str) -> str:
+    """`word` as systemd reads it back; in quotes only where it needs them."""
+    escaped = "".join(_escaped(character) for character in word)
+    return escaped if escaped and re.fullmatch(r"[\w=:/.,@+%~-]+", escaped, re.ASCII) else f'"{escaped}"'
+
+
+def is_ours(text: str) -> bool:
+    """Whether a unit file runs an agent, ours or the original's."""
+    return any(line.strip() == f"Description={DESCRIPTION}" for line in text.splitlines())
+
+
+def user_of(text: str) -> str | None:
+    """The user that a unit file of ours names."""
+    found = re.findall(r"^User=(.+)$", text, re.MULTILINE)
+    return found[-1].strip().replace("%%", "%") if found else None
+
+
+def unit_path(directory: Path, name: str) -> Path:
+    """Where the unit `name` lies.  Raises `HostError` for a name that would lie elsewhere."""
+    path = directory / (name + SUFFIX)
+    if path.parent != directory or "\0" in name:
+        raise HostError(f"'{name:.80}' is not the name of a service.")
+    return path
+
+
+def _for_version(text: str, version: int) -> str:
+    """The template without the lines that are for other versions of systemd."""
+    text = re.sub(r"^@SINCE(\d+)@(.*\n)", lambda line: line[2] if version >= int(line[1]) else "", text, flags=re.M)
+    return re.sub(r"^@BEFORE(\d+)@(.*\n)", lambda line: line[2] if version < int(line[1]) else "", text, flags=re.M)
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if character == "%":
+        return "%%"
+    return character if character.isprintable() else _hex(character)
+
+
+def _hex(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))

@@ -1,0 +1,137 @@
+"""Values that nobody may read in a log: found wherever they stand and however they overlap, and covered.
+
+The one matcher of the house; the logs of scripts and the agent's own logs both use it.  Pure: knows texts, must not
+know where a value comes from or where a text goes.
+
+What is covered is the union of all occurrences of all values.  So a longer value always wins over a shorter one inside
+it, and of values that overlap no end remains.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import Final
+
+MASK: Final = "********"
+SHORTEST: Final = 4
+"""Characters; shorter values would cover half of every log (tentacle-services.md 3.16)."""
+_LONGEST_PIECE: Final = 256
+
+Span = tuple[int, int]
+"""Where something begins and ends in a text."""
+
+
+def worth_masking(values: Iterable[str | None]) -> Iterator[str]:
+    """The values as they are looked for in lines: without line ends, and none that is too short (3.16)."""
+    for value in values:
+        joined = (value or "").replace("\r", "").replace("\n", "")
+        if len(joined) >= SHORTEST:
+            yield joined
+
+
+class Mask:
+    """Covers `values` in texts.  Does not change; never shows a value, not even in its `repr`."""
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self._values = tuple({piece for value in values for piece in _pieces(value)})
+        self._beginnings = _beginnings(self._values)
+        self.reach = max(map(len, self._values), default=1) - 1
+        """How many characters on either side of a place may decide whether it is covered."""
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    def is_in(self, text: str) -> bool:
+        """Whether there is anything to cover."""
+        for value in self._values:  # noqa: SIM110 - a generator would take three times as long
+            if value in text:
+                return True
+        return False
+
+    def spans(self, text: str) -> Iterator[Span]:
+        """Every occurrence of every value, in no order."""
+        for value in self._values:
+            start = text.find(value)
+            while start >= 0:
+                yield start, start + len(value)
+                start = text.find(value, start + 1)
+
+    def open_end(self, text: str) -> int:
+        """The length of the longest end of `text` with which a value may begin that is not complete yet."""
+        for length, value in self._beginnings.get(text[-1:], ()):
+            if text.endswith(value[:length]):
+                return length
+        return 0
+
+    def cover(self, text: str) -> str:
+        """`text` with every value covered."""
+        return cover(text, merged(self.spans(text)))
+
+    def cover_lines(self, lines: Sequence[str], before: str = "", after: str = "", *, hidden_end: int = 0) -> list[str]:
+        """`lines` with every value covered, also one that goes from line to line.
+
+        `before` and `after` are what stands around them, `reach` characters of it at least or as much as there is.
+        The last `hidden_end` characters in front of `after` are covered whatever they are.
+        """
+        text = before + "".join(lines)
+        spans = list(self.spans(text + after))
+        if hidden_end:
+            spans.append((len(text) - hidden_end, len(text)))
+        return _cover_lines(lines, len(before), merged(spans)) if spans else list(lines)
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """The spans in order, those that overlap joined to one."""
+    found: list[Span] = []
+    for start, end in sorted(spans):
+        if found and start < found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
+
+
+def cover(text: str, spans: Iterable[Span]) -> str:
+    """`text` with a mask in place of each of the `spans`, which are `merged`."""
+    kept: list[str] = []
+    at = 0
+    for start, end in spans:
+        kept += (text[at:start], MASK)
+        at = end
+    return "".join((*kept, text[at:]))
+
+
+def _cover_lines(lines: Sequence[str], start: int, spans: Iterable[Span]) -> list[str]:
+    """`lines`, joined and standing at `start`, with the `spans` covered that touch them."""
+    borders = list(accumulate(map(len, lines), initial=start))
+    touched: dict[int, list[Span]] = {}
+    for begin, end in spans:
+        line = max(bisect_right(borders, begin) - 1, 0)
+        while line < len(lines) and borders[line] < end:
+            inside = (max(begin, borders[line]) - borders[line], min(end, borders[line + 1]) - borders[line])
+            if inside[0] < inside[1]:
+                touched.setdefault(line, []).append(inside)
+            line += 1
+    covered = list(lines)
+    for line, within in touched.items():
+        covered[line] = cover(lines[line], within)
+    return covered
+
+
+def _pieces(value: str) -> Iterator[str]:
+    """A value that is very long, as pieces that cover it together: what must be remembered stays small."""
+    for start in range(0, len(value), _LONGEST_PIECE):
+        yield value[max(min(start, len(value) - _LONGEST_PIECE), 0) :][:_LONGEST_PIECE]
+
+
+def _beginnings(values: Iterable[str]) -> dict[str, list[tuple[int, str]]]:
+    """By their last character, the beginnings of all values: length and value, the longest first."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for value in values:
+        for length in range(1, len(value)):
+            found.setdefault(value[length - 1], []).append((length, value))
+    for beginnings in found.values():
+        beginnings.sort(key=lambda one: -one[0])
+    return found

@@ -1,0 +1,143 @@
+"""How scripts of one agent are kept apart: from the settings to what the document of each run says.
+
+    none       the agent's own user, files and processes, as the original does
+    private    its own /tmp and /var/tmp, the other workspaces hidden, no process to be seen but its own
+    user       a user of its own, so that it can read and signal nothing of another script or of the agent
+
+With each of them, where the host lets us, a cgroup of its own, with the limits that are set.  What the settings ask for
+and the host cannot give is an error at the start; nothing falls back to less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tentacle.scripts.cgroup import Limits, Place, find_place
+from tentacle.scripts.group import RunGroup, remove_empty
+from tentacle.scripts.kin import MARK, Kin
+from tentacle.scripts.record import RunFiles
+from tentacle.scripts.uids import UidRange, Uids
+
+_BETWEEN_SWEEPS = 600.0
+_SURELY_USED = 60.0
+"""Seconds after which a cgroup in which nobody lives is not just about to be used."""
+_LONGEST_KILL = 10.0
+_TEMPORARY = {"tmp": "/tmp", "var-tmp": "/var/tmp"}  # noqa: S108 - what scripts call so
+
+
+class Mode(enum.Enum):
+    NONE = "none"
+    PRIVATE = "private"
+    USER = "user"
+
+
+@dataclass(frozen=True)
+class IsolationOptions:
+    """`uids` counts in mode `user` only.  `use_cgroup` of false leaves cgroups alone as long as no limit needs one."""
+
+    mode: Mode = Mode.NONE
+    limits: Limits = field(default_factory=Limits)
+    uids: UidRange = field(default_factory=UidRange)
+    use_cgroup: bool = True
+
+    @property
+    def asks(self) -> bool:
+        """True when there is anything that a host might be unable to give."""
+        return self.mode is not Mode.NONE or bool(self.limits.controllers)
+
+
+class Sandbox:
+    """Describes for each run of the agent the surroundings that it gets."""
+
+    def __init__(self, work: Path, options: IsolationOptions) -> None:
+        self.options = options
+        self._work = work
+        self._uids = Uids(work, options.uids)
+        self._place: Place | None = None
+        self._swept = 0.0
+
+    def prepare(self) -> None:
+        """Finds out what the host offers; `work` must exist.  Raises `IsolationUnavailableError`.
+
+        May move this process into another cgroup: to be called before it has children.
+        """
+        if self.options.mode is Mode.USER:
+            self._uids.check()
+            # To be gone through, not to be listed.
+            self._work.chmod(0o711)
+        if self.options.use_cgroup or self.options.limits.controllers:
+            self._place = find_place(self.options.limits)
+        self._sweep()
+
+    async def document(self, files: RunFiles, environment: Mapping[str, str]) -> dict[str, Any]:
+        """What the run's own process must know (see `spawn.py`).  Raises `ScriptError` or `OSError`."""
+        if time.monotonic() - self._swept > _BETWEEN_SWEEPS:
+            await asyncio.to_thread(self._sweep)
+        workspace, mode = files.workspace, self.options.mode
+        mark = _mark(files)
+        variables = {**environment, MARK: mark}
+        user: dict[str, int] | None = None
+        if mode is Mode.USER:
+            uid = await asyncio.to_thread(self._uids.lease, workspace)
+            user = {"uid": uid, "gid": uid}
+            # The agent's own would be closed to the script, and most tools keep something there.
+            variables |= {"HOME": str(workspace), "USER": str(uid), "LOGNAME": str(uid)}
+        return {
+            "mark": mark,
+            "group": self._group(files),
+            "private": self._view(workspace, environment) if mode is Mode.PRIVATE else None,
+            "user": user,
+            "environment": variables,
+        }
+
+    def end_left(self, files: RunFiles) -> None:
+        """Ends what a run has left whose watcher has died, or the lock that it held would protect nobody."""
+        document = self._group(files)
+        group = None if document is None else RunGroup(document)
+        Kin(None, _mark(files), group).kill(lambda: None, _LONGEST_KILL)
+        if group is not None:
+            group.remove()
+
+    def forget(self, files: RunFiles) -> None:
+        """Removes what may be left of a run that is over; somebody who still lives keeps it."""
+        for directory in (self._group(files) or {}).get("directories", ()):
+            remove_empty(directory)
+
+    def _group(self, files: RunFiles) -> dict[str, Any] | None:
+        return None if self._place is None else self._place.document(_mark(files), self.options.limits)
+
+    def _sweep(self) -> None:
+        self._swept = time.monotonic()
+        if self._place is not None:
+            self._place.sweep(_SURELY_USED)
+
+    def _view(self, workspace: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+        temporary = dict(_TEMPORARY)
+        wanted = []
+        if chosen := environment.get("TMPDIR"):
+            folder = Path(os.path.normpath(chosen))
+            if any(folder.is_relative_to(target) for target in temporary.values()):
+                wanted.append(str(folder))
+            elif folder.is_dir() and not self._work.is_relative_to(folder):
+                temporary["tmpdir"] = str(folder)
+        return {
+            "work": str(self._work),
+            "workspace": str(workspace),
+            "temporary": [[name, target] for name, target in temporary.items() if Path(target).is_dir()],
+            "wanted": wanted,
+        }
+
+
+def _mark(files: RunFiles) -> str:
+    """Names the run and no other one, whoever asks and after whatever restart; tells nothing about it."""
+    settings = files.settings
+    secret = f"{files.workspace}\0{settings.created}\0{settings.boot}\0{settings.ticket}"
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -1,0 +1,81 @@
+"""The few calls of the kernel that Python does not offer, as functions that raise `OSError`.
+
+Imported by the processes that watch over scripts: standard library only, and little of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+from typing import NoReturn
+
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 0x20, 0x1000, 0x4000, 0x80000
+
+_CLONE_INTO_CGROUP = 0x200000000
+_SYS_CLONE3 = 435
+"""The same on every architecture that Python runs on under Linux."""
+
+# PyDLL: the lock of the interpreter is kept, so that a child made here finds it in its own hands.
+_libc = ctypes.PyDLL(None, use_errno=True)
+_python = ctypes.pythonapi
+
+
+class _CloneArguments(ctypes.Structure):
+    """`struct clone_args` of clone3(2), up to the field `cgroup`."""
+
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            "flags",
+            "pidfd",
+            "child_tid",
+            "parent_tid",
+            "exit_signal",
+            "stack",
+            "stack_size",
+            "tls",
+            "set_tid",
+            "set_tid_size",
+            "cgroup",
+        )
+    ]
+
+
+def unshare(flags: int) -> None:
+    """Puts the calling process into namespaces of its own (unshare(2))."""
+    if _libc.unshare(flags) != 0:
+        _fail()
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    """mount(2)."""
+    words = (os.fsencode(source), os.fsencode(target), kind and kind.encode())
+    if _libc.mount(*words, ctypes.c_ulong(flags), data and data.encode()) != 0:
+        _fail(target)
+
+
+def fork_into_cgroup(cgroup: int) -> int:
+    """As `os.fork`, but the child begins its life in the cgroup whose directory is open as `cgroup`.
+
+    Raises `OSError` where the kernel does not know this (before 5.7), or does not allow it.
+    """
+    arguments = _CloneArguments(flags=_CLONE_INTO_CGROUP, exit_signal=signal.SIGCHLD, cgroup=cgroup)
+    _python.PyOS_BeforeFork()
+    pid: int = _libc.syscall(_SYS_CLONE3, ctypes.byref(arguments), ctypes.sizeof(arguments))
+    number = ctypes.get_errno()
+    if pid == 0:
+        _python.PyOS_AfterFork_Child()
+    else:
+        _python.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(number, os.strerror(number))
+    return pid
+
+
+def _fail(name: str | None = None) -> NoReturn:
+    number = ctypes.get_errno() or errno.EIO
+    raise OSError(number, os.strerror(number), name)

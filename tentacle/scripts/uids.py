@@ -1,0 +1,120 @@
+"""Users for scripts, one per run, out of a range that nobody else has.
+
+A workspace belongs to the user of its run: the owner on the disk is the lease, and holds over restarts of the agent.
+So a user is free when no workspace belongs to it and no process runs under it; whatever a script has left behind, the
+next one that gets its user finds nothing of it, and is found by nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import threading
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tentacle.scripts.errors import IsolationUnavailableError, ScriptError
+from tentacle.scripts.kin import real_and_saved_uids
+from tentacle.scripts.record import LOG_FILE
+from tentacle.scripts.statefiles import STATE
+
+_OURS = frozenset((STATE, LOG_FILE))
+"""What of a workspace stays with the agent."""
+
+
+@dataclass(frozen=True)
+class UidRange:
+    """The users from `first` to `last`."""
+
+    first: int = 20000
+    last: int = 20999
+
+    def __contains__(self, uid: int) -> bool:
+        return self.first <= uid <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+
+class Uids:
+    """Leases users to workspaces below `work`; may be used from several threads."""
+
+    def __init__(self, work: Path, uids: UidRange) -> None:
+        self._work = work
+        self._range = uids
+        self._turn = threading.Lock()
+        self._fresh: deque[int] = deque()
+        """Free at the last look, and not leased since."""
+
+    def check(self) -> None:
+        """Raises `IsolationUnavailableError` when this process cannot run scripts under these users."""
+        if os.geteuid() != 0:
+            raise IsolationUnavailableError(
+                "Scripts can run under users of their own only if the agent runs as root",
+                hint="Run the agent as root, or set --script-isolation=private.",
+            )
+        taken = next((user for user in pwd.getpwall() if user.pw_uid in self._range), None)
+        if taken is not None:
+            raise IsolationUnavailableError(
+                f"The range of users for scripts, {self._range}, holds {taken.pw_uid}, which is '{taken.pw_name}'",
+                hint="Set --script-uid-range to numbers that no user of this machine has.",
+            )
+        for directory in self._work.parents:
+            if not directory.stat().st_mode & 0o001:
+                raise IsolationUnavailableError(
+                    f"Scripts under users of their own cannot reach their workspaces through '{directory}'",
+                    hint=f"Run: chmod o+x '{directory}'",
+                )
+
+    def lease(self, workspace: Path) -> int:
+        """The user of the workspace, who owns it from now on with all that is in it, but for the agent's own files.
+
+        Raises `ScriptError` when all are taken, `OSError` when the workspace cannot be handed over.
+        """
+        with self._turn:
+            uid = workspace.stat().st_uid
+            if uid not in self._range:
+                uid = self._next()
+            _hand_over(workspace, uid)
+            return uid
+
+    def _next(self) -> int:
+        if not self._fresh:
+            taken = self._owners() | _running()
+            self._fresh.extend(uid for uid in range(self._range.first, self._range.last + 1) if uid not in taken)
+        if not self._fresh:
+            raise ScriptError(
+                f"All users for scripts, {self._range}, are taken by workspaces or processes",
+                hint="Set a wider --script-uid-range, or have finished scripts completed sooner.",
+            )
+        return self._fresh.popleft()
+
+    def _owners(self) -> set[int]:
+        owners = set()
+        with os.scandir(self._work) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    owners.add(entry.stat(follow_symlinks=False).st_uid)
+        return owners
+
+
+def _running() -> set[int]:
+    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+    return {uid for pid in pids for uid in real_and_saved_uids(pid)}
+
+
+def _hand_over(workspace: Path, uid: int) -> None:
+    for folder, folders, files, descriptor in os.fwalk(workspace):
+        if folder == str(workspace):
+            folders[:] = [name for name in folders if name not in _OURS]
+        for name in folders:
+            os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
+        for name in files:
+            # A second name may stand for a file that belongs elsewhere.
+            kept = folder == str(workspace) and name in _OURS
+            if not kept and os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_nlink == 1:
+                os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
+    # Last, since this is what makes the lease.
+    os.chown(workspace, uid, uid, follow_symlinks=False)

@@ -1,0 +1,102 @@
+"""Covers sensitive values in the lines of a run, also those that go from line to line.  Fails closed.
+
+A line that ends as a value begins cannot be shown before it is known how its stream goes on.  So it waits: for the
+next lines of that stream, or for the end of the run.  It does not wait for ever: when so much has been written behind
+it by others that it must be shown, the end that may be a beginning is covered.  All of this follows from nothing but
+the log, so that a line is the same whoever reads it, and whenever.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from tentacle.masking import Mask
+
+log = logging.getLogger(__name__)
+
+WITHHELD: Final = "[Tentacle withheld this line: its sensitive values could not be masked.]"
+_FAILURES = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+
+
+class Rest(enum.Enum):
+    """Why no more lines of a stream can be had at this moment."""
+
+    OVER = "there will never be any"
+    OPEN = "there may be some later"
+    FAR = "they are too far away to wait for them"
+
+
+Coming = Callable[[], str | Rest]
+"""The next lines of the stream, joined, each time it is asked."""
+
+
+class Veil:
+    """Covers what `mask` covers; everything, when there is none."""
+
+    def __init__(self, mask: Mask | None) -> None:
+        self._mask = mask
+
+    def __bool__(self) -> bool:
+        return self._mask is None or bool(self._mask)
+
+    def tail(self, before: str, lines: Sequence[str]) -> str:
+        """What has to be remembered of a stream that said `lines` after `before`."""
+        reach = self._mask.reach if self._mask else 0
+        if not reach:
+            return ""
+        if len(lines) == 1:
+            return (before + lines[0])[-reach:]
+        end = ""
+        for line in reversed(lines):
+            end = line[-reach:] + end
+            if len(end) >= reach:
+                return end[-reach:]
+        return (before + end)[-reach:]
+
+    def cover(self, lines: Sequence[str], before: str, coming: Coming) -> list[str]:
+        """The first of the `lines` that may be shown now, as they may be shown.  `before` is the stream's `tail`."""
+        if self._mask is None:
+            return [WITHHELD] * len(lines)
+        try:
+            return _cover(self._mask, lines, before, coming)
+        except _FAILURES as error:
+            # Nothing of the error but its kind: it may know the line.
+            kind = type(error).__name__
+            log.error("%d line(s) of a script were withheld: masking failed (%s)", len(lines), kind)
+            return [WITHHELD] * len(lines)
+
+    def cover_entry(self, text: str) -> str:
+        """An entry of the agent's own, which stands alone."""
+        if self._mask is None:
+            return text
+        return self.cover((text,), "", lambda: Rest.OVER)[0]
+
+
+def _cover(mask: Mask, lines: Sequence[str], before: str, coming: Coming) -> list[str]:
+    text = before + "".join(lines)
+    after, open_end = "", mask.open_end(text)
+    if not open_end and not mask.is_in(text):
+        return list(lines)
+    end, rest = text[-mask.reach :], Rest.OPEN
+    while open_end > len(after):
+        more = coming()
+        if isinstance(more, Rest):
+            rest = more
+            break
+        after += more[: mask.reach]
+        open_end = mask.open_end(end + after)
+    waiting = max(open_end - len(after), 0)
+    covered = mask.cover_lines(lines, before, after, hidden_end=waiting if rest is Rest.FAR else 0)
+    return covered[: _settled(lines, waiting)] if rest is Rest.OPEN else covered
+
+
+def _settled(lines: Sequence[str], waiting: int) -> int:
+    """How many of the lines end before the last `waiting` characters."""
+    number = len(lines)
+    while number and waiting > 0:
+        number -= 1
+        waiting -= len(lines[number])
+    return number

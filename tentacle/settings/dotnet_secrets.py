@@ -1,0 +1,144 @@
+"""Secrets of an original Octopus Tentacle on Linux: AES-256-CBC with a key of the machine (tentacle-cli.md 4.6).
+
+Only opens them: ours are sealed another way (`sealing.py`).  The encryption tells nothing about a wrong key but bad
+padding, so each key is tried until one gives something that can be read.  Must not know what is in a secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.padding import PKCS7
+
+from tentacle.settings.errors import SettingsError
+from tentacle.settings.files import read_bytes
+
+MACHINE_ID: Final = Path("/etc/machine-id")
+MACHINE_KEY: Final = Path("/etc/octopus/machinekey")
+KEY_BYTES: Final = 32
+IV_BYTES: Final = 16
+BLOCK_BYTES: Final = 16
+MACHINE_ID_IV: Final = b"743677397A244326"
+LARGEST_KEY_FILE: Final = 64 * 1024
+
+T = TypeVar("T")
+
+
+class CannotOpen(SettingsError):
+    """A secret that none of the keys opens, or that is damaged."""
+
+
+@dataclass(frozen=True)
+class MachineKey:
+    """One key; `source` says where it is from, e.g. `the machine id '/etc/machine-id'`."""
+
+    source: str
+    key: bytes = field(repr=False)
+    iv: bytes = field(repr=False)
+
+    def decrypt(self, sealed: bytes) -> bytes:
+        """The plain bytes; raises ValueError when the padding shows that the key is another one."""
+        decryptor = Cipher(AES(self.key), CBC(self.iv)).decryptor()
+        unpadder = PKCS7(BLOCK_BYTES * 8).unpadder()
+        padded = decryptor.update(sealed) + decryptor.finalize()
+        return unpadder.update(padded) + unpadder.finalize()
+
+
+def machine_id_key(path: Path) -> MachineKey:
+    """The key that is the text of the machine's id.  Raises `SettingsError` when there is none in the file."""
+    source = f"the machine id '{path}'"
+    lines = _read(path, source).splitlines()
+    key = lines[0] if lines else b""
+    if len(key) != KEY_BYTES or not key.isascii():
+        raise SettingsError(f"{source} is not 32 characters long")
+    return MachineKey(source, key, MACHINE_ID_IV)
+
+
+def generated_key(path: Path) -> MachineKey:
+    """The key that the original made for itself.  Raises `SettingsError` when there is none in the file."""
+    source = f"the machine key '{path}'"
+    try:
+        key, iv = (base64.b64decode(part, validate=True) for part in _read(path, source).strip().split(b"."))
+    except (binascii.Error, ValueError):
+        raise SettingsError(f"{source} is corrupt") from None
+    if len(key) != KEY_BYTES or len(iv) != IV_BYTES:
+        raise SettingsError(f"{source} is corrupt")
+    return MachineKey(source, key, iv)
+
+
+def _read(path: Path, source: str) -> bytes:
+    try:
+        return read_bytes(path, limit=LARGEST_KEY_FILE)
+    except FileNotFoundError:
+        raise SettingsError(f"{source} does not exist") from None
+
+
+class Opener:
+    """Opens secrets with the keys of a machine, in the original's order: machine id, then machine key."""
+
+    def __init__(self, machine_id: Path = MACHINE_ID, machine_key: Path = MACHINE_KEY) -> None:
+        self.keys: list[MachineKey] = []
+        self.problems: list[str] = []
+        """Why the keys that are not there are not there."""
+        for load, path in ((machine_id_key, machine_id), (generated_key, machine_key)):
+            try:
+                self.keys.append(load(path))
+            except SettingsError as error:
+                self.problems.append(error.message.rstrip("."))
+
+    def open(self, sealed: str, read: Callable[[bytes], T]) -> tuple[T, MachineKey]:
+        """What `read` makes of the plain bytes, and the key that opened them; that key is tried first from then on.
+
+        `read` raises ValueError for bytes that cannot be right.  Raises `CannotOpen`, whose text fits behind the name
+        of what was sealed.
+        """
+        data = _whole_blocks(sealed)
+        for key in self.keys:
+            try:
+                found = read(key.decrypt(data))
+            except ValueError:
+                continue
+            self.keys = [key, *(other for other in self.keys if other is not key)]
+            return found, key
+        tried = [f"{key.source} is another one" for key in self.keys]
+        raise CannotOpen(f"cannot be decrypted: {', '.join([*tried, *self.problems])}", hint=_another_machine())
+
+
+def _whole_blocks(sealed: str) -> bytes:
+    try:
+        data = base64.b64decode("".join(sealed.split()), validate=True)
+    except (binascii.Error, ValueError):
+        data = b""
+    if not data or len(data) % BLOCK_BYTES:
+        raise CannotOpen("is damaged: it is no base64 of encrypted blocks")
+    return data
+
+
+def readable(plain: bytes) -> str:
+    """The text in decrypted bytes, for `Opener.open`."""
+    text = plain.decode("utf-8")
+    if not text or "\0" in text:
+        raise ValueError("no text")
+    return text
+
+
+def base64_text(plain: bytes) -> str:
+    """The base64 text in decrypted bytes, for `Opener.open`."""
+    text = plain.decode("ascii")
+    base64.b64decode(text, validate=True)
+    return text
+
+
+def _another_machine() -> str:
+    return (
+        "Was it configured on another machine? Copy that machine's /etc/machine-id and /etc/octopus/machinekey here "
+        "and name the copies with --machine-id and --machine-key."
+    )

@@ -1,0 +1,124 @@
+"""What one instance says about its scripts: how they are kept apart, and what each may use.
+
+Knows names, texts and defaults.  Must not know how it is done, or whether this host can do it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tentacle.settings.errors import SettingsError
+
+ISOLATIONS = ("none", "private", "user")
+NO_LIMIT = "none"
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_LEAST_MEMORY = 4 * 1024**2
+_LEAST_CPU, _MOST_CPU = 0.01, 4096
+_LEAST_TASKS, _MOST_TASKS = 8, 4194304
+_LEAST_UID, _MOST_UID = 1000, 2**31 - 2
+
+
+@dataclass(frozen=True)
+class ScriptSettings:
+    """`isolation` is one of `ISOLATIONS`; `memory_limit` in bytes, `cpu_limit` in processors, `task_limit` in tasks.
+
+    A limit of `None` is none.  `uid_range`, first and last, counts with the isolation `user` only.
+    """
+
+    isolation: str = "none"
+    memory_limit: int | None = None
+    cpu_limit: float | None = None
+    task_limit: int | None = None
+    uid_range: tuple[int, int] = (20000, 20999)
+
+
+@dataclass(frozen=True)
+class ScriptKey:
+    """One of these settings as text: `field` is its name above; `parse` raises `SettingsError` with a `must be ...`."""
+
+    field: str
+    parse: Callable[[str], Any]
+    show: Callable[[Any], str]
+
+    def read(self, settings: ScriptSettings, text: str) -> ScriptSettings:
+        """`settings` with what `text` says; raises `SettingsError`."""
+        value = {self.field: self.parse(text.strip())}
+        return replace(settings, **value)
+
+    def text(self, settings: ScriptSettings) -> str:
+        """The text that `read` understands."""
+        value = getattr(settings, self.field)
+        return NO_LIMIT if value is None else self.show(value)
+
+    def write(self, settings: ScriptSettings) -> str | None:
+        """As `text`, but None for the default."""
+        default = getattr(settings, self.field) == getattr(ScriptSettings(), self.field)
+        return None if default else self.text(settings)
+
+
+def _isolation(text: str) -> str:
+    if text.lower() not in ISOLATIONS:
+        raise SettingsError(f"must be {', '.join(ISOLATIONS[:-1])} or {ISOLATIONS[-1]}, not {_shown(text)}")
+    return text.lower()
+
+
+def _memory(text: str) -> int | None:
+    if text.lower() == NO_LIMIT:
+        return None
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?([kmgt]?)(?:i?b)?", text, re.IGNORECASE | re.ASCII)
+    size = int(float(found[1]) * _UNITS[found[2].lower()]) if found else 0
+    if not _LEAST_MEMORY <= size < 2**63:
+        raise SettingsError(f"must be a size from 4M, such as 512M or 2G, or none, not {_shown(text)}")
+    return size
+
+
+def _show_memory(size: int) -> str:
+    for unit in ("t", "g", "m", "k"):
+        if size % _UNITS[unit] == 0:
+            return f"{size // _UNITS[unit]}{unit.upper()}"
+    return str(size)
+
+
+def _cpu(text: str) -> float | None:
+    if text.lower() == NO_LIMIT:
+        return None
+    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(%?)", text, re.ASCII)
+    share = float(found[1]) / (100 if found[2] else 1) if found else math.nan
+    if not _LEAST_CPU <= share <= _MOST_CPU:
+        raise SettingsError(f"must be a number of processors, such as 1.5 or 150%, or none, not {_shown(text)}")
+    return share
+
+
+def _tasks(text: str) -> int | None:
+    if text.lower() == NO_LIMIT:
+        return None
+    count = int(text) if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else 0
+    if not _LEAST_TASKS <= count <= _MOST_TASKS:
+        raise SettingsError(f"must be a number from {_LEAST_TASKS} to {_MOST_TASKS}, or none, not {_shown(text)}")
+    return count
+
+
+def _uid_range(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([0-9]{1,10}) ?- ?([0-9]{1,10})", text, re.ASCII)
+    first, last = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not _LEAST_UID <= first <= last <= _MOST_UID:
+        raise SettingsError(f"must be two numbers from {_LEAST_UID} on, such as 20000-20999, not {_shown(text)}")
+    return first, last
+
+
+def _shown(text: str) -> str:
+    return repr(text[:40])
+
+
+SCRIPT_KEYS: Mapping[str, ScriptKey] = {
+    "script-isolation": ScriptKey("isolation", _isolation, str),
+    "script-memory-limit": ScriptKey("memory_limit", _memory, _show_memory),
+    "script-cpu-limit": ScriptKey("cpu_limit", _cpu, "{:.9g}".format),
+    "script-task-limit": ScriptKey("task_limit", _tasks, str),
+    "script-uid-range": ScriptKey("uid_range", _uid_range, lambda uids: f"{uids[0]}-{uids[1]}"),
+}
+"""By the name of the key in the file, which is that of the option too."""

@@ -1,0 +1,87 @@
+"""A whole agent in this process: what it is made of, and that it lets go of everything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tentacle.agent.assemble import Agent, Surroundings
+from tentacle.contracts.codec import encode
+from tentacle.contracts.script import ScriptTicket
+from tentacle.contracts.script_v2 import StartScriptCommandV2
+from tentacle.errors import TentacleError
+from tentacle.wire.messages import Request, ServerError
+from tests.agent.process import AgentHome
+
+SHUTTING_DOWN = "The Tentacle service is shutting down and cannot process this request."
+
+
+def surroundings(agent: AgentHome, **environment: str) -> Surroundings:
+    return Surroundings(agent.config, "I", Path("/opt/tentacle/Tentacle"), environment)
+
+
+def start_script(body: str, wait: timedelta) -> Request:
+    command = StartScriptCommandV2(ScriptTicket("T"), body, duration_to_wait_for_script_to_finish=wait)
+    return Request("r", "IScriptServiceV2", "StartScript", (encode(command),))
+
+
+def test_without_a_certificate_there_is_no_agent(agent: AgentHome) -> None:
+    with pytest.raises(TentacleError, match="No certificate") as refused:
+        Agent(replace(agent.settings, certificate=None), surroundings(agent))
+    assert "new-certificate" in (refused.value.hint or "")
+
+
+@pytest.mark.usefixtures("no_stray_tasks")
+async def test_an_agent_that_ends_leaves_no_call_waiting_and_takes_up_nothing_new(agent: AgentHome) -> None:
+    whole = Agent(agent.settings, surroundings(agent))
+    said: list[str] = []
+    await whole.start(said.append)
+    running = asyncio.create_task(whole.run())
+    body = f'echo "$TentacleInstanceName"; until test -e {agent.directory}/go; do sleep 0.02; done'
+    waiting = asyncio.create_task(whole._handle(start_script(body, timedelta(hours=1)), {}))
+    async with asyncio.timeout(10):
+        while not whole.engine.running():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert await whole.drain(0.05) == ("T",)
+    response, _ = await waiting
+    assert (response.error, response.result["State"]) == (None, 1)
+    for request in (Request("r", "ICapabilitiesServiceV2", "GetCapabilities"), start_script("true", timedelta(0))):
+        response, _ = await whole._handle(request, {})
+        assert (response.id, response.error) == ("r", ServerError(SHUTTING_DOWN, SHUTTING_DOWN))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await whole.aclose()
+    await whole.aclose()
+
+    (agent.directory / "go").touch()
+    following = Agent(agent.settings, surroundings(agent))
+    await following.start(said.append)
+    response, _ = await following._handle(start_script("never", timedelta(seconds=10)), {})
+    assert [entry["Text"] for entry in response.result["Logs"]][6] == "I"
+    assert response.result["State"] == 2
+    await following.aclose()
+
+
+async def test_one_that_could_not_start_can_be_closed(agent: AgentHome) -> None:
+    (agent.home / "Work").write_text("in the way")
+    whole = Agent(agent.settings, surroundings(agent))
+    with pytest.raises(TentacleError):
+        await whole.start(lambda _: None)
+    await whole.aclose()
+
+
+async def test_a_cleaner_without_a_pause_is_given_one(agent: AgentHome, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "tentacle.scripts.retention")
+    whole = Agent(agent.settings, surroundings(agent, TENTACLE_WORKSPACE_CLEANER_DELAY="00:00:00"))
+    await whole.start(lambda _: None)
+    running = asyncio.create_task(whole.run())
+    await asyncio.wait({running}, timeout=0.25)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await whole.aclose()
+    assert 1 <= len([r for r in caplog.records if r.getMessage().startswith("Cleaning workspaces")]) <= 4

@@ -1,0 +1,88 @@
+"""One agent per home, with a second process that wants it too."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tentacle.agent.lock import LOCK_FILE, only_agent
+from tentacle.errors import TentacleError
+
+HOLD = """
+import sys
+from pathlib import Path
+from tentacle.agent.lock import only_agent
+from tentacle.errors import TentacleError
+try:
+    with only_agent(Path(sys.argv[1])):
+        print("held", flush=True)
+        sys.stdin.read()
+except TentacleError as error:
+    print(error)
+"""
+
+
+def other(home: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_two_processes(tmp_path: Path) -> None:
+    home = tmp_path / "not" / "there yet"
+    with other(home) as holder:
+        assert first_line(holder) == "held"
+        with pytest.raises(TentacleError) as refused, only_agent(home):
+            pass
+        assert str(refused.value) == f"another agent (process {holder.pid}) is already running for {home}"
+        assert refused.value.hint
+        holder.communicate()
+    with only_agent(home), other(home) as late:
+        assert first_line(late) == f"another agent (process {os.getpid()}) is already running for {home}"
+        late.communicate()
+    with only_agent(home):
+        pass
+
+
+def test_however_the_holder_ends_the_home_is_free_again(tmp_path: Path) -> None:
+    with other(tmp_path) as holder:
+        assert first_line(holder) == "held"
+        holder.kill()
+        holder.communicate()
+    with only_agent(tmp_path):
+        assert (tmp_path / LOCK_FILE).read_text() == f"{os.getpid()}\n"
+    assert (tmp_path / LOCK_FILE).read_text() == ""
+
+
+def test_a_failure_inside_frees_the_home(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), only_agent(tmp_path):
+        raise ZeroDivisionError
+    with only_agent(tmp_path):
+        pass
+
+
+def test_a_home_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / LOCK_FILE).symlink_to(tmp_path / "precious")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / LOCK_FILE).mkdir()
+    for home in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "link", tmp_path / "full", Path("/proc/x")):
+        with pytest.raises(TentacleError, match=f"cannot use the home directory {home}: ") as refused, only_agent(home):
+            pass
+        assert refused.value.exit_code == 1
+    assert not (tmp_path / "precious").exists()
+
+
+def test_the_lock_file_is_the_agent_s_own(tmp_path: Path) -> None:
+    with only_agent(tmp_path):
+        assert (tmp_path / LOCK_FILE).stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,32 @@
+"""What tests of several commands need beside a command line and a server."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tentacle.settings import certificates
+
+
+@pytest.fixture
+async def comms_port(tmp_path: Path) -> AsyncIterator[int]:
+    """A port that answers like a server's polling port: TLS, a self-signed certificate, a page."""
+    made = certificates.generate()
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(made.certificate_pem + made.key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]

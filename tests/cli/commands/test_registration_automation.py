@@ -1,0 +1,238 @@
+"""Registration by programs: the same twice, rehearsed, with secrets from systemd, and with a pinned certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from tentacle.settings import certificates
+from tentacle.settings.store import SettingsFile
+
+KEY = "API-TESTKEY0123456789"
+SERVER = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
+RESTART = "These changes require a restart of the Tentacle."
+
+
+@pytest.fixture
+def ready(tentacle: Any, instance: Path) -> SettingsFile:
+    tentacle.ok("new-certificate", "--instance=I")
+    tentacle.ok("configure", "--instance=I", "--port=20933")
+    return SettingsFile(instance / "I.cfg")
+
+
+@pytest.fixture
+async def comms(tmp_path: Path) -> AsyncIterator[tuple[str, ...]]:
+    """The options of a polling worker whose server's port answers."""
+    made = certificates.generate()
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(made.certificate_pem + made.key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield "--comms-style=TentacleActive", f"--server-comms-port={server.sockets[0].getsockname()[1]}"
+
+
+def worker(octopus: Any, *options: str) -> tuple[str, ...]:
+    common = ("register-worker", "--instance=I", f"--server={octopus.url}", "--name=w", "--workerpool=Linux")
+    return (*common, f"--apiKey={KEY}", *options)
+
+
+def changes(octopus: Any) -> list[str]:
+    return [asked for asked in octopus.asked if not asked.startswith("GET ")]
+
+
+async def test_twice_is_once(tentacle: Any, ready: SettingsFile, octopus: Any, comms: tuple[str, ...]) -> None:
+    first = await tentacle.aside(*worker(octopus, "--idempotent", *comms))
+    assert (first.code, first.err) == (0, "")
+    assert "The worker 'w' (Workers-1) is new on the server" in first.lines
+    assert RESTART in first.lines
+    settings = ready.load()
+    second = await tentacle.aside(*worker(octopus, "--idempotent", *comms))
+    assert (second.code, second.err) == (0, "")
+    assert second.lines[-2:] == [
+        "The worker 'w' (Workers-1) was on the server already; nothing needed to change",
+        "Machine registered successfully",
+    ]
+    assert ready.load() == settings
+    assert changes(octopus) == ["POST /api/Spaces-1/workers"]
+
+
+async def test_what_differs_is_updated_and_named(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
+    await tentacle.aside(*worker(octopus, "--idempotent"))
+    again = await tentacle.aside(
+        *worker(octopus, "--idempotent", "--policy=Slow", "--publicHostName=other", "--format=json")
+    )
+    assert again.code == 0
+    facts = json.loads(again.out)
+    assert (facts["Created"], facts["Changed"]) == (False, ["address", "machine policy"])
+    assert octopus.posted[-1]["Endpoint"]["Uri"] == "https://other:20933/"
+    assert octopus.posted[-1]["Id"] == "Workers-1"
+    assert facts["RestartRequired"] is False
+    assert ready.load().certificate is not None
+
+
+async def test_the_subscription_is_the_servers_when_ours_was_lost(
+    tentacle: Any, ready: SettingsFile, octopus: Any, comms: tuple[str, ...]
+) -> None:
+    """As after a `kill -9` between the server's answer and the write of the configuration."""
+    before = ready.load()
+    await tentacle.aside(*worker(octopus, "--idempotent", *comms))
+    [known] = ready.load().servers
+    ready.save(before)
+    again = await tentacle.aside(*worker(octopus, "--idempotent", *comms))
+    assert "nothing needed to change" in again.out
+    assert ready.load().servers == (known,)
+    # One that is asked for by name is asked for.
+    ready.save(before)
+    wished = await tentacle.aside(*worker(octopus, "--idempotent", "--server-subscription-id=poll://x/", *comms))
+    assert "updated: address" in wished.out
+    assert ready.load().servers[0].subscription_id == "poll://x/"
+
+
+async def test_another_machine_of_that_name_is_left_alone(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
+    await tentacle.aside(*worker(octopus))
+    octopus.workers[0]["Endpoint"]["Thumbprint"] = "0" * 40
+    before = ready.load()
+    refused = await tentacle.aside(*worker(octopus, "--idempotent"))
+    assert refused.code == 1
+    assert "A worker named 'w' already exists, and it is another machine: its thumbprint is not ours" in refused.err
+    assert "--force" in refused.err
+    assert len(changes(octopus)) == 1
+    assert ready.load() == before
+    forced = await tentacle.aside(*worker(octopus, "--idempotent", "--force"))
+    assert (forced.code, forced.err) == (0, "")
+    assert "updated: thumbprint" in forced.out
+
+
+async def test_a_dry_run_shows_what_it_would_do_and_does_nothing(
+    tentacle: Any, ready: SettingsFile, octopus: Any, comms: tuple[str, ...], instance: Path
+) -> None:
+    before = ready.path.read_bytes()
+    shown = await tentacle.aside(*worker(octopus, "--dry-run", *comms))
+    assert (shown.code, shown.err) == (0, "")
+    assert f"GET {octopus.url}api: 200" in shown.lines
+    assert f"Would POST {octopus.url}api/Spaces-1/workers" in shown.lines
+    body = json.loads(shown.out[shown.out.index("{") : shown.out.rindex("}") + 1])
+    assert body["Name"] == "w"
+    assert body["WorkerPoolIds"] == ["workerpools-1"]
+    assert f"Would trust the Octopus Server with the thumbprint {SERVER} and poll it at https://127.0.0.1:" in shown.out
+    assert shown.lines[-1] == "This was a dry run: nothing was changed"
+    assert changes(octopus) == []
+    assert ready.path.read_bytes() == before
+    assert KEY not in shown.out + tentacle.log(instance)
+
+
+async def test_a_dry_run_of_an_update_and_of_nothing(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
+    await tentacle.aside(*worker(octopus))
+    changed = await tentacle.aside(*worker(octopus, "--dry-run", "--idempotent", "--policy=Slow"))
+    assert "(sent as POST with X-HTTP-Method-Override: PUT)" in changed.out
+    same = await tentacle.aside(*worker(octopus, "--dry-run", "--idempotent"))
+    assert "Would P" not in same.out
+    assert "nothing needed to change" in same.out
+    refused = await tentacle.aside(*worker(octopus, "--dry-run"))
+    assert refused.code == 1
+    assert "already exists" in refused.err
+    assert len(changes(octopus)) == 1
+
+
+async def test_a_dry_run_never_signs_in(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
+    arguments = [one for one in worker(octopus, "--dry-run", "--username=u", "--password=p") if "apiKey" not in one]
+    refused = await tentacle.aside(*arguments)
+    assert refused.code == 1
+    assert "a user name has to sign in by a POST" in refused.err
+    assert octopus.asked == []
+
+
+async def test_a_key_from_systemd(tentacle: Any, ready: SettingsFile, octopus: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    (folder / "octopus-key").write_text(KEY)
+    arguments = [one for one in worker(octopus, "--apiKeyCredential=octopus-key") if not one.startswith("--apiKey=")]
+    lost = await tentacle.aside(*arguments)
+    assert lost.code == 1
+    assert "$CREDENTIALS_DIRECTORY is not set" in lost.err
+    assert "LoadCredential=octopus-key:PATH" in lost.err
+    tentacle.environ["CREDENTIALS_DIRECTORY"] = str(folder)
+    ended = await tentacle.aside(*arguments)
+    assert (ended.code, ended.err) == (0, "")
+    for name in ("../credentials/octopus-key", "..", "a\0b", "missing"):
+        refused = await tentacle.aside(*arguments[:-1], f"--apiKeyCredential={name}")
+        assert refused.code == 1
+        assert refused.err.count("\n") <= 2
+        assert KEY not in refused.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--serverThumbprint=123"], "'123' is not the thumbprint of a certificate."),
+        ([f"--serverThumbprint={'A' * 40}"], "which shows no certificate"),
+        ([f"--serverThumbprint={'A' * 64}", "--ignoreSslErrors"], "exclude each other"),
+    ],
+)
+async def test_thumbprints_that_make_no_sense(
+    tentacle: Any, ready: SettingsFile, octopus: Any, options: list[str], said: str
+) -> None:
+    server = octopus.url.replace("http:", "https:") if "123" in options[0] else octopus.url
+    refused = await tentacle.aside(*worker(octopus, *options, f"--server={server}"))
+    assert refused.code == 1
+    assert said in refused.err
+    assert octopus.asked == []
+
+
+async def test_a_signal_while_registering_leaves_no_worker(tentacle: Any, instance: Path, octopus: Any) -> None:
+    """The server has made the worker, and its answer does not come."""
+    kind: Any = type(octopus)
+    made, gone = asyncio.Event(), asyncio.Event()
+
+    class Holding(kind):  # type: ignore[misc]
+        async def _create(self, request: web.Request) -> web.StreamResponse:
+            await super()._create(request)
+            made.set()
+            await gone.wait()
+            return web.Response(status=500)
+
+        async def _change(self, request: web.Request) -> web.StreamResponse:
+            gone.set()
+            answer: web.StreamResponse = await super()._change(request)
+            return answer
+
+    server = Holding()
+    async with TestServer(server.application(), host="127.0.0.1") as running:
+        url = str(running.make_url("/"))
+        process = await asyncio.create_subprocess_exec(
+            *(str(Path(tentacle.program.__globals__["PROGRAM"])), "agent", "--instance=I", "--noninteractive"),
+            *("--ephemeral", f"--server={url}", "--workerpool=Linux", "--name=w"),
+            env={**tentacle.environ, "OCTOPUS_API_KEY": KEY},
+            cwd=tentacle.cwd,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(30):
+            await made.wait()
+            process.send_signal(signal.SIGTERM)
+            out, _ = await process.communicate()
+    said = out.decode()
+    assert process.returncode == 0, said
+    assert "Received SIGTERM: the agent does not start" in said
+    assert "Worker 'w' deregistered" in said
+    assert server.deleted == ["Workers-1"]
+    assert KEY not in said

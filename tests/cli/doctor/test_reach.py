@@ -1,0 +1,151 @@
+"""The way to a port, with everything that may stand on it: nobody, somebody silent, somebody else, a proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tentacle.cli.doctor.finding import Level
+from tentacle.cli.doctor.reach import Reached, Target, reach
+from tentacle.cli.doctor.wire import Comms, comms_findings
+from tentacle.octopus.proxies import ProxyUrl
+from tentacle.settings import certificates
+from tentacle.settings.certificates import StoredCertificate
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await handler(reader, writer)
+        except (OSError, EOFError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(guarded, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+@pytest.fixture
+def identity() -> StoredCertificate:
+    return certificates.generate()
+
+
+@pytest.fixture
+def context(identity: StoredCertificate, tmp_path: Path) -> ssl.SSLContext:
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(identity.certificate_pem + identity.key_pem)
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(pem)
+    return made
+
+
+def told(reached: Reached) -> list[tuple[str, str]]:
+    return [(one.check, one.level.value) for one in reached.findings]
+
+
+async def test_the_certificate_of_whoever_answers(identity: StoredCertificate, context: ssl.SSLContext) -> None:
+    async with serving(silent, context) as port:
+        reached = await reach(Target("127.0.0.1", port))
+    assert told(reached) == [("tcp", "ok")]
+    assert reached.complete
+    assert reached.certificate is not None
+    assert reached.certificate.thumbprint == identity.thumbprint
+    assert reached.certificate.self_signed
+
+
+async def test_nobody_listens() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        reached = await reach(Target("127.0.0.1", taken.getsockname()[1]))
+    assert told(reached) == [("tcp", "FAIL")]
+    assert "connection refused" in reached.findings[0].found
+    assert "Nothing listens there" in (reached.findings[0].advice or "")
+
+
+async def test_a_name_that_does_not_exist() -> None:
+    reached = await reach(Target("octopus.invalid", 10943))
+    assert told(reached) == [("name", "FAIL")]
+    assert "getent hosts octopus.invalid" in (reached.findings[0].advice or "")
+
+
+async def test_a_peer_that_is_silent_costs_the_limit_and_no_more() -> None:
+    async with serving(silent) as port:
+        reached = await reach(Target("127.0.0.1", port, limit=0.3))
+    assert told(reached) == [("tcp", "ok"), ("tls", "FAIL")]
+    assert "nothing answers the TLS handshake" in reached.findings[1].found
+
+
+async def test_a_peer_that_speaks_something_else() -> None:
+    async def ssh(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-\x1b[2Jx\r\n")
+        await reader.read()
+
+    async with serving(ssh) as port:
+        reached = await reach(Target("127.0.0.1", port))
+    assert told(reached) == [("tcp", "ok"), ("tls", "FAIL")]
+
+
+async def test_through_a_proxy_that_lets_us_and_one_that_does_not(
+    identity: StoredCertificate, context: ssl.SSLContext
+) -> None:
+    heads: list[bytes] = []
+
+    async with serving(silent, context) as port:
+
+        async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            if b"Proxy-Authorization: Basic dTpwdw==" not in heads[-1]:
+                writer.write(b"HTTP/1.1 407 No\r\n\r\n")
+                return
+            to_reader, to_writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            there = asyncio.create_task(pump(reader, to_writer))
+            await pump(to_reader, writer)
+            await there
+
+        async with serving(proxy) as proxy_port:
+            good = await reach(Target("127.0.0.1", port, ProxyUrl("127.0.0.1", proxy_port, "u", "pw")))
+            bad = await reach(Target("127.0.0.1", port, ProxyUrl("127.0.0.1", proxy_port)))
+    assert told(good) == [("proxy tcp", "ok"), ("proxy", "ok")]
+    assert good.certificate is not None
+    assert good.certificate.thumbprint == identity.thumbprint
+    assert told(bad) == [("proxy tcp", "ok"), ("proxy", "FAIL")]
+    assert "407" in bad.findings[1].found
+    assert heads[0].startswith(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n".encode())
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+    except OSError:
+        pass
+    finally:
+        writer.close()
+
+
+async def test_the_verdict_on_whoever_answers(identity: StoredCertificate, context: ssl.SSLContext) -> None:
+    async with serving(silent, context) as port:
+        target = Target("127.0.0.1", port)
+        right = (await comms_findings(Comms(target, identity.thumbprint.lower())))[-1]
+        wrong = (await comms_findings(Comms(target, "A" * 40)))[-1]
+        unneeded = (await comms_findings(Comms(target, "A" * 40, needed=False)))[-1]
+    assert (right.level, right.check) == (Level.OK, "tls")
+    assert wrong.level is Level.FAIL
+    assert f"--oldThumbprint={'A' * 40} --newThumbprint={identity.thumbprint}" in (wrong.advice or "")
+    assert unneeded.level is Level.WARN

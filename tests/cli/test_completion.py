@@ -1,0 +1,161 @@
+"""The completion scripts in the shells that they are for."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(sys.executable).with_name("tentacle")
+STATUS_OPTIONS = {"--instance", "--config", "--format", "--help"}
+EVIL = "$(touch evil)`touch evil`"
+
+BASH_ASKS = """
+source "$1"
+IFS=$'\\x1f' read -r -a COMP_WORDS <<< "$2"
+# `read` drops an empty last word, which is what follows a blank.
+[[ "$2" == *$'\\x1f' ]] && COMP_WORDS+=("")
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+_tentacle
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.fixture
+def script(tentacle: Any, tmp_path: Path) -> Callable[[str], Path]:
+    def make(shell: str) -> Path:
+        assert shutil.which(shell), f"{shell} is missing: .ci/run installs it"
+        path = tmp_path / f"completion.{shell}"
+        path.write_text(tentacle.ok("completion", shell).out)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def environ(tentacle: Any, tmp_path: Path) -> dict[str, str]:
+    home = tmp_path / "home"
+    return {**tentacle.environ, "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}", "HOME": str(home)}
+
+
+def bash(path: Path, environ: dict[str, str], cwd: Path, *words: str) -> set[str]:
+    done = subprocess.run(
+        ["/bin/bash", "-c", BASH_ASKS, "bash", path, "\x1f".join(words)],
+        env=environ,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stderr == ""
+    return set(done.stdout.split("\n")) - {""}
+
+
+def test_bash(script: Callable[[str], Path], environ: dict[str, str], instance: Path, tmp_path: Path) -> None:
+    path = script("bash")
+    assert bash(path, environ, tmp_path, "tentacle", "sta") == {"status"}
+    assert bash(path, environ, tmp_path, "tentacle", "status", "--") == STATUS_OPTIONS
+    assert bash(path, environ, tmp_path, "tentacle", "STATUS", "--FO") == {"--format"}
+    assert bash(path, environ, tmp_path, "tentacle", "status", "--format", "") == {"text", "json"}
+    assert bash(path, environ, tmp_path, "tentacle", "status", "--format", "=", "j") == {"json"}
+    assert bash(path, environ, tmp_path, "tentacle", "status", "--format", "=") == {"text", "json"}
+    assert bash(path, environ, tmp_path, "tentacle", "status", "--instance", "") == {"I"}
+    assert bash(path, environ, tmp_path, "tentacle", "completion", "z") == {"zsh"}
+    assert bash(path, environ, tmp_path, "tentacle", "register-worker", "--apiKey", "") == set()
+    (tmp_path / "key file").write_text("")
+    assert bash(path, environ, tmp_path, "tentacle", "doctor", "--apiKeyFile", "key") == {"key file"}
+
+
+def test_names_of_instances_are_never_evaluated(
+    tentacle: Any, script: Callable[[str], Path], environ: dict[str, str], tmp_path: Path
+) -> None:
+    tentacle.ok("create-instance", f"--instance={EVIL}", f"--config={tmp_path}/evil.cfg")
+    [found] = bash(script("bash"), environ, tmp_path, "tentacle", "status", "--instance", "")
+    again = subprocess.run(["/bin/bash", "-c", f"printf %s {found}"], capture_output=True, text=True, check=True)
+    assert again.stdout == EVIL
+    found_by_fish = fish(script("fish"), environ, tmp_path, "tentacle status --instance=")
+    assert any(EVIL in line.replace("\\", "") for line in found_by_fish)
+    assert not (tmp_path / "evil").exists()
+
+
+def fish(path: Path, environ: dict[str, str], cwd: Path, line: str) -> list[str]:
+    command = f"source {path}; complete -C '{line}'"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", command], env=environ, cwd=cwd, capture_output=True, text=True, timeout=30
+    )
+    assert done.stderr == ""
+    return [found.split("\t")[0] for found in done.stdout.splitlines()]
+
+
+def test_fish(script: Callable[[str], Path], environ: dict[str, str], instance: Path, tmp_path: Path) -> None:
+    path = script("fish")
+    assert fish(path, environ, tmp_path, "tentacle sta") == ["status"]
+    assert set(fish(path, environ, tmp_path, "tentacle status --")) == STATUS_OPTIONS
+    assert set(fish(path, environ, tmp_path, "tentacle status --format=")) == {"--format=text", "--format=json"}
+    assert fish(path, environ, tmp_path, "tentacle status --instance=") == ["--instance=I"]
+    assert set(fish(path, environ, tmp_path, "tentacle completion ")) == {"bash", "zsh", "fish"}
+
+
+def zsh(path: Path, environ: dict[str, str], line: str) -> str:
+    """What an interactive zsh shows after the line and a tab."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(shutil.which("zsh") or "zsh", ["zsh", "-f", "-i"], {**environ, "TERM": "dumb", "PS1": "> "})
+    shown = b""
+
+    def until(mark: bytes) -> None:
+        nonlocal shown
+        deadline = time.monotonic() + 30
+        while mark not in shown:
+            ready, _, _ = select.select([terminal], [], [], max(deadline - time.monotonic(), 0))
+            assert ready, f"{mark!r} does not come: {shown!r}"
+            shown += os.read(terminal, 4096)
+
+    try:
+        os.write(terminal, b"unsetopt zle 2>/dev/null; autoload -Uz compinit && compinit -D -u\n")
+        os.write(terminal, f"source {path}; setopt zle; PS1=REA; PS1=${{PS1}}DY' '; stty cols 200\n".encode())
+        until(b"READY ")
+        os.write(terminal, line.encode() + b"\t\t\t#END\n")
+        until(b"#END")
+    finally:
+        os.close(terminal)
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    return shown.partition(b"READY ")[2].decode(errors="replace")
+
+
+def test_zsh(script: Callable[[str], Path], environ: dict[str, str], instance: Path) -> None:
+    path = script("zsh")
+    assert subprocess.run(["zsh", "-n", path], check=False).returncode == 0
+    assert "status" in zsh(path, environ, "tentacle stat")
+    assert "--format" in zsh(path, environ, "tentacle status --f")
+    assert "json" in zsh(path, environ, "tentacle status --format=j")
+    assert "--instance=I" in zsh(path, environ, "tentacle status --instance=")
+
+
+@pytest.mark.parametrize("words", [[], ["tcsh"], ["bash", "zsh"]])
+def test_other_shells_are_named(tentacle: Any, words: list[str]) -> None:
+    ended = tentacle("completion", *words)
+    assert ended.code == 1
+    assert "bash, zsh, fish" in ended.err
+
+
+def test_every_command_and_option_is_there(tentacle: Any) -> None:
+    text = tentacle.ok("completion", "bash").out
+    for command in json.loads(tentacle.ok("help", "--format=json").out)["Commands"]:
+        options = json.loads(tentacle.ok(command["Name"], "--help", "--format=json").out)["Options"]
+        line = next(line for line in text.splitlines() if line.strip().startswith(f"{command['Name']}) words=("))
+        for option in options:
+            if len(option["Name"]) > 1:
+                assert f"--{option['Name']}" in line

@@ -1,0 +1,170 @@
+"""Programs of other makes that stand between an agent and its server: squid as HTTP proxy, nginx as SNI router.
+
+Each runs in the foreground on loopback, with nothing but its own small configuration, in a directory of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e.stage import PATIENCE, StepFailed, free_port, kill_everything_below
+
+NCSA = Path("/usr/lib/squid/basic_ncsa_auth")
+STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """`port` on loopback, and what it has written about its connections."""
+
+    port: int
+    log: Path
+
+    def lines(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+    def wait_for(self, text: str) -> str:
+        """The first line of the log with `text` in it."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            for line in self.lines():
+                if text in line:
+                    return line
+            time.sleep(0.02)
+        raise StepFailed(f"{self.log} has no line with {text!r}: {self.lines()}")
+
+
+@contextmanager
+def squid(user: str | None = None, password: str = "", *, refuse: int | None = None) -> Iterator[Neighbour]:
+    """A proxy; with `user` it wants basic authentication, and it does not tunnel to the port `refuse`."""
+    port = free_port()
+    with _directory("proxy") as directory:
+        rules = ["http_access allow all"]
+        if user is not None:
+            _write_passwords(directory / "users", user, password)
+            rules = [
+                f"auth_param basic program {NCSA} {directory / 'users'}",
+                "acl known proxy_auth REQUIRED",
+                "http_access allow known",
+                "http_access deny all",
+            ]
+        if refuse is not None:
+            rules.insert(0, f"acl forbidden port {refuse}\nhttp_access deny forbidden")
+        settings = [
+            f"http_port 127.0.0.1:{port}",
+            f"access_log stdio:{directory / 'access.log'}",
+            f"cache_log {directory / 'cache.log'}",
+            f"coredump_dir {directory}",
+            "pid_filename none",
+            "visible_hostname squid",
+            "cache deny all",
+            "shutdown_lifetime 0 seconds",
+            "netdb_filename none",
+            "pinger_enable off",
+            *rules,
+        ]
+        (directory / "squid.conf").write_text("\n".join(settings) + "\n")
+        command = [_need("squid"), "-N", "-f", str(directory / "squid.conf"), "-n", f"s{port}"]
+        with _running(_as("proxy", command), directory, port):
+            yield Neighbour(port, directory / "access.log")
+
+
+@contextmanager
+def sni_router(name: str, backend: int) -> Iterator[Neighbour]:
+    """Passes TLS connections that ask for `name` on to the port `backend`, unopened, and drops all others."""
+    port = free_port()
+    if not STREAM_MODULE.exists():
+        raise StepFailed(f"{STREAM_MODULE} is missing; install libnginx-mod-stream")
+    with _directory("www-data") as directory:
+        (directory / "nginx.conf").write_text(
+            f"""
+            load_module {STREAM_MODULE};
+            daemon off;
+            master_process off;
+            pid {directory / "nginx.pid"};
+            error_log {directory / "error.log"};
+            events {{ worker_connections 64; }}
+            stream {{
+                map $ssl_preread_server_name $chosen {{ {name} 127.0.0.1:{backend}; default 127.0.0.1:1; }}
+                log_format names "name=$ssl_preread_server_name to=$chosen status=$status";
+                access_log {directory / "access.log"} names;
+                server {{ listen 127.0.0.1:{port}; ssl_preread on; proxy_pass $chosen; }}
+            }}
+            """
+        )
+        command = [_need("nginx"), "-c", str(directory / "nginx.conf"), "-p", str(directory)]
+        command += ["-e", str(directory / "error.log")]
+        with _running(_as("www-data", command), directory, port):
+            yield Neighbour(port, directory / "access.log")
+
+
+def _need(program: str) -> str:
+    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found is None:
+        raise StepFailed(f"{program} is missing; install Debian's package of that name")
+    return found
+
+
+def _as(user: str, command: list[str]) -> list[str]:
+    """The command under an ordinary user: neither program likes to be root."""
+    if os.geteuid() != 0:
+        return command
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *command]
+
+
+@contextmanager
+def _directory(user: str) -> Iterator[Path]:
+    """Below /tmp itself, as the directories of tests are closed to other users."""
+    directory = Path(tempfile.mkdtemp(prefix="tentacle-", dir="/tmp"))
+    try:
+        if os.geteuid() == 0:
+            shutil.chown(directory, user, user)
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _running(command: list[str], directory: Path, port: int) -> Iterator[None]:
+    with (directory / "output").open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        _wait_until_open(process, directory, port)
+        yield
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        process.kill()
+        process.wait()
+        kill_everything_below(directory)
+
+
+def _wait_until_open(process: subprocess.Popen[bytes], directory: Path, port: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    logs = [path.read_text(errors="replace")[-500:] for path in directory.iterdir() if path.suffix in {"", ".log"}]
+    raise StepFailed(f"{process.args!r} does not listen: {' / '.join(logs)}")
+
+
+def _write_passwords(path: Path, user: str, password: str) -> None:
+    hashed = subprocess.run(
+        ["openssl", "passwd", "-apr1", "-stdin"], input=password, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    path.write_text(f"{user}:{hashed}\n")
+    path.chmod(0o644)

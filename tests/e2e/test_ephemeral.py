@@ -1,0 +1,121 @@
+"""`agent --ephemeral`: a worker that is there while its agent runs, and not a moment longer; nothing is stored."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.stage import Process, Server, Stage, StepFailed, free_port, processes_below
+
+POOL = "--workerpool=Default Worker Pool"
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with Stage() as made:
+        yield made
+    assert not processes_below(made.directory)
+
+
+@pytest.fixture
+def server(stage: Stage) -> Server:
+    """A server whose key is in a file and not in the environment."""
+    made = stage.start_server()
+    del stage.environment["OCTOPUS_API_KEY"]
+    key_of(stage).write_text(made.key + "\n")
+    return made
+
+
+def key_of(stage: Stage) -> Path:
+    return stage.directory / "key"
+
+
+def instance(stage: Stage, *settings: str) -> None:
+    """Without a certificate: an image from which many containers are started."""
+    stage.run("create-instance", "--instance=w", f"--config={stage.directory / 'w' / 'tentacle.config'}")
+    stage.run("configure", "--instance=w", f"--app={stage.directory / 'apps'}", *settings)
+
+
+def start(stage: Stage, server: Server, *options: str) -> Process:
+    common = ("agent", "--instance=w", "--noninteractive", "--ephemeral", f"--server={server.rest}", POOL)
+    return stage.start(*common, f"--apiKeyFile={key_of(stage)}", *options)
+
+
+def polling(server: Server) -> tuple[str, ...]:
+    return "--comms-style=TentacleActive", f"--server-comms-port={server.comms_port}"
+
+
+def workers(server: Server) -> list[str]:
+    return [worker["Name"] for worker in server.get("api/Spaces-1/workers/all")]
+
+
+def runs_a_script(server: Server, name: str) -> bool:
+    state: str = server.finished(server.run_script(server.worker(name)["Id"], "echo through"))["State"]
+    return state == "Success"
+
+
+def test_a_polling_worker_comes_and_goes(stage: Stage, server: Server) -> None:
+    instance(stage, "--noListen=True")
+    config = stage.directory / "w" / "tentacle.config"
+    before = config.read_bytes()
+    agent = start(stage, server, *polling(server))
+    agent.wait_for("A certificate has been generated for this run alone")
+    agent.wait_for("as poll://")
+    [name] = workers(server)
+    assert name.rpartition("-")[2] in "\n".join(agent.lines).lower()
+    assert runs_a_script(server, name)
+    agent.signal(signal.SIGTERM)
+    agent.wait_for(f"Worker '{name}' deregistered")
+    assert agent.wait() == 0
+    assert workers(server) == []
+    assert config.read_bytes() == before
+    files = [path.read_bytes() for path in (stage.directory / "w").rglob("*") if path.is_file()]
+    assert not [content for content in files if server.key.encode() in content or b"PRIVATE KEY" in content]
+
+
+def test_two_at_once_are_two_workers_and_a_listening_one_keeps_its_trust(stage: Stage, server: Server) -> None:
+    instance(stage, f"--port={free_port()}", "--listenIpAddress=127.0.0.1", "--noListen=False")
+    agent = start(stage, server, "--publicHostName=127.0.0.1", "--name=mine")
+    agent.wait_for("Agent listening on")
+    assert runs_a_script(server, "mine")
+    # Another one of the same instance would take the first one off the server at its end.
+    with pytest.raises(StepFailed, match="another agent is already running"):
+        start(stage, server, "--publicHostName=127.0.0.1", "--name=mine").wait_for("Registering")
+    # A change of the configuration does not lose what was never written into it.
+    stage.run("configure", "--instance=w", f"--trust={'A' * 40}")
+    agent.wait_for(f"Agent will trust Octopus Servers with the thumbprint: {'A' * 40}")
+    assert runs_a_script(server, "mine")
+    assert workers(server) == ["mine"]
+    agent.signal(signal.SIGINT)
+    assert agent.wait() == 0
+    assert workers(server) == []
+
+
+def test_a_worker_that_cannot_be_taken_off_is_told(stage: Stage, server: Server) -> None:
+    instance(stage, "--noListen=True")
+    agent = start(stage, server, *polling(server))
+    agent.wait_for("as poll://")
+    # The key was replaced by one that the server does not know: files are read again.
+    key_of(stage).write_text("API-REVOKED0123456789")
+    agent.signal(signal.SIGTERM)
+    agent.wait_for("is left on the Octopus Server")
+    assert agent.wait() == 1
+    assert len(workers(server)) == 1
+
+
+def test_an_agent_that_cannot_start_leaves_no_worker(stage: Stage, server: Server) -> None:
+    instance(stage, f"--port={server.comms_port}", "--listenIpAddress=127.0.0.1", "--noListen=False")
+    agent = start(stage, server, "--publicHostName=127.0.0.1")
+    agent.wait_for("deregistered")
+    agent.wait_for("cannot listen on")
+    assert agent.wait() == 1
+    assert workers(server) == []
+
+
+def test_registration_options_need_ephemeral(stage: Stage) -> None:
+    instance(stage, "--noListen=True")
+    said = stage.run("agent", "--instance=w", "--noninteractive", "--server=http://octopus", expect=1)
+    assert "The options of registration go with --ephemeral only." in said

@@ -1,0 +1,138 @@
+"""Registration and polling through a real squid and a real nginx, as processes (tentacle-cli.md 5.3, 6.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.neighbours import Neighbour, sni_router, squid
+from tests.e2e.stage import Server, Stage, StepFailed, processes_below
+
+PASSWORD = "pass:w0rd-of-the-proxy"
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with Stage() as made:
+        yield made
+    assert not processes_below(made.directory)
+
+
+def use_proxy(stage: Stage, proxy: Neighbour, password: str | None = None) -> None:
+    credentials = () if password is None else ("--proxyUsername=worker", f"--proxyPassword={password}")
+    stage.run(
+        *("polling-proxy", "--instance=w", "--proxyEnable=true", "--proxyHost=127.0.0.1"),
+        *(f"--proxyPort={proxy.port}", *credentials),
+    )
+
+
+def register(stage: Stage, server: Server, host: str = "127.0.0.1", port: int | None = None, expect: int = 0) -> str:
+    return stage.run(
+        *("register-worker", "--instance=w", f"--server={server.rest}", "--name=w", "--comms-style=TentacleActive"),
+        *("--workerpool=Default Worker Pool", f"--server-comms-address=https://{host}:{port or server.comms_port}"),
+        expect=expect,
+    )
+
+
+def runs_a_script(server: Server) -> bool:
+    state: str = server.finished(server.run_script(server.worker("w")["Id"], "echo through"))["State"]
+    return state == "Success"
+
+
+def test_everything_goes_through_an_open_proxy(stage: Stage) -> None:
+    server = stage.start_server()
+    stage.make_instance("w", "--noListen=True")
+    with squid() as proxy:
+        use_proxy(stage, proxy)
+        register(stage, server)
+        agent = stage.start_agent("w", f"use the octopus configured proxy at 127.0.0.1:{proxy.port}")
+        agent.wait_for("as poll://")
+        assert runs_a_script(server)
+        agent.stop()
+        proxy.wait_for(f"CONNECT 127.0.0.1:{server.comms_port}")
+        proxy.wait_for(f"GET {server.rest}api")
+        proxy.wait_for(f"POST {server.rest}api/Spaces-1/workers")
+
+
+def test_a_proxy_that_wants_a_password(stage: Stage) -> None:
+    server = stage.start_server()
+    stage.make_instance("w", "--noListen=True")
+    with squid("worker", PASSWORD) as proxy:
+        use_proxy(stage, proxy, "wrong-" + PASSWORD)
+        said = register(stage, server, expect=1)
+        assert "the proxy wants other credentials (HTTP status 407)" in said
+        use_proxy(stage, proxy, PASSWORD)
+        register(stage, server)
+        use_proxy(stage, proxy, "wrong-" + PASSWORD)
+        agent = stage.start_agent("w", "Starting 5 polling connections")
+        line = agent.wait_for("407 Proxy Authentication Required")
+        assert "Trying again in" in line
+        assert "check the proxy's rules and, with 407, its user name and password" in line
+        # What the proxy wants is set right while the agent runs.
+        use_proxy(stage, proxy, PASSWORD)
+        agent.wait_for("as poll://")
+        assert runs_a_script(server)
+        agent.stop()
+    log = (stage.directory / "w" / "Logs" / "OctopusTentacle.txt").read_text()
+    for text in ("\n".join(agent.lines), log, said):
+        assert PASSWORD not in text
+        assert "Traceback" not in text
+
+
+def test_a_proxy_that_forbids_the_port(stage: Stage) -> None:
+    server = stage.start_server()
+    stage.make_instance("w", "--noListen=True")
+    register(stage, server)
+    with squid(refuse=server.comms_port) as proxy:
+        use_proxy(stage, proxy)
+        agent = stage.start_agent("w", "Starting 5 polling connections")
+        line = agent.wait_for("refused a connection to")
+        assert f"the proxy 127.0.0.1:{proxy.port} refused a connection to 127.0.0.1:{server.comms_port}" in line
+        assert "403" in line
+
+
+def test_the_proxy_of_the_environment_is_for_registration_only(stage: Stage) -> None:
+    server = stage.start_server()
+    stage.make_instance("w", "--noListen=True")
+    with squid() as proxy:
+        stage.environment["HTTP_PROXY"] = f"http://127.0.0.1:{proxy.port}"
+        register(stage, server)
+        proxy.wait_for(f"POST {server.rest}api/Spaces-1/workers")
+        stage.start_agent("w", "Starting 5 polling connections").wait_for("as poll://")
+        assert not [line for line in proxy.lines() if "CONNECT" in line]
+        before = len(proxy.lines())
+        passive = [
+            *("register-worker", "--instance=w", f"--server={server.rest}", "--name=w", "--force"),
+            *("--workerpool=Default Worker Pool", "--publicHostName=127.0.0.1"),
+        ]
+        stage.environment["NO_PROXY"] = "127.0.0.1,example.org"
+        stage.run(*passive)
+        del stage.environment["NO_PROXY"]
+        stage.run("proxy", "--instance=w", "--proxyEnable=false")
+        stage.run(*passive)
+        assert len(proxy.lines()) == before, "where no proxy is wanted, the environment's is not used either"
+
+
+def test_a_router_by_name_on_the_https_port_behind_a_proxy(stage: Stage) -> None:
+    server = stage.start_server()
+    stage.make_instance("w", "--noListen=True")
+    with sni_router("localhost", server.comms_port) as router, squid() as proxy:
+        register(stage, server, "localhost", router.port)
+        agent = stage.start_agent("w", "Starting 5 polling connections")
+        agent.wait_for("as poll://")
+        router.wait_for(f"name=localhost to=127.0.0.1:{server.comms_port}")
+        assert runs_a_script(server)
+        # The same way through a proxy, which the agent takes up as soon as it is set.
+        use_proxy(stage, proxy)
+        agent.wait_for(f"use the octopus configured proxy at 127.0.0.1:{proxy.port}")
+        agent.wait_for("as poll://")
+        assert runs_a_script(server)
+        agent.stop()
+        proxy.wait_for(f"CONNECT localhost:{router.port}")
+
+
+def test_programs_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.e2e.neighbours.shutil.which", lambda *_, **__: None)
+    with pytest.raises(StepFailed, match="squid is missing"), squid():
+        pass

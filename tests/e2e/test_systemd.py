@@ -1,0 +1,231 @@
+"""The agent as a service under a real systemd, booted in namespaces (see `machine.py`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.machine import Machine, missing_tools
+from tests.e2e.stage import PATIENCE, TENTACLE, Server
+
+WORKER, POOL = "On Service", "Default Worker Pool"
+UNIT = "On-Service"
+HOME = "/etc/octopus/worker"
+APPLICATIONS = "/home/Octopus/Applications"
+SHORT_DRAIN = "[Service]\nEnvironment=TENTACLE_DRAIN_TIMEOUT=00:00:00.2\n"
+COUNTING = """\
+echo "user $(id -un), notify ${{NOTIFY_SOCKET-none}}, watchdog ${{WATCHDOG_USEC-none}}"
+for n in $(seq 1 200); do echo "line $n"; done
+touch /tmp/{mark}.begun
+until test -e /tmp/{mark}.go; do sleep 0.05; done
+for n in $(seq 201 400); do echo "line $n"; done
+exit {code}
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    missing = missing_tools()
+    assert not missing, f"to boot systemd, this machine needs {', '.join(missing)} (see .ci/run)"
+    with Machine(tmp_path) as made:
+        yield made
+
+
+@dataclass
+class Site:
+    """An Octopus Server and a worker that is registered there, both on the machine."""
+
+    machine: Machine
+    server: Server
+
+    def service(self, *options: str) -> str:
+        return self.machine.run("tentacle", "service", f"--instance={WORKER}", *options)
+
+    def begin(self, mark: str, code: int) -> str:
+        """Starts a script that has written half of its lines when this returns; its task."""
+        task = self.machine.on_the_network(
+            lambda: self.server.run_script(self.server.worker(WORKER)["Id"], COUNTING.format(mark=mark, code=code))
+        )
+        wait_until((self.machine.root / f"tmp/{mark}.begun").exists)
+        return task
+
+    def go(self, mark: str) -> None:
+        (self.machine.root / f"tmp/{mark}.go").touch()
+
+    def end(self, task: str) -> tuple[str, list[str]]:
+        """The state in which the task has ended, and its script's own lines."""
+        state = self.machine.on_the_network(lambda: self.server.finished(task))["State"]
+        log = self.machine.on_the_network(lambda: self.server.request("GET", f"api/tasks/{task}/raw")).decode()
+        lines = [line.split(" | ", 1)[1].strip() for line in log.splitlines() if " | " in line]
+        return state, [line for line in lines if line.startswith(("line ", "user "))]
+
+    @property
+    def main_process(self) -> int:
+        return int(self.machine.properties(UNIT, "MainPID")["MainPID"])
+
+
+@pytest.fixture
+def site(machine: Machine) -> Site:
+    """`create-instance`, `new-certificate`, `configure`, `register-worker`: a polling worker without its agent."""
+    ready = machine.root / "run/server.json"
+    process = machine.start("tentacle", "devserver", "--ready-file=/run/server.json")
+    process.wait_for("Thumbprint:")
+    wait_until(ready.exists)
+    facts = json.loads(ready.read_text())
+    server = Server(
+        process, facts["rest"], int(facts["comms"].rsplit(":", 1)[1]), facts["thumbprint"], facts["api_key"]
+    )
+    instance = f"--instance={WORKER}"
+    machine.run("tentacle", "create-instance", instance, f"--config={HOME}/tentacle.config")
+    machine.run("tentacle", "new-certificate", instance, "--if-blank")
+    machine.run("tentacle", "configure", instance, f"--app={APPLICATIONS}", "--noListen=True")
+    machine.run(
+        *("tentacle", "register-worker", instance, f"--server={server.rest}", f"--name={WORKER}"),
+        *(f"--workerpool={POOL}", "--comms-style=TentacleActive", f"--server-comms-port={server.comms_port}"),
+        environment={"OCTOPUS_API_KEY": facts["api_key"]},
+    )
+    drop_in = machine.root / f"etc/systemd/system/{UNIT}.service.d/drain.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text(SHORT_DRAIN)
+    return Site(machine, server)
+
+
+def test_scripts_outlive_restart_kill_and_stop_of_their_service(site: Site) -> None:
+    said = site.service("--install", "--start")
+    assert f"Service installed: {UNIT}\n" in said
+    assert f"Service started: {UNIT}\n" in said
+    whole = ["user tentacle, notify none, watchdog none", *(f"line {n}" for n in range(1, 401))]
+
+    task = site.begin("restart", 3)
+    said = site.service("--restart")
+    assert said.splitlines() == [f"Restarting service: {UNIT}", "Service has been restarted"]
+    site.go("restart")
+    assert site.end(task) == ("Failed", whole)
+
+    task = site.begin("kill", 0)
+    killed = site.main_process
+    site.machine.run("kill", "-KILL", str(killed))
+    site.go("kill")
+    assert site.end(task) == ("Success", whole)
+    assert site.main_process not in (0, killed)
+    assert site.machine.properties(UNIT, "NRestarts", "User") == {"NRestarts": "1", "User": "tentacle"}
+
+    task = site.begin("stop", 0)
+    assert site.service("--stop").splitlines() == [f"Stopping service: {UNIT}", "Service stopped"]
+    site.go("stop")
+    site.service("--start")
+    assert site.end(task) == ("Success", whole)
+
+    said = site.service("--stop", "--uninstall")
+    assert said.splitlines()[-2:] == [f"Removing systemd service: {UNIT}", "Service uninstalled"]
+    assert not (site.machine.root / f"etc/systemd/system/{UNIT}.service").exists()
+    assert site.machine.properties(UNIT, "LoadState") == {"LoadState": "not-found"}
+    wait_until(lambda: "tentacle" not in site.machine.run("ps", "-eo", "user=").split())
+
+
+def test_what_the_service_may_read_is_its_users_and_nobody_elses(site: Site) -> None:
+    said = site.service("--install", "--start", "--status")
+    root = site.machine.root
+    owner = (root / "var/lib/tentacle").stat().st_uid
+    assert "Created the system user 'tentacle', with the home directory /var/lib/tentacle\n" in said
+    assert owner not in (0, os.getuid())
+    for path in ("", "tentacle.config", "tentacle.config.key", "Logs", "Work", "Logs/OctopusTentacle.txt"):
+        assert (root / f"etc/octopus/worker/{path}").stat().st_uid == owner, path
+    assert (root / "etc/octopus/worker/tentacle.config.key").stat().st_mode & 0o777 == 0o600
+    assert (root / "etc/octopus/Tentacle/Instances").stat().st_uid == 0
+    unit = root / f"etc/systemd/system/{UNIT}.service"
+    assert (unit.stat().st_uid, unit.stat().st_mode & 0o777) == (0, 0o644)
+    assert f"Service {UNIT}: active (running), enabled\n" in said
+    facts = json.loads(site.service("--status", "--format=json"))
+    assert {facts[n] for n in ("Service", "Active", "User", "Enabled")} == {UNIT, "active", "tentacle", "enabled"}
+    assert facts["ProcessId"] == site.main_process
+    assert facts["Status"] == "polling 1 server(s); 0 script(s) running"
+    assert site.machine.run("systemd-analyze", "verify", f"/etc/systemd/system/{UNIT}.service").strip() == ""
+
+
+def test_a_hung_agent_is_started_again(site: Site) -> None:
+    drop_in = site.machine.root / f"etc/systemd/system/{UNIT}.service.d/watchdog.conf"
+    drop_in.write_text("[Service]\nWatchdogSec=4\nTimeoutAbortSec=1\n")
+    site.service("--install", "--start")
+    hung = site.main_process
+    site.machine.run("kill", "-STOP", str(hung))
+    wait_until(lambda: site.main_process not in (0, hung))
+    assert "Watchdog timeout" in site.machine.journal(UNIT)
+
+
+def make_instance(machine: Machine, name: str, config: str, *settings: str) -> None:
+    machine.run("tentacle", "create-instance", f"--instance={name}", f"--config={config}")
+    machine.run("tentacle", "new-certificate", f"--instance={name}", "--if-blank")
+    machine.run("tentacle", "configure", f"--instance={name}", "--app=/srv/applications", *settings)
+
+
+def test_names_are_quoted_users_kept_and_all_instances_meant_by_a_star(machine: Machine) -> None:
+    odd = """it's %n "of" $HOME"""
+    make_instance(machine, odd, "/etc/octopus/odd/tentacle.config", "--port=0", "--noListen=False")
+    make_instance(machine, "Plain", "/etc/octopus/plain/tentacle.config", "--noListen=True")
+    said = machine.run("tentacle", "service", f"--instance={odd}", "--install", "--start")
+    unit = r"it\x27s-\x25n-\x22of\x22-\x24HOME"
+    assert f"Service started: {unit}\n" in said
+    pid = machine.properties(f"{unit}.service", "MainPID")["MainPID"]
+    arguments = (machine.root / f"proc/{pid}/cmdline").read_text().split("\0")
+    assert f"--instance={odd}" in arguments
+
+    plain = ("tentacle", "service", "--instance=plain")
+    machine.run(*plain, "--install", "--username=root", "--dependOn=dbus")
+    file = machine.root / "etc/systemd/system/Plain.service"
+    assert {"User=root", "Wants=network-online.target dbus.service"} <= set(file.read_text().splitlines())
+    said = machine.run(*plain, "--reconfigure")
+    assert "Attempting to remove old service: Plain\n" in said
+    assert "User=root" in file.read_text().splitlines()
+
+    everyone = ("tentacle", "service", "--instance=*")
+    assert machine.run(*everyone, "--start") == f"Service started: Plain\nService started: {unit}\n"
+    assert "--instance=* can only be used for" in machine.run(*everyone, "--uninstall", expect=1)
+    facts = json.loads(machine.run(*everyone, "--stop", "--format=json"))
+    assert [(one["Service"], one["Active"]) for one in facts["Services"]] == [("Plain", "inactive"), (unit, "inactive")]
+    file.unlink()
+    machine.run("systemctl", "daemon-reload")
+    said = machine.run(*everyone, "--start", expect=1)
+    assert f"Service started: {unit}\n" in said, "the others get their turn"
+    assert "Could not start the systemd service: Plain\n" in said
+
+
+def test_what_cannot_be_is_told_in_a_line_and_changes_nothing(machine: Machine) -> None:
+    units = machine.root / "etc/systemd/system"
+    make_instance(machine, "dbus", "/etc/octopus/dbus/tentacle.config", "--noListen=True")
+    make_instance(machine, "Roots", "/root/tentacle.config", "--noListen=True")
+    make_instance(machine, "Fine", "/etc/octopus/fine/tentacle.config", "--port=0", "--noListen=False")
+    before = sorted(units.iterdir())
+    for options, message in (
+        (("--instance=dbus", "--install"), "is not one that runs Tentacle"),
+        (("--instance=dbus", "--stop"), "is not one that runs Tentacle"),
+        (("--instance=Roots", "--install"), "is not the instance's alone"),
+        (("--instance=Fine", "--install", "--username=nobody2"), "The user 'nobody2' does not exist"),
+        (("--instance=Fine", "--install", "--dependOn=a/b"), "is not the name of a service"),
+        (("--instance=Fine", "--start"), "Could not start the systemd service: Fine"),
+        (("--instance=Fine", "--restart"), "The service could not be restarted"),
+        (("--instance=None", "--start"), "has not been configured on this machine"),
+    ):
+        assert message in machine.run("tentacle", "service", *options, expect=1), options
+    assert sorted(units.iterdir()) == before
+    assert machine.run("systemctl", "is-active", "dbus.service").strip() == "active"
+    as_nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    said = machine.run(*as_nobody, "tentacle", "service", "--instance=Fine", "--install", expect=1)
+    assert said == "Requires elevated privileges. Please run command as sudo.\n"
+    (machine.root / TENTACLE.parent.relative_to("/")).chmod(0o700)
+    said = machine.run("tentacle", "service", "--instance=Fine", "--install", expect=1)
+    assert "The user 'tentacle' cannot run" in said
+    assert sorted(units.iterdir()) == before
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 2 * PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)

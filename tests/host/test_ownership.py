@@ -1,0 +1,105 @@
+"""Whose files are given away, and whose never.  Needs root, as giving files away does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tentacle.host.account import Account, find_account, need_account, need_usable
+from tentacle.host.errors import HostError
+from tentacle.host.ownership import give_directory, give_file, make_directory, need_own_directory
+
+SOMEBODY = Account("somebody", 54321, 54322, Path("/nonexistent"))
+
+
+def owner(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_uid, found.st_gid
+
+
+THEIRS = (SOMEBODY.uid, SOMEBODY.gid)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "instances" / "I"
+    (home / "Work" / "ticket").mkdir(parents=True)
+    (home / "Work" / "ticket" / "Output.log").touch()
+    (home / "secret").touch()
+    return home
+
+
+def test_the_directory_and_what_was_named_in_it_change_hands(home: Path) -> None:
+    assert give_directory(home, ("Work", "Logs"), SOMEBODY)
+    for path in (home, home / "Work", home / "Work" / "ticket", home / "Work" / "ticket" / "Output.log"):
+        assert owner(path) == THEIRS
+    assert owner(home / "secret") != THEIRS
+    assert not give_directory(home, ("Work", "Logs"), SOMEBODY), "the second time there is nothing to do"
+
+
+def test_links_lead_nowhere(home: Path, tmp_path: Path) -> None:
+    """What a user who owns the directory already could plant there for the next --reconfigure."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    (home / "Logs").symlink_to(precious)
+    (home / "Work" / "link").symlink_to(precious / "file")
+    (home / "Work" / "folder").symlink_to(precious)
+    os.link(precious / "file", home / "Work" / "hard")
+    give_directory(home, ("Work", "Logs"), SOMEBODY)
+    assert owner(precious) != THEIRS
+    assert owner(precious / "file") != THEIRS
+    (home / "config").symlink_to(precious / "file")
+    assert not give_file(home / "config", SOMEBODY)
+    assert owner(precious / "file") != THEIRS
+
+
+def test_single_files(home: Path) -> None:
+    assert give_file(home / "secret", SOMEBODY)
+    assert owner(home / "secret") == THEIRS
+    assert not give_file(home / "missing", SOMEBODY)
+    assert not give_file(home / "no" / "directory", SOMEBODY)
+
+
+def test_directories_that_are_made_belong_to_the_user(tmp_path: Path) -> None:
+    assert make_directory(tmp_path / "a" / "b", SOMEBODY)
+    assert owner(tmp_path / "a" / "b") == THEIRS
+    assert owner(tmp_path / "a") != THEIRS
+    assert not make_directory(tmp_path / "a" / "b", SOMEBODY)
+    (tmp_path / "file").touch()
+    with pytest.raises(HostError):
+        make_directory(tmp_path / "file", SOMEBODY)
+
+
+@pytest.mark.parametrize("path", ["/", "/etc", "/tmp", "/var/tmp", "/root", "/etc/../usr"])
+def test_the_systems_directories_are_nobodys_to_give(path: str) -> None:
+    with pytest.raises(HostError, match="is not the instance's alone"):
+        need_own_directory(Path(path), SOMEBODY)
+
+
+def test_a_directory_of_its_own_may_be_given(home: Path) -> None:
+    need_own_directory(home, SOMEBODY)
+
+
+def test_users_are_found_by_name_and_number() -> None:
+    root = need_account("root")
+    assert (root.uid, root.is_root) == (0, True)
+    assert find_account("0") == root
+    for name in ("no-such-user", "", "a\0b", "99999999999999999999", "-1", "../x"):
+        assert find_account(name) is None
+        with pytest.raises(HostError):
+            need_account(name)
+
+
+def test_a_user_who_cannot_do_it_is_told_apart_before_anything_is_installed(tmp_path: Path) -> None:
+    nobody = need_account("nobody")
+    need_usable(nobody, ["/bin/sh", "-c", 'test "$(id -un)" = nobody && test "$A" = b'], {"A": "b"})
+    with pytest.raises(HostError, match="cannot use this instance: no way"):
+        need_usable(nobody, ["/bin/sh", "-c", "echo no way >&2; exit 3"], {})
+    private = tmp_path / "program"
+    private.write_text("#!/bin/sh\n")
+    private.chmod(0o700)
+    with pytest.raises(HostError, match="cannot run"):
+        need_usable(nobody, [str(private)], {})

@@ -1,0 +1,51 @@
+"""Labs whose scripts are kept apart in each of the ways, and how to find what lives of a script that hides."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from tentacle.scripts.cgroup import Limits, Place, find_place
+from tentacle.scripts.engine import EngineOptions
+from tentacle.scripts.sandbox import IsolationOptions, Mode
+from tentacle.scripts.uids import UidRange
+
+WAYS = {
+    "tree": IsolationOptions(use_cgroup=False),
+    "cgroup": IsolationOptions(),
+    "private": IsolationOptions(Mode.PRIVATE, use_cgroup=False),
+    "private, cgroup": IsolationOptions(Mode.PRIVATE),
+    "user": IsolationOptions(Mode.USER, use_cgroup=False),
+    "user, cgroup": IsolationOptions(Mode.USER),
+}
+
+
+def options(isolation: IsolationOptions, **more: Any) -> EngineOptions:
+    return EngineOptions(**{"cancel_grace": 0.3, "minimum_free_bytes": None, "isolation": isolation, **more})
+
+
+def own_uids(count: int = 50) -> UidRange:
+    """A range that no other test that runs at the same time has."""
+    first = 100_000_000 + os.getpid() % 1_000_000 * 100
+    return UidRange(first, first + count - 1)
+
+
+def place(limits: Limits | None = None) -> Place:
+    """Where cgroups can be made here; tests that need one fail where there is none."""
+    found = find_place(limits or Limits())
+    assert found is not None, (
+        "These tests need a writable cgroup: run them as root, or as `systemd-run --user --scope -p Delegate=yes ...`"
+    )
+    return found
+
+
+def living(*tokens: str) -> list[int]:
+    """The processes, but zombies, with one of the tokens in their command line: a cleared environment hides nobody."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and any(token.encode() in (process / "cmdline").read_bytes() for token in tokens):
+                found.append(int(process.name))
+    return found

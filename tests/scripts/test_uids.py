@@ -1,0 +1,85 @@
+"""Users on loan: one per workspace, and none twice while anything of it is left.  Needs root."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tentacle.scripts.errors import IsolationUnavailableError, ScriptError
+from tentacle.scripts.uids import UidRange, Uids
+from tests.scripts.rooms import own_uids
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    (tmp_path / "Work").mkdir()
+    return tmp_path / "Work"
+
+
+def workspace(work: Path, name: str) -> Path:
+    path = work / name
+    (path / ".tentacle").mkdir(parents=True)
+    (path / "sub").mkdir()
+    for file in (path / "Output.log", path / ".tentacle" / "lock", path / "sub" / "file"):
+        file.write_text("x")
+    return path
+
+
+def test_a_workspace_is_handed_over_but_for_what_the_agent_keeps(work: Path, tmp_path: Path) -> None:
+    path = workspace(work, "T-1")
+    outside = tmp_path / "outside"
+    outside.write_text("x")
+    (path / "link").symlink_to(outside)
+    os.link(outside, path / "second name")
+    uid = Uids(work, own_uids()).lease(path)
+    owners = {str(each.relative_to(path)): each.lstat().st_uid for each in path.rglob("*")}
+    assert path.stat().st_uid == uid
+    assert owners == {
+        ".tentacle": 0,
+        ".tentacle/lock": 0,
+        "Output.log": 0,
+        "sub": uid,
+        "sub/file": uid,
+        "link": uid,
+        "second name": 0,
+    }
+    assert outside.stat().st_uid == 0
+
+
+def test_a_workspace_keeps_its_user_over_a_restart(work: Path) -> None:
+    path = workspace(work, "T-1")
+    uid = Uids(work, own_uids()).lease(path)
+    later = Uids(work, own_uids())
+    assert later.lease(path) == uid
+    assert later.lease(workspace(work, "T-2")) != uid
+
+
+def test_no_user_twice_while_a_workspace_or_a_process_of_it_is_left(work: Path) -> None:
+    uids = own_uids(2)
+    leases = Uids(work, uids)
+    one, two = workspace(work, "T-1"), workspace(work, "T-2")
+    assert {leases.lease(one), leases.lease(two)} == {uids.first, uids.last}
+    three = workspace(work, "T-3")
+    with pytest.raises(ScriptError, match=f"All users for scripts, {uids}, are taken"):
+        leases.lease(three)
+    left = one.stat().st_uid
+    with subprocess.Popen(["/bin/sleep", "600"], user=left, group=left) as process:
+        subprocess.run(["/bin/rm", "-r", str(one)], check=True)
+        with pytest.raises(ScriptError, match="are taken"):
+            leases.lease(three)
+        process.kill()
+    assert leases.lease(three) == left
+
+
+def test_a_range_with_a_user_of_the_system_is_refused(work: Path) -> None:
+    with pytest.raises(IsolationUnavailableError, match="65534, which is 'nobody'"):
+        Uids(work, UidRange(65000, 65534)).check()
+
+
+def test_a_range_is_shown_and_holds_its_ends() -> None:
+    uids = UidRange(5, 7)
+    assert str(uids) == "5-7"
+    assert [uid in uids for uid in range(4, 9)] == [False, True, True, True, False]
