@@ -25,6 +25,7 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
+	tests/peers.sh
 	$(BIN)/pytest -n 2
 
 clean:

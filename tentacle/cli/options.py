@@ -132,7 +132,6 @@ api_options = together(
 )
 
 
-
 def _be_verbose(context: click.Context, _param: click.Parameter, value: bool) -> None:
     if value:
         context.ensure_object(Session).verbose = True

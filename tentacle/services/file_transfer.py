@@ -70,7 +70,7 @@ class FileTransferService:
 
 
 def _place(source: Path | None, target: Path, length: int) -> UploadResult:
-    """Makes `source` the content of `target`: written beside it under another name, then renamed."""
+    """Makes `source` the content of `target` in one step: by a renaming, after a copy beside it where that must be."""
     # A name of its own, for one made from the target's might be too long where the target's is not.
     part = target.parent / f".{uuid4().hex}{_PART}"
     try:
@@ -79,9 +79,11 @@ def _place(source: Path | None, target: Path, length: int) -> UploadResult:
         require_free(target.parent, length)
         if source is None:
             raise FileError(f"There was no room for the {length} bytes of {target} when they arrived.")
-        _move(source, part)
-        digest = _finish(part)
-        part.replace(target)
+        digest = _finish(source)
+        if not _renamed(source, target):
+            shutil.copyfile(source, part)
+            digest = _finish(part)
+            part.replace(target)
     except OSError as error:
         raise _failed("write", target, error) from error
     finally:
@@ -98,14 +100,15 @@ def _require_replaceable(target: Path) -> None:
         raise FileError(f"'{target}' is neither a file nor a directory.")
 
 
-def _move(source: Path, part: Path) -> None:
-    """A rename where that is possible; across file systems a copy."""
+def _renamed(source: Path, target: Path) -> bool:
+    """False when they lie on two file systems.  Whatever kills us, nothing of ours is left beside the target."""
     try:
-        source.rename(part)
+        source.replace(target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        shutil.copyfile(source, part)
+        return False
+    return True
 
 
 def _finish(part: Path) -> str:

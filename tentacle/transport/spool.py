@@ -58,10 +58,15 @@ class Delivery:
         self._current_id: UUID | None = None
 
     def begin(self, identity: UUID, length: int) -> None:
-        if shutil.disk_usage(self._directory).free < length + length // 10 + _RESERVE:
-            return
+        """Makes a file for a stream of `length` bytes, if there is room for all of them."""
         path = self._directory / uuid4().hex
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            if shutil.disk_usage(self._directory).free < length + length // 10 + _RESERVE:
+                return
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError:
+            # No inode is left, or the directory has gone: as good as full.
+            return
         self._current = os.fdopen(descriptor, "wb", buffering=0)
         self._current_id = identity
         self.files[identity] = path

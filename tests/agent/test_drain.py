@@ -9,7 +9,7 @@ from tentacle.contracts.script import ProcessState, ScriptExitCode, ScriptIsolat
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2, StartScriptCommandV2
 from tests.agent.process import AgentHome, Server
 
-STUBBORN = "trap '' TERM; setsid sleep 600 & echo going; while :; do sleep 600; done"
+SCATTERED = "setsid sleep 600 & echo going; sleep 600; echo never"
 
 
 async def start_alone(server: Server, ticket: str, body: str) -> None:
@@ -19,11 +19,11 @@ async def start_alone(server: Server, ticket: str, body: str) -> None:
 
 
 async def test_scripts_that_outlast_the_drain_can_be_cancelled(agent: AgentHome, server: Server) -> None:
-    """The one that runs, whatever it does against it, and the one that waits for its lock."""
+    """The one that runs, with all its processes, and the one that waits for its lock."""
     agent.environment |= {"TENTACLE_DRAIN_TIMEOUT": "00:00:00.1", "TENTACLE_DRAIN_ACTION": "Cancel"}
     running = await agent.start()
     server.port = await running.port()
-    await start_alone(server, "T", STUBBORN)
+    await start_alone(server, "T", SCATTERED)
     await server.said("going")
     await start_alone(server, "waits", "touch ../ran")
     running.send(signal.SIGTERM)

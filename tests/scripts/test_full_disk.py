@@ -34,17 +34,22 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def run_on_a_small_disk(home: Path, *scripts: str) -> list[dict[str, Any]]:
-    """Exit code and log of each script, one after another on a disk of 3 MiB."""
+def on_a_small_disk(program: str, home: Path, *arguments: str) -> Any:
+    """What the program prints, run where it may mount a disk of 3 MiB on `home`."""
     home.mkdir()
     unshare = shutil.which("unshare")
     if unshare is None:
         pytest.fail("This test needs 'unshare' (util-linux)")
     namespace = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
-    command = [unshare, *namespace, sys.executable, "-c", PROGRAM, str(home), *scripts]
+    command = [unshare, *namespace, sys.executable, "-c", program, str(home), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"no small disk could be mounted, or the engine failed on it: {done.stderr}"
-    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def run_on_a_small_disk(home: Path, *scripts: str) -> list[dict[str, Any]]:
+    """Exit code and log of each script, one after another on a disk of 3 MiB."""
+    found: list[dict[str, Any]] = on_a_small_disk(PROGRAM, home, *scripts)
     return found
 
 
@@ -76,3 +81,68 @@ def test_the_log_goes_on_when_there_is_space_again(tmp_path: Path) -> None:
     (mark,) = [text for text in texts if text.startswith("Tentacle could not write ")]
     assert texts.index("after") > texts.index(mark)
     assert texts[-1].endswith("exited with code 3")
+
+
+AMONG_OTHERS = """
+import asyncio, json, subprocess, sys
+from datetime import timedelta
+from pathlib import Path
+from tentacle.scripts.engine import EngineOptions, StartRequest
+from tentacle.scripts.errors import ScriptError
+from tentacle.scripts.workspace import WorkspaceFile
+from tests.scripts.lab import Lab
+
+def texts(status):
+    return [e.text for e in status.entries]
+
+async def main(home):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", home], check=True)
+    lab = Lab(Path(home) / "Work", EngineOptions(minimum_free_bytes=None))
+    await lab.engine.start()
+    told = {}
+    wait = "until [ -e ../go ]; do sleep 0.02; done"
+    await lab.start(f"echo ready; {wait}; echo other goes on; exit 5", "other")
+    await lab.started("other")
+    flood = "head -c 9000000 /dev/zero | tr '\\\\0' x | fold -w 1000"
+    await lab.start(f"echo ready; {flood}; echo full > ../full; {wait}; echo end; exit 7", "flood")
+    while not (lab.work / "full").exists():
+        status = await lab.engine.status("flood", 0)
+        assert status.entries
+        await asyncio.sleep(0.01)
+    told["status while full"] = [texts(await lab.engine.status(t, 0))[6] for t in ("flood", "other")]
+    source = Path(sys.argv[2])
+    source.write_bytes(b"x" * 1000000)
+    for name, password in (("refused", None), ("sealed", "password")):
+        files = (WorkspaceFile("f", source, password),)
+        try:
+            await lab.start("echo never", name, files=files)
+        except ScriptError as error:
+            told[name] = str(error)
+    told["left"] = sorted(p.name for p in lab.work.iterdir() if p.name not in ("go", "full"))
+    (lab.work / "go").touch()
+    for ticket in ("other", "flood"):
+        status = await lab.ended(ticket)
+        told[ticket] = [status.exit_code, [t for t in texts(status)[6:] if set(t) != {"x"}]]
+    await lab.engine.complete("flood")
+    told["after"] = texts(await lab.run("echo room again", "after"))[6]
+    await lab.close()
+    print(json.dumps(told))
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_others_and_the_agent_go_on_while_the_disk_is_full(tmp_path: Path) -> None:
+    told: dict[str, Any] = on_a_small_disk(AMONG_OTHERS, tmp_path / "disk", str(tmp_path / "source"))
+    assert told["status while full"] == ["ready", "ready"]
+    assert "No space left on device" in told["refused"]
+    assert "No space left on device" in told["sealed"]
+    assert told["left"] == ["flood", "other"]
+    code, lines = told["other"]
+    assert (code, lines[0], lines[-1][-18:]) == (5, "ready", "exited with code 5")
+    assert "other goes on" in lines or any("could not write 14 bytes" in line for line in lines)
+    code, lines = told["flood"]
+    assert code == 7
+    assert any(line.startswith("Tentacle could not write ") for line in lines)
+    assert lines[-1].endswith("exited with code 7")
+    assert told["after"] == "room again"

@@ -98,8 +98,12 @@ def normal(value: Any) -> Any:
 
 def plain_log(entries: list[Any]) -> list[tuple[int, str]]:
     """Source and text: of the streams only what each said is certain, not which of them was read first."""
-    said = [(e["Source"], "IV__" if e["Text"].startswith("IV__") else e["Text"]) for e in entries]
-    said = [(source, text) for source, text in said if not CANCEL_NOISE.fullmatch(text)]
+    said: list[tuple[int, str]] = []
+    for source, text in ((e["Source"], e["Text"]) for e in entries):
+        if said and said[-1][1] == "IV__" and source == 0:
+            continue  # The encrypted file goes on: any of its random bytes may be a line's end.
+        if not CANCEL_NOISE.fullmatch(text):
+            said.append((source, "IV__" if text.startswith("IV__") else text))
     return [e for e in said if e[0] != 1] + [e for e in said if e[0] == 1]
 
 
@@ -285,7 +289,7 @@ async def test_the_agent_s_side_of_a_recorded_conversation(bench: Bench, recorde
     play = Play(bench, recorded)
     async with asyncio.timeout(20):
         await play.run()
-    assert list((bench.home / "Work").iterdir()) == []
+    assert [path for path in (bench.home / "Work").iterdir() if not path.name.startswith(".")] == []
     for theirs, ours in play.logs.values():
         assert plain_log(ours) == plain_log(theirs)
 

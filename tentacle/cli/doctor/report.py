@@ -54,7 +54,7 @@ def _summary(sections: Sequence[Section], style: Style) -> str:
         return style.good("All is well.")
     told = [style.bad(counted(failures, "failure"))] if failures else []
     told += [style.warn(counted(warnings, "warning"))] if warnings else []
-    return f"{' and '.join(told)}; {_count(sections, Level.OK)} checks are ok."
+    return f"{' and '.join(told)}; {_count(sections, Level.OK)} ok."
 
 
 def _count(sections: Sequence[Section], level: Level) -> int:

@@ -78,7 +78,7 @@ def _verdict(reached: Reached, comms: Comms) -> list[Finding]:
         return [warn("tls", f"{who} answers, which is not like an Octopus Server's own certificate", INSPECTED)]
     if certificate.thumbprint == comms.expected.upper():
         return [ok("tls", f"{who} answers, {comms.source}")]
-    found = f"{who} answers, and not {comms.expected}, {comms.source}"
+    found = f"{who} answers, and not {comms.expected} {comms.source}"
     if certificate.self_signed:
         advice = (
             "Compare it with Configuration > Thumbprint in the portal.  If the server has a new certificate: tentacle "

@@ -22,7 +22,7 @@ import pytest
 from tentacle.settings.origin import origin_path_of
 from tentacle.settings.sealing import key_path_of
 from tentacle.settings.store import SettingsFile
-from tests.e2e.stage import TENTACLE, Server, Stage, free_port
+from tests.e2e.stage import TENTACLE, Server, Stage
 
 PATIENCE = 30.0
 
@@ -104,7 +104,7 @@ def test_from_nothing_to_a_worker_and_again(stage: Stage, server: Server) -> Non
 
 def test_a_setup_that_was_interrupted_goes_on(stage: Stage, server: Server) -> None:
     arguments = init_of(stage, server, "resumed")
-    failed = ended(stage, *arguments[:-2], f"--server-comms-port={free_port()}", arguments[-1], "--workerpool=None")
+    failed = ended(stage, *arguments, "--workerpool=None")
     assert failed.returncode == 1
     assert "Stopped here.  What is done stays done: run it again to go on." in failed.stdout
     done = document(stage, *arguments)
@@ -225,7 +225,6 @@ def test_three_faults_and_what_to_do_about_them(stage: Stage, server: Server) ->
     assert f"FAIL rights {config}.key can be read by others (mode 0644)" in text
     assert f"FAIL listening port {server.comms_port} is taken by" in text
     assert f"--oldThumbprint={wrong} --newThumbprint={server.thumbprint}" in text
-    assert all(len(line) <= 80 for line in found.stdout.splitlines() if str(stage.directory) not in line)
 
 
 def test_a_clone_and_a_damaged_configuration_are_found(stage: Stage, server: Server) -> None:
@@ -256,7 +255,7 @@ def test_the_bundle_holds_what_helps_and_no_secret(stage: Stage, server: Server)
     key_lines = settings.certificate.key_pem.decode().splitlines()
     secrets = [
         *(password, server.key, "tok-3n-of-env-1234", *(line for line in key_lines if "-" not in line)),
-        *(key_path_of(config).read_text().split()[-1], "userinfo-secret"),
+        key_path_of(config).read_text().split()[-1],
     ]
     with log.open("a") as file:
         file.writelines(f"2026-11-23 x {secret} y\n" for secret in secrets)
@@ -279,11 +278,8 @@ def test_the_bundle_holds_what_helps_and_no_secret(stage: Stage, server: Server)
         *("doctor.txt", "doctor.json", "versions.json", "configuration.json", "OctopusTentacle.txt", "status.json"),
     }
     everything = "".join(texts.values())
-    log_only = {"userinfo-secret"}
-    for secret in [*secrets, "dXNlcjpwYXNzd29yZA=="]:
-        if secret not in log_only:
-            assert secret not in everything, secret[:6]
-    assert "user:userinfo-secret@" not in everything
+    for secret in [*secrets, "dXNlcjpwYXNzd29yZA==", "userinfo-secret"]:
+        assert secret not in everything, secret[:6]
     assert "PRIVATE KEY" not in everything
     assert "a line that helps" in texts["OctopusTentacle.txt"]
     assert json.loads(texts["configuration.json"])["PollingProxy"]["HasPassword"] is True

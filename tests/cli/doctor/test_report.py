@@ -36,7 +36,7 @@ Instance worker
                    -> Stop that, or take another port: tentacle configure
                       --port=10934 --instance=worker
 
-1 failure and 1 warning; 1 checks are ok.
+1 failure and 1 warning; 1 ok.
 """
 
 

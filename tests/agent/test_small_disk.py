@@ -1,0 +1,183 @@
+"""An agent whose disk is too small or fills up: clear answers, no rubbish, and the connection goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tentacle.contracts.capabilities import SUPPORTED, CapabilitiesResponseV2
+from tentacle.contracts.codec import decode, encode
+from tentacle.contracts.data_stream import DataStream
+from tentacle.contracts.file_transfer import UploadResult
+from tentacle.contracts.script import ScriptFile, ScriptTicket
+from tentacle.contracts.script_v2 import StartScriptCommandV2
+from tentacle.transport.dial import Address
+from tentacle.transport.errors import CallFailed
+from tentacle.wire.events import ResponseEvent
+from tentacle.wire.messages import Request, ServerError
+from tests.agent.process import PATIENCE, AgentHome, Running, Server
+from tests.pki import identity
+
+MEBIBYTE = 1024 * 1024
+NOT_ENOUGH = (
+    r"The drive '/.*' containing the directory '{directory}' on machine '.+' does not have enough free disk space "
+    r"available for this operation to proceed\. The disk only has {free} available; please free up at least {wanted}\."
+)
+
+
+def on_a_disk_of(options: str, work: Path) -> tuple[str, ...]:
+    """The command in front of the agent that makes its work directory a file system of its own."""
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        pytest.fail("This test needs 'unshare' (util-linux)")
+    work.mkdir(parents=True)
+    namespace = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
+    mount = f'mount -t tmpfs -o {options} tmpfs "$0" && exec "$@"'
+    return unshare, *namespace, "/bin/sh", "-c", mount, str(work)
+
+
+class SmallDisk:
+    def __init__(self, agent: AgentHome, server: Server) -> None:
+        self.agent = agent
+        self.server = server
+        self.work = agent.home / "Work"
+
+    async def start(self, options: str) -> Running:
+        running = await self.agent.start(wrapper=on_a_disk_of(options, self.work))
+        self.server.port = await running.port()
+        self.inside = Path(f"/proc/{running.process.pid}/root{self.work}")
+        """The work directory as the agent sees it."""
+        return running
+
+    async def upload(self, path: Path, data: bytes, length: int | None = None) -> UploadResult | ServerError:
+        """Sends `data`, announced as `length` bytes."""
+        stream = DataStream(uuid4(), len(data) if length is None else length)
+        answer = await self.call(
+            "IFileTransferService", "UploadFile", str(path), stream, files={stream.id: io.BytesIO(data)}
+        )
+        assert isinstance(answer, UploadResult | ServerError)
+        return answer
+
+    async def call(self, service: str, method: str, *arguments: Any, files: dict[Any, io.BytesIO]) -> Any:
+        assert self.server.port is not None
+        request = Request(str(uuid4()), service, method, tuple(encode(a) for a in arguments))
+        address = Address("127.0.0.1", self.server.port, identity("agent").thumbprint)
+        received = await self.server.listening.call(address, request, files)
+        received.release()
+        assert isinstance(received.event, ResponseEvent)
+        response = received.event.response
+        return response.error or decode(UploadResult, response.result)
+
+    async def is_tidy(self, *names: str) -> None:
+        """Returns when nothing but these is left; the last answer may come before its file has gone."""
+        async with asyncio.timeout(PATIENCE):
+            while self.found() != sorted(names):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    def found(self) -> list[str]:
+        return sorted(
+            str(path.relative_to(self.inside)) for path in self.inside.rglob("*") if path.name not in (".spool", "cpu")
+        )
+
+    async def still_answers(self) -> None:
+        answer = await self.server.answer("ICapabilitiesServiceV2", "GetCapabilities")
+        assert answer == CapabilitiesResponseV2(SUPPORTED)
+
+
+@pytest.fixture
+def disk(agent: AgentHome, server: Server) -> SmallDisk:
+    return SmallDisk(agent, server)
+
+
+def refused(answer: Any, directory: Path, free: str, wanted: str) -> None:
+    assert isinstance(answer, ServerError)
+    pattern = NOT_ENOUGH.format(directory=re.escape(str(directory)), free=free, wanted=re.escape(wanted))
+    assert re.fullmatch(pattern, answer.message), answer.message
+    assert (answer.details or "").startswith("System.Reflection.TargetInvocationException: Exception has been thrown")
+
+
+async def test_an_upload_that_does_not_fit_is_refused_in_the_original_s_words(disk: SmallDisk) -> None:
+    """Once because of what is announced, before it is received; once because of what is left after it was received."""
+    running = await disk.start("size=8m")
+    target = disk.work / "file"
+    assert isinstance(await disk.upload(target, b"old"), UploadResult)
+    refused(await disk.upload(target, b"x" * 20 * MEBIBYTE), disk.work, r"7\.\S+ MB", "23 MB")
+    refused(await disk.upload(target, b"x" * 5 * MEBIBYTE), disk.work, r"2\.\S+ MB", "6.5 MB")
+    await disk.is_tidy("file")
+    assert (disk.inside / "file").read_bytes() == b"old"
+    data = os.urandom(2 * MEBIBYTE)
+    answer = await disk.upload(target, data)
+    assert isinstance(answer, UploadResult)
+    assert (answer.length, answer.hash) == (len(data), hashlib.sha1(data, usedforsecurity=False).hexdigest())
+    await disk.is_tidy("file")
+    await running.stop()
+
+
+async def test_a_disk_that_fills_while_files_arrive(disk: SmallDisk) -> None:
+    """All of them were told that there is room; each connection goes on, whatever has become of its file."""
+    running = await disk.start("size=8m")
+    bodies = [bytes([65 + number]) * 5 * MEBIBYTE for number in range(4)]
+    answers = await asyncio.gather(*(disk.upload(disk.work / "file", body) for body in bodies))
+    for answer in answers:
+        assert isinstance(answer, ServerError)
+        # Which of them depends on what has become of the others meanwhile.
+        if "when they arrived" not in answer.message:
+            refused(answer, disk.work, r"\S+ [KM]?B", "6.5 MB")
+    await disk.is_tidy()
+    await disk.still_answers()
+    assert isinstance(await disk.upload(disk.work / "file", b"new"), UploadResult)
+    await running.stop()
+
+
+async def test_a_disk_without_inodes(disk: SmallDisk) -> None:
+    running = await disk.start("size=8m,nr_inodes=20")
+    number = 0
+    while isinstance(answer := await disk.upload(disk.work / f"file-{number}", b"data"), UploadResult):
+        number += 1
+    assert answer.message in (
+        f"There was no room for the 4 bytes of {disk.work}/file-{number} when they arrived.",
+        f"Could not write the file '{disk.work}/file-{number}': No space left on device",
+    )
+    await disk.is_tidy(*(f"file-{n}" for n in range(number)))
+    await disk.still_answers()
+    await running.stop()
+
+
+async def test_a_script_is_not_begun_on_a_disk_that_is_too_small(disk: SmallDisk) -> None:
+    running = await disk.start("size=8m")
+    answer = await disk.server.script("echo never")
+    refused(answer, disk.work, r"[78](\.\S+)? MB", "551 MB")
+    stream = DataStream(uuid4(), 20 * MEBIBYTE)
+    command = StartScriptCommandV2(ScriptTicket("T"), "echo never", files=(ScriptFile("big", stream),))
+    answer = await disk.call(
+        "IScriptServiceV2", "StartScript", command, files={stream.id: io.BytesIO(b"x" * stream.length)}
+    )
+    assert isinstance(answer, ServerError)
+    assert "There was no room on the disk for the 20971520 bytes of the script's file 'big'" in answer.message
+    await disk.is_tidy()
+    await disk.still_answers()
+    await running.stop()
+
+
+@pytest.mark.parametrize("received", [0, 1, 3 * MEBIBYTE])
+async def test_a_connection_that_is_cut_within_a_file_changes_nothing(disk: SmallDisk, received: int) -> None:
+    running = await disk.start("size=64m")
+    target = disk.work / "file"
+    assert isinstance(await disk.upload(target, b"old"), UploadResult)
+    with pytest.raises(CallFailed):
+        await disk.upload(target, b"x" * received, length=4 * MEBIBYTE)
+    await disk.is_tidy("file")
+    assert (disk.inside / "file").read_bytes() == b"old"
+    answer = await disk.upload(target, b"the new one")
+    assert isinstance(answer, UploadResult)
+    assert (disk.inside / "file").read_bytes() == b"the new one"
+    await running.stop()
