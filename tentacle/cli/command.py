@@ -20,6 +20,7 @@ from tentacle.cli.help import OptionHelp
 from tentacle.cli.render import render
 from tentacle.cli.result import Result
 from tentacle.cli.session import Session
+from tentacle.cli.values import InvalidValue
 from tentacle.errors import TentacleError
 
 HELP: Final = Option(("help",), takes_value=False)
@@ -30,6 +31,9 @@ COMMON_OPTIONS: Final = (
     Option(("monitorMutex",), takes_value=True),
 )
 """Accepted by every command (tentacle-cli.md 1.1, steps 4 and 10); a command that declares one itself receives it."""
+
+LONGEST_VALUE: Final = 64 * 1024
+"""Characters.  A certificate in base64 is the longest thing that anybody means; the rest is a file in a wrong place."""
 
 _ORDER: Final = "tentacle.order"
 
@@ -107,6 +111,8 @@ class TentacleCommand(click.Command):
         for one in parsed.given:
             if one.name in declared and declared[one.name].sensitive:
                 session.redactor.add(one.value)
+            if len(one.value or "") > LONGEST_VALUE:
+                raise InvalidValue(f"The value of --{one.name} is longer than {LONGEST_VALUE} characters.")
         if parsed.leftover and not self.takes_words:
             message = f"Unrecognized command line arguments: {' '.join(parsed.leftover)}"
             raise UnrecognizedArguments(message, hint=_suggestion(parsed.leftover[0], own))

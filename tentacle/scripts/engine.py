@@ -93,11 +93,14 @@ class ScriptEngine:
         self.options = options or EngineOptions()
         self.workspaces = Workspaces(work.absolute())
         self.sensitive = Sensitive(known, self.workspaces.work / KEY_FILE, watch)
-        self._launcher = Launcher()
+        variables = _script_environment(environment or {})
+        # A script may be able to read the environment of the process above it: nothing there that it must not know.
+        own = {name: value for name, value in os.environ.items() if name in variables}
+        self._launcher = Launcher(environment=own)
         self._means = Means(
             launch=self._launcher.launch,
             mutexes=Mutexes(self.options.busy_after, self.options.busy_every),
-            environment=_script_environment(environment or {}),
+            environment=variables,
             cancel_grace=self.options.cancel_grace,
             line_limit=self.options.line_limit,
             mask=self.sensitive.mask,

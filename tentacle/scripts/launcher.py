@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tentacle.scripts.errors import LaunchError
@@ -17,7 +18,6 @@ from tentacle.scripts.nursery import ANSWER
 
 _LONGEST_ANSWER = 20.0
 _ATTEMPTS = 3
-_NEEDED = ("PATH", "LD_LIBRARY_PATH")
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = "import sys; sys.path.append(sys.argv[2]); from tentacle.scripts.nursery import main; main(int(sys.argv[1]))"
 
@@ -27,10 +27,11 @@ class _NurseryGoneError(Exception):
 
 
 class Launcher:
-    """Use from one event loop.  `python` runs the nursery."""
+    """Use from one event loop.  `python` runs the nursery, in `environment`, or in the agent's own."""
 
-    def __init__(self, python: str = sys.executable) -> None:
+    def __init__(self, python: str = sys.executable, environment: Mapping[str, str] | None = None) -> None:
         self._python = python
+        self._environment = environment
         self._turn = asyncio.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -79,8 +80,7 @@ class Launcher:
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                     cwd="/",
-                    # A script may read the environment of the processes above it: the agent's stays with the agent.
-                    env={name: os.environ[name] for name in _NEEDED if name in os.environ},
+                    env=self._environment,
                 )
             except OSError as error:
                 ours.close()

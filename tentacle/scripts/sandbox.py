@@ -102,7 +102,7 @@ class Sandbox:
         """Ends what a run has left whose watcher has died, or the lock that it held would protect nobody."""
         document = self._group(files)
         group = None if document is None else RunGroup(document)
-        Kin(None, _mark(files), group).kill(lambda: None, _LONGEST_KILL)
+        Kin(None, _mark(files), group, self._user_of(files)).kill(lambda: None, _LONGEST_KILL)
         if group is not None:
             group.remove()
 
@@ -110,6 +110,14 @@ class Sandbox:
         """Removes what may be left of a run that is over; somebody who still lives keeps it."""
         for directory in (self._group(files) or {}).get("directories", ()):
             remove_empty(directory)
+
+    def _user_of(self, files: RunFiles) -> int | None:
+        """The user that the run has for itself, if it has one."""
+        try:
+            owner = files.workspace.stat().st_uid
+        except OSError:
+            return None
+        return owner if self.options.mode is Mode.USER and owner in self.options.uids else None
 
     def _group(self, files: RunFiles) -> dict[str, Any] | None:
         return None if self._place is None else self._place.document(_mark(files), self.options.limits)

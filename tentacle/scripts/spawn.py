@@ -118,7 +118,7 @@ class _Birth:
         os.close(self._failure)
         if failure:
             os.close(self._told)
-            number, _, text = failure.decode().partition(" ")
+            number, _, text = failure.decode("utf-8", "replace").partition(" ")
             raise OSError(int(number), text)
 
     def _live(self, *, born: bool) -> NoReturn:

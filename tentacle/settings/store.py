@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tentacle.settings import document
 from tentacle.settings.errors import ConfigurationError
-from tentacle.settings.files import exists, make_directories, read_bytes, remove_unfinished, write_atomic
+from tentacle.settings.files import LARGEST_FILE, exists, make_directories, read_bytes, remove_unfinished, write_atomic
 from tentacle.settings.model import Settings
 from tentacle.settings.origin import remember_origin
 from tentacle.settings.sealing import KeyFile, Sealer, key_path_of
@@ -102,9 +102,13 @@ class SettingsFile:
 
     def _write(self, settings: Settings, sealer: Sealer) -> None:
         previous = self._read() if self.exists() else document.parse("", self.path)
-        text = document.render(settings, previous, sealer.seal)
+        content = document.render(settings, previous, sealer.seal).encode("utf-8")
+        if len(content) > LARGEST_FILE:
+            raise ConfigurationError(
+                f"The configuration would become larger than {LARGEST_FILE} bytes; nothing was saved."
+            )
         remove_unfinished(self._target)
-        write_atomic(self._target, text.encode("utf-8"), mode=FILE_MODE)
+        write_atomic(self._target, content, mode=FILE_MODE)
         if settings.certificate is not None:
             remember_origin(self._target, settings.certificate.thumbprint)
 

@@ -34,7 +34,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.fixture
 def script(tentacle: Any, tmp_path: Path) -> Callable[[str], Path]:
     def make(shell: str) -> Path:
-        assert shutil.which(shell), f"{shell} is missing: .ci/run installs it"
+        assert shutil.which(shell), f"{shell} is missing: tests/peers.sh installs it"
         path = tmp_path / f"completion.{shell}"
         path.write_text(tentacle.ok("completion", shell).out)
         return path

@@ -32,7 +32,7 @@ exit {code}
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     missing = missing_tools()
-    assert not missing, f"to boot systemd, this machine needs {', '.join(missing)} (see .ci/run)"
+    assert not missing, f"to boot systemd, this machine needs {', '.join(missing)} (tests/peers.sh installs it)"
     with Machine(tmp_path) as made:
         yield made
 

@@ -1,0 +1,46 @@
+"""What the settings say about scripts reaches the engine; what the host cannot give keeps the agent from starting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tentacle.agent.scripts import engine_options
+from tentacle.contracts.script import ProcessState
+from tentacle.contracts.script_v2 import ScriptStatusResponseV2
+from tentacle.scripts.cgroup import Limits
+from tentacle.scripts.engine import EngineOptions
+from tentacle.scripts.sandbox import IsolationOptions, Mode
+from tentacle.scripts.uids import UidRange
+from tentacle.settings.scripts import ISOLATIONS, ScriptSettings
+from tests.agent.process import AgentHome, Server
+
+
+def test_the_settings_become_options() -> None:
+    assert engine_options(ScriptSettings()) == EngineOptions()
+    settings = ScriptSettings("user", 2**30, 1.5, 200, (30000, 30099))
+    isolation = IsolationOptions(Mode.USER, Limits(2**30, 1.5, 200), UidRange(30000, 30099))
+    assert engine_options(settings).isolation == isolation
+    assert tuple(mode.value for mode in Mode) == ISOLATIONS
+
+
+async def test_a_script_is_kept_apart_as_the_settings_say(agent: AgentHome, server: Server, tmp_path: Path) -> None:
+    agent.set(scripts=ScriptSettings(isolation="private"))
+    running = await agent.start()
+    server.port = await running.port()
+    answer = await server.script("echo x >/tmp/made-by-a-test; echo $$; ls -A ..", 30)
+    assert isinstance(answer, ScriptStatusResponseV2)
+    assert (answer.state, answer.exit_code) == (ProcessState.COMPLETE, 0)
+    assert [entry.text for entry in answer.logs][6:-1] == ["2", "T"]
+    assert not Path("/tmp/made-by-a-test").exists()
+    await running.stop()
+
+
+async def test_an_agent_that_cannot_keep_scripts_apart_does_not_start(agent: AgentHome) -> None:
+    agent.home.chmod(0o700)
+    agent.set(scripts=ScriptSettings(isolation="user"))
+    running = await agent.start()
+    code, problems = await running.ended()
+    assert code == 1
+    assert problems[0].startswith("Scripts under users of their own cannot reach their workspaces through '/")
+    assert problems[1].startswith("Run: chmod o+x '/") or "chmod o+x" in problems[0]
+    assert not any("Agent listening" in line for line in running.said)
