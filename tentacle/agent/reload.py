@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from tentacle.agent.plan import Plan, make_plan
@@ -25,16 +25,13 @@ LOOK_SECONDS = 2.0
 SETTLE_SECONDS = 0.2
 """How long it must stay as it is before it is read: an editor may write it in several pieces."""
 
-AFTER_RESTART: Mapping[str, str] = {
-    "home": "the home directory",
-    "application_directory": "the application directory",
-    "port": "the port",
+AT_ONCE = frozenset({"servers", "polling_connection_count", "polling_proxy"})
+CERTIFICATES = frozenset({"certificate", "next_certificate", "previous_certificate"})
+WORDS: Mapping[str, str] = {
     "listen_ip": "the address to listen on",
     "no_listen": "whether to listen",
-    "proxy": "the proxy",
-    "scripts": "how scripts are kept apart and what they may use",
 }
-"""The settings that an agent has taken in for good when it started, and what to call them."""
+"""What to call a setting that an agent takes in for good when it starts, where its name does not say it."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +56,19 @@ def change(old: Settings, new: Settings, plan: Plan, environment: Mapping[str, s
     """
     if new.certificate is None:
         raise TentacleError("it holds no certificate any more", hint="restore it, or run: Tentacle new-certificate")
-    waiting = [what for name, what in AFTER_RESTART.items() if getattr(old, name) != getattr(new, name)]
-    settings = replace(new, **{name: getattr(old, name) for name in AFTER_RESTART})
+    fixed = {field.name for field in fields(Settings)} - AT_ONCE - CERTIFICATES
+    waiting = [_called(name) for name in sorted(fixed) if getattr(old, name) != getattr(new, name)]
     if not _known(old) & _known(new):
         waiting.append("the certificate")
-        settings = replace(
-            settings,
-            certificate=old.certificate,
-            next_certificate=old.next_certificate,
-            previous_certificate=old.previous_certificate,
-        )
+        fixed |= CERTIFICATES
+    settings = replace(new, **{name: getattr(old, name) for name in fixed})
     after = make_plan(settings, environment)
     shown = [(s.certificate, other_certificate(s)) for s in (old, settings)]
     return Change(settings, after, tuple(_lines(plan, after)), tuple(waiting), shown[0] != shown[1])
+
+
+def _called(name: str) -> str:
+    return WORDS.get(name, f"the {name.replace('_', ' ')}")
 
 
 def _known(settings: Settings) -> set[str]:

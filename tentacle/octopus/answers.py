@@ -14,6 +14,7 @@ from tentacle.octopus.errors import (
     AccessRefused,
     NotFound,
     OctopusError,
+    ProxyRefused,
     ServerFailed,
     UnexpectedAnswer,
     ValidationFailed,
@@ -62,6 +63,8 @@ def failure(reply: Reply, redact: Callable[[str], str]) -> OctopusError:
                 hint="Ask an administrator to give this user the missing permission, or use another user's key.",
                 status=403,
             )
+        case 407:
+            return ProxyRefused("")
         case 404:
             detail = f": {said}" if said else "."
             return NotFound(f"The Octopus Server found nothing at {reply.url.raw_path}{detail}")

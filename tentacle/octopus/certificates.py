@@ -7,7 +7,6 @@ a REST server is trusted the way a browser does it.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import ssl
 import stat
@@ -29,7 +28,7 @@ def verifying(ca_file: Path | str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if ca_file is not None:
         try:
-            if not stat.S_ISREG(os.stat(ca_file).st_mode):
+            if not stat.S_ISREG(Path(ca_file).stat().st_mode):
                 raise ValueError("it is not a regular file")  # a pipe would keep us waiting for ever
             context.load_verify_locations(cafile=str(ca_file))
         except (OSError, ValueError) as error:

@@ -22,6 +22,11 @@ from tentacle.octopus.proxies import ProxyUrl
 
 DELAYS = (0.75, 1.125, 1.6875, 2.53125)
 """Seconds before the second, third, fourth and fifth attempt."""
+_HINT = (
+    "Check --server-comms-address and --server-comms-port, that the server's communications port is open, and that "
+    "nothing in between blocks or replaces it."
+)
+_PROXY_HINT = "Correct the proxy's user name and password with: Tentacle polling-proxy --proxyEnable=true ..."
 MAX_HEAD = 64 * 1024
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 _ACCEPTED = frozenset({200, 400})
@@ -58,8 +63,9 @@ class ConnectivityCheck:
                     return await _attempt(host, port, proxy)
             except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
                 said = _said(error, self.timeout)
-                if isinstance(error, _WrongCredentials):
-                    break
+                denied = isinstance(error, _WrongCredentials)
+            if denied:
+                break
             if number < attempts:
                 delay = self.delays[number - 1]
                 self.on_retry(
@@ -71,8 +77,7 @@ class ConnectivityCheck:
         raise ConnectionFailed(
             f"The Octopus Server's communications port {_authority(host, port)} cannot be used{through}: {said} "
             f"(tried {number} time{'s' if number > 1 else ''}).",
-            hint="Check --server-comms-address and --server-comms-port, that the server's communications port is open, "
-            "and that nothing in between blocks or replaces it.",
+            hint=_PROXY_HINT if denied else _HINT,
         )
 
 

@@ -25,6 +25,17 @@ class ConnectionFailed(OctopusError):
     """No answer: refused, unresolved, cut, or silent for too long."""
 
 
+class ProxyRefused(OctopusError):
+    """The proxy does not know us: not tried again, as asking with a wrong password over and over locks accounts."""
+
+    def __init__(self, proxy: str) -> None:
+        super().__init__(
+            f"The proxy{f' {proxy}' if proxy else ''} wants other credentials (HTTP status 407).",
+            hint="Correct its user name and password with 'Tentacle polling-proxy' or 'Tentacle proxy', or in the "
+            "environment's HTTP_PROXY and HTTPS_PROXY.",
+        )
+
+
 class NameUnresolved(ConnectionFailed):
     """The name of the server, or of the proxy, leads nowhere: probably mistyped, so that waiting rarely helps."""
 

@@ -25,6 +25,7 @@ from tentacle.octopus.errors import (
     NameUnresolved,
     NotAnOctopusServer,
     OctopusError,
+    ProxyRefused,
 )
 from tentacle.octopus.proxies import ProxyUrl, environment_proxy
 
@@ -195,6 +196,8 @@ def _translated(error: Exception, url: URL, proxy: ProxyUrl | None, timeout: flo
             f"cannot be resolved: {_reason(error)}.",
             hint="Check its spelling, and this machine's DNS (for example with: getent hosts NAME).",
         )
+    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407:
+        return ProxyRefused(str(proxy.url) if proxy else "")
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return ConnectionFailed(
             f"The proxy {proxy.url if proxy else ''} refused to connect to {where}: {error.status} "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -21,6 +22,7 @@ from tentacle.scripts.frames import (
     OUT_ENTRY,
     CorruptFrameError,
 )
+from tentacle.scripts.journal import now_ms
 from tentacle.scripts.lines import NOTHING_OPEN, Lines, LineState, cut_mark, flush, split
 from tentacle.scripts.veil import Coming, Rest, Veil
 from tentacle.scripts.window import Window
@@ -32,7 +34,8 @@ _NOTHING: Final = Mask()
 _LOOK = 4096
 """Bytes that are read at a time to see how a stream goes on; mostly its next line is near."""
 _FAR = 64 * 1024
-"""Bytes of log behind a line that may begin something sensitive, after which it waits no longer."""
+_LATE = 1000
+"""Bytes of log, and milliseconds, behind a line that may begin something sensitive: then it waits no longer."""
 
 _SOURCES = {
     OUT: ProcessOutputSource.STD_OUT,
@@ -95,9 +98,10 @@ class _Record(NamedTuple):
 class LogReader:
     """The pages of one log.  Calls may come from several threads; at worst they do the same work twice."""
 
-    def __init__(self, line_limit: int, mask: Mask | None = _NOTHING) -> None:
-        """Without a `mask` that is known, no line of the script is shown."""
+    def __init__(self, line_limit: int, mask: Mask | None = _NOTHING, clock: Callable[[], int] = now_ms) -> None:
+        """Without a `mask` that is known, no line of the script is shown.  `clock` is in milliseconds since 1970."""
         self._limit = line_limit
+        self._clock = clock
         self._veil = Veil(mask)
         self._cursors: OrderedDict[int, _Cursor] = OrderedDict()
         """Where pages ended, by the number of entries given until there; the last few."""
@@ -126,7 +130,8 @@ class LogReader:
                 break
             record = self._decode(header[0], header[1], window.body(header[2]), cursor)
             first = min(max(cursor.skip, after - cursor.sequence), len(record.texts))
-            shown = self._shown(record, cursor, first, _Ahead(log, window.offset, ended=ended))
+            ahead = _Ahead(log, window.offset, record.occurred, None if ended else self._clock)
+            shown = self._shown(record, cursor, first, ahead)
             stop, room = _fit(shown, first, room, at_least_one=not entries)
             source = _SOURCES[record.kind]
             entries += [ProcessOutput(source, record.occurred, text) for text in shown[first:stop]]
@@ -209,10 +214,12 @@ class LogReader:
 class _Ahead:
     """What lies behind a record, as far as anybody may wait for it."""
 
-    def __init__(self, log: int, offset: int, *, ended: bool) -> None:
+    def __init__(self, log: int, offset: int, occurred: int, clock: Callable[[], int] | None) -> None:
+        """Behind the record that ends at `offset` and was written at `occurred`; `clock` unless the run has ended."""
         self._log = log
         self._offset = offset
-        self._ended = ended
+        self._latest = occurred + _LATE
+        self._clock = clock
         self._window: Window | None = None
 
     def next_body(self, kind: bytes) -> bytes | Rest:
@@ -224,11 +231,19 @@ class _Ahead:
             except CorruptFrameError:
                 return Rest.FAR
             if header is None:
-                return Rest.OVER if self._ended else Rest.OPEN
+                return self._end()
+            if header[1] > self._latest:
+                return Rest.FAR
             body = window.body(header[2])
             if header[0] == kind:
                 return body
         return Rest.FAR
+
+    def _end(self) -> Rest:
+        if self._clock is None:
+            return Rest.OVER
+        # What has been written in time may take a moment until it is there.
+        return Rest.FAR if self._clock() > self._latest + _LATE else Rest.OPEN
 
 
 def _fit(texts: list[str], first: int, room: int, *, at_least_one: bool) -> tuple[int, int]:

@@ -1,9 +1,10 @@
 """Covers sensitive values in the lines of a run, also those that go from line to line.  Fails closed.
 
 A line that ends as a value begins cannot be shown before it is known how its stream goes on.  So it waits: for the
-next lines of that stream, or for the end of the run.  It does not wait for ever: when so much has been written behind
-it by others that it must be shown, the end that may be a beginning is covered.  All of this follows from nothing but
-the log, so that a line is the same whoever reads it, and whenever.
+next lines of that stream, or for the end of the run.  It does not wait for long: what comes a second later, or behind
+64 KiB of what others have written, no longer counts.  The end that may be a beginning is then covered, unless it is so
+short that it gives nothing away: every log is full of lines that end with the first letter of something.  All of this
+follows from the log alone, times and all, so that a line is the same whoever reads it, and whenever.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tentacle.masking import Mask
+from tentacle.masking import SHORTEST, Mask
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ class Rest(enum.Enum):
 
     OVER = "there will never be any"
     OPEN = "there may be some later"
-    FAR = "they are too far away to wait for them"
+    FAR = "they are too far away, or come too late, to wait for them"
 
 
 Coming = Callable[[], str | Rest]
@@ -89,7 +90,8 @@ def _cover(mask: Mask, lines: Sequence[str], before: str, coming: Coming) -> lis
         after += more[: mask.reach]
         open_end = mask.open_end(end + after)
     waiting = max(open_end - len(after), 0)
-    covered = mask.cover_lines(lines, before, after, hidden_end=waiting if rest is Rest.FAR else 0)
+    hidden = waiting if rest is Rest.FAR and waiting >= SHORTEST else 0
+    covered = mask.cover_lines(lines, before, after, hidden_end=hidden)
     return covered[: _settled(lines, waiting)] if rest is Rest.OPEN else covered
 
 

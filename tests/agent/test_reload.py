@@ -86,7 +86,7 @@ def test_the_polling_proxy_is_taken_up_without_showing_its_password() -> None:
     ("values", "what"),
     [
         ({"port": 1}, "the port"),
-        ({"home": Path("/elsewhere")}, "the home directory"),
+        ({"home": Path("/elsewhere")}, "the home"),
         ({"application_directory": Path("/elsewhere")}, "the application directory"),
         ({"listen_ip": "127.0.0.1"}, "the address to listen on"),
         ({"no_listen": True}, "whether to listen"),

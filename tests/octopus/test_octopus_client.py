@@ -25,6 +25,7 @@ from tentacle.octopus.errors import (
     NotAnOctopusServer,
     NotFound,
     OctopusError,
+    ProxyRefused,
     RedirectRefused,
     ServerFailed,
     UnexpectedAnswer,
@@ -468,7 +469,7 @@ async def test_a_proxy_that_is_gone_or_says_no(octopus: Any, connect: Any, serve
         writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
 
     async with raw(refuse) as port:
-        with pytest.raises(ConnectionFailed, match="407") as caught:
+        with pytest.raises(ProxyRefused, match="407") as caught:
             async with connect(
                 "https://octopus.test", proxy=ProxyUrl("127.0.0.1", port, "me", "s3cret"), retry_for=0.0
             ):

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from tentacle.octopus.certificates import parse_pin
+from tentacle.octopus.connectivity import ConnectivityCheck
 from tentacle.octopus.errors import (
     CertificateRefused,
     InvalidAddress,
     NameUnresolved,
     OctopusError,
+    ProxyRefused,
     ServerFailed,
 )
 from tentacle.octopus.proxies import ProxyUrl
@@ -161,3 +163,19 @@ async def test_a_rehearsal_changes_nothing(octopus: Any, connect: Any) -> None:
         ("DELETE", "/api/Spaces-1/workers/Workers-1", None),
     ]
     assert server.writes == []
+
+
+async def test_a_proxy_that_does_not_know_us_is_asked_once(connect: Any, tunnel: Any) -> None:
+    """With a wrong password, asking again locks the account."""
+    seen: list[bytes] = []
+    async with tunnel(b"407 Who are you", seen) as port:
+        proxy = ProxyUrl("127.0.0.1", port, "me", "s3cret")
+        for url in ("https://octopus.test", "http://octopus.test"):
+            with pytest.raises(ProxyRefused, match="407") as caught:
+                async with connect(url, proxy=proxy):
+                    pass
+            assert "polling-proxy" in str(caught.value.hint)
+        with pytest.raises(OctopusError, match=r"other credentials.*\(tried 1 time\)") as refused:
+            await ConnectivityCheck(delays=(0.0, 0.0)).run("octopus.test", 10943, proxy=proxy)
+        assert "polling-proxy" in str(refused.value.hint)
+    assert len(seen) == 3

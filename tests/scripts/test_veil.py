@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from itertools import pairwise
@@ -30,7 +31,12 @@ def log() -> Iterator[int]:
 
 
 def read(log: int, reader: LogReader | None = None, after: int = 0, *, ended: bool = True, page: int = PAGE) -> Page:
-    return (reader or LogReader(1000, Mask([SECRET]))).read(log, after, page, ended=ended)
+    return (reader or a_reader()).read(log, after, page, ended=ended)
+
+
+def a_reader(now: int = 0, limit: int = 1000) -> LogReader:
+    """As of the time `now`."""
+    return LogReader(limit, Mask([SECRET]), lambda: now)
 
 
 def texts(page: Page) -> list[str]:
@@ -75,7 +81,7 @@ def reference(records: list[tuple[bytes, bytes]], values: list[str], limit: int)
     ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(RECORDS, VALUES, st.integers(8, 40), st.integers(1, 200))
 @example([(OUT, b"a\n"), (ERR, b"b\n"), (OUT, b"b\n")], ["ab"], 40, 1)
 @example([(OUT, b"a\n\n\n"), (OUT, b"\n\nb"), (OUT, b"")], ["ab"], 40, 1)
@@ -87,7 +93,7 @@ def test_every_value_is_covered_and_nothing_else(
     mask = Mask(values)
     expected = reference(records, values, limit)
     with tempfile.TemporaryFile() as file:
-        log, growing = file.fileno(), LogReader(limit, mask)
+        log, growing = file.fileno(), LogReader(limit, mask, lambda: 0)
         live: list[ProcessOutput] = []
         for number, (kind, body) in enumerate(records):
             os.write(log, frame(kind, number, body))
@@ -125,7 +131,7 @@ def test_a_value_in_any_lines_and_any_reads(breaks: list[int], reads: list[int],
 
 
 def test_a_line_that_may_begin_a_value_waits_for_the_next_of_its_stream(log: int) -> None:
-    reader = LogReader(1000, Mask([SECRET]))
+    reader = a_reader()
     os.write(log, frame(OUT, 1, b"first\nit is corr\n") + frame(ERR, 2, b"meanwhile\n"))
     page = read(log, reader, ended=False)
     assert (texts(page), page.next_sequence, page.more) == (["first"], 1, False)
@@ -136,7 +142,7 @@ def test_a_line_that_may_begin_a_value_waits_for_the_next_of_its_stream(log: int
 
 
 def test_it_is_shown_as_it_is_when_another_line_or_the_end_comes(log: int) -> None:
-    reader = LogReader(1000, Mask([SECRET]))
+    reader = a_reader()
     os.write(log, frame(OUT, 1, b"it is corr\n"))
     assert texts(read(log, reader, ended=False)) == []
     assert texts(read(log, reader)) == ["it is corr"]
@@ -146,7 +152,7 @@ def test_it_is_shown_as_it_is_when_another_line_or_the_end_comes(log: int) -> No
 
 def test_it_does_not_wait_for_ever(log: int) -> None:
     """What follows is the same for everybody, so the line is too."""
-    reader = LogReader(1000, Mask([SECRET]))
+    reader = a_reader()
     os.write(log, frame(OUT, 1, b"open\nit is corr\n"))
     for _ in range(60):
         assert texts(read(log, reader, 1, ended=False)) == []
@@ -160,10 +166,55 @@ def test_it_does_not_wait_for_ever(log: int) -> None:
         assert shown[-1] == f"{MASK} and more"
 
 
+@pytest.mark.parametrize(("end", "shown"), [("corr", f"it is {MASK}"), ("cor", "it is cor")])
+def test_and_not_for_long(log: int, end: str, shown: str) -> None:
+    """A line that stands there while its script is silent comes after a moment; too little of a value is none."""
+    os.write(log, frame(OUT, 10_000, f"it is {end}\n".encode()))
+    for now in (9_000, 10_000, 12_000):
+        assert texts(read(log, a_reader(now), ended=False)) == []
+    assert texts(read(log, a_reader(12_001), ended=False)) == [shown]
+    os.write(log, frame(OUT, 12_002, SECRET.removeprefix(end).encode() + b"\n"))
+    for ended in (False, True):
+        assert texts(read(log, a_reader(12_002), ended=ended)) == [shown, MASK]
+
+
+def test_the_end_of_a_run_in_time_shows_the_line_as_it_is(log: int) -> None:
+    os.write(log, frame(OUT, 10_000, b"it is corr\n") + frame(DEBUG_ENTRY, 11_000, b"exited"))
+    assert texts(read(log)) == ["it is corr", "exited"]
+    os.write(log, frame(DEBUG_ENTRY, 11_001, b"late"))
+    assert texts(read(log)) == [f"it is {MASK}", "exited", "late"]
+
+
+PAUSES = st.sampled_from([0, 1, 900, 1000, 1001, 2500, 60_000])
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(st.sampled_from([OUT, ERR]), st.text("abcde\n", max_size=9), PAUSES, PAUSES), max_size=12))
+def test_whoever_looks_whenever_sees_the_same(records: list[tuple[bytes, str, int, int]]) -> None:
+    """Between any two records somebody looks, right after the first or a while later."""
+    now, mask = 100_000, Mask(["abcde", "edcba"])
+    with tempfile.TemporaryFile() as file:
+        log = file.fileno()
+        growing = LogReader(50, mask, lambda: now)
+        live: list[ProcessOutput] = []
+        for kind, text, pause, look in records:
+            now += pause
+            os.write(log, frame(kind, now, text.encode()))
+            now += look
+            live += growing.read(log, len(live), PAGE, ended=False).entries
+        os.write(log, frame(DEBUG_ENTRY, now, b"exited"))
+        live += growing.read(log, len(live), PAGE, ended=True).entries
+        whole = LogReader(50, mask).read(log, 0, PAGE, ended=True)
+    assert tuple(live) == whole.entries
+    for source in (ProcessOutputSource.STD_OUT, ProcessOutputSource.STD_ERR):
+        said = "".join(e.text for e in live if e.source is source)
+        assert not re.search("abcde|edcba", said)
+
+
 def test_a_value_across_the_cut_of_a_line_that_is_too_long(log: int) -> None:
     data = b"x" * 95 + SECRET.encode() + b"y" * 50 + b"\n"
     os.write(log, frame(OUT, 1, data))
-    assert texts(read(log, LogReader(100, Mask([SECRET])))) == [
+    assert texts(read(log, a_reader(limit=100))) == [
         "x" * 95 + MASK + cut_mark(100),
         MASK + "y" * 50,
     ]

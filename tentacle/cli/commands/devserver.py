@@ -10,7 +10,7 @@ from tentacle.cli.options import together
 from tentacle.cli.render import show
 from tentacle.cli.result import Result
 from tentacle.cli.session import Session
-from tentacle.cli.values import need_port, whole_number
+from tentacle.cli.values import InvalidValue, need_port, whole_number
 from tentacle.devserver.main import DevServerOptions, run_devserver
 
 
@@ -73,6 +73,8 @@ def devserver(session: Session, *, wishes: Wishes) -> Result:
     for name, port in (("--port", wishes.port), ("--comms-port", wishes.comms_port)):
         if port != 0:
             need_port(port, name)
+    if not wishes.host.isprintable():
+        raise InvalidValue(f"The value '{wishes.host}' of --host is not the name or the address of a host.")
     key = Source("API key", wishes.api_key, wishes.api_key_file, wishes.api_key_stdin)
     password = Source("password", wishes.password, wishes.password_file, wishes.password_stdin)
     options = DevServerOptions(

@@ -1,0 +1,235 @@
+"""Every command on a full disk, on a read-only one and with a damaged instance; interrupted and simultaneous writes.
+
+The disks are small ones in a mount namespace of their own, so that nothing is left of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tentacle.cli.catalogue import ENTRIES
+from tentacle.settings.store import SettingsFile
+from tests.cli.hostile import Place, base_of, complaint, litter, nowhere, unheard
+
+PROGRAM = Path(sys.executable).with_name("tentacle")
+ROOT = Path(__file__).parent.parent.parent
+
+ON_A_DISK = """
+import json, os, subprocess, sys
+from pathlib import Path
+from tentacle.cli.catalogue import ENTRIES
+from tests.cli.hostile import Place, base_of, complaint, litter, nowhere
+
+kind, top = sys.argv[1], Path(sys.argv[2])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", top], check=True)
+cwd = top / "a"
+cwd.mkdir()
+os.chdir(cwd)
+(cwd / "file").write_text("x")
+told = []
+with nowhere() as url:
+    place = Place(cwd, top, dict(os.environ))
+    place.make_instance(url)
+    before = (top / "I" / "I.cfg").read_bytes()
+    if kind == "read-only":
+        subprocess.run(["mount", "-o", "remount,ro", top], check=True)
+    else:
+        with open(top / "filler", "wb", buffering=0) as filler:
+            try:
+                while filler.write(b"x" * 4096):
+                    pass
+            except OSError:
+                pass
+    writes = place.run("configure", "--instance=I", "--port=4711")
+    for entry in sorted(ENTRIES, key=lambda entry: entry.name == "delete-instance"):
+        ended = place.run(entry.name, *base_of(entry.name, url))
+        if problem := complaint(entry.name, ended, secret=False):
+            told.append(ascii((entry.name, problem, ended)))
+        if (top / "I" / "I.cfg").read_bytes() != before:
+            told.append(ascii((entry.name, "the configuration was changed", ended)))
+        if litter(top):
+            told.append(ascii((entry.name, litter(top))))
+print(json.dumps({"problems": told, "configure": writes}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("full", "No space left on device"), ("read-only", "Read-only file system")]
+)
+def test_a_disk_that_takes_nothing(kind: str, reason: str, tmp_path: Path) -> None:
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        pytest.fail("This test needs 'unshare' (util-linux)")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    namespace = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    for name, folder in (("HOME", "home"), ("TentacleMachineConfigurationHomeDirectory", "machine")):
+        environ[name] = str(disk / folder)
+    done = subprocess.run(
+        [unshare, *namespace, sys.executable, "-c", ON_A_DISK, kind, str(disk)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["problems"] == []
+    code, out, err = told["configure"]
+    assert (code, out) == (1, "")
+    assert reason in err
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with nowhere() as address:
+        yield address
+
+
+@pytest.fixture
+def place(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Place:
+    cwd = tmp_path / "work"
+    cwd.mkdir()
+    monkeypatch.chdir(cwd)
+    (cwd / "file").write_text("x")
+    made = Place(cwd, tmp_path, dict(os.environ))
+    made.make_instance(url)
+    return made
+
+
+def damage(kind: str, home: Path, registry: Path) -> None:
+    config = home / "I.cfg"
+    whole = config.read_bytes()
+    match kind:
+        case "cut":
+            config.write_bytes(whole[: len(whole) // 2])
+        case "binary":
+            config.write_bytes(os.urandom(5000))
+        case "wrong type":
+            config.write_bytes(whole.replace(b"no-listen: false", b"no-listen: [1, {2: 3}]"))
+        case "huge":
+            config.write_bytes(b"#" * (5 * 1024 * 1024))
+        case "directory":
+            config.unlink()
+            config.mkdir()
+        case "pipe":
+            config.unlink()
+            os.mkfifo(config)
+        case "sealed with another key":
+            (home / "I.cfg.key").write_bytes(b"A" * 43 + b"=\n")
+        case "no key":
+            (home / "I.cfg.key").unlink()
+        case "registry":
+            next(registry.iterdir()).write_text('{"Name": ')
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    found = (path for path in folder.rglob("*") if path.parent.name != "Logs" and path.name != "Logs")
+    return {str(path): path.read_bytes() if path.is_file() else None for path in found}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "cut",
+        "binary",
+        "wrong type",
+        "huge",
+        "directory",
+        "pipe",
+        "sealed with another key",
+        "no key",
+        "registry",
+    ],
+)
+def test_a_damaged_instance_is_told_in_a_line_and_left_alone(kind: str, place: Place, url: str) -> None:
+    registry = place.top / "machine" / "Tentacle" / "Instances"
+    damage(kind, place.top / "I", registry)
+    entry = next(registry.iterdir())
+    before, listed = contents(place.top / "I"), entry.read_bytes()
+    problems = []
+    with unheard():
+        for one in ENTRIES:
+            ended = place.run(one.name, *base_of(one.name, url))
+            entry.write_bytes(listed)  # an instance that is damaged may be deleted
+            if problem := complaint(one.name, ended, secret=False):
+                problems.append(ascii((one.name, problem, ended)))
+            if contents(place.top / "I") != before:
+                problems.append(ascii((one.name, "something was changed", ended)))
+    assert not problems, "\n".join(problems)
+    assert place.run("configure", "--instance=I", "--port=1")[0] == 1
+
+
+def test_a_write_that_breaks_off_leaves_what_was_there(place: Place) -> None:
+    before = (place.top / "I" / "I.cfg").read_bytes()
+    prlimit = shutil.which("prlimit")
+    assert prlimit is not None, "This test needs 'prlimit' (util-linux)"
+    done = subprocess.run(
+        [prlimit, "--fsize=1000", PROGRAM, "configure", "--instance=I", "--port=4711"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "File too large" in done.stderr
+    assert (place.top / "I" / "I.cfg").read_bytes() == before
+    assert litter(place.top) == []
+
+
+def test_what_a_killed_writer_left_is_cleared_away(place: Place) -> None:
+    left = place.top / "I" / ".I.cfg.0123abcd.tmp"
+    left.write_text("port: 1\n")
+    assert place.run("configure", "--instance=I", "--port=4711")[0] == 0
+    assert not left.exists()
+    assert SettingsFile(place.top / "I" / "I.cfg").load().port == 4711
+
+
+def test_commands_at_once_on_one_instance_lose_nothing(place: Place) -> None:
+    changes = ["--trust=AAAA", "--trust=BBBB", "--port=4711", "--noListen=True"]
+    running = [
+        subprocess.Popen([PROGRAM, "configure", "--instance=I", change], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for change in changes
+    ]
+    ended = [process.communicate(timeout=90)[1] for process in running]
+    assert ended == [b""] * len(changes)
+    settings = SettingsFile(place.top / "I" / "I.cfg").load()
+    assert {server.thumbprint for server in settings.servers} == {"AAAA", "BBBB"}
+    assert (settings.port, settings.no_listen) == (4711, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [b"create-instance", b"--instance=caf\xe9", b"--config=x\xff"],
+        [b"configure", b"--instance=I", b"--listenIpAddress=\xff\xfe"],
+        [b"configure", b"--instance=\x80\x1b[2J"],
+        [b"caf\xe9"],
+        [b"show-thumbprint", b"--config=\xff/\xff"],
+    ],
+)
+def test_arguments_that_are_no_text_as_a_process(place: Place, arguments: list[bytes]) -> None:
+    before = contents(place.top / "I")
+    done = subprocess.run([PROGRAM, *arguments], capture_output=True, timeout=60, check=False)
+    ended = (done.returncode, done.stdout.decode("ascii"), done.stderr.decode("ascii"))
+    assert complaint("", ended, secret=False) is None, ended
+    assert ended[0] in (1, 2)
+    assert contents(place.top / "I") == before
+
+
+def test_a_registry_entry_of_somebody_else_s_stops_nobody(place: Place) -> None:
+    (place.top / "machine" / "Tentacle" / "Instances" / "other.config").write_text("rubbish")
+    thumbprint: Any = place.run("show-thumbprint", "--instance=I")
+    assert thumbprint[0] == 0
+    assert place.run("list-instances")[0] == 1
