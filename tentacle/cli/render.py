@@ -32,7 +32,7 @@ def render(outcome: Outcome, session: Session) -> int:
         say(line)
     for problem in result.problems:
         _LOG.error("%s", in_short(problem))
-    if session.as_json:
+    if session.as_json and not result.data:
         show(json.dumps(_document(result, session), indent=2, ensure_ascii=False), session)
     elif result.data:
         click.echo(result.data, file=session.surroundings.stdout, nl=False)

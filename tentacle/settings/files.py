@@ -89,11 +89,24 @@ def remove_unfinished(path: Path) -> None:
                 left.unlink(missing_ok=True)
 
 
-def make_directories(path: Path, *, mode: int = 0o755) -> None:
-    """Makes `path` with its parents: the directory itself with `mode`, missing parents with 0755 (umask applies)."""
+def make_directories(path: Path, *, mode: int = 0o755, like: Path | None = None) -> None:
+    """Makes `path` with its parents: the directory itself with `mode`, missing parents with 0755 (umask applies).
+
+    A directory that is made gets the owner of `like`, where that exists and we may; one that is there stays as it is.
+    """
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        path.mkdir(mode=mode, exist_ok=True)
+        try:
+            path.mkdir(mode=mode)
+        except FileExistsError:
+            path.mkdir(mode=mode, exist_ok=True)  # an error when it is no directory
+            return
+        if like is not None:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                keep_owner(descriptor, like)
+            finally:
+                os.close(descriptor)
     except OSError as error:
         raise cannot("create", path, error) from None
 

@@ -56,7 +56,7 @@ EPHEMERAL = {"ephemeral", *({*ORIGINAL["register-worker"]["options"]} - {"instan
 ASKING_THE_SERVER = {
     *("register-worker", "register-with", "deregister-worker", "deregister-from", "show-configuration", "poll-server")
 }
-NO_FORMAT = {*REFUSED, "agent", "help", "list-instances", "show-configuration", "show-thumbprint", "version"}
+NO_FORMAT = {*REFUSED, "agent", "help", "list-instances", "show-thumbprint", "version"}
 """Those that have the option in the original, or nothing to say in JSON, or say it always."""
 
 

@@ -153,6 +153,8 @@ class Demo:
 
 def main() -> int:
     began = time.monotonic()
+    # Also where a shell has started this in the background, and with SIGINT ignored.
+    signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     with Stage(announce=lambda command: say(f"{DIM}$ {command}{PLAIN}")) as stage:

@@ -158,10 +158,13 @@ def _enter_network(pid: int) -> None:
 
 
 def _needed() -> list[str]:
-    """Directories that the programs under test need and that are mounted over the root file system."""
+    """Directories that the programs under test need and that the machine's root would not show.
+
+    They are mounted over the root file system here, or lie in /tmp, which is the machine's own.
+    """
     device = Path("/").stat().st_dev
-    wanted = [ROOT, Path(sys.prefix), Path(sys.base_prefix)]
-    return [str(path.resolve()) for path in dict.fromkeys(wanted) if path.resolve().stat().st_dev != device]
+    wanted = dict.fromkeys(path.resolve() for path in (ROOT, Path(sys.prefix), Path(sys.base_prefix)))
+    return [str(path) for path in wanted if path.stat().st_dev != device or path.is_relative_to("/tmp")]
 
 
 def _namespace_init(boot: int) -> int:

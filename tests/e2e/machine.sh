@@ -9,6 +9,8 @@ mount --make-rprivate /
 mount -t tmpfs -o mode=0755 tmpfs "$top"
 mkdir "$top"/{upper,work,root,cgroup}
 mount -t overlay overlay -o "lowerdir=/,upperdir=$top/upper,workdir=$top/work" "$top/root"
+# Before the directories that are needed: one of them, this checkout say, may be in /tmp.
+mount -t tmpfs -o mode=1777 tmpfs "$top/root/tmp"
 for directory; do
     mkdir -p "$top/root$directory"
     mount --bind "$directory" "$top/root$directory"
@@ -34,7 +36,6 @@ boot='
     mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
     ln -s pts/ptmx "$root/dev/ptmx"
     ln -s /proc/self/fd "$root/dev/fd"
-    mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
     mount -t tmpfs -o mode=0755 tmpfs "$root/run"
     # Only what every machine has: nothing that happens to be installed here is started.
     rm -rf "$root"/etc/systemd/system/*.wants

@@ -45,11 +45,15 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Change:
-    """One wish understood: what becomes of the settings, the line that says so, a directory that it needs."""
+    """One wish understood: what becomes of the settings, the line that says so, a directory that it needs.
+
+    A directory that is made belongs to whoever owns the configuration, and has `mode`.
+    """
 
     line: str
     apply: Callable[[Settings], Settings]
     directory: Path | None = None
+    mode: int = 0o755
 
 
 @command("configure")
@@ -95,7 +99,7 @@ def configure(session: Session, *, where: InstanceOptions, wishes: Wishes) -> Re
         return Result(facts={"Changes": ()})
     for change in changes:
         if change.directory is not None:
-            make_directories(change.directory)
+            make_directories(change.directory, mode=change.mode, like=file.path)
 
     def apply(settings: Settings) -> Settings:
         for change in changes:
@@ -144,7 +148,7 @@ def _other_changes(wishes: Wishes, cwd: Path) -> list[Change]:
 
 def _home(cwd: Path, given: str) -> Change:
     path = _full_path(cwd, given)
-    return Change(f"Home directory set to: {path}", lambda s: replace(s, home=path), path)
+    return Change(f"Home directory set to: {path}", lambda s: replace(s, home=path), path, mode=0o700)
 
 
 def _applications(cwd: Path, given: str) -> Change:

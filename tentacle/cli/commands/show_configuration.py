@@ -9,7 +9,7 @@ from typing import Any
 from tentacle.cli.command import command, option
 from tentacle.cli.credentials import Access, optional_access
 from tentacle.cli.files import write_public
-from tentacle.cli.options import ApiOptions, api_options, extra_api_options, in_order, instance_options
+from tentacle.cli.options import ApiOptions, api_options, extra_api_options, facts_option, in_order, instance_options
 from tentacle.cli.result import Result
 from tentacle.cli.server_access import client_of, custom_proxy
 from tentacle.cli.server_view import Unknown, server_view
@@ -33,6 +33,7 @@ from tentacle.settings.show import configuration_document
 )
 @api_options
 @extra_api_options
+@facts_option
 def show_configuration(
     session: Session, *, where: InstanceOptions, file: str | None, space: str | None, api: ApiOptions
 ) -> Result:

@@ -1,0 +1,84 @@
+"""`--format=json` of commands that otherwise tell lines: one document on standard output, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+KEY = "API-TESTKEY0123456789"
+SERVER = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
+
+
+def facts(tentacle: Any, *arguments: str) -> Any:
+    return json.loads(tentacle.ok(*arguments, "--format=json").out)
+
+
+def test_a_life_in_json(tentacle: Any, tmp_path: Path) -> None:
+    home, on = tmp_path / "J", "--instance=J"
+    made = facts(tentacle, "create-instance", on, f"--config={home}/J.cfg")
+    assert made == {
+        "Instance": "J",
+        "ConfigurationFilePath": f"{home}/J.cfg",
+        "Home": str(home),
+        "RestartRequired": False,
+    }
+    certificate = facts(tentacle, "new-certificate", on)
+    thumbprint = tentacle.ok("show-thumbprint", on).out
+    assert certificate == {"Instance": "J", "Thumbprint": thumbprint, "Created": True, "RestartRequired": True}
+    assert facts(tentacle, "new-certificate", on, "--if-blank")["Created"] is False
+    assert facts(tentacle, "configure", on, "--port=5", "--trust=T")["Changes"] == [
+        "Adding 1 trusted Octopus Servers",
+        "Services listen port: 5",
+    ]
+    assert facts(tentacle, "configure", on) == {"Instance": "J", "Changes": [], "RestartRequired": False}
+    assert (
+        facts(tentacle, "set-polling-connection-count", on, "--pollingConnectionCount=3")["PollingConnectionCount"] == 3
+    )
+    assert facts(tentacle, "update-trust", on, "--oldThumbprint=t", "--newThumbprint=U")["Updated"] == 1
+    polled = facts(tentacle, "server-comms", on, "--style=TentacleActive", "--host=h")["TrustedOctopusServers"]
+    assert [server["CommunicationStyle"] for server in polled] == [1, 2]
+    assert facts(tentacle, "clear-trusted-servers", on)["TrustedOctopusServers"] == []
+    assert facts(tentacle, "show-configuration", on)["Tentacle"]["CertificateThumbprint"] == thumbprint
+    assert facts(tentacle, "delete-instance", on)["Deleted"] == "J"
+
+
+def test_a_proxy_without_its_password(tentacle: Any, instance: Path) -> None:
+    shown = facts(tentacle, "proxy", "--instance=I", "--proxyEnable=true", "--proxyHost=h", "--proxyPassword=hush")
+    assert shown == {
+        "Instance": "I",
+        "UseDefaultProxy": False,
+        "ProxyHost": "h",
+        "ProxyPort": 80,
+        "ProxyUsername": None,
+        "ProxyPasswordSet": True,
+        "RestartRequired": False,
+    }
+
+
+async def test_a_registration_and_its_end(tentacle: Any, instance: Path, octopus: Any) -> None:
+    tentacle.ok("new-certificate", "--instance=I")
+    asking = ("--instance=I", f"--server={octopus.url}", f"--apiKey={KEY}", "--format=json")
+    ended = await tentacle.aside("register-worker", *asking, "--workerpool=Linux", "--name=W", "--publicHostName=w")
+    assert (ended.code, ended.err) == (0, "")
+    told = json.loads(ended.out)
+    assert (told["Id"], told["Name"], told["Created"]) == ("Workers-1", "W", True)
+    assert told["Thumbprint"] == tentacle.ok("show-thumbprint", "--instance=I").out
+    assert (told["ServerThumbprint"], told["CommunicationStyle"]) == (SERVER, "TentaclePassive")
+    assert told["RestartRequired"] is True
+    ended = await tentacle.aside("deregister-worker", *asking)
+    assert (ended.code, ended.err) == (0, "")
+    assert json.loads(ended.out)["Deleted"] == ["W"]
+
+
+def test_another_format_is_refused_before_anything_is_done(tentacle: Any, instance: Path) -> None:
+    ended = tentacle("new-certificate", "--instance=I", "--format=xml")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "The format 'xml' is not supported. Try text or json.\n"
+    assert tentacle.ok("show-thumbprint", "--instance=I").out == ""
+
+
+def test_a_failure_has_no_document(tentacle: Any) -> None:
+    ended = tentacle("new-certificate", "--instance=None", "--format=json")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("Instance None of Tentacle has not been configured")
