@@ -34,8 +34,8 @@ def test_a_ticket_that_is_taken_stays_in_its_directory(ticket: str) -> None:
         require_ticket(ticket)
     except InvalidTicketError:
         return
-    assert os.path.normpath(f"/work/{ticket}") == f"/work/{ticket}"
-    assert Path(f"/work/{ticket}").name == ticket
+    assert os.path.normpath(f"/srv/{ticket}") == f"/srv/{ticket}"
+    assert Path(f"/srv/{ticket}").name == ticket
 
 
 def test_case_makes_no_difference() -> None:
@@ -93,7 +93,7 @@ def test_a_file_name_that_is_taken_stays_in_the_workspace(name: str) -> None:
         parts = file_parts(name)
     except InvalidFileNameError:
         return
-    assert os.path.normpath(f"/work/T/{name}") == "/".join(("/work/T", *parts))
+    assert os.path.normpath(f"/srv/T/{name}") == "/".join(("/srv/T", *parts))
 
 
 def test_arguments() -> None:
