@@ -18,6 +18,7 @@ NO_LIMIT = "none"
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _LEAST_MEMORY = 4 * 1024**2
 _LEAST_CPU, _MOST_CPU = 0.01, 4096
+_CPU_DIGITS = 5
 _LEAST_TASKS, _MOST_TASKS = 8, 4194304
 _LEAST_UID, _MOST_UID = 1000, 2**31 - 2
 
@@ -87,7 +88,8 @@ def _cpu(text: str) -> float | None:
     if text.lower() == NO_LIMIT:
         return None
     found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(%?)", text, re.ASCII)
-    share = float(found[1]) / (100 if found[2] else 1) if found else math.nan
+    # No finer than the kernel counts; and what is shown is then read as the same number again.
+    share = round(float(found[1]) / (100 if found[2] else 1), _CPU_DIGITS) if found else math.nan
     if not _LEAST_CPU <= share <= _MOST_CPU:
         raise SettingsError(f"must be a number of processors, such as 1.5 or 150%, or none, not {_shown(text)}")
     return share
@@ -117,7 +119,7 @@ def _shown(text: str) -> str:
 SCRIPT_KEYS: Mapping[str, ScriptKey] = {
     "script-isolation": ScriptKey("isolation", _isolation, str),
     "script-memory-limit": ScriptKey("memory_limit", _memory, _show_memory),
-    "script-cpu-limit": ScriptKey("cpu_limit", _cpu, "{:.9g}".format),
+    "script-cpu-limit": ScriptKey("cpu_limit", _cpu, "{:.12g}".format),
     "script-task-limit": ScriptKey("task_limit", _tasks, str),
     "script-uid-range": ScriptKey("uid_range", _uid_range, lambda uids: f"{uids[0]}-{uids[1]}"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tentacle.settings.errors import SettingsError
@@ -14,6 +14,7 @@ from tentacle.settings.scripts import SCRIPT_KEYS, ScriptSettings
 NAMES = st.sampled_from(sorted(SCRIPT_KEYS))
 
 
+@example("script-cpu-limit", "1.1%")
 @given(NAMES, st.text() | st.from_regex(r"[0-9]{1,8}(\.[0-9])?[kmgt%-]?[0-9]{0,6}", fullmatch=True))
 def test_any_text_is_understood_or_refused(name: str, text: str) -> None:
     key = SCRIPT_KEYS[name]
