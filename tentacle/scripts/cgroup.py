@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from tentacle.scripts.errors import IsolationUnavailableError
-from tentacle.scripts.group import PROCESSES, remove_empty
+from tentacle.scripts.group import LEAF, PROCESSES, remove_empty
 
 PREFIX = "tentacle-run-"
-LEAF = "agent"
 _PERIOD = 100_000
 """Microseconds in which a script may use its share of the processors."""
 _MEBIBYTE = 1024 * 1024

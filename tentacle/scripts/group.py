@@ -3,6 +3,9 @@
 Makes it with its limits, tells who is in it, kills it, says which limit was met, and removes it when it is empty.
 Where it lies and what the limits are called there stands in the run's document; `cgroup.py` finds that out.
 
+Where no limit is set, that process is born in it itself: the script then inherits it for nothing, and only a cancel has
+to move somebody.
+
     document: {"directories": [...], "unified": whether the first is of cgroup version 2,
                "limits": [[index, file, value, must], ...], "notes": [[index, file, counter, text], ...]}
 
@@ -19,13 +22,17 @@ from typing import Any
 from tentacle.scripts.descendants import is_alive
 
 PROCESSES = "cgroup.procs"
+LEAF = "agent"
+"""Where the agent itself lives, when the cgroup that it was given hands controllers down."""
 _REMOVALS, _PATIENCE, _PAUSE = 50, 10, 0.002
 
 
 class RunGroup:
     """One cgroup: a directory, or several where the limits of an old kernel live in hierarchies of their own."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, Any], *, inside: bool = False) -> None:
+        """`inside` says that the calling process has been born in it."""
+        self.inside = inside
         self._directories: list[str] = document["directories"]
         self._unified = bool(document["unified"])
         self._limits: list[list[Any]] = document["limits"]
@@ -65,9 +72,22 @@ class RunGroup:
                         found[int(word)] = None
         return list(found)
 
+    def leave(self) -> bool:
+        """Moves the calling process to where the agent is, if it is inside; false when it must stay."""
+        above = os.path.dirname(self._directories[0])  # noqa: PTH120
+        for directory in (above, f"{above}/{LEAF}"):
+            if not self.inside:
+                break
+            try:
+                _write(f"{directory}/{PROCESSES}", "0")
+            except OSError:
+                continue
+            self.inside = False
+        return not self.inside
+
     def kill(self) -> None:
         """Kills everything in it at once; on an old kernel holds everybody still, so that they can be killed."""
-        if not self._unified:
+        if not self._unified or not self.leave():
             return
         for file in ("cgroup.kill", "cgroup.freeze"):
             try:
@@ -88,7 +108,9 @@ class RunGroup:
         return lines
 
     def remove(self) -> None:
-        """Removes it and those below it; one in which somebody lives stays."""
+        """Removes it and those below it; one in which somebody lives, be it the calling process, stays."""
+        if self.inside:
+            return
         for attempt in range(_REMOVALS):
             if all(remove_empty(directory) for directory in self._directories):
                 return

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tentacle.scripts.errors import LaunchError
-from tentacle.scripts.nursery import ANSWER
+from tentacle.scripts.nursery import ANSWER, QUESTION
 
 _LONGEST_ANSWER = 20.0
 _ATTEMPTS = 3
@@ -46,14 +46,18 @@ class Launcher:
         async with self._turn:
             self._raise_nursery()
 
-    async def launch(self, document: bytes) -> int:
-        """Starts a process that runs what `document` says; gives its number.  Raises `LaunchError`."""
+    async def launch(self, document: bytes, cgroup: str = "") -> int:
+        """Starts a process that runs what `document` says; gives its number.  Raises `LaunchError`.
+
+        It is born in the `cgroup` of that path, if there is one and the kernel can do it.
+        """
+        question = QUESTION + os.fsencode(cgroup)
         async with self._turn:
             for _ in range(_ATTEMPTS):
                 if self._socket is None:
                     await self._bury()
                 try:
-                    return await self._ask(self._raise_nursery(), document)
+                    return await self._ask(self._raise_nursery(), question, document)
                 except _NurseryGoneError:
                     continue
         raise LaunchError(
@@ -88,11 +92,11 @@ class Launcher:
         self._socket = ours
         return ours
 
-    async def _ask(self, nursery: socket.socket, document: bytes) -> int:
+    async def _ask(self, nursery: socket.socket, question: bytes, document: bytes) -> int:
         # A nursery whose answer nobody waited for would answer the next question with it.
         self._socket = None
         try:
-            _send(nursery, document)
+            _send(nursery, question, document)
             answer = await _receive(nursery)
             self._socket = nursery
         finally:
@@ -123,13 +127,13 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _send(nursery: socket.socket, document: bytes) -> None:
+def _send(nursery: socket.socket, question: bytes, document: bytes) -> None:
     """Hands the document over in memory of its own.  Raises `_NurseryGoneError`."""
     memory = os.memfd_create("tentacle-run", os.MFD_CLOEXEC)
     try:
         with os.fdopen(os.dup(memory), "wb") as file:
             file.write(document)
-        socket.send_fds(nursery, [b"run"], [memory])
+        socket.send_fds(nursery, [question], [memory])
     except (BrokenPipeError, ConnectionResetError) as error:
         raise _NurseryGoneError from error
     finally:

@@ -1,14 +1,16 @@
 """Forks the processes that watch over scripts, because a small process forks quickly and a big agent does not.
 
 The agent asks over a socket pair: one message with a descriptor, from which the new process reads what to run, is
-answered with the new process's number, or a negative error number.  When the agent's end closes, the nursery ends;
-what it has forked lives on.
+answered with the new process's number, or a negative error number.  The message may name a cgroup: the new process is
+then born in it, where the kernel can do that.  When the agent's end closes, the nursery ends; what it has forked lives
+on.
 
 Started by the launcher with an isolated interpreter: standard library only, and little of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -22,8 +24,12 @@ from tentacle.scripts.frames import OUT, frame
 from tentacle.scripts.journal import now_ms
 from tentacle.scripts.runner import name_process, run
 from tentacle.scripts.streams import interleave
+from tentacle.scripts.syscalls import fork_into_cgroup
 
 ANSWER = struct.Struct("!i")
+QUESTION = b"run"
+"""What a message begins with; the path of the cgroup, if there is one, follows."""
+_LONGEST_QUESTION = 8192
 
 
 def main(descriptor: int) -> NoReturn:
@@ -55,22 +61,42 @@ def _warm_up() -> None:
 
 def _serve(agent: socket.socket) -> bool:
     try:
-        message, descriptors, _, _ = socket.recv_fds(agent, 16, 1)
+        message, descriptors, _, _ = socket.recv_fds(agent, _LONGEST_QUESTION, 1)
     except ConnectionResetError:
         # The agent has gone without reading its last answer.
         return False
     if not message:
         return False
+    inside = False
     try:
-        answer = os.fork()
+        answer, inside = _fork(message.removeprefix(QUESTION))
     except OSError as error:
         answer = -(error.errno or 1)
     if answer == 0:
         agent.close()
-        run(descriptors[0])
+        run(descriptors[0], inside=inside)
     os.close(descriptors[0])
     try:
         agent.send(ANSWER.pack(answer))
     except OSError:
         return False
     return True
+
+
+def _fork(cgroup: bytes) -> tuple[int, bool]:
+    """As `os.fork`; and whether the child is born in the cgroup, which is made for it."""
+    if cgroup:
+        # Whoever is born outside tries it in another way, and says what stands against that.
+        with contextlib.suppress(OSError):
+            return _fork_into(cgroup), True
+    return os.fork(), False
+
+
+def _fork_into(cgroup: bytes) -> int:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(cgroup, 0o755)  # noqa: PTH102 - pathlib is too much for a small process
+    directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return fork_into_cgroup(directory)
+    finally:
+        os.close(directory)

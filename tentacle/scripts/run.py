@@ -66,7 +66,7 @@ class Means:
     `mask` makes the mask for a log from the run's ticket and its sealed passwords.
     """
 
-    launch: Callable[[bytes], Coroutine[Any, Any, int]]
+    launch: Callable[[bytes, str], Coroutine[Any, Any, int]]
     mutexes: Mutexes
     environment: Mapping[str, str] = field(repr=False)
     cancel_grace: float
@@ -198,6 +198,7 @@ class Run:
             self._end(ScriptExitCode.INVOCATION_ERROR)
         finally:
             lease.release()
+            self._means.sandbox.forget(self.files)
 
     async def _follow(self) -> int:
         """The exit code, after as many looks at the files as it takes."""
@@ -217,7 +218,8 @@ class Run:
                 raise LaunchError("The process that watches over the script ends as soon as it is started")
             else:
                 launches += 1
-                await self._until_gone(await self._means.launch(await self._document()))
+                birthplace = self._means.sandbox.birthplace(self.files)
+                await self._until_gone(await self._means.launch(await self._document(), birthplace))
 
     async def _give_up_lost(self) -> int:
         await asyncio.to_thread(self._means.sandbox.end_left, self.files)

@@ -53,9 +53,10 @@ def name_process(name: str) -> None:
     _prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
-def run(document: int) -> NoReturn:
+def run(document: int, *, inside: bool = False) -> NoReturn:
     """Runs what the document on descriptor `document` describes, in the calling process, and ends the process.
 
+    `inside` says that the process has been born in the run's cgroup.
     The caller has blocked SIGTERM, so that a cancel that comes early is not lost, ignores the other signals that could
     end it, and has no standard input or output.
     """
@@ -65,7 +66,7 @@ def run(document: int) -> NoReturn:
     # The lock must stay open: it tells everybody that this process lives.
     lock = statefiles.claim(state)
     if lock is not None:
-        _run_claimed(spec, state)
+        _run_claimed(spec, state, inside=inside)
     os._exit(0)
 
 
@@ -83,13 +84,13 @@ def _detach() -> None:
     os.dup2(_STDIN, _STDERR, inheritable=False)
 
 
-def _run_claimed(spec: dict[str, Any], state: int) -> None:
+def _run_claimed(spec: dict[str, Any], state: int, *, inside: bool) -> None:
     result = os.open(statefiles.RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=state)
     journal = Journal(os.open(spec["log"], os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW))
     code = FATAL
     try:
         journal.write([(DEBUG_ENTRY, text.encode("utf-8", "replace")) for text in spec["preamble"]])
-        code = Supervisor(spec, state, journal).run()
+        code = Supervisor(spec, state, journal, inside=inside).run()
     finally:
         failure = sys.exc_info()[1]
         if failure is not None:
@@ -115,8 +116,9 @@ class _NotStartedError(Exception):
 class Supervisor:
     """Starts bash, moves its output into the journal, and knows when it is over."""
 
-    def __init__(self, spec: dict[str, Any], state: int, journal: Journal) -> None:
+    def __init__(self, spec: dict[str, Any], state: int, journal: Journal, *, inside: bool) -> None:
         self._spec = spec
+        self._inside = inside
         self._journal = journal
         self._pipes = OutputPipes(state)
         self._cancels = 0
@@ -166,9 +168,10 @@ class Supervisor:
     def _make_group(self) -> None:
         document, user = self._spec.get("group"), self._spec.get("user")
         if document:
-            self._group = RunGroup(document)
+            self._group = RunGroup(document, inside=self._inside)
             try:
-                self._group.make()
+                if not self._inside:
+                    self._group.make()
             except OSError:
                 # Without limits to keep, it would only have made a cancel quicker.
                 if document["limits"]:

@@ -98,6 +98,15 @@ class Sandbox:
             "environment": variables,
         }
 
+    def birthplace(self, files: RunFiles) -> str:
+        """The cgroup in which the run's watcher may be born with its script; empty where it has to stay outside.
+
+        Under limits it must, or the script could have it killed for its own use of memory.
+        """
+        group = self._group(files)
+        apart = self.options.mode is not Mode.NONE or bool(self.options.limits.controllers)
+        return str(group["directories"][0]) if group is not None and group["unified"] and not apart else ""
+
     def end_left(self, files: RunFiles) -> None:
         """Ends what a run has left whose watcher has died, or the lock that it held would protect nobody."""
         document = self._group(files)

@@ -37,9 +37,10 @@ class Started:
 
 def start(document: dict[str, Any], writers: tuple[int, ...], group: RunGroup | None) -> Started:
     """Starts the script with its output on the two `writers`.  Raises `OSError`; nothing runs then."""
-    if group is None and not document.get("private") and not document.get("user"):
+    inherited = group is None or group.inside
+    if inherited and not document.get("private") and not document.get("user"):
         return Started(_spawn(document, writers))
-    return _Birth(document, writers, group).give()
+    return _Birth(document, writers, None if inherited else group).give()
 
 
 def _spawn(document: dict[str, Any], writers: tuple[int, ...]) -> int:

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.scripts.cgroup import LEAF, Limits, Mount, Place, find_place, parse_cgroups, parse_mounts
+from tentacle.scripts.cgroup import Limits, Mount, Place, find_place, parse_cgroups, parse_mounts
 from tentacle.scripts.errors import IsolationUnavailableError
-from tentacle.scripts.group import RunGroup, remove_empty
+from tentacle.scripts.group import LEAF, RunGroup, remove_empty
 from tests.scripts.rooms import place
 
 HYBRID = """\
