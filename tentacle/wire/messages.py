@@ -6,7 +6,7 @@ decoded message gives the same bytes again.  What a parameter means is not known
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ REQUEST_TYPE = "Halibut.Transport.Protocol.RequestMessage, Halibut"
 RESPONSE_TYPE = "Halibut.Transport.Protocol.ResponseMessage, Halibut"
 GUID_SUBTYPE = 4
 
+_CONTAINERS = (dict, list)
 _OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 
@@ -96,8 +97,9 @@ def announced_streams(message: Message | None) -> tuple[tuple[UUID, int], ...]:
     """
     if message is None:
         return ()
-    root = list(message.params) if isinstance(message, Request) else message.result
-    return tuple(_find_streams(root))
+    found: list[tuple[UUID, int]] = []
+    _find_streams(list(message.params) if isinstance(message, Request) else message.result, found)
+    return tuple(found)
 
 
 def guid(value: UUID) -> Binary:
@@ -183,23 +185,27 @@ def _check_nesting(root: object, limit: int) -> None:
     """Containers deeper than `limit` are refused, so that whoever walks the document may do so recursively."""
     level: list[Any] = [root]
     for _ in range(limit + 1):
-        level = [v for c in level for v in _children(c) if isinstance(v, dict | list)]
+        level = [v for c in level for v in _children(c) if isinstance(v, _CONTAINERS)]
         if not level:
             return
     raise ProtocolError(f"a message with more than {limit} levels of nesting")
 
 
-def _children(container: Any) -> Iterator[Any]:
-    return iter(container.values() if isinstance(container, dict) else container)
+def _children(container: Any) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container
 
 
-def _find_streams(value: Any) -> Iterator[tuple[UUID, int]]:
+def _find_streams(value: Any, found: list[tuple[UUID, int]]) -> None:
+    """Most of what is walked through here are entries of logs, in their tens of thousands."""
     if isinstance(value, dict):
-        identity, length = read_guid(value.get("id")), value.get("length")
-        if identity is not None and isinstance(length, int) and not isinstance(length, bool):
-            yield identity, int(length)
-            return
-    if isinstance(value, dict | list):
-        for child in _children(value):
-            if isinstance(child, dict | list):
-                yield from _find_streams(child)
+        length = value.get("length")
+        if isinstance(length, int) and not isinstance(length, bool):
+            identity = read_guid(value.get("id"))
+            if identity is not None:
+                found.append((identity, int(length)))
+                return
+    elif not isinstance(value, list):
+        return
+    for child in _children(value):
+        if isinstance(child, _CONTAINERS):
+            _find_streams(child, found)
