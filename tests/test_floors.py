@@ -35,9 +35,10 @@ MUST_NOT_SEE: dict[str, frozenset[str]] = {
     "devserver": frozenset({"tentacle.services", "tentacle.scripts", "click"}),
 }
 EXCEPTIONS: dict[str, frozenset[str]] = {
-    # The process that starts scripts talks to the agent over a socket pair; no network is involved.
+    # The processes that start scripts and watch over them talk to the agent over socket pairs; no network is involved.
     "scripts/nursery.py": frozenset({"socket"}),
     "scripts/launcher.py": frozenset({"socket"}),
+    "scripts/watchers.py": frozenset({"socket"}),
 }
 
 

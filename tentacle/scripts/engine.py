@@ -28,6 +28,7 @@ from tentacle.scripts.run import LOST, Means, Run
 from tentacle.scripts.sandbox import IsolationOptions, Sandbox
 from tentacle.scripts.sensitive import KEY_FILE, Sensitive
 from tentacle.scripts.trial import try_out
+from tentacle.scripts.watchers import Watchers
 from tentacle.scripts.workspace import WorkspaceFile, Workspaces
 
 log = logging.getLogger(__name__)
@@ -97,8 +98,9 @@ class ScriptEngine:
         # A script may be able to read the environment of the process above it: nothing there that it must not know.
         own = {name: value for name, value in os.environ.items() if name in variables}
         self._launcher = Launcher(environment=own)
+        self._watchers = Watchers(self._launcher)
         self._means = Means(
-            launch=self._launcher.launch,
+            launch=self._watchers.launch,
             mutexes=Mutexes(self.options.busy_after, self.options.busy_every),
             environment=variables,
             cancel_grace=self.options.cancel_grace,
@@ -139,6 +141,7 @@ class ScriptEngine:
             await run.abandon()
         self._runs.clear()
         self._detached.clear()
+        self._watchers.close()
         await self._launcher.aclose()
 
     async def start_script(self, request: StartRequest, wait: timedelta | None = None) -> RunStatus:

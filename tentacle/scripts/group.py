@@ -31,12 +31,21 @@ class RunGroup:
     """One cgroup: a directory, or several where the limits of an old kernel live in hierarchies of their own."""
 
     def __init__(self, document: dict[str, Any], *, inside: bool = False) -> None:
-        """`inside` says that the calling process has been born in it."""
+        """`inside` says that the calling process is in it."""
         self.inside = inside
         self._directories: list[str] = document["directories"]
         self._unified = bool(document["unified"])
         self._limits: list[list[Any]] = document["limits"]
         self._notes: list[list[Any]] = document["notes"]
+
+    @classmethod
+    def of(cls, directory: str, *, inside: bool = False) -> RunGroup:
+        """One of version 2 without limits."""
+        return cls({"directories": [directory], "unified": True, "limits": [], "notes": []}, inside=inside)
+
+    @property
+    def directory(self) -> str:
+        return self._directories[0]
 
     def make(self) -> None:
         """Makes the directories and sets the limits; raises `OSError`.  One that is there already is taken."""

@@ -46,7 +46,7 @@ class Kin:
         known = {*near, os.getpid(), self._root}
         return near + [pid for pid in _all_processes() if pid not in known and self._is_ours(pid)]
 
-    def kill(self, meanwhile: Callable[[], None], seconds: float) -> list[int]:
+    def kill(self, meanwhile: Callable[[], object], seconds: float) -> list[int]:
         """Kills until nobody is found; gives who is left when `seconds` have passed.
 
         What forks faster than we look is stopped first, then killed.  `meanwhile` is called again and again, to reap.

@@ -22,8 +22,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = "import sys; sys.path.append(sys.argv[2]); from tentacle.scripts.nursery import main; main(int(sys.argv[1]))"
 
 
-class _NurseryGoneError(Exception):
-    """The nursery has died, or will never answer."""
+class LineGoneError(Exception):
+    """Who sits at the other end of the socket has died, or will never answer."""
 
 
 class Launcher:
@@ -46,10 +46,11 @@ class Launcher:
         async with self._turn:
             self._raise_nursery()
 
-    async def launch(self, document: bytes, cgroup: str = "") -> int:
+    async def launch(self, document: bytes, line: socket.socket, cgroup: str = "") -> int:
         """Starts a process that runs what `document` says; gives its number.  Raises `LaunchError`.
 
-        It is born in the `cgroup` of that path, if there is one and the kernel can do it.
+        It keeps `line` to be asked again.  It is born in the `cgroup` of that path, if there is one and the kernel can
+        do it.
         """
         question = QUESTION + os.fsencode(cgroup)
         async with self._turn:
@@ -57,8 +58,8 @@ class Launcher:
                 if self._socket is None:
                     await self._bury()
                 try:
-                    return await self._ask(self._raise_nursery(), question, document)
-                except _NurseryGoneError:
+                    return await self._ask(self._raise_nursery(), question, document, line)
+                except LineGoneError:
                     continue
         raise LaunchError(
             "The process that starts scripts ends as soon as it is started",
@@ -92,11 +93,11 @@ class Launcher:
         self._socket = ours
         return ours
 
-    async def _ask(self, nursery: socket.socket, question: bytes, document: bytes) -> int:
+    async def _ask(self, nursery: socket.socket, question: bytes, document: bytes, line: socket.socket) -> int:
         # A nursery whose answer nobody waited for would answer the next question with it.
         self._socket = None
         try:
-            _send(nursery, question, document)
+            hand_over(nursery, question, document, line)
             answer = await _receive(nursery)
             self._socket = nursery
         finally:
@@ -127,21 +128,21 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _send(nursery: socket.socket, question: bytes, document: bytes) -> None:
-    """Hands the document over in memory of its own.  Raises `_NurseryGoneError`."""
+def hand_over(to: socket.socket, question: bytes, document: bytes, *more: socket.socket) -> None:
+    """Sends the question with the document, in memory of its own, and `more` sockets.  Raises `LineGoneError`."""
     memory = os.memfd_create("tentacle-run", os.MFD_CLOEXEC)
     try:
         with os.fdopen(os.dup(memory), "wb") as file:
             file.write(document)
-        socket.send_fds(nursery, [question], [memory])
+        socket.send_fds(to, [question], [memory, *(one.fileno() for one in more)])
     except (BrokenPipeError, ConnectionResetError) as error:
-        raise _NurseryGoneError from error
+        raise LineGoneError from error
     finally:
         os.close(memory)
 
 
 async def _receive(nursery: socket.socket) -> int:
-    """The nursery's next answer.  Raises `_NurseryGoneError` when none can come."""
+    """The nursery's next answer.  Raises `LineGoneError` when none can come."""
     loop = asyncio.get_running_loop()
     readable = loop.create_future()
 
@@ -155,9 +156,9 @@ async def _receive(nursery: socket.socket) -> int:
             await readable
         data = nursery.recv(ANSWER.size)
     except (TimeoutError, ConnectionResetError) as error:
-        raise _NurseryGoneError from error
+        raise LineGoneError from error
     finally:
         loop.remove_reader(nursery)
     if len(data) != ANSWER.size:
-        raise _NurseryGoneError
+        raise LineGoneError
     return int(ANSWER.unpack(data)[0])

@@ -1,9 +1,9 @@
 """Forks the processes that watch over scripts, because a small process forks quickly and a big agent does not.
 
-The agent asks over a socket pair: one message with a descriptor, from which the new process reads what to run, is
-answered with the new process's number, or a negative error number.  The message may name a cgroup: the new process is
-then born in it, where the kernel can do that.  When the agent's end closes, the nursery ends; what it has forked lives
-on.
+The agent asks over a socket pair: one message is answered with the new process's number, or a negative error number.
+It comes with two descriptors: the new process reads from the first what to run, and keeps the second, a socket, to be
+asked again.  The message may name a cgroup: the new process is then born in it, where the kernel can do that.  When the
+agent's end closes, the nursery ends; what it has forked lives on.
 
 Started by the launcher with an isolated interpreter: standard library only, and little of it.
 """
@@ -29,6 +29,8 @@ from tentacle.scripts.syscalls import fork_into_cgroup
 ANSWER = struct.Struct("!i")
 QUESTION = b"run"
 """What a message begins with; the path of the cgroup, if there is one, follows."""
+AGAIN, FREE = b"again", b"free"
+"""What is said on the socket of a process that has been forked: a further run, with its document; that it is over."""
 _LONGEST_QUESTION = 8192
 
 
@@ -61,26 +63,37 @@ def _warm_up() -> None:
 
 def _serve(agent: socket.socket) -> bool:
     try:
-        message, descriptors, _, _ = socket.recv_fds(agent, _LONGEST_QUESTION, 1)
+        message, descriptors = _receive(agent, _LONGEST_QUESTION)
     except ConnectionResetError:
         # The agent has gone without reading its last answer.
         return False
     if not message:
         return False
-    inside = False
+    cgroup, inside = message.removeprefix(QUESTION), False
     try:
-        answer, inside = _fork(message.removeprefix(QUESTION))
+        answer, inside = _fork(cgroup)
     except OSError as error:
         answer = -(error.errno or 1)
     if answer == 0:
         agent.close()
-        run(descriptors[0], inside=inside)
-    os.close(descriptors[0])
+        document, line = descriptors
+        run(document, _Line(line).next, os.fsdecode(cgroup) if inside else None)
+    for descriptor in descriptors:
+        os.close(descriptor)
     try:
         agent.send(ANSWER.pack(answer))
     except OSError:
         return False
     return True
+
+
+def _receive(line: socket.socket, longest: int) -> tuple[bytes, list[int]]:
+    """A message and the descriptors that come with it, which no script may inherit.  Raises `OSError`."""
+    message, descriptors, _, _ = socket.recv_fds(line, longest, 2)
+    for descriptor in descriptors:
+        # `recv_fds` takes flags, and gives them to nobody.
+        os.set_inheritable(descriptor, False)
+    return message, descriptors
 
 
 def _fork(cgroup: bytes) -> tuple[int, bool]:
@@ -100,3 +113,19 @@ def _fork_into(cgroup: bytes) -> int:
         return fork_into_cgroup(directory)
     finally:
         os.close(directory)
+
+
+class _Line:
+    """The socket over which a process that has been forked is asked again."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, descriptor)
+
+    def next(self) -> int | None:
+        """Says that this process is free, and waits for the document of a further run; `None` when none will come."""
+        try:
+            self._socket.send(FREE, socket.MSG_NOSIGNAL)
+            _, descriptors = _receive(self._socket, len(AGAIN))
+        except OSError:
+            return None
+        return descriptors[0] if descriptors else None

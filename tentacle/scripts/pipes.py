@@ -43,6 +43,15 @@ class OutputPipes:
             os.close(writer)
         self.writers = ()
 
+    def close(self) -> None:
+        """Closes what is still open."""
+        self.close_writers()
+        for reader in self.readers:
+            if reader is not None:
+                os.close(reader)
+        self.readers = [None for _ in self.readers]
+        self._watch.close()
+
     def collect(self) -> list[Piece]:
         """What can be read now, in the order of writing; an empty piece where a stream has ended."""
         data = [bytearray() for _ in _KINDS]

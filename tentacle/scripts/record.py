@@ -137,6 +137,11 @@ class RunFiles:
         with os.fdopen(descriptor, "rb") as file:
             return file.read()
 
+    @property
+    def cgroup(self) -> str:
+        """That which the run's watcher was born in and shares with it; empty when it has none, or is not known."""
+        return statefiles.read_cgroup(self._lock) if self.opened else ""
+
     def has_name(self) -> bool:
         """False when the script has deleted its own log: then these files are the only way to it."""
         return bool(self._open) and os.fstat(self.log).st_nlink > 0

@@ -17,10 +17,9 @@ import json
 import logging
 import os
 import pwd
-import signal
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from tentacle.contracts.script import ProcessState, ScriptExitCode
 from tentacle.errors import one_line
@@ -32,6 +31,7 @@ from tentacle.scripts.log import LogReader, Page
 from tentacle.scripts.record import LOG_FILE, SCRIPT_FILE, RunFiles, Stage, preamble
 from tentacle.scripts.sandbox import Sandbox
 from tentacle.scripts.statefiles import STATE
+from tentacle.scripts.watchers import Watcher, terminate
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,10 @@ _STATES = {
 }
 
 
+class Launch(Protocol):
+    def __call__(self, document: bytes, cgroup: str, *, fresh: bool) -> Coroutine[Any, Any, Watcher]: ...
+
+
 @dataclass(frozen=True)
 class Means:
     """What every run of an agent needs.  `environment` is that of the scripts; `cancel_grace` is in seconds.
@@ -66,7 +70,7 @@ class Means:
     `mask` makes the mask for a log from the run's ticket and its sealed passwords.
     """
 
-    launch: Callable[[bytes, str], Coroutine[Any, Any, int]]
+    launch: Launch
     mutexes: Mutexes
     environment: Mapping[str, str] = field(repr=False)
     cancel_grace: float
@@ -87,7 +91,8 @@ class Run:
         self._reader = LogReader(means.line_limit, means.mask(files.settings.ticket, files.settings.sealed))
         self._cancelled = asyncio.Event()
         self._forgotten = False
-        self._runner: int | None = None
+        self._terminate: Callable[[], None] | None = None
+        """Asks the process that watches over the script to end it, while there is one."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -111,7 +116,8 @@ class Run:
         """Ends the wait, or asks the runner to end the script; nothing when it has ended.  Again: nothing new."""
         if not self._cancelled.is_set():
             self._cancelled.set()
-            self._signal_runner()
+            if self._terminate is not None:
+                self._terminate()
 
     def forget(self) -> None:
         """Nobody will ask for the log any more; the script, if it runs, runs on and keeps its lock."""
@@ -198,7 +204,6 @@ class Run:
             self._end(ScriptExitCode.INVOCATION_ERROR)
         finally:
             lease.release()
-            self._means.sandbox.forget(self.files)
 
     async def _follow(self) -> int:
         """The exit code, after as many looks at the files as it takes."""
@@ -218,8 +223,7 @@ class Run:
                 raise LaunchError("The process that watches over the script ends as soon as it is started")
             else:
                 launches += 1
-                birthplace = self._means.sandbox.birthplace(self.files)
-                await self._until_gone(await self._means.launch(await self._document(), birthplace))
+                await self._until_over(await self._launch(fresh=launches > 1))
 
     async def _give_up_lost(self) -> int:
         await asyncio.to_thread(self._means.sandbox.end_left, self.files)
@@ -245,31 +249,41 @@ class Run:
             }
         ).encode()
 
-    async def _until_gone(self, pid: int) -> None:
-        """Returns when the process has ended; meanwhile a cancel reaches it."""
+    async def _launch(self, *, fresh: bool) -> Watcher:
+        return await self._means.launch(await self._document(), self._means.sandbox.birthplace(), fresh=fresh)
+
+    async def _until_over(self, watcher: Watcher) -> None:
+        """Returns when the watcher that we have launched is done with the run; meanwhile a cancel reaches it."""
         try:
-            self._runner = os.pidfd_open(pid)
+            await self._until(watcher.over, watcher.terminate)
+        finally:
+            # A cancel may be under way to it, and must not meet another run.
+            watcher.let_go(clean=not self._cancelled.is_set())
+
+    async def _until_gone(self, pid: int) -> None:
+        """Returns when the process has ended that another agent has launched; meanwhile a cancel reaches it."""
+        try:
+            process = os.pidfd_open(pid)
         except ProcessLookupError:
             return
         loop = asyncio.get_running_loop()
         gone = asyncio.Event()
-        loop.add_reader(self._runner, gone.set)
+        loop.add_reader(process, gone.set)
+        try:
+            await self._until(gone, lambda: terminate(process))
+        finally:
+            loop.remove_reader(process)
+            os.close(process)
+
+    async def _until(self, over: asyncio.Event, terminate: Callable[[], None]) -> None:
+        self._terminate = terminate
         try:
             if self._cancelled.is_set():
-                self._signal_runner()
+                terminate()
             self.step = Step.RUNNING
-            await gone.wait()
+            await over.wait()
         finally:
-            loop.remove_reader(self._runner)
-            os.close(self._runner)
-            self._runner = None
-
-    def _signal_runner(self) -> None:
-        if self._runner is not None:
-            try:
-                signal.pidfd_send_signal(self._runner, signal.SIGTERM)
-            except ProcessLookupError:
-                return
+            self._terminate = None
 
 
 def _user_name() -> str:

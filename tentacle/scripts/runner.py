@@ -7,7 +7,8 @@
 
 The process is forked off the nursery, leads a session of its own and needs nobody: the agent may die and come back
 as often as it likes.  All that it knows of the run came as one document on a descriptor, so that no secret of the
-script's environment touches the disk or a command line.
+script's environment touches the disk or a command line.  When the script has ended of its own accord and has left
+nobody behind, the process is as good as new, and offers itself for a further run.
 
 Imported by the nursery: standard library only, and little of it.
 """
@@ -22,6 +23,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -53,21 +55,41 @@ def name_process(name: str) -> None:
     _prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
-def run(document: int, *, inside: bool = False) -> NoReturn:
+def run(document: int, next_document: Callable[[], int | None], cgroup: str | None = None) -> NoReturn:
     """Runs what the document on descriptor `document` describes, in the calling process, and ends the process.
 
-    `inside` says that the process has been born in the run's cgroup.
+    As long as nothing stands against it, `next_document` is asked for a further one first; it gives `None` when there
+    is nothing more to do.  `cgroup` is that in which the process has been born.
+
     The caller has blocked SIGTERM, so that a cancel that comes early is not lost, ignores the other signals that could
     end it, and has no standard input or output.
     """
-    spec: dict[str, Any] = json.loads(_read_all(document))
     _detach()
-    state = os.open(spec["state"], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    # The lock must stay open: it tells everybody that this process lives.
-    lock = statefiles.claim(state)
-    if lock is not None:
-        _run_claimed(spec, state, inside=inside)
+    group = None if cgroup is None else RunGroup.of(cgroup, inside=True)
+    following: int | None = document
+    while following is not None:
+        following = next_document() if _run_one(json.loads(_read_all(following)), group) else None
+        if signal.SIGTERM in signal.sigpending():
+            # Meant for the run before, or for this one, which has not begun yet: whoever asked will look after it.
+            break
+    if group is not None and group.leave():
+        group.remove()
     os._exit(0)
+
+
+def _run_one(spec: dict[str, Any], group: RunGroup | None) -> bool:
+    """Runs what `spec` describes, if nobody else does or did; true when this process is as good as new afterwards."""
+    state = os.open(spec["state"], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    # The lock must stay open: it tells everybody that somebody watches over the run.
+    lock = statefiles.claim(state)
+    if lock is None:
+        return False
+    if group is not None:
+        statefiles.note_cgroup(lock, group.directory)
+    clean = _run_claimed(spec, state, group)
+    os.close(lock)
+    os.close(state)
+    return clean
 
 
 def _read_all(descriptor: int) -> bytes:
@@ -84,18 +106,23 @@ def _detach() -> None:
     os.dup2(_STDIN, _STDERR, inheritable=False)
 
 
-def _run_claimed(spec: dict[str, Any], state: int, *, inside: bool) -> None:
+def _run_claimed(spec: dict[str, Any], state: int, group: RunGroup | None) -> bool:
     result = os.open(statefiles.RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=state)
-    journal = Journal(os.open(spec["log"], os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW))
-    code = FATAL
+    log = os.open(spec["log"], os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
+    journal, code = Journal(log), FATAL
     try:
         journal.write([(DEBUG_ENTRY, text.encode("utf-8", "replace")) for text in spec["preamble"]])
-        code = Supervisor(spec, state, journal, inside=inside).run()
+        supervisor = Supervisor(spec, state, journal, group)
+        code = supervisor.run()
     finally:
         failure = sys.exc_info()[1]
         if failure is not None:
             journal.entry(ERR_ENTRY, f"Tentacle lost control of this script: {type(failure).__name__}: {failure}")
         _finish(spec, journal, result, code)
+    clean = supervisor.close() and not journal.lost
+    os.close(log)
+    os.close(result)
+    return clean
 
 
 def _finish(spec: dict[str, Any], journal: Journal, result: int, code: int) -> None:
@@ -116,21 +143,21 @@ class _NotStartedError(Exception):
 class Supervisor:
     """Starts bash, moves its output into the journal, and knows when it is over."""
 
-    def __init__(self, spec: dict[str, Any], state: int, journal: Journal, *, inside: bool) -> None:
+    def __init__(self, spec: dict[str, Any], state: int, journal: Journal, birthplace: RunGroup | None) -> None:
         self._spec = spec
-        self._inside = inside
+        self._birthplace = birthplace
         self._journal = journal
         self._pipes = OutputPipes(state)
         self._cancels = 0
         self._kill_at = 0.0
         self._asked: set[int] = set()
-        self._group: RunGroup | None = None
+        self._group: RunGroup | None = birthplace
         self._kin = Kin(os.getpid(), spec["mark"])
         self._bash = 0
         self._told: int | None = None
         self._exit_code: int | None = None
         self._poll = select.epoll()
-        self._wake = self._listen_to_signals()
+        self._wake, self._wake_writer = self._listen_to_signals()
         for reader in self._pipes.readers:
             if reader is not None:
                 self._poll.register(reader, select.EPOLLIN)
@@ -146,6 +173,18 @@ class Supervisor:
             return INVOCATION_ERROR
         finally:
             self._leave_group()
+
+    def close(self) -> bool:
+        """Gives back all that the run has taken; true when it has left nothing that a further run could notice."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        signal.set_wakeup_fd(-1)
+        self._poll.close()
+        os.close(self._wake)
+        os.close(self._wake_writer)
+        self._pipes.close()
+        if self._cancels or self._exit_code is None or self._told is not None:
+            return False
+        return not self._reap() and (self._birthplace is None or self._birthplace.pids() == [os.getpid()])
 
     def _start(self) -> None:
         for attempt in range(1, _STARTS + 1):
@@ -167,11 +206,10 @@ class Supervisor:
 
     def _make_group(self) -> None:
         document, user = self._spec.get("group"), self._spec.get("user")
-        if document:
-            self._group = RunGroup(document, inside=self._inside)
+        if document and self._birthplace is None:
+            self._group = RunGroup(document)
             try:
-                if not self._inside:
-                    self._group.make()
+                self._group.make()
             except OSError:
                 # Without limits to keep, it would only have made a cancel quicker.
                 if document["limits"]:
@@ -180,7 +218,7 @@ class Supervisor:
         self._kin = Kin(os.getpid(), self._spec["mark"], self._group, user["uid"] if user else None)
 
     def _leave_group(self) -> None:
-        if self._group is not None:
+        if self._group is not None and self._birthplace is None:
             for line in self._group.met_limits():
                 self._journal.entry(ERR_ENTRY, line)
             self._group.remove()
@@ -202,15 +240,15 @@ class Supervisor:
         self._journal.entry(ERR_ENTRY, f"An exception was thrown when invoking {SHELL}: {reason}")
         self._journal.entry(ERR_ENTRY, f"{type(error).__name__}: {error}")
 
-    def _listen_to_signals(self) -> int:
-        """Makes signals wake the poll; gives the descriptor that must then be emptied."""
+    def _listen_to_signals(self) -> tuple[int, int]:
+        """Makes signals wake the poll; gives the pipe that tells it, whose reading end must then be emptied."""
         wake, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.signal(signal.SIGTERM, self._on_terminate)
         self._poll.register(wake, select.EPOLLIN)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        return wake
+        return wake, wake_writer
 
     def _on_terminate(self, _number: int, _frame: FrameType | None) -> None:
         if not self._cancels:
@@ -223,15 +261,18 @@ class Supervisor:
         except BlockingIOError:
             return
 
-    def _reap(self) -> None:
-        """Takes in every child that has ended: bash, and the orphans that this process has adopted."""
+    def _reap(self) -> bool:
+        """Takes in every child that has ended: bash, and the orphans that this process has adopted.
+
+        True while there are others that have not ended.
+        """
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                return False
             if pid == 0:
-                return
+                return True
             if pid == self._bash:
                 code = os.waitstatus_to_exitcode(status)
                 self._exit_code = code if code >= 0 else 128 - code

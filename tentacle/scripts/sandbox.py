@@ -14,13 +14,14 @@ import asyncio
 import enum
 import hashlib
 import os
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tentacle.scripts.cgroup import Limits, Place, find_place
+from tentacle.scripts.cgroup import PREFIX, Limits, Place, find_place
 from tentacle.scripts.group import RunGroup, remove_empty
 from tentacle.scripts.kin import MARK, Kin
 from tentacle.scripts.record import RunFiles
@@ -98,19 +99,21 @@ class Sandbox:
             "environment": variables,
         }
 
-    def birthplace(self, files: RunFiles) -> str:
-        """The cgroup in which the run's watcher may be born with its script; empty where it has to stay outside.
+    def birthplace(self) -> str:
+        """A cgroup in which a watcher may be born, to share it with its scripts; empty where it has to stay outside.
 
-        Under limits it must, or the script could have it killed for its own use of memory.
+        Under limits it must, or a script could have it killed for its own use of memory.
         """
-        group = self._group(files)
-        apart = self.options.mode is not Mode.NONE or bool(self.options.limits.controllers)
-        return str(group["directories"][0]) if group is not None and group["unified"] and not apart else ""
+        if self._place is None or self._place.unified is None or self.options.asks:
+            return ""
+        return f"{self._place.unified}/{PREFIX}{secrets.token_hex(16)}"
 
     def end_left(self, files: RunFiles) -> None:
         """Ends what a run has left whose watcher has died, or the lock that it held would protect nobody."""
         document = self._group(files)
         group = None if document is None else RunGroup(document)
+        if shared := files.cgroup:
+            group = RunGroup.of(shared)
         Kin(None, _mark(files), group, self._user_of(files)).kill(lambda: None, _LONGEST_KILL)
         if group is not None:
             group.remove()

@@ -3,7 +3,7 @@
     {workspace}/.tentacle/
         prepared    the start command's settings; written and synced before anything may run
         claimed     the same file after a runner has taken the run on (the renaming is the claim)
-        lock        locked by the runner for its whole life
+        lock        locked by the runner until the result is there; names the cgroup that the runner shares with it
         result      made beforehand with its space on the disk, so that a full disk cannot swallow the exit code
 
 The lock is a POSIX record lock: it dies with its holder whatever the way, is not inherited, and the kernel tells who
@@ -14,6 +14,7 @@ Imported by the processes that watch over scripts: standard library only, and li
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import struct
@@ -28,9 +29,9 @@ _FLOCK = struct.Struct("@hhqqi4x")
 
 
 def claim(state: int) -> int | None:
-    """Takes the run on, for the life of the calling process; `None` when somebody else has or had it.
+    """Takes the run on; `None` when somebody else has or had it.
 
-    `state` is the open state directory.  Gives the lock's descriptor, which must stay open.
+    `state` is the open state directory.  Gives the lock's descriptor, which must stay open until the result is there.
     """
     lock = os.open(LOCK, os.O_RDWR | os.O_NOFOLLOW, dir_fd=state)
     try:
@@ -40,6 +41,17 @@ def claim(state: int) -> int | None:
         os.close(lock)
         return None
     return lock
+
+
+def note_cgroup(lock: int, directory: str) -> None:
+    """Keeps in the lock's file which cgroup the run is in.  A full disk may swallow it."""
+    with contextlib.suppress(OSError):
+        os.pwrite(lock, os.fsencode(directory), 0)
+
+
+def read_cgroup(lock: int) -> str:
+    """What `note_cgroup` has kept; empty when nothing was."""
+    return os.fsdecode(os.pread(lock, 4096, 0))
 
 
 def holder(lock: int) -> int | None:

@@ -130,24 +130,22 @@ async def test_what_outlives_its_watcher_is_ended_before_the_lock_is_given_away(
 
 
 @pytest.mark.parametrize("room", ["cgroup"], indirect=True)
-async def test_the_watcher_is_born_with_its_script_and_their_cgroup_goes_with_them(room: Lab) -> None:
-    await room.start("cat /proc/self/cgroup /proc/$PPID/cgroup; echo ready; until [ -e ../go ]; do sleep 0.01; done")
-    await room.started()
+async def test_the_watcher_is_born_in_the_cgroup_of_its_script(room: Lab) -> None:
+    await room.run("cat /proc/self/cgroup /proc/$PPID/cgroup")
     status = await room.engine.status("T-1", 0)
     assert status is not None
     own, above = (entry.text for entry in status.entries if entry.text.startswith("0::"))
     group = Path(str(place().unified)) / own.rpartition("/")[2]
     assert own == above
     assert group.name.startswith(PREFIX)
-    (room.work / "go").touch()
-    await room.ended()
+    await room.engine.aclose()
     await until(lambda: not group.exists())
 
 
 async def test_who_cannot_be_born_in_a_cgroup_is_born_beside_it(new_lab: Callable[..., Lab]) -> None:
     lab = new_lab(options(WAYS["cgroup"]))
     await lab.engine.start()
-    lab.engine._means.sandbox.birthplace = lambda files: "/nowhere/at/all"  # type: ignore[method-assign]
+    lab.engine._means.sandbox.birthplace = lambda: "/nowhere/at/all"  # type: ignore[method-assign]
     assert lines(await lab.run("grep -c tentacle-run /proc/self/cgroup")) == ["1"]
 
 

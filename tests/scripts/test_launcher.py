@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tentacle.scripts.descendants import is_alive
 from tentacle.scripts.errors import LaunchError
 from tentacle.scripts.launcher import Launcher
+from tentacle.scripts.watchers import Watchers
 from tests.scripts.lab import Lab, lines, until
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 async def test_it_is_small(lab: Lab) -> None:
@@ -38,30 +44,35 @@ async def test_it_ends_with_its_agent_and_leaves_no_zombie(lab: Lab) -> None:
     nursery = lab.engine._launcher.pid
     assert nursery is not None
     assert lines(await lab.run("echo one")) == ["one"]
-    await until(lambda: not Path(f"/proc/{nursery}/task/{nursery}/children").read_text())
+    (watcher,) = children(nursery)
     await lab.engine.aclose()
     assert not Path(f"/proc/{nursery}").exists()
+    await until(lambda: not is_alive(watcher))
 
 
 async def test_what_cannot_be_started_is_told() -> None:
     with pytest.raises(LaunchError, match="could not be started"):
-        await Launcher("/nowhere/python").launch(b"{}")
+        await Watchers(Launcher("/nowhere/python")).launch(b"{}")
     launcher = Launcher("/bin/false")
     with pytest.raises(LaunchError, match="ends as soon as it is started"):
-        await launcher.launch(b"{}")
+        await Watchers(launcher).launch(b"{}")
     await launcher.aclose()
 
 
 async def test_a_caller_that_leaves_does_not_get_its_answer_to_the_next(lab: Lab) -> None:
     launcher = Launcher()
+    watchers = Watchers(launcher)
     for _ in range(5):
-        first = asyncio.create_task(launcher.launch(b"{}"))
+        first = asyncio.create_task(watchers.launch(b"{}"))
         await asyncio.sleep(0)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-    pid = await launcher.launch(b"{}")
-    assert pid > 1
+    watcher = await watchers.launch(b"{}")
+    assert watcher.pid > 1
+    # There is nothing to be watched over in an empty document.
+    await watcher.over.wait()
+    watcher.let_go(clean=True)
     await launcher.aclose()
 
 
@@ -69,9 +80,10 @@ async def test_the_processes_can_be_told_apart(lab: Lab) -> None:
     await lab.start("echo ready; sleep 600")
     await lab.started()
     nursery = lab.engine._launcher.pid
-    (runner,) = Path(f"/proc/{nursery}/task/{nursery}/children").read_text().split()
+    assert nursery is not None
+    (runner,) = children(nursery)
     assert Path(f"/proc/{nursery}/comm").read_text() == "tentacle-nurse\n"
     assert Path(f"/proc/{runner}/comm").read_text() == "tentacle-run\n"
     for number in (signal.SIGINT, signal.SIGHUP):
-        os.kill(int(runner), number)
+        os.kill(runner, number)
     assert Path(f"/proc/{runner}").exists()
