@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import sys
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tentacle.contracts import codec
+from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.script import ProcessState, ScriptTicket
 from tentacle.contracts.script_v2 import (
     CompleteScriptCommandV2,
@@ -87,6 +90,19 @@ class Caller:
         await self.complete(ticket)
         return answer
 
+    async def upload(self, path: Path, remote: str) -> None:
+        stream = DataStream(uuid.uuid4(), path.stat().st_size)
+        params = [remote, codec.encode(stream)]
+        await self._comms.call(self._endpoint, "IFileTransferService", "UploadFile", params, streams={stream.id: path})
+
+    async def download(self, remote: str) -> int:
+        """The file's length; the file itself is thrown away."""
+        answer = await self._comms.call(self._endpoint, "IFileTransferService", "DownloadFile", [remote])
+        ((_, path),) = answer.streams.items()
+        length = path.stat().st_size
+        path.unlink()
+        return length
+
     async def _script(self, method: str, command: object) -> ScriptStatusResponseV2:
         return codec.decode(ScriptStatusResponseV2, await self._call(method, command))
 
@@ -109,3 +125,8 @@ async def caller(of: Bench) -> AsyncIterator[Caller]:
 
 def now() -> str:
     return datetime.datetime.now().strftime("%H:%M:%S")
+
+
+def say(what: str, figure: str) -> None:
+    sys.stdout.write(f"{what:<45} {figure}\n")
+    sys.stdout.flush()

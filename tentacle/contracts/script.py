@@ -64,7 +64,7 @@ class ScriptTicket:
 
 
 @contract(NEW.format("ProcessOutput"))
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ProcessOutput:
     """One entry of a script's log.  `occurred` is in milliseconds since 1970."""
 

@@ -248,6 +248,10 @@ class _Ahead:
 
 def _fit(texts: list[str], first: int, room: int, *, at_least_one: bool) -> tuple[int, int]:
     """Up to where the texts from `first` on fit into `room`, and what room is left."""
+    together = "".join(texts[first:])
+    cost = _ENTRY_OVERHEAD * (len(texts) - first) + (len(together) if together.isascii() else len(together.encode()))
+    if cost <= room:
+        return len(texts), room - cost
     for i in range(first, len(texts)):
         text = texts[i]
         cost = _ENTRY_OVERHEAD + (len(text) if text.isascii() else len(text.encode()))

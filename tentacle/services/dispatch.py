@@ -7,6 +7,7 @@ The only place where an exception becomes a wire error.  The texts are those tha
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ Files = Mapping[UUID, Path]
 INVOCATION_PREFIX = (
     "System.Reflection.TargetInvocationException: Exception has been thrown by the target of an invocation."
 )
+_MANY = 1000
+"""Entries of a log from which on it is written in a thread."""
 _METHOD_NOT_FOUND = "Halibut.Exceptions.MethodNotFoundHalibutClientException"
 _AMBIGUOUS = "Halibut.Exceptions.AmbiguousMethodMatchHalibutClientException"
 
@@ -86,7 +89,10 @@ class Dispatcher:
         arguments = _arguments(method, request)
         result = await service.methods[method.name](arguments, files)
         outgoing = result if isinstance(result, Outgoing) else Outgoing(result)
-        return Outgoing(codec.encode(outgoing.result), outgoing.files)
+        # A long log takes its time to be written, and others have calls too.
+        long = len(getattr(outgoing.result, "logs", ())) > _MANY
+        document = await asyncio.to_thread(codec.encode, outgoing.result) if long else codec.encode(outgoing.result)
+        return Outgoing(document, outgoing.files)
 
 
 def refusal(request: Request, error: ShuttingDown) -> Response:

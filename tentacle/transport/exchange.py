@@ -26,9 +26,11 @@ from tentacle.wire.events import (
     StreamChunk,
     StreamEnd,
 )
-from tentacle.wire.messages import Request, Response, announced_streams
+from tentacle.wire.messages import Request, Response
 
 _READ_SIZE = 256 * 1024
+_MANY = 1000
+"""Elements of a list in a result from which on it is packed in a thread."""
 
 Answer = tuple[Response, Mapping[UUID, BinaryIO]]
 """A response, and per announced data stream an open file with at least the announced number of bytes to read."""
@@ -78,9 +80,8 @@ class Exchange:
 
     async def send_message(self, event: RequestEvent | ResponseEvent, files: Mapping[UUID, BinaryIO]) -> None:
         """Sends a request or response and the data streams that it announces, from the beginning of `files`."""
-        message = event.request if isinstance(event, RequestEvent) else event.response
         await self.send(event)
-        for identity, length in announced_streams(message):
+        for identity, length in self.connection.announced:
             await self.send(StreamBegin(identity, length))
             await self._send_body(files[identity], length)
             await self.send(StreamEnd())
@@ -101,7 +102,10 @@ class Exchange:
 
     async def _write(self, event: Event) -> None:
         try:
-            for record in self.connection.send(event):
+            # A long log takes its time to be packed, and others have calls too.
+            long = isinstance(event, ResponseEvent) and _is_long(event.response)
+            records = await asyncio.to_thread(self.connection.send, event) if long else self.connection.send(event)
+            for record in records:
                 await self.stream.send(record)
         except OSError as error:
             raise Disconnected("the connection broke while sending") from error
@@ -127,3 +131,8 @@ class Exchange:
             waiting = self.connection.between_elements
             async with limit(first_byte if waiting else self.timeouts.receive, "the peer"):
                 self.connection.receive_data(await self.stream.receive())
+
+
+def _is_long(response: Response) -> bool:
+    result = response.result
+    return isinstance(result, dict) and any(isinstance(v, list) and len(v) > _MANY for v in result.values())

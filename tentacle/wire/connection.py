@@ -35,7 +35,7 @@ from tentacle.wire.limits import Limits
 from tentacle.wire.messages import Message, Request, Response, announced_streams, decode_message, encode_message
 from tentacle.wire.preface import PREFACE, take_preface
 from tentacle.wire.rules import IDENTITY, RULES, Role, State, What, may_hang_up
-from tentacle.wire.streams import StreamReader, StreamWriter, check_announced
+from tentacle.wire.streams import Announced, StreamReader, StreamWriter, check_announced
 
 _CONTROL = {Next: What.NEXT, Proceed: What.PROCEED, End: What.END}
 
@@ -56,6 +56,8 @@ class Connection:
         self._inflater = Inflater(self.limits)
         self._reader: StreamReader | None = None
         self._writer: StreamWriter | None = None
+        self.announced: Announced = ()
+        """Id and length of the data streams that must follow the message that was sent last."""
 
     @property
     def state(self) -> State:
@@ -182,9 +184,9 @@ class Connection:
 
     def _send_message(self, what: What, message: Message | None) -> list[bytes]:
         records = split_for_records(deflate(encode_message(message)))
-        streams = announced_streams(message)
+        self.announced = announced_streams(message)
         self._advance_own(what)
-        self._writer = StreamWriter(streams) if streams else None
+        self._writer = StreamWriter(self.announced) if self.announced else None
         return records
 
     def _send_stream(self, event: StreamBegin | StreamChunk | StreamEnd) -> list[bytes]:

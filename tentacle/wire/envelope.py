@@ -14,9 +14,14 @@ TLS_RECORD = 16 * 1024
 _SMALLEST_TAIL = 1024
 
 
+_LONG = 256 * 1024
+"""Bytes from which on a message is sent soon rather than small: a tenth longer, in a third of the time."""
+
+
 def deflate(plain: bytes) -> bytes:
     """`plain` as one finished raw deflate stream."""
-    compressor = zlib.compressobj(wbits=_RAW)
+    level = zlib.Z_DEFAULT_COMPRESSION if len(plain) < _LONG else zlib.Z_BEST_SPEED
+    compressor = zlib.compressobj(level, wbits=_RAW)
     return compressor.compress(plain) + compressor.flush()
 
 
