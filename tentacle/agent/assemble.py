@@ -83,7 +83,7 @@ class Agent:
         self.engine = ScriptEngine(
             self.home / "Work",
             environment=_variables(settings, self.home, surroundings),
-            options=engine_options(settings.scripts),
+            options=engine_options(settings.scripts, surroundings.environment),
             known=self._known(settings),
             watch=surroundings.redactor.watch,
         )

@@ -1,7 +1,11 @@
-"""The script engine's options, from the settings of an instance: two rooms that do not know each other."""
+"""The script engine's options, from the settings of an instance and the environment: rooms that do not know each other."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import timedelta
+
+from tentacle.agent.housekeeping import timespan_from
 from tentacle.scripts.cgroup import Limits
 from tentacle.scripts.engine import EngineOptions
 from tentacle.scripts.sandbox import IsolationOptions, Mode
@@ -9,11 +13,16 @@ from tentacle.scripts.uids import UidRange
 from tentacle.settings.scripts import ScriptSettings
 
 
-def engine_options(settings: ScriptSettings) -> EngineOptions:
-    """The options that the settings ask for."""
+GRACE_VARIABLE = "TENTACLE_CANCEL_GRACE"
+_DEFAULT_GRACE = timedelta(seconds=EngineOptions().cancel_grace)
+
+
+def engine_options(settings: ScriptSettings, environment: Mapping[str, str]) -> EngineOptions:
+    """The options that the settings and the environment ask for."""
+    grace = timespan_from(environment, GRACE_VARIABLE, _DEFAULT_GRACE)
     isolation = IsolationOptions(
         mode=Mode(settings.isolation),
         limits=Limits(settings.memory_limit, settings.cpu_limit, settings.task_limit),
         uids=UidRange(*settings.uid_range),
     )
-    return EngineOptions(isolation=isolation)
+    return EngineOptions(isolation=isolation, cancel_grace=grace.total_seconds())

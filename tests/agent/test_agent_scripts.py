@@ -16,11 +16,18 @@ from tests.agent.process import AgentHome, Server
 
 
 def test_the_settings_become_options() -> None:
-    assert engine_options(ScriptSettings()) == EngineOptions()
+    assert engine_options(ScriptSettings(), {}) == EngineOptions()
     settings = ScriptSettings("user", 2**30, 1.5, 200, (30000, 30099))
     isolation = IsolationOptions(Mode.USER, Limits(2**30, 1.5, 200), UidRange(30000, 30099))
-    assert engine_options(settings).isolation == isolation
+    assert engine_options(settings, {}).isolation == isolation
     assert tuple(mode.value for mode in Mode) == ISOLATIONS
+
+
+def test_the_grace_of_a_cancel_comes_from_the_environment() -> None:
+    def grace(text: str) -> float:
+        return engine_options(ScriptSettings(), {"TENTACLE_CANCEL_GRACE": text}).cancel_grace
+
+    assert [grace(text) for text in ("00:01:30", "00:00:00", "", "soon", "-00:00:01")] == [90, 0, 5, 5, 5]
 
 
 async def test_a_script_is_kept_apart_as_the_settings_say(agent: AgentHome, server: Server, tmp_path: Path) -> None:
