@@ -1,4 +1,4 @@
-"""The script engine's options, from the settings of an instance and the environment: rooms that do not know each other."""
+"""The script engine's options, from the settings of an instance and from the environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from tentacle.scripts.engine import EngineOptions
 from tentacle.scripts.sandbox import IsolationOptions, Mode
 from tentacle.scripts.uids import UidRange
 from tentacle.settings.scripts import ScriptSettings
-
 
 GRACE_VARIABLE = "TENTACLE_CANCEL_GRACE"
 _DEFAULT_GRACE = timedelta(seconds=EngineOptions().cancel_grace)

@@ -126,14 +126,14 @@ class Watchers:
                 return watcher
             watcher.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
+            ours.setblocking(False)
             with theirs:
-                ours.setblocking(False)
                 pid = await self._launcher.launch(document, theirs, cgroup)
-            return Watcher(ours, pid, self._take_back)
-        except BaseException:
-            ours.close()
-            raise
+            watcher = Watcher(ours, pid, self._take_back)
+            undo.pop_all()
+        return watcher
 
     def close(self) -> None:
         """Lets all go that have nothing to do."""
