@@ -91,6 +91,8 @@ class Watcher:
             return
         try:
             self._free = bool(self._line.recv(16))
+        except BlockingIOError:
+            return
         except OSError:
             self._free = False
         if self._free:
