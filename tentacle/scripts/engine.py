@@ -27,6 +27,7 @@ from tentacle.scripts.record import Finding, RunFiles, RunSettings, Stage, boot_
 from tentacle.scripts.run import LOST, Means, Run
 from tentacle.scripts.sandbox import IsolationOptions, Sandbox
 from tentacle.scripts.sensitive import KEY_FILE, Sensitive
+from tentacle.scripts.trees import remove_tree
 from tentacle.scripts.trial import try_out
 from tentacle.scripts.workspace import WorkspaceFile, Workspaces
 
@@ -184,7 +185,12 @@ class ScriptEngine:
             await self._let_go(run)
             self._means.sandbox.forget(run.files)
         if path is not None:
-            await asyncio.to_thread(self.workspaces.remove, path)
+            await self._remove(path)
+
+    async def _remove(self, path: Path) -> bool:
+        # Out of the way at once, not in the thread: whoever asks for the ticket again meanwhile finds its place free.
+        left = self.workspaces.put_away(path)
+        return left is None or await asyncio.to_thread(remove_tree, left)
 
     async def _let_go(self, run: Run) -> None:
         """What becomes of a run whose workspace is removed: one that has not started will not start any more."""
@@ -205,7 +211,7 @@ class ScriptEngine:
         run = self._runs.pop(fold(path.name), None)
         if run is not None:
             run.files.close()
-        return await asyncio.to_thread(self.workspaces.remove, path)
+        return await self._remove(path)
 
     def is_running(self, ticket: str) -> bool:
         """True from the first request to start it until the script has ended."""

@@ -181,6 +181,20 @@ class RunFiles:
             os.ftruncate(self.log, position)
 
 
+def is_watched(workspace: Path) -> bool:
+    """Whether a process watches over a run in this workspace, whatever else can be read there."""
+    try:
+        lock = os.open(workspace / statefiles.STATE / statefiles.LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return statefiles.holder(lock) is not None
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+
+
 def preamble(workspace: Path, user: str) -> list[str]:
     """What the log says right before the script starts (tentacle-services.md 3.6, 5 to 7); all debug entries."""
     return [
