@@ -7,8 +7,10 @@ import logging
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -92,22 +94,24 @@ async def test_a_run_whose_record_is_damaged_is_not_removed_while_it_is_watched_
     claimed.write_bytes(settings)
 
 
-async def test_a_ticket_may_be_used_again_while_its_old_workspace_is_being_removed(lab: Lab) -> None:
-    """What has been swept away takes nothing of what is started meanwhile."""
-    for number in range(5):
-        left = lab.work / "T-1"
-        (left / "many").mkdir(parents=True)
-        for file in range(300):
-            (left / "many" / str(file)).touch()
-        (left / "Bootstrap.sh").touch()
-        age(left / "Bootstrap.sh")
-        sweeping = asyncio.create_task(cleaner(lab).sweep())
-        await asyncio.sleep(0)
-        status = await lab.run(f"sleep 0.05; ls; exit {number}", "T-1")
-        await sweeping
-        assert (status.exit_code, (left / "Bootstrap.sh").exists()) == (number, True)
-        assert "Output.log" in [entry.text for entry in status.entries]
-        await lab.engine.complete("T-1")
+async def test_a_ticket_is_free_before_its_old_workspace_has_been_removed(lab: Lab) -> None:
+    """What is being swept away takes nothing of what is started meanwhile under the same ticket."""
+    left = lab.work / "T-1"
+    left.mkdir()
+    (left / "Bootstrap.sh").touch()
+    (left / "old").touch()
+    busy = threading.Event()
+    threads = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(threads)
+    threads.submit(busy.wait)
+    sweeping = asyncio.create_task(lab.engine.discard(left))
+    await asyncio.sleep(0)
+    assert not left.exists()
+    starting = asyncio.create_task(lab.run("ls; exit 3"))
+    busy.set()
+    assert await sweeping
+    assert [entry.text for entry in (await starting).entries[6:-1]] == ["Bootstrap.sh", "Output.log"]
+    assert (await lab.ended()).exit_code == 3
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")

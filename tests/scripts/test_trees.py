@@ -101,7 +101,7 @@ def test_rights_that_a_script_has_taken_away_are_no_hindrance(tmp_path: Path, mo
     assert done.stdout == "True False\n", done.stderr
 
 
-def command(*words: str) -> None:
+def command(*words: str | Path) -> None:
     subprocess.run(words, check=True, capture_output=True, timeout=60)
 
 
@@ -114,9 +114,9 @@ def mounted(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     points = [tree / "a" / "bound", tree / "bound", tree / "memory"]
     for point in points:
         point.mkdir(parents=True)
-    command("mount", "--bind", str(elsewhere), str(points[0]))
-    command("mount", "--bind", str(elsewhere), str(points[1]))
-    command("mount", "-t", "tmpfs", "-o", "size=64k", "none", str(points[2]))
+    command("mount", "--bind", elsewhere, points[0])
+    command("mount", "--bind", elsewhere, points[1])
+    command("mount", "-t", "tmpfs", "-o", "size=64k", "none", points[2])
     (points[2] / "precious").touch()
     yield tree, elsewhere
     for line in Path("/proc/self/mountinfo").read_text().splitlines()[::-1]:
@@ -145,11 +145,11 @@ def test_what_cannot_be_removed_hinders_nothing_else(tmp_path: Path) -> None:
         (tree / name).mkdir(parents=True)
         (tree / name / "file").touch()
     stubborn = tree / "a" / "b" / "file"
-    command("chattr", "+i", str(stubborn))
+    command("chattr", "+i", stubborn)
     try:
         assert not remove_tree(tree, pause=lambda _: None)
         assert [path.name for path in tree.rglob("*") if path.is_file()] == ["file"]
     finally:
         for left in tree.rglob("file"):
-            command("chattr", "-i", str(left))
+            command("chattr", "-i", left)
     assert remove_tree(tree)
