@@ -7,6 +7,7 @@ killed process left is swept when the spool is opened.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from contextlib import suppress
@@ -29,6 +30,9 @@ class Spool:
     def create(self) -> None:
         """Raises `TransportError` when the directory cannot be made."""
         try:
+            if self._directory.is_symlink():
+                # Whoever made it meant to give the files another disk, and not the agent theirs to sweep.
+                raise OSError(errno.ELOOP, "it is a symbolic link")
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._directory.chmod(0o700)
             for left in self._directory.iterdir():

@@ -120,8 +120,8 @@ def mounted(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     (points[2] / "precious").touch()
     yield tree, elsewhere
     for line in Path("/proc/self/mountinfo").read_text().splitlines()[::-1]:
-        if (point := line.split()[4]).startswith(str(tmp_path)):
-            command("umount", point)
+        if (mount := line.split()[4]).startswith(str(tmp_path)):
+            command("umount", mount)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
