@@ -14,6 +14,7 @@ import dataclasses
 import enum
 import json
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,12 +65,18 @@ class RunSettings:
 
     @classmethod
     def decode(cls, data: bytes) -> RunSettings:
-        """Raises `ValueError` when `data` is not what `encode` gave."""
+        """Raises `ValueError` when `data` is not what `encode` gave: a script may have written there."""
         values = json.loads(data)
         try:
-            return cls(**{**values, "arguments": tuple(values["arguments"])})
+            settings = cls(**{**values, "arguments": tuple(values["arguments"])})
         except (TypeError, KeyError) as error:
             raise ValueError(str(error)) from error
+        texts = (settings.ticket, settings.task, settings.mutex, settings.boot, settings.sealed, *settings.arguments)
+        numbers = (settings.isolation, settings.created, settings.timeout or 0.0)
+        if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers):
+            raise ValueError("a value is of another kind than the agent's own")
+        ScriptIsolationLevel(settings.isolation)
+        return settings
 
 
 class Stage(enum.Enum):
@@ -92,7 +99,7 @@ class RunFiles:
     """The open files of one run."""
 
     def __init__(self, workspace: Path) -> None:
-        """Raises `FileNotFoundError` when the workspace is not that of a run."""
+        """Raises `FileNotFoundError` when the workspace is not that of a run, `ValueError` when it cannot be ours."""
         self.workspace = workspace
         self._open: list[int] = []
         self.opened = False
@@ -100,10 +107,11 @@ class RunFiles:
             self._state = self._keep(
                 os.open(workspace / statefiles.STATE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             )
-            self._lock = self._keep(os.open(statefiles.LOCK, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
-            self._result = self._keep(os.open(statefiles.RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
+            self._require_own()
+            self._lock = self._keep_file(os.open(statefiles.LOCK, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
+            self._result = self._keep_file(os.open(statefiles.RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
             self.settings = self._read_settings()
-            self.log = self._keep(os.open(workspace / LOG_FILE, _LOG_FLAGS, 0o600))
+            self.log = self._keep_file(os.open(workspace / LOG_FILE, _LOG_FLAGS, 0o600))
             if os.fstat(self.log).st_size == 0:
                 Journal(self.log).entry(ERR_ENTRY, LOG_DELETED)
             self.opened = True
@@ -114,6 +122,18 @@ class RunFiles:
     def _keep(self, descriptor: int) -> int:
         self._open.append(descriptor)
         return descriptor
+
+    def _keep_file(self, descriptor: int) -> int:
+        if not stat.S_ISREG(os.fstat(self._keep(descriptor)).st_mode):
+            raise ValueError("one of its files is none")
+        return descriptor
+
+    def _require_own(self) -> None:
+        """A script with a user of its own may put a directory of its own there: nothing that it says is believed."""
+        # On some network file systems nothing belongs to us, but all to one.
+        trusted = (os.geteuid(), self.workspace.parent.stat().st_uid)
+        if os.fstat(self._state).st_uid not in trusted:
+            raise ValueError("it was not written by this agent's user")
 
     def _read_settings(self) -> RunSettings:
         # A runner may rename the one to the other between two looks: look for the claimed one again.
@@ -129,7 +149,8 @@ class RunFiles:
 
     def _read(self, name: str) -> bytes | None:
         try:
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._state)
+            # Not to be held up by a pipe that a script has put there.
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._state)
         except FileNotFoundError:
             return None
         with os.fdopen(descriptor, "rb") as file:
