@@ -89,8 +89,9 @@ class Agent:
             watch=surroundings.redactor.watch,
         )
         self._parts = Parts(self.home / "Work" / NOTES)
-        dispatcher = make_dispatcher(self.engine, self.home, lambda: datetime.now(UTC), self._parts)
-        self._dispatcher = dispatcher
+        self._dispatcher = make_dispatcher(
+            self.engine, self.home, lambda: datetime.now(UTC), self._parts, surroundings.redactor.shown
+        )
         self._closing = False
         self._phase = RUNNING
         self._since = time.time()

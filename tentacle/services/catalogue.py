@@ -16,14 +16,22 @@ from tentacle.services.script_v2 import ScriptServiceV2
 
 
 def make_dispatcher(
-    engine: ScriptEngine, home: Path | None, now: Callable[[], datetime], parts: Parts | None = None
+    engine: ScriptEngine,
+    home: Path | None,
+    now: Callable[[], datetime],
+    parts: Parts | None = None,
+    cover: Callable[[str], str] = str,
 ) -> Dispatcher:
-    """All services over one engine: V1 and V2 share its runs and its isolation mutexes."""
+    """All services over one engine: V1 and V2 share its runs and its isolation mutexes.
+
+    `cover` masks the texts of failures.
+    """
     return Dispatcher(
         (
             ScriptServiceV1(engine, now),
             FileTransferService(home, parts),
             ScriptServiceV2(engine),
             CapabilitiesService(),
-        )
+        ),
+        cover,
     )
