@@ -10,6 +10,7 @@ exit code as long as the agent lives, and a workspace that is deleted under a ru
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import json
@@ -29,6 +30,7 @@ SCRIPT_FILE = "Bootstrap.sh"
 
 LOG_DELETED = "The log of this script has been deleted while no agent was there to read it."
 _LOG_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+_NOTE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -155,6 +157,17 @@ class RunFiles:
             return None
         with os.fdopen(descriptor, "rb") as file:
             return file.read()
+
+    def remember(self, name: str, data: bytes) -> None:
+        """Keeps something small about the run for a later agent; without room for it nothing is kept."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(name, _NOTE_FLAGS, 0o600, dir_fd=self._state)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+
+    def recall(self, name: str) -> bytes | None:
+        """What has been kept under this name."""
+        return self._read(name)
 
     def has_name(self) -> bool:
         """False when the script has deleted its own log: then these files are the only way to it."""

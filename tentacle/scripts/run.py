@@ -102,6 +102,7 @@ class Run:
     def adopt(self) -> None:
         """Goes on with a script that is running: it has its lock at once."""
         self.step = Step.RUNNING
+        self._means.sandbox.renew(self.files)
         self._spawn(self._locked(self._means.mutexes.hold(self.files.settings.wants)))
 
     def show(self, exit_code: int) -> None:
