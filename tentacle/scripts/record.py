@@ -205,7 +205,8 @@ class RunFiles:
         """Ends a run that no runner will end: open lines first, then the reason, then the result."""
         journal = Journal(self.log)
         journal.write([(OUT, b""), (ERR, b"")])
-        if reason:
+        if reason and not journal.entry(ERR_ENTRY, reason):
+            statefiles.give_back_reserve(self._result)
             journal.entry(ERR_ENTRY, reason)
         statefiles.write_result(self._result, exit_code, now_ms())
 
