@@ -47,6 +47,12 @@ class Limits:
         wanted = {"memory": self.memory, "cpu": self.cpu, "pids": self.tasks}
         return tuple(name for name, value in wanted.items() if value is not None)
 
+    def __str__(self) -> str:
+        parts = [] if self.memory is None else [f"{_amount(self.memory)} of memory"]
+        parts += [] if self.cpu is None else [f"{self.cpu:g} processors"]
+        parts += [] if self.tasks is None else [f"{self.tasks} tasks"]
+        return f"at most {', '.join(parts)} each" if parts else "no limits"
+
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 

@@ -92,7 +92,8 @@ class ScriptEngine:
         watch: Callable[[Mask], None] = lambda _: None,
     ) -> None:
         self.options = options or EngineOptions()
-        self.workspaces = Workspaces(work.absolute())
+        # A link on the way may lie where a script that is kept apart does not see it any more.
+        self.workspaces = Workspaces(Path(os.path.realpath(work)))
         self.sensitive = Sensitive(known, self.workspaces.work / KEY_FILE, watch)
         variables = _script_environment(environment or {})
         # A script may be able to read the environment of the process above it: nothing there that it must not know.

@@ -59,6 +59,10 @@ class IsolationOptions:
         """True when there is anything that a host might be unable to give."""
         return self.mode is not Mode.NONE or bool(self.limits.controllers)
 
+    def __str__(self) -> str:
+        users = f" (users {self.uids})" if self.mode is Mode.USER else ""
+        return f"the isolation '{self.mode.value}'{users} and {self.limits}"
+
 
 class Sandbox:
     """Describes for each run of the agent the surroundings that it gets."""

@@ -56,6 +56,7 @@ async def try_out(workspaces: Workspaces, means: Means) -> None:
             await run.ended.wait()
         if run.exit_code != 0:
             raise await _refusal(run, means.sandbox.options.mode)
+        log.info("Scripts run with %s; an empty one was run so.", means.sandbox.options)
     except TimeoutError:
         raise IsolationUnavailableError(
             f"An empty script did not end within {_LONGEST:.0f} seconds with the isolation and limits that are set",
