@@ -62,9 +62,12 @@ class Workspaces:
             raise ScriptError(f"The directory for workspaces cannot be made: {_reason(error)}") from error
 
     def directories(self) -> list[Path]:
-        """What may be workspaces: real directories whose names may be tickets."""
-        with os.scandir(self.work) as entries:
-            return [Path(entry.path) for entry in entries if _is_workspace(entry)]
+        """What may be workspaces: real directories whose names may be tickets; none when somebody has removed all."""
+        try:
+            with os.scandir(self.work) as entries:
+                return [Path(entry.path) for entry in entries if _is_workspace(entry)]
+        except FileNotFoundError:
+            return []
 
     def find(self, ticket: str) -> Path | None:
         """The directory of `ticket`, whatever the case it was first written in."""

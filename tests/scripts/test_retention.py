@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import re
+import shutil
 import subprocess
 import threading
 import time
@@ -150,6 +151,13 @@ async def test_a_name_that_is_no_text_is_swept_like_any_other(lab: Lab, caplog: 
     age(odd / "Output.log")
     assert await cleaner(lab).sweep() == 1
     assert not odd.exists()
+
+
+async def test_a_work_directory_that_somebody_has_removed_is_no_trouble(lab: Lab) -> None:
+    await lab.run("true")
+    shutil.rmtree(lab.work)
+    assert await with_quota(lab, Quota(bytes=1)).sweep() == 0
+    assert (await lab.run("exit 4", "T-2")).exit_code == 4
 
 
 async def test_the_work_directory_may_be_a_link(new_lab: Callable[..., Lab], tmp_path: Path) -> None:

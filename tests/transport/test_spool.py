@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -36,3 +38,17 @@ def test_a_directory_inside_is_told_and_not_removed(tmp_path: Path) -> None:
     with pytest.raises(TransportError, match="for incoming files"):
         Spool(tmp_path).create()
     assert (tmp_path / "inside").is_dir()
+
+
+async def test_a_directory_that_somebody_has_removed_is_made_anew(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "Work" / ".spool")
+    spool.create()
+    shutil.rmtree(tmp_path / "Work")
+    delivery, identity = spool.delivery(), uuid4()
+    delivery.begin(identity, 4)
+    await delivery.write(b"data")
+    delivery.end()
+    assert delivery.files[identity].read_bytes() == b"data"
+    assert delivery.files[identity].parent.stat().st_mode & 0o777 == 0o700
+    delivery.discard()
+    assert list((tmp_path / "Work" / ".spool").iterdir()) == []
