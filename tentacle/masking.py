@@ -51,12 +51,17 @@ class Mask:
         return False
 
     def spans(self, text: str) -> Iterator[Span]:
-        """Every occurrence of every value, in no order."""
+        """Every occurrence of every value, in no order; those of one value that overlap are one."""
         for value in self._values:
-            start = text.find(value)
+            length, start = len(value), text.find(value)
             while start >= 0:
-                yield start, start + len(value)
-                start = text.find(value, start + 1)
+                end = start + length
+                further = text.find(value, start + 1)
+                while 0 <= further < end:
+                    end = further + length
+                    further = text.find(value, further + 1)
+                yield start, end
+                start = further
 
     def open_end(self, text: str) -> int:
         """The length of the longest end of `text` with which a value may begin that is not complete yet."""

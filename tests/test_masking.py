@@ -108,6 +108,13 @@ def test_which_values_are_worth_masking(value: str | None, expected: list[str]) 
     assert list(worth_masking([value])) == expected
 
 
+def test_values_that_overlap_themselves_everywhere_are_few_spans() -> None:
+    """A line of a million equal characters, and values made of them."""
+    mask = Mask(["x" * length for length in range(4, 9)])
+    assert list(mask.spans("x" * 1_000_000)) == [(0, 1_000_000)] * 5
+    assert mask.cover("y" + "x" * 1_000_000 + "y") == f"y{MASK}y"
+
+
 def test_a_long_text_without_a_value_is_looked_through_quickly() -> None:
     mask = Mask([f"secret-{number}-value" for number in range(10)])
     text = "an ordinary line of a deployment's output, step 17 of 80; " * 20_000

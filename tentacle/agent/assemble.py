@@ -30,6 +30,7 @@ from tentacle.services.catalogue import make_dispatcher
 from tentacle.services.dispatch import Files, refusal
 from tentacle.services.environment import AgentFacts, script_environment
 from tentacle.services.errors import ShuttingDown
+from tentacle.services.parts import NOTES, Parts
 from tentacle.settings.certificates import signature_algorithm_name, weaknesses
 from tentacle.settings.model import Settings, other_certificate, resolved_home
 from tentacle.transport.calls import Calls
@@ -87,8 +88,10 @@ class Agent:
             known=self._known(settings),
             watch=surroundings.redactor.watch,
         )
-        dispatcher = make_dispatcher(self.engine, self.home, lambda: datetime.now(UTC))
-        self._dispatcher = dispatcher
+        self._parts = Parts(self.home / "Work" / NOTES)
+        self._dispatcher = make_dispatcher(
+            self.engine, self.home, lambda: datetime.now(UTC), self._parts, surroundings.redactor.shown
+        )
         self._closing = False
         self._phase = RUNNING
         self._since = time.time()
@@ -105,6 +108,7 @@ class Agent:
     async def start(self, say: Callable[[str], None]) -> None:
         """Takes over what an earlier agent left, then opens the port.  Raises `TentacleError`."""
         self._spool.create()
+        await asyncio.to_thread(self._parts.sweep)
         await self.engine.start()
         for line in self.plan.lines:
             say(line)

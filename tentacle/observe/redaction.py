@@ -52,14 +52,22 @@ class Redactor(logging.Filter):
         """`text` with every known secret masked; secrets that overlap are masked together, so no end remains."""
         return cover(text, merged(self._spans(text)))
 
+    def shown(self, text: str) -> str:
+        """As `redact`, but never fails: what cannot be masked is not shown."""
+        try:
+            return self.redact(text)
+        except _FAILURES:
+            return WITHHELD
+
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrites the record's message and traceback in place, for this handler and all after it."""
+        """Rewrites the record's message, traceback and stack in place, for this handler and all after it."""
         try:
             message, trace = self.redact(_message(record)), self._traceback(record)
+            stack = record.stack_info and self.redact(record.stack_info)
         except _FAILURES:
-            message, trace = WITHHELD, None
+            message, trace, stack = WITHHELD, None, None
             record.exc_info = None
-        record.msg, record.args, record.exc_text = message, None, trace
+        record.msg, record.args, record.exc_text, record.stack_info = message, None, trace, stack
         return True
 
     def _traceback(self, record: logging.LogRecord) -> str | None:

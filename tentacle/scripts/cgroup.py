@@ -12,13 +12,14 @@ the agent moves with everybody beside it into a leaf, and for that the cgroup mu
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,26 @@ class Limits:
     def controllers(self) -> tuple[str, ...]:
         wanted = {"memory": self.memory, "cpu": self.cpu, "pids": self.tasks}
         return tuple(name for name, value in wanted.items() if value is not None)
+
+    def __str__(self) -> str:
+        parts = [] if self.memory is None else [f"{_amount(self.memory)} of memory"]
+        parts += [] if self.cpu is None else [f"{self.cpu:g} processors"]
+        parts += [] if self.tasks is None else [f"{self.tasks} tasks"]
+        return f"at most {', '.join(parts)} each" if parts else "no limits"
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Limits:
+        """Raises `ValueError` when `data` is not what `encode` gave."""
+        values = json.loads(data)
+        if not isinstance(values, dict) or not all(isinstance(v, int | float | None) for v in values.values()):
+            raise ValueError("these are no limits")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from tentacle.scripts.record import Finding, RunFiles, RunSettings, Stage, boot_
 from tentacle.scripts.run import LOST, Means, Run
 from tentacle.scripts.sandbox import IsolationOptions, Sandbox
 from tentacle.scripts.sensitive import KEY_FILE, Sensitive
+from tentacle.scripts.trees import remove_tree
 from tentacle.scripts.trial import try_out
 from tentacle.scripts.watchers import Watchers
 from tentacle.scripts.workspace import WorkspaceFile, Workspaces
@@ -92,7 +93,8 @@ class ScriptEngine:
         watch: Callable[[Mask], None] = lambda _: None,
     ) -> None:
         self.options = options or EngineOptions()
-        self.workspaces = Workspaces(work.absolute())
+        # A link on the way may lie where a script that is kept apart does not see it any more.
+        self.workspaces = Workspaces(Path(os.path.realpath(work)))
         self.sensitive = Sensitive(known, self.workspaces.work / KEY_FILE, watch)
         variables = _script_environment(environment or {})
         # A script may be able to read the environment of the process above it: nothing there that it must not know.
@@ -187,7 +189,12 @@ class ScriptEngine:
             await self._let_go(run)
             self._means.sandbox.forget(run.files)
         if path is not None:
-            await asyncio.to_thread(self.workspaces.remove, path)
+            await self._remove(path)
+
+    async def _remove(self, path: Path) -> bool:
+        # Out of the way at once, not in the thread: whoever asks for the ticket again meanwhile finds its place free.
+        left = self.workspaces.put_away(path)
+        return left is None or await asyncio.to_thread(remove_tree, left)
 
     async def _let_go(self, run: Run) -> None:
         """What becomes of a run whose workspace is removed: one that has not started will not start any more."""
@@ -208,7 +215,7 @@ class ScriptEngine:
         run = self._runs.pop(fold(path.name), None)
         if run is not None:
             run.files.close()
-        return await asyncio.to_thread(self.workspaces.remove, path)
+        return await self._remove(path)
 
     def is_running(self, ticket: str) -> bool:
         """True from the first request to start it until the script has ended."""

@@ -33,23 +33,24 @@ class Journal:
 
     @property
     def lost(self) -> int:
-        """Bytes that are missing in the log and not yet told of there."""
+        """Bytes of output that are missing in the log and not yet told of there."""
         return self._lost
 
-    def write(self, pieces: Sequence[Piece]) -> None:
-        """Appends the pieces with one system call, in this order; never raises for a failing disk."""
+    def write(self, pieces: Sequence[Piece]) -> bool:
+        """Appends the pieces with one system call, in this order; false, and no exception, for a failing disk."""
         now = self._clock()
         block = b"".join([frame(kind, now, body) for kind, body in pieces])
         if self._lost:
             block = self._mark(now) + block
         if self._append(block):
             self._lost = 0
-        else:
-            self._lost += sum(len(body) for _, body in pieces)
+            return True
+        self._lost += sum(len(body) for kind, body in pieces if kind in (OUT, ERR))
+        return False
 
-    def entry(self, kind: bytes, text: str) -> None:
-        """Appends one whole entry."""
-        self.write([(kind, text.encode("utf-8", "replace"))])
+    def entry(self, kind: bytes, text: str) -> bool:
+        """Appends one whole entry, as `write`."""
+        return self.write([(kind, text.encode("utf-8", "replace"))])
 
     def _mark(self, now: int) -> bytes:
         text = (

@@ -10,11 +10,13 @@ exit code as long as the agent lives, and a workspace that is deleted under a ru
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import functools
 import json
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,7 @@ SCRIPT_FILE = "Bootstrap.sh"
 
 LOG_DELETED = "The log of this script has been deleted while no agent was there to read it."
 _LOG_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+_NOTE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -66,12 +69,18 @@ class RunSettings:
 
     @classmethod
     def decode(cls, data: bytes) -> RunSettings:
-        """Raises `ValueError` when `data` is not what `encode` gave."""
+        """Raises `ValueError` when `data` is not what `encode` gave: a script may have written there."""
         values = json.loads(data)
         try:
-            return cls(**{**values, "arguments": tuple(values["arguments"])})
+            settings = cls(**{**values, "arguments": tuple(values["arguments"])})
         except (TypeError, KeyError) as error:
             raise ValueError(str(error)) from error
+        texts = (settings.ticket, settings.task, settings.mutex, settings.boot, settings.sealed, *settings.arguments)
+        numbers = (settings.isolation, settings.created, settings.timeout or 0.0)
+        if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers):
+            raise ValueError("a value is of another kind than the agent's own")
+        ScriptIsolationLevel(settings.isolation)
+        return settings
 
 
 class Stage(enum.Enum):
@@ -94,7 +103,7 @@ class RunFiles:
     """The open files of one run."""
 
     def __init__(self, workspace: Path) -> None:
-        """Raises `FileNotFoundError` when the workspace is not that of a run."""
+        """Raises `FileNotFoundError` when the workspace is not that of a run, `ValueError` when it cannot be ours."""
         self.workspace = workspace
         self._open: list[int] = []
         self.opened = False
@@ -102,10 +111,11 @@ class RunFiles:
             self._state = self._keep(
                 os.open(workspace / statefiles.STATE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             )
-            self._lock = self._keep(os.open(statefiles.LOCK, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
-            self._result = self._keep(os.open(statefiles.RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
+            self._require_own()
+            self._lock = self._keep_file(os.open(statefiles.LOCK, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
+            self._result = self._keep_file(os.open(statefiles.RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
             self.settings = self._read_settings()
-            self.log = self._keep(os.open(workspace / LOG_FILE, _LOG_FLAGS, 0o600))
+            self.log = self._keep_file(os.open(workspace / LOG_FILE, _LOG_FLAGS, 0o600))
             if os.fstat(self.log).st_size == 0:
                 Journal(self.log).entry(ERR_ENTRY, LOG_DELETED)
             self.opened = True
@@ -116,6 +126,18 @@ class RunFiles:
     def _keep(self, descriptor: int) -> int:
         self._open.append(descriptor)
         return descriptor
+
+    def _keep_file(self, descriptor: int) -> int:
+        if not stat.S_ISREG(os.fstat(self._keep(descriptor)).st_mode):
+            raise ValueError("one of its files is none")
+        return descriptor
+
+    def _require_own(self) -> None:
+        """A script with a user of its own may put a directory of its own there: nothing that it says is believed."""
+        # On some network file systems nothing belongs to us, but all to one.
+        trusted = (os.geteuid(), self.workspace.parent.stat().st_uid)
+        if os.fstat(self._state).st_uid not in trusted:
+            raise ValueError("it was not written by this agent's user")
 
     def _read_settings(self) -> RunSettings:
         # A runner may rename the one to the other between two looks: look for the claimed one again.
@@ -131,7 +153,8 @@ class RunFiles:
 
     def _read(self, name: str) -> bytes | None:
         try:
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._state)
+            # Not to be held up by a pipe that a script has put there.
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._state)
         except FileNotFoundError:
             return None
         with os.fdopen(descriptor, "rb") as file:
@@ -141,6 +164,17 @@ class RunFiles:
     def cgroup(self) -> str:
         """That which the run's watcher was born in and shares with it; empty when it has none, or is not known."""
         return statefiles.read_cgroup(self._lock) if self.opened else ""
+
+    def remember(self, name: str, data: bytes) -> None:
+        """Keeps something small about the run for a later agent; without room for it nothing is kept."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(name, _NOTE_FLAGS, 0o600, dir_fd=self._state)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+
+    def recall(self, name: str) -> bytes | None:
+        """What has been kept under this name."""
+        return self._read(name)
 
     def has_name(self) -> bool:
         """False when the script has deleted its own log: then these files are the only way to it."""
@@ -178,7 +212,8 @@ class RunFiles:
         """Ends a run that no runner will end: open lines first, then the reason, then the result."""
         journal = Journal(self.log)
         journal.write([(OUT, b""), (ERR, b"")])
-        if reason:
+        if reason and not journal.entry(ERR_ENTRY, reason):
+            statefiles.give_back_reserve(self._result)
             journal.entry(ERR_ENTRY, reason)
         statefiles.write_result(self._result, exit_code, now_ms())
 
@@ -186,6 +221,20 @@ class RunFiles:
         """Takes off what a machine that went down has left half written."""
         if os.fstat(self.log).st_size > position:
             os.ftruncate(self.log, position)
+
+
+def is_watched(workspace: Path) -> bool:
+    """Whether a process watches over a run in this workspace, whatever else can be read there."""
+    try:
+        lock = os.open(workspace / statefiles.STATE / statefiles.LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return statefiles.holder(lock) is not None
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
 
 
 def preamble(workspace: Path, user: str) -> list[str]:

@@ -7,9 +7,7 @@ the work directory, every script that still runs and every target of a symbolic 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,8 +16,8 @@ from pathlib import Path
 
 from tentacle.scripts.disk import file_size
 from tentacle.scripts.engine import ScriptEngine
-from tentacle.scripts.record import LOG_FILE, SCRIPT_FILE
-from tentacle.scripts.workspace import remove_tree
+from tentacle.scripts.record import LOG_FILE, SCRIPT_FILE, is_watched
+from tentacle.scripts.trees import entries_below, remove_tree
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +80,8 @@ class WorkspaceCleaner:
         self._every = every
         self._quota = quota or Quota()
         self._clock = clock
+        self._told_of: set[Path] = set()
+        """What could not be removed: said once, though tried again and again."""
 
     async def run(self) -> None:
         """Sweeps for ever."""
@@ -118,7 +118,8 @@ class WorkspaceCleaner:
             )
         if not self._quota.allows(used):
             log.warning(
-                "The workspaces take %s, more than their quota of %s, but their scripts run or have only just ended.",
+                "The workspaces take %s, more than their quota of %s, but their scripts run, have only just ended, or "
+                "have left what cannot be removed.",
                 used,
                 self._quota,
             )
@@ -126,26 +127,31 @@ class WorkspaceCleaner:
 
     async def _remove(self, path: Path) -> bool:
         """True when the workspace is gone; one whose script runs stays."""
-        if self._engine.is_running(path.name):
+        if self._engine.is_running(path.name) or is_watched(path):
             return False
         if await self._engine.discard(path):
             return True
+        # By now it has another name, under which every sweep tries it again.
         log.warning("Could not delete workspace %s.", path)
+        self._told_of.update(self._engine.workspaces.trash())
         return False
 
     def _find(self) -> list[Path]:
         for trash in self._engine.workspaces.trash():
-            remove_tree(trash)
+            if not remove_tree(trash) and trash not in self._told_of:
+                log.warning("Could not delete %s, the rest of a workspace.", trash)
+                self._told_of.add(trash)
         limit = self._clock() - self._older_than.total_seconds()
         return [path for path, changed in self._dated() if changed < limit]
+
+    def _measure(self) -> dict[Path, Usage]:
+        paths = (*(path for path, _ in self._dated()), *self._engine.workspaces.trash())
+        return {path: usage_of(path) for path in paths}
 
     def _oldest_first(self) -> list[Path]:
         """Those that the quota may cost."""
         limit = self._clock() - STILL_ASKED_FOR.total_seconds()
         return [path for path, changed in sorted(self._dated(), key=lambda one: one[1]) if changed < limit]
-
-    def _measure(self) -> dict[Path, Usage]:
-        return {path: usage_of(path) for path, _ in self._dated()}
 
     def _dated(self) -> Iterator[tuple[Path, float]]:
         for path in self._engine.workspaces.directories():
@@ -160,31 +166,10 @@ class WorkspaceCleaner:
 def usage_of(directory: Path) -> Usage:
     """What the directory and everything in it take.  Follows no link; what has several names counts once."""
     try:
-        found = {(status.st_dev, status.st_ino): status.st_blocks for status in _walk(directory)}
+        found = {(status.st_dev, status.st_ino): status.st_blocks for status in entries_below(directory)}
     except OSError:
         return Usage()
     return Usage(sum(found.values()) * _BLOCK, len(found))
-
-
-def _walk(directory: Path) -> Iterator[os.stat_result]:
-    yield directory.lstat()
-    left = [str(directory)]
-    while left:
-        for entry in _entries(left.pop()):
-            # What goes while we look takes nothing any more.
-            with contextlib.suppress(OSError):
-                yield entry.stat(follow_symlinks=False)
-                if entry.is_dir(follow_symlinks=False):
-                    left.append(entry.path)
-
-
-def _entries(directory: str) -> list[os.DirEntry[str]]:
-    """What is in the directory; nothing when it has gone, or its script has closed it to everybody."""
-    try:
-        with os.scandir(directory) as entries:
-            return list(entries)
-    except OSError:
-        return []
 
 
 def _workspaces(number: int) -> str:

@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import pwd
+import stat
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -106,6 +107,7 @@ class Run:
     def adopt(self) -> None:
         """Goes on with a script that is running: it has its lock at once."""
         self.step = Step.RUNNING
+        self._means.sandbox.renew(self.files)
         self._spawn(self._locked(self._means.mutexes.hold(self.files.settings.wants)))
 
     def show(self, exit_code: int) -> None:
@@ -150,9 +152,14 @@ class Run:
         if self.files.opened:
             return os.dup(self.files.log)
         try:
-            return os.open(self.files.workspace / LOG_FILE, os.O_RDONLY | os.O_NOFOLLOW)
+            log = os.open(self.files.workspace / LOG_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return os.open(os.devnull, os.O_RDONLY)
+        if stat.S_ISREG(os.fstat(log).st_mode):
+            return log
+        # A pipe, say, which what a script has left behind can put there.
+        os.close(log)
+        return os.open(os.devnull, os.O_RDONLY)
 
     def _spawn(self, life: Coroutine[Any, Any, None]) -> None:
         self._task = asyncio.create_task(life)

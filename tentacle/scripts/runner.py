@@ -126,9 +126,11 @@ def _run_claimed(spec: dict[str, Any], state: int, group: RunGroup | None) -> bo
 
 
 def _finish(spec: dict[str, Any], journal: Journal, result: int, code: int) -> None:
-    if journal.lost:
+    line = f"Process {SHELL} in {spec['workspace']} exited with code {code}"
+    # Tried first: the last output may just have fitted, and this line be the first that does not.
+    if not journal.entry(DEBUG_ENTRY, line):
         statefiles.give_back_reserve(result)
-    journal.entry(DEBUG_ENTRY, f"Process {SHELL} in {spec['workspace']} exited with code {code}")
+        journal.entry(DEBUG_ENTRY, line)
     statefiles.write_result(result, code, now_ms())
 
 

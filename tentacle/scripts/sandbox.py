@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import hashlib
+import logging
 import os
 import secrets
 import time
@@ -21,16 +22,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tentacle.errors import one_line
 from tentacle.scripts.cgroup import PREFIX, Limits, Place, find_place
 from tentacle.scripts.group import RunGroup, remove_empty
 from tentacle.scripts.kin import MARK, Kin
 from tentacle.scripts.record import RunFiles
 from tentacle.scripts.uids import UidRange, Uids
 
+log = logging.getLogger(__name__)
+
 _BETWEEN_SWEEPS = 600.0
 _SURELY_USED = 60.0
 """Seconds after which a cgroup in which nobody lives is not just about to be used."""
 _LONGEST_KILL = 10.0
+_LIMITS = "limits"
+"""What a run's state directory keeps of its limits."""
 _TEMPORARY = {"tmp": "/tmp", "var-tmp": "/var/tmp"}  # noqa: S108 - what scripts call so
 
 
@@ -53,6 +59,10 @@ class IsolationOptions:
     def asks(self) -> bool:
         """True when there is anything that a host might be unable to give."""
         return self.mode is not Mode.NONE or bool(self.limits.controllers)
+
+    def __str__(self) -> str:
+        users = f" (users {self.uids})" if self.mode is Mode.USER else ""
+        return f"the isolation '{self.mode.value}'{users} and {self.limits}"
 
 
 class Sandbox:
@@ -91,6 +101,8 @@ class Sandbox:
             user = {"uid": uid, "gid": uid}
             # The agent's own would be closed to the script, and most tools keep something there.
             variables |= {"HOME": str(workspace), "USER": str(uid), "LOGNAME": str(uid)}
+        if self._place is not None and self.options.limits.controllers:
+            files.remember(_LIMITS, self.options.limits.encode())
         return {
             "mark": mark,
             "group": self._group(files),
@@ -107,6 +119,20 @@ class Sandbox:
         if self._place is None or self._place.unified is None or self.options.asks:
             return ""
         return f"{self._place.unified}/{PREFIX}{secrets.token_hex(16)}"
+
+    def renew(self, files: RunFiles) -> None:
+        """Gives a run that an earlier agent has started its limits once more.
+
+        Before version 254 systemd cannot start an agent where controllers are handed down, so the unit takes them away
+        between two agents, and with them the limits of all scripts that run on.
+        """
+        kept = files.recall(_LIMITS)
+        if kept is None or self._place is None:
+            return
+        try:
+            RunGroup(self._place.document(_mark(files), Limits.decode(kept))).make()
+        except (OSError, ValueError) as error:
+            log.warning("Script %s runs on without its limits: %s", files.settings.ticket, one_line(error))
 
     def end_left(self, files: RunFiles) -> None:
         """Ends what a run has left whose watcher has died, or the lock that it held would protect nobody."""

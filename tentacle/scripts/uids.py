@@ -1,12 +1,17 @@
 """Users for scripts, one per run, out of a range that nobody else has.
 
 A workspace belongs to the user of its run: the owner on the disk is the lease, and holds over restarts of the agent.
-So a user is free when no workspace belongs to it and no process runs under it; whatever a script has left behind, the
-next one that gets its user finds nothing of it, and is found by nothing of it.
+So a user is free when no workspace belongs to it and no process runs under it.  What a script has left elsewhere, in
+/tmp say, is not looked for: so every user has its turn before one comes again.
+
+While an agent lives it holds its range in a file of the machine, so that no two agents ever lend the same user.
 """
 
 from __future__ import annotations
 
+import fcntl
+import functools
+import itertools
 import os
 import pwd
 import threading
@@ -20,8 +25,12 @@ from tentacle.scripts.kin import real_and_saved_uids
 from tentacle.scripts.record import LOG_FILE
 from tentacle.scripts.statefiles import STATE
 
+CLAIMS = Path("/run/tentacle-script-users")
+"""Has a byte for every user; locked are those that some agent lends."""
 _OURS = frozenset((STATE, LOG_FILE))
 """What of a workspace stays with the agent."""
+_AT_ONCE = 1000
+"""Users that are noted as free at one look, however wide the range is."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,9 @@ class UidRange:
 
     first: int = 20000
     last: int = 20999
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
 
     def __contains__(self, uid: int) -> bool:
         return self.first <= uid <= self.last
@@ -41,9 +53,11 @@ class UidRange:
 class Uids:
     """Leases users to workspaces below `work`; may be used from several threads."""
 
-    def __init__(self, work: Path, uids: UidRange) -> None:
+    def __init__(self, work: Path, uids: UidRange, claims: Path = CLAIMS) -> None:
         self._work = work
         self._range = uids
+        self._claims = claims
+        self._next_look = uids.first
         self._turn = threading.Lock()
         self._fresh: deque[int] = deque()
         """Free at the last look, and not leased since."""
@@ -67,6 +81,23 @@ class Uids:
                     f"Scripts under users of their own cannot reach their workspaces through '{directory}'",
                     hint=f"Run: chmod o+x '{directory}'",
                 )
+        self._claim()
+
+    def _claim(self) -> None:
+        """Holds the range for as long as this process lives."""
+        try:
+            file = _opened(self._claims)
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, len(self._range), self._range.first)
+        except BlockingIOError as error:
+            raise IsolationUnavailableError(
+                f"Another agent on this machine runs scripts under users of the range {self._range}",
+                hint="Give each instance a --script-uid-range of its own.",
+            ) from error
+        except OSError as error:
+            raise IsolationUnavailableError(
+                f"The range of users for scripts cannot be claimed in '{self._claims}': {error.strerror}",
+                hint="The agent needs to write there, so that no other agent lends the same users.",
+            ) from error
 
     def lease(self, workspace: Path) -> int:
         """The user of the workspace, who owns it from now on with all that is in it, but for the agent's own files.
@@ -83,13 +114,19 @@ class Uids:
     def _next(self) -> int:
         if not self._fresh:
             taken = self._owners() | _running()
-            self._fresh.extend(uid for uid in range(self._range.first, self._range.last + 1) if uid not in taken)
+            # Goes on where the last look ended, or the first users would come again and again.
+            turn = itertools.chain(
+                range(self._next_look, self._range.last + 1), range(self._range.first, self._next_look)
+            )
+            self._fresh.extend(itertools.islice((uid for uid in turn if uid not in taken), _AT_ONCE))
         if not self._fresh:
             raise ScriptError(
                 f"All users for scripts, {self._range}, are taken by workspaces or processes",
                 hint="Set a wider --script-uid-range, or have finished scripts completed sooner.",
             )
-        return self._fresh.popleft()
+        uid = self._fresh.popleft()
+        self._next_look = self._range.first if uid == self._range.last else uid + 1
+        return uid
 
     def _owners(self) -> set[int]:
         owners = set()
@@ -98,6 +135,12 @@ class Uids:
                 with suppress(FileNotFoundError):
                     owners.add(entry.stat(follow_symlinks=False).st_uid)
         return owners
+
+
+@functools.cache
+def _opened(claims: Path) -> int:
+    """Stays open: closing it would let go of everything that this process has claimed."""
+    return os.open(claims, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _running() -> set[int]:

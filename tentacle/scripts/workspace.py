@@ -11,8 +11,7 @@ import errno
 import os
 import secrets
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +22,10 @@ from tentacle.scripts.frames import OUT_ENTRY, frame
 from tentacle.scripts.journal import now_ms
 from tentacle.scripts.names import file_parts, fold
 from tentacle.scripts.record import LOG_FILE, SCRIPT_FILE, RunFiles, RunSettings, opening
+from tentacle.scripts.trees import remove_tree
 
 _TRASH = ".trash-"
 _PREPARING = "preparing"
-_REMOVE_ATTEMPTS = 3
-_REMOVE_PAUSE = 0.1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
@@ -64,9 +62,12 @@ class Workspaces:
             raise ScriptError(f"The directory for workspaces cannot be made: {_reason(error)}") from error
 
     def directories(self) -> list[Path]:
-        """What may be workspaces: real directories whose names may be tickets."""
-        with os.scandir(self.work) as entries:
-            return [Path(entry.path) for entry in entries if _is_workspace(entry)]
+        """What may be workspaces: real directories whose names may be tickets; none when somebody has removed all."""
+        try:
+            with os.scandir(self.work) as entries:
+                return [Path(entry.path) for entry in entries if _is_workspace(entry)]
+        except FileNotFoundError:
+            return []
 
     def find(self, ticket: str) -> Path | None:
         """The directory of `ticket`, whatever the case it was first written in."""
@@ -90,18 +91,26 @@ class Workspaces:
                 self.remove(path)
             raise ScriptError(f"The workspace '{path}' could not be prepared: {_reason(error)}") from error
 
-    def remove(self, path: Path) -> bool:
-        """Removes a workspace with everything in it; true when it is gone.  Follows no symbolic link."""
+    def put_away(self, path: Path) -> Path | None:
+        """Takes a workspace out of the way, so that its ticket is free at once; gives what must then be removed.
+
+        `None` when there is nothing of it; itself where it cannot be moved.
+        """
         if self._names.get(fold(path.name)) == path.name:
             del self._names[fold(path.name)]
         trash = self.work / f"{_TRASH}{secrets.token_hex(8)}"
         try:
             path.rename(trash)
         except FileNotFoundError:
-            return True
+            return None
         except OSError:
-            return remove_tree(path)
-        return remove_tree(trash)
+            return path
+        return trash
+
+    def remove(self, path: Path) -> bool:
+        """Removes a workspace with everything in it; true when it is gone.  Follows no symbolic link."""
+        left = self.put_away(path)
+        return left is None or remove_tree(left)
 
     def trash(self) -> Iterator[Path]:
         """What an agent that died while it removed workspaces has left."""
@@ -110,27 +119,6 @@ class Workspaces:
 
 def _is_workspace(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-
-
-def remove_tree(path: Path, pause: Callable[[float], None] = time.sleep) -> bool:
-    """Removes a directory; true when it is gone.  Tries again when a script still writes there."""
-    for attempt in range(_REMOVE_ATTEMPTS):
-        if attempt:
-            pause(_REMOVE_PAUSE)
-            _open_up(path)
-        shutil.rmtree(path, ignore_errors=True)
-        if not path.exists():
-            return True
-    return False
-
-
-def _open_up(path: Path) -> None:
-    """A script may have taken away its own rights on a directory; ours are needed to remove it."""
-    for directory, _, _ in os.walk(path):
-        try:
-            Path(directory).chmod(0o700)
-        except OSError:
-            continue
 
 
 def _fill(path: Path, settings: RunSettings, body: str, files: Sequence[WorkspaceFile]) -> None:

@@ -10,17 +10,28 @@ from tentacle.scripts.engine import ScriptEngine
 from tentacle.services.capabilities import CapabilitiesService
 from tentacle.services.dispatch import Dispatcher
 from tentacle.services.file_transfer import FileTransferService
+from tentacle.services.parts import Parts
 from tentacle.services.script_v1 import ScriptServiceV1
 from tentacle.services.script_v2 import ScriptServiceV2
 
 
-def make_dispatcher(engine: ScriptEngine, home: Path | None, now: Callable[[], datetime]) -> Dispatcher:
-    """All services over one engine: V1 and V2 share its runs and its isolation mutexes."""
+def make_dispatcher(
+    engine: ScriptEngine,
+    home: Path | None,
+    now: Callable[[], datetime],
+    parts: Parts | None = None,
+    cover: Callable[[str], str] = str,
+) -> Dispatcher:
+    """All services over one engine: V1 and V2 share its runs and its isolation mutexes.
+
+    `cover` masks the texts of failures.
+    """
     return Dispatcher(
         (
             ScriptServiceV1(engine, now),
-            FileTransferService(home),
+            FileTransferService(home, parts),
             ScriptServiceV2(engine),
             CapabilitiesService(),
-        )
+        ),
+        cover,
     )

@@ -58,10 +58,14 @@ class Service(Protocol):
 
 
 class Dispatcher:
-    """Answers every request; never raises, whatever the request is."""
+    """Answers every request; never raises, whatever the request is.
 
-    def __init__(self, services: Iterable[Service]) -> None:
+    `cover` takes out of the text of a failure what nobody may read there; it must not raise.
+    """
+
+    def __init__(self, services: Iterable[Service], cover: Callable[[str], str] = str) -> None:
         self._services = {service.name: service for service in services}
+        self._cover = cover
 
     async def handle(self, request: Request, files: Files) -> tuple[Response, Mapping[UUID, BinaryIO]]:
         """The response to `request`, and open files for the data streams that it announces."""
@@ -73,10 +77,10 @@ class Dispatcher:
             return refusal(request, error), {}
         except TentacleError as error:
             log.warning("%s.%s failed: %s", request.service, request.method, one_line(error))
-            return Response(request.id, None, _failure(error)), {}
+            return Response(request.id, None, _failure(error, self._cover)), {}
         except Exception as error:
             log.exception("%s.%s failed unexpectedly", request.service, request.method)
-            return Response(request.id, None, _failure(error)), {}
+            return Response(request.id, None, _failure(error, self._cover)), {}
         return Response(request.id, outgoing.result), outgoing.files
 
     async def _invoke(self, request: Request, files: Files) -> Outgoing:
@@ -157,8 +161,8 @@ def _kind(value: Any) -> str:
     )
 
 
-def _failure(error: Exception) -> ServerError:
-    """A failure inside the service; the prefix says that the call did arrive."""
+def _failure(error: Exception, cover: Callable[[str], str]) -> ServerError:
+    """A failure inside the service; the prefix, which is the protocol's and not covered, says that the call arrived."""
     kind = error.dotnet_type if isinstance(error, ServiceError) else "System.InvalidOperationException"
-    message = error.message if isinstance(error, TentacleError) else one_line(error)
+    message = cover(error.message if isinstance(error, TentacleError) else one_line(error))
     return ServerError(message, f"{INVOCATION_PREFIX}\n ---> {kind}: {message}")

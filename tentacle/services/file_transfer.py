@@ -13,7 +13,6 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import UUID, uuid4
@@ -23,19 +22,20 @@ from tentacle.contracts.file_transfer import UploadResult
 from tentacle.scripts.disk import require_free
 from tentacle.services.dispatch import Files, Outgoing, ServiceMethod
 from tentacle.services.errors import AccessDenied, ArgumentError, FileError, MissingFile, ServiceError
+from tentacle.services.parts import Parts
 
-_PART = ".part"
 _NO_SUCH_FILE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
 
 
 class FileTransferService:
-    """`home` is where relative paths begin; `None` when the instance has none."""
+    """`home` is where relative paths begin; `None` when the instance has none.  `parts` are files half written."""
 
     name = "IFileTransferService"
     implementation = "Octopus.Tentacle.Core.Services.FileTransfer.FileTransferService"
 
-    def __init__(self, home: Path | None) -> None:
+    def __init__(self, home: Path | None, parts: Parts | None = None) -> None:
         self._home = home
+        self._parts = parts or Parts(None)
 
     @property
     def methods(self) -> Mapping[str, ServiceMethod]:
@@ -46,7 +46,7 @@ class FileTransferService:
         target = self.resolve(remote_path)
         if stream is None:
             return UploadResult(str(target), None, 0)
-        return await asyncio.to_thread(_place, files.get(stream.id), target, stream.length)
+        return await asyncio.to_thread(_place, files.get(stream.id), target, stream.length, self._parts)
 
     async def _download(self, arguments: tuple[Any, ...], _files: Files) -> Outgoing:
         opened = await asyncio.to_thread(_open, self.resolve(arguments[0]))
@@ -69,10 +69,8 @@ class FileTransferService:
         return Path("/", os.path.normpath(path).lstrip("/"))
 
 
-def _place(source: Path | None, target: Path, length: int) -> UploadResult:
+def _place(source: Path | None, target: Path, length: int, parts: Parts) -> UploadResult:
     """Makes `source` the content of `target` in one step: by a renaming, after a copy beside it where that must be."""
-    # A name of its own, for one made from the target's might be too long where the target's is not.
-    part = target.parent / f".{uuid4().hex}{_PART}"
     try:
         _require_replaceable(target)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,14 +79,12 @@ def _place(source: Path | None, target: Path, length: int) -> UploadResult:
             raise FileError(f"There was no room for the {length} bytes of {target} when they arrived.")
         digest = _finish(source)
         if not _renamed(source, target):
-            shutil.copyfile(source, part)
-            digest = _finish(part)
-            part.replace(target)
+            with parts.beside(target) as part:
+                shutil.copyfile(source, part)
+                digest = _finish(part)
+                part.replace(target)
     except OSError as error:
         raise _failed("write", target, error) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
     return UploadResult(str(target), digest, length)
 
 
@@ -131,23 +127,24 @@ def _umask() -> int:
 def _open(path: Path) -> tuple[BinaryIO, int] | None:
     """The file and its length; `None` when there is no such file, or it is a directory (4.4)."""
     try:
-        # Without O_NONBLOCK a named pipe would hold this thread until somebody writes into it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        # Looked at before it is opened: opening alone rewinds a tape, arms a watchdog, or waits for a pipe's writer.
+        handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in _NO_SUCH_FILE:
             return None
         raise _failed("read", path, error) from error
-    return _regular(descriptor, path)
-
-
-def _regular(descriptor: int, path: Path) -> tuple[BinaryIO, int] | None:
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode):
-        return os.fdopen(descriptor, "rb"), status.st_size
-    os.close(descriptor)
-    if stat.S_ISDIR(status.st_mode):
-        return None
-    raise FileError(f"'{path}' is neither a file nor a directory.")
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            return None
+        if not stat.S_ISREG(mode):
+            raise FileError(f"'{path}' is neither a file nor a directory.")
+        file = open(f"/proc/self/fd/{handle}", "rb")  # noqa: SIM115, PTH123 - closed by who sends it
+        return file, os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise _failed("read", path, error) from error
+    finally:
+        os.close(handle)
 
 
 def _failed(doing: str, path: Path, error: OSError) -> ServiceError:

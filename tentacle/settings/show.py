@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tentacle.settings.model import Settings, TrustedServer, resolved_home
+from tentacle.settings.scripts import SCRIPT_KEYS, ScriptSettings
 
 WATCHDOG = {"Enabled": False, "Instances": "*", "Interval": 0}
 """A Windows feature, shown everywhere."""
@@ -32,6 +33,7 @@ def configuration_document(settings: Settings, config_path: Path | None = None) 
                 "TrustedOctopusServers": [server_document(server) for server in settings.servers],
             },
             "Deployment": {"ApplicationDirectory": str(settings.application_directory)},
+            **_scripts(settings.scripts),
             "Services": {
                 "ListenIP": settings.listen_ip or None,
                 "NoListen": settings.no_listen,
@@ -39,6 +41,18 @@ def configuration_document(settings: Settings, config_path: Path | None = None) 
             },
         },
     }
+
+
+def _scripts(settings: ScriptSettings) -> dict[str, Any]:
+    """The original knows nothing of these: they are shown only where somebody has set one."""
+    if settings == ScriptSettings():
+        return {}
+    shown = {_camel(name.removeprefix("script-")): key.text(settings) for name, key in SCRIPT_KEYS.items()}
+    return {"Scripts": dict(sorted(shown.items()))}
+
+
+def _camel(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("-"))
 
 
 def server_document(server: TrustedServer) -> dict[str, Any]:

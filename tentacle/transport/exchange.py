@@ -93,7 +93,10 @@ class Exchange:
     async def _send_body(self, file: BinaryIO, length: int) -> None:
         left = length
         while left:
-            data = await asyncio.to_thread(file.read, min(left, _READ_SIZE))
+            try:
+                data = await asyncio.to_thread(file.read, min(left, _READ_SIZE))
+            except OSError as error:
+                raise Disconnected("a file could not be read any more while it was being sent") from error
             if not data:
                 # What was announced cannot be kept: better no connection than a peer that waits or reads rubbish.
                 raise Disconnected("a file became shorter while it was being sent")

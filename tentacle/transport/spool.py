@@ -7,6 +7,7 @@ killed process left is swept when the spool is opened.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from contextlib import suppress
@@ -29,6 +30,9 @@ class Spool:
     def create(self) -> None:
         """Raises `TransportError` when the directory cannot be made."""
         try:
+            if self._directory.is_symlink():
+                # Whoever made it meant to give the files another disk, and not the agent theirs to sweep.
+                raise OSError(errno.ELOOP, "it is a symbolic link")
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._directory.chmod(0o700)
             for left in self._directory.iterdir():
@@ -61,11 +65,13 @@ class Delivery:
         """Makes a file for a stream of `length` bytes, if there is room for all of them."""
         path = self._directory / uuid4().hex
         try:
+            # Somebody may have tidied up above it.
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if shutil.disk_usage(self._directory).free < length + length // 10 + _RESERVE:
                 return
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError:
-            # No inode is left, or the directory has gone: as good as full.
+            # No inode is left, or the directory cannot be used any more: as good as full.
             return
         self._current = os.fdopen(descriptor, "wb", buffering=0)
         self._current_id = identity

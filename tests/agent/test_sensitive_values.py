@@ -77,7 +77,11 @@ async def test_a_script_and_the_agent_s_own_log_show_none_of_them(agent: AgentHo
     assert f"<{MASK}>" in logs
     assert logs.count(MASK) == 3
     assert not [text for text in logs if PASSWORD in text or key[:9] in text]
-    assert isinstance(await server.answer("IFileTransferService", "DownloadFile", f"\0 {key}"), ServerError)
+    refused = await server.answer("IFileTransferService", "DownloadFile", f"\0 {key}")
+    assert isinstance(refused, ServerError)
+    assert f"0 {MASK}' is not in a form that can be used" in refused.message
+    assert key not in f"{refused.message}{refused.details}"
+    assert (refused.details or "").startswith("System.Reflection.TargetInvocationException: ")
     await running.stop(signal.SIGTERM)
     said = (agent.home / "Logs" / "OctopusTentacle.txt").read_text() + "\n".join(running.said)
     assert f"0 {MASK}' is not in a form that can be used" in said

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,8 +19,8 @@ from tentacle.contracts.capabilities import SUPPORTED, CapabilitiesResponseV2
 from tentacle.contracts.codec import decode, encode
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.file_transfer import UploadResult
-from tentacle.contracts.script import ScriptFile, ScriptTicket
-from tentacle.contracts.script_v2 import StartScriptCommandV2
+from tentacle.contracts.script import ProcessState, ScriptFile, ScriptTicket
+from tentacle.contracts.script_v2 import ScriptStatusResponseV2, StartScriptCommandV2
 from tentacle.transport.dial import Address
 from tentacle.transport.errors import CallFailed
 from tentacle.wire.events import ResponseEvent
@@ -181,3 +182,43 @@ async def test_a_connection_that_is_cut_within_a_file_changes_nothing(disk: Smal
     assert isinstance(answer, UploadResult)
     assert (disk.inside / "file").read_bytes() == b"the new one"
     await running.stop()
+
+
+IN_MEMORY = """
+mkdir "$0.disk" && mount -t tmpfs -o size=700m tmpfs "$0.disk" && cp -a "$0/." "$0.disk/" \\
+    && mount --move "$0.disk" "$0" && exec "$@"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can enter the file systems of an agent that was killed")
+async def test_a_home_without_a_byte_left(agent: AgentHome, server: Server) -> None:
+    """Log, status and heartbeat of the agent lie there too; it goes on, is killed, starts again, and loses nothing."""
+    running = await agent.start(wrapper=("unshare", "--mount", "/bin/sh", "-c", IN_MEMORY, str(agent.home)))
+    server.port = await running.port()
+    await server.script("echo ready; until test -e ../go; do sleep 0.02; done; exit 5", ticket="other")
+    await server.said("ready", "other")
+    fill = "echo begun; cat /dev/zero >filler; echo full; until test -e ../go; do sleep 0.02; done; rm filler; exit 7"
+    await server.script(fill, ticket="full")
+    inside = Path(f"/proc/{running.process.pid}/root{agent.home}")
+    async with asyncio.timeout(PATIENCE):
+        while os.statvfs(inside).f_bavail:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert (await server.status("other")).state is ProcessState.RUNNING
+    refused(await server.script("echo never", ticket="new"), agent.home / "Work", r"0 B", "551 MB")
+    running.send(signal.SIGKILL)
+    code, problems = await running.ended()
+    assert (code, [line for line in problems if "Traceback" in line]) == (-signal.SIGKILL, [])
+    (somebody, *_) = agent.processes()
+    nsenter = ("nsenter", f"--mount=/proc/{somebody}/ns/mnt", "--")
+    later = await agent.start(wrapper=nsenter)
+    server.port = await later.port()
+    await server.said("begun", "full")
+    inside = Path(f"/proc/{later.process.pid}/root{agent.home}")
+    # An empty file takes no block; on this file system there are inodes enough.
+    (inside / "Work" / "go").touch()
+    assert (await server.finished("other")).exit_code == 5
+    assert (await server.finished("full")).exit_code == 7
+    answer = await server.script("echo room again", 10, ticket="after")
+    assert isinstance(answer, ScriptStatusResponseV2)
+    assert answer.exit_code == 0
+    await later.stop()

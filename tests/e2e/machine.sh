@@ -39,9 +39,12 @@ boot='
     mount -t tmpfs -o mode=0755 tmpfs "$root/run"
     # Only what every machine has: nothing that happens to be installed here is started.
     rm -rf "$root"/etc/systemd/system/*.wants
+    # Not chroot: the kernel lets nobody who is in one make a user namespace.
     cd "$root"
+    pivot_root . .
+    umount -l .
     exec env -i container=ttl PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-        chroot . /lib/systemd/systemd --unit=multi-user.target --log-target=journal --show-status=false
+        /lib/systemd/systemd --unit=multi-user.target --log-target=journal --show-status=false
 '
 enter='echo 0 >"$2/cgroup.procs"; exec unshare --cgroup bash -euc "$3" bash "$1"'
 setpriv --pdeathsig KILL unshare --pid --fork --kill-child --uts --ipc --net --mount \

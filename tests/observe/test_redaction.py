@@ -57,6 +57,13 @@ def test_records_are_masked_with_their_arguments_and_traceback() -> None:
     assert "ValueError" in told.exc_text
 
 
+def test_the_stack_of_a_record_is_masked_too() -> None:
+    told = record("x")
+    told.stack_info = "Stack: hunter2"
+    assert Redactor(["hunter2"]).filter(told)
+    assert told.stack_info == f"Stack: {MASK}"
+
+
 def test_a_record_that_does_not_fit_its_arguments_still_tells_what_it_can() -> None:
     told = record("%d of %s", "x")
     assert Redactor().filter(told)
@@ -93,6 +100,7 @@ def test_a_failure_withholds_the_record_and_harms_nobody() -> None:
         told = logging.LogRecord("x", logging.ERROR, __file__, 1, "tried %s", ("hunter2",), sys.exc_info())
     assert redactor.filter(told)
     assert (told.getMessage(), told.exc_info, told.exc_text) == (WITHHELD, None, None)
+    assert redactor.shown("hunter2") == WITHHELD
 
 
 def test_what_others_know_is_masked_for_as_long_as_they_know_it() -> None:

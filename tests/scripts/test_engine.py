@@ -76,7 +76,7 @@ async def test_the_start_answers_at_once_with_the_first_entries(lab: Lab) -> Non
 
 
 async def test_a_start_that_waits_answers_when_its_time_is_over(lab: Lab) -> None:
-    status = await lab.run("echo ready; sleep 60", seconds=0.3)
+    status = await lab.run("echo ready; sleep 60", seconds=2)
     assert status.state is ProcessState.RUNNING
     assert "ready" in [e.text for e in status.entries]
 

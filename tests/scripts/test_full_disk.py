@@ -83,6 +83,20 @@ def test_the_log_goes_on_when_there_is_space_again(tmp_path: Path) -> None:
     assert texts[-1].endswith("exited with code 3")
 
 
+def test_the_last_line_is_not_lost_when_it_is_the_first_that_has_no_room(tmp_path: Path) -> None:
+    """The output just fits: a block of the log is filled but for 40 bytes, and there is no other one."""
+    script = """
+        echo first; until grep -q first Output.log; do sleep 0.01; done
+        cat /dev/zero >filler 2>/dev/null
+        room=$((4096 - $(stat -c %s Output.log) - 40 - 22))
+        printf "%${room}s\\n" x; exit 7
+    """
+    (told,) = run_on_a_small_disk(tmp_path / "disk", script)
+    assert told["code"] == 7
+    assert told["texts"][-2].endswith(" x")
+    assert told["texts"][-1].endswith("exited with code 7")
+
+
 AMONG_OTHERS = """
 import asyncio, json, subprocess, sys
 from datetime import timedelta
@@ -146,3 +160,57 @@ def test_others_and_the_agent_go_on_while_the_disk_is_full(tmp_path: Path) -> No
     assert any(line.startswith("Tentacle could not write ") for line in lines)
     assert lines[-1].endswith("exited with code 7")
     assert told["after"] == "room again"
+
+
+FULL_AT_START = """
+import asyncio, json, logging, subprocess, sys
+from datetime import timedelta
+from pathlib import Path
+from tentacle.scripts.errors import ScriptError
+from tentacle.scripts.retention import Quota, WorkspaceCleaner
+from tentacle.scripts.sandbox import IsolationOptions, Mode
+from tests.scripts.lab import Lab
+from tests.scripts.rooms import options
+from tests.scripts.test_retention import age
+
+async def main(home):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", sys.argv[2], "tmpfs", home], check=True)
+    work = Path(home) / "Work"
+    isolation = options(IsolationOptions(Mode.PRIVATE, use_cgroup=False))
+    lab = Lab(work, isolation)
+    await lab.engine.start()
+    await lab.run("for n in {1..50}; do echo x >$n; done", "old")
+    age(work / "old" / "Output.log")
+    await lab.engine.aclose()
+    filler = work / "old" / "filler"
+    try:
+        for number in range(10**6):
+            (work / "old" / f"filler-{number}").write_bytes(b"x" * 4096)
+    except OSError:
+        pass
+    told = []
+    logging.getLogger("tentacle").addHandler(handler := logging.Handler())
+    handler.emit = lambda record: told.append(record.getMessage())
+    lab = Lab(work, isolation)
+    await lab.engine.start()
+    try:
+        await lab.run("echo never", "refused")
+    except ScriptError as error:
+        told.append(str(error))
+    cleaner = WorkspaceCleaner(lab.engine, older_than=timedelta(days=1), every=timedelta(days=1))
+    told.append(await cleaner.sweep())
+    told.append((await lab.run("ls -A ..", "after")).entries[6].text)
+    await lab.close()
+    print(json.dumps(told))
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("limits", ["size=2m", "size=64m,nr_inodes=300"])
+def test_an_agent_starts_on_a_full_disk_and_makes_room(tmp_path: Path, limits: str) -> None:
+    """Also when scripts are kept apart, which cannot be tried out there."""
+    untried, refused, swept, after = on_a_small_disk(FULL_AT_START, tmp_path / "disk", limits)
+    assert untried.endswith("was not tried out: the disk is full.")
+    assert "No space left on device" in refused
+    assert (swept, after) == (1, "after")

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -67,7 +68,8 @@ async def test_a_thousand_children(room: Lab) -> None:
     token = f"600.{random.randrange(10**9):09}"
     await room.start(f"trap '' TERM; for i in {{1..1000}}; do sleep {token} & done; echo ready; wait")
     await room.until("T-1", lambda status: "ready" in [e.text for e in status.entries], 60)
-    assert len(living(token)) == 1000
+    # The last ones may not be what they will be yet.
+    await until(lambda: len(living(token)) == 1000, 60)
     await room.engine.cancel("T-1", 0)
     await room.ended("T-1", 60)
     assert living(token, str(room.work)) == []
@@ -150,14 +152,15 @@ async def test_who_cannot_be_born_in_a_cgroup_is_born_beside_it(new_lab: Callabl
 
 
 async def test_killing_gives_up_after_its_time_and_says_who_is_left() -> None:
-    with sleeping({MARK: "m"}) as child:
+    mark, other = uuid4().hex, uuid4().hex
+    with sleeping({MARK: mark}) as child:
         before = time.monotonic()
-        assert Kin(None, "m").kill(lambda: None, -1) == [child.pid]
-        assert time.monotonic() - before < 2
-        assert Kin(None, "m").everybody() == [child.pid]
-        assert Kin(None, "other").everybody() == []
+        assert Kin(None, mark).kill(lambda: None, -1) == [child.pid]
+        assert time.monotonic() - before < 30
+        assert Kin(None, mark).everybody() == [child.pid]
+        assert Kin(None, other).everybody() == []
         child.kill()
-    assert Kin(None, "m").everybody() == []
+    assert Kin(None, mark).everybody() == []
 
 
 async def test_the_users_of_a_process_are_read() -> None:
@@ -185,6 +188,7 @@ async def test_what_a_script_leaves_on_purpose_lives_on_and_its_cgroup_with_it(n
 
 async def test_a_user_of_its_own_is_one_more_way() -> None:
     uid = own_uids().first
+    mark = uuid4().hex
     with sleeping({}, uid) as child:
-        assert Kin(None, "m", uid=uid).everybody() == [child.pid]
-        assert Kin(None, "m", uid=uid).kill(lambda: None, 5) == []
+        assert Kin(None, mark, uid=uid).everybody() == [child.pid]
+        assert Kin(None, mark, uid=uid).kill(lambda: None, 30) == []

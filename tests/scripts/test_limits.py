@@ -20,6 +20,12 @@ from tests.scripts.lab import Lab, lines
 from tests.scripts.rooms import living, options, place
 
 MEBIBYTE = 1024 * 1024
+NO_LIMIT = {
+    "memory.max": "max",
+    "cpu.max": "max 100000",
+    "pids.max": "max",
+    "cpu.cfs_quota_us": "-1",
+}
 
 
 async def limited(new_lab: Callable[..., Lab], mode: Mode = Mode.NONE, **limits: float) -> Lab:
@@ -80,6 +86,37 @@ async def test_a_limit_in_which_nothing_can_run_is_refused_at_the_start(new_lab:
     with pytest.raises(IsolationUnavailableError, match="the limits that are set"):
         await lab.engine.start()
     assert list(lab.work.iterdir()) == []
+
+
+async def test_a_later_agent_gives_a_running_script_its_own_limits_again(new_lab: Callable[..., Lab]) -> None:
+    """They were taken away in between, as systemd before 254 does; whatever is set for new ones meanwhile."""
+    limits = Limits(memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
+    lab = await limited(new_lab, memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
+    await lab.start(f"echo ${MARK}; echo ready; sleep 600")
+    await lab.started()
+    status = await lab.engine.status("T-1", 0)
+    assert status is not None
+    mark = next(entry.text for entry in status.entries if len(entry.text) == 32)
+    await lab.engine.aclose()
+    document = place(limits).document(mark, limits)
+    wanted = [(Path(document["directories"][i]) / file, value) for i, file, value, must in document["limits"] if must]
+    for file, _ in wanted:
+        if file.name in NO_LIMIT:
+            file.write_text(NO_LIMIT[file.name])
+    later = new_lab(options(IsolationOptions(limits=Limits(memory=128 * MEBIBYTE, cpu=1, tasks=50))), lab.work)
+    await later.engine.start()
+    assert {file.name for file, _ in wanted} & set(NO_LIMIT)
+    assert [file.read_text().strip() for file, _ in wanted] == [value for _, value in wanted]
+    await later.engine.cancel("T-1", 0)
+    await later.ended()
+
+
+def test_limits_are_kept_as_they_are() -> None:
+    for limits in (Limits(), Limits(1, 1.5, 2), Limits(tasks=8)):
+        assert Limits.decode(limits.encode()) == limits
+    for rubbish in (b"", b"[]", b"{", b'{"memory": "all"}', b'{"other": 1}', b"\xff"):
+        with pytest.raises(ValueError):
+            Limits.decode(rubbish)
 
 
 def test_no_limit_asks_for_nothing() -> None:

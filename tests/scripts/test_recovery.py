@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -263,6 +264,66 @@ async def test_a_damaged_record_is_told_and_never_taken_for_a_new_ticket(lab: La
     await lab.engine.complete("T-1")
     assert list(lab.work.iterdir()) == []
     assert lines(await lab.run("echo two")) == ["two"]
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        *(f"rm .tentacle/{name}; mkfifo .tentacle/{name}" for name in ("claimed", "result", "lock")),
+        "rm Output.log; mkfifo Output.log",
+        *(f"echo '{text}' >.tentacle/claimed" for text in ("[]", '"x"')),
+        'sed -i \'s/"isolation": 1/"isolation": 7/\' .tentacle/claimed',
+        'sed -i \'s/"created": [0-9]*/"created": "now"/\' .tentacle/claimed',
+        'sed -i \'s/"mutex": "[^"]*"/"mutex": []/\' .tentacle/claimed',
+        "rm -r .tentacle; touch .tentacle",
+    ],
+)
+async def test_what_a_script_does_to_its_own_record_harms_no_later_agent(next_agent: Lab, trick: str) -> None:
+    """Neither is the agent held up or kept from starting, nor is anything run twice, nor another script concerned."""
+    lab = next_agent
+    other = "echo ready; until [ -e ../go ]; do sleep 0.01; done; exit 9"
+    async with killed_agent(lab, f"echo $$; {trick}; touch ../done; sleep 600", other, after="Starting"):
+        await until(lambda: (lab.work / "done").exists())
+        async with asyncio.timeout(15):
+            await lab.engine.start()
+            with contextlib.suppress(ScriptError):
+                await lab.engine.status("T-1", 0)
+            with contextlib.suppress(ScriptError):
+                await lab.run("touch ../twice", seconds=0)
+        if ".tentacle; touch" not in trick:
+            assert not (lab.work / "twice").exists()
+        (lab.work / "go").touch()
+        assert (await lab.ended("T-2")).exit_code == 9
+        await lab.engine.complete("T-1")
+        assert not (lab.work / "T-1").exists()
+
+
+async def test_a_pipe_in_place_of_the_log_of_a_script_that_has_ended_holds_nobody_up(lab: Lab) -> None:
+    await lab.run("echo one")
+    log = lab.work / "T-1" / "Output.log"
+    log.unlink()
+    os.mkfifo(log)
+    async with asyncio.timeout(15):
+        status = await lab.engine.status("T-1", 0)
+    assert status is not None
+    assert (status.exit_code, status.entries) == (0, ())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_a_record_that_is_another_user_s_is_not_believed(next_agent: Lab) -> None:
+    lab = next_agent
+    await lab.engine.start()
+    await lab.run("true")
+    await lab.engine.aclose()
+    state = lab.work / "T-1" / statefiles.STATE
+    os.chown(state, 20001, 20001)
+    (state / statefiles.CLAIMED).rename(state / statefiles.PREPARED)
+    (state / statefiles.RESULT).write_bytes(b"")
+    (lab.work / "T-1" / "Bootstrap.sh").write_text("touch ../as-root")
+    await lab.engine.start()
+    with pytest.raises(ScriptError, match="was not written by this agent's user"):
+        await lab.engine.status("T-1", 0)
+    assert not (lab.work / "as-root").exists()
 
 
 async def test_no_descriptor_is_left_of_a_run(lab: Lab) -> None:

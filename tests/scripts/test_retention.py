@@ -6,7 +6,12 @@ import asyncio
 import logging
 import os
 import re
+import shutil
+import subprocess
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +30,10 @@ def cleaner(lab: Lab, older_than: timedelta = DAY, every: timedelta = DAY) -> Wo
 def age(path: Path, days: float = 2) -> None:
     then = time.time() - days * 86400
     os.utime(path, (then, then), follow_symlinks=False)
+
+
+def command(*words: str | Path) -> None:
+    subprocess.run(words, check=True, timeout=60)
 
 
 async def test_only_old_workspaces_that_do_not_run_are_removed(lab: Lab, tmp_path: Path) -> None:
@@ -67,6 +76,100 @@ async def test_it_sweeps_at_once_and_again(lab: Lab, caplog: pytest.LogCaptureFi
     with pytest.raises(asyncio.CancelledError):
         await sweeping
     assert "Deleted 1 workspace." in caplog.messages
+
+
+async def test_a_run_whose_record_is_damaged_is_not_removed_while_it_is_watched_over(
+    lab: Lab, new_lab: Callable[..., Lab]
+) -> None:
+    """An agent that was started later cannot tell what it is, but that somebody lives there."""
+    await lab.start("echo ready; read -t 600 <>/dev/zero; sleep 600")
+    await lab.started()
+    claimed = lab.work / "T-1" / ".tentacle" / "claimed"
+    settings = claimed.read_bytes()
+    claimed.write_bytes(b"rubbish")
+    later = new_lab(work=lab.work)
+    await later.engine.start()
+    age(lab.work / "T-1" / "Output.log")
+    assert await cleaner(later).sweep() == 0
+    assert (lab.work / "T-1" / "Bootstrap.sh").exists()
+    claimed.write_bytes(settings)
+
+
+async def test_a_ticket_is_free_before_its_old_workspace_has_been_removed(lab: Lab) -> None:
+    """What is being swept away takes nothing of what is started meanwhile under the same ticket."""
+    left = lab.work / "T-1"
+    left.mkdir()
+    (left / "Bootstrap.sh").touch()
+    (left / "old").touch()
+    busy = threading.Event()
+    threads = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(threads)
+    threads.submit(busy.wait)
+    sweeping = asyncio.create_task(lab.engine.discard(left))
+    await asyncio.sleep(0)
+    assert not left.exists()
+    starting = asyncio.create_task(lab.run("ls; exit 3"))
+    busy.set()
+    assert await sweeping
+    assert [entry.text for entry in (await starting).entries[6:-1]] == ["Bootstrap.sh", "Output.log"]
+    assert (await lab.ended()).exit_code == 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+async def test_what_cannot_be_removed_is_told_once_and_hinders_nobody(
+    lab: Lab, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for ticket in ("a-stuck", "b-fine"):
+        await lab.run("mkdir data", ticket)
+        age(lab.work / ticket / "Output.log")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_bytes(b"x" * 2_000_000)
+    command("mount", "--bind", tmp_path / "precious", lab.work / "a-stuck" / "data")
+    try:
+        sweeper = with_quota(lab, Quota(bytes=1))
+        assert await sweeper.sweep() == 1
+        assert await sweeper.sweep() == 0
+        assert (tmp_path / "precious" / "file").exists()
+        told = [text for text in caplog.messages if text.startswith("Could not delete ")]
+        assert told == [f"Could not delete workspace {lab.work / 'a-stuck'}."]
+        caplog.clear()
+        assert await cleaner(lab).sweep() == 0
+        (rest,) = lab.engine.workspaces.trash()
+        assert caplog.messages == [f"Could not delete {rest}, the rest of a workspace."]
+    finally:
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            if (point := line.split()[4]).startswith(str(lab.work)):
+                command("umount", point)
+    await cleaner(lab).sweep()
+    assert list(lab.engine.workspaces.trash()) == []
+
+
+async def test_a_name_that_is_no_text_is_swept_like_any_other(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    odd = Path(os.fsdecode(os.fsencode(lab.work) + b"/T-\xff"))
+    odd.mkdir()
+    (odd / "Output.log").touch()
+    age(odd / "Output.log")
+    assert await cleaner(lab).sweep() == 1
+    assert not odd.exists()
+
+
+async def test_a_work_directory_that_somebody_has_removed_is_no_trouble(lab: Lab) -> None:
+    await lab.run("true")
+    shutil.rmtree(lab.work)
+    assert await with_quota(lab, Quota(bytes=1)).sweep() == 0
+    assert (await lab.run("exit 4", "T-2")).exit_code == 4
+
+
+async def test_the_work_directory_may_be_a_link(new_lab: Callable[..., Lab], tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "Work").symlink_to(tmp_path / "elsewhere")
+    lab = new_lab(work=tmp_path / "Work")
+    await lab.engine.start()
+    await lab.run("true", "old")
+    age(tmp_path / "elsewhere" / "old" / "Output.log")
+    assert await cleaner(lab).sweep() == 1
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert (tmp_path / "Work").is_symlink()
 
 
 # --- the quota -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.contracts.script import ProcessState, ScriptExitCode
+from tentacle.scripts.cgroup import Limits
 from tentacle.scripts.engine import EngineOptions
 from tentacle.scripts.errors import IsolationUnavailableError
 from tentacle.scripts.kin import real_and_saved_uids
@@ -113,6 +115,51 @@ async def test_the_directory_for_temporary_files_is_private_too(
         assert list(shared.iterdir()) == []
     finally:
         shutil.rmtree(shared)
+
+
+@pytest.mark.parametrize("way", ["private", "user"])
+async def test_the_work_directory_may_be_a_link_into_what_is_covered(
+    rooms: Callable[..., Lab], open_work: Path, way: str
+) -> None:
+    real = open_work.parent / "real"
+    real.mkdir()
+    link = open_work.parent / "link"
+    link.symlink_to(real)
+    lab = rooms(way, link)
+    await lab.engine.start()
+    await lab.start("echo ready; sleep 600", "T-1")
+    await lab.started("T-1")
+    found = lines(await lab.run("pwd; ls -A .. 2>/dev/null; echo x >file; cat Bootstrap.sh | wc -l", "T-2"))
+    assert found == [f"{real}/T-2", *(["T-2"] if way == "private" else []), "0"]
+    assert (real / "T-2" / "file").read_text() == "x\n"
+
+
+async def test_what_has_been_tried_out_is_told(rooms: Callable[..., Lab], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    lab = rooms("user")
+    await lab.engine.start()
+    users = lab.engine.options.isolation.uids
+    (said,) = [text for text in caplog.messages if text.startswith("Scripts run with")]
+    assert said == f"Scripts run with the isolation 'user' (users {users}) and no limits; an empty one was run so."
+    limits = Limits(64 * 1024**2, 1.5, 100)
+    assert str(limits) == "at most 64 MiB of memory, 1.5 processors, 100 tasks each"
+
+
+async def test_a_file_that_comes_while_a_script_runs_can_be_read_by_it(rooms: Callable[..., Lab]) -> None:
+    """As an upload into the workspace does: the agent's own file, with the mode of any new one."""
+    for way in ("private", "user"):
+        lab = rooms(way)
+        await lab.engine.start()
+        body = "mkdir sub; echo ready; until test -e sub/go; do read -t 0.02 <>/dev/zero; done; cat sub/go; rm -r sub"
+        await lab.start(body, f"T-{way}")
+        await lab.started(f"T-{way}")
+        part = lab.work / f"T-{way}" / "sub" / ".part"
+        part.write_text("late file\n")
+        part.chmod(0o644)
+        part.rename(part.with_name("go"))
+        status = await lab.ended(f"T-{way}")
+        assert (status.exit_code, lines(status)[-1]) == (0, "late file")
+        await lab.close()
 
 
 async def test_what_a_private_script_leaves_on_purpose_lives_on(rooms: Callable[..., Lab]) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from tentacle.scripts.errors import ScriptError
 from tentacle.scripts.record import RunFiles, RunSettings, Stage, boot_id
-from tentacle.scripts.workspace import WorkspaceFile, Workspaces, remove_tree
+from tentacle.scripts.trees import remove_tree
+from tentacle.scripts.workspace import WorkspaceFile, Workspaces
 
 
 @pytest.fixture
@@ -111,11 +112,16 @@ def test_removing_follows_no_link_and_needs_no_rights(workspaces: Workspaces, tr
     assert workspaces.remove(path), "what is not there is gone"
 
 
-def test_removing_tries_again(tmp_path: Path) -> None:
-    path = tmp_path / "T"
-    (path / "a").mkdir(parents=True)
-    assert remove_tree(path)
-    assert remove_tree(path)
+def test_a_ticket_is_free_as_soon_as_its_workspace_is_put_away(workspaces: Workspaces) -> None:
+    prepare(workspaces)
+    left = workspaces.put_away(workspaces.work / "T")
+    assert left is not None
+    assert (workspaces.find("T"), list(workspaces.trash())) == (None, [left])
+    assert (left / "Bootstrap.sh").exists()
+    prepare(workspaces)
+    assert remove_tree(left)
+    assert (workspaces.work / "T" / "Bootstrap.sh").exists()
+    assert workspaces.put_away(workspaces.work / "nowhere") is None
 
 
 def test_a_file_in_place_of_the_work_directory_is_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import hashlib
 import os
 import socket
@@ -25,6 +26,7 @@ from tentacle.services.file_transfer import FileTransferService
 from tests.services.bench import Bench
 
 SERVICE = "IFileTransferService"
+IN_OPEN = 0x20
 LONG_NAME = "長" * 80
 """Legal, with 240 bytes; little may be added to it."""
 
@@ -294,6 +296,31 @@ async def test_what_is_no_file_is_refused_without_hanging(bench: Bench, tmp_path
         with tempfile.TemporaryDirectory(dir="/tmp") as short, socket.socket(socket.AF_UNIX) as sock:
             sock.bind(f"{short}/s")
             assert await bench.refused(SERVICE, "DownloadFile", f"{short}/s")
+
+
+async def test_what_is_no_file_is_not_even_opened(bench: Bench, tmp_path: Path) -> None:
+    """Opening alone arms a watchdog, rewinds a tape, or lets a pipe's writer go on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    os.mkfifo(tmp_path / "pipe")
+    watch = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        assert libc.inotify_add_watch(watch, os.fsencode(tmp_path / "pipe"), IN_OPEN) >= 0
+        assert await bench.refused(SERVICE, "DownloadFile", str(tmp_path / "pipe"))
+        with pytest.raises(BlockingIOError):
+            os.read(watch, 4096)
+        os.close(os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK))
+        assert os.read(watch, 4096), "it would have been seen"
+    finally:
+        os.close(watch)
+
+
+async def test_a_file_that_vanishes_while_it_is_sent_is_sent_whole(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"0123456789")
+    response, opened = await bench.handle(SERVICE, "DownloadFile", str(tmp_path / "f"))
+    ((_, file),) = opened.items()
+    with file:
+        (tmp_path / "f").unlink()
+        assert (response.result["length"], file.read()) == (10, b"0123456789")
 
 
 async def test_the_length_is_that_of_the_moment_of_opening(bench: Bench, tmp_path: Path) -> None:

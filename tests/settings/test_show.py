@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
+from tentacle.settings.scripts import ScriptSettings
 from tentacle.settings.show import configuration_document
 
 EXPECTED = """\
@@ -55,6 +56,20 @@ def test_the_tree_of_a_polling_tentacle() -> None:
         proxy=ProxySettings(False, "proxy", 1, "user", "hunter2"),
     )
     assert json.dumps(configuration_document(settings), indent=2) == EXPECTED
+
+
+def test_how_scripts_are_kept_apart_is_shown_where_it_was_set() -> None:
+    assert "Scripts" not in configuration_document(Settings())["Tentacle"]
+    scripts = ScriptSettings(isolation="user", memory_limit=512 * 1024**2, cpu_limit=1.5)
+    tree = configuration_document(Settings(scripts=scripts))["Tentacle"]
+    assert list(tree) == sorted(tree)
+    assert tree["Scripts"] == {
+        "CpuLimit": "1.5",
+        "Isolation": "user",
+        "MemoryLimit": "512M",
+        "TaskLimit": "none",
+        "UidRange": "20000-20999",
+    }
 
 
 def test_the_tree_of_an_instance_just_made() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tentacle import __version__
+from tentacle.agent.sensitive import known_values
 from tentacle.agent.status import STATUS_FILE
 from tentacle.cli.doctor.instance import Patient
 from tentacle.cli.doctor.machine import library_versions, without_userinfo
@@ -49,11 +50,10 @@ def secrets_of(patient: Patient, environ: Mapping[str, str]) -> Iterator[str]:
             yield value
     settings = patient.settings
     if settings is not None:
-        for proxy in (settings.proxy, settings.polling_proxy):
-            if proxy.password:
-                yield proxy.password
-        if settings.certificate is not None:
-            yield from (line for line in settings.certificate.key_pem.decode("ascii").splitlines() if "-" not in line)
+        yield from known_values(settings, environ)
+        for certificate in (settings.certificate, settings.next_certificate, settings.previous_certificate):
+            if certificate is not None:
+                yield from (line for line in certificate.key_pem.decode("ascii").splitlines() if "-" not in line)
     if patient.config is not None:
         try:
             yield from read_bytes(key_path_of(patient.config), limit=64 * 1024).decode("utf-8", "replace").split()

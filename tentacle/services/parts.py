@@ -1,0 +1,56 @@
+"""Files that are being copied to beside their targets, and what becomes of them when the agent dies over one.
+
+Before such a file is made a note of it is: a symbolic link to it, in a directory of the agent's own.  The next agent
+follows the notes and removes what they lead to, wherever on the machine that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+NOTES = ".uploads"
+"""The directory's name, beside the workspaces."""
+
+
+class Parts:
+    """Keeps its notes in the directory `notes`, or none."""
+
+    def __init__(self, notes: Path | None) -> None:
+        self._notes = notes
+
+    @contextmanager
+    def beside(self, target: Path) -> Iterator[Path]:
+        """A path for a new file in the directory of `target`; whatever is there in the end is removed."""
+        # A name of its own, for one made from the target's might be too long where the target's is not.
+        name = uuid4().hex
+        part = target.parent / _file_name(name)
+        note = None if self._notes is None else self._notes / name
+        try:
+            if note is not None:
+                note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                note.symlink_to(part)
+            yield part
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+                if note is not None:
+                    note.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Removes what an agent that died has left; to be called before the first file is made."""
+        if self._notes is None or not self._notes.is_dir():
+            return
+        for note in self._notes.iterdir():
+            # What cannot be removed now, on a disk that is not mounted say, is tried again by the next agent.
+            with suppress(OSError):
+                part = note.readlink()
+                if part.name == _file_name(note.name):
+                    part.unlink(missing_ok=True)
+                note.unlink()
+
+
+def _file_name(name: str) -> str:
+    return f".{name}.part"

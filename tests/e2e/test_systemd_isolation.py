@@ -1,0 +1,108 @@
+"""Scripts that are kept apart by an agent without root, as a service under a real systemd (see `machine.py`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.e2e.machine import Machine
+from tests.e2e.test_systemd import UNIT, WORKER, Site, machine, site, wait_until
+
+__all__ = ["machine", "site"]
+
+GROUP = f"/sys/fs/cgroup/system.slice/{UNIT}.service"
+LOOK = """\
+id -un; grep -o tentacle-run /proc/self/cgroup
+ls -A ..; ls -A /tmp; find /var/tmp -mindepth 1; echo that is all
+ls /proc | grep -c '^[0-9]'
+"""
+
+
+def configure(site: Site, *options: str) -> None:
+    site.machine.run("tentacle", "configure", f"--instance={WORKER}", *options)
+
+
+def restart(site: Site, text: str = "") -> str:
+    """The state of the service once it has been started anew with these lines in its unit."""
+    (site.machine.root / f"etc/systemd/system/{UNIT}.service.d/more.conf").write_text(f"[Service]\n{text}\n")
+    site.machine.run("systemctl", "daemon-reload")
+    site.machine.run("systemctl", "restart", UNIT, expect=None)
+    return site.machine.properties(UNIT, "ActiveState")["ActiveState"]
+
+
+def script(site: Site, body: str) -> str:
+    """The task of a script, begun."""
+    return site.machine.on_the_network(lambda: site.server.run_script(site.server.worker(WORKER)["Id"], body))
+
+
+def output(site: Site, task: str) -> list[str]:
+    """What a script has written, once it has ended."""
+    site.machine.on_the_network(lambda: site.server.finished(task))
+    log = site.machine.on_the_network(lambda: site.server.request("GET", f"api/tasks/{task}/raw")).decode()
+    return [line.split(" | ", 1)[1].strip() for line in log.splitlines() if " Info " in line or " Error " in line]
+
+
+def test_private_scripts_without_root_and_the_units_that_stand_in_their_way(site: Site) -> None:
+    configure(site, "--script-isolation=private")
+    site.service("--install", "--start")
+    other = script(site, "touch /tmp/other /var/tmp/other; echo ready; until test -e go; do sleep 0.05; done")
+    work = site.machine.root / "etc/octopus/worker/Work"
+    wait_until(lambda: any(b"ready" in log.read_bytes() for log in work.glob("*/Output.log")))
+    (busy,) = (log.parent for log in work.glob("*/Output.log"))
+
+    def look() -> None:
+        seen = output(site, script(site, LOOK))
+        assert (seen[:2], seen[3]) == (["tentacle", "tentacle-run"], "that is all")
+        assert seen[2] != busy.name
+        assert int(seen[4]) <= 5
+
+    look()
+    for harmless in (
+        "NoNewPrivileges=yes\nRestrictSUIDSGID=yes\nLockPersonality=yes",
+        "ProtectSystem=strict\nReadWritePaths=/etc/octopus/worker\nPrivateTmp=yes",
+        "ProtectKernelTunables=yes\nProtectKernelLogs=yes\nProtectControlGroups=no",
+    ):
+        assert restart(site, harmless) == "active", site.machine.journal(UNIT)
+        look()
+    for fatal in ("RestrictNamespaces=yes", "SystemCallFilter=@system-service\nSystemCallErrorNumber=EPERM"):
+        assert restart(site, fatal) != "active"
+        said = site.machine.journal(UNIT)
+        assert "Scripts cannot be run with the isolation 'private' and the limits that are set: " in said
+        assert "Operation not permitted (giving the script namespaces of its own)" in said
+        assert "RestrictNamespaces=" in said
+        site.machine.run("systemctl", "stop", UNIT)
+    # All that time a script has run on, in the namespaces in which it was born.
+    (busy / "go").touch()
+    assert restart(site) == "active"
+    assert output(site, other) == ["ready"]
+
+
+def test_limits_without_root_are_kept_or_refused(site: Site) -> None:
+    """Kept also for scripts that run on while the agent is started again, where this kernel has them to give."""
+    configure(site, "--script-memory-limit=64M", "--script-task-limit=60", "--script-cpu-limit=50%")
+    site.service("--install")
+    state = restart(site)
+    if "memory" not in (site.machine.root / "sys/fs/cgroup/cgroup.controllers").read_text().split():
+        assert state != "active"
+        said = site.machine.journal(UNIT)
+        assert "A limit for scripts needs the cgroup controller 'memory', and this process cannot use it" in said
+        assert "Delegate=yes" in said
+        return
+    told = output(site, script(site, "echo before; head -c 300M /dev/zero | tail | wc -c; echo after"))
+    assert told[:2] == ["before", "The script has met its memory limit of 64 MiB: processes of it were killed."]
+    task = script(site, "touch /tmp/begun; until test -e /tmp/go; do sleep 0.05; done; echo end")
+    wait_until((site.machine.root / "tmp/begun").exists)
+    killed = site.main_process
+    site.machine.run("kill", "-KILL", str(killed))
+    wait_until(lambda: site.main_process not in (0, killed) and limits_of(site.machine) == ["67108864", "60", "50000"])
+    (site.machine.root / "tmp/go").touch()
+    assert output(site, task) == ["end"]
+
+
+def limits_of(machine: Machine) -> list[str]:
+    """Those of the one script that runs."""
+    groups = list((machine.root / GROUP[1:]).glob("tentacle-run-*"))
+    return [_first_word(group / f"{name}.max") for group in groups for name in ("memory", "pids", "cpu")]
+
+
+def _first_word(file: Path) -> str:
+    return file.read_text().split()[0] if file.exists() else ""

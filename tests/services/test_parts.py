@@ -1,0 +1,82 @@
+"""What an agent that is killed in the middle of an upload leaves beside the target is found again and removed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tentacle.services.parts import NOTES, Parts
+
+KILLED = """
+import asyncio, resource, signal, sys
+from pathlib import Path
+from uuid import uuid4
+from tentacle.contracts.data_stream import DataStream
+from tentacle.services.file_transfer import FileTransferService
+from tentacle.services.parts import Parts
+home, target, source = map(Path, sys.argv[1:])
+source.write_bytes(b"x" * 3_000_000)
+# The kernel ends this process in the middle of the write that would make a file longer than this.
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+stream = DataStream(uuid4(), 3_000_000)
+service = FileTransferService(home, Parts(home / "Work" / ".uploads"))
+asyncio.run(service.methods["UploadFile"]((str(target), stream), {stream.id: source}))
+"""
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A directory on another file system than the spool's, with an old file in it."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        (Path(directory) / "file").write_text("old")
+        yield Path(directory)
+
+
+def die_in_an_upload(home: Path, target: Path) -> None:
+    """A process with the service of the instance in `home` dies while it writes beside `target`."""
+    command = [sys.executable, "-c", KILLED, str(home), str(target), str(home / "source")]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGXFSZ, done.stderr
+
+
+def test_what_is_half_written_is_swept_and_the_old_file_stays(tmp_path: Path, elsewhere: Path) -> None:
+    die_in_an_upload(tmp_path, elsewhere / "file")
+    (part,) = (path for path in elsewhere.iterdir() if path.name != "file")
+    assert 0 < part.stat().st_size <= 1_000_000
+    Parts(tmp_path / "Work" / NOTES).sweep()
+    assert [path.name for path in elsewhere.iterdir()] == ["file"]
+    assert (elsewhere / "file").read_text() == "old"
+    assert list((tmp_path / "Work" / NOTES).iterdir()) == []
+
+
+def test_notes_lead_to_nothing_but_what_was_noted(tmp_path: Path) -> None:
+    notes = tmp_path / NOTES
+    Parts(notes).sweep()
+    Parts(None).sweep()
+    notes.mkdir()
+    precious = tmp_path / "precious"
+    precious.touch()
+    (notes / "0123").symlink_to(precious)
+    (notes / "4567").symlink_to(tmp_path / "gone" / ".4567.part")
+    (notes / "file").touch()
+    Parts(notes).sweep()
+    assert precious.exists()
+    assert [path.name for path in notes.iterdir()] == ["file"]
+
+
+def test_nothing_is_noted_of_what_is_done(tmp_path: Path) -> None:
+    parts = Parts(tmp_path / NOTES)
+    with parts.beside(tmp_path / "target") as part:
+        part.touch()
+        assert [note.readlink() for note in (tmp_path / NOTES).iterdir()] == [part]
+    with pytest.raises(OSError, match="No space"), parts.beside(tmp_path / "target"):
+        raise OSError("No space")
+    assert [path.name for path in tmp_path.iterdir()] == [NOTES]
+    assert list((tmp_path / NOTES).iterdir()) == []

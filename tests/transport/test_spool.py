@@ -1,0 +1,54 @@
+"""Where incoming files wait: a directory of the agent's own, swept when it is opened."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tentacle.transport.errors import TransportError
+from tentacle.transport.spool import Spool
+
+
+def test_what_a_killed_agent_left_is_swept(tmp_path: Path) -> None:
+    directory = tmp_path / "Work" / ".spool"
+    directory.mkdir(parents=True, mode=0o755)
+    (directory / "left").touch()
+    (directory / "link").symlink_to(tmp_path)
+    Spool(directory).create()
+    assert list(directory.iterdir()) == []
+    assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_link_in_its_place_is_refused_and_what_it_leads_to_is_left_alone(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir(mode=0o755)
+    (precious / "file").touch()
+    (tmp_path / ".spool").symlink_to(precious)
+    with pytest.raises(TransportError, match="for incoming files: it is a symbolic link"):
+        Spool(tmp_path / ".spool").create()
+    assert (precious / "file").exists()
+    assert precious.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_directory_inside_is_told_and_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    with pytest.raises(TransportError, match="for incoming files"):
+        Spool(tmp_path).create()
+    assert (tmp_path / "inside").is_dir()
+
+
+async def test_a_directory_that_somebody_has_removed_is_made_anew(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "Work" / ".spool")
+    spool.create()
+    shutil.rmtree(tmp_path / "Work")
+    delivery, identity = spool.delivery(), uuid4()
+    delivery.begin(identity, 4)
+    await delivery.write(b"data")
+    delivery.end()
+    assert delivery.files[identity].read_bytes() == b"data"
+    assert delivery.files[identity].parent.stat().st_mode & 0o777 == 0o700
+    delivery.discard()
+    assert list((tmp_path / "Work" / ".spool").iterdir()) == []
