@@ -50,8 +50,7 @@ def _empty(path: Path) -> None:
     try:
         root = _enter(path.name, above)
         try:
-            if _mount_of(root) != _mount_of(above):
-                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+            _require_mount(root, _mount_of(above))
             _Clearance(root).run()
         finally:
             os.close(root)
@@ -65,6 +64,11 @@ def _mount_of(descriptor: int) -> str:
     return text.partition("mnt_id:")[2].partition("\n")[0].strip()
 
 
+def _require_mount(descriptor: int, mount: str) -> None:
+    if _mount_of(descriptor) != mount:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+
 class _Clearance:
     """Takes away everything below one directory.
 
@@ -74,6 +78,7 @@ class _Clearance:
 
     def __init__(self, root: int) -> None:
         self._root = root
+        self._mount = _mount_of(root)
         self._prefix = f".{secrets.token_hex(8)}-"
         self._moved: list[str] = []
         self._number = 0
@@ -108,7 +113,22 @@ class _Clearance:
             # Who moves a directory writes its entry for the one above.
             os.close(_enter(name, directory))
             os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=self._root)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._clear_in_place(name, directory)
+            return
         self._moved.append(fresh)
+
+    def _clear_in_place(self, name: str, directory: int) -> None:
+        """What a lower layer of an overlay holds, a container's image say, can be removed but not moved."""
+        inner = _enter(name, directory)
+        try:
+            _require_mount(inner, self._mount)
+            self._clear(inner)
+        finally:
+            os.close(inner)
+        os.rmdir(name, dir_fd=directory)
 
 
 def _enter(name: str, directory: int | None = None) -> int:
