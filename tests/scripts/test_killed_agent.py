@@ -26,7 +26,7 @@ AGENT = """
 import asyncio, inspect, os, signal, sys
 from pathlib import Path
 from tentacle.contracts.script import ProcessState
-from tentacle.scripts import retention, run, workspace
+from tentacle.scripts import engine, retention, run, workspace
 from tentacle.scripts.engine import *
 from tentacle.scripts.isolation import Mutexes
 from tentacle.scripts.launcher import Launcher
@@ -64,7 +64,7 @@ HOOKS = {
     "result written": lambda: kill_after(run.Run, "_end"),
     "status asked": lambda: kill_after(run.Run, "page", lambda page: "500" in [e.text for e in page.entries[-3:]]),
     "complete asked": lambda: kill_before(ScriptEngine, "_let_go"),
-    "being removed": lambda: kill_before(workspace, "remove_tree"),
+    "being removed": lambda: kill_before(engine, "remove_tree"),
     "removed": lambda: kill_after(ScriptEngine, "complete"),
 }
 
