@@ -50,8 +50,9 @@ def _empty(path: Path) -> None:
     try:
         root = _enter(path.name, above)
         try:
-            _require_mount(root, _mount_of(above))
-            _Clearance(root).run()
+            mount = _mount_of(above)
+            _require_mount(root, mount)
+            _Clearance(root, mount).run()
         finally:
             os.close(root)
     finally:
@@ -60,7 +61,11 @@ def _empty(path: Path) -> None:
 
 def _mount_of(descriptor: int) -> str:
     """Which mount an open file belongs to: one that is bound elsewhere is on the same device."""
-    text = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="utf-8")
+    information = os.open(f"/proc/self/fdinfo/{descriptor}", os.O_RDONLY)
+    try:
+        text = os.read(information, 4096).decode()
+    finally:
+        os.close(information)
     return text.partition("mnt_id:")[2].partition("\n")[0].strip()
 
 
@@ -76,9 +81,9 @@ class _Clearance:
     is mounted cannot be moved, so that it is never looked into.
     """
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, mount: str) -> None:
         self._root = root
-        self._mount = _mount_of(root)
+        self._mount = mount
         self._prefix = f".{secrets.token_hex(8)}-"
         self._moved: list[str] = []
         self._number = 0
@@ -132,12 +137,22 @@ class _Clearance:
 
 
 def _enter(name: str, directory: int | None = None) -> int:
-    """The open directory, opened up to its owner first: a script may have taken away its own rights."""
+    """The open directory, opened up to its owner: a script may have taken away its own rights."""
+    try:
+        inner = os.open(name, _DIRECTORY, dir_fd=directory)
+    except PermissionError:
+        return _enter_closed(name, directory)
+    if os.fstat(inner).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        with contextlib.suppress(OSError):
+            os.fchmod(inner, stat.S_IRWXU)
+    return inner
+
+
+def _enter_closed(name: str, directory: int | None) -> int:
     handle = os.open(name, _HANDLE, dir_fd=directory)
     try:
         itself = f"/proc/self/fd/{handle}"
-        if os.fstat(handle).st_mode & stat.S_IRWXU != stat.S_IRWXU:
-            os.chmod(itself, stat.S_IRWXU)  # noqa: PTH101
+        os.chmod(itself, stat.S_IRWXU)  # noqa: PTH101
         return os.open(itself, os.O_RDONLY | os.O_DIRECTORY)
     finally:
         os.close(handle)
