@@ -140,15 +140,15 @@ def remove_empty(directory: str) -> bool:
 
 
 def _tree(directory: str) -> Iterator[str]:
-    """The directory and all below it, parents first."""
-    yield directory
-    try:
-        with os.scandir(directory) as entries:
-            inner = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return
-    for path in inner:
-        yield from _tree(path)
+    """The directory and all below it, parents first; a script may have nested them as deep as it likes."""
+    todo = [directory]
+    for path in todo:
+        yield path
+        try:
+            with os.scandir(path) as entries:
+                todo += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue
 
 
 def _write(path: str, text: str) -> None:

@@ -101,6 +101,8 @@ class Sandbox:
             user = {"uid": uid, "gid": uid}
             # The agent's own would be closed to the script, and most tools keep something there.
             variables |= {"HOME": str(workspace), "USER": str(uid), "LOGNAME": str(uid)}
+            if not _is_everybodys(variables.get("TMPDIR", "")):
+                variables.pop("TMPDIR", None)
         if self._place is not None and self.options.limits.controllers:
             files.remember(_LIMITS, self.options.limits.encode())
         return {
@@ -180,6 +182,13 @@ class Sandbox:
             "temporary": [[name, target] for name, target in temporary.items() if Path(target).is_dir()],
             "wanted": wanted,
         }
+
+
+def _is_everybodys(directory: str) -> bool:
+    try:
+        return Path(directory).stat().st_mode & 0o007 == 0o007
+    except (OSError, ValueError):
+        return False
 
 
 def _mark(files: RunFiles) -> str:

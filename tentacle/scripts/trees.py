@@ -50,9 +50,9 @@ def _empty(path: Path) -> None:
     try:
         root = _enter(path.name, above)
         try:
-            if _mount_of(root) != _mount_of(above):
-                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
-            _Clearance(root).run()
+            mount = _mount_of(above)
+            _require_mount(root, mount)
+            _Clearance(root, mount).run()
         finally:
             os.close(root)
     finally:
@@ -61,8 +61,17 @@ def _empty(path: Path) -> None:
 
 def _mount_of(descriptor: int) -> str:
     """Which mount an open file belongs to: one that is bound elsewhere is on the same device."""
-    text = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="utf-8")
+    information = os.open(f"/proc/self/fdinfo/{descriptor}", os.O_RDONLY)
+    try:
+        text = os.read(information, 4096).decode()
+    finally:
+        os.close(information)
     return text.partition("mnt_id:")[2].partition("\n")[0].strip()
+
+
+def _require_mount(descriptor: int, mount: str) -> None:
+    if _mount_of(descriptor) != mount:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
 
 class _Clearance:
@@ -72,8 +81,9 @@ class _Clearance:
     is mounted cannot be moved, so that it is never looked into.
     """
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, mount: str) -> None:
         self._root = root
+        self._mount = mount
         self._prefix = f".{secrets.token_hex(8)}-"
         self._moved: list[str] = []
         self._number = 0
@@ -108,16 +118,41 @@ class _Clearance:
             # Who moves a directory writes its entry for the one above.
             os.close(_enter(name, directory))
             os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=self._root)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._clear_in_place(name, directory)
+            return
         self._moved.append(fresh)
+
+    def _clear_in_place(self, name: str, directory: int) -> None:
+        """What a lower layer of an overlay holds, a container's image say, can be removed but not moved."""
+        inner = _enter(name, directory)
+        try:
+            _require_mount(inner, self._mount)
+            self._clear(inner)
+        finally:
+            os.close(inner)
+        os.rmdir(name, dir_fd=directory)
 
 
 def _enter(name: str, directory: int | None = None) -> int:
-    """The open directory, opened up to its owner first: a script may have taken away its own rights."""
+    """The open directory, opened up to its owner: a script may have taken away its own rights."""
+    try:
+        inner = os.open(name, _DIRECTORY, dir_fd=directory)
+    except PermissionError:
+        return _enter_closed(name, directory)
+    if os.fstat(inner).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        with contextlib.suppress(OSError):
+            os.fchmod(inner, stat.S_IRWXU)
+    return inner
+
+
+def _enter_closed(name: str, directory: int | None) -> int:
     handle = os.open(name, _HANDLE, dir_fd=directory)
     try:
         itself = f"/proc/self/fd/{handle}"
-        if os.fstat(handle).st_mode & stat.S_IRWXU != stat.S_IRWXU:
-            os.chmod(itself, stat.S_IRWXU)  # noqa: PTH101
+        os.chmod(itself, stat.S_IRWXU)  # noqa: PTH101
         return os.open(itself, os.O_RDONLY | os.O_DIRECTORY)
     finally:
         os.close(handle)

@@ -76,6 +76,35 @@ def test_private_scripts_without_root_and_the_units_that_stand_in_their_way(site
     assert output(site, other) == ["ready"]
 
 
+def test_users_for_scripts_need_root_and_a_way_to_the_workspaces(site: Site) -> None:
+    configure(site, "--script-isolation=user", "--script-uid-range=31000-31009")
+    site.service("--install")
+    assert restart(site) != "active"
+    said = site.machine.journal(UNIT)
+    assert "Scripts can run under users of their own only if the agent runs as root" in said
+    site.service("--install", "--username=root")
+    home = site.machine.root / "etc/octopus/worker"
+    home.chmod(0o700)
+    assert restart(site) != "active"
+    said = site.machine.journal(UNIT)
+    assert "Scripts under users of their own cannot reach their workspaces through '/etc/octopus/worker'" in said
+    assert "Run: chmod o+x '/etc/octopus/worker'" in said
+    site.machine.run("chmod", "o+x", "/etc/octopus/worker")
+    assert restart(site) == "active", site.machine.journal(UNIT)
+    begun = [script(site, "id -u; touch begun; until test -e go; do sleep 0.05; done") for _ in range(2)]
+    wait_until(lambda: len(list(home.glob("Work/*/begun"))) == 2)
+    # The next agent finds both, and lends neither of their users again.
+    assert restart(site) == "active"
+    look = script(site, "id -u; cat /etc/octopus/worker/tentacle.config.key; ls /etc/octopus/worker; ls ..; ls")
+    seen = output(site, look)
+    assert len([line for line in seen if "Permission denied" in line]) == 3
+    for workspace in home.glob("Work/*/begun"):
+        (workspace.parent / "go").touch()
+    users = [seen[0], *(output(site, task)[0] for task in begun)]
+    assert len(set(users)) == 3
+    assert all(31000 <= int(user) <= 31009 for user in users)
+
+
 def test_limits_without_root_are_kept_or_refused(site: Site) -> None:
     """Kept also for scripts that run on while the agent is started again, where this kernel has them to give."""
     configure(site, "--script-memory-limit=64M", "--script-task-limit=60", "--script-cpu-limit=50%")

@@ -133,6 +133,24 @@ def test_a_cgroup_that_is_not_ours_is_left_as_it_is() -> None:
     assert not list(top.glob("tentacle-run-trial-*"))
 
 
+def test_cgroups_that_a_script_has_nested_deeply_are_removed_too() -> None:
+    top = place().unified
+    assert top is not None
+    run = RunGroup(Place(top).document(f"deep-{os.getpid()}", Limits()))
+    run.make()
+    deep = Path(run._directories[0])
+    for number in range(1200):
+        deep /= "d"
+        try:
+            deep.mkdir()
+        except OSError:
+            assert number > 100, "the kernel may know a limit"
+            break
+    assert run.pids() == []
+    run.remove()
+    assert not Path(run._directories[0]).exists()
+
+
 MOVER = """
 import sys
 from pathlib import Path

@@ -35,8 +35,11 @@ HIDERS = {
 
 
 def sleeping(environment: dict[str, str], uid: int | None = None) -> subprocess.Popen[bytes]:
-    """A process that is no child of any script."""
-    return subprocess.Popen(["/bin/sleep", "600"], env=environment, user=uid, group=uid, start_new_session=True)
+    """A process that is no child of any script, once /proc tells what it is: a little later than `Popen` returns."""
+    process = subprocess.Popen(["/bin/sleep", "600"], env=environment, user=uid, group=uid, start_new_session=True)
+    while not Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"/bin/sleep"):
+        time.sleep(0.001)
+    return process
 
 
 @pytest.fixture
@@ -152,14 +155,16 @@ async def test_who_cannot_be_born_in_a_cgroup_is_born_beside_it(new_lab: Callabl
 
 
 async def test_killing_gives_up_after_its_time_and_says_who_is_left() -> None:
-    mark, other = uuid4().hex, uuid4().hex
+    mark = uuid4().hex
     with sleeping({MARK: mark}) as child:
-        before = time.monotonic()
-        assert Kin(None, mark).kill(lambda: None, -1) == [child.pid]
-        assert time.monotonic() - before < 30
-        assert Kin(None, mark).everybody() == [child.pid]
-        assert Kin(None, other).everybody() == []
-        child.kill()
+        try:
+            before = time.monotonic()
+            assert Kin(None, mark).kill(lambda: None, -1) == [child.pid]
+            assert time.monotonic() - before < 30
+            assert Kin(None, mark).everybody() == [child.pid]
+            assert Kin(None, "other").everybody() == []
+        finally:
+            child.kill()
     assert Kin(None, mark).everybody() == []
 
 
@@ -190,5 +195,8 @@ async def test_a_user_of_its_own_is_one_more_way() -> None:
     uid = own_uids().first
     mark = uuid4().hex
     with sleeping({}, uid) as child:
-        assert Kin(None, mark, uid=uid).everybody() == [child.pid]
-        assert Kin(None, mark, uid=uid).kill(lambda: None, 30) == []
+        try:
+            assert Kin(None, mark, uid=uid).everybody() == [child.pid]
+            assert Kin(None, mark, uid=uid).kill(lambda: None, 5) == []
+        finally:
+            child.kill()

@@ -95,6 +95,22 @@ async def test_a_run_whose_record_is_damaged_is_not_removed_while_it_is_watched_
     claimed.write_bytes(settings)
 
 
+async def test_a_sweep_beside_status_and_complete_gives_everybody_an_answer(lab: Lab) -> None:
+    """A result is there whole, or it is not known any more."""
+    for number in range(8):
+        ticket = f"T-{number}"
+        await lab.run("seq 2000; exit 6", ticket)
+        age(lab.work / ticket / "Output.log")
+    sweeping = asyncio.create_task(cleaner(lab).sweep())
+    for round_ in range(4):
+        asked = [lab.engine.status(f"T-{number}", 0) for number in range(8)]
+        for status in await asyncio.gather(*asked):
+            assert status is None or (status.exit_code, len(status.entries)) == (6, 2007)
+        await lab.engine.complete(f"T-{round_}")
+    await sweeping
+    assert [path for path in lab.work.iterdir() if path.name != ".mask.key"] == []
+
+
 async def test_a_ticket_is_free_before_its_old_workspace_has_been_removed(lab: Lab) -> None:
     """What is being swept away takes nothing of what is started meanwhile under the same ticket."""
     left = lab.work / "T-1"

@@ -162,6 +162,20 @@ async def test_a_file_that_comes_while_a_script_runs_can_be_read_by_it(rooms: Ca
         await lab.close()
 
 
+@pytest.mark.parametrize("mode", [0o700, 0o1777])
+async def test_a_directory_for_temporary_files_is_named_to_other_users_only_if_they_may_use_it(
+    rooms: Callable[..., Lab], open_work: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    directory = open_work.parent / "temporary"
+    directory.mkdir()
+    directory.chmod(mode)
+    monkeypatch.setenv("TMPDIR", str(directory))
+    lab = rooms("user")
+    await lab.engine.start()
+    found = lines(await lab.run('f=$(mktemp) && echo "${TMPDIR-none}" && rm "$f"'))
+    assert found == ["none" if mode == 0o700 else str(directory)]
+
+
 async def test_what_a_private_script_leaves_on_purpose_lives_on(rooms: Callable[..., Lab]) -> None:
     lab = rooms("private")
     await lab.engine.start()

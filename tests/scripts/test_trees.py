@@ -138,6 +138,31 @@ def test_what_is_mounted_in_it_is_not_touched(mounted: tuple[Path, Path]) -> Non
     assert usage_of(tree).inodes == len({s.st_ino for s in entries_below(tree)})
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_what_came_with_the_image_of_a_container_is_removed_too(tmp_path: Path) -> None:
+    """On an overlay, directories of the lower layer cannot be moved."""
+    for name in ("memory", "merged"):
+        (tmp_path / name).mkdir()
+    command("mount", "-t", "tmpfs", "none", tmp_path / "memory")
+    try:
+        layers = [tmp_path / "memory" / name for name in ("lower", "upper", "work")]
+        for layer in layers:
+            layer.mkdir()
+        (layers[0] / "tree" / "a" / "b").mkdir(parents=True)
+        (layers[0] / "tree" / "a" / "file").touch()
+        options = ",".join(f"{name}dir={path}" for name, path in zip(("lower", "upper", "work"), layers, strict=True))
+        command("mount", "-t", "overlay", "-o", options, "overlay", tmp_path / "merged")
+        tree = tmp_path / "merged" / "tree"
+        (tree / "new" / "deep").mkdir(parents=True)
+        with pytest.raises(OSError, match="cross-device"):
+            (tree / "a").rename(tmp_path / "merged" / "elsewhere")
+        assert remove_tree(tree)
+        assert list((tmp_path / "merged").iterdir()) == []
+    finally:
+        for name in ("merged", "memory"):
+            subprocess.run(["umount", tmp_path / name], check=False)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file immutable")
 def test_what_cannot_be_removed_hinders_nothing_else(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
