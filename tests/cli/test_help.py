@@ -167,13 +167,14 @@ def test_a_wide_prototype_has_its_description_below() -> None:
         ("", []),
         ("short", ["short"]),
         ("x" * 49, ["x" * 49]),
-        ("x" * 50, ["x" * 48 + "-", "xx"]),
+        ("x" * 50, ["x" * 49, "x"]),
         ("x" * 40 + " " + "y" * 20, ["x" * 40 + " ", "y" * 20]),
         ("x" * 40 + "-" + "y" * 20, ["x" * 40 + "-", "y" * 20]),
-        ("x" * 40 + "." + "y" * 20, ["x" * 39 + "-", "x." + "y" * 20]),
+        ("x" * 40 + " y.y,y;y" + "z" * 20, ["x" * 40 + " ", "y.y,y;y" + "z" * 20]),
+        ("x" * 40 + " --" + "y" * 20, ["x" * 40 + " ", "--" + "y" * 20]),
     ],
 )
-def test_wrapping_is_the_originals_with_its_oddities(text: str, lines: list[str]) -> None:
+def test_wrapping_is_the_originals_but_never_cuts_a_word_that_fits(text: str, lines: list[str]) -> None:
     assert list(wrapped(text)) == lines
 
 
@@ -181,7 +182,18 @@ def test_wrapping_is_the_originals_with_its_oddities(text: str, lines: list[str]
 def test_wrapping_ends_keeps_every_character_and_fits(text: str) -> None:
     lines = list(wrapped(text))
     assert all(len(line) <= 49 for line in lines)
-    assert "".join(lines).replace("-", "") == text.replace("-", "")
+    assert "".join(lines) == text
+
+
+def test_help_fits_into_80_columns(tentacle: Any) -> None:
+    texts = [tentacle.ok("help").out, *(tentacle.ok(entry.name, "--help").out for entry in ENTRIES)]
+    assert [line for text in texts for line in text.splitlines() if len(line) > 80] == []
+
+
+def test_what_has_no_options_of_its_own_shows_the_common_one_only(tentacle: Any) -> None:
+    text = tentacle.ok("completion", "--help").out
+    assert text.count("is any of") == 1
+    assert "Or one of" not in text
 
 
 @pytest.mark.parametrize(
