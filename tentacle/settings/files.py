@@ -40,16 +40,16 @@ def read_bytes(path: Path, *, limit: int = LARGEST_FILE) -> bytes:
     return content
 
 
-def write_atomic(path: Path, content: bytes, *, mode: int) -> None:
+def write_atomic(path: Path, content: bytes, *, mode: int, like: Path | None = None) -> None:
     """Puts `content` in place of what is at `path`, or leaves that untouched and raises `SettingsError`.
 
-    Written beside it, flushed to the disk, then renamed.  The file gets exactly `mode`, and keeps the owner and
-    group that it had when we are root.
+    Written beside it, flushed to the disk, then renamed.  The file gets exactly `mode`, and when we are root the owner
+    and group that it had, or those of `like`.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         try:
-            _write_new(temporary, content, mode, like=path)
+            _write_new(temporary, content, mode, like=like or path)
             temporary.rename(path)
         except OSError:
             with contextlib.suppress(OSError):
@@ -108,7 +108,7 @@ def make_directories(path: Path, *, mode: int = 0o755, like: Path | None = None)
             finally:
                 os.close(descriptor)
     except OSError as error:
-        raise cannot("create", path, error) from None
+        raise cannot("create directory", path, error) from None
 
 
 def keep_owner(descriptor: int, like: Path) -> None:

@@ -27,6 +27,7 @@ HOME_VARIABLE = "TentacleMachineConfigurationHomeDirectory"
 DEFAULT_BASE = Path("/etc/octopus")
 DEFAULT_NAME = "Tentacle"
 DEFAULT_CONFIG = "Tentacle.config"
+EVERY_INSTANCE = "*"
 LONGEST_FILE_NAME = 255
 LARGEST_ENTRY = 64 * 1024
 TEMPORARY_SUFFIX_LENGTH = len("..01234567.tmp")
@@ -59,6 +60,8 @@ def clean_name(name: str) -> str:
         raise InstanceError("The name of an instance must not be blank.")
     if not trimmed.isprintable() or set(trimmed) & set("/\\"):
         raise InstanceError(f"The instance name {trimmed!r:.80} must not hold slashes or control characters.")
+    if trimmed == EVERY_INSTANCE:
+        raise InstanceError(f"The instance name '{trimmed}' stands for all instances.", hint="Choose another name.")
     if len(_file_name(trimmed).encode()) + TEMPORARY_SUFFIX_LENGTH > LONGEST_FILE_NAME:
         raise InstanceError(f"The instance name '{trimmed:.40}...' is too long.")
     return trimmed
@@ -131,7 +134,7 @@ class InstanceRegistry:
         """Forgets an instance; its configuration stays.  Returns what was forgotten."""
         entry = self._find(name)
         try:
-            entry.file.unlink()
+            entry.file.unlink(missing_ok=True)  # another process was faster
             flush_directory(self.folder)
         except OSError as error:
             raise cannot("delete", entry.file, error) from None

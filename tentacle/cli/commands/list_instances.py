@@ -9,6 +9,7 @@ from tentacle.cli.options import format_option
 from tentacle.cli.result import Result
 from tentacle.cli.session import Session
 from tentacle.cli.values import output_format
+from tentacle.observe.text import visible
 
 
 @command("list-instances", quiet=True)
@@ -20,5 +21,5 @@ def list_instances(session: Session, *, output: str | None) -> Result:
     if as_json:
         entries = [{"InstanceName": one.name, "ConfigurationFilePath": str(one.config_path)} for one in found]
         return Result(data=json.dumps(entries, indent=2, ensure_ascii=False))
-    lines = "".join(f"Instance '{one.name}' uses configuration '{one.config_path}'.\n" for one in found)
-    return Result(data=lines or "No instances installed")
+    lines = [f"Instance '{one.name}' uses configuration '{one.config_path}'." for one in found]
+    return Result(data="".join(f"{visible(line)}\n" for line in lines) or "No instances installed")
