@@ -37,8 +37,8 @@ LONGEST_VALUE: Final = 64 * 1024
 """Characters.  A certificate in base64 is the longest thing that anybody means; the rest is a file in a wrong place."""
 
 _ASKING: Final = ("-h", "-?", "/h", "/?")
-_SECRET: Final = re.compile("pass?w|pwd|key|kye|tok|secret|base64|pw$")
-"""What names of secrets have in them, also misspelt ones, and those that the command at hand does not take."""
+_SECRET: Final = re.compile("pass?w|pwd|key|kye|token|secret")
+"""What the names of secrets have in them, misspelt or for another command."""
 _SEPARATOR: Final = re.compile("[:=]")
 _ORDER: Final = "tentacle.order"
 
@@ -124,12 +124,15 @@ class TentacleCommand(click.Command):
         return parsed
 
     def _unrecognized(self, leftover: Sequence[str], session: Session) -> UnrecognizedArguments:
-        """The refusal of arguments that are no options; what follows a name that sounds like a secret's is one."""
-        for argument, following in zip(leftover, [*leftover[1:], None], strict=True):
+        """The refusal of arguments that are no options; what was meant as a secret is not repeated."""
+        options = list(self._declared().values())
+        meant = [_nearest(argument, options) for argument in leftover]
+        secrets = {name for option in options if option.sensitive for name in option.described.names}
+        for argument, near, following in zip(leftover, meant, [*leftover[1:], None], strict=True):
             name, value = _split(argument)
-            if argument.startswith(("-", "/")) and _SECRET.search(name):
+            if argument.startswith(("-", "/")) and (near in secrets or _SECRET.search(name)):
                 session.redactor.add(following if value is None else value)
-        close = next(filter(None, (_nearest(argument, self._declared().values()) for argument in leftover)), None)
+        close = next(filter(None, meant), None)
         return UnrecognizedArguments(
             f"Unrecognized command line arguments: {' '.join(leftover)}", hint=close and f"Did you mean --{close}?"
         )

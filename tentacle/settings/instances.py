@@ -30,6 +30,7 @@ DEFAULT_CONFIG = "Tentacle.config"
 EVERY_INSTANCE = "*"
 LONGEST_FILE_NAME = 255
 LARGEST_ENTRY = 64 * 1024
+_FIRST = "Set one up with 'Tentacle init', or make one with 'Tentacle create-instance'."
 TEMPORARY_SUFFIX_LENGTH = len("..01234567.tmp")
 
 
@@ -175,7 +176,9 @@ class InstanceRegistry:
             )
         chosen = chosen or next(iter(entries), None)
         if chosen is None:
-            raise InstanceError(f"Unable to find default instance of Tentacle. Available instances: {_names(entries)}.")
+            raise InstanceError(
+                f"Unable to find default instance of Tentacle. Available instances: {_names(entries)}.", hint=_FIRST
+            )
         return Instance(chosen.name, chosen.config_path)
 
     def _find(self, name: str) -> _Entry:
@@ -196,7 +199,8 @@ class InstanceRegistry:
             raise broken[0]
         raise InstanceError(
             f"Instance {_shown(name)} of Tentacle has not been configured on this machine. "
-            f"Available instances: {_names(entries)}."
+            f"Available instances: {_names(entries)}.",
+            hint=None if entries else _FIRST,
         )
 
     def _entries(self) -> tuple[list[_Entry], list[SettingsError]]:

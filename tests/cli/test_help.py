@@ -23,6 +23,7 @@ from tentacle.cli.help import (
 )
 from tentacle.cli.main import load
 from tentacle.settings.scripts import SCRIPT_KEYS
+from tests.cli.hostile import options_of
 
 VECTOR = json.loads((Path(__file__).parent.parent / "vectors" / "cli-commands.json").read_text())
 ORIGINAL: dict[str, dict[str, Any]] = {command["name"]: command for command in VECTOR["commands"]}
@@ -56,8 +57,8 @@ EPHEMERAL = {"ephemeral", *({*ORIGINAL["register-worker"]["options"]} - {"instan
 ASKING_THE_SERVER = {
     *("register-worker", "register-with", "deregister-worker", "deregister-from", "show-configuration", "poll-server")
 }
-NO_FORMAT = {*REFUSED, "agent", "help", "list-instances", "show-thumbprint", "version"}
-"""Those that have the option in the original, or nothing to say in JSON, or say it always."""
+NO_FORMAT = {"agent", "help", "list-instances", "show-thumbprint", "version"}
+"""Those that have the option in the original; and the agent, which serves and has no result (`status` has)."""
 
 
 def our_options(name: str) -> set[str]:
@@ -89,6 +90,13 @@ def test_aliases_and_options_are_the_originals_and_ours_come_last(name: str) -> 
     assert set(names[len(theirs) :]) == our_options(name)
 
 
+def test_every_command_with_a_result_tells_it_as_json() -> None:
+    without = {
+        entry.name for entry in ENTRIES if "format" not in {one.described.names[0] for one in options_of(entry.name)}
+    }
+    assert without == {"agent", "devserver", "completion"}  # two that serve, and a script for a shell
+
+
 @pytest.mark.parametrize("name", [entry.name for entry in ENTRIES if entry.name not in OURS])
 def test_prototypes_are_the_originals(name: str) -> None:
     command = load(entry_of(name))
@@ -103,9 +111,10 @@ def test_prototypes_are_the_originals(name: str) -> None:
     assert recorded[-1] == "--help"
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_what_is_for_other_hosts_says_so_and_what_to_do_instead(tentacle: Any, name: str) -> None:
-    ended = tentacle(name, *(["--instances=*"] if name == "checkservices" else []))
+def test_what_is_for_other_hosts_says_so_and_what_to_do_instead(tentacle: Any, name: str, form: str) -> None:
+    ended = tentacle(name, f"--format={form}", *(["--instances=*"] if name == "checkservices" else []))
     assert (ended.code, ended.out) == (1, "")
     text, hint = ended.err.splitlines()
     assert text in (

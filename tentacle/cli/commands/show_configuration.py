@@ -59,7 +59,10 @@ def show_configuration(
 
 def _ask_server(settings: Settings, api: ApiOptions, access: Access, space: str | None) -> dict[str, Any]:
     if settings.certificate is None:
-        raise TentacleError("No certificate has been generated for this Tentacle. Unable to display configuration.")
+        raise TentacleError(
+            "No certificate has been generated for this Tentacle. Unable to display configuration.",
+            hint="Make one with 'Tentacle new-certificate'.",
+        )
     client = client_of(api, access, proxy=custom_proxy(settings.polling_proxy), trust_env=False)
     return asyncio.run(server_view(client, settings.certificate.thumbprint, space or None))
 
