@@ -5,6 +5,7 @@ The disks are small ones in a mount namespace of their own, so that nothing is l
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -196,17 +197,63 @@ def test_what_a_killed_writer_left_is_cleared_away(place: Place) -> None:
     assert SettingsFile(place.top / "I" / "I.cfg").load().port == 4711
 
 
-def test_commands_at_once_on_one_instance_lose_nothing(place: Place) -> None:
-    changes = ["--trust=AAAA", "--trust=BBBB", "--port=4711", "--noListen=True"]
+def at_once(*commands: tuple[str, ...]) -> list[str]:
+    """Runs all commands as processes at the same time; what each said, after nothing on standard error."""
     running = [
-        subprocess.Popen([PROGRAM, "configure", "--instance=I", change], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for change in changes
+        subprocess.Popen([PROGRAM, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for command in commands
     ]
-    ended = [process.communicate(timeout=90)[1] for process in running]
-    assert ended == [b""] * len(changes)
+    ended = [process.communicate(timeout=90) for process in running]
+    assert [(process.returncode, err) for process, (_, err) in zip(running, ended, strict=True)] == [(0, "")] * len(
+        running
+    )
+    return [out for out, _ in ended]
+
+
+def test_commands_at_once_on_one_instance_lose_nothing(place: Place) -> None:
+    on = "--instance=I"
+    place.run("configure", on, "--trust=AAAA")
+    at_once(
+        *(("configure", on, f"--trust=B{number}") for number in range(4)),
+        ("configure", on, "--port=4711"),
+        ("configure", on, "--noListen=True"),
+        ("server-comms", on, "--thumbprint=AAAA", "--style=TentacleActive", "--host=h"),
+        ("set-polling-connection-count", on, "--pollingConnectionCount=7"),
+        ("proxy", on, "--proxyEnable=true", "--proxyHost=one", "--proxyPassword=secret"),
+        ("polling-proxy", on, "--proxyEnable=true", "--proxyHost=two"),
+    )
     settings = SettingsFile(place.top / "I" / "I.cfg").load()
-    assert {server.thumbprint for server in settings.servers} == {"AAAA", "BBBB"}
-    assert (settings.port, settings.no_listen) == (4711, True)
+    assert sorted(server.thumbprint for server in settings.servers) == ["AAAA", "AAAA", "B0", "B1", "B2", "B3"]
+    assert [server.address for server in settings.servers if server.address] == ["https://h:10943"]
+    assert (settings.port, settings.no_listen, settings.polling_connection_count) == (4711, True, 7)
+    assert (settings.proxy.host, settings.proxy.password, settings.polling_proxy.host) == ("one", "secret", "two")
+    assert litter(place.top) == []
+
+
+def test_an_instance_made_by_several_at_once_is_one_with_one_certificate(place: Place) -> None:
+    config = place.top / "New" / "New.cfg"
+    made = at_once(*[("create-instance", "--instance=New", f"--config={config}")] * 4)
+    assert sum(out.startswith("Creating empty configuration file") for out in made) == 1
+    assert all("Saving instance: New\n" in out for out in made)
+    certificates = at_once(*[("new-certificate", "--instance=New", "--if-blank")] * 4)
+    assert sum(out.startswith("A new certificate has been generated") for out in certificates) == 1
+    stored = SettingsFile(config).load().certificate
+    assert stored is not None
+    assert sum(stored.thumbprint in out for out in certificates) == 1
+
+
+def test_who_has_to_wait_for_another_command_is_told_so(place: Place) -> None:
+    with open(place.top / "I" / "I.cfg.key") as key:  # noqa: PTH123
+        fcntl.flock(key, fcntl.LOCK_EX)
+        with subprocess.Popen(
+            [PROGRAM, "configure", "--instance=I", "--port=4711"], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            config = place.top / "I" / "I.cfg"
+            assert process.stdout.readline() == f"Waiting for another process that is changing {config}...\n"
+            fcntl.flock(key, fcntl.LOCK_UN)
+            assert process.stdout.readline() == "Services listen port: 4711\n"
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(
