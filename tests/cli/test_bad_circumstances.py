@@ -31,7 +31,8 @@ from tentacle.cli.catalogue import ENTRIES
 from tests.cli.hostile import Place, base_of, complaint, litter, nowhere
 
 kind, top = sys.argv[1], Path(sys.argv[2])
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", top], check=True)
+if kind != "forbidden":
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", top], check=True)
 cwd = top / "a"
 cwd.mkdir()
 os.chdir(cwd)
@@ -43,6 +44,10 @@ with nowhere() as url:
     before = (top / "I" / "I.cfg").read_bytes()
     if kind == "read-only":
         subprocess.run(["mount", "-o", "remount,ro", top], check=True)
+    elif kind == "forbidden":
+        for path in sorted(top.rglob("*")):
+            path.chmod(0o500 if path.is_dir() else 0o400)
+        top.chmod(0o500)
     else:
         with open(top / "filler", "wb", buffering=0) as filler:
             try:
@@ -63,21 +68,33 @@ print(json.dumps({"problems": told, "configure": writes}))
 """
 
 
+def surroundings(kind: str) -> list[str]:
+    """Where disks can be mounted that nobody else sees, or where root is bound by modes like everybody."""
+    if kind == "forbidden":
+        needed, options = "setpriv", ["--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    else:
+        needed, options = "unshare", ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
+    program = shutil.which(needed)
+    assert program is not None, f"This test needs '{needed}' (util-linux)"
+    return [program, *options]
+
+
 @pytest.mark.parametrize(
-    ("kind", "reason"), [("full", "No space left on device"), ("read-only", "Read-only file system")]
+    ("kind", "reason"),
+    [
+        ("full", "No space left on device"),
+        ("read-only", "Read-only file system"),
+        ("forbidden", "Please check file permissions."),
+    ],
 )
 def test_a_disk_that_takes_nothing(kind: str, reason: str, tmp_path: Path) -> None:
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        pytest.fail("This test needs 'unshare' (util-linux)")
     disk = tmp_path / "disk"
     disk.mkdir()
-    namespace = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     for name, folder in (("HOME", "home"), ("TentacleMachineConfigurationHomeDirectory", "machine")):
         environ[name] = str(disk / folder)
     done = subprocess.run(
-        [unshare, *namespace, sys.executable, "-c", ON_A_DISK, kind, str(disk)],
+        [*surroundings(kind), sys.executable, "-c", ON_A_DISK, kind, str(disk)],
         env=environ,
         capture_output=True,
         text=True,
