@@ -92,23 +92,36 @@ def remove_unfinished(path: Path) -> None:
 def make_directories(path: Path, *, mode: int = 0o755, like: Path | None = None) -> None:
     """Makes `path` with its parents: the directory itself with `mode`, missing parents with 0755 (umask applies).
 
-    A directory that is made gets the owner of `like`, where that exists and we may; one that is there stays as it is.
+    Directories that are made get the owner of `like`, where that exists and we may; one that is there stays as it is.
     """
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        present = next(folder for folder in (path, *path.parents) if folder.exists())
+        missing = path.relative_to(present).parts
+        inside = os.open(present, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            path.mkdir(mode=mode)
-        except FileExistsError:
-            path.mkdir(mode=mode, exist_ok=True)  # an error when it is no directory
-            return
-        if like is not None:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                keep_owner(descriptor, like)
-            finally:
-                os.close(descriptor)
+            for depth, name in enumerate(missing, 1):
+                own = mode if depth == len(missing) else 0o755
+                outside, inside = inside, _make_directory(inside, name, own, like)
+                os.close(outside)
+        finally:
+            os.close(inside)
     except OSError as error:
         raise cannot("create directory", path, error) from None
+
+
+def _make_directory(inside: int, name: str, mode: int, like: Path | None) -> int:
+    """Makes one directory, unless another process was faster, and opens it.
+
+    By descriptors: root may do so in a directory of another user, who could put a link in the way of what becomes his.
+    """
+    made = False
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, mode, dir_fd=inside)
+        made = True
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
+    if made and like is not None:
+        keep_owner(descriptor, like)
+    return descriptor
 
 
 def keep_owner(descriptor: int, like: Path) -> None:

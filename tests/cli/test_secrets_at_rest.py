@@ -14,7 +14,6 @@ from tests.cli.hostile import SERVING, Place, base_of, litter, nowhere, unheard
 
 SERVICE_USER = 12345
 PASSWORD = "pr0xy-p4ssw0rd"
-PUBLIC = {"registry", "Instances", "Tentacle"}
 
 
 @pytest.fixture
@@ -56,6 +55,12 @@ def too_open(home: Path) -> list[str]:
     return found
 
 
+def writable_by_others(top: Path) -> list[str]:
+    """Whatever our commands have made, anywhere: the umask of who runs them is 0."""
+    made = (path for path in top.rglob("*") if path.name != "file" and not path.is_symlink())
+    return [str(path) for path in made if path.stat().st_mode & 0o022]
+
+
 def holding(top: Path, secret: bytes) -> list[Path]:
     return [path for path in top.rglob("*") if path.is_file() and secret in path.read_bytes()]
 
@@ -87,6 +92,7 @@ def check(place: Place, what: list[str], owner: int) -> None:
     home = place.top / "I"
     private = {path.resolve() for path in home.rglob("*.cfg*") if path.is_file()}
     assert too_open(home) == [], what
+    assert writable_by_others(place.top) == [], what
     assert not_of(home, owner) == [], what
     assert holding(place.top, PASSWORD.encode()) == [], what
     assert holding(place.top, key_of(place)) == [], what

@@ -115,3 +115,26 @@ def test_directories_are_made_with_their_mode(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="Unable to create"):
         files.make_directories(tmp_path / "file" / "x")
+
+
+def test_directories_are_made_once_by_several_at_once_and_through_links_that_were_there(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    files.make_directories(tmp_path / "link" / "a" / "b", mode=0o700)
+    files.make_directories(tmp_path / "link" / "a" / "b", mode=0o755)
+    assert stat.S_IMODE((tmp_path / "real" / "a" / "b").stat().st_mode) == 0o700
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with pytest.raises(SettingsError, match="Unable to create"):
+        files.make_directories(tmp_path / "dangling" / "x")
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_all_directories_that_root_makes_for_another_user_are_his(tmp_path: Path) -> None:
+    config = tmp_path / "x"
+    config.touch()
+    os.chown(config, 12345, 12346)
+    files.make_directories(tmp_path / "a" / "b" / "c", like=config)
+    owners = {(tmp_path / name).stat().st_uid for name in ("a", "a/b", "a/b/c")}
+    assert owners == {12345}
+    assert tmp_path.stat().st_uid == 0
