@@ -85,6 +85,8 @@ def new_instance_paths(config: str | None, home: str | None, cwd: Path) -> tuple
     for name in (config, home):
         if name and not _is_text(name):
             raise InstanceError(f"The path '{_shown(name)}' is not UTF-8 text.", hint="Choose another path.")
+    if config and config.endswith("/"):
+        raise InstanceError(f"The path '{_shown(config)}' is that of a directory.", hint="Give the path of a file.")
     given = Path(config) if config and config.strip() else None
     if home and home.strip():
         return cwd / home, cwd / home / (given or DEFAULT_CONFIG)

@@ -62,6 +62,14 @@ def test_a_name_that_no_file_can_have_is_refused_before_anything_is_written(tent
     assert not (tentacle.cwd / "new").exists()
 
 
+def test_a_directory_is_no_configuration(tentacle: Any) -> None:
+    (tentacle.cwd / "there").mkdir()
+    for path in ("new/", "there", "there/"):
+        ended = tentacle("create-instance", "--instance=I", f"--config={path}")
+        assert (ended.code, ended.out) == (1, "")
+    assert list(tentacle.cwd.rglob("*")) == [tentacle.cwd / "there"]
+
+
 def test_an_instance_that_cannot_be_registered_leaves_no_half_of_it(tentacle: Any, tmp_path: Path) -> None:
     (tmp_path / "machine").write_text("in the way")
     ended = tentacle("create-instance", "--instance=I", "--config=new/I.cfg")
