@@ -35,7 +35,9 @@ def render(outcome: Outcome, session: Session) -> int:
     if session.as_json and not result.data:
         show(json.dumps(_document(result, session), indent=2, ensure_ascii=False), session)
     elif result.data:
-        click.echo(result.data, file=session.surroundings.stdout, nl=False)
+        stdout = session.surroundings.stdout
+        # Tools get the bare data, as from the original; at a terminal the prompt is to stand on a line of its own.
+        click.echo(result.data, file=stdout, nl=stdout.isatty() and not result.data.endswith("\n"))
     if result.restart:
         _LOG.warning("These changes require a restart of the %s.", "Tentacle" if session.instance_name else "service")
     return result.exit_code

@@ -51,6 +51,18 @@ def test_version_as_json(tentacle: Any) -> None:
     assert not ended.out.endswith("\n")
 
 
+def test_at_a_terminal_the_prompt_is_not_glued_to_the_version(tentacle: Any) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for arguments, end in ((["version"], f"{__version__}\n"), (["help"], "for more details.\n")):
+        out = Terminal()
+        assert tentacle(*arguments, stdout=out).code == 0
+        assert out.getvalue().endswith(end)
+        assert not out.getvalue().endswith("\n\n")
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["--help"], [""], ["--console", "version"], ["--nologo"], ["--foo"], ["--"], ["/"]]
 )
