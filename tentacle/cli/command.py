@@ -37,6 +37,7 @@ LONGEST_VALUE: Final = 64 * 1024
 """Characters.  A certificate in base64 is the longest thing that anybody means; the rest is a file in a wrong place."""
 
 _ASKING: Final = ("-h", "-?", "/h", "/?")
+_USER_INFO: Final = re.compile(r"(?:^|//|[=:])[^/?#@\s:=]*:(?P<password>[^/?#\s]+)@")
 _SECRET: Final = re.compile("pass?w|pwd|key|kye|token|secret")
 """What the names of secrets have in them, misspelt or for another command."""
 _SEPARATOR: Final = re.compile("[:=]")
@@ -115,8 +116,9 @@ class TentacleCommand(click.Command):
         parsed = parse(args, [*COMMON_OPTIONS, *own])
         sensitive = {one.name for one in parsed.given if one.name in declared and declared[one.name].sensitive}
         for one in parsed.given:
-            if one.name in sensitive:
-                session.redactor.add(one.value)
+            session.redactor.add(one.value if one.name in sensitive else _password_in(one.value or ""))
+        for argument in parsed.leftover:
+            session.redactor.add(_password_in(argument))
         for one in parsed.given:
             _check(one, secret=one.name in sensitive)
         if parsed.leftover and not self.takes_words:
@@ -192,6 +194,12 @@ def _check(given: Given, *, secret: bool) -> None:
     control = None if secret else next((c for c in value.strip() if category(c) == "Cc"), None)
     if control is not None:
         raise InvalidValue(f"The value of --{given.name} holds a control character ({control!a}); leave it out.")
+
+
+def _password_in(text: str) -> str | None:
+    """The password in an address such as `http://user:password@host`; None where there is none."""
+    found = _USER_INFO.search(text)
+    return found["password"] if found else None
 
 
 def _split(argument: str) -> tuple[str, str | None]:

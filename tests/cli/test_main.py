@@ -144,6 +144,22 @@ def test_secrets_of_options_that_are_none_are_not_repeated(tentacle: Any, argume
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["polling-proxy", "--instance=I", "--proxyHost=http://me:hunter2horse@h:1", "--proxyEnable=true"],
+        ["polling-proxy", "--instance=I", "--proxyHost", "me:hunter2horse@h", "--proxyEnable=true"],
+        ["deregister-worker", "--instance=I", "--apiKey=x", "--server=https://:hunter2horse@localhost/"],
+        ["configure", "--instance=I", "--proxyHost=me:hunter2horse@h"],
+    ],
+)
+def test_passwords_in_addresses_are_neither_told_nor_logged(
+    tentacle: Any, instance: Path, arguments: list[str]
+) -> None:
+    ended = tentacle(*arguments)
+    assert "hunter2horse" not in ended.out + ended.err + tentacle.log(instance)
+
+
+@pytest.mark.parametrize(
     ("argument", "meant"),
     [
         ("-h", "help"),
