@@ -36,8 +36,11 @@ COMMON_OPTIONS: Final = (
 LONGEST_VALUE: Final = 64 * 1024
 """Characters.  A certificate in base64 is the longest thing that anybody means; the rest is a file in a wrong place."""
 
+LONGEST_NAME: Final = 100
+"""Characters of an argument that can be a misspelt option."""
+
 _ASKING: Final = ("-h", "-?", "/h", "/?")
-_USER_INFO: Final = re.compile(r"(?:^|//|[=:])[^/?#@\s:=]*:(?P<password>[^/?#\s]+)@")
+_USER_INFO: Final = re.compile(r"(?:^|//)[^/?#@\s:]*:(?P<password>[^/?#\s]+)@")
 _SECRET: Final = re.compile("pass?w|pwd|key|kye|token|secret")
 """What the names of secrets have in them, misspelt or for another command."""
 _SEPARATOR: Final = re.compile("[:=]")
@@ -118,7 +121,7 @@ class TentacleCommand(click.Command):
         for one in parsed.given:
             session.redactor.add(one.value if one.name in sensitive else _password_in(one.value or ""))
         for argument in parsed.leftover:
-            session.redactor.add(_password_in(argument))
+            session.redactor.add(_password_in(_split(argument)[1] or argument))
         for one in parsed.given:
             _check(one, secret=one.name in sensitive)
         if parsed.leftover and not self.takes_words:
@@ -213,7 +216,7 @@ def _nearest(argument: str, options: Iterable[TentacleOption]) -> str | None:
     if argument in _ASKING:
         return HELP.name
     known = {name.lower(): name for option in options for name in option.described.names if len(name) > 1}
-    close = difflib.get_close_matches(_split(argument)[0], [*known, HELP.name], n=1, cutoff=0.75)
+    close = difflib.get_close_matches(_split(argument[:LONGEST_NAME])[0], [*known, HELP.name], n=1, cutoff=0.75)
     return known.get(close[0], HELP.name) if close else None
 
 
