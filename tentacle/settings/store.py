@@ -64,11 +64,13 @@ class SettingsFile:
             self._write(settings or Settings(), sealer)
         return True
 
-    def discard(self) -> None:
-        """Takes back what `create` has just made, where it turned out to be of no use; directories stay."""
-        for path in (self._target, self._key.path):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+    def discard(self, *, with_directory: bool) -> None:
+        """Takes back what `create` has just made, where it turned out to be of no use."""
+        with contextlib.suppress(OSError):
+            self._target.unlink(missing_ok=True)
+            self._key.path.unlink(missing_ok=True)
+            if with_directory:
+                self._target.parent.rmdir()
 
     def load(self) -> Settings:
         """The settings in the file; it must exist."""

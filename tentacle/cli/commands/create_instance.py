@@ -10,6 +10,7 @@ from tentacle.cli.options import facts_option
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
+from tentacle.settings.files import exists
 from tentacle.settings.instances import DEFAULT_NAME, clean_name, new_instance_paths
 from tentacle.settings.model import Settings
 
@@ -28,6 +29,7 @@ def create_instance(session: Session, *, instance: str | None, config: str | Non
     folder, path = new_instance_paths(config, home, session.surroundings.cwd)
     shown = _home_to_store(folder, path, session.surroundings.cwd)
     file = session.settings_file(path)
+    is_alone = not exists(path.parent)
     made = file.create(directory_mode=session.registry.directory_mode_for(path), settings=Settings(home=shown))
     lines = [f"Creating empty configuration file: {path}" if made else f"Configuration file at {path} already exists."]
     is_named = any(text and text.strip() for text in (instance, config))
@@ -36,7 +38,7 @@ def create_instance(session: Session, *, instance: str | None, config: str | Non
             lines.append(f"Saving instance: {session.registry.create(name, path).name}")
         except TentacleError:
             if made:
-                file.discard()
+                file.discard(with_directory=is_alone)
             raise
     if not made:
         file.update(lambda settings: replace(settings, home=shown))

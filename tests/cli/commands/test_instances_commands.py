@@ -74,7 +74,7 @@ def test_an_instance_that_cannot_be_registered_leaves_no_half_of_it(tentacle: An
     (tmp_path / "machine").write_text("in the way")
     ended = tentacle("create-instance", "--instance=I", "--config=new/I.cfg")
     assert (ended.code, ended.out) == (1, "")
-    assert list((tentacle.cwd / "new").iterdir()) == []
+    assert list(tentacle.cwd.iterdir()) == []
     (tmp_path / "machine").unlink()
     tentacle.ok("create-instance", "--instance=I", "--config=new/I.cfg")
     (tmp_path / "machine" / "Tentacle" / "Instances" / "i.config").unlink()
