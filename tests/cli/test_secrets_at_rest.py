@@ -126,6 +126,19 @@ def test_after_every_command(place: Place, url: str) -> None:
         os.umask(umask)
 
 
+def test_a_home_of_its_own_is_private_from_the_beginning(place: Place) -> None:
+    umask = os.umask(0)
+    try:
+        arguments = ("--instance=J", f"--config={place.top}/J/J.cfg", f"--home={place.top}/homes/J")
+        assert place.run("create-instance", *arguments)[0] == 0
+        assert place.run("configure", "--instance=J", f"--home={place.top}/homes/K")[0] == 0
+        assert place.run("show-thumbprint", "--instance=J")[0] == 0
+    finally:
+        os.umask(umask)
+    assert too_open(place.top / "J") + too_open(place.top / "homes" / "J") + too_open(place.top / "homes" / "K") == []
+    assert writable_by_others(place.top) == []
+
+
 def test_two_installations_have_two_keys(place: Place) -> None:
     assert place.run("create-instance", "--instance=J", f"--config={place.top}/J/J.cfg")[0] == 0
     assert place.run("new-certificate", "--instance=J")[0] == 0

@@ -10,7 +10,7 @@ from tentacle.cli.options import facts_option
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
-from tentacle.settings.files import exists
+from tentacle.settings.files import exists, make_directories
 from tentacle.settings.instances import DEFAULT_NAME, clean_name, new_instance_paths
 from tentacle.settings.model import Settings
 
@@ -42,8 +42,10 @@ def create_instance(session: Session, *, instance: str | None, config: str | Non
             raise
     if not made:
         file.update(lambda settings: replace(settings, home=shown))
+    there = path.parent / shown
+    make_directories(there, mode=session.registry.directory_mode_for(there / path.name), like=path)
     session.choose(InstanceOptions(name if is_named else None, str(path)))
-    facts = {"ConfigurationFilePath": str(path), "Home": str(path.parent / shown)}
+    facts = {"ConfigurationFilePath": str(path), "Home": str(there)}
     return Result((*lines, f"Setting home directory to: {shown}"), facts=facts)
 
 
