@@ -82,16 +82,13 @@ def new_instance_paths(config: str | None, home: str | None, cwd: Path) -> tuple
 
     The original keeps a relative home as it is typed and later looks for it below itself; here it stays put.
     """
-    for name in (config, home):
-        if name and not _is_text(name):
-            raise InstanceError(f"The path '{_shown(name)}' is not UTF-8 text.", hint="Choose another path.")
     if config and config.endswith("/"):
         raise InstanceError(f"The path '{_shown(config)}' is that of a directory.", hint="Give the path of a file.")
-    given = Path(config) if config and config.strip() else None
-    if home and home.strip():
-        return cwd / home, cwd / home / (given or DEFAULT_CONFIG)
-    path = cwd / (given or DEFAULT_CONFIG)
-    return path.parent, path
+    given = Path(config) if config and config.strip() else Path(DEFAULT_CONFIG)
+    folder, path = (cwd / home, cwd / home / given) if home and home.strip() else ((cwd / given).parent, cwd / given)
+    _need_text(folder)
+    _need_text(path)
+    return folder, path
 
 
 class InstanceRegistry:
@@ -107,6 +104,7 @@ class InstanceRegistry:
     def create(self, name: str, config_path: Path) -> Instance:
         """Registers `name`, or gives it another path; the spelling of a name that is there already stays."""
         wanted = clean_name(name)
+        _need_text(config_path)
         file = self.folder / _file_name(wanted)
         known = _read_entry(file) if exists(file) else self._same_name(wanted)
         if known is not None and known.name.lower() != wanted.lower():
@@ -263,13 +261,12 @@ def _shown(name: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in name)[:200]
 
 
-def _is_text(name: str) -> bool:
-    """Whether `name` can be written down: the system lets a file be named by any bytes."""
+def _need_text(path: Path) -> None:
+    """Raises `InstanceError` for a path that cannot be written down: the system lets a file be named by any bytes."""
     try:
-        name.encode("utf-8")
+        str(path).encode("utf-8")
     except UnicodeEncodeError:
-        return False
-    return True
+        raise InstanceError(f"The path '{_shown(str(path))}' is not UTF-8 text.", hint="Choose another path.") from None
 
 
 def _names(entries: list[_Entry]) -> str:

@@ -70,6 +70,16 @@ def test_a_directory_is_no_configuration(tentacle: Any) -> None:
     assert list(tentacle.cwd.rglob("*")) == [tentacle.cwd / "there"]
 
 
+def test_a_current_directory_whose_name_is_no_text(tentacle: Any) -> None:
+    strange = tentacle.cwd / "caf\udce9"
+    strange.mkdir()
+    for arguments in ([], ["--config=sub/I.cfg"], ["--home=sub"]):
+        ended = tentacle("create-instance", "--instance=I", *arguments, cwd=strange)
+        assert (ended.code, ended.out) == (1, "")
+        assert "is not UTF-8 text" in ended.err
+    assert list(strange.iterdir()) == []
+
+
 def test_an_instance_that_cannot_be_registered_leaves_no_half_of_it(tentacle: Any, tmp_path: Path) -> None:
     (tmp_path / "machine").write_text("in the way")
     ended = tentacle("create-instance", "--instance=I", "--config=new/I.cfg")
