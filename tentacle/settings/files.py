@@ -9,10 +9,13 @@ import contextlib
 import os
 import secrets
 import stat
+import time
 from pathlib import Path
 
 from tentacle.settings.errors import SettingsError, cannot
 
+ABANDONED_SECONDS = 60
+"""Nobody takes so long for one of our files."""
 LARGEST_FILE = 4 * 1024 * 1024
 """Bytes.  A configuration is a few kilobytes; anything far above is a mistake, or an attack on our memory."""
 
@@ -51,10 +54,9 @@ def write_atomic(path: Path, content: bytes, *, mode: int, like: Path | None = N
         try:
             _write_new(temporary, content, mode, like=like or path)
             temporary.rename(path)
-        except OSError:
+        finally:  # also when we are interrupted
             with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+                temporary.unlink(missing_ok=True)
         flush_directory(path.parent)
     except OSError as error:
         raise cannot("write", path, error) from None
@@ -81,11 +83,17 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
-def remove_unfinished(path: Path) -> None:
-    """Removes what killed writers of `path` left beside it; only for whoever is the sole writer at the moment."""
+def remove_unfinished(path: Path, *, older_than: float = 0) -> None:
+    """Removes what killed writers of `path` left beside it.
+
+    Only for the sole writer of the moment; others leave alone what was not written `older_than` seconds ago.
+    """
     with contextlib.suppress(OSError):
         for left in path.parent.iterdir():
-            if is_temporary(left) and left.name.startswith(f".{path.name}.") and len(left.name) == len(path.name) + 14:
+            if not is_temporary(left) or not left.name.startswith(f".{path.name}."):
+                continue
+            fresh = older_than > 0 and left.lstat().st_mtime > time.time() - older_than
+            if len(left.name) == len(path.name) + 14 and not fresh:
                 left.unlink(missing_ok=True)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from tentacle.settings.errors import InstanceError, SettingsError, cannot
 from tentacle.settings.files import (
+    ABANDONED_SECONDS,
     exists,
     flush_directory,
     is_temporary,
@@ -115,6 +116,7 @@ class InstanceRegistry:
         instance = Instance(known.name if known else wanted, config_path.absolute())
         file = known.file if known else file
         make_directories(self.folder)
+        remove_unfinished(file, older_than=ABANDONED_SECONDS)
         content = {"Name": instance.name, "ConfigurationFilePath": str(instance.config_path)}
         write_atomic(file, json.dumps(content, indent=2, ensure_ascii=False).encode("utf-8"), mode=0o644)
         return instance

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import stat
+import time
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,24 @@ def test_only_unfinished_work_on_the_same_file_is_removed(tmp_path: Path) -> Non
         (tmp_path / name).touch()
     files.remove_unfinished(tmp_path / "x")
     assert {entry.name for entry in tmp_path.iterdir()} == set(names[1:])
+
+
+def test_work_that_may_go_on_is_left_alone(tmp_path: Path) -> None:
+    for name, age in ((".x.12345678.tmp", 3600), (".x.abcdef12.tmp", 1)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age, time.time() - age))
+    files.remove_unfinished(tmp_path / "x", older_than=files.ABANDONED_SECONDS)
+    assert [entry.name for entry in tmp_path.iterdir()] == [".x.abcdef12.tmp"]
+
+
+def test_who_is_interrupted_takes_the_unfinished_file_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_atomic(tmp_path / "x", b"secret", mode=0o600)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
