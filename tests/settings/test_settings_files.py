@@ -6,9 +6,9 @@ import os
 import resource
 import signal
 import stat
-import time
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
