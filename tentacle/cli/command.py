@@ -40,7 +40,8 @@ LONGEST_NAME: Final = 100
 """Characters of an argument that can be a misspelt option."""
 
 _ASKING: Final = ("-h", "-?", "/h", "/?")
-_USER_INFO: Final = re.compile(r"(?:^|//)[^/?#@\s:]*:(?P<password>[^/?#\s]+)@")
+_ADDRESS: Final = re.compile("host|proxy|server|address|socket", re.IGNORECASE)
+_USER_INFO: Final = re.compile(r"//[^/?#@\s:]*:(?P<password>[^/?#\s]+)@")
 _SECRET: Final = re.compile("pass?w|pwd|key|kye|token|secret")
 """What the names of secrets have in them, misspelt or for another command."""
 _SEPARATOR: Final = re.compile("[:=]")
@@ -119,9 +120,10 @@ class TentacleCommand(click.Command):
         parsed = parse(args, [*COMMON_OPTIONS, *own])
         sensitive = {one.name for one in parsed.given if one.name in declared and declared[one.name].sensitive}
         for one in parsed.given:
-            session.redactor.add(one.value if one.name in sensitive else _password_in(one.value or ""))
+            session.redactor.add(one.value if one.name in sensitive else _password_in(one.name, one.value or ""))
         for argument in parsed.leftover:
-            session.redactor.add(_password_in(_split(argument)[1] or argument))
+            name, value = _split(argument)
+            session.redactor.add(_password_in(name, value or ""))
         for one in parsed.given:
             _check(one, secret=one.name in sensitive)
         if parsed.leftover and not self.takes_words:
@@ -199,9 +201,9 @@ def _check(given: Given, *, secret: bool) -> None:
         raise InvalidValue(f"The value of --{given.name} holds a control character ({control!a}); leave it out.")
 
 
-def _password_in(text: str) -> str | None:
-    """The password in an address such as `http://user:password@host`; None where there is none."""
-    found = _USER_INFO.search(text)
+def _password_in(name: str, value: str) -> str | None:
+    """The password in an option's address, such as `http://user:password@host` or `user:password@host`."""
+    found = _USER_INFO.search(value if "//" in value or not _ADDRESS.search(name) else f"//{value}")
     return found["password"] if found else None
 
 
