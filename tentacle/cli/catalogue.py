@@ -95,5 +95,5 @@ def find(word: str) -> Entry | None:
 
 def nearest(word: str) -> str | None:
     """The name of the command that was probably meant by a `word` that means none."""
-    close = difflib.get_close_matches(word.lower().lstrip("-/"), _BY_WORD, n=1, cutoff=0.7)
+    close = difflib.get_close_matches(word[:100].lower().lstrip("-/"), _BY_WORD, n=1, cutoff=0.7)
     return close[0] if close else None

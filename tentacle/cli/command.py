@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
+from unicodedata import category
 
 import click
 
@@ -35,6 +36,15 @@ COMMON_OPTIONS: Final = (
 LONGEST_VALUE: Final = 64 * 1024
 """Characters.  A certificate in base64 is the longest thing that anybody means; the rest is a file in a wrong place."""
 
+LONGEST_NAME: Final = 100
+"""Characters of an argument that can be a misspelt option."""
+
+_ASKING: Final = ("-h", "-?", "/h", "/?")
+_ADDRESS: Final = re.compile("host|proxy|server|address|socket", re.IGNORECASE)
+_USER_INFO: Final = re.compile(r"//[^/?#@\s:]*:(?P<password>[^/?#\s]+)@")
+_SECRET: Final = re.compile("pass?w|pwd|key|kye|token|secret")
+"""What the names of secrets have in them, misspelt or for another command."""
+_SEPARATOR: Final = re.compile("[:=]")
 _ORDER: Final = "tentacle.order"
 
 
@@ -108,15 +118,31 @@ class TentacleCommand(click.Command):
         declared = self._declared()
         own = [Option(option.described.names, option.described.takes_value) for option in declared.values()]
         parsed = parse(args, [*COMMON_OPTIONS, *own])
+        sensitive = {one.name for one in parsed.given if one.name in declared and declared[one.name].sensitive}
         for one in parsed.given:
-            if one.name in declared and declared[one.name].sensitive:
-                session.redactor.add(one.value)
-            if len(one.value or "") > LONGEST_VALUE:
-                raise InvalidValue(f"The value of --{one.name} is longer than {LONGEST_VALUE} characters.")
+            session.redactor.add(one.value if one.name in sensitive else _password_in(one.name, one.value or ""))
+        for argument in parsed.leftover:
+            name, value = _split(argument)
+            session.redactor.add(_password_in(name, value or ""))
+        for one in parsed.given:
+            _check(one, secret=one.name in sensitive)
         if parsed.leftover and not self.takes_words:
-            message = f"Unrecognized command line arguments: {' '.join(parsed.leftover)}"
-            raise UnrecognizedArguments(message, hint=_suggestion(parsed.leftover[0], own))
+            raise self._unrecognized(parsed.leftover, session)
         return parsed
+
+    def _unrecognized(self, leftover: Sequence[str], session: Session) -> UnrecognizedArguments:
+        """The refusal of arguments that are no options; what was meant as a secret is not repeated."""
+        options = list(self._declared().values())
+        meant = [_nearest(argument, options) for argument in leftover]
+        secrets = {name for option in options if option.sensitive for name in option.described.names}
+        for argument, near, following in zip(leftover, meant, [*leftover[1:], None], strict=True):
+            name, value = _split(argument)
+            if argument.startswith(("-", "/")) and (near in secrets or _SECRET.search(name)):
+                session.redactor.add(following if value is None else value)
+        close = next(filter(None, meant), None)
+        return UnrecognizedArguments(
+            f"Unrecognized command line arguments: {' '.join(leftover)}", hint=close and f"Did you mean --{close}?"
+        )
 
     def _declared(self) -> dict[str, TentacleOption]:
         return {param.described.names[0]: param for param in self.params if isinstance(param, TentacleOption)}
@@ -165,12 +191,35 @@ def option(*names: str, sensitive: bool = False, **attributes: Any) -> Callable[
     return click.option(*names, cls=TentacleOption, sensitive=sensitive, **attributes)
 
 
-def _suggestion(argument: str, options: Sequence[Option]) -> str | None:
-    """Which option was probably meant by the first argument that is none."""
-    names = {name.lower(): name for option in options for name in option.names if len(name) > 1}
-    typed = re.split("[:=]", argument.lstrip("-/"), maxsplit=1)[0]
-    close = difflib.get_close_matches(typed.lower(), names, n=1, cutoff=0.75)
-    return f"Did you mean --{names[close[0]]}?" if close else None
+def _check(given: Given, *, secret: bool) -> None:
+    """Raises InvalidValue for a value that nobody means, whatever the option is."""
+    value = given.value or ""
+    if len(value) > LONGEST_VALUE:
+        raise InvalidValue(f"The value of --{given.name} is longer than {LONGEST_VALUE} characters.")
+    control = None if secret else next((c for c in value.strip() if category(c) == "Cc"), None)
+    if control is not None:
+        raise InvalidValue(f"The value of --{given.name} holds a control character ({control!a}); leave it out.")
+
+
+def _password_in(name: str, value: str) -> str | None:
+    """The password in an option's address, such as `http://user:password@host` or `user:password@host`."""
+    found = _USER_INFO.search(value if "//" in value or not _ADDRESS.search(name) else f"//{value}")
+    return found["password"] if found else None
+
+
+def _split(argument: str) -> tuple[str, str | None]:
+    """The name in an argument, lower case, and what stands behind `=` or `:`; None where neither does."""
+    name, *value = _SEPARATOR.split(argument, maxsplit=1)
+    return name.lstrip("-/").lower(), value[0] if value else None
+
+
+def _nearest(argument: str, options: Iterable[TentacleOption]) -> str | None:
+    """The name of the option that was probably meant by an argument that is none."""
+    if argument in _ASKING:
+        return HELP.name
+    known = {name.lower(): name for option in options for name in option.described.names if len(name) > 1}
+    close = difflib.get_close_matches(_split(argument[:LONGEST_NAME])[0], [*known, HELP.name], n=1, cutoff=0.75)
+    return known.get(close[0], HELP.name) if close else None
 
 
 def _as_click_reads_it(given: Given, option: TentacleOption) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from tentacle.cli.command import TentacleCommand, TentacleOption, command
+from tentacle.cli.options import facts_option, in_order
 from tentacle.errors import TentacleError
 
 
@@ -32,9 +33,7 @@ def kubernetes_command(name: str, hint: str, *options: Callable[[Any], Any]) -> 
     def refuse(*_: object, **__: object) -> NoReturn:
         raise only_in_kubernetes(hint)
 
-    for declare in reversed(options):
-        refuse = declare(refuse)
-    return command(name)(refuse)
+    return command(name)(in_order(*options, facts_option)(refuse))
 
 
 def kubernetes_variant(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tentacle.errors import TentacleError
-from tentacle.settings.files import write_atomic
+from tentacle.settings.files import ABANDONED_SECONDS, remove_unfinished, write_atomic
 
 
 def write_public(path: Path, content: bytes) -> None:
@@ -31,4 +31,5 @@ def _write(path: Path, content: bytes, mode: int) -> None:
             raise TentacleError(f"'{path}' is not a regular file.", hint="Give the path of one, or of a new one.")
     except OSError as error:
         raise TentacleError(f"'{str(path)[:200]}' cannot be written: {error.strerror}.") from None
+    remove_unfinished(target, older_than=ABANDONED_SECONDS)
     write_atomic(target, content, mode=mode)

@@ -110,7 +110,9 @@ class _Reader:
             if option is None:
                 if at == 0:
                     return False
-                raise OptionSyntaxError(f"Cannot bundle unregistered option '-{letter}'.")
+                raise OptionSyntaxError(
+                    f"Cannot bundle unregistered option '-{letter}'.", hint="Names of several letters have two dashes."
+                )
             if option.takes_value:
                 self._give(option, f"-{letter}", letters[at + 1 :] or None)
                 return True

@@ -6,6 +6,8 @@ Pure: names and descriptions in, text out.  Must not know click or how a command
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,11 +16,13 @@ from tentacle.cli.catalogue import ENTRIES, Entry, nearest
 from tentacle.cli.result import Result
 
 EXECUTABLE: Final = "Tentacle"
+_WIDTH: Final = 80
 _COMMAND_WIDTH: Final = 15
+_COMMAND_INDENT: Final = "   "
 _DESCRIPTION_COLUMN: Final = 29
 _CONTINUATION_INDENT: Final = 31
-_WINDOW: Final = 80 - _DESCRIPTION_COLUMN - 2
-_BREAKS: Final = " \t\v-,.;"
+_WINDOW: Final = _WIDTH - _DESCRIPTION_COLUMN - 2
+_BREAK: Final = re.compile(r"\s|(?<=\w)-")
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ HELP_OPTION: Final = OptionHelp(("help",), False, "Show detailed help for this c
 
 
 def general_text(entries: Sequence[Entry] = ENTRIES) -> str:
-    """All commands with their descriptions."""
-    commands = "".join(f"  {entry.name:<{_COMMAND_WIDTH}}\n   {entry.description}\n" for entry in entries)
+    """All commands with their descriptions, which the original does not wrap."""
+    commands = "".join(f"  {entry.name:<{_COMMAND_WIDTH}}\n{_paragraph(entry.description)}\n" for entry in entries)
     return (
         f"Usage: {EXECUTABLE} <command> [<options>]\n\nWhere <command> is one of: \n\n"
         f"{commands}\nOr use <command> --help for more details.\n"
@@ -44,10 +48,10 @@ def general_text(entries: Sequence[Entry] = ENTRIES) -> str:
 
 def command_text(entry: Entry, options: Sequence[OptionHelp], notes: str = "") -> str:
     """One command's options; `notes` are lines that stand before them."""
-    return (
-        f"Usage: {EXECUTABLE} {entry.name} [<options>]\n\n{notes and notes + chr(10)}Where [<options>] is any of: \n\n"
-        f"{''.join(map(option_text, options))}\nOr one of the common options: \n\n{option_text(HELP_OPTION)}"
-    )
+    where = "Where [<options>] is any of: \n\n"
+    own = f"{where}{''.join(map(option_text, options))}\nOr one of the common options: \n\n" if options else where
+    start = f"Usage: {EXECUTABLE} {entry.name} [<options>]\n\n{notes and notes + chr(10)}"
+    return f"{start}{own}{option_text(HELP_OPTION)}"
 
 
 def general_json(entries: Sequence[Entry] = ENTRIES) -> str:
@@ -89,23 +93,23 @@ def option_prototype(option: OptionHelp) -> str:
 
 
 def wrapped(text: str) -> Iterator[str]:
-    """The lines of a description.
+    """The lines of a description: each ends with its last blank, or with a hyphen inside a word.
 
-    A line ends after its last blank or hyphen.  One whose last break is a comma, stop or semicolon, or which has no
-    break, is cut one character before that point and gets a hyphen: odd, but the original's.
+    The original also breaks at dots and commas, one character early and with a hyphen of its own, and after the dashes
+    of an option.  None of its descriptions comes to that, so nobody misses it.
     """
     while len(text) > _WINDOW:
-        last = max(text.rfind(mark, 0, _WINDOW) for mark in _BREAKS)
-        cut = last if last >= 0 else _WINDOW
-        if text[cut] in " \t\v-":
-            yield text[: cut + 1]
-            text = text[cut + 1 :]
-        else:
-            cut = max(cut - 1, 1)
-            yield text[:cut] + "-"
-            text = text[cut:]
+        cut = max((match.end() for match in _BREAK.finditer(text, 0, _WINDOW)), default=_WINDOW)
+        yield text[:cut]
+        text = text[cut:]
     if text:
         yield text
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=_COMMAND_INDENT, subsequent_indent=_COMMAND_INDENT, break_on_hyphens=False
+    )
 
 
 def _entry_document(entry: Entry) -> dict[str, object]:

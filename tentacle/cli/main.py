@@ -52,6 +52,7 @@ def load(entry: Entry) -> TentacleCommand:
 
 def main() -> int:
     """The entry point: this process's arguments, streams and exit code."""
+    _have_all_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -119,6 +120,18 @@ def _without_command(word: str, arguments: Sequence[str]) -> Result:
     if word[:1].isalpha():
         return help_texts.unsupported(word)
     return Result(data=help_texts.general_json() if asks_for_json(arguments) else help_texts.general_text())
+
+
+def _have_all_streams() -> None:
+    """Whoever started us may have closed 0, 1 or 2: the next file that is opened, a configuration say, would be it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
+    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def _discard_output() -> None:

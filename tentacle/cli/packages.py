@@ -8,6 +8,7 @@ full.  Files are unpacked beside their places first and then renamed.  Must not 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -30,6 +31,7 @@ DEEPEST: Final = 64
 MARGIN: Final = 16 * 1024**2
 """Bytes that are left free on the disk."""
 _CHUNK: Final = 1024 * 1024
+_STAGING: Final = ".extract-"
 _BOOKKEEPING: Final = ("_rels/", "package/", "[content_types].xml", ".signature.p7s")
 """What belongs to the package and not to its content: NuGet's "Files" mode leaves it out, and the manifest."""
 
@@ -160,17 +162,34 @@ def _check_places(files: Sequence[_File], destination: Path) -> None:
 
 
 def _unpack(archive: zipfile.ZipFile, files: Sequence[_File], destination: Path) -> None:
-    staging = destination / f".extract-{secrets.token_hex(4)}.tmp"
-    staging.mkdir(mode=0o700)
+    with _shared(destination):
+        staging = destination / f"{_STAGING}{secrets.token_hex(4)}.tmp"
+        staging.mkdir(mode=0o700)
+        try:
+            for number, file in enumerate(files):
+                _write(archive, file.info, staging / str(number))
+            for number, file in enumerate(files):
+                place = destination.joinpath(*file.parts)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                (staging / str(number)).rename(place)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _shared(destination: Path) -> Iterator[None]:
+    """Removes what extractions that were killed have left, unless others go on; keeps the others from doing so."""
+    descriptor = os.open(destination, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for number, file in enumerate(files):
-            _write(archive, file.info, staging / str(number))
-        for number, file in enumerate(files):
-            place = destination.joinpath(*file.parts)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            (staging / str(number)).rename(place)
+        with contextlib.suppress(OSError):  # another one is at work, or the file system knows no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in destination.glob(f"{_STAGING}????????.tmp"):
+                shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        os.close(descriptor)
 
 
 def _write(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from tentacle.cli.command import option
+from tentacle.cli.command import option, order_given
 from tentacle.cli.options import together
+from tentacle.cli.result import Result
+from tentacle.cli.session import InstanceOptions, Session
 from tentacle.cli.values import InvalidValue, need_port, parse_whole_number, true_or_false
-from tentacle.settings.model import DEFAULT_PROXY_PORT, ProxySettings
+from tentacle.settings.model import DEFAULT_PROXY_PORT, ProxySettings, Settings
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,23 @@ proxy_options = together(
     option("--proxyHost", "host", help="The proxy host to use. Leave empty to use the default Internet Explorer proxy"),
     option("--proxyPort", "port", help="The proxy port to use in conjunction with the Host set with proxyHost"),
 )
+
+
+def set_proxy(session: Session, where: InstanceOptions, wishes: ProxyWishes, *, polling: bool) -> Result:
+    """Does what the wishes say to one of the two proxies."""
+    order = order_given()
+    lines: list[str] = []
+
+    def proxy_in(settings: Settings) -> ProxySettings:
+        return settings.polling_proxy if polling else settings.proxy
+
+    def apply(settings: Settings) -> Settings:
+        nonlocal lines
+        changed, lines = changed_proxy(proxy_in(settings), wishes, order)
+        return replace(settings, polling_proxy=changed) if polling else replace(settings, proxy=changed)
+
+    changed = proxy_in(session.choose(where).update(apply))
+    return Result(tuple(lines), facts=proxy_facts(changed))
 
 
 def changed_proxy(proxy: ProxySettings, wishes: ProxyWishes, order: Sequence[str]) -> tuple[ProxySettings, list[str]]:

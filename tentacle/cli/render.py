@@ -6,7 +6,6 @@ straight to standard output.  Must not know any command.
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ import click
 
 from tentacle.cli.result import Outcome, Result
 from tentacle.cli.session import Session
+from tentacle.cli.style import document_text
 from tentacle.errors import EXIT_INTERNAL, TentacleError
 from tentacle.observe.logs import FILE_ONLY_LOGGER
 from tentacle.observe.text import visible
@@ -33,9 +33,11 @@ def render(outcome: Outcome, session: Session) -> int:
     for problem in result.problems:
         _LOG.error("%s", in_short(problem))
     if session.as_json and not result.data:
-        show(json.dumps(_document(result, session), indent=2, ensure_ascii=False), session)
+        show(document_text(_document(result, session)), session)
     elif result.data:
-        click.echo(result.data, file=session.surroundings.stdout, nl=False)
+        stdout = session.surroundings.stdout
+        # Tools get the bare data, as from the original; at a terminal the prompt is to stand on a line of its own.
+        click.echo(result.data, file=stdout, nl=stdout.isatty() and not result.data.endswith("\n"))
     if result.restart:
         _LOG.warning("These changes require a restart of the %s.", "Tentacle" if session.instance_name else "service")
     return result.exit_code

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tentacle.settings.model import Settings
     from tentacle.settings.store import SettingsFile
 
+_LOG = logging.getLogger(__name__)
 _FILE_LOG = logging.getLogger(FILE_ONLY_LOGGER)
 LOG_FOLDER_VARIABLE: Final = "DefaultLogDirectory"
 
@@ -112,12 +113,17 @@ class Session:
         Raises InstanceError or ConfigurationError when there is none.
         """
         from tentacle.settings.model import resolved_home
-        from tentacle.settings.store import SettingsFile
 
         self.instance = self.registry.select(where.instance, where.config, self.surroundings.cwd)
-        file = SettingsFile(self.instance.config_path)
+        file = self.settings_file(self.instance.config_path)
         self._open_log(resolved_home(self.overridden(file.load()), file.path) / "Logs")
         return file
+
+    def settings_file(self, path: Path) -> SettingsFile:
+        """The configuration at `path`; whoever has to wait for another process that changes it is told so."""
+        from tentacle.settings.store import SettingsFile
+
+        return SettingsFile(path, waiting=lambda: _LOG.info("Waiting for another process that is changing %s...", path))
 
     def overridden(self, settings: Settings) -> Settings:
         """`settings` with what environment variables say instead; for reading only."""

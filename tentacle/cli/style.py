@@ -6,11 +6,12 @@ what is shown.
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from tentacle.observe.text import visible
 
@@ -67,6 +68,14 @@ def columns(rows: Iterable[tuple[str, str]], *, indent: int = 2, gap: int = 2) -
         lines.append(f"{' ' * indent}{name:<{width}}{first}".rstrip())
         lines += [f"{' ' * (indent + width)}{line}" for line in rest]
     return lines
+
+
+def document_text(document: Any) -> str:
+    """Indented JSON, without a newline at its end, in which what cannot be printed is escaped: it may be shown."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def wrapped(text: str, width: int) -> list[str]:

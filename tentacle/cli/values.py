@@ -31,7 +31,7 @@ def parse_whole_number(text: str, name: str) -> int:
     """
     if re.fullmatch(r"\s*[+-]?[0-9]{1,10}\s*", text) and -(2**31) <= int(text) < 2**31:
         return int(text)
-    raise InvalidValue(f"The value '{text}' of {name} is not a valid whole number.")
+    raise InvalidValue(f"The value '{text}' of {name} is not a valid whole number.", hint="Give it in digits.")
 
 
 def true_or_false(_context: click.Context, param: click.Parameter, value: str | None) -> bool | None:
@@ -43,7 +43,8 @@ def true_or_false(_context: click.Context, param: click.Parameter, value: str | 
             return True
         case "false":
             return False
-    raise InvalidValue(f"The value '{value}' of {longest_name(param)} is neither true nor false.")
+    name = longest_name(param)
+    raise InvalidValue(f"The value '{value}' of {name} is neither true nor false.", hint=f"e.g. {name}=true")
 
 
 def need_port(port: int, name: str) -> None:

@@ -135,7 +135,8 @@ class FileLogHandler(logging.Handler):
 def _make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
-    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        missing.mkdir(mode=0o750, exist_ok=True)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         _give_to_owner_of_parent(fd, os.fstat(fd), folder.parent)

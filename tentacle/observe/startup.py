@@ -5,6 +5,7 @@ Reads the running process and system; writes nothing.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import pwd
@@ -12,6 +13,10 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
+
+CGROUPS: Final = Path("/sys/fs/cgroup")
+"""What a container sees of its limits."""
 
 
 def machine_name() -> str:
@@ -19,9 +24,23 @@ def machine_name() -> str:
     return socket.gethostname().partition(".")[0]
 
 
-def processor_count() -> int:
-    """The processors this process may use."""
-    return len(os.sched_getaffinity(0)) or 1
+def processor_count(cgroups: Path = CGROUPS) -> int:
+    """The processors this process may use: those it may run on, or fewer where its container gets less time."""
+    allowed = len(os.sched_getaffinity(0)) or 1
+    quota = _quota(cgroups)
+    return allowed if quota is None else min(allowed, max(1, math.ceil(quota)))
+
+
+def _quota(cgroups: Path) -> float | None:
+    """How many processors' time the container gets, by cgroups of version 2 or 1; None without a limit."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((cgroups / name).read_text() for name in names).split()
+            if quota.isdigit() and int(period) > 0:
+                return int(quota) / int(period)
+        except (OSError, ValueError):
+            continue
+    return None
 
 
 def user_name() -> str:

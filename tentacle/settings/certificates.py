@@ -142,7 +142,9 @@ def load_base64(text: str) -> StoredCertificate:
     try:
         data = base64.b64decode("".join(text.removeprefix("\ufeff").split()), validate=True)
     except (binascii.Error, ValueError):
-        raise NotBase64Error("The certificate is not valid base64 text.") from None
+        raise NotBase64Error(
+            "The certificate is not valid base64 text.", hint="Give a PFX file in base64, or a file by --from-file."
+        ) from None
     if not _looks_like_pfx(data) and _is_bare_certificate(data):
         raise CertificateError(NO_PRIVATE_KEY)
     return load_pfx(data, source="in the base64 text")

@@ -29,8 +29,12 @@ class CertificateError(SettingsError):
 
 
 def cannot(verb: str, path: Path, error: OSError) -> SettingsError:
-    """The error for a failed file operation; `verb` is e.g. `write` (texts: tentacle-cli.md 3.1 and 3.2)."""
-    message = f"Unable to {verb} file '{path}' as user '{_user_name()}'."
+    """The error for a failed file operation; `verb` is e.g. `write`, or `create directory` where it is no file.
+
+    The texts are the original's (tentacle-cli.md 3.1 and 3.2).
+    """
+    what = verb if " " in verb else f"{verb} file"
+    message = f"Unable to {what} '{path}' as user '{_user_name()}'."
     if isinstance(error, PermissionError):
         return SettingsError(f"{message} Please check file permissions.")
     return SettingsError(f"{message} {one_line(OSError(error.strerror or type(error).__name__))}.")

@@ -9,10 +9,13 @@ import contextlib
 import os
 import secrets
 import stat
+import time
 from pathlib import Path
 
 from tentacle.settings.errors import SettingsError, cannot
 
+ABANDONED_SECONDS = 60
+"""Nobody takes so long for one of our files."""
 LARGEST_FILE = 4 * 1024 * 1024
 """Bytes.  A configuration is a few kilobytes; anything far above is a mistake, or an attack on our memory."""
 
@@ -40,21 +43,20 @@ def read_bytes(path: Path, *, limit: int = LARGEST_FILE) -> bytes:
     return content
 
 
-def write_atomic(path: Path, content: bytes, *, mode: int) -> None:
+def write_atomic(path: Path, content: bytes, *, mode: int, like: Path | None = None) -> None:
     """Puts `content` in place of what is at `path`, or leaves that untouched and raises `SettingsError`.
 
-    Written beside it, flushed to the disk, then renamed.  The file gets exactly `mode`, and keeps the owner and
-    group that it had when we are root.
+    Written beside it, flushed to the disk, then renamed.  The file gets exactly `mode`, and when we are root the owner
+    and group that it had, or those of `like`.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         try:
-            _write_new(temporary, content, mode, like=path)
+            _write_new(temporary, content, mode, like=like or path)
             temporary.rename(path)
-        except OSError:
+        finally:  # also when we are interrupted
             with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+                temporary.unlink(missing_ok=True)
         flush_directory(path.parent)
     except OSError as error:
         raise cannot("write", path, error) from None
@@ -81,34 +83,53 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
-def remove_unfinished(path: Path) -> None:
-    """Removes what killed writers of `path` left beside it; only for whoever is the sole writer at the moment."""
+def remove_unfinished(path: Path, *, older_than: float = 0) -> None:
+    """Removes what killed writers of `path` left beside it.
+
+    Only for the sole writer of the moment; others leave alone what was not written `older_than` seconds ago.
+    """
     with contextlib.suppress(OSError):
         for left in path.parent.iterdir():
-            if is_temporary(left) and left.name.startswith(f".{path.name}.") and len(left.name) == len(path.name) + 14:
+            if not is_temporary(left) or not left.name.startswith(f".{path.name}."):
+                continue
+            fresh = older_than > 0 and left.lstat().st_mtime > time.time() - older_than
+            if len(left.name) == len(path.name) + 14 and not fresh:
                 left.unlink(missing_ok=True)
 
 
 def make_directories(path: Path, *, mode: int = 0o755, like: Path | None = None) -> None:
     """Makes `path` with its parents: the directory itself with `mode`, missing parents with 0755 (umask applies).
 
-    A directory that is made gets the owner of `like`, where that exists and we may; one that is there stays as it is.
+    Directories that are made get the owner of `like`, where that exists and we may; one that is there stays as it is.
     """
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        present = next(folder for folder in (path, *path.parents) if folder.exists())
+        missing = path.relative_to(present).parts
+        inside = os.open(present, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            path.mkdir(mode=mode)
-        except FileExistsError:
-            path.mkdir(mode=mode, exist_ok=True)  # an error when it is no directory
-            return
-        if like is not None:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                keep_owner(descriptor, like)
-            finally:
-                os.close(descriptor)
+            for depth, name in enumerate(missing, 1):
+                own = mode if depth == len(missing) else 0o755
+                outside, inside = inside, _make_directory(inside, name, own, like)
+                os.close(outside)
+        finally:
+            os.close(inside)
     except OSError as error:
-        raise cannot("create", path, error) from None
+        raise cannot("create directory", path, error) from None
+
+
+def _make_directory(inside: int, name: str, mode: int, like: Path | None) -> int:
+    """Makes one directory, unless another process was faster, and opens it.
+
+    By descriptors: root may do so in a directory of another user, who could put a link in the way of what becomes his.
+    """
+    made = False
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, mode, dir_fd=inside)
+        made = True
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
+    if made and like is not None:
+        keep_owner(descriptor, like)
+    return descriptor
 
 
 def keep_owner(descriptor: int, like: Path) -> None:

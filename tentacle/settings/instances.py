@@ -14,6 +14,7 @@ from typing import Any
 
 from tentacle.settings.errors import InstanceError, SettingsError, cannot
 from tentacle.settings.files import (
+    ABANDONED_SECONDS,
     exists,
     flush_directory,
     is_temporary,
@@ -27,8 +28,10 @@ HOME_VARIABLE = "TentacleMachineConfigurationHomeDirectory"
 DEFAULT_BASE = Path("/etc/octopus")
 DEFAULT_NAME = "Tentacle"
 DEFAULT_CONFIG = "Tentacle.config"
+EVERY_INSTANCE = "*"
 LONGEST_FILE_NAME = 255
 LARGEST_ENTRY = 64 * 1024
+_FIRST = "Set one up with 'Tentacle init', or make one with 'Tentacle create-instance'."
 TEMPORARY_SUFFIX_LENGTH = len("..01234567.tmp")
 
 
@@ -59,6 +62,8 @@ def clean_name(name: str) -> str:
         raise InstanceError("The name of an instance must not be blank.")
     if not trimmed.isprintable() or set(trimmed) & set("/\\"):
         raise InstanceError(f"The instance name {trimmed!r:.80} must not hold slashes or control characters.")
+    if trimmed == EVERY_INSTANCE:
+        raise InstanceError(f"The instance name '{trimmed}' stands for all instances.", hint="Choose another name.")
     if len(_file_name(trimmed).encode()) + TEMPORARY_SUFFIX_LENGTH > LONGEST_FILE_NAME:
         raise InstanceError(f"The instance name '{trimmed:.40}...' is too long.")
     return trimmed
@@ -78,14 +83,13 @@ def new_instance_paths(config: str | None, home: str | None, cwd: Path) -> tuple
 
     The original keeps a relative home as it is typed and later looks for it below itself; here it stays put.
     """
-    for name in (config, home):
-        if name and not _is_text(name):
-            raise InstanceError(f"The path '{_shown(name)}' is not UTF-8 text.", hint="Choose another path.")
-    given = Path(config) if config and config.strip() else None
-    if home and home.strip():
-        return cwd / home, cwd / home / (given or DEFAULT_CONFIG)
-    path = cwd / (given or DEFAULT_CONFIG)
-    return path.parent, path
+    if config and config.endswith("/"):
+        raise InstanceError(f"The path '{_shown(config)}' is that of a directory.", hint="Give the path of a file.")
+    given = Path(config) if config and config.strip() else Path(DEFAULT_CONFIG)
+    folder, path = (cwd / home, cwd / home / given) if home and home.strip() else ((cwd / given).parent, cwd / given)
+    _need_text(folder)
+    _need_text(path)
+    return folder, path
 
 
 class InstanceRegistry:
@@ -101,6 +105,7 @@ class InstanceRegistry:
     def create(self, name: str, config_path: Path) -> Instance:
         """Registers `name`, or gives it another path; the spelling of a name that is there already stays."""
         wanted = clean_name(name)
+        _need_text(config_path)
         file = self.folder / _file_name(wanted)
         known = _read_entry(file) if exists(file) else self._same_name(wanted)
         if known is not None and known.name.lower() != wanted.lower():
@@ -111,6 +116,7 @@ class InstanceRegistry:
         instance = Instance(known.name if known else wanted, config_path.absolute())
         file = known.file if known else file
         make_directories(self.folder)
+        remove_unfinished(file, older_than=ABANDONED_SECONDS)
         content = {"Name": instance.name, "ConfigurationFilePath": str(instance.config_path)}
         write_atomic(file, json.dumps(content, indent=2, ensure_ascii=False).encode("utf-8"), mode=0o644)
         return instance
@@ -131,7 +137,7 @@ class InstanceRegistry:
         """Forgets an instance; its configuration stays.  Returns what was forgotten."""
         entry = self._find(name)
         try:
-            entry.file.unlink()
+            entry.file.unlink(missing_ok=True)  # another process was faster
             flush_directory(self.folder)
         except OSError as error:
             raise cannot("delete", entry.file, error) from None
@@ -172,7 +178,9 @@ class InstanceRegistry:
             )
         chosen = chosen or next(iter(entries), None)
         if chosen is None:
-            raise InstanceError(f"Unable to find default instance of Tentacle. Available instances: {_names(entries)}.")
+            raise InstanceError(
+                f"Unable to find default instance of Tentacle. Available instances: {_names(entries)}.", hint=_FIRST
+            )
         return Instance(chosen.name, chosen.config_path)
 
     def _find(self, name: str) -> _Entry:
@@ -193,7 +201,8 @@ class InstanceRegistry:
             raise broken[0]
         raise InstanceError(
             f"Instance {_shown(name)} of Tentacle has not been configured on this machine. "
-            f"Available instances: {_names(entries)}."
+            f"Available instances: {_names(entries)}.",
+            hint=None if entries else _FIRST,
         )
 
     def _entries(self) -> tuple[list[_Entry], list[SettingsError]]:
@@ -254,13 +263,12 @@ def _shown(name: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in name)[:200]
 
 
-def _is_text(name: str) -> bool:
-    """Whether `name` can be written down: the system lets a file be named by any bytes."""
+def _need_text(path: Path) -> None:
+    """Raises `InstanceError` for a path that cannot be written down: the system lets a file be named by any bytes."""
     try:
-        name.encode("utf-8")
+        str(path).encode("utf-8")
     except UnicodeEncodeError:
-        return False
-    return True
+        raise InstanceError(f"The path '{_shown(str(path))}' is not UTF-8 text.", hint="Choose another path.") from None
 
 
 def _names(entries: list[_Entry]) -> str:

@@ -11,14 +11,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import secrets
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from tentacle.settings.errors import SettingsError
-from tentacle.settings.files import keep_owner, read_bytes
+from tentacle.settings.files import read_bytes, remove_unfinished, write_atomic
 
 MACHINE_ID = Path("/etc/machine-id")
 LARGEST_FILE = 64 * 1024
@@ -62,23 +60,15 @@ def read_origin(config_path: Path, thumbprint: str) -> Machine | None:
 
 
 def remember_origin(config_path: Path, thumbprint: str) -> None:
-    """Writes down this machine unless a machine is known for the identity already.  A failure costs the hint only."""
+    """Writes down this machine unless a machine is known for the identity already.  A failure costs the hint only.
+
+    For whoever is the sole writer of the configuration at the moment.
+    """
     if read_origin(config_path, thumbprint) is not None:
         return
     here = this_machine(thumbprint)
     text = json.dumps({"thumbprint": thumbprint, "host": here.name, "machine": here.digest}, indent=2)
     path = origin_path_of(config_path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with contextlib.suppress(OSError):
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(temporary, flags, _MODE)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                keep_owner(descriptor, config_path)
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(descriptor)
-            temporary.rename(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+    remove_unfinished(path)
+    with contextlib.suppress(SettingsError):
+        write_atomic(path, text.encode() + b"\n", mode=_MODE, like=config_path)

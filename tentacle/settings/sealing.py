@@ -28,6 +28,8 @@ KEY_BYTES = 32
 NONCE_BYTES = 12
 LARGEST_KEY_FILE = 1024
 RETRY_SECONDS = 0.02
+PATIENCE_SECONDS = 1.0
+"""Who waits longer for a lock is told why."""
 
 
 def key_path_of(config_path: Path) -> Path:
@@ -69,10 +71,11 @@ class Sealer:
 class KeyFile:
     """The key of one configuration, mode 0600, made when it is first needed."""
 
-    def __init__(self, path: Path, *, wait: float) -> None:
-        """`wait`: seconds until a lock that somebody else holds is given up on."""
+    def __init__(self, path: Path, *, wait: float, waiting: Callable[[], None] = lambda: None) -> None:
+        """`wait`: seconds until a lock that somebody else holds is given up on; `waiting` is called once before."""
         self.path = path
         self._wait = wait
+        self._waiting = waiting
 
     def read(self) -> Sealer:
         """The key as it is; raises `ConfigurationError` when it is missing or damaged."""
@@ -109,6 +112,7 @@ class KeyFile:
 
     def _open_locked(self, like: Path) -> int:
         deadline = time.monotonic() + self._wait
+        patience = time.monotonic() + PATIENCE_SECONDS
         while True:
             descriptor = self._open(like)
             if self._lock(descriptor):
@@ -119,6 +123,9 @@ class KeyFile:
                     f"The configuration is being changed by another process, which holds '{self.path}' locked.",
                     hint="Try again when that process has ended.",
                 )
+            if time.monotonic() >= patience:
+                patience = deadline
+                self._waiting()
             time.sleep(RETRY_SECONDS)
 
     def _open(self, like: Path) -> int:

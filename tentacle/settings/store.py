@@ -34,11 +34,15 @@ class SettingsFile:
     `ConfigurationError` (or another `SettingsError` from the file system) with a text of one line.
     """
 
-    def __init__(self, path: Path, *, lock_wait: float = LOCK_WAIT_SECONDS) -> None:
-        """`lock_wait`: seconds to wait for another process that is changing the same file."""
+    def __init__(
+        self, path: Path, *, lock_wait: float = LOCK_WAIT_SECONDS, waiting: Callable[[], None] = lambda: None
+    ) -> None:
+        """`lock_wait`: seconds to wait for another process that is changing the same file; `waiting` is called once
+        when that takes more than a moment.
+        """
         self.path = path
         self._target = Path(os.path.realpath(path))
-        self._key = KeyFile(key_path_of(self._target), wait=lock_wait)
+        self._key = KeyFile(key_path_of(self._target), wait=lock_wait, waiting=waiting)
 
     def exists(self) -> bool:
         """Whether there is anything at the path."""
@@ -59,6 +63,14 @@ class SettingsFile:
                 return False
             self._write(settings or Settings(), sealer)
         return True
+
+    def discard(self, *, with_directory: bool) -> None:
+        """Takes back what `create` has just made, where it turned out to be of no use."""
+        with contextlib.suppress(OSError):
+            self._target.unlink(missing_ok=True)
+            self._key.path.unlink(missing_ok=True)
+            if with_directory:
+                self._target.parent.rmdir()
 
     def load(self) -> Settings:
         """The settings in the file; it must exist."""

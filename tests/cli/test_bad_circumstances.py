@@ -5,6 +5,7 @@ The disks are small ones in a mount namespace of their own, so that nothing is l
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -30,7 +31,8 @@ from tentacle.cli.catalogue import ENTRIES
 from tests.cli.hostile import Place, base_of, complaint, litter, nowhere
 
 kind, top = sys.argv[1], Path(sys.argv[2])
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", top], check=True)
+if kind != "forbidden":
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", top], check=True)
 cwd = top / "a"
 cwd.mkdir()
 os.chdir(cwd)
@@ -42,6 +44,10 @@ with nowhere() as url:
     before = (top / "I" / "I.cfg").read_bytes()
     if kind == "read-only":
         subprocess.run(["mount", "-o", "remount,ro", top], check=True)
+    elif kind == "forbidden":
+        for path in sorted(top.rglob("*")):
+            path.chmod(0o500 if path.is_dir() else 0o400)
+        top.chmod(0o500)
     else:
         with open(top / "filler", "wb", buffering=0) as filler:
             try:
@@ -62,21 +68,33 @@ print(json.dumps({"problems": told, "configure": writes}))
 """
 
 
+def surroundings(kind: str) -> list[str]:
+    """Where disks can be mounted that nobody else sees, or where root is bound by modes like everybody."""
+    if kind == "forbidden":
+        needed, options = "setpriv", ["--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    else:
+        needed, options = "unshare", ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
+    program = shutil.which(needed)
+    assert program is not None, f"This test needs '{needed}' (util-linux)"
+    return [program, *options]
+
+
 @pytest.mark.parametrize(
-    ("kind", "reason"), [("full", "No space left on device"), ("read-only", "Read-only file system")]
+    ("kind", "reason"),
+    [
+        ("full", "No space left on device"),
+        ("read-only", "Read-only file system"),
+        ("forbidden", "Please check file permissions."),
+    ],
 )
 def test_a_disk_that_takes_nothing(kind: str, reason: str, tmp_path: Path) -> None:
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        pytest.fail("This test needs 'unshare' (util-linux)")
     disk = tmp_path / "disk"
     disk.mkdir()
-    namespace = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     for name, folder in (("HOME", "home"), ("TentacleMachineConfigurationHomeDirectory", "machine")):
         environ[name] = str(disk / folder)
     done = subprocess.run(
-        [unshare, *namespace, sys.executable, "-c", ON_A_DISK, kind, str(disk)],
+        [*surroundings(kind), sys.executable, "-c", ON_A_DISK, kind, str(disk)],
         env=environ,
         capture_output=True,
         text=True,
@@ -196,17 +214,63 @@ def test_what_a_killed_writer_left_is_cleared_away(place: Place) -> None:
     assert SettingsFile(place.top / "I" / "I.cfg").load().port == 4711
 
 
-def test_commands_at_once_on_one_instance_lose_nothing(place: Place) -> None:
-    changes = ["--trust=AAAA", "--trust=BBBB", "--port=4711", "--noListen=True"]
+def at_once(*commands: tuple[str, ...]) -> list[str]:
+    """Runs all commands as processes at the same time; what each said, after nothing on standard error."""
     running = [
-        subprocess.Popen([PROGRAM, "configure", "--instance=I", change], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for change in changes
+        subprocess.Popen([PROGRAM, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for command in commands
     ]
-    ended = [process.communicate(timeout=90)[1] for process in running]
-    assert ended == [b""] * len(changes)
+    ended = [process.communicate(timeout=90) for process in running]
+    assert [(process.returncode, err) for process, (_, err) in zip(running, ended, strict=True)] == [(0, "")] * len(
+        running
+    )
+    return [out for out, _ in ended]
+
+
+def test_commands_at_once_on_one_instance_lose_nothing(place: Place) -> None:
+    on = "--instance=I"
+    place.run("configure", on, "--trust=AAAA")
+    at_once(
+        *(("configure", on, f"--trust=B{number}") for number in range(4)),
+        ("configure", on, "--port=4711"),
+        ("configure", on, "--noListen=True"),
+        ("server-comms", on, "--thumbprint=AAAA", "--style=TentacleActive", "--host=h"),
+        ("set-polling-connection-count", on, "--pollingConnectionCount=7"),
+        ("proxy", on, "--proxyEnable=true", "--proxyHost=one", "--proxyPassword=secret"),
+        ("polling-proxy", on, "--proxyEnable=true", "--proxyHost=two"),
+    )
     settings = SettingsFile(place.top / "I" / "I.cfg").load()
-    assert {server.thumbprint for server in settings.servers} == {"AAAA", "BBBB"}
-    assert (settings.port, settings.no_listen) == (4711, True)
+    assert sorted(server.thumbprint for server in settings.servers) == ["AAAA", "AAAA", "B0", "B1", "B2", "B3"]
+    assert [server.address for server in settings.servers if server.address] == ["https://h:10943"]
+    assert (settings.port, settings.no_listen, settings.polling_connection_count) == (4711, True, 7)
+    assert (settings.proxy.host, settings.proxy.password, settings.polling_proxy.host) == ("one", "secret", "two")
+    assert litter(place.top) == []
+
+
+def test_an_instance_made_by_several_at_once_is_one_with_one_certificate(place: Place) -> None:
+    config = place.top / "New" / "New.cfg"
+    made = at_once(*[("create-instance", "--instance=New", f"--config={config}")] * 4)
+    assert sum(out.startswith("Creating empty configuration file") for out in made) == 1
+    assert all("Saving instance: New\n" in out for out in made)
+    certificates = at_once(*[("new-certificate", "--instance=New", "--if-blank")] * 4)
+    assert sum(out.startswith("A new certificate has been generated") for out in certificates) == 1
+    stored = SettingsFile(config).load().certificate
+    assert stored is not None
+    assert sum(stored.thumbprint in out for out in certificates) == 1
+
+
+def test_who_has_to_wait_for_another_command_is_told_so(place: Place) -> None:
+    with open(place.top / "I" / "I.cfg.key") as key:  # noqa: PTH123
+        fcntl.flock(key, fcntl.LOCK_EX)
+        with subprocess.Popen(
+            [PROGRAM, "configure", "--instance=I", "--port=4711"], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            config = place.top / "I" / "I.cfg"
+            assert process.stdout.readline() == f"Waiting for another process that is changing {config}...\n"
+            fcntl.flock(key, fcntl.LOCK_UN)
+            assert process.stdout.readline() == "Services listen port: 4711\n"
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,9 @@ VALUES: Final[dict[str, str]] = {
     "below a file": "file/x",
     "word": "Pl\u00e4tzchen",
     "beyond 64 bits": "99999999999999999999",
+    "blanks": "   ",
+    "formats and quotes": "%s%n{0}{x.y}'\"`id`$(id);&",
+    "right to left": "\u202ecba",
 }
 
 Case = tuple[str, list[str], bool]

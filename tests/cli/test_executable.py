@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tentacle import __version__
+from tentacle.observe.startup import processor_count
 
 VERSION_HELP = """Usage: Tentacle {name} [<options>]
 
@@ -107,7 +108,7 @@ def test_a_life_of_an_instance(tentacle: Any, tmp_path: Path) -> None:
         f"CurrentDirectory: {tentacle.cwd}",
         f"TempDirectory: {tmp_path}/",
         "HostProcessName: Tentacle",
-        f"ProcessorCount: {len(os.sched_getaffinity(0))}",
+        f"ProcessorCount: {processor_count()}",
     ):
         assert expected in appended
     assert tentacle.program("delete-instance", "--instance=I").out == "Deleted instance: I\n"
@@ -184,6 +185,39 @@ def test_a_reader_that_leaves_costs_no_traceback(tentacle: Any) -> None:
     finally:
         os.close(to_pipe)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_streams_that_were_closed_get_nothing_into_our_files(tentacle: Any, tmp_path: Path, closed: str) -> None:
+    """A file that is opened gets the lowest number that is free, and what is printed goes to number 1."""
+    command = f'"$0" create-instance --instance=I --config={tmp_path}/I/I.cfg {closed}'
+    program = Path(sys.executable).parent / "tentacle"
+    done = subprocess.run(
+        ["/bin/bash", "-c", command, program],
+        cwd=tentacle.cwd,
+        env=tentacle.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "I" / "I.cfg").read_text().startswith("# Configuration of a Tentacle instance")
+    assert tentacle.ok("configure", "--instance=I", "--port=5").code == 0
+
+
+def test_without_standard_input_a_key_that_should_come_from_there_is_missing(tentacle: Any, instance: Path) -> None:
+    command = '"$0" deregister-worker --instance=I --server=http://127.0.0.1:1 --apiKeyStdin <&-'
+    done = subprocess.run(
+        ["/bin/bash", "-c", command, Path(sys.executable).parent / "tentacle"],
+        env=tentacle.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Standard input holds no API key in its first line.\n"
 
 
 @pytest.mark.parametrize("arguments", [["version"], ["list-instances"]])

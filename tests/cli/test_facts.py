@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from tentacle.cli.catalogue import ENTRIES
+from tests.cli.hostile import Place, base_of, nowhere, options_of
 
 KEY = "API-TESTKEY0123456789"
 SERVER = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
@@ -82,3 +88,25 @@ def test_a_failure_has_no_document(tentacle: Any) -> None:
     ended = tentacle("new-certificate", "--instance=None", "--format=json")
     assert (ended.code, ended.out) == (1, "")
     assert ended.err.startswith("Instance None of Tentacle has not been configured")
+
+
+TAKE_FORMAT = [
+    entry.name for entry in ENTRIES if any(option.described.names == ("format",) for option in options_of(entry.name))
+]
+
+
+@pytest.mark.parametrize("name", TAKE_FORMAT)
+def test_nothing_but_one_document_is_on_standard_output(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the command succeeds or not; most that ask a server fail, as there is none that answers."""
+    monkeypatch.chdir(tmp_path)
+    place = Place(tmp_path, tmp_path, dict(os.environ))
+    with nowhere() as url:
+        place.make_instance(url)
+        place.run("configure", "--instance=I", "--trust=T")
+        code, out, err = place.run(name, *base_of(name, url), "--format=json")
+    assert out or err, "not a word"
+    assert code in (0, 1, 3)
+    if code == 0 or out:
+        json.loads(out)

@@ -24,6 +24,14 @@ def test_a_secret_replaces_a_file_that_everybody_could_read(tmp_path: Path) -> N
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"x", 0o600)
 
 
+def test_a_secret_that_a_killed_writer_left_goes_with_the_next(tmp_path: Path) -> None:
+    left = tmp_path / ".f.0123abcd.tmp"
+    left.write_bytes(b"key")
+    os.utime(left, (0, 0))
+    write_secret(tmp_path / "f", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "target")
     write_public(tmp_path / "link", b"x")

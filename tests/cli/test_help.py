@@ -23,6 +23,7 @@ from tentacle.cli.help import (
 )
 from tentacle.cli.main import load
 from tentacle.settings.scripts import SCRIPT_KEYS
+from tests.cli.hostile import options_of
 
 VECTOR = json.loads((Path(__file__).parent.parent / "vectors" / "cli-commands.json").read_text())
 ORIGINAL: dict[str, dict[str, Any]] = {command["name"]: command for command in VECTOR["commands"]}
@@ -56,8 +57,8 @@ EPHEMERAL = {"ephemeral", *({*ORIGINAL["register-worker"]["options"]} - {"instan
 ASKING_THE_SERVER = {
     *("register-worker", "register-with", "deregister-worker", "deregister-from", "show-configuration", "poll-server")
 }
-NO_FORMAT = {*REFUSED, "agent", "help", "list-instances", "show-thumbprint", "version"}
-"""Those that have the option in the original, or nothing to say in JSON, or say it always."""
+NO_FORMAT = {"agent", "help", "list-instances", "show-thumbprint", "version"}
+"""Those that have the option in the original; and the agent, which serves and has no result (`status` has)."""
 
 
 def our_options(name: str) -> set[str]:
@@ -89,6 +90,13 @@ def test_aliases_and_options_are_the_originals_and_ours_come_last(name: str) -> 
     assert set(names[len(theirs) :]) == our_options(name)
 
 
+def test_every_command_with_a_result_tells_it_as_json() -> None:
+    without = {
+        entry.name for entry in ENTRIES if "format" not in {one.described.names[0] for one in options_of(entry.name)}
+    }
+    assert without == {"agent", "devserver", "completion"}  # two that serve, and a script for a shell
+
+
 @pytest.mark.parametrize("name", [entry.name for entry in ENTRIES if entry.name not in OURS])
 def test_prototypes_are_the_originals(name: str) -> None:
     command = load(entry_of(name))
@@ -103,9 +111,10 @@ def test_prototypes_are_the_originals(name: str) -> None:
     assert recorded[-1] == "--help"
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_what_is_for_other_hosts_says_so_and_what_to_do_instead(tentacle: Any, name: str) -> None:
-    ended = tentacle(name, *(["--instances=*"] if name == "checkservices" else []))
+def test_what_is_for_other_hosts_says_so_and_what_to_do_instead(tentacle: Any, name: str, form: str) -> None:
+    ended = tentacle(name, f"--format={form}", *(["--instances=*"] if name == "checkservices" else []))
     assert (ended.code, ended.out) == (1, "")
     text, hint = ended.err.splitlines()
     assert text in (
@@ -167,13 +176,14 @@ def test_a_wide_prototype_has_its_description_below() -> None:
         ("", []),
         ("short", ["short"]),
         ("x" * 49, ["x" * 49]),
-        ("x" * 50, ["x" * 48 + "-", "xx"]),
+        ("x" * 50, ["x" * 49, "x"]),
         ("x" * 40 + " " + "y" * 20, ["x" * 40 + " ", "y" * 20]),
         ("x" * 40 + "-" + "y" * 20, ["x" * 40 + "-", "y" * 20]),
-        ("x" * 40 + "." + "y" * 20, ["x" * 39 + "-", "x." + "y" * 20]),
+        ("x" * 40 + " y.y,y;y" + "z" * 20, ["x" * 40 + " ", "y.y,y;y" + "z" * 20]),
+        ("x" * 40 + " --" + "y" * 20, ["x" * 40 + " ", "--" + "y" * 20]),
     ],
 )
-def test_wrapping_is_the_originals_with_its_oddities(text: str, lines: list[str]) -> None:
+def test_wrapping_is_the_originals_but_never_cuts_a_word_that_fits(text: str, lines: list[str]) -> None:
     assert list(wrapped(text)) == lines
 
 
@@ -181,7 +191,18 @@ def test_wrapping_is_the_originals_with_its_oddities(text: str, lines: list[str]
 def test_wrapping_ends_keeps_every_character_and_fits(text: str) -> None:
     lines = list(wrapped(text))
     assert all(len(line) <= 49 for line in lines)
-    assert "".join(lines).replace("-", "") == text.replace("-", "")
+    assert "".join(lines) == text
+
+
+def test_help_fits_into_80_columns(tentacle: Any) -> None:
+    texts = [tentacle.ok("help").out, *(tentacle.ok(entry.name, "--help").out for entry in ENTRIES)]
+    assert [line for text in texts for line in text.splitlines() if len(line) > 80] == []
+
+
+def test_what_has_no_options_of_its_own_shows_the_common_one_only(tentacle: Any) -> None:
+    text = tentacle.ok("completion", "--help").out
+    assert text.count("is any of") == 1
+    assert "Or one of" not in text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import warnings
@@ -213,3 +214,21 @@ def test_damage_anywhere_is_refused_or_harmless(package: Path, destination: Path
     assert {path.name for path in package.parent.iterdir()} <= {"p.nupkg", "out"}
     for path in destination.rglob("*"):
         path.unlink() if not path.is_dir() else None
+
+
+def test_what_a_killed_extraction_left_goes_with_the_next_one_but_not_under_a_running_one(
+    package: Path, destination: Path
+) -> None:
+    pack(package, CONTENT)
+    left = destination / ".extract-0123abcd.tmp"
+    left.mkdir(parents=True)
+    (left / "0").write_bytes(b"half")
+    running = os.open(destination, os.O_RDONLY)
+    try:
+        fcntl.flock(running, fcntl.LOCK_SH)
+        extract_package(package, destination)
+        assert left.exists()
+    finally:
+        os.close(running)
+    extract_package(package, destination)
+    assert tree(destination) == EXTRACTED

@@ -14,7 +14,6 @@ from tests.cli.hostile import SERVING, Place, base_of, litter, nowhere, unheard
 
 SERVICE_USER = 12345
 PASSWORD = "pr0xy-p4ssw0rd"
-PUBLIC = {"registry", "Instances", "Tentacle"}
 
 
 @pytest.fixture
@@ -56,6 +55,12 @@ def too_open(home: Path) -> list[str]:
     return found
 
 
+def writable_by_others(top: Path) -> list[str]:
+    """Whatever our commands have made, anywhere: the umask of who runs them is 0."""
+    made = (path for path in top.rglob("*") if path.name != "file" and not path.is_symlink())
+    return [str(path) for path in made if path.stat().st_mode & 0o022]
+
+
 def holding(top: Path, secret: bytes) -> list[Path]:
     return [path for path in top.rglob("*") if path.is_file() and secret in path.read_bytes()]
 
@@ -87,6 +92,7 @@ def check(place: Place, what: list[str], owner: int) -> None:
     home = place.top / "I"
     private = {path.resolve() for path in home.rglob("*.cfg*") if path.is_file()}
     assert too_open(home) == [], what
+    assert writable_by_others(place.top) == [], what
     assert not_of(home, owner) == [], what
     assert holding(place.top, PASSWORD.encode()) == [], what
     assert holding(place.top, key_of(place)) == [], what
@@ -118,6 +124,19 @@ def test_after_every_command(place: Place, url: str) -> None:
                     check(place, [entry.name], owner)
     finally:
         os.umask(umask)
+
+
+def test_a_home_of_its_own_is_private_from_the_beginning(place: Place) -> None:
+    umask = os.umask(0)
+    try:
+        arguments = ("--instance=J", f"--config={place.top}/J/J.cfg", f"--home={place.top}/homes/J")
+        assert place.run("create-instance", *arguments)[0] == 0
+        assert place.run("configure", "--instance=J", f"--home={place.top}/homes/K")[0] == 0
+        assert place.run("show-thumbprint", "--instance=J")[0] == 0
+    finally:
+        os.umask(umask)
+    assert too_open(place.top / "J") + too_open(place.top / "homes" / "J") + too_open(place.top / "homes" / "K") == []
+    assert writable_by_others(place.top) == []
 
 
 def test_two_installations_have_two_keys(place: Place) -> None:

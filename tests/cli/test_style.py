@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.cli.style import Style, columns, counted, iso, moment, size, span
+from tentacle.cli.style import Style, columns, counted, document_text, iso, moment, size, span
 
 
 class Terminal(io.TextIOWrapper):
@@ -72,3 +73,19 @@ def test_points_in_time() -> None:
 
 def test_counts() -> None:
     assert (counted(1, "script"), counted(0, "script")) == ("1 script", "0 scripts")
+
+
+def test_json_keeps_letters_and_escapes_what_a_terminal_would_obey() -> None:
+    assert document_text({"Gr\u00f6\u00dfe": ["\u9b5a"]}) == '{\n  "Größe": [\n    "魚"\n  ]\n}'
+    assert document_text("\x9b2J\u202e\udce9") == '"\\u009b2J\\u202e\\udce9"'
+
+
+@given(
+    st.recursive(
+        st.text() | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_json_says_what_it_was_given(document: object) -> None:
+    text = document_text(document)
+    assert json.loads(text) == document
+    assert text.replace("\n", "").isprintable()

@@ -245,7 +245,7 @@ def test_a_registry_that_is_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "Tentacle").touch()
     registry = InstanceRegistry(tmp_path)
     assert registry.list_all() == ()
-    with pytest.raises(SettingsError, match="Unable to create file"):
+    with pytest.raises(SettingsError, match="Unable to create directory"):
         registry.create("A", tmp_path / "x")
 
 

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,24 @@ def test_only_unfinished_work_on_the_same_file_is_removed(tmp_path: Path) -> Non
     assert {entry.name for entry in tmp_path.iterdir()} == set(names[1:])
 
 
+def test_work_that_may_go_on_is_left_alone(tmp_path: Path) -> None:
+    for name, age in ((".x.12345678.tmp", 3600), (".x.abcdef12.tmp", 1)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age, time.time() - age))
+    files.remove_unfinished(tmp_path / "x", older_than=files.ABANDONED_SECONDS)
+    assert [entry.name for entry in tmp_path.iterdir()] == [".x.abcdef12.tmp"]
+
+
+def test_who_is_interrupted_takes_the_unfinished_file_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_atomic(tmp_path / "x", b"secret", mode=0o600)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
@@ -115,3 +134,26 @@ def test_directories_are_made_with_their_mode(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="Unable to create"):
         files.make_directories(tmp_path / "file" / "x")
+
+
+def test_directories_are_made_once_by_several_at_once_and_through_links_that_were_there(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    files.make_directories(tmp_path / "link" / "a" / "b", mode=0o700)
+    files.make_directories(tmp_path / "link" / "a" / "b", mode=0o755)
+    assert stat.S_IMODE((tmp_path / "real" / "a" / "b").stat().st_mode) == 0o700
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with pytest.raises(SettingsError, match="Unable to create"):
+        files.make_directories(tmp_path / "dangling" / "x")
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_all_directories_that_root_makes_for_another_user_are_his(tmp_path: Path) -> None:
+    config = tmp_path / "x"
+    config.touch()
+    os.chown(config, 12345, 12346)
+    files.make_directories(tmp_path / "a" / "b" / "c", like=config)
+    owners = {(tmp_path / name).stat().st_uid for name in ("a", "a/b", "a/b/c")}
+    assert owners == {12345}
+    assert tmp_path.stat().st_uid == 0

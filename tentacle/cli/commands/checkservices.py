@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tentacle.cli.command import command, option
 from tentacle.cli.elsewhere import only_on_windows
+from tentacle.cli.options import facts_option
 from tentacle.cli.result import Result
 from tentacle.cli.session import Session
 from tentacle.errors import TentacleError
@@ -11,6 +12,7 @@ from tentacle.errors import TentacleError
 
 @command("checkservices")
 @option("--instances", help="Comma-separated list of instances to check, or * to check all instances")
+@facts_option
 def checkservices(_session: Session, *, instances: str | None) -> Result:
     """Refused, after the one check that the original makes before it looks where it is."""
     if not (instances or "").strip():

@@ -9,8 +9,10 @@ from tentacle.cli.command import command, option
 from tentacle.cli.options import facts_option
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
+from tentacle.errors import TentacleError
+from tentacle.settings.files import exists, make_directories
 from tentacle.settings.instances import DEFAULT_NAME, clean_name, new_instance_paths
-from tentacle.settings.store import SettingsFile
+from tentacle.settings.model import Settings
 
 
 @command("create-instance")
@@ -25,21 +27,26 @@ def create_instance(session: Session, *, instance: str | None, config: str | Non
     """
     name = clean_name(instance) if instance and instance.strip() else DEFAULT_NAME
     folder, path = new_instance_paths(config, home, session.surroundings.cwd)
-    lines = [_create_file(session, path)]
+    shown = _home_to_store(folder, path, session.surroundings.cwd)
+    file = session.settings_file(path)
+    is_alone = not exists(path.parent)
+    made = file.create(directory_mode=session.registry.directory_mode_for(path), settings=Settings(home=shown))
+    lines = [f"Creating empty configuration file: {path}" if made else f"Configuration file at {path} already exists."]
     is_named = any(text and text.strip() for text in (instance, config))
     if is_named:
-        lines.append(f"Saving instance: {session.registry.create(name, path).name}")
-    shown = _home_to_store(folder, path, session.surroundings.cwd)
-    SettingsFile(path).update(lambda settings: replace(settings, home=shown))
+        try:
+            lines.append(f"Saving instance: {session.registry.create(name, path).name}")
+        except TentacleError:
+            if made:
+                file.discard(with_directory=is_alone)
+            raise
+    if not made:
+        file.update(lambda settings: replace(settings, home=shown))
+    there = path.parent / shown
+    make_directories(there, mode=session.registry.directory_mode_for(there / path.name), like=path)
     session.choose(InstanceOptions(name if is_named else None, str(path)))
-    facts = {"ConfigurationFilePath": str(path), "Home": str(path.parent / shown)}
+    facts = {"ConfigurationFilePath": str(path), "Home": str(there)}
     return Result((*lines, f"Setting home directory to: {shown}"), facts=facts)
-
-
-def _create_file(session: Session, path: Path) -> str:
-    if SettingsFile(path).create(directory_mode=session.registry.directory_mode_for(path)):
-        return f"Creating empty configuration file: {path}"
-    return f"Configuration file at {path} already exists."
 
 
 def _home_to_store(folder: Path, path: Path, cwd: Path) -> Path:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 from tentacle.cli.command import command
 from tentacle.cli.options import format_option
 from tentacle.cli.result import Result
 from tentacle.cli.session import Session
+from tentacle.cli.style import document_text
 from tentacle.cli.values import output_format
+from tentacle.observe.text import visible
 
 
 @command("list-instances", quiet=True)
@@ -19,6 +19,6 @@ def list_instances(session: Session, *, output: str | None) -> Result:
     found = session.registry.list_all()
     if as_json:
         entries = [{"InstanceName": one.name, "ConfigurationFilePath": str(one.config_path)} for one in found]
-        return Result(data=json.dumps(entries, indent=2, ensure_ascii=False))
-    lines = "".join(f"Instance '{one.name}' uses configuration '{one.config_path}'.\n" for one in found)
-    return Result(data=lines or "No instances installed")
+        return Result(data=document_text(entries))
+    lines = [f"Instance '{one.name}' uses configuration '{one.config_path}'." for one in found]
+    return Result(data="".join(f"{visible(line)}\n" for line in lines) or "No instances installed")

@@ -14,6 +14,7 @@ from tentacle.cli.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates, rotation
 from tentacle.settings.certificates import StoredCertificate
+from tentacle.settings.model import Settings
 
 
 @command("new-certificate")
@@ -46,18 +47,28 @@ def new_certificate(
     _refuse_together({"--if-blank": if_blank, "--export-file": export_file, "--export-pfx": export_pfx})
     present = session.overridden(file.load()).certificate if if_blank else None
     if present is not None:
-        facts = {"Thumbprint": present.thumbprint, "Created": False}
-        return Result(("A certificate already exists, no changes will be applied.",), facts=facts)
+        return _kept(present)
     made = certificates.generate()
     if export_file:
         text = codecs.BOM_UTF8 + certificates.export_base64(made).encode("ascii")
         return _exported(made, session.path(export_file), text, export_file)
     if export_pfx:
         return _exported(made, session.path(export_pfx), certificates.export_pfx(made, pfx_password), export_pfx)
-    file.update(lambda settings: replace(rotation.without_overlap(settings), certificate=made))
+    stored = file.update(lambda settings: settings if if_blank and settings.certificate else _with(settings, made))
+    if stored.certificate not in (None, made):
+        return _kept(stored.certificate)  # another process has made one at the same time
     title = "A new certificate has been generated and installed. Thumbprint:"
     facts = {"Thumbprint": made.thumbprint, "Created": True}
     return Result((title, made.thumbprint), restart=True, facts=facts)
+
+
+def _with(settings: Settings, made: StoredCertificate) -> Settings:
+    return replace(rotation.without_overlap(settings), certificate=made)
+
+
+def _kept(present: StoredCertificate) -> Result:
+    facts = {"Thumbprint": present.thumbprint, "Created": False}
+    return Result(("A certificate already exists, no changes will be applied.",), facts=facts)
 
 
 def _refuse_together(given: dict[str, object]) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from tentacle.cli.command import command, order_given
+from tentacle.cli.command import command
 from tentacle.cli.options import facts_option, instance_options
-from tentacle.cli.proxy_settings import ProxyWishes, changed_proxy, proxy_facts, proxy_options
+from tentacle.cli.proxy_settings import ProxyWishes, proxy_options, set_proxy
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 
@@ -17,8 +15,4 @@ from tentacle.cli.session import InstanceOptions, Session
 @facts_option
 def proxy(session: Session, *, where: InstanceOptions, wishes: ProxyWishes) -> Result:
     """Without `--proxyEnable=true` the proxy is off."""
-    file = session.choose(where)
-    order = order_given()
-    changed, lines = changed_proxy(file.load().proxy, wishes, order)
-    file.update(lambda s: replace(s, proxy=changed_proxy(s.proxy, wishes, order)[0]))
-    return Result(tuple(lines), facts=proxy_facts(changed))
+    return set_proxy(session, where, wishes, polling=False)

@@ -74,7 +74,10 @@ def changed(settings: Settings, comms: Comms) -> Settings:
         raise TentacleError("Please specify a valid communications style, e.g. --style=TentaclePassive")
     known = next((one for one in settings.servers if trust.same_thumbprint(one.thumbprint, thumbprint)), None)
     if known is None:
-        raise TentacleError("No trusted server was found with the supplied thumbprint")
+        known_ones = ", ".join(dict.fromkeys(server.thumbprint for server in settings.servers))
+        raise TentacleError(
+            "No trusted server was found with the supplied thumbprint", hint=f"These are trusted: {known_ones}."
+        )
     if style is CommunicationStyle.TENTACLE_ACTIVE:
         servers = trust.make_polling(settings.servers, known.thumbprint, address_of(comms))
     else:
@@ -85,7 +88,8 @@ def changed(settings: Settings, comms: Comms) -> Settings:
 def _thumbprint(servers: Sequence[TrustedServer], given: str | None) -> str:
     if not servers:
         raise TentacleError(
-            "Before server communications can be modified, trust must be established with the configure command"
+            "Before server communications can be modified, trust must be established with the configure command",
+            hint="e.g. 'Tentacle configure --trust=THUMBPRINT'",
         )
     if given and given.strip():
         return given

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 from tentacle.cli.command import command, option
@@ -14,6 +13,7 @@ from tentacle.cli.result import Result
 from tentacle.cli.server_access import client_of, custom_proxy
 from tentacle.cli.server_view import Unknown, server_view
 from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.style import document_text
 from tentacle.errors import TentacleError
 from tentacle.settings.files import make_directories
 from tentacle.settings.model import Settings
@@ -48,7 +48,7 @@ def show_configuration(
             document = _merged(document, _ask_server(settings, api, access, space))
         except Unknown as unknown:
             problems = (unknown.message,)
-    text = json.dumps(document, indent=2, ensure_ascii=False)
+    text = document_text(document)
     if not file:
         return Result(data=f"{text}\n", problems=problems)
     path = session.path(file)
@@ -59,7 +59,10 @@ def show_configuration(
 
 def _ask_server(settings: Settings, api: ApiOptions, access: Access, space: str | None) -> dict[str, Any]:
     if settings.certificate is None:
-        raise TentacleError("No certificate has been generated for this Tentacle. Unable to display configuration.")
+        raise TentacleError(
+            "No certificate has been generated for this Tentacle. Unable to display configuration.",
+            hint="Make one with 'Tentacle new-certificate'.",
+        )
     client = client_of(api, access, proxy=custom_proxy(settings.polling_proxy), trust_env=False)
     return asyncio.run(server_view(client, settings.certificate.thumbprint, space or None))
 

@@ -10,7 +10,7 @@ from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
-from tentacle.settings.model import TrustedServer
+from tentacle.settings.model import Settings, TrustedServer
 
 
 @command("update-trust")
@@ -25,9 +25,15 @@ def update_trust(session: Session, *, where: InstanceOptions, old: str | None, n
         raise TentacleError("Please specify a thumbprint to replace, e.g., --oldThumbprint=VALUE")
     if not new or not new.strip():
         raise TentacleError("Please specify a new thumbprint to trust, e.g., --newThumbprint=VALUE")
-    before = file.load().servers
+    before: tuple[TrustedServer, ...] = ()
+
+    def apply(settings: Settings) -> Settings:
+        nonlocal before
+        before = settings.servers
+        return replace(settings, servers=trust.update_trust(before, old, new))
+
+    file.update(apply)
     told = [_told(server, old, new) for server in before]
-    file.update(lambda settings: replace(settings, servers=trust.update_trust(settings.servers, old, new)))
     title = f"Updating Octopus servers thumbprint from {old} to {new}"
     finding = (
         f"Finding existing Octopus Server registrations trusting the thumbprint {old} and updating them to trust the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tentacle.cli.command import command, option, order_given
 from tentacle.cli.elsewhere import only_on_windows
+from tentacle.cli.options import facts_option
 from tentacle.cli.result import Steps
 from tentacle.cli.session import Session
 from tentacle.cli.values import whole_number
@@ -24,6 +25,7 @@ from tentacle.cli.values import whole_number
     expose_value=False,
     help="Comma separated list of instances to be checked, or * to check all instances (default: *)",
 )
+@facts_option
 def watchdog(_session: Session, *, interval: int) -> Steps:
     """Says what it was asked to do, in the order of the command line, and refuses."""
     announced = {

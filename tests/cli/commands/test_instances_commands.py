@@ -54,12 +54,52 @@ def test_making_it_again_keeps_its_settings(tentacle: Any, instance: Path) -> No
     assert json.loads(tentacle.ok("show-configuration").out)["Tentacle"]["Services"]["PortNumber"] == 4711
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "x" * 300, "a\nb"])
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "x" * 300, "a\nb", "*"])
 def test_a_name_that_no_file_can_have_is_refused_before_anything_is_written(tentacle: Any, name: str) -> None:
     ended = tentacle("create-instance", f"--instance={name}", "--config=new/I.cfg")
     assert (ended.code, ended.out) == (1, "")
-    assert len(ended.err.splitlines()) == 1
+    assert len(ended.err.splitlines()) <= 2
     assert not (tentacle.cwd / "new").exists()
+
+
+def test_a_directory_is_no_configuration(tentacle: Any) -> None:
+    (tentacle.cwd / "there").mkdir()
+    for path in ("new/", "there", "there/"):
+        ended = tentacle("create-instance", "--instance=I", f"--config={path}")
+        assert (ended.code, ended.out) == (1, "")
+    assert list(tentacle.cwd.rglob("*")) == [tentacle.cwd / "there"]
+
+
+def test_a_current_directory_whose_name_is_no_text(tentacle: Any) -> None:
+    strange = tentacle.cwd / "caf\udce9"
+    strange.mkdir()
+    for arguments in ([], ["--config=sub/I.cfg"], ["--home=sub"]):
+        ended = tentacle("create-instance", "--instance=I", *arguments, cwd=strange)
+        assert (ended.code, ended.out) == (1, "")
+        assert "is not UTF-8 text" in ended.err
+    assert list(strange.iterdir()) == []
+
+
+def test_an_instance_that_cannot_be_registered_leaves_no_half_of_it(tentacle: Any, tmp_path: Path) -> None:
+    (tmp_path / "machine").write_text("in the way")
+    ended = tentacle("create-instance", "--instance=I", "--config=new/I.cfg")
+    assert (ended.code, ended.out) == (1, "")
+    assert list(tentacle.cwd.iterdir()) == []
+    (tmp_path / "machine").unlink()
+    tentacle.ok("create-instance", "--instance=I", "--config=new/I.cfg")
+    (tmp_path / "machine" / "Tentacle" / "Instances" / "i.config").unlink()
+    (tmp_path / "machine" / "Tentacle" / "Instances" / "i.config").mkdir()
+    assert tentacle("create-instance", "--instance=I", "--config=new/I.cfg").code == 1
+    assert (tentacle.cwd / "new" / "I.cfg").exists()  # it was there before
+
+
+def test_a_path_that_others_wrote_down_does_not_move_the_cursor(tentacle: Any, instance: Path, tmp_path: Path) -> None:
+    entry = {"Name": "evil\x1b[2J", "ConfigurationFilePath": "/x\n/y\x1b]0;z\x07"}
+    (tmp_path / "machine" / "Tentacle" / "Instances" / "evil.config").write_text(json.dumps(entry))
+    lines = tentacle.ok("list-instances").lines
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)
+    assert json.loads(tentacle.ok("list-instances", "--format=json").out)[1]["InstanceName"] == entry["Name"]
 
 
 def test_instances_are_listed_by_name(tentacle: Any, tmp_path: Path) -> None:
@@ -84,7 +124,10 @@ def test_deleting_forgets_the_name_only(tentacle: Any, instance: Path) -> None:
     assert (instance / "I.cfg").exists()
     ended = tentacle("delete-instance", "--instance=I")
     assert ended.code == 1
-    assert ended.err == "Instance I of Tentacle has not been configured on this machine. Available instances: .\n"
+    assert ended.err.splitlines() == [
+        "Instance I of Tentacle has not been configured on this machine. Available instances: .",
+        "Set one up with 'Tentacle init', or make one with 'Tentacle create-instance'.",
+    ]
 
 
 def test_an_instance_whose_configuration_is_gone_can_be_deleted(tentacle: Any, instance: Path) -> None:
