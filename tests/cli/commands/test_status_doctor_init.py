@@ -132,7 +132,7 @@ def test_a_person_at_a_terminal_is_asked_and_the_key_is_not_shown(stage: Stage, 
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(stage.directory)
-        os.execve(TENTACLE, ["tentacle", "init"], environment)
+        os.execve(TENTACLE, ["tentacle", "init", "--no-service"], environment)
     shown = b""
 
     def answer(question: bytes, text: str) -> None:
@@ -150,12 +150,14 @@ def test_a_person_at_a_terminal_is_asked_and_the_key_is_not_shown(stage: Stage, 
         answer(b"listening", "sideways")
         answer(b"neither listening nor polling", "polling")
         answer(b"applications", str(stage.directory / "asked-apps"))
-        answer(b"Octopus Server", server.rest)
+        answer(b"Octopus Server (", "http://127.0.0.1:1")
+        answer(b"cannot be reached", server.rest)
+        answer(b"API key: ", "API-OFSOMEBODYELSE")
+        answer(b"API key: ", server.key)
         answer(b"Name of this worker", "asked")
-        answer(b"Worker pools", "")
+        answer(b"Worker pools", "None")
+        answer(b"Could not find the worker pool", "")
         answer(b"to poll", str(server.comms_port))
-        answer(b"API key", server.key)
-        answer(b"service", "no")
         answer(b"Go ahead?", "yes")
         with contextlib.suppress(OSError):
             while data := os.read(terminal, 4096):
