@@ -37,6 +37,16 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         yield made
 
 
+def start_server(machine: Machine) -> Server:
+    ready = machine.root / "run/server.json"
+    process = machine.start("tentacle", "devserver", "--ready-file=/run/server.json")
+    process.wait_for("Thumbprint:")
+    wait_until(ready.exists)
+    facts = json.loads(ready.read_text())
+    port = int(facts["comms"].rsplit(":", 1)[1])
+    return Server(process, facts["rest"], port, facts["thumbprint"], facts["api_key"])
+
+
 @dataclass
 class Site:
     """An Octopus Server and a worker that is registered there, both on the machine."""
@@ -73,14 +83,7 @@ class Site:
 @pytest.fixture
 def site(machine: Machine) -> Site:
     """`create-instance`, `new-certificate`, `configure`, `register-worker`: a polling worker without its agent."""
-    ready = machine.root / "run/server.json"
-    process = machine.start("tentacle", "devserver", "--ready-file=/run/server.json")
-    process.wait_for("Thumbprint:")
-    wait_until(ready.exists)
-    facts = json.loads(ready.read_text())
-    server = Server(
-        process, facts["rest"], int(facts["comms"].rsplit(":", 1)[1]), facts["thumbprint"], facts["api_key"]
-    )
+    server = start_server(machine)
     instance = f"--instance={WORKER}"
     machine.run("tentacle", "create-instance", instance, f"--config={HOME}/tentacle.config")
     machine.run("tentacle", "new-certificate", instance, "--if-blank")
@@ -88,7 +91,7 @@ def site(machine: Machine) -> Site:
     machine.run(
         *("tentacle", "register-worker", instance, f"--server={server.rest}", f"--name={WORKER}"),
         *(f"--workerpool={POOL}", "--comms-style=TentacleActive", f"--server-comms-port={server.comms_port}"),
-        environment={"OCTOPUS_API_KEY": facts["api_key"]},
+        environment={"OCTOPUS_API_KEY": server.key},
     )
     drop_in = machine.root / f"etc/systemd/system/{UNIT}.service.d/drain.conf"
     drop_in.parent.mkdir()
@@ -157,6 +160,65 @@ def test_a_hung_agent_is_started_again(site: Site) -> None:
     site.machine.run("kill", "-STOP", str(hung))
     wait_until(lambda: site.main_process not in (0, hung))
     assert "Watchdog timeout" in site.machine.journal(UNIT)
+
+
+def test_init_goes_from_nothing_to_a_service_and_changes_nothing_the_second_time(machine: Machine) -> None:
+    server = start_server(machine)
+    command = (
+        *("tentacle", "init", "--yes", "--mode=polling", f"--server={server.rest}", "--name=Fresh", "--service"),
+        f"--server-comms-port={server.comms_port}",
+    )
+    key = {"OCTOPUS_API_KEY": server.key}
+    refused = machine.run(*command, "--service-user=nobody2", expect=1, environment=key)
+    assert refused.startswith("The user 'nobody2' does not exist on this machine.\n")
+    assert not (machine.root / "etc/octopus").exists(), "what cannot be is told before anything is done"
+
+    said = machine.run(*command, environment=key)
+    assert "  Service started: Tentacle\nDone.  See how it is: tentacle status --instance=Tentacle\n" in said
+    wait_until(lambda: machine.run("tentacle", "status", expect=None).startswith("● Tentacle is running\n"))
+    state = json.loads(machine.run("tentacle", "status", "--format=json"))
+    assert (state["Healthy"], state["Agent"]["User"]) == (True, "tentacle")
+    assert (machine.root / "etc/octopus/worker").stat().st_uid != 0
+    assert (machine.root / "etc/octopus/Tentacle").stat().st_uid == 0
+
+    def script() -> str:
+        task = server.run_script(server.worker("Fresh")["Id"], "id -un")
+        state: str = server.finished(task)["State"]
+        return state
+
+    assert machine.on_the_network(script) == "Success"
+    again = json.loads(machine.run(*command, "--format=json", environment=key))
+    assert set(again["Changed"].values()) == {False}
+    assert "All is well.\n" in machine.run("tentacle", "doctor", f"--server={server.rest}", environment=key)
+
+
+def test_the_register_of_instances_stays_root_s_whatever_a_service_s_user_writes(machine: Machine) -> None:
+    """The original's usual directory also holds the names of all instances, other services' among them."""
+    folder, tentacle = machine.root / "etc/octopus/Tentacle", ("tentacle", "service", "--instance=Tentacle")
+    config = "/etc/octopus/Tentacle/tentacle-Tentacle.config"
+    make_instance(machine, "Tentacle", config, "--port=0", "--noListen=False")
+    said = machine.run(*tentacle, "--install", "--start")
+    assert "Opened the directory /etc/octopus/Tentacle to the user 'tentacle'" in said
+    user = (folder / "tentacle-Tentacle.config").stat().st_uid
+    assert (folder.stat().st_uid, (folder / "Instances").stat().st_uid, user != 0) == (0, 0, True)
+    wait_until(lambda: machine.run("tentacle", "status", expect=None).startswith("● Tentacle is running\n"))
+    assert "FAIL" not in machine.run("tentacle", "doctor")
+    machine.run("tentacle", "configure", "--instance=Tentacle", "--listenIpAddress=127.0.0.1")
+    assert (folder / "tentacle-Tentacle.config").stat().st_uid == user, "the owner is kept"
+    as_user = ("setpriv", f"--reuid={user}", "--regid=tentacle", "--clear-groups")
+    machine.run(*as_user, "mv", "/etc/octopus/Tentacle/Instances", "/etc/octopus/Tentacle/mine", expect=1)
+
+    machine.run("mkdir", "-p", "/etc/precious.d/empty")
+    for line in ("home: /etc/precious.d", "application-directory: /etc/precious.d/empty"):
+        name = line.partition(":")[0]
+        machine.run(*as_user, "sed", "-i", f"s#^{name}: .*#{line}#", config)
+    refused = machine.run(*tentacle, "--reconfigure", expect=1)
+    assert "The directory '/etc/precious.d' is named by a configuration that belongs to tentacle" in refused
+    assert (machine.root / "etc/precious.d").stat().st_uid == 0
+    machine.run(*as_user, "sed", "-i", "s#^home: .*#home: /etc/octopus/Tentacle#", config)
+    said = machine.run(*tentacle, "--reconfigure", "--start")
+    assert "The directory /etc/precious.d/empty keeps its owner" in said
+    assert (machine.root / "etc/precious.d/empty").stat().st_uid == 0
 
 
 def make_instance(machine: Machine, name: str, config: str, *settings: str) -> None:

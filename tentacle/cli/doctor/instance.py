@@ -15,9 +15,10 @@ from typing import Final
 
 from tentacle.cli.doctor.finding import Finding, Probe, blocking, fail, ok, warn
 from tentacle.cli.identity import facts_of_pem
-from tentacle.cli.state import Agent, agent_of, disk_of
+from tentacle.cli.state import Agent, agent_of, disk_of, option_for
 from tentacle.cli.style import moment, size, span
 from tentacle.errors import TentacleError
+from tentacle.host.systemctl import BOOTED
 from tentacle.observe.startup import user_name
 from tentacle.settings.model import Settings
 from tentacle.settings.origin import origin_path_of, read_origin, this_machine
@@ -25,6 +26,7 @@ from tentacle.settings.sealing import key_path_of
 
 LEAST_INODES: Final = 1000
 """A script needs a dozen; with so few left the disk is about to be full."""
+_UNREADABLE: Final = "Run this as the user of the agent, or as root; if that is no help: is the file still there?"
 _LOG_FILE: Final = Path("Logs") / "OctopusTentacle.txt"
 
 
@@ -42,9 +44,7 @@ class Patient:
     @property
     def option(self) -> str:
         """What to add to a command so that it means this instance."""
-        if self.name:
-            return f" --instance={self.name}"
-        return f" --config={self.config}" if self.config else ""
+        return option_for(self.name, self.config)
 
 
 def instance_probes(patient: Patient) -> list[Probe]:
@@ -66,11 +66,10 @@ def instance_probes(patient: Patient) -> list[Probe]:
 def configuration(patient: Patient) -> Sequence[Finding]:
     """Whether there is an instance, and it can be read."""
     if patient.problem is not None:
-        level = warn if patient.config is None else fail
-        advice = patient.problem.hint
         if patient.config is None:
             advice = "Set one up with tentacle init, or name one with --instance."
-        return [level("configuration", patient.problem.message, advice)]
+            return [warn("configuration", patient.problem.message, advice)]
+        return [fail("configuration", patient.problem.message, patient.problem.hint or _UNREADABLE)]
     return [ok("configuration", f"{patient.config}")]
 
 
@@ -80,7 +79,7 @@ def rights(config: Path, home: Path | None) -> Iterator[Finding]:
     wrong = []
     for path in (config, key_path_of(config), origin_path_of(config)):
         status = _status(path)
-        if status is None:
+        if status is None or not stat.S_ISREG(status.st_mode):
             continue
         owners[path] = status.st_uid
         if stat.S_IMODE(status.st_mode) & 0o077:
@@ -100,7 +99,9 @@ def _home_rights(home: Path, owners: dict[Path, int]) -> Iterator[Finding]:
     if status is None:
         yield fail("rights", f"the home directory {home} does not exist", f"mkdir -m 700 '{home}'")
         return
-    owners[home] = status.st_uid
+    if not status.st_mode & stat.S_ISVTX:
+        # Else it also holds the register of instances, and is root's on purpose.
+        owners[home] = status.st_uid
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o022 and not mode & stat.S_ISVTX:
         yield fail("rights", f"others may write to {home} (mode {mode:04o})", f"chmod go-w '{home}'")
@@ -108,7 +109,8 @@ def _home_rights(home: Path, owners: dict[Path, int]) -> Iterator[Finding]:
         found = _status(path)
         if found is None:
             continue
-        owners[path] = found.st_uid
+        if path != home:
+            owners[path] = found.st_uid
         if not os.access(path, os.W_OK):
             yield fail(
                 "rights",
@@ -172,12 +174,15 @@ def room(home: Path) -> Sequence[Finding]:
 def agent(patient: Patient, home: Path) -> Sequence[Finding]:
     """Whether an agent runs, and is alive."""
     found = agent_of(home, patient.now)
-    start = f"tentacle service{patient.option} --start, or: tentacle agent{patient.option}"
+    start = f"tentacle agent{patient.option}"
+    if BOOTED.is_dir() and patient.name:
+        start = f"tentacle service{patient.option} --start, or: {start}"
     if found.running is None:
         return [warn("agent", found.problem or "not known", "Run this as the user of the agent, or as root.")]
     if not found.running:
         return [warn("agent", f"it is not running{_last_seen(found)}", start)]
     who = f"process {found.pid}" if found.pid else "a process"
+    who += f" as {found.user}" if found.user else ""
     if found.live is None:
         return [
             warn(
@@ -188,6 +193,10 @@ def agent(patient: Patient, home: Path) -> Sequence[Finding]:
                 f"It has just started, or it hangs: look at {home / _LOG_FILE}",
             )
         ]
+    owner = _name(patient.config.stat().st_uid) if patient.config else found.user
+    if found.user and found.user != owner:
+        told = f"{who} is the agent, but the configuration belongs to {owner}"
+        return [warn("agent", told, f"Stop it and start it as {owner}: what it writes now, {owner} may not write.")]
     return [ok("agent", f"running since {moment(found.live.since)} ({who}, version {found.live.version})")]
 
 

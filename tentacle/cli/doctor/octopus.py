@@ -120,7 +120,8 @@ async def _root(server: Server, url: URL) -> list[Finding]:
             reply = await exchange.send("GET", URL(f"{server.address.base}/api"), {})
     except OctopusError as error:
         secure = url.scheme == "https"
-        return [fail("tls" if secure and "certificate" in error.message else "http", error.message, error.hint)]
+        check = "tls" if secure and "certificate" in error.message else "http"
+        return [fail(check, error.message, error.hint or "Check the address, and the way to it.")]
     return [*_version(reply, server), *_clock(reply, server.clock())]
 
 
@@ -178,9 +179,9 @@ async def _signed_in(server: Server, patient: Patient, findings: list[Finding], 
                     machines += [(kind, one) for one in await machines_with(client, template, own)] if template else []
                 findings += _registered(machines, patient, patient.settings, own)
     except AccessRefused as error:
-        findings.append(fail("signed in", error.message, error.hint))
+        findings.append(fail("signed in", error.message, error.hint or "Check the key, and what its user may do."))
     except OctopusError as error:
-        findings.append(fail("server", error.message, error.hint))
+        findings.append(fail("server", error.message, error.hint or "Look at the server's own log."))
     return Asked(tuple(findings), thumbprint)
 
 

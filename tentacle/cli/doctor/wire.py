@@ -49,7 +49,7 @@ def polls_of(settings: Settings, environ: Mapping[str, str]) -> tuple[list[PollP
     try:
         return list(make_plan(settings, environ).polls), None
     except TentacleError as error:
-        return [], fail("polling", error.message, error.hint)
+        return [], fail("polling", error.message, error.hint or "tentacle show-configuration; tentacle poll-server")
 
 
 async def comms_section(comms: Comms) -> Section:
@@ -110,7 +110,8 @@ async def listening(patient: Patient, settings: Settings) -> Sequence[Finding]:
         port = _port_of(live.listening) if live and live.listening else settings.port
         host = settings.listen_ip or "127.0.0.1"
         if not port:
-            return [warn("listening", "the agent runs, but has not said on which port it listens")]
+            found = "the agent runs, but has not said on which port it listens"
+            return [warn("listening", found, "Look at its log: has it just started?")]
         return await _answering(Target(host, port), settings)
     return [await aside(lambda: _free(settings))]
 
