@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Generator, Sequence
 from typing import Final
 
@@ -13,6 +14,7 @@ from tentacle.cli.options import ApiOptions, api_options, extra_api_options, fac
 from tentacle.cli.result import Result, Steps
 from tentacle.cli.session import Session
 from tentacle.cli.setup import POLLING, Goal, Present, Wishes, goal, is_root, present
+from tentacle.cli.state import option_for, state_of
 from tentacle.cli.subcommand import run_command, signed_in
 from tentacle.cli.wizard import Wizard
 from tentacle.errors import TentacleError
@@ -33,6 +35,9 @@ and left as it is, so that it may be run again, also after an interruption.
 _NOT_ROOT: Final = (
     f"Run it as root, or let everything be yours: set {HOME_VARIABLE} to a directory of yours, and give --app."
 )
+_SETTLES: Final = 20.0
+"""Seconds in which an agent that was just started is connected, unless something is wrong."""
+_BETWEEN_LOOKS: Final = 0.2
 _NOTHING: Final = "nothing needed to change"
 
 
@@ -189,7 +194,20 @@ def _service(session: Session, wanted: Goal, wishes: Wishes) -> Generator[str, N
     arguments = [f"--instance={wanted.instance}", "--install", "--start"]
     arguments += [f"--username={wishes.service_user}"] if wishes.service_user else []
     yield from _shown(session, "service", arguments)
+    yield f"  {_settled(session, wanted)}"
     return True
+
+
+def _settled(session: Session, wanted: Goal) -> str:
+    """Waits until the agent is at work, so that whoever looks next sees it there; what came of it."""
+    end = time.monotonic() + _SETTLES
+    while time.monotonic() < end:
+        settings, now = session.overridden(_settings(session, wanted)), session.surroundings.clock()
+        home = resolved_home(settings, wanted.config)
+        if state_of(wanted.instance, wanted.config, home, settings, session.environ, now).healthy:
+            return "The agent is at work"
+        time.sleep(_BETWEEN_LOOKS)
+    return f"The agent is not at work yet; see: tentacle doctor{option_for(wanted.instance, wanted.config)}"
 
 
 def _shown(session: Session, name: str, arguments: Sequence[str]) -> Generator[str, None, Result]:
