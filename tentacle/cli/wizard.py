@@ -97,11 +97,7 @@ class Wizard:
 
     def _ask(self, question: str, check: Callable[[str], T], default: str | None) -> T:
         for attempt in range(_ATTEMPTS):
-            shown = f" [{default}]" if default else ""
-            self._stdout.write(visible(f"{question}{shown}: "))
-            self._stdout.flush()
-            with self.interruptible():
-                line = self._stdin.readline(_LONGEST_ANSWER)
+            line = self._reply(f"{question}{f' [{default}]' if default else ''}: ")
             if not line:
                 self._stdout.write("\n")
                 raise Unanswered("The input ended before all questions were answered; nothing was changed.")
@@ -112,6 +108,12 @@ class Wizard:
                     raise
                 self.tell([f"  {text}" for text in (error.message, error.hint) if text])
         raise AssertionError("the last attempt returns or raises")
+
+    def _reply(self, prompt: str) -> str:
+        with self.interruptible():
+            self._stdout.write(visible(prompt))
+            self._stdout.flush()
+            return self._stdin.readline(_LONGEST_ANSWER)
 
 
 def _yes_or_no(text: str) -> bool:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
-import pty
-import select
+import pwd
 import signal
+import socket
 import stat
 import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import pytest
 from tentacle.settings.origin import origin_path_of
 from tentacle.settings.sealing import key_path_of
 from tentacle.settings.store import SettingsFile
-from tests.e2e.stage import TENTACLE, Server, Stage
+from tests.e2e.stage import TENTACLE, Server, Stage, free_port
 
 PATIENCE = 30.0
 
@@ -127,47 +128,63 @@ def test_away_from_a_terminal_every_missing_option_is_named(stage: Stage) -> Non
     assert not (stage.directory / "machine" / "x").exists()
 
 
-def test_a_person_at_a_terminal_is_asked_and_the_key_is_not_shown(stage: Stage, server: Server) -> None:
-    environment = {name: value for name, value in stage.environment.items() if name != "OCTOPUS_API_KEY"}
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(stage.directory)
-        os.execve(TENTACLE, ["tentacle", "init", "--no-service"], environment)
-    shown = b""
+def test_what_init_is_told_can_be_taken_at_its_word(stage: Stage) -> None:
+    for arguments, complaint in (
+        (["--service", "--no-service"], "--service and --no-service exclude each other."),
+        (["--trust=ABC"], "'ABC' is no thumbprint"),
+        (["--mode=sideways"], "'sideways' is neither listening nor polling."),
+        (["--port=70000"], "70000"),
+    ):
+        refused = ended(stage, "init", "--yes", "--no-register", "--instance=never", *arguments)
+        assert (refused.returncode, refused.stdout) == (1, ""), refused
+        assert complaint in refused.stderr
+    assert not (stage.directory / "machine" / "never").exists()
+    trusting = ["init", "--yes", "--no-register", "--instance=trusting", "--trust=" + "ab" * 20, "--app=trusting-apps"]
+    assert document(stage, *trusting)["Changed"]["Configuration"] is True
+    assert document(stage, *trusting)["Changed"]["Configuration"] is False
+    config = stage.directory / "machine" / "trusting" / "tentacle.config"
+    assert [one.thumbprint for one in SettingsFile(config).load().servers] == ["AB" * 20]
+    other = ended(stage, "init", "--yes", "--no-register", "--instance=other", f"--config={config}")
+    assert (other.returncode, other.stdout) == (1, "")
+    assert other.stderr.startswith(f"'{config}' is the configuration of the instance 'trusting'.")
 
-    def answer(question: bytes, text: str) -> None:
-        nonlocal shown
-        seen = len(shown)
-        while question not in shown[seen:]:
-            ready, _, _ = select.select([terminal], [], [], PATIENCE)
-            assert ready, f"{question!r} is not asked: {shown!r}"
-            shown += os.read(terminal, 4096)
-        os.write(terminal, text.encode() + b"\n")
 
-    try:
-        answer(b"Name of the instance", "asked")
-        answer(b"Configuration file", "")
-        answer(b"listening", "sideways")
-        answer(b"neither listening nor polling", "polling")
-        answer(b"applications", str(stage.directory / "asked-apps"))
-        answer(b"Octopus Server (", "http://127.0.0.1:1")
-        answer(b"cannot be reached", server.rest)
-        answer(b"API key: ", "API-OFSOMEBODYELSE")
-        answer(b"API key: ", server.key)
-        answer(b"Name of this worker", "asked")
-        answer(b"Worker pools", "None")
-        answer(b"Could not find the worker pool", "")
-        answer(b"to poll", str(server.comms_port))
-        answer(b"Go ahead?", "yes")
-        with contextlib.suppress(OSError):
-            while data := os.read(terminal, 4096):
-                shown += data
-    finally:
-        os.close(terminal)
-        _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, shown
-    assert server.key.encode() not in shown
-    assert server.worker("asked")["Name"] == "asked"
+def test_a_setup_that_is_killed_at_every_step_goes_on(stage: Stage, server: Server) -> None:
+    arguments = init_of(stage, server, "killed")
+    for step in ("create-instance", "new-certificate", "configure", "register-worker"):
+        begun = stage.start(*arguments)
+        begun.wait_for(f"$ tentacle {step}")
+        begun.signal(signal.SIGKILL)
+        assert begun.wait() == -signal.SIGKILL
+    dead = stage.start(*(f"{'--server=http://127.0.0.1:1' if '--server=' in one else one}" for one in arguments))
+    dead.wait_for("$ tentacle register-worker")
+    dead.signal(signal.SIGINT)
+    dead.wait_for("Stopped here.  What is done stays done: run it again to go on.")
+    assert dead.wait() == 130
+    assert ended(stage, *arguments).returncode == 0
+    assert set(document(stage, *arguments)["Changed"].values()) == {False}
+    assert server.worker("killed")["Name"] == "killed"
+    left = [one.name for one in (stage.directory / "machine").rglob("*.tmp")]
+    assert not left, "a killed writer's rubbish goes with the next one"
+
+
+def test_the_status_of_an_instance_that_is_one_of_several_or_damaged(stage: Stage) -> None:
+    stage.run("create-instance", "--instance=bare", "--config=bare/bare.config")
+    stage.run("create-instance", "--instance=broken", "--config=broken/broken.config")
+    several = ended(stage, "status")
+    assert (several.returncode, several.stdout) == (1, "")
+    assert "There is more than one instance" in several.stderr
+    bare = ended(stage, "status", "--instance=bare")
+    assert bare.returncode == 3
+    assert "run tentacle new-certificate --instance=bare" in " ".join(bare.stdout.split())
+    (stage.directory / "broken" / "broken.config").write_text("port: many\n")
+    broken = ended(stage, "status", "--instance=broken", "--format=json")
+    assert (broken.returncode, broken.stdout) == (1, "")
+    assert "broken/broken.config" in broken.stderr
+    (stage.directory / "broken" / "broken.config").unlink()
+    gone = ended(stage, "doctor", "--instance=broken")
+    assert (gone.returncode, gone.stderr) == (1, "")
+    assert "FAIL configuration The configuration file for instance broken" in " ".join(gone.stdout.split())
 
 
 def test_the_status_of_an_agent_that_runs_a_script_stops_and_is_killed(stage: Stage, server: Server) -> None:
@@ -227,6 +244,73 @@ def test_three_faults_and_what_to_do_about_them(stage: Stage, server: Server) ->
     assert f"FAIL rights {config}.key can be read by others (mode 0644)" in text
     assert f"FAIL listening port {server.comms_port} is taken by" in text
     assert f"--oldThumbprint={wrong} --newThumbprint={server.thumbprint}" in text
+
+
+@dataclass
+class Interceptor:
+    """A TLS port whose certificate somebody else has issued, as inspecting firewalls have it: real `openssl`."""
+
+    directory: Path
+    port: int = field(default_factory=free_port)
+
+    def __enter__(self) -> Interceptor:
+        key, certificate, ca_key, ca = (str(self.directory / f"inspector.{n}") for n in ("key", "pem", "ca-key", "ca"))
+        new = ["openssl", "req", "-newkey", "rsa:2048", "-noenc", "-days", "2"]
+        run = partial(subprocess.run, check=True, capture_output=True)
+        run([*new, "-x509", "-keyout", ca_key, "-out", ca, "-subj", "/O=Corporate/CN=Inspector"])
+        signed = ["-x509", "-CA", ca, "-CAkey", ca_key, "-keyout", key, "-out", certificate]
+        run([*new, *signed, "-subj", "/CN=octopus.example.com"])
+        serve = ["openssl", "s_server", "-accept", f"127.0.0.1:{self.port}", "-quiet", "-cert", certificate]
+        self._process = subprocess.Popen(
+            [*serve, "-key", key], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until(self._answers)
+        return self
+
+    def _answers(self) -> bool:
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def test_whoever_inspects_tls_is_named(stage: Stage, server: Server) -> None:
+    stage.make_instance("inspected", "--noListen=True")
+    with Interceptor(stage.directory) as between:
+        stage.run("configure", "--instance=inspected", f"--trust={server.thumbprint}")
+        stage.run(
+            *("server-comms", "--instance=inspected", f"--thumbprint={server.thumbprint}", "--style=TentacleActive"),
+            *("--host=127.0.0.1", f"--port={between.port}"),
+        )
+        found = ended(stage, "doctor", "--instance=inspected", f"--server=https://127.0.0.1:{between.port}")
+    assert (found.returncode, found.stderr) == (1, "")
+    text = " ".join(found.stdout.split())
+    assert "FAIL tls CN=octopus.example.com (issued by CN=Inspector,O=Corporate," in text
+    assert f"answers, and not {server.thumbprint} as trusted: something in between inspects TLS" in text
+    assert "The TLS certificate of https://127.0.0.1" in text
+    assert "signed in" not in text, "no key is shown to whoever that is"
+
+
+def test_the_findings_are_shown_whatever_happens_to_the_bundle(stage: Stage) -> None:
+    stage.make_instance("bundleless", "--noListen=True")
+    found = ended(stage, "doctor", "--instance=bundleless", "--bundle=nowhere/bundle.tar.gz")
+    assert found.returncode == 1
+    assert found.stderr.startswith("The directory of ")
+    assert "\nInstance bundleless\n" in found.stdout
+    assert "Written to" not in found.stdout
+
+
+def test_an_agent_that_runs_as_another_user_than_the_files_is_told(stage: Stage) -> None:
+    stage.make_instance("strange", "--noListen=True")
+    agent = stage.start_agent("strange", "Agent will not listen")
+    until(lambda: document(stage, "status", "--instance=strange")["Agent"]["StateIsCurrent"])
+    assert document(stage, "status", "--instance=strange")["Agent"]["User"] == pwd.getpwuid(os.geteuid()).pw_name
+    os.chown(stage.directory / "strange" / "tentacle.config", 54321, 54321)
+    found = ended(stage, "doctor", "--instance=strange")
+    assert "is the agent, but the configuration belongs to 54321" in " ".join(found.stdout.split())
+    assert agent.stop() == 0
 
 
 def test_a_clone_and_a_damaged_configuration_are_found(stage: Stage, server: Server) -> None:
