@@ -151,6 +151,10 @@ def test_what_the_service_may_read_is_its_users_and_nobody_elses(site: Site) -> 
     assert facts["ProcessId"] == site.main_process
     assert facts["Status"] == "polling 1 server(s); 0 script(s) running"
     assert site.machine.run("systemd-analyze", "verify", f"/etc/systemd/system/{UNIT}.service").strip() == ""
+    assert "runs on" not in site.service("--install", "--start"), "the same once more"
+    said = site.service("--install", "--start", "--username=root")
+    again = f"Tentacle service '--instance={WORKER}' --restart"
+    assert f"It runs on with its old settings until it is restarted: {again}\n" in said
 
 
 def test_a_hung_agent_is_started_again(site: Site) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tentacle.agent.status import STOPPED
 from tentacle.cli.doctor.finding import Finding, Probe, blocking, fail, ok, warn
 from tentacle.cli.identity import facts_of_pem
 from tentacle.cli.state import Agent, agent_of, disk_of, option_for
@@ -176,7 +177,7 @@ def agent(patient: Patient, home: Path) -> Sequence[Finding]:
     found = agent_of(home, patient.now)
     start = f"tentacle agent{patient.option}"
     if BOOTED.is_dir() and patient.name:
-        start = f"tentacle service{patient.option} --start, or: {start}"
+        start = f"tentacle service{patient.option} --start"
     if found.running is None:
         return [warn("agent", found.problem or "not known", "Run this as the user of the agent, or as root.")]
     if not found.running:
@@ -201,7 +202,10 @@ def agent(patient: Patient, home: Path) -> Sequence[Finding]:
 
 
 def _last_seen(found: Agent) -> str:
-    return f"; last seen at {moment(found.last.written)}" if found.last else ""
+    if found.last is None:
+        return ""
+    ended = "was stopped at" if found.last.phase == STOPPED else "was last seen at"
+    return f"; it {ended} {moment(found.last.written)}"
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -117,7 +117,7 @@ new-certificate
   ok    certificate    OWN, sha256RSA, RSA 2048 bits, valid until DAY
   ok    clone          the certificate was made or installed on this machine
   ok    disk           SIZE free at DIR/machine/worker/Work (SIZE are needed for a script to start)
-  warn  agent          it is not running; last seen at TIME
+  warn  agent          it is not running; it was stopped at TIME
                        -> tentacle agent --instance=Tentacle
 
 Polling port 127.0.0.1:PORT
