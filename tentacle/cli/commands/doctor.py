@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,9 +34,12 @@ from tentacle.observe.text import visible
 from tentacle.octopus.address import polling_address
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.links import ServerAddress
+from tentacle.settings.errors import SettingsError
 from tentacle.settings.files import is_directory
 from tentacle.settings.instances import Instance
-from tentacle.settings.model import resolved_home
+from tentacle.settings.model import Settings, resolved_home
+from tentacle.settings.store import SettingsFile
+from tentacle.settings.trust import same_thumbprint
 
 NOTES: Final = """\
 Looks at this machine, the instance, its agent and the way to its servers, and
@@ -117,7 +121,20 @@ def _patient(session: Session, where: InstanceOptions) -> Patient:
         folder = known.config_path.parent
         return Patient(known.name, known.config_path, folder if is_directory(folder) else None, None, problem, now)
     home = resolved_home(settings, file.path)
-    return Patient(session.instance_name, file.path, home, settings, None, now)
+    twins = tuple(_twins(session, file.path, settings))
+    return Patient(session.instance_name, file.path, home, settings, None, now, twins)
+
+
+def _twins(session: Session, config: Path, settings: Settings) -> Iterator[str]:
+    """Other instances of this machine with the same certificate, as far as they can be read."""
+    with suppress(SettingsError):
+        for one in session.registry.list_all():
+            if settings.certificate is None or one.config_path == config:
+                continue
+            with suppress(SettingsError):
+                theirs = SettingsFile(one.config_path).load().certificate
+                if theirs is not None and same_thumbprint(theirs.thumbprint, settings.certificate.thumbprint):
+                    yield one.name or str(one.config_path)
 
 
 def _meant(session: Session, where: InstanceOptions) -> Instance | None:

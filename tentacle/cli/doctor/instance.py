@@ -33,7 +33,10 @@ _LOG_FILE: Final = Path("Logs") / "OctopusTentacle.txt"
 
 @dataclass(frozen=True)
 class Patient:
-    """The instance as far as it is known: without settings, `problem` says why.  `now` in seconds since 1970."""
+    """The instance as far as it is known: without settings, `problem` says why.  `now` in seconds since 1970.
+
+    `twins` are the names of other instances of this machine that have the same certificate.
+    """
 
     name: str | None = None
     config: Path | None = None
@@ -41,6 +44,7 @@ class Patient:
     settings: Settings | None = None
     problem: TentacleError | None = None
     now: float = 0.0
+    twins: tuple[str, ...] = ()
 
     @property
     def option(self) -> str:
@@ -57,7 +61,7 @@ def instance_probes(patient: Patient) -> list[Probe]:
     if settings is not None and config is not None and home is not None:
         probes += [
             blocking("certificate", lambda: certificate(patient, settings)),
-            blocking("clone", lambda: clone(config, settings)),
+            blocking("clone", lambda: clone(config, settings, patient.twins)),
             blocking("disk", lambda: room(home)),
             blocking("agent", lambda: agent(patient, home)),
         ]
@@ -137,10 +141,14 @@ def certificate(patient: Patient, settings: Settings) -> Sequence[Finding]:
     return [ok("certificate", told)]
 
 
-def clone(config: Path, settings: Settings) -> Sequence[Finding]:
-    """Whether the identity was made on this machine.  Two machines with one identity take each other's work."""
+def clone(config: Path, settings: Settings, twins: Sequence[str] = ()) -> Sequence[Finding]:
+    """Whether the identity was made on this machine, and is had once.  Two agents with one take each other's work."""
     if settings.certificate is None:
         return []
+    if twins:
+        found = f"the same certificate is that of {', '.join(twins)} here: both would take each other's work"
+        advice = f"tentacle new-certificate{option_for(twins[0], None)}, and register that one again"
+        return [warn("clone", found, advice)]
     thumbprint = settings.certificate.thumbprint
     first, here = read_origin(config, thumbprint), this_machine(thumbprint)
     if first is None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pwd
+import shutil
 import signal
 import socket
 import stat
@@ -320,6 +321,10 @@ def test_a_clone_and_a_damaged_configuration_are_found(stage: Stage, server: Ser
     origin_path_of(config).write_text(json.dumps({**origin, "host": "first", "machine": "0" * 64}))
     found = document(stage, "doctor", "--instance=clone")
     assert levels(found)["clone"] in {"warn"}
+    shutil.copytree(config.parent, stage.directory / "copy")
+    stage.run("create-instance", "--instance=copy", f"--config={stage.directory / 'copy' / 'tentacle.config'}")
+    twin = ended(stage, "doctor", "--instance=copy")
+    assert "warn clone the same certificate is that of clone here" in " ".join(twin.stdout.split())
     config.write_text("port: [\n")
     damaged = ended(stage, "doctor", "--instance=clone")
     assert damaged.returncode == 1
