@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tentacle.host.unit import DESCRIPTION
 from tests.e2e.machine import Machine, missing_tools
 from tests.e2e.stage import PATIENCE, TENTACLE, Server
 
@@ -18,6 +20,7 @@ WORKER, POOL = "On Service", "Default Worker Pool"
 UNIT = "On-Service"
 HOME = "/etc/octopus/worker"
 APPLICATIONS = "/home/Octopus/Applications"
+VECTOR = Path(__file__).parent.parent / "vectors" / "dotnet-instance"
 SHORT_DRAIN = "[Service]\nEnvironment=TENTACLE_DRAIN_TIMEOUT=00:00:00.2\n"
 COUNTING = """\
 echo "user $(id -un), notify ${{NOTIFY_SOCKET-none}}, watchdog ${{WATCHDOG_USEC-none}}"
@@ -198,6 +201,31 @@ def test_init_goes_from_nothing_to_a_service_and_changes_nothing_the_second_time
     again = json.loads(machine.run(*command, "--format=json", environment=key))
     assert set(again["Changed"].values()) == {False}
     assert "All is well.\n" in machine.run("tentacle", "doctor", f"--server={server.rest}", environment=key)
+
+
+def test_an_original_s_instance_is_taken_over_where_it_lies(machine: Machine) -> None:
+    octopus, name = machine.root / "etc/octopus", "Legacy"
+    shutil.copytree(VECTOR, machine.root / "root/vector")
+    for source, target in (("registry-legacy.config", "Tentacle/Instances"), ("tentacle-Legacy.config", name)):
+        (octopus / target).mkdir(parents=True)
+        shutil.copy(VECTOR / source, octopus / target)
+    old = (octopus / "Legacy/tentacle-Legacy.config").read_bytes()
+    unit = machine.root / "etc/systemd/system/Legacy.service"
+    unit.write_text(f"[Unit]\nDescription={DESCRIPTION}\n[Service]\nExecStart=/bin/sleep 1000\n")
+    said = machine.run(
+        *("tentacle", "import-instance", f"--name={name}", "--instance=Worker", f"--config={HOME}/tentacle.config"),
+        "--machine-id=/root/vector/machine-id",
+    )
+    assert said.splitlines()[-2:] == [
+        "Nothing of the original was changed. Stop it for good before this one starts: both are the same to a server.",
+        "  systemctl disable --now Legacy",
+    ]
+    machine.run("tentacle", "service", "--instance=Worker", "--install", "--start")
+    state = json.loads(machine.run("tentacle", "status", "--instance=Worker", "--format=json", expect=None))
+    assert (state["Agent"]["Running"], state["Agent"]["User"]) == (True, "tentacle")
+    assert [one["SubscriptionId"] for one in state["TrustedServers"]] == [None, "poll://erh8tg5lf2pjxzlgqpbl/"]
+    assert (octopus / "Legacy/tentacle-Legacy.config").read_bytes() == old
+    assert (octopus / "Legacy").stat().st_uid == 0
 
 
 def test_the_register_of_instances_stays_root_s_whatever_a_service_s_user_writes(machine: Machine) -> None:
