@@ -16,13 +16,15 @@ from yarl import URL
 
 from tentacle import __version__
 from tentacle.cli.credentials import API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE, required_access
+from tentacle.cli.doctor.reach import Target, reach
 from tentacle.cli.options import ApiOptions
 from tentacle.cli.render import trace
 from tentacle.cli.server_access import custom_proxy
 from tentacle.cli.session import Session
-from tentacle.cli.values import InvalidValue
+from tentacle.cli.values import InvalidValue, need_port, parse_whole_number
 from tentacle.cli.wizard import Unanswered, Wizard
 from tentacle.errors import TentacleError
+from tentacle.octopus.address import DEFAULT_COMMS_PORT, polling_address
 from tentacle.octopus.certificates import parse_pin
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.credentials import Credentials
@@ -97,6 +99,27 @@ class Introduction:
             return self._known_pools(server, credentials, tuple(printable(one) for one in text.split(",")))
 
         return self.wizard.answer("--workerpool", None, "Worker pools, by commas", check, default=DEFAULT_POOL)
+
+    def comms_port(self, server: str, given: str | None) -> str | None:
+        """The server's port to poll, at the server's own address."""
+        origin = ServerAddress.parse(server).origin
+
+        def check(text: str) -> str:
+            port = parse_whole_number(text, "--server-comms-port")
+            need_port(port, "--server-comms-port")
+            with self.wizard.interruptible():
+                asyncio.run(self._knock(URL(polling_address(origin, None, port))))
+            return str(port)
+
+        default = str(DEFAULT_COMMS_PORT)
+        return self.wizard.answer("", given, "Port of the server to poll", check, default=default)
+
+    async def _knock(self, polled: URL) -> None:
+        """Raises `TentacleError` for a port behind which nobody speaks TLS."""
+        reached = await reach(Target(polled.host or "", polled.port or 0, custom_proxy(self.proxy)))
+        last = reached.findings[-1]
+        if not reached.complete:
+            raise TentacleError(last.found, hint=last.advice)
 
     @property
     def _are_given(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tentacle.cli.doctor.ports import port_owner
 from tentacle.cli.introduction import LATER, Introduction, Registration, printable
 from tentacle.cli.options import ApiOptions
 from tentacle.cli.session import Session
@@ -20,11 +21,11 @@ from tentacle.errors import TentacleError
 from tentacle.host.account import need_account
 from tentacle.host.errors import HostError
 from tentacle.host.systemctl import require_systemd
-from tentacle.octopus.address import DEFAULT_COMMS_PORT
 from tentacle.settings.errors import InstanceError
 from tentacle.settings.instances import DEFAULT_NAME, clean_name, machine_configuration_directory
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings
 from tentacle.settings.store import SettingsFile
+from tentacle.transport.listener import bind
 
 LISTENING, POLLING = "listening", "polling"
 CONFIG_NAME: Final = "tentacle.config"
@@ -107,7 +108,8 @@ def goal(session: Session, wizard: Wizard, wishes: Wishes, api: ApiOptions) -> G
     mode = wizard.answer("--mode", wishes.mode, question, _mode, default=usual)
     port: int | None = known.port
     if mode == LISTENING:
-        port = wizard.answer("--port", wishes.port, "Port to listen on", _port, default=str(known.port or 10933))
+        check = _free_port if wizard.asks and there.settings is None and not wishes.port else _port
+        port = wizard.answer("--port", wishes.port, "Port to listen on", check, default=str(known.port or 10933))
     app = wizard.answer(
         "--app",
         wishes.app,
@@ -223,7 +225,7 @@ def _registration(
         question = "Name or address at which the server reaches this machine"
         reached_at = wizard.answer("", reached_at, question, printable, default=default)
     if wizard.asks and now.mode == POLLING and not wishes.comms_address:
-        port = wizard.answer("", port, "Port of the server to poll", _port_text, default=str(DEFAULT_COMMS_PORT))
+        port = introduction.comms_port(server, port)
     return Registration(server, name, pools, credentials, reached_at, port)
 
 
@@ -259,5 +261,12 @@ def _port(text: str) -> int:
     return port
 
 
-def _port_text(text: str) -> str:
-    return str(_port(text))
+def _free_port(text: str) -> int:
+    """As `_port`, for a new instance, which has no agent yet that could have it.  --port takes any port."""
+    port = _port(text)
+    try:
+        bind(None, port).close()
+    except TentacleError as error:
+        owner = port_owner(port)
+        raise TentacleError(f"Port {port} is taken by {owner}." if owner else error.message, hint=error.hint) from None
+    return port

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pty
 import select
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.stage import PATIENCE, TENTACLE, Server, Stage
+from tests.e2e.stage import PATIENCE, TENTACLE, Server, Stage, free_port
 
 CTRL_C, CTRL_D = "\x03", "\x04"
 SERVER = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
@@ -75,7 +76,8 @@ def test_slips_are_corrected_where_they_are_made_and_the_key_is_not_shown(stage:
     person.answer("Name of this worker", "asked")
     person.answer("Worker pools", "None")
     person.answer("Could not find the worker pool", "")
-    person.answer("to poll", str(server.comms_port))
+    person.answer("to poll", "1")
+    person.answer("connection refused", str(server.comms_port))
     person.answer("Go ahead?", "yes")
     assert person.end() == 0, person.shown
     assert server.key.encode() not in person.shown
@@ -96,10 +98,13 @@ def test_slips_are_corrected_where_they_are_made_and_the_key_is_not_shown(stage:
 
 
 def test_a_server_that_is_named_later_is_trusted_by_its_thumbprint(stage: Stage) -> None:
-    person = Terminal(stage, f"--app={stage.directory / 'apps'}", "--port=10933")
+    person = Terminal(stage, f"--app={stage.directory / 'apps'}")
     person.answer("Name of the instance", "")
     person.answer("Configuration file", "")
     person.answer("listening (", "l")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        person.answer("Port to listen on", str(taken.getsockname()[1]))
+        person.answer("is taken by", str(free_port()))
     person.answer("Octopus Server (", "-")
     person.answer("Thumbprint of the Octopus Server", "679D")
     person.answer("is no thumbprint", ":".join(SERVER[at : at + 2] for at in range(0, 40, 2)).lower())
