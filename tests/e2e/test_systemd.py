@@ -294,6 +294,29 @@ def test_names_are_quoted_users_kept_and_all_instances_meant_by_a_star(machine: 
     assert "Could not start the systemd service: Plain\n" in said
 
 
+def test_paths_may_hold_blanks_percent_signs_and_dollars(machine: Machine) -> None:
+    program, base = "/opt/ten tacle %n $x/Tentacle", "/srv/a b%h"
+    machine.run("install", "--directory", str(Path(program).parent), base)
+    (machine.root / program[1:]).symlink_to(TENTACLE)
+    where = {"TentacleMachineConfigurationHomeDirectory": base}
+
+    def run(*arguments: str) -> str:
+        return machine.run(program, *arguments, environment=where)
+
+    run("create-instance", "--instance=a%b", f"--config={base}/x y/t%i.config")
+    run("configure", "--instance=a%b", "--port=0", "--app=/srv/apps 1%u")
+    said = run("service", "--instance=a%b", "--install", "--start")
+    unit = r"a\x25b"
+    assert f"Service started: {unit}\n" in said
+    pid = machine.properties(f"{unit}.service", "MainPID")["MainPID"]
+    started = (machine.root / f"proc/{pid}/cmdline").read_text().split("\0")
+    assert started[-4:-1] == ["agent", "--instance=a%b", "--noninteractive"]
+    assert program in started
+    assert f"TentacleMachineConfigurationHomeDirectory={base}\0" in (machine.root / f"proc/{pid}/environ").read_text()
+    assert "Service uninstalled\n" in run("service", "--instance=a%b", "--uninstall")
+    assert "Service uninstalled\n" in run("service", "--instance=a%b", "--uninstall"), "nothing to do is no failure"
+
+
 def test_what_cannot_be_is_told_in_a_line_and_changes_nothing(machine: Machine) -> None:
     units = machine.root / "etc/systemd/system"
     make_instance(machine, "dbus", "/etc/octopus/dbus/tentacle.config", "--noListen=True")

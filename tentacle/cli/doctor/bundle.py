@@ -30,7 +30,7 @@ from tentacle.settings.show import configuration_document
 LOG_BYTES: Final = 512 * 1024
 _SHORTEST: Final = 4
 """A secret of fewer characters is found everywhere; masking it would leave nothing readable."""
-_SECRET_NAMES: Final = re.compile(r"KEY|TOKEN|PASS|SECRET|CREDENTIAL", re.IGNORECASE)
+_SECRET_NAMES: Final = re.compile(r"KEY|TOKEN|PASS|SECRET|CREDENTIAL|^TENTACLE_CERTIFICATE$", re.IGNORECASE)
 _PATTERNS: Final = (
     re.compile(r"-----BEGIN[^-]*PRIVATE KEY-----.*?(-----END[^-]*-----|$)", re.DOTALL),
     re.compile(r"sealed:[0-9]+:[A-Za-z0-9+/=]+"),
@@ -52,8 +52,9 @@ def secrets_of(patient: Patient, environ: Mapping[str, str]) -> Iterator[str]:
         for proxy in (settings.proxy, settings.polling_proxy):
             if proxy.password:
                 yield proxy.password
-        if settings.certificate is not None:
-            yield from (line for line in settings.certificate.key_pem.decode("ascii").splitlines() if "-" not in line)
+        for one in (settings.certificate, settings.next_certificate, settings.previous_certificate):
+            if one is not None:
+                yield from (line for line in one.key_pem.decode("ascii").splitlines() if "-" not in line)
     if patient.config is not None:
         try:
             yield from read_bytes(key_path_of(patient.config), limit=64 * 1024).decode("utf-8", "replace").split()

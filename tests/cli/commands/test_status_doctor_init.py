@@ -297,6 +297,30 @@ def test_whoever_inspects_tls_is_named(stage: Stage, server: Server) -> None:
     assert "signed in" not in text, "no key is shown to whoever that is"
 
 
+LACKING = """\
+mount -t tmpfs -o size=2m,nr_inodes=100 tmpfs "$1/lacking/Work"
+mount --bind /dev/null /bin/bash
+exec "$0" doctor --instance=lacking
+"""
+
+
+def test_a_full_disk_and_a_missing_shell_are_told(stage: Stage) -> None:
+    stage.make_instance("lacking", "--noListen=True")
+    (stage.directory / "lacking" / "Work").mkdir()
+    done = subprocess.run(
+        ["unshare", "--mount", "/bin/sh", "-ec", LACKING, TENTACLE, stage.directory],
+        env=stage.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    text = " ".join(done.stdout.split())
+    assert "FAIL bash /bin/bash does not work: Permission denied" in text
+    assert f"FAIL disk 2.0 MiB free at {stage.directory}/lacking/Work: without" in text
+
+
 def test_the_findings_are_shown_whatever_happens_to_the_bundle(stage: Stage) -> None:
     stage.make_instance("bundleless", "--noListen=True")
     found = ended(stage, "doctor", "--instance=bundleless", "--bundle=nowhere/bundle.tar.gz")
