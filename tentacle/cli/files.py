@@ -42,8 +42,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
             raise TentacleError(f"'{path}' belongs to another user.", hint="Give the path of a new file.")
     except OSError as error:
         raise TentacleError(f"'{str(path)[:200]}' cannot be written: {error.strerror}.") from None
-    # What was not there is ours, even if somebody makes it just now.
-    write_atomic(target, content, mode=mode, keep=known)
+    write_atomic(target, content, mode=mode)
 
 
 def _behind_links(path: Path) -> Path:

@@ -42,7 +42,8 @@ LATER: Final = "-"
 _PATIENCE: Final = 10.0
 """Seconds for one request while somebody waits for the next question."""
 _ATTEMPTS: Final = 3
-_KINDS: Final = ("api_key", "bearer_token", "username", "password")
+_KINDS: Final = ("api_key", "bearer_token", "username", "password", "oidc_token", "service_account")
+"""How the options begin that say who introduces this machine."""
 
 T = TypeVar("T")
 

@@ -40,16 +40,16 @@ def read_bytes(path: Path, *, limit: int = LARGEST_FILE) -> bytes:
     return content
 
 
-def write_atomic(path: Path, content: bytes, *, mode: int, keep: bool = True) -> None:
+def write_atomic(path: Path, content: bytes, *, mode: int) -> None:
     """Puts `content` in place of what is at `path`, or leaves that untouched and raises `SettingsError`.
 
     Written beside it, flushed to the disk, then renamed.  The file gets exactly `mode`, and keeps the owner and
-    group that it had when we are root, unless `keep` is False.
+    group that it had when we are root.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         try:
-            _write_new(temporary, content, mode, like=path if keep else None)
+            _write_new(temporary, content, mode, like=path)
             temporary.rename(path)
         except OSError:
             with contextlib.suppress(OSError):
@@ -136,11 +136,10 @@ def flush_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_new(path: Path, content: bytes, mode: int, *, like: Path | None) -> None:
+def _write_new(path: Path, content: bytes, mode: int, *, like: Path) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        if like is not None:
-            keep_owner(descriptor, like)
+        keep_owner(descriptor, like)
         os.fchmod(descriptor, mode)
         file.write(content)
         file.flush()

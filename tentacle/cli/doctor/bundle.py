@@ -52,9 +52,9 @@ def secrets_of(patient: Patient, environ: Mapping[str, str]) -> Iterator[str]:
         for proxy in (settings.proxy, settings.polling_proxy):
             if proxy.password:
                 yield proxy.password
-        for one in (settings.certificate, settings.next_certificate, settings.previous_certificate):
-            if one is not None:
-                yield from (line for line in one.key_pem.decode("ascii").splitlines() if "-" not in line)
+        for certificate in (settings.certificate, settings.next_certificate, settings.previous_certificate):
+            if certificate is not None:
+                yield from (line for line in certificate.key_pem.decode("ascii").splitlines() if "-" not in line)
     if patient.config is not None:
         try:
             yield from read_bytes(key_path_of(patient.config), limit=64 * 1024).decode("utf-8", "replace").split()
