@@ -159,6 +159,8 @@ class ServiceControl:
             yield f"Created the system user '{account.name}', with the home directory {account.home}"
         settings = SettingsFile(self._config).load()
         if not account.is_root:
+            # Before anything is given away to a user who could not do with it.
+            need_usable(account, [*self._program(), "version"], {})
             overridden = self._session.overridden(settings)
             yield from hand_over(self._config, overridden, account, self._session.registry.folder)
         need_usable(account, [*self._program(), "show-thumbprint", self._which()], self._environment())

@@ -350,6 +350,7 @@ def test_what_cannot_be_is_told_in_a_line_and_changes_nothing(machine: Machine) 
     (machine.root / TENTACLE.parent.relative_to("/")).chmod(0o700)
     said = machine.run("tentacle", "service", "--instance=Fine", "--install", expect=1)
     assert "The user 'tentacle' cannot run" in said
+    assert (machine.root / "etc/octopus/fine/tentacle.config").stat().st_uid == 0, "nothing has been given away"
     assert sorted(units.iterdir()) == before
 
 
