@@ -6,6 +6,7 @@ import os
 import pty
 import select
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,10 +31,17 @@ class Terminal:
         environment = {name: value for name, value in stage.environment.items() if name != "OCTOPUS_API_KEY"}
         self.shown = b""
         self._seen = 0
-        self._process, self._terminal = pty.fork()
-        if self._process == 0:
-            os.chdir(stage.directory)
-            os.execve(TENTACLE, ["tentacle", "init", "--no-service", *arguments], environment)
+        self._terminal, inside = pty.openpty()
+        # `setsid --ctty` makes it the terminal that Ctrl-C comes from, as a shell's is.
+        self._process = subprocess.Popen(
+            ["setsid", "--ctty", TENTACLE, "init", "--no-service", *arguments],
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            cwd=stage.directory,
+            env=environment,
+        )
+        os.close(inside)
 
     def answer(self, question: str, text: str, end: str = "\n") -> None:
         """Types `text` once `question` has been shown, after all that was answered before."""
@@ -51,7 +59,7 @@ class Terminal:
         while data := self._read():
             self.shown += data
         os.close(self._terminal)
-        return os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
+        return self._process.wait(PATIENCE)
 
     def _read(self) -> bytes:
         try:
