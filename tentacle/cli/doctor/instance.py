@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -57,11 +58,11 @@ def instance_probes(patient: Patient) -> list[Probe]:
     probes = [blocking("configuration", lambda: configuration(patient))]
     config, home, settings = patient.config, patient.home, patient.settings
     if config is not None:
-        probes.append(blocking("rights", lambda: list(rights(config, home))))
+        probes.append(blocking("rights", lambda: list(rights(config, home, patient.option))))
     if settings is not None and config is not None and home is not None:
         probes += [
             blocking("certificate", lambda: certificate(patient, settings)),
-            blocking("clone", lambda: clone(config, settings, patient.twins)),
+            blocking("clone", lambda: clone(config, settings, patient.twins, patient.option)),
             blocking("disk", lambda: room(home)),
             blocking("agent", lambda: agent(patient, home)),
         ]
@@ -78,7 +79,7 @@ def configuration(patient: Patient) -> Sequence[Finding]:
     return [ok("configuration", f"{patient.config}")]
 
 
-def rights(config: Path, home: Path | None) -> Iterator[Finding]:
+def rights(config: Path, home: Path | None, option: str = "") -> Iterator[Finding]:
     """Who may read the secrets, and whether we may write what an agent writes."""
     owners = {}
     wrong = []
@@ -90,7 +91,8 @@ def rights(config: Path, home: Path | None) -> Iterator[Finding]:
         if stat.S_IMODE(status.st_mode) & 0o077:
             wrong.append(path)
             found = f"{path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o})"
-            yield fail("rights", found, f"chmod 600 '{path}'; if others could see it: tentacle new-certificate")
+            again = f"tentacle new-certificate{option}"
+            yield fail("rights", found, f"chmod 600 {shlex.quote(str(path))}; if others could see it: {again}")
     if home is not None:
         found_wrong = list(_home_rights(home, owners))
         yield from found_wrong
@@ -141,7 +143,7 @@ def certificate(patient: Patient, settings: Settings) -> Sequence[Finding]:
     return [ok("certificate", told)]
 
 
-def clone(config: Path, settings: Settings, twins: Sequence[str] = ()) -> Sequence[Finding]:
+def clone(config: Path, settings: Settings, twins: Sequence[str] = (), option: str = "") -> Sequence[Finding]:
     """Whether the identity was made on this machine, and is had once.  Two agents with one take each other's work."""
     if settings.certificate is None:
         return []
@@ -153,7 +155,8 @@ def clone(config: Path, settings: Settings, twins: Sequence[str] = ()) -> Sequen
     first, here = read_origin(config, thumbprint), this_machine(thumbprint)
     if first is None:
         return [ok("clone", "not known on which machine this certificate was first used")]
-    accept = f"If the other one is gone for good: rm '{origin_path_of(config)}'.  Else: tentacle new-certificate"
+    gone = f"rm {shlex.quote(str(origin_path_of(config)))}"
+    accept = f"If the other one is gone for good: {gone}.  Else: tentacle new-certificate{option}"
     if first.digest and here.digest and first.digest != here.digest:
         found = f"this certificate was first used on another machine, {first.name}; this one is {here.name}"
         return [warn("clone", f"{found}: a clone?  Both would take each other's work", accept)]

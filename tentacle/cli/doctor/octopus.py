@@ -212,15 +212,16 @@ def _registered(
     if not machines:
         level = fail if settings.servers else warn
         return [level("registered", f"the server knows no machine with our thumbprint {own}", _register(patient))]
-    findings = [_one(kind, machine, settings) for kind, machine in machines]
+    findings = [_one(kind, machine, settings, patient.option) for kind, machine in machines]
     if len(machines) > 1:
         found = f"{len(machines)} machines on the server have our thumbprint"
-        advice = "If they are clones, give each its own: tentacle new-certificate.  If left over, delete them there."
+        new = f"tentacle new-certificate{patient.option}"
+        advice = f"If they are clones, give each its own: {new}.  If left over, delete them there."
         findings.append(warn("clone", found, advice))
     return findings
 
 
-def _one(kind: MachineKind, machine: Document, settings: Settings) -> Finding:
+def _one(kind: MachineKind, machine: Document, settings: Settings, option: str) -> Finding:
     name = f"{kind.value} '{machine.text('Name')}' ({machine.text('Id')})"
     endpoint = machine.object("Endpoint")
     uri = endpoint.text("Uri") or ""
@@ -232,7 +233,9 @@ def _one(kind: MachineKind, machine: Document, settings: Settings) -> Finding:
             advice = "Register again with --force; or is it a clone's, or another instance's?"
             return fail("registered", f"{name} waits for {uri}, and the subscriptions here are: {told}", advice)
     elif settings.no_listen:
-        advice = "tentacle configure --noListen=False, or register again with --comms-style=TentacleActive --force"
+        advice = (
+            f"tentacle configure{option} --noListen=False, or register again with --comms-style=TentacleActive --force"
+        )
         return fail("registered", f"the server calls {name} at {uri}, but this Tentacle does not listen", advice)
     if machine.flag("IsDisabled"):
         return warn("registered", f"{name} is disabled on the server", "Enable it in the portal.")

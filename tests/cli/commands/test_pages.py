@@ -112,8 +112,8 @@ ILL = """\
 Instance Tentacle
   ok    configuration  DIR/machine/worker/tentacle.config
   FAIL  rights         DIR/machine/worker/tentacle.config.key can be read by others (mode 0644)
-                       -> chmod 600 'DIR/machine/worker/tentacle.config.key'; if others could see it: tentacle \
-new-certificate
+                       -> chmod 600 DIR/machine/worker/tentacle.config.key; if others could see it: tentacle \
+new-certificate --instance=Tentacle
   ok    certificate    OWN, sha256RSA, RSA 2048 bits, valid until DAY
   ok    clone          the certificate was made or installed on this machine
   ok    disk           SIZE free at DIR/machine/worker/Work (SIZE are needed for a script to start)

@@ -55,7 +55,7 @@ def test_rights(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     found = list(rights(config, tmp_path))
     assert [(one.level, one.advice) for one in found] == [
-        (Level.FAIL, f"chmod 600 '{config}'; if others could see it: tentacle new-certificate"),
+        (Level.FAIL, f"chmod 600 {config}; if others could see it: tentacle new-certificate"),
         (Level.FAIL, f"chmod go-w '{tmp_path}'"),
     ]
     assert [one.level for one in rights(config, tmp_path / "gone")] == [Level.FAIL, Level.FAIL]
