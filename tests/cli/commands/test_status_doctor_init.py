@@ -9,14 +9,11 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,8 @@ import pytest
 from tentacle.settings.origin import origin_path_of
 from tentacle.settings.sealing import key_path_of
 from tentacle.settings.store import SettingsFile
-from tests.e2e.stage import TENTACLE, Server, Stage, StepFailed, free_port
+from tests.cli.interceptor import Interceptor
+from tests.e2e.stage import TENTACLE, Server, Stage, StepFailed
 
 PATIENCE = 30.0
 
@@ -248,36 +246,6 @@ def test_three_faults_and_what_to_do_about_them(stage: Stage, server: Server) ->
     assert f"FAIL rights {config}.key can be read by others (mode 0644)" in text
     assert f"FAIL listening port {server.comms_port} is taken by" in text
     assert f"--oldThumbprint={wrong} --newThumbprint={server.thumbprint}" in text
-
-
-@dataclass
-class Interceptor:
-    """A TLS port whose certificate somebody else has issued, as inspecting firewalls have it: real `openssl`."""
-
-    directory: Path
-    port: int = field(default_factory=free_port)
-
-    def __enter__(self) -> Interceptor:
-        key, certificate, ca_key, ca = (str(self.directory / f"inspector.{n}") for n in ("key", "pem", "ca-key", "ca"))
-        new = ["openssl", "req", "-newkey", "rsa:2048", "-noenc", "-days", "2"]
-        run = partial(subprocess.run, check=True, capture_output=True)
-        run([*new, "-x509", "-keyout", ca_key, "-out", ca, "-subj", "/O=Corporate/CN=Inspector"])
-        signed = ["-x509", "-CA", ca, "-CAkey", ca_key, "-keyout", key, "-out", certificate]
-        run([*new, *signed, "-subj", "/CN=octopus.example.com"])
-        serve = ["openssl", "s_server", "-accept", f"127.0.0.1:{self.port}", "-quiet", "-cert", certificate]
-        self._process = subprocess.Popen(
-            [*serve, "-key", key], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        until(self._answers)
-        return self
-
-    def _answers(self) -> bool:
-        with socket.socket() as sock:
-            return sock.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 def test_whoever_inspects_tls_is_named(stage: Stage, server: Server) -> None:
