@@ -151,7 +151,10 @@ def _from_file(session: Session, what: str, path: Path, name: str) -> str:
 def _from_stdin(session: Session, what: str) -> str:
     stdin = session.surroundings.stdin
     if stdin.isatty():
-        text = getpass.getpass(f"{what[0].upper()}{what[1:]}: ")
+        try:
+            text = getpass.getpass(f"{what[0].upper()}{what[1:]}: ")
+        except EOFError:
+            text = ""
     else:
         text = stdin.readline(_LARGEST_SECRET).rstrip("\r\n")
     if not text.strip():

@@ -5,10 +5,17 @@ Knows what `settings.files` offers.  Must not know what is written.
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Final
 
 from tentacle.errors import TentacleError
 from tentacle.settings.files import ABANDONED_SECONDS, remove_unfinished, write_atomic
+
+_SECRET: Final = 0o600
+_MOST_LINKS: Final = 40
+"""As the system has it."""
 
 
 def write_public(path: Path, content: bytes) -> None:
@@ -18,18 +25,37 @@ def write_public(path: Path, content: bytes) -> None:
 
 def write_secret(path: Path, content: bytes) -> None:
     """Writes what only its owner may read.  Raises TentacleError."""
-    _write(path, content, 0o600)
+    _write(path, content, _SECRET)
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
     """Replaces what a link points to and never the link, which may be `/dev/stdout`."""
     try:
-        target = path.resolve()
+        target = _behind_links(path)
         if not target.parent.is_dir():
             raise TentacleError(f"The directory of '{path}' does not exist.", hint="Create it first.")
-        if target.exists() and not target.is_file():
+        known = target.exists()
+        if known and not target.is_file():
             raise TentacleError(f"'{path}' is not a regular file.", hint="Give the path of one, or of a new one.")
+        if known and mode == _SECRET and target.stat().st_uid not in _trusted():
+            # A file keeps its owner; somebody may have made this one to be given what we write.
+            raise TentacleError(f"'{path}' belongs to another user.", hint="Give the path of a new file.")
     except OSError as error:
         raise TentacleError(f"'{str(path)[:200]}' cannot be written: {error.strerror}.") from None
     remove_unfinished(target, older_than=ABANDONED_SECONDS)
     write_atomic(target, content, mode=mode)
+
+
+def _behind_links(path: Path) -> Path:
+    """Where the link leads; not one that somebody else has put there, in /tmp say, to have us write elsewhere."""
+    for _ in range(_MOST_LINKS):
+        if not path.is_symlink():
+            return path
+        if path.lstat().st_uid not in _trusted():
+            raise TentacleError(f"'{path}' is a symbolic link of another user.", hint="Give the path of a file.")
+        path = path.parent / path.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def _trusted() -> tuple[int, int]:
+    return 0, os.geteuid()

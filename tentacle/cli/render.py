@@ -113,3 +113,6 @@ def _run(outcome: Outcome) -> Result:
         except StopIteration as end:
             result: Result = end.value
             return result
+        except KeyboardInterrupt as interrupt:
+            # Wherever it struck, the command may have a last word; one that has none, or has ended, raises it again.
+            say(outcome.throw(interrupt))

@@ -5,6 +5,7 @@ Knows the host's services and accounts, and which files belong to an instance.  
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,11 +131,11 @@ class ServiceControl:
         yield "Service uninstalled"
 
     def _install(self, wanted: ServiceWishes) -> Lines:
-        running = self._services.state(self.name).is_active
+        running, old = self._services.state(self.name).is_active, self._services.text(self.name)
         account = yield from self._prepare(wanted.username)
         yield from self._write(wanted, account)
-        if running and not wanted.start:
-            yield "It runs on with its old settings until it is restarted: Tentacle service --restart"
+        if running and self._services.text(self.name) != old:
+            yield f"It runs on with its old settings until it is restarted: {self._typed('--restart')}"
 
     def _reconfigure(self, wanted: ServiceWishes) -> Lines:
         """Unlike the original's, the old service stays until all is ready for the new one."""
@@ -146,7 +147,7 @@ class ServiceControl:
             self._services.remove(self.name)
         yield from self._write(wanted, account)
         if running and not wanted.start:
-            yield "The service is stopped now; start it with: Tentacle service --start"
+            yield f"The service is stopped now; start it with: {self._typed('--start')}"
 
     def _prepare(self, username: str | None) -> Generator[str, None, Account]:
         """The user of the service, who can use the instance then."""
@@ -158,7 +159,10 @@ class ServiceControl:
             yield f"Created the system user '{account.name}', with the home directory {account.home}"
         settings = SettingsFile(self._config).load()
         if not account.is_root:
-            yield from hand_over(self._config, self._session.overridden(settings), account)
+            # Before anything is given away to a user who could not do with it.
+            need_usable(account, [*self._program(), "version"], {})
+            overridden = self._session.overridden(settings)
+            yield from hand_over(self._config, overridden, account, self._session.registry.folder)
         need_usable(account, [*self._program(), "show-thumbprint", self._which()], self._environment())
         return account
 
@@ -183,6 +187,11 @@ class ServiceControl:
 
     def _which(self) -> str:
         return f"--config={self._config}" if self._instance is None else f"--instance={self._instance}"
+
+    def _typed(self, option: str) -> str:
+        """A command of ours for this service, as it is typed."""
+        which = () if self._instance is None else (f"--instance={self._instance}",)
+        return shlex.join(["Tentacle", "service", *which, option])
 
     def _environment(self) -> Mapping[str, str]:
         """Where the machine's instances are, if that is not where everybody looks for them."""

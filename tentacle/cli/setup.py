@@ -5,27 +5,32 @@ Knows the single commands' options and nothing of how they work.  Must not chang
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tentacle.cli.doctor.ports import port_owner
+from tentacle.cli.introduction import LATER, Introduction, Registration, printable
 from tentacle.cli.options import ApiOptions
 from tentacle.cli.session import Session
 from tentacle.cli.values import InvalidValue, need_port, parse_whole_number
 from tentacle.cli.wizard import Wizard
 from tentacle.errors import TentacleError
-from tentacle.octopus.address import DEFAULT_COMMS_PORT
-from tentacle.octopus.credentials import Credentials
-from tentacle.octopus.links import ServerAddress
+from tentacle.host.account import need_account
+from tentacle.host.errors import HostError
+from tentacle.host.systemctl import require_systemd
 from tentacle.settings.errors import InstanceError
 from tentacle.settings.instances import DEFAULT_NAME, clean_name, machine_configuration_directory
-from tentacle.settings.model import CommunicationStyle, Settings
+from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings
 from tentacle.settings.store import SettingsFile
+from tentacle.transport.listener import bind
 
 LISTENING, POLLING = "listening", "polling"
-DEFAULT_POOL: Final = "Default Worker Pool"
 CONFIG_NAME: Final = "tentacle.config"
+_OWN_FOLDER: Final = "worker"
+"""Where the instance of the usual name lives; a directory of that name is the register's."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,10 @@ class Wishes:
     comms_address: str | None
     comms_port: str | None
     no_register: bool
+    trust: str | None
+    force: bool
     service: bool
+    no_service: bool
     service_user: str | None
     yes: bool
 
@@ -59,20 +67,8 @@ class Present:
 
 
 @dataclass(frozen=True)
-class Registration:
-    """As what this machine is to be known to which server."""
-
-    server: str
-    name: str
-    pools: tuple[str, ...]
-    credentials: Credentials = field(repr=False)
-    public_host_name: str | None = None
-    comms_port: str | None = None
-
-
-@dataclass(frozen=True)
 class Goal:
-    """All answers.  `registration` is `None` when nobody is to be told of this machine."""
+    """All answers.  `registration` is `None` when nobody is to be told of this machine, `trust` a thumbprint."""
 
     instance: str
     config: Path
@@ -80,6 +76,7 @@ class Goal:
     port: int
     app: Path
     registration: Registration | None
+    trust: str | None
     service: bool
 
 
@@ -95,34 +92,66 @@ def present(session: Session, instance: str) -> Present:
     return Present(found.config_path, file.load() if file.exists() else None)
 
 
-def goal(session: Session, wizard: Wizard, wishes: Wishes, api: ApiOptions, key: Callable[[], Credentials]) -> Goal:
-    """Asks what was not given.  `key` gets the credentials, asking for them if need be.  Raises `TentacleError`."""
+def goal(session: Session, wizard: Wizard, wishes: Wishes, api: ApiOptions) -> Goal:
+    """Asks what was not given.  Raises `TentacleError`."""
+    if wishes.service and wishes.no_service:
+        raise TentacleError("--service and --no-service exclude each other.", hint="Leave one of them out.")
+    if wishes.service:
+        _need_service(wishes)
     instance = wizard.answer("--instance", wishes.instance, "Name of the instance", clean_name, default=DEFAULT_NAME)
     there = present(session, instance or DEFAULT_NAME)
     known = there.settings or Settings()
     config = _config(session, wizard, wishes, there, instance or DEFAULT_NAME)
     polls = any(server.style is CommunicationStyle.TENTACLE_ACTIVE for server in known.servers)
     usual = POLLING if polls or known.no_listen else LISTENING
-    question = "Does the server call this machine (listening), or this machine the server (polling)?"
+    question = "listening (the server calls us) or polling (we call the server)?"
     mode = wizard.answer("--mode", wishes.mode, question, _mode, default=usual)
     port: int | None = known.port
     if mode == LISTENING:
-        port = wizard.answer("--port", wishes.port, "Port to listen on", _port, default=str(known.port or 10933))
+        check = _free_port if wizard.asks and there.settings is None and not wishes.port else _port
+        port = wizard.answer("--port", wishes.port, "Port to listen on", check, default=str(known.port or 10933))
     app = wizard.answer(
         "--app",
         wishes.app,
         "Directory for applications",
-        lambda text: session.path(_printable(text)),
-        default=str(known.application_directory),
+        lambda text: session.path(printable(text)),
+        default=str(known.application_directory if there.settings or is_root() else _own_applications(config)),
     )
-    registration = None
-    if not wishes.no_register:
-        registration = _registration(session, wizard, wishes, api, _Known(known, mode), key)
-    service = wishes.service or wizard.agrees("Install and start the service (systemd)?", default=False)
+    registration = None if wishes.no_register else _registration(session, wizard, wishes, api, _Known(known, mode))
+    trust = _trust(wizard, wishes, _Known(known, mode), registration)
+    service = wishes.service or (not wishes.no_service and _wants_service(wizard))
     wizard.need_all()
     if instance is None or config is None or mode is None or port is None or app is None:
         raise AssertionError("what is missing was named")
-    return Goal(instance, config, mode, port, app, registration, service)
+    return Goal(instance, config, mode, port, app, registration, trust, service)
+
+
+def is_root() -> bool:
+    """Whether we may write where the machine's own files are."""
+    return os.geteuid() == 0
+
+
+def _own_applications(config: Path | None) -> Path | None:
+    """Where somebody without root's rights may deploy to."""
+    return config.parent / "Applications" if config else None
+
+
+def _need_service(wishes: Wishes) -> None:
+    """Raises `HostError` for a service that cannot be, before anything is done."""
+    require_systemd(as_root=True)
+    if (wishes.service_user or "").strip():
+        need_account((wishes.service_user or "").strip())
+
+
+def _wants_service(wizard: Wizard) -> bool:
+    """Nobody is asked for what cannot be."""
+    if not wizard.asks:
+        return False
+    try:
+        require_systemd(as_root=True)
+    except HostError:
+        return False
+    return wizard.agrees("Install and start the service (systemd)?", default=True)
 
 
 def _config(session: Session, wizard: Wizard, wishes: Wishes, there: Present, instance: str) -> Path | None:
@@ -134,18 +163,31 @@ def _config(session: Session, wizard: Wizard, wishes: Wishes, there: Present, in
                 hint="Leave --config out, or give another --instance.",
             )
         return there.config
-    folder = machine_configuration_directory(session.environ) / instance.replace(" ", "-")
-    default = folder / CONFIG_NAME
+
+    def check(text: str) -> Path:
+        return _unused(session, session.path(printable(text)))
+
+    default = str(_default_config(session, instance))
     if wishes.config is None and not wizard.asks:
         # Where the file lies is of no interest to a script that does not say.
-        return session.path(str(default))
-    return wizard.answer(
-        "--config",
-        wishes.config,
-        "Configuration file",
-        lambda text: session.path(_printable(text)),
-        default=str(default),
-    )
+        return check(default)
+    return wizard.answer("--config", wishes.config, "Configuration file", check, default=default)
+
+
+def _default_config(session: Session, instance: str) -> Path:
+    """In a directory of its own: not in the one that has the names of all instances."""
+    base, name = machine_configuration_directory(session.environ), instance.replace(" ", "-")
+    own = base / name
+    return (base / _OWN_FOLDER if own == session.registry.folder.parent else own) / CONFIG_NAME
+
+
+def _unused(session: Session, config: Path) -> Path:
+    user = next((one.name for one in session.registry.list_all() if one.config_path == config), None)
+    if user is not None:
+        raise TentacleError(
+            f"'{config}' is the configuration of the instance '{user}'.", hint="Give another path by --config."
+        )
+    return config
 
 
 @dataclass(frozen=True)
@@ -155,38 +197,55 @@ class _Known:
     settings: Settings
     mode: str | None
 
+    @property
+    def proxy(self) -> ProxySettings:
+        return self.settings.polling_proxy if self.mode == POLLING else self.settings.proxy
+
 
 def _registration(
-    session: Session, wizard: Wizard, wishes: Wishes, api: ApiOptions, now: _Known, key: Callable[[], Credentials]
+    session: Session, wizard: Wizard, wishes: Wishes, api: ApiOptions, now: _Known
 ) -> Registration | None:
     known = now.settings
     if not api.server and known.servers and not wizard.asks:
         return None  # It is registered already, and nobody asks for anything else.
-    question = "Address of the Octopus Server (- to register later)"
-    server = "-"
+    introduction = Introduction(session, wizard, api, now.proxy, (wishes.space or "").strip() or None)
+    server = LATER
     if api.server or not known.servers or wizard.agrees("A server is trusted already.  Register again?", default=False):
-        server = wizard.answer("--server, or --no-register", api.server, question, _server) or "-"
-    if server == "-":
+        server = introduction.server()
+    if server == LATER:
         return None
-    name = wizard.answer(
-        "--name",
-        wishes.name,
-        "Name of this worker on the server",
-        _printable,
-        default=session.surroundings.machine_name,
-    )
-    pools: tuple[str, ...] | None = wishes.pools
-    if not any(pool.strip() for pool in wishes.pools):
-        pools = wizard.answer("--workerpool", None, "Worker pools, by commas", _pools, default=DEFAULT_POOL)
+    credentials = introduction.credentials(server)
+    default = session.surroundings.machine_name
+    name = wizard.answer("--name", wishes.name, "Name of this worker on the server", printable, default=default)
+    pools = introduction.pools(server, credentials, wishes.pools)
     if name is None or pools is None:
         return None
     reached_at, port = wishes.public_host_name, wishes.comms_port
     if wizard.asks and now.mode == LISTENING:
         question = "Name or address at which the server reaches this machine"
-        reached_at = wizard.answer("", reached_at, question, _printable, default=session.surroundings.machine_name)
+        reached_at = wizard.answer("", reached_at, question, printable, default=default)
     if wizard.asks and now.mode == POLLING and not wishes.comms_address:
-        port = wizard.answer("", port, "Port of the server to poll", _port_text, default=str(DEFAULT_COMMS_PORT))
-    return Registration(server, name, pools, key(), reached_at, port)
+        port = introduction.comms_port(server, port)
+    return Registration(server, name, pools, credentials, reached_at, port)
+
+
+def _trust(wizard: Wizard, wishes: Wishes, now: _Known, registration: Registration | None) -> str | None:
+    """Whom a listening machine trusts that nobody is told of; registration sees to that itself."""
+    if (wishes.trust or "").strip():
+        return _thumbprint(wishes.trust or "")
+    if not wizard.asks or registration is not None or now.mode != LISTENING or now.settings.servers:
+        return None
+    question = f"Thumbprint of the Octopus Server to trust ({LATER} for none)"
+    return wizard.answer("", None, question, _thumbprint, default=LATER)
+
+
+def _thumbprint(text: str) -> str | None:
+    found = text.strip().replace(":", "").upper()
+    if found == LATER:
+        return None
+    if not re.fullmatch("[0-9A-F]{40}|[0-9A-F]{64}", found):
+        raise InvalidValue(f"'{text:.80}' is no thumbprint: it has 40 hexadecimal digits (or 64).")
+    return found
 
 
 def _mode(text: str) -> str:
@@ -202,22 +261,12 @@ def _port(text: str) -> int:
     return port
 
 
-def _port_text(text: str) -> str:
-    return str(_port(text))
-
-
-def _server(text: str) -> str:
-    if text.strip() == "-":
-        return "-"
-    ServerAddress.parse(text)
-    return text.strip()
-
-
-def _printable(text: str) -> str:
-    if not text.strip() or not text.isprintable():
-        raise InvalidValue(f"'{text:.80}' is empty or holds characters that cannot be printed.")
-    return text.strip()
-
-
-def _pools(text: str) -> tuple[str, ...]:
-    return tuple(_printable(one) for one in text.split(","))
+def _free_port(text: str) -> int:
+    """As `_port`, for a new instance, which has no agent yet that could have it.  --port takes any port."""
+    port = _port(text)
+    try:
+        bind(None, port).close()
+    except TentacleError as error:
+        owner = port_owner(port)
+        raise TentacleError(f"Port {port} is taken by {owner}." if owner else error.message, hint=error.hint) from None
+    return port

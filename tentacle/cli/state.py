@@ -6,6 +6,8 @@ Reads and never changes.  Must not know how it is shown.
 from __future__ import annotations
 
 import os
+import pwd
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +46,7 @@ class Server:
 class Agent:
     """The agent's process.  `last` is what it wrote, `age` seconds ago; both may be left from an earlier agent.
 
-    `running` is `None` when that cannot be seen, `pid` when it is not known or there is none.
+    `running` is `None` when that cannot be seen, `pid` and the name of its `user` when not known or there is none.
     """
 
     running: bool | None
@@ -52,6 +54,7 @@ class Agent:
     last: AgentStatus | None = None
     age: float = 0.0
     problem: str | None = None
+    user: str | None = None
 
     @property
     def live(self) -> AgentStatus | None:
@@ -103,15 +106,35 @@ def agent_of(home: Path, now: float) -> Agent:
         pid = holder(home)
     except OSError as error:
         return Agent(None, problem=f"whether an agent is running cannot be seen: {home}: {error.strerror}")
+    found = Agent(pid is not None, pid, user=_user_of(pid) if pid else None)
     try:
         last = AgentStatus.decode(read_bytes(home / STATUS_FILE, limit=LARGEST_FILE))
     except FileNotFoundError:
-        return Agent(pid is not None, pid)
+        return found
     except SettingsError as error:
-        return Agent(pid is not None, pid, problem=error.message)
+        return replace(found, problem=error.message)
     except ValueError as error:
-        return Agent(pid is not None, pid, problem=f"{home / STATUS_FILE} cannot be used: {error}")
-    return Agent(pid is not None, pid, last, max(now - last.written, 0.0))
+        return replace(found, problem=f"{home / STATUS_FILE} cannot be used: {error}")
+    return replace(found, last=last, age=max(now - last.written, 0.0))
+
+
+def _user_of(pid: int) -> str | None:
+    """Who a process belongs to."""
+    try:
+        uid = Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return None
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def option_for(name: str | None, config: Path | None) -> str:
+    """What to add to a command so that it means this instance, as it is typed."""
+    if name:
+        return f" --instance={shlex.quote(name)}"
+    return f" --config={shlex.quote(str(config))}" if config else ""
 
 
 def disk_of(home: Path) -> Disk | None:
@@ -187,6 +210,7 @@ def _same(shown: str, address: str) -> bool:
 def _problems(state: State) -> Iterator[str]:
     """What keeps a running agent from its work."""
     agent, live = state.agent, state.agent.live
+    option = option_for(state.instance, state.config)
     if agent.problem:
         yield agent.problem
     if agent.running and live is None:
@@ -197,7 +221,7 @@ def _problems(state: State) -> Iterator[str]:
         yield "the agent is about to stop: it refuses new scripts and waits for those that run"
     for server in state.servers:
         if live is not None and server.polled and server.up == 0:
-            yield f"no connection to {server.address} is up: see the log, or run: tentacle doctor"
+            yield f"no connection to {server.address} is up: see the log, or run: tentacle doctor{option}"
     if agent.running and state.disk is not None and state.disk.free < state.disk.needed:
         yield (f"the disk has {size(state.disk.free)} free, and without {size(state.disk.needed)} no script is started")
 
@@ -205,8 +229,9 @@ def _problems(state: State) -> Iterator[str]:
 def _notes(state: State, settings: Settings, now: float) -> Iterator[str]:
     """What somebody should know although the agent works."""
     live, certificate = state.agent.live, state.certificate
+    option = option_for(state.instance, state.config)
     if certificate is None:
-        yield "there is no certificate yet: run tentacle new-certificate"
+        yield f"there is no certificate yet: run tentacle new-certificate{option}"
     else:
         weak = certificate.weaknesses(now)
         if weak:
@@ -214,7 +239,7 @@ def _notes(state: State, settings: Settings, now: float) -> Iterator[str]:
         if live is not None and live.thumbprint != certificate.thumbprint:
             yield f"the agent still shows the certificate {live.thumbprint}: restart it"
     if not settings.servers:
-        yield "no server is trusted: run tentacle register-worker, or tentacle init"
+        yield f"no server is trusted: run tentacle init{option if state.instance else ''}, or tentacle register-worker"
     if live is not None and any(server.polled and server.up is None for server in state.servers):
         yield "the agent does not poll all servers of the configuration: restart it if that stays so"
     last = state.agent.last

@@ -48,6 +48,7 @@ def _since(agent: Agent, now: float) -> Iterator[str]:
     last = agent.last
     if agent.running:
         process = f"process {agent.pid}" if agent.pid else "process unknown"
+        process += f" as {agent.user}" if agent.user else ""
         mine = last is not None and agent.pid in (0, last.pid)
         if last is None or not mine:
             yield process
@@ -149,6 +150,7 @@ def _agent_document(agent: Agent) -> dict[str, Any]:
     return {
         "Running": agent.running,
         "ProcessId": agent.pid or None,
+        "User": agent.user,
         "Since": iso(last.since) if last and agent.running else None,
         "Draining": live is not None and live.phase == DRAINING,
         "ListeningAddress": live.listening if live else None,

@@ -6,7 +6,8 @@ know what is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, TextIO, TypeVar
 
 from tentacle.errors import TentacleError
@@ -14,6 +15,8 @@ from tentacle.observe.text import visible
 
 T = TypeVar("T")
 
+EXIT_INTERRUPTED: Final = 130
+"""What a shell shows for a program that SIGINT ended."""
 _ATTEMPTS: Final = 5
 _LONGEST_ANSWER: Final = 4096
 
@@ -75,6 +78,17 @@ class Wizard:
             hint="Give them, or --yes for the defaults of those that have one.",
         )
 
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Ctrl-C ends everything, as it does in every program, but here it is said that nothing has happened."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not self.asks:
+                raise
+            self._stdout.write("\n")
+            raise Unanswered("Interrupted; nothing was changed.", exit_code=EXIT_INTERRUPTED) from None
+
     def tell(self, lines: Sequence[str]) -> None:
         """Shows lines to whoever is asked."""
         if self.asks:
@@ -83,10 +97,7 @@ class Wizard:
 
     def _ask(self, question: str, check: Callable[[str], T], default: str | None) -> T:
         for attempt in range(_ATTEMPTS):
-            shown = f" [{default}]" if default else ""
-            self._stdout.write(visible(f"{question}{shown}: "))
-            self._stdout.flush()
-            line = self._stdin.readline(_LONGEST_ANSWER)
+            line = self._reply(f"{question}{f' [{default}]' if default else ''}: ")
             if not line:
                 self._stdout.write("\n")
                 raise Unanswered("The input ended before all questions were answered; nothing was changed.")
@@ -97,6 +108,12 @@ class Wizard:
                     raise
                 self.tell([f"  {text}" for text in (error.message, error.hint) if text])
         raise AssertionError("the last attempt returns or raises")
+
+    def _reply(self, prompt: str) -> str:
+        with self.interruptible():
+            self._stdout.write(visible(prompt))
+            self._stdout.flush()
+            return self._stdin.readline(_LONGEST_ANSWER)
 
 
 def _yes_or_no(text: str) -> bool:

@@ -42,6 +42,8 @@ TAKEN: Final = frozenset(
     )
 )
 LARGEST_NUMBER: Final = 2**31 - 1
+LARGEST_PORT: Final = 65535
+KUBERNETES: Final = frozenset({CommunicationStyle.KUBERNETES, CommunicationStyle.KUBERNETES_TENTACLE})
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,19 @@ def read_original(path: Path, opener: Opener) -> Original:
             f"The configuration file at {path} could not be located at the specified location."
         ) from None
     values = _Typed(parse_configuration(data, path), path)
+    servers = _servers(values)
+    if any(server.style in KUBERNETES for server in servers):
+        raise ConfigurationError(
+            f"'{path}' is the configuration of a Kubernetes agent, which is not for this kind of host.",
+            hint="Nothing was changed.  Register this machine as a worker of its own: Tentacle init",
+        )
     certificate, key = _certificate(values, opener)
     settings = Settings(
         application_directory=values.path(APPLICATIONS) or Settings().application_directory,
-        port=values.whole(PORT, Settings().port),
+        port=values.port(PORT, Settings().port),
         listen_ip=values.text(LISTEN_IP),
         no_listen=values.flag(NO_LISTEN, default=False),
-        servers=_servers(values),
+        servers=servers,
         polling_connection_count=values.whole(POLLING_COUNT, 0) or None,
         certificate=certificate,
         proxy=_proxy(values, PROXY, opener),
@@ -118,6 +126,12 @@ class _Typed:
         if not (digits.isascii() and digits.isdigit() and len(digits) <= len(str(LARGEST_NUMBER))):
             raise self.wrong(key, f"must be a whole number, not {text.strip()!r:.40}")
         return int(digits)
+
+    def port(self, key: str, default: int) -> int:
+        number = self.whole(key, default)
+        if number > LARGEST_PORT:
+            raise self.wrong(key, f"must be a port, and {number} is none")
+        return number
 
     def secret(self, key: str, opener: Opener) -> str | None:
         sealed = self.text(key)
@@ -177,7 +191,7 @@ def _proxy(values: _Typed, prefix: str, opener: Opener) -> ProxySettings:
     return ProxySettings(
         use_default=values.flag(f"{prefix}.UseDefaultProxy", default=default.use_default),
         host=values.text(f"{prefix}.ProxyHost"),
-        port=values.whole(f"{prefix}.ProxyPort", default.port),
+        port=values.port(f"{prefix}.ProxyPort", default.port),
         username=values.text(f"{prefix}.ProxyUsername"),
         password=values.secret(f"{prefix}.ProxyPassword", opener),
     )

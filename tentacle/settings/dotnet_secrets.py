@@ -27,6 +27,8 @@ KEY_BYTES: Final = 32
 IV_BYTES: Final = 16
 BLOCK_BYTES: Final = 16
 MACHINE_ID_IV: Final = b"743677397A244326"
+WINDOWS_HEADER: Final = bytes.fromhex("01000000d08c9ddf0115d1118c7a00c04fc297eb")
+"""How everything begins that Windows has encrypted (DPAPI): a version and the provider's GUID."""
 LARGEST_KEY_FILE: Final = 64 * 1024
 
 T = TypeVar("T")
@@ -117,6 +119,11 @@ def _whole_blocks(sealed: str) -> bytes:
         data = base64.b64decode("".join(sealed.split()), validate=True)
     except (binascii.Error, ValueError):
         data = b""
+    if data.startswith(WINDOWS_HEADER):
+        raise CannotOpen(
+            "was encrypted by Windows, and only that machine can decrypt it",
+            hint="Register this machine anew, or export the certificate there and use import-certificate here.",
+        )
     if not data or len(data) % BLOCK_BYTES:
         raise CannotOpen("is damaged: it is no base64 of encrypted blocks")
     return data

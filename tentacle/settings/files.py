@@ -78,6 +78,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_directory(path: Path) -> bool:
+    """Whether a directory is at `path`, as far as we can see."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def is_temporary(path: Path) -> bool:
     """Whether `path` is named like the unfinished work of a writer that was killed."""
     return path.name.startswith(".") and path.name.endswith(".tmp")

@@ -17,6 +17,7 @@ from tentacle.settings.files import (
     ABANDONED_SECONDS,
     exists,
     flush_directory,
+    is_directory,
     is_temporary,
     make_directories,
     read_bytes,
@@ -208,7 +209,7 @@ class InstanceRegistry:
     def _entries(self) -> tuple[list[_Entry], list[SettingsError]]:
         """What can be read, sorted by name, and why the rest cannot: one bad file must not stop the others."""
         try:
-            files = sorted(file for file in self.folder.iterdir() if not is_temporary(file) and not _is_directory(file))
+            files = sorted(file for file in self.folder.iterdir() if not is_temporary(file) and not is_directory(file))
         except (FileNotFoundError, NotADirectoryError):
             return [], []
         except OSError as error:
@@ -235,13 +236,6 @@ def _read_entry(file: Path) -> _Entry:
     if not isinstance(name, str) or not isinstance(path, str) or not name.strip() or not path.strip() or "\0" in path:
         raise _unreadable(file, "it must hold the texts Name and ConfigurationFilePath")
     return _Entry(name, Path(path), file)
-
-
-def _is_directory(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
 
 
 def _unreadable(file: Path, why: str) -> InstanceError:

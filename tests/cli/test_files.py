@@ -39,6 +39,27 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "target").read_bytes() == b"x"
 
 
+def test_what_another_user_has_laid_out_is_not_used(tmp_path: Path) -> None:
+    """In /tmp anybody may make the file first, or a link that leads to one of ours."""
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    (tmp_path / "link").symlink_to(precious)
+    os.chown(tmp_path / "link", 54321, 54321, follow_symlinks=False)
+    for write in (write_public, write_secret):
+        with pytest.raises(TentacleError, match="is a symbolic link of another user"):
+            write(tmp_path / "link", b"x")
+    assert precious.read_bytes() == b"precious"
+    theirs = tmp_path / "theirs"
+    theirs.touch()
+    os.chown(theirs, 54321, 54321)
+    with pytest.raises(TentacleError, match="belongs to another user"):
+        write_secret(theirs, b"x")
+    assert theirs.read_bytes() == b""
+    (tmp_path / "round").symlink_to("round")
+    with pytest.raises(TentacleError, match="cannot be written"):
+        write_public(tmp_path / "round", b"x")
+
+
 @pytest.mark.parametrize("kind", ["directory", "pipe", "device", "missing"])
 def test_what_is_no_place_for_a_file_stays_as_it_is(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tentacle.host.unit import DESCRIPTION
 from tests.e2e.machine import Machine, missing_tools
 from tests.e2e.stage import PATIENCE, TENTACLE, Server
 
@@ -18,6 +20,7 @@ WORKER, POOL = "On Service", "Default Worker Pool"
 UNIT = "On-Service"
 HOME = "/etc/octopus/worker"
 APPLICATIONS = "/home/Octopus/Applications"
+VECTOR = Path(__file__).parent.parent / "vectors" / "dotnet-instance"
 SHORT_DRAIN = "[Service]\nEnvironment=TENTACLE_DRAIN_TIMEOUT=00:00:00.2\n"
 COUNTING = """\
 echo "user $(id -un), notify ${{NOTIFY_SOCKET-none}}, watchdog ${{WATCHDOG_USEC-none}}"
@@ -35,6 +38,17 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     assert not missing, f"to boot systemd, this machine needs {', '.join(missing)} (tests/peers.sh installs it)"
     with Machine(tmp_path) as made:
         yield made
+
+
+def start_server(machine: Machine, *options: str) -> Server:
+    """An Octopus Server on the machine's own loopback."""
+    ready = machine.root / "run/server.json"
+    process = machine.start("tentacle", "devserver", "--ready-file=/run/server.json", *options)
+    process.wait_for("Thumbprint:")
+    wait_until(ready.exists)
+    facts = json.loads(ready.read_text())
+    port = int(facts["comms"].rsplit(":", 1)[1])
+    return Server(process, facts["rest"], port, facts["thumbprint"], facts["api_key"])
 
 
 @dataclass
@@ -73,14 +87,7 @@ class Site:
 @pytest.fixture
 def site(machine: Machine) -> Site:
     """`create-instance`, `new-certificate`, `configure`, `register-worker`: a polling worker without its agent."""
-    ready = machine.root / "run/server.json"
-    process = machine.start("tentacle", "devserver", "--ready-file=/run/server.json")
-    process.wait_for("Thumbprint:")
-    wait_until(ready.exists)
-    facts = json.loads(ready.read_text())
-    server = Server(
-        process, facts["rest"], int(facts["comms"].rsplit(":", 1)[1]), facts["thumbprint"], facts["api_key"]
-    )
+    server = start_server(machine)
     instance = f"--instance={WORKER}"
     machine.run("tentacle", "create-instance", instance, f"--config={HOME}/tentacle.config")
     machine.run("tentacle", "new-certificate", instance, "--if-blank")
@@ -88,7 +95,7 @@ def site(machine: Machine) -> Site:
     machine.run(
         *("tentacle", "register-worker", instance, f"--server={server.rest}", f"--name={WORKER}"),
         *(f"--workerpool={POOL}", "--comms-style=TentacleActive", f"--server-comms-port={server.comms_port}"),
-        environment={"OCTOPUS_API_KEY": facts["api_key"]},
+        environment={"OCTOPUS_API_KEY": server.key},
     )
     drop_in = machine.root / f"etc/systemd/system/{UNIT}.service.d/drain.conf"
     drop_in.parent.mkdir()
@@ -147,6 +154,10 @@ def test_what_the_service_may_read_is_its_users_and_nobody_elses(site: Site) -> 
     assert facts["ProcessId"] == site.main_process
     assert facts["Status"] == "polling 1 server(s); 0 script(s) running"
     assert site.machine.run("systemd-analyze", "verify", f"/etc/systemd/system/{UNIT}.service").strip() == ""
+    assert "runs on" not in site.service("--install", "--start"), "the same once more"
+    said = site.service("--install", "--start", "--username=root")
+    again = f"Tentacle service '--instance={WORKER}' --restart"
+    assert f"It runs on with its old settings until it is restarted: {again}\n" in said
 
 
 def test_a_hung_agent_is_started_again(site: Site) -> None:
@@ -157,6 +168,93 @@ def test_a_hung_agent_is_started_again(site: Site) -> None:
     site.machine.run("kill", "-STOP", str(hung))
     wait_until(lambda: site.main_process not in (0, hung))
     assert "Watchdog timeout" in site.machine.journal(UNIT)
+
+
+def test_init_goes_from_nothing_to_a_service_and_changes_nothing_the_second_time(machine: Machine) -> None:
+    server = start_server(machine)
+    command = (
+        *("tentacle", "init", "--yes", "--mode=polling", f"--server={server.rest}", "--name=Fresh", "--service"),
+        f"--server-comms-port={server.comms_port}",
+    )
+    key = {"OCTOPUS_API_KEY": server.key}
+    refused = machine.run(*command, "--service-user=nobody2", expect=1, environment=key)
+    assert refused.startswith("The user 'nobody2' does not exist on this machine.\n")
+    assert not (machine.root / "etc/octopus").exists(), "what cannot be is told before anything is done"
+
+    said = machine.run(*command, environment=key)
+    assert said.splitlines()[-3:] == [
+        "  Service started: Tentacle",
+        "  The agent is at work",
+        "Done.  See how it is: tentacle status --instance=Tentacle",
+    ]
+    state = json.loads(machine.run("tentacle", "status", "--format=json"))
+    assert (state["Healthy"], state["Agent"]["User"]) == (True, "tentacle")
+    assert (machine.root / "etc/octopus/worker").stat().st_uid != 0
+    assert (machine.root / "etc/octopus/Tentacle").stat().st_uid == 0
+
+    def script() -> str:
+        task = server.run_script(server.worker("Fresh")["Id"], "id -un")
+        state: str = server.finished(task)["State"]
+        return state
+
+    assert machine.on_the_network(script) == "Success"
+    again = json.loads(machine.run(*command, "--format=json", environment=key))
+    assert set(again["Changed"].values()) == {False}
+    assert "All is well.\n" in machine.run("tentacle", "doctor", f"--server={server.rest}", environment=key)
+
+
+def test_an_original_s_instance_is_taken_over_where_it_lies(machine: Machine) -> None:
+    octopus, name = machine.root / "etc/octopus", "Legacy"
+    shutil.copytree(VECTOR, machine.root / "root/vector")
+    for source, target in (("registry-legacy.config", "Tentacle/Instances"), ("tentacle-Legacy.config", name)):
+        (octopus / target).mkdir(parents=True)
+        shutil.copy(VECTOR / source, octopus / target)
+    old = (octopus / "Legacy/tentacle-Legacy.config").read_bytes()
+    unit = machine.root / "etc/systemd/system/Legacy.service"
+    unit.write_text(f"[Unit]\nDescription={DESCRIPTION}\n[Service]\nExecStart=/bin/sleep 1000\n")
+    said = machine.run(
+        *("tentacle", "import-instance", f"--name={name}", "--instance=Worker", f"--config={HOME}/tentacle.config"),
+        "--machine-id=/root/vector/machine-id",
+    )
+    assert said.splitlines()[-2:] == [
+        "Nothing of the original was changed. Stop it for good before this one starts: both are the same to a server.",
+        "  systemctl disable --now Legacy",
+    ]
+    machine.run("tentacle", "service", "--instance=Worker", "--install", "--start")
+    state = json.loads(machine.run("tentacle", "status", "--instance=Worker", "--format=json", expect=None))
+    assert (state["Agent"]["Running"], state["Agent"]["User"]) == (True, "tentacle")
+    assert [one["SubscriptionId"] for one in state["TrustedServers"]] == [None, "poll://erh8tg5lf2pjxzlgqpbl/"]
+    assert (octopus / "Legacy/tentacle-Legacy.config").read_bytes() == old
+    assert (octopus / "Legacy").stat().st_uid == 0
+
+
+def test_the_register_of_instances_stays_root_s_whatever_a_service_s_user_writes(machine: Machine) -> None:
+    """The original's usual directory also holds the names of all instances, other services' among them."""
+    folder, tentacle = machine.root / "etc/octopus/Tentacle", ("tentacle", "service", "--instance=Tentacle")
+    config = "/etc/octopus/Tentacle/tentacle-Tentacle.config"
+    make_instance(machine, "Tentacle", config, "--port=0", "--noListen=False")
+    said = machine.run(*tentacle, "--install", "--start")
+    assert "Opened the directory /etc/octopus/Tentacle to the user 'tentacle'" in said
+    user = (folder / "tentacle-Tentacle.config").stat().st_uid
+    assert (folder.stat().st_uid, (folder / "Instances").stat().st_uid, user != 0) == (0, 0, True)
+    wait_until(lambda: machine.run("tentacle", "status", expect=None).startswith("● Tentacle is running\n"))
+    assert "FAIL" not in machine.run("tentacle", "doctor")
+    machine.run("tentacle", "configure", "--instance=Tentacle", "--listenIpAddress=127.0.0.1")
+    assert (folder / "tentacle-Tentacle.config").stat().st_uid == user, "the owner is kept"
+    as_user = ("setpriv", f"--reuid={user}", "--regid=tentacle", "--clear-groups")
+    machine.run(*as_user, "mv", "/etc/octopus/Tentacle/Instances", "/etc/octopus/Tentacle/mine", expect=1)
+
+    machine.run("mkdir", "-p", "/etc/precious.d/empty")
+    for line in ("home: /etc/precious.d", "application-directory: /etc/precious.d/empty"):
+        name = line.partition(":")[0]
+        machine.run(*as_user, "sed", "-i", f"s#^{name}: .*#{line}#", config)
+    refused = machine.run(*tentacle, "--reconfigure", expect=1)
+    assert "The directory '/etc/precious.d' is named by a configuration that belongs to tentacle" in refused
+    assert (machine.root / "etc/precious.d").stat().st_uid == 0
+    machine.run(*as_user, "sed", "-i", "s#^home: .*#home: /etc/octopus/Tentacle#", config)
+    said = machine.run(*tentacle, "--reconfigure", "--start")
+    assert "The directory /etc/precious.d/empty keeps its owner" in said
+    assert (machine.root / "etc/precious.d/empty").stat().st_uid == 0
 
 
 def make_instance(machine: Machine, name: str, config: str, *settings: str) -> None:
@@ -196,6 +294,29 @@ def test_names_are_quoted_users_kept_and_all_instances_meant_by_a_star(machine: 
     assert "Could not start the systemd service: Plain\n" in said
 
 
+def test_paths_may_hold_blanks_percent_signs_and_dollars(machine: Machine) -> None:
+    program, base = "/opt/ten tacle %n $x/Tentacle", "/srv/a b%h"
+    machine.run("install", "--directory", str(Path(program).parent), base)
+    (machine.root / program[1:]).symlink_to(TENTACLE)
+    where = {"TentacleMachineConfigurationHomeDirectory": base}
+
+    def run(*arguments: str) -> str:
+        return machine.run(program, *arguments, environment=where)
+
+    run("create-instance", "--instance=a%b", f"--config={base}/x y/t%i.config")
+    run("configure", "--instance=a%b", "--port=0", "--app=/srv/apps 1%u")
+    said = run("service", "--instance=a%b", "--install", "--start")
+    unit = r"a\x25b"
+    assert f"Service started: {unit}\n" in said
+    pid = machine.properties(f"{unit}.service", "MainPID")["MainPID"]
+    started = (machine.root / f"proc/{pid}/cmdline").read_text().split("\0")
+    assert started[-4:-1] == ["agent", "--instance=a%b", "--noninteractive"]
+    assert program in started
+    assert f"TentacleMachineConfigurationHomeDirectory={base}\0" in (machine.root / f"proc/{pid}/environ").read_text()
+    assert "Service uninstalled\n" in run("service", "--instance=a%b", "--uninstall")
+    assert "Service uninstalled\n" in run("service", "--instance=a%b", "--uninstall"), "nothing to do is no failure"
+
+
 def test_what_cannot_be_is_told_in_a_line_and_changes_nothing(machine: Machine) -> None:
     units = machine.root / "etc/systemd/system"
     make_instance(machine, "dbus", "/etc/octopus/dbus/tentacle.config", "--noListen=True")
@@ -218,9 +339,18 @@ def test_what_cannot_be_is_told_in_a_line_and_changes_nothing(machine: Machine) 
     as_nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     said = machine.run(*as_nobody, "tentacle", "service", "--instance=Fine", "--install", expect=1)
     assert said == "Requires elevated privileges. Please run command as sudo.\n"
+    own = ("tentacle", "init", "--yes", "--no-register", "--mode=polling", "--instance=Own")
+    said = machine.run(*as_nobody, *own, expect=1)
+    assert said.splitlines()[-1].startswith("Run it as root, or let everything be yours: set TentacleMachine")
+    machine.run("install", "--directory", "--owner=65534", "/srv/own")
+    said = machine.run(*as_nobody, *own, environment={"TentacleMachineConfigurationHomeDirectory": "/srv/own"})
+    assert "Application directory set to: /srv/own/Own/Applications\n" in said
+    refused = machine.run(*as_nobody, *own, "--service", expect=1)
+    assert refused == "Requires elevated privileges. Please run command as sudo.\n"
     (machine.root / TENTACLE.parent.relative_to("/")).chmod(0o700)
     said = machine.run("tentacle", "service", "--instance=Fine", "--install", expect=1)
     assert "The user 'tentacle' cannot run" in said
+    assert (machine.root / "etc/octopus/fine/tentacle.config").stat().st_uid == 0, "nothing has been given away"
     assert sorted(units.iterdir()) == before
 
 

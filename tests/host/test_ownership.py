@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tentacle.host.account import Account, find_account, need_account, need_usable
 from tentacle.host.errors import HostError
-from tentacle.host.ownership import give_directory, give_file, make_directory, need_own_directory
+from tentacle.host.ownership import (
+    give_directory,
+    give_file,
+    make_directory,
+    need_own_directory,
+    open_directory,
+)
 
 SOMEBODY = Account("somebody", 54321, 54322, Path("/nonexistent"))
 
@@ -71,6 +78,47 @@ def test_directories_that_are_made_belong_to_the_user(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HostError):
         make_directory(tmp_path / "file", SOMEBODY)
+
+
+def test_what_a_user_names_is_given_only_if_it_is_the_users(home: Path, tmp_path: Path) -> None:
+    """A configuration that belongs to a user may name any directory; root's stay root's, whatever it names."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    with pytest.raises(HostError, match="is named by a configuration that belongs to 54000"):
+        give_directory(precious, (), SOMEBODY, giver=54000)
+    assert owner(precious) != THEIRS
+    assert not make_directory(tmp_path / "unit.service.d", SOMEBODY, giver=54000)
+    assert not (tmp_path / "unit.service.d").exists()
+    os.chown(home, 54000, 54000)
+    assert give_directory(home, ("Work",), SOMEBODY, giver=54000), "the former user's"
+    assert not give_directory(home, ("Work",), SOMEBODY, giver=54000), "the user's already"
+    assert owner(home / "Work" / "ticket") == THEIRS
+
+
+def test_a_directory_with_the_register_in_it_is_opened_and_stays_root_s(home: Path) -> None:
+    (home / "Instances").mkdir()
+    home.chmod(0o755)
+    assert open_directory(home, ("Work",), SOMEBODY)
+    assert (owner(home), home.stat().st_mode & 0o7777) == ((0, SOMEBODY.gid), 0o1775)
+    assert owner(home / "Instances") == (0, 0)
+    assert owner(home / "Work") == THEIRS
+    with pytest.raises(HostError, match="is not the instance's alone"):
+        need_own_directory(home, SOMEBODY)
+    need_own_directory(home, SOMEBODY, may_be_sticky=True)
+    assert not open_directory(home, ("Work",), SOMEBODY, giver=SOMEBODY.uid), "the second time there is nothing to do"
+    moving = ["/bin/sh", "-c", "touch new && mv new old && ! mv Instances gone 2>/dev/null"]
+    uid = need_account("nobody").uid
+    done = subprocess.run(moving, cwd=home, user=uid, group=SOMEBODY.gid, extra_groups=[], check=False)
+    assert done.returncode == 0
+    assert (home / "Instances").is_dir()
+
+
+def test_a_group_that_others_are_in_opens_nothing(home: Path) -> None:
+    daemon = need_account("daemon")
+    crowd = Account("somebody", 54321, daemon.gid, Path("/nonexistent"))
+    with pytest.raises(HostError, match="shares its group with others"):
+        open_directory(home, (), crowd)
+    assert owner(home)[1] != daemon.gid
 
 
 @pytest.mark.parametrize("path", ["/", "/etc", "/tmp", "/var/tmp", "/root", "/etc/../usr"])

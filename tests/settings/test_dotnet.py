@@ -70,6 +70,10 @@ def test_the_recorded_instance(read: Read) -> None:
     assert "proxy-secret" not in repr(found)
 
 
+WINDOWS_SECRET = "AQAAANCMnd8BFdERjHoAwE/Cl+sBAAAA" + "A" * 64
+"""How the original on Windows writes a secret."""
+
+
 def test_other_values(config: Path, read: Read) -> None:
     change(config, "Octopus.Home", "sub")
     change(config, "TENTACLE.services.portnumber", " 20933 ")
@@ -114,6 +118,9 @@ def test_a_server_of_the_first_days_is_polled_by_its_old_name(config: Path, read
         ("Octopus.Server.Proxy.ProxyPassword", base64.b64encode(b"x" * 32).decode(), "cannot be decrypted"),
         ("Tentacle.Services.PortNumber", "many", "must be a whole number, not 'many'"),
         ("Tentacle.Services.PortNumber", "9" * 30, "must be a whole number"),
+        ("Tentacle.Services.PortNumber", "65536", "must be a port, and 65536 is none"),
+        ("Octopus.Server.Proxy.ProxyPort", "99999", "must be a port"),
+        ("Tentacle.Certificate", WINDOWS_SECRET, "was encrypted by Windows, and only that machine can decrypt it"),
         ("Tentacle.Services.NoListen", "perhaps", "must be true or false, not 'perhaps'"),
         ("Tentacle.Communication.TrustedOctopusServers", "[{", "is not valid JSON"),
         ("Tentacle.Communication.TrustedOctopusServers", "{}", "must be a JSON array of objects"),
@@ -127,6 +134,17 @@ def test_what_is_wrong_is_named_with_file_and_key(
     with pytest.raises(ConfigurationError) as refusal:
         read()
     assert f"The configuration file '{config}' is wrong: {key} {why}" in refusal.value.message
+
+
+@pytest.mark.parametrize("style", [9, "KubernetesTentacle"])
+def test_a_kubernetes_agent_is_not_for_this_kind_of_host(config: Path, read: Read, style: object) -> None:
+    entry = {"Thumbprint": SERVER, "CommunicationStyle": style, "Address": "https://o:10943"}
+    change(config, "Tentacle.Communication.TrustedOctopusServers", json.dumps([entry]))
+    with pytest.raises(
+        ConfigurationError, match="of a Kubernetes agent, which is not for this kind of host"
+    ) as refusal:
+        read()
+    assert refusal.value.hint is not None
 
 
 def test_another_machine(config: Path, tmp_path: Path) -> None:

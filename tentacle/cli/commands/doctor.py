@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,7 +34,12 @@ from tentacle.observe.text import visible
 from tentacle.octopus.address import polling_address
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.links import ServerAddress
-from tentacle.settings.model import resolved_home
+from tentacle.settings.errors import SettingsError
+from tentacle.settings.files import is_directory
+from tentacle.settings.instances import Instance
+from tentacle.settings.model import Settings, resolved_home
+from tentacle.settings.store import SettingsFile
+from tentacle.settings.trust import same_thumbprint
 
 NOTES: Final = """\
 Looks at this machine, the instance, its agent and the way to its servers, and
@@ -87,39 +93,57 @@ def doctor(
     wishes = Wishes(space, comms_address, comms_port, credentials)
     sections = asyncio.run(_examine(session, patient, api, wishes))
     code = EXIT_USER_ERROR if failed(sections) else EXIT_OK
-    if target is not None:
-        _write_bundle(session, patient, sections, target)
+    problem = _write_bundle(session, patient, sections, target) if target else None
+    problems = tuple(text for text in (problem.message, problem.hint) if text) if problem else ()
+    code = problem.exit_code if problem else code
     redact = session.redactor.redact
     if as_json:
-        return Result(data=redact(json.dumps(report_document(sections), indent=2)) + "\n", exit_code=code)
+        data = redact(json.dumps(report_document(sections), indent=2)) + "\n"
+        return Result(data=data, problems=problems, exit_code=code)
     style = Style.of(session.surroundings.stdout, session.environ)
     text = redact(report_text(sections, style))
-    if target is not None:
+    if target is not None and problem is None:
         text += f"Written to {visible(str(target))}: have a look into it before you send it to anybody.\n"
-    return Result(data=text, exit_code=code)
+    return Result(data=text, problems=problems, exit_code=code)
 
 
 def _patient(session: Session, where: InstanceOptions) -> Patient:
     """The instance; a damaged one is a patient too, and so is a machine without any."""
     now = session.surroundings.clock()
-    named = any(text and text.strip() for text in (where.instance, where.config))
     try:
         file = session.choose(where)
         settings = session.overridden(file.load())
     except TentacleError as problem:
-        if session.instance is None and named:
-            raise
-        return _damaged(session, problem, now)
+        known = session.instance or _meant(session, where)
+        if known is None:
+            none_yet = TentacleError("there is no instance on this machine yet")
+            return Patient(problem=problem if session.registry.list_all() else none_yet, now=now)
+        folder = known.config_path.parent
+        return Patient(known.name, known.config_path, folder if is_directory(folder) else None, None, problem, now)
     home = resolved_home(settings, file.path)
-    return Patient(session.instance_name, file.path, home, settings, None, now)
+    twins = tuple(_twins(session, file.path, settings))
+    return Patient(session.instance_name, file.path, home, settings, None, now, twins)
 
 
-def _damaged(session: Session, problem: TentacleError, now: float) -> Patient:
-    if session.instance is None:
-        none_yet = TentacleError("there is no instance on this machine yet")
-        return Patient(problem=problem if session.registry.list_all() else none_yet, now=now)
-    config = session.instance.config_path
-    return Patient(session.instance.name, config, config.parent, None, problem, now)
+def _twins(session: Session, config: Path, settings: Settings) -> Iterator[str]:
+    """Other instances of this machine with the same certificate, as far as they can be read."""
+    with suppress(SettingsError):
+        for one in session.registry.list_all():
+            if settings.certificate is None or one.config_path == config:
+                continue
+            with suppress(SettingsError):
+                theirs = SettingsFile(one.config_path).load().certificate
+                if theirs is not None and same_thumbprint(theirs.thumbprint, settings.certificate.thumbprint):
+                    yield one.name or str(one.config_path)
+
+
+def _meant(session: Session, where: InstanceOptions) -> Instance | None:
+    """The instance that was named, though it cannot be used.  Raises `TentacleError` for one that is not there."""
+    if (where.instance or "").strip():
+        return session.registry.find(where.instance or "")
+    if not (where.config or "").strip():
+        return None
+    return Instance(None, session.path(where.config or ""))
 
 
 async def _examine(session: Session, patient: Patient, api: ApiOptions, wishes: Wishes) -> Sequence[Section]:
@@ -177,8 +201,15 @@ def _credentials(session: Session, api: ApiOptions) -> Credentials | None:
     return required_access(session, api).credentials
 
 
-def _write_bundle(session: Session, patient: Patient, sections: Sequence[Section], target: Path) -> None:
+def _write_bundle(
+    session: Session, patient: Patient, sections: Sequence[Section], target: Path
+) -> TentacleError | None:
+    """Why it could not be written, which is no reason to keep back what was found."""
     content = make_bundle(
         patient, session.environ, session.redactor, report_text(sections, Style()), report_document(sections)
     )
-    write_secret(target, content)
+    try:
+        write_secret(target, content)
+    except TentacleError as error:
+        return error
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,9 @@ from tentacle.cli.options import facts_option, together
 from tentacle.cli.result import Result, Steps
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
+from tentacle.host.errors import HostError
+from tentacle.host.services import UNIT_DIRECTORY
+from tentacle.host.unit import service_name, unit_path
 from tentacle.settings import trust
 from tentacle.settings.dotnet import Original, read_original
 from tentacle.settings.dotnet_secrets import MACHINE_ID, MACHINE_KEY, Opener
@@ -84,6 +88,7 @@ def import_instance(session: Session, *, wishes: Wishes) -> Steps:
     yield f"Created configuration file: {target.file.path}"
     yield f"Saving instance: {target.name}"
     yield "Nothing of the original was changed. Stop it for good before this one starts: both are the same to a server."
+    yield from _how_to_stop(wishes.name)
     return Result(facts=_facts(target, settings, original))
 
 
@@ -178,6 +183,17 @@ def _told(original: Original, settings: Settings, path: Path) -> Iterator[str]:
     )
     if original.left_out:
         yield f"Left out, of no use here: {', '.join(original.left_out)}"
+
+
+def _how_to_stop(name: str | None) -> Iterator[str]:
+    """The command that ends the original's service, where there is one under its name."""
+    try:
+        service = service_name(name or "")
+        found = unit_path(UNIT_DIRECTORY, service).is_file()
+    except (HostError, OSError):
+        return
+    if found:
+        yield f"  systemctl disable --now {shlex.quote(service)}"
 
 
 def _server(server: TrustedServer) -> str:

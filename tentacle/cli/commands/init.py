@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from collections.abc import Generator, Sequence
-from dataclasses import replace
 from typing import Final
 
 from tentacle.agent.lock import holder
 from tentacle.cli.command import command, option
-from tentacle.cli.credentials import API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE, required_access
+from tentacle.cli.introduction import Registration
 from tentacle.cli.options import ApiOptions, api_options, extra_api_options, facts_option, together
 from tentacle.cli.result import Result, Steps
 from tentacle.cli.session import Session
-from tentacle.cli.setup import POLLING, Goal, Present, Registration, Wishes, goal, present
+from tentacle.cli.setup import POLLING, Goal, Present, Wishes, goal, is_root, present
+from tentacle.cli.state import option_for, state_of
 from tentacle.cli.subcommand import run_command, signed_in
 from tentacle.cli.wizard import Wizard
 from tentacle.errors import TentacleError
-from tentacle.octopus.credentials import Credentials
+from tentacle.host.systemctl import BOOTED, Systemctl
+from tentacle.host.unit import service_name
+from tentacle.settings.errors import SettingsError
+from tentacle.settings.instances import HOME_VARIABLE
 from tentacle.settings.model import Settings, resolved_home
 from tentacle.settings.store import SettingsFile
+from tentacle.settings.trust import same_thumbprint
 
 NOTES: Final = """\
 Sets up a worker: instance, certificate, mode, registration and, if wanted, the
@@ -26,6 +32,12 @@ service.  Asks for what is not given; every answer is an option too.  With
 --yes, or away from a terminal, nobody is asked.  What is there already is told
 and left as it is, so that it may be run again, also after an interruption.
 """
+_NOT_ROOT: Final = (
+    f"Run it as root, or let everything be yours: set {HOME_VARIABLE} to a directory of yours, and give --app."
+)
+_SETTLES: Final = 20.0
+"""Seconds in which an agent that was just started is connected, unless something is wrong."""
+_BETWEEN_LOOKS: Final = 0.2
 _NOTHING: Final = "nothing needed to change"
 
 
@@ -48,7 +60,10 @@ _NOTHING: Final = "nothing needed to change"
     option("--server-comms-address", "comms_address", help="When polling, the address, if not the server's own"),
     option("--server-comms-port", "comms_port", help="When polling, the server's port; the default is 10943"),
     option("--no-register", "no_register", is_flag=True, help="Do not register with any server"),
+    option("--trust", help="The thumbprint of the Octopus Server to trust, without registering"),
+    option("--force", is_flag=True, help="Take over a worker of that name that another machine has registered"),
     option("--service", is_flag=True, help="Install and start the service (systemd)"),
+    option("--no-service", "no_service", is_flag=True, help="Leave the service as it is, without a question"),
     option("--service-user", "service_user", help="The user that the service runs as"),
     option("-y", "--yes", "yes", is_flag=True, help="Ask nothing, and take the default for what is not given"),
 )
@@ -58,7 +73,7 @@ _NOTHING: Final = "nothing needed to change"
 def init(session: Session, *, wishes: Wishes, api: ApiOptions) -> Steps:
     """Asks everything first, then does it; each step is one command, shown as it could be typed."""
     wizard = Wizard(session.surroundings.stdin, session.surroundings.stdout, defaults=wishes.yes or session.as_json)
-    wanted = goal(session, wizard, wishes, api, lambda: _credentials(session, wizard, api))
+    wanted = goal(session, wizard, wishes, api)
     wizard.tell(["", *_summary(wanted)])
     if not wizard.agrees("Go ahead?", default=True):
         return Result(("Nothing was changed.",))
@@ -69,28 +84,16 @@ def init(session: Session, *, wishes: Wishes, api: ApiOptions) -> Steps:
         changed["Configuration"] = yield from _configuration(session, wanted)
         changed["Registration"] = yield from _registration(session, wanted, wishes, api)
         changed["Service"] = yield from _service(session, wanted, wishes)
-    except TentacleError:
+    except (TentacleError, KeyboardInterrupt) as error:
         yield "Stopped here.  What is done stays done: run it again to go on."
+        if isinstance(error, SettingsError) and error.hint is None and not is_root():
+            raise TentacleError(error.message, hint=_NOT_ROOT) from None
         raise
     return Result(
         tuple(_farewell(wanted)),
         restart=any(changed.values()) and not changed["Service"] and _is_running(session, wanted),
         facts={"Changed": changed},
     )
-
-
-def _credentials(session: Session, wizard: Wizard, api: ApiOptions) -> Credentials:
-    """By an option, the environment or, on a terminal, a question whose answer is not shown."""
-    kinds = ("api_key", "bearer_token", "username", "password")
-    given = any(value for name, value in vars(api).items() if name.startswith(kinds))
-    known = any(session.environ.get(name) for name in (API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE))
-    anywhere = replace(api, server=api.server or "http://somewhere")
-    if not given and not known:
-        if not wizard.asks:
-            wizard.miss(f"--apiKeyFile (or --apiKeyStdin, --bearerTokenFile, ${API_KEY_VARIABLE}...)")
-            wizard.need_all()
-        anywhere = replace(anywhere, api_key_stdin=True)
-    return required_access(session, anywhere).credentials
 
 
 def _summary(wanted: Goal) -> list[str]:
@@ -104,6 +107,8 @@ def _summary(wanted: Goal) -> list[str]:
     if wanted.registration is not None:
         one = wanted.registration
         lines.append(f"  registration  worker '{one.name}' in {', '.join(one.pools)} at {one.server}")
+    if wanted.trust:
+        lines.append(f"  trust         {wanted.trust}")
     return [*lines, f"  service       {'yes' if wanted.service else 'no'}", ""]
 
 
@@ -134,6 +139,9 @@ def _configuration(session: Session, wanted: Goal) -> Generator[str, None, bool]
         arguments.append(f"--noListen={polling}")
     if not polling and settings.port != wanted.port:
         arguments.append(f"--port={wanted.port}")
+    trusted = any(wanted.trust and same_thumbprint(wanted.trust, one.thumbprint) for one in settings.servers)
+    if wanted.trust and not trusted:
+        arguments.append(f"--trust={wanted.trust}")
     if not arguments:
         yield f"Configuration: {wanted.mode}, as wanted; {_NOTHING}"
         return False
@@ -172,16 +180,13 @@ def _register_arguments(wanted: Goal, registration: Registration, wishes: Wishes
     }
     arguments = [f"--{name}={value}" for name, value in given.items() if value]
     arguments += [f"--workerpool={pool}" for pool in registration.pools]
+    arguments += ["--force"] if wishes.force else []
     return [*arguments, "--idempotent", *(["--ignoreSslErrors"] if api.ignore_ssl_errors else [])]
 
 
 def _service(session: Session, wanted: Goal, wishes: Wishes) -> Generator[str, None, bool]:
     if not wanted.service:
         return False
-    from tentacle.host.systemctl import Systemctl, require_systemd
-    from tentacle.host.unit import service_name
-
-    require_systemd(as_root=False)
     state = Systemctl().state(service_name(wanted.instance))
     if state.is_installed and state.is_active:
         yield f"Service: {state.name} is there already and {state.active}"
@@ -189,13 +194,25 @@ def _service(session: Session, wanted: Goal, wishes: Wishes) -> Generator[str, N
     arguments = [f"--instance={wanted.instance}", "--install", "--start"]
     arguments += [f"--username={wishes.service_user}"] if wishes.service_user else []
     yield from _shown(session, "service", arguments)
+    yield f"  {_settled(session, wanted)}"
     return True
+
+
+def _settled(session: Session, wanted: Goal) -> str:
+    """Waits until the agent is at work, so that whoever looks next sees it there; what came of it."""
+    end = time.monotonic() + _SETTLES
+    while time.monotonic() < end:
+        settings, now = session.overridden(_settings(session, wanted)), session.surroundings.clock()
+        home = resolved_home(settings, wanted.config)
+        if state_of(wanted.instance, wanted.config, home, settings, session.environ, now).healthy:
+            return "The agent is at work"
+        time.sleep(_BETWEEN_LOOKS)
+    return f"The agent is not at work yet; see: tentacle doctor{option_for(wanted.instance, wanted.config)}"
 
 
 def _shown(session: Session, name: str, arguments: Sequence[str]) -> Generator[str, None, Result]:
     """A step, as it could be typed, and its lines below it."""
-    typed = " ".join(f'"{one}"' if " " in one else one for one in arguments)
-    yield f"$ tentacle {name} {typed}"
+    yield f"$ {shlex.join(['tentacle', name, *arguments])}"
     steps = run_command(session, name, arguments)
     while True:
         try:
@@ -222,5 +239,7 @@ def _settings(session: Session, wanted: Goal) -> Settings:
 
 def _farewell(wanted: Goal) -> list[str]:
     if wanted.service:
-        return [f"Done.  See how it is: tentacle status --instance={wanted.instance}"]
-    return [f"Done.  Start it: tentacle agent --instance={wanted.instance}, or: tentacle init --service"]
+        return [f"Done.  See how it is: {shlex.join(['tentacle', 'status', f'--instance={wanted.instance}'])}"]
+    start = shlex.join(["tentacle", "agent", f"--instance={wanted.instance}"])
+    service = shlex.join(["tentacle", "service", f"--instance={wanted.instance}", "--install", "--start"])
+    return [f"Done.  Start it: {start}{f', or as a service: {service}' if BOOTED.is_dir() else ''}"]

@@ -31,7 +31,7 @@ from tentacle.settings.show import configuration_document
 LOG_BYTES: Final = 512 * 1024
 _SHORTEST: Final = 4
 """A secret of fewer characters is found everywhere; masking it would leave nothing readable."""
-_SECRET_NAMES: Final = re.compile(r"KEY|TOKEN|PASSWORD|SECRET|CREDENTIAL", re.IGNORECASE)
+_SECRET_NAMES: Final = re.compile(r"KEY|TOKEN|PASS|SECRET|CREDENTIAL|^TENTACLE_CERTIFICATE$", re.IGNORECASE)
 _PATTERNS: Final = (
     re.compile(r"-----BEGIN[^-]*PRIVATE KEY-----.*?(-----END[^-]*-----|$)", re.DOTALL),
     re.compile(r"sealed:[0-9]+:[A-Za-z0-9+/=]+"),

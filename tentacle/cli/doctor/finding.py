@@ -13,6 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from tentacle.errors import one_line
+from tentacle.observe.startup import user_name
+
 T = TypeVar("T")
 
 LIMIT: Final = 5.0
@@ -50,12 +53,12 @@ def ok(check: str, found: str) -> Finding:
     return Finding(check, Level.OK, found)
 
 
-def warn(check: str, found: str, advice: str | None = None) -> Finding:
+def warn(check: str, found: str, advice: str) -> Finding:
     """Somebody should know."""
     return Finding(check, Level.WARN, found, advice)
 
 
-def fail(check: str, found: str, advice: str | None = None) -> Finding:
+def fail(check: str, found: str, advice: str) -> Finding:
     """This keeps the agent from its work."""
     return Finding(check, Level.FAIL, found, advice)
 
@@ -107,8 +110,13 @@ def blocking(check: str, function: Callable[[], Sequence[Finding]]) -> Probe:
                     "Look for a disk or a network file system that hangs: mount, dmesg.",
                 )
             ]
+        except PermissionError as error:
+            found = f"{user_name()} may not look at {error.filename or 'it'}"
+            return [fail(check, found, "Run this as the user of the agent, or as root.")]
         except (OSError, ValueError, RuntimeError) as error:
-            return [fail(check, f"could not be looked at: {error}")]
+            return [
+                fail(check, f"could not be looked at: {one_line(error)}", "Look at the file or disk that it names.")
+            ]
 
     return probe
 

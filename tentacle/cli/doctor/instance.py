@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tentacle.agent.status import STOPPED
 from tentacle.cli.doctor.finding import Finding, Probe, blocking, fail, ok, warn
 from tentacle.cli.identity import facts_of_pem
-from tentacle.cli.state import Agent, agent_of, disk_of
+from tentacle.cli.state import Agent, agent_of, disk_of, option_for
 from tentacle.cli.style import moment, size, span
 from tentacle.errors import TentacleError
+from tentacle.host.systemctl import BOOTED
 from tentacle.observe.startup import user_name
 from tentacle.settings.model import Settings
 from tentacle.settings.origin import origin_path_of, read_origin, this_machine
@@ -25,12 +28,16 @@ from tentacle.settings.sealing import key_path_of
 
 LEAST_INODES: Final = 1000
 """A script needs a dozen; with so few left the disk is about to be full."""
+_UNREADABLE: Final = "Run this as the user of the agent, or as root; if that is no help: is the file still there?"
 _LOG_FILE: Final = Path("Logs") / "OctopusTentacle.txt"
 
 
 @dataclass(frozen=True)
 class Patient:
-    """The instance as far as it is known: without settings, `problem` says why.  `now` in seconds since 1970."""
+    """The instance as far as it is known: without settings, `problem` says why.  `now` in seconds since 1970.
+
+    `twins` are the names of other instances of this machine that have the same certificate.
+    """
 
     name: str | None = None
     config: Path | None = None
@@ -38,13 +45,12 @@ class Patient:
     settings: Settings | None = None
     problem: TentacleError | None = None
     now: float = 0.0
+    twins: tuple[str, ...] = ()
 
     @property
     def option(self) -> str:
         """What to add to a command so that it means this instance."""
-        if self.name:
-            return f" --instance={self.name}"
-        return f" --config={self.config}" if self.config else ""
+        return option_for(self.name, self.config)
 
 
 def instance_probes(patient: Patient) -> list[Probe]:
@@ -52,11 +58,11 @@ def instance_probes(patient: Patient) -> list[Probe]:
     probes = [blocking("configuration", lambda: configuration(patient))]
     config, home, settings = patient.config, patient.home, patient.settings
     if config is not None:
-        probes.append(blocking("rights", lambda: list(rights(config, home))))
+        probes.append(blocking("rights", lambda: list(rights(config, home, patient.option))))
     if settings is not None and config is not None and home is not None:
         probes += [
             blocking("certificate", lambda: certificate(patient, settings)),
-            blocking("clone", lambda: clone(config, settings)),
+            blocking("clone", lambda: clone(config, settings, patient.twins, patient.option)),
             blocking("disk", lambda: room(home)),
             blocking("agent", lambda: agent(patient, home)),
         ]
@@ -66,27 +72,27 @@ def instance_probes(patient: Patient) -> list[Probe]:
 def configuration(patient: Patient) -> Sequence[Finding]:
     """Whether there is an instance, and it can be read."""
     if patient.problem is not None:
-        level = warn if patient.config is None else fail
-        advice = patient.problem.hint
         if patient.config is None:
             advice = "Set one up with tentacle init, or name one with --instance."
-        return [level("configuration", patient.problem.message, advice)]
+            return [warn("configuration", patient.problem.message, advice)]
+        return [fail("configuration", patient.problem.message, patient.problem.hint or _UNREADABLE)]
     return [ok("configuration", f"{patient.config}")]
 
 
-def rights(config: Path, home: Path | None) -> Iterator[Finding]:
+def rights(config: Path, home: Path | None, option: str = "") -> Iterator[Finding]:
     """Who may read the secrets, and whether we may write what an agent writes."""
     owners = {}
     wrong = []
     for path in (config, key_path_of(config), origin_path_of(config)):
         status = _status(path)
-        if status is None:
+        if status is None or not stat.S_ISREG(status.st_mode):
             continue
         owners[path] = status.st_uid
         if stat.S_IMODE(status.st_mode) & 0o077:
             wrong.append(path)
             found = f"{path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o})"
-            yield fail("rights", found, f"chmod 600 '{path}'; if others could see it: tentacle new-certificate")
+            again = f"tentacle new-certificate{option}"
+            yield fail("rights", found, f"chmod 600 {shlex.quote(str(path))}; if others could see it: {again}")
     if home is not None:
         found_wrong = list(_home_rights(home, owners))
         yield from found_wrong
@@ -100,7 +106,9 @@ def _home_rights(home: Path, owners: dict[Path, int]) -> Iterator[Finding]:
     if status is None:
         yield fail("rights", f"the home directory {home} does not exist", f"mkdir -m 700 '{home}'")
         return
-    owners[home] = status.st_uid
+    if not status.st_mode & stat.S_ISVTX:
+        # Else it also holds the register of instances, and is root's on purpose.
+        owners[home] = status.st_uid
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o022 and not mode & stat.S_ISVTX:
         yield fail("rights", f"others may write to {home} (mode {mode:04o})", f"chmod go-w '{home}'")
@@ -108,7 +116,8 @@ def _home_rights(home: Path, owners: dict[Path, int]) -> Iterator[Finding]:
         found = _status(path)
         if found is None:
             continue
-        owners[path] = found.st_uid
+        if path != home:
+            owners[path] = found.st_uid
         if not os.access(path, os.W_OK):
             yield fail(
                 "rights",
@@ -134,15 +143,20 @@ def certificate(patient: Patient, settings: Settings) -> Sequence[Finding]:
     return [ok("certificate", told)]
 
 
-def clone(config: Path, settings: Settings) -> Sequence[Finding]:
-    """Whether the identity was made on this machine.  Two machines with one identity take each other's work."""
+def clone(config: Path, settings: Settings, twins: Sequence[str] = (), option: str = "") -> Sequence[Finding]:
+    """Whether the identity was made on this machine, and is had once.  Two agents with one take each other's work."""
     if settings.certificate is None:
         return []
+    if twins:
+        found = f"the same certificate is that of {', '.join(twins)} here: both would take each other's work"
+        advice = f"tentacle new-certificate{option_for(twins[0], None)}, and register that one again"
+        return [warn("clone", found, advice)]
     thumbprint = settings.certificate.thumbprint
     first, here = read_origin(config, thumbprint), this_machine(thumbprint)
     if first is None:
         return [ok("clone", "not known on which machine this certificate was first used")]
-    accept = f"If the other one is gone for good: rm '{origin_path_of(config)}'.  Else: tentacle new-certificate"
+    gone = f"rm {shlex.quote(str(origin_path_of(config)))}"
+    accept = f"If the other one is gone for good: {gone}.  Else: tentacle new-certificate{option}"
     if first.digest and here.digest and first.digest != here.digest:
         found = f"this certificate was first used on another machine, {first.name}; this one is {here.name}"
         return [warn("clone", f"{found}: a clone?  Both would take each other's work", accept)]
@@ -172,12 +186,15 @@ def room(home: Path) -> Sequence[Finding]:
 def agent(patient: Patient, home: Path) -> Sequence[Finding]:
     """Whether an agent runs, and is alive."""
     found = agent_of(home, patient.now)
-    start = f"tentacle service{patient.option} --start, or: tentacle agent{patient.option}"
+    start = f"tentacle agent{patient.option}"
+    if BOOTED.is_dir() and patient.name:
+        start = f"tentacle service{patient.option} --start"
     if found.running is None:
         return [warn("agent", found.problem or "not known", "Run this as the user of the agent, or as root.")]
     if not found.running:
         return [warn("agent", f"it is not running{_last_seen(found)}", start)]
     who = f"process {found.pid}" if found.pid else "a process"
+    who += f" as {found.user}" if found.user else ""
     if found.live is None:
         return [
             warn(
@@ -188,11 +205,18 @@ def agent(patient: Patient, home: Path) -> Sequence[Finding]:
                 f"It has just started, or it hangs: look at {home / _LOG_FILE}",
             )
         ]
+    owner = _name(patient.config.stat().st_uid) if patient.config else found.user
+    if found.user and found.user != owner:
+        told = f"{who} is the agent, but the configuration belongs to {owner}"
+        return [warn("agent", told, f"Stop it and start it as {owner}: what it writes now, {owner} may not write.")]
     return [ok("agent", f"running since {moment(found.live.since)} ({who}, version {found.live.version})")]
 
 
 def _last_seen(found: Agent) -> str:
-    return f"; last seen at {moment(found.last.written)}" if found.last else ""
+    if found.last is None:
+        return ""
+    ended = "was stopped at" if found.last.phase == STOPPED else "was last seen at"
+    return f"; it {ended} {moment(found.last.written)}"
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import re
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -73,7 +74,8 @@ def bash(program: Path = BASH) -> Sequence[Finding]:
     except FileNotFoundError:
         return [fail("bash", f"{program} does not exist", advice)]
     except (OSError, subprocess.TimeoutExpired) as error:
-        return [fail("bash", f"{program} does not work: {error}", advice)]
+        reason = getattr(error, "strerror", None) or "it does not answer"
+        return [fail("bash", f"{program} does not work: {reason}", advice)]
     version = re.search(rb"version (\d+)\.([\d.]+)", done.stdout)
     if done.returncode != 0 or version is None:
         return [fail("bash", f"{program} does not say its version (exit code {done.returncode})", advice)]
@@ -93,8 +95,8 @@ def systemd(instance: str | None, *, booted: Path = BOOTED) -> Sequence[Finding]
         name = service_name(instance)
         state = Systemctl().state(name)
     except TentacleError as error:
-        return [warn("systemd", error.message, error.hint)]
-    command = f"tentacle service --instance={_quoted(instance)}"
+        return [warn("systemd", error.message, error.hint or "systemctl status; journalctl -b -p err")]
+    command = f"tentacle service --instance={shlex.quote(instance)}"
     if not state.is_installed:
         return [warn("systemd", f"there is no service {name}", f"{command} --install --start")]
     found = f"{name}.service is {state.active} ({state.detail}), {state.enabled}, runs as {state.user or 'root'}"
@@ -119,7 +121,3 @@ def environment_proxies(environ: Mapping[str, str]) -> Sequence[Finding]:
 def without_userinfo(text: str) -> str:
     """An address, or a list of them, without user names and passwords."""
     return re.sub(r"(^|[/,\s])[^/,\s]*@", r"\1********@", text)
-
-
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9._-]+", name) else f'"{name}"'

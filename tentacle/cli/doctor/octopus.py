@@ -120,7 +120,8 @@ async def _root(server: Server, url: URL) -> list[Finding]:
             reply = await exchange.send("GET", URL(f"{server.address.base}/api"), {})
     except OctopusError as error:
         secure = url.scheme == "https"
-        return [fail("tls" if secure and "certificate" in error.message else "http", error.message, error.hint)]
+        check = "tls" if secure and "certificate" in error.message else "http"
+        return [fail(check, error.message, error.hint or "Check the address, and the way to it.")]
     return [*_version(reply, server), *_clock(reply, server.clock())]
 
 
@@ -178,9 +179,9 @@ async def _signed_in(server: Server, patient: Patient, findings: list[Finding], 
                     machines += [(kind, one) for one in await machines_with(client, template, own)] if template else []
                 findings += _registered(machines, patient, patient.settings, own)
     except AccessRefused as error:
-        findings.append(fail("signed in", error.message, error.hint))
+        findings.append(fail("signed in", error.message, error.hint or "Check the key, and what its user may do."))
     except OctopusError as error:
-        findings.append(fail("server", error.message, error.hint))
+        findings.append(fail("server", error.message, error.hint or "Look at the server's own log."))
     return Asked(tuple(findings), thumbprint)
 
 
@@ -211,15 +212,16 @@ def _registered(
     if not machines:
         level = fail if settings.servers else warn
         return [level("registered", f"the server knows no machine with our thumbprint {own}", _register(patient))]
-    findings = [_one(kind, machine, settings) for kind, machine in machines]
+    findings = [_one(kind, machine, settings, patient.option) for kind, machine in machines]
     if len(machines) > 1:
         found = f"{len(machines)} machines on the server have our thumbprint"
-        advice = "If they are clones, give each its own: tentacle new-certificate.  If left over, delete them there."
+        new = f"tentacle new-certificate{patient.option}"
+        advice = f"If they are clones, give each its own: {new}.  If left over, delete them there."
         findings.append(warn("clone", found, advice))
     return findings
 
 
-def _one(kind: MachineKind, machine: Document, settings: Settings) -> Finding:
+def _one(kind: MachineKind, machine: Document, settings: Settings, option: str) -> Finding:
     name = f"{kind.value} '{machine.text('Name')}' ({machine.text('Id')})"
     endpoint = machine.object("Endpoint")
     uri = endpoint.text("Uri") or ""
@@ -231,7 +233,9 @@ def _one(kind: MachineKind, machine: Document, settings: Settings) -> Finding:
             advice = "Register again with --force; or is it a clone's, or another instance's?"
             return fail("registered", f"{name} waits for {uri}, and the subscriptions here are: {told}", advice)
     elif settings.no_listen:
-        advice = "tentacle configure --noListen=False, or register again with --comms-style=TentacleActive --force"
+        advice = (
+            f"tentacle configure{option} --noListen=False, or register again with --comms-style=TentacleActive --force"
+        )
         return fail("registered", f"the server calls {name} at {uri}, but this Tentacle does not listen", advice)
     if machine.flag("IsDisabled"):
         return warn("registered", f"{name} is disabled on the server", "Enable it in the portal.")

@@ -49,7 +49,7 @@ def polls_of(settings: Settings, environ: Mapping[str, str]) -> tuple[list[PollP
     try:
         return list(make_plan(settings, environ).polls), None
     except TentacleError as error:
-        return [], fail("polling", error.message, error.hint)
+        return [], fail("polling", error.message, error.hint or "tentacle show-configuration; tentacle poll-server")
 
 
 async def comms_section(comms: Comms) -> Section:
@@ -110,9 +110,10 @@ async def listening(patient: Patient, settings: Settings) -> Sequence[Finding]:
         port = _port_of(live.listening) if live and live.listening else settings.port
         host = settings.listen_ip or "127.0.0.1"
         if not port:
-            return [warn("listening", "the agent runs, but has not said on which port it listens")]
+            found = "the agent runs, but has not said on which port it listens"
+            return [warn("listening", found, "Look at its log: has it just started?")]
         return await _answering(Target(host, port), settings)
-    return [await aside(lambda: _free(settings))]
+    return [await aside(lambda: _free(settings, patient.option))]
 
 
 def _port_of(address: str) -> int:
@@ -131,21 +132,23 @@ async def _answering(target: Target, settings: Settings) -> Sequence[Finding]:
     return [fail("listening", found, "Is it another instance, or was the certificate changed?  Restart the agent.")]
 
 
-def _free(settings: Settings) -> Finding:
-    port = settings.port
+def _free(settings: Settings, option: str) -> Finding:
+    port, other = settings.port, f"tentacle configure{option} --port=PORT"
     where = authority(settings.listen_ip, port) if settings.listen_ip else f"port {port}"
     if port == 0:
-        return warn("listening", "the port is 0: the system chooses one", "tentacle configure --port=10933")
+        return warn("listening", "the port is 0: the system chooses one", other)
     try:
         bind(settings.listen_ip, port).close()
     except TentacleError as error:
         owner = port_owner(port)
         if owner:
-            return fail("listening", f"{where} is taken by {owner}", "Stop that, or: tentacle configure --port=...")
-        advice = "tentacle configure --port=10933"
+            return fail(
+                "listening", f"{where} is taken by {owner}", f"Stop that, or: tentacle configure{option} --port=..."
+            )
+        advice = other
         if port < PRIVILEGED and os.geteuid() != 0:
             advice = f"Ports below {PRIVILEGED} need root or CAP_NET_BIND_SERVICE; {advice}"
         return fail("listening", error.message, advice)
     except (OSError, OverflowError) as error:
-        return fail("listening", f"{where} cannot be used: {error}", "tentacle configure --port=10933")
+        return fail("listening", f"{where} cannot be used: {error}", other)
     return ok("listening", f"{where} is free for the agent, which is not running")

@@ -6,8 +6,8 @@ import contextlib
 import io
 import json
 import os
-import pty
-import select
+import pwd
+import shutil
 import signal
 import stat
 import subprocess
@@ -22,7 +22,8 @@ import pytest
 from tentacle.settings.origin import origin_path_of
 from tentacle.settings.sealing import key_path_of
 from tentacle.settings.store import SettingsFile
-from tests.e2e.stage import TENTACLE, Server, Stage
+from tests.cli.interceptor import Interceptor
+from tests.e2e.stage import TENTACLE, Server, Stage, StepFailed
 
 PATIENCE = 30.0
 
@@ -127,45 +128,65 @@ def test_away_from_a_terminal_every_missing_option_is_named(stage: Stage) -> Non
     assert not (stage.directory / "machine" / "x").exists()
 
 
-def test_a_person_at_a_terminal_is_asked_and_the_key_is_not_shown(stage: Stage, server: Server) -> None:
-    environment = {name: value for name, value in stage.environment.items() if name != "OCTOPUS_API_KEY"}
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(stage.directory)
-        os.execve(TENTACLE, ["tentacle", "init"], environment)
-    shown = b""
+def test_what_init_is_told_can_be_taken_at_its_word(stage: Stage) -> None:
+    for arguments, complaint in (
+        (["--service", "--no-service"], "--service and --no-service exclude each other."),
+        (["--trust=ABC"], "'ABC' is no thumbprint"),
+        (["--mode=sideways"], "'sideways' is neither listening nor polling."),
+        (["--port=70000"], "70000"),
+    ):
+        refused = ended(stage, "init", "--yes", "--no-register", "--instance=never", *arguments)
+        assert (refused.returncode, refused.stdout) == (1, ""), refused
+        assert complaint in refused.stderr
+    assert not (stage.directory / "machine" / "never").exists()
+    trusting = ["init", "--yes", "--no-register", "--instance=trusting", "--trust=" + "ab" * 20, "--app=trusting-apps"]
+    assert document(stage, *trusting)["Changed"]["Configuration"] is True
+    assert document(stage, *trusting)["Changed"]["Configuration"] is False
+    config = stage.directory / "machine" / "trusting" / "tentacle.config"
+    assert [one.thumbprint for one in SettingsFile(config).load().servers] == ["AB" * 20]
+    other = ended(stage, "init", "--yes", "--no-register", "--instance=other", f"--config={config}")
+    assert (other.returncode, other.stdout) == (1, "")
+    assert other.stderr.startswith(f"'{config}' is the configuration of the instance 'trusting'.")
 
-    def answer(question: bytes, text: str) -> None:
-        nonlocal shown
-        seen = len(shown)
-        while question not in shown[seen:]:
-            ready, _, _ = select.select([terminal], [], [], PATIENCE)
-            assert ready, f"{question!r} is not asked: {shown!r}"
-            shown += os.read(terminal, 4096)
-        os.write(terminal, text.encode() + b"\n")
 
-    try:
-        answer(b"Name of the instance", "asked")
-        answer(b"Configuration file", "")
-        answer(b"listening", "sideways")
-        answer(b"neither listening nor polling", "polling")
-        answer(b"applications", str(stage.directory / "asked-apps"))
-        answer(b"Octopus Server", server.rest)
-        answer(b"Name of this worker", "asked")
-        answer(b"Worker pools", "")
-        answer(b"to poll", str(server.comms_port))
-        answer(b"API key", server.key)
-        answer(b"service", "no")
-        answer(b"Go ahead?", "yes")
-        with contextlib.suppress(OSError):
-            while data := os.read(terminal, 4096):
-                shown += data
-    finally:
-        os.close(terminal)
-        _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, shown
-    assert server.key.encode() not in shown
-    assert server.worker("asked")["Name"] == "asked"
+def test_a_setup_that_is_killed_at_every_step_goes_on(stage: Stage, server: Server) -> None:
+    arguments = init_of(stage, server, "killed")
+    for step in ("create-instance", "new-certificate", "configure", "register-worker"):
+        begun = stage.start(*arguments)
+        # On a slow machine the one before may have come further than it was meant to, or this one to its end.
+        with contextlib.suppress(StepFailed):
+            begun.wait_for(f"$ tentacle {step}")
+        begun.signal(signal.SIGKILL)
+        assert begun.wait() in (0, -signal.SIGKILL)
+    dead = stage.start(*(f"{'--server=http://127.0.0.1:1' if '--server=' in one else one}" for one in arguments))
+    dead.wait_for("$ tentacle register-worker")
+    dead.signal(signal.SIGINT)
+    dead.wait_for("Stopped here.  What is done stays done: run it again to go on.")
+    assert dead.wait() == 130
+    assert ended(stage, *arguments).returncode == 0
+    assert set(document(stage, *arguments)["Changed"].values()) == {False}
+    assert server.worker("killed")["Name"] == "killed"
+    left = [one.name for one in (stage.directory / "machine").rglob("*.tmp")]
+    assert not left, "a killed writer's rubbish goes with the next one"
+
+
+def test_the_status_of_an_instance_that_is_one_of_several_or_damaged(stage: Stage) -> None:
+    stage.run("create-instance", "--instance=bare", "--config=bare/bare.config")
+    stage.run("create-instance", "--instance=broken", "--config=broken/broken.config")
+    several = ended(stage, "status")
+    assert (several.returncode, several.stdout) == (1, "")
+    assert "There is more than one instance" in several.stderr
+    bare = ended(stage, "status", "--instance=bare")
+    assert bare.returncode == 3
+    assert "run tentacle new-certificate --instance=bare" in " ".join(bare.stdout.split())
+    (stage.directory / "broken" / "broken.config").write_text("port: many\n")
+    broken = ended(stage, "status", "--instance=broken", "--format=json")
+    assert (broken.returncode, broken.stdout) == (1, "")
+    assert "broken/broken.config" in broken.stderr
+    (stage.directory / "broken" / "broken.config").unlink()
+    gone = ended(stage, "doctor", "--instance=broken")
+    assert (gone.returncode, gone.stderr) == (1, "")
+    assert "FAIL configuration The configuration file for instance broken" in " ".join(gone.stdout.split())
 
 
 def test_the_status_of_an_agent_that_runs_a_script_stops_and_is_killed(stage: Stage, server: Server) -> None:
@@ -227,6 +248,67 @@ def test_three_faults_and_what_to_do_about_them(stage: Stage, server: Server) ->
     assert f"--oldThumbprint={wrong} --newThumbprint={server.thumbprint}" in text
 
 
+def test_whoever_inspects_tls_is_named(stage: Stage, server: Server) -> None:
+    stage.make_instance("inspected", "--noListen=True")
+    with Interceptor(stage.directory) as between:
+        stage.run("configure", "--instance=inspected", f"--trust={server.thumbprint}")
+        stage.run(
+            *("server-comms", "--instance=inspected", f"--thumbprint={server.thumbprint}", "--style=TentacleActive"),
+            *("--host=127.0.0.1", f"--port={between.port}"),
+        )
+        found = ended(stage, "doctor", "--instance=inspected", f"--server=https://127.0.0.1:{between.port}")
+    assert (found.returncode, found.stderr) == (1, "")
+    text = " ".join(found.stdout.split())
+    assert "FAIL tls CN=octopus.example.com (issued by CN=Inspector,O=Corporate," in text
+    assert f"answers, and not {server.thumbprint} as trusted: something in between inspects TLS" in text
+    assert "The TLS certificate of https://127.0.0.1" in text
+    assert "signed in" not in text, "no key is shown to whoever that is"
+
+
+LACKING = """\
+mount -t tmpfs -o size=2m,nr_inodes=100 tmpfs "$1/lacking/Work"
+mount --bind /dev/null /bin/bash
+exec "$0" doctor --instance=lacking
+"""
+
+
+def test_a_full_disk_and_a_missing_shell_are_told(stage: Stage) -> None:
+    stage.make_instance("lacking", "--noListen=True")
+    (stage.directory / "lacking" / "Work").mkdir()
+    done = subprocess.run(
+        ["unshare", "--mount", "/bin/sh", "-ec", LACKING, TENTACLE, stage.directory],
+        env=stage.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    text = " ".join(done.stdout.split())
+    assert "FAIL bash /bin/bash does not work: Permission denied" in text
+    assert f"FAIL disk 2.0 MiB free at {stage.directory}/lacking/Work: without" in text
+
+
+def test_the_findings_are_shown_whatever_happens_to_the_bundle(stage: Stage) -> None:
+    stage.make_instance("bundleless", "--noListen=True")
+    found = ended(stage, "doctor", "--instance=bundleless", "--bundle=nowhere/bundle.tar.gz")
+    assert found.returncode == 1
+    assert found.stderr.startswith("The directory of ")
+    assert "\nInstance bundleless\n" in found.stdout
+    assert "Written to" not in found.stdout
+
+
+def test_an_agent_that_runs_as_another_user_than_the_files_is_told(stage: Stage) -> None:
+    stage.make_instance("strange", "--noListen=True")
+    agent = stage.start_agent("strange", "Agent will not listen")
+    until(lambda: document(stage, "status", "--instance=strange")["Agent"]["StateIsCurrent"])
+    assert document(stage, "status", "--instance=strange")["Agent"]["User"] == pwd.getpwuid(os.geteuid()).pw_name
+    os.chown(stage.directory / "strange" / "tentacle.config", 54321, 54321)
+    found = ended(stage, "doctor", "--instance=strange")
+    assert "is the agent, but the configuration belongs to 54321" in " ".join(found.stdout.split())
+    assert agent.stop() == 0
+
+
 def test_a_clone_and_a_damaged_configuration_are_found(stage: Stage, server: Server) -> None:
     assert ended(stage, *init_of(stage, server, "clone")).returncode == 0
     config = stage.directory / "machine" / "clone" / "tentacle.config"
@@ -234,6 +316,10 @@ def test_a_clone_and_a_damaged_configuration_are_found(stage: Stage, server: Ser
     origin_path_of(config).write_text(json.dumps({**origin, "host": "first", "machine": "0" * 64}))
     found = document(stage, "doctor", "--instance=clone")
     assert levels(found)["clone"] in {"warn"}
+    shutil.copytree(config.parent, stage.directory / "copy")
+    stage.run("create-instance", "--instance=copy", f"--config={stage.directory / 'copy' / 'tentacle.config'}")
+    twin = ended(stage, "doctor", "--instance=copy")
+    assert "warn clone the same certificate is that of clone here" in " ".join(twin.stdout.split())
     config.write_text("port: [\n")
     damaged = ended(stage, "doctor", "--instance=clone")
     assert damaged.returncode == 1

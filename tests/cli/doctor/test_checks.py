@@ -14,14 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from tentacle.cli.doctor.bundle import Masking, last_lines
+from tentacle.cli.doctor.bundle import Masking, last_lines, secrets_of
 from tentacle.cli.doctor.finding import Level, aside
-from tentacle.cli.doctor.instance import rights
+from tentacle.cli.doctor.instance import Patient, rights
 from tentacle.cli.doctor.machine import bash, environment_proxies, without_userinfo
 from tentacle.cli.doctor.octopus import _clock
 from tentacle.cli.doctor.ports import port_owner
 from tentacle.observe.redaction import Redactor
 from tentacle.octopus.exchange import Reply
+from tentacle.settings import certificates
+from tentacle.settings.model import ProxySettings, Settings
 
 KEY = "API-TESTKEY0123456789"
 BAD = "\x1b]0;owned\x07\x1b[2J"
@@ -53,7 +55,7 @@ def test_rights(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     found = list(rights(config, tmp_path))
     assert [(one.level, one.advice) for one in found] == [
-        (Level.FAIL, f"chmod 600 '{config}'; if others could see it: tentacle new-certificate"),
+        (Level.FAIL, f"chmod 600 {config}; if others could see it: tentacle new-certificate"),
         (Level.FAIL, f"chmod go-w '{tmp_path}'"),
     ]
     assert [one.level for one in rights(config, tmp_path / "gone")] == [Level.FAIL, Level.FAIL]
@@ -117,6 +119,23 @@ def test_whatever_looks_like_a_secret_is_masked(text: str) -> None:
     masked = Masking(Redactor(), ["S3CRET+/", "S3CRETé"])(f"before {text} after")
     assert "S3CRET" not in masked
     assert masked.startswith("before ")
+
+
+def test_every_secret_of_an_instance_and_of_the_environment_is_known() -> None:
+    made = [certificates.generate() for _ in range(3)]
+    settings = Settings(
+        certificate=made[0],
+        next_certificate=made[1],
+        previous_certificate=made[2],
+        proxy=ProxySettings(password="proxy-pw"),
+        polling_proxy=ProxySettings(password="polling-pw"),
+    )
+    environ = {"DB_PASS": "pass-of-db", "TENTACLE_CERTIFICATE": "cGZ4", "MY_TOKEN": "abc", "LANG": "C.UTF-8"}
+    found = set(secrets_of(Patient(settings=settings), environ))
+    assert {"proxy-pw", "polling-pw", "pass-of-db", "cGZ4"} <= found
+    assert not found & {"abc", "C.UTF-8"}, "what is too short would be found everywhere"
+    for one in made:
+        assert one.key_pem.decode().splitlines()[1] in found
 
 
 def test_the_end_of_a_long_log_begins_with_a_whole_line(tmp_path: Path) -> None:
