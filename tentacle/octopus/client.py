@@ -16,7 +16,7 @@ from typing import Self
 
 from yarl import URL
 
-from tentacle.octopus.answers import BROKEN, BUSY, failure, retry_after, succeeded, value_of
+from tentacle.octopus.answers import BROKEN, BUSY, REDIRECTS, failure, retry_after, succeeded, value_of
 from tentacle.octopus.certificates import parse_pin
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.document import Document, documents
@@ -32,9 +32,10 @@ from tentacle.octopus.errors import (
     ValidationFailed,
 )
 from tentacle.octopus.exchange import Exchange, Network, Reply
-from tentacle.octopus.links import ServerAddress, expand, redirect_target
+from tentacle.octopus.links import ServerAddress, expand, redirect_target, same_but_for_a_slash
 from tentacle.octopus.patience import Patience
 from tentacle.octopus.proxies import ProxyUrl
+from tentacle.octopus.well_known import linked_root
 
 __all__ = ["Credentials", "OctopusClient"]
 
@@ -43,8 +44,8 @@ MAX_PAGES = 1000
 MAX_REDIRECTS = 5
 FEW_TRIES = 3
 """How often is tried what waiting rarely cures: a name that leads nowhere, a server that fails."""
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
+_MOVED = frozenset({301, 302})
 _CSRF_COOKIE = "Octopus-Csrf-Token"
 
 Rehearse = Callable[[str, URL, Mapping[str, object] | None], None]
@@ -130,7 +131,8 @@ class OctopusClient:
                     self.address.display, f"no root document at {self.address.base}/api"
                 ) from error
             _check_api_version(self.address.display, document)
-            self._root = document
+            self.address = self.address.linked_by(document.links.values())
+            self._root = linked_root(document)
         return self._root
 
     async def get(self, link: str) -> Document:
@@ -195,6 +197,7 @@ class OctopusClient:
     async def _items(self, link: str) -> AsyncGenerator[Document, None]:
         following: str | None = link
         seen: set[URL] = set()
+        count = 0
         while following:
             url = self.address.resolve(following)
             if url in seen or len(seen) >= MAX_PAGES:
@@ -207,7 +210,8 @@ class OctopusClient:
             else:
                 document = Document.of(value, reply.url.raw_path)
                 page = document.objects("Items")
-                following = document.link("Page.Next") if page else None
+                count += len(page)
+                following = _next_page(document, url, count) if page else None
             for item in page:
                 yield item
 
@@ -254,9 +258,12 @@ class OctopusClient:
         for _ in range(MAX_REDIRECTS + 1):
             reply = await self._exchange.send(method, url, headers, content)
             location = reply.headers.get("location")
-            if reply.status not in _REDIRECTS or not location or (method != "GET" and reply.status not in _KEEP_METHOD):
+            if reply.status not in REDIRECTS or not location:
                 return reply
             target = redirect_target(url, location)
+            moved = reply.status in _MOVED and same_but_for_a_slash(url, target)
+            if method != "GET" and not moved and reply.status not in _KEEP_METHOD:
+                return reply
             if target.origin() != url.origin():
                 self.address = self.address.moved_to(target)
             url = target
@@ -302,6 +309,17 @@ class OctopusClient:
 
     def _failure(self, reply: Reply) -> OctopusError:
         return failure(reply, self._credentials.redact)
+
+
+def _next_page(page: Document, url: URL, count: int) -> str | None:
+    """Where the collection goes on after `count` items, the last of which are those of the `page` at `url`.
+
+    By its link; a page without any links goes on as long as it says that there are more items.
+    """
+    total = page.raw("TotalResults")
+    if page.links or not isinstance(total, int) or count >= total:
+        return page.link("Page.Next")
+    return str(url.update_query(skip=count))
 
 
 def _pause(patience: Patience, problem: OctopusError, reply: Reply | None = None) -> float | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from tentacle.errors import one_line
 from tentacle.octopus.certificates import AcceptingContext, thumbprint_of
-from tentacle.octopus.errors import ConnectionFailed
+from tentacle.octopus.errors import FINAL_REFUSALS, PROXY_RULES, ConnectionFailed
 from tentacle.octopus.proxies import ProxyUrl
 
 DELAYS = (0.75, 1.125, 1.6875, 2.53125)
@@ -38,8 +38,12 @@ class _Refused(OSError):
     """An attempt that got an answer, but not the right one."""
 
 
-class _WrongCredentials(_Refused):
-    """The proxy knows us not; asking again and again with a wrong password locks accounts."""
+class _Denied(_Refused):
+    """The proxy said no for good: asking again and again with a wrong password locks accounts.  `hint`: what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -56,15 +60,15 @@ class ConnectivityCheck:
 
         Raises `ConnectionFailed` after the last attempt.
         """
-        attempts = len(self.delays) + 1
+        attempts, hint = len(self.delays) + 1, _HINT
         for number in range(1, attempts + 1):
             try:
                 async with asyncio.timeout(self.timeout):
                     return await _attempt(host, port, proxy)
             except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
                 said = _said(error, self.timeout)
-                denied = isinstance(error, _WrongCredentials)
-            if denied:
+                hint = error.hint if isinstance(error, _Denied) else _HINT
+            if hint is not _HINT:
                 break
             if number < attempts:
                 delay = self.delays[number - 1]
@@ -77,7 +81,7 @@ class ConnectivityCheck:
         raise ConnectionFailed(
             f"The Octopus Server's communications port {_authority(host, port)} cannot be used{through}: {said} "
             f"(tried {number} time{'s' if number > 1 else ''}).",
-            hint=_PROXY_HINT if denied else _HINT,
+            hint=hint,
         )
 
 
@@ -104,7 +108,7 @@ async def _connected(host: str, port: int, proxy: ProxyUrl | None, context: ssl.
     if proxy is None:
         reader, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host, limit=MAX_HEAD)
     else:
-        reader, writer = await asyncio.open_connection(proxy.host, proxy.port, limit=MAX_HEAD)
+        reader, writer = await _proxy_streams(proxy)
     try:
         if proxy is not None:
             await _tunnel(reader, writer, host, port, proxy)
@@ -116,6 +120,13 @@ async def _connected(host: str, port: int, proxy: ProxyUrl | None, context: ssl.
             await writer.wait_closed()
 
 
+async def _proxy_streams(proxy: ProxyUrl) -> Streams:
+    try:
+        return await asyncio.open_connection(proxy.host, proxy.port, limit=MAX_HEAD)
+    except OSError as error:
+        raise _Refused(f"the proxy cannot be reached ({_said(error, 0)})") from error
+
+
 async def _tunnel(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int, proxy: ProxyUrl
 ) -> None:
@@ -125,9 +136,11 @@ async def _tunnel(
     await writer.drain()
     status = await _status(reader)
     if status == 407:
-        raise _WrongCredentials("the proxy wants other credentials (HTTP status 407)")
+        raise _Denied("the proxy wants other credentials (HTTP status 407)", _PROXY_HINT)
+    if status in FINAL_REFUSALS:
+        raise _Denied(f"the proxy refused with HTTP status {status}", PROXY_RULES)
     if not 200 <= status < 300:
-        raise _Refused(f"the proxy refused with HTTP status {status}")
+        raise _Refused(f"the proxy could not connect to it (HTTP status {status})")
 
 
 async def _status(reader: asyncio.StreamReader) -> int:

@@ -78,6 +78,14 @@ class OctopusLike:
     intercept: Intercept | None = None
     lose_answers: int = 0
     """How many posts are carried out without their answer ever arriving."""
+    rewrite: Callable[[Any], Any] | None = None
+    """What becomes of every document before it is sent."""
+    reread: Callable[[Any], Any] = lambda body: body
+    """How the server makes its own again of a document that was sent to it."""
+    unseen_prefix: str = ""
+    """A virtual directory that only something in front of the server knows: it is cut off every request."""
+    wants_slash: bool = False
+    """Whether every address without a slash at its end is answered with the way to that with one."""
     requests: list[Recorded] = field(default_factory=list)
     url: str = ""
 
@@ -146,6 +154,19 @@ class OctopusLike:
         return {name: self.link(link) for name, link in links.items() if name not in self.omit_links}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        path = request.rel_url.raw_path
+        query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
+        if not path.startswith(self.unseen_prefix):
+            return web.Response(status=404, text="<html>nothing here", content_type="text/html")
+        if self.wants_slash and not path.endswith("/"):
+            return web.Response(status=301, headers={"Location": f"{path}/{query}"})
+        asked = path.removeprefix(self.unseen_prefix)
+        answer = await self._answer(request.clone(rel_url=(asked.rstrip("/") if self.wants_slash else asked) + query))
+        if self.rewrite is None or not isinstance(answer, web.Response) or answer.content_type != "application/json":
+            return answer
+        return web.json_response(self.rewrite(json.loads(answer.text or "null")), status=answer.status)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()
         body = json.loads(text) if text else None
         self.requests.append(Recorded(request.method, request.path_qs, dict(request.headers), body))
@@ -159,7 +180,7 @@ class OctopusLike:
         if not authorized:
             message = "You must be logged in to request this resource. Please provide a valid API key or log in."
             return web.json_response({"ErrorMessage": message}, status=401)
-        return self._document(request, body)
+        return self._document(request, self.reread(body))
 
     def _login(self, body: Any) -> web.Response:
         if body["Password"] != "right":
@@ -234,17 +255,18 @@ async def octopus() -> AsyncIterator[Callable[..., Awaitable[OctopusLike]]]:
     """Starts servers: `await octopus(api=…)`; they end with the test."""
     runners: list[web.AppRunner] = []
 
-    async def start(*, tls: ssl.SSLContext | None = None, **habits: Any) -> OctopusLike:
+    async def start(*, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", **habits: Any) -> OctopusLike:
         server = OctopusLike(**habits)
         app = web.Application()
         app.router.add_route("*", "/{tail:.*}", server.handle)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         runners.append(runner)
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+        site = web.TCPSite(runner, host, 0, ssl_context=tls)
         await site.start()
         port = runner.addresses[0][1]
-        server.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}{server.tilde or ''}"
+        shown = f"[{host}]" if ":" in host else host
+        server.url = f"{'https' if tls else 'http'}://{shown}:{port}{server.tilde or server.unseen_prefix}"
         return server
 
     yield start
