@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -247,14 +248,20 @@ async def test_two_that_register_the_same_at_once_agree(octopus: Any, connect: A
 
 
 async def test_a_silent_server_behind_a_proxy_is_told_apart(connect: Any) -> None:
+    over = asyncio.Semaphore(0)
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        over.release()
 
     proxy = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = proxy.sockets[0].getsockname()[1]
-    async with proxy:
+    async with proxy, asyncio.timeout(30):
         for server in ("http://octopus.test", "https://octopus.test"):
             with pytest.raises(ConnectionFailed, match=rf"did not answer through the proxy http://127\.0\.0\.1:{port}"):
                 async with connect(server, proxy=ProxyUrl("127.0.0.1", port), timeout=0.3, retry_for=0.0):
                     pass
+            await over.acquire()
