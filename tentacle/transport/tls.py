@@ -91,7 +91,7 @@ class TlsStream:
         connection = SSL.Connection(context, None)
         connection.set_connect_state()
         if not _is_address(host):
-            connection.set_tlsext_host_name(host.encode("idna"))
+            connection.set_tlsext_host_name(host.encode("ascii"))
         stream = await cls(inner, connection)._handshake()
         presented = stream.peer_thumbprint
         if thumbprint is not None and presented != thumbprint.upper():

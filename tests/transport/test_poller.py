@@ -15,7 +15,7 @@ from tentacle.errors import TentacleError
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
 from tentacle.transport.dial import Address, Proxy, dial
-from tentacle.transport.errors import NameUnknown
+from tentacle.transport.errors import NameUnknown, TlsFailed
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.poller import Poller, PollerOptions
@@ -265,4 +265,37 @@ async def test_a_proxy_that_says_no_is_told_in_one_line(answer: Answer, said: st
 async def test_a_proxy_whose_name_leads_nowhere() -> None:
     address = Address("h", 1, "T", Proxy("proxy.invalid", 3128))
     with pytest.raises(NameUnknown, match=r"proxy\.invalid"):
+        await dial(address, identity("agent"), FAST)
+
+
+@pytest.mark.parametrize(
+    ("host", "asked"),
+    [
+        ("bücher.example", "xn--bcher-kva.example:1"),
+        ("octopus.example.", "octopus.example.:1"),
+        ("2001:db8::1", "[2001:db8::1]:1"),
+    ],
+)
+async def test_what_a_proxy_is_asked_for(host: str, asked: str) -> None:
+    heads: list[bytes] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        heads.append(await reader.read(4096))
+
+    async with proxy_that(note) as port:
+        with pytest.raises(TlsFailed):
+            await dial(Address(host, 1, "T", Proxy("127.0.0.1", port)), identity("agent"), FAST)
+    assert heads[0].decode().splitlines()[:2] == [f"CONNECT {asked} HTTP/1.0", f"Host: {asked}"]
+    name = asked.rpartition(":")[0].rstrip(".").encode()
+    assert (name in heads[1]) is not asked.startswith("["), "the name goes into the TLS greeting, an address does not"
+    assert name + b"." not in heads[1]
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, ".octopus", "ä" * 64])
+@pytest.mark.parametrize("proxied", [True, False])
+async def test_a_name_that_no_host_has_is_told_in_one_line(host: str, proxied: bool) -> None:
+    address = Address("octopus.invalid" if proxied else host, 1, "T", Proxy(host, 3128) if proxied else None)
+    with pytest.raises(NameUnknown, match="is not a host name"):
         await dial(address, identity("agent"), FAST)
