@@ -83,11 +83,14 @@ def _explicit(session: Session, api: ApiOptions) -> Credentials | None:
     password = read_secret(
         session, Source("password", api.password, api.password_file, api.password_stdin, api.password_credential)
     )
+    oidc = read_secret(session, Source("OIDC token", None, api.oidc_token_file, False))
     if api.username and not (key or token or password):
         password = _variable(session, PASSWORD_VARIABLE)
-    if not (key or token or api.username or password):
+    if not (key or token or api.username or password or oidc or api.service_account_id):
         return None
-    return Credentials(key or None, token or None, api.username or None, password or None)
+    return Credentials(
+        key or None, token or None, api.username or None, password or None, oidc, (api.service_account_id or "").strip()
+    )
 
 
 def _from_environment(session: Session) -> Credentials:

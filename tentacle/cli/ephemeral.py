@@ -141,7 +141,7 @@ async def _delete(client: OctopusClient, worker: _Worker) -> str | None:
 
 def _renewed(session: Session, api: ApiOptions, first: Access) -> Access:
     """The credentials read again where they are in a file: tokens are replaced while an agent runs."""
-    if api.api_key_stdin or api.bearer_token_stdin or api.password_stdin:
+    if api.from_stdin:
         return first
     try:
         return required_access(session, api)

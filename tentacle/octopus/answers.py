@@ -124,7 +124,7 @@ def _words(reply: Reply) -> str:
     if not isinstance(body, dict):
         return ""
     document = Document(body, reply.url.raw_path)
-    message = (document.text("ErrorMessage") or "").strip()
+    message = (document.text("ErrorMessage") or document.text("error_description") or "").strip()
     return " ".join([message, *(f"- {error}" for error in document.texts("Errors"))]).strip()
 
 

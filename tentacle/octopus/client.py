@@ -16,6 +16,7 @@ from typing import Self
 
 from yarl import URL
 
+from tentacle.octopus import oidc
 from tentacle.octopus.answers import BROKEN, BUSY, REDIRECTS, failure, retry_after, succeeded, value_of
 from tentacle.octopus.certificates import parse_pin
 from tentacle.octopus.credentials import Credentials
@@ -103,8 +104,10 @@ class OctopusClient:
             network,
             user_agent=f"tentacle/{version}",
             cookies=bool(credentials.username),
-            on_request=None if on_request is None else lambda line: on_request(credentials.redact(line)),
+            on_request=None if on_request is None else lambda line: on_request(self._redact(line)),
         )
+        self._access = credentials
+        """What the credentials were exchanged for; themselves where they are sent as they are."""
         self._headers = credentials.headers
         self._root: Document | None = None
         self._open = AsyncExitStack()
@@ -115,6 +118,8 @@ class OctopusClient:
             await self.root()
             if self._credentials.username:
                 await self._sign_in()
+            if self._credentials.oidc_token:
+                await self._exchange_token(self._credentials.oidc_token, self._credentials.service_account or "")
             self._open = stack.pop_all()
         return self
 
@@ -307,8 +312,25 @@ class OctopusClient:
             )
         self._headers = {**self._headers, "X-Octopus-Csrf-Token": tokens[0]}
 
+    async def _exchange_token(self, token: str, service_account: str) -> None:
+        """From here on the access token is used that the server gives for an OIDC token.  Changes nothing there."""
+        try:
+            endpoint = oidc.endpoint_of(await self.get(oidc.DISCOVERY))
+        except (NotFound, UnexpectedAnswer):
+            endpoint = oidc.WELL_KNOWN_ENDPOINT
+        try:
+            reply = await self._ask("POST", endpoint, body=oidc.exchange_body(token, service_account))
+        except (AccessRefused, ValidationFailed) as error:
+            message = f"The Octopus Server does not accept the OIDC token: {error.message}"
+            raise AccessRefused(message, hint=oidc.REFUSED, status=getattr(error, "status", 400)) from error
+        self._access = Credentials(bearer_token=oidc.access_token_of(Document.of(value_of(reply), reply.url.raw_path)))
+        self._headers = self._access.headers
+
     def _failure(self, reply: Reply) -> OctopusError:
-        return failure(reply, self._credentials.redact)
+        return failure(reply, self._redact)
+
+    def _redact(self, text: str) -> str:
+        return self._access.redact(self._credentials.redact(text))
 
 
 def _next_page(page: Document, url: URL, count: int) -> str | None:

@@ -47,6 +47,8 @@ SECRETS = [
     "apiKeyCredential",
     "bearerTokenCredential",
     "passwordCredential",
+    "oidcTokenFile",
+    "serviceAccountId",
     "ca-file",
     "serverThumbprint",
     "verbose",

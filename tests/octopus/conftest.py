@@ -84,6 +84,8 @@ class OctopusLike:
     """How the server makes its own again of a document that was sent to it."""
     unseen_prefix: str = ""
     """A virtual directory that only something in front of the server knows: it is cut off every request."""
+    bearer: str = ""
+    """An access token that is as good as the key."""
     wants_slash: bool = False
     """Whether every address without a slash at its end is answered with the way to that with one."""
     requests: list[Recorded] = field(default_factory=list)
@@ -175,6 +177,7 @@ class OctopusLike:
         if request.path == self.api:
             return web.json_response(self.root())
         authorized = request.headers.get("X-Octopus-ApiKey") == KEY or "sign" in request.headers.get("Cookie", "")
+        authorized |= bool(self.bearer) and request.headers.get("Authorization") == f"Bearer {self.bearer}"
         if request.path == self.api + "/users/login":
             return self._login(body)
         if not authorized:

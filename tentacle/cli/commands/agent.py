@@ -74,8 +74,7 @@ def agent(
     def run(settings: Settings, reload: Callable[[], Settings]) -> int:
         from tentacle.agent.daemon import run_agent
 
-        reading_key = api.api_key_stdin or api.bearer_token_stdin or api.password_stdin
-        interactive = not (noninteractive or reading_key)
+        interactive = not (noninteractive or api.from_stdin)
         return run_agent(
             settings,
             file.path,
