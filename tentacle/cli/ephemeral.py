@@ -21,8 +21,17 @@ from tentacle.cli.credentials import Access, required_access
 from tentacle.cli.leftover import Note, noting
 from tentacle.cli.leftover import Worker as Left
 from tentacle.cli.options import ApiOptions, RegisterOptions
-from tentacle.cli.registration import Plan, check_role, client_for, planned, reached, trusting, what_became
-from tentacle.cli.render import say, warn_loudly
+from tentacle.cli.registration import (
+    Plan,
+    check_role,
+    client_for,
+    planned,
+    reached,
+    trusting,
+    warn_of_stranger,
+    what_became,
+)
+from tentacle.cli.render import say, told, warn_loudly
 from tentacle.cli.result import Result
 from tentacle.cli.session import Session
 from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
@@ -96,11 +105,11 @@ def as_ephemeral(
         plan = planned(session, settings, access, replace(wishes, name=name, idempotent=True), role)
         worker = _Worker(plan, ServerAddress.parse(access.server).display, note)
         try:
-            for line in reached(settings, plan):
-                say(line)
+            shown = told(reached(settings, plan))
             client = client_for(api, access, settings, plan)
             say(f"Registering the tentacle with the server at {worker.address}")
             outcome = asyncio.run(_register(client, worker))
+            warn_of_stranger(plan, shown, outcome)
             say(f"{what_became(plan, outcome)}; it will be taken off when this agent ends")
             code = run(trusting(identified(), plan, outcome), lambda: trusting(identified(), plan, outcome))
         except _Stopped as stopped:

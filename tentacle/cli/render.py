@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -20,6 +21,8 @@ from tentacle.observe.logs import FILE_ONLY_LOGGER
 from tentacle.observe.text import visible
 
 _LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LONGEST_MESSAGE: Final = 1200
 """Characters of an error that are shown."""
@@ -102,12 +105,15 @@ def _told(error: Exception) -> str:
     return in_short(visible(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__))
 
 
-def _run(outcome: Outcome) -> Result:
-    if isinstance(outcome, Result):
-        return outcome
+def told(steps: Generator[str, None, T]) -> T:
+    """What `steps` return, after each of their lines has been said as it came."""
     while True:
         try:
-            say(next(outcome))
+            say(next(steps))
         except StopIteration as end:
-            result: Result = end.value
+            result: T = end.value
             return result
+
+
+def _run(outcome: Outcome) -> Result:
+    return outcome if isinstance(outcome, Result) else told(outcome)

@@ -69,9 +69,12 @@ def client_of(
     )
 
 
-async def check_connectivity(address: str, proxy: ProxyUrl | None) -> None:
-    """Raises ConnectionFailed when nothing answers at `address`, `https://HOST:PORT`, like a server's polling port."""
+async def check_connectivity(address: str, proxy: ProxyUrl | None) -> str:
+    """The thumbprint of the certificate that `address`, `https://HOST:PORT`, shows.
+
+    Raises ConnectionFailed when nothing answers there like a server's polling port.
+    """
     parts = urlsplit(address)
     assert parts.hostname is not None and parts.port is not None, "polling_address always names both"
     trace(f"POST {address}/handshake")
-    await ConnectivityCheck(on_retry=say).run(parts.hostname, parts.port, proxy=proxy)
+    return await ConnectivityCheck(on_retry=say).run(parts.hostname, parts.port, proxy=proxy)

@@ -105,6 +105,7 @@ class Octopus:
     workers: list[dict[str, Any]] = field(default_factory=list)
     machines: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str] = field(default_factory=lambda: {API_KEY})
+    thumbprint: str = SERVER_THUMBPRINT
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._gate])
@@ -160,7 +161,7 @@ class Octopus:
         return web.json_response({"Links": links})
 
     async def _certificate(self, _: web.Request) -> web.Response:
-        return web.json_response({"Id": "certificate-global", "Thumbprint": SERVER_THUMBPRINT})
+        return web.json_response({"Id": "certificate-global", "Thumbprint": self.thumbprint})
 
     def _of(self, request: web.Request) -> list[dict[str, Any]]:
         return self.workers if "/workers" in request.path else self.machines

@@ -5,16 +5,26 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tentacle.settings import certificates
 
 
-@pytest.fixture
-async def comms_port(tmp_path: Path) -> AsyncIterator[int]:
+@dataclass(frozen=True)
+class Comms:
     """A port that answers like a server's polling port: TLS, a self-signed certificate, a page."""
+
+    port: int
+    thumbprint: str
+
+
+@pytest.fixture
+async def comms(tmp_path: Path) -> AsyncIterator[Comms]:
+    """Such a port."""
     made = certificates.generate()
     pem = tmp_path / "server.pem"
     pem.write_bytes(made.certificate_pem + made.key_pem)
@@ -29,4 +39,17 @@ async def comms_port(tmp_path: Path) -> AsyncIterator[int]:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
     async with server:
-        yield server.sockets[0].getsockname()[1]
+        yield Comms(server.sockets[0].getsockname()[1], made.thumbprint)
+
+
+@pytest.fixture
+def comms_port(comms: Comms) -> int:
+    """A polling port of nobody in particular."""
+    return comms.port
+
+
+@pytest.fixture
+def its_comms_port(octopus: Any, comms: Comms) -> int:
+    """The polling port of the server of the test."""
+    octopus.thumbprint = comms.thumbprint
+    return comms.port
