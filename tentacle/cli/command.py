@@ -36,6 +36,8 @@ LONGEST_VALUE: Final = 64 * 1024
 """Characters.  A certificate in base64 is the longest thing that anybody means; the rest is a file in a wrong place."""
 
 _ORDER: Final = "tentacle.order"
+_PASSWORD_IN_URL: Final = re.compile(r"://[^/?#\s:]*:([^/?#\s]+)@")
+"""Where it does not belong and has no effect, but people put it: it must not get into a log either."""
 
 
 class UnrecognizedArguments(TentacleError):
@@ -111,6 +113,8 @@ class TentacleCommand(click.Command):
         for one in parsed.given:
             if one.name in declared and declared[one.name].sensitive:
                 session.redactor.add(one.value)
+            for password in _PASSWORD_IN_URL.findall(one.value or ""):
+                session.redactor.add(password)
             if len(one.value or "") > LONGEST_VALUE:
                 raise InvalidValue(f"The value of --{one.name} is longer than {LONGEST_VALUE} characters.")
         if parsed.leftover and not self.takes_words:

@@ -8,7 +8,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tentacle.cli.command import option
-from tentacle.cli.options import together
+from tentacle.cli.credentials import Source, read_secret
+from tentacle.cli.options import in_order, together
+from tentacle.cli.render import warn_loudly
+from tentacle.cli.session import Session
 from tentacle.cli.values import InvalidValue, need_port, parse_whole_number, true_or_false
 from tentacle.settings.model import DEFAULT_PROXY_PORT, ProxySettings
 
@@ -22,6 +25,9 @@ class ProxyWishes:
     password: str | None = field(repr=False)
     host: str | None
     port: str | None
+    password_file: str | None = None
+    password_stdin: bool = False
+    password_credential: str | None = None
 
 
 proxy_options = together(
@@ -33,6 +39,31 @@ proxy_options = together(
     option("--proxyHost", "host", help="The proxy host to use. Leave empty to use the default Internet Explorer proxy"),
     option("--proxyPort", "port", help="The proxy port to use in conjunction with the Host set with proxyHost"),
 )
+
+extra_proxy_options = in_order(
+    option("--proxyPasswordFile", "password_file", help="A file that holds nothing but the password"),
+    option(
+        "--proxyPasswordStdin",
+        "password_stdin",
+        is_flag=True,
+        help="Read the password from the first line of standard input",
+    ),
+    option(
+        "--proxyPasswordCredential",
+        "password_credential",
+        help="The name of a systemd credential that holds the password",
+    ),
+)
+"""Not the original's: passwords that no process list shows.  They stand last in help; `proxy_options` collects them."""
+
+
+def with_password(session: Session, wishes: ProxyWishes, order: Sequence[str]) -> tuple[ProxyWishes, Sequence[str]]:
+    """The wishes and their order with the password from wherever it is.  Raises TentacleError where there is none."""
+    if not (wishes.password_file or wishes.password_stdin or wishes.password_credential):
+        return wishes, order
+    ways = wishes.password_file, wishes.password_stdin, wishes.password_credential
+    password = read_secret(session, Source("proxy password", wishes.password, *ways))
+    return replace(wishes, password=password), (*order, "password")
 
 
 def changed_proxy(proxy: ProxySettings, wishes: ProxyWishes, order: Sequence[str]) -> tuple[ProxySettings, list[str]]:
@@ -62,6 +93,19 @@ def changed_proxy(proxy: ProxySettings, wishes: ProxyWishes, order: Sequence[str
         return replace(proxy, use_default=False, host=host), [*lines, f"Using custom proxy at: {host}"]
     line = "Using Internet Explorer Proxy" if wishes.enable else "Proxy use is disabled"
     return replace(proxy, use_default=bool(wishes.enable), host=None), [*lines, line]
+
+
+def warn_of_unused(wishes: ProxyWishes, order: Sequence[str]) -> None:
+    """Says what of a whole URL in `--proxyHost` has no effect, as in the original, where nothing else gives it."""
+    try:
+        parts = urlsplit((wishes.host or "").strip())
+        port, user = parts.port, parts.username
+    except ValueError:
+        return
+    if wishes.enable and port is not None and "port" not in order:
+        warn_loudly(f"The port in --proxyHost does not count. If you meant it, add --proxyPort={port}")
+    if wishes.enable and user and "username" not in order:
+        warn_loudly("The user name in --proxyHost does not count. Use --proxyUsername and --proxyPasswordFile")
 
 
 def proxy_facts(proxy: ProxySettings) -> dict[str, Any]:

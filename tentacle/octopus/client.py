@@ -316,7 +316,7 @@ class OctopusClient:
         """From here on the access token is used that the server gives for an OIDC token.  Changes nothing there."""
         try:
             endpoint = oidc.endpoint_of(await self.get(oidc.DISCOVERY))
-        except (NotFound, UnexpectedAnswer):
+        except (AccessRefused, NotFound, UnexpectedAnswer):
             endpoint = oidc.WELL_KNOWN_ENDPOINT
         try:
             reply = await self._ask("POST", endpoint, body=oidc.exchange_body(token, service_account))

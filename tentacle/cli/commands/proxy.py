@@ -6,7 +6,15 @@ from dataclasses import replace
 
 from tentacle.cli.command import command, order_given
 from tentacle.cli.options import facts_option, instance_options
-from tentacle.cli.proxy_settings import ProxyWishes, changed_proxy, proxy_facts, proxy_options
+from tentacle.cli.proxy_settings import (
+    ProxyWishes,
+    changed_proxy,
+    extra_proxy_options,
+    proxy_facts,
+    proxy_options,
+    warn_of_unused,
+    with_password,
+)
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 
@@ -14,11 +22,13 @@ from tentacle.cli.session import InstanceOptions, Session
 @command("proxy")
 @instance_options
 @proxy_options
+@extra_proxy_options
 @facts_option
 def proxy(session: Session, *, where: InstanceOptions, wishes: ProxyWishes) -> Result:
     """Without `--proxyEnable=true` the proxy is off."""
     file = session.choose(where)
-    order = order_given()
+    wishes, order = with_password(session, wishes, order_given())
     changed, lines = changed_proxy(file.load().proxy, wishes, order)
     file.update(lambda s: replace(s, proxy=changed_proxy(s.proxy, wishes, order)[0]))
+    warn_of_unused(wishes, order)
     return Result(tuple(lines), facts=proxy_facts(changed))

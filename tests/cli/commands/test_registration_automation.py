@@ -89,6 +89,31 @@ async def test_the_subscription_is_the_servers_when_ours_was_lost(
     assert ready.load().servers[0].subscription_id == "poll://x/"
 
 
+async def test_a_port_that_shows_another_certificate_is_told_at_once(
+    tentacle: Any, ready: SettingsFile, octopus: Any, comms_port: int
+) -> None:
+    """As behind a proxy that opens TLS connections: the agent would be refused for ever, in a log that nobody reads."""
+    ended = await tentacle.aside(*worker(octopus, "--comms-style=2", f"--server-comms-port={comms_port}"))
+    assert ended.code == 0
+    assert f"WARNING: https://127.0.0.1:{comms_port} shows the certificate" in ended.err
+    assert f"and the Octopus Server's is {octopus.thumbprint}" in ended.err
+    assert "Machine registered successfully" in ended.lines
+
+
+async def test_a_token_of_a_ci_system(tentacle: Any, ready: SettingsFile, octopus: Any, instance: Path) -> None:
+    """Whoever has no key at all: the server gives an access token for it."""
+    (tentacle.cwd / "token").write_text("ey.oidc.token\n")
+    octopus.tokens["ey.oidc.token"] = "access-token"
+    given = worker(octopus, "--oidcTokenFile=token", "--serviceAccountId=1-2-3", "--verbose")
+    arguments = [one for one in given if not one.startswith("--apiKey=")]
+    ended = await tentacle.aside(*arguments)
+    assert ended.code == 0, ended.err
+    assert f"POST {octopus.url}api/token/v1: 200" in ended.err
+    assert [one["Name"] for one in octopus.workers] == ["w"]
+    for secret in ("ey.oidc.token", "access-token"):
+        assert secret not in ended.out + ended.err + tentacle.log(instance)
+
+
 async def test_another_machine_of_that_name_is_left_alone(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
     await tentacle.aside(*worker(octopus))
     octopus.workers[0]["Endpoint"]["Thumbprint"] = "0" * 40
