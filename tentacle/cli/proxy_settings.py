@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -132,6 +134,8 @@ def _host(given: str | None) -> str | None:
     if not given or not given.strip():
         return None
     text = given.strip()
+    with suppress(ValueError):
+        return f"[{ipaddress.IPv6Address(text)}]"
     try:
         host = urlsplit(text if "://" in text else f"//{text}").hostname
     except ValueError:

@@ -45,9 +45,16 @@ class Neighbour:
 
 
 @contextmanager
-def squid(user: str | None = None, password: str = "", *, refuse: int | None = None) -> Iterator[Neighbour]:
+def squid(
+    user: str | None = None,
+    password: str = "",
+    *,
+    refuse: int | None = None,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+) -> Iterator[Neighbour]:
     """A proxy; with `user` it wants basic authentication, and it does not tunnel to the port `refuse`."""
-    port = free_port()
+    port = port or free_port()
     with _directory("proxy") as directory:
         rules = ["http_access allow all"]
         if user is not None:
@@ -61,7 +68,7 @@ def squid(user: str | None = None, password: str = "", *, refuse: int | None = N
         if refuse is not None:
             rules.insert(0, f"acl forbidden port {refuse}\nhttp_access deny forbidden")
         settings = [
-            f"http_port 127.0.0.1:{port}",
+            f"http_port [{host}]:{port}" if ":" in host else f"http_port {host}:{port}",
             f"access_log stdio:{directory / 'access.log'}",
             f"cache_log {directory / 'cache.log'}",
             f"coredump_dir {directory}",
@@ -75,7 +82,7 @@ def squid(user: str | None = None, password: str = "", *, refuse: int | None = N
         ]
         (directory / "squid.conf").write_text("\n".join(settings) + "\n")
         command = [_need("squid"), "-N", "-f", str(directory / "squid.conf"), "-n", f"s{port}"]
-        with _running(_as("proxy", command), directory, port):
+        with _running(_as("proxy", command), directory, port, host):
             yield Neighbour(port, directory / "access.log")
 
 
@@ -135,13 +142,13 @@ def _directory(user: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(command: list[str], directory: Path, port: int) -> Iterator[None]:
+def _running(command: list[str], directory: Path, port: int, host: str = "127.0.0.1") -> Iterator[None]:
     with (directory / "output").open("wb") as output:
         process = subprocess.Popen(
             command, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        _wait_until_open(process, directory, port)
+        _wait_until_open(process, directory, host, port)
         yield
     finally:
         process.terminate()
@@ -152,10 +159,10 @@ def _running(command: list[str], directory: Path, port: int) -> Iterator[None]:
         kill_everything_below(directory)
 
 
-def _wait_until_open(process: subprocess.Popen[bytes], directory: Path, port: int) -> None:
+def _wait_until_open(process: subprocess.Popen[bytes], directory: Path, host: str, port: int) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
             return
         time.sleep(0.02)
     logs = [path.read_text(errors="replace")[-500:] for path in directory.iterdir() if path.suffix in {"", ".log"}]

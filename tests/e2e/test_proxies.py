@@ -19,10 +19,10 @@ def stage() -> Iterator[Stage]:
     assert not processes_below(made.directory)
 
 
-def use_proxy(stage: Stage, proxy: Neighbour, password: str | None = None) -> None:
+def use_proxy(stage: Stage, proxy: Neighbour, password: str | None = None, host: str = "127.0.0.1") -> None:
     credentials = () if password is None else ("--proxyUsername=worker", f"--proxyPassword={password}")
     stage.run(
-        *("polling-proxy", "--instance=w", "--proxyEnable=true", "--proxyHost=127.0.0.1"),
+        *("polling-proxy", "--instance=w", "--proxyEnable=true", f"--proxyHost={host}"),
         *(f"--proxyPort={proxy.port}", *credentials),
     )
 
@@ -83,13 +83,50 @@ def test_a_proxy_that_wants_a_password(stage: Stage) -> None:
 def test_a_proxy_that_forbids_the_port(stage: Stage) -> None:
     server = stage.start_server()
     stage.make_instance("w", "--noListen=True")
-    register(stage, server)
     with squid(refuse=server.comms_port) as proxy:
+        use_proxy(stage, proxy)
+        said = register(stage, server, expect=1)
+        assert f"through the proxy http://127.0.0.1:{proxy.port}: the proxy refused with HTTP status 403 (tried" in said
+        assert "(tried 1 time)" in said, "it would say the same again"
+        assert "Whoever runs the proxy has to allow CONNECT to that host and port" in said
+        stage.run("polling-proxy", "--instance=w", "--proxyEnable=false")
+        register(stage, server)
         use_proxy(stage, proxy)
         agent = stage.start_agent("w", "Starting 5 polling connections")
         line = agent.wait_for("refused a connection to")
         assert f"the proxy 127.0.0.1:{proxy.port} refused a connection to 127.0.0.1:{server.comms_port}" in line
         assert "403" in line
+
+
+def test_a_proxy_that_is_down_and_comes_back(stage: Stage) -> None:
+    server = stage.start_server()
+    stage.make_instance("w", "--noListen=True", "--pollingConnectionCount=1")
+    with squid() as proxy:
+        use_proxy(stage, proxy)
+        register(stage, server)
+        agent = stage.start_agent("w", "as poll://")
+    line = agent.wait_for(f"cannot connect to proxy at 127.0.0.1:{proxy.port}: Connection refused")
+    assert "Trying again in" in line
+    said = register(stage, server, expect=1)
+    assert f"through the proxy http://127.0.0.1:{proxy.port}: the proxy cannot be reached (Connection refused)" in said
+    with squid(port=proxy.port):
+        agent.wait_for("as poll://")
+        assert runs_a_script(server)
+        agent.stop()
+
+
+def test_addresses_of_the_sixth_version(stage: Stage) -> None:
+    server = stage.start_server("--host=::1")
+    stage.make_instance("w", "--noListen=True")
+    with squid("worker", PASSWORD, host="::1") as proxy:
+        use_proxy(stage, proxy, PASSWORD, host="::1")
+        register(stage, server, "[::1]")
+        agent = stage.start_agent("w", f"use the octopus configured proxy at [::1]:{proxy.port}")
+        agent.wait_for(f"Polling [::1]:{server.comms_port} as poll://")
+        assert runs_a_script(server)
+        agent.stop()
+        proxy.wait_for(f"CONNECT [::1]:{server.comms_port}")
+        proxy.wait_for(f"POST {server.rest}api/Spaces-1/workers")
 
 
 def test_the_proxy_of_the_environment_is_for_registration_only(stage: Stage) -> None:

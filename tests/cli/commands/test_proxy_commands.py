@@ -72,6 +72,12 @@ def test_a_password_that_no_process_list_shows(tentacle: Any, instance: Path, tm
     assert file.load().polling_proxy.password == "of-systemd"
 
 
+@pytest.mark.parametrize("given", ["::1", "[::1]", "http://[::1]", "0:0:0:0:0:0:0:1"])
+def test_an_address_of_the_sixth_version(tentacle: Any, instance: Path, given: str) -> None:
+    tentacle.ok("proxy", "--proxyEnable=true", f"--proxyHost={given}", "--proxyPort=3128")
+    assert SettingsFile(instance / "I.cfg").load().proxy.host == "[::1]"
+
+
 def test_what_of_a_url_does_not_count_is_said_and_its_password_is_not(tentacle: Any, instance: Path) -> None:
     ended = tentacle("polling-proxy", "--proxyEnable=true", "--proxyHost=http://me:hidden-one@h:3128")
     assert ended.code == 0
