@@ -270,6 +270,7 @@ class OctopusClient:
             if method != "GET" and not moved and reply.status not in _KEEP_METHOD:
                 return reply
             if target.origin() != url.origin():
+                self._notice(f"{url.origin()} leads to {target.origin()}: use that in --server")
                 self.address = self.address.moved_to(target)
             url = target
         raise NotAnOctopusServer(str(url.origin()), f"it redirects more than {MAX_REDIRECTS} times")

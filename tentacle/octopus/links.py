@@ -105,7 +105,10 @@ class ServerAddress:
             )
         path = url.raw_path if url.raw_path.endswith("/") else url.raw_path + "/"
         if url.raw_fragment.startswith("/") and path.endswith("/app/"):
-            path = path.removesuffix("app/")  # copied from a browser: https://octopus/app#/Spaces-1
+            url = url.with_path(
+                url.path.rstrip("/").removesuffix("app")
+            )  # from a browser: http://octopus/app#/Spaces-1
+            path = path.removesuffix("app/")
         api = path.lower().rfind("/api/")
         directory = path[:api] if api >= 0 else path
         return cls(origin, origin + directory.rstrip("/"), origin + (url.raw_path or "/"))

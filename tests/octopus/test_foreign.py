@@ -265,3 +265,41 @@ async def test_a_silent_server_behind_a_proxy_is_told_apart(connect: Any) -> Non
                 async with connect(server, proxy=ProxyUrl("127.0.0.1", port), timeout=0.3, retry_for=0.0):
                     pass
             await over.acquire()
+
+
+async def test_from_http_to_https_on_the_same_host(octopus: Any, connect: Any, server_tls: Any) -> None:
+    """A proxy of the test leads to a name on the standard ports, where only http's says that https is meant."""
+    server, heads = await octopus(tls=server_tls), []
+    notices: list[str] = []
+    over = asyncio.Event()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode().splitlines()[0])
+        if not heads[-1].startswith("CONNECT"):
+            writer.write(b"HTTP/1.1 301 Moved\r\nLocation: https://octopus.test/api\r\nContent-Length: 0\r\n\r\n")
+            await pump(reader, writer)
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        far = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        await asyncio.gather(pump(reader, far[1]), pump(far[0], writer))
+        over.set()
+
+    proxy = await asyncio.start_server(between, "127.0.0.1", 0)
+    async with proxy, asyncio.timeout(30):
+        through = ProxyUrl("127.0.0.1", proxy.sockets[0].getsockname()[1])
+        options = {"proxy": through, "ignore_ssl_errors": True, "on_notice": notices.append}
+        async with connect("http://octopus.test", **options) as client:
+            assert (await register(client, LINUX)).created
+        await over.wait()
+    assert heads == ["GET http://octopus.test/api HTTP/1.1", "CONNECT octopus.test:443 HTTP/1.1"]
+    assert notices == ["http://octopus.test leads to https://octopus.test: use that in --server"]
+    assert [request.method for request in server.writes] == ["POST"], "nothing is sent to http any more"

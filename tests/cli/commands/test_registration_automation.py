@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tentacle.octopus.connectivity import ConnectivityCheck
 from tentacle.settings.store import SettingsFile
 
 KEY = "API-TESTKEY0123456789"
@@ -98,6 +100,20 @@ async def test_a_port_that_shows_another_certificate_is_told_at_once(
     assert f"WARNING: https://127.0.0.1:{comms_port} shows the certificate" in ended.err
     assert f"and the Octopus Server's is {octopus.thumbprint}" in ended.err
     assert "Machine registered successfully" in ended.lines
+
+
+async def test_who_polls_without_a_proxy_but_has_one_is_told(
+    tentacle: Any, ready: SettingsFile, octopus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tentacle.cli.server_access.ConnectivityCheck", partial(ConnectivityCheck, delays=()))
+    arguments = worker(octopus, "--comms-style=2", "--server-comms-address=https://127.0.0.1:1")
+    without = await tentacle.aside(*arguments)
+    assert "that the server's communications port is open" in without.err
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:3128")
+    ended = await tentacle.aside(*arguments)
+    assert ended.code == 1
+    assert "Polling does not use the proxy of HTTPS_PROXY." in ended.err
+    assert "Tentacle polling-proxy --proxyEnable=true --proxyHost=... --proxyPort=..." in ended.err
 
 
 async def test_a_token_of_a_ci_system(tentacle: Any, ready: SettingsFile, octopus: Any, instance: Path) -> None:
