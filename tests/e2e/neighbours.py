@@ -52,8 +52,12 @@ def squid(
     refuse: int | None = None,
     host: str = "127.0.0.1",
     port: int | None = None,
+    knows: str = "localhost",
 ) -> Iterator[Neighbour]:
-    """A proxy; with `user` it wants basic authentication, and it does not tunnel to the port `refuse`."""
+    """A proxy; with `user` it wants basic authentication, and it does not tunnel to the port `refuse`.
+
+    It `knows` a name for this machine that nobody else does.
+    """
     port = port or free_port()
     with _directory("proxy") as directory:
         rules = ["http_access allow all"]
@@ -72,6 +76,7 @@ def squid(
             f"access_log stdio:{directory / 'access.log'}",
             f"cache_log {directory / 'cache.log'}",
             f"coredump_dir {directory}",
+            f"hosts_file {directory / 'hosts'}",
             "pid_filename none",
             "visible_hostname squid",
             "cache deny all",
@@ -80,6 +85,7 @@ def squid(
             "pinger_enable off",
             *rules,
         ]
+        (directory / "hosts").write_text(f"127.0.0.1 {knows}\n")
         (directory / "squid.conf").write_text("\n".join(settings) + "\n")
         command = [_need("squid"), "-N", "-f", str(directory / "squid.conf"), "-n", f"s{port}"]
         with _running(_as("proxy", command), directory, port, host):

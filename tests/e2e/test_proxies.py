@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -78,6 +79,23 @@ def test_a_proxy_that_wants_a_password(stage: Stage) -> None:
     for text in ("\n".join(agent.lines), log, said):
         assert PASSWORD not in text
         assert "Traceback" not in text
+
+
+def test_a_server_that_only_the_proxy_can_find(stage: Stage) -> None:
+    server = stage.start_server()
+    inside = replace(server, rest=server.rest.replace("127.0.0.1", "octopus.internal"))
+    stage.make_instance("w", "--noListen=True")
+    with squid("worker", PASSWORD, knows="octopus.internal") as proxy:
+        said = register(stage, inside, "octopus.internal", expect=1)
+        assert "octopus.internal" in said
+        assert "Name or service not known" in said
+        use_proxy(stage, proxy, PASSWORD)
+        register(stage, inside, "octopus.internal")
+        agent = stage.start_agent("w", f"Polling octopus.internal:{server.comms_port} as poll://")
+        assert runs_a_script(server)
+        agent.stop()
+        removed = stage.run("deregister-worker", "--instance=w", f"--server={inside.rest}")
+        assert "Worker deregistered successfully" in removed
 
 
 def test_a_proxy_that_forbids_the_port(stage: Stage) -> None:
