@@ -149,7 +149,8 @@ async def register(
             if existing is None:
                 raise
             _check_overwriting(existing, scope, request)
-            machine = replace(machine, endpoint=_adopting(request, existing).endpoint)
+            described = replace(request, endpoint=machine.endpoint)
+            machine = replace(machine, endpoint=_adopting(described, existing).endpoint)
         else:
             return RegistrationResult(identifier, machine.name, thumbprint, scope.space_name, True, machine.endpoint)
     changed = differences(machine, existing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from tentacle.octopus.errors import (
 from tentacle.octopus.machines import replace_thumbprint
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.octopus.registration import MachineKind, RegistrationRequest, WorkerRole, deregister, register
-from tentacle.octopus.resources import PollingEndpoint
+from tentacle.octopus.resources import ListeningEndpoint, PollingEndpoint
 from tests.octopus.conftest import SERVER_THUMBPRINT, THUMBPRINT
 
 NEW = "C" * 40
@@ -226,7 +227,8 @@ async def test_the_answer_to_a_creation_breaks_off(octopus: Any, connect: Any) -
     assert len(server.writes) == 1
 
 
-async def test_two_that_register_the_same_at_once_agree(octopus: Any, connect: Any) -> None:
+@pytest.mark.parametrize("listening", [False, True])
+async def test_two_that_register_the_same_at_once_agree(listening: bool, octopus: Any, connect: Any) -> None:
     """Both see that there is no worker yet; the one who is late takes what the other has made."""
     looked = asyncio.Barrier(2)
 
@@ -236,15 +238,17 @@ async def test_two_that_register_the_same_at_once_agree(octopus: Any, connect: A
         return None
 
     server = await octopus(intercept=together)
-    late = RegistrationRequest(
-        "w", PollingEndpoint(THUMBPRINT, "poll://other/"), WorkerRole(("linux",)), idempotent=True, adopt=True
-    )
-    early = RegistrationRequest(**{**late.__dict__, "endpoint": LINUX.endpoint})
+    early = replace(LINUX, adopt=True)
+    late = replace(early, endpoint=PollingEndpoint(THUMBPRINT, "poll://other/"))
+    if listening:
+        early = late = replace(LINUX, endpoint=ListeningEndpoint(THUMBPRINT, "https://vm:1/"), proxy="Proxy ABC")
     async with connect(server) as one, connect(server) as other, asyncio.timeout(30):
         ended = await asyncio.gather(register(one, early), register(other, late))
     assert sorted(result.created for result in ended) == [False, True]
     assert len({(result.machine_id, result.endpoint) for result in ended}) == 1
-    assert len(server.collections["workers"]) == 1
+    [worker] = server.collections["workers"]
+    assert worker["Endpoint"].get("ProxyId") == ("Proxies-1" if listening else None)
+    assert [result.changed for result in ended if not result.created] == [()]
 
 
 async def test_a_silent_server_behind_a_proxy_is_told_apart(connect: Any) -> None:
