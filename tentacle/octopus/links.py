@@ -91,6 +91,7 @@ class ServerAddress:
         try:
             url = URL(text.strip())
             origin = str(url.origin()) if url.scheme in {"http", "https"} and url.host else ""
+            (url.raw_host or "").encode("idna")  # what no DNS takes is no name
         except ValueError:
             origin = ""
         if not origin:

@@ -117,7 +117,20 @@ def test_no_link_leaves_the_host(link: str) -> None:
     assert " " not in str(url)
 
 
-@pytest.mark.parametrize("server", ["", "octopus", "ftp://h", "http://", "http://h:99999", "http://[", "http:///x"])
+@pytest.mark.parametrize(
+    "server",
+    [
+        "",
+        "octopus",
+        "ftp://h",
+        "http://",
+        "http://h:99999",
+        "http://[",
+        "http:///x",
+        "http://a..b",
+        "http://" + "x" * 64,
+    ],
+)
 def test_what_is_no_address(server: str) -> None:
     with pytest.raises(InvalidAddress) as caught:
         ServerAddress.parse(server)

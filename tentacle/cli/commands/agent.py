@@ -41,8 +41,8 @@ LEAST_WAIT_MS = 20
 @option(
     "--ephemeral",
     is_flag=True,
-    help="Be a worker for as long as this runs: register at the start, deregister at the end, and keep secrets and trust"
-    " in memory alone; the options below say where and how, and the default --name is the hostname with the first"
+    help="Be a worker for as long as this runs: register at the start, deregister at the end, and keep secrets and"
+    " trust in memory alone; the options below say where and how, and the default --name is the hostname with the first"
     " digits of the thumbprint",
 )
 @option("--workerpool", "pools", multiple=True, help="With --ephemeral: the worker pools, by name, slug or Id")
