@@ -212,6 +212,12 @@ def _translated(error: Exception, url: URL, proxy: ProxyUrl | None, timeout: flo
         )
     if isinstance(error, aiohttp.ClientResponseError):
         return NotAnOctopusServer(where, "it does not speak HTTP")
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        who = f"The proxy {proxy.url}" if proxy else f"The Octopus Server at {where}"
+        return ConnectionFailed(
+            f"{who} did not take a connection within {min(timeout, CONNECT_SECONDS):g} seconds.",
+            hint="Check the address, and that no firewall swallows the connection.",
+        )
     if isinstance(error, TimeoutError):
         through = f" through the proxy {proxy.url}" if proxy else ""
         return ConnectionFailed(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -307,3 +308,30 @@ async def test_from_http_to_https_on_the_same_host(octopus: Any, connect: Any, s
     assert heads == ["GET http://octopus.test/api HTTP/1.1", "CONNECT octopus.test:443 HTTP/1.1"]
     assert notices == ["http://octopus.test leads to https://octopus.test: use that in --server"]
     assert [request.method for request in server.writes] == ["POST"], "nothing is sent to http any more"
+
+
+@pytest.fixture
+def black_hole() -> Iterator[int]:
+    """A port whose queue is full: the system drops whoever wants to connect, as firewalls do."""
+    with socket.socket() as listening, ExitStack() as stack:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield listening.getsockname()[1]
+
+
+async def test_a_firewall_that_swallows_connections(
+    black_hole: int, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tentacle.octopus.exchange.CONNECT_SECONDS", 0.2)
+    address = f"http://127.0.0.1:{black_hole}"
+    with pytest.raises(ConnectionFailed) as caught:
+        async with connect(address, retry_for=0.0):
+            pass
+    assert caught.value.message == f"The Octopus Server at {address} did not take a connection within 0.2 seconds."
+    with pytest.raises(ConnectionFailed, match=rf"The proxy {address} did not take a connection within 0\.2 seconds"):
+        async with connect("http://octopus.test", proxy=ProxyUrl("127.0.0.1", black_hole), retry_for=0.0):
+            pass
