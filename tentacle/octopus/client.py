@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
@@ -43,6 +44,8 @@ __all__ = ["Credentials", "OctopusClient"]
 MAX_PAGES = 1000
 """Pages of one collection that are read before the server is taken to be endless."""
 MAX_REDIRECTS = 5
+LONGER = 0.25
+"""By how much of it a pause may be longer than it has to be."""
 FEW_TRIES = 3
 """How often is tried what waiting rarely cures: a name that leads nowhere, a server that fails."""
 _KEEP_METHOD = frozenset({307, 308})
@@ -57,9 +60,10 @@ class OctopusClient:
     """One conversation with one server, as an async context manager that signs in on entering.
 
     `version` is this agent's; `timeout` the seconds a single request may take; `retry_for` the seconds that one step
-    goes on trying while the server cannot be reached or is busy.  `pin` is the thumbprint of the only TLS certificate
-    that is accepted.  `on_request` gets a line per request, `on_notice` a line before each wait.  With `rehearse`
-    nothing is changed on the server: each change is handed to it instead.  Entering raises any `OctopusError`.
+    goes on trying while the server cannot be reached or is busy, with pauses that differ by `chance`, a number from 0
+    to 1.  `pin` is the thumbprint of the only TLS certificate that is accepted.  `on_request` gets a line per request,
+    `on_notice` a line before each wait.  With `rehearse` nothing is changed on the server: each change is handed to it
+    instead.  Entering raises any `OctopusError`.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class OctopusClient:
         retry_for: float = 60.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
         on_request: Callable[[str], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
         rehearse: Rehearse | None = None,
@@ -89,7 +94,7 @@ class OctopusClient:
             )
         self.version = version
         self._credentials = credentials
-        self._retry_for, self._sleep, self._clock = retry_for, sleep, clock
+        self._retry_for, self._sleep, self._clock, self._chance = retry_for, sleep, clock, chance
         self._notice = on_notice or (lambda _: None)
         self._rehearse = rehearse
         network = Network(
@@ -246,7 +251,8 @@ class OctopusClient:
 
     async def _wait(self, pause: float, problem: OctopusError) -> None:
         self._notice(f"{problem} Trying again in {pause:g} s.")
-        await self._sleep(pause)
+        # Many machines that start together are not to come back together.
+        await self._sleep(pause * (1 + LONGER * self._chance()))
 
     async def _send(
         self, method: str, link: str, *, override: str | None = None, body: Mapping[str, object] | None = None

@@ -287,7 +287,9 @@ def connect() -> Callable[..., OctopusClient]:
     def client(server: OctopusLike | str, **options: Any) -> OctopusClient:
         url = server if isinstance(server, str) else server.url
         credentials = options.pop("credentials", Credentials(api_key=KEY))
-        return OctopusClient(url, credentials, **{"version": "8.1.2", "sleep": no_time, "timeout": 5.0, **options})
+        return OctopusClient(
+            url, credentials, **{"version": "8.1.2", "sleep": no_time, "timeout": 5.0, "chance": lambda: 0.0, **options}
+        )
 
     return client
 

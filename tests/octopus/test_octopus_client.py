@@ -290,6 +290,20 @@ async def test_busy_is_waited_for(octopus: Any, connect: Any) -> None:
     assert notices[0].startswith("The Octopus Server failed with status 503")
 
 
+async def test_machines_that_wait_together_do_not_come_back_together(octopus: Any, connect: Any) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    chances = iter((1.0, 0.5))
+    answers = [text("", 503, Retry_After="8"), text("", 502), text('{"Id": "x"}')]
+    server = await octopus(intercept=answering("/api/x", *answers))
+    async with connect(server, sleep=sleep, chance=lambda: next(chances)) as client:
+        await client.get("/api/x")
+    assert waits == [10.0, 1.125]
+
+
 async def test_busy_for_too_long(octopus: Any, connect: Any) -> None:
     async with connect(await octopus(intercept=answering("/api/x", text("", 503, Retry_After="3600")))) as client:
         with pytest.raises(ServerFailed) as caught:
