@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -75,7 +76,7 @@ def noting(home: Path) -> Iterator[Note]:
             f"another agent is already running for {home}", hint="stop it first, or use another instance"
         ) from None
     try:
-        yield Note(descriptor)
+        yield Note(descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None)
     finally:
         os.close(descriptor)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,17 @@ def test_a_note_that_is_none_is_nothing(tmp_path: Path, content: str) -> None:
         assert note.earlier is None
 
 
-def test_where_no_note_can_be_kept_there_is_none(tmp_path: Path) -> None:
-    (tmp_path / NOTE).symlink_to(tmp_path / "elsewhere")
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe", "no home"])
+def test_where_no_note_can_be_kept_there_is_none(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / NOTE
+    if kind == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        tmp_path.rmdir()
     with noting(tmp_path) as note:
         note.write(LEFT)
         note.clear()

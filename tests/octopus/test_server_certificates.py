@@ -70,3 +70,16 @@ async def test_the_reason_is_given_and_no_key_is_sent(
         async with connect(server, **options):
             pass
     assert "X-Octopus-ApiKey" in server.requests[-1].headers
+
+
+async def test_the_system_s_store_is_asked(
+    octopus: Any, connect: Any, server_tls: ssl.SSLContext, certificate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the variable with which OpenSSL's own tools are given another store."""
+    server = await octopus(tls=server_tls)
+    with pytest.raises(CertificateRefused, match="self-signed certificate"):
+        async with connect(server):
+            pass
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    async with connect(server):
+        pass

@@ -81,7 +81,7 @@ def init(session: Session, *, wishes: Wishes, api: ApiOptions) -> Steps:
 
 def _credentials(session: Session, wizard: Wizard, api: ApiOptions) -> Credentials:
     """By an option, the environment or, on a terminal, a question whose answer is not shown."""
-    kinds = ("api_key", "bearer_token", "username", "password")
+    kinds = ("api_key", "bearer_token", "username", "password", "oidc_token", "service_account")
     given = any(value for name, value in vars(api).items() if name.startswith(kinds))
     known = any(session.environ.get(name) for name in (API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE))
     anywhere = replace(api, server=api.server or "http://somewhere")
