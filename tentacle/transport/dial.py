@@ -116,8 +116,19 @@ async def _tunnel(tcp: TcpStream, target: str, proxy: Proxy) -> None:
         shown = "".join(c if c.isprintable() else "?" for c in status[:100])
         raise ProxyRefused(
             f"the proxy {proxy_name(proxy)} refused a connection to {target}: {shown}",
-            hint="check the proxy's rules and, with 407, its user name and password",
+            hint=_proxy_hint(words[1] if len(words) > 1 else ""),
         )
+
+
+def _proxy_hint(code: str) -> str:
+    """What to do about a status with which a proxy refuses."""
+    if code == "407":
+        return "correct its user name and password with: Tentacle polling-proxy"
+    if re.fullmatch("4..", code):
+        return "whoever runs the proxy has to allow CONNECT to that host and port"
+    if re.fullmatch("5..", code):
+        return "check the server's address, and that the proxy's machine can reach it"
+    return "check that this is the address of an HTTP proxy"
 
 
 def connect_request(target: str, proxy: Proxy) -> bytes:

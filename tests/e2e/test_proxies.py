@@ -69,7 +69,7 @@ def test_a_proxy_that_wants_a_password(stage: Stage) -> None:
         agent = stage.start_agent("w", "Starting 5 polling connections")
         line = agent.wait_for("407 Proxy Authentication Required")
         assert "Trying again in" in line
-        assert "check the proxy's rules and, with 407, its user name and password" in line
+        assert "correct its user name and password with: Tentacle polling-proxy" in line
         # What the proxy wants is set right while the agent runs.
         use_proxy(stage, proxy, PASSWORD)
         agent.wait_for("as poll://")
@@ -161,7 +161,8 @@ def test_the_proxy_of_the_environment_is_for_registration_only(stage: Stage) -> 
             *("register-worker", "--instance=w", f"--server={server.rest}", "--name=w", "--force"),
             *("--workerpool=Default Worker Pool", "--publicHostName=127.0.0.1"),
         ]
-        stage.environment["NO_PROXY"] = "127.0.0.1,example.org"
+        rest = server.rest.removeprefix("http://").rstrip("/")
+        stage.environment["NO_PROXY"] = f"127.0.0.1:1, .example.org, {rest}"
         stage.run(*passive)
         del stage.environment["NO_PROXY"]
         stage.run("proxy", "--instance=w", "--proxyEnable=false")

@@ -133,11 +133,21 @@ async def test_through_a_proxy(server_tls: Any, certificate: Any, tunnel: Any) -
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(b"407 No", "other credentials"), (b"403 No", "refused with HTTP status 403")]
+    ("status", "said", "tried", "hint"),
+    [
+        (b"407 No", "other credentials", 1, "user name and password"),
+        (b"403 No", "refused with HTTP status 403", 1, "has to allow CONNECT"),
+        (b"429 No", "could not connect to it", 2, "communications port is open"),
+        (b"503 No", "could not connect to it", 2, "communications port is open"),
+    ],
 )
-async def test_a_proxy_that_says_no(status: bytes, said: str, tunnel: Any) -> None:
-    async with tunnel(status, []) as between:
+async def test_a_proxy_that_says_no(status: bytes, said: str, tried: int, hint: str, tunnel: Any) -> None:
+    seen: list[bytes] = []
+    async with tunnel(status, seen) as between:
         with pytest.raises(ConnectionFailed, match=said) as caught:
-            await quick(delays=()).run("octopus.test", 10943, proxy=ProxyUrl("127.0.0.1", between, "me", "s3cret"))
+            proxy = ProxyUrl("127.0.0.1", between, "me", "s3cret")
+            await quick(delays=(0.0,)).run("octopus.test", 10943, proxy=proxy)
+    assert len(seen) == tried, "a proxy that says no for good is not asked again"
+    assert hint in (caught.value.hint or "")
     assert "s3cret" not in f"{caught.value} {caught.value.hint}"
     assert f"through the proxy http://127.0.0.1:{between}" in str(caught.value)
