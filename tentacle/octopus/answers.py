@@ -69,7 +69,7 @@ def failure(reply: Reply, redact: Callable[[str], str]) -> OctopusError:
                 status=403,
             )
         case 407:
-            return ProxyRefused("")
+            return ProxyRefused("", offers=[reply.headers.get("proxy-authenticate", "")])
         case 404:
             detail = f": {said}" if said else "."
             return NotFound(f"The Octopus Server found nothing at {reply.url.raw_path}{detail}")
@@ -94,7 +94,7 @@ def _refused_on_the_way(reply: Reply, stranger: str) -> OctopusError:
         case 404:
             return NotFound(message)
         case 407:
-            return ProxyRefused("")
+            return ProxyRefused("", offers=[reply.headers.get("proxy-authenticate", "")])
         case _ if status in BUSY:
             return ServerFailed(message, hint=f"{between}. {_when(reply)}")
         case _ if status in REDIRECTS:

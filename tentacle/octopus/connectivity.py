@@ -19,6 +19,7 @@ from tentacle.errors import one_line
 from tentacle.octopus.certificates import AcceptingContext, thumbprint_of
 from tentacle.octopus.errors import FINAL_REFUSALS, PROXY_RULES, ConnectionFailed
 from tentacle.octopus.proxies import ProxyUrl
+from tentacle.wire.proxy_answer import other_sign_in
 
 DELAYS = (0.75, 1.125, 1.6875, 2.53125)
 """Seconds before the second, third, fourth and fifth attempt."""
@@ -94,7 +95,7 @@ async def _attempt(host: str, port: int, proxy: ProxyUrl | None) -> str:
             "Content-Length: 0\r\nConnection: Keep-Alive\r\n\r\n".encode()
         )
         await writer.drain()
-        status = await _status(reader)
+        status, _ = await _answer(reader)
         if status not in _ACCEPTED:
             raise _Refused(f"it answered with HTTP status {status}")
         presented = context.presented()
@@ -134,22 +135,22 @@ async def _tunnel(
     credentials = f"Proxy-Authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
     writer.write(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{credentials}\r\n".encode())
     await writer.drain()
-    status = await _status(reader)
+    status, head = await _answer(reader)
     if status == 407:
-        raise _Denied("the proxy wants other credentials (HTTP status 407)", _PROXY_HINT)
+        raise _Denied("the proxy wants other credentials (HTTP status 407)", other_sign_in(head) or _PROXY_HINT)
     if status in FINAL_REFUSALS:
         raise _Denied(f"the proxy refused with HTTP status {status}", PROXY_RULES)
     if not 200 <= status < 300:
         raise _Refused(f"the proxy could not connect to it (HTTP status {status})")
 
 
-async def _status(reader: asyncio.StreamReader) -> int:
-    """The status of an HTTP answer; its head is consumed."""
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """The status of an HTTP answer and its head, which is consumed."""
     head = await reader.readuntil(b"\r\n\r\n")
     match = _STATUS_LINE.match(head)
     if match is None:
         raise _Refused("it does not speak HTTP")
-    return int(match[1])
+    return int(match[1]), head
 
 
 def _authority(host: str, port: int) -> str:

@@ -198,7 +198,8 @@ def _translated(error: Exception, url: URL, proxy: ProxyUrl | None, timeout: flo
             hint="Check its spelling, and this machine's DNS (for example with: getent hosts NAME).",
         )
     if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in FINAL_REFUSALS:
-        return ProxyRefused(str(proxy.url) if proxy else "", error.status, where)
+        offers = error.headers.getall("Proxy-Authenticate", []) if error.headers else ()
+        return ProxyRefused(str(proxy.url) if proxy else "", error.status, where, offers=offers)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return ConnectionFailed(
             f"The proxy {proxy.url if proxy else ''} could not connect to {where}: {error.status} "

@@ -14,6 +14,7 @@ from tentacle.transport.errors import ConnectFailed, NameUnknown, ProxyRefused
 from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, format_address, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
+from tentacle.wire.proxy_answer import other_sign_in
 
 
 @dataclass(frozen=True)
@@ -116,14 +117,14 @@ async def _tunnel(tcp: TcpStream, target: str, proxy: Proxy) -> None:
         shown = "".join(c if c.isprintable() else "?" for c in status[:100])
         raise ProxyRefused(
             f"the proxy {proxy_name(proxy)} refused a connection to {target}: {shown}",
-            hint=_proxy_hint(words[1] if len(words) > 1 else ""),
+            hint=_proxy_hint(words[1] if len(words) > 1 else "", head),
         )
 
 
-def _proxy_hint(code: str) -> str:
+def _proxy_hint(code: str, head: bytes) -> str:
     """What to do about a status with which a proxy refuses."""
     if code == "407":
-        return "correct its user name and password with: Tentacle polling-proxy"
+        return other_sign_in(head) or "correct its user name and password with: Tentacle polling-proxy"
     if re.fullmatch("4..", code):
         return "whoever runs the proxy has to allow CONNECT to that host and port"
     if re.fullmatch("5..", code):

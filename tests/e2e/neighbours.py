@@ -121,6 +121,41 @@ def sni_router(name: str, backend: int) -> Iterator[Neighbour]:
             yield Neighbour(port, directory / "access.log")
 
 
+@contextmanager
+def https_front(backend: str, prefix: str, certificate: bytes, key: bytes) -> Iterator[Neighbour]:
+    """Ends TLS for the HTTP server at the URL `backend`, which does not know that it lives below `/prefix/`."""
+    port = free_port()
+    with _directory("www-data") as directory:
+        (directory / "server.crt").write_bytes(certificate)
+        (directory / "server.key").write_bytes(key)
+        temporary = "\n".join(
+            f"{kind}_temp_path {directory / kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (directory / "nginx.conf").write_text(
+            f"""
+            daemon off;
+            master_process off;
+            pid {directory / "nginx.pid"};
+            error_log {directory / "error.log"};
+            events {{ worker_connections 64; }}
+            http {{
+                access_log {directory / "access.log"};
+                {temporary}
+                server {{
+                    listen 127.0.0.1:{port} ssl;
+                    ssl_certificate {directory / "server.crt"};
+                    ssl_certificate_key {directory / "server.key"};
+                    location /{prefix}/ {{ proxy_pass {backend}; }}
+                }}
+            }}
+            """
+        )
+        command = [_need("nginx"), "-c", str(directory / "nginx.conf"), "-p", str(directory)]
+        command += ["-e", str(directory / "error.log")]
+        with _running(_as("www-data", command), directory, port):
+            yield Neighbour(port, directory / "access.log")
+
+
 def _need(program: str) -> str:
     found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if found is None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.e2e.neighbours import Neighbour, sni_router, squid
+from tests.e2e.neighbours import Neighbour, https_front, sni_router, squid
 from tests.e2e.stage import Server, Stage, StepFailed, processes_below
+from tests.pki import identity, pem
 
 PASSWORD = "pass:w0rd-of-the-proxy"
 
@@ -28,10 +29,18 @@ def use_proxy(stage: Stage, proxy: Neighbour, password: str | None = None, host:
     )
 
 
-def register(stage: Stage, server: Server, host: str = "127.0.0.1", port: int | None = None, expect: int = 0) -> str:
+def register(
+    stage: Stage,
+    server: Server,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    expect: int = 0,
+    thumbprint: str = "",
+) -> str:
     return stage.run(
         *("register-worker", "--instance=w", f"--server={server.rest}", "--name=w", "--comms-style=TentacleActive"),
         *("--workerpool=Default Worker Pool", f"--server-comms-address=https://{host}:{port or server.comms_port}"),
+        f"--serverThumbprint={thumbprint}",
         expect=expect,
     )
 
@@ -186,6 +195,28 @@ def test_a_router_by_name_on_the_https_port_behind_a_proxy(stage: Stage) -> None
         assert runs_a_script(server)
         agent.stop()
         proxy.wait_for(f"CONNECT localhost:{router.port}")
+
+
+def test_a_server_below_a_prefix_that_it_does_not_know_behind_https(stage: Stage) -> None:
+    server = stage.start_server()
+    stage.make_instance("w", "--noListen=True")
+    certificate, key = pem("front")
+    with https_front(server.rest, "octopus", certificate, key) as front, squid("worker", PASSWORD) as proxy:
+        use_proxy(stage, proxy, PASSWORD)
+        outside = replace(server, rest=f"https://127.0.0.1:{front.port}/octopus")
+        said = register(stage, outside, expect=1)
+        thumbprint = identity("front").thumbprint
+        assert f"The TLS certificate of https://127.0.0.1:{front.port} was refused: self-signed certificate" in said
+        assert f"It names 'CN=front' and has the SHA-1 thumbprint {thumbprint}" in said
+        options = (f"--server={outside.rest}", f"--serverThumbprint={thumbprint}")
+        lost = stage.run("deregister-worker", "--instance=w", *options, f"--server={outside.rest}/nowhere", expect=1)
+        assert "does not answer like an Octopus Server" in lost
+        register(stage, outside, thumbprint=thumbprint)
+        stage.start_agent("w", "as poll://")
+        assert runs_a_script(server)
+        stage.run("deregister-worker", "--instance=w", *options)
+        front.wait_for('"POST /octopus/api/Spaces-1/workers HTTP/1.1" 201')
+        assert PASSWORD not in "\n".join(front.lines())
 
 
 def test_programs_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

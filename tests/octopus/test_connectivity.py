@@ -136,6 +136,7 @@ async def test_through_a_proxy(server_tls: Any, certificate: Any, tunnel: Any) -
     ("status", "said", "tried", "hint"),
     [
         (b"407 No", "other credentials", 1, "user name and password"),
+        (b"407 No\r\nProxy-Authenticate: NTLM", "other credentials", 1, "The proxy offers NTLM"),
         (b"403 No", "refused with HTTP status 403", 1, "has to allow CONNECT"),
         (b"429 No", "could not connect to it", 2, "communications port is open"),
         (b"503 No", "could not connect to it", 2, "communications port is open"),

@@ -480,15 +480,15 @@ async def test_a_proxy_that_is_gone_or_says_no(octopus: Any, connect: Any, serve
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Who?\r\nProxy-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n")
 
     async with raw(refuse) as port:
-        with pytest.raises(ProxyRefused, match="407") as caught:
-            async with connect(
-                "https://octopus.test", proxy=ProxyUrl("127.0.0.1", port, "me", "s3cret"), retry_for=0.0
-            ):
-                pass
-    assert "s3cret" not in f"{caught.value} {caught.value.hint}"
+        for server in ("https://octopus.test", "http://octopus.test"):
+            with pytest.raises(ProxyRefused, match="407") as caught:
+                async with connect(server, proxy=ProxyUrl("127.0.0.1", port, "me", "s3cret")):
+                    pass
+            assert "s3cret" not in f"{caught.value} {caught.value.hint}"
+            assert "The proxy offers NTLM" in (caught.value.hint or "")
 
 
 async def test_tls_through_a_proxy(octopus: Any, connect: Any, tunnel: Any, server_tls: Any, certificate: Any) -> None:

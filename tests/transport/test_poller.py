@@ -246,6 +246,7 @@ async def proxy_that(answers: Answer) -> AsyncIterator[int]:
         pytest.param(saying(b"HTTP/1.0 \x1b[31m\xff\r\n\r\n"), "HTTP/1.0 ?[31mÿ", id="rubbish"),
         pytest.param(saying(b"HTTP/1.1 403 No\r\n\r\n"), "has to allow CONNECT to that host and port", id="rules"),
         pytest.param(saying(b"HTTP/1.1 407 No\r\n\r\n"), "correct its user name and password", id="password"),
+        pytest.param(saying(b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\n\r\n"), "offers NTLM", id="NTLM"),
         pytest.param(saying(b"HTTP/1.1 503 No\r\n\r\n"), "that the proxy's machine can reach it", id="server down"),
         pytest.param(saying(b"SSH-2.0 x\r\n\r\n"), "the address of an HTTP proxy", id="something else"),
         pytest.param(saying(b"\0" * 100), "closed the connection or made no sense", id="no HTTP"),
