@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tentacle.octopus.client import Credentials, OctopusClient
+from tests.sockets import joined, talking
 
 KEY = "API-TESTKEY0123456789"
 THUMBPRINT = "78565D222B645F48598D42DD56934802C98BB16F"
@@ -333,30 +334,17 @@ def server_tls(certificate: tuple[Path, str]) -> ssl.SSLContext:
 async def _tunnel(status: bytes, seen: list[bytes]) -> AsyncIterator[int]:
     """A proxy that joins the client with whom it asks for, or says no."""
 
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         seen.append(head)
         writer.write(b"HTTP/1.1 " + status + b"\r\nVia: us\r\n\r\n")
         if not status.startswith(b"200"):
-            writer.close()
             return
         host, _, port = head.split()[1].decode().rpartition(":")
-        far_reader, far_writer = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+        await joined(reader, writer, host, int(port))
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with talking(handle) as port:
+        yield port
 
 
 @pytest.fixture

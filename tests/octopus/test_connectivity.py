@@ -13,6 +13,7 @@ import pytest
 from tentacle.octopus.connectivity import DELAYS, ConnectivityCheck
 from tentacle.octopus.errors import ConnectionFailed
 from tentacle.octopus.proxies import ProxyUrl
+from tests.sockets import talking
 
 PAGE = "<html><body>Hällo, Octopus</body></html>"
 HALIBUT = (
@@ -35,14 +36,11 @@ async def peer(
                 await reader.read()
             writer.write(answer)
             await writer.drain()
-        except (OSError, EOFError):
-            pass
         finally:
             writer.transport.abort()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with talking(handle, tls) as port:
+        yield port
 
 
 async def no_time(_: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from tentacle.octopus.proxies import ProxyUrl
 from tentacle.octopus.registration import MachineKind, RegistrationRequest, WorkerRole, deregister, register
 from tentacle.octopus.resources import ListeningEndpoint, PollingEndpoint
 from tests.octopus.conftest import SERVER_THUMBPRINT, THUMBPRINT
+from tests.sockets import joined, talking
 
 NEW = "C" * 40
 LINUX = RegistrationRequest("w", PollingEndpoint(THUMBPRINT, "poll://abc/"), WorkerRole(("linux",)), idempotent=True)
@@ -253,58 +254,34 @@ async def test_two_that_register_the_same_at_once_agree(listening: bool, octopus
 
 
 async def test_a_silent_server_behind_a_proxy_is_told_apart(connect: Any) -> None:
-    over = asyncio.Semaphore(0)
-
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-        over.release()
 
-    proxy = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = proxy.sockets[0].getsockname()[1]
-    async with proxy, asyncio.timeout(30):
+    async with talking(silent) as port:
         for server in ("http://octopus.test", "https://octopus.test"):
             with pytest.raises(ConnectionFailed, match=rf"did not answer through the proxy http://127\.0\.0\.1:{port}"):
                 async with connect(server, proxy=ProxyUrl("127.0.0.1", port), timeout=0.3, retry_for=0.0):
                     pass
-            await over.acquire()
 
 
 async def test_from_http_to_https_on_the_same_host(octopus: Any, connect: Any, server_tls: Any) -> None:
     """A proxy of the test leads to a name on the standard ports, where only http's says that https is meant."""
     server, heads = await octopus(tls=server_tls), []
     notices: list[str] = []
-    over = asyncio.Event()
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
 
     async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heads.append((await reader.readuntil(b"\r\n\r\n")).decode().splitlines()[0])
-        if not heads[-1].startswith("CONNECT"):
+        if heads[-1].startswith("CONNECT"):
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            await joined(reader, writer, "127.0.0.1", int(server.url.rpartition(":")[2]))
+        else:
             writer.write(b"HTTP/1.1 301 Moved\r\nLocation: https://octopus.test/api\r\nContent-Length: 0\r\n\r\n")
-            await pump(reader, writer)
-            return
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        far = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
-        await asyncio.gather(pump(reader, far[1]), pump(far[0], writer))
-        over.set()
+            await reader.read()
 
-    proxy = await asyncio.start_server(between, "127.0.0.1", 0)
-    async with proxy, asyncio.timeout(30):
-        through = ProxyUrl("127.0.0.1", proxy.sockets[0].getsockname()[1])
-        options = {"proxy": through, "ignore_ssl_errors": True, "on_notice": notices.append}
+    async with talking(between) as port:
+        options = {"proxy": ProxyUrl("127.0.0.1", port), "ignore_ssl_errors": True, "on_notice": notices.append}
         async with connect("http://octopus.test", **options) as client:
             assert (await register(client, LINUX)).created
-        await over.wait()
     assert heads == ["GET http://octopus.test/api HTTP/1.1", "CONNECT octopus.test:443 HTTP/1.1"]
     assert notices == ["http://octopus.test leads to https://octopus.test: use that in --server"]
     assert [request.method for request in server.writes] == ["POST"], "nothing is sent to http any more"

@@ -24,6 +24,7 @@ from tentacle.transport.spool import Spool
 from tentacle.transport.timeouts import Timeouts
 from tentacle.wire.rules import Role
 from tests.pki import identity
+from tests.sockets import talking
 from tests.transport.harness import FAST, Echo
 
 PASSWORD = "pass:w0rd-of-the-proxy"
@@ -217,27 +218,6 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     await reader.read()
 
 
-@asynccontextmanager
-async def proxy_that(answers: Answer) -> AsyncIterator[int]:
-    """The port of a proxy of which nothing is left at the end."""
-    busy: set[asyncio.Task[None]] = set()
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, EOFError):
-            await answers(reader, writer)
-        with suppress(OSError):
-            writer.close()
-            await writer.wait_closed()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        busy.add(asyncio.create_task(handle(reader, writer)))
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-        await asyncio.gather(*busy)
-
-
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -256,7 +236,7 @@ async def proxy_that(answers: Answer) -> AsyncIterator[int]:
     ],
 )
 async def test_a_proxy_that_says_no_is_told_in_one_line(answer: Answer, said: str) -> None:
-    async with proxy_that(answer) as port:
+    async with talking(answer) as port:
         address = Address("h", 1, "T", Proxy("127.0.0.1", port, "me", PASSWORD))
         with pytest.raises(TentacleError) as caught:
             await dial(address, identity("agent"), Timeouts(proxy_answer=0.2))
@@ -289,7 +269,7 @@ async def test_what_a_proxy_is_asked_for(host: str, asked: str) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         heads.append(await reader.read(4096))
 
-    async with proxy_that(note) as port:
+    async with talking(note) as port:
         with pytest.raises(TlsFailed):
             await dial(Address(host, 1, "T", Proxy("127.0.0.1", port)), identity("agent"), FAST)
     assert heads[0].decode().splitlines()[:2] == [f"CONNECT {asked} HTTP/1.0", f"Host: {asked}"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from tentacle.settings import certificates
+from tests.sockets import talking
 
 
 @dataclass(frozen=True)
@@ -32,26 +32,14 @@ async def comms(tmp_path: Path) -> AsyncIterator[Comms]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
 
-    busy: set[asyncio.Task[None]] = set()
-
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, EOFError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            await writer.drain()
-            await reader.read()
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+        await reader.read()
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        busy.add(asyncio.create_task(answer(reader, writer)))
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield Comms(server.sockets[0].getsockname()[1], made.thumbprint)
-        async with asyncio.timeout(60):
-            await asyncio.gather(*busy)
+    async with talking(answer, context) as port:
+        yield Comms(port, made.thumbprint)
 
 
 @pytest.fixture
