@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -46,3 +47,12 @@ def write_pem(name: str, directory: Path) -> tuple[Path, Path]:
     paths[0].write_bytes(certificate)
     paths[1].write_bytes(key)
     return paths
+
+
+def made_by_openssl(directory: Path, *options: str) -> tuple[bytes, bytes]:
+    """A self-signed certificate and its key, PEM, of a kind that is not made here, e.g. `-sha1`, `-newkey rsa:1024`."""
+    paths = directory / "openssl.crt", directory / "openssl.key"
+    files = ["-out", str(paths[0]), "-keyout", str(paths[1])]
+    command = ["openssl", "req", "-x509", "-nodes", "-subj", "/CN=x", *files, *options]
+    subprocess.run(command, check=True, capture_output=True)
+    return paths[0].read_bytes(), paths[1].read_bytes()

@@ -52,6 +52,8 @@ SHORTEST_CLEANER_DELAY = timedelta(milliseconds=100)
 CLEANER_AGE = "TENTACLE_WORKSPACE_CLEANER_DELETE_OLDER_THAN"
 QUOTA_BYTES = "TENTACLE_WORKSPACE_QUOTA_BYTES"
 QUOTA_INODES = "TENTACLE_WORKSPACE_QUOTA_INODES"
+REMINDER_SECONDS = 86400.0
+"""How often the log says what speaks against the certificate in use."""
 ANSWERS_AT_STOP = 5.0
 """Seconds for which calls under way may still be answered when the agent ends."""
 
@@ -133,6 +135,7 @@ class Agent:
             group.create_task(keep_running("The status file", lambda: publish(self.home, self.status)))
             group.create_task(keep_running("The workspace cleaner", cleaner.run))
             group.create_task(keep_running("Polling", self._polling.run))
+            group.create_task(keep_running("The look at the certificate", self._remind_of_certificate))
             if self._surroundings.reload is not None:
                 watch = ConfigurationWatch(self._surroundings.config_path, self._surroundings.reload, self.follow)
                 group.create_task(keep_running("Watching the configuration", watch.run))
@@ -149,6 +152,8 @@ class Agent:
             self._identity, self._fallback = _identities(following.settings)
             self._show_identities()
         self._settings, self.plan = following.settings, following.plan
+        if following.certificates:
+            self._warn_of_certificate()
         self.engine.sensitive.learn(self._known(self._settings))
         for line in following.lines:
             log.info("%s", line)
@@ -165,6 +170,12 @@ class Agent:
             self.listener.show(self._identity)
         for poller in self.pollers:
             poller.show(self._identity, self._fallback)
+
+    async def _remind_of_certificate(self) -> None:
+        """An agent may run for years after it was last started."""
+        while True:
+            await asyncio.sleep(REMINDER_SECONDS)
+            self._warn_of_certificate()
 
     def _warn_of_certificate(self) -> None:
         certificate = self._settings.certificate

@@ -20,6 +20,8 @@ from tentacle.settings.files import read_bytes
 
 API_KEY_VARIABLE: Final = "OCTOPUS_API_KEY"
 BEARER_TOKEN_VARIABLE: Final = "OCTOPUS_BEARER_TOKEN"  # noqa: S105
+_KINDS: Final = ("api_key", "bearer_token", "username", "password", "oidc_token", "service_account")
+"""How the options begin that say who we are."""
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 PASSWORD_VARIABLE: Final = "OCTOPUS_PASSWORD"  # noqa: S105
 _LARGEST_SECRET: Final = 16 * 1024
@@ -83,11 +85,20 @@ def _explicit(session: Session, api: ApiOptions) -> Credentials | None:
     password = read_secret(
         session, Source("password", api.password, api.password_file, api.password_stdin, api.password_credential)
     )
+    oidc = read_secret(session, Source("OIDC token", None, api.oidc_token_file, False))
     if api.username and not (key or token or password):
         password = _variable(session, PASSWORD_VARIABLE)
-    if not (key or token or api.username or password):
+    if not (key or token or api.username or password or oidc or api.service_account_id):
         return None
-    return Credentials(key or None, token or None, api.username or None, password or None)
+    return Credentials(
+        key or None, token or None, api.username or None, password or None, oidc, (api.service_account_id or "").strip()
+    )
+
+
+def are_given(session: Session, api: ApiOptions) -> bool:
+    """Whether any option or variable says who we are; nothing is read."""
+    options = any(value for name, value in vars(api).items() if name.startswith(_KINDS))
+    return options or any(session.environ.get(name) for name in (API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE))
 
 
 def _from_environment(session: Session) -> Credentials:

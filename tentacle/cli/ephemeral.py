@@ -1,7 +1,8 @@
 """`agent --ephemeral`: a worker for as long as its agent runs; registered before, taken off the server afterwards.
 
 Knows the order of the steps and what a signal means at each of them.  The credentials, the server's trust and, where
-the instance has no certificate, the identity too stay in memory: nothing of them is written.
+the instance has no certificate, the identity too stay in memory: nothing of them is written.  A run that is killed
+leaves a note of its worker, which the next one of the same instance takes off the server before it makes its own.
 """
 
 from __future__ import annotations
@@ -11,14 +12,26 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FrameType
 
 from tentacle.agent.lock import holder
 from tentacle.cli.credentials import Access, required_access
+from tentacle.cli.leftover import Note, noting
+from tentacle.cli.leftover import Worker as Left
 from tentacle.cli.options import ApiOptions, RegisterOptions
-from tentacle.cli.registration import Plan, check_role, client_for, planned, reached, trusting, what_became
-from tentacle.cli.render import say, warn_loudly
+from tentacle.cli.registration import (
+    Plan,
+    check_role,
+    client_for,
+    planned,
+    reached,
+    trusting,
+    warn_of_stranger,
+    what_became,
+)
+from tentacle.cli.render import say, told, warn_loudly
 from tentacle.cli.result import Result
 from tentacle.cli.session import Session
 from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
@@ -45,14 +58,24 @@ class _Stopped(SystemExit):
 
 @dataclass
 class _Worker:
-    """What is known of the worker on the server; `touched` once a request that may have made it was sent."""
+    """What is known of the worker on the server `address`; `touched` once a request that may have made it was sent."""
 
     plan: Plan
+    address: str
+    note: Note = field(repr=False)
     touched: bool = False
     machine_id: str | None = None
 
+    @property
+    def left(self) -> Left:
+        """What would be left if this process ended here."""
+        request = self.plan.request
+        return Left(self.address, request.space, request.name, request.endpoint.thumbprint, self.machine_id)
+
     def touch(self) -> None:
         self.touched = True
+        with suppress(OSError):
+            self.note.write(self.left)
 
 
 def as_ephemeral(
@@ -68,25 +91,25 @@ def as_ephemeral(
             "Give it by a file, standard input, a systemd credential or the environment."
         )
     settings = load()
-    _refuse_a_second_agent(session, settings)
-    own = settings.certificate or certificates.generate()
-    if settings.certificate is None:
-        say(f"A certificate has been generated for this run alone. Thumbprint: {own.thumbprint}")
+    with noting(_home_of(session, settings)) as note, _signals_end_it():
+        own = settings.certificate or certificates.generate()
+        if settings.certificate is None:
+            say(f"A certificate has been generated for this run alone. Thumbprint: {own.thumbprint}")
 
-    def identified() -> Settings:
-        known = load()
-        return known if known.certificate else replace(known, certificate=own)
+        def identified() -> Settings:
+            known = load()
+            return known if known.certificate else replace(known, certificate=own)
 
-    name = wishes.name or f"{session.surroundings.machine_name}-{own.thumbprint[:NAME_DIGITS].lower()}"
-    settings = identified()
-    plan = planned(session, settings, access, replace(wishes, name=name, idempotent=True), role)
-    worker = _Worker(plan)
-    with _signals_end_it():
+        name = wishes.name or f"{session.surroundings.machine_name}-{own.thumbprint[:NAME_DIGITS].lower()}"
+        settings = identified()
+        plan = planned(session, settings, access, replace(wishes, name=name, idempotent=True), role)
+        worker = _Worker(plan, ServerAddress.parse(access.server).display, note)
         try:
-            for line in reached(settings, plan):
-                say(line)
-            say(f"Registering the tentacle with the server at {ServerAddress.parse(access.server).display}")
-            outcome = asyncio.run(_register(client_for(api, access, settings, plan), worker))
+            shown = told(reached(settings, plan))
+            client = client_for(api, access, settings, plan)
+            say(f"Registering the tentacle with the server at {worker.address}")
+            outcome = asyncio.run(_register(client, worker))
+            warn_of_stranger(plan, shown, outcome)
             say(f"{what_became(plan, outcome)}; it will be taken off when this agent ends")
             code = run(trusting(identified(), plan, outcome), lambda: trusting(identified(), plan, outcome))
         except _Stopped as stopped:
@@ -97,8 +120,11 @@ def as_ephemeral(
     return Result(exit_code=code if gone else code or EXIT_USER_ERROR)
 
 
-def _refuse_a_second_agent(session: Session, settings: Settings) -> None:
-    """An agent of the same instance would be the same worker, and taking it off would take off the other one's."""
+def _home_of(session: Session, settings: Settings) -> Path:
+    """The home directory, in which no agent runs.
+
+    One of the same instance would be the same worker, and taking it off would take off the other one's.
+    """
     assert session.instance is not None, "an instance was chosen before"
     home = resolved_home(settings, session.instance.config_path)
     with suppress(OSError):
@@ -106,13 +132,33 @@ def _refuse_a_second_agent(session: Session, settings: Settings) -> None:
             raise TentacleError(
                 f"another agent is already running for {home}", hint="stop it first, or use another instance"
             )
+    return home
 
 
 async def _register(client: OctopusClient, worker: _Worker) -> RegistrationResult:
     async with client:
+        await _clear_up(client, worker)
         outcome = await register(client, worker.plan.request, worker.touch)
-    worker.touched, worker.machine_id = True, outcome.machine_id
+    worker.machine_id = outcome.machine_id
+    worker.touch()
     return outcome
+
+
+async def _clear_up(client: OctopusClient, worker: _Worker) -> None:
+    """Takes off what an earlier run left, as far as it is on the server whose key we have."""
+    left = worker.note.earlier
+    if left is None:
+        return
+    if left.server != worker.address:
+        warn_loudly(f"A run that was killed has left the worker '{left.name}' on {left.server}: delete it there")
+        return
+    try:
+        name = await _delete(client, left)
+    except TentacleError as error:
+        warn_loudly(f"The worker '{left.name}', which a killed run has left, cannot be taken off: {error.message}")
+        return
+    if name:
+        say(f"The worker '{name}' of a run that was killed has been taken off the server")
 
 
 def _take_off(session: Session, api: ApiOptions, access: Access, settings: Settings, worker: _Worker) -> bool:
@@ -121,27 +167,30 @@ def _take_off(session: Session, api: ApiOptions, access: Access, settings: Setti
     say(f"Deregistering the worker '{request.name}'...")
     try:
         client = client_for(api, _renewed(session, api, access), settings, worker.plan, retry_for=PATIENCE_AT_END)
-        name = asyncio.run(_delete(client, worker))
+        name = asyncio.run(_end(client, worker.left))
     except TentacleError as error:
         where = f" ({worker.machine_id})" if worker.machine_id else ""
         warn_loudly(f"The worker '{request.name}'{where} is left on the Octopus Server: {error.message}")
         warn_loudly("Delete it there; its thumbprint is " + request.endpoint.thumbprint)
         return False
+    with suppress(OSError):
+        worker.note.clear()
     say(f"Worker '{name}' deregistered" if name else "The worker was not on the server any more")
     return True
 
 
-async def _delete(client: OctopusClient, worker: _Worker) -> str | None:
-    request = worker.plan.request
+async def _end(client: OctopusClient, left: Left) -> str | None:
     async with client:
-        return await take_off(
-            client, MachineKind.WORKER, request.name, request.endpoint.thumbprint, request.space, worker.machine_id
-        )
+        return await _delete(client, left)
+
+
+async def _delete(client: OctopusClient, left: Left) -> str | None:
+    return await take_off(client, MachineKind.WORKER, left.name, left.thumbprint, left.space, left.machine_id)
 
 
 def _renewed(session: Session, api: ApiOptions, first: Access) -> Access:
     """The credentials read again where they are in a file: tokens are replaced while an agent runs."""
-    if api.api_key_stdin or api.bearer_token_stdin or api.password_stdin:
+    if api.from_stdin:
         return first
     try:
         return required_access(session, api)

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from yarl import URL
 
 from tentacle import __version__
-from tentacle.cli.credentials import API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE, required_access
+from tentacle.cli.credentials import API_KEY_VARIABLE, are_given, required_access
 from tentacle.cli.doctor.reach import Target, reach
 from tentacle.cli.options import ApiOptions
 from tentacle.cli.render import trace
@@ -42,8 +42,7 @@ LATER: Final = "-"
 _PATIENCE: Final = 10.0
 """Seconds for one request while somebody waits for the next question."""
 _ATTEMPTS: Final = 3
-_KINDS: Final = ("api_key", "bearer_token", "username", "password", "oidc_token", "service_account")
-"""How the options begin that say who introduces this machine."""
+
 
 T = TypeVar("T")
 
@@ -84,7 +83,7 @@ class Introduction:
             except Unanswered:
                 raise
             except TentacleError as error:
-                if self._are_given or not self.wizard.asks or attempt == _ATTEMPTS:
+                if are_given(self.session, self.api) or not self.wizard.asks or attempt == _ATTEMPTS:
                     raise
                 self.wizard.tell([f"  {error.message}"])
             else:
@@ -122,14 +121,9 @@ class Introduction:
         if not reached.complete:
             raise TentacleError(last.found, hint=last.advice)
 
-    @property
-    def _are_given(self) -> bool:
-        options = (value for name, value in vars(self.api).items() if name.startswith(_KINDS))
-        return any(options) or any(self.session.environ.get(n) for n in (API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE))
-
     def _credentials(self, server: str) -> Credentials:
         api = replace(self.api, server=server if server != LATER else "http://somewhere")
-        if not self._are_given:
+        if not are_given(self.session, self.api):
             if not self.wizard.asks:
                 self.wizard.miss(f"--apiKeyFile (or --apiKeyStdin, --bearerTokenFile, ${API_KEY_VARIABLE}...)")
                 self.wizard.need_all()

@@ -43,6 +43,13 @@ class ApiOptions:
     bearer_token_credential: str | None = None
     password_credential: str | None = None
     server_thumbprint: str | None = None
+    oidc_token_file: str | None = None
+    service_account_id: str | None = None
+
+    @property
+    def from_stdin(self) -> bool:
+        """Whether standard input belongs to a secret."""
+        return self.api_key_stdin or self.bearer_token_stdin or self.password_stdin
 
 
 @dataclass(frozen=True)
@@ -174,6 +181,17 @@ extra_api_options = in_order(
         "--passwordCredential",
         "password_credential",
         help="The name of a systemd credential that holds the password",
+    ),
+    option(
+        "--oidcTokenFile",
+        "oidc_token_file",
+        help="A file that holds an OpenID Connect token, such as the one that a CI system or a cluster gives to a job;"
+        " the Octopus Server exchanges it for an access token",
+    ),
+    option(
+        "--serviceAccountId",
+        "service_account_id",
+        help="With --oidcTokenFile: the id of the service account on the Octopus Server that the token stands for",
     ),
     option(
         "--ca-file", help="A PEM file of certificates to trust, beside the system's, when calling the Octopus Server"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from tentacle.cli.command import option, order_given
-from tentacle.cli.options import together
+from tentacle.cli.credentials import Source, read_secret
+from tentacle.cli.options import in_order, together
+from tentacle.cli.render import warn_loudly
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.cli.values import InvalidValue, need_port, parse_whole_number, true_or_false
@@ -24,6 +28,9 @@ class ProxyWishes:
     password: str | None = field(repr=False)
     host: str | None
     port: str | None
+    password_file: str | None = None
+    password_stdin: bool = False
+    password_credential: str | None = None
 
 
 proxy_options = together(
@@ -36,10 +43,36 @@ proxy_options = together(
     option("--proxyPort", "port", help="The proxy port to use in conjunction with the Host set with proxyHost"),
 )
 
+extra_proxy_options = in_order(
+    option("--proxyPasswordFile", "password_file", help="A file that holds nothing but the password"),
+    option(
+        "--proxyPasswordStdin",
+        "password_stdin",
+        is_flag=True,
+        help="Read the password from the first line of standard input",
+    ),
+    option(
+        "--proxyPasswordCredential",
+        "password_credential",
+        help="The name of a systemd credential that holds the password",
+    ),
+)
+"""Not the original's: passwords that no process list shows.  They stand last in help; `proxy_options` collects them."""
+
+
+def with_password(session: Session, wishes: ProxyWishes, order: Sequence[str]) -> tuple[ProxyWishes, Sequence[str]]:
+    """The wishes and their order with the password from wherever it is.  Raises TentacleError where there is none."""
+    if not (wishes.password_file or wishes.password_stdin or wishes.password_credential):
+        return wishes, order
+    ways = wishes.password_file, wishes.password_stdin, wishes.password_credential
+    password = read_secret(session, Source("proxy password", wishes.password, *ways))
+    return replace(wishes, password=password), (*order, "password")
+
 
 def set_proxy(session: Session, where: InstanceOptions, wishes: ProxyWishes, *, polling: bool) -> Result:
     """Does what the wishes say to one of the two proxies."""
-    order = order_given()
+    file = session.choose(where)
+    wishes, order = with_password(session, wishes, order_given())
     lines: list[str] = []
 
     def proxy_in(settings: Settings) -> ProxySettings:
@@ -50,7 +83,8 @@ def set_proxy(session: Session, where: InstanceOptions, wishes: ProxyWishes, *, 
         changed, lines = changed_proxy(proxy_in(settings), wishes, order)
         return replace(settings, polling_proxy=changed) if polling else replace(settings, proxy=changed)
 
-    changed = proxy_in(session.choose(where).update(apply))
+    changed = proxy_in(file.update(apply))
+    warn_of_unused(wishes, order)
     return Result(tuple(lines), facts=proxy_facts(changed))
 
 
@@ -83,6 +117,19 @@ def changed_proxy(proxy: ProxySettings, wishes: ProxyWishes, order: Sequence[str
     return replace(proxy, use_default=bool(wishes.enable), host=None), [*lines, line]
 
 
+def warn_of_unused(wishes: ProxyWishes, order: Sequence[str]) -> None:
+    """Says what of a whole URL in `--proxyHost` has no effect, as in the original, where nothing else gives it."""
+    try:
+        parts = urlsplit((wishes.host or "").strip())
+        port, user = parts.port, parts.username
+    except ValueError:
+        return
+    if wishes.enable and port is not None and "port" not in order:
+        warn_loudly(f"The port in --proxyHost does not count. If you meant it, add --proxyPort={port}")
+    if wishes.enable and user and "username" not in order:
+        warn_loudly("The user name in --proxyHost does not count. Use --proxyUsername and --proxyPasswordFile")
+
+
 def proxy_facts(proxy: ProxySettings) -> dict[str, Any]:
     """What a program may know of a proxy: everything but the password."""
     return {
@@ -107,6 +154,8 @@ def _host(given: str | None) -> str | None:
     if not given or not given.strip():
         return None
     text = given.strip()
+    with suppress(ValueError):
+        return f"[{ipaddress.IPv6Address(text)}]"
     try:
         host = urlsplit(text if "://" in text else f"//{text}").hostname
     except ValueError:

@@ -18,7 +18,7 @@ from yarl import URL
 
 from tentacle.cli.credentials import Access, required_access
 from tentacle.cli.options import ApiOptions, RegisterOptions
-from tentacle.cli.render import say
+from tentacle.cli.render import say, warn_loudly
 from tentacle.cli.result import Result, Steps
 from tentacle.cli.server_access import PATIENCE, check_connectivity, client_of, custom_proxy
 from tentacle.cli.session import InstanceOptions, Session
@@ -69,9 +69,10 @@ def registration(
     if wishes.dry_run:
         return (yield from _rehearsed(api, access, settings, plan))
     file.update(lambda same: same)  # whoever may not write here is told before the server knows of this machine
-    yield from reached(settings, plan)
+    shown = yield from reached(settings, plan)
     yield f"Registering the tentacle with the server at {ServerAddress.parse(access.server).display}"
     outcome = asyncio.run(_register(client_for(api, access, settings, plan), plan.request))
+    warn_of_stranger(plan, shown, outcome)
     changed = _write_back(file, plan, outcome)
     if wishes.idempotent:
         yield what_became(plan, outcome)
@@ -79,12 +80,27 @@ def registration(
     return Result(restart=changed or not wishes.idempotent, facts=_facts(plan, outcome))
 
 
-def reached(settings: Settings, plan: Plan) -> Generator[str]:
-    """Makes sure that the port to be polled answers, the way polling will go; nothing for a listening machine."""
-    if plan.address:
-        yield f"Checking connectivity on the server communications port {urlsplit(plan.address).port}..."
-        asyncio.run(check_connectivity(plan.address, custom_proxy(settings.polling_proxy)))
-        yield "Connected successfully"
+def reached(settings: Settings, plan: Plan) -> Generator[str, None, str | None]:
+    """Makes sure that the port to be polled answers, the way polling will go; nothing for a listening machine.
+
+    Returns the thumbprint of the certificate that it shows.
+    """
+    if not plan.address:
+        return None
+    yield f"Checking connectivity on the server communications port {urlsplit(plan.address).port}..."
+    shown = asyncio.run(check_connectivity(plan.address, custom_proxy(settings.polling_proxy)))
+    yield "Connected successfully"
+    return shown
+
+
+def warn_of_stranger(plan: Plan, shown: str | None, outcome: RegistrationResult) -> None:
+    """The original does not compare the two, and its agent is then refused for ever without anybody looking."""
+    if shown is not None and shown != outcome.server_thumbprint:
+        warn_loudly(
+            f"WARNING: {plan.address} shows the certificate {shown}, and the Octopus Server's is "
+            f"{outcome.server_thumbprint}: this Tentacle will not talk to it. Either something in between opens TLS "
+            "connections and must not do so with this one, or the address is another server's."
+        )
 
 
 def client_for(

@@ -7,8 +7,9 @@ straight to standard output.  Must not know any command.
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -20,6 +21,8 @@ from tentacle.observe.logs import FILE_ONLY_LOGGER
 from tentacle.observe.text import visible
 
 _LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LONGEST_MESSAGE: Final = 1200
 """Characters of an error that are shown."""
@@ -104,15 +107,18 @@ def _told(error: Exception) -> str:
     return in_short(visible(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__))
 
 
-def _run(outcome: Outcome) -> Result:
-    if isinstance(outcome, Result):
-        return outcome
+def told(steps: Generator[str, None, T]) -> T:
+    """What `steps` return, after each of their lines has been said as it came."""
     while True:
         try:
-            say(next(outcome))
+            say(next(steps))
         except StopIteration as end:
-            result: Result = end.value
+            result: T = end.value
             return result
         except KeyboardInterrupt as interrupt:
             # Wherever it struck, the command may have a last word; one that has none, or has ended, raises it again.
-            say(outcome.throw(interrupt))
+            say(steps.throw(interrupt))
+
+
+def _run(outcome: Outcome) -> Result:
+    return outcome if isinstance(outcome, Result) else told(outcome)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from yarl import URL
+
 from tentacle import __version__
 from tentacle.cli.credentials import Access
 from tentacle.cli.options import ApiOptions
@@ -15,7 +17,8 @@ from tentacle.cli.render import say, trace, warn_loudly
 from tentacle.errors import TentacleError
 from tentacle.octopus.client import OctopusClient, Rehearse
 from tentacle.octopus.connectivity import ConnectivityCheck
-from tentacle.octopus.proxies import ProxyUrl
+from tentacle.octopus.errors import ConnectionFailed
+from tentacle.octopus.proxies import ProxyUrl, environment_proxy
 from tentacle.settings.model import ProxySettings
 
 PATIENCE = 60.0
@@ -69,9 +72,21 @@ def client_of(
     )
 
 
-async def check_connectivity(address: str, proxy: ProxyUrl | None) -> None:
-    """Raises ConnectionFailed when nothing answers at `address`, `https://HOST:PORT`, like a server's polling port."""
+async def check_connectivity(address: str, proxy: ProxyUrl | None) -> str:
+    """The thumbprint of the certificate that `address`, `https://HOST:PORT`, shows.
+
+    Raises ConnectionFailed when nothing answers there like a server's polling port.
+    """
     parts = urlsplit(address)
     assert parts.hostname is not None and parts.port is not None, "polling_address always names both"
     trace(f"POST {address}/handshake")
-    await ConnectivityCheck(on_retry=say).run(parts.hostname, parts.port, proxy=proxy)
+    try:
+        return await ConnectivityCheck(on_retry=say).run(parts.hostname, parts.port, proxy=proxy)
+    except ConnectionFailed as error:
+        if proxy is not None or environment_proxy(URL(address)) is None:
+            raise
+        raise ConnectionFailed(
+            error.message,
+            hint="Polling does not use the proxy of HTTPS_PROXY. If there is no way without one, name it: "
+            "Tentacle polling-proxy --proxyEnable=true --proxyHost=... --proxyPort=...",
+        ) from error

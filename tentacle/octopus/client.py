@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
@@ -16,7 +17,8 @@ from typing import Self
 
 from yarl import URL
 
-from tentacle.octopus.answers import BROKEN, BUSY, failure, retry_after, succeeded, value_of
+from tentacle.octopus import oidc
+from tentacle.octopus.answers import BROKEN, BUSY, REDIRECTS, failure, retry_after, succeeded, value_of
 from tentacle.octopus.certificates import parse_pin
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.document import Document, documents
@@ -32,19 +34,22 @@ from tentacle.octopus.errors import (
     ValidationFailed,
 )
 from tentacle.octopus.exchange import Exchange, Network, Reply
-from tentacle.octopus.links import ServerAddress, expand, redirect_target
+from tentacle.octopus.links import ServerAddress, expand, redirect_target, same_but_for_a_slash
 from tentacle.octopus.patience import Patience
 from tentacle.octopus.proxies import ProxyUrl
+from tentacle.octopus.well_known import linked_root
 
 __all__ = ["Credentials", "OctopusClient"]
 
 MAX_PAGES = 1000
 """Pages of one collection that are read before the server is taken to be endless."""
 MAX_REDIRECTS = 5
+LONGER = 0.25
+"""By how much of it a pause may be longer than it has to be."""
 FEW_TRIES = 3
 """How often is tried what waiting rarely cures: a name that leads nowhere, a server that fails."""
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
+_MOVED = frozenset({301, 302})
 _CSRF_COOKIE = "Octopus-Csrf-Token"
 
 Rehearse = Callable[[str, URL, Mapping[str, object] | None], None]
@@ -55,9 +60,10 @@ class OctopusClient:
     """One conversation with one server, as an async context manager that signs in on entering.
 
     `version` is this agent's; `timeout` the seconds a single request may take; `retry_for` the seconds that one step
-    goes on trying while the server cannot be reached or is busy.  `pin` is the thumbprint of the only TLS certificate
-    that is accepted.  `on_request` gets a line per request, `on_notice` a line before each wait.  With `rehearse`
-    nothing is changed on the server: each change is handed to it instead.  Entering raises any `OctopusError`.
+    goes on trying while the server cannot be reached or is busy, with pauses that differ by `chance`, a number from 0
+    to 1.  `pin` is the thumbprint of the only TLS certificate that is accepted.  `on_request` gets a line per request,
+    `on_notice` a line before each wait.  With `rehearse` nothing is changed on the server: each change is handed to it
+    instead.  Entering raises any `OctopusError`.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class OctopusClient:
         retry_for: float = 60.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
         on_request: Callable[[str], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
         rehearse: Rehearse | None = None,
@@ -87,7 +94,7 @@ class OctopusClient:
             )
         self.version = version
         self._credentials = credentials
-        self._retry_for, self._sleep, self._clock = retry_for, sleep, clock
+        self._retry_for, self._sleep, self._clock, self._chance = retry_for, sleep, clock, chance
         self._notice = on_notice or (lambda _: None)
         self._rehearse = rehearse
         network = Network(
@@ -102,8 +109,10 @@ class OctopusClient:
             network,
             user_agent=f"tentacle/{version}",
             cookies=bool(credentials.username),
-            on_request=None if on_request is None else lambda line: on_request(credentials.redact(line)),
+            on_request=None if on_request is None else lambda line: on_request(self._redact(line)),
         )
+        self._access = credentials
+        """What the credentials were exchanged for; themselves where they are sent as they are."""
         self._headers = credentials.headers
         self._root: Document | None = None
         self._open = AsyncExitStack()
@@ -114,6 +123,8 @@ class OctopusClient:
             await self.root()
             if self._credentials.username:
                 await self._sign_in()
+            if self._credentials.oidc_token:
+                await self._exchange_token(self._credentials.oidc_token, self._credentials.service_account or "")
             self._open = stack.pop_all()
         return self
 
@@ -130,7 +141,8 @@ class OctopusClient:
                     self.address.display, f"no root document at {self.address.base}/api"
                 ) from error
             _check_api_version(self.address.display, document)
-            self._root = document
+            self.address = self.address.linked_by(document.links.values())
+            self._root = linked_root(document)
         return self._root
 
     async def get(self, link: str) -> Document:
@@ -195,6 +207,7 @@ class OctopusClient:
     async def _items(self, link: str) -> AsyncGenerator[Document, None]:
         following: str | None = link
         seen: set[URL] = set()
+        count = 0
         while following:
             url = self.address.resolve(following)
             if url in seen or len(seen) >= MAX_PAGES:
@@ -207,7 +220,8 @@ class OctopusClient:
             else:
                 document = Document.of(value, reply.url.raw_path)
                 page = document.objects("Items")
-                following = document.link("Page.Next") if page else None
+                count += len(page)
+                following = _next_page(document, url, count) if page else None
             for item in page:
                 yield item
 
@@ -237,7 +251,8 @@ class OctopusClient:
 
     async def _wait(self, pause: float, problem: OctopusError) -> None:
         self._notice(f"{problem} Trying again in {pause:g} s.")
-        await self._sleep(pause)
+        # Many machines that start together are not to come back together.
+        await self._sleep(pause * (1 + LONGER * self._chance()))
 
     async def _send(
         self, method: str, link: str, *, override: str | None = None, body: Mapping[str, object] | None = None
@@ -254,10 +269,14 @@ class OctopusClient:
         for _ in range(MAX_REDIRECTS + 1):
             reply = await self._exchange.send(method, url, headers, content)
             location = reply.headers.get("location")
-            if reply.status not in _REDIRECTS or not location or (method != "GET" and reply.status not in _KEEP_METHOD):
+            if reply.status not in REDIRECTS or not location:
                 return reply
             target = redirect_target(url, location)
+            moved = reply.status in _MOVED and same_but_for_a_slash(url, target)
+            if method != "GET" and not moved and reply.status not in _KEEP_METHOD:
+                return reply
             if target.origin() != url.origin():
+                self._notice(f"{url.origin()} leads to {target.origin()}: use that in --server")
                 self.address = self.address.moved_to(target)
             url = target
         raise NotAnOctopusServer(str(url.origin()), f"it redirects more than {MAX_REDIRECTS} times")
@@ -300,8 +319,36 @@ class OctopusClient:
             )
         self._headers = {**self._headers, "X-Octopus-Csrf-Token": tokens[0]}
 
+    async def _exchange_token(self, token: str, service_account: str) -> None:
+        """From here on the access token is used that the server gives for an OIDC token.  Changes nothing there."""
+        try:
+            endpoint = oidc.endpoint_of(await self.get(oidc.DISCOVERY))
+        except (AccessRefused, NotFound, UnexpectedAnswer):
+            endpoint = oidc.WELL_KNOWN_ENDPOINT
+        try:
+            reply = await self._ask("POST", endpoint, body=oidc.exchange_body(token, service_account))
+        except (AccessRefused, ValidationFailed) as error:
+            message = f"The Octopus Server does not accept the OIDC token: {error.message}"
+            raise AccessRefused(message, hint=oidc.REFUSED, status=getattr(error, "status", 400)) from error
+        self._access = Credentials(bearer_token=oidc.access_token_of(Document.of(value_of(reply), reply.url.raw_path)))
+        self._headers = self._access.headers
+
     def _failure(self, reply: Reply) -> OctopusError:
-        return failure(reply, self._credentials.redact)
+        return failure(reply, self._redact)
+
+    def _redact(self, text: str) -> str:
+        return self._access.redact(self._credentials.redact(text))
+
+
+def _next_page(page: Document, url: URL, count: int) -> str | None:
+    """Where the collection goes on after `count` items, the last of which are those of the `page` at `url`.
+
+    By its link; a page without any links goes on as long as it says that there are more items.
+    """
+    total = page.raw("TotalResults")
+    if page.links or not isinstance(total, int) or count >= total:
+        return page.link("Page.Next")
+    return str(url.update_query(skip=count))
 
 
 def _pause(patience: Patience, problem: OctopusError, reply: Reply | None = None) -> float | None:

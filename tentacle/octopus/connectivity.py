@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 from tentacle.errors import one_line
 from tentacle.octopus.certificates import AcceptingContext, thumbprint_of
-from tentacle.octopus.errors import ConnectionFailed
+from tentacle.octopus.errors import FINAL_REFUSALS, PROXY_RULES, ConnectionFailed
 from tentacle.octopus.proxies import ProxyUrl
+from tentacle.wire.proxy_answer import other_sign_in
 
 DELAYS = (0.75, 1.125, 1.6875, 2.53125)
 """Seconds before the second, third, fourth and fifth attempt."""
@@ -38,8 +39,12 @@ class _Refused(OSError):
     """An attempt that got an answer, but not the right one."""
 
 
-class _WrongCredentials(_Refused):
-    """The proxy knows us not; asking again and again with a wrong password locks accounts."""
+class _Denied(_Refused):
+    """The proxy said no for good: asking again and again with a wrong password locks accounts.  `hint`: what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -56,15 +61,15 @@ class ConnectivityCheck:
 
         Raises `ConnectionFailed` after the last attempt.
         """
-        attempts = len(self.delays) + 1
+        attempts, hint = len(self.delays) + 1, _HINT
         for number in range(1, attempts + 1):
             try:
                 async with asyncio.timeout(self.timeout):
                     return await _attempt(host, port, proxy)
             except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
                 said = _said(error, self.timeout)
-                denied = isinstance(error, _WrongCredentials)
-            if denied:
+                hint = error.hint if isinstance(error, _Denied) else _HINT
+            if hint is not _HINT:
                 break
             if number < attempts:
                 delay = self.delays[number - 1]
@@ -77,7 +82,7 @@ class ConnectivityCheck:
         raise ConnectionFailed(
             f"The Octopus Server's communications port {_authority(host, port)} cannot be used{through}: {said} "
             f"(tried {number} time{'s' if number > 1 else ''}).",
-            hint=_PROXY_HINT if denied else _HINT,
+            hint=hint,
         )
 
 
@@ -90,7 +95,7 @@ async def _attempt(host: str, port: int, proxy: ProxyUrl | None) -> str:
             "Content-Length: 0\r\nConnection: Keep-Alive\r\n\r\n".encode()
         )
         await writer.drain()
-        status = await _status(reader)
+        status, _ = await _answer(reader)
         if status not in _ACCEPTED:
             raise _Refused(f"it answered with HTTP status {status}")
         presented = context.presented()
@@ -104,7 +109,7 @@ async def _connected(host: str, port: int, proxy: ProxyUrl | None, context: ssl.
     if proxy is None:
         reader, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host, limit=MAX_HEAD)
     else:
-        reader, writer = await asyncio.open_connection(proxy.host, proxy.port, limit=MAX_HEAD)
+        reader, writer = await _proxy_streams(proxy)
     try:
         if proxy is not None:
             await _tunnel(reader, writer, host, port, proxy)
@@ -116,6 +121,13 @@ async def _connected(host: str, port: int, proxy: ProxyUrl | None, context: ssl.
             await writer.wait_closed()
 
 
+async def _proxy_streams(proxy: ProxyUrl) -> Streams:
+    try:
+        return await asyncio.open_connection(proxy.host, proxy.port, limit=MAX_HEAD)
+    except OSError as error:
+        raise _Refused(f"the proxy cannot be reached ({_said(error, 0)})") from error
+
+
 async def _tunnel(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int, proxy: ProxyUrl
 ) -> None:
@@ -123,20 +135,22 @@ async def _tunnel(
     credentials = f"Proxy-Authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
     writer.write(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{credentials}\r\n".encode())
     await writer.drain()
-    status = await _status(reader)
+    status, head = await _answer(reader)
     if status == 407:
-        raise _WrongCredentials("the proxy wants other credentials (HTTP status 407)")
+        raise _Denied("the proxy wants other credentials (HTTP status 407)", other_sign_in(head) or _PROXY_HINT)
+    if status in FINAL_REFUSALS:
+        raise _Denied(f"the proxy refused with HTTP status {status}", PROXY_RULES)
     if not 200 <= status < 300:
-        raise _Refused(f"the proxy refused with HTTP status {status}")
+        raise _Refused(f"the proxy could not connect to it (HTTP status {status})")
 
 
-async def _status(reader: asyncio.StreamReader) -> int:
-    """The status of an HTTP answer; its head is consumed."""
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """The status of an HTTP answer and its head, which is consumed."""
     head = await reader.readuntil(b"\r\n\r\n")
     match = _STATUS_LINE.match(head)
     if match is None:
         raise _Refused("it does not speak HTTP")
-    return int(match[1])
+    return int(match[1]), head
 
 
 def _authority(host: str, port: int) -> str:

@@ -1,6 +1,6 @@
 """Who we are to the server, and how that is kept out of everything a person reads.
 
-Knows the three kinds of credentials (tentacle-cli.md 5.1) and the headers they become.
+Knows the three kinds of credentials (tentacle-cli.md 5.1), a fourth of ours, and the headers they become.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ HIDDEN = "*****"
 
 @dataclass(frozen=True, repr=False)
 class Credentials:
-    """Exactly one of: an API key, a bearer token, a user name with its password.
+    """Exactly one of: an API key, a bearer token, a user name with its password, an OIDC token with the id of the
+    service account for which the server exchanges it.
 
     Raises `CredentialsError` when several are given, none is, or a key holds what a header cannot carry.
     """
@@ -23,11 +24,18 @@ class Credentials:
     bearer_token: str | None = None
     username: str | None = None
     password: str | None = None
+    oidc_token: str | None = None
+    service_account: str | None = None
 
     def __post_init__(self) -> None:
-        kinds = [self.api_key, self.bearer_token, self.username or self.password]
+        kinds = [self.api_key, self.bearer_token, self.username or self.password, self.oidc_token]
         if sum(bool(kind) for kind in kinds) > 1:
             raise CredentialsError("Please specify a Bearer Token, API Key or username and password - not multiple.")
+        if bool(self.oidc_token) != bool(self.service_account):
+            raise CredentialsError(
+                "An OIDC token and the service account it is for go together.",
+                hint="Give both --oidcTokenFile and --serviceAccountId; the id is on the service account's page.",
+            )
         if self.username and not self.password:
             raise CredentialsError("Please specify a password for the specified user account")
         if self.password and not self.username:
@@ -37,11 +45,13 @@ class Credentials:
                 "Please specify an Octopus API key, a Bearer Token or a username and password. "
                 "You can get an API key from the Octopus web portal. E.g., --apiKey=ABC1234"
             )
-        for what, secret in (("API key", self.api_key), ("Bearer Token", self.bearer_token)):
+        for what, secret in (
+            *(("API key", self.api_key), ("Bearer Token", self.bearer_token), ("OIDC token", self.oidc_token)),
+        ):
             if secret and not (secret.isascii() and secret.isprintable() and secret == secret.strip()):
                 raise CredentialsError(
                     f"The {what} holds a blank at an end, a line break or a character outside ASCII.",
-                    hint="Copy it again from the Octopus web portal.",
+                    hint="Copy it again from where it was made.",
                 )
 
     def __repr__(self) -> str:
@@ -52,18 +62,20 @@ class Credentials:
         """What these credentials are, in the words of a message."""
         if self.api_key:
             return "API key"
+        if self.oidc_token:
+            return "OIDC token"
         return "Bearer Token" if self.bearer_token else "user name and password"
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that carry the key or the token; none for a user name, which signs in."""
+        """The headers that carry the key or the token; none for what is exchanged for something else first."""
         if self.api_key:
             return {"X-Octopus-ApiKey": self.api_key}
         return {"Authorization": f"Bearer {self.bearer_token}"} if self.bearer_token else {}
 
     def redact(self, text: str) -> str:
         """`text` without any of these secrets: a server may repeat what it was sent."""
-        for secret in (self.api_key, self.bearer_token, self.password):
+        for secret in (self.api_key, self.bearer_token, self.password, self.oidc_token):
             if secret:
                 text = text.replace(secret, HIDDEN)
         return text

@@ -1,5 +1,7 @@
 """A JSON object that a server sent, read with suspicion: every member may be missing or of another type.
 
+Names of members count in any case, as they do for the original's client: some servers write `name` for `Name`.
+
 Knows JSON shapes and nothing else: no HTTP, no meaning.
 """
 
@@ -33,9 +35,16 @@ class Document:
     def __repr__(self) -> str:
         return f"<Document {self.text('Id') or '?'} from {self.source}>"
 
+    def spelled(self, name: str) -> str:
+        """How this document writes the name of a member; `name` itself when it has no such member."""
+        if name in self._members:
+            return name
+        wanted = name.lower()
+        return next((member for member in self._members if member.lower() == wanted), name)
+
     def raw(self, name: str) -> object:
         """The member as it came; None when it is missing."""
-        return self._members.get(name)
+        return self._members.get(self.spelled(name))
 
     @property
     def values(self) -> Mapping[str, object]:
@@ -44,12 +53,12 @@ class Document:
 
     def text(self, name: str) -> str | None:
         """The member when it is text, else None."""
-        value = self._members.get(name)
+        value = self.raw(name)
         return value if isinstance(value, str) else None
 
     def flag(self, name: str) -> bool:
         """True only when the member is JSON's true."""
-        return self._members.get(name) is True
+        return self.raw(name) is True
 
     def need(self, name: str) -> str:
         """The member, which must be text with something in it.  Raises `UnexpectedAnswer`."""
@@ -60,29 +69,33 @@ class Document:
 
     def object(self, name: str) -> Document:
         """The member as a document; an empty one when it is not an object."""
-        value = self._members.get(name)
+        value = self.raw(name)
         return Document(value if isinstance(value, dict) else {}, self.source)
 
     def objects(self, name: str) -> list[Document]:
         """The member as a list of documents; empty when missing.  Raises `UnexpectedAnswer` on other shapes."""
-        value = self._members.get(name)
+        value = self.raw(name)
         return [] if value is None else documents(value, self.source)
 
     def texts(self, name: str) -> list[str]:
         """The texts in the member when it is a list, else none."""
-        value = self._members.get(name)
+        value = self.raw(name)
         return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
     @property
     def links(self) -> dict[str, str]:
         """The links of this document, in its order."""
-        value = self._members.get("Links")
+        value = self.raw("Links")
         members = value if isinstance(value, dict) else {}
         return {name: link for name, link in members.items() if isinstance(link, str) and len(link) <= MAX_LINK}
 
     def link(self, name: str) -> str | None:
         """The link called `name` in any case, or None."""
         return find_link(self.links, name)
+
+    def linking(self, links: Mapping[str, str]) -> Document:
+        """This document with `links` in place of its own."""
+        return Document({**self._members, self.spelled("Links"): links}, self.source)
 
     def need_link(self, name: str) -> str:
         """The link called `name`.  Raises `UnexpectedAnswer` naming it."""

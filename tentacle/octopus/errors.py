@@ -6,7 +6,17 @@ through `Credentials.redact` before it gets here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tentacle.errors import EXIT_INTERNAL, TentacleError
+from tentacle.wire.proxy_answer import other_sign_in
+
+PROXY_RULES = (
+    "Whoever runs the proxy has to allow CONNECT to that host and port; in an internal network the right way may be "
+    "without it."
+)
+FINAL_REFUSALS = frozenset(range(400, 500)) - {408, 429}
+"""Statuses with which a proxy says no for good."""
 
 
 class OctopusError(TentacleError):
@@ -26,14 +36,24 @@ class ConnectionFailed(OctopusError):
 
 
 class ProxyRefused(OctopusError):
-    """The proxy does not know us: not tried again, as asking with a wrong password over and over locks accounts."""
+    """The proxy does not know us, or does not let us through.
 
-    def __init__(self, proxy: str) -> None:
-        super().__init__(
-            f"The proxy{f' {proxy}' if proxy else ''} wants other credentials (HTTP status 407).",
-            hint="Correct its user name and password with 'Tentacle polling-proxy' or 'Tentacle proxy', or in the "
-            "environment's HTTP_PROXY and HTTPS_PROXY.",
-        )
+    Not tried again: it would say the same, and asking with a wrong password over and over locks accounts.  `offers`
+    are its `Proxy-Authenticate` headers.
+    """
+
+    def __init__(self, proxy: str, status: int = 407, target: str = "", *, offers: Iterable[str] = ()) -> None:
+        shown = f"The proxy{f' {proxy}' if proxy else ''}"
+        if status == 407:
+            wanted = other_sign_in("".join(f"Proxy-Authenticate: {offer}\n" for offer in offers).encode())
+            super().__init__(
+                f"{shown} wants other credentials (HTTP status 407).",
+                hint=wanted
+                or "Correct its user name and password with 'Tentacle polling-proxy' or 'Tentacle proxy', or in the "
+                "environment's HTTP_PROXY and HTTPS_PROXY.",
+            )
+        else:
+            super().__init__(f"{shown} refused to connect to {target} (HTTP status {status}).", hint=PROXY_RULES)
 
 
 class NameUnresolved(ConnectionFailed):

@@ -20,6 +20,7 @@ from yarl import URL
 from tentacle.errors import one_line
 from tentacle.octopus.certificates import AcceptingContext, PinnedContext, subject_of, thumbprint_of, verifying
 from tentacle.octopus.errors import (
+    FINAL_REFUSALS,
     CertificateRefused,
     ConnectionFailed,
     NameUnresolved,
@@ -196,13 +197,14 @@ def _translated(error: Exception, url: URL, proxy: ProxyUrl | None, timeout: flo
             f"cannot be resolved: {_reason(error)}.",
             hint="Check its spelling, and this machine's DNS (for example with: getent hosts NAME).",
         )
-    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407:
-        return ProxyRefused(str(proxy.url) if proxy else "")
+    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in FINAL_REFUSALS:
+        offers = error.headers.getall("Proxy-Authenticate", []) if error.headers else ()
+        return ProxyRefused(str(proxy.url) if proxy else "", error.status, where, offers=offers)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return ConnectionFailed(
-            f"The proxy {proxy.url if proxy else ''} refused to connect to {where}: {error.status} "
+            f"The proxy {proxy.url if proxy else ''} could not connect to {where}: {error.status} "
             f"{one_line(Exception(error.message))}.",
-            hint="Check the proxy's address, user name and password.",
+            hint="Check the server's address, and that the proxy's machine can reach it.",
         )
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return ConnectionFailed(
@@ -211,10 +213,22 @@ def _translated(error: Exception, url: URL, proxy: ProxyUrl | None, timeout: flo
         )
     if isinstance(error, aiohttp.ClientResponseError):
         return NotAnOctopusServer(where, "it does not speak HTTP")
-    if isinstance(error, TimeoutError):
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        who = f"The proxy {proxy.url}" if proxy else f"The Octopus Server at {where}"
         return ConnectionFailed(
-            f"The Octopus Server at {where} did not answer within {timeout:g} seconds.",
+            f"{who} did not take a connection within {min(timeout, CONNECT_SECONDS):g} seconds.",
+            hint="Check the address, and that no firewall swallows the connection.",
+        )
+    if isinstance(error, TimeoutError):
+        through = f" through the proxy {proxy.url}" if proxy else ""
+        return ConnectionFailed(
+            f"The Octopus Server at {where} did not answer{through} within {timeout:g} seconds.",
             hint="Check that the server is running and that no firewall swallows the connection.",
+        )
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return ConnectionFailed(
+            f"The Octopus Server at {where} broke off in the middle of its answer.",
+            hint="Check what is between here and there: proxies, load balancers, firewalls.",
         )
     if isinstance(error, aiohttp.ClientSSLError):
         return ConnectionFailed(

@@ -7,8 +7,8 @@ none may lead to another host.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from yarl import URL
@@ -79,6 +79,8 @@ class ServerAddress:
     base: str
     display: str
     """The address as a person reads it, normalised, e.g. `http://octopus/`."""
+    unprefixed: bool = False
+    """The server's links leave out the virtual directory: it is one that only something in front of it knows."""
 
     @classmethod
     def parse(cls, text: str) -> ServerAddress:
@@ -89,6 +91,7 @@ class ServerAddress:
         try:
             url = URL(text.strip())
             origin = str(url.origin()) if url.scheme in {"http", "https"} and url.host else ""
+            (url.raw_host or "").encode("idna")  # what no DNS takes is no name
         except ValueError:
             origin = ""
         if not origin:
@@ -102,6 +105,11 @@ class ServerAddress:
                 hint="Leave them out of --server and use --apiKey, --bearerToken, or --username and --password.",
             )
         path = url.raw_path if url.raw_path.endswith("/") else url.raw_path + "/"
+        if url.raw_fragment.startswith("/") and path.endswith("/app/"):
+            url = url.with_path(
+                url.path.rstrip("/").removesuffix("app")
+            )  # from a browser: http://octopus/app#/Spaces-1
+            path = path.removesuffix("app/")
         api = path.lower().rfind("/api/")
         directory = path[:api] if api >= 0 else path
         return cls(origin, origin + directory.rstrip("/"), origin + (url.raw_path or "/"))
@@ -121,7 +129,7 @@ class ServerAddress:
             return _url(link)
         if link.startswith("~/"):
             return _url(self.base + "/" + link[2:].lstrip("/"))
-        return _url(self.origin + "/" + link.removeprefix("/"))
+        return _url((self.base if self.unprefixed else self.origin) + "/" + link.removeprefix("/"))
 
     def _is_here(self, link: str) -> bool:
         try:
@@ -132,7 +140,13 @@ class ServerAddress:
     def moved_to(self, url: URL) -> ServerAddress:
         """This address after the server said, at its root, that it lives at the origin of `url`."""
         origin = str(url.origin())
-        return ServerAddress(origin, origin + self.base.removeprefix(self.origin), self.display)
+        return replace(self, origin=origin, base=origin + self.base.removeprefix(self.origin))
+
+    def linked_by(self, links: Iterable[str]) -> ServerAddress:
+        """This address after the root document showed its `links`: do they know of the virtual directory?"""
+        directory = self.base.removeprefix(self.origin) + "/"
+        rooted = [link for link in links if link.startswith("/")]
+        return replace(self, unprefixed=bool(rooted) and not any(link.startswith(directory) for link in rooted))
 
 
 def redirect_target(current: URL, location: str) -> URL:
@@ -152,6 +166,11 @@ def redirect_target(current: URL, location: str) -> URL:
     if (same or (upgraded and both_standard)) and target.user is None:
         return target
     raise RedirectRefused(here, str(target.origin()))
+
+
+def same_but_for_a_slash(one: URL, other: URL) -> bool:
+    """Whether two addresses of one server differ in a slash at their end or in their scheme alone."""
+    return (one.raw_path.rstrip("/"), one.raw_query_string) == (other.raw_path.rstrip("/"), other.raw_query_string)
 
 
 def _url(text: str) -> URL:

@@ -5,6 +5,8 @@ Knows proxy addresses and their credentials, which no repr shows.  Knows nothing
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import urllib.request
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -59,6 +61,30 @@ def environment_proxy(url: URL) -> ProxyUrl | None:
     """The proxy that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` (either case) give for `url`."""
     proxies = urllib.request.getproxies_environment()
     found = proxies.get(url.scheme) or proxies.get("all")
-    if not found or urllib.request.proxy_bypass(f"{url.host}:{url.port}"):
+    if not found or goes_without(url, proxies.get("no", "")):
         return None
     return ProxyUrl.parse(found)
+
+
+def goes_without(url: URL, no_proxy: str) -> bool:
+    """Whether `no_proxy` names the host of `url`: `*`, a name and all below it (`corp`, `.corp`, `*.corp`), an IP
+    address or network (`10.0.0.0/8`, `::1`); a port behind it (`corp:8443`, `[::1]:443`) means that port alone.
+    """
+    host = (url.host or "").lower().rstrip(".")
+    return any(_names(entry, host, url.port) for entry in re.split(r"[,\s]+", no_proxy.lower()) if entry)
+
+
+def _names(entry: str, host: str, port: int | None) -> bool:
+    match = re.fullmatch(r"\[([^\]]*)\](?::([0-9]+))?|([^:]*)(?::([0-9]+))?", entry)
+    name, only = entry, None
+    if match is not None:
+        name, only = match[1] or match[3] or "", match[2] or match[4]
+    if only is not None and only != str(port):
+        return False
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        name = name.removeprefix("*").strip(".")
+    if not name:
+        return entry.startswith("*")
+    return host == name or host.endswith(f".{name}")

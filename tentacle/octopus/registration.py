@@ -13,7 +13,7 @@ from enum import Enum
 
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.document import Document, shown
-from tentacle.octopus.errors import NotFound, OctopusError, RegistrationError, UnexpectedAnswer
+from tentacle.octopus.errors import NotFound, OctopusError, RegistrationError, UnexpectedAnswer, ValidationFailed
 from tentacle.octopus.links import expand, parameters_of
 from tentacle.octopus.lookups import (
     check_tenant_tags,
@@ -141,8 +141,18 @@ async def register(
     machine = await _described(client, scope, request)
     if existing is None:
         before_change()
-        identifier = await _create(client, template, machine)
-        return RegistrationResult(identifier, machine.name, thumbprint, scope.space_name, True, machine.endpoint)
+        try:
+            identifier = await _create(client, template, machine)
+        except ValidationFailed:
+            # Taken since we looked?  By another of us, at the same time: then there is what was wanted.
+            existing = await find_by_name(client, template, request.name) if request.idempotent else None
+            if existing is None:
+                raise
+            _check_overwriting(existing, scope, request)
+            described = replace(request, endpoint=machine.endpoint)
+            machine = replace(machine, endpoint=_adopting(described, existing).endpoint)
+        else:
+            return RegistrationResult(identifier, machine.name, thumbprint, scope.space_name, True, machine.endpoint)
     changed = differences(machine, existing)
     if changed or not request.idempotent:
         before_change()

@@ -228,15 +228,18 @@ def has_thumbprint(machine: Document, thumbprint: str) -> bool:
 
 def with_thumbprint(machine: Document, thumbprint: str) -> dict[str, object]:
     """The whole of a machine's document, what we do not know of it included, with another thumbprint."""
-    body = dict(machine.values)
-    if machine.text("Thumbprint"):
-        body["Thumbprint"] = thumbprint
     endpoint = machine.object("Endpoint")
     inner = endpoint.object("TentacleEndpointConfiguration")
     if inner.text("Thumbprint"):
-        changed = {**inner.values, "Thumbprint": thumbprint}
-        return {**body, "Endpoint": {**endpoint.values, "TentacleEndpointConfiguration": changed}}
-    return {**body, "Endpoint": {**endpoint.values, "Thumbprint": thumbprint}}
+        changed = _with(endpoint, "TentacleEndpointConfiguration", _with(inner, "Thumbprint", thumbprint))
+    else:
+        changed = _with(endpoint, "Thumbprint", thumbprint)
+    own = {machine.spelled("Thumbprint"): thumbprint} if machine.text("Thumbprint") else {}
+    return {**_with(machine, "Endpoint", changed), **own}
+
+
+def _with(document: Document, name: str, value: object) -> dict[str, object]:
+    return {**document.values, document.spelled(name): value}
 
 
 def _unique(values: Iterable[str]) -> list[str]:

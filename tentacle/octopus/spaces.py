@@ -5,12 +5,14 @@ Knows the rules of choosing (tentacle-cli.md 5.5).  Knows nothing of what is don
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.document import Document, shown
 from tentacle.octopus.errors import NotFound, RegistrationError, UnexpectedAnswer
 from tentacle.octopus.links import expand
+from tentacle.octopus.well_known import linked_home
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,17 @@ async def choose_scope(client: OctopusClient, name: str | None) -> Scope:
     space = _choose(await _visible_spaces(client, root), name)
     identifier = space.need("Id")
     home = await client.get(_home_link(root, space, identifier))
-    return Scope(root, identifier, space.text("Name"), home)
+    return Scope(root, identifier, space.text("Name"), linked_home(home, identifier))
 
 
 async def _visible_spaces(client: OctopusClient, root: Document) -> list[Document]:
     """The spaces this user may see, by the user's own link, else the root's."""
-    user = await client.get(expand(root.need_link("CurrentUser")))
-    link = user.link("Spaces")
-    if link is not None:
-        return await client.collection(expand(link))
+    current = root.link("CurrentUser")
+    if current is not None:
+        with suppress(NotFound):
+            link = (await client.get(expand(current))).link("Spaces")
+            if link is not None:
+                return await client.collection(expand(link))
     try:
         return await client.collection(expand(root.need_link("Spaces"), id="all"))
     except NotFound:

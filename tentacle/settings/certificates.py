@@ -199,7 +199,16 @@ def weaknesses(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
     Servers know it by its thumbprint and look neither at its dates nor at its signature (halibut.md 1.3), so that none
     of this keeps an agent from working.
     """
-    certificate, key = _parsed(stored)
+    key = _parsed(stored)[1]
+    found = list(ailments(stored, now))
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size < KEY_BITS:
+        found.append(f"has an RSA key of {key.key_size} bits, fewer than {KEY_BITS}")
+    return tuple(found)
+
+
+def ailments(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
+    """What of a certificate's dates and signature speaks against it; its key is looked at by `has_small_key`."""
+    certificate = _parsed(stored)[0]
     found = []
     if (until := certificate.not_valid_after_utc) <= now:
         found.append(f"has expired on {until:%Y-%m-%d}")
@@ -210,8 +219,6 @@ def weaknesses(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
     name = signature_algorithm_name(stored)
     if name.startswith(("md5", "sha1")):
         found.append(f"is signed with a weak algorithm ({name})")
-    if isinstance(key, rsa.RSAPrivateKey) and key.key_size < KEY_BITS:
-        found.append(f"has an RSA key of {key.key_size} bits, fewer than {KEY_BITS}")
     return tuple(found)
 
 

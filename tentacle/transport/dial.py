@@ -14,6 +14,7 @@ from tentacle.transport.errors import ConnectFailed, NameUnknown, ProxyRefused
 from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, format_address, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
+from tentacle.wire.proxy_answer import other_sign_in
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,16 @@ async def dial(address: Address, identity: TlsIdentity, timeouts: Timeouts) -> T
 
     Raises `ConnectFailed` (also as `ProxyRefused`, `TlsFailed`), `UnexpectedCertificate` or `TimedOut`.
     """
+    host = _ascii_name(address.host)
     async with AsyncExitStack() as undo:
         async with limit(timeouts.connect, f"a connection to {address}"):
             tcp = await _connect(address, timeouts)
         undo.callback(tcp.abort)
         if address.proxy is not None:
             async with limit(timeouts.proxy_answer, f"the answer of the proxy {proxy_name(address.proxy)}"):
-                await _tunnel(tcp, address, address.proxy)
+                await _tunnel(tcp, format_address((host, address.port)), address.proxy)
         async with limit(timeouts.receive, f"the TLS handshake with {address}"):
-            stream = await TlsStream.connect(tcp, identity.context(), address.host, address.thumbprint)
+            stream = await TlsStream.connect(tcp, identity.context(), host.removesuffix("."), address.thumbprint)
         undo.pop_all()
     return stream
 
@@ -62,12 +64,23 @@ def proxy_name(proxy: Proxy) -> str:
     return format_address((proxy.host, proxy.port))
 
 
+def _ascii_name(host: str) -> str:
+    """`host` as DNS, proxies and TLS are told it, `xn--...` for letters of other alphabets."""
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise NameUnknown(
+            f"{host[:200]!r} is not a host name",
+            hint="correct it, for a server with: Tentacle server-comms --thumbprint=... --style=TentacleActive --host=",
+        ) from None
+
+
 async def _connect(address: Address, timeouts: Timeouts) -> TcpStream:
     target = address.proxy or address
     where = format_address((target.host, target.port))
     try:
         reader, writer = await asyncio.open_connection(
-            target.host, target.port, limit=RECEIVE_SIZE, happy_eyeballs_delay=0.25
+            _ascii_name(target.host), target.port, limit=RECEIVE_SIZE, happy_eyeballs_delay=0.25
         )
     except socket.gaierror as error:
         raise NameUnknown(
@@ -92,8 +105,8 @@ def _reason(error: OSError) -> str:
     return " / ".join(dict.fromkeys(os.strerror(number) for number in numbers)) or "no address could be reached"
 
 
-async def _tunnel(tcp: TcpStream, address: Address, proxy: Proxy) -> None:
-    await tcp.send(connect_request(str(address), proxy))
+async def _tunnel(tcp: TcpStream, target: str, proxy: Proxy) -> None:
+    await tcp.send(connect_request(target, proxy))
     try:
         head = await tcp.read_until(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError) as error:
@@ -103,9 +116,20 @@ async def _tunnel(tcp: TcpStream, address: Address, proxy: Proxy) -> None:
     if len(words) < 2 or not words[0].startswith("HTTP/") or words[1] != "200":
         shown = "".join(c if c.isprintable() else "?" for c in status[:100])
         raise ProxyRefused(
-            f"the proxy {proxy_name(proxy)} refused a connection to {address}: {shown}",
-            hint="check the proxy's rules and, with 407, its user name and password",
+            f"the proxy {proxy_name(proxy)} refused a connection to {target}: {shown}",
+            hint=_proxy_hint(words[1] if len(words) > 1 else "", head),
         )
+
+
+def _proxy_hint(code: str, head: bytes) -> str:
+    """What to do about a status with which a proxy refuses."""
+    if code == "407":
+        return other_sign_in(head) or "correct its user name and password with: Tentacle polling-proxy"
+    if re.fullmatch("4..", code):
+        return "whoever runs the proxy has to allow CONNECT to that host and port"
+    if re.fullmatch("5..", code):
+        return "check the server's address, and that the proxy's machine can reach it"
+    return "check that this is the address of an HTTP proxy"
 
 
 def connect_request(target: str, proxy: Proxy) -> bytes:

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 
@@ -30,8 +30,8 @@ class TlsIdentity:
     def __init__(self, certificate_pem: bytes, key_pem: bytes) -> None:
         self._certificate = x509.load_pem_x509_certificate(certificate_pem)
         key = load_pem_private_key(key_pem, None)
-        if not isinstance(key, rsa.RSAPrivateKey):
-            raise TlsFailed("the certificate's private key is not an RSA key")
+        if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+            raise TlsFailed("the certificate's private key is neither an RSA nor an ECDSA key")
         if key.public_key() != self._certificate.public_key():
             raise TlsFailed("the private key does not belong to the certificate")
         self._key = key
@@ -91,7 +91,7 @@ class TlsStream:
         connection = SSL.Connection(context, None)
         connection.set_connect_state()
         if not _is_address(host):
-            connection.set_tlsext_host_name(host.encode("idna"))
+            connection.set_tlsext_host_name(host.encode("ascii"))
         stream = await cls(inner, connection)._handshake()
         presented = stream.peer_thumbprint
         if thumbprint is not None and presented != thumbprint.upper():

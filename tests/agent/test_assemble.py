@@ -15,8 +15,10 @@ from tentacle.contracts.codec import encode
 from tentacle.contracts.script import ScriptTicket
 from tentacle.contracts.script_v2 import StartScriptCommandV2
 from tentacle.errors import TentacleError
+from tentacle.settings.certificates import from_pem
 from tentacle.wire.messages import Request, ServerError
 from tests.agent.process import AgentHome
+from tests.pki import made_by_openssl
 
 SHUTTING_DOWN = "The Tentacle service is shutting down and cannot process this request."
 
@@ -65,6 +67,30 @@ async def test_an_agent_that_ends_leaves_no_call_waiting_and_takes_up_nothing_ne
     assert [entry["Text"] for entry in response.result["Logs"]][6] == "I"
     assert response.result["State"] == 2
     await following.aclose()
+
+
+async def test_what_speaks_against_the_certificate_is_said_again_and_after_a_change(
+    agent: AgentHome, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    weak = from_pem(*made_by_openssl(tmp_path, "-sha1", "-newkey", "rsa:1024", "-days", "1000"))
+    monkeypatch.setattr("tentacle.agent.assemble.REMINDER_SECONDS", 0.05)
+    line = f"The certificate {weak.thumbprint} is signed with a weak algorithm (sha1RSA)"
+
+    def times() -> int:
+        return [record.getMessage() for record in caplog.records].count(line)
+
+    whole = Agent(agent.settings, surroundings(agent))
+    await whole.start(lambda _: None)
+    assert times() == 0
+    whole.follow(replace(agent.settings, certificate=weak, previous_certificate=agent.settings.certificate))
+    assert times() == 1
+    running = asyncio.create_task(whole.run())
+    async with asyncio.timeout(10):
+        while times() < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await whole.aclose()
 
 
 async def test_one_that_could_not_start_can_be_closed(agent: AgentHome) -> None:

@@ -105,6 +105,9 @@ class Octopus:
     workers: list[dict[str, Any]] = field(default_factory=list)
     machines: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str] = field(default_factory=lambda: {API_KEY})
+    thumbprint: str = SERVER_THUMBPRINT
+    tokens: dict[str, str] = field(default_factory=dict)
+    """Access tokens by the OIDC tokens that they are given for."""
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._gate])
@@ -121,15 +124,21 @@ class Octopus:
             app.router.add_post(f"/api/Spaces-1/{kind}/{{id}}", self._change)
         app.router.add_get("/api/Spaces-1/{kind:workerpools|environments|machinepolicies}", self._named)
         app.router.add_post("/handshake", self._root)
+        app.router.add_post("/api/token/v1", self._token)
         return app
 
     @web.middleware
     async def _gate(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.asked.append(f"{request.method} {request.path_qs}")
-        if request.path != "/api" and request.headers.get("X-Octopus-ApiKey") not in self.keys:
+        known = request.headers.get("X-Octopus-ApiKey") in self.keys
+        known |= request.headers.get("Authorization") in {f"Bearer {token}" for token in self.tokens.values()}
+        if request.path not in ("/api", "/api/token/v1") and not known:
             return web.json_response({"ErrorMessage": "You must be logged in to request this resource."}, status=401)
         response: web.StreamResponse = await handler(request)
         return response
+
+    async def _token(self, request: web.Request) -> web.Response:
+        return web.json_response({"access_token": self.tokens[(await request.json())["subject_token"]]})
 
     async def _root(self, _: web.Request) -> web.Response:
         links = {
@@ -160,7 +169,7 @@ class Octopus:
         return web.json_response({"Links": links})
 
     async def _certificate(self, _: web.Request) -> web.Response:
-        return web.json_response({"Id": "certificate-global", "Thumbprint": SERVER_THUMBPRINT})
+        return web.json_response({"Id": "certificate-global", "Thumbprint": self.thumbprint})
 
     def _of(self, request: web.Request) -> list[dict[str, Any]]:
         return self.workers if "/workers" in request.path else self.machines

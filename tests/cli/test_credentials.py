@@ -90,6 +90,21 @@ def test_files_that_hold_no_key(tmp_path: Path, content: bytes | None, message: 
     assert caught.value.message == message
 
 
+def test_an_oidc_token_is_in_a_file_and_for_a_service_account(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("ey.oidc.token\n")
+    world = session(tmp_path, OCTOPUS_API_KEY="API-ENV")
+    both = {"oidc_token_file": "token", "service_account_id": " 1-2-3 "}
+    credentials = found(world, **both)
+    assert (credentials.oidc_token, credentials.service_account) == ("ey.oidc.token", "1-2-3")
+    assert (credentials.headers, credentials.kind) == ({}, "OIDC token")
+    assert "ey.oidc.token" not in repr(credentials) + world.redactor.redact("an ey.oidc.token")
+    for half in both:
+        with pytest.raises(TentacleError, match="go together"):
+            found(world, **{half: both[half]})
+    with pytest.raises(TentacleError, match="not multiple"):
+        found(world, **both, api_key="API-OPTION")
+
+
 def test_an_empty_standard_input_is_no_key(tmp_path: Path) -> None:
     with pytest.raises(TentacleError, match=r"^Standard input holds no API key in its first line\.$"):
         found(session(tmp_path, "\nAPI-LATER"), api_key_stdin=True)

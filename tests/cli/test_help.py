@@ -48,11 +48,14 @@ SECRETS = [
     "apiKeyCredential",
     "bearerTokenCredential",
     "passwordCredential",
+    "oidcTokenFile",
+    "serviceAccountId",
     "ca-file",
     "serverThumbprint",
     "verbose",
 ]
 REGISTERING = ["idempotent", "dry-run"]
+PROXY = ["proxyPasswordFile", "proxyPasswordStdin", "proxyPasswordCredential"]
 EPHEMERAL = {"ephemeral", *({*ORIGINAL["register-worker"]["options"]} - {"instance", "config"}), *SECRETS}
 ASKING_THE_SERVER = {
     *("register-worker", "register-with", "deregister-worker", "deregister-from", "show-configuration", "poll-server")
@@ -67,6 +70,7 @@ def our_options(name: str) -> set[str]:
         *(SECRETS if name in ASKING_THE_SERVER else ()),
         *(REGISTERING if name in ("register-with", "register-worker") else ()),
         *(EPHEMERAL if name == "agent" else ()),
+        *(PROXY if name in ("proxy", "polling-proxy") else ()),
         *(["status"] if name == "service" else ()),
         *(SCRIPT_KEYS if name == "configure" else ()),
         *(() if name in NO_FORMAT else ("format",)),

@@ -45,9 +45,20 @@ class Neighbour:
 
 
 @contextmanager
-def squid(user: str | None = None, password: str = "", *, refuse: int | None = None) -> Iterator[Neighbour]:
-    """A proxy; with `user` it wants basic authentication, and it does not tunnel to the port `refuse`."""
-    port = free_port()
+def squid(
+    user: str | None = None,
+    password: str = "",
+    *,
+    refuse: int | None = None,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    knows: str = "localhost",
+) -> Iterator[Neighbour]:
+    """A proxy; with `user` it wants basic authentication, and it does not tunnel to the port `refuse`.
+
+    It `knows` a name for this machine that nobody else does.
+    """
+    port = port or free_port()
     with _directory("proxy") as directory:
         rules = ["http_access allow all"]
         if user is not None:
@@ -61,10 +72,11 @@ def squid(user: str | None = None, password: str = "", *, refuse: int | None = N
         if refuse is not None:
             rules.insert(0, f"acl forbidden port {refuse}\nhttp_access deny forbidden")
         settings = [
-            f"http_port 127.0.0.1:{port}",
+            f"http_port [{host}]:{port}" if ":" in host else f"http_port {host}:{port}",
             f"access_log stdio:{directory / 'access.log'}",
             f"cache_log {directory / 'cache.log'}",
             f"coredump_dir {directory}",
+            f"hosts_file {directory / 'hosts'}",
             "pid_filename none",
             "visible_hostname squid",
             "cache deny all",
@@ -73,9 +85,10 @@ def squid(user: str | None = None, password: str = "", *, refuse: int | None = N
             "pinger_enable off",
             *rules,
         ]
+        (directory / "hosts").write_text(f"127.0.0.1 {knows}\n")
         (directory / "squid.conf").write_text("\n".join(settings) + "\n")
         command = [_need("squid"), "-N", "-f", str(directory / "squid.conf"), "-n", f"s{port}"]
-        with _running(_as("proxy", command), directory, port):
+        with _running(_as("proxy", command), directory, port, host):
             yield Neighbour(port, directory / "access.log")
 
 
@@ -99,6 +112,41 @@ def sni_router(name: str, backend: int) -> Iterator[Neighbour]:
                 log_format names "name=$ssl_preread_server_name to=$chosen status=$status";
                 access_log {directory / "access.log"} names;
                 server {{ listen 127.0.0.1:{port}; ssl_preread on; proxy_pass $chosen; }}
+            }}
+            """
+        )
+        command = [_need("nginx"), "-c", str(directory / "nginx.conf"), "-p", str(directory)]
+        command += ["-e", str(directory / "error.log")]
+        with _running(_as("www-data", command), directory, port):
+            yield Neighbour(port, directory / "access.log")
+
+
+@contextmanager
+def https_front(backend: str, prefix: str, certificate: bytes, key: bytes) -> Iterator[Neighbour]:
+    """Ends TLS for the HTTP server at the URL `backend`, which does not know that it lives below `/prefix/`."""
+    port = free_port()
+    with _directory("www-data") as directory:
+        (directory / "server.crt").write_bytes(certificate)
+        (directory / "server.key").write_bytes(key)
+        temporary = "\n".join(
+            f"{kind}_temp_path {directory / kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (directory / "nginx.conf").write_text(
+            f"""
+            daemon off;
+            master_process off;
+            pid {directory / "nginx.pid"};
+            error_log {directory / "error.log"};
+            events {{ worker_connections 64; }}
+            http {{
+                access_log {directory / "access.log"};
+                {temporary}
+                server {{
+                    listen 127.0.0.1:{port} ssl;
+                    ssl_certificate {directory / "server.crt"};
+                    ssl_certificate_key {directory / "server.key"};
+                    location /{prefix}/ {{ proxy_pass {backend}; }}
+                }}
             }}
             """
         )
@@ -135,13 +183,13 @@ def _directory(user: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(command: list[str], directory: Path, port: int) -> Iterator[None]:
+def _running(command: list[str], directory: Path, port: int, host: str = "127.0.0.1") -> Iterator[None]:
     with (directory / "output").open("wb") as output:
         process = subprocess.Popen(
             command, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        _wait_until_open(process, directory, port)
+        _wait_until_open(process, directory, host, port)
         yield
     finally:
         process.terminate()
@@ -152,10 +200,10 @@ def _running(command: list[str], directory: Path, port: int) -> Iterator[None]:
         kill_everything_below(directory)
 
 
-def _wait_until_open(process: subprocess.Popen[bytes], directory: Path, port: int) -> None:
+def _wait_until_open(process: subprocess.Popen[bytes], directory: Path, host: str, port: int) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
             return
         time.sleep(0.02)
     logs = [path.read_text(errors="replace")[-500:] for path in directory.iterdir() if path.suffix in {"", ".log"}]

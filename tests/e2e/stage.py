@@ -230,9 +230,9 @@ class Stage:
             raise StepFailed(f"exit code {done.returncode}: {done.stdout.strip()}")
         return done.stdout
 
-    def start_server(self) -> Server:
+    def start_server(self, *options: str) -> Server:
         ready = self.directory / "server.json"
-        process = self.start("devserver", f"--ready-file={ready}")
+        process = self.start("devserver", f"--ready-file={ready}", *options)
         process.wait_for("Thumbprint:")
         deadline = time.monotonic() + PATIENCE
         while not ready.exists():

@@ -106,6 +106,27 @@ def test_a_worker_that_cannot_be_taken_off_is_told(stage: Stage, server: Server)
     assert len(workers(server)) == 1
 
 
+def test_a_killed_run_is_cleared_up_by_the_next(stage: Stage, server: Server) -> None:
+    instance(stage, "--noListen=True")
+    killed = start(stage, server, *polling(server), "--name=mine")
+    killed.wait_for("as poll://")
+    [before] = [server.worker("mine")["Id"]]
+    killed.signal(signal.SIGKILL)
+    killed.wait()
+    assert workers(server) == ["mine"], "nobody could take it off"
+    note = stage.directory / "w" / "ephemeral-worker.json"
+    assert note.stat().st_mode & 0o077 == 0
+    assert server.key.encode() not in note.read_bytes()
+    agent = start(stage, server, *polling(server), "--name=mine")
+    agent.wait_for("The worker 'mine' of a run that was killed has been taken off the server")
+    agent.wait_for("as poll://")
+    assert server.worker("mine")["Id"] != before
+    assert runs_a_script(server, "mine")
+    agent.signal(signal.SIGTERM)
+    assert agent.wait() == 0
+    assert (workers(server), note.read_bytes()) == ([], b"")
+
+
 def test_an_agent_that_cannot_start_leaves_no_worker(stage: Stage, server: Server) -> None:
     instance(stage, f"--port={server.comms_port}", "--listenIpAddress=127.0.0.1", "--noListen=False")
     agent = start(stage, server, "--publicHostName=127.0.0.1")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.neighbours import sni_router
 from tests.e2e.stage import Process, Server, Stage, free_port, processes_below
 
 POOL = "--workerpool=Default Worker Pool"
@@ -97,6 +98,50 @@ def test_a_polling_agent_takes_up_another_server_and_survives_a_damaged_file(sta
     agent.signal(signal.SIGTERM)
     assert agent.wait() == 0
     assert "\n".join(agent.lines).count("goes on with what it has") == 1
+
+
+def test_a_polling_agent_polls_every_node_and_learns_a_new_certificate(stage: Stage) -> None:
+    """A cluster of two nodes: the second is a way to the same server under another address."""
+    server = stage.start_server()
+    stage.make_instance("w", "--noListen=True", "--pollingConnectionCount=1")
+    register(stage, server, *polling(server))
+    agent = stage.start_agent("w", f"Polling 127.0.0.1:{server.comms_port} as poll://")
+    with sni_router("localhost", server.comms_port) as node:
+        stage.run(
+            *("poll-server", "--instance=w", f"--server={server.rest}"),
+            f"--server-comms-address=https://localhost:{node.port}",
+        )
+        agent.wait_for(f"Polling localhost:{node.port} as poll://")
+        assert runs_a_script(server)
+        stage.run("update-trust", "--instance=w", f"--oldThumbprint={server.thumbprint}", f"--newThumbprint={'A' * 40}")
+        agent.wait_for(f"no longer trusts Octopus Servers with the thumbprint: {server.thumbprint}")
+        line = agent.wait_for(f"thumbprint {server.thumbprint}, expected {'A' * 40}")
+        assert "something between here and there answers for it" in line
+        stage.run("update-trust", "--instance=w", f"--oldThumbprint={'A' * 40}", f"--newThumbprint={server.thumbprint}")
+        agent.wait_for("as poll://")
+        agent.wait_for("as poll://")
+        assert runs_a_script(server)
+        kept = f"--keep=http://localhost:{node.port}/"
+        stage.run("clear-trusted-servers", "--instance=w", kept)
+        agent.wait_for(f"no longer polls Octopus Server at https://127.0.0.1:{server.comms_port}/")
+        assert runs_a_script(server)
+        agent.stop()
+
+
+def test_a_rotation_that_was_killed_half_way_is_ended_by_saying_it_again(stage: Stage) -> None:
+    """The server knows the new certificate, the agent does not know that it does."""
+    server = stage.start_server()
+    stage.make_instance("w", f"--port={free_port()}", "--listenIpAddress=127.0.0.1", "--noListen=False")
+    register(stage, server, "--publicHostName=127.0.0.1")
+    agent = stage.start_agent("w", "Agent listening on")
+    new = stage.run("rotate-certificate", "--instance=w").splitlines()[1]
+    worker = server.worker("w")
+    worker["Endpoint"]["Thumbprint"] = new
+    server.request("PUT", worker["Links"]["Self"].lstrip("/"), worker)
+    said = stage.run("rotate-certificate", "--instance=w", "--update-server", f"--server={server.rest}")
+    assert "It knows 1 machine(s) by the new certificate, which is shown from now on" in said
+    agent.wait_for(f"The certificate in use is {new}")
+    assert runs_a_script(server)
 
 
 def test_a_listening_agent_shows_the_new_certificate_once_the_server_knows_it(stage: Stage) -> None:

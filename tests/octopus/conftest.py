@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tentacle.octopus.client import Credentials, OctopusClient
+from tests.sockets import joined, talking
 
 KEY = "API-TESTKEY0123456789"
 THUMBPRINT = "78565D222B645F48598D42DD56934802C98BB16F"
@@ -78,6 +79,16 @@ class OctopusLike:
     intercept: Intercept | None = None
     lose_answers: int = 0
     """How many posts are carried out without their answer ever arriving."""
+    rewrite: Callable[[Any], Any] | None = None
+    """What becomes of every document before it is sent."""
+    reread: Callable[[Any], Any] = lambda body: body
+    """How the server makes its own again of a document that was sent to it."""
+    unseen_prefix: str = ""
+    """A virtual directory that only something in front of the server knows: it is cut off every request."""
+    bearer: str = ""
+    """An access token that is as good as the key."""
+    wants_slash: bool = False
+    """Whether every address without a slash at its end is answered with the way to that with one."""
     requests: list[Recorded] = field(default_factory=list)
     url: str = ""
 
@@ -146,6 +157,19 @@ class OctopusLike:
         return {name: self.link(link) for name, link in links.items() if name not in self.omit_links}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        path = request.rel_url.raw_path
+        query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
+        if not path.startswith(self.unseen_prefix):
+            return web.Response(status=404, text="<html>nothing here", content_type="text/html")
+        if self.wants_slash and not path.endswith("/"):
+            return web.Response(status=301, headers={"Location": f"{path}/{query}"})
+        asked = path.removeprefix(self.unseen_prefix)
+        answer = await self._answer(request.clone(rel_url=(asked.rstrip("/") if self.wants_slash else asked) + query))
+        if self.rewrite is None or not isinstance(answer, web.Response) or answer.content_type != "application/json":
+            return answer
+        return web.json_response(self.rewrite(json.loads(answer.text or "null")), status=answer.status)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()
         body = json.loads(text) if text else None
         self.requests.append(Recorded(request.method, request.path_qs, dict(request.headers), body))
@@ -154,12 +178,13 @@ class OctopusLike:
         if request.path == self.api:
             return web.json_response(self.root())
         authorized = request.headers.get("X-Octopus-ApiKey") == KEY or "sign" in request.headers.get("Cookie", "")
+        authorized |= bool(self.bearer) and request.headers.get("Authorization") == f"Bearer {self.bearer}"
         if request.path == self.api + "/users/login":
             return self._login(body)
         if not authorized:
             message = "You must be logged in to request this resource. Please provide a valid API key or log in."
             return web.json_response({"ErrorMessage": message}, status=401)
-        return self._document(request, body)
+        return self._document(request, self.reread(body))
 
     def _login(self, body: Any) -> web.Response:
         if body["Password"] != "right":
@@ -234,17 +259,18 @@ async def octopus() -> AsyncIterator[Callable[..., Awaitable[OctopusLike]]]:
     """Starts servers: `await octopus(api=…)`; they end with the test."""
     runners: list[web.AppRunner] = []
 
-    async def start(*, tls: ssl.SSLContext | None = None, **habits: Any) -> OctopusLike:
+    async def start(*, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", **habits: Any) -> OctopusLike:
         server = OctopusLike(**habits)
         app = web.Application()
         app.router.add_route("*", "/{tail:.*}", server.handle)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         runners.append(runner)
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+        site = web.TCPSite(runner, host, 0, ssl_context=tls)
         await site.start()
         port = runner.addresses[0][1]
-        server.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}{server.tilde or ''}"
+        shown = f"[{host}]" if ":" in host else host
+        server.url = f"{'https' if tls else 'http'}://{shown}:{port}{server.tilde or server.unseen_prefix}"
         return server
 
     yield start
@@ -262,7 +288,9 @@ def connect() -> Callable[..., OctopusClient]:
     def client(server: OctopusLike | str, **options: Any) -> OctopusClient:
         url = server if isinstance(server, str) else server.url
         credentials = options.pop("credentials", Credentials(api_key=KEY))
-        return OctopusClient(url, credentials, **{"version": "8.1.2", "sleep": no_time, "timeout": 5.0, **options})
+        return OctopusClient(
+            url, credentials, **{"version": "8.1.2", "sleep": no_time, "timeout": 5.0, "chance": lambda: 0.0, **options}
+        )
 
     return client
 
@@ -306,30 +334,17 @@ def server_tls(certificate: tuple[Path, str]) -> ssl.SSLContext:
 async def _tunnel(status: bytes, seen: list[bytes]) -> AsyncIterator[int]:
     """A proxy that joins the client with whom it asks for, or says no."""
 
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         seen.append(head)
         writer.write(b"HTTP/1.1 " + status + b"\r\nVia: us\r\n\r\n")
         if not status.startswith(b"200"):
-            writer.close()
             return
         host, _, port = head.split()[1].decode().rpartition(":")
-        far_reader, far_writer = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+        await joined(reader, writer, host, int(port))
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with talking(handle) as port:
+        yield port
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from tentacle.octopus.connectivity import DELAYS, ConnectivityCheck
 from tentacle.octopus.errors import ConnectionFailed
 from tentacle.octopus.proxies import ProxyUrl
+from tests.sockets import talking
 
 PAGE = "<html><body>Hällo, Octopus</body></html>"
 HALIBUT = (
@@ -35,14 +36,11 @@ async def peer(
                 await reader.read()
             writer.write(answer)
             await writer.drain()
-        except (OSError, EOFError):
-            pass
         finally:
             writer.transport.abort()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with talking(handle, tls) as port:
+        yield port
 
 
 async def no_time(_: float) -> None:
@@ -133,11 +131,22 @@ async def test_through_a_proxy(server_tls: Any, certificate: Any, tunnel: Any) -
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(b"407 No", "other credentials"), (b"403 No", "refused with HTTP status 403")]
+    ("status", "said", "tried", "hint"),
+    [
+        (b"407 No", "other credentials", 1, "user name and password"),
+        (b"407 No\r\nProxy-Authenticate: NTLM", "other credentials", 1, "The proxy offers NTLM"),
+        (b"403 No", "refused with HTTP status 403", 1, "has to allow CONNECT"),
+        (b"429 No", "could not connect to it", 2, "communications port is open"),
+        (b"503 No", "could not connect to it", 2, "communications port is open"),
+    ],
 )
-async def test_a_proxy_that_says_no(status: bytes, said: str, tunnel: Any) -> None:
-    async with tunnel(status, []) as between:
+async def test_a_proxy_that_says_no(status: bytes, said: str, tried: int, hint: str, tunnel: Any) -> None:
+    seen: list[bytes] = []
+    async with tunnel(status, seen) as between:
         with pytest.raises(ConnectionFailed, match=said) as caught:
-            await quick(delays=()).run("octopus.test", 10943, proxy=ProxyUrl("127.0.0.1", between, "me", "s3cret"))
+            proxy = ProxyUrl("127.0.0.1", between, "me", "s3cret")
+            await quick(delays=(0.0,)).run("octopus.test", 10943, proxy=proxy)
+    assert len(seen) == tried, "a proxy that says no for good is not asked again"
+    assert hint in (caught.value.hint or "")
     assert "s3cret" not in f"{caught.value} {caught.value.hint}"
     assert f"through the proxy http://127.0.0.1:{between}" in str(caught.value)

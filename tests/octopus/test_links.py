@@ -52,6 +52,20 @@ def test_values_arrive_as_they_were_given(name: str, thumbprint: str) -> None:
     assert expand(link) == link
 
 
+@pytest.mark.parametrize(
+    ("server", "links", "expected"),
+    [
+        ("https://h/octopus", ["/api", "~/api"], "https://h/octopus/api/x"),
+        ("https://h/octopus", ["/octopus/api", "/api"], "https://h/api/x"),
+        ("https://h/octopus", ["~/api"], "https://h/api/x"),
+        ("https://h/octopus", [], "https://h/api/x"),
+        ("https://h", ["/api"], "https://h/api/x"),
+    ],
+)
+def test_a_prefix_that_the_server_does_not_know(server: str, links: list[str], expected: str) -> None:
+    assert str(ServerAddress.parse(server).linked_by(links).resolve("/api/x")) == expected
+
+
 def test_link_names_in_any_case() -> None:
     assert find_link({"workers": "/w", "Empty": ""}, "Workers") == "/w"
     assert find_link({"workers": "/w", "Empty": ""}, "empty") is None
@@ -69,6 +83,10 @@ def test_link_names_in_any_case() -> None:
         ("https://h/api/api/", "~/x", "https://h/api/x"),
         ("https://h/apiary", "~/api", "https://h/apiary/api"),
         ("https://h/#/x?y", "~/api", "https://h/api"),
+        ("https://h/app#/Spaces-1/x", "~/api", "https://h/api"),
+        ("https://h/o/app/#/Spaces-1", "~/api", "https://h/o/api"),
+        ("https://h/app", "~/api", "https://h/app/api"),
+        ("https://h/myapp#/x", "~/api", "https://h/myapp/api"),
         ("https://[::1]:8080", "api/users/me", "https://[::1]:8080/api/users/me"),
         ("http://h", "http://h:80/api/x?y=%20z", "http://h/api/x?y=%20z"),
         ("http://h", "//evil/api", "http://h//evil/api"),
@@ -99,7 +117,20 @@ def test_no_link_leaves_the_host(link: str) -> None:
     assert " " not in str(url)
 
 
-@pytest.mark.parametrize("server", ["", "octopus", "ftp://h", "http://", "http://h:99999", "http://[", "http:///x"])
+@pytest.mark.parametrize(
+    "server",
+    [
+        "",
+        "octopus",
+        "ftp://h",
+        "http://",
+        "http://h:99999",
+        "http://[",
+        "http:///x",
+        "http://a..b",
+        "http://" + "x" * 64,
+    ],
+)
 def test_what_is_no_address(server: str) -> None:
     with pytest.raises(InvalidAddress) as caught:
         ServerAddress.parse(server)
@@ -119,6 +150,8 @@ def test_a_password_in_the_address_is_not_repeated(server: str) -> None:
         ("http://localhost:18080", "http://localhost:18080/", False),
         ("HTTPS://Octopus.Example:443", "https://octopus.example/", True),
         ("http://h/octopus", "http://h/octopus", False),
+        ("https://h/app#/Spaces-1/infrastructure", "https://h/", True),
+        ("https://h/octopus/app/#/Spaces-1", "https://h/octopus/", True),
     ],
 )
 def test_what_is_shown(server: str, display: str, secure: bool) -> None:

@@ -6,8 +6,7 @@ import asyncio
 import json
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from tentacle.octopus.errors import (
     UnexpectedAnswer,
 )
 from tentacle.octopus.proxies import ProxyUrl
+from tests.sockets import talking
 
 KEY = "API-TESTKEY0123456789"
 
@@ -60,23 +60,6 @@ def clean(error: TentacleError) -> None:
     assert KEY not in said
     assert "\n" not in str(error)
     assert len(str(error)) < 2000
-
-
-@asynccontextmanager
-async def raw(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[int]:
-    """A TCP server that is none of HTTP's."""
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await talk(reader, writer)
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
 
 
 # What is not an Octopus Server.
@@ -117,7 +100,7 @@ async def test_what_does_not_speak_http(connect: Any) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
         await writer.drain()
 
-    async with raw(talk) as port:
+    async with talking(talk) as port:
         with pytest.raises((NotAnOctopusServer, ConnectionFailed)) as caught:
             async with connect(f"http://127.0.0.1:{port}"):
                 pass
@@ -154,7 +137,7 @@ async def test_an_endless_answer_is_cut(connect: Any, monkeypatch: pytest.Monkey
             writer.write(b"x" * 65536)
             await writer.drain()
 
-    async with raw(talk) as port:
+    async with talking(talk) as port:
         with pytest.raises(NotAnOctopusServer, match="longer than"):
             async with connect(f"http://127.0.0.1:{port}"):
                 pass
@@ -165,7 +148,7 @@ async def test_a_silent_peer_and_one_that_drips(drip: bool, connect: Any) -> Non
     async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async with raw(silent if not drip else _dripping) as port:
+    async with talking(silent if not drip else _dripping) as port:
         with pytest.raises(ConnectionFailed, match=r"did not answer within 0\.1 seconds") as caught:
             async with connect(f"http://127.0.0.1:{port}", timeout=0.1, retry_for=0.0):
                 pass
@@ -290,6 +273,20 @@ async def test_busy_is_waited_for(octopus: Any, connect: Any) -> None:
     assert notices[0].startswith("The Octopus Server failed with status 503")
 
 
+async def test_machines_that_wait_together_do_not_come_back_together(octopus: Any, connect: Any) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    chances = iter((1.0, 0.5))
+    answers = [text("", 503, Retry_After="8"), text("", 502), text('{"Id": "x"}')]
+    server = await octopus(intercept=answering("/api/x", *answers))
+    async with connect(server, sleep=sleep, chance=lambda: next(chances)) as client:
+        await client.get("/api/x")
+    assert waits == [10.0, 1.125]
+
+
 async def test_busy_for_too_long(octopus: Any, connect: Any) -> None:
     async with connect(await octopus(intercept=answering("/api/x", text("", 503, Retry_After="3600")))) as client:
         with pytest.raises(ServerFailed) as caught:
@@ -298,7 +295,7 @@ async def test_busy_for_too_long(octopus: Any, connect: Any) -> None:
 
 
 async def test_nobody_listens(connect: Any) -> None:
-    async with raw(lambda *_: asyncio.sleep(0)) as port:
+    async with talking(lambda *_: asyncio.sleep(0)) as port:
         pass
     waits: list[float] = []
 
@@ -458,7 +455,7 @@ async def test_the_environment_is_asked_only_when_allowed(
 
 
 async def test_a_proxy_that_is_gone_or_says_no(octopus: Any, connect: Any, server_tls: ssl.SSLContext) -> None:
-    async with raw(lambda *_: asyncio.sleep(0)) as port:
+    async with talking(lambda *_: asyncio.sleep(0)) as port:
         pass
     with pytest.raises(ConnectionFailed, match=r"proxy http://127\.0\.0\.1:\d+ cannot be reached"):
         async with connect("http://octopus.test", proxy=ProxyUrl("127.0.0.1", port), retry_for=0.0):
@@ -466,15 +463,15 @@ async def test_a_proxy_that_is_gone_or_says_no(octopus: Any, connect: Any, serve
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Who?\r\nProxy-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n")
 
-    async with raw(refuse) as port:
-        with pytest.raises(ProxyRefused, match="407") as caught:
-            async with connect(
-                "https://octopus.test", proxy=ProxyUrl("127.0.0.1", port, "me", "s3cret"), retry_for=0.0
-            ):
-                pass
-    assert "s3cret" not in f"{caught.value} {caught.value.hint}"
+    async with talking(refuse) as port:
+        for server in ("https://octopus.test", "http://octopus.test"):
+            with pytest.raises(ProxyRefused, match="407") as caught:
+                async with connect(server, proxy=ProxyUrl("127.0.0.1", port, "me", "s3cret")):
+                    pass
+            assert "s3cret" not in f"{caught.value} {caught.value.hint}"
+            assert "The proxy offers NTLM" in (caught.value.hint or "")
 
 
 async def test_tls_through_a_proxy(octopus: Any, connect: Any, tunnel: Any, server_tls: Any, certificate: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
@@ -48,8 +50,10 @@ def test_what_the_server_asks_for() -> None:
     assert asked(retry_after=" 7 ") == 7.0
     assert asked(retry_after="Mon, 23 Nov 2026 10:00:05 GMT", date=date) == 5.0
     assert asked(retry_after="Mon, 23 Nov 2026 09:00:05 GMT", date=date) == 0.0
-    assert asked(retry_after="Mon, 23 Nov 2026 10:00:05 GMT") is None
-    assert asked(retry_after="Mon, 23 Nov 2026 10:00:05", date=date) is None
+    assert asked(retry_after="Mon, 23 Nov 2026 10:00:05", date=date) == 5.0
+    ours = datetime(2026, 11, 23, 9, 59, 58, tzinfo=UTC)
+    lost = Reply(429, URL("http://h/"), {"retry-after": "Mon, 23 Nov 2026 10:00:05 GMT", "date": "?"}, b"")
+    assert retry_after(lost, ours) == 7.0
     assert asked(retry_after="-1") is None
     assert asked() is None
 

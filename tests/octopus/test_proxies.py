@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from tentacle.octopus.errors import InvalidAddress
-from tentacle.octopus.proxies import ProxyUrl, environment_proxy
+from tentacle.octopus.proxies import ProxyUrl, environment_proxy, goes_without
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,32 @@ def test_the_environment(
         monkeypatch.setenv(name, value)
     proxy = environment_proxy(URL(url))
     assert (proxy.host if proxy else None) == host
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "with_it", "without_it"),
+    [
+        ("", [], ["https://octopus"]),
+        ("*", ["https://octopus", "http://[::1]"], []),
+        ("octopus.corp", ["https://octopus.corp", "https://OCTOPUS.corp.:8443"], ["https://octopus.corp.evil"]),
+        ("corp", ["https://octopus.corp", "https://corp"], ["https://octopuscorp"]),
+        (".corp", ["https://octopus.corp", "https://corp"], ["https://octopuscorp"]),
+        ("*.corp", ["https://octopus.corp"], ["https://octopuscorp"]),
+        ("a, octopus:8443 b", ["https://octopus:8443", "http://a", "http://b"], ["https://octopus"]),
+        ("octopus:443", ["https://octopus"], ["https://octopus:8443"]),
+        ("10.0.0.0/8", ["https://10.1.2.3"], ["https://11.1.2.3", "https://octopus"]),
+        ("127.0.0.1", ["http://127.0.0.1:8065"], ["http://127.0.0.2"]),
+        ("::1", ["https://[::1]:10943"], ["https://[::2]"]),
+        ("[::1]:443", ["https://[::1]"], ["https://[::1]:8443"]),
+        ("fd00::/8", ["https://[fd12::1]"], ["https://[2001:db8::1]"]),
+        (".,:,[],*x,/", [], ["https://octopus"]),
+    ],
+)
+def test_who_is_reached_without_a_proxy(no_proxy: str, with_it: list[str], without_it: list[str]) -> None:
+    assert [url for url in with_it if not goes_without(URL(url), no_proxy)] == []
+    assert [url for url in without_it if goes_without(URL(url), no_proxy)] == []
+
+
+@given(st.text())
+def test_any_list_of_exceptions_is_read(no_proxy: str) -> None:
+    assert isinstance(goes_without(URL("https://octopus"), no_proxy), bool)

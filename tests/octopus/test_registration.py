@@ -271,7 +271,7 @@ async def test_environments_only_in_their_second_version(octopus: Any, connect: 
     assert server.writes[0].body["EnvironmentIds"] == ["Environments-9"]
 
 
-@pytest.mark.parametrize("link", ["Workers", "WorkerPools", "CertificateConfiguration", "CurrentUser"])
+@pytest.mark.parametrize("link", ["Workers", "WorkerPools", "CertificateConfiguration"])
 async def test_a_missing_link_is_named(link: str, octopus: Any, connect: Any) -> None:
     server = await octopus(omit_links={link})
     async with connect(server) as client:

@@ -15,7 +15,7 @@ from tentacle.errors import TentacleError
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
 from tentacle.transport.dial import Address, Proxy, dial
-from tentacle.transport.errors import NameUnknown
+from tentacle.transport.errors import NameUnknown, TlsFailed
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.poller import Poller, PollerOptions
@@ -24,6 +24,7 @@ from tentacle.transport.spool import Spool
 from tentacle.transport.timeouts import Timeouts
 from tentacle.wire.rules import Role
 from tests.pki import identity
+from tests.sockets import talking
 from tests.transport.harness import FAST, Echo
 
 PASSWORD = "pass:w0rd-of-the-proxy"
@@ -217,33 +218,17 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     await reader.read()
 
 
-@asynccontextmanager
-async def proxy_that(answers: Answer) -> AsyncIterator[int]:
-    """The port of a proxy of which nothing is left at the end."""
-    busy: set[asyncio.Task[None]] = set()
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, EOFError):
-            await answers(reader, writer)
-        with suppress(OSError):
-            writer.close()
-            await writer.wait_closed()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        busy.add(asyncio.create_task(handle(reader, writer)))
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-        await asyncio.gather(*busy)
-
-
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
         pytest.param(saying(b"HTTP/1.1 403 Forbidden\r\n\r\n"), "refused a connection to h:1: HTTP/1.1 403", id="403"),
         pytest.param(saying(b"HTTP/1.1 407 Who are you\r\nA: b\r\n\r\n"), "HTTP/1.1 407 Who are you", id="407"),
         pytest.param(saying(b"HTTP/1.0 \x1b[31m\xff\r\n\r\n"), "HTTP/1.0 ?[31mÿ", id="rubbish"),
+        pytest.param(saying(b"HTTP/1.1 403 No\r\n\r\n"), "has to allow CONNECT to that host and port", id="rules"),
+        pytest.param(saying(b"HTTP/1.1 407 No\r\n\r\n"), "correct its user name and password", id="password"),
+        pytest.param(saying(b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\n\r\n"), "offers NTLM", id="NTLM"),
+        pytest.param(saying(b"HTTP/1.1 503 No\r\n\r\n"), "that the proxy's machine can reach it", id="server down"),
+        pytest.param(saying(b"SSH-2.0 x\r\n\r\n"), "the address of an HTTP proxy", id="something else"),
         pytest.param(saying(b"\0" * 100), "closed the connection or made no sense", id="no HTTP"),
         pytest.param(saying(b""), "closed the connection or made no sense", id="closed"),
         pytest.param(saying(b"x" * 1_000_000), "closed the connection or made no sense", id="endless"),
@@ -251,7 +236,7 @@ async def proxy_that(answers: Answer) -> AsyncIterator[int]:
     ],
 )
 async def test_a_proxy_that_says_no_is_told_in_one_line(answer: Answer, said: str) -> None:
-    async with proxy_that(answer) as port:
+    async with talking(answer) as port:
         address = Address("h", 1, "T", Proxy("127.0.0.1", port, "me", PASSWORD))
         with pytest.raises(TentacleError) as caught:
             await dial(address, identity("agent"), Timeouts(proxy_answer=0.2))
@@ -265,4 +250,37 @@ async def test_a_proxy_that_says_no_is_told_in_one_line(answer: Answer, said: st
 async def test_a_proxy_whose_name_leads_nowhere() -> None:
     address = Address("h", 1, "T", Proxy("proxy.invalid", 3128))
     with pytest.raises(NameUnknown, match=r"proxy\.invalid"):
+        await dial(address, identity("agent"), FAST)
+
+
+@pytest.mark.parametrize(
+    ("host", "asked"),
+    [
+        ("bücher.example", "xn--bcher-kva.example:1"),
+        ("octopus.example.", "octopus.example.:1"),
+        ("2001:db8::1", "[2001:db8::1]:1"),
+    ],
+)
+async def test_what_a_proxy_is_asked_for(host: str, asked: str) -> None:
+    heads: list[bytes] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        heads.append(await reader.read(4096))
+
+    async with talking(note) as port:
+        with pytest.raises(TlsFailed):
+            await dial(Address(host, 1, "T", Proxy("127.0.0.1", port)), identity("agent"), FAST)
+    assert heads[0].decode().splitlines()[:2] == [f"CONNECT {asked} HTTP/1.0", f"Host: {asked}"]
+    name = asked.rpartition(":")[0].rstrip(".").encode()
+    assert (name in heads[1]) is not asked.startswith("["), "the name goes into the TLS greeting, an address does not"
+    assert name + b"." not in heads[1]
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, ".octopus", "ä" * 64])
+@pytest.mark.parametrize("proxied", [True, False])
+async def test_a_name_that_no_host_has_is_told_in_one_line(host: str, proxied: bool) -> None:
+    address = Address("octopus.invalid" if proxied else host, 1, "T", Proxy(host, 3128) if proxied else None)
+    with pytest.raises(NameUnknown, match="is not a host name"):
         await dial(address, identity("agent"), FAST)

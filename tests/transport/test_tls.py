@@ -13,7 +13,7 @@ from tentacle.transport.errors import TlsFailed, UnexpectedCertificate
 from tentacle.transport.stream import RECEIVE_SIZE, TcpStream
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
-from tests.pki import identity, pem, write_pem
+from tests.pki import identity, made_by_openssl, pem, write_pem
 
 Serve = Callable[[TlsStream], Awaitable[None]]
 
@@ -158,6 +158,24 @@ async def test_what_is_not_tls_fails_at_once(first: bytes) -> None:
                 pass
         tcp.abort()
     assert len(failures) == 1
+
+
+@pytest.mark.parametrize("kind", [["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], ["rsa:1024", "-sha1"]])
+async def test_certificates_that_others_have_made(kind: list[str], tmp_path: Path) -> None:
+    """Imported ones: of another kind of key, or as weak as those of old installations."""
+    own = TlsIdentity(*made_by_openssl(tmp_path, "-newkey", *kind))
+    seen: list[str | None] = []
+
+    async def serve(stream: TlsStream) -> None:
+        seen.append(stream.peer_thumbprint)
+        await echo(stream)
+
+    async with server(serve) as port:
+        stream = await TlsStream.connect(await tcp_to(port), own.context(), "127.0.0.1", identity("agent").thumbprint)
+        await stream.send(b"hello")
+        assert await stream.receive() == b"hello"
+        await stream.aclose()
+    assert seen == [own.thumbprint]
 
 
 def test_an_identity_shows_no_key() -> None:

@@ -41,9 +41,9 @@ LEAST_WAIT_MS = 20
 @option(
     "--ephemeral",
     is_flag=True,
-    help="Be a worker for as long as this runs: register at the start, deregister at the end, and keep nothing of it"
-    " but in memory; the options below say where and how, and the default --name is the hostname with the first digits"
-    " of the thumbprint",
+    help="Be a worker for as long as this runs: register at the start, deregister at the end, and keep secrets and"
+    " trust in memory alone; the options below say where and how, and the default --name is the hostname with the first"
+    " digits of the thumbprint",
 )
 @option("--workerpool", "pools", multiple=True, help="With --ephemeral: the worker pools, by name, slug or Id")
 @register_options
@@ -74,8 +74,7 @@ def agent(
     def run(settings: Settings, reload: Callable[[], Settings]) -> int:
         from tentacle.agent.daemon import run_agent
 
-        reading_key = api.api_key_stdin or api.bearer_token_stdin or api.password_stdin
-        interactive = not (noninteractive or reading_key)
+        interactive = not (noninteractive or api.from_stdin)
         return run_agent(
             settings,
             file.path,

@@ -13,7 +13,7 @@ from typing import Final
 from yarl import URL
 
 from tentacle.cli.command import command, option
-from tentacle.cli.credentials import API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE, required_access
+from tentacle.cli.credentials import are_given, required_access
 from tentacle.cli.doctor.bundle import make_bundle
 from tentacle.cli.doctor.finding import Finding, Level, Probe, Section, section
 from tentacle.cli.doctor.instance import Patient, instance_probes
@@ -194,11 +194,7 @@ async def _server_section(patient: Patient, api: ApiOptions, wishes: Wishes, *, 
 
 def _credentials(session: Session, api: ApiOptions) -> Credentials | None:
     """None where no credentials were given in any way: much can be looked at without."""
-    kinds = ("api_key", "bearer_token", "username", "password")
-    options = [value for name, value in vars(api).items() if name.startswith(kinds)]
-    if not any(options) and not any(session.environ.get(name) for name in (API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE)):
-        return None
-    return required_access(session, api).credentials
+    return required_access(session, api).credentials if are_given(session, api) else None
 
 
 def _write_bundle(

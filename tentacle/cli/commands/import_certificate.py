@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from tentacle.cli.command import command, option
 from tentacle.cli.options import facts_option, instance_options
+from tentacle.cli.render import warn_loudly
 from tentacle.cli.result import Result, Steps
 from tentacle.cli.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
@@ -62,6 +64,8 @@ def import_certificate(
             "The imported certificate's private key is smaller than the currently-recommended bit length; "
             "generating a new key for the tentacle is advised."
         )
+    for problem in certificates.ailments(found, datetime.fromtimestamp(session.surroundings.clock(), UTC)):
+        warn_loudly(f"The imported certificate {problem}; generating a new one for the tentacle is advised.")
     yield f"Certificate with thumbprint {found.thumbprint} imported successfully."
     return Result(restart=True, facts={"Thumbprint": found.thumbprint})
 

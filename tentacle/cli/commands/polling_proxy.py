@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tentacle.cli.command import command
 from tentacle.cli.options import facts_option, instance_options
-from tentacle.cli.proxy_settings import ProxyWishes, proxy_options, set_proxy
+from tentacle.cli.proxy_settings import ProxyWishes, extra_proxy_options, proxy_options, set_proxy
 from tentacle.cli.result import Result
 from tentacle.cli.session import InstanceOptions, Session
 
@@ -12,6 +12,7 @@ from tentacle.cli.session import InstanceOptions, Session
 @command("polling-proxy")
 @instance_options
 @proxy_options
+@extra_proxy_options
 @facts_option
 def polling_proxy(session: Session, *, where: InstanceOptions, wishes: ProxyWishes) -> Result:
     """Without `--proxyEnable=true` the proxy is off."""

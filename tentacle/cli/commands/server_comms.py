@@ -114,7 +114,16 @@ def address_of(comms: Comms) -> str:
     if not comms.host:
         raise TentacleError("Please provide either the server hostname or websocket address, e.g. --host=OCTOPUS")
     host = comms.host.strip().strip("[]")
-    if not host or set(host) & set("/\\@?# ") or not host.isprintable():
+    if not host or set(host) & set("/\\@?# ") or not host.isprintable() or not _has_dns_form(host):
         raise TentacleError(f"'{comms.host}' is not a host name.", hint="Give the name alone, e.g. --host=OCTOPUS")
     need_port(comms.port, "--port")
     return f"https://[{host}]:{comms.port}" if ":" in host else f"https://{host}:{comms.port}"
+
+
+def _has_dns_form(host: str) -> bool:
+    """Whether a name can be looked up at all: no part of it may be empty or too long."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True

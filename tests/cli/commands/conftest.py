@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tentacle.settings import certificates
+from tests.sockets import talking
+
+
+@dataclass(frozen=True)
+class Comms:
+    """A port that answers like a server's polling port: TLS, a self-signed certificate, a page."""
+
+    port: int
+    thumbprint: str
 
 
 @pytest.fixture
-async def comms_port(tmp_path: Path) -> AsyncIterator[int]:
-    """A port that answers like a server's polling port: TLS, a self-signed certificate, a page."""
+async def comms(tmp_path: Path) -> AsyncIterator[Comms]:
+    """Such a port."""
     made = certificates.generate()
     pem = tmp_path / "server.pem"
     pem.write_bytes(made.certificate_pem + made.key_pem)
@@ -25,8 +36,20 @@ async def comms_port(tmp_path: Path) -> AsyncIterator[int]:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
         await writer.drain()
-        writer.close()
+        await reader.read()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with talking(answer, context) as port:
+        yield Comms(port, made.thumbprint)
+
+
+@pytest.fixture
+def comms_port(comms: Comms) -> int:
+    """A polling port of nobody in particular."""
+    return comms.port
+
+
+@pytest.fixture
+def its_comms_port(octopus: Any, comms: Comms) -> int:
+    """The polling port of the server of the test."""
+    octopus.thumbprint = comms.thumbprint
+    return comms.port

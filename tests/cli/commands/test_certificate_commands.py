@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from tentacle.settings.certificates import export_pfx, from_pem
+from tests.pki import made_by_openssl
+
 pytestmark = pytest.mark.usefixtures("instance")
 
 RESTART = "These changes require a restart of the Tentacle."
@@ -125,6 +128,17 @@ def test_what_cannot_be_imported(tentacle: Any, arguments: list[str], message: s
     assert ended.code == 1
     assert message is None or ended.err.splitlines()[0] == message
     assert thumbprint(tentacle) == ""
+
+
+def test_what_speaks_against_an_imported_certificate_is_said(tentacle: Any) -> None:
+    weak = from_pem(*made_by_openssl(tentacle.cwd, "-sha1", "-newkey", "rsa:1024", "-days", "30"))
+    (tentacle.cwd / "old.pfx").write_bytes(export_pfx(weak))
+    ended = tentacle("import-certificate", "-f", "old.pfx")
+    assert ended.code == 0
+    assert "The imported certificate's private key is smaller than the currently-recommended bit length" in ended.out
+    expires, signed = ended.err.splitlines()
+    assert expires.startswith("The imported certificate expires on 20")
+    assert signed.startswith("The imported certificate is signed with a weak algorithm (sha1RSA); generating a new one")
 
 
 def test_importing_keeps_everything_else(tentacle: Any) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import ssl
-from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tentacle.settings import certificates
+from tentacle.octopus.connectivity import ConnectivityCheck
 from tentacle.settings.store import SettingsFile
 
 KEY = "API-TESTKEY0123456789"
@@ -30,23 +29,9 @@ def ready(tentacle: Any, instance: Path) -> SettingsFile:
 
 
 @pytest.fixture
-async def comms(tmp_path: Path) -> AsyncIterator[tuple[str, ...]]:
+def polling(its_comms_port: int) -> tuple[str, ...]:
     """The options of a polling worker whose server's port answers."""
-    made = certificates.generate()
-    pem = tmp_path / "server.pem"
-    pem.write_bytes(made.certificate_pem + made.key_pem)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield "--comms-style=TentacleActive", f"--server-comms-port={server.sockets[0].getsockname()[1]}"
+    return "--comms-style=TentacleActive", f"--server-comms-port={its_comms_port}"
 
 
 def worker(octopus: Any, *options: str) -> tuple[str, ...]:
@@ -58,13 +43,13 @@ def changes(octopus: Any) -> list[str]:
     return [asked for asked in octopus.asked if not asked.startswith("GET ")]
 
 
-async def test_twice_is_once(tentacle: Any, ready: SettingsFile, octopus: Any, comms: tuple[str, ...]) -> None:
-    first = await tentacle.aside(*worker(octopus, "--idempotent", *comms))
+async def test_twice_is_once(tentacle: Any, ready: SettingsFile, octopus: Any, polling: tuple[str, ...]) -> None:
+    first = await tentacle.aside(*worker(octopus, "--idempotent", *polling))
     assert (first.code, first.err) == (0, "")
     assert "The worker 'w' (Workers-1) is new on the server" in first.lines
     assert RESTART in first.lines
     settings = ready.load()
-    second = await tentacle.aside(*worker(octopus, "--idempotent", *comms))
+    second = await tentacle.aside(*worker(octopus, "--idempotent", *polling))
     assert (second.code, second.err) == (0, "")
     assert second.lines[-2:] == [
         "The worker 'w' (Workers-1) was on the server already; nothing needed to change",
@@ -89,21 +74,60 @@ async def test_what_differs_is_updated_and_named(tentacle: Any, ready: SettingsF
 
 
 async def test_the_subscription_is_the_servers_when_ours_was_lost(
-    tentacle: Any, ready: SettingsFile, octopus: Any, comms: tuple[str, ...]
+    tentacle: Any, ready: SettingsFile, octopus: Any, polling: tuple[str, ...]
 ) -> None:
     """As after a `kill -9` between the server's answer and the write of the configuration."""
     before = ready.load()
-    await tentacle.aside(*worker(octopus, "--idempotent", *comms))
+    await tentacle.aside(*worker(octopus, "--idempotent", *polling))
     [known] = ready.load().servers
     ready.save(before)
-    again = await tentacle.aside(*worker(octopus, "--idempotent", *comms))
+    again = await tentacle.aside(*worker(octopus, "--idempotent", *polling))
     assert "nothing needed to change" in again.out
     assert ready.load().servers == (known,)
     # One that is asked for by name is asked for.
     ready.save(before)
-    wished = await tentacle.aside(*worker(octopus, "--idempotent", "--server-subscription-id=poll://x/", *comms))
+    wished = await tentacle.aside(*worker(octopus, "--idempotent", "--server-subscription-id=poll://x/", *polling))
     assert "updated: address" in wished.out
     assert ready.load().servers[0].subscription_id == "poll://x/"
+
+
+async def test_a_port_that_shows_another_certificate_is_told_at_once(
+    tentacle: Any, ready: SettingsFile, octopus: Any, comms_port: int
+) -> None:
+    """As behind a proxy that opens TLS connections: the agent would be refused for ever, in a log that nobody reads."""
+    ended = await tentacle.aside(*worker(octopus, "--comms-style=2", f"--server-comms-port={comms_port}"))
+    assert ended.code == 0
+    assert f"WARNING: https://127.0.0.1:{comms_port} shows the certificate" in ended.err
+    assert f"and the Octopus Server's is {octopus.thumbprint}" in ended.err
+    assert "Machine registered successfully" in ended.lines
+
+
+async def test_who_polls_without_a_proxy_but_has_one_is_told(
+    tentacle: Any, ready: SettingsFile, octopus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tentacle.cli.server_access.ConnectivityCheck", partial(ConnectivityCheck, delays=()))
+    arguments = worker(octopus, "--comms-style=2", "--server-comms-address=https://127.0.0.1:1")
+    without = await tentacle.aside(*arguments)
+    assert "that the server's communications port is open" in without.err
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:3128")
+    ended = await tentacle.aside(*arguments)
+    assert ended.code == 1
+    assert "Polling does not use the proxy of HTTPS_PROXY." in ended.err
+    assert "Tentacle polling-proxy --proxyEnable=true --proxyHost=... --proxyPort=..." in ended.err
+
+
+async def test_a_token_of_a_ci_system(tentacle: Any, ready: SettingsFile, octopus: Any, instance: Path) -> None:
+    """Whoever has no key at all: the server gives an access token for it."""
+    (tentacle.cwd / "token").write_text("ey.oidc.token\n")
+    octopus.tokens["ey.oidc.token"] = "access-token"
+    given = worker(octopus, "--oidcTokenFile=token", "--serviceAccountId=1-2-3", "--verbose")
+    arguments = [one for one in given if not one.startswith("--apiKey=")]
+    ended = await tentacle.aside(*arguments)
+    assert ended.code == 0, ended.err
+    assert f"POST {octopus.url}api/token/v1: 200" in ended.err
+    assert [one["Name"] for one in octopus.workers] == ["w"]
+    for secret in ("ey.oidc.token", "access-token"):
+        assert secret not in ended.out + ended.err + tentacle.log(instance)
 
 
 async def test_another_machine_of_that_name_is_left_alone(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
@@ -122,17 +146,20 @@ async def test_another_machine_of_that_name_is_left_alone(tentacle: Any, ready: 
 
 
 async def test_a_dry_run_shows_what_it_would_do_and_does_nothing(
-    tentacle: Any, ready: SettingsFile, octopus: Any, comms: tuple[str, ...], instance: Path
+    tentacle: Any, ready: SettingsFile, octopus: Any, polling: tuple[str, ...], instance: Path
 ) -> None:
     before = ready.path.read_bytes()
-    shown = await tentacle.aside(*worker(octopus, "--dry-run", *comms))
+    shown = await tentacle.aside(*worker(octopus, "--dry-run", *polling))
     assert (shown.code, shown.err) == (0, "")
     assert f"GET {octopus.url}api: 200" in shown.lines
     assert f"Would POST {octopus.url}api/Spaces-1/workers" in shown.lines
     body = json.loads(shown.out[shown.out.index("{") : shown.out.rindex("}") + 1])
     assert body["Name"] == "w"
     assert body["WorkerPoolIds"] == ["workerpools-1"]
-    assert f"Would trust the Octopus Server with the thumbprint {SERVER} and poll it at https://127.0.0.1:" in shown.out
+    assert (
+        f"Would trust the Octopus Server with the thumbprint {octopus.thumbprint} and poll it at https://127.0.0.1:"
+        in shown.out
+    )
     assert shown.lines[-1] == "This was a dry run: nothing was changed"
     assert changes(octopus) == []
     assert ready.path.read_bytes() == before

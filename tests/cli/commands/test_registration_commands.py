@@ -61,16 +61,16 @@ async def test_a_listening_worker_as_recorded(tentacle: Any, ready: SettingsFile
 
 
 async def test_a_polling_worker_keeps_its_subscription(
-    tentacle: Any, ready: SettingsFile, octopus: Any, comms_port: int, instance: Path
+    tentacle: Any, ready: SettingsFile, octopus: Any, its_comms_port: int, instance: Path
 ) -> None:
     arguments = (
         *("register-worker", f"--server={octopus.url}", "--name=w", "--comms-style=tentacleactive"),
-        *("--workerpool=linux", f"--server-comms-port={comms_port}"),
+        *("--workerpool=linux", f"--server-comms-port={its_comms_port}"),
     )
     ended = await tentacle.aside(*arguments, "--apiKey", KEY, processors=2)
     assert (ended.code, ended.err) == (0, "")
     assert ended.lines == [
-        f"Checking connectivity on the server communications port {comms_port}...",
+        f"Checking connectivity on the server communications port {its_comms_port}...",
         "Connected successfully",
         f"Registering the tentacle with the server at {octopus.url}",
         "Machine registered successfully",
@@ -78,7 +78,7 @@ async def test_a_polling_worker_keeps_its_subscription(
     ]
     settings: Settings = ready.load()
     [server] = settings.servers
-    assert (server.style, server.address) == (CommunicationStyle.TENTACLE_ACTIVE, f"https://127.0.0.1:{comms_port}")
+    assert (server.style, server.address) == (CommunicationStyle.TENTACLE_ACTIVE, f"https://127.0.0.1:{its_comms_port}")
     assert settings.polling_connection_count == 5
     assert octopus.posted[0]["Endpoint"]["Uri"] == server.subscription_id
     again = await tentacle.aside(
@@ -92,11 +92,14 @@ async def test_a_polling_worker_keeps_its_subscription(
 
 
 async def test_a_subscription_of_ones_own_is_normalised(
-    tentacle: Any, ready: SettingsFile, octopus: Any, comms_port: int
+    tentacle: Any, ready: SettingsFile, octopus: Any, its_comms_port: int
 ) -> None:
     ended = await tentacle.aside(
         *("register-with", f"--server={octopus.url}", f"--apiKey={KEY}", "--env=Dev", "--role=web", "--comms-style=2"),
-        *("--server-subscription-id=poll://XZ6h25sh28shx52", f"--server-comms-address=https://127.0.0.1:{comms_port}/"),
+        *(
+            "--server-subscription-id=poll://XZ6h25sh28shx52",
+            f"--server-comms-address=https://127.0.0.1:{its_comms_port}/",
+        ),
     )
     assert (ended.code, ended.err) == (0, "")
     assert ready.load().servers[0].subscription_id == "poll://xz6h25sh28shx52/"

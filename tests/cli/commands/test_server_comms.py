@@ -70,6 +70,7 @@ def test_the_default_port_a_web_socket_and_back_to_listening(tentacle: Any) -> N
         ),
         (["A"], ["--style=2", "--web-socket=http://a"], "The websocket address must start with wss://"),
         (["A"], ["--style=2", "--host=https://a"], "'https://a' is not a host name."),
+        (["A"], ["--style=2", "--host=a..b"], "'a..b' is not a host name."),
         (["A"], ["--style=2", "--host=a", "--port=x"], "The value 'x' of --port is not a valid whole number."),
         (["A"], ["--style=2", "--host=a", "--port=70000"], "The value 70000 of --port is not a port."),
     ],

@@ -24,6 +24,7 @@ from tentacle.observe.redaction import Redactor
 from tentacle.octopus.exchange import Reply
 from tentacle.settings import certificates
 from tentacle.settings.model import ProxySettings, Settings
+from tests.sockets import talking
 
 KEY = "API-TESTKEY0123456789"
 BAD = "\x1b]0;owned\x07\x1b[2J"
@@ -180,11 +181,8 @@ async def test_something_that_is_no_octopus(tentacle: Any) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n\x1b[2Jhi")
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
+    async with talking(answer) as port:
         ended = await tentacle.aside("doctor", f"--server=http://127.0.0.1:{port}", "--server-comms-port=1")
     assert ended.code == 1
     assert "not like an Octopus Server" in " ".join(ended.out.split())

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,23 +15,7 @@ from tentacle.cli.doctor.wire import Comms, comms_findings
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.settings import certificates
 from tentacle.settings.certificates import StoredCertificate
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await handler(reader, writer)
-        except (OSError, EOFError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(guarded, "127.0.0.1", 0, ssl=tls)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+from tests.sockets import talking
 
 
 async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -59,7 +41,7 @@ def told(reached: Reached) -> list[tuple[str, str]]:
 
 
 async def test_the_certificate_of_whoever_answers(identity: StoredCertificate, context: ssl.SSLContext) -> None:
-    async with serving(silent, context) as port:
+    async with talking(silent, context) as port:
         reached = await reach(Target("127.0.0.1", port))
     assert told(reached) == [("tcp", "ok")]
     assert reached.complete
@@ -84,7 +66,7 @@ async def test_a_name_that_does_not_exist() -> None:
 
 
 async def test_a_peer_that_is_silent_costs_the_limit_and_no_more() -> None:
-    async with serving(silent) as port:
+    async with talking(silent) as port:
         reached = await reach(Target("127.0.0.1", port, limit=0.3))
     assert told(reached) == [("tcp", "ok"), ("tls", "FAIL")]
     assert "nothing answers the TLS handshake" in reached.findings[1].found
@@ -95,7 +77,7 @@ async def test_a_peer_that_speaks_something_else() -> None:
         writer.write(b"SSH-2.0-\x1b[2Jx\r\n")
         await reader.read()
 
-    async with serving(ssh) as port:
+    async with talking(ssh) as port:
         reached = await reach(Target("127.0.0.1", port))
     assert told(reached) == [("tcp", "ok"), ("tls", "FAIL")]
 
@@ -105,7 +87,7 @@ async def test_through_a_proxy_that_lets_us_and_one_that_does_not(
 ) -> None:
     heads: list[bytes] = []
 
-    async with serving(silent, context) as port:
+    async with talking(silent, context) as port:
 
         async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             heads.append(await reader.readuntil(b"\r\n\r\n"))
@@ -118,7 +100,7 @@ async def test_through_a_proxy_that_lets_us_and_one_that_does_not(
             await pump(to_reader, writer)
             await there
 
-        async with serving(proxy) as proxy_port:
+        async with talking(proxy) as proxy_port:
             good = await reach(Target("127.0.0.1", port, ProxyUrl("127.0.0.1", proxy_port, "u", "pw")))
             bad = await reach(Target("127.0.0.1", port, ProxyUrl("127.0.0.1", proxy_port)))
     assert told(good) == [("proxy tcp", "ok"), ("proxy", "ok")]
@@ -140,7 +122,7 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def test_the_verdict_on_whoever_answers(identity: StoredCertificate, context: ssl.SSLContext) -> None:
-    async with serving(silent, context) as port:
+    async with talking(silent, context) as port:
         target = Target("127.0.0.1", port)
         right = (await comms_findings(Comms(target, identity.thumbprint.lower())))[-1]
         wrong = (await comms_findings(Comms(target, "A" * 40)))[-1]
