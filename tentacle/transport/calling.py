@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID
@@ -115,13 +116,13 @@ class ListeningCaller:
 
     async def _ask_to_proceed(self, exchange: Exchange) -> bool:
         """False when the other side has given up on the idle connection, which is no error."""
-        try:
-            await exchange.send(Next(), self._timeouts.heartbeat)
-            if isinstance((await exchange.receive(self._timeouts.heartbeat)).event, Proceed):
-                return True
-        except (TentacleError, OSError):
-            pass
-        exchange.stream.abort()
+        with ExitStack() as undo:
+            undo.callback(exchange.stream.abort)
+            with suppress(TentacleError, OSError):
+                await exchange.send(Next(), self._timeouts.heartbeat)
+                if isinstance((await exchange.receive(self._timeouts.heartbeat)).event, Proceed):
+                    undo.pop_all()
+                    return True
         return False
 
     def _take(self, address: Address) -> Exchange | None:

@@ -119,8 +119,11 @@ class Listener:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("A connection ended with an error of ours", exc_info=error)
         self._tasks.discard(task)
-        self._strangers.pop(task, None)
         self._trusted.pop(task, None)
+        stranger = self._strangers.pop(task, None)
+        if stranger is not None:
+            # One that was dropped before its first step has not closed anything itself.
+            stranger.abort()
 
     async def _connection(self, tcp: TcpStream) -> None:
         peer = tcp.peer
