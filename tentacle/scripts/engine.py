@@ -27,7 +27,7 @@ from tentacle.scripts.record import Finding, RunFiles, RunSettings, Stage, boot_
 from tentacle.scripts.run import LOST, Means, Run
 from tentacle.scripts.sandbox import IsolationOptions, Sandbox
 from tentacle.scripts.sensitive import KEY_FILE, Sensitive
-from tentacle.scripts.trees import remove_tree
+from tentacle.scripts.trees import remove_small, remove_tree
 from tentacle.scripts.trial import try_out
 from tentacle.scripts.watchers import Watchers
 from tentacle.scripts.workspace import WorkspaceFile, Workspaces
@@ -35,6 +35,8 @@ from tentacle.scripts.workspace import WorkspaceFile, Workspaces
 log = logging.getLogger(__name__)
 
 _MEBIBYTE = 1024 * 1024
+_SMALL_BODY = 256 * 1024
+"""Characters of a script that is written down in place."""
 _CANCEL_ANSWER = 0.1
 """Seconds for which the answer to a cancel waits, since most scripts end at once."""
 
@@ -194,7 +196,9 @@ class ScriptEngine:
     async def _remove(self, path: Path) -> bool:
         # Out of the way at once, not in the thread: whoever asks for the ticket again meanwhile finds its place free.
         left = self.workspaces.put_away(path)
-        return left is None or await asyncio.to_thread(remove_tree, left)
+        if left is None or (left != path and remove_small(left)):
+            return True
+        return await asyncio.to_thread(remove_tree, left)
 
     async def _let_go(self, run: Run) -> None:
         """What becomes of a run whose workspace is removed: one that has not started will not start any more."""
@@ -275,7 +279,12 @@ class ScriptEngine:
             file_parts(file.name)
         require_arguments(request.arguments)
         settings = _settings(request)
-        files = await asyncio.to_thread(self._make_workspace, settings, request)
+        # A thread that makes many small calls beside a busy loop costs both more than the calls do.
+        if request.files or len(request.body) > _SMALL_BODY:
+            files = await asyncio.to_thread(self._make_workspace, settings, request)
+        else:
+            files = self._make_workspace(settings, request)
+        await asyncio.to_thread(self.workspaces.sync, files)
         return Run(files, self._means)
 
     def _make_workspace(self, settings: RunSettings, request: StartRequest) -> RunFiles:

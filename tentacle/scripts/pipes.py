@@ -25,41 +25,44 @@ _SETTLE = 0.0003
 
 
 class OutputPipes:
-    """Creates the pipes of one run; `writers` go to the script and are then closed here with `close_writers`."""
+    """The two pipes of a process that watches over scripts, for one of them after another.
 
-    def __init__(self, state: int) -> None:
-        readers, writers = zip(*(_fifo(state, name) for name in _NAMES), strict=True)
-        self.readers: list[int | None] = list(readers)
-        self.writers: tuple[int, ...] = writers
-        self._watch = WriteWatch([f"/proc/self/fd/{reader}" for reader in readers])
+    They are kept from script to script: to give up watching them takes the kernel some milliseconds.
+    """
+
+    def __init__(self, directory: int) -> None:
+        """Made in `directory`, where nothing is left of them."""
+        self._readers = [_fifo(directory, name) for name in _NAMES]
+        self._ended = [True for _ in _NAMES]
+        self._watch = WriteWatch([_name_of(reader) for reader in self._readers])
+        self.writers: tuple[int, ...] = ()
+
+    def begin(self) -> list[int]:
+        """For a new script, whose ends the `writers` are from now on; gives ours."""
+        self._watch.writes()
+        self.writers = tuple(os.open(_name_of(reader), os.O_WRONLY) for reader in self._readers)
+        self._ended = [False for _ in self._readers]
+        return list(self._readers)
 
     @property
     def open(self) -> bool:
         """True while anybody holds the writing end of one of them."""
-        return any(reader is not None for reader in self.readers)
+        return not all(self._ended)
 
     def close_writers(self) -> None:
         for writer in self.writers:
             os.close(writer)
         self.writers = ()
 
-    def close(self) -> None:
-        """Closes what is still open."""
-        self.close_writers()
-        for reader in self.readers:
-            if reader is not None:
-                os.close(reader)
-        self.readers = [None for _ in self.readers]
-        self._watch.close()
-
-    def collect(self) -> list[Piece]:
-        """What can be read now, in the order of writing; an empty piece where a stream has ended."""
+    def collect(self) -> tuple[list[Piece], list[int]]:
+        """What can be read now, in the order of writing, with an empty piece where a stream has ended; and our ends of
+        those."""
         data = [bytearray() for _ in _KINDS]
-        before = list(self.readers)
+        before = list(self._ended)
         writes = self._fill(data)
         pieces = [(_KINDS[stream], piece) for stream, piece in interleave(writes, [bytes(d) for d in data])]
-        ended = [i for i, reader in enumerate(self.readers) if reader is None and before[i] is not None]
-        return pieces + [(_KINDS[stream], b"") for stream in ended]
+        ended = [i for i, now in enumerate(self._ended) if now and not before[i]]
+        return pieces + [(_KINDS[stream], b"") for stream in ended], [self._readers[stream] for stream in ended]
 
     def _fill(self, data: list[bytearray]) -> list[int]:
         """Reads until both pipes are empty and every write of what was read has been told of; gives the writes."""
@@ -82,23 +85,24 @@ class OutputPipes:
 
     def _read(self, stream: int, into: bytearray) -> int:
         """Reads what is there; notices the end.  Gives the number of bytes."""
-        reader, start = self.readers[stream], len(into)
-        while reader is not None and len(into) - start < _MOST_AT_ONCE:
+        start = len(into)
+        while not self._ended[stream] and len(into) - start < _MOST_AT_ONCE:
             try:
-                data = os.read(reader, _ONE_READ)
+                data = os.read(self._readers[stream], _ONE_READ)
             except BlockingIOError:
                 break
             into += data
-            if not data:
-                os.close(reader)
-                reader = self.readers[stream] = None
+            self._ended[stream] = not data
         return len(into) - start
 
 
-def _fifo(state: int, name: str) -> tuple[int, int]:
-    """A fresh FIFO's reading and writing end.  Its name is gone when this returns."""
-    os.mkfifo(name, 0o600, dir_fd=state)
-    reader = os.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd=state)
-    writer = os.open(name, os.O_WRONLY, dir_fd=state)
-    os.unlink(name, dir_fd=state)
-    return reader, writer
+def _name_of(descriptor: int) -> str:
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _fifo(directory: int, name: str) -> int:
+    """A fresh FIFO's reading end.  Its name is gone when this returns."""
+    os.mkfifo(name, 0o600, dir_fd=directory)
+    reader = os.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd=directory)
+    os.unlink(name, dir_fd=directory)
+    return reader

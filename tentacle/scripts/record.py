@@ -165,6 +165,21 @@ class RunFiles:
         """That which the run's watcher was born in and shares with it; empty when it has none, or is not known."""
         return statefiles.read_cgroup(self._lock) if self.opened else ""
 
+    def sync(self) -> None:
+        """Puts the settings on the disk.  Only before the run is begun; raises `OSError`."""
+        descriptor = os.open(statefiles.PREPARED, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._state)
+        try:
+            # Syncing a new file syncs its name, the renaming and its new parents on every file system that we know of.
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def withdraw(self) -> None:
+        """Makes it none; only before the run is begun."""
+        with contextlib.suppress(OSError):
+            os.unlink(statefiles.PREPARED, dir_fd=self._state)
+        self.close()
+
     def remember(self, name: str, data: bytes) -> None:
         """Keeps something small about the run for a later agent; without room for it nothing is kept."""
         with contextlib.suppress(OSError):

@@ -66,9 +66,10 @@ def run(document: int, next_document: Callable[[], int | None], cgroup: str | No
     """
     _detach()
     group = None if cgroup is None else RunGroup.of(cgroup, inside=True)
+    equipment = Equipment(group)
     following: int | None = document
     while following is not None:
-        following = next_document() if _run_one(json.loads(_read_all(following)), group) else None
+        following = next_document() if _run_one(json.loads(_read_all(following)), equipment) else None
         if signal.SIGTERM in signal.sigpending():
             # Meant for the run before, or for this one, which has not begun yet: whoever asked will look after it.
             break
@@ -77,16 +78,29 @@ def run(document: int, next_document: Callable[[], int | None], cgroup: str | No
     os._exit(0)
 
 
-def _run_one(spec: dict[str, Any], group: RunGroup | None) -> bool:
+class Equipment:
+    """What the process keeps from run to run: the cgroup in which it was born, if it was, and the pipes."""
+
+    def __init__(self, birthplace: RunGroup | None) -> None:
+        self.birthplace = birthplace
+        self._pipes: OutputPipes | None = None
+
+    def pipes(self, state: int) -> OutputPipes:
+        """Made in the state directory of the first run."""
+        self._pipes = self._pipes or OutputPipes(state)
+        return self._pipes
+
+
+def _run_one(spec: dict[str, Any], equipment: Equipment) -> bool:
     """Runs what `spec` describes, if nobody else does or did; true when this process is as good as new afterwards."""
     state = os.open(spec["state"], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     # The lock must stay open: it tells everybody that somebody watches over the run.
     lock = statefiles.claim(state)
     if lock is None:
         return False
-    if group is not None:
-        statefiles.note_cgroup(lock, group.directory)
-    clean = _run_claimed(spec, state, group)
+    if equipment.birthplace is not None:
+        statefiles.note_cgroup(lock, equipment.birthplace.directory)
+    clean = _run_claimed(spec, state, equipment)
     os.close(lock)
     os.close(state)
     return clean
@@ -106,13 +120,13 @@ def _detach() -> None:
     os.dup2(_STDIN, _STDERR, inheritable=False)
 
 
-def _run_claimed(spec: dict[str, Any], state: int, group: RunGroup | None) -> bool:
+def _run_claimed(spec: dict[str, Any], state: int, equipment: Equipment) -> bool:
     result = os.open(statefiles.RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=state)
     log = os.open(spec["log"], os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
     journal, code = Journal(log), FATAL
     try:
         journal.write([(DEBUG_ENTRY, text.encode("utf-8", "replace")) for text in spec["preamble"]])
-        supervisor = Supervisor(spec, state, journal, group)
+        supervisor = Supervisor(spec, journal, equipment.pipes(state), equipment.birthplace)
         code = supervisor.run()
     finally:
         failure = sys.exc_info()[1]
@@ -145,11 +159,11 @@ class _NotStartedError(Exception):
 class Supervisor:
     """Starts bash, moves its output into the journal, and knows when it is over."""
 
-    def __init__(self, spec: dict[str, Any], state: int, journal: Journal, birthplace: RunGroup | None) -> None:
+    def __init__(self, spec: dict[str, Any], journal: Journal, pipes: OutputPipes, birthplace: RunGroup | None) -> None:
         self._spec = spec
         self._birthplace = birthplace
         self._journal = journal
-        self._pipes = OutputPipes(state)
+        self._pipes = pipes
         self._cancels = 0
         self._kill_at = 0.0
         self._asked: set[int] = set()
@@ -160,9 +174,8 @@ class Supervisor:
         self._exit_code: int | None = None
         self._poll = select.epoll()
         self._wake, self._wake_writer = self._listen_to_signals()
-        for reader in self._pipes.readers:
-            if reader is not None:
-                self._poll.register(reader, select.EPOLLIN)
+        for reader in pipes.begin():
+            self._poll.register(reader, select.EPOLLIN)
 
     def run(self) -> int:
         """The exit code, after the last byte of output is in the journal."""
@@ -183,8 +196,8 @@ class Supervisor:
         self._poll.close()
         os.close(self._wake)
         os.close(self._wake_writer)
-        self._pipes.close()
-        if self._cancels or self._exit_code is None or self._told is not None:
+        self._pipes.close_writers()
+        if self._cancels or self._pipes.open or self._exit_code is None or self._told is not None:
             return False
         return not self._reap() and (self._birthplace is None or self._birthplace.pids() == [os.getpid()])
 
@@ -292,7 +305,10 @@ class Supervisor:
         self._exit_code = exit_code(message)
 
     def _move_output(self) -> None:
-        if pieces := self._pipes.collect():
+        pieces, ended = self._pipes.collect()
+        for reader in ended:
+            self._poll.unregister(reader)
+        if pieces:
             self._journal.write(pieces)
 
     def _cancel(self) -> bool:

@@ -72,11 +72,6 @@ class WriteWatch:
                 watch = _inotify_add_watch(self.descriptor, os.fsencode(path), _IN_MODIFY)
                 self._streams[watch] = stream
 
-    def close(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
     def writes(self) -> list[int]:
         """The streams written since the last call; neighbours of the same stream may be joined."""
         if self.descriptor < 0:

@@ -76,7 +76,7 @@ class Workspaces:
         return path if path.is_dir() and not path.is_symlink() else None
 
     def prepare(self, settings: RunSettings, body: str, files: Sequence[WorkspaceFile]) -> RunFiles:
-        """Makes the workspace and everything in it; afterwards the run may start at any time.
+        """Makes the workspace and everything in it; after a `sync` the run may start at any time.
 
         Names must have been checked.  On failure nothing of a new workspace is left; raises `ScriptError`.
         """
@@ -90,6 +90,14 @@ class Workspaces:
             if not existed:
                 self.remove(path)
             raise ScriptError(f"The workspace '{path}' could not be prepared: {_reason(error)}") from error
+
+    def sync(self, files: RunFiles) -> None:
+        """From the return on this is a run even if the machine goes down.  If that fails it is none; `ScriptError`."""
+        try:
+            files.sync()
+        except OSError as error:
+            files.withdraw()
+            raise ScriptError(f"The workspace '{files.workspace}' could not be prepared: {_reason(error)}") from error
 
     def put_away(self, path: Path) -> Path | None:
         """Takes a workspace out of the way, so that its ticket is free at once; gives what must then be removed.
@@ -168,13 +176,11 @@ def _write(directory: int, name: str, data: bytes) -> None:
 
 
 def _write_settings(state: int, settings: RunSettings) -> None:
-    """From the renaming on this is a run; from the return on it is one even if the machine goes down."""
+    """From the renaming on this is a run."""
     with os.fdopen(_create(state, _PREPARING), "wb") as file:
         file.write(settings.encode())
         file.flush()
         os.rename(_PREPARING, statefiles.PREPARED, src_dir_fd=state, dst_dir_fd=state)
-        # Syncing a new file syncs its name, the renaming and its new parents on every file system that we know of.
-        os.fsync(file.fileno())
 
 
 def _reserve_result(state: int) -> None:

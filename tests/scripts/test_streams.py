@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,32 +61,42 @@ def test_without_inotify_nothing_is_told_and_nothing_fails() -> None:
 
 
 @pytest.fixture
-def pipes(tmp_path: Path) -> OutputPipes:
+def pipes(tmp_path: Path) -> Iterator[OutputPipes]:
     state = os.open(tmp_path, os.O_RDONLY)
     pipes = OutputPipes(state)
     os.close(state)
     assert list(tmp_path.iterdir()) == []
-    return pipes
+    ends = pipes.begin()
+    yield pipes
+    for descriptor in (*ends, *pipes.writers, pipes._watch.descriptor):
+        os.close(descriptor)
 
 
-def test_pipes_tell_the_order_of_writing_and_the_end(pipes: OutputPipes) -> None:
-    out, err = pipes.writers
-    for writer, data in [(err, b"1\n"), (out, b"2\n"), (err, b"3\n"), (err, b"4\n"), (out, b"5\n")]:
-        os.write(writer, data)
-    # Neighbours of one stream are joined, and two lines over two turns are one each; the third goes to the last.
-    assert pipes.collect() == [(ERR, b"1\n"), (OUT, b"2\n"), (ERR, b"3\n4\n"), (OUT, b"5\n")]
-    assert pipes.collect() == []
-    os.write(out, b"last")
-    pipes.close_writers()
-    assert pipes.collect() == [(OUT, b"last"), (OUT, b""), (ERR, b"")]
-    assert not pipes.open
-    os.close(pipes._watch.descriptor)
+def test_pipes_tell_the_order_of_writing_and_the_end_script_for_script(pipes: OutputPipes) -> None:
+    for _ in range(3):
+        out, err = pipes.writers
+        for writer, data in [(err, b"1\n"), (out, b"2\n"), (err, b"3\n"), (err, b"4\n"), (out, b"5\n")]:
+            os.write(writer, data)
+        # Neighbours of one stream are joined, and two lines over two turns are one each; the third goes to the last.
+        assert pipes.collect() == ([(ERR, b"1\n"), (OUT, b"2\n"), (ERR, b"3\n4\n"), (OUT, b"5\n")], [])
+        assert pipes.collect() == ([], [])
+        os.write(out, b"last")
+        os.close(err)
+        pieces, ended = pipes.collect()
+        assert (pieces, len(ended)) == ([(OUT, b"last"), (ERR, b"")], 1)
+        assert pipes.open
+        os.close(out)
+        pieces, ended = pipes.collect()
+        assert (pieces, len(ended)) == ([(OUT, b"")], 1)
+        assert not pipes.open
+        assert pipes.collect() == ([], [])
+        pipes.begin()
 
 
 def test_a_full_pipe_is_read_in_bounded_portions(pipes: OutputPipes) -> None:
     os.set_blocking(pipes.writers[0], False)
     written = os.write(pipes.writers[0], b"x" * 10_000_000)
-    assert pipes.collect() == [(OUT, b"x" * written)]
+    assert pipes.collect() == ([(OUT, b"x" * written)], [])
     pipes.close_writers()
-    pipes.collect()
-    os.close(pipes._watch.descriptor)
+    pieces, ended = pipes.collect()
+    assert (pieces, len(ended)) == ([(OUT, b""), (ERR, b"")], 2)
