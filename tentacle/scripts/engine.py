@@ -141,6 +141,7 @@ class ScriptEngine:
         for task in self._starting.values():
             task.cancel()
         await asyncio.gather(*self._starting.values(), return_exceptions=True)
+        await self.workspaces.aclose()
         for run in (*self._runs.values(), *self._detached):
             await run.abandon()
         self._runs.clear()
@@ -284,7 +285,7 @@ class ScriptEngine:
             files = await asyncio.to_thread(self._make_workspace, settings, request)
         else:
             files = self._make_workspace(settings, request)
-        await asyncio.to_thread(self.workspaces.sync, files)
+        await self.workspaces.sync(files)
         return Run(files, self._means)
 
     def _make_workspace(self, settings: RunSettings, request: StartRequest) -> RunFiles:

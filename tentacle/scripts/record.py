@@ -112,7 +112,6 @@ class RunFiles:
                 os.open(workspace / statefiles.STATE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             )
             self._require_own()
-            self._lock = self._keep_file(os.open(statefiles.LOCK, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
             self._result = self._keep_file(os.open(statefiles.RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
             self.settings = self._read_settings()
             self.log = self._keep_file(os.open(workspace / LOG_FILE, _LOG_FLAGS, 0o600))
@@ -163,7 +162,7 @@ class RunFiles:
     @property
     def cgroup(self) -> str:
         """That which the run's watcher was born in and shares with it; empty when it has none, or is not known."""
-        return statefiles.read_cgroup(self._lock) if self.opened else ""
+        return statefiles.read_cgroup(self._result) if self.opened else ""
 
     def sync(self) -> None:
         """Puts the settings on the disk.  Only before the run is begun; raises `OSError`."""
@@ -205,7 +204,7 @@ class RunFiles:
         for attempt in range(2):
             if (code := statefiles.read_result(self._result)) is not None:
                 return Finding(Stage.ENDED, exit_code=code)
-            if (pid := statefiles.holder(self._lock)) is not None:
+            if (pid := statefiles.holder(self._result)) is not None:
                 return Finding(Stage.RUNNING, pid=pid)
             if attempt == 0 and self._prepared():
                 return Finding(Stage.PREPARED)
@@ -241,15 +240,15 @@ class RunFiles:
 def is_watched(workspace: Path) -> bool:
     """Whether a process watches over a run in this workspace, whatever else can be read there."""
     try:
-        lock = os.open(workspace / statefiles.STATE / statefiles.LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        result = os.open(workspace / statefiles.STATE / statefiles.RESULT, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:
-        return statefiles.holder(lock) is not None
+        return statefiles.holder(result) is not None
     except OSError:
         return False
     finally:
-        os.close(lock)
+        os.close(result)
 
 
 def preamble(workspace: Path, user: str) -> list[str]:

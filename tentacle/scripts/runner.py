@@ -94,14 +94,14 @@ class Equipment:
 def _run_one(spec: dict[str, Any], equipment: Equipment) -> bool:
     """Runs what `spec` describes, if nobody else does or did; true when this process is as good as new afterwards."""
     state = os.open(spec["state"], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    # The lock must stay open: it tells everybody that somebody watches over the run.
-    lock = statefiles.claim(state)
-    if lock is None:
+    # Locked as long as it is open: that tells everybody that somebody watches over the run.
+    result = statefiles.claim(state)
+    if result is None:
         return False
     if equipment.birthplace is not None:
-        statefiles.note_cgroup(lock, equipment.birthplace.directory)
-    clean = _run_claimed(spec, state, equipment)
-    os.close(lock)
+        statefiles.note_cgroup(result, equipment.birthplace.directory)
+    clean = _run_claimed(spec, state, result, equipment)
+    os.close(result)
     os.close(state)
     return clean
 
@@ -120,8 +120,7 @@ def _detach() -> None:
     os.dup2(_STDIN, _STDERR, inheritable=False)
 
 
-def _run_claimed(spec: dict[str, Any], state: int, equipment: Equipment) -> bool:
-    result = os.open(statefiles.RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=state)
+def _run_claimed(spec: dict[str, Any], state: int, result: int, equipment: Equipment) -> bool:
     log = os.open(spec["log"], os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
     journal, code = Journal(log), FATAL
     try:
@@ -135,7 +134,6 @@ def _run_claimed(spec: dict[str, Any], state: int, equipment: Equipment) -> bool
         _finish(spec, journal, result, code)
     clean = supervisor.close() and not journal.lost
     os.close(log)
-    os.close(result)
     return clean
 
 

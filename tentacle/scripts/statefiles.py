@@ -3,61 +3,65 @@
     {workspace}/.tentacle/
         prepared    the start command's settings; written and synced before anything may run
         claimed     the same file after a runner has taken the run on (the renaming is the claim)
-        lock        locked by the runner until the result is there; names the cgroup that the runner shares with it
-        result      made beforehand with its space on the disk, so that a full disk cannot swallow the exit code
+        result      made beforehand with its space on the disk, so that a full disk cannot swallow the exit code; locked
+                    by the runner as long as it watches, and names the cgroup that the runner shares with the run
 
 The lock is a POSIX record lock: it dies with its holder whatever the way, is not inherited, and the kernel tells who
-holds it, so that no stale process number is ever believed.
+holds it, so that no stale process number is ever believed.  It also ends when its holder closes any descriptor of the
+file, so there must be one only.  Few files, since some file systems take their time for each new one.
 
 Imported by the processes that watch over scripts: standard library only, and little of it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import struct
 
 STATE = ".tentacle"
-PREPARED, CLAIMED, LOCK, RESULT = "prepared", "claimed", "lock", "result"
+PREPARED, CLAIMED, RESULT = "prepared", "claimed", "result"
 
 RESULT_SPACE = 8192
 """Bytes kept for the result; all but the first block is given back when the log's last lines need room."""
 _RESULT_LENGTH = 64
+_CGROUP_AT, _CGROUP_LENGTH = 1024, 2048
 _FLOCK = struct.Struct("@hhqqi4x")
 
 
 def claim(state: int) -> int | None:
     """Takes the run on; `None` when somebody else has or had it.
 
-    `state` is the open state directory.  Gives the lock's descriptor, which must stay open until the result is there.
+    `state` is the open state directory.  Gives the descriptor for the result, which carries the lock and must stay open
+    until the result is there.
     """
-    lock = os.open(LOCK, os.O_RDWR | os.O_NOFOLLOW, dir_fd=state)
+    result = os.open(RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=state)
     try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(result, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.rename(PREPARED, CLAIMED, src_dir_fd=state, dst_dir_fd=state)
     except (BlockingIOError, PermissionError, FileNotFoundError):
-        os.close(lock)
+        os.close(result)
         return None
-    return lock
+    return result
 
 
-def note_cgroup(lock: int, directory: str) -> None:
-    """Keeps in the lock's file which cgroup the run is in.  A full disk may swallow it."""
-    with contextlib.suppress(OSError):
-        os.pwrite(lock, os.fsencode(directory), 0)
+def note_cgroup(result: int, directory: str) -> None:
+    """Keeps which cgroup the run is in.  A path that is too long for its place is not kept."""
+    line = os.fsencode(directory) + b"\n"
+    if len(line) <= _CGROUP_LENGTH:
+        os.pwrite(result, line, _CGROUP_AT)
 
 
-def read_cgroup(lock: int) -> str:
+def read_cgroup(result: int) -> str:
     """What `note_cgroup` has kept; empty when nothing was."""
-    return os.fsdecode(os.pread(lock, 4096, 0))
+    line, end, _ = os.pread(result, _CGROUP_LENGTH, _CGROUP_AT).partition(b"\n")
+    return os.fsdecode(line) if end and line.startswith(b"/") else ""
 
 
-def holder(lock: int) -> int | None:
+def holder(result: int) -> int | None:
     """The process that holds the lock; `None` when nobody does.  Takes nothing itself."""
     question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(lock, fcntl.F_GETLK, question))
+    kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(result, fcntl.F_GETLK, question))
     return None if kind == fcntl.F_UNLCK else int(pid)
 
 

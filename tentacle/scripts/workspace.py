@@ -22,6 +22,7 @@ from tentacle.scripts.frames import OUT_ENTRY, frame
 from tentacle.scripts.journal import now_ms
 from tentacle.scripts.names import file_parts, fold
 from tentacle.scripts.record import LOG_FILE, SCRIPT_FILE, RunFiles, RunSettings, opening
+from tentacle.scripts.settling import Settling
 from tentacle.scripts.trees import remove_tree
 
 _TRASH = ".trash-"
@@ -44,6 +45,7 @@ class Workspaces:
 
     def __init__(self, work: Path) -> None:
         self.work = work
+        self._settling = Settling()
         self._names: dict[str, str] = {}
         """Directory names by folded ticket: two tickets that differ by case are one run."""
 
@@ -91,13 +93,17 @@ class Workspaces:
                 self.remove(path)
             raise ScriptError(f"The workspace '{path}' could not be prepared: {_reason(error)}") from error
 
-    def sync(self, files: RunFiles) -> None:
+    async def sync(self, files: RunFiles) -> None:
         """From the return on this is a run even if the machine goes down.  If that fails it is none; `ScriptError`."""
         try:
-            files.sync()
+            await self._settling.settle(files.sync)
         except OSError as error:
             files.withdraw()
             raise ScriptError(f"The workspace '{files.workspace}' could not be prepared: {_reason(error)}") from error
+
+    async def aclose(self) -> None:
+        """Waits for what is being synced, whoever still wants it."""
+        await self._settling.aclose()
 
     def put_away(self, path: Path) -> Path | None:
         """Takes a workspace out of the way, so that its ticket is free at once; gives what must then be removed.
@@ -140,7 +146,6 @@ def _fill(path: Path, settings: RunSettings, body: str, files: Sequence[Workspac
             _write(root, LOG_FILE, b"".join(frame(OUT_ENTRY, now, line.encode()) for line in opening(settings)))
             for file in files:
                 _put(root, file)
-            _write(state, statefiles.LOCK, b"")
             _reserve_result(state)
             _write_settings(state, settings)
         finally:

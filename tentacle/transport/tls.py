@@ -8,6 +8,7 @@ hence pyOpenSSL.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import suppress
 
 from cryptography import x509
@@ -183,18 +184,23 @@ class TlsStream:
             self._closed_by_peer = True
 
     async def _flush(self) -> None:
-        while (data := self._pending_output()) is not None:
+        for data in self._output():
             await self._inner.send(data)
 
     def _post_output(self) -> None:
-        while (data := self._pending_output()) is not None:
+        for data in self._output():
             self._inner.post(data)
 
-    def _pending_output(self) -> bytes | None:
-        try:
-            return self._tls.bio_read(RECEIVE_SIZE)
-        except SSL.WantReadError:
-            return None
+    def _output(self) -> Iterator[bytes]:
+        """What the TLS engine has to say.  To ask once more when it has said all costs as much as to ask."""
+        full = True
+        while full:
+            try:
+                data = self._tls.bio_read(RECEIVE_SIZE)
+            except SSL.WantReadError:
+                return
+            full = len(data) == RECEIVE_SIZE
+            yield data
 
 
 def _is_address(host: str) -> bool:

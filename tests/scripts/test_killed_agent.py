@@ -64,7 +64,7 @@ HOOKS = {
     "result written": lambda: kill_after(run.Run, "_end"),
     "status asked": lambda: kill_after(run.Run, "page", lambda page: "500" in [e.text for e in page.entries[-3:]]),
     "complete asked": lambda: kill_before(ScriptEngine, "_let_go"),
-    "being removed": lambda: kill_before(engine, "remove_tree"),
+    "being removed": lambda: kill_before(engine, "remove_small"),
     "removed": lambda: kill_after(ScriptEngine, "complete"),
 }
 
@@ -230,6 +230,6 @@ async def test_the_state_directory_tells_whether_it_is_a_run(new_lab: Callable[.
     assert found == {
         "workspace made": None,
         "script written": [],
-        "files written": ["lock", "result"],
-        "settings written": ["lock", "prepared", "result"],
+        "files written": ["result"],
+        "settings written": ["prepared", "result"],
     }

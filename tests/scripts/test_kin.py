@@ -125,7 +125,7 @@ async def test_who_came_into_the_cgroup_belongs_to_the_script(room: Lab) -> None
 async def test_what_outlives_its_watcher_is_ended_before_the_lock_is_given_away(room: Lab) -> None:
     await room.start("setsid sleep 600 & echo ready; sleep 600")
     await room.started()
-    lock = os.open(room.work / "T-1" / statefiles.STATE / "lock", os.O_RDWR)
+    lock = os.open(room.work / "T-1" / statefiles.STATE / statefiles.RESULT, os.O_RDWR)
     runner = statefiles.holder(lock)
     os.close(lock)
     assert runner is not None

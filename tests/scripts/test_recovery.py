@@ -157,7 +157,7 @@ async def test_a_directory_that_was_only_half_prepared_is_not_a_run(next_agent: 
     lab = next_agent
     state = lab.work / "T-1" / statefiles.STATE
     state.mkdir(parents=True)
-    for name in (statefiles.LOCK, statefiles.RESULT, statefiles.PREPARED):
+    for name in (statefiles.RESULT, statefiles.PREPARED):
         (state / name).touch()
     (lab.work / "T-1" / "Bootstrap.sh").write_text("echo half")
     (lab.work / "T-1" / "Output.log").write_text("rubbish")
@@ -170,7 +170,7 @@ async def test_a_run_whose_runner_was_killed_ends_with_the_truth(lab: Lab) -> No
     status = await lab.start("printf 'ready\\nopen line'; sleep 600")
     await lab.started()
     await lab.logged("open line")
-    lock = os.open(lab.work / "T-1" / statefiles.STATE / "lock", os.O_RDWR)
+    lock = os.open(lab.work / "T-1" / statefiles.STATE / statefiles.RESULT, os.O_RDWR)
     runner = statefiles.holder(lock)
     os.close(lock)
     assert runner is not None
@@ -269,7 +269,7 @@ async def test_a_damaged_record_is_told_and_never_taken_for_a_new_ticket(lab: La
 @pytest.mark.parametrize(
     "trick",
     [
-        *(f"rm .tentacle/{name}; mkfifo .tentacle/{name}" for name in ("claimed", "result", "lock")),
+        *(f"rm .tentacle/{name}; mkfifo .tentacle/{name}" for name in ("claimed", "result")),
         "rm Output.log; mkfifo Output.log",
         *(f"echo '{text}' >.tentacle/claimed" for text in ("[]", '"x"')),
         'sed -i \'s/"isolation": 1/"isolation": 7/\' .tentacle/claimed',

@@ -90,7 +90,7 @@ async def test_a_line_without_end_takes_no_memory_where_it_is_written_down(
         "head -c 80000000 /dev/zero | tr '\\0' z; touch ../written; until [ -e ../go ]; do sleep 0.02; done"
     )
     await until((lab.work / "written").exists)
-    lock = os.open(lab.work / "T-1" / statefiles.STATE / statefiles.LOCK, os.O_RDWR)
+    lock = os.open(lab.work / "T-1" / statefiles.STATE / statefiles.RESULT, os.O_RDWR)
     runner = statefiles.holder(lock)
     os.close(lock)
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{runner}/status").read_text())

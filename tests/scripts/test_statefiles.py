@@ -11,7 +11,6 @@ from tentacle.scripts import statefiles
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[int]:
-    (tmp_path / statefiles.LOCK).touch()
     (tmp_path / statefiles.PREPARED).touch()
     (tmp_path / statefiles.RESULT).touch()
     descriptor = os.open(tmp_path, os.O_RDONLY)
@@ -39,10 +38,10 @@ def in_a_process(state: int) -> tuple[int, int]:
 
 def test_one_claims_and_is_known_while_it_lives(state: int) -> None:
     pid, let_go = in_a_process(state)
-    lock = os.open(statefiles.LOCK, os.O_RDWR, dir_fd=state)
+    lock = os.open(statefiles.RESULT, os.O_RDWR, dir_fd=state)
     assert statefiles.holder(lock) == pid
     assert statefiles.claim(state) is None
-    assert set(os.listdir(state)) == {statefiles.LOCK, statefiles.CLAIMED, statefiles.RESULT}
+    assert set(os.listdir(state)) == {statefiles.CLAIMED, statefiles.RESULT}
     os.close(let_go)
     os.waitpid(pid, 0)
     assert statefiles.holder(lock) is None
@@ -68,4 +67,26 @@ def test_a_torn_result_is_none(state: int, torn: bytes) -> None:
     result = os.open(statefiles.RESULT, os.O_RDWR, dir_fd=state)
     os.write(result, torn)
     assert statefiles.read_result(result) is None
+    os.close(result)
+
+
+@pytest.mark.parametrize(
+    ("directory", "kept"),
+    [
+        ("/sys/fs/cgroup/tentacle-run-1", True),
+        ("/with blanks/and \udcff/bytes", True),
+        ("/" + "x" * 2046, True),
+        ("/" + "x" * 2047, False),
+    ],
+)
+def test_the_cgroup_is_kept_beside_the_result(state: int, directory: str, kept: bool) -> None:
+    result = os.open(statefiles.RESULT, os.O_RDWR, dir_fd=state)
+    assert statefiles.read_cgroup(result) == ""
+    statefiles.reserve_result(result)
+    assert statefiles.read_cgroup(result) == ""
+    statefiles.note_cgroup(result, directory)
+    statefiles.give_back_reserve(result)
+    statefiles.write_result(result, 3, 123)
+    assert statefiles.read_cgroup(result) == (directory if kept else "")
+    assert statefiles.read_result(result) == 3
     os.close(result)

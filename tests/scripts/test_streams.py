@@ -84,12 +84,11 @@ def test_pipes_tell_the_order_of_writing_and_the_end_script_for_script(pipes: Ou
         os.close(err)
         pieces, ended = pipes.collect()
         assert (pieces, len(ended)) == ([(OUT, b"last"), (ERR, b"")], 1)
-        assert pipes.open
+        assert (pipes.open, len(pieces)) == (True, 2)
         os.close(out)
         pieces, ended = pipes.collect()
         assert (pieces, len(ended)) == ([(OUT, b"")], 1)
-        assert not pipes.open
-        assert pipes.collect() == ([], [])
+        assert (pipes.open, pipes.collect()) == (False, ([], []))
         pipes.begin()
 
 

@@ -26,7 +26,7 @@ def workspace(work: Path, name: str) -> Path:
     path = work / name
     (path / ".tentacle").mkdir(parents=True)
     (path / "sub").mkdir()
-    for file in (path / "Output.log", path / ".tentacle" / "lock", path / "sub" / "file"):
+    for file in (path / "Output.log", path / ".tentacle" / "result", path / "sub" / "file"):
         file.write_text("x")
     return path
 
