@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,3 +175,22 @@ def test_a_port_in_use_is_said_in_one_line() -> None:
 def test_an_address_that_is_not_ours_is_said_in_one_line(host: str) -> None:
     with pytest.raises(ConnectFailed, match="cannot listen on"):
         bind(host, 0)
+
+
+async def test_a_connection_that_is_dropped_before_anybody_looked_at_it_is_closed(tmp_path: Path) -> None:
+    """The listener ends in the very moment in which somebody comes."""
+    async with listening_agent(tmp_path, Echo()) as agent:
+
+        def come_and_go(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            agent._accepted(reader, writer)
+            for task in agent._tasks:
+                task.cancel()
+
+        async with await asyncio.start_server(come_and_go, "127.0.0.1", 0) as door:
+            reader, writer = await asyncio.open_connection(*door.sockets[0].getsockname())
+            async with asyncio.timeout(30):
+                with suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+            writer.close()
+            with suppress(ConnectionResetError):
+                await writer.wait_closed()
