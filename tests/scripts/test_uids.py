@@ -42,7 +42,7 @@ def test_a_workspace_is_handed_over_but_for_what_the_agent_keeps(work: Path, tmp
     assert path.stat().st_uid == uid
     assert owners == {
         ".tentacle": 0,
-        ".tentacle/lock": 0,
+        ".tentacle/result": 0,
         "Output.log": 0,
         "sub": uid,
         "sub/file": uid,
