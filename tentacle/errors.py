@@ -37,6 +37,11 @@ class TentacleError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """The text of `error` on a single line, without control characters; its type's name when it has none."""
+    """The text of `error` on a single line, without control characters; its type's name when it has none.
+
+    Of several errors at once that is the first one's: a group says only how many it holds.
+    """
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     text = str(error) or type(error).__name__
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -53,4 +53,7 @@ def script_environment(facts: AgentFacts, runtime: str) -> Mapping[str, str | No
         "OCTOPUS_BEARER_TOKEN": None,
         "OCTOPUS_PASSWORD": None,
         "CREDENTIALS_DIRECTORY": None,
+        # What a container's agent is set up by (tentacle-cli.md 4.8): its private key, and its own way to the server.
+        "TENTACLE_CERTIFICATE": None,
+        "TENTACLE_POLLING_CUSTOM_PROXY_PASSWORD": None,
     }

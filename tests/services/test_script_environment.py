@@ -44,7 +44,8 @@ def test_the_variables() -> None:
         "TentacleProxyPort": "80",
     }
     # What is not set here is taken away, and so are credentials for our own command line.
-    assert {"TentacleProxyUsername", "OCTOPUS_API_KEY", "OCTOPUS_BEARER_TOKEN", "OCTOPUS_PASSWORD"} <= {
+    own = {"OCTOPUS_API_KEY", "OCTOPUS_BEARER_TOKEN", "OCTOPUS_PASSWORD", "TENTACLE_CERTIFICATE"}
+    assert {"TentacleProxyUsername", "TENTACLE_POLLING_CUSTOM_PROXY_PASSWORD"} | own <= {
         name for name, value in variables.items() if value is None
     }
     assert script_environment(replace(FACTS, use_default_proxy=False), "")["TentacleUseDefaultProxy"] == "False"
