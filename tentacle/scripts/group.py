@@ -131,6 +131,16 @@ class RunGroup:
 
 def remove_empty(directory: str) -> bool:
     """Removes a cgroup with all those below it, as far as nobody lives there; true when it is gone."""
+    try:
+        os.rmdir(directory)  # noqa: PTH106
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return _remove_with_inner(directory)
+    return True
+
+
+def _remove_with_inner(directory: str) -> bool:
     for path in reversed(list(_tree(directory))):
         try:
             os.rmdir(path)  # noqa: PTH106

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import functools
 import hashlib
 import logging
 import os
@@ -194,5 +195,9 @@ def _is_everybodys(directory: str) -> bool:
 def _mark(files: RunFiles) -> str:
     """Names the run and no other one, whoever asks and after whatever restart; tells nothing about it."""
     settings = files.settings
-    secret = f"{files.workspace}\0{settings.created}\0{settings.boot}\0{settings.ticket}"
+    return _digest(f"{files.workspace}\0{settings.created}\0{settings.boot}\0{settings.ticket}")
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -64,16 +64,22 @@ class Veil:
         try:
             return _cover(self._mask, lines, before, coming)
         except _FAILURES as error:
-            # Nothing of the error but its kind: it may know the line.
-            kind = type(error).__name__
-            log.error("%d line(s) of a script were withheld: masking failed (%s)", len(lines), kind)
-            return [WITHHELD] * len(lines)
+            return _withheld(lines, error)
 
     def cover_entry(self, text: str) -> str:
-        """An entry of the agent's own, which stands alone."""
+        """An entry of the agent's own, which stands alone: it ends no value and begins none."""
         if self._mask is None:
             return text
-        return self.cover((text,), "", lambda: Rest.OVER)[0]
+        try:
+            return self._mask.cover(text) if self._mask.is_in(text) else text
+        except _FAILURES as error:
+            return _withheld((text,), error)[0]
+
+
+def _withheld(lines: Sequence[str], error: Exception) -> list[str]:
+    # Nothing of the error but its kind: it may know the line.
+    log.error("%d line(s) of a script were withheld: masking failed (%s)", len(lines), type(error).__name__)
+    return [WITHHELD] * len(lines)
 
 
 def _cover(mask: Mask, lines: Sequence[str], before: str, coming: Coming) -> list[str]:

@@ -11,6 +11,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +76,10 @@ class Workspaces:
         """The directory of `ticket`, whatever the case it was first written in."""
         name = self._names.get(fold(ticket), ticket)
         path = self.work / name
-        return path if path.is_dir() and not path.is_symlink() else None
+        try:
+            return path if stat.S_ISDIR(path.lstat().st_mode) else None
+        except OSError:
+            return None
 
     def prepare(self, settings: RunSettings, body: str, files: Sequence[WorkspaceFile]) -> RunFiles:
         """Makes the workspace and everything in it; after a `sync` the run may start at any time.

@@ -75,8 +75,13 @@ class Exchange:
 
     async def send(self, event: Event, timeout: float | None = None) -> None:
         """Sends an event without data streams, each of its records on its own."""
-        async with limit(timeout or self.timeouts.send, "the peer to take what was sent"):
-            await self._write(event)
+        # A long log takes its time to be packed, and others have calls too.
+        long = isinstance(event, ResponseEvent) and _is_long(event.response)
+        records = await asyncio.to_thread(self.connection.send, event) if long else self.connection.send(event)
+        try:
+            await self._write(records, timeout or self.timeouts.send)
+        except OSError as error:
+            raise Disconnected("the connection broke while sending") from error
 
     async def send_message(self, event: RequestEvent | ResponseEvent, files: Mapping[UUID, BinaryIO]) -> None:
         """Sends a request or response and the data streams that it announces, from the beginning of `files`."""
@@ -103,15 +108,14 @@ class Exchange:
             left -= len(data)
             await self.send(StreamChunk(data))
 
-    async def _write(self, event: Event) -> None:
-        try:
-            # A long log takes its time to be packed, and others have calls too.
-            long = isinstance(event, ResponseEvent) and _is_long(event.response)
-            records = await asyncio.to_thread(self.connection.send, event) if long else self.connection.send(event)
-            for record in records:
-                await self.stream.send(record)
-        except OSError as error:
-            raise Disconnected("the connection broke while sending") from error
+    async def _write(self, records: list[bytes], timeout: float) -> None:
+        for number, record in enumerate(records, 1):
+            if not self.stream.send_now(record):
+                async with limit(timeout, "the peer to take what was sent"):
+                    await self.stream.drained()
+                    for rest in records[number:]:
+                        await self.stream.send(rest)
+                return
 
     async def _receive_stream(self, delivery: Delivery) -> None:
         while True:

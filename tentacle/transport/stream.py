@@ -12,6 +12,8 @@ from tentacle.transport.errors import TimedOut
 from tentacle.transport.timeouts import Timeouts
 
 RECEIVE_SIZE = 256 * 1024
+_MUCH = 64 * 1024
+"""Bytes that the network has not taken yet, from which on it is waited for; asyncio's own measure."""
 
 
 class ByteStream(Protocol):
@@ -22,6 +24,12 @@ class ByteStream(Protocol):
 
     async def send(self, data: bytes) -> None:
         """Hands `data` over to the network.  Raises `OSError` when the connection is broken."""
+
+    def send_now(self, data: bytes) -> bool:
+        """As `send`, for what mostly needs no waiting: false when `drained` must be waited for before more is sent."""
+
+    async def drained(self) -> None:
+        """Returns when the network has taken most of what it was given.  Raises `OSError` as `send` does."""
 
     async def aclose(self) -> None:
         """Closes the stream, without waiting for the peer."""
@@ -50,6 +58,16 @@ class TcpStream:
 
     async def send(self, data: bytes) -> None:
         self.post(data)
+        await self._writer.drain()
+
+    def send_now(self, data: bytes) -> bool:
+        transport = self._writer.transport
+        if transport.is_closing():
+            raise ConnectionResetError("the connection has been closed")
+        self.post(data)
+        return transport.get_write_buffer_size() < _MUCH
+
+    async def drained(self) -> None:
         await self._writer.drain()
 
     def post(self, data: bytes) -> None:

@@ -127,6 +127,15 @@ class TlsStream:
                 self._write(data[start : start + _RECORD])
             await self._flush()
 
+    def send_now(self, data: bytes) -> bool:
+        for start in range(0, len(data), _RECORD):
+            self._write(data[start : start + _RECORD])
+        taken = [self._inner.send_now(output) for output in self._output()]
+        return all(taken)
+
+    async def drained(self) -> None:
+        await self._inner.drained()
+
     async def aclose(self) -> None:
         """Tells the peer that this is the end of what we say, and closes."""
         with suppress(SSL.Error, OSError):

@@ -241,6 +241,9 @@ class Broken(Mask):
     def open_end(self, text: str) -> int:
         raise RuntimeError(f"cannot look at {text}")
 
+    def is_in(self, text: str) -> bool:
+        raise RuntimeError(f"cannot look into {text}")
+
 
 def test_a_failure_hides_the_line_and_never_shows_it(log: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
