@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.e2e.machine import Machine
+from tests.e2e.machine import ROOT, Machine
 from tests.e2e.test_systemd import UNIT, WORKER, Site, machine, site, wait_until
 
 __all__ = ["machine", "site"]
@@ -58,7 +58,8 @@ def test_private_scripts_without_root_and_the_units_that_stand_in_their_way(site
     look()
     for harmless in (
         "NoNewPrivileges=yes\nRestrictSUIDSGID=yes\nLockPersonality=yes",
-        "ProtectSystem=strict\nReadWritePaths=/etc/octopus/worker\nPrivateTmp=yes",
+        # The checkout that the tests run from may lie in /tmp.
+        f"ProtectSystem=strict\nReadWritePaths=/etc/octopus/worker\nPrivateTmp=yes\nBindReadOnlyPaths={ROOT}",
         "ProtectKernelTunables=yes\nProtectKernelLogs=yes\nProtectControlGroups=no",
     ):
         assert restart(site, harmless) == "active", site.machine.journal(UNIT)
