@@ -77,7 +77,7 @@ def _serve(agent: socket.socket) -> bool:
     if answer == 0:
         agent.close()
         document, line = descriptors
-        run(document, _Line(line).next, os.fsdecode(cgroup) if inside else None)
+        run(document, _Line(line), os.fsdecode(cgroup) if inside else None)
     for descriptor in descriptors:
         os.close(descriptor)
     try:
@@ -129,3 +129,6 @@ class _Line:
         except OSError:
             return None
         return descriptors[0] if descriptors else None
+
+    def hang_up(self) -> None:
+        self._socket.close()

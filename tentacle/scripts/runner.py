@@ -23,9 +23,8 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from tentacle.scripts import statefiles
 from tentacle.scripts.descendants import terminate
@@ -55,11 +54,21 @@ def name_process(name: str) -> None:
     _prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
-def run(document: int, next_document: Callable[[], int | None], cgroup: str | None = None) -> NoReturn:
+class Line(Protocol):
+    """The way to the agent that has asked for this process."""
+
+    def next(self) -> int | None:
+        """Offers the process for a further run, whose document it gives; `None` when there will be none."""
+
+    def hang_up(self) -> None:
+        """Says that the process will not run anything any more."""
+
+
+def run(document: int, line: Line, cgroup: str | None = None) -> NoReturn:
     """Runs what the document on descriptor `document` describes, in the calling process, and ends the process.
 
-    As long as nothing stands against it, `next_document` is asked for a further one first; it gives `None` when there
-    is nothing more to do.  `cgroup` is that in which the process has been born.
+    As long as nothing stands against it, `line` is asked for a further one first.  `cgroup` is that in which the
+    process has been born.
 
     The caller has blocked SIGTERM, so that a cancel that comes early is not lost, ignores the other signals that could
     end it, and has no standard input or output.
@@ -69,10 +78,12 @@ def run(document: int, next_document: Callable[[], int | None], cgroup: str | No
     equipment = Equipment(group)
     following: int | None = document
     while following is not None:
-        following = next_document() if _run_one(json.loads(_read_all(following)), equipment) else None
+        following = line.next() if _run_one(json.loads(_read_all(following)), equipment) else None
         if signal.SIGTERM in signal.sigpending():
             # Meant for the run before, or for this one, which has not begun yet: whoever asked will look after it.
             break
+    # To leave a cgroup takes the kernel some milliseconds, for which nobody has to wait.
+    line.hang_up()
     if group is not None and group.leave():
         group.remove()
     os._exit(0)

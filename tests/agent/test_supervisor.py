@@ -40,9 +40,7 @@ async def test_it_is_started_again_until_it_ends(caplog: pytest.LogCaptureFixtur
     part = Part(8)
     await keep_running("Polling", part, clock=part.clock, sleep=no_sleep)
     assert part.runs == 9
-    assert caplog.records[0].getMessage() == (
-        "Polling failed: broken again. Starting it again in 1 seconds"
-    )
+    assert caplog.records[0].getMessage() == "Polling failed: broken again. Starting it again in 1 seconds"
     assert pauses(caplog) == [f"{n} seconds" for n in (1, 2, 4, 8, 16, 32, 60, 60)]
 
 

@@ -180,7 +180,8 @@ async def test_what_a_script_leaves_on_purpose_lives_on_and_its_cgroup_with_it(n
     assert (status.state, status.exit_code) == (ProcessState.COMPLETE, 0)
     daemon, own = lines(status)
     group = Path(str(place().unified)) / own.rpartition("/")[2]
-    assert (group / "cgroup.procs").read_text() == f"{daemon}\n"
+    # Who has watched over the script leaves it when everything has been told.
+    await until(lambda: (group / "cgroup.procs").read_text() == f"{daemon}\n")
     place().sweep(0)
     assert group.exists()
     os.kill(int(daemon), signal.SIGKILL)
