@@ -119,7 +119,7 @@ async def test_who_came_into_the_cgroup_belongs_to_the_script(room: Lab) -> None
         await room.engine.cancel("T-1", 0)
         await room.ended()
         assert guest.wait(5) == -signal.SIGTERM
-    assert not group.exists()
+    await until(lambda: not group.exists())
 
 
 @pytest.mark.parametrize("room", ["tree", "cgroup"], indirect=True)
