@@ -282,11 +282,11 @@ class Run:
             loop.remove_reader(process)
             os.close(process)
 
-    async def _until(self, over: asyncio.Event, terminate: Callable[[], None]) -> None:
-        self._terminate = terminate
+    async def _until(self, over: asyncio.Event, ask_to_end: Callable[[], None]) -> None:
+        self._terminate = ask_to_end
         try:
             if self._cancelled.is_set():
-                terminate()
+                ask_to_end()
             self.step = Step.RUNNING
             await over.wait()
         finally:

@@ -123,13 +123,11 @@ class TlsStream:
 
     async def send(self, data: bytes) -> None:
         async with self._sending:
-            for start in range(0, len(data), _RECORD):
-                self._write(data[start : start + _RECORD])
+            self._write(data)
             await self._flush()
 
     def send_now(self, data: bytes) -> bool:
-        for start in range(0, len(data), _RECORD):
-            self._write(data[start : start + _RECORD])
+        self._write(data)
         taken = [self._inner.send_now(output) for output in self._output()]
         return all(taken)
 
@@ -177,8 +175,10 @@ class TlsStream:
         return b"".join(pieces)
 
     def _write(self, data: bytes) -> None:
+        """Puts `data` into the TLS engine, a record's worth at a time."""
         try:
-            self._tls.sendall(data)
+            for start in range(0, len(data), _RECORD):
+                self._tls.sendall(data[start : start + _RECORD])
         except SSL.Error as error:
             raise ConnectionResetError(f"TLS failed while sending: {_reason(error)}") from None
 
