@@ -36,9 +36,9 @@ MUST_NOT_SEE: dict[str, frozenset[str]] = {
 }
 EXCEPTIONS: dict[str, frozenset[str]] = {
     # The processes that start scripts and watch over them talk to the agent over socket pairs; no network is involved.
-    "scripts/nursery.py": frozenset({"socket"}),
-    "scripts/launcher.py": frozenset({"socket"}),
-    "scripts/watchers.py": frozenset({"socket"}),
+    "scripts/shim/fork_server.py": frozenset({"socket"}),
+    "scripts/launch/fork_server_client.py": frozenset({"socket"}),
+    "scripts/launch/shim_pool.py": frozenset({"socket"}),
 }
 
 

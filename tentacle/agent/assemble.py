@@ -26,11 +26,11 @@ from tentacle.errors import TentacleError
 from tentacle.observe.redaction import Redactor
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
-from tentacle.services.catalogue import make_dispatcher
 from tentacle.services.dispatch import Files, refusal
 from tentacle.services.environment import AgentFacts, script_environment
 from tentacle.services.errors import ShuttingDown
 from tentacle.services.parts import NOTES, Parts
+from tentacle.services.service_list import make_dispatcher
 from tentacle.settings.certificates import signature_algorithm_name, weaknesses
 from tentacle.settings.model import Settings, other_certificate, resolved_home
 from tentacle.transport.calls import Calls

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from tentacle.agent.housekeeping import timespan_from
-from tentacle.scripts.cgroup import Limits
 from tentacle.scripts.engine import EngineOptions
-from tentacle.scripts.sandbox import IsolationOptions, Mode
-from tentacle.scripts.uids import UidRange
+from tentacle.scripts.sandbox.cgroups import Limits
+from tentacle.scripts.sandbox.sandbox import IsolationOptions, Mode
+from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.settings.scripts import ScriptSettings
 
 GRACE_VARIABLE = "TENTACLE_CANCEL_GRACE"

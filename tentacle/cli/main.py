@@ -13,14 +13,14 @@ from typing import Final
 
 import click
 
-from tentacle.cli import catalogue
-from tentacle.cli import help as help_texts
-from tentacle.cli.catalogue import Entry
-from tentacle.cli.command import TentacleCommand, asks_for_json
-from tentacle.cli.grammar import Option, parse
-from tentacle.cli.render import complain, confess, render
-from tentacle.cli.result import Result
-from tentacle.cli.session import Session, Surroundings
+from tentacle.cli.frame import command_table
+from tentacle.cli.frame import help_text as help_texts
+from tentacle.cli.frame.command import TentacleCommand, asks_for_json
+from tentacle.cli.frame.command_table import Entry
+from tentacle.cli.frame.grammar import Option, parse
+from tentacle.cli.frame.render import complain, confess, render
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import Session, Surroundings
 from tentacle.errors import EXIT_USAGE, TentacleError
 
 EXIT_INTERRUPTED: Final = 130
@@ -34,10 +34,10 @@ class TentacleGroup(click.Group):
     """All commands, each imported when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [entry.name for entry in catalogue.ENTRIES]
+        return [entry.name for entry in command_table.ENTRIES]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = catalogue.find(cmd_name)
+        entry = command_table.find(cmd_name)
         return load(entry) if entry else None
 
 
@@ -97,7 +97,7 @@ def refusal_of(error: OSError) -> TentacleError:
 
 def _dispatch(session: Session, arguments: Sequence[str]) -> int:
     word, rest = split_command(arguments)
-    entry = catalogue.find(word) if word else None
+    entry = command_table.find(word) if word else None
     if entry is None:
         return render(_without_command(word, arguments), session) or EXIT_USAGE
     try:

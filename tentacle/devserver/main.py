@@ -22,24 +22,24 @@ from typing import Final
 from aiohttp import web
 
 import tentacle
-from tentacle.devserver import adhoc, health
-from tentacle.devserver.adhoc import AdHocScript
-from tentacle.devserver.app import application
-from tentacle.devserver.auth import START_KEY, Gate, Password, new_api_key
-from tentacle.devserver.caller import Comms
-from tentacle.devserver.comms import CommsOptions, start_comms
-from tentacle.devserver.database import Database
-from tentacle.devserver.health import HealthCheck, HealthSchedule
 from tentacle.devserver.home import Home, data_directory
-from tentacle.devserver.machines import Machines, Roster
-from tentacle.devserver.root_documents import Identity
-from tentacle.devserver.server import Server
-from tentacle.devserver.store import Store
-from tentacle.devserver.task_run import Job
-from tentacle.devserver.task_store import TaskStore
-from tentacle.devserver.tasks import Limits, TaskQueue
-from tentacle.devserver.waiting import Time
-from tentacle.devserver.worker_client import WorkerClients
+from tentacle.devserver.rest.app import application
+from tentacle.devserver.rest.auth import START_KEY, Gate, Password, new_api_key
+from tentacle.devserver.rest.root_documents import Identity
+from tentacle.devserver.rest.server import Server
+from tentacle.devserver.storage.database import Database
+from tentacle.devserver.storage.store import Store
+from tentacle.devserver.storage.task_store import TaskStore
+from tentacle.devserver.tasks import adhoc, health
+from tentacle.devserver.tasks.adhoc import AdHocScript
+from tentacle.devserver.tasks.health import HealthCheck, HealthSchedule
+from tentacle.devserver.tasks.queue import Limits, TaskQueue
+from tentacle.devserver.tasks.task_run import Job
+from tentacle.devserver.worker.caller import Comms
+from tentacle.devserver.worker.client import WorkerClients
+from tentacle.devserver.worker.comms import CommsOptions, start_comms
+from tentacle.devserver.worker.machines import Machines, Roster
+from tentacle.devserver.worker.waiting import Time
 from tentacle.errors import EXIT_OK, TentacleError
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.files import write_atomic

@@ -19,18 +19,18 @@ from tentacle.errors import TentacleError, one_line
 from tentacle.masking import Mask
 from tentacle.scripts import disk
 from tentacle.scripts.errors import InvalidTicketError, ScriptError
-from tentacle.scripts.isolation import DEFAULT_MUTEX, Mutexes
-from tentacle.scripts.journal import now_ms
-from tentacle.scripts.launcher import Launcher
-from tentacle.scripts.names import file_parts, fold, require_arguments, require_ticket
-from tentacle.scripts.record import Finding, RunFiles, RunSettings, Stage, boot_id
+from tentacle.scripts.launch.fork_server_client import Launcher
+from tentacle.scripts.launch.shim_pool import Watchers
+from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
+from tentacle.scripts.output.known_secrets import KEY_FILE, Sensitive
 from tentacle.scripts.run import LOST, Means, Run
-from tentacle.scripts.sandbox import IsolationOptions, Sandbox
-from tentacle.scripts.sensitive import KEY_FILE, Sensitive
-from tentacle.scripts.trees import remove_small, remove_tree
-from tentacle.scripts.trial import try_out
-from tentacle.scripts.watchers import Watchers
-from tentacle.scripts.workspace import WorkspaceFile, Workspaces
+from tentacle.scripts.sandbox.sandbox import IsolationOptions, Sandbox
+from tentacle.scripts.shim.log_writer import now_ms
+from tentacle.scripts.startup_check import try_out
+from tentacle.scripts.workspace.removal import remove_small, remove_tree
+from tentacle.scripts.workspace.run_files import Finding, RunFiles, RunSettings, Stage, boot_id
+from tentacle.scripts.workspace.validation import file_parts, fold, require_arguments, require_ticket
+from tentacle.scripts.workspace.workspaces import WorkspaceFile, Workspaces
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from tentacle.scripts.disk import file_size
 from tentacle.scripts.engine import ScriptEngine
-from tentacle.scripts.record import LOG_FILE, SCRIPT_FILE, is_watched
-from tentacle.scripts.trees import entries_below, remove_tree
+from tentacle.scripts.workspace.removal import entries_below, remove_tree
+from tentacle.scripts.workspace.run_files import LOG_FILE, SCRIPT_FILE, is_watched
 
 log = logging.getLogger(__name__)
 

@@ -27,12 +27,12 @@ from tentacle.errors import one_line
 from tentacle.masking import Mask
 from tentacle.scripts.arguments import argument_vector
 from tentacle.scripts.errors import LaunchError, ScriptError
-from tentacle.scripts.isolation import Lease, Mutexes, WaitCancelledError, WaitTimedOutError
-from tentacle.scripts.log import LogReader, Page
-from tentacle.scripts.record import LOG_FILE, SCRIPT_FILE, RunFiles, Stage, preamble
-from tentacle.scripts.sandbox import Sandbox
-from tentacle.scripts.statefiles import STATE
-from tentacle.scripts.watchers import Watcher, terminate
+from tentacle.scripts.launch.shim_pool import Watcher, terminate
+from tentacle.scripts.mutexes import Lease, Mutexes, WaitCancelledError, WaitTimedOutError
+from tentacle.scripts.output.reader import LogReader, Page
+from tentacle.scripts.sandbox.sandbox import Sandbox
+from tentacle.scripts.shim.run_state import STATE
+from tentacle.scripts.workspace.run_files import LOG_FILE, SCRIPT_FILE, RunFiles, Stage, preamble
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
 from tentacle.contracts import codec
-from tentacle.contracts.catalogue import CATALOGUE, Method
 from tentacle.contracts.codec import CodecError
+from tentacle.contracts.services import CATALOGUE, Method
 from tentacle.errors import TentacleError, one_line
 from tentacle.services.errors import ServiceError, ShuttingDown
 from tentacle.wire.messages import Request, Response, ServerError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tentacle.contracts.script import ScriptFile, ScriptType
-from tentacle.scripts.workspace import WorkspaceFile
+from tentacle.scripts.workspace.workspaces import WorkspaceFile
 from tentacle.services.dispatch import Files
 from tentacle.services.errors import FileError
 

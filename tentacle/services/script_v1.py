@@ -16,7 +16,7 @@ from tentacle.contracts.script_v1 import (
     StartScriptCommand,
 )
 from tentacle.scripts.engine import RunStatus, ScriptEngine, StartRequest
-from tentacle.scripts.names import require_ticket
+from tentacle.scripts.workspace.validation import require_ticket
 from tentacle.services.dispatch import Files, ServiceMethod
 from tentacle.services.script_support import script_body, workspace_files
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tentacle.contracts.catalogue import CATALOGUE
 from tentacle.contracts.codec import decode, encode
 from tentacle.contracts.script import ProcessState, ScriptTicket
 from tentacle.contracts.script_v2 import ScriptStatusRequestV2, ScriptStatusResponseV2, StartScriptCommandV2
+from tentacle.contracts.services import CATALOGUE
 from tentacle.settings.certificates import from_pem
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.store import SettingsFile

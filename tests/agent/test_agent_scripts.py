@@ -7,10 +7,10 @@ from pathlib import Path
 from tentacle.agent.scripts import engine_options
 from tentacle.contracts.script import ProcessState
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2
-from tentacle.scripts.cgroup import Limits
 from tentacle.scripts.engine import EngineOptions
-from tentacle.scripts.sandbox import IsolationOptions, Mode
-from tentacle.scripts.uids import UidRange
+from tentacle.scripts.sandbox.cgroups import Limits
+from tentacle.scripts.sandbox.sandbox import IsolationOptions, Mode
+from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.settings.scripts import ISOLATIONS, ScriptSettings
 from tests.agent.process import AgentHome, Server
 

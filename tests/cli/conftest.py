@@ -16,8 +16,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tentacle.cli.frame.session import Surroundings
 from tentacle.cli.main import run
-from tentacle.cli.session import Surroundings
 
 PROGRAM = Path(sys.executable).parent / "tentacle"
 API_KEY = "API-TESTKEY0123456789"

@@ -16,10 +16,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, Final
 
-from tentacle.cli.catalogue import entry_of
-from tentacle.cli.command import TentacleOption
+from tentacle.cli.frame.command import TentacleOption
+from tentacle.cli.frame.command_table import entry_of
+from tentacle.cli.frame.session import Surroundings
 from tentacle.cli.main import load, run
-from tentacle.cli.session import Surroundings
 
 MARK: Final = "S3CR3T-M4RK"
 LINES_ON_STDERR: Final = 4

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tentacle.cli.catalogue import ENTRIES
+from tentacle.cli.frame.command_table import ENTRIES
 from tentacle.settings.store import SettingsFile
 from tests.cli.hostile import Place, base_of, complaint, litter, nowhere, unheard
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
 ON_A_DISK = """
 import json, os, subprocess, sys
 from pathlib import Path
-from tentacle.cli.catalogue import ENTRIES
+from tentacle.cli.frame.command_table import ENTRIES
 from tests.cli.hostile import Place, base_of, complaint, litter, nowhere
 
 kind, top = sys.argv[1], Path(sys.argv[2])

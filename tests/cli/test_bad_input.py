@@ -17,8 +17,8 @@ from typing import Final
 
 import pytest
 
-from tentacle.cli.catalogue import ENTRIES
-from tentacle.cli.command import TentacleOption
+from tentacle.cli.frame.command import TentacleOption
+from tentacle.cli.frame.command_table import ENTRIES
 from tentacle.settings.store import SettingsFile
 from tests.cli.hostile import MARK, SERVING, Place, base_of, complaint, leaks, litter, nowhere, options_of, unheard
 

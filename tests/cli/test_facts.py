@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tentacle.cli.catalogue import ENTRIES
+from tentacle.cli.frame.command_table import ENTRIES
 from tests.cli.hostile import Place, base_of, nowhere, options_of
 
 KEY = "API-TESTKEY0123456789"

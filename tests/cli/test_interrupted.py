@@ -18,7 +18,7 @@ KILLED_EVERYWHERE = """
 import json, os, signal, sys
 from pathlib import Path
 import tentacle.cli.main
-from tentacle.cli.catalogue import ENTRIES
+from tentacle.cli.frame.command_table import ENTRIES
 from tentacle.settings.store import SettingsFile
 from tests.cli.hostile import Place, litter
 

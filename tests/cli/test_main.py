@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tentacle import __version__
-from tentacle.cli.result import Result
+from tentacle.cli.frame.result import Result
 
 
 class Deaf(io.StringIO):
@@ -255,8 +255,8 @@ def test_the_level_of_the_environment_holds_for_console_and_file(tentacle: Any, 
 
 
 def test_steps_are_shown_one_by_one_and_their_result_last(tentacle: Any) -> None:
-    from tentacle.cli.render import render
-    from tentacle.cli.session import Session, Surroundings
+    from tentacle.cli.frame.render import render
+    from tentacle.cli.frame.session import Session, Surroundings
 
     out = io.StringIO()
     session = Session(Surroundings(environ={}, cwd=tentacle.cwd, stdout=out, stderr=out))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.cli.catalogue import ENTRIES
+from tentacle.cli.frame.command_table import ENTRIES
 from tentacle.settings.store import SettingsFile
 from tests.cli.hostile import SERVING, Place, base_of, litter, nowhere, unheard
 

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tentacle.contracts.capabilities import CapabilitiesResponseV2
-from tentacle.contracts.catalogue import CATALOGUE
 from tentacle.contracts.codec import CodecError, decode, encode, type_name
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.file_transfer import UploadResult
@@ -32,6 +31,7 @@ from tentacle.contracts.script import (
 )
 from tentacle.contracts.script_v1 import ScriptStatusRequest, ScriptStatusResponse, StartScriptCommand
 from tentacle.contracts.script_v2 import CompleteScriptCommandV2, ScriptStatusResponseV2, StartScriptCommandV2
+from tentacle.contracts.services import CATALOGUE
 
 GUID = UUID("00112233-4455-6677-8899-aabbccddeeff")
 GUID_BYTES = Binary(GUID.bytes_le, 4)

@@ -10,12 +10,12 @@ from uuid import UUID
 
 import pytest
 
-from tentacle.contracts.catalogue import CATALOGUE, Method
 from tentacle.contracts.codec import decode, encode
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.script import ScriptFile, ScriptIsolationLevel, ScriptTicket
 from tentacle.contracts.script_v1 import ScriptStatusRequest, StartScriptCommand
 from tentacle.contracts.script_v2 import StartScriptCommandV2
+from tentacle.contracts.services import CATALOGUE, Method
 from tentacle.wire.limits import Limits
 from tentacle.wire.messages import Request, Response, decode_message, encode_message
 from tests.recorded import conversations

@@ -11,8 +11,8 @@ from typing import Any
 
 from aiohttp import ClientResponse, ClientSession
 
-from tentacle.devserver.comms import CommsOptions
 from tentacle.devserver.main import DevServerOptions, Running, running
+from tentacle.devserver.worker.comms import CommsOptions
 from tentacle.settings.certificates import StoredCertificate
 from tests.devserver.peer import FakeWorker, MemoryComms
 from tests.pki import identity, pem

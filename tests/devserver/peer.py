@@ -17,14 +17,14 @@ import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
 
 from tentacle.contracts.capabilities import SUPPORTED, CapabilitiesResponseV2
-from tentacle.contracts.catalogue import CATALOGUE
 from tentacle.contracts.codec import decode, encode
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState, ScriptTicket
 from tentacle.contracts.script_v1 import ScriptStatusResponse
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2
-from tentacle.devserver.caller import NO_STREAMS, CallFailed, CallResult, Endpoint
+from tentacle.contracts.services import CATALOGUE
+from tentacle.devserver.worker.caller import NO_STREAMS, CallFailed, CallResult, Endpoint
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 UNKNOWN_SERVICE = "Octopus.Tentacle.Communications.UnknownServiceNameException: Error: {} has not been registered"

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from tentacle.devserver.routing import Routes
+from tentacle.devserver.rest.routing import Routes
 from tests.devserver.bed import POLL, THUMBPRINT, URI, Bed, worker_body
 
 WORKER_MEMBERS = frozenset(

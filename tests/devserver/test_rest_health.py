@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
-from tentacle.devserver.health import MARK, HealthSchedule, facts
-from tentacle.devserver.waiting import Time
+from tentacle.devserver.tasks.health import MARK, HealthSchedule, facts
+from tentacle.devserver.worker.waiting import Time
 from tests.devserver.bed import POLL, URI, Bed
 
 

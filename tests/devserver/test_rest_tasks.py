@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.devserver.caller import CallFailed
-from tentacle.devserver.tasks import Limits
+from tentacle.devserver.tasks.queue import Limits
+from tentacle.devserver.worker.caller import CallFailed
 from tests.devserver.bed import KEY, POLL, URI, Bed, bed
 from tests.devserver.peer import FakeWorker, MemoryComms
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.cli import catalogue
-from tentacle.cli.command import COMMON_OPTIONS, TentacleOption
+from tentacle.cli.frame import command_table
+from tentacle.cli.frame.command import COMMON_OPTIONS, TentacleOption
 from tentacle.cli.main import load
 from tests.e2e.machine import ROOT, Machine, missing_tools
 from tests.e2e.stage import TENTACLE, Server
@@ -44,7 +44,7 @@ def test_every_command_and_option_exists() -> None:
     assert len(found) > 20
     common = {name.lower() for option in COMMON_OPTIONS for name in option.names}
     for name, arguments in found:
-        entry = catalogue.find(name)
+        entry = command_table.find(name)
         assert entry is not None, name
         options = [one for one in load(entry).params if isinstance(one, TentacleOption)]
         known = common | {spelling.lower() for one in options for spelling in one.described.names}

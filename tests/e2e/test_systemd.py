@@ -15,12 +15,13 @@ import pytest
 from tentacle.host.unit import DESCRIPTION
 from tests.e2e.machine import Machine, missing_tools
 from tests.e2e.stage import PATIENCE, TENTACLE, Server
+from tests.recorded import VECTORS
 
 WORKER, POOL = "On Service", "Default Worker Pool"
 UNIT = "On-Service"
 HOME = "/etc/octopus/worker"
 APPLICATIONS = "/home/Octopus/Applications"
-VECTOR = Path(__file__).parent.parent / "vectors" / "dotnet-instance"
+VECTOR = VECTORS / "dotnet-instance"
 SHORT_DRAIN = "[Service]\nEnvironment=TENTACLE_DRAIN_TIMEOUT=00:00:00.2\n"
 COUNTING = """\
 echo "user $(id -un), notify ${{NOTIFY_SOCKET-none}}, watchdog ${{WATCHDOG_USEC-none}}"

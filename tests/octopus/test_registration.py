@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,8 +28,8 @@ from tentacle.octopus.registration import (
     register,
 )
 from tentacle.octopus.resources import ListeningEndpoint, Participation, PollingEndpoint, listening_uri
+from tests.recorded import VECTORS
 
-VECTORS = Path(__file__).parent.parent / "vectors"
 THUMBPRINT = "78565D222B645F48598D42DD56934802C98BB16F"
 OTHER_THUMBPRINT = "0" * 40
 SERVER_THUMBPRINT = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +23,7 @@ from tentacle.octopus.resources import (
     subscription_uri,
     update_body,
 )
-
-VECTORS = Path(__file__).parent.parent / "vectors"
+from tests.recorded import VECTORS
 
 
 def recorded_body(name: str) -> Any:

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tentacle.scripts.cgroup import Limits, Place, find_place
 from tentacle.scripts.engine import EngineOptions
-from tentacle.scripts.sandbox import IsolationOptions, Mode
-from tentacle.scripts.uids import UidRange
+from tentacle.scripts.sandbox.cgroups import Limits, Place, find_place
+from tentacle.scripts.sandbox.sandbox import IsolationOptions, Mode
+from tentacle.scripts.sandbox.uids import UidRange
 
 WAYS = {
     "tree": IsolationOptions(use_cgroup=False),

@@ -18,12 +18,11 @@ from tentacle.contracts.script import ProcessOutputSource, ProcessState, ScriptE
 from tentacle.errors import TentacleError
 from tentacle.scripts.engine import EngineOptions, ScriptEngine, StartRequest
 from tentacle.scripts.errors import InvalidFileNameError, InvalidTicketError, NotEnoughSpaceError, ScriptError
-from tentacle.scripts.workspace import WorkspaceFile
+from tentacle.scripts.workspace.workspaces import WorkspaceFile
+from tests.recorded import VECTORS
 from tests.scripts.lab import Lab, lines, recorded_form
 
-RUNS: list[dict[str, Any]] = json.loads(
-    (Path(__file__).parent.parent / "vectors" / "script-runs.json").read_text(encoding="utf-8")
-)["runs"]
+RUNS: list[dict[str, Any]] = json.loads((VECTORS / "script-runs.json").read_text(encoding="utf-8"))["runs"]
 FULL = ScriptIsolationLevel.FULL_ISOLATION
 
 

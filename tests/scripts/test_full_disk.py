@@ -103,7 +103,7 @@ from datetime import timedelta
 from pathlib import Path
 from tentacle.scripts.engine import EngineOptions, StartRequest
 from tentacle.scripts.errors import ScriptError
-from tentacle.scripts.workspace import WorkspaceFile
+from tentacle.scripts.workspace.workspaces import WorkspaceFile
 from tests.scripts.lab import Lab
 
 def texts(status):
@@ -168,7 +168,7 @@ from datetime import timedelta
 from pathlib import Path
 from tentacle.scripts.errors import ScriptError
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
-from tentacle.scripts.sandbox import IsolationOptions, Mode
+from tentacle.scripts.sandbox.sandbox import IsolationOptions, Mode
 from tests.scripts.lab import Lab
 from tests.scripts.rooms import options
 from tests.scripts.test_retention import age

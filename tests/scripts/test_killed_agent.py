@@ -18,19 +18,20 @@ from pathlib import Path
 import pytest
 
 from tentacle.contracts.script import ProcessState
-from tentacle.scripts import statefiles
 from tentacle.scripts.engine import RunStatus
+from tentacle.scripts.shim import run_state
 from tests.scripts.lab import Lab, lines
 
 AGENT = """
 import asyncio, inspect, os, signal, sys
 from pathlib import Path
 from tentacle.contracts.script import ProcessState
-from tentacle.scripts import engine, run, workspace
+from tentacle.scripts.workspace import workspaces
+from tentacle.scripts import engine, run
 from tentacle.scripts.engine import *
-from tentacle.scripts.isolation import Mutexes
-from tentacle.scripts.launcher import Launcher
-from tentacle.scripts.workspace import WorkspaceFile
+from tentacle.scripts.mutexes import Mutexes
+from tentacle.scripts.launch.fork_server_client import Launcher
+from tentacle.scripts.workspace.workspaces import WorkspaceFile
 
 work, point, script, source = sys.argv[1:]
 
@@ -53,10 +54,10 @@ def kill_after(owner, name, when=lambda result: True):
     setattr(owner, name, wrapped)
 
 HOOKS = {
-    "workspace made": lambda: kill_before(workspace, "_fresh_state"),
-    "script written": lambda: kill_before(workspace, "_put"),
-    "files written": lambda: kill_before(workspace, "_write_settings"),
-    "settings written": lambda: kill_after(workspace, "_write_settings"),
+    "workspace made": lambda: kill_before(workspaces, "_fresh_state"),
+    "script written": lambda: kill_before(workspaces, "_put"),
+    "files written": lambda: kill_before(workspaces, "_write_settings"),
+    "settings written": lambda: kill_after(workspaces, "_write_settings"),
     "lock asked for": lambda: kill_before(Mutexes, "enter"),
     "process asked for": lambda: kill_before(Launcher, "launch"),
     "process started": lambda: kill_after(Launcher, "launch"),
@@ -225,7 +226,7 @@ async def test_the_state_directory_tells_whether_it_is_a_run(new_lab: Callable[.
         lab = new_lab(work=tmp_path / point.name / "Work")
         scene = Scene(lab, lab.work.parent)
         await scene.play(point)
-        state = lab.work / "T-1" / statefiles.STATE
+        state = lab.work / "T-1" / run_state.STATE
         found[point.name] = sorted(path.name for path in state.iterdir()) if state.exists() else None
     assert found == {
         "workspace made": None,

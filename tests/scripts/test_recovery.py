@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from tentacle.contracts.script import ProcessState, ScriptExitCode, ScriptIsolationLevel
-from tentacle.scripts import statefiles
 from tentacle.scripts.engine import RunStatus
 from tentacle.scripts.errors import ScriptError
-from tentacle.scripts.frames import OUT, frame
+from tentacle.scripts.shim import run_state
+from tentacle.scripts.shim.log_format import OUT, frame
 from tests.scripts.lab import QUICK, Lab, lines, until
 
 AGENT = """
@@ -155,9 +155,9 @@ async def test_killing_at_any_moment_loses_and_doubles_nothing(tmp_path: Path, n
 
 async def test_a_directory_that_was_only_half_prepared_is_not_a_run(next_agent: Lab) -> None:
     lab = next_agent
-    state = lab.work / "T-1" / statefiles.STATE
+    state = lab.work / "T-1" / run_state.STATE
     state.mkdir(parents=True)
-    for name in (statefiles.RESULT, statefiles.PREPARED):
+    for name in (run_state.RESULT, run_state.PREPARED):
         (state / name).touch()
     (lab.work / "T-1" / "Bootstrap.sh").write_text("echo half")
     (lab.work / "T-1" / "Output.log").write_text("rubbish")
@@ -170,8 +170,8 @@ async def test_a_run_whose_runner_was_killed_ends_with_the_truth(lab: Lab) -> No
     status = await lab.start("printf 'ready\\nopen line'; sleep 600")
     await lab.started()
     await lab.logged("open line")
-    lock = os.open(lab.work / "T-1" / statefiles.STATE / statefiles.RESULT, os.O_RDWR)
-    runner = statefiles.holder(lock)
+    lock = os.open(lab.work / "T-1" / run_state.STATE / run_state.RESULT, os.O_RDWR)
+    runner = run_state.holder(lock)
     os.close(lock)
     assert runner is not None
     os.kill(runner, signal.SIGKILL)
@@ -190,8 +190,8 @@ async def test_after_the_machine_went_down_the_log_says_that_nobody_knows(
     await lab.engine.start()
     await lab.run("echo one")
     await lab.engine.aclose()
-    state, log = lab.work / "T-1" / statefiles.STATE, lab.work / "T-1" / "Output.log"
-    (state / statefiles.RESULT).write_bytes(b"\0" * 100)
+    state, log = lab.work / "T-1" / run_state.STATE, lab.work / "T-1" / "Output.log"
+    (state / run_state.RESULT).write_bytes(b"\0" * 100)
     log.write_bytes(log.read_bytes() + frame(OUT, 1, b"torn by the crash")[:-9])
     for _ in range(2):
         later = new_lab()
@@ -212,7 +212,7 @@ async def test_a_run_prepared_before_the_machine_went_down_is_not_started(
     await lab.start("echo ready; sleep 600", "T-1", isolation=ScriptIsolationLevel.FULL_ISOLATION)
     await lab.start("touch ../ran", "T-2")
     await lab.engine.aclose()
-    prepared = lab.work / "T-2" / statefiles.STATE / statefiles.PREPARED
+    prepared = lab.work / "T-2" / run_state.STATE / run_state.PREPARED
     settings = prepared.read_text()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     prepared.write_text(settings.replace(boot, "another-start-of-the-machine"))
@@ -256,7 +256,7 @@ async def test_a_workspace_removed_by_somebody_else_is_no_harm(lab: Lab) -> None
 async def test_a_damaged_record_is_told_and_never_taken_for_a_new_ticket(lab: Lab) -> None:
     await lab.run("echo one")
     await lab.engine.aclose()
-    (lab.work / "T-1" / statefiles.STATE / statefiles.CLAIMED).write_bytes(b"\0" * 20)
+    (lab.work / "T-1" / run_state.STATE / run_state.CLAIMED).write_bytes(b"\0" * 20)
     await lab.engine.start()
     with pytest.raises(ScriptError, match="cannot be read"):
         await lab.run("touch ../ran")
@@ -315,10 +315,10 @@ async def test_a_record_that_is_another_user_s_is_not_believed(next_agent: Lab) 
     await lab.engine.start()
     await lab.run("true")
     await lab.engine.aclose()
-    state = lab.work / "T-1" / statefiles.STATE
+    state = lab.work / "T-1" / run_state.STATE
     os.chown(state, 20001, 20001)
-    (state / statefiles.CLAIMED).rename(state / statefiles.PREPARED)
-    (state / statefiles.RESULT).write_bytes(b"")
+    (state / run_state.CLAIMED).rename(state / run_state.PREPARED)
+    (state / run_state.RESULT).write_bytes(b"")
     (lab.work / "T-1" / "Bootstrap.sh").write_text("touch ../as-root")
     await lab.engine.start()
     with pytest.raises(ScriptError, match="was not written by this agent's user"):

@@ -11,11 +11,11 @@ import pytest
 
 from tentacle.errors import TentacleError
 from tentacle.masking import MASK, Mask
-from tentacle.scripts import statefiles
 from tentacle.scripts.engine import EngineOptions, ScriptEngine
-from tentacle.scripts.frames import ERR, OUT, frame
-from tentacle.scripts.lines import cut_mark
-from tentacle.scripts.log import LogReader
+from tentacle.scripts.output.lines import cut_mark
+from tentacle.scripts.output.reader import LogReader
+from tentacle.scripts.shim import run_state
+from tentacle.scripts.shim.log_format import ERR, OUT, frame
 from tests.scripts.lab import QUICK, Lab, lines, until
 
 MEBIBYTE = 1024 * 1024
@@ -90,8 +90,8 @@ async def test_a_line_without_end_takes_no_memory_where_it_is_written_down(
         "head -c 80000000 /dev/zero | tr '\\0' z; touch ../written; until [ -e ../go ]; do sleep 0.02; done"
     )
     await until((lab.work / "written").exists)
-    lock = os.open(lab.work / "T-1" / statefiles.STATE / statefiles.RESULT, os.O_RDWR)
-    runner = statefiles.holder(lock)
+    lock = os.open(lab.work / "T-1" / run_state.STATE / run_state.RESULT, os.O_RDWR)
+    runner = run_state.holder(lock)
     os.close(lock)
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{runner}/status").read_text())
     assert peak is not None

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import UUID, uuid4
 
-from tentacle.contracts.catalogue import CATALOGUE
 from tentacle.contracts.codec import decode, encode
 from tentacle.contracts.data_stream import DataStream
+from tentacle.contracts.services import CATALOGUE
 from tentacle.errors import TentacleError
 from tentacle.scripts.engine import EngineOptions, ScriptEngine
-from tentacle.services.catalogue import make_dispatcher
+from tentacle.services.service_list import make_dispatcher
 from tentacle.wire.messages import Request, Response
 
 Arrived = Mapping[UUID, Path]

@@ -9,8 +9,8 @@ from pathlib import Path
 from tentacle.contracts.script import ScriptTicket
 from tentacle.contracts.script_v2 import StartScriptCommandV2
 from tentacle.scripts.engine import ScriptEngine
-from tentacle.services.catalogue import make_dispatcher
 from tentacle.services.environment import AgentFacts, script_environment
+from tentacle.services.service_list import make_dispatcher
 from tests.services.bench import QUICK, Bench
 
 FACTS = AgentFacts(

@@ -17,7 +17,7 @@ from tentacle.contracts.script_v1 import (
     StartScriptCommand,
 )
 from tentacle.contracts.script_v2 import CompleteScriptCommandV2, ScriptStatusRequestV2
-from tentacle.services.catalogue import make_dispatcher
+from tentacle.services.service_list import make_dispatcher
 from tests.services.bench import Bench
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from tentacle.settings import certificates
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import CertificateError
+from tests.recorded import VECTORS
 
-VECTORS = Path(__file__).parent.parent / "vectors"
 OpenSsl = Callable[..., str]
 
 

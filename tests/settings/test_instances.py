@@ -21,8 +21,7 @@ from tentacle.settings.instances import (
     new_instance_paths,
     registry_file_name,
 )
-
-VECTORS = Path(__file__).parent.parent / "vectors"
+from tests.recorded import VECTORS
 
 
 @pytest.fixture

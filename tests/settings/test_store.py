@@ -19,8 +19,7 @@ from tentacle.settings.errors import ConfigurationError, SettingsError
 from tentacle.settings.files import exists
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.settings.store import SettingsFile
-
-VECTORS = Path(__file__).parent.parent / "vectors"
+from tests.recorded import VECTORS
 
 ADDS = """
 import sys

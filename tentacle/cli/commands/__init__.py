@@ -1,1 +1,1 @@
-"""One file per command; the table of them is `tentacle.cli.catalogue`."""
+"""One file per command; the table of them is `tentacle.cli.frame.command_table`."""

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tentacle.cli.command import command, option, order_given
-from tentacle.cli.options import (
+from tentacle.cli.frame.command import command, option, order_given
+from tentacle.cli.frame.options import (
     ApiOptions,
     RegisterOptions,
     api_options,
@@ -15,10 +15,10 @@ from tentacle.cli.options import (
     instance_options,
     register_options,
 )
-from tentacle.cli.render import say
-from tentacle.cli.result import Result, Steps
-from tentacle.cli.session import InstanceOptions, Session
-from tentacle.cli.values import whole_number
+from tentacle.cli.frame.render import say
+from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.values import whole_number
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates
 from tentacle.settings.model import Settings
@@ -86,7 +86,7 @@ def agent(
         )
 
     if ephemeral:
-        from tentacle.cli.ephemeral import as_ephemeral
+        from tentacle.cli.registration.ephemeral import as_ephemeral
 
         return as_ephemeral(session, load, api, registering, pools, run)
     settings = load()

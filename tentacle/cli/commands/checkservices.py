@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tentacle.cli.command import command, option
-from tentacle.cli.elsewhere import only_on_windows
-from tentacle.cli.options import facts_option
-from tentacle.cli.result import Result
-from tentacle.cli.session import Session
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.options import facts_option
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.unsupported import only_on_windows
 from tentacle.errors import TentacleError
 
 

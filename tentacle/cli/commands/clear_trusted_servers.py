@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tentacle.cli.command import command, option
-from tentacle.cli.options import facts_option, instance_options
-from tentacle.cli.result import Result
-from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
 from tentacle.settings.show import server_document

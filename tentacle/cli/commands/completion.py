@@ -6,11 +6,11 @@ from typing import Final
 
 import click
 
-from tentacle.cli.catalogue import ENTRIES
-from tentacle.cli.command import TentacleCommand, command
-from tentacle.cli.completion import SHELLS, Branch, branch_of
-from tentacle.cli.result import Result
-from tentacle.cli.session import Session
+from tentacle.cli.frame.command import TentacleCommand, command
+from tentacle.cli.frame.command_table import ENTRIES
+from tentacle.cli.frame.completion import SHELLS, Branch, branch_of
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import Session
 from tentacle.errors import TentacleError
 
 NOTES: Final = """\

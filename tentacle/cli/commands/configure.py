@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from tentacle.cli.command import command, option, order_given
-from tentacle.cli.options import facts_option, instance_options, together
-from tentacle.cli.polling_count import POLLING_COUNT_HELP, polling_count
-from tentacle.cli.result import Result
-from tentacle.cli.session import InstanceOptions, Session
-from tentacle.cli.values import LARGEST_PORT, true_or_false, whole_number
+from tentacle.cli.frame.command import command, option, order_given
+from tentacle.cli.frame.options import facts_option, instance_options, together
+from tentacle.cli.frame.polling_count_option import POLLING_COUNT_HELP, polling_count
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.values import LARGEST_PORT, true_or_false, whole_number
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
 from tentacle.settings.errors import SettingsError

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tentacle.cli.command import command, option
-from tentacle.cli.options import facts_option
-from tentacle.cli.result import Result
-from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.options import facts_option
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
 from tentacle.settings.files import exists, make_directories
 from tentacle.settings.instances import DEFAULT_NAME, clean_name, new_instance_paths

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
-from tentacle.cli.command import command
-from tentacle.cli.options import facts_option, instance_options
-from tentacle.cli.result import Result
-from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.frame.command import command
+from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
 
 

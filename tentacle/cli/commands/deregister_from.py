@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tentacle.cli.command import command, option
-from tentacle.cli.deregistration import deregistration
-from tentacle.cli.options import ApiOptions, api_options, extra_api_options, facts_option, instance_options
-from tentacle.cli.result import Steps
-from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.options import ApiOptions, api_options, extra_api_options, facts_option, instance_options
+from tentacle.cli.frame.result import Steps
+from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.registration.deregistration import deregistration
 from tentacle.octopus.registration import MachineKind
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tentacle.cli.command import command, option
-from tentacle.cli.credentials import Source, read_secret
-from tentacle.cli.options import together
-from tentacle.cli.render import show
-from tentacle.cli.result import Result
-from tentacle.cli.session import Session
-from tentacle.cli.values import InvalidValue, need_port, whole_number
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.credentials import Source, read_secret
+from tentacle.cli.frame.options import together
+from tentacle.cli.frame.render import show
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.values import InvalidValue, need_port, whole_number
 from tentacle.devserver.main import DevServerOptions, run_devserver
 
 

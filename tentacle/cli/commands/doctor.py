@@ -12,8 +12,6 @@ from typing import Final
 
 from yarl import URL
 
-from tentacle.cli.command import command, option
-from tentacle.cli.credentials import are_given, required_access
 from tentacle.cli.doctor.bundle import make_bundle
 from tentacle.cli.doctor.finding import Finding, Level, Probe, Section, section
 from tentacle.cli.doctor.instance import Patient, instance_probes
@@ -22,13 +20,22 @@ from tentacle.cli.doctor.octopus import Server, ask, network_for
 from tentacle.cli.doctor.reach import Target
 from tentacle.cli.doctor.report import failed, report_document, report_text
 from tentacle.cli.doctor.wire import Comms, comms_findings, comms_of, comms_section, listening_probes, polls_of
-from tentacle.cli.files import write_secret
-from tentacle.cli.options import ApiOptions, api_options, extra_api_options, format_option, in_order, instance_options
-from tentacle.cli.render import trace
-from tentacle.cli.result import Result
-from tentacle.cli.session import InstanceOptions, Session
-from tentacle.cli.style import Style
-from tentacle.cli.values import output_format, whole_number
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.credentials import are_given, required_access
+from tentacle.cli.frame.options import (
+    ApiOptions,
+    api_options,
+    extra_api_options,
+    format_option,
+    in_order,
+    instance_options,
+)
+from tentacle.cli.frame.output_file import write_secret
+from tentacle.cli.frame.render import trace
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.style import Style
+from tentacle.cli.frame.values import output_format, whole_number
 from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
 from tentacle.observe.text import visible
 from tentacle.octopus.address import polling_address

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tentacle.cli.command import command, option, order_given
-from tentacle.cli.options import facts_option
-from tentacle.cli.packages import extract_package
-from tentacle.cli.result import Result, Steps
-from tentacle.cli.session import Session
+from tentacle.cli.extract.package import extract_package
+from tentacle.cli.frame.command import command, option, order_given
+from tentacle.cli.frame.options import facts_option
+from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.session import Session
 from tentacle.errors import TentacleError
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from tentacle.cli import catalogue
-from tentacle.cli import help as help_texts
-from tentacle.cli.command import TentacleCommand, command
-from tentacle.cli.options import format_option
-from tentacle.cli.result import Result
-from tentacle.cli.session import Session
+from tentacle.cli.frame import command_table
+from tentacle.cli.frame import help_text as help_texts
+from tentacle.cli.frame.command import TentacleCommand, command
+from tentacle.cli.frame.options import format_option
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import Session
 
 
 @command("help", takes_words=True)
@@ -21,7 +21,7 @@ def help(context: click.Context, _session: Session, *, output: str | None) -> Re
     word = next(iter(context.args), "")
     if not word[:1].isalpha():
         return Result(data=help_texts.general_json() if as_json else help_texts.general_text())
-    entry = catalogue.find(word)
+    entry = command_table.find(word)
     group = context.find_root().command
     found = group.get_command(context, entry.name) if entry and isinstance(group, click.Group) else None
     if not isinstance(found, TentacleCommand):

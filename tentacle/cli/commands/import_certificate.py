@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from tentacle.cli.command import command, option
-from tentacle.cli.options import facts_option, instance_options
-from tentacle.cli.render import warn_loudly
-from tentacle.cli.result import Result, Steps
-from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.render import warn_loudly
+from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates, rotation
 from tentacle.settings.certificates import StoredCertificate

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tentacle.cli.command import command, option
-from tentacle.cli.options import facts_option, together
-from tentacle.cli.result import Result, Steps
-from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.options import facts_option, together
+from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
 from tentacle.host.errors import HostError
 from tentacle.host.services import UNIT_DIRECTORY
 from tentacle.host.unit import service_name, unit_path
 from tentacle.settings import trust
-from tentacle.settings.dotnet import Original, read_original
-from tentacle.settings.dotnet_secrets import MACHINE_ID, MACHINE_KEY, Opener
+from tentacle.settings.import_original.instance import Original, read_original
+from tentacle.settings.import_original.secrets import MACHINE_ID, MACHINE_KEY, Opener
 from tentacle.settings.instances import Instance, clean_name
 from tentacle.settings.model import ProxySettings, Settings, TrustedServer, resolved_home
 from tentacle.settings.show import configuration_document

@@ -8,15 +8,15 @@ from collections.abc import Generator, Sequence
 from typing import Final
 
 from tentacle.agent.lock import holder
-from tentacle.cli.command import command, option
-from tentacle.cli.introduction import Registration
-from tentacle.cli.options import ApiOptions, api_options, extra_api_options, facts_option, together
-from tentacle.cli.result import Result, Steps
-from tentacle.cli.session import Session
-from tentacle.cli.setup import POLLING, Goal, Present, Wishes, goal, is_root, present
-from tentacle.cli.state import option_for, state_of
-from tentacle.cli.subcommand import run_command, signed_in
-from tentacle.cli.wizard import Wizard
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.options import ApiOptions, api_options, extra_api_options, facts_option, together
+from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.subcommand import run_command, signed_in
+from tentacle.cli.init.questions import Wizard
+from tentacle.cli.init.server_questions import Registration
+from tentacle.cli.init.setup import POLLING, Goal, Present, Wishes, goal, is_root, present
+from tentacle.cli.status.state import option_for, state_of
 from tentacle.errors import TentacleError
 from tentacle.host.systemctl import BOOTED, Systemctl
 from tentacle.host.unit import service_name

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tentacle.cli.command import command
-from tentacle.cli.options import format_option
-from tentacle.cli.result import Result
-from tentacle.cli.session import Session
-from tentacle.cli.style import document_text
-from tentacle.cli.values import output_format
+from tentacle.cli.frame.command import command
+from tentacle.cli.frame.options import format_option
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.style import document_text
+from tentacle.cli.frame.values import output_format
 from tentacle.observe.text import visible
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tentacle.cli.command import option
-from tentacle.cli.elsewhere import kubernetes_command
+from tentacle.cli.frame.command import option
+from tentacle.cli.frame.unsupported import kubernetes_command
 
 migrate_preinstalled_k8s_config = kubernetes_command(
     "migrate-preinstalled-k8s-config",

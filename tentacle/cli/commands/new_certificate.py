@@ -6,11 +6,11 @@ import codecs
 from dataclasses import replace
 from pathlib import Path
 
-from tentacle.cli.command import command, option
-from tentacle.cli.files import write_secret
-from tentacle.cli.options import facts_option, instance_options
-from tentacle.cli.result import Result
-from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.output_file import write_secret
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates, rotation
 from tentacle.settings.certificates import StoredCertificate

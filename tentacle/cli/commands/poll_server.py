@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from tentacle.cli.command import command, option
-from tentacle.cli.credentials import required_access
-from tentacle.cli.options import (
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.credentials import required_access
+from tentacle.cli.frame.options import (
     ApiOptions,
     api_options,
     extra_api_options,
@@ -16,10 +16,10 @@ from tentacle.cli.options import (
     instance_options,
     together,
 )
-from tentacle.cli.result import Result, Steps
-from tentacle.cli.server_access import check_connectivity, client_of, custom_proxy
-from tentacle.cli.session import InstanceOptions, Session
-from tentacle.cli.values import whole_number
+from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.values import whole_number
+from tentacle.cli.registration.server_access import check_connectivity, client_of, custom_proxy
 from tentacle.errors import TentacleError
 from tentacle.octopus.address import polling_address
 from tentacle.octopus.client import OctopusClient

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tentacle.cli.command import command
-from tentacle.cli.options import facts_option, instance_options
-from tentacle.cli.proxy_settings import ProxyWishes, extra_proxy_options, proxy_options, set_proxy
-from tentacle.cli.result import Result
-from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.frame.command import command
+from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.proxy_options import ProxyWishes, extra_proxy_options, proxy_options, set_proxy
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import InstanceOptions, Session
 
 
 @command("proxy")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tentacle.cli.commands.register_with import register_with
-from tentacle.cli.elsewhere import kubernetes_variant
-from tentacle.cli.kubernetes import NAMESPACE, TARGET, TARGET_HINT
+from tentacle.cli.frame.kubernetes_options import NAMESPACE, TARGET, TARGET_HINT
+from tentacle.cli.frame.unsupported import kubernetes_variant
 
 register_k8s_cluster = kubernetes_variant("register-k8s-cluster", TARGET_HINT, register_with, TARGET, NAMESPACE)

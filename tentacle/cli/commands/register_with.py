@@ -7,8 +7,8 @@ from typing import Final
 
 import click
 
-from tentacle.cli.command import command, option
-from tentacle.cli.options import (
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.options import (
     ApiOptions,
     RegisterOptions,
     api_options,
@@ -19,10 +19,10 @@ from tentacle.cli.options import (
     register_options,
     together,
 )
-from tentacle.cli.registration import registration
-from tentacle.cli.result import Steps
-from tentacle.cli.session import InstanceOptions, Session
-from tentacle.cli.values import InvalidValue
+from tentacle.cli.frame.result import Steps
+from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.values import InvalidValue
+from tentacle.cli.registration.registration import registration
 from tentacle.octopus.registration import TargetRole
 from tentacle.octopus.resources import Participation
 

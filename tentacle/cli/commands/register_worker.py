@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tentacle.cli.command import command, option
-from tentacle.cli.options import (
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.options import (
     ApiOptions,
     RegisterOptions,
     api_options,
@@ -13,9 +13,9 @@ from tentacle.cli.options import (
     instance_options,
     register_options,
 )
-from tentacle.cli.registration import registration
-from tentacle.cli.result import Steps
-from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.frame.result import Steps
+from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.registration.registration import registration
 from tentacle.octopus.registration import WorkerRole
 
 

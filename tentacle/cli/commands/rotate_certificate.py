@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 
-from tentacle.cli.command import command, option
-from tentacle.cli.credentials import Access, required_access
-from tentacle.cli.options import ApiOptions, api_options, extra_api_options, facts_option, instance_options
-from tentacle.cli.render import say
-from tentacle.cli.result import Result, Steps
-from tentacle.cli.server_access import client_of, custom_proxy
-from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.credentials import Access, required_access
+from tentacle.cli.frame.options import ApiOptions, api_options, extra_api_options, facts_option, instance_options
+from tentacle.cli.frame.render import say
+from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.registration.server_access import client_of, custom_proxy
 from tentacle.errors import TentacleError
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.links import ServerAddress

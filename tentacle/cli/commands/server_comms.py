@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tentacle.cli.command import command, option
-from tentacle.cli.options import facts_option, instance_options, together
-from tentacle.cli.result import Result
-from tentacle.cli.session import InstanceOptions, Session
-from tentacle.cli.values import need_port, whole_number
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.options import facts_option, instance_options, together
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.values import need_port, whole_number
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer

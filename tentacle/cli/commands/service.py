@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tentacle.cli.command import command, option
-from tentacle.cli.options import facts_option
-from tentacle.cli.result import Result, Steps
-from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.options import facts_option
+from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
 
 if TYPE_CHECKING:
-    from tentacle.cli.service_control import ServiceWishes
+    from tentacle.cli.service.control import ServiceWishes
 
 ALL = "*"
 
@@ -43,7 +43,7 @@ ALL = "*"
 @facts_option
 def service(session: Session, *, instance: str | None, **wishes: bool | str | None) -> Steps:
     """Whatever the order of the options: restart, stop, uninstall, install, reconfigure, start, status."""
-    from tentacle.cli.service_control import ServiceWishes
+    from tentacle.cli.service.control import ServiceWishes
     from tentacle.host.systemctl import require_systemd
 
     wanted = ServiceWishes.of(wishes, session.environ)
@@ -61,7 +61,7 @@ def service(session: Session, *, instance: str | None, **wishes: bool | str | No
 
 
 def _one(session: Session, wanted: ServiceWishes, instance: str | None) -> Steps:
-    from tentacle.cli.service_control import ServiceControl
+    from tentacle.cli.service.control import ServiceControl
 
     file = session.choose(InstanceOptions(instance, None))
     control = ServiceControl(session, session.instance_name, file.path)
@@ -71,7 +71,7 @@ def _one(session: Session, wanted: ServiceWishes, instance: str | None) -> Steps
 
 def _all(session: Session, wanted: ServiceWishes) -> Steps:
     """Every instance gets its turn; what went wrong is told and makes the exit code."""
-    from tentacle.cli.service_control import ServiceControl
+    from tentacle.cli.service.control import ServiceControl
 
     services, problems, code = [], [], 0
     for one in session.registry.list_all():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tentacle.cli.command import command, option
-from tentacle.cli.options import facts_option, instance_options
-from tentacle.cli.polling_count import POLLING_COUNT_HELP, polling_count
-from tentacle.cli.result import Result
-from tentacle.cli.session import InstanceOptions, Session
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.polling_count_option import POLLING_COUNT_HELP, polling_count
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import InstanceOptions, Session
 
 
 @command("set-polling-connection-count")

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tentacle.cli.command import command, option
-from tentacle.cli.credentials import Access, optional_access
-from tentacle.cli.files import write_public
-from tentacle.cli.options import ApiOptions, api_options, extra_api_options, facts_option, in_order, instance_options
-from tentacle.cli.result import Result
-from tentacle.cli.server_access import client_of, custom_proxy
-from tentacle.cli.server_view import Unknown, server_view
-from tentacle.cli.session import InstanceOptions, Session
-from tentacle.cli.style import document_text
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.credentials import Access, optional_access
+from tentacle.cli.frame.options import (
+    ApiOptions,
+    api_options,
+    extra_api_options,
+    facts_option,
+    in_order,
+    instance_options,
+)
+from tentacle.cli.frame.output_file import write_public
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.style import document_text
+from tentacle.cli.registration.server_access import client_of, custom_proxy
+from tentacle.cli.registration.server_view import Unknown, server_view
 from tentacle.errors import TentacleError
 from tentacle.settings.files import make_directories
 from tentacle.settings.model import Settings

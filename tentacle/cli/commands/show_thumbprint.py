@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from tentacle.cli.command import command, option
-from tentacle.cli.files import write_public
-from tentacle.cli.options import format_option, instance_options
-from tentacle.cli.result import Result
-from tentacle.cli.session import InstanceOptions, Session
-from tentacle.cli.values import output_format
+from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.options import format_option, instance_options
+from tentacle.cli.frame.output_file import write_public
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.values import output_format
 
 
 @command("show-thumbprint", quiet=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from tentacle.cli.command import command
-from tentacle.cli.options import format_option, instance_options
-from tentacle.cli.result import Result
-from tentacle.cli.session import InstanceOptions, Session
-from tentacle.cli.state import state_of
-from tentacle.cli.state_text import state_document, state_text
-from tentacle.cli.style import Style
-from tentacle.cli.values import output_format
+from tentacle.cli.frame.command import command
+from tentacle.cli.frame.options import format_option, instance_options
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.style import Style
+from tentacle.cli.frame.values import output_format
+from tentacle.cli.status.state import state_of
+from tentacle.cli.status.state_text import state_document, state_text
 from tentacle.errors import EXIT_OK
 from tentacle.settings.model import resolved_home
 

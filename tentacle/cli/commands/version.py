@@ -6,11 +6,11 @@ import json
 import re
 
 from tentacle import __version__
-from tentacle.cli.command import command
-from tentacle.cli.options import format_option
-from tentacle.cli.result import Result
-from tentacle.cli.session import Session
-from tentacle.cli.values import output_format
+from tentacle.cli.frame.command import command
+from tentacle.cli.frame.options import format_option
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.values import output_format
 
 
 @command("version")

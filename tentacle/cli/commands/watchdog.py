@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tentacle.cli.command import command, option, order_given
-from tentacle.cli.elsewhere import only_on_windows
-from tentacle.cli.options import facts_option
-from tentacle.cli.result import Steps
-from tentacle.cli.session import Session
-from tentacle.cli.values import whole_number
+from tentacle.cli.frame.command import command, option, order_given
+from tentacle.cli.frame.options import facts_option
+from tentacle.cli.frame.result import Steps
+from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.unsupported import only_on_windows
+from tentacle.cli.frame.values import whole_number
 
 
 @command("watchdog")

@@ -16,9 +16,9 @@ from typing import Final
 
 from tentacle.agent.status import STOPPED
 from tentacle.cli.doctor.finding import Finding, Probe, blocking, fail, ok, warn
-from tentacle.cli.identity import facts_of_pem
-from tentacle.cli.state import Agent, agent_of, disk_of, option_for
-from tentacle.cli.style import moment, size, span
+from tentacle.cli.frame.certificate_text import facts_of_pem
+from tentacle.cli.frame.style import moment, size, span
+from tentacle.cli.status.state import Agent, agent_of, disk_of, option_for
 from tentacle.errors import TentacleError
 from tentacle.host.systemctl import BOOTED
 from tentacle.observe.startup import user_name

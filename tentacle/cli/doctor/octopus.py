@@ -20,8 +20,8 @@ from tentacle.cli.doctor.finding import LIMIT, Finding, Level, fail, ok, warn
 from tentacle.cli.doctor.instance import Patient
 from tentacle.cli.doctor.reach import Target, reach
 from tentacle.cli.doctor.wire import describe
-from tentacle.cli.server_access import custom_proxy
-from tentacle.cli.style import span
+from tentacle.cli.frame.style import span
+from tentacle.cli.registration.server_access import custom_proxy
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.document import Document

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tentacle.cli.doctor.finding import LIMIT, Finding, aside, fail, ok
-from tentacle.cli.identity import CertificateFacts, facts_of_der
+from tentacle.cli.frame.certificate_text import CertificateFacts, facts_of_der
 from tentacle.errors import one_line
 from tentacle.octopus.certificates import AcceptingContext
 from tentacle.octopus.proxies import ProxyUrl

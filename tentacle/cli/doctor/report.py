@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from tentacle.cli.doctor.finding import Finding, Level, Section
-from tentacle.cli.style import WIDTH, Style, counted, wrapped
+from tentacle.cli.frame.style import WIDTH, Style, counted, wrapped
 from tentacle.observe.text import visible
 
 _LEVEL_WIDTH: Final = 6

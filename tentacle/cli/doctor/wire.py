@@ -14,8 +14,8 @@ from tentacle.cli.doctor.finding import Finding, Level, Probe, Section, aside, f
 from tentacle.cli.doctor.instance import Patient
 from tentacle.cli.doctor.ports import port_owner
 from tentacle.cli.doctor.reach import Reached, Target, authority, reach
-from tentacle.cli.identity import CertificateFacts
-from tentacle.cli.state import agent_of
+from tentacle.cli.frame.certificate_text import CertificateFacts
+from tentacle.cli.status.state import agent_of
 from tentacle.errors import TentacleError
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.settings.model import Settings

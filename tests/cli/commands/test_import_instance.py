@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tentacle.settings.store import SettingsFile
+from tests.recorded import VECTORS
 
-VECTOR = Path(__file__).parent.parent.parent / "vectors" / "dotnet-instance"
+VECTOR = VECTORS / "dotnet-instance"
 THUMBPRINT = "51BBB0AFF048FD2A5DB91E5B00E72CAB2EC3A7DD"
 SERVER = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
 PASSWORD = "proxy-secret"

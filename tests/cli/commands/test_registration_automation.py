@@ -105,7 +105,9 @@ async def test_a_port_that_shows_another_certificate_is_told_at_once(
 async def test_who_polls_without_a_proxy_but_has_one_is_told(
     tentacle: Any, ready: SettingsFile, octopus: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tentacle.cli.server_access.ConnectivityCheck", partial(ConnectivityCheck, delays=()))
+    monkeypatch.setattr(
+        "tentacle.cli.registration.server_access.ConnectivityCheck", partial(ConnectivityCheck, delays=())
+    )
     arguments = worker(octopus, "--comms-style=2", "--server-comms-address=https://127.0.0.1:1")
     without = await tentacle.aside(*arguments)
     assert "that the server's communications port is open" in without.err

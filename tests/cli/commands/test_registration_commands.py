@@ -10,10 +10,10 @@ import pytest
 
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.store import SettingsFile
+from tests.recorded import VECTORS
 
 KEY = "API-TESTKEY0123456789"
 SERVER = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
-VECTORS = Path(__file__).parent.parent.parent / "vectors"
 RESTART = "These changes require a restart of the Tentacle."
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tentacle.cli.service_control import ServiceWishes
+from tentacle.cli.service.control import ServiceWishes
 
 ACTIONS = ("install", "start", "stop", "restart", "reconfigure", "uninstall", "status")
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tentacle.cli.doctor.finding import Finding, Level, Section, fail, ok, warn
 from tentacle.cli.doctor.report import failed, report_document, report_text
-from tentacle.cli.style import Style
+from tentacle.cli.frame.style import Style
 
 SECTIONS = (
     Section("This machine", (ok("bash", "/bin/bash 5.2.15"),)),

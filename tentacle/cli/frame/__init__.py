@@ -1,0 +1,1 @@
+"""What every command stands on: grammar, help, options, values, session, output."""

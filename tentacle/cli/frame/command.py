@@ -1,0 +1,227 @@
+"""How a command of ours is an ordinary click command that reads the original's option syntax.
+
+`TentacleCommand` translates the arguments by `grammar` into the one form that click reads, `--name=value`; click then
+does what it is good at: types, defaults, callbacks.  Must not know any single command.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+from unicodedata import category
+
+import click
+
+from tentacle.cli.frame import help_text as help_texts
+from tentacle.cli.frame.command_table import Entry, entry_of
+from tentacle.cli.frame.grammar import Given, Option, OptionSyntaxError, Parsed, parse
+from tentacle.cli.frame.help_text import OptionHelp
+from tentacle.cli.frame.render import render
+from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.values import InvalidValue
+from tentacle.errors import TentacleError
+
+HELP: Final = Option(("help",), takes_value=False)
+_FORMAT: Final = Option(("format",), takes_value=True)
+COMMON_OPTIONS: Final = (
+    HELP,
+    *(Option((name,), takes_value=False) for name in ("nologo", "noconsolelogging", "console", "noninteractive")),
+    Option(("monitorMutex",), takes_value=True),
+)
+"""Accepted by every command (tentacle-cli.md 1.1, steps 4 and 10); a command that declares one itself receives it."""
+
+LONGEST_VALUE: Final = 64 * 1024
+"""Characters.  A certificate in base64 is the longest thing that anybody means; the rest is a file in a wrong place."""
+
+LONGEST_NAME: Final = 100
+"""Characters of an argument that can be a misspelt option."""
+
+_ASKING: Final = ("-h", "-?", "/h", "/?")
+_ADDRESS: Final = re.compile("host|proxy|server|address|socket", re.IGNORECASE)
+_USER_INFO: Final = re.compile(r"//[^/?#@\s:]*:(?P<password>[^/?#\s]+)@")
+_SECRET: Final = re.compile("pass?w|pwd|key|kye|token|secret")
+"""What the names of secrets have in them, misspelt or for another command."""
+_SEPARATOR: Final = re.compile("[:=]")
+_ORDER: Final = "tentacle.order"
+
+
+class UnrecognizedArguments(TentacleError):
+    """Arguments that the command does not know."""
+
+
+class TentacleOption(click.Option):
+    """A click option that knows whether its value is a secret."""
+
+    def __init__(self, *args: Any, sensitive: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sensitive = sensitive
+
+    @property
+    def described(self) -> OptionHelp:
+        """Names without dashes in the order of declaration, and the rest of what help shows."""
+        names = tuple(opt.lstrip("-") for opt in self.opts)
+        return OptionHelp(names, not self.is_flag, self.help or "")
+
+
+class TentacleCommand(click.Command):
+    """A click command in the original's syntax.
+
+    `quiet`: log lines are not shown, because standard output belongs to the data.  `takes_words`: arguments that are
+    no options are handed on in `ctx.args` instead of being refused.  `notes`: more lines for the help of a command
+    that the original does not have.
+    """
+
+    def __init__(
+        self, *args: Any, quiet: bool = False, takes_words: bool = False, notes: str = "", **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **{**kwargs, "add_help_option": False})
+        self.notes = notes
+        self.quiet = quiet
+        self.takes_words = takes_words
+
+    @property
+    def entry(self) -> Entry:
+        """The command's line in the table."""
+        return entry_of(self.name or "")
+
+    def help_text(self, *, as_json: bool) -> str:
+        """The command's own help."""
+        options = [option.described for option in self._declared().values() if not option.hidden]
+        if as_json:
+            return help_texts.command_json(self.entry, options)
+        return help_texts.command_text(self.entry, options, self.notes)
+
+    def get_help(self, ctx: click.Context) -> str:
+        return self.help_text(as_json=False)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        session = ctx.ensure_object(Session)
+        if asks_for_help(args):
+            render(Result(data=self.help_text(as_json=asks_for_json(args))), session)
+            ctx.exit()
+        declared = self._declared()
+        parsed = self._read(args, session)
+        if self.quiet or any(one.name == "noconsolelogging" for one in parsed.given):
+            session.mute_console()
+        own = [one for one in parsed.given if one.name in declared]
+        ctx.meta[_ORDER] = tuple(declared[one.name].name for one in own)
+        super().parse_args(ctx, [_as_click_reads_it(one, declared[one.name]) for one in own])
+        ctx.args = list(parsed.leftover)
+        session.command_line = " ".join([help_texts.EXECUTABLE, self.entry.name, *args])
+        return ctx.args
+
+    def _read(self, args: Sequence[str], session: Session) -> Parsed:
+        """Reads the arguments, and remembers secrets before anything can complain about them."""
+        declared = self._declared()
+        own = [Option(option.described.names, option.described.takes_value) for option in declared.values()]
+        parsed = parse(args, [*COMMON_OPTIONS, *own])
+        sensitive = {one.name for one in parsed.given if one.name in declared and declared[one.name].sensitive}
+        for one in parsed.given:
+            session.redactor.add(one.value if one.name in sensitive else _password_in(one.name, one.value or ""))
+        for argument in parsed.leftover:
+            name, value = _split(argument)
+            session.redactor.add(_password_in(name, value or ""))
+        for one in parsed.given:
+            _check(one, secret=one.name in sensitive)
+        if parsed.leftover and not self.takes_words:
+            raise self._unrecognized(parsed.leftover, session)
+        return parsed
+
+    def _unrecognized(self, leftover: Sequence[str], session: Session) -> UnrecognizedArguments:
+        """The refusal of arguments that are no options; what was meant as a secret is not repeated."""
+        options = list(self._declared().values())
+        meant = [_nearest(argument, options) for argument in leftover]
+        secrets = {name for option in options if option.sensitive for name in option.described.names}
+        for argument, near, following in zip(leftover, meant, [*leftover[1:], None], strict=True):
+            name, value = _split(argument)
+            if argument.startswith(("-", "/")) and (near in secrets or _SECRET.search(name)):
+                session.redactor.add(following if value is None else value)
+        close = next(filter(None, meant), None)
+        return UnrecognizedArguments(
+            f"Unrecognized command line arguments: {' '.join(leftover)}", hint=close and f"Did you mean --{close}?"
+        )
+
+    def _declared(self) -> dict[str, TentacleOption]:
+        return {param.described.names[0]: param for param in self.params if isinstance(param, TentacleOption)}
+
+
+def asks_for_help(args: Sequence[str]) -> bool:
+    """True when `--help` stands anywhere, even where it could be a value: then the person is lost."""
+    return bool(parse(args, [HELP]).given)
+
+
+def asks_for_json(args: Sequence[str]) -> bool:
+    """True when `--format=json` stands anywhere; any other format is text (tentacle-cli.md 1.8)."""
+    try:
+        formats = [one.value for one in parse(args, [_FORMAT]).given]
+    except OptionSyntaxError:
+        return False
+    return bool(formats) and (formats[-1] or "").lower() == "json"
+
+
+def order_given() -> tuple[str, ...]:
+    """The parameter names of the running command's options in the order of the command line, repeats included."""
+    order: tuple[str, ...] = click.get_current_context().meta[_ORDER]
+    return order
+
+
+def command(
+    name: str, *, quiet: bool = False, takes_words: bool = False, notes: str = ""
+) -> Callable[[Callable[..., Any]], TentacleCommand]:
+    """Makes a function the command `name` of the table; it gets the `Session` and returns an `Outcome`."""
+
+    def decorate(function: Callable[..., Any]) -> TentacleCommand:
+        return click.command(
+            name,
+            cls=TentacleCommand,
+            help=entry_of(name).description,
+            quiet=quiet,
+            takes_words=takes_words,
+            notes=notes,
+        )(click.pass_obj(function))
+
+    return decorate
+
+
+def option(*names: str, sensitive: bool = False, **attributes: Any) -> Callable[[Any], Any]:
+    """`click.option` with the original's spelling of names; `sensitive` values never reach a log."""
+    return click.option(*names, cls=TentacleOption, sensitive=sensitive, **attributes)
+
+
+def _check(given: Given, *, secret: bool) -> None:
+    """Raises InvalidValue for a value that nobody means, whatever the option is."""
+    value = given.value or ""
+    if len(value) > LONGEST_VALUE:
+        raise InvalidValue(f"The value of --{given.name} is longer than {LONGEST_VALUE} characters.")
+    control = None if secret else next((c for c in value.strip() if category(c) == "Cc"), None)
+    if control is not None:
+        raise InvalidValue(f"The value of --{given.name} holds a control character ({control!a}); leave it out.")
+
+
+def _password_in(name: str, value: str) -> str | None:
+    """The password in an option's address, such as `http://user:password@host` or `user:password@host`."""
+    found = _USER_INFO.search(value if "//" in value or not _ADDRESS.search(name) else f"//{value}")
+    return found["password"] if found else None
+
+
+def _split(argument: str) -> tuple[str, str | None]:
+    """The name in an argument, lower case, and what stands behind `=` or `:`; None where neither does."""
+    name, *value = _SEPARATOR.split(argument, maxsplit=1)
+    return name.lstrip("-/").lower(), value[0] if value else None
+
+
+def _nearest(argument: str, options: Iterable[TentacleOption]) -> str | None:
+    """The name of the option that was probably meant by an argument that is none."""
+    if argument in _ASKING:
+        return HELP.name
+    known = {name.lower(): name for option in options for name in option.described.names if len(name) > 1}
+    close = difflib.get_close_matches(_split(argument[:LONGEST_NAME])[0], [*known, HELP.name], n=1, cutoff=0.75)
+    return known.get(close[0], HELP.name) if close else None
+
+
+def _as_click_reads_it(given: Given, option: TentacleOption) -> str:
+    name = max(option.opts, key=len)
+    return name if given.value is None else f"{name}={given.value}"

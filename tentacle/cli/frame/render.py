@@ -1,0 +1,124 @@
+"""The only place of the command line that writes to the terminal.
+
+Lines pass through Python's logging, whose handlers show them and append them to the instance's log file; data goes
+straight to standard output.  Must not know any command.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from tentacle.cli.frame.result import Outcome, Result
+from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.style import document_text
+from tentacle.errors import EXIT_INTERNAL, TentacleError
+from tentacle.observe.logs import FILE_ONLY_LOGGER
+from tentacle.observe.text import visible
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LONGEST_MESSAGE: Final = 1200
+"""Characters of an error that are shown."""
+
+
+def render(outcome: Outcome, session: Session) -> int:
+    """Shows all of `outcome`, running it to its end when it takes steps; returns the exit code."""
+    result = _run(outcome)
+    for line in result.lines:
+        say(line)
+    for problem in result.problems:
+        _LOG.error("%s", in_short(problem))
+    if session.as_json and not result.data:
+        show(document_text(_document(result, session)), session)
+    elif result.data:
+        stdout = session.surroundings.stdout
+        # Tools get the bare data, as from the original; at a terminal the prompt is to stand on a line of its own.
+        click.echo(result.data, file=stdout, nl=stdout.isatty() and not result.data.endswith("\n"))
+    if result.restart:
+        _LOG.warning("These changes require a restart of the %s.", "Tentacle" if session.instance_name else "service")
+    return result.exit_code
+
+
+def say(line: str) -> None:
+    """One line for the person at the terminal and for the log file."""
+    _LOG.info("%s", line)
+
+
+def show(line: str, session: Session) -> None:
+    """One line of data at once: on standard output whatever is switched off, and in no log."""
+    click.echo(line, file=session.surroundings.stdout)
+
+
+def trace(line: str) -> None:
+    """One request that was made, on standard error, for a person who asked for `--verbose`; secrets are masked."""
+    context = click.get_current_context(silent=True)
+    session = context.find_object(Session) if context else None
+    if session is not None and session.verbose:
+        click.echo(visible(session.redactor.redact(line)), file=session.surroundings.stderr)
+
+
+def warn_loudly(line: str) -> None:
+    """One line that nobody who reads standard error can miss."""
+    _LOG.error("%s", line)
+
+
+def complain(error: TentacleError, *, cause: Exception | None = None) -> int:
+    """Tells an expected failure in one line, and the hint in a second one; returns the exit code.
+
+    The traceback of its `cause` goes to the log file only.
+    """
+    _LOG.error("%s", in_short(visible(error.message)))
+    if error.hint:
+        _LOG.error("%s", in_short(visible(error.hint)))
+    if cause is not None:
+        logging.getLogger(FILE_ONLY_LOGGER).error("%s", type(cause).__name__, exc_info=cause)
+    return error.exit_code
+
+
+def confess(error: Exception, log: Path) -> int:
+    """Tells an unexpected failure in one line; the traceback goes to the log file only."""
+    where = f"details in {log}" if log.exists() else f"its details are lost: {log} cannot be written"
+    _LOG.critical("Unexpected error: %s (%s)", _told(error), where, exc_info=error)
+    return EXIT_INTERNAL
+
+
+def _document(result: Result, session: Session) -> dict[str, Any]:
+    if session.instance is None:
+        return dict(result.facts)
+    return {"Instance": session.instance_name, **result.facts, "RestartRequired": result.restart}
+
+
+def in_short(text: str) -> str:
+    """`text` without its middle when it is longer than anybody reads: somebody gave us a file for a word."""
+    if len(text) <= LONGEST_MESSAGE:
+        return text
+    half = LONGEST_MESSAGE // 2
+    return f"{text[:half]} [...{len(text) - 2 * half} characters...] {text[-half:]}"
+
+
+def _told(error: Exception) -> str:
+    return in_short(visible(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__))
+
+
+def told(steps: Generator[str, None, T]) -> T:
+    """What `steps` return, after each of their lines has been said as it came."""
+    while True:
+        try:
+            say(next(steps))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        except KeyboardInterrupt as interrupt:
+            # Wherever it struck, the command may have a last word; one that has none, or has ended, raises it again.
+            say(steps.throw(interrupt))
+
+
+def _run(outcome: Outcome) -> Result:
+    return outcome if isinstance(outcome, Result) else told(outcome)

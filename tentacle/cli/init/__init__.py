@@ -1,0 +1,1 @@
+"""`init`: the questions, and the steps that lead to a worker."""

@@ -1,0 +1,1 @@
+"""Registering and deregistering, for every command that does so."""

@@ -1,0 +1,1 @@
+"""`service`: what is done to the systemd service of an instance."""

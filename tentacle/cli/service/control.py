@@ -1,0 +1,224 @@
+"""What `service` does for one instance, in the original's order and with its texts (tentacle-cli.md 3.19).
+
+Knows the host's services and accounts, and which files belong to an instance.  Must not know options.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tentacle.cli.frame.output_file import write_public
+from tentacle.cli.frame.session import Session
+from tentacle.cli.service.files import hand_over
+from tentacle.errors import TentacleError
+from tentacle.host.account import DEFAULT_USER, Account, find_account, make_default_account, need_account, need_usable
+from tentacle.host.services import UNIT_DIRECTORY, Services
+from tentacle.host.systemctl import ServiceState, Systemctl
+from tentacle.host.unit import UnitSettings, dependencies, service_name, unit_text, user_of
+from tentacle.settings.instances import HOME_VARIABLE, machine_configuration_directory
+from tentacle.settings.store import SettingsFile
+
+USER_VARIABLE: Final = "OCTOPUS_SERVICE_USERNAME"
+UNNAMED: Final = "OctopusDeploy Tentacle"
+UNNAMED_WARNING: Final = (
+    "Please note, currently there can only be one un-named instance configured as a service on a machine at a time."
+)
+Lines = Generator[str, None, None]
+
+
+@dataclass(frozen=True)
+class ServiceWishes:
+    """What was asked for; `username` from the command line or the environment, `None` when neither says one."""
+
+    restart: bool
+    stop: bool
+    uninstall: bool
+    install: bool
+    reconfigure: bool
+    start: bool
+    status: bool
+    username: str | None
+    after: tuple[str, ...]
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], environ: Mapping[str, str]) -> ServiceWishes:
+        """From the options by name.  Raises `TentacleError` for a `depend_on` that cannot be one."""
+        values = dict(options)
+        after = dependencies(values.pop("depend_on") or "")
+        username = (values.pop("username") or "").strip() or environ.get(USER_VARIABLE, "").strip()
+        return cls(**values, username=username or None, after=after)
+
+    @property
+    def installs(self) -> bool:
+        return self.install or self.reconfigure
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything but the status was asked for."""
+        return self.restart or self.stop or self.uninstall or self.installs or self.start
+
+    @property
+    def actions(self) -> bool:
+        return self.changes or self.status
+
+
+class ServiceControl:
+    """The service of one instance; `instance` is `None` for the unnamed one, whose file is `config`."""
+
+    def __init__(self, session: Session, instance: str | None, config: Path) -> None:
+        self.name = service_name(instance or UNNAMED)
+        self._session = session
+        self._instance = instance
+        self._config = config
+        self._services = Services(UNIT_DIRECTORY, Systemctl(), write_public)
+
+    def carry_out(self, wanted: ServiceWishes) -> Lines:
+        """Yields lines as it goes.  Raises `TentacleError` at the first thing that fails."""
+        if wanted.changes:
+            self._services.need_ours(self.name)
+        if wanted.restart:
+            yield from self._act("restart", f"Restarting service: {self.name}", "Service has been restarted")
+        if wanted.stop:
+            yield from self._act("stop", f"Stopping service: {self.name}", "Service stopped")
+        if wanted.uninstall:
+            yield from self._uninstall()
+        if wanted.install:
+            yield from self._install(wanted)
+        if wanted.reconfigure:
+            yield from self._reconfigure(wanted)
+        if wanted.start:
+            yield from self._act("start", f"Service started: {self.name}")
+        if wanted.status:
+            yield from described(self._services.state(self.name))
+
+    def facts(self) -> Mapping[str, Any]:
+        """What a program wants to know of the service as it is now."""
+        state = self._services.state(self.name)
+        return {
+            "Service": state.name,
+            "Unit": str(state.unit) if state.unit else None,
+            "Active": state.active,
+            "State": state.detail,
+            "Enabled": state.enabled,
+            "ProcessId": state.pid,
+            "Since": state.since.isoformat() if state.since else None,
+            "User": state.user or None,
+            "Status": state.status or None,
+            "Restarts": state.restarts,
+        }
+
+    def _act(self, verb: str, *lines: str) -> Lines:
+        """The last of `lines` is told when it is done, the others before."""
+        failures = {
+            "restart": "The service could not be restarted",
+            "stop": "The service could not be stopped",
+            "start": f"Could not start the systemd service: {self.name}",
+        }
+        yield from lines[:-1]
+        with self._failing(failures[verb]):
+            self._services.act(verb, self.name)
+        yield lines[-1]
+
+    def _uninstall(self) -> Lines:
+        yield f"Removing systemd service: {self.name}"
+        with self._failing(f"Could not remove the systemd service: {self.name}"):
+            self._services.remove(self.name)
+        yield "Service uninstalled"
+
+    def _install(self, wanted: ServiceWishes) -> Lines:
+        running, old = self._services.state(self.name).is_active, self._services.text(self.name)
+        account = yield from self._prepare(wanted.username)
+        yield from self._write(wanted, account)
+        if running and self._services.text(self.name) != old:
+            yield f"It runs on with its old settings until it is restarted: {self._typed('--restart')}"
+
+    def _reconfigure(self, wanted: ServiceWishes) -> Lines:
+        """Unlike the original's, the old service stays until all is ready for the new one."""
+        old = self._services.text(self.name)
+        account = yield from self._prepare(wanted.username or (user_of(old) if old else None))
+        yield f"Attempting to remove old service: {self.name}"
+        running = self._services.state(self.name).is_active
+        with self._failing(f"Could not remove the systemd service: {self.name}"):
+            self._services.remove(self.name)
+        yield from self._write(wanted, account)
+        if running and not wanted.start:
+            yield f"The service is stopped now; start it with: {self._typed('--start')}"
+
+    def _prepare(self, username: str | None) -> Generator[str, None, Account]:
+        """The user of the service, who can use the instance then."""
+        if self._instance is None:
+            yield UNNAMED_WARNING
+        account = need_account(username) if username else find_account(DEFAULT_USER)
+        if account is None:
+            account = make_default_account()
+            yield f"Created the system user '{account.name}', with the home directory {account.home}"
+        settings = SettingsFile(self._config).load()
+        if not account.is_root:
+            # Before anything is given away to a user who could not do with it.
+            need_usable(account, [*self._program(), "version"], {})
+            overridden = self._session.overridden(settings)
+            yield from hand_over(self._config, overridden, account, self._session.registry.folder)
+        need_usable(account, [*self._program(), "show-thumbprint", self._which()], self._environment())
+        return account
+
+    def _write(self, wanted: ServiceWishes, account: Account) -> Lines:
+        command = (*self._program(), "agent", self._which(), "--noninteractive")
+        unit = UnitSettings(
+            self.name, account.name, command, wanted.after, self._environment(), self._services.version()
+        )
+        with self._failing(f"Could not install the systemd service: {self.name}"):
+            path = self._services.install(self.name, unit_text(unit))
+        yield f"The unit is {path}; it runs the agent as the user '{account.name}'"
+        yield f"Service installed: {self.name}"
+
+    def _program(self) -> tuple[str, ...]:
+        """How systemd starts us: as we were started, under the original's name where there is such a file."""
+        program = self._session.surroundings.program
+        named = program.with_name("Tentacle")
+        program = named if named.exists() else program
+        if not program.is_file() or program.suffix == ".py":
+            raise TentacleError(f"'{program}' is not a program that systemd can start.")
+        return (str(program),)
+
+    def _which(self) -> str:
+        return f"--config={self._config}" if self._instance is None else f"--instance={self._instance}"
+
+    def _typed(self, option: str) -> str:
+        """A command of ours for this service, as it is typed."""
+        which = () if self._instance is None else (f"--instance={self._instance}",)
+        return shlex.join(["Tentacle", "service", *which, option])
+
+    def _environment(self) -> Mapping[str, str]:
+        """Where the machine's instances are, if that is not where everybody looks for them."""
+        if not self._session.environ.get(HOME_VARIABLE, "").strip():
+            return {}
+        return {HOME_VARIABLE: str(self._session.path(str(machine_configuration_directory(self._session.environ))))}
+
+    @contextmanager
+    def _failing(self, message: str) -> Iterator[None]:
+        try:
+            yield
+        except TentacleError as error:
+            hint = f"{error.message} See also: journalctl --unit={self.name}"
+            raise TentacleError(message, hint=hint, exit_code=error.exit_code) from error
+
+
+def described(state: ServiceState) -> Iterator[str]:
+    """What a person wants to see of a service."""
+    if not state.is_installed and not state.is_active:
+        yield f"Service {state.name}: not installed"
+        return
+    yield f"Service {state.name}: {state.active} ({state.detail}), {state.enabled}"
+    if state.unit:
+        yield f"  Unit:     {state.unit}"
+    if state.pid:
+        yield f"  Process:  {state.pid}, as the user '{state.user or 'root'}', restarted {state.restarts} time(s)"
+    if state.since and state.is_active:
+        yield f"  Since:    {state.since:%Y-%m-%d %H:%M:%S} UTC"
+    if state.status and state.is_active:
+        yield f"  Status:   {state.status}"

@@ -1,0 +1,157 @@
+"""Who is asking: API keys, bearer tokens, and signing in with a password for a cookie.
+
+Knows keys and cookies; must not know resources.  Keys are stored as hashes, the password is kept in memory as one,
+and none of them is ever shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import string
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiohttp import web
+
+from tentacle.devserver.rest.problems import Forbidden, NotSignedIn
+from tentacle.devserver.storage.model import Clock, iso
+from tentacle.devserver.storage.store import ApiKey, Store
+
+KEY_HEADER: Final = "X-Octopus-ApiKey"
+CSRF_HEADER: Final = "X-Octopus-Csrf-Token"
+START_KEY: Final = "devserver"
+"""The purpose of the key that the server shows at its start; each start replaces it."""
+
+_ALPHABET: Final = string.ascii_uppercase + string.digits
+_SESSIONS: Final = 100
+
+
+def new_api_key() -> str:
+    """A key of the form that every client accepts: `API-` and capital letters and digits; 160 bits and more."""
+    return "API-" + "".join(secrets.choice(_ALPHABET) for _ in range(32))
+
+
+def hash_key(key: str) -> str:
+    """What is stored of a key.  It is long and random, so one round is enough."""
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Session:
+    """A browser or client that signed in; both texts are secrets."""
+
+    user: str
+    csrf: str = field(repr=False)
+
+
+@dataclass
+class Sessions:
+    """Sessions by the hash of their token, in memory; the oldest ends when there are too many."""
+
+    _known: dict[str, Session] = field(default_factory=dict, repr=False)
+
+    def begin(self, user: str) -> tuple[str, Session]:
+        """A new session and its token."""
+        token, session = secrets.token_urlsafe(32), Session(user, secrets.token_urlsafe(32))
+        while len(self._known) >= _SESSIONS:
+            self._known.pop(next(iter(self._known)))
+        self._known[hash_key(token)] = session
+        return token, session
+
+    def find(self, token: str) -> Session | None:
+        return self._known.get(hash_key(token))
+
+    def end(self, token: str) -> None:
+        self._known.pop(hash_key(token), None)
+
+
+@dataclass(frozen=True)
+class Password:
+    """The one user's name and password, the latter only as a salted hash."""
+
+    username: str
+    salt: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, username: str, password: str) -> Password:
+        salt = secrets.token_bytes(16)
+        return cls(username, salt, _scrypt(password, salt))
+
+    def matches(self, username: str, password: str) -> bool:
+        right = hmac.compare_digest(_scrypt(password, self.salt), self.digest)
+        return right and username.strip().lower() == self.username.lower()
+
+
+def _scrypt(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode("utf-8", "replace")[:1024], salt=salt, n=2**12, r=8, p=1)
+
+
+class Gate:
+    """Lets requests in.  Raises `NotSignedIn` or `Forbidden`."""
+
+    def __init__(self, store: Store, clock: Clock, installation: str, password: Password | None) -> None:
+        self._store = store
+        self._clock = clock
+        self._password = password
+        self.sessions = Sessions()
+        self.token_cookie = f"OctopusIdentificationToken_{installation}"
+        self.csrf_cookie = f"Octopus-Csrf-Token_{installation}"
+
+    async def accept_key(self, key: str, user: str, purpose: str) -> ApiKey:
+        """Makes `key` known; what is kept does not let anybody find it again."""
+        number = await self._store.next_number("apikeys")
+        kept = ApiKey(hash_key(key), f"apikeys-{number}", user, purpose, f"{key[:8]}...", iso(self._clock()))
+        await self._store.add_key(kept)
+        return kept
+
+    async def user_of(self, request: web.Request, method: str) -> str:
+        """The id of the user that a request comes from, by key, bearer token or cookie."""
+        key = presented_key(request)
+        if key is not None:
+            return await self.user_of_key(key)
+        token = request.cookies.get(self.token_cookie)
+        session = None if token is None else self.sessions.find(token)
+        if session is None:
+            raise NotSignedIn
+        if method not in ("GET", "HEAD") and not _same(request.headers.get(CSRF_HEADER, ""), session.csrf):
+            raise Forbidden(f"A request with a cookie must carry the header {CSRF_HEADER}.")
+        return session.user
+
+    async def user_of_key(self, key: str) -> str:
+        wanted, found = hash_key(key), None
+        for known in await self._store.keys():
+            if _same(known.hash, wanted):
+                found = known.user
+        if found is None:
+            raise NotSignedIn
+        return found
+
+    def check_password(self, username: str, password: str) -> None:
+        if self._password is None or not self._password.matches(username, password):
+            raise NotSignedIn
+
+    def sign_in(self, response: web.Response, user: str, *, secure: bool) -> None:
+        """Gives `response` the two cookies of a new session.  Scripts may read the second one only."""
+        token, session = self.sessions.begin(user)
+        response.set_cookie(self.token_cookie, token, path="/", httponly=True, samesite="Strict", secure=secure)
+        response.set_cookie(self.csrf_cookie, session.csrf, path="/", samesite="Strict", secure=secure)
+
+    def sign_out(self, request: web.Request, response: web.Response) -> None:
+        self.sessions.end(request.cookies.get(self.token_cookie, ""))
+        response.del_cookie(self.token_cookie, path="/")
+        response.del_cookie(self.csrf_cookie, path="/")
+
+
+def presented_key(request: web.Request) -> str | None:
+    """The key in the headers, or `None` when there is none; an empty one is a wrong one."""
+    if KEY_HEADER in request.headers:
+        return request.headers[KEY_HEADER].strip()
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _same(left: str, right: str) -> bool:
+    return hmac.compare_digest(left.encode("utf-8", "replace"), right.encode("utf-8", "replace"))

@@ -1,0 +1,191 @@
+"""The two script services behind one face: start, status, cancel, complete (tentacle-services.md 2.4, 3.10, 3.12).
+
+Knows which commands each service takes; must not know when they are called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final, Protocol
+
+from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptIsolationLevel, ScriptTicket
+from tentacle.contracts.script_v1 import (
+    CancelScriptCommand,
+    CompleteScriptCommand,
+    ScriptStatusRequest,
+    ScriptStatusResponse,
+    StartScriptCommand,
+)
+from tentacle.contracts.script_v2 import (
+    CancelScriptCommandV2,
+    CompleteScriptCommandV2,
+    ScriptStatusRequestV2,
+    ScriptStatusResponseV2,
+    StartScriptCommandV2,
+)
+from tentacle.contracts.timespan import MAX_INT32_MILLISECONDS
+from tentacle.devserver.worker.caller import CallFailed
+from tentacle.devserver.worker.retry import Report, RetryPolicy, with_retries
+from tentacle.devserver.worker.typed_calls import TypedCalls, expect
+from tentacle.devserver.worker.waiting import Time, ends_before
+
+MUTEX: Final = "RunningScript"
+"""The isolation mutex that the original's client names (2.7)."""
+
+CANCEL_DURATION: Final = 30.0
+"""Seconds for which a cancellation is repeated at a worker that cannot be reached."""
+
+V1: Final = "IScriptService"
+V2: Final = "IScriptServiceV2"
+
+
+@dataclass(frozen=True)
+class ScriptOrder:
+    """A script to run; `wait` is how long the agent may keep the answer to the start back for a quick script."""
+
+    body: str = field(repr=False)
+    task_id: str
+    isolation: ScriptIsolationLevel = ScriptIsolationLevel.NO_ISOLATION
+    arguments: tuple[str, ...] = field(default=(), repr=False)
+    wait: timedelta = timedelta(milliseconds=300)
+
+
+@dataclass(frozen=True)
+class ScriptStatus:
+    """Where a script stands: the log from the asked number on, and the number to ask for next."""
+
+    ticket: ScriptTicket
+    logs: Sequence[ProcessOutput]
+    next: int
+    state: ProcessState
+    exit_code: int
+
+    @property
+    def complete(self) -> bool:
+        return self.state is ProcessState.COMPLETE
+
+
+def _status(response: ScriptStatusResponse | ScriptStatusResponseV2) -> ScriptStatus:
+    return ScriptStatus(response.ticket, response.logs, response.next_log_sequence, response.state, response.exit_code)
+
+
+class ScriptCalls(Protocol):
+    """What a run needs of either service.  Every method raises `CallFailed`."""
+
+    async def start(self, order: ScriptOrder, ticket: ScriptTicket, cancel: asyncio.Event) -> ScriptStatus: ...
+
+    async def status(self, last: ScriptStatus) -> ScriptStatus: ...
+
+    async def cancel(self, last: ScriptStatus) -> ScriptStatus: ...
+
+    async def complete(self, last: ScriptStatus) -> ScriptStatus: ...
+
+
+@dataclass(frozen=True)
+class ScriptCallsV2:
+    """Version 2: everything but the completion may be repeated."""
+
+    calls: TypedCalls
+    policy: RetryPolicy
+    time: Time
+    report: Report
+
+    async def start(self, order: ScriptOrder, ticket: ScriptTicket, cancel: asyncio.Event) -> ScriptStatus:
+        """A start that is cancelled on its way counts as pending: it may have arrived, so it must be cancelled."""
+        command = StartScriptCommandV2(
+            script_ticket=ticket,
+            script_body=order.body,
+            task_id=order.task_id,
+            duration_to_wait_for_script_to_finish=order.wait,
+            isolation=order.isolation,
+            script_isolation_mutex_timeout=MAX_INT32_MILLISECONDS,
+            isolation_mutex_name=MUTEX,
+            arguments=order.arguments,
+        )
+        trail = _Trail()
+        starting = asyncio.ensure_future(self._repeat("StartScript", command, self.policy, trail))
+        if await ends_before(starting, cancel):
+            return starting.result()
+        if not trail.may_have_arrived:
+            raise CallFailed("The script was cancelled before it reached the worker.")
+        return ScriptStatus(ticket, (), 0, ProcessState.PENDING, 0)
+
+    async def status(self, last: ScriptStatus) -> ScriptStatus:
+        return await self._repeat("GetStatus", ScriptStatusRequestV2(last.ticket, last.next), self.policy)
+
+    async def cancel(self, last: ScriptStatus) -> ScriptStatus:
+        policy = replace(self.policy, duration=min(self.policy.duration, CANCEL_DURATION))
+        return await self._repeat("CancelScript", CancelScriptCommandV2(last.ticket, last.next), policy)
+
+    async def complete(self, last: ScriptStatus) -> ScriptStatus:
+        """Never repeated; what went wrong is only a directory that stays until the agent sweeps it."""
+        try:
+            await self.calls.call(V2, "CompleteScript", CompleteScriptCommandV2(last.ticket), timeout=60)
+        except CallFailed as failure:
+            await self.report(f"Failed to cleanup the script working directory on Tentacle: {failure.message}")
+        return last
+
+    async def _repeat(
+        self, method: str, command: object, policy: RetryPolicy, trail: _Trail | None = None
+    ) -> ScriptStatus:
+        async def attempt() -> ScriptStatus:
+            with trail or contextlib.nullcontext():
+                return _status(expect(ScriptStatusResponseV2, await self.calls.call(V2, method, command)))
+
+        return await with_retries(attempt, policy, self.time, self.report)
+
+
+class _Trail:
+    """Remembers whether any attempt of a call may have reached the worker."""
+
+    def __init__(self) -> None:
+        self.may_have_arrived = False
+
+    def __enter__(self) -> None:
+        self._before = self.may_have_arrived
+        self.may_have_arrived = True
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, CallFailed) and not error.connected:
+            self.may_have_arrived = self._before
+
+
+@dataclass(frozen=True)
+class ScriptCallsV1:
+    """Version 1: the agent makes the ticket, and nothing is ever repeated."""
+
+    calls: TypedCalls
+
+    async def start(self, order: ScriptOrder, ticket: ScriptTicket, cancel: asyncio.Event) -> ScriptStatus:
+        """Waits for the ticket even when cancelled: without it the script could not be cancelled at all."""
+        command = StartScriptCommand(
+            script_body=order.body,
+            isolation=order.isolation,
+            arguments=order.arguments,
+            task_id=order.task_id,
+            script_isolation_mutex_timeout=MAX_INT32_MILLISECONDS,
+            isolation_mutex_name=MUTEX,
+        )
+        given = expect(ScriptTicket, await self.calls.call(V1, "StartScript", command))
+        return ScriptStatus(given, (), 0, ProcessState.PENDING, 0)
+
+    async def status(self, last: ScriptStatus) -> ScriptStatus:
+        """A complete script is asked once more, for what it wrote between its last line and its end."""
+        now = await self._once("GetStatus", ScriptStatusRequest(last.ticket, last.next))
+        if not now.complete:
+            return now
+        rest = await self._once("GetStatus", ScriptStatusRequest(last.ticket, now.next))
+        return ScriptStatus(rest.ticket, (*now.logs, *rest.logs), rest.next, rest.state, rest.exit_code)
+
+    async def cancel(self, last: ScriptStatus) -> ScriptStatus:
+        return await self._once("CancelScript", CancelScriptCommand(last.ticket, last.next))
+
+    async def complete(self, last: ScriptStatus) -> ScriptStatus:
+        return await self._once("CompleteScript", CompleteScriptCommand(last.ticket, last.next))
+
+    async def _once(self, method: str, command: object) -> ScriptStatus:
+        return _status(expect(ScriptStatusResponse, await self.calls.call(V1, method, command)))

@@ -1,0 +1,68 @@
+"""Calls with contract dataclasses instead of documents, checked against the catalogue on both ways.
+
+Knows the catalogue and the codec; must not know in which order calls are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from tentacle.contracts.codec import CodecError, decode, encode
+from tentacle.contracts.services import CATALOGUE
+from tentacle.devserver.worker.caller import NO_STREAMS, Caller, CallFailed, Endpoint
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A decoded result (`None` where it is null), and the files that came with it."""
+
+    value: Any
+    streams: Mapping[UUID, Path]
+
+
+@dataclass(frozen=True)
+class TypedCalls:
+    """Calls to one worker.  Every failure is a `CallFailed`."""
+
+    caller: Caller
+    endpoint: Endpoint
+
+    async def call(
+        self,
+        service: str,
+        name: str,
+        *arguments: object,
+        streams: Mapping[UUID, Path] = NO_STREAMS,
+        timeout: float | None = None,
+    ) -> Answer:
+        method = CATALOGUE[service][name.lower()]
+        result = await self.caller.call(
+            self.endpoint, service, method.name, [encode(a) for a in arguments], streams=streams, timeout=timeout
+        )
+        if method.result is None or (result.result is None and method.nullable):
+            return Answer(None, result.streams)
+        try:
+            return Answer(decode(method.result, result.result), result.streams)
+        except CodecError as error:
+            _drop(result.streams)
+            raise CallFailed(
+                f"The worker answered {name} with something else: {error}", "unreadable", connected=True
+            ) from error
+
+
+def _drop(streams: Mapping[UUID, Path]) -> None:
+    for path in streams.values():
+        path.unlink(missing_ok=True)
+
+
+def expect(kind: type[T], answer: Answer) -> T:
+    """The answer's value as the type that the catalogue promises."""
+    if not isinstance(answer.value, kind):
+        raise CallFailed(f"The worker answered null instead of a {kind.__name__}.", "unreadable", connected=True)
+    return answer.value

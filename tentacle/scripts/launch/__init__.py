@@ -1,0 +1,1 @@
+"""How the agent reaches what starts scripts: the only place that knows."""

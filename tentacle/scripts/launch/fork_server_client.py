@@ -1,0 +1,167 @@
+"""The agent's side of the nursery: keeps one, asks it for a process per run, replaces it when it dies.
+
+Asking twice for the same run is harmless: whoever comes second finds the run claimed and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tentacle.scripts.errors import LaunchError
+from tentacle.scripts.shim.fork_server import ANSWER, QUESTION
+
+_LONGEST_ANSWER = 20.0
+_ATTEMPTS = 3
+_ROOT = Path(__file__).resolve().parents[3]
+_PROGRAM = (
+    "import sys; sys.path.append(sys.argv[2]); "
+    "from tentacle.scripts.shim.fork_server import main; main(int(sys.argv[1]))"
+)
+
+
+class LineGoneError(Exception):
+    """Who sits at the other end of the socket has died, or will never answer."""
+
+
+class Launcher:
+    """Use from one event loop.  `python` runs the nursery, in `environment`, or in the agent's own."""
+
+    def __init__(self, python: str = sys.executable, environment: Mapping[str, str] | None = None) -> None:
+        self._python = python
+        self._environment = environment
+        self._turn = asyncio.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The nursery's process number, while there is one."""
+        return self._process.pid if self._process else None
+
+    async def start(self) -> None:
+        """Has the nursery ready before the first script needs it."""
+        async with self._turn:
+            self._raise_nursery()
+
+    async def launch(self, document: bytes, line: socket.socket, cgroup: str = "") -> int:
+        """Starts a process that runs what `document` says; gives its number.  Raises `LaunchError`.
+
+        It keeps `line` to be asked again.  It is born in the `cgroup` of that path, if there is one and the kernel can
+        do it.
+        """
+        question = QUESTION + os.fsencode(cgroup)
+        async with self._turn:
+            for _ in range(_ATTEMPTS):
+                if self._socket is None:
+                    await self._bury()
+                try:
+                    return await self._ask(self._raise_nursery(), question, document, line)
+                except LineGoneError:
+                    continue
+        raise LaunchError(
+            "The process that starts scripts ends as soon as it is started",
+            hint=f"Run '{self._python} -I -S -c pass' by hand and see what is wrong with it.",
+        )
+
+    async def aclose(self) -> None:
+        """Ends the nursery.  What it has started lives on."""
+        async with self._turn:
+            await self._bury()
+
+    def _raise_nursery(self) -> socket.socket:
+        if self._socket is not None:
+            return self._socket
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            ours.setblocking(False)
+            try:
+                self._process = subprocess.Popen(
+                    [self._python, "-I", "-S", "-c", _PROGRAM, str(theirs.fileno()), str(_ROOT)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                    cwd="/",
+                    env=self._environment,
+                )
+            except OSError as error:
+                ours.close()
+                raise LaunchError(f"The process that starts scripts could not be started: {error}") from error
+        self._socket = ours
+        return ours
+
+    async def _ask(self, nursery: socket.socket, question: bytes, document: bytes, line: socket.socket) -> int:
+        # A nursery whose answer nobody waited for would answer the next question with it.
+        self._socket = None
+        try:
+            hand_over(nursery, question, document, line)
+            answer = await _receive(nursery)
+            self._socket = nursery
+        finally:
+            if self._socket is None:
+                nursery.close()
+        if answer < 0:
+            raise LaunchError(
+                f"No process could be made for the script: {os.strerror(-answer)}",
+                hint="Look at the limits on tasks and memory of the agent's service.",
+            )
+        return answer
+
+    async def _bury(self) -> None:
+        """Closes the nursery and waits for its end; may be cancelled and repeated."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._process is not None:
+            await asyncio.to_thread(_wait_or_kill, self._process)
+            self._process = None
+
+
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def hand_over(to: socket.socket, question: bytes, document: bytes, *more: socket.socket) -> None:
+    """Sends the question with the document, in memory of its own, and `more` sockets.  Raises `LineGoneError`."""
+    memory = os.memfd_create("tentacle-run", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(memory), "wb") as file:
+            file.write(document)
+        socket.send_fds(to, [question], [memory, *(one.fileno() for one in more)])
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise LineGoneError from error
+    finally:
+        os.close(memory)
+
+
+async def _receive(nursery: socket.socket) -> int:
+    """The nursery's next answer.  Raises `LineGoneError` when none can come."""
+    loop = asyncio.get_running_loop()
+    readable = loop.create_future()
+
+    def on_readable() -> None:
+        if not readable.done():
+            readable.set_result(None)
+
+    loop.add_reader(nursery, on_readable)
+    try:
+        async with asyncio.timeout(_LONGEST_ANSWER):
+            await readable
+        data = nursery.recv(ANSWER.size)
+    except (TimeoutError, ConnectionResetError) as error:
+        raise LineGoneError from error
+    finally:
+        loop.remove_reader(nursery)
+    if len(data) != ANSWER.size:
+        raise LineGoneError
+    return int(ANSWER.unpack(data)[0])

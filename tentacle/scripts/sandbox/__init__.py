@@ -1,0 +1,1 @@
+"""How scripts are kept apart: modes, cgroups, users."""

@@ -1,0 +1,298 @@
+"""Where the agent may make a cgroup for each run, and what its limits are called there.
+
+Knows both versions of cgroups: version 2 for everything; version 1, each controller mounted for itself, only for limits
+that version 2 does not offer because the host has given the controller to version 1.  What happens to a run's cgroup
+later is `group.py`, in the process that watches over the run.
+
+A cgroup of version 2 that hands controllers to those below must not hold processes itself.  So where limits are wanted,
+the agent moves with everybody beside it into a leaf, and for that the cgroup must be ours: handed over by systemd
+(`Delegate=yes`), or by a container.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tentacle.scripts.errors import IsolationUnavailableError
+from tentacle.scripts.shim.run_cgroup import LEAF, PROCESSES, remove_empty
+
+PREFIX = "tentacle-run-"
+_PERIOD = 100_000
+"""Microseconds in which a script may use its share of the processors."""
+_MEBIBYTE = 1024 * 1024
+_DELEGATION_MARKS = ("trusted.delegate", "user.delegate")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one script may use: `memory` in bytes, `cpu` in processors (1.5 is one and a half), `tasks` at a time."""
+
+    memory: int | None = None
+    cpu: float | None = None
+    tasks: int | None = None
+
+    @property
+    def controllers(self) -> tuple[str, ...]:
+        wanted = {"memory": self.memory, "cpu": self.cpu, "pids": self.tasks}
+        return tuple(name for name, value in wanted.items() if value is not None)
+
+    def __str__(self) -> str:
+        parts = [] if self.memory is None else [f"{_amount(self.memory)} of memory"]
+        parts += [] if self.cpu is None else [f"{self.cpu:g} processors"]
+        parts += [] if self.tasks is None else [f"{self.tasks} tasks"]
+        return f"at most {', '.join(parts)} each" if parts else "no limits"
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Limits:
+        """Raises `ValueError` when `data` is not what `encode` gave."""
+        values = json.loads(data)
+        if not isinstance(values, dict) or not all(isinstance(v, int | float | None) for v in values.values()):
+            raise ValueError("these are no limits")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A mounted hierarchy: `root` is the cgroup that is seen at `point`; `controllers` are those of version 1."""
+
+    root: str
+    point: str
+    unified: bool
+    controllers: frozenset[str] = frozenset()
+
+    def directory(self, cgroup: str) -> Path | None:
+        """Where the cgroup of that name lies, if it is to be seen here."""
+        if self.root not in ("/", cgroup) and not cgroup.startswith(f"{self.root}/"):
+            return None
+        inner = cgroup.removeprefix(self.root).strip("/")
+        return None if ".." in inner.split("/") else Path(self.point) / inner
+
+
+def parse_mounts(text: str) -> list[Mount]:
+    """The cgroup hierarchies of `/proc/self/mountinfo`, the latest mount first; other lines are passed over."""
+    found = []
+    for line in text.splitlines():
+        left, separator, right = line.partition(" - ")
+        fields, kind = left.split(" "), right.split(" ")
+        if not separator or len(fields) < 6 or len(kind) < 3 or kind[0] not in ("cgroup", "cgroup2"):
+            continue
+        controllers = frozenset(kind[2].split(",")) if kind[0] == "cgroup" else frozenset()
+        found.append(Mount(_unescape(fields[3]), _unescape(fields[4]), kind[0] == "cgroup2", controllers))
+    return found[::-1]
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)
+
+
+def parse_cgroups(text: str) -> dict[str, str]:
+    """The cgroup of a process by controller, from `/proc/PID/cgroup`; that of version 2 under the empty name."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        number, _, rest = line.partition(":")
+        names, separator, path = rest.partition(":")
+        if number.isdigit() and separator and path.startswith("/"):
+            found.update(dict.fromkeys(names.split(","), path))
+    return found
+
+
+@dataclass(frozen=True)
+class Place:
+    """The directories in which cgroups of runs are made: of version 2, and of version 1 by controller."""
+
+    unified: Path | None = None
+    single: dict[str, Path] = field(default_factory=dict)
+
+    def document(self, name: str, limits: Limits) -> dict[str, Any]:
+        """What the process that watches over a run must know of its cgroup (see `group.py`)."""
+        parents: list[Path] = [] if self.unified is None else [self.unified]
+        settings: list[tuple[int, str, str, bool]] = []
+        notes: list[tuple[int, str, str, str]] = []
+        for controller in limits.controllers:
+            parent, single = self.single.get(controller, self.unified), controller in self.single
+            if parent is None:
+                continue
+            if parent not in parents:
+                parents.append(parent)
+            index = parents.index(parent)
+            settings += [(index, *setting) for setting in _settings(controller, limits, single=single)]
+            notes += [(index, *note) for note in _notes(controller, limits, single=single)]
+        return {
+            "directories": [str(parent / f"{PREFIX}{name}") for parent in parents],
+            "unified": self.unified is not None,
+            "limits": settings,
+            "notes": notes,
+        }
+
+    def sweep(self, older_than: float) -> None:
+        """Removes the cgroups of runs in which nobody lives any more.
+
+        One that is not `older_than` so many seconds may have been made for somebody who is about to be born.
+        """
+        latest = time.time() - older_than
+        for parent in {self.unified, *self.single.values()} - {None}:
+            with suppress(OSError):
+                for path in Path(str(parent)).glob(f"{PREFIX}*"):
+                    if path.stat().st_ctime <= latest:
+                        remove_empty(str(path))
+
+
+def _settings(controller: str, limits: Limits, *, single: bool) -> Iterator[tuple[str, str, bool]]:
+    """File, value, and whether the file must exist."""
+    if controller == "memory":
+        value = str(limits.memory)
+        yield ("memory.limit_in_bytes" if single else "memory.max"), value, True
+        # In version 1 the limit of memory and swap together; neither is there without accounting of swap.
+        yield ("memory.memsw.limit_in_bytes", value, False) if single else ("memory.swap.max", "0", False)
+        if not single:
+            # A script that has lost one of its processes would go on with half of its work.
+            yield "memory.oom.group", "1", False
+    elif controller == "cpu":
+        quota = max(1000, round((limits.cpu or 0) * _PERIOD))
+        if single:
+            yield "cpu.cfs_period_us", str(_PERIOD), True
+            yield "cpu.cfs_quota_us", str(quota), True
+        else:
+            yield "cpu.max", f"{quota} {_PERIOD}", True
+    else:
+        yield "pids.max", str(limits.tasks), True
+
+
+def _notes(controller: str, limits: Limits, *, single: bool) -> Iterator[tuple[str, str, str]]:
+    """File, counter, and the line for the log when it is not zero."""
+    if controller == "memory":
+        text = f"The script has met its memory limit of {_amount(limits.memory or 0)}: processes of it were killed."
+        yield ("memory.oom_control" if single else "memory.events"), "oom_kill", text
+    elif controller == "pids":
+        text = f"The script has met its limit of {limits.tasks} tasks: {{times}} times no process could be made."
+        yield "pids.events", "max", text
+
+
+def _amount(size: int) -> str:
+    return f"{size // _MEBIBYTE} MiB" if size % _MEBIBYTE == 0 else f"{size} bytes"
+
+
+def find_place(limits: Limits, proc: Path = Path("/proc/self")) -> Place | None:
+    """Where this process may make cgroups; `None` where it may not and no limit asks for one.
+
+    May move this process and those beside it into a leaf.  Raises `IsolationUnavailableError` when a limit cannot be
+    kept.
+    """
+    mounts = parse_mounts((proc / "mountinfo").read_text(encoding="utf-8", errors="replace"))
+    cgroups = parse_cgroups((proc / "cgroup").read_text(encoding="utf-8", errors="replace"))
+    unified = _unified_place(mounts, cgroups)
+    offered = frozenset() if unified is None else frozenset(_words(unified / "cgroup.controllers"))
+    single: dict[str, Path] = {}
+    for controller in limits.controllers:
+        if controller not in offered:
+            single[controller] = _single_place(mounts, cgroups, controller)
+    if unified is not None and (handed := [name for name in limits.controllers if name in offered]):
+        _hand_down(unified, handed)
+    return Place(unified, single) if unified is not None or single else None
+
+
+def _unified_place(mounts: list[Mount], cgroups: dict[str, str]) -> Path | None:
+    for mount in mounts:
+        own = mount.directory(cgroups.get("", "/..")) if mount.unified else None
+        if own is None:
+            continue
+        # Whoever was started inside the leaf, by systemd or beside an agent that has moved there.
+        above = own.parent
+        if own.name == LEAF and _is_ours(above) and _may_make(above):
+            return above
+        if _may_make(own):
+            return own
+    return None
+
+
+def _single_place(mounts: list[Mount], cgroups: dict[str, str], controller: str) -> Path:
+    for mount in mounts:
+        own = mount.directory(cgroups.get(controller, "/..")) if controller in mount.controllers else None
+        if own is not None and _may_make(own):
+            return own
+    raise IsolationUnavailableError(
+        f"A limit for scripts needs the cgroup controller '{controller}', and this process cannot use it",
+        hint="Run the agent as a systemd service with Delegate=yes, or set that limit to none.",
+    )
+
+
+def _may_make(directory: Path) -> bool:
+    """Tried out, since rights, mounts and namespaces all have a say in it."""
+    trial = directory / f"{PREFIX}trial-{secrets.token_hex(4)}"
+    try:
+        trial.mkdir()
+    except OSError:
+        return False
+    remove_empty(str(trial))
+    return os.access(directory / PROCESSES, os.W_OK)
+
+
+def _hand_down(directory: Path, controllers: list[str]) -> None:
+    """Makes the controllers usable below `directory`."""
+    file = directory / "cgroup.subtree_control"
+    if set(controllers) <= set(_words(file)):
+        return
+    wanted = " ".join(f"+{name}" for name in controllers)
+    try:
+        try:
+            file.write_text(wanted)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            _move_into_leaf(directory)
+            file.write_text(wanted)
+    except OSError as error:
+        raise IsolationUnavailableError(
+            f"The limits for scripts cannot be set up in the cgroup '{directory}': {error.strerror}",
+            hint="Run the agent as a systemd service with Delegate=yes, or set the limits to none.",
+        ) from error
+
+
+def _move_into_leaf(directory: Path) -> None:
+    if not _is_ours(directory):
+        raise PermissionError(errno.EPERM, "it belongs to others too, and was not delegated to this agent")
+    leaf = directory / LEAF
+    leaf.mkdir(exist_ok=True)
+    # Who forks meanwhile leaves somebody behind: look again.
+    for _ in range(10):
+        beside = _words(directory / PROCESSES)
+        for pid in beside:
+            with suppress(ProcessLookupError):
+                (leaf / PROCESSES).write_text(pid)
+        if not beside:
+            return
+
+
+def _is_ours(directory: Path) -> bool:
+    """True for a cgroup that was handed over to us: by systemd, to our user, or as the whole of a container."""
+    for mark in _DELEGATION_MARKS:
+        with suppress(OSError):
+            return os.getxattr(directory, mark) == b"1"
+    with suppress(OSError):
+        if os.geteuid() and directory.stat().st_uid == os.geteuid():
+            return True
+    # The top of what can be seen: nobody above it, as in a container.
+    return not (directory.parent / PROCESSES).exists() and (directory / "cgroup.type").exists()
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="ascii", errors="replace").split()
+    except OSError:
+        return []

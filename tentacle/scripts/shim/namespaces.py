@@ -1,0 +1,147 @@
+"""A script's own view of the machine: its own /tmp and /var/tmp, no other workspace, no process but its own.
+
+Entered by the process that becomes the script, in three steps: `unshare` the namespaces (with a user namespace in
+which everybody keeps the number that they have, where we are not root), mount what is different, and fork a first
+process of the new pid namespace that lives as long as anybody in it.
+
+    document: {"work": directory of all workspaces, "workspace": the run's own, "temporary": [[name, target], ...],
+               "wanted": [directory that must be there, ...]}
+
+Imported by the processes that watch over scripts: standard library only, and little of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from tentacle.scripts.shim import syscalls
+from tentacle.scripts.shim.run_state import STATE
+from tentacle.scripts.shim.syscalls import (
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+    MS_SLAVE,
+)
+
+_COVER = "size=64k,nr_inodes=64,mode=0711"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_EXIT = 4
+"""Bytes of the message that says how the script ended."""
+
+
+def enter(document: dict[str, Any]) -> None:
+    """Puts the calling process into namespaces of its own and makes their view; its children see it.
+
+    The temporary files are kept in the run's state directory and vanish with it.  Raises `OSError`.
+    """
+    _unshare()
+    # What the host mounts later is seen, what is mounted here is not seen by the host.
+    syscalls.mount("none", "/", None, MS_REC | MS_SLAVE)
+    # Opened here: what was opened before belongs to the mounts of the host, and cannot be bound among ours.
+    workspace = os.open(document["workspace"], _DIRECTORY)
+    state = os.open(STATE, _DIRECTORY, dir_fd=workspace)
+    temporary = [(_temporary(state, name), target) for name, target in document["temporary"]]
+    for directory, target in temporary:
+        _bind(directory, target)
+    for path in (*document["wanted"], document["work"]):
+        _make_directories(path)
+    syscalls.mount("tmpfs", document["work"], "tmpfs", MS_NOSUID | MS_NODEV, _COVER)
+    os.mkdir(document["workspace"], 0o700)  # noqa: PTH102 - pathlib is too much for a small process
+    _bind(workspace, document["workspace"])
+    syscalls.mount("none", document["work"], None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+    for directory in (workspace, state, *(directory for directory, _ in temporary)):
+        os.close(directory)
+
+
+def run_as_first(told: int, failed: Callable[[OSError], NoReturn], script: Callable[[], NoReturn]) -> NoReturn:
+    """Goes on as the first process of the new pid namespace; `script` becomes the second.
+
+    The calling process ends.  How the script ended is written to `told`; the first process stays until it has no child
+    any more, for with it everybody in the namespace would end.
+    """
+    if os.fork():
+        os._exit(0)
+    try:
+        syscalls.mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        pid = os.fork()
+    except OSError as error:
+        failed(error)
+    if pid == 0:
+        script()
+    _close_all_but(told)
+    _reap(pid, told)
+
+
+def exit_code(message: bytes) -> int:
+    """The exit code that the first process has told, 137 when it was killed before it could."""
+    status = int.from_bytes(message, "big", signed=True) if len(message) == _EXIT else -signal.SIGKILL
+    return status if status >= 0 else 128 - status
+
+
+def _reap(script: int, told: int) -> NoReturn:
+    while True:
+        try:
+            pid, status = os.wait()
+        except ChildProcessError:
+            os._exit(0)
+        if pid == script:
+            code = os.waitstatus_to_exitcode(status)
+            os.write(told, code.to_bytes(_EXIT, "big", signed=True))
+            os.close(told)
+
+
+def _unshare() -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    syscalls.unshare(CLONE_NEWNS | CLONE_NEWPID | (CLONE_NEWUSER if uid else 0))
+    if uid:
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{uid} {uid} 1")
+        _write("/proc/self/gid_map", f"{gid} {gid} 1")
+
+
+def _temporary(state: int, name: str) -> int:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=state)
+    directory = os.open(name, _DIRECTORY, dir_fd=state)
+    os.fchmod(directory, 0o1777)
+    return directory
+
+
+def _bind(directory: int, target: str) -> None:
+    syscalls.mount(f"/proc/self/fd/{directory}", target, None, MS_BIND)
+
+
+def _make_directories(path: str) -> None:
+    """What has vanished with the directory above it is made anew."""
+    made = ""
+    for part in path.strip("/").split("/"):
+        made += f"/{part}"
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(made, 0o711)  # noqa: PTH102
+
+
+def _close_all_but(kept: int) -> None:
+    """Above all the writing ends of the pipes, which would never be seen closed."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        if int(name) != kept:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,176 @@
+"""Starts bash, in the cgroup, the namespaces and as the user that the run's document wants.
+
+Without any of them it is a plain spawn; with them a fork, in which the new process prepares its own surroundings and
+then becomes bash.  What goes wrong on the way comes back as the `OSError` that it was.
+
+    document: {"workspace", "script", "arguments", "environment",
+               "private": see `namespaces.py`, or null, "user": {"uid", "gid"} or null}
+
+Imported by the processes that watch over scripts: standard library only, and little of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from typing import Any, NoReturn
+
+from tentacle.scripts.shim import namespaces
+from tentacle.scripts.shim.run_cgroup import RunGroup
+from tentacle.scripts.shim.syscalls import fork_into_cgroup
+
+SHELL = "/bin/bash"
+_ALL_SIGNALS = tuple(int(number) for number in signal.valid_signals())
+_NOT_TO_CATCH = (signal.SIGKILL, signal.SIGSTOP)
+_LONGEST_FAILURE = 4096
+_OLD_KERNEL = (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG, errno.EOPNOTSUPP)
+
+
+class Started:
+    """`pid` is the child of ours.  Where `told` is a descriptor, it is not bash, and that tells how bash ended."""
+
+    def __init__(self, pid: int, told: int | None = None) -> None:
+        self.pid = pid
+        self.told = told
+
+
+def start(document: dict[str, Any], writers: tuple[int, ...], group: RunGroup | None) -> Started:
+    """Starts the script with its output on the two `writers`.  Raises `OSError`; nothing runs then."""
+    inherited = group is None or group.inside
+    if inherited and not document.get("private") and not document.get("user"):
+        return Started(_spawn(document, writers))
+    return _Birth(document, writers, None if inherited else group).give()
+
+
+def _spawn(document: dict[str, Any], writers: tuple[int, ...]) -> int:
+    out, err = writers
+    os.chdir(document["workspace"])
+    try:
+        return os.posix_spawn(
+            SHELL,
+            _command(document),
+            document["environment"],
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, out, 1),
+                (os.POSIX_SPAWN_DUP2, err, 2),
+            ],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_ALL_SIGNALS,
+        )
+    finally:
+        os.chdir("/")
+
+
+def _command(document: dict[str, Any]) -> list[str]:
+    return [SHELL, document["script"], *document["arguments"]]
+
+
+class _Birth:
+    """One start by fork: what the parent and the child of it do."""
+
+    def __init__(self, document: dict[str, Any], writers: tuple[int, ...], group: RunGroup | None) -> None:
+        self._document = document
+        self._writers = writers
+        self._group = group
+        self._step = "joining the cgroup"
+        self._failure, self._failure_writer = os.pipe2(os.O_CLOEXEC)
+        self._told, self._told_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def give(self) -> Started:
+        if self._document.get("user"):
+            # Or the script could not open its own /dev/stderr again.
+            for writer in self._writers:
+                os.fchown(writer, self._document["user"]["uid"], -1)
+        # A signal that comes before the child is what it will be must not end in our handlers.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
+        try:
+            pid, born = self._fork()
+            if pid == 0:
+                self._live(born=born)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.close(self._failure_writer)
+        os.close(self._told_writer)
+        self._raise_failure()
+        if self._document.get("private"):
+            return Started(pid, self._told)
+        os.close(self._told)
+        return Started(pid)
+
+    def _fork(self) -> tuple[int, bool]:
+        """As `os.fork`; and whether the child is born in the cgroup."""
+        directory = None if self._group is None else self._group.open()
+        if directory is not None:
+            try:
+                return fork_into_cgroup(directory), True
+            except OSError as error:
+                if error.errno not in _OLD_KERNEL:
+                    raise
+            finally:
+                os.close(directory)
+        return os.fork(), False
+
+    def _raise_failure(self) -> None:
+        """Waits until bash runs; raises what has kept it from it."""
+        failure = os.read(self._failure, _LONGEST_FAILURE)
+        os.close(self._failure)
+        if failure:
+            os.close(self._told)
+            number, _, text = failure.decode("utf-8", "replace").partition(" ")
+            raise OSError(int(number), text)
+
+    def _live(self, *, born: bool) -> NoReturn:
+        """The child's life up to bash; never comes back to the parent's code."""
+        try:
+            if self._group is not None:
+                self._group.join(born=born)
+            private = self._document.get("private")
+            if private:
+                self._step = "giving the script namespaces of its own"
+                namespaces.enter(private)
+                self._step = "giving the script its own /proc"
+                namespaces.run_as_first(self._told_writer, self._fail, self._become_bash)
+            self._become_bash()
+        except OSError as error:
+            self._fail(error)
+        finally:
+            os._exit(127)
+
+    def _become_bash(self) -> NoReturn:
+        try:
+            self._step = "entering the workspace"
+            os.chdir(self._document["workspace"])
+            os.setsid()
+            self._connect()
+            if user := self._document.get("user"):
+                self._step = "changing the user"
+                os.setgroups([user["gid"]])
+                os.setresgid(user["gid"], user["gid"], user["gid"])
+                os.setresuid(user["uid"], user["uid"], user["uid"])
+            self._step = "starting bash"
+            _forget_signals()
+            os.execve(SHELL, _command(self._document), self._document["environment"])  # noqa: S606
+        except OSError as error:
+            self._fail(error)
+
+    def _connect(self) -> None:
+        null = os.open(os.devnull, os.O_RDONLY)
+        for number, descriptor in enumerate((null, *self._writers)):
+            os.dup2(descriptor, number, inheritable=True)
+
+    def _fail(self, error: OSError) -> NoReturn:
+        where = f"{self._step}, {error.filename}" if error.filename else self._step
+        message = f"{error.errno or errno.EIO} {error.strerror} ({where})"
+        os.write(self._failure_writer, message.encode("utf-8", "replace")[:_LONGEST_FAILURE])
+        os._exit(127)
+
+
+def _forget_signals() -> None:
+    """Every signal does what it does by default, and none is held back."""
+    for number in _ALL_SIGNALS:
+        if number not in _NOT_TO_CATCH and signal.getsignal(number) is not signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -1,0 +1,85 @@
+"""Runs one empty script the way all scripts will be run, before the agent takes on any.
+
+So that a host that cannot keep scripts apart as the settings ask for says so when the agent is started, with the
+reason that the first real script would have met.  Only on a full disk, where nothing can be tried out, the agent starts
+all the same: it is the one that sweeps old workspaces, and a script that cannot be kept apart is not run anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from pathlib import Path
+
+from tentacle.contracts.script import ProcessOutputSource
+from tentacle.scripts.errors import IsolationUnavailableError
+from tentacle.scripts.run import Means, Run
+from tentacle.scripts.sandbox.sandbox import Mode
+from tentacle.scripts.shim.log_writer import now_ms
+from tentacle.scripts.workspace.run_files import RunSettings, boot_id
+from tentacle.scripts.workspace.workspaces import Workspaces
+
+log = logging.getLogger(__name__)
+
+_NAME = ".isolation-check-"
+"""Starts with a dot: no ticket does."""
+_LONGEST = 30.0
+_PAGE = 64 * 1024
+_ROOM_BYTES, _ROOM_INODES = 256 * 1024, 32
+"""What an empty script surely does with."""
+_HINTS = {
+    Mode.NONE: "Set the limits for scripts to none, or wider.",
+    Mode.PRIVATE: "The kernel must allow mount and pid namespaces, without root user namespaces too "
+    "(sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns, the container's seccomp profile, "
+    "RestrictNamespaces=, SystemCallFilter= and what hides parts of /proc in the service's unit); "
+    "or set --script-isolation=none.",
+    Mode.USER: "The agent needs root with the right to change users (CAP_SETUID, CAP_SETGID, CAP_CHOWN, CAP_KILL).",
+}
+
+
+async def try_out(workspaces: Workspaces, means: Means) -> None:
+    """Raises `IsolationUnavailableError` with what has kept the empty script from running."""
+    for path in workspaces.work.glob(f"{_NAME}*"):
+        await asyncio.to_thread(workspaces.remove, path)
+    if not _has_room(workspaces.work):
+        log.warning("Whether scripts can be kept apart as the settings ask for was not tried out: the disk is full.")
+        return
+    name = f"{_NAME}{secrets.token_hex(4)}"
+    settings = RunSettings(name, name, name, 1, None, (), now_ms(), boot_id())
+    files = await asyncio.to_thread(workspaces.prepare, settings, "exit 0", ())
+    run = Run(files, means)
+    run.begin()
+    try:
+        async with asyncio.timeout(_LONGEST):
+            await run.ended.wait()
+        if run.exit_code != 0:
+            raise await _refusal(run, means.sandbox.options.mode)
+        log.info("Scripts run with %s; an empty one was run so.", means.sandbox.options)
+    except TimeoutError:
+        raise IsolationUnavailableError(
+            f"An empty script did not end within {_LONGEST:.0f} seconds with the isolation and limits that are set",
+            hint=_HINTS[means.sandbox.options.mode],
+        ) from None
+    finally:
+        run.cancel()
+        await run.abandon()
+        await asyncio.to_thread(workspaces.remove, files.workspace)
+
+
+def _has_room(directory: Path) -> bool:
+    status = os.statvfs(directory)
+    # Some file systems make their inodes as they are needed, and say that there are none.
+    inodes = status.f_favail if status.f_files else _ROOM_INODES
+    return status.f_bavail * status.f_frsize >= _ROOM_BYTES and inodes >= _ROOM_INODES
+
+
+async def _refusal(run: Run, mode: Mode) -> IsolationUnavailableError:
+    page = await run.page(0, _PAGE)
+    said = [entry.text for entry in page.entries if entry.source is ProcessOutputSource.STD_ERR]
+    reason = said[0] if said else f"an empty script ended with code {run.exit_code}"
+    return IsolationUnavailableError(
+        f"Scripts cannot be run with the isolation '{mode.value}' and the limits that are set: {reason}",
+        hint=_HINTS[mode],
+    )

@@ -1,0 +1,1 @@
+"""An instance of the original Octopus Tentacle, read."""

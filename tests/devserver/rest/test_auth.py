@@ -1,0 +1,122 @@
+"""Who gets in, and by what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, CookieJar
+
+from tentacle.devserver.rest.auth import Password, Sessions, new_api_key
+from tentacle.devserver.rest.problems import LOGGED_OUT
+from tests.devserver.bed import KEY, Bed, bed
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-Octopus-ApiKey": "WRONG"},
+        {"X-Octopus-ApiKey": ""},
+        {"X-Octopus-ApiKey": KEY.lower()},
+        {"Authorization": "Bearer nope"},
+        {"Authorization": f"Basic {KEY}"},
+        {"Cookie": "OctopusIdentificationToken_x=1"},
+    ],
+)
+async def test_strangers_are_told_to_log_in_and_nothing_else(server: Bed, headers: dict[str, str]) -> None:
+    for path in ("/api/users/me", "/api/Spaces-1", "/api/Spaces-1/workers/all", "/api/no/such/path", "/api/tasks"):
+        async with server.client.get(server.url(path), headers=headers) as response:
+            assert response.status == 401
+            assert (await response.json())["ErrorMessage"] == LOGGED_OUT
+    async with server.client.get(server.url("/api"), headers=headers) as response:
+        assert response.status == 200
+
+
+async def test_a_key_is_also_a_bearer_token(server: Bed) -> None:
+    async with server.client.get(server.url("/api/users/me"), headers={"Authorization": f"bearer {KEY}"}) as response:
+        assert (await response.json())["Id"] == "Users-1"
+
+
+async def test_keys_are_made_shown_once_and_revoked(server: Bed) -> None:
+    made = await server.post("/api/users/me/apikeys", {"Purpose": "ci"})
+    assert re.fullmatch(r"(API-)([A-Z\d])+", made["ApiKey"])
+    async with server.client.get(server.url("/api/users/me"), headers={"X-Octopus-ApiKey": made["ApiKey"]}) as response:
+        assert response.status == 200
+    listed = await server.get("/api/users/Users-1/apikeys")
+    assert made["ApiKey"] not in str(listed)
+    assert [k["Purpose"] for k in listed["Items"]] == ["devserver", "ci"]
+    assert (await server.send("DELETE", made["Links"]["Self"])).status == 200
+    async with server.client.get(server.url("/api/users/me"), headers={"X-Octopus-ApiKey": made["ApiKey"]}) as response:
+        assert response.status == 401
+    assert (await server.send("DELETE", listed["Items"][0]["Links"]["Self"])).status == 403
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[ClientSession]:
+    async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as client:
+        yield client
+
+
+async def sign_in(server: Bed, browser: ClientSession) -> str:
+    """The value of the only CSRF cookie."""
+    login = {"Username": "Admin", "Password": "open sesame", "RememberMe": False, "State": {}}
+    async with browser.post(server.url("/api/users/login"), json=login) as response:
+        assert response.status == 200
+        csrf = [c for name, c in response.cookies.items() if name.startswith("Octopus-Csrf-Token")]
+        tokens = [c for name, c in response.cookies.items() if name.startswith("OctopusIdentificationToken_")]
+    assert [c["httponly"] for c in tokens] == [True]
+    assert [c["path"] for c in (*csrf, *tokens)] == ["/", "/"]
+    return csrf[0].value
+
+
+async def test_signing_in_gives_a_csrf_cookie_which_writing_needs(tmp_path: Path, browser: ClientSession) -> None:
+    async with bed(tmp_path, password="open sesame") as server:
+        headers = {"X-Octopus-Csrf-Token": await sign_in(server, browser)}
+        async with browser.get(server.url("/api/users/me")) as response:
+            assert response.status == 200
+        for given, status in (({}, 403), ({"X-Octopus-Csrf-Token": "guess"}, 403), (headers, 201)):
+            made = browser.post(server.url("/api/Spaces-1/environments"), json={"Name": "e"}, headers=given)
+            async with made as response:
+                assert response.status == status
+        async with browser.post(server.url("/api/users/logout"), headers=headers) as response:
+            assert response.status == 200
+        async with browser.get(server.url("/api/users/me")) as response:
+            assert response.status == 401
+
+
+@pytest.mark.parametrize("login", [{"Username": "admin", "Password": "wrong"}, {"Username": "x", "Password": "y"}])
+async def test_a_wrong_password_is_401_and_without_one_nobody_signs_in(tmp_path: Path, login: dict[str, str]) -> None:
+    async with bed(tmp_path, password="right") as server:
+        assert (await server.send("POST", "/api/users/login", json=login, headers={})).status == 401
+    (tmp_path / "second").mkdir()
+    async with bed(tmp_path / "second") as server:
+        assert (await server.send("POST", "/api/users/login", json=login)).status == 401
+        assert (await server.send("POST", "/api/users/login", json={})).status == 400
+
+
+def test_keys_are_long_and_never_the_same() -> None:
+    keys = {new_api_key() for _ in range(100)}
+    assert len(keys) == 100
+    assert all(re.fullmatch(r"API-[A-Z0-9]{32}", key) for key in keys)
+
+
+def test_secrets_are_not_in_a_repr() -> None:
+    password = Password.of("admin", "hidden")
+    sessions = Sessions()
+    token, session = sessions.begin("Users-1")
+    shown = f"{password!r} {session!r} {sessions!r}"
+    assert "hidden" not in shown
+    assert token not in shown
+    assert session.csrf not in shown
+
+
+def test_old_sessions_make_room() -> None:
+    sessions = Sessions()
+    first, _ = sessions.begin("Users-1")
+    for _ in range(100):
+        last, _ = sessions.begin("Users-1")
+    assert sessions.find(first) is None
+    assert sessions.find(last) is not None

@@ -1,0 +1,115 @@
+"""Service messages and categories."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
+from tentacle.devserver.tasks.service_messages import MAX_LINE, LogParser, Progress, parse_message
+from tests.recorded import load_vector
+
+OUT, ERR, DEBUG = ProcessOutputSource.STD_OUT, ProcessOutputSource.STD_ERR, ProcessOutputSource.DEBUG
+SOURCES = {"StdOut": OUT, "StdErr": ERR, "Debug": DEBUG}
+
+
+def categories(*lines: tuple[ProcessOutputSource, str]) -> list[tuple[str, str]]:
+    parsed = LogParser().parse([ProcessOutput(source, 0, text) for source, text in lines])
+    return [(entry.category, entry.text) for entry in parsed]
+
+
+def test_each_stream_has_its_own_category_until_it_is_told_otherwise() -> None:
+    assert categories(
+        (OUT, "a"),
+        (ERR, "b"),
+        (DEBUG, "c"),
+        (OUT, "##octopus[stdout-verbose]"),
+        (OUT, "d"),
+        (OUT, "##octopus[stdout-highlight]"),
+        (OUT, "e"),
+        (ERR, "##octopus[stderr-progress]"),
+        (ERR, "f"),
+        (OUT, "##octopus[stdout-ignore]"),
+        (OUT, "gone"),
+        (OUT, "##octopus[stdout-default]"),
+        (OUT, "g"),
+        (ERR, "##octopus[stderr-default]"),
+        (ERR, "h"),
+    ) == [
+        ("Info", "a"),
+        ("Error", "b"),
+        ("Verbose", "c"),
+        ("Verbose", "d"),
+        ("Highlight", "e"),
+        ("Verbose", "f"),
+        ("Info", "g"),
+        ("Error", "h"),
+    ]
+
+
+def test_categories_are_kept_between_pages() -> None:
+    parser = LogParser()
+    parser.parse([ProcessOutput(OUT, 0, "##octopus[stdout-warning]")])
+    assert [e.category for e in parser.parse([ProcessOutput(OUT, 0, "x")])] == ["Warning"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["##octopus[", "##octopus[]", "##octopus[a b]", "##octopus[a k='v]", " ##octopus[stdout-verbose]", "##octopus[1]"],
+)
+def test_what_only_looks_like_a_message_is_a_line(line: str) -> None:
+    assert parse_message(line) is None
+    assert categories((OUT, line)) == [("Info", line)]
+
+
+def test_messages_for_others_are_shown_as_verbose() -> None:
+    line = "##octopus[setVariable name='YQ==' value='Yg==']"
+    assert categories((OUT, line)) == [("Verbose", line)]
+    message = parse_message(line)
+    assert message is not None
+    assert (message.name, message.attributes) == ("setvariable", {"name": "a", "value": "b"})
+
+
+def test_progress_is_kept_and_not_shown() -> None:
+    parser = LogParser()
+    text = "##octopus[progress percentage='{}' message='{}']"
+    encoded = [base64.b64encode(t.encode()).decode() for t in ("250", "nearly — done")]
+    assert parser.parse([ProcessOutput(OUT, 0, text.format(*encoded))]) == []
+    assert parser.progress == Progress(100, "nearly — done")
+    wrong = text.format("bm90IGEgbnVtYmVy", "")
+    assert [e.text for e in parser.parse([ProcessOutput(OUT, 0, wrong)])] == [wrong]
+
+
+def test_a_very_long_line_is_cut() -> None:
+    ((_, text),) = categories((OUT, "x" * (MAX_LINE + 5)))
+    assert text == "x" * MAX_LINE + "... (cut)"
+
+
+def test_the_recorded_logs_have_three_categories_and_no_message_left() -> None:
+    for run in load_vector("script-runs")["runs"]:
+        outputs = [ProcessOutput(SOURCES[line["source"]], 0, line["text"]) for line in run["logs"]]
+        entries = LogParser().parse(outputs)
+        assert not any(entry.text.startswith("##octopus[std") for entry in entries)
+        if outputs[0].text == "##octopus[stdout-verbose]":
+            assert entries[0].category == "Verbose"
+
+
+names = st.from_regex(r"\A[A-Za-z][A-Za-z0-9]{0,20}\Z")
+
+
+@given(names, st.dictionaries(names.map(str.lower), st.text(st.characters(exclude_categories=["Cs"]))))
+def test_every_message_is_read_as_it_was_written(name: str, attributes: dict[str, str]) -> None:
+    coded = {key: base64.b64encode(value.encode()).decode() for key, value in attributes.items()}
+    line = f"##octopus[{name}{''.join(f''' {k}='{v}' ''' for k, v in coded.items())}]"
+    message = parse_message(line)
+    assert message is not None
+    assert (message.name, dict(message.attributes)) == (name.lower(), attributes)
+
+
+@given(st.text(), st.sampled_from([OUT, ERR, DEBUG]), st.integers(-(2**63), 2**63 - 1))
+def test_any_line_is_read(text: str, source: ProcessOutputSource, occurred: int) -> None:
+    for prefix in ("", "##octopus[", "##octopus[progress "):
+        LogParser().parse([ProcessOutput(source, occurred, prefix + text)])

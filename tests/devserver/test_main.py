@@ -1,0 +1,153 @@
+"""The server as a process: what it says, how it ends, what it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from tentacle.devserver.home import HomeUnusable, data_directory
+from tentacle.devserver.main import CannotServe, DevServerOptions, Running, running
+from tentacle.devserver.storage.database import Database, DatabaseUnusable
+from tests.devserver.bed import KEY, bed
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from tentacle.devserver.main import DevServerOptions, run_devserver
+data, ready = (Path(a) if a else None for a in sys.argv[1:3])
+sys.exit(run_devserver(DevServerOptions(data=data, ready_file=ready), lambda line: print(line, flush=True)))
+"""
+
+
+@asynccontextmanager
+async def process(*arguments: str) -> AsyncIterator[Process]:
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PROGRAM,
+        *arguments,
+        stdout=PIPE,
+        stderr=PIPE,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+    )
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.communicate()
+
+
+async def said(started: Process) -> dict[str, str]:
+    """The four lines at the start."""
+    assert started.stdout
+    lines = [(await asyncio.wait_for(started.stdout.readline(), 20)).decode().rstrip() for _ in range(4)]
+    return dict(line.split(": ", 1) for line in lines)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_it_says_where_it_is_and_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    ready = tmp_path / "ready.json"
+    async with process("", str(ready)) as started:
+        facts = await said(started)
+        assert list(facts) == ["REST", "Comms", "API key", "Thumbprint"]
+        assert re.fullmatch(r"(API-)([A-Z\d])+", facts["API key"])
+        headers = {"X-Octopus-ApiKey": facts["API key"]}
+        async with ClientSession(facts["REST"]) as client, client.get("/api/users/me", headers=headers) as response:
+            assert response.status == 200
+        assert ready.stat().st_mode & 0o077 == 0
+        assert json.loads(ready.read_text())["api_key"] == facts["API key"]
+        started.send_signal(number)
+        out, err = await asyncio.wait_for(started.communicate(), 20)
+    assert (started.returncode, out, err) == (0, b"Stopping\n", b"")
+    assert not ready.exists()
+    assert list(tmp_path.glob("tentacle-devserver-*")) == [], "what was temporary is gone"
+
+
+async def test_a_given_directory_keeps_identity_and_workers(tmp_path: Path) -> None:
+    async with running(DevServerOptions(data=tmp_path / "new" / "data")) as first:
+        installation = first.server.identity.installation
+    async with running(DevServerOptions(data=tmp_path / "new" / "data")) as second:
+        assert second.thumbprint == first.thumbprint
+        assert second.server.identity.installation == installation
+        assert second.api_key != first.api_key
+        assert [k.purpose for k in await second.server.store.keys()] == ["devserver"], "the first key is void"
+    data = tmp_path / "new" / "data"
+    assert data.stat().st_mode & 0o077 == 0
+    assert (data / "identity.pem").stat().st_mode & 0o077 == 0
+
+
+async def test_two_servers_do_not_share_a_directory(tmp_path: Path) -> None:
+    async with bed(tmp_path):
+        with pytest.raises(HomeUnusable, match="used by another server"):
+            async with running(DevServerOptions(data=tmp_path / "server")):
+                pass
+
+
+async def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+    async with bed(tmp_path) as server:
+        port = int(server.up.rest.rstrip("/").rsplit(":", 1)[1])
+        (tmp_path / "b").mkdir()
+        with pytest.raises(CannotServe, match=f"cannot listen on 127.0.0.1:{port}"):
+            async with bed(tmp_path / "b", port=port):
+                pass
+
+
+@pytest.mark.parametrize("key", ["", "secret", "API-lower", "API-AB\n", "API-Ä"])
+async def test_a_key_that_clients_would_refuse_is_refused_unseen(tmp_path: Path, key: str) -> None:
+    with pytest.raises(CannotServe) as caught:
+        async with running(DevServerOptions(data=tmp_path, api_key=key)):
+            pass
+    assert not key or key not in str(caught.value)
+
+
+async def test_a_file_that_is_no_database_of_ours_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
+    with pytest.raises(DatabaseUnusable, match="cannot be opened"):
+        await Database(tmp_path / "a.db").open()
+    newer = Database(tmp_path / "b.db")
+    await newer.open()
+    await newer.run(lambda connection: connection.execute("PRAGMA user_version = 99") and None)
+    await newer.close()
+    with pytest.raises(DatabaseUnusable, match="schema 99"):
+        await Database(tmp_path / "b.db").open()
+
+
+async def test_a_piece_of_work_is_done_wholly_or_not_at_all(tmp_path: Path) -> None:
+    database = Database(tmp_path / "a.db")
+    await database.open()
+
+    def half(connection: object) -> None:
+        connection.execute("INSERT INTO meta VALUES ('a', 'b')")  # type: ignore[attr-defined]
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError):
+        await database.run(half)
+    assert await database.run(lambda c: c.execute("SELECT count(*) FROM meta").fetchone()[0]) == 0
+    await database.close()
+    with pytest.raises(DatabaseUnusable, match="closed"):
+        await database.run(lambda c: None)
+
+
+def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(Exception, match="file"), data_directory(tmp_path / "file" / "data"):
+        pass
+
+
+def test_secrets_are_not_in_a_repr() -> None:
+    options = DevServerOptions(api_key=KEY, password="hidden")
+    assert KEY not in repr(options)
+    assert "hidden" not in repr(options)
+    assert not Running.__dataclass_fields__["api_key"].repr

@@ -1,0 +1,253 @@
+"""How a worker is conducted: which calls it sees, in which order, and what happens when one of them fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tentacle.contracts.script import ProcessOutput
+from tentacle.devserver.worker.caller import CallFailed, Endpoint
+from tentacle.devserver.worker.client import OLD_CAPABILITIES, WorkerClient, WorkerClients, new_ticket
+from tentacle.devserver.worker.retry import (
+    INVOCATION,
+    LISTENING,
+    POLLING,
+    SHUTTING_DOWN,
+    Backoff,
+    RetryPolicy,
+    is_missing_service,
+    may_retry,
+)
+from tentacle.devserver.worker.script_calls import ScriptOrder
+from tentacle.devserver.worker.waiting import Time
+from tests.devserver.peer import FakeWorker, MemoryComms
+
+URI = "https://worker:10933/"
+BROKEN = CallFailed("The connection broke", connected=True)
+QUICK = (Backoff(1.0, 0.01, 0.01), Backoff(1.0, 0.01, 0.01))
+
+
+class Clock:
+    """Time that passes only when somebody sleeps; long sleeps take no time at all."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.slept.append(seconds)
+        await asyncio.sleep(min(seconds, 0.01))
+
+
+class Bench:
+    """A client with its worker."""
+
+    def __init__(self, home: Path) -> None:
+        self.worker = FakeWorker(home)
+        self.comms = MemoryComms({URI: self.worker})
+        self.clock = Clock()
+        self.said: list[str] = []
+        self.lines: list[str] = []
+        self.cancel = asyncio.Event()
+        self._clients = WorkerClients(self.comms, Time(lambda: self.clock.now, self.clock.sleep), QUICK)
+
+    def client(self, uri: str = URI, policy: RetryPolicy | None = None) -> WorkerClient:
+        return self._clients.of(Endpoint(uri, "A" * 40), policy or RetryPolicy(), self.report)
+
+    async def report(self, line: str) -> None:
+        self.said.append(line)
+
+    async def observe(self, outputs: Sequence[ProcessOutput]) -> None:
+        self.lines += [output.text for output in outputs]
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    ready = Bench(tmp_path)
+    yield ready
+    await ready.worker.close()
+
+
+ORDER = ScriptOrder("echo one; echo two; exit 3", "ServerTasks-1")
+
+
+async def test_v2_is_one_start_and_one_completion_for_a_quick_script(bench: Bench) -> None:
+    outcome = await bench.client().run_script(ORDER, bench.observe, bench.cancel)
+    assert (outcome.exit_code, outcome.cancelled) == (3, False)
+    assert bench.worker.calls == ["GetCapabilities", "StartScript", "CompleteScript"]
+    assert bench.lines[3:5] == ["one", "two"]
+    assert bench.said == [
+        "Determining ScriptService version to use",
+        "Discovered Tentacle capabilities: IScriptService,IFileTransferService,IScriptServiceV2",
+        "Using ScriptServiceV2",
+    ]
+
+
+async def test_v1_looks_twice_at_the_end_and_shows_each_line_once(bench: Bench) -> None:
+    bench.worker.capabilities = None
+    outcome = await bench.client().run_script(ORDER, bench.observe, bench.cancel)
+    assert outcome.exit_code == 3
+    assert bench.worker.calls[-3:] == ["GetStatus", "GetStatus", "CompleteScript"]
+    assert bench.lines.count("one") == bench.lines.count("two") == 1
+    assert bench.said[-1] == "Using ScriptServiceV1"
+    assert await bench.client().capabilities() == OLD_CAPABILITIES
+
+
+async def test_capabilities_are_asked_once_in_ten_minutes(bench: Bench) -> None:
+    for _ in range(3):
+        await bench.client().capabilities()
+    assert bench.worker.calls == ["GetCapabilities"]
+    bench.clock.now += 601
+    await bench.client().capabilities()
+    await bench.client().capabilities(fresh=True)
+    assert bench.worker.calls == ["GetCapabilities"] * 3
+
+
+async def test_broken_calls_are_made_again_and_the_script_runs_once(bench: Bench) -> None:
+    bench.worker.fail_next += [BROKEN, BROKEN]
+    await bench.client().capabilities()
+    bench.worker.fail_next += [BROKEN]
+    outcome = await bench.client().run_script(ORDER, bench.observe, bench.cancel)
+    assert outcome.exit_code == 3
+    assert len(bench.worker.scripts) == 1
+    assert bench.clock.slept[:3] == [1, 2, 1]
+    assert any("Retry attempt 2. Retries will be performed for up to 150 seconds." in line for line in bench.said)
+
+
+async def test_retries_end_with_their_time(bench: Bench) -> None:
+    del bench.comms.workers[URI]
+    with pytest.raises(CallFailed, match="Nobody answers"):
+        await bench.client(policy=RetryPolicy(True, 10.0)).capabilities()
+    # 1 + 2 + 3 s have gone; after 4 s more there would be no time left to try.
+    assert bench.clock.slept == [1, 2, 3]
+    assert bench.said[-1] == "Could not communicate with Tentacle after 10 seconds."
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        CallFailed("No", f"{INVOCATION}\n at x", connected=True),
+        CallFailed("m", "d", "Halibut.MethodNotFoundHalibutClientException"),
+    ],
+)
+async def test_a_worker_that_said_no_is_not_asked_again(bench: Bench, failure: CallFailed) -> None:
+    await bench.client().capabilities()
+    bench.worker.fail_next.append(failure)
+    with pytest.raises(CallFailed):
+        await bench.client().run_script(ORDER, bench.observe, bench.cancel)
+    assert bench.clock.slept == []
+
+
+async def test_v1_is_never_started_twice(bench: Bench) -> None:
+    bench.worker.capabilities = None
+    await bench.client().capabilities()
+    bench.worker.fail_next.append(BROKEN)
+    with pytest.raises(CallFailed):
+        await bench.client().run_script(ORDER, bench.observe, bench.cancel)
+    assert bench.worker.calls.count("StartScript") == 1
+
+
+async def test_a_failed_completion_does_not_matter_to_v2(bench: Bench) -> None:
+    await bench.client().capabilities()
+    calls = bench.worker.calls
+
+    async def observe(outputs: Sequence[ProcessOutput]) -> None:
+        await bench.observe(outputs)
+        if calls[-1] == "StartScript":
+            bench.worker.fail_next.append(BROKEN)
+
+    outcome = await bench.client().run_script(ORDER, observe, bench.cancel)
+    assert outcome.exit_code == 3
+    assert "Failed to cleanup the script working directory on Tentacle" in bench.said[-1]
+
+
+@pytest.mark.parametrize("old", [False, True])
+async def test_cancelling_is_repeated_until_the_script_has_ended(bench: Bench, old: bool) -> None:
+    if old:
+        bench.worker.capabilities = None
+    running = asyncio.create_task(
+        bench.client().run_script(ScriptOrder("sleep 1000", "t"), bench.observe, bench.cancel)
+    )
+    await asyncio.wait_for(bench.worker.started.wait(), 10)
+    bench.cancel.set()
+    outcome = await asyncio.wait_for(running, 10)
+    assert outcome.cancelled
+    assert "CancelScript" in bench.worker.calls
+    assert bench.worker.calls[-1] == "CompleteScript"
+    (script,) = bench.worker.scripts.values()
+    assert script.process.returncode == -9
+
+
+async def test_cancelling_before_anything_was_reached_asks_nobody(bench: Bench) -> None:
+    bench.comms.silent.add(URI)
+    running = asyncio.create_task(bench.client().run_script(ORDER, bench.observe, bench.cancel))
+    await asyncio.wait_for(bench.comms.called.wait(), 10)
+    bench.cancel.set()
+    assert (await asyncio.wait_for(running, 10)).cancelled
+    assert bench.worker.calls == []
+
+
+async def test_a_start_that_never_connected_is_not_cancelled_at_the_worker(bench: Bench) -> None:
+    await bench.client().capabilities()
+    del bench.comms.workers[URI]
+
+    async def report(line: str) -> None:
+        if "Retry attempt 1" in line:
+            bench.cancel.set()
+
+    bench.report = report  # type: ignore[method-assign]
+    outcome = await bench.client().run_script(ORDER, bench.observe, bench.cancel)
+    assert outcome.cancelled
+    assert bench.worker.calls == ["GetCapabilities"]
+
+
+async def test_files_are_sent_again_from_the_beginning(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "local").write_bytes(b"content")
+    bench.worker.fail_next.append(BROKEN)
+    result = await bench.client().upload("there", tmp_path / "local")
+    assert result.length == 7
+    assert (tmp_path / "there").read_bytes() == b"content"
+    path = await bench.client().download("there")
+    assert path is not None
+    assert path.read_bytes() == b"content"
+    path.unlink()
+    assert await bench.client().download("nowhere") is None
+
+
+def test_the_backoff_is_that_of_the_specification() -> None:
+    assert [LISTENING.delay(n) for n in (1, 2, 3)] == [0.345, 0.397, 0.456]
+    assert [POLLING.delay(n) for n in (1, 2, 3)] == [0.42, 0.588, 0.823]
+    assert LISTENING.delay(10**9) == POLLING.delay(10**9) == 5.0
+
+
+@given(st.integers(1, 10**6))
+def test_the_backoff_never_shrinks_and_has_a_limit(number: int) -> None:
+    assert LISTENING.delay(number) <= LISTENING.delay(number + 1) <= 5.0
+
+
+@pytest.mark.parametrize(
+    ("failure", "missing", "again"),
+    [
+        (CallFailed("x", "Octopus.Tentacle.Communications.UnknownServiceNameException: ..."), True, False),
+        (CallFailed("x", "at CreateService(String name)"), True, False),
+        (CallFailed(SHUTTING_DOWN, f"{INVOCATION} CreateService("), False, True),
+        (CallFailed("x", "CreateService( ObjectDisposedException"), False, True),
+        (CallFailed("it is NotRegistered"), True, False),
+        (CallFailed("the connection broke"), False, True),
+        (CallFailed("x", f"{INVOCATION}\n"), False, False),
+    ],
+)
+def test_failures_are_told_apart(failure: CallFailed, missing: bool, again: bool) -> None:
+    assert (is_missing_service(failure), may_retry(failure)) == (missing, again)
+
+
+def test_tickets_are_letters_and_digits() -> None:
+    tickets = {new_ticket().task_id for _ in range(200)}
+    assert len(tickets) == 200
+    assert all(ticket.isalnum() and ticket.isascii() and 10 < len(ticket) <= 22 for ticket in tickets)

@@ -1,0 +1,184 @@
+"""The calling side on real TLS, listening and polling, with a worker that obeys the contracts at the other end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID
+
+import pytest
+
+from tentacle.devserver.main import DevServerOptions, running
+from tentacle.devserver.worker.caller import CallFailed, Endpoint
+from tentacle.devserver.worker.client import WorkerClient, WorkerClients
+from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, address_of, start_comms, subscription_of
+from tentacle.devserver.worker.retry import RetryPolicy
+from tentacle.devserver.worker.script_calls import ScriptOrder
+from tentacle.devserver.worker.waiting import Time
+from tentacle.settings.certificates import StoredCertificate
+from tentacle.transport.calls import Calls
+from tentacle.transport.dial import Address
+from tentacle.transport.exchange import Answer
+from tentacle.transport.poller import Poller, PollerOptions
+from tentacle.transport.spool import Spool
+from tentacle.wire.messages import Request, Response, ServerError
+from tests.devserver.bed import KEY
+from tests.devserver.peer import FakeWorker
+from tests.pki import identity, pem
+from tests.transport.harness import FAST, listening_agent
+
+SUBSCRIPTION = "poll://abcdefghij0123456789/"
+AGENT = identity("agent").thumbprint
+
+
+class OnTheWire:
+    """A `FakeWorker` as a handler of the transport."""
+
+    def __init__(self, home: Path) -> None:
+        self.worker = FakeWorker(home)
+
+    async def __call__(self, request: Request, files: Mapping[UUID, Path]) -> Answer:
+        try:
+            result, made = await self.worker.answer(request.service, request.method, list(request.params), files)
+        except CallFailed as error:
+            return Response(request.id, error=ServerError(error.message, error.details, error.error_type)), {}
+        opened: dict[UUID, BinaryIO] = {name: path.open("rb") for name, path in made.items()}
+        return Response(request.id, result), opened
+
+
+@pytest.fixture
+async def handler(tmp_path: Path) -> AsyncIterator[OnTheWire]:
+    made = OnTheWire(tmp_path)
+    yield made
+    await made.worker.close()
+
+
+@pytest.fixture
+async def comms(tmp_path: Path) -> AsyncIterator[HalibutComms]:
+    certificate, key = pem("server")
+    stored = StoredCertificate(identity("server").thumbprint, certificate, key)
+    made = await start_comms(stored, CommsOptions("127.0.0.1", 0, tmp_path / "server-spool", timeouts=FAST))
+    yield made
+    await made.close()
+    assert list((tmp_path / "server-spool").iterdir()) == []
+
+
+@asynccontextmanager
+async def polling_agent(tmp_path: Path, address: str, handler: OnTheWire, who: str = "agent") -> AsyncIterator[None]:
+    host, port = address.rsplit(":", 1)
+    spool, calls = Spool(tmp_path / "agent-spool"), Calls(handler)
+    spool.create()
+    options = PollerOptions(Address(host, int(port), identity("server").thumbprint), SUBSCRIPTION, 2, FAST)
+    polling = asyncio.create_task(Poller(identity(who), calls, spool, options).run())
+    try:
+        yield
+    finally:
+        polling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await polling
+        await calls.aclose(5)
+
+
+@pytest.fixture(params=["listening", "polling"])
+async def endpoint(
+    request: pytest.FixtureRequest, tmp_path: Path, comms: HalibutComms, handler: OnTheWire
+) -> AsyncIterator[Endpoint]:
+    if request.param == "listening":
+        async with listening_agent(tmp_path, handler) as listener:  # type: ignore[arg-type]
+            yield Endpoint(f"https://127.0.0.1:{listener.port}/", AGENT)
+    else:
+        polling = Endpoint(SUBSCRIPTION.upper(), AGENT.lower())
+        comms.trust([polling])
+        async with polling_agent(tmp_path, comms.address, handler):
+            yield polling
+
+
+def client_of(comms: HalibutComms, endpoint: Endpoint, said: list[str]) -> WorkerClient:
+    async def report(line: str) -> None:
+        said.append(line)
+
+    time = Time(asyncio.get_running_loop().time)
+    return WorkerClients(comms, time).of(endpoint, RetryPolicy(enabled=False), report)
+
+
+async def test_a_script_and_its_log(comms: HalibutComms, endpoint: Endpoint) -> None:
+    lines: list[str] = []
+
+    async def observe(outputs: object) -> None:
+        assert isinstance(outputs, tuple)
+        lines.extend(output.text for output in outputs)
+
+    client = client_of(comms, endpoint, [])
+    outcome = await client.run_script(ScriptOrder("echo hello; exit 4", "t"), observe, asyncio.Event())
+    assert (outcome.exit_code, outcome.cancelled) == (4, False)
+    assert "hello" in lines
+
+
+async def test_a_file_there_and_back(comms: HalibutComms, endpoint: Endpoint, tmp_path: Path) -> None:
+    local, data = tmp_path / "local", b"some bytes" * 100_000
+    local.write_bytes(data)
+    client = client_of(comms, endpoint, [])
+    assert (await client.upload("there", local)).length == len(data)
+    path = await client.download("there")
+    assert path is not None
+    assert path.read_bytes() == data
+    path.unlink()
+    assert await client.download("nowhere") is None
+
+
+async def test_the_words_of_the_worker_arrive(comms: HalibutComms, endpoint: Endpoint, handler: OnTheWire) -> None:
+    handler.worker.fail_next.append(CallFailed("It does not work", "because\nof this", "Some.Type"))
+    with pytest.raises(CallFailed, match="It does not work") as caught:
+        await comms.call(endpoint, "ICapabilitiesServiceV2", "GetCapabilities", [])
+    assert (caught.value.details, caught.value.error_type, caught.value.connected) == (
+        "because\nof this",
+        "Some.Type",
+        True,
+    )
+
+
+async def test_nobody_there_was_not_connected(comms: HalibutComms, unused_tcp_port: int) -> None:
+    with pytest.raises(CallFailed) as caught:
+        await comms.call(Endpoint(f"https://127.0.0.1:{unused_tcp_port}/", AGENT), "IScriptService", "GetStatus", [])
+    assert not caught.value.connected
+
+
+async def test_somebody_else_there_gets_nothing(comms: HalibutComms, tmp_path: Path, handler: OnTheWire) -> None:
+    async with listening_agent(tmp_path, handler) as listener:  # type: ignore[arg-type]
+        other = Endpoint(f"https://127.0.0.1:{listener.port}/", "A" * 40)
+        with pytest.raises(CallFailed):
+            await comms.call(other, "ICapabilitiesServiceV2", "GetCapabilities", [])
+    assert handler.worker.calls == []
+
+
+async def test_a_call_that_takes_too_long_is_given_up(comms: HalibutComms) -> None:
+    with pytest.raises(CallFailed, match="GetCapabilities"):
+        await comms.call(Endpoint(SUBSCRIPTION, AGENT), "ICapabilitiesServiceV2", "GetCapabilities", [], timeout=0.05)
+
+
+async def test_a_poller_that_is_not_registered_is_not_served(
+    comms: HalibutComms, tmp_path: Path, handler: OnTheWire
+) -> None:
+    comms.trust([Endpoint(SUBSCRIPTION, "B" * 40), Endpoint("https://h:1/", AGENT)])
+    async with polling_agent(tmp_path, comms.address, handler):
+        with pytest.raises(CallFailed):
+            await comms.call(Endpoint(SUBSCRIPTION, AGENT), "IScriptService", "GetStatus", [], timeout=0.3)
+    assert handler.worker.calls == []
+
+
+async def test_the_whole_server_on_the_real_wire(tmp_path: Path) -> None:
+    """The seam itself: `running` with nothing replaced."""
+    async with running(DevServerOptions(data=tmp_path / "data", api_key=KEY)) as up:
+        assert up.comms.startswith("127.0.0.1:")
+        assert (await up.server.default_space()) is not None
+        assert len(up.thumbprint) == 40
+
+
+def test_addresses() -> None:
+    assert subscription_of(Endpoint("POLL://Abc", "T")) == "poll://abc/"
+    assert str(address_of(Endpoint("https://h/", "t"))).endswith(":443")
+    assert address_of(Endpoint("https://[::1]:10933/", "t")).host == "::1"

@@ -1,0 +1,149 @@
+"""The processes that watch over runs are used again, but only when a script has left nothing of itself in them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tentacle.contracts.script import ProcessState, ScriptExitCode
+from tentacle.scripts.engine import RunStatus
+from tentacle.scripts.sandbox.sandbox import Mode
+from tentacle.scripts.shim.process_tree import is_alive
+from tests.scripts.lab import Lab, lines, until
+from tests.scripts.rooms import WAYS, options
+
+WATCHER = "echo $PPID"
+
+
+def watcher_of(status: RunStatus) -> int:
+    """Of a script whose first line is `echo $PPID`."""
+    return int(status.entries[6].text)
+
+
+def idle(lab: Lab) -> list[int]:
+    return [watcher.pid for watcher in lab.engine._watchers._idle]
+
+
+@pytest.fixture(params=["tree", "cgroup", "private", "private, cgroup"])
+async def room(request: pytest.FixtureRequest, new_lab: Callable[..., Lab]) -> Lab:
+    lab = new_lab(options(WAYS[request.param]))
+    await lab.engine.start()
+    return lab
+
+
+async def test_scripts_that_come_one_after_another_share_one(room: Lab) -> None:
+    """A pid namespace may live a moment longer than its script; who watches over it is then not waited for."""
+    found = set()
+    for number in range(20):
+        status = await room.run(f"{WATCHER}; echo {number}; echo error >&2; exit {number}", f"T-{number}")
+        assert (lines(status)[1:], status.exit_code) == ([str(number), "error"], number)
+        found.update(idle(room))
+        await room.engine.complete(f"T-{number}")
+    assert len(found) == 1 or room.engine.options.isolation.mode is Mode.PRIVATE
+
+
+async def test_it_keeps_no_descriptor_and_no_signal_of_a_run(lab: Lab) -> None:
+    async def state() -> tuple[list[str], str]:
+        watcher = watcher_of(await lab.run(WATCHER))
+        await lab.engine.complete("T-1")
+        await until(lambda: idle(lab) == [watcher])
+        descriptors = sorted(path.name for path in Path(f"/proc/{watcher}/fd").iterdir())
+        status = Path(f"/proc/{watcher}/status").read_text().splitlines()
+        return descriptors, next(line for line in status if line.startswith("SigBlk"))
+
+    first = await state()
+    for _ in range(10):
+        assert await state() == first
+
+
+async def test_a_script_inherits_nothing_of_it(room: Lab) -> None:
+    for ticket in ("first", "again"):
+        status = await room.run("for fd in /proc/self/fd/*; do [ -e $fd ] && echo ${fd##*/}; done", ticket)
+        # The script itself is what bash reads from.
+        assert sorted(set(lines(status)) - {"255"}) == ["0", "1", "2"]
+
+
+UNCLEAN = {
+    "a daemon": "setsid sleep 600 >/dev/null 2>&1 </dev/null &",
+    "an orphan of an orphan": "( (sleep 600 >/dev/null 2>&1 &) & )",
+}
+
+
+@pytest.mark.parametrize("way", ["tree", "cgroup"])
+@pytest.mark.parametrize("name", UNCLEAN)
+async def test_one_whose_script_has_left_somebody_is_not_used_again(
+    name: str, way: str, new_lab: Callable[..., Lab]
+) -> None:
+    lab = new_lab(options(WAYS[way]))
+    await lab.engine.start()
+    watcher = watcher_of(await lab.run(f"{WATCHER}; {UNCLEAN[name]}"))
+    await until(lambda: not is_alive(watcher))
+    left = lab.alive()
+    assert len(left) == 1
+    assert watcher_of(await lab.run(WATCHER, "T-2")) != watcher
+    assert lab.alive() == left
+    os.kill(left[0], signal.SIGKILL)
+    await until(lambda: not lab.alive())
+
+
+async def test_one_whose_script_was_cancelled_is_not_used_again(room: Lab) -> None:
+    await room.start("echo ready; sleep 600")
+    await room.started()
+    await room.engine.cancel("T-1", 0)
+    assert (await room.ended()).exit_code == ScriptExitCode.CANCELLED_WHILE_RUNNING
+    assert idle(room) == []
+    assert (await room.run("exit 3", "T-2")).exit_code == 3
+
+
+async def test_a_cancel_at_the_very_end_meets_no_other_script(lab: Lab) -> None:
+    """Whatever the cancel finds, the script that comes next runs to its own end."""
+    for number in range(30):
+        first, second = f"A-{number}", f"B-{number}"
+        await lab.start("exit 0", first)
+        await lab.until(first, lambda status: "exited with code" in status.entries[-1].text)
+        await lab.engine.cancel(first, 0)
+        status = await lab.run("sleep 0.01; exit 5", second)
+        assert status.exit_code == 5
+        assert (await lab.ended(first)).exit_code in (0, ScriptExitCode.CANCELLED_WHILE_RUNNING)
+
+
+async def test_one_that_dies_while_nobody_needs_it_is_replaced(lab: Lab) -> None:
+    watcher = watcher_of(await lab.run(WATCHER))
+    assert idle(lab) == [watcher]
+    os.kill(watcher, signal.SIGKILL)
+    status = await lab.run(WATCHER, "T-2")
+    assert status.state is ProcessState.COMPLETE
+    assert watcher_of(status) != watcher
+
+
+async def test_a_signal_that_was_meant_for_nobody_harms_nobody(lab: Lab) -> None:
+    """Somebody asks an idle one to end: the next script runs all the same."""
+    watcher = watcher_of(await lab.run(WATCHER))
+    os.kill(watcher, signal.SIGTERM)
+    status = await lab.run(f"{WATCHER}; exit 4", "T-2")
+    assert (status.exit_code, watcher_of(status) != watcher) == (4, True)
+
+
+async def test_they_end_with_their_agent(new_lab: Callable[..., Lab]) -> None:
+    lab = new_lab()
+    await lab.engine.start()
+    watcher = watcher_of(await lab.run(WATCHER))
+    await lab.start("echo $PPID; until [ -e ../go ]; do sleep 0.01; done", "T-2")
+    busy = watcher_of(await lab.until("T-2", lambda status: len(status.entries) > 6))
+    assert busy == watcher
+    await lab.engine.aclose()
+    assert is_alive(busy)
+    (lab.work / "go").touch()
+    await until(lambda: not is_alive(busy))
+
+
+async def test_one_with_nothing_to_do_is_let_go(lab: Lab) -> None:
+    lab.engine._watchers._idle_seconds = 0.05
+    watcher = watcher_of(await lab.run(WATCHER))
+    await until(lambda: not is_alive(watcher))
+    assert idle(lab) == []
+    assert (await lab.run("exit 6", "T-2")).exit_code == 6

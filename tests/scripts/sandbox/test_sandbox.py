@@ -1,0 +1,249 @@
+"""Scripts that are kept apart: what they cannot see of each other, and that nobody else sees a difference."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tentacle.contracts.script import ProcessState, ScriptExitCode
+from tentacle.scripts.engine import EngineOptions
+from tentacle.scripts.errors import IsolationUnavailableError
+from tentacle.scripts.sandbox.cgroups import Limits
+from tentacle.scripts.sandbox.sandbox import IsolationOptions, Mode
+from tentacle.scripts.sandbox.uids import UidRange
+from tentacle.scripts.shim.run_processes import real_and_saved_uids
+from tests.scripts.lab import Lab, lines, recorded_form, until
+from tests.scripts.rooms import WAYS, living, options, own_uids
+
+BODIES = {
+    "both streams": "echo one; echo two >&2; exit 3",
+    "opened again": "echo one >/dev/stderr; echo two >/dev/stdout; cat /dev/stdin; echo three >/proc/self/fd/1",
+    "killed": "echo one; kill -9 $$",
+    "ended by TERM": "echo one; kill $$; echo two",
+    "not a command": "nowhere_to_be_found",
+    "background": "(sleep 0.2; echo late) & echo early",
+    "workspace": 'pwd; echo "$PWD"; echo x >made; cat made; test -r Bootstrap.sh && test -w . && echo mine',
+    "arguments": 'printf "<%s>" "$@"; echo',
+    # All but the two that the C library keeps for itself.
+    "signals": "trap -p; cat /proc/self/status | grep -E '^Sig(Blk|Ign)' | grep -o '.......$'",
+    "descriptors": "ls /proc/self/fd | head -3; echo $(( $(ls /proc/self/fd | wc -l) ))",
+}
+
+
+@pytest.fixture
+def open_work() -> Iterator[Path]:
+    """A directory that other users can reach, which pytest's own are not."""
+    base = Path(tempfile.mkdtemp(dir="/tmp", prefix="tentacle-test-"))
+    base.chmod(0o755)
+    yield base / "Work"
+    shutil.rmtree(base)
+
+
+@pytest.fixture
+async def rooms(open_work: Path, new_lab: Callable[..., Lab]) -> AsyncIterator[Callable[..., Lab]]:
+    def make(way: str, work: Path = open_work) -> Lab:
+        return new_lab(options(replace(WAYS[way], uids=own_uids())), work)
+
+    yield make
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "tree"])
+async def test_the_peer_sees_no_difference(rooms: Callable[..., Lab], open_work: Path, way: str) -> None:
+    seen: list[list[tuple[ProcessState, int, list[dict[str, str]]]]] = []
+    for lab in (rooms("tree", open_work.parent / "plain"), rooms(way)):
+        await lab.engine.start()
+        seen.append([])
+        for number, body in enumerate(BODIES.values()):
+            status = await lab.run(body, f"T-{number}", arguments=("a b", "c"))
+            form = recorded_form(status, lab.work / f"T-{number}")
+            # Under whom it runs is told as it is.
+            form[5]["text"] = form[5]["text"].rpartition(" running as ")[0]
+            seen[-1].append((status.state, status.exit_code, form))
+    for plain, other in zip(*seen, strict=True):
+        assert other == plain
+
+
+@pytest.mark.parametrize("way", ["private", "private, cgroup"])
+async def test_private_scripts_do_not_see_each_other(rooms: Callable[..., Lab], way: str) -> None:
+    lab = rooms(way)
+    await lab.engine.start()
+    await lab.start("echo secret >/tmp/one; echo secret >/var/tmp/one; echo $$; echo ready; exec sleep 600", "T-1")
+    await lab.started("T-1")
+    body = (
+        "ls -A /tmp | grep one; ls -A /var/tmp; ls -A ..; ls ../T-1; echo $$; "
+        "for p in /proc/[0-9]*; do cat $p/cmdline 2>/dev/null | tr '\\0' ' ' | grep 'sleep 600'; done; "
+        "mktemp >/dev/null && echo made"
+    )
+    found = lines(await lab.run(body, "T-2"))
+    assert found == ["T-2", "ls: cannot access '../T-1': No such file or directory", "2", "made"]
+    assert not Path("/tmp/one").exists()
+    await lab.engine.cancel("T-1", 0)
+    assert (await lab.ended("T-1")).exit_code == ScriptExitCode.CANCELLED_WHILE_RUNNING
+    await lab.engine.complete("T-1")
+    assert not (lab.work / "T-1").exists()
+
+
+async def test_a_private_workspace_is_the_real_one(rooms: Callable[..., Lab]) -> None:
+    lab = rooms("private")
+    await lab.engine.start()
+    await lab.start("echo ready; until test -e go; do read -t 0.02 </dev/zero; done; cat go; echo back >answer")
+    await lab.started()
+    (lab.work / "T-1" / "go").write_text("late file\n")
+    assert lines(await lab.ended())[-1] == "late file"
+    assert (lab.work / "T-1" / "answer").read_text() == "back\n"
+
+
+@pytest.mark.parametrize("below", [True, False])
+async def test_the_directory_for_temporary_files_is_private_too(
+    rooms: Callable[..., Lab], open_work: Path, monkeypatch: pytest.MonkeyPatch, below: bool
+) -> None:
+    shared = open_work.parent / "shared" if below else Path("/dev/shm") / f"tentacle-{os.getpid()}"
+    shared.mkdir()
+    try:
+        monkeypatch.setenv("TMPDIR", str(shared))
+        lab = rooms("private")
+        await lab.engine.start()
+        assert lines(await lab.run('echo x >"$TMPDIR/file" && mktemp')) != []
+        assert list(shared.iterdir()) == []
+    finally:
+        shutil.rmtree(shared)
+
+
+@pytest.mark.parametrize("way", ["private", "user"])
+async def test_the_work_directory_may_be_a_link_into_what_is_covered(
+    rooms: Callable[..., Lab], open_work: Path, way: str
+) -> None:
+    real = open_work.parent / "real"
+    real.mkdir()
+    link = open_work.parent / "link"
+    link.symlink_to(real)
+    lab = rooms(way, link)
+    await lab.engine.start()
+    await lab.start("echo ready; sleep 600", "T-1")
+    await lab.started("T-1")
+    found = lines(await lab.run("pwd; ls -A .. 2>/dev/null; echo x >file; cat Bootstrap.sh | wc -l", "T-2"))
+    assert found == [f"{real}/T-2", *(["T-2"] if way == "private" else []), "0"]
+    assert (real / "T-2" / "file").read_text() == "x\n"
+
+
+async def test_what_has_been_tried_out_is_told(rooms: Callable[..., Lab], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    lab = rooms("user")
+    await lab.engine.start()
+    users = lab.engine.options.isolation.uids
+    (said,) = [text for text in caplog.messages if text.startswith("Scripts run with")]
+    assert said == f"Scripts run with the isolation 'user' (users {users}) and no limits; an empty one was run so."
+    limits = Limits(64 * 1024**2, 1.5, 100)
+    assert str(limits) == "at most 64 MiB of memory, 1.5 processors, 100 tasks each"
+
+
+async def test_a_file_that_comes_while_a_script_runs_can_be_read_by_it(rooms: Callable[..., Lab]) -> None:
+    """As an upload into the workspace does: the agent's own file, with the mode of any new one."""
+    for way in ("private", "user"):
+        lab = rooms(way)
+        await lab.engine.start()
+        body = "mkdir sub; echo ready; until test -e sub/go; do read -t 0.02 <>/dev/zero; done; cat sub/go; rm -r sub"
+        await lab.start(body, f"T-{way}")
+        await lab.started(f"T-{way}")
+        part = lab.work / f"T-{way}" / "sub" / ".part"
+        part.write_text("late file\n")
+        part.chmod(0o644)
+        part.rename(part.with_name("go"))
+        status = await lab.ended(f"T-{way}")
+        assert (status.exit_code, lines(status)[-1]) == (0, "late file")
+        await lab.close()
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o1777])
+async def test_a_directory_for_temporary_files_is_named_to_other_users_only_if_they_may_use_it(
+    rooms: Callable[..., Lab], open_work: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    directory = open_work.parent / "temporary"
+    directory.mkdir()
+    directory.chmod(mode)
+    monkeypatch.setenv("TMPDIR", str(directory))
+    lab = rooms("user")
+    await lab.engine.start()
+    found = lines(await lab.run('f=$(mktemp) && echo "${TMPDIR-none}" && rm "$f"'))
+    assert found == ["none" if mode == 0o700 else str(directory)]
+
+
+async def test_what_a_private_script_leaves_on_purpose_lives_on(rooms: Callable[..., Lab]) -> None:
+    lab = rooms("private")
+    await lab.engine.start()
+    token = f"600.{os.getpid()}"
+    status = await lab.run(f"setsid sleep {token} >/dev/null 2>&1 & exit 4")
+    assert (status.state, status.exit_code) == (ProcessState.COMPLETE, 4)
+    (daemon,) = living(token)
+    os.kill(daemon, signal.SIGKILL)
+    await until(lambda: not lab.alive())
+
+
+async def test_when_the_first_process_of_a_private_script_is_killed_the_script_was(rooms: Callable[..., Lab]) -> None:
+    lab = rooms("private")
+    await lab.engine.start()
+    token = f"601.{os.getpid()}"
+    await lab.start(f"echo ready; sleep {token}")
+    await lab.started()
+    await until(lambda: len(living(token)) == 1)
+    (sleep,) = living(token)
+    bash = int(Path(f"/proc/{sleep}/stat").read_text().rpartition(")")[2].split()[1])
+    first = int(Path(f"/proc/{bash}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(first, signal.SIGKILL)
+    assert (await lab.ended()).exit_code == 137
+    assert living(token) == []
+
+
+@pytest.mark.parametrize("way", ["user", "user, cgroup"])
+async def test_each_script_has_a_user_of_its_own(rooms: Callable[..., Lab], open_work: Path, way: str) -> None:
+    key = open_work.parent / "agent.key"
+    key.write_text("secret")
+    key.chmod(0o600)
+    lab = rooms(way)
+    await lab.engine.start()
+    await lab.start("id -u; echo secret >file; chmod 644 file; echo $$; echo ready; sleep 600", "T-1")
+    await lab.started("T-1")
+    first = await lab.engine.status("T-1", 0)
+    assert first is not None
+    uid, pid = (int(entry.text) for entry in first.entries[6:8])
+    assert real_and_saved_uids(pid) == (uid,) * 3
+    body = (
+        f"id -u; id -G; cat ../T-1/file; ls ..; cat {key}; kill -9 {pid}; cat .tentacle/claimed; "
+        'test "$HOME" = "$PWD" && echo at home'
+    )
+    found = lines(await lab.run(body, "T-2"))
+    other = int(found[0])
+    assert other != uid
+    assert found[1] == found[0]
+    assert "at home" in found
+    assert len([line for line in found if "ermission denied" in line or "not permitted" in line]) == 5
+    assert (lab.work / "T-2").stat().st_uid == other
+    assert (lab.work / "T-2" / "Output.log").stat().st_uid == 0
+    await lab.engine.cancel("T-1", 0)
+    await lab.ended("T-1")
+    await until(lambda: not living(str(lab.work / "T-1")))
+
+
+async def test_refused_without_rights(rooms: Callable[..., Lab], tmp_path: Path) -> None:
+    closed = rooms("user", tmp_path / "Work")
+    with pytest.raises(IsolationUnavailableError, match="cannot reach their workspaces through") as refused:
+        await closed.engine.start()
+    assert (refused.value.hint or "").startswith("Run: chmod o+x '/")
+    taken = Lab(tmp_path / "Work", options(IsolationOptions(Mode.USER, uids=UidRange(65534, 65534))))
+    with pytest.raises(IsolationUnavailableError, match="holds 65534, which is 'nobody'"):
+        await taken.engine.start()
+    await taken.engine.aclose()
+
+
+async def test_nothing_is_tried_out_where_nothing_is_asked_for(lab: Lab) -> None:
+    assert not lab.engine.options.isolation.asks
+    assert EngineOptions().isolation == IsolationOptions()
+    assert [path.name for path in lab.work.iterdir()] == []

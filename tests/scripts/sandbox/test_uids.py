@@ -1,0 +1,138 @@
+"""Users on loan: one per workspace, and none twice while anything of it is left.  Needs root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tentacle.scripts.errors import IsolationUnavailableError, ScriptError
+from tentacle.scripts.sandbox.uids import UidRange, Uids
+from tests.scripts.rooms import own_uids
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    (tmp_path / "Work").mkdir()
+    return tmp_path / "Work"
+
+
+def workspace(work: Path, name: str) -> Path:
+    path = work / name
+    (path / ".tentacle").mkdir(parents=True)
+    (path / "sub").mkdir()
+    for file in (path / "Output.log", path / ".tentacle" / "result", path / "sub" / "file"):
+        file.write_text("x")
+    return path
+
+
+def test_a_workspace_is_handed_over_but_for_what_the_agent_keeps(work: Path, tmp_path: Path) -> None:
+    path = workspace(work, "T-1")
+    outside = tmp_path / "outside"
+    outside.write_text("x")
+    (path / "link").symlink_to(outside)
+    os.link(outside, path / "second name")
+    uid = Uids(work, own_uids()).lease(path)
+    owners = {str(each.relative_to(path)): each.lstat().st_uid for each in path.rglob("*")}
+    assert path.stat().st_uid == uid
+    assert owners == {
+        ".tentacle": 0,
+        ".tentacle/result": 0,
+        "Output.log": 0,
+        "sub": uid,
+        "sub/file": uid,
+        "link": uid,
+        "second name": 0,
+    }
+    assert outside.stat().st_uid == 0
+
+
+def test_a_workspace_keeps_its_user_over_a_restart(work: Path) -> None:
+    path = workspace(work, "T-1")
+    uid = Uids(work, own_uids()).lease(path)
+    later = Uids(work, own_uids())
+    assert later.lease(path) == uid
+    assert later.lease(workspace(work, "T-2")) != uid
+
+
+def test_no_user_twice_while_a_workspace_or_a_process_of_it_is_left(work: Path) -> None:
+    uids = own_uids(2)
+    leases = Uids(work, uids)
+    one, two = workspace(work, "T-1"), workspace(work, "T-2")
+    assert {leases.lease(one), leases.lease(two)} == {uids.first, uids.last}
+    three = workspace(work, "T-3")
+    with pytest.raises(ScriptError, match=f"All users for scripts, {uids}, are taken"):
+        leases.lease(three)
+    left = one.stat().st_uid
+    with subprocess.Popen(["/bin/sleep", "600"], user=left, group=left) as process:
+        subprocess.run(["/bin/rm", "-r", str(one)], check=True)
+        with pytest.raises(ScriptError, match="are taken"):
+            leases.lease(three)
+        process.kill()
+    assert leases.lease(three) == left
+
+
+def test_a_range_with_a_user_of_the_system_is_refused(work: Path) -> None:
+    with pytest.raises(IsolationUnavailableError, match="65534, which is 'nobody'"):
+        Uids(work, UidRange(65000, 65534)).check()
+
+
+def test_every_user_has_its_turn_before_one_comes_again(work: Path) -> None:
+    uids = own_uids(3)
+    leases = Uids(work, uids)
+    given = []
+    for number in range(5):
+        path = workspace(work, f"T-{number}")
+        given.append(leases.lease(path) - uids.first)
+        shutil.rmtree(path)
+    assert given == [0, 1, 2, 0, 1]
+
+
+def test_a_range_may_be_as_wide_as_it_likes(work: Path) -> None:
+    uids = UidRange(own_uids().first, 2**31 - 2)
+    began = time.monotonic()
+    assert Uids(work, uids).lease(workspace(work, "T-1")) in uids
+    assert time.monotonic() - began < 30
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from tentacle.scripts.sandbox.uids import UidRange, Uids
+first, last, work, claims = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
+Uids(work, UidRange(first, last), claims)._claim()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_no_two_agents_lend_the_same_users(work: Path, tmp_path: Path) -> None:
+    claims = tmp_path / "claims"
+    first = own_uids().first
+    command = [sys.executable, "-c", HOLDER, str(first), str(first + 9), str(work), str(claims)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        for begin, end in ((first, first + 9), (first + 9, first + 20), (first - 5, first)):
+            with pytest.raises(IsolationUnavailableError, match="Another agent on this machine runs scripts under"):
+                Uids(work, UidRange(begin, end), claims)._claim()
+        Uids(work, UidRange(first + 10, first + 20), claims)._claim()
+        holder.kill()
+    # Whatever has become of the other agent: what it held is free.
+    Uids(work, UidRange(first, first + 9), claims)._claim()
+
+
+def test_a_range_that_cannot_be_claimed_is_refused(work: Path, tmp_path: Path) -> None:
+    with pytest.raises(IsolationUnavailableError, match=r"cannot be claimed in .* No such file"):
+        Uids(work, own_uids(), tmp_path / "nowhere" / "claims")._claim()
+
+
+def test_a_range_is_shown_and_holds_its_ends() -> None:
+    uids = UidRange(5, 7)
+    assert str(uids) == "5-7"
+    assert [uid in uids for uid in range(4, 9)] == [False, True, True, True, False]
