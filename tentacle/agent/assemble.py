@@ -154,7 +154,7 @@ class Agent:
         self._settings, self.plan = following.settings, following.plan
         if following.certificates:
             self._warn_of_certificate()
-        self.engine.sensitive.learn(self._known(self._settings))
+        self.engine.secrets.learn(self._known(self._settings))
         for line in following.lines:
             log.info("%s", line)
         if following.waiting and following.waiting != self._waiting:

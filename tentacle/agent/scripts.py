@@ -8,7 +8,7 @@ from datetime import timedelta
 from tentacle.agent.housekeeping import timespan_from
 from tentacle.scripts.engine import EngineOptions
 from tentacle.scripts.sandbox.cgroups import Limits
-from tentacle.scripts.sandbox.sandbox import IsolationOptions, Mode
+from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.settings.scripts import ScriptSettings
 
@@ -19,9 +19,9 @@ _DEFAULT_GRACE = timedelta(seconds=EngineOptions().cancel_grace)
 def engine_options(settings: ScriptSettings, environment: Mapping[str, str]) -> EngineOptions:
     """The options that the settings and the environment ask for."""
     grace = timespan_from(environment, GRACE_VARIABLE, _DEFAULT_GRACE)
-    isolation = IsolationOptions(
+    sandbox = SandboxOptions(
         mode=Mode(settings.isolation),
         limits=Limits(settings.memory_limit, settings.cpu_limit, settings.task_limit),
         uids=UidRange(*settings.uid_range),
     )
-    return EngineOptions(isolation=isolation, cancel_grace=grace.total_seconds())
+    return EngineOptions(sandbox=sandbox, cancel_grace=grace.total_seconds())

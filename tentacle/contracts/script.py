@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
 
 from tentacle.contracts.codec import Milliseconds, WireEnum, contract
 from tentacle.contracts.data_stream import DataStream
@@ -41,18 +40,6 @@ class ScriptType(WireEnum):
     @property
     def wire_name(self) -> str:
         return "PowerShell" if self is ScriptType.POWERSHELL else "Bash"
-
-
-class ScriptExitCode:
-    """Exit codes that are not the script's own (tentacle-services.md 3.5)."""
-
-    CANCELLED_WHILE_RUNNING: Final = -1
-    FATAL: Final = -41
-    INVOCATION_ERROR: Final = -42
-    CANCELLED: Final = -43
-    TIMEOUT: Final = -44
-    UNKNOWN_SCRIPT: Final = -45
-    UNKNOWN_RESULT: Final = -46
 
 
 @contract(*legacy("ScriptTicket"))

@@ -9,27 +9,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptExitCode, ScriptIsolationLevel
+from tentacle.contracts.exit_codes import ScriptExitCode
+from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState, ScriptIsolationLevel
 from tentacle.errors import TentacleError, one_line
 from tentacle.masking import Mask
 from tentacle.scripts import disk
-from tentacle.scripts.errors import InvalidTicketError, ScriptError
-from tentacle.scripts.launch.fork_server_client import Launcher
-from tentacle.scripts.launch.shim_pool import Watchers
+from tentacle.scripts.completed_runs import CompletedRuns
+from tentacle.scripts.errors import DamagedRunError, InvalidTicketError
+from tentacle.scripts.launch.fork_server_client import ForkServerClient
+from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
-from tentacle.scripts.output.known_secrets import KEY_FILE, Sensitive
+from tentacle.scripts.output.known_secrets import KEY_FILE, KnownSecrets
 from tentacle.scripts.run import LOST, Means, Run
-from tentacle.scripts.sandbox.sandbox import IsolationOptions, Sandbox
-from tentacle.scripts.shim.log_writer import now_ms
+from tentacle.scripts.sandbox.sandbox import Sandbox, SandboxOptions
+from tentacle.scripts.shim.clock import now_ms
 from tentacle.scripts.startup_check import try_out
-from tentacle.scripts.workspace.removal import remove_small, remove_tree
-from tentacle.scripts.workspace.run_files import Finding, RunFiles, RunSettings, Stage, boot_id
-from tentacle.scripts.workspace.validation import file_parts, fold, require_arguments, require_ticket
+from tentacle.scripts.workspace.old_layout import old_runs
+from tentacle.scripts.workspace.run_files import Finding, RunFiles, Stage, run_name
+from tentacle.scripts.workspace.run_header import RunHeader
+from tentacle.scripts.workspace.validation import file_parts, require_arguments, require_ticket
 from tentacle.scripts.workspace.workspaces import WorkspaceFile, Workspaces
 
 log = logging.getLogger(__name__)
@@ -39,6 +42,7 @@ _SMALL_BODY = 256 * 1024
 """Characters of a script that is written down in place."""
 _CANCEL_ANSWER = 0.1
 """Seconds for which the answer to a cancel waits, since most scripts end at once."""
+_FINISHED = "A script has run under this ticket before, and its result was fetched: nothing is run again."
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class EngineOptions:
     minimum_free_bytes: int | None = disk.FOR_A_SCRIPT
     busy_after: float = 0.1
     busy_every: float = 600.0
-    isolation: IsolationOptions = field(default_factory=IsolationOptions)
+    sandbox: SandboxOptions = field(default_factory=SandboxOptions)
 
 
 @dataclass(frozen=True)
@@ -97,43 +101,51 @@ class ScriptEngine:
         self.options = options or EngineOptions()
         # A link on the way may lie where a script that is kept apart does not see it any more.
         self.workspaces = Workspaces(Path(os.path.realpath(work)))
-        self.sensitive = Sensitive(known, self.workspaces.work / KEY_FILE, watch)
-        variables = _script_environment(environment or {})
+        self.secrets = KnownSecrets(known, self.workspaces.work / KEY_FILE, watch)
+        wanted: dict[str, str | None] = {**os.environ, **(environment or {})}
+        variables = {name: value for name, value in wanted.items() if value is not None}
         # A script may be able to read the environment of the process above it: nothing there that it must not know.
         own = {name: value for name, value in os.environ.items() if name in variables}
-        self._launcher = Launcher(environment=own)
-        self._watchers = Watchers(self._launcher)
+        self._fork_server = ForkServerClient(environment=own)
+        self._shims = ShimPool(self._fork_server)
         self._means = Means(
-            launch=self._watchers.launch,
+            launch=self._shims.launch,
             mutexes=Mutexes(self.options.busy_after, self.options.busy_every),
             environment=variables,
             cancel_grace=self.options.cancel_grace,
             line_limit=self.options.line_limit,
-            mask=self.sensitive.mask,
-            sandbox=Sandbox(self.workspaces.work, self.options.isolation),
+            mask=self.secrets.mask,
+            sandbox=Sandbox(self.workspaces.work, self.options.sandbox),
         )
+        self.completed = CompletedRuns(self.workspaces, self._means.sandbox)
         self._runs: dict[str, Run] = {}
-        self._starting: dict[str, asyncio.Task[Run]] = {}
-        self._detached: set[Run] = set()
-        """Runs whose workspace was removed while they ran: they keep their lock to the end."""
+        """By the name that a run's files have, as those that are being started."""
+        self._starting: dict[str, asyncio.Task[Run | int]] = {}
         self._refusal: TentacleError | None = None
 
     async def start(self) -> None:
         """Takes over what an earlier agent left, before anything new is let in.
 
-        Raises `IsolationUnavailableError` when this host cannot keep scripts apart as the options ask for.
+        Raises `ScriptError` when scripts cannot be run here, or not kept apart as the options ask for.
         """
-        await asyncio.to_thread(self._prepare_sandbox)
-        await self._launcher.start()
-        if self.options.isolation.asks:
+        await asyncio.to_thread(self._prepare_host)
+        await self._fork_server.start()
+        if self.options.sandbox.asks:
             await try_out(self.workspaces, self._means)
-        left = await asyncio.to_thread(self._find_left)
-        # Those that run already hold their locks before those that wait ask for theirs.
-        for files, found in sorted(left, key=lambda one: one[1].stage is Stage.PREPARED):
-            self._runs[fold(files.workspace.name)] = self._resume(files, found)
+        left = await asyncio.to_thread(lambda: list(self._find_left()))
+        # In the order in which they were asked for; those that run already hold their locks before others ask for them.
+        for files, found in sorted(left, key=lambda one: (one[1].stage is Stage.PREPARED, one[0].header.created)):
+            run = self._resume(files, found)
+            if files.completed:
+                self.completed.follow(run)
+            else:
+                self._runs[files.name] = run
 
-    def _prepare_sandbox(self) -> None:
+    def _prepare_host(self) -> None:
         self.workspaces.ensure()
+        self.workspaces.runs.require_locks()
+        self.workspaces.runs.require_no_newer()
+        self.completed.load()
         self._means.sandbox.prepare()
 
     async def aclose(self) -> None:
@@ -142,31 +154,35 @@ class ScriptEngine:
             task.cancel()
         await asyncio.gather(*self._starting.values(), return_exceptions=True)
         await self.workspaces.aclose()
-        for run in (*self._runs.values(), *self._detached):
+        for run in self._runs.values():
             await run.abandon()
         self._runs.clear()
-        self._detached.clear()
-        self._watchers.close()
-        await self._launcher.aclose()
+        await self.completed.aclose()
+        self._shims.close()
+        await self._fork_server.aclose()
 
     async def start_script(self, request: StartRequest, wait: timedelta | None = None) -> RunStatus:
-        """Starts the script once, however often it is asked for, and gives its log from the beginning.
+        """Starts the script once, however often it is asked for, and returns its log from the beginning.
 
-        With `wait` the answer comes when the script has ended or that time is over.  Raises a `ScriptError` when the
-        request cannot be carried out; nothing has run then.
+        With `wait` the answer comes when the script has ended or that time is over.  A ticket that was completed in the
+        last hour is answered with its exit code.  Raises a `ScriptError` when the request cannot be carried out;
+        nothing has run then.
         """
-        key = fold(require_ticket(request.ticket))
-        starting = self._starting.get(key)
+        name = run_name(require_ticket(request.ticket))
+        starting = self._starting.get(name)
         if starting is None:
-            starting = self._starting[key] = asyncio.create_task(self._admit(key, request))
-            starting.add_done_callback(lambda task: self._admitted(key, task))
+            starting = self._starting[name] = asyncio.create_task(self._admit(name, request))
+            starting.add_done_callback(lambda task: self._admitted(name, task))
         run = await asyncio.shield(starting)
+        if isinstance(run, int):
+            entry = ProcessOutput(ProcessOutputSource.STD_OUT, now_ms(), _FINISHED)
+            return RunStatus(ProcessState.COMPLETE, run, (entry,), 1)
         if wait is not None:
             await _until(run.ended, wait.total_seconds())
         return await self._status(run, 0)
 
     async def status(self, ticket: str, after: int) -> RunStatus | None:
-        """What is new after entry number `after`; `None` for a ticket that is not known."""
+        """Returns what is new after entry number `after`; `None` for a ticket that is not known."""
         run = await self._find(ticket)
         return None if run is None else await self._status(run, after)
 
@@ -182,60 +198,58 @@ class ScriptEngine:
     async def complete(self, ticket: str) -> None:
         """Forgets the run and removes its workspace.  A script that still runs is not ended by this."""
         try:
+            name = run_name(require_ticket(ticket))
             run = await self._find(ticket)
-        except ScriptError:
-            # A damaged record must not stand in the way of its removal.
-            run = None
-        path = self._path(ticket) if run is None else run.files.workspace
-        self._runs.pop(fold(ticket), None)
-        if run is not None:
-            await self._let_go(run)
-            self._means.sandbox.forget(run.files)
-        if path is not None:
-            await self._remove(path)
-
-    async def _remove(self, path: Path) -> bool:
-        # Out of the way at once, not in the thread: whoever asks for the ticket again meanwhile finds its place free.
-        left = self.workspaces.put_away(path)
-        if left is None or (left != path and remove_small(left)):
-            return True
-        return await asyncio.to_thread(remove_tree, left)
-
-    async def _let_go(self, run: Run) -> None:
-        """What becomes of a run whose workspace is removed: one that has not started will not start any more."""
-        if run.state is ProcessState.PENDING:
-            await run.abandon()
-            return
-        run.forget()
-        self._detached = {other for other in (*self._detached, run) if not other.ended.is_set()}
-
-    def _path(self, ticket: str) -> Path | None:
-        try:
-            return self.workspaces.find(require_ticket(ticket))
         except InvalidTicketError:
-            return None
+            return
+        except DamagedRunError:
+            # A damaged record must not stand in the way of its removal.
+            self.completed.complete_damaged(name, self.workspaces.work / ticket)
+            return
+        if run is not None:
+            del self._runs[name]
+            await self.completed.complete(run)
+        elif not self.completed.is_running(name):
+            self.completed.put_away(name, self.workspaces.work / ticket)
 
-    async def discard(self, path: Path) -> bool:
-        """Removes the workspace of a script that does not run; true when it is gone."""
-        run = self._runs.pop(fold(path.name), None)
+    def discard(self, name: str, workspace: Path) -> list[Path]:
+        """Takes away a run whose script does not run; returns the directories that must then be removed.
+
+        `name` is that of the run, or of what would be the run of a directory that is none of ours.
+        """
+        run = self._runs.pop(name, None)
         if run is not None:
             run.files.close()
-        return await self._remove(path)
+        return self.completed.discard(name, workspace)
 
     def is_running(self, ticket: str) -> bool:
         """True from the first request to start it until the script has ended."""
-        key = fold(ticket)
-        run = self._runs.get(key)
-        return key in self._starting or (run is not None and not run.ended.is_set())
+        return self.is_live(run_name(ticket))
+
+    def is_live(self, name: str) -> bool:
+        """As `is_running`, by the name of the run; true also for a run that was completed and has not ended."""
+        run = self._runs.get(name)
+        return name in self._starting or self.completed.is_running(name) or (run is not None and not run.ended.is_set())
+
+    def is_known(self, ticket: str) -> bool:
+        """True for a ticket under which a script has run that is not forgotten, and for one that a directory has."""
+        name = run_name(ticket)
+        left = self.completed.exit_code(name) is not None or self.workspaces.find(ticket) is not None
+        return left or self.is_live(name) or self.workspaces.runs.exists(name)
 
     def running(self) -> tuple[str, ...]:
         """The tickets of all scripts that have not ended."""
-        return tuple(run.files.settings.ticket for run in self._unended())
+        return tuple(run.files.header.ticket for run in self._unended())
+
+    def touch_running(self) -> None:
+        """Keeps foreign sweepers away from the workspaces of all scripts that have not ended."""
+        for run in self._unended():
+            self.workspaces.touch(run.files.workspace)
 
     async def drain(self, refusal: TentacleError, deadline: float | None) -> tuple[str, ...]:
         """Refuses new scripts with `refusal` from now on and waits for the others to end.
 
-        `deadline` is in seconds; `None` waits for ever.  Gives the tickets of those that still run.
+        `deadline` is in seconds; `None` waits for ever.  Returns the tickets of those that still run.
         """
         self._refusal = refusal
         await asyncio.gather(*self._starting.values(), return_exceptions=True)
@@ -258,18 +272,21 @@ class ScriptEngine:
         return self.running()
 
     def _unended(self) -> list[Run]:
-        return [run for run in (*self._runs.values(), *self._detached) if not run.ended.is_set()]
+        return [run for run in (*self._runs.values(), *self.completed.running) if not run.ended.is_set()]
 
-    async def _admit(self, key: str, request: StartRequest) -> Run:
-        known = self._runs.get(key) or await self._load(request.ticket)
-        if known is None:
-            known = await self._prepare(request)
-            known.begin()
-        self._runs[key] = known
-        return known
+    async def _admit(self, name: str, request: StartRequest) -> Run | int:
+        """Returns the run; the exit code of one that was completed."""
+        run = self._runs.get(name) or self._load(name)
+        if run is None:
+            if (code := self.completed.exit_code(name)) is not None:
+                return code
+            run = await self._prepare(request)
+            run.begin()
+        self._runs[name] = run
+        return run
 
-    def _admitted(self, key: str, task: asyncio.Task[Run]) -> None:
-        self._starting.pop(key, None)
+    def _admitted(self, name: str, task: asyncio.Task[Run | int]) -> None:
+        self._starting.pop(name, None)
         if not task.cancelled():
             task.exception()
 
@@ -279,71 +296,81 @@ class ScriptEngine:
         for file in request.files:
             file_parts(file.name)
         require_arguments(request.arguments)
-        settings = _settings(request)
         # A thread that makes many small calls beside a busy loop costs both more than the calls do.
         if request.files or len(request.body) > _SMALL_BODY:
-            files = await asyncio.to_thread(self._make_workspace, settings, request)
+            files = await asyncio.to_thread(self._make_workspace, request)
         else:
-            files = self._make_workspace(settings, request)
+            files = self._make_workspace(request)
         await self.workspaces.sync(files)
         return Run(files, self._means)
 
-    def _make_workspace(self, settings: RunSettings, request: StartRequest) -> RunFiles:
+    def _make_workspace(self, request: StartRequest) -> RunFiles:
         self.workspaces.ensure()
         if self.options.minimum_free_bytes is not None:
             disk.require_free(self.workspaces.work, self.options.minimum_free_bytes)
-        sealed = self.sensitive.seal(settings.ticket, [file.password for file in request.files])
-        return self.workspaces.prepare(replace(settings, sealed=sealed), request.body, request.files)
+        timeout = request.mutex_timeout.total_seconds()
+        header = RunHeader(
+            ticket=request.ticket,
+            task=request.task_id or request.ticket,
+            mutex=request.mutex_name if request.mutex_name is not None else DEFAULT_MUTEX,
+            isolation=request.isolation.value,
+            timeout=timeout if timeout > 0 else None,
+            arguments=request.arguments,
+            sealed=self.secrets.seal(request.ticket, [file.password for file in request.files]),
+            limits=self._means.sandbox.limits,
+        )
+        return self.workspaces.prepare(header, request.body, request.files)
 
     async def _find(self, ticket: str) -> Run | None:
         """The run of a ticket, from memory or disk; one that is being started is waited for."""
         try:
-            key = fold(require_ticket(ticket))
+            name = run_name(require_ticket(ticket))
         except InvalidTicketError:
             return None
-        if (starting := self._starting.get(key)) is not None:
+        if (starting := self._starting.get(name)) is not None:
             await asyncio.wait({starting})
-        if key not in self._runs and (run := await self._load(ticket)) is not None:
-            self._runs[key] = run
-        return self._runs.get(key)
+        if name not in self._runs and (run := self._load(name)) is not None:
+            self._runs[name] = run
+        return self._runs.get(name)
 
-    async def _load(self, ticket: str) -> Run | None:
+    def _load(self, name: str) -> Run | None:
         """A run that is on disk only: it ended before this agent was started."""
-        path = self._path(ticket)
-        files = None if path is None else _open(path)
+        files = None if self.completed.is_running(name) else self.workspaces.runs.open(name)
         return None if files is None else self._resume(files, files.examine())
 
-    def _find_left(self) -> list[tuple[RunFiles, Finding]]:
-        """The runs of an earlier agent that have not ended, in the order in which they were asked for."""
-        left: list[tuple[RunFiles, Finding]] = []
-        for path in self.workspaces.scan():
+    def _find_left(self) -> Iterator[tuple[RunFiles, Finding]]:
+        """The runs of an earlier agent that have not ended."""
+        old = {files.name: files for files in old_runs(self.workspaces)}
+        for name in (*old, *(name for name in self.workspaces.runs.names() if name not in old)):
             try:
-                files = _open(path)
-            except ScriptError as error:
-                log.warning("%s", error)
+                files = old.get(name) or self.workspaces.runs.open(name)
+            except DamagedRunError as error:
+                log.warning("%s", one_line(error))
                 continue
             if files is None:
                 continue
             found = files.examine()
-            if found.stage is Stage.ENDED:
-                files.close()
-            else:
-                left.append((files, found))
-        return sorted(left, key=lambda one: one[0].settings.created)
+            # An agent that died over a complete has remembered it first.
+            gone = files.completed or (self.completed.exit_code(name) is not None and found.stage is not Stage.LOST)
+            if found.stage is Stage.RUNNING or not (gone or found.stage is Stage.ENDED):
+                yield files, found
+                continue
+            files.close()
+            if gone:
+                self.workspaces.forget(name, files.workspace)
 
     def _resume(self, files: RunFiles, found: Finding) -> Run:
         """The run whose files these are, going on from where they say that it stands."""
         run = Run(files, self._means)
-        if found.stage is Stage.ENDED:
-            run.show(found.exit_code)
+        if found.result is not None:
+            run.show(found.result)
         elif found.stage is not Stage.PREPARED:
             run.adopt()
-        elif files.settings.boot == boot_id():
+        elif files.header.is_of_this_boot:
             run.begin()
         else:
             # Whether it was started before the machine went down is not known for sure: it must not run twice.
-            files.end(ScriptExitCode.UNKNOWN_RESULT, LOST)
-            run.show(ScriptExitCode.UNKNOWN_RESULT)
+            run.show(files.end(ScriptExitCode.UNKNOWN_RESULT, LOST))
         return run
 
     async def _status(self, run: Run, after: int) -> RunStatus:
@@ -354,41 +381,9 @@ class ScriptEngine:
         return RunStatus(state, exit_code, page.entries, page.next_sequence)
 
 
-def _open(path: Path) -> RunFiles | None:
-    """The files of a run; `None` when the directory is not that of a run.
-
-    Raises `ScriptError` when that cannot be told: a run must not be taken for none and be started again.
-    """
-    try:
-        return RunFiles(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        raise ScriptError(f"The record of the script in '{path}' cannot be read: {one_line(error)}") from error
-
-
 async def _until(event: asyncio.Event, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
     except TimeoutError:
         return
-
-
-def _script_environment(extra: Mapping[str, str | None]) -> dict[str, str]:
-    wanted: dict[str, str | None] = {**os.environ, **extra}
-    return {name: value for name, value in wanted.items() if value is not None}
-
-
-def _settings(request: StartRequest) -> RunSettings:
-    timeout = request.mutex_timeout.total_seconds()
-    return RunSettings(
-        ticket=request.ticket,
-        task=request.task_id or request.ticket,
-        mutex=request.mutex_name if request.mutex_name is not None else DEFAULT_MUTEX,
-        isolation=request.isolation.value,
-        timeout=timeout if timeout > 0 else None,
-        arguments=request.arguments,
-        created=now_ms(),
-        boot=boot_id(),
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tentacle.errors import EXIT_INTERNAL, EXIT_USER_ERROR, TentacleError
 
 
@@ -9,6 +11,16 @@ class ScriptError(TentacleError):
     """A script could not be taken on, started or removed."""
 
     default_exit_code = EXIT_INTERNAL
+
+
+class DamagedRunError(ScriptError):
+    """The files of a run cannot be read, and it cannot be said that there was no such run."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"The record of a script in '{path}' cannot be read: {why}",
+            hint="The script is not run again under its ticket. Complete it, or remove the file.",
+        )
 
 
 class InvalidTicketError(ScriptError):

@@ -1,6 +1,6 @@
 """Which scripts may run beside each other: one reader/writer lock per mutex name (tentacle-services.md 3.13).
 
-Full isolation writes, no isolation reads.  Whoever asked first is served first: a waiting writer holds back the
+FullIsolation writes, NoIsolation reads.  Whoever asked first is served first: a waiting writer holds back the
 readers behind it.  Who waits is told whom for, after a moment and then from time to time.
 """
 
@@ -22,8 +22,8 @@ Say = Callable[[Sequence[str]], None]
 
 
 @dataclass(frozen=True)
-class Isolation:
-    """What a run asks for.  Mutex names differ by case; `task` names the run to others."""
+class MutexRequest:
+    """What a run asks for: the lock `mutex`, whose case counts, for itself or with others.  `task` names the run."""
 
     mutex: str
     exclusive: bool
@@ -41,14 +41,14 @@ class WaitTimedOutError(Exception):
 class Lease:
     """A held lock.  Give it back with `release`, once or more often."""
 
-    def __init__(self, mutexes: Mutexes, isolation: Isolation) -> None:
+    def __init__(self, mutexes: Mutexes, request: MutexRequest) -> None:
         self._mutexes = mutexes
-        self._isolation: Isolation | None = isolation
+        self._request: MutexRequest | None = request
 
     def release(self) -> None:
-        isolation, self._isolation = self._isolation, None
-        if isolation is not None:
-            self._mutexes._release(isolation)
+        request, self._request = self._request, None
+        if request is not None:
+            self._mutexes._release(request)
 
 
 class _Mutex:
@@ -58,34 +58,34 @@ class _Mutex:
         self.writer: str | None = None
         self.writers = 0
         self.readers: Counter[str] = Counter()
-        self.queue: deque[tuple[Isolation, asyncio.Future[None]]] = deque()
+        self.queue: deque[tuple[MutexRequest, asyncio.Future[None]]] = deque()
 
     @property
     def idle(self) -> bool:
         return not (self.writers or self.readers or self.queue)
 
-    def free_for(self, isolation: Isolation) -> bool:
-        return not self.writers and not (isolation.exclusive and self.readers)
+    def free_for(self, request: MutexRequest) -> bool:
+        return not self.writers and not (request.exclusive and self.readers)
 
-    def take(self, isolation: Isolation) -> None:
-        if isolation.exclusive:
-            self.writer, self.writers = isolation.task, self.writers + 1
+    def take(self, request: MutexRequest) -> None:
+        if request.exclusive:
+            self.writer, self.writers = request.task, self.writers + 1
         else:
-            self.readers[isolation.task] += 1
+            self.readers[request.task] += 1
 
-    def give_back(self, isolation: Isolation) -> None:
-        if isolation.exclusive:
+    def give_back(self, request: MutexRequest) -> None:
+        if request.exclusive:
             self.writers -= 1
         else:
-            self.readers -= Counter((isolation.task,))
+            self.readers -= Counter((request.task,))
         self.serve()
 
     def serve(self) -> None:
         """Lets in whoever stands at the head of the queue, as long as that is possible."""
         while self.queue and (self.queue[0][1].done() or self.free_for(self.queue[0][0])):
-            isolation, turn = self.queue.popleft()
+            request, turn = self.queue.popleft()
             if not turn.done():
-                self.take(isolation)
+                self.take(request)
                 turn.set_result(None)
 
     def holders(self, own_task: str) -> tuple[str, bool, bool]:
@@ -105,36 +105,36 @@ class Mutexes:
         self._busy_every = busy_every
         self._mutexes: dict[str, _Mutex] = {}
 
-    def hold(self, isolation: Isolation) -> Lease:
+    def hold(self, request: MutexRequest) -> Lease:
         """Takes the lock without asking: for a script that was let in before this agent was started."""
-        self._mutex(isolation).take(isolation)
-        return Lease(self, isolation)
+        self._mutex(request).take(request)
+        return Lease(self, request)
 
-    async def enter(self, isolation: Isolation, *, timeout: float | None, cancelled: asyncio.Event, say: Say) -> Lease:
+    async def enter(self, request: MutexRequest, *, timeout: float | None, cancelled: asyncio.Event, say: Say) -> Lease:
         """Waits for the lock and gives it.  `timeout` is in seconds; `None` waits for ever.
 
         Raises `WaitCancelledError` when `cancelled` is set first, `WaitTimedOutError` when the time is up.  Both
         have told the log before.
         """
-        mutex = self._mutex(isolation)
+        mutex = self._mutex(request)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        mutex.queue.append((isolation, turn))
+        mutex.queue.append((request, turn))
         if cancelled.is_set():
             turn.cancel()
         mutex.serve()
         lease: Lease | None = None
         try:
-            await self._wait(mutex, isolation, turn, timeout, cancelled, say)
-            lease = Lease(self, isolation)
+            await self._wait(mutex, request, turn, timeout, cancelled, say)
+            lease = Lease(self, request)
         finally:
             if lease is None:
-                self._leave(mutex, isolation, turn)
+                self._leave(mutex, request, turn)
         return lease
 
     async def _wait(
         self,
         mutex: _Mutex,
-        isolation: Isolation,
+        request: MutexRequest,
         turn: asyncio.Future[None],
         timeout: float | None,
         cancelled: asyncio.Event,
@@ -149,41 +149,35 @@ class Mutexes:
                 break
             await _first(turn, cancelled, pause if left is None else min(pause, left))
             if not turn.done():
-                say(("##octopus[stdout-wait]", _busy(mutex, isolation), "##octopus[stdout-default]"))
+                say(("##octopus[stdout-wait]", _busy(mutex, request), "##octopus[stdout-default]"))
             pause = self._busy_every
         if turn.done() and not turn.cancelled():
             return
         if cancelled.is_set():
-            say((_still_running("This task was canceled before it could start.", mutex, isolation),))
+            say((_still_running("This task was canceled before it could start.", mutex, request),))
             raise WaitCancelledError
-        say(
-            (
-                _still_running(
-                    f"This task waited more than {_minutes(timeout)} minutes and timed out.", mutex, isolation
-                ),
-            )
-        )
+        say((_still_running(f"This task waited more than {_minutes(timeout)} minutes and timed out.", mutex, request),))
         raise WaitTimedOutError
 
-    def _mutex(self, isolation: Isolation) -> _Mutex:
-        return self._mutexes.setdefault(isolation.mutex, _Mutex())
+    def _mutex(self, request: MutexRequest) -> _Mutex:
+        return self._mutexes.setdefault(request.mutex, _Mutex())
 
-    def _leave(self, mutex: _Mutex, isolation: Isolation, turn: asyncio.Future[None]) -> None:
+    def _leave(self, mutex: _Mutex, request: MutexRequest, turn: asyncio.Future[None]) -> None:
         """Out of the queue, or out of the lock when it was given in the very moment of leaving."""
         if turn.done() and not turn.cancelled():
-            self._release(isolation)
+            self._release(request)
             return
         turn.cancel()
         mutex.serve()
-        self._forget(isolation)
+        self._forget(request)
 
-    def _release(self, isolation: Isolation) -> None:
-        self._mutexes[isolation.mutex].give_back(isolation)
-        self._forget(isolation)
+    def _release(self, request: MutexRequest) -> None:
+        self._mutexes[request.mutex].give_back(request)
+        self._forget(request)
 
-    def _forget(self, isolation: Isolation) -> None:
-        if self._mutex(isolation).idle:
-            del self._mutexes[isolation.mutex]
+    def _forget(self, request: MutexRequest) -> None:
+        if self._mutex(request).idle:
+            del self._mutexes[request.mutex]
 
 
 async def _first(turn: asyncio.Future[None], cancelled: asyncio.Event, seconds: float) -> None:
@@ -204,19 +198,19 @@ def _join(names: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
-def _busy(mutex: _Mutex, isolation: Isolation) -> str:
-    holders, several, own = mutex.holders(isolation.task)
+def _busy(mutex: _Mutex, request: MutexRequest) -> str:
+    holders, several, own = mutex.holders(request.task)
     if several:
         return f"Waiting on scripts in tasks {holders} to finish. This script {_EXCLUSIVE}"
     if own:
-        which = "this" if isolation.exclusive else "another"
+        which = "this" if request.exclusive else "another"
         return f"Waiting on another script in this task to finish as {which} task {_EXCLUSIVE}"
-    which = "this" if isolation.exclusive else "that"
+    which = "this" if request.exclusive else "that"
     return f"Waiting for the script in task {holders} to finish as {which} script {_EXCLUSIVE}"
 
 
-def _still_running(what: str, mutex: _Mutex, isolation: Isolation) -> str:
-    holders, several, _ = mutex.holders(isolation.task)
+def _still_running(what: str, mutex: _Mutex, request: MutexRequest) -> str:
+    holders, several, _ = mutex.holders(request.task)
     return f"{what} {f'Tasks {holders} are' if several else f'Task {holders} is'} still running."
 
 

@@ -1,13 +1,17 @@
 """Removes old workspaces that nobody has completed (tentacle-services.md 5.1), and more of them when there is a quota.
 
-A workspace is a directory with a log or, failing that, a script in it; its age is that file's.  Everything else below
-the work directory, every script that still runs and every target of a symbolic link is left alone.
+A run's age counts from its end, by a clock that does not step as long as the machine runs, and else by the time of its
+log.  A directory that is no run of ours is a workspace if it holds a log or a script as the original names them; its
+age is that file's.  Everything else below the work directory, every script that still runs and every target of a
+symbolic link is left alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,14 +20,28 @@ from pathlib import Path
 
 from tentacle.scripts.disk import file_size
 from tentacle.scripts.engine import ScriptEngine
+from tentacle.scripts.shim.clock import BOOT, since_boot_ms
 from tentacle.scripts.workspace.removal import entries_below, remove_tree
-from tentacle.scripts.workspace.run_files import LOG_FILE, SCRIPT_FILE, is_watched
+from tentacle.scripts.workspace.run_files import Finding, run_name
 
 log = logging.getLogger(__name__)
 
 STILL_ASKED_FOR = timedelta(minutes=10)
 """For how long after its last line of log a workspace is kept whatever the quota: its result may not be fetched yet."""
 _BLOCK = 512
+_TOUCH = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What may be removed: the workspace, if there is one, and the files of the run of that `name`.
+
+    `silent` are the seconds since its script was last heard of.
+    """
+
+    name: str
+    workspace: Path
+    silent: float
 
 
 @dataclass(frozen=True)
@@ -64,7 +82,10 @@ class Quota:
 
 
 class WorkspaceCleaner:
-    """Sweeps the workspaces of `engine` at once and then `every` so often; `clock` gives seconds since 1970."""
+    """Sweeps the workspaces of `engine` at once and then `every` so often.
+
+    `clock` gives seconds since 1970, `since_boot` milliseconds of a clock that does not step.
+    """
 
     def __init__(
         self,
@@ -74,27 +95,36 @@ class WorkspaceCleaner:
         every: timedelta,
         quota: Quota | None = None,
         clock: Callable[[], float] = time.time,
+        since_boot: Callable[[], int] = since_boot_ms,
     ) -> None:
         self._engine = engine
         self._older_than = older_than
         self._every = every
         self._quota = quota or Quota()
         self._clock = clock
+        self._since_boot = since_boot
         self._told_of: set[Path] = set()
         """What could not be removed: said once, though tried again and again."""
 
     async def run(self) -> None:
-        """Sweeps for ever."""
+        """Sweeps for ever.  Meanwhile keeps foreign sweepers away from what runs: they look at the script's file."""
         while True:
             await self.sweep()
-            await asyncio.sleep(self._every.total_seconds())
+            left = self._every.total_seconds()
+            while left > 0:
+                self._engine.touch_running()
+                pause = min(left, _TOUCH.total_seconds())
+                await asyncio.sleep(pause)
+                left -= pause
 
     async def sweep(self) -> int:
-        """Removes what is too old, then what is too much; gives the number of workspaces removed."""
+        """Removes what is too old, then what is too much; returns the number of workspaces removed."""
         log.debug("Cleaning workspaces older than %s", self._older_than)
+        await asyncio.to_thread(self._empty_trash)
         removed = 0
-        for path in await asyncio.to_thread(self._find):
-            removed += await self._remove(path)
+        for kept in await asyncio.to_thread(lambda: list(self._kept())):
+            if kept.silent > self._older_than.total_seconds():
+                removed += await self._remove(kept)
         if removed:
             log.info("Deleted %s.", _workspaces(removed))
         else:
@@ -103,15 +133,18 @@ class WorkspaceCleaner:
 
     async def _make_room(self) -> int:
         """Removes workspaces, the one first whose script has been silent the longest, until the quota is kept."""
-        sizes = await asyncio.to_thread(self._measure)
-        before = used = sum(sizes.values(), Usage())
+        work, runs = self._engine.workspaces.work, self._engine.workspaces.runs
+        before = used = await asyncio.to_thread(usage_of, work)
         removed = 0
-        for path in await asyncio.to_thread(self._oldest_first):
-            if self._quota.allows(used):
-                break
-            if await self._remove(path):
-                removed += 1
-                used -= sizes.get(path, Usage())
+        if not self._quota.allows(used):
+            kept = await asyncio.to_thread(lambda: sorted(self._kept(), key=lambda one: -one.silent))
+            for one in kept:
+                if self._quota.allows(used) or one.silent <= STILL_ASKED_FOR.total_seconds():
+                    break
+                size = await asyncio.to_thread(usage_of, one.workspace, *runs.paths(one.name))
+                if await self._remove(one):
+                    removed += 1
+                    used -= size
         if removed:
             log.info(
                 "Deleted %s to keep the quota of %s: %s are now %s.", _workspaces(removed), self._quota, before, used
@@ -125,50 +158,64 @@ class WorkspaceCleaner:
             )
         return removed
 
-    async def _remove(self, path: Path) -> bool:
+    async def _remove(self, kept: Kept) -> bool:
         """True when the workspace is gone; one whose script runs stays."""
-        if self._engine.is_running(path.name) or is_watched(path):
+        if self._engine.is_live(kept.name) or self._engine.workspaces.runs.is_held(kept.name):
             return False
-        if await self._engine.discard(path):
+        left = self._engine.discard(kept.name, kept.workspace)
+        gone = [await asyncio.to_thread(remove_tree, path) for path in left]
+        if all(gone):
             return True
         # By now it has another name, under which every sweep tries it again.
-        log.warning("Could not delete workspace %s.", path)
+        log.warning("Could not delete workspace %s.", kept.workspace)
         self._told_of.update(self._engine.workspaces.trash())
         return False
 
-    def _find(self) -> list[Path]:
+    def _empty_trash(self) -> None:
         for trash in self._engine.workspaces.trash():
             if not remove_tree(trash) and trash not in self._told_of:
                 log.warning("Could not delete %s, the rest of a workspace.", trash)
                 self._told_of.add(trash)
-        limit = self._clock() - self._older_than.total_seconds()
-        return [path for path, changed in self._dated() if changed < limit]
 
-    def _measure(self) -> dict[Path, Usage]:
-        paths = (*(path for path, _ in self._dated()), *self._engine.workspaces.trash())
-        return {path: usage_of(path) for path in paths}
+    def _kept(self) -> Iterator[Kept]:
+        workspaces = self._engine.workspaces
+        runs = set()
+        for name in workspaces.runs.names():
+            found = workspaces.runs.look(name)
+            # Of what cannot be read, the workspace is a directory like any other.
+            workspace = workspaces.work / found[0].ticket if found else workspaces.runs.path / name
+            silent = self._silent(name, None if found is None else found[1])
+            if silent is not None:
+                runs.add(name)
+                yield Kept(name, workspace, silent)
+        for directory in workspaces.directories():
+            changed = workspaces.changed(directory)
+            if changed is not None and run_name(directory.name) not in runs:
+                yield Kept(run_name(directory.name), directory, self._clock() - changed)
 
-    def _oldest_first(self) -> list[Path]:
-        """Those that the quota may cost."""
-        limit = self._clock() - STILL_ASKED_FOR.total_seconds()
-        return [path for path, changed in sorted(self._dated(), key=lambda one: one[1]) if changed < limit]
-
-    def _dated(self) -> Iterator[tuple[Path, float]]:
-        for path in self._engine.workspaces.directories():
-            for name in (LOG_FILE, SCRIPT_FILE):
-                try:
-                    yield path, (path / name).lstat().st_mtime
-                except OSError:
-                    continue
-                break
+    def _silent(self, name: str, found: Finding | None) -> float | None:
+        """Seconds since the run was last heard of; `None` when it has just been removed."""
+        if found is not None and found.result is not None and found.result.boot == BOOT:
+            return (self._since_boot() - found.result.since_boot) / 1000
+        for path in (self._engine.workspaces.runs.log_path(name), self._engine.workspaces.runs.run_path(name)):
+            try:
+                return self._clock() - path.lstat().st_mtime
+            except OSError:
+                continue
+        return None
 
 
-def usage_of(directory: Path) -> Usage:
-    """What the directory and everything in it take.  Follows no link; what has several names counts once."""
-    try:
-        found = {(status.st_dev, status.st_ino): status.st_blocks for status in entries_below(directory)}
-    except OSError:
-        return Usage()
+def usage_of(*paths: Path) -> Usage:
+    """What the files, and the directories with everything in them, take.
+
+    Follows no link; what has several names counts once, what is not there not at all.
+    """
+    found: dict[tuple[int, int], int] = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            every = entries_below(path) if stat.S_ISDIR(status.st_mode) else [status]
+            found |= {(one.st_dev, one.st_ino): one.st_blocks for one in every}
     return Usage(sum(found.values()) * _BLOCK, len(found))
 
 

@@ -4,44 +4,44 @@
        |            |                       ^
        +------------+-----------------------+     cancelled or timed out while waiting; could not be started
 
-Waiting for the lock belongs to the agent; running belongs to the runner process, and what the agent knows of it comes
-from the run's files alone.  So a run that an earlier agent started enters at `running`, one that it only prepared at
-`waiting`, and neither is ever started twice.
+Waiting for the lock belongs to the agent; running belongs to the shim, and what the agent knows of it comes from the
+run's files alone.  So a run that an earlier agent started enters at `running`, one that it only prepared at `waiting`,
+and neither is ever started twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
-import json
 import logging
 import os
 import pwd
-import stat
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tentacle.contracts.script import ProcessState, ScriptExitCode
+from tentacle.contracts.exit_codes import ScriptExitCode
+from tentacle.contracts.script import ProcessState
 from tentacle.errors import one_line
 from tentacle.masking import Mask
 from tentacle.scripts.arguments import argument_vector
 from tentacle.scripts.errors import LaunchError, ScriptError
-from tentacle.scripts.launch.shim_pool import Watcher, terminate
+from tentacle.scripts.launch.shim_pool import Shim, terminate
 from tentacle.scripts.mutexes import Lease, Mutexes, WaitCancelledError, WaitTimedOutError
 from tentacle.scripts.output.reader import LogReader, Page
 from tentacle.scripts.sandbox.sandbox import Sandbox
-from tentacle.scripts.shim.run_state import STATE
-from tentacle.scripts.workspace.run_files import LOG_FILE, SCRIPT_FILE, RunFiles, Stage, preamble
+from tentacle.scripts.shim.run_order import RunOrder
+from tentacle.scripts.shim.run_record import Result
+from tentacle.scripts.workspace.run_files import RunFiles, Stage
+from tentacle.scripts.workspace.validation import SCRIPT_FILE
 
 log = logging.getLogger(__name__)
 
 LOST = (
-    "Tentacle does not know how this script ended: it was started, but neither it nor a result of it is to be found. "
-    "The machine, or the process that watched over the script, has been stopped in between."
+    "Tentacle does not know how this script ended: it was started, but neither it nor its result is to be found. "
+    "The machine, or the process that watched over it, was stopped in between."
 )
 _LAUNCHES = 3
-_LOOK_AGAIN = 0.2
 _READ_IN_PLACE = 256 * 1024
 
 
@@ -61,7 +61,7 @@ _STATES = {
 
 
 class Launch(Protocol):
-    def __call__(self, document: bytes, cgroup: str, *, fresh: bool) -> Coroutine[Any, Any, Watcher]: ...
+    def __call__(self, order: RunOrder, cgroup: str, *, fresh: bool) -> Coroutine[Any, Any, Shim]: ...
 
 
 @dataclass(frozen=True)
@@ -86,19 +86,24 @@ class Run:
     def __init__(self, files: RunFiles, means: Means) -> None:
         self.files = files
         self.step = Step.WAITING
-        self.exit_code = 0
+        self.result: Result | None = None
         self.ended = asyncio.Event()
         self._means = means
-        self._reader = LogReader(means.line_limit, means.mask(files.settings.ticket, files.settings.sealed))
+        self._reader = LogReader(means.line_limit, means.mask(files.header.ticket, files.header.sealed))
         self._cancelled = asyncio.Event()
-        self._forgotten = False
+        self.when_ended: Callable[[Run], None] = lambda _: None
         self._terminate: Callable[[], None] | None = None
-        """Asks the process that watches over the script to end it, while there is one."""
+        """Asks the shim to end the script, while there is one."""
         self._task: asyncio.Task[None] | None = None
 
     @property
     def state(self) -> ProcessState:
         return _STATES[self.step]
+
+    @property
+    def exit_code(self) -> int:
+        """Counts once the run has ended."""
+        return 0 if self.result is None else self.result.exit_code
 
     def begin(self) -> None:
         """Waits for the lock, then starts the script, in a task of its own."""
@@ -108,11 +113,11 @@ class Run:
         """Goes on with a script that is running: it has its lock at once."""
         self.step = Step.RUNNING
         self._means.sandbox.renew(self.files)
-        self._spawn(self._locked(self._means.mutexes.hold(self.files.settings.wants)))
+        self._spawn(self._locked(self._means.mutexes.hold(self.files.header.wants)))
 
-    def show(self, exit_code: int) -> None:
+    def show(self, result: Result) -> None:
         """Stands for a run that has ended before."""
-        self._end(exit_code)
+        self._end(result)
 
     def cancel(self) -> None:
         """Ends the wait, or asks the runner to end the script; nothing when it has ended.  Again: nothing new."""
@@ -120,12 +125,6 @@ class Run:
             self._cancelled.set()
             if self._terminate is not None:
                 self._terminate()
-
-    def forget(self) -> None:
-        """Nobody will ask for the log any more; the script, if it runs, runs on and keeps its lock."""
-        self._forgotten = True
-        if self.step is Step.ENDED:
-            self.files.close()
 
     async def abandon(self) -> None:
         """Lets go: the script, if it runs, runs on; if it waits, it will not be started by us."""
@@ -138,28 +137,13 @@ class Run:
 
     async def page(self, after: int, page_bytes: int) -> Page:
         """The entries after number `after`.  A long way through the log is gone in a thread."""
-        ended = self.step is Step.ENDED
-        descriptor = self._open_log()
+        log = self.files.open_log()
         try:
-            if self._reader.unread(descriptor, after) <= _READ_IN_PLACE:
-                return self._reader.read(descriptor, after, page_bytes, ended=ended)
-            return await asyncio.to_thread(self._reader.read, descriptor, after, page_bytes, ended=ended)
+            if self._reader.unread(log, after) <= _READ_IN_PLACE:
+                return self._reader.read(log, after, page_bytes, ended=self.result)
+            return await asyncio.to_thread(self._reader.read, log, after, page_bytes, ended=self.result)
         finally:
-            os.close(descriptor)
-
-    def _open_log(self) -> int:
-        """The log, to be closed by the caller: the files may be closed while a thread still reads."""
-        if self.files.opened:
-            return os.dup(self.files.log)
-        try:
-            log = os.open(self.files.workspace / LOG_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            return os.open(os.devnull, os.O_RDONLY)
-        if stat.S_ISREG(os.fstat(log).st_mode):
-            return log
-        # A pipe, say, which what a script has left behind can put there.
-        os.close(log)
-        return os.open(os.devnull, os.O_RDONLY)
+            os.close(log)
 
     def _spawn(self, life: Coroutine[Any, Any, None]) -> None:
         self._task = asyncio.create_task(life)
@@ -167,23 +151,23 @@ class Run:
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (failure := task.exception()) is not None:
-            log.error("Lost control of script %s: %s", self.files.settings.ticket, one_line(failure))
-            self._end(ScriptExitCode.FATAL)
+            log.error("Lost control of script %s: %s", self.files.header.ticket, one_line(failure))
+            self._end(Result.now(ScriptExitCode.FATAL))
 
-    def _end(self, exit_code: int) -> None:
-        # The code first: whoever sees the end must see the code.
-        self.exit_code = exit_code
+    def _end(self, result: Result) -> None:
+        # The result first: whoever sees the end must see the code.
+        self.result = result
         self.step = Step.ENDED
-        if self._forgotten or self.files.has_name():
-            self.files.close()
+        self.files.close()
         self.ended.set()
+        self.when_ended(self)
 
     async def _from_waiting(self) -> None:
-        settings = self.files.settings
+        header = self.files.header
         try:
             lease = await self._means.mutexes.enter(
-                settings.wants,
-                timeout=settings.timeout,
+                header.wants,
+                timeout=header.timeout,
                 cancelled=self._cancelled,
                 say=lambda lines: self.files.say(*lines),
             )
@@ -195,35 +179,35 @@ class Run:
             self.step = Step.LAUNCHING
             await self._locked(lease)
 
-    def _unstarted(self, exit_code: int, line: str) -> int:
+    def _unstarted(self, exit_code: int, line: str) -> Result:
         self.files.say(line)
-        self.files.end(exit_code)
-        return exit_code
+        return self.files.end(exit_code)
 
     async def _locked(self, lease: Lease) -> None:
         """Follows the run to its end, whoever started it, and gives the lock back."""
         try:
             self._end(await self._follow())
         except (ScriptError, OSError) as error:
-            log.error("Script %s could not be started: %s", self.files.settings.ticket, one_line(error))
+            log.error("Script %s could not be started: %s", self.files.header.ticket, one_line(error))
             reason = f"An exception was thrown when invoking /bin/bash: {one_line(error)}"
-            self.files.end(ScriptExitCode.INVOCATION_ERROR, reason)
-            self._end(ScriptExitCode.INVOCATION_ERROR)
+            self._end(self.files.end(ScriptExitCode.INVOCATION_ERROR, reason))
         finally:
             lease.release()
 
-    async def _follow(self) -> int:
-        """The exit code, after as many looks at the files as it takes."""
+    async def _follow(self) -> Result:
+        """Returns the result, after as many looks at the files as it takes."""
         launches = 0
         while True:
             found = self.files.examine()
-            if found.stage is Stage.ENDED:
-                return found.exit_code
+            if found.result is not None:
+                return found.result
             if found.stage is Stage.RUNNING:
                 self.step = Step.RUNNING
                 await self._until_gone(found.pid)
             elif found.stage is Stage.LOST:
-                return await self._give_up_lost()
+                await asyncio.to_thread(self._means.sandbox.end_left, self.files)
+                self.files.cut_log(await asyncio.to_thread(self._reader.readable_end, self.files.log))
+                return self.files.end(ScriptExitCode.UNKNOWN_RESULT, LOST)
             elif self._cancelled.is_set():
                 return self._unstarted(ScriptExitCode.CANCELLED, "Script execution canceled.")
             elif launches == _LAUNCHES:
@@ -232,40 +216,31 @@ class Run:
                 launches += 1
                 await self._until_over(await self._launch(fresh=launches > 1))
 
-    async def _give_up_lost(self) -> int:
-        await asyncio.to_thread(self._means.sandbox.end_left, self.files)
-        self.files.cut_log(await asyncio.to_thread(self._reader.readable_end, self.files.log))
-        self.files.end(ScriptExitCode.UNKNOWN_RESULT, LOST)
-        return ScriptExitCode.UNKNOWN_RESULT
+    async def _launch(self, *, fresh: bool) -> Shim:
+        files, workspace = self.files, str(self.files.workspace)
+        order = RunOrder(
+            run=str(files.run_path),
+            log=str(files.log_path),
+            workspace=workspace,
+            script=f"{workspace}/{SCRIPT_FILE}",
+            arguments=argument_vector(files.header.arguments),
+            environment=dict(self._means.environment),
+            mark="",
+            preamble=(),
+            grace=self._means.cancel_grace,
+        )
+        order = await self._means.sandbox.order(files, order)
+        user = _user_name() if order.uid is None else str(order.uid)
+        order = order._replace(preamble=_preamble(workspace, user))
+        return await self._means.launch(order, self._means.sandbox.birthplace(), fresh=fresh)
 
-    async def _document(self) -> bytes:
-        """All that the runner must know; leaves this process in memory only."""
-        workspace = self.files.workspace
-        surroundings = await self._means.sandbox.document(self.files, self._means.environment)
-        user = surroundings["user"]
-        return json.dumps(
-            {
-                "workspace": str(workspace),
-                "state": str(workspace / STATE),
-                "log": str(workspace / LOG_FILE),
-                "script": str(workspace / SCRIPT_FILE),
-                "arguments": argument_vector(self.files.settings.arguments),
-                "preamble": preamble(workspace, _user_name() if user is None else str(user["uid"])),
-                "grace": self._means.cancel_grace,
-                **surroundings,
-            }
-        ).encode()
-
-    async def _launch(self, *, fresh: bool) -> Watcher:
-        return await self._means.launch(await self._document(), self._means.sandbox.birthplace(), fresh=fresh)
-
-    async def _until_over(self, watcher: Watcher) -> None:
-        """Returns when the watcher that we have launched is done with the run; meanwhile a cancel reaches it."""
+    async def _until_over(self, shim: Shim) -> None:
+        """Returns when the shim that we have launched is done with the run; meanwhile a cancel reaches it."""
         try:
-            await self._until(watcher.over, watcher.terminate)
+            await self._until(shim.over, shim.terminate)
         finally:
             # A cancel may be under way to it, and must not meet another run.
-            watcher.let_go(clean=not self._cancelled.is_set())
+            shim.let_go(clean=not self._cancelled.is_set())
 
     async def _until_gone(self, pid: int) -> None:
         """Returns when the process has ended that another agent has launched; meanwhile a cancel reaches it."""
@@ -298,3 +273,12 @@ def _user_name() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return str(os.geteuid())
+
+
+def _preamble(workspace: str, user: str) -> tuple[str, ...]:
+    """What the log says right before the script starts (tentacle-services.md 3.6, 5 to 7); all debug entries."""
+    return (
+        "Executable directory is /bin",
+        "Executable name or full path: /bin/bash",
+        f"Starting /bin/bash in working directory '{workspace}' using 'Unicode (UTF-8)' encoding running as '{user}'",
+    )

@@ -17,8 +17,9 @@ from tentacle.contracts.script import ProcessOutputSource
 from tentacle.scripts.errors import IsolationUnavailableError
 from tentacle.scripts.run import Means, Run
 from tentacle.scripts.sandbox.sandbox import Mode
-from tentacle.scripts.shim.log_writer import now_ms
-from tentacle.scripts.workspace.run_files import RunSettings, boot_id
+from tentacle.scripts.workspace.removal import remove_tree
+from tentacle.scripts.workspace.run_files import run_name
+from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.workspaces import Workspaces
 
 log = logging.getLogger(__name__)
@@ -42,13 +43,14 @@ _HINTS = {
 async def try_out(workspaces: Workspaces, means: Means) -> None:
     """Raises `IsolationUnavailableError` with what has kept the empty script from running."""
     for path in workspaces.work.glob(f"{_NAME}*"):
-        await asyncio.to_thread(workspaces.remove, path)
+        for left in workspaces.forget(run_name(path.name), path):
+            await asyncio.to_thread(remove_tree, left)
     if not _has_room(workspaces.work):
         log.warning("Whether scripts can be kept apart as the settings ask for was not tried out: the disk is full.")
         return
     name = f"{_NAME}{secrets.token_hex(4)}"
-    settings = RunSettings(name, name, name, 1, None, (), now_ms(), boot_id())
-    files = await asyncio.to_thread(workspaces.prepare, settings, "exit 0", ())
+    header = RunHeader(ticket=name, task=name, mutex=name, isolation=1, timeout=None, arguments=())
+    files = await asyncio.to_thread(workspaces.prepare, header, "exit 0", ())
     run = Run(files, means)
     run.begin()
     try:
@@ -65,7 +67,8 @@ async def try_out(workspaces: Workspaces, means: Means) -> None:
     finally:
         run.cancel()
         await run.abandon()
-        await asyncio.to_thread(workspaces.remove, files.workspace)
+        for left in workspaces.forget(files.name, files.workspace):
+            await asyncio.to_thread(remove_tree, left)
 
 
 def _has_room(directory: Path) -> bool:

@@ -85,7 +85,7 @@ class ScriptServiceV1:
         task = (task_id or "").replace(_TASK_PREFIX, "")
         while True:
             ticket = require_ticket(f"{self._now():%Y%m%d%H%M%S}-{task}-{next(self._numbers)}")
-            if self._engine.workspaces.find(ticket) is None:
+            if not self._engine.is_known(ticket):
                 return ticket
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tentacle.contracts.script import ProcessState, ScriptExitCode, ScriptTicket
+from tentacle.contracts.exit_codes import ScriptExitCode
+from tentacle.contracts.script import ProcessState, ScriptTicket
 from tentacle.contracts.script_v2 import (
     CancelScriptCommandV2,
     CompleteScriptCommandV2,

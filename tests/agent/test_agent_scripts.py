@@ -9,7 +9,7 @@ from tentacle.contracts.script import ProcessState
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2
 from tentacle.scripts.engine import EngineOptions
 from tentacle.scripts.sandbox.cgroups import Limits
-from tentacle.scripts.sandbox.sandbox import IsolationOptions, Mode
+from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.settings.scripts import ISOLATIONS, ScriptSettings
 from tests.agent.process import AgentHome, Server
@@ -18,8 +18,8 @@ from tests.agent.process import AgentHome, Server
 def test_the_settings_become_options() -> None:
     assert engine_options(ScriptSettings(), {}) == EngineOptions()
     settings = ScriptSettings("user", 2**30, 1.5, 200, (30000, 30099))
-    isolation = IsolationOptions(Mode.USER, Limits(2**30, 1.5, 200), UidRange(30000, 30099))
-    assert engine_options(settings, {}).isolation == isolation
+    sandbox = SandboxOptions(Mode.USER, Limits(2**30, 1.5, 200), UidRange(30000, 30099))
+    assert engine_options(settings, {}).sandbox == sandbox
     assert tuple(mode.value for mode in Mode) == ISOLATIONS
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from tentacle.contracts.script import ProcessState, ScriptExitCode, ScriptIsolationLevel, ScriptTicket
+from tentacle.contracts.exit_codes import ScriptExitCode
+from tentacle.contracts.script import ProcessState, ScriptIsolationLevel, ScriptTicket
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2, StartScriptCommandV2
 from tests.agent.process import AgentHome, Server
 

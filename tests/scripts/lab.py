@@ -15,7 +15,13 @@ from uuid import uuid4
 from tentacle.contracts.script import ProcessOutputSource
 from tentacle.errors import TentacleError
 from tentacle.scripts.engine import EngineOptions, RunStatus, ScriptEngine, StartRequest
+from tentacle.scripts.output.known_secrets import KEY_FILE
+from tentacle.scripts.shim import run_record
+from tentacle.scripts.workspace.finished import FILE
+from tentacle.scripts.workspace.run_files import RUNS, run_name
 
+ENDED = run_record.Result.now(0)
+"""For a log of which it only counts that the run is over."""
 QUICK = EngineOptions(cancel_grace=0.3, minimum_free_bytes=None)
 _NAMES = {
     ProcessOutputSource.STD_OUT: "StdOut",
@@ -59,8 +65,32 @@ class Lab:
 
     async def logged(self, text: str, ticket: str = "T-1") -> None:
         """Waits until `text` stands in the log's file, whoever writes it."""
-        log = self.work / ticket / "Output.log"
+        log = self.log_path(ticket)
         await until(lambda: log.exists() and text.encode() in log.read_bytes())
+
+    def run_path(self, ticket: str = "T-1") -> Path:
+        return self.engine.workspaces.runs.run_path(run_name(ticket))
+
+    def log_path(self, ticket: str = "T-1") -> Path:
+        return self.engine.workspaces.runs.log_path(run_name(ticket))
+
+    def shim(self, ticket: str = "T-1") -> int | None:
+        """The process that watches over the run."""
+        with self.run_path(ticket).open("rb") as file:
+            return run_record.holder(file.fileno())
+
+    def age(self, ticket: str, days: float = 2) -> None:
+        """As if the script had ended so long ago."""
+        with self.run_path(ticket).open("r+b") as file:
+            result = run_record.read_result(file.fileno())
+            assert result is not None
+            since_boot = result.since_boot - int(days * 86_400_000)
+            run_record.write_result(file.fileno(), result._replace(since_boot=since_boot))
+
+    async def left(self) -> list[str]:
+        """What is below the work directory, once everything has been removed that is to be."""
+        await self.engine.completed.drained()
+        return left(self.work)
 
     def alive(self) -> list[int]:
         """The processes that carry the mark and are no zombies."""
@@ -81,6 +111,13 @@ class Lab:
         for pid in self.alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def left(work: Path) -> list[str]:
+    """The names of workspaces, and of files of runs; not those that every agent has."""
+    names = [path.name for path in work.iterdir() if path.name not in (RUNS, KEY_FILE)]
+    runs = work / RUNS
+    return sorted(names + [f"{RUNS}/{path.name}" for path in runs.iterdir() if path.name != FILE])
 
 
 async def until(wanted: Callable[[], bool], seconds: float = 15, pause: float = 0.002) -> None:

@@ -9,21 +9,21 @@ from typing import Any
 
 from tentacle.scripts.engine import EngineOptions
 from tentacle.scripts.sandbox.cgroups import Limits, Place, find_place
-from tentacle.scripts.sandbox.sandbox import IsolationOptions, Mode
+from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
 
 WAYS = {
-    "tree": IsolationOptions(use_cgroup=False),
-    "cgroup": IsolationOptions(),
-    "private": IsolationOptions(Mode.PRIVATE, use_cgroup=False),
-    "private, cgroup": IsolationOptions(Mode.PRIVATE),
-    "user": IsolationOptions(Mode.USER, use_cgroup=False),
-    "user, cgroup": IsolationOptions(Mode.USER),
+    "tree": SandboxOptions(use_cgroup=False),
+    "cgroup": SandboxOptions(),
+    "private": SandboxOptions(Mode.PRIVATE, use_cgroup=False),
+    "private, cgroup": SandboxOptions(Mode.PRIVATE),
+    "user": SandboxOptions(Mode.USER, use_cgroup=False),
+    "user, cgroup": SandboxOptions(Mode.USER),
 }
 
 
-def options(isolation: IsolationOptions, **more: Any) -> EngineOptions:
-    return EngineOptions(**{"cancel_grace": 0.3, "minimum_free_bytes": None, "isolation": isolation, **more})
+def options(isolation: SandboxOptions, **more: Any) -> EngineOptions:
+    return EngineOptions(**{"cancel_grace": 0.3, "minimum_free_bytes": None, "sandbox": isolation, **more})
 
 
 def own_uids(count: int = 50) -> UidRange:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tentacle.contracts.script import ProcessState, ScriptExitCode, ScriptIsolationLevel
+from tentacle.contracts.exit_codes import ScriptExitCode
+from tentacle.contracts.script import ProcessState, ScriptIsolationLevel
 from tentacle.scripts.engine import EngineOptions
 from tests.scripts.lab import Lab
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tentacle.contracts.script import ProcessOutputSource, ProcessState, ScriptExitCode, ScriptIsolationLevel
+from tentacle.contracts.exit_codes import ScriptExitCode
+from tentacle.contracts.script import ProcessOutputSource, ProcessState, ScriptIsolationLevel
 from tentacle.errors import TentacleError
 from tentacle.scripts.engine import EngineOptions, ScriptEngine, StartRequest
 from tentacle.scripts.errors import InvalidFileNameError, InvalidTicketError, NotEnoughSpaceError, ScriptError
@@ -88,7 +89,7 @@ async def test_five_starts_of_one_ticket_start_one_script(lab: Lab) -> None:
     assert (lab.work.parent / "runs").read_text() == "run\n"
     assert {answer.exit_code for answer in answers} == {0}
     assert all(answer.entries == again.entries for answer in answers)
-    assert [path.name for path in lab.work.iterdir()] == [tickets[0]]
+    assert [path.name for path in lab.engine.workspaces.directories()] == [tickets[0]]
 
 
 async def test_a_caller_that_goes_away_does_not_take_the_script_with_it(lab: Lab) -> None:
@@ -184,7 +185,7 @@ async def test_a_file_that_would_leave_the_workspace_is_refused_before_anything_
     files = (WorkspaceFile("fine", tmp_path / "good"), WorkspaceFile(name, tmp_path / "bad"))
     with pytest.raises(InvalidFileNameError):
         await lab.start("echo", files=files)
-    assert list(lab.work.iterdir()) == []
+    assert await lab.left() == []
     assert (tmp_path / "good").exists()
 
 
@@ -192,27 +193,35 @@ async def test_an_unknown_ticket_is_unknown_and_leaves_no_trace(lab: Lab) -> Non
     assert await lab.engine.status("T-9", 0) is None
     assert await lab.engine.cancel("T-9", 0) is None
     await lab.engine.complete("T-9")
-    assert list(lab.work.iterdir()) == []
+    assert await lab.left() == []
 
 
-async def test_complete_removes_the_workspace_and_the_ticket_may_run_again(lab: Lab) -> None:
-    await lab.run("mkdir -p a/b; echo x > a/b/c; chmod 0 a/b; echo one")
+async def test_complete_removes_the_workspace_and_the_ticket_does_not_run_again(lab: Lab) -> None:
+    await lab.run("mkdir -p a/b; echo x > a/b/c; chmod 0 a/b; echo one; exit 7")
     await lab.engine.complete("t-1")
-    assert list(lab.work.iterdir()) == []
+    assert await lab.left() == []
     assert await lab.engine.status("T-1", 0) is None
-    assert lines(await lab.run("echo two")) == ["two"]
+    assert await lab.engine.cancel("T-1", 0) is None
+    again = await lab.run("touch ../ran")
+    assert (again.state, again.exit_code, again.next_sequence) == (ProcessState.COMPLETE, 7, 1)
+    assert [entry.text for entry in again.entries] == [
+        "A script has run under this ticket before, and its result was fetched: nothing is run again."
+    ]
+    assert await lab.left() == []
 
 
 async def test_complete_of_a_running_script_does_not_end_it_and_leaves_no_rubbish(lab: Lab) -> None:
     await lab.start("echo ready; sleep 0.3; echo rubbish > rubbish; touch ../../survived", isolation=FULL)
     await lab.started()
     await lab.engine.complete("T-1")
-    assert list(lab.work.iterdir()) == []
-    assert not lab.engine.is_running("T-1")
+    assert await lab.left() == [f".runs/{lab.run_path().name}"]
+    assert await lab.engine.status("T-1", 0) is None
+    assert (await lab.run("touch ../ran")).exit_code == ScriptExitCode.UNKNOWN_RESULT
     after = await lab.run("echo next", "T-2", isolation=FULL)
     assert (lab.work.parent / "survived").exists(), "the lock was given away while the script ran"
     assert "##octopus[stdout-wait]" in [e.text for e in after.entries]
-    assert [path.name for path in lab.work.iterdir()] == ["T-2"]
+    assert [name for name in await lab.left() if not name.startswith(".runs/")] == ["T-2"]
+    assert len(await lab.left()) == 3, "a run is a workspace and two files"
 
 
 async def test_a_script_that_deletes_its_own_workspace_keeps_log_and_exit_code(lab: Lab) -> None:
@@ -295,7 +304,7 @@ async def test_a_failed_preparation_leaves_nothing_and_can_be_repeated(lab: Lab,
     files = (WorkspaceFile("data", tmp_path / "missing"),)
     with pytest.raises(ScriptError, match="could not be prepared"):
         await lab.start("echo hello", files=files)
-    assert list(lab.work.iterdir()) == []
+    assert await lab.left() == []
     assert lines(await lab.run("echo hello")) == ["hello"]
 
 

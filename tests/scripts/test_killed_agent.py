@@ -19,18 +19,22 @@ import pytest
 
 from tentacle.contracts.script import ProcessState
 from tentacle.scripts.engine import RunStatus
-from tentacle.scripts.shim import run_state
-from tests.scripts.lab import Lab, lines
+from tests.scripts.lab import Lab, left, lines
 
 AGENT = """
 import asyncio, inspect, os, signal, sys
 from pathlib import Path
 from tentacle.contracts.script import ProcessState
-from tentacle.scripts.workspace import workspaces
 from tentacle.scripts import engine, run
+from tentacle.scripts.completed_runs import CompletedRuns
 from tentacle.scripts.engine import *
+from tentacle.scripts.shim import run_record
+from tentacle.scripts.workspace import trash, workspaces
+from tentacle.scripts.workspace.finished import FinishedTickets
+from tentacle.scripts.workspace.run_files import RunDirectory
+from tentacle.scripts.workspace.workspaces import Workspaces
 from tentacle.scripts.mutexes import Mutexes
-from tentacle.scripts.launch.fork_server_client import Launcher
+from tentacle.scripts.launch.fork_server_client import ForkServerClient
 from tentacle.scripts.workspace.workspaces import WorkspaceFile
 
 work, point, script, source = sys.argv[1:]
@@ -54,18 +58,22 @@ def kill_after(owner, name, when=lambda result: True):
     setattr(owner, name, wrapped)
 
 HOOKS = {
-    "workspace made": lambda: kill_before(workspaces, "_fresh_state"),
+    "workspace made": lambda: kill_before(workspaces, "_create"),
     "script written": lambda: kill_before(workspaces, "_put"),
-    "files written": lambda: kill_before(workspaces, "_write_settings"),
-    "settings written": lambda: kill_after(workspaces, "_write_settings"),
+    "files written": lambda: kill_before(RunDirectory, "create"),
+    "log begun": lambda: kill_before(run_record, "head"),
+    "run written": lambda: kill_after(RunDirectory, "create"),
+    "run synced": lambda: kill_after(Workspaces, "sync"),
     "lock asked for": lambda: kill_before(Mutexes, "enter"),
-    "process asked for": lambda: kill_before(Launcher, "launch"),
-    "process started": lambda: kill_after(Launcher, "launch"),
+    "process asked for": lambda: kill_before(ForkServerClient, "launch"),
+    "process started": lambda: kill_after(ForkServerClient, "launch"),
     "just ended": lambda: kill_before(run.Run, "_end"),
     "result written": lambda: kill_after(run.Run, "_end"),
     "status asked": lambda: kill_after(run.Run, "page", lambda page: "500" in [e.text for e in page.entries[-3:]]),
-    "complete asked": lambda: kill_before(ScriptEngine, "_let_go"),
-    "being removed": lambda: kill_before(engine, "remove_small"),
+    "complete asked": lambda: kill_before(CompletedRuns, "_forget"),
+    "completion remembered": lambda: kill_after(FinishedTickets, "add"),
+    "workspace moved": lambda: kill_after(Workspaces, "put_away"),
+    "being removed": lambda: kill_before(trash, "_remove_all"),
     "removed": lambda: kill_after(ScriptEngine, "complete"),
 }
 
@@ -95,6 +103,7 @@ async def main():
             break
         await asyncio.sleep(0.005)
     await engine.complete("T-1")
+    await engine.completed.drained()
     raise SystemExit("this point was not reached")
 
 asyncio.run(main())
@@ -116,7 +125,9 @@ POINTS = [
     Point("workspace made", UNKNOWN),
     Point("script written", UNKNOWN),
     Point("files written", UNKNOWN),
-    Point("settings written", KEPT),
+    Point("log begun", UNKNOWN),
+    Point("run written", KEPT),
+    Point("run synced", KEPT),
     Point("lock asked for", KEPT),
     Point("waiting for the lock", KEPT, goes_on=False),
     Point("process asked for", KEPT),
@@ -127,6 +138,8 @@ POINTS = [
     Point("result written", KEPT),
     Point("status asked", KEPT),
     Point("complete asked", KEPT),
+    Point("completion remembered", GONE),
+    Point("workspace moved", GONE),
     Point("being removed", GONE),
     Point("removed", GONE),
 ]
@@ -194,8 +207,9 @@ async def test_the_next_agent_knows(point: Point, new_lab: Callable[..., Lab], t
         assert before.state is not ProcessState.COMPLETE
         scene.go()
     if point.left == GONE:
-        assert scene.runs == 1
-        assert list(lab.work.glob("T-*")) == []
+        again = await lab.run(scene.script)
+        assert (again.state, again.exit_code, scene.runs) == (ProcessState.COMPLETE, 6, 1)
+        assert [name for name in left(lab.work) if not name.startswith(".trash-")] == ["go"]
         return
     scene.source.write_text("content")
     for _ in range(2):
@@ -210,7 +224,7 @@ async def test_every_agent_dies_and_only_the_last_one_sees_the_end(new_lab: Call
     """One run through many agents, each killed further on."""
     lab = new_lab()
     scene = Scene(lab, tmp_path)
-    for name in ("files written", "settings written", "lock asked for", "running", "output flowing"):
+    for name in ("files written", "log begun", "run written", "lock asked for", "running", "output flowing"):
         scene.source.write_text("content")
         await scene.play(Point(name, KEPT, goes_on=False))
     scene.go()
@@ -219,18 +233,19 @@ async def test_every_agent_dies_and_only_the_last_one_sees_the_end(new_lab: Call
     scene.truth(await lab.run(scene.script))
 
 
-async def test_the_state_directory_tells_whether_it_is_a_run(new_lab: Callable[..., Lab], tmp_path: Path) -> None:
+async def test_the_files_of_the_run_tell_whether_it_is_one(new_lab: Callable[..., Lab], tmp_path: Path) -> None:
     """What the points mean on the disk."""
     found = {}
-    for point in POINTS[:4]:
+    for point in POINTS[:5]:
         lab = new_lab(work=tmp_path / point.name / "Work")
         scene = Scene(lab, lab.work.parent)
         await scene.play(point)
-        state = lab.work / "T-1" / run_state.STATE
-        found[point.name] = sorted(path.name for path in state.iterdir()) if state.exists() else None
+        runs = lab.engine.workspaces.runs.path
+        found[point.name] = sorted(path.suffix for path in runs.iterdir())
     assert found == {
-        "workspace made": None,
+        "workspace made": [],
         "script written": [],
-        "files written": ["result"],
-        "settings written": ["prepared", "result"],
+        "files written": [],
+        "log begun": [".log"],
+        "run written": [".log", ".run"],
     }

@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 
-from tentacle.scripts.mutexes import Isolation, Lease, Mutexes, WaitCancelledError, WaitTimedOutError
+from tentacle.scripts.mutexes import Lease, Mutexes, MutexRequest, WaitCancelledError, WaitTimedOutError
 
 EXCLUSIVE = "requires that no other Octopus scripts are executing on this target at the same time."
 
 
-def reader(task: str, mutex: str = "M") -> Isolation:
-    return Isolation(mutex, False, task)
+def reader(task: str, mutex: str = "M") -> MutexRequest:
+    return MutexRequest(mutex, False, task)
 
 
-def writer(task: str, mutex: str = "M") -> Isolation:
-    return Isolation(mutex, True, task)
+def writer(task: str, mutex: str = "M") -> MutexRequest:
+    return MutexRequest(mutex, True, task)
 
 
 class Waiter:
     """Somebody who asks for the lock, and what was said meanwhile."""
 
-    def __init__(self, mutexes: Mutexes, isolation: Isolation, timeout: float | None = None) -> None:
+    def __init__(self, mutexes: Mutexes, isolation: MutexRequest, timeout: float | None = None) -> None:
         self.said: list[str] = []
         self.cancelled = asyncio.Event()
         entering = mutexes.enter(isolation, timeout=timeout, cancelled=self.cancelled, say=self._say)
@@ -156,7 +156,7 @@ async def test_a_waiter_that_is_torn_down_leaves_the_queue(mutexes: Mutexes) -> 
     ],
 )
 async def test_who_waits_is_told_for_whom(
-    mutexes: Mutexes, holders: list[Isolation], wish: Isolation, message: str
+    mutexes: Mutexes, holders: list[MutexRequest], wish: MutexRequest, message: str
 ) -> None:
     leases = [mutexes.hold(holder) for holder in holders]
     waiting = Waiter(mutexes, wish)

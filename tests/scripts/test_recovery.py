@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -15,11 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.contracts.script import ProcessState, ScriptExitCode, ScriptIsolationLevel
+from tentacle.contracts.exit_codes import ScriptExitCode
+from tentacle.contracts.script import ProcessState, ScriptIsolationLevel
 from tentacle.scripts.engine import RunStatus
-from tentacle.scripts.errors import ScriptError
-from tentacle.scripts.shim import run_state
-from tentacle.scripts.shim.log_format import OUT, frame
+from tentacle.scripts.errors import DamagedRunError, ScriptError
+from tentacle.scripts.shim import run_record
+from tentacle.scripts.shim.log_format import OUT, record
+from tentacle.scripts.shim.run_record import HEAD
 from tests.scripts.lab import QUICK, Lab, lines, until
 
 AGENT = """
@@ -153,28 +156,30 @@ async def test_killing_at_any_moment_loses_and_doubles_nothing(tmp_path: Path, n
         assert (tmp_path / f"runs-{number}").read_text() == "run\n"
 
 
-async def test_a_directory_that_was_only_half_prepared_is_not_a_run(next_agent: Lab) -> None:
+async def test_a_run_that_was_only_half_written_is_none(next_agent: Lab) -> None:
+    """Nobody was told of it, so the same ticket may be started."""
     lab = next_agent
-    state = lab.work / "T-1" / run_state.STATE
-    state.mkdir(parents=True)
-    for name in (run_state.RESULT, run_state.PREPARED):
-        (state / name).touch()
-    (lab.work / "T-1" / "Bootstrap.sh").write_text("echo half")
-    (lab.work / "T-1" / "Output.log").write_text("rubbish")
+    lab.engine.workspaces.ensure()
+    whole = run_record.head() + run_record.encode_header(b"x" * 5000)
+    for number, data in enumerate([b"", whole[:100], whole[:4096], whole[:4100], whole[:9000], bytes(9000)]):
+        ticket = f"T-{number}"
+        (lab.work / ticket).mkdir()
+        (lab.work / ticket / "Bootstrap.sh").write_text("echo half")
+        lab.log_path(ticket).write_text("rubbish")
+        lab.run_path(ticket).write_bytes(data)
     await lab.engine.start()
-    assert await lab.engine.status("T-1", 0) is None
-    assert lines(await lab.run("echo whole")) == ["whole"]
+    for number in range(6):
+        assert await lab.engine.status(f"T-{number}", 0) is None
+        assert lines(await lab.run("echo whole", f"T-{number}")) == ["whole"]
 
 
-async def test_a_run_whose_runner_was_killed_ends_with_the_truth(lab: Lab) -> None:
-    status = await lab.start("printf 'ready\\nopen line'; sleep 600")
+async def test_a_run_whose_shim_was_killed_ends_with_the_truth(lab: Lab) -> None:
+    status = await lab.start("printf 'ready\nopen line'; sleep 600")
     await lab.started()
     await lab.logged("open line")
-    lock = os.open(lab.work / "T-1" / run_state.STATE / run_state.RESULT, os.O_RDWR)
-    runner = run_state.holder(lock)
-    os.close(lock)
-    assert runner is not None
-    os.kill(runner, signal.SIGKILL)
+    shim = lab.shim()
+    assert shim is not None
+    os.kill(shim, signal.SIGKILL)
     status = await lab.ended()
     assert status.exit_code == ScriptExitCode.UNKNOWN_RESULT
     assert texts(status)[-2] == "open line"
@@ -190,9 +195,11 @@ async def test_after_the_machine_went_down_the_log_says_that_nobody_knows(
     await lab.engine.start()
     await lab.run("echo one")
     await lab.engine.aclose()
-    state, log = lab.work / "T-1" / run_state.STATE, lab.work / "T-1" / "Output.log"
-    (state / run_state.RESULT).write_bytes(b"\0" * 100)
-    log.write_bytes(log.read_bytes() + frame(OUT, 1, b"torn by the crash")[:-9])
+    with lab.run_path().open("r+b") as file:
+        file.seek(512)
+        file.write(bytes(300))
+    with lab.log_path().open("ab") as file:
+        file.write(record(OUT, 1, b"torn by the crash")[:-9])
     for _ in range(2):
         later = new_lab()
         await later.engine.start()
@@ -204,6 +211,13 @@ async def test_after_the_machine_went_down_the_log_says_that_nobody_knows(
         await later.engine.aclose()
 
 
+def rewrite(path: Path, **changes: object) -> None:
+    """Changes what was asked for in a `.run` file, as if it had been written so."""
+    data = path.read_bytes()
+    header = json.loads(data[HEAD + 8 :])
+    path.write_bytes(data[:HEAD] + run_record.encode_header(json.dumps({**header, **changes}).encode()))
+
+
 async def test_a_run_prepared_before_the_machine_went_down_is_not_started(
     next_agent: Lab, new_lab: Callable[..., Lab]
 ) -> None:
@@ -212,10 +226,7 @@ async def test_a_run_prepared_before_the_machine_went_down_is_not_started(
     await lab.start("echo ready; sleep 600", "T-1", isolation=ScriptIsolationLevel.FULL_ISOLATION)
     await lab.start("touch ../ran", "T-2")
     await lab.engine.aclose()
-    prepared = lab.work / "T-2" / run_state.STATE / run_state.PREPARED
-    settings = prepared.read_text()
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    prepared.write_text(settings.replace(boot, "another-start-of-the-machine"))
+    rewrite(lab.run_path("T-2"), boot="another start of the machine")
     later = new_lab()
     await later.engine.start()
     assert (await later.ended("T-2")).exit_code == ScriptExitCode.UNKNOWN_RESULT
@@ -232,81 +243,109 @@ async def test_an_agent_that_closes_leaves_its_scripts_to_the_next(new_lab: Call
     assert lines(await second.ended()) == ["ready", "end"]
 
 
-async def test_a_dead_nursery_is_replaced(lab: Lab) -> None:
+async def test_a_dead_fork_server_is_replaced(lab: Lab) -> None:
     assert lines(await lab.run("echo one", "T-1")) == ["one"]
-    nursery = lab.engine._launcher.pid
-    assert nursery is not None
+    server = lab.engine._fork_server.pid
+    assert server is not None
     await lab.start("echo ready; sleep 0.2; echo end", "T-2")
     await lab.started("T-2")
-    os.kill(nursery, signal.SIGKILL)
+    os.kill(server, signal.SIGKILL)
     assert lines(await lab.run("echo two", "T-3")) == ["two"]
     assert lines(await lab.ended("T-2")) == ["ready", "end"]
-    assert lab.engine._launcher.pid not in (None, nursery)
+    assert lab.engine._fork_server.pid not in (None, server)
 
 
-async def test_a_workspace_removed_by_somebody_else_is_no_harm(lab: Lab) -> None:
+async def test_a_work_directory_removed_by_somebody_else_is_no_harm(lab: Lab) -> None:
     await lab.run("echo one")
-    shutil.rmtree(lab.work / "T-1")
+    shutil.rmtree(lab.work)
     status = await lab.engine.status("T-1", 0)
     assert status is not None
     assert status.entries == ()
     await lab.engine.complete("T-1")
+    assert lines(await lab.run("echo two", "T-2")) == ["two"]
 
 
-async def test_a_damaged_record_is_told_and_never_taken_for_a_new_ticket(lab: Lab) -> None:
+async def test_a_damaged_record_is_told_and_never_taken_for_a_new_ticket(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
     await lab.run("echo one")
     await lab.engine.aclose()
-    (lab.work / "T-1" / run_state.STATE / run_state.CLAIMED).write_bytes(b"\0" * 20)
+    with lab.run_path().open("r+b") as file:
+        file.seek(HEAD + 20)
+        file.write(bytes(20))
     await lab.engine.start()
-    with pytest.raises(ScriptError, match="cannot be read"):
+    assert [message for message in caplog.messages if lab.run_path().name in message] == caplog.messages
+    assert len(caplog.messages) == 1
+    with pytest.raises(DamagedRunError, match="cannot be read: what was asked for"):
         await lab.run("touch ../ran")
+    with pytest.raises(DamagedRunError, match="cannot be read: what was asked for"):
+        await lab.engine.status("T-1", 0)
     assert not (lab.work / "ran").exists()
     await lab.engine.complete("T-1")
-    assert list(lab.work.iterdir()) == []
-    assert lines(await lab.run("echo two")) == ["two"]
+    assert await lab.left() == []
+    assert (await lab.run("touch ../ran")).exit_code == ScriptExitCode.UNKNOWN_RESULT
+    assert not (lab.work / "ran").exists()
 
 
-@pytest.mark.parametrize(
-    "trick",
-    [
-        *(f"rm .tentacle/{name}; mkfifo .tentacle/{name}" for name in ("claimed", "result")),
-        "rm Output.log; mkfifo Output.log",
-        *(f"echo '{text}' >.tentacle/claimed" for text in ("[]", '"x"')),
-        'sed -i \'s/"isolation": 1/"isolation": 7/\' .tentacle/claimed',
-        'sed -i \'s/"created": [0-9]*/"created": "now"/\' .tentacle/claimed',
-        'sed -i \'s/"mutex": "[^"]*"/"mutex": []/\' .tentacle/claimed',
-        "rm -r .tentacle; touch .tentacle",
-    ],
-)
-async def test_what_a_script_does_to_its_own_record_harms_no_later_agent(next_agent: Lab, trick: str) -> None:
-    """Neither is the agent held up or kept from starting, nor is anything run twice, nor another script concerned."""
+TRICKS = [
+    "mv .tentacle x; mv ../.runs/nothing x",
+    "git init -q; git clean -fdxq",
+    'rm -rf "$PWD"',
+    "> Output.log",
+    "rm -f *; rm -rf .[a-z]*",
+    "rm -rf ../*",
+    "mkfifo Output.log .tentacle; chmod 0 .",
+    "mv $PWD ../moved; ln -s / $PWD",
+]
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+async def test_what_a_script_does_to_its_workspace_costs_no_log_and_no_result(next_agent: Lab, trick: str) -> None:
+    """Neither with the agent that has started it, nor with the next one."""
     lab = next_agent
-    other = "echo ready; until [ -e ../go ]; do sleep 0.01; done; exit 9"
-    async with killed_agent(lab, f"echo $$; {trick}; touch ../done; sleep 600", other, after="Starting"):
-        await until(lambda: (lab.work / "done").exists())
-        async with asyncio.timeout(15):
-            await lab.engine.start()
-            with contextlib.suppress(ScriptError):
-                await lab.engine.status("T-1", 0)
-            with contextlib.suppress(ScriptError):
-                await lab.run("touch ../twice", seconds=0)
-        if ".tentacle; touch" not in trick:
-            assert not (lab.work / "twice").exists()
-        (lab.work / "go").touch()
-        assert (await lab.ended("T-2")).exit_code == 9
-        await lab.engine.complete("T-1")
-        assert not (lab.work / "T-1").exists()
+    body = f"echo ready; until [ -e {lab.work.parent}/go ]; do sleep 0.01; done; {trick}; echo end; exit 9"
+    async with killed_agent(lab, body, body):
+        await lab.logged("ready", "T-2")
+        await lab.engine.start()
+        (lab.work.parent / "go").touch()
+        for ticket in ("T-1", "T-2"):
+            status = await lab.ended(ticket)
+            assert (status.exit_code, lines(status)[0], lines(status)[-1]) == (9, "ready", "end")
+        await lab.engine.aclose()
+        await lab.engine.start()
+        again = await lab.run("touch ../../twice")
+        assert (again.exit_code, lines(again)[-1]) == (9, "end")
+        assert not (lab.work.parent / "twice").exists()
+        for ticket in ("T-1", "T-2"):
+            await lab.engine.complete(ticket)
+        await lab.left()
+        assert list(lab.engine.workspaces.runs.path.iterdir()) == [lab.engine.workspaces.runs.path / "finished"]
 
 
-async def test_a_pipe_in_place_of_the_log_of_a_script_that_has_ended_holds_nobody_up(lab: Lab) -> None:
-    await lab.run("echo one")
-    log = lab.work / "T-1" / "Output.log"
+@pytest.mark.parametrize("trick", ["fifo", "directory", "link", "another header", "gone"])
+async def test_what_is_done_to_the_log_holds_nobody_up(lab: Lab, tmp_path: Path, trick: str) -> None:
+    await lab.run("echo one; exit 5")
+    log = lab.log_path()
     log.unlink()
-    os.mkfifo(log)
+    if trick == "fifo":
+        os.mkfifo(log)
+    elif trick == "directory":
+        log.mkdir()
+    elif trick == "link":
+        log.symlink_to(tmp_path / "elsewhere")
+    elif trick == "another header":
+        log.write_bytes(b"tentacle log 2\n")
     async with asyncio.timeout(15):
         status = await lab.engine.status("T-1", 0)
-    assert status is not None
-    assert (status.exit_code, status.entries) == (0, ())
+        assert status is not None
+        assert status.exit_code == 5
+        await lab.engine.aclose()
+        await lab.engine.start()
+        with contextlib.suppress(ScriptError):
+            assert (await lab.run("touch ../twice")).exit_code == 5
+        await lab.engine.complete("T-1")
+    assert await lab.left() == []
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -315,15 +354,29 @@ async def test_a_record_that_is_another_user_s_is_not_believed(next_agent: Lab) 
     await lab.engine.start()
     await lab.run("true")
     await lab.engine.aclose()
-    state = lab.work / "T-1" / run_state.STATE
-    os.chown(state, 20001, 20001)
-    (state / run_state.CLAIMED).rename(state / run_state.PREPARED)
-    (state / run_state.RESULT).write_bytes(b"")
+    os.chown(lab.run_path(), 20001, 20001)
     (lab.work / "T-1" / "Bootstrap.sh").write_text("touch ../as-root")
     await lab.engine.start()
     with pytest.raises(ScriptError, match="was not written by this agent's user"):
         await lab.engine.status("T-1", 0)
     assert not (lab.work / "as-root").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_a_directory_of_runs_that_is_another_user_s_is_refused(next_agent: Lab) -> None:
+    runs = next_agent.engine.workspaces.runs.path
+    runs.mkdir(parents=True)
+    os.chown(runs, 20001, 20001)
+    with pytest.raises(ScriptError, match="is not a directory of the agent's user"):
+        await next_agent.engine.start()
+
+
+async def test_what_a_newer_version_has_left_is_refused(next_agent: Lab) -> None:
+    lab = next_agent
+    lab.engine.workspaces.ensure()
+    lab.run_path().write_bytes(b"tentacle run 2\nof which nothing is known")
+    with pytest.raises(ScriptError, match="a downgrade is not supported"):
+        await lab.engine.start()
 
 
 async def test_no_descriptor_is_left_of_a_run(lab: Lab) -> None:
@@ -339,12 +392,36 @@ async def test_no_descriptor_is_left_of_a_run(lab: Lab) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-async def test_a_script_that_deletes_its_log_is_not_started_again_by_the_next_agent(next_agent: Lab) -> None:
+async def test_a_log_that_is_deleted_is_told_and_nothing_is_started_again(next_agent: Lab) -> None:
     lab = next_agent
-    async with killed_agent(lab, "echo ready; until [ -e ../go ]; do sleep 0.01; done; rm -f *; exit 8"):
-        (lab.work / "go").touch()
-        await until(lambda: not (lab.work / "T-1" / "Output.log").exists())
+    async with killed_agent(lab, "echo ready; exit 8", after="exited with code 8"):
+        lab.log_path().unlink()
         await lab.engine.start()
         status = await lab.run("echo never run")
         assert status.exit_code == 8
         assert texts(status) == ["The log of this script has been deleted while no agent was there to read it."]
+
+
+@pytest.mark.parametrize("how", ["completed", "completed and killed"])
+async def test_a_completed_script_keeps_its_lock_to_its_end_also_with_the_next_agent(
+    next_agent: Lab, new_lab: Callable[..., Lab], how: str
+) -> None:
+    lab = next_agent
+    await lab.engine.start()
+    full = ScriptIsolationLevel.FULL_ISOLATION
+    await lab.start("echo ready; until [ -e ../../go ]; do sleep 0.01; done; touch ../../first-ended", isolation=full)
+    await lab.started()
+    await lab.engine.complete("T-1")
+    if how == "completed and killed":
+        await lab.engine.aclose()
+        lab = new_lab()
+        await lab.engine.start()
+    assert await lab.engine.status("T-1", 0) is None
+    assert (await lab.run("touch ../twice", seconds=0)).exit_code == ScriptExitCode.UNKNOWN_RESULT
+    await lab.start("[ -e ../../first-ended ] && echo in turn", "T-2", isolation=full)
+    await lab.until("T-2", lambda status: any(text.startswith("Waiting for") for text in texts(status)))
+    (lab.work.parent / "go").touch()
+    assert "in turn" in texts(await lab.ended("T-2"))
+    assert (await lab.run("touch ../twice")).exit_code == 0
+    await lab.engine.complete("T-2")
+    assert await lab.left() == []

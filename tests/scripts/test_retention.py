@@ -8,17 +8,19 @@ import os
 import re
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tentacle.scripts.retention import Quota, Usage, WorkspaceCleaner, usage_of
-from tests.scripts.lab import Lab, until
+from tentacle.scripts.shim import run_record
+from tentacle.scripts.shim.clock import since_boot_ms
+from tentacle.scripts.workspace.removal import remove_tree
+from tentacle.scripts.workspace.run_files import run_name
+from tests.scripts.lab import Lab, left, lines, until
 
 DAY = timedelta(days=1)
 
@@ -49,20 +51,52 @@ async def test_only_old_workspaces_that_do_not_run_are_removed(lab: Lab, tmp_pat
     (outside / "Output.log").touch()
     (lab.work / "link").symlink_to(outside)
     (lab.work / ".trash-0123").mkdir()
-    for path in (lab.work / "old" / "Output.log", lab.work / "running" / "Output.log", outside / "Output.log"):
+    lab.age("old")
+    for path in (lab.log_path("running"), lab.work / "running" / "Bootstrap.sh", outside / "Output.log"):
         age(path)
     age(lab.work / "script-only" / "Bootstrap.sh")
     assert await cleaner(lab).sweep() == 2
-    assert sorted(path.name for path in lab.work.iterdir()) == ["link", "not-a-workspace", "running", "young"]
+    kept = [name for name in await lab.left() if not name.startswith(".")]
+    assert kept == ["link", "not-a-workspace", "running", "young"]
     assert (outside / "Output.log").exists()
     assert await lab.engine.status("old", 0) is None
     assert await cleaner(lab).sweep() == 0
 
 
-async def test_the_age_is_that_of_the_log_when_there_is_one(lab: Lab) -> None:
+async def test_the_age_counts_from_the_end_by_a_clock_that_does_not_step(lab: Lab) -> None:
+    """Files that look old, and a clock that has been set, cost no result."""
     await lab.run("true")
-    age(lab.work / "T-1" / "Bootstrap.sh")
+    for path in (lab.log_path(), lab.run_path(), lab.work / "T-1" / "Bootstrap.sh"):
+        age(path, 3000)
+    for now in (0.0, time.time() + 10 * 86400, 2.0**40):
+        clock = iter([now] * 100)
+        assert await WorkspaceCleaner(lab.engine, older_than=DAY, every=DAY, clock=clock.__next__).sweep() == 0
+    later = WorkspaceCleaner(lab.engine, older_than=DAY, every=DAY, since_boot=lambda: since_boot_ms() + 86_401_000)
+    assert await later.sweep() == 1
+
+
+async def test_the_age_of_a_run_from_before_the_machine_was_started_is_that_of_its_log(lab: Lab) -> None:
+    await lab.run("true")
+    with lab.run_path().open("r+b") as file:
+        result = run_record.read_result(file.fileno())
+        assert result is not None
+        run_record.write_result(file.fileno(), result._replace(boot=bytes(16), since_boot=0))
     assert await cleaner(lab).sweep() == 0
+    age(lab.log_path())
+    assert await cleaner(lab).sweep() == 1
+
+
+async def test_the_script_s_file_is_touched_while_it_runs(lab: Lab, tmp_path: Path) -> None:
+    """A sweeper that is not ours judges by its age.  What a script has put in its place is left alone."""
+    (tmp_path / "foreign").touch()
+    for ticket, trick in {"plain": "true", "link": f"ln -sf {tmp_path}/foreign Bootstrap.sh", "gone": "rm *"}.items():
+        await lab.start(f"{trick}; echo ready; sleep 600", ticket)
+        await lab.started(ticket)
+    age(tmp_path / "foreign")
+    age(lab.work / "plain" / "Bootstrap.sh")
+    lab.engine.touch_running()
+    assert time.time() - (lab.work / "plain" / "Bootstrap.sh").stat().st_mtime < 60
+    assert time.time() - (tmp_path / "foreign").stat().st_mtime > 86400
 
 
 async def test_it_sweeps_at_once_and_again(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
@@ -84,15 +118,19 @@ async def test_a_run_whose_record_is_damaged_is_not_removed_while_it_is_watched_
     """An agent that was started later cannot tell what it is, but that somebody lives there."""
     await lab.start("echo ready; read -t 600 <>/dev/zero; sleep 600")
     await lab.started()
-    claimed = lab.work / "T-1" / ".tentacle" / "claimed"
-    settings = claimed.read_bytes()
-    claimed.write_bytes(b"rubbish")
+    record = lab.run_path().read_bytes()
+    with lab.run_path().open("r+b") as file:
+        file.seek(4096)
+        file.write(b"rubbish")
     later = new_lab(work=lab.work)
     await later.engine.start()
-    age(lab.work / "T-1" / "Output.log")
+    for path in (lab.log_path(), lab.run_path(), lab.work / "T-1" / "Bootstrap.sh"):
+        age(path)
     assert await cleaner(later).sweep() == 0
     assert (lab.work / "T-1" / "Bootstrap.sh").exists()
-    claimed.write_bytes(settings)
+    with lab.run_path().open("r+b") as file:
+        file.seek(4096)
+        file.write(record[4096:])
 
 
 async def test_a_sweep_beside_status_and_complete_gives_everybody_an_answer(lab: Lab) -> None:
@@ -100,7 +138,7 @@ async def test_a_sweep_beside_status_and_complete_gives_everybody_an_answer(lab:
     for number in range(8):
         ticket = f"T-{number}"
         await lab.run("seq 2000; exit 6", ticket)
-        age(lab.work / ticket / "Output.log")
+        lab.age(ticket)
     sweeping = asyncio.create_task(cleaner(lab).sweep())
     for round_ in range(4):
         asked = [lab.engine.status(f"T-{number}", 0) for number in range(8)]
@@ -108,26 +146,20 @@ async def test_a_sweep_beside_status_and_complete_gives_everybody_an_answer(lab:
             assert status is None or (status.exit_code, len(status.entries)) == (6, 2007)
         await lab.engine.complete(f"T-{round_}")
     await sweeping
-    assert [path for path in lab.work.iterdir() if path.name != ".mask.key"] == []
+    assert await lab.left() == []
 
 
 async def test_a_ticket_is_free_before_its_old_workspace_has_been_removed(lab: Lab) -> None:
     """What is being swept away takes nothing of what is started meanwhile under the same ticket."""
-    left = lab.work / "T-1"
-    left.mkdir()
-    (left / "Bootstrap.sh").touch()
-    (left / "old").touch()
-    busy = threading.Event()
-    threads = ThreadPoolExecutor(1)
-    asyncio.get_running_loop().set_default_executor(threads)
-    threads.submit(busy.wait)
-    sweeping = asyncio.create_task(lab.engine.discard(left))
-    await asyncio.sleep(0)
-    assert not left.exists()
-    starting = asyncio.create_task(lab.run("ls; exit 3"))
-    busy.set()
-    assert await sweeping
-    assert [entry.text for entry in (await starting).entries[6:-1]] == ["Bootstrap.sh", "Output.log"]
+    workspace = lab.work / "T-1"
+    workspace.mkdir()
+    for name in ("Bootstrap.sh", "old"):
+        (workspace / name).touch()
+    age(workspace / "Bootstrap.sh")
+    (trash,) = lab.engine.discard(run_name("T-1"), workspace)
+    assert not workspace.exists()
+    assert lines(await lab.run("ls; exit 3")) == ["Bootstrap.sh"]
+    assert remove_tree(trash)
     assert (await lab.ended()).exit_code == 3
 
 
@@ -137,7 +169,7 @@ async def test_what_cannot_be_removed_is_told_once_and_hinders_nobody(
 ) -> None:
     for ticket in ("a-stuck", "b-fine"):
         await lab.run("mkdir data", ticket)
-        age(lab.work / ticket / "Output.log")
+        lab.age(ticket)
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").write_bytes(b"x" * 2_000_000)
     command("mount", "--bind", tmp_path / "precious", lab.work / "a-stuck" / "data")
@@ -182,9 +214,9 @@ async def test_the_work_directory_may_be_a_link(new_lab: Callable[..., Lab], tmp
     lab = new_lab(work=tmp_path / "Work")
     await lab.engine.start()
     await lab.run("true", "old")
-    age(tmp_path / "elsewhere" / "old" / "Output.log")
+    lab.age("old")
     assert await cleaner(lab).sweep() == 1
-    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert left(tmp_path / "elsewhere") == []
     assert (tmp_path / "Work").is_symlink()
 
 
@@ -202,7 +234,7 @@ async def finished(lab: Lab, ticket: str, hours: float, *, files: int = 0, megab
     for number in range(files):
         (workspace / f"file-{number}").touch()
     (workspace / "big").write_bytes(b"x" * megabytes * 1024 * 1024)
-    age(workspace / "Output.log", hours / 24)
+    lab.age(ticket, hours / 24)
     return workspace
 
 
@@ -212,7 +244,7 @@ async def test_the_oldest_go_until_the_bytes_fit(lab: Lab, caplog: pytest.LogCap
         await finished(lab, f"{hours}-hours", hours, megabytes=2)
     cleaner = with_quota(lab, Quota(bytes=5 * 1024 * 1024))
     assert await cleaner.sweep() == 1
-    assert sorted(path.name for path in lab.work.iterdir()) == ["1-hours", "2-hours"]
+    assert sorted(name for name in await lab.left() if not name.startswith(".")) == ["1-hours", "2-hours"]
     (said,) = caplog.messages
     assert re.fullmatch(
         r"Deleted 1 workspace to keep the quota of 5 MB: 6\.\S+ MB in \d+ inodes are now 4\.\S+ MB in \d+ inodes\.",
@@ -226,7 +258,7 @@ async def test_or_the_inodes(lab: Lab) -> None:
     for hours in (1, 2, 3, 4):
         await finished(lab, f"{hours}-hours", hours, files=100)
     assert await with_quota(lab, Quota(inodes=250)).sweep() == 2
-    assert sorted(path.name for path in lab.work.iterdir()) == ["1-hours", "2-hours"]
+    assert sorted(name for name in await lab.left() if not name.startswith(".")) == ["1-hours", "2-hours"]
 
 
 async def test_no_quota_costs_what_runs_or_may_not_have_been_fetched_yet(
@@ -235,7 +267,7 @@ async def test_no_quota_costs_what_runs_or_may_not_have_been_fetched_yet(
     await lab.run("true", "just-ended")
     await lab.start("echo ready; sleep 600", "running")
     await lab.started("running")
-    age(lab.work / "running" / "Output.log")
+    age(lab.log_path("running"))
     old = await finished(lab, "old", 3)
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -244,7 +276,7 @@ async def test_no_quota_costs_what_runs_or_may_not_have_been_fetched_yet(
     (lab.work / "link").symlink_to(outside)
     (old / "link").symlink_to(outside)
     assert await with_quota(lab, Quota(bytes=1, inodes=1)).sweep() == 1
-    assert sorted(path.name for path in lab.work.iterdir()) == ["just-ended", "link", "running"]
+    assert sorted(name for name in await lab.left() if not name.startswith(".")) == ["just-ended", "link", "running"]
     assert (outside / "Output.log").exists()
     assert "more than their quota of 1 B in 1 inodes" in caplog.messages[-1]
     assert lab.engine.is_running("running")

@@ -14,8 +14,7 @@ from tentacle.masking import MASK, Mask
 from tentacle.scripts.engine import EngineOptions, ScriptEngine
 from tentacle.scripts.output.lines import cut_mark
 from tentacle.scripts.output.reader import LogReader
-from tentacle.scripts.shim import run_state
-from tentacle.scripts.shim.log_format import ERR, OUT, frame
+from tentacle.scripts.shim.log_format import ERR, HEADER, OUT, VERSION, record
 from tests.scripts.lab import QUICK, Lab, lines, until
 
 MEBIBYTE = 1024 * 1024
@@ -90,10 +89,7 @@ async def test_a_line_without_end_takes_no_memory_where_it_is_written_down(
         "head -c 80000000 /dev/zero | tr '\\0' z; touch ../written; until [ -e ../go ]; do sleep 0.02; done"
     )
     await until((lab.work / "written").exists)
-    lock = os.open(lab.work / "T-1" / run_state.STATE / run_state.RESULT, os.O_RDWR)
-    runner = run_state.holder(lock)
-    os.close(lock)
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{runner}/status").read_text())
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{lab.shim()}/status").read_text())
     assert peak is not None
     assert int(peak[1]) < 40 * 1024
     (lab.work / "go").touch()
@@ -112,24 +108,25 @@ def bytes_read() -> int:
 
 def test_a_page_near_the_end_of_a_huge_log_costs_what_it_brings(tmp_path: Path) -> None:
     """Every record is a hole of 4 MiB: the file is huge and takes no room."""
-    log = os.open(tmp_path / "Output.log", os.O_RDWR | os.O_CREAT)
+    log = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
     try:
         size = 4 * MEBIBYTE
-        header = frame(OUT, 1, b"")[: -len(b"0\n\n")] + b"%d\n" % size
+        os.write(log, VERSION)
+        header = record(OUT, 1, b"\0" * size)[:HEADER]
         for number in range(32):
-            os.pwrite(log, header, number * (len(header) + size + 1))
-            os.pwrite(log, b"\n", number * (len(header) + size + 1) + len(header) + size)
+            os.pwrite(log, header, len(VERSION) + number * (len(header) + size))
+        os.ftruncate(log, len(VERSION) + 32 * (len(header) + size))
         reader, after, more = LogReader(MEBIBYTE, Mask([SECRET])), 0, True
         while more:
-            page = reader.read(log, after, 8 * MEBIBYTE, ended=False)
+            page = reader.read(log, after, 8 * MEBIBYTE, ended=None)
             after, more = page.next_sequence, page.more
         assert after == 32 * 4 - 1
         assert page.entries[-1].text == "\0" * MEBIBYTE + cut_mark(MEBIBYTE)
         before = bytes_read()
         for number in range(50):
             os.lseek(log, 0, os.SEEK_END)
-            os.write(log, frame(ERR, 2, b"line %d\n" % number))
-            page = reader.read(log, after, 8 * MEBIBYTE, ended=False)
+            os.write(log, record(ERR, 2, b"line %d\n" % number))
+            page = reader.read(log, after, 8 * MEBIBYTE, ended=None)
             assert [entry.text for entry in page.entries] == [f"line {number}"]
             after = page.next_sequence
         assert bytes_read() - before < 50 * 4096

@@ -18,6 +18,7 @@ from tentacle.errors import TentacleError
 from tentacle.scripts.engine import EngineOptions, ScriptEngine
 from tentacle.services.service_list import make_dispatcher
 from tentacle.wire.messages import Request, Response
+from tests.scripts.lab import left
 
 Arrived = Mapping[UUID, Path]
 QUICK = EngineOptions(cancel_grace=0.3, minimum_free_bytes=None)
@@ -67,6 +68,11 @@ class Bench:
         path.write_bytes(data)
         path.chmod(0o600)
         return stream, {stream.id: path}
+
+    async def left(self) -> list[str]:
+        """What is below the work directory, once everything has been removed that is to be."""
+        await self.engine.completed.drained()
+        return left(self.home / "Work")
 
     def alive(self) -> list[int]:
         """The processes of our scripts."""

@@ -117,7 +117,7 @@ async def test_an_agent_that_ends_says_what_makes_the_server_try_again(bench: Be
     assert await error_of(bench, "IScriptServiceV2", "StartScript", command) == ServerError(text, text, None)
     assert await error_of(bench, "IScriptService", "StartScript", {"ScriptBody": "true"}) == ServerError(text, text)
     assert refusal(Request("r", "", ""), ShuttingDown()).error == ServerError(text, text)
-    assert list((bench.home / "Work").iterdir()) == []
+    assert await bench.left() == []
     response, _ = await bench.handle("ICapabilitiesServiceV2", "GetCapabilities")
     assert response.error is None
 

@@ -72,7 +72,7 @@ async def test_a_task_that_cannot_name_a_workspace(bench: Bench, task: str) -> N
     message = await bench.refused(SERVICE, "StartScript", StartScriptCommand("true", task_id=task))
     assert "cannot name a workspace" in message
     assert len(message) < 300
-    assert list((bench.home / "Work").iterdir()) == []
+    assert await bench.left() == []
 
 
 async def test_a_life(bench: Bench) -> None:
@@ -101,7 +101,7 @@ async def test_an_unknown_ticket_is_complete_with_exit_code_0(bench: Bench) -> N
         assert await bench.call(SERVICE, "CompleteScript", CompleteScriptCommand(ticket, 7)) == wanted
         unborn = await bench.call(SERVICE, "GetStatus", ScriptStatusRequest(ticket, -(2**63)))
         assert unborn.next_log_sequence == 0
-    assert list((bench.home / "Work").iterdir()) == []
+    assert await bench.left() == []
 
 
 async def test_cancel(bench: Bench) -> None:
@@ -115,7 +115,7 @@ async def test_a_file_whose_bytes_were_not_kept(bench: Bench) -> None:
     command = StartScriptCommand("true", files=(ScriptFile("f", stream),))
     message = await bench.refused(SERVICE, "StartScript", command, files={})
     assert message.startswith("There was no room on the disk for the 1 bytes of the script's file 'f'")
-    assert list((bench.home / "Work").iterdir()) == []
+    assert await bench.left() == []
 
 
 async def test_a_run_of_v1_is_known_to_v2(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from datetime import timedelta
 from typing import Any
 
@@ -94,13 +95,15 @@ async def test_a_start_whose_connection_dies_is_carried_out(bench: Bench) -> Non
     assert (bench.home / "Work" / "count").read_text() == "run\n"
 
 
-async def test_complete_removes_the_workspace_and_the_ticket_is_free_again(bench: Bench) -> None:
+async def test_complete_removes_the_workspace_and_the_ticket_is_not_run_again(bench: Bench) -> None:
     await start(bench, "exit 3")
     for _ in range(2):
         assert await bench.call(SERVICE, "CompleteScript", CompleteScriptCommandV2(ScriptTicket("t"))) is None
-    assert list((bench.home / "Work").iterdir()) == []
+    assert await bench.left() == []
     assert (await status(bench)).exit_code == -45
-    assert (await start(bench, "exit 8")).exit_code == 8
+    again = await start(bench, "touch ../ran; exit 8")
+    assert (again.state, again.exit_code, len(again.logs)) == (ProcessState.COMPLETE, 3, 1)
+    assert await bench.left() == []
 
 
 @pytest.mark.parametrize("ticket", ["nowhere", "", "..", "../../x", "/etc", "a\0b", "x" * 70_000, ".spool"])
@@ -110,7 +113,7 @@ async def test_an_unknown_ticket(bench: Bench, ticket: str) -> None:
     assert await bench.call(SERVICE, "CancelScript", CancelScriptCommandV2(ScriptTicket(ticket), 5)) == wanted
     assert await bench.call(SERVICE, "CompleteScript", CompleteScriptCommandV2(ScriptTicket(ticket))) is None
     assert (await status(bench, ticket, -9)).next_log_sequence == 0
-    assert list((bench.home / "Work").iterdir()) == []
+    assert await bench.left() == []
 
 
 @pytest.mark.parametrize(
@@ -132,7 +135,7 @@ async def test_a_file_that_would_leave_the_workspace_is_refused(bench: Bench, na
     stream, files = bench.arrived(b"x")
     command = StartScriptCommandV2(ScriptTicket("T"), "true", files=(ScriptFile(name, stream),))
     assert "cannot be used in a workspace" in await bench.refused(SERVICE, "StartScript", command, files=files)
-    assert list((bench.home / "Work").iterdir()) == []
+    assert await bench.left() == []
     assert (await status(bench)).exit_code == -45
 
 
@@ -161,7 +164,7 @@ async def test_one_stream_for_two_files_is_a_failure_that_leaves_nothing(bench: 
     twice = (ScriptFile("a", stream), ScriptFile("b", stream))
     command = StartScriptCommandV2(ScriptTicket("T"), "cat a b", files=twice)
     assert "could not be prepared" in await bench.refused(SERVICE, "StartScript", command, files=files)
-    assert list((bench.home / "Work").iterdir()) == []
+    assert await bench.left() == []
 
 
 async def start_with(bench: Bench, body: str, wanted: tuple[ScriptFile, ...], files: Any) -> ScriptStatusResponseV2:
@@ -172,7 +175,7 @@ async def start_with(bench: Bench, body: str, wanted: tuple[ScriptFile, ...], fi
 
 async def test_an_engine_that_cannot_answers_with_an_error_and_works_again_later(bench: Bench) -> None:
     work = bench.home / "Work"
-    work.rmdir()
+    shutil.rmtree(work)
     work.write_text("in the way")
     command = StartScriptCommandV2(ScriptTicket("T"), "true")
     assert "The directory for workspaces cannot be made" in await bench.refused(SERVICE, "StartScript", command)

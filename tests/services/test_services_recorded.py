@@ -289,7 +289,7 @@ async def test_the_agent_s_side_of_a_recorded_conversation(bench: Bench, recorde
     play = Play(bench, recorded)
     async with asyncio.timeout(20):
         await play.run()
-    assert [path for path in (bench.home / "Work").iterdir() if not path.name.startswith(".")] == []
+    assert await bench.left() == []
     for theirs, ours in play.logs.values():
         assert plain_log(ours) == plain_log(theirs)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tentacle.scripts.workspace.run_files import RunFiles, Stage
+from tentacle.scripts.workspace.run_files import RunDirectory, Stage
 from tentacle.scripts.workspace.workspaces import Workspaces
 
 SECONDS: Final = 2.0
@@ -68,33 +68,23 @@ class _Sum:
 
 def workload(work: Path, *, clock: Callable[[], float] = time.monotonic) -> Workload:
     """What lies below `work`; nothing when there is no such directory."""
+    workspaces = Workspaces(work)
     try:
-        directories = sorted(Workspaces(work).directories())
-    except FileNotFoundError:
-        return Workload()
+        directories = sorted(workspaces.directories())
+        scripts = tuple(_scripts(workspaces.runs))
     except OSError as error:
-        return Workload(problem=f"{work}: {error.strerror}")
-    scripts = tuple(_scripts(directories))
+        return Workload(problem=f"{error.filename or work}: {error.strerror}")
     total = _Sum(clock() + SECONDS, clock)
-    for folder in directories:
+    for folder in (*directories, workspaces.runs.path):
         if not total.cut:
             total.add(folder)
     return Workload(scripts, len(directories), total.size, total.cut)
 
 
-def _scripts(directories: list[Path]) -> Iterator[Script]:
-    for folder in directories:
-        try:
-            files = RunFiles(folder)
-        except (OSError, ValueError):
-            continue
-        try:
-            found = files.examine()
-            since = files.settings.created / 1000
-        except (OSError, ValueError, TypeError):
-            continue
-        finally:
-            files.close()
-        if found.stage in {Stage.RUNNING, Stage.PREPARED}:
-            running = found.stage is Stage.RUNNING
-            yield Script(folder.name, not running, since, found.pid if running else None)
+def _scripts(runs: RunDirectory) -> Iterator[Script]:
+    for name in sorted(runs.names()):
+        found = runs.look(name)
+        if found is not None and found[1].stage in {Stage.RUNNING, Stage.PREPARED}:
+            header, finding = found
+            running = finding.stage is Stage.RUNNING
+            yield Script(header.ticket, not running, header.created / 1000, finding.pid if running else None)

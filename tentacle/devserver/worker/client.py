@@ -15,8 +15,9 @@ from typing import Final
 
 from tentacle.contracts.capabilities import CapabilitiesResponseV2
 from tentacle.contracts.data_stream import DataStream
+from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.file_transfer import UploadResult
-from tentacle.contracts.script import ScriptExitCode, ScriptTicket
+from tentacle.contracts.script import ScriptTicket
 from tentacle.devserver.worker.caller import Caller, CallFailed, Endpoint
 from tentacle.devserver.worker.retry import (
     LISTENING,

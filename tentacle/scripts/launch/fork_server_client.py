@@ -1,6 +1,6 @@
-"""The agent's side of the nursery: keeps one, asks it for a process per run, replaces it when it dies.
+"""The agent's side of the fork server: keeps one, asks it for a shim per run, replaces it when it dies.
 
-Asking twice for the same run is harmless: whoever comes second finds the run claimed and ends.
+Asking twice for the same run is harmless: the shim that comes second finds the run claimed and ends.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tentacle.scripts.errors import LaunchError
 from tentacle.scripts.shim.fork_server import ANSWER, QUESTION
+from tentacle.scripts.shim.run_order import RunOrder
 
 _LONGEST_ANSWER = 20.0
 _ATTEMPTS = 3
@@ -26,11 +27,11 @@ _PROGRAM = (
 
 
 class LineGoneError(Exception):
-    """Who sits at the other end of the socket has died, or will never answer."""
+    """The process at the other end of the socket has died, or will never answer."""
 
 
-class Launcher:
-    """Use from one event loop.  `python` runs the nursery, in `environment`, or in the agent's own."""
+class ForkServerClient:
+    """Use from one event loop.  `python` runs the fork server, in `environment`, or in the agent's own."""
 
     def __init__(self, python: str = sys.executable, environment: Mapping[str, str] | None = None) -> None:
         self._python = python
@@ -41,16 +42,16 @@ class Launcher:
 
     @property
     def pid(self) -> int | None:
-        """The nursery's process number, while there is one."""
+        """The fork server's process number, while there is one."""
         return self._process.pid if self._process else None
 
     async def start(self) -> None:
-        """Has the nursery ready before the first script needs it."""
+        """Has the fork server ready before the first script needs it."""
         async with self._turn:
-            self._raise_nursery()
+            self._running()
 
-    async def launch(self, document: bytes, line: socket.socket, cgroup: str = "") -> int:
-        """Starts a process that runs what `document` says; gives its number.  Raises `LaunchError`.
+    async def launch(self, order: RunOrder, line: socket.socket, cgroup: str = "") -> int:
+        """Starts a shim that carries out the order; returns its process number.  Raises `LaunchError`.
 
         It keeps `line` to be asked again.  It is born in the `cgroup` of that path, if there is one and the kernel can
         do it.
@@ -59,9 +60,9 @@ class Launcher:
         async with self._turn:
             for _ in range(_ATTEMPTS):
                 if self._socket is None:
-                    await self._bury()
+                    await self._end()
                 try:
-                    return await self._ask(self._raise_nursery(), question, document, line)
+                    return await self._ask(self._running(), question, order, line)
                 except LineGoneError:
                     continue
         raise LaunchError(
@@ -70,11 +71,11 @@ class Launcher:
         )
 
     async def aclose(self) -> None:
-        """Ends the nursery.  What it has started lives on."""
+        """Ends the fork server.  What it has started lives on."""
         async with self._turn:
-            await self._bury()
+            await self._end()
 
-    def _raise_nursery(self) -> socket.socket:
+    def _running(self) -> socket.socket:
         if self._socket is not None:
             return self._socket
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -96,16 +97,16 @@ class Launcher:
         self._socket = ours
         return ours
 
-    async def _ask(self, nursery: socket.socket, question: bytes, document: bytes, line: socket.socket) -> int:
-        # A nursery whose answer nobody waited for would answer the next question with it.
+    async def _ask(self, server: socket.socket, question: bytes, order: RunOrder, line: socket.socket) -> int:
+        # A server whose answer nobody waited for would answer the next question with it.
         self._socket = None
         try:
-            hand_over(nursery, question, document, line)
-            answer = await _receive(nursery)
-            self._socket = nursery
+            hand_over(server, question, order, line)
+            answer = await _receive(server)
+            self._socket = server
         finally:
             if self._socket is None:
-                nursery.close()
+                server.close()
         if answer < 0:
             raise LaunchError(
                 f"No process could be made for the script: {os.strerror(-answer)}",
@@ -113,8 +114,8 @@ class Launcher:
             )
         return answer
 
-    async def _bury(self) -> None:
-        """Closes the nursery and waits for its end; may be cancelled and repeated."""
+    async def _end(self) -> None:
+        """Closes the fork server and waits for its end; may be cancelled and repeated."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -131,12 +132,12 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def hand_over(to: socket.socket, question: bytes, document: bytes, *more: socket.socket) -> None:
-    """Sends the question with the document, in memory of its own, and `more` sockets.  Raises `LineGoneError`."""
+def hand_over(to: socket.socket, question: bytes, order: RunOrder, *more: socket.socket) -> None:
+    """Sends the question with the order, in memory of its own, and `more` sockets.  Raises `LineGoneError`."""
     memory = os.memfd_create("tentacle-run", os.MFD_CLOEXEC)
     try:
         with os.fdopen(os.dup(memory), "wb") as file:
-            file.write(document)
+            file.write(order.encode())
         socket.send_fds(to, [question], [memory, *(one.fileno() for one in more)])
     except (BrokenPipeError, ConnectionResetError) as error:
         raise LineGoneError from error
@@ -144,8 +145,8 @@ def hand_over(to: socket.socket, question: bytes, document: bytes, *more: socket
         os.close(memory)
 
 
-async def _receive(nursery: socket.socket) -> int:
-    """The nursery's next answer.  Raises `LineGoneError` when none can come."""
+async def _receive(server: socket.socket) -> int:
+    """Returns the fork server's next answer.  Raises `LineGoneError` when none can come."""
     loop = asyncio.get_running_loop()
     readable = loop.create_future()
 
@@ -153,15 +154,15 @@ async def _receive(nursery: socket.socket) -> int:
         if not readable.done():
             readable.set_result(None)
 
-    loop.add_reader(nursery, on_readable)
+    loop.add_reader(server, on_readable)
     try:
         async with asyncio.timeout(_LONGEST_ANSWER):
             await readable
-        data = nursery.recv(ANSWER.size)
+        data = server.recv(ANSWER.size)
     except (TimeoutError, ConnectionResetError) as error:
         raise LineGoneError from error
     finally:
-        loop.remove_reader(nursery)
+        loop.remove_reader(server)
     if len(data) != ANSWER.size:
         raise LineGoneError
     return int(ANSWER.unpack(data)[0])

@@ -1,13 +1,13 @@
-"""The processes that watch over runs, as the agent sees them: forked when needed, used again while they are clean.
+"""The shims of one agent: forked when needed, used again while they are clean.
 
     launched -> busy -> free -> busy -> ... -> let go
                   |
                   +---> gone      ended by itself: it had something to clear up, or somebody has ended it
 
-A fresh process costs more than all else that is done for a short script.  So one whose script has ended of its own
-accord, and has left nobody behind, is kept for a moment and asked again.  It is asked over a socket pair, on which it
-says that it is free; its end on that socket is its end.  When the agent's end is closed it finishes what it has begun,
-as it would for an agent that has died, and goes.
+A fresh process costs more than all else that is done for a short script.  So a shim whose script has ended of its own
+accord, and has left nobody behind, is kept for a moment and asked again; never one whose script had a user of its own.
+It is asked over a socket pair, on which it says that it is free; its end on that socket is its end.  When the agent's
+end is closed it finishes what it has begun, as it would for an agent that has died, and goes.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ import signal
 import socket
 from collections.abc import Callable
 
-from tentacle.scripts.launch.fork_server_client import Launcher, LineGoneError, hand_over
+from tentacle.scripts.launch.fork_server_client import ForkServerClient, LineGoneError, hand_over
 from tentacle.scripts.shim.fork_server import AGAIN
+from tentacle.scripts.shim.run_order import RunOrder
 
 _MOST_IDLE = 32
 _IDLE = 10.0
-"""Seconds after which one that has nothing to do is let go."""
+"""Seconds after which a shim that has nothing to do is let go."""
 _MOST_RUNS = 200
 
 
-class Watcher:
-    """One such process; `over` is set when it does not watch over the run any more that it was given last."""
+class Shim:
+    """One such process, from the agent's side; `over` is set when it does not watch over its last run any more."""
 
-    def __init__(self, line: socket.socket, pid: int, give_back: Callable[[Watcher], None]) -> None:
+    def __init__(self, line: socket.socket, pid: int, give_back: Callable[[Shim], None] | None) -> None:
+        """Without `give_back` it serves one run only."""
         self.pid = pid
         self.over = asyncio.Event()
         self.runs = 1
@@ -45,7 +47,7 @@ class Watcher:
             self._process = None
         self._loop.add_reader(line, self._on_readable)
 
-    def ask(self, document: bytes) -> bool:
+    def ask(self, order: RunOrder) -> bool:
         """Gives it one more run; false when it has gone and the run is nobody's."""
         if self._line is None or not self._free:
             return False
@@ -53,7 +55,7 @@ class Watcher:
         self._free = False
         self.runs += 1
         try:
-            hand_over(self._line, AGAIN, document)
+            hand_over(self._line, AGAIN, order)
         except LineGoneError:
             self._hang_up()
             return False
@@ -66,7 +68,7 @@ class Watcher:
 
     def let_go(self, *, clean: bool) -> None:
         """Nobody waits for it any more.  It is used again if it is `clean` and free, and else will end."""
-        if clean and self._free:
+        if clean and self._free and self._give_back is not None:
             self._give_back(self)
         else:
             self.close()
@@ -107,50 +109,51 @@ def terminate(process: int) -> None:
         signal.pidfd_send_signal(process, signal.SIGTERM)
 
 
-class Watchers:
-    """All of one agent.  Use from one event loop."""
+class ShimPool:
+    """All shims of one agent.  Use from one event loop."""
 
-    def __init__(self, launcher: Launcher, idle_seconds: float = _IDLE) -> None:
-        self._launcher = launcher
+    def __init__(self, fork_server: ForkServerClient, idle_seconds: float = _IDLE) -> None:
+        self._fork_server = fork_server
         self._idle_seconds = idle_seconds
-        self._idle: dict[Watcher, asyncio.TimerHandle] = {}
+        self._idle: dict[Shim, asyncio.TimerHandle] = {}
 
-    async def launch(self, document: bytes, cgroup: str = "", *, fresh: bool = False) -> Watcher:
-        """One that runs what `document` says.  Raises `LaunchError`.
+    async def launch(self, order: RunOrder, cgroup: str = "", *, fresh: bool = False) -> Shim:
+        """Returns a shim that carries out the order.  Raises `LaunchError`.
 
-        A new one, as which it comes for sure when it has to be `fresh`, is born in the `cgroup` of that path, if there
-        is one and the kernel can do it.
+        A new one, which it is for sure if it has to be `fresh`, is born in the `cgroup` of that path, if there is one
+        and the kernel can do it.
         """
-        while self._idle and not fresh:
-            watcher, timer = self._idle.popitem()
+        alone = order.uid is not None
+        while self._idle and not fresh and not alone:
+            shim, timer = self._idle.popitem()
             timer.cancel()
-            if watcher.ask(document):
-                return watcher
-            watcher.close()
+            if shim.ask(order):
+                return shim
+            shim.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with contextlib.ExitStack() as undo:
             undo.callback(ours.close)
             ours.setblocking(False)
             with theirs:
-                pid = await self._launcher.launch(document, theirs, cgroup)
-            watcher = Watcher(ours, pid, self._take_back)
+                pid = await self._fork_server.launch(order, theirs, cgroup)
+            shim = Shim(ours, pid, None if alone else self._take_back)
             undo.pop_all()
-        return watcher
+        return shim
 
     def close(self) -> None:
         """Lets all go that have nothing to do."""
         while self._idle:
-            watcher, timer = self._idle.popitem()
+            shim, timer = self._idle.popitem()
             timer.cancel()
-            watcher.close()
+            shim.close()
 
-    def _take_back(self, watcher: Watcher) -> None:
-        if watcher.runs >= _MOST_RUNS or len(self._idle) >= _MOST_IDLE:
-            watcher.close()
+    def _take_back(self, shim: Shim) -> None:
+        if shim.runs >= _MOST_RUNS or len(self._idle) >= _MOST_IDLE:
+            shim.close()
             return
         loop = asyncio.get_running_loop()
-        self._idle[watcher] = loop.call_later(self._idle_seconds, self._retire, watcher)
+        self._idle[shim] = loop.call_later(self._idle_seconds, self._retire, shim)
 
-    def _retire(self, watcher: Watcher) -> None:
-        if self._idle.pop(watcher, None) is not None:
-            watcher.close()
+    def _retire(self, shim: Shim) -> None:
+        if self._idle.pop(shim, None) is not None:
+            shim.close()

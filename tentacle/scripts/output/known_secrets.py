@@ -34,7 +34,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
-class Sensitive:
+class KnownSecrets:
     """The values of one agent.  `watch` is told of every mask that is made, so that the agent's own logs use it too."""
 
     def __init__(self, known: Iterable[str], key_file: Path, watch: Callable[[Mask], None] = lambda _: None) -> None:

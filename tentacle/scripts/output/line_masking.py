@@ -34,7 +34,7 @@ Coming = Callable[[], str | Rest]
 """The next lines of the stream, joined, each time it is asked."""
 
 
-class Veil:
+class LineMasking:
     """Covers what `mask` covers; everything, when there is none."""
 
     def __init__(self, mask: Mask | None) -> None:

@@ -1,7 +1,8 @@
-"""Reads a durable log page by page, at a cost that follows what is new.
+"""Reads a run's log page by page, at a cost that follows what is new.
 
-Entries are numbered from 1 in the order of the file, by nothing but the file itself, so that numbers mean the same
-after a restart.  A cursor remembers where a page ended and what lines were open there; the next call goes on from it.
+Entries are numbered from 1 in the order of the file, by nothing but the file and the result of the run, so that numbers
+mean the same after a restart.  A cursor remembers where a page ended and which lines were open there; the next call
+goes on from it.
 """
 
 from __future__ import annotations
@@ -14,18 +15,13 @@ from typing import Final, NamedTuple
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.masking import Mask
-from tentacle.scripts.output.line_masking import Coming, Rest, Veil
+from tentacle.scripts.output.line_masking import Coming, LineMasking, Rest
 from tentacle.scripts.output.lines import NOTHING_OPEN, Lines, LineState, cut_mark, flush, split
-from tentacle.scripts.output.record_reader import Window
-from tentacle.scripts.shim.log_format import (
-    DEBUG_ENTRY,
-    ERR,
-    ERR_ENTRY,
-    OUT,
-    OUT_ENTRY,
-    CorruptFrameError,
-)
-from tentacle.scripts.shim.log_writer import now_ms
+from tentacle.scripts.output.record_reader import RecordReader
+from tentacle.scripts.shim.clock import now_ms
+from tentacle.scripts.shim.log_format import DEBUG_ENTRY, ERR, ERR_ENTRY, OUT, OUT_ENTRY, CorruptRecordError
+from tentacle.scripts.shim.log_writer import lost_text
+from tentacle.scripts.shim.run_record import Result
 
 _ENTRY_OVERHEAD = 24
 """What an entry counts for besides its text, so that a page of empty lines ends too."""
@@ -63,11 +59,15 @@ class _Stream(NamedTuple):
 
 
 class _Cursor(NamedTuple):
-    """Before the record at `offset`; `sequence` entries lie before it, `skip` of its own have been given too."""
+    """Before the record at `offset`; `sequence` entries lie before it, `skip` of its own have been given too.
+
+    `closing` counts the records behind the last one of the file, which the end of the run adds.
+    """
 
     offset: int = 0
     sequence: int = 0
     skip: int = 0
+    closing: int = 0
     out: _Stream = _Stream()
     err: _Stream = _Stream()
 
@@ -78,11 +78,11 @@ class _Cursor(NamedTuple):
     def stream(self, kind: bytes) -> _Stream:
         return self.out if kind == OUT else self.err
 
-    def behind(self, offset: int, record: _Record) -> _Cursor:
+    def behind(self, offset: int, record: _Record, closing: int) -> _Cursor:
         """The cursor behind `record`, which ends at `offset`."""
         out = record.stream if record.kind == OUT else self.out
         err = record.stream if record.kind == ERR else self.err
-        return _Cursor(offset, self.sequence + len(record.texts), 0, out, err)
+        return _Cursor(offset, self.sequence + len(record.texts), 0, closing, out, err)
 
 
 class _Record(NamedTuple):
@@ -102,7 +102,7 @@ class LogReader:
         """Without a `mask` that is known, no line of the script is shown.  `clock` is in milliseconds since 1970."""
         self._limit = line_limit
         self._clock = clock
-        self._veil = Veil(mask)
+        self._masking = LineMasking(mask)
         self._cursors: OrderedDict[int, _Cursor] = OrderedDict()
         """Where pages ended, by the number of entries given until there; the last few."""
 
@@ -110,27 +110,20 @@ class LogReader:
         """About how many bytes of the log must be looked at to answer a call."""
         return os.fstat(log).st_size - self._nearest(after).offset
 
-    def read(self, log: int, after: int, page_bytes: int, *, ended: bool) -> Page:
-        """The entries with numbers above `after` (none of them twice), from the open log.
+    def read(self, log: int, after: int, page_bytes: int, *, ended: Result | None) -> Page:
+        """Returns the entries with numbers above `after`, none of them twice, from the open log.
 
-        `page_bytes` bounds the text; one entry is always given.  `ended` says that nobody will write any more: what
+        `page_bytes` bounds the text; one entry is always returned.  `ended` is the result of a run that has ended: what
         cannot be read then never will be, and an entry says so (tentacle-services.md 3.7).
         """
         cursor = self._nearest(after)
-        window = Window(log, cursor.offset)
+        records = _Records(log, cursor, ended)
         entries: list[ProcessOutput] = []
-        room, more, waits, corrupt = page_bytes, False, False, False
-        while not more and not waits:
-            try:
-                header = window.next_header()
-            except CorruptFrameError:
-                corrupt = True
-                break
-            if header is None:
-                break
-            record = self._decode(header[0], header[1], window.body(header[2]), cursor)
+        room, more, waits = page_bytes, False, False
+        while not more and not waits and (found := records.next(cursor)) is not None:
+            record = self._decode(*found, cursor)
             first = min(max(cursor.skip, after - cursor.sequence), len(record.texts))
-            ahead = _Ahead(log, window.offset, record.occurred, None if ended else self._clock)
+            ahead = _Ahead(log, records.offset, record.occurred, None if ended else self._clock)
             shown = self._shown(record, cursor, first, ahead)
             stop, room = _fit(shown, first, room, at_least_one=not entries)
             source = _SOURCES[record.kind]
@@ -139,40 +132,32 @@ class LogReader:
                 cursor = cursor._replace(skip=stop)
                 more, waits = stop < len(shown), stop == len(shown)
             else:
-                cursor = cursor.behind(window.offset, record)
-        self._remember(cursor)
-        given = cursor.given
-        if ended and not more and (corrupt or window.leftover()):
-            given += 1
-            if after < given:
-                entries.append(_corrupt_entry(given, entries))
-        return Page(tuple(entries), max(after, given), more)
+                cursor = cursor.behind(records.offset, record, records.closing)
+        self._cursors[cursor.given] = cursor
+        if len(self._cursors) > _CURSORS:
+            self._cursors.popitem(last=False)
+        return Page(tuple(entries), max(after, cursor.given), more)
 
     def readable_end(self, log: int) -> int:
-        """The position behind the last whole record."""
-        window = Window(log, 0)
+        """Returns the position behind the last whole record."""
+        records = RecordReader(log, 0)
         try:
-            while header := window.next_header():
-                window.body(header[2])
-        except CorruptFrameError:
-            return window.offset
-        return window.offset
+            while records.next() is not None:
+                continue
+        except CorruptRecordError:
+            return records.offset
+        return records.offset
 
     def _nearest(self, after: int) -> _Cursor:
         cursors = [cursor for given, cursor in list(self._cursors.items()) if given <= after]
         return max(cursors, key=lambda cursor: cursor.given, default=_Cursor())
-
-    def _remember(self, cursor: _Cursor) -> None:
-        self._cursors[cursor.given] = cursor
-        if len(self._cursors) > _CURSORS:
-            self._cursors.popitem(last=False)
 
     def _decode(self, kind: bytes, occurred: int, body: bytes, cursor: _Cursor) -> _Record:
         if kind not in (OUT, ERR):
             return _Record(kind, occurred, [body.decode("utf-8", "replace")])
         stream = cursor.stream(kind)
         state, lines = self._lines(stream.lines, body)
-        stream = _Stream(state, self._veil.tail(stream.tail, lines.texts))
+        stream = _Stream(state, self._masking.tail(stream.tail, lines.texts))
         return _Record(kind, occurred, lines.texts, lines.cut, stream)
 
     def _lines(self, state: LineState, body: bytes) -> tuple[LineState, Lines]:
@@ -184,13 +169,13 @@ class LogReader:
         """The record's texts as they are shown: those that may be now, if more than the `first` are wanted at all."""
         if first == len(record.texts):
             return record.texts
-        if not self._veil:
+        if not self._masking:
             shown = record.texts
         elif record.kind in (OUT, ERR):
             coming = self._coming(record, ahead)
-            shown = self._veil.cover(record.texts, cursor.stream(record.kind).tail, coming)
+            shown = self._masking.cover(record.texts, cursor.stream(record.kind).tail, coming)
         else:
-            shown = [self._veil.cover_entry(text) for text in record.texts]
+            shown = [self._masking.cover_entry(text) for text in record.texts]
         for number in record.cut:
             if number < len(shown):
                 shown[number] += cut_mark(self._limit)
@@ -203,6 +188,9 @@ class LogReader:
         def next_lines() -> str | Rest:
             nonlocal state
             body = ahead.next_body(record.kind)
+            if body is Rest.OVER and state.length:
+                # The end of the run ends the open line.
+                body = b""
             if isinstance(body, Rest):
                 return body
             state, lines = self._lines(state, body)
@@ -211,8 +199,50 @@ class LogReader:
         return next_lines
 
 
+class _Records:
+    """The records behind a cursor: those of the file, then those that the end of the run adds."""
+
+    def __init__(self, log: int, cursor: _Cursor, ended: Result | None) -> None:
+        self._reader = RecordReader(log, cursor.offset)
+        self._ended = ended
+        self._corrupt = False
+        self.closing = cursor.closing
+
+    @property
+    def offset(self) -> int:
+        return self._reader.offset
+
+    def next(self, cursor: _Cursor) -> tuple[bytes, int, bytes] | None:
+        """Returns kind, time and body of the next record; `None` when there is none now.
+
+        `cursor` is where the last one, all of which has been read, has led to.
+        """
+        if not self.closing and not self._corrupt:
+            try:
+                if (found := self._reader.next()) is not None:
+                    return found
+            except CorruptRecordError:
+                self._corrupt = True
+        if self._ended is None:
+            return None
+        closing = self._closing(self._ended, cursor.given + 1)
+        if self.closing == len(closing):
+            return None
+        self.closing += 1
+        kind, text = closing[self.closing - 1]
+        return kind, self._ended.ended, text.encode("utf-8", "replace")
+
+    def _closing(self, ended: Result, number: int) -> list[tuple[bytes, str]]:
+        """The lines that are open end with the run; then comes what could not be written, in whichever way."""
+        corrupt = f"Corrupt Tentacle log at line {number}, no more logs will be read"
+        records = [(OUT, ""), (ERR, "")]
+        records += [(ERR_ENTRY, corrupt)] if self._corrupt or self._reader.has_more_bytes() else []
+        records += [(ERR_ENTRY, lost_text(ended.lost))] if ended.lost else []
+        return records + ([(ended.kind, ended.reason)] if ended.reason else [])
+
+
 class _Ahead:
-    """What lies behind a record, as far as anybody may wait for it."""
+    """What lies behind a record, as far as it may be waited for."""
 
     def __init__(self, log: int, offset: int, occurred: int, clock: Callable[[], int] | None) -> None:
         """Behind the record that ends at `offset` and was written at `occurred`; `clock` unless the run has ended."""
@@ -220,30 +250,26 @@ class _Ahead:
         self._offset = offset
         self._latest = occurred + _LATE
         self._clock = clock
-        self._window: Window | None = None
+        self._records: RecordReader | None = None
 
     def next_body(self, kind: bytes) -> bytes | Rest:
-        """The body of the next record of this kind."""
-        window = self._window = self._window or Window(self._log, self._offset, _LOOK)
-        while window.offset < self._offset + _FAR:
+        """Returns the body of the next record of this kind."""
+        records = self._records = self._records or RecordReader(self._log, self._offset, _LOOK)
+        while records.offset < self._offset + _FAR:
             try:
-                header = window.next_header()
-            except CorruptFrameError:
+                found = records.next()
+            except CorruptRecordError:
                 return Rest.FAR
-            if header is None:
-                return self._end()
-            if header[1] > self._latest:
+            if found is None:
+                if self._clock is None:
+                    return Rest.OVER
+                # What has been written in time may take a moment until it is there.
+                return Rest.FAR if self._clock() > self._latest + _LATE else Rest.OPEN
+            if found[1] > self._latest:
                 return Rest.FAR
-            body = window.body(header[2])
-            if header[0] == kind:
-                return body
+            if found[0] == kind:
+                return found[2]
         return Rest.FAR
-
-    def _end(self) -> Rest:
-        if self._clock is None:
-            return Rest.OVER
-        # What has been written in time may take a moment until it is there.
-        return Rest.FAR if self._clock() > self._latest + _LATE else Rest.OPEN
 
 
 def _fit(texts: list[str], first: int, room: int, *, at_least_one: bool) -> tuple[int, int]:
@@ -260,9 +286,3 @@ def _fit(texts: list[str], first: int, room: int, *, at_least_one: bool) -> tupl
         room -= cost
         at_least_one = False
     return len(texts), room
-
-
-def _corrupt_entry(number: int, entries: list[ProcessOutput]) -> ProcessOutput:
-    occurred = entries[-1].occurred if entries else 0
-    text = f"Corrupt Tentacle log at line {number}, no more logs will be read"
-    return ProcessOutput(ProcessOutputSource.STD_ERR, occurred, text)

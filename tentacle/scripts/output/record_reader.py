@@ -4,57 +4,67 @@ from __future__ import annotations
 
 import os
 
-from tentacle.scripts.shim.log_format import CorruptFrameError, parse_header
+from tentacle.scripts.shim.log_format import VERSION, CorruptRecordError, RecordHeader, parse_header, require_whole
 
-WINDOW = 256 * 1024
+BUFFER = 256 * 1024
 
 
-class Window:
+class RecordReader:
     """Stands behind the last whole record of an open log, which may grow meanwhile."""
 
-    def __init__(self, log: int, offset: int, size: int = WINDOW) -> None:
+    def __init__(self, log: int, offset: int, size: int = BUFFER) -> None:
+        """`offset` is 0 or what another reader of the same log has given as its `offset`."""
         self._log = log
         self._base = offset
         self._size = size
         self._buffer = b""
         self._position = 0
-        self._body = 0
 
     @property
     def offset(self) -> int:
+        """The position in the file behind the last record that was read."""
         return self._base + self._position
 
-    def next_header(self) -> tuple[bytes, int, int] | None:
-        """Kind, time and length of the next record when all of it can be read; else `None`.
+    def next(self) -> tuple[bytes, int, bytes] | None:
+        """Returns kind, time and body of the next record, once all of it can be read; else `None`.
 
-        Raises `CorruptFrameError`.
+        Raises `CorruptRecordError`.  A record that is being written may look so for a moment.
         """
+        if self.offset == 0 and not self._skip_version():
+            return None
+        header = self._header()
+        if header is None:
+            return None
+        if len(self._buffer) < header.end:
+            needed = header.end - self._position
+            self._fill(needed)
+            if len(self._buffer) < needed:
+                return None
+            header = parse_header(self._buffer, 0)
+            assert header is not None
+        require_whole(self._buffer, self._position, header)
+        self._position = header.end
+        return header.kind, header.occurred, self._buffer[header.body : header.end]
+
+    def has_more_bytes(self) -> bool:
+        """True when there are bytes behind the last whole record."""
+        return os.fstat(self._log).st_size > self.offset
+
+    def _header(self) -> RecordHeader | None:
         header = parse_header(self._buffer, self._position)
         if header is None:
             self._fill(0)
             header = parse_header(self._buffer, self._position)
-            if header is None:
-                return None
-        kind, occurred, length, body = header
-        needed = body - self._position + length + 1
-        if len(self._buffer) - self._position < needed:
-            self._fill(needed)
-            if len(self._buffer) < needed:
-                return None
-            body = needed - length - 1
-        if self._buffer[body + length] != 0x0A:
-            raise CorruptFrameError
-        self._body = body
-        return kind, occurred, length
+        return header
 
-    def body(self, length: int) -> bytes:
-        """The body of the record that `next_header` announced; moves behind it."""
-        self._position = self._body + length + 1
-        return self._buffer[self._body : self._body + length]
-
-    def leftover(self) -> bool:
-        """True when there are bytes behind the last whole record."""
-        return os.fstat(self._log).st_size != self.offset
+    def _skip_version(self) -> bool:
+        self._fill(len(VERSION))
+        if self._buffer.startswith(VERSION):
+            self._position = len(VERSION)
+            return True
+        if VERSION.startswith(self._buffer):
+            return False
+        raise CorruptRecordError
 
     def _fill(self, needed: int) -> None:
         self._base, self._position = self.offset, 0

@@ -2,7 +2,7 @@
 
 Knows both versions of cgroups: version 2 for everything; version 1, each controller mounted for itself, only for limits
 that version 2 does not offer because the host has given the controller to version 1.  What happens to a run's cgroup
-later is `group.py`, in the process that watches over the run.
+later is `shim/run_cgroup.py`.
 
 A cgroup of version 2 that hands controllers to those below must not hold processes itself.  So where limits are wanted,
 the agent moves with everybody beside it into a leaf, and for that the cgroup must be ours: handed over by systemd
@@ -12,19 +12,18 @@ the agent moves with everybody beside it into a leaf, and for that the cgroup mu
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tentacle.scripts.errors import IsolationUnavailableError
 from tentacle.scripts.shim.run_cgroup import LEAF, PROCESSES, remove_empty
+from tentacle.scripts.shim.run_order import CgroupLimit, CgroupNote, CgroupOrder
 
 PREFIX = "tentacle-run-"
 _PERIOD = 100_000
@@ -51,20 +50,6 @@ class Limits:
         parts += [] if self.cpu is None else [f"{self.cpu:g} processors"]
         parts += [] if self.tasks is None else [f"{self.tasks} tasks"]
         return f"at most {', '.join(parts)} each" if parts else "no limits"
-
-    def encode(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    @classmethod
-    def decode(cls, data: bytes) -> Limits:
-        """Raises `ValueError` when `data` is not what `encode` gave."""
-        values = json.loads(data)
-        if not isinstance(values, dict) or not all(isinstance(v, int | float | None) for v in values.values()):
-            raise ValueError("these are no limits")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ValueError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -119,11 +104,11 @@ class Place:
     unified: Path | None = None
     single: dict[str, Path] = field(default_factory=dict)
 
-    def document(self, name: str, limits: Limits) -> dict[str, Any]:
-        """What the process that watches over a run must know of its cgroup (see `group.py`)."""
+    def order(self, name: str, limits: Limits) -> CgroupOrder:
+        """Returns what the shim must know of the cgroup of the run of that name."""
         parents: list[Path] = [] if self.unified is None else [self.unified]
-        settings: list[tuple[int, str, str, bool]] = []
-        notes: list[tuple[int, str, str, str]] = []
+        settings: list[CgroupLimit] = []
+        notes: list[CgroupNote] = []
         for controller in limits.controllers:
             parent, single = self.single.get(controller, self.unified), controller in self.single
             if parent is None:
@@ -131,14 +116,10 @@ class Place:
             if parent not in parents:
                 parents.append(parent)
             index = parents.index(parent)
-            settings += [(index, *setting) for setting in _settings(controller, limits, single=single)]
-            notes += [(index, *note) for note in _notes(controller, limits, single=single)]
-        return {
-            "directories": [str(parent / f"{PREFIX}{name}") for parent in parents],
-            "unified": self.unified is not None,
-            "limits": settings,
-            "notes": notes,
-        }
+            settings += [CgroupLimit(index, *setting) for setting in _settings(controller, limits, single=single)]
+            notes += [CgroupNote(index, *note) for note in _notes(controller, limits, single=single)]
+        directories = tuple(str(parent / f"{PREFIX}{name}") for parent in parents)
+        return CgroupOrder(directories, self.unified is not None, tuple(settings), tuple(notes))
 
     def sweep(self, older_than: float) -> None:
         """Removes the cgroups of runs in which nobody lives any more.

@@ -1,4 +1,4 @@
-"""How scripts of one agent are kept apart: from the settings to what the document of each run says.
+"""How scripts of one agent are kept apart: from the settings to what the order of each run says.
 
     none       the agent's own user, files and processes, as the original does
     private    its own /tmp and /var/tmp, the other workspaces hidden, no process to be seen but its own
@@ -21,13 +21,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tentacle.errors import one_line
 from tentacle.scripts.sandbox.cgroups import PREFIX, Limits, Place, find_place
 from tentacle.scripts.sandbox.uids import UidRange, Uids
-from tentacle.scripts.shim.run_cgroup import RunGroup, remove_empty
-from tentacle.scripts.shim.run_processes import MARK, Kin
+from tentacle.scripts.shim.run_cgroup import RunCgroup, remove_empty
+from tentacle.scripts.shim.run_order import CgroupOrder, PrivateView, RunOrder
+from tentacle.scripts.shim.run_processes import MARK, RunProcesses
 from tentacle.scripts.workspace.run_files import RunFiles
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,6 @@ _BETWEEN_SWEEPS = 600.0
 _SURELY_USED = 60.0
 """Seconds after which a cgroup in which nobody lives is not just about to be used."""
 _LONGEST_KILL = 10.0
-_LIMITS = "limits"
-"""What a run's state directory keeps of its limits."""
 _TEMPORARY = {"tmp": "/tmp", "var-tmp": "/var/tmp"}  # noqa: S108 - what scripts call so
 
 
@@ -48,7 +46,7 @@ class Mode(enum.Enum):
 
 
 @dataclass(frozen=True)
-class IsolationOptions:
+class SandboxOptions:
     """`uids` counts in mode `user` only.  `use_cgroup` of false leaves cgroups alone as long as no limit needs one."""
 
     mode: Mode = Mode.NONE
@@ -69,7 +67,7 @@ class IsolationOptions:
 class Sandbox:
     """Describes for each run of the agent the surroundings that it gets."""
 
-    def __init__(self, work: Path, options: IsolationOptions) -> None:
+    def __init__(self, work: Path, options: SandboxOptions) -> None:
         self.options = options
         self._work = work
         self._uids = Uids(work, options.uids)
@@ -89,30 +87,28 @@ class Sandbox:
             self._place = find_place(self.options.limits)
         self._sweep()
 
-    async def document(self, files: RunFiles, environment: Mapping[str, str]) -> dict[str, Any]:
-        """What the run's own process must know (see `spawn.py`).  Raises `ScriptError` or `OSError`."""
+    async def order(self, files: RunFiles, order: RunOrder) -> RunOrder:
+        """Returns the order with the surroundings of its run.  Raises `ScriptError` or `OSError`."""
         if time.monotonic() - self._swept > _BETWEEN_SWEEPS:
             await asyncio.to_thread(self._sweep)
-        workspace, mode = files.workspace, self.options.mode
         mark = _mark(files)
-        variables = {**environment, MARK: mark}
-        user: dict[str, int] | None = None
-        if mode is Mode.USER:
-            uid = await asyncio.to_thread(self._uids.lease, workspace)
-            user = {"uid": uid, "gid": uid}
+        variables = {**order.environment, MARK: mark}
+        uid: int | None = None
+        if self.options.mode is Mode.USER:
+            uid = await asyncio.to_thread(self._uids.lease, files.workspace)
             # The agent's own would be closed to the script, and most tools keep something there.
-            variables |= {"HOME": str(workspace), "USER": str(uid), "LOGNAME": str(uid)}
+            variables |= {"HOME": str(files.workspace), "USER": str(uid), "LOGNAME": str(uid)}
             if not _is_everybodys(variables.get("TMPDIR", "")):
                 variables.pop("TMPDIR", None)
-        if self._place is not None and self.options.limits.controllers:
-            files.remember(_LIMITS, self.options.limits.encode())
-        return {
-            "mark": mark,
-            "group": self._group(files),
-            "private": self._view(workspace, environment) if mode is Mode.PRIVATE else None,
-            "user": user,
-            "environment": variables,
-        }
+        view = self._view(files, order.environment) if self.options.mode is Mode.PRIVATE else None
+        return order._replace(mark=mark, environment=variables, cgroup=self._cgroup(files), view=view, uid=uid)
+
+    @property
+    def limits(self) -> tuple[float | None, ...]:
+        """What a run must keep of its limits, for an agent that takes it over; empty when there are none."""
+        limits = self.options.limits
+        kept = self._place is not None and limits.controllers
+        return (limits.memory, limits.cpu, limits.tasks) if kept else ()
 
     def birthplace(self) -> str:
         """A cgroup in which a watcher may be born, to share it with its scripts; empty where it has to stay outside.
@@ -129,27 +125,30 @@ class Sandbox:
         Before version 254 systemd cannot start an agent where controllers are handed down, so the unit takes them away
         between two agents, and with them the limits of all scripts that run on.
         """
-        kept = files.recall(_LIMITS)
-        if kept is None or self._place is None:
+        kept = files.header.limits
+        if not kept or self._place is None:
             return
         try:
-            RunGroup(self._place.document(_mark(files), Limits.decode(kept))).make()
+            memory, cpu, tasks = kept
+            limits = Limits(_whole(memory), cpu, _whole(tasks))
+            RunCgroup(self._place.order(_mark(files), limits)).make()
         except (OSError, ValueError) as error:
-            log.warning("Script %s runs on without its limits: %s", files.settings.ticket, one_line(error))
+            log.warning("Script %s runs on without its limits: %s", files.header.ticket, one_line(error))
 
     def end_left(self, files: RunFiles) -> None:
         """Ends what a run has left whose watcher has died, or the lock that it held would protect nobody."""
-        document = self._group(files)
-        group = None if document is None else RunGroup(document)
+        order = self._cgroup(files)
+        cgroup = None if order is None else RunCgroup(order)
         if shared := files.cgroup:
-            group = RunGroup.of(shared)
-        Kin(None, _mark(files), group, self._user_of(files)).kill(lambda: None, _LONGEST_KILL)
-        if group is not None:
-            group.remove()
+            cgroup = RunCgroup.of(shared)
+        RunProcesses(None, _mark(files), cgroup, self._user_of(files)).kill(lambda: None, _LONGEST_KILL)
+        if cgroup is not None:
+            cgroup.remove()
 
     def forget(self, files: RunFiles) -> None:
         """Removes what may be left of a run that is over; somebody who still lives keeps it."""
-        for directory in (self._group(files) or {}).get("directories", ()):
+        order = self._cgroup(files)
+        for directory in () if order is None else order.directories:
             remove_empty(directory)
 
     def _user_of(self, files: RunFiles) -> int | None:
@@ -160,15 +159,16 @@ class Sandbox:
             return None
         return owner if self.options.mode is Mode.USER and owner in self.options.uids else None
 
-    def _group(self, files: RunFiles) -> dict[str, Any] | None:
-        return None if self._place is None else self._place.document(_mark(files), self.options.limits)
+    def _cgroup(self, files: RunFiles) -> CgroupOrder | None:
+        return None if self._place is None else self._place.order(_mark(files), self.options.limits)
 
     def _sweep(self) -> None:
         self._swept = time.monotonic()
         if self._place is not None:
             self._place.sweep(_SURELY_USED)
 
-    def _view(self, workspace: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    def _view(self, files: RunFiles, environment: Mapping[str, str]) -> PrivateView:
+        """Raises `OSError` when the run's directories for temporary files cannot be made."""
         temporary = dict(_TEMPORARY)
         wanted = []
         if chosen := environment.get("TMPDIR"):
@@ -177,12 +177,16 @@ class Sandbox:
                 wanted.append(str(folder))
             elif folder.is_dir() and not self._work.is_relative_to(folder):
                 temporary["tmpdir"] = str(folder)
-        return {
-            "work": str(self._work),
-            "workspace": str(workspace),
-            "temporary": [[name, target] for name, target in temporary.items() if Path(target).is_dir()],
-            "wanted": wanted,
-        }
+        sources = {files.temporary / name: target for name, target in temporary.items() if Path(target).is_dir()}
+        for source in sources:
+            source.mkdir(mode=0o700, parents=True, exist_ok=True)
+            source.chmod(0o1777)
+        pairs = tuple((str(source), target) for source, target in sources.items())
+        return PrivateView(str(self._work), pairs, tuple(wanted))
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
 
 
 def _is_everybodys(directory: str) -> bool:
@@ -194,8 +198,8 @@ def _is_everybodys(directory: str) -> bool:
 
 def _mark(files: RunFiles) -> str:
     """Names the run and no other one, whoever asks and after whatever restart; tells nothing about it."""
-    settings = files.settings
-    return _digest(f"{files.workspace}\0{settings.created}\0{settings.boot}\0{settings.ticket}")
+    header = files.header
+    return _digest(f"{files.workspace}\0{header.created}\0{header.boot}\0{header.ticket}")
 
 
 @functools.lru_cache(maxsize=256)

@@ -22,13 +22,9 @@ from pathlib import Path
 
 from tentacle.scripts.errors import IsolationUnavailableError, ScriptError
 from tentacle.scripts.shim.run_processes import real_and_saved_uids
-from tentacle.scripts.shim.run_state import STATE
-from tentacle.scripts.workspace.run_files import LOG_FILE
 
 CLAIMS = Path("/run/tentacle-script-users")
 """Has a byte for every user; locked are those that some agent lends."""
-_OURS = frozenset((STATE, LOG_FILE))
-"""What of a workspace stays with the agent."""
 _AT_ONCE = 1000
 """Users that are noted as free at one look, however wide the range is."""
 
@@ -100,7 +96,7 @@ class Uids:
             ) from error
 
     def lease(self, workspace: Path) -> int:
-        """The user of the workspace, who owns it from now on with all that is in it, but for the agent's own files.
+        """Returns the user of the workspace, who owns it from now on with all that is in it.
 
         Raises `ScriptError` when all are taken, `OSError` when the workspace cannot be handed over.
         """
@@ -149,15 +145,12 @@ def _running() -> set[int]:
 
 
 def _hand_over(workspace: Path, uid: int) -> None:
-    for folder, folders, files, descriptor in os.fwalk(workspace):
-        if folder == str(workspace):
-            folders[:] = [name for name in folders if name not in _OURS]
+    for _, folders, files, descriptor in os.fwalk(workspace):
         for name in folders:
             os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
         for name in files:
             # A second name may stand for a file that belongs elsewhere.
-            kept = folder == str(workspace) and name in _OURS
-            if not kept and os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_nlink == 1:
+            if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_nlink == 1:
                 os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
     # Last, since this is what makes the lease.
     os.chown(workspace, uid, uid, follow_symlinks=False)

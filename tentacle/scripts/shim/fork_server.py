@@ -1,18 +1,17 @@
-"""Forks the processes that watch over scripts, because a small process forks quickly and a big agent does not.
+"""Forks the shims, because a small process forks quickly and a big agent does not.
 
 The agent asks over a socket pair: one message is answered with the new process's number, or a negative error number.
-It comes with two descriptors: the new process reads from the first what to run, and keeps the second, a socket, to be
-asked again.  The message may name a cgroup: the new process is then born in it, where the kernel can do that.  When the
-agent's end closes, the nursery ends; what it has forked lives on.
+It comes with two descriptors: the shim reads its order from the first, and keeps the second, a socket, to be asked
+again.  The message may name a cgroup: the shim is then born in it, where the kernel can do that.  When the agent's end
+closes, the fork server ends; what it has forked lives on.
 
-Started by the launcher with an isolated interpreter: standard library only, and little of it.
+Started by `launch/` with an isolated interpreter.  Standard library only: part of the shim.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import select
 import signal
@@ -20,9 +19,10 @@ import socket
 import struct
 from typing import NoReturn
 
-from tentacle.scripts.shim.log_format import OUT, frame
-from tentacle.scripts.shim.log_writer import now_ms
+from tentacle.scripts.shim.clock import now_ms
+from tentacle.scripts.shim.log_format import OUT, record
 from tentacle.scripts.shim.main import name_process, run
+from tentacle.scripts.shim.run_order import RunOrder
 from tentacle.scripts.shim.syscalls import fork_into_cgroup
 from tentacle.scripts.shim.write_order import interleave
 
@@ -30,14 +30,14 @@ ANSWER = struct.Struct("!i")
 QUESTION = b"run"
 """What a message begins with; the path of the cgroup, if there is one, follows."""
 AGAIN, FREE = b"again", b"free"
-"""What is said on the socket of a process that has been forked: a further run, with its document; that it is over."""
+"""What is said on the socket of a shim: a further run, with its order; that the last one is over."""
 _LONGEST_QUESTION = 8192
 
 
 def main(descriptor: int) -> NoReturn:
     """Serves the socket `descriptor` until its other end is closed."""
     os.set_inheritable(descriptor, False)
-    name_process("tentacle-nurse")
+    name_process("tentacle-fork")
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(ignored, signal.SIG_IGN)
     # Ended children need no waiting for; a cancel that comes before its receiver is ready must wait, not kill.
@@ -54,9 +54,9 @@ def main(descriptor: int) -> NoReturn:
 
 def _warm_up() -> None:
     """Does once what every forked process does, so that each finds it compiled, cached and in shared memory."""
-    json.loads(json.dumps({"environment": {"A": "b"}, "preamble": [], "grace": 5.0}))
+    RunOrder.decode(RunOrder("", "", "", "", (), {"A": "b"}, "", (), 5.0).encode())
     for _ in range(20):
-        frame(OUT, now_ms(), interleave((0, 1), (b"a\n", b"b\n"))[0][1])
+        record(OUT, now_ms(), interleave((0, 1), (b"a\n", b"b\n"))[0][1])
     with select.epoll() as poll:
         poll.poll(0)
 
@@ -76,8 +76,8 @@ def _serve(agent: socket.socket) -> bool:
         answer = -(error.errno or 1)
     if answer == 0:
         agent.close()
-        document, line = descriptors
-        run(document, _Line(line), os.fsdecode(cgroup) if inside else None)
+        order, line = descriptors
+        run(order, _AgentLine(line), os.fsdecode(cgroup) if inside else None)
     for descriptor in descriptors:
         os.close(descriptor)
     try:
@@ -115,14 +115,14 @@ def _fork_into(cgroup: bytes) -> int:
         os.close(directory)
 
 
-class _Line:
-    """The socket over which a process that has been forked is asked again."""
+class _AgentLine:
+    """The socket over which a shim is asked again."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, descriptor)
 
     def next(self) -> int | None:
-        """Says that this process is free, and waits for the document of a further run; `None` when none will come."""
+        """Says that this shim is free, and waits for the order of a further run; `None` when none will come."""
         try:
             self._socket.send(FREE, socket.MSG_NOSIGNAL)
             _, descriptors = _receive(self._socket, len(AGAIN))

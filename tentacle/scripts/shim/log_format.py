@@ -1,54 +1,66 @@
-"""The records of a durable log, `Output.log`.
+"""The records of a run's log.
 
-A record is a header line, the bytes that it announces, and a line feed:
+The file begins with a line that names its version.  A record is 17 bytes and a body: a CRC-32 of everything behind it,
+the length of the body, milliseconds since 1970, the kind (docs/spec/run-files.md).  Kinds in small letters carry the
+raw output of a stream, wherever the reads happened to cut it; an empty one ends the stream's open line.  Kinds in
+capitals carry one whole entry in UTF-8.  A reader stops at the first record that is not whole.
 
-    o 1795402850283 12
-    hello world
-
-(`o`, the milliseconds since 1970, the number of bytes.)  Kinds in small letters carry the raw output of a stream,
-wherever the reads happened to cut it; an empty one ends the stream's open line.  Kinds in capitals carry one whole
-entry in UTF-8.  A person can read the file with `less`; a reader can tell a torn end from a whole record.
-
-Imported by the processes that watch over scripts: standard library only, and little of it.
+Standard library only: part of the shim.
 """
 
 from __future__ import annotations
 
+import struct
+import zlib
+from typing import NamedTuple
+
+VERSION = b"tentacle log 1\n"
 OUT, ERR = b"o", b"e"
 OUT_ENTRY, ERR_ENTRY, DEBUG_ENTRY = b"O", b"E", b"D"
 KINDS = frozenset((OUT, ERR, OUT_ENTRY, ERR_ENTRY, DEBUG_ENTRY))
-
-LONGEST_HEADER = 48
-LONGEST_RECORD = 8 * 1024 * 1024
+LONGEST_BODY = 8 * 1024 * 1024
 """More than any writer puts into one record; a header that announces more is rubbish."""
 
-Header = tuple[bytes, int, int, int]
-"""Kind, milliseconds since 1970, length of the body, position of the body's first byte."""
+_CRC = struct.Struct("<I")
+_REST = struct.Struct("<IQc")
+HEADER = _CRC.size + _REST.size
 
 
-class CorruptFrameError(Exception):
-    """These bytes were never written by us as a record."""
+class CorruptRecordError(Exception):
+    """These bytes were never written as a record."""
 
 
-def frame(kind: bytes, occurred: int, body: bytes) -> bytes:
-    """One record.  `occurred` is in milliseconds since 1970."""
-    return b"%b %d %d\n%b\n" % (kind, occurred, len(body), body)
+class RecordHeader(NamedTuple):
+    """The beginning of a record: `occurred` in milliseconds since 1970; `body` and `end` are positions."""
+
+    kind: bytes
+    occurred: int
+    body: int
+    end: int
 
 
-def parse_header(buffer: bytes, position: int) -> Header | None:
-    """The header that starts at `position`; `None` when the buffer ends before the header does.
+def record(kind: bytes, occurred: int, body: bytes) -> bytes:
+    """Returns one record.  `occurred` is in milliseconds since 1970."""
+    rest = _REST.pack(len(body), occurred, kind)
+    return b"".join((_CRC.pack(zlib.crc32(body, zlib.crc32(rest))), rest, body))
 
-    Raises `CorruptFrameError` when no continuation of the buffer could make a header of it.
+
+def parse_header(buffer: bytes, position: int) -> RecordHeader | None:
+    """Returns the header that starts at `position`; `None` when the buffer ends before the header does.
+
+    Raises `CorruptRecordError` for what cannot begin a record.
     """
-    end = buffer.find(b"\n", position, position + LONGEST_HEADER)
-    if end < 0:
-        if len(buffer) - position >= LONGEST_HEADER:
-            raise CorruptFrameError
+    if len(buffer) - position < HEADER:
         return None
-    parts = buffer[position:end].split(b" ")
-    if len(parts) != 3 or parts[0] not in KINDS or not (parts[1].isdigit() and parts[2].isdigit()):
-        raise CorruptFrameError
-    length = int(parts[2])
-    if length > LONGEST_RECORD:
-        raise CorruptFrameError
-    return parts[0], int(parts[1]), length, end + 1
+    length, occurred, kind = _REST.unpack_from(buffer, position + _CRC.size)
+    if length > LONGEST_BODY or kind not in KINDS:
+        raise CorruptRecordError
+    body = position + HEADER
+    return RecordHeader(kind, occurred, body, body + length)
+
+
+def require_whole(buffer: bytes, position: int, header: RecordHeader) -> None:
+    """Raises `CorruptRecordError` unless the record that starts at `position`, all of it in the buffer, is intact."""
+    (crc,) = _CRC.unpack_from(buffer, position)
+    if zlib.crc32(memoryview(buffer)[position + _CRC.size : header.end]) != crc:
+        raise CorruptRecordError

@@ -1,78 +1,105 @@
-"""Appends records to a durable log, and keeps count of what a full or failing disk swallowed.
+"""Appends records to a run's log, and counts what a full or failing disk swallowed.
 
-The script must not notice that the disk is full: its output is read and, where it cannot be written, counted.
-Where it was lost a mark says so, as soon as there is room for the mark.
+The script must not notice that the disk is full: its output is read and, where it cannot be written, counted.  Where
+output was lost an entry says so, as soon as there is room for the entry.
 
-Imported by the processes that watch over scripts: standard library only, and little of it.
+Standard library only: part of the shim.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 
-from tentacle.scripts.shim.log_format import ERR, ERR_ENTRY, OUT, frame
+from tentacle.scripts.shim.clock import now_ms
+from tentacle.scripts.shim.log_format import ERR, ERR_ENTRY, OUT, VERSION, record
 
 Piece = tuple[bytes, bytes]
 """A kind of record and its body."""
 
 
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
+def open_log(path: str) -> int:
+    """Returns a descriptor for reading and appending; a log that is not there begins anew.  Raises `OSError`."""
+    log = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(log).st_size == 0:
+            os.write(log, VERSION)
+    except OSError:
+        os.close(log)
+        raise
+    return log
 
 
-class Journal:
+class LogWriter:
     """The only writer of one log.  Does not own the descriptor, which must be open for appending."""
 
     def __init__(self, descriptor: int, clock: Callable[[], int] = now_ms) -> None:
         self._descriptor = descriptor
         self._clock = clock
+        self._end = os.fstat(descriptor).st_size
         self._lost = 0
         self._reason = 0
+        self._torn = False
+        """The log ends in a part of a record that cannot be taken back: nothing behind it could be read."""
 
     @property
     def lost(self) -> int:
-        """Bytes of output that are missing in the log and not yet told of there."""
+        """Bytes of output that are missing from the log without an entry that says so."""
         return self._lost
 
     def write(self, pieces: Sequence[Piece]) -> bool:
-        """Appends the pieces with one system call, in this order; false, and no exception, for a failing disk."""
+        """Appends the pieces in this order, with one system call.
+
+        Returns false, and raises nothing, when a failing disk has not taken all of them.  What it has taken stays, down
+        to the last whole record: a reader may have seen it.
+        """
         now = self._clock()
-        block = b"".join([frame(kind, now, body) for kind, body in pieces])
-        if self._lost:
-            block = self._mark(now) + block
-        if self._append(block):
+        mark = self._mark(now) if self._lost else []
+        records = mark + [record(kind, now, body) for kind, body in pieces]
+        written = self._append(records)
+        if mark and written >= len(mark):
             self._lost = 0
-            return True
-        self._lost += sum(len(body) for kind, body in pieces if kind in (OUT, ERR))
-        return False
+        left = pieces[max(written - len(mark), 0) :]
+        self._lost += sum(len(body) for kind, body in left if kind in (OUT, ERR))
+        return written == len(records)
 
     def entry(self, kind: bytes, text: str) -> bool:
         """Appends one whole entry, as `write`."""
         return self.write([(kind, text.encode("utf-8", "replace"))])
 
-    def _mark(self, now: int) -> bytes:
-        text = (
-            f"Tentacle could not write {self._lost} bytes of this script's output to its log: "
-            f"{os.strerror(self._reason)}. They are lost; the script itself was not disturbed."
-        )
-        return frame(OUT, now, b"") + frame(ERR, now, b"") + frame(ERR_ENTRY, now, text.encode())
+    def _mark(self, now: int) -> list[bytes]:
+        text = lost_text(self._lost, os.strerror(self._reason))
+        return [record(OUT, now, b""), record(ERR, now, b""), record(ERR_ENTRY, now, text.encode())]
 
-    def _append(self, block: bytes) -> bool:
-        """True when all of `block` is in the log; otherwise none of it is."""
-        rest, done = memoryview(block), 0
+    def _append(self, records: list[bytes]) -> int:
+        """Returns how many of the records are in the log, all of them or the first ones."""
+        block = memoryview(b"".join(records))
+        done = 0
         try:
-            while done < len(rest):
-                done += os.write(self._descriptor, rest[done:])
+            while done < len(block) and not self._torn:
+                done += os.write(self._descriptor, block[done:])
         except OSError as error:
             self._reason = error.errno or 0
-            self._take_back(done)
-            return False
-        return True
+        if done == len(block):
+            self._end += done
+            return len(records)
+        whole = kept = 0
+        while kept + len(records[whole]) <= done:
+            kept += len(records[whole])
+            whole += 1
+        self._end += kept
+        if done > kept:
+            try:
+                os.ftruncate(self._descriptor, self._end)
+            except OSError:
+                self._torn = True
+        return whole
 
-    def _take_back(self, written: int) -> None:
-        # Half a record would make everything behind it unreadable.
-        if written:
-            end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
-            os.ftruncate(self._descriptor, end - written)
+
+def lost_text(lost: int, reason: str = "") -> str:
+    """Returns what the log says in the place of `lost` bytes of output."""
+    why = f": {reason}" if reason else ""
+    return (
+        f"Tentacle could not write {lost} bytes of this script's output to its log{why}. "
+        "They are lost; the script itself was not disturbed."
+    )

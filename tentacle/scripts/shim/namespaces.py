@@ -4,10 +4,7 @@ Entered by the process that becomes the script, in three steps: `unshare` the na
 which everybody keeps the number that they have, where we are not root), mount what is different, and fork a first
 process of the new pid namespace that lives as long as anybody in it.
 
-    document: {"work": directory of all workspaces, "workspace": the run's own, "temporary": [[name, target], ...],
-               "wanted": [directory that must be there, ...]}
-
-Imported by the processes that watch over scripts: standard library only, and little of it.
+Standard library only: part of the shim.
 """
 
 from __future__ import annotations
@@ -16,10 +13,10 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from tentacle.scripts.shim import syscalls
-from tentacle.scripts.shim.run_state import STATE
+from tentacle.scripts.shim.run_order import PrivateView
 from tentacle.scripts.shim.syscalls import (
     CLONE_NEWNS,
     CLONE_NEWPID,
@@ -40,27 +37,26 @@ _EXIT = 4
 """Bytes of the message that says how the script ended."""
 
 
-def enter(document: dict[str, Any]) -> None:
+def enter(view: PrivateView, own: str) -> None:
     """Puts the calling process into namespaces of its own and makes their view; its children see it.
 
-    The temporary files are kept in the run's state directory and vanish with it.  Raises `OSError`.
+    `own` is the run's workspace.  Raises `OSError`.
     """
     _unshare()
     # What the host mounts later is seen, what is mounted here is not seen by the host.
     syscalls.mount("none", "/", None, MS_REC | MS_SLAVE)
     # Opened here: what was opened before belongs to the mounts of the host, and cannot be bound among ours.
-    workspace = os.open(document["workspace"], _DIRECTORY)
-    state = os.open(STATE, _DIRECTORY, dir_fd=workspace)
-    temporary = [(_temporary(state, name), target) for name, target in document["temporary"]]
+    workspace = os.open(own, _DIRECTORY)
+    temporary = [(os.open(source, _DIRECTORY), target) for source, target in view.temporary]
     for directory, target in temporary:
         _bind(directory, target)
-    for path in (*document["wanted"], document["work"]):
+    for path in (*view.wanted, view.work):
         _make_directories(path)
-    syscalls.mount("tmpfs", document["work"], "tmpfs", MS_NOSUID | MS_NODEV, _COVER)
-    os.mkdir(document["workspace"], 0o700)  # noqa: PTH102 - pathlib is too much for a small process
-    _bind(workspace, document["workspace"])
-    syscalls.mount("none", document["work"], None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
-    for directory in (workspace, state, *(directory for directory, _ in temporary)):
+    syscalls.mount("tmpfs", view.work, "tmpfs", MS_NOSUID | MS_NODEV, _COVER)
+    os.mkdir(own, 0o700)  # noqa: PTH102 - pathlib is too much for a small process
+    _bind(workspace, own)
+    syscalls.mount("none", view.work, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+    for directory in (workspace, *(directory for directory, _ in temporary)):
         os.close(directory)
 
 
@@ -108,14 +104,6 @@ def _unshare() -> None:
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"{uid} {uid} 1")
         _write("/proc/self/gid_map", f"{gid} {gid} 1")
-
-
-def _temporary(state: int, name: str) -> int:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, dir_fd=state)
-    directory = os.open(name, _DIRECTORY, dir_fd=state)
-    os.fchmod(directory, 0o1777)
-    return directory
 
 
 def _bind(directory: int, target: str) -> None:

@@ -3,7 +3,7 @@
 Who watches over a script is a child subreaper: whatever the script starts, however often it forks, detaches or changes
 its session, keeps a chain of parents that leads there.  So /proc tells all of it.
 
-Imported by the processes that watch over scripts: standard library only, and little of it.
+Standard library only: part of the shim.
 """
 
 from __future__ import annotations

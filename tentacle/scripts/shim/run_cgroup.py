@@ -1,15 +1,12 @@
 """The cgroup of one run, from the side of the process that watches over it.
 
 Makes it with its limits, tells who is in it, kills it, says which limit was met, and removes it when it is empty.
-Where it lies and what the limits are called there stands in the run's document; `cgroup.py` finds that out.
+Where it lies and what the limits are called there, `sandbox/cgroups.py` finds out.
 
-Where no limit is set, that process is born in it itself: the script then inherits it for nothing, and only a cancel has
-to move somebody.
+Where no limit is set, the shim is born in it itself: the script then inherits it for nothing, and only a cancel has to
+move somebody.
 
-    document: {"directories": [...], "unified": whether the first is of cgroup version 2,
-               "limits": [[index, file, value, must], ...], "notes": [[index, file, counter, text], ...]}
-
-Imported by the processes that watch over scripts: standard library only, and little of it.
+Standard library only: part of the shim.
 """
 
 from __future__ import annotations
@@ -17,9 +14,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from tentacle.scripts.shim.process_tree import is_alive
+from tentacle.scripts.shim.run_order import CgroupOrder
 
 PROCESSES = "cgroup.procs"
 LEAF = "agent"
@@ -27,53 +24,50 @@ LEAF = "agent"
 _REMOVALS, _PATIENCE, _PAUSE = 50, 10, 0.002
 
 
-class RunGroup:
+class RunCgroup:
     """One cgroup: a directory, or several where the limits of an old kernel live in hierarchies of their own."""
 
-    def __init__(self, document: dict[str, Any], *, inside: bool = False) -> None:
+    def __init__(self, order: CgroupOrder, *, inside: bool = False) -> None:
         """`inside` says that the calling process is in it."""
         self.inside = inside
-        self._directories: list[str] = document["directories"]
-        self._unified = bool(document["unified"])
-        self._limits: list[list[Any]] = document["limits"]
-        self._notes: list[list[Any]] = document["notes"]
+        self._order = order
 
     @classmethod
-    def of(cls, directory: str, *, inside: bool = False) -> RunGroup:
+    def of(cls, directory: str, *, inside: bool = False) -> RunCgroup:
         """One of version 2 without limits."""
-        return cls({"directories": [directory], "unified": True, "limits": [], "notes": []}, inside=inside)
+        return cls(CgroupOrder((directory,), unified=True), inside=inside)
 
     @property
     def directory(self) -> str:
-        return self._directories[0]
+        return self._order.directories[0]
 
     def make(self) -> None:
         """Makes the directories and sets the limits; raises `OSError`.  One that is there already is taken."""
-        for directory in self._directories:
+        for directory in self._order.directories:
             try:
                 os.mkdir(directory, 0o755)  # noqa: PTH102 - pathlib is too much for a small process
             except FileExistsError:
                 continue
-        for index, file, value, must in self._limits:
+        for index, file, value, must in self._order.limits:
             try:
-                _write(f"{self._directories[index]}/{file}", value)
+                _write(f"{self._order.directories[index]}/{file}", value)
             except FileNotFoundError:
                 if must:
                     raise
 
     def open(self) -> int | None:
         """The directory into which a process can be born; `None` where the kernel cannot do that."""
-        return os.open(self._directories[0], os.O_RDONLY | os.O_DIRECTORY) if self._unified else None
+        return os.open(self._order.directories[0], os.O_RDONLY | os.O_DIRECTORY) if self._order.unified else None
 
     def join(self, *, born: bool) -> None:
         """Moves the calling process in; `born` says that it has been born in the first directory."""
-        for directory in self._directories[1 if born else 0 :]:
+        for directory in self._order.directories[1 if born else 0 :]:
             _write(f"{directory}/{PROCESSES}", "0")
 
     def pids(self) -> list[int]:
         """Who is in it, or in one that was made below it."""
         found: dict[int, None] = {}
-        for directory in self._directories:
+        for directory in self._order.directories:
             for path in _tree(directory):
                 for word in _read(f"{path}/{PROCESSES}").split():
                     # 0 stands for a process that this one cannot see.
@@ -83,7 +77,7 @@ class RunGroup:
 
     def leave(self) -> bool:
         """Moves the calling process to where the agent is, if it is inside; false when it must stay."""
-        above = os.path.dirname(self._directories[0])  # noqa: PTH120
+        above = os.path.dirname(self._order.directories[0])  # noqa: PTH120
         for directory in (above, f"{above}/{LEAF}"):
             if not self.inside:
                 break
@@ -96,11 +90,11 @@ class RunGroup:
 
     def kill(self) -> None:
         """Kills everything in it at once; on an old kernel holds everybody still, so that they can be killed."""
-        if not self._unified or not self.leave():
+        if not self._order.unified or not self.leave():
             return
         for file in ("cgroup.kill", "cgroup.freeze"):
             try:
-                _write(f"{self._directories[0]}/{file}", "1")
+                _write(f"{self._order.directories[0]}/{file}", "1")
             except OSError:
                 continue
             else:
@@ -109,8 +103,8 @@ class RunGroup:
     def met_limits(self) -> list[str]:
         """One line for every limit that the script has met."""
         lines = []
-        for index, file, counter, text in self._notes:
-            words = _read(f"{self._directories[index]}/{file}").split()
+        for index, file, counter, text in self._order.notes:
+            words = _read(f"{self._order.directories[index]}/{file}").split()
             times = dict(zip(words[::2], words[1::2], strict=False)).get(counter.encode(), b"0")
             if times.isdigit() and int(times):
                 lines.append(text.replace("{times}", str(int(times))))
@@ -121,7 +115,7 @@ class RunGroup:
         if self.inside:
             return
         for attempt in range(_REMOVALS):
-            if all(remove_empty(directory) for directory in self._directories):
+            if all(remove_empty(directory) for directory in self._order.directories):
                 return
             # Whoever has closed the last pipe may not have ended yet, and the kernel not have finished with them.
             if attempt > _PATIENCE and any(is_alive(pid) for pid in self.pids()):

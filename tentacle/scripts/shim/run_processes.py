@@ -2,10 +2,10 @@
 
 Four ways lead from a run to its processes: the cgroup that they were born in; the chain of parents, which ends at the
 process that watches over the run, since orphans fall to it; the mark in their environment, which finds what another
-process has started for them or what outlived its watcher; and the user, where the run has one of its own.  A process
+process has started for them or what outlived its shim; and the user, where the run has one of its own.  A process
 would have to leave all of them, so killing is repeated until none of the ways finds anybody.
 
-Imported by the processes that watch over scripts: standard library only, and little of it.
+Standard library only: part of the shim.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ import time
 from collections.abc import Callable, Iterator
 
 from tentacle.scripts.shim.process_tree import descendants, is_alive, signal_all
-from tentacle.scripts.shim.run_cgroup import RunGroup
+from tentacle.scripts.shim.run_cgroup import RunCgroup
 
 MARK = "TENTACLE_RUN"
 """The variable that marks the processes of a run."""
 _PAUSE = 0.002
 
 
-class Kin:
+class RunProcesses:
     """The processes of one run.  `root` watches over it, if anybody does; `uid` is that of the run alone."""
 
-    def __init__(self, root: int | None, mark: str, group: RunGroup | None = None, uid: int | None = None) -> None:
+    def __init__(self, root: int | None, mark: str, cgroup: RunCgroup | None = None, uid: int | None = None) -> None:
         self._root = root
         self._mark = f"{MARK}={mark}".encode()
-        self._group = group
+        self._cgroup = cgroup
         self._uid = uid
 
     def near(self) -> list[int]:
         """Those that are quickly found: in the cgroup, and below the root; the others are all but never there."""
         found = [] if self._root is None else descendants(self._root)
-        if self._group is not None:
+        if self._cgroup is not None:
             known = set(found)
-            found += [pid for pid in self._group.pids() if pid not in known and is_alive(pid)]
+            found += [pid for pid in self._cgroup.pids() if pid not in known and is_alive(pid)]
         return [pid for pid in found if pid not in (os.getpid(), self._root)]
 
     def everybody(self) -> list[int]:
@@ -56,8 +56,8 @@ class Kin:
         while found := [pid for pid in self.near() or self.everybody() if pid not in refused]:
             if time.monotonic() > give_up:
                 break
-            if self._group is not None:
-                self._group.kill()
+            if self._cgroup is not None:
+                self._cgroup.kill()
             refused |= self._freeze(found)
             signal_all(found, signal.SIGKILL)
             signal_all(self.near(), signal.SIGKILL)

@@ -1,12 +1,9 @@
-"""Starts bash, in the cgroup, the namespaces and as the user that the run's document wants.
+"""Starts bash, in the cgroup, the namespaces and as the user that the run's order wants.
 
 Without any of them it is a plain spawn; with them a fork, in which the new process prepares its own surroundings and
 then becomes bash.  What goes wrong on the way comes back as the `OSError` that it was.
 
-    document: {"workspace", "script", "arguments", "environment",
-               "private": see `namespaces.py`, or null, "user": {"uid", "gid"} or null}
-
-Imported by the processes that watch over scripts: standard library only, and little of it.
+Standard library only: part of the shim.
 """
 
 from __future__ import annotations
@@ -14,10 +11,12 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
 from tentacle.scripts.shim import namespaces
-from tentacle.scripts.shim.run_cgroup import RunGroup
+from tentacle.scripts.shim.run_cgroup import RunCgroup
+from tentacle.scripts.shim.run_order import RunOrder
 from tentacle.scripts.shim.syscalls import fork_into_cgroup
 
 SHELL = "/bin/bash"
@@ -35,22 +34,22 @@ class Started:
         self.told = told
 
 
-def start(document: dict[str, Any], writers: tuple[int, ...], group: RunGroup | None) -> Started:
+def start(order: RunOrder, writers: Sequence[int], cgroup: RunCgroup | None) -> Started:
     """Starts the script with its output on the two `writers`.  Raises `OSError`; nothing runs then."""
-    inherited = group is None or group.inside
-    if inherited and not document.get("private") and not document.get("user"):
-        return Started(_spawn(document, writers))
-    return _Birth(document, writers, None if inherited else group).give()
+    inherited = cgroup is None or cgroup.inside
+    if inherited and order.view is None and order.uid is None:
+        return Started(_spawn(order, writers))
+    return _Birth(order, writers, None if inherited else cgroup).start()
 
 
-def _spawn(document: dict[str, Any], writers: tuple[int, ...]) -> int:
+def _spawn(order: RunOrder, writers: Sequence[int]) -> int:
     out, err = writers
-    os.chdir(document["workspace"])
+    os.chdir(order.workspace)
     try:
         return os.posix_spawn(
             SHELL,
-            _command(document),
-            document["environment"],
+            _command(order),
+            order.environment,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, out, 1),
@@ -64,26 +63,26 @@ def _spawn(document: dict[str, Any], writers: tuple[int, ...]) -> int:
         os.chdir("/")
 
 
-def _command(document: dict[str, Any]) -> list[str]:
-    return [SHELL, document["script"], *document["arguments"]]
+def _command(order: RunOrder) -> list[str]:
+    return [SHELL, order.script, *order.arguments]
 
 
 class _Birth:
     """One start by fork: what the parent and the child of it do."""
 
-    def __init__(self, document: dict[str, Any], writers: tuple[int, ...], group: RunGroup | None) -> None:
-        self._document = document
+    def __init__(self, order: RunOrder, writers: Sequence[int], cgroup: RunCgroup | None) -> None:
+        self._order = order
         self._writers = writers
-        self._group = group
+        self._cgroup = cgroup
         self._step = "joining the cgroup"
         self._failure, self._failure_writer = os.pipe2(os.O_CLOEXEC)
         self._told, self._told_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
-    def give(self) -> Started:
-        if self._document.get("user"):
+    def start(self) -> Started:
+        if self._order.uid is not None:
             # Or the script could not open its own /dev/stderr again.
             for writer in self._writers:
-                os.fchown(writer, self._document["user"]["uid"], -1)
+                os.fchown(writer, self._order.uid, -1)
         # A signal that comes before the child is what it will be must not end in our handlers.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
         try:
@@ -95,14 +94,14 @@ class _Birth:
         os.close(self._failure_writer)
         os.close(self._told_writer)
         self._raise_failure()
-        if self._document.get("private"):
+        if self._order.view is not None:
             return Started(pid, self._told)
         os.close(self._told)
         return Started(pid)
 
     def _fork(self) -> tuple[int, bool]:
         """As `os.fork`; and whether the child is born in the cgroup."""
-        directory = None if self._group is None else self._group.open()
+        directory = None if self._cgroup is None else self._cgroup.open()
         if directory is not None:
             try:
                 return fork_into_cgroup(directory), True
@@ -125,12 +124,11 @@ class _Birth:
     def _live(self, *, born: bool) -> NoReturn:
         """The child's life up to bash; never comes back to the parent's code."""
         try:
-            if self._group is not None:
-                self._group.join(born=born)
-            private = self._document.get("private")
-            if private:
+            if self._cgroup is not None:
+                self._cgroup.join(born=born)
+            if self._order.view is not None:
                 self._step = "giving the script namespaces of its own"
-                namespaces.enter(private)
+                namespaces.enter(self._order.view, self._order.workspace)
                 self._step = "giving the script its own /proc"
                 namespaces.run_as_first(self._told_writer, self._fail, self._become_bash)
             self._become_bash()
@@ -142,17 +140,17 @@ class _Birth:
     def _become_bash(self) -> NoReturn:
         try:
             self._step = "entering the workspace"
-            os.chdir(self._document["workspace"])
+            os.chdir(self._order.workspace)
             os.setsid()
             self._connect()
-            if user := self._document.get("user"):
+            if (uid := self._order.uid) is not None:
                 self._step = "changing the user"
-                os.setgroups([user["gid"]])
-                os.setresgid(user["gid"], user["gid"], user["gid"])
-                os.setresuid(user["uid"], user["uid"], user["uid"])
+                os.setgroups([uid])
+                os.setresgid(uid, uid, uid)
+                os.setresuid(uid, uid, uid)
             self._step = "starting bash"
             _forget_signals()
-            os.execve(SHELL, _command(self._document), self._document["environment"])  # noqa: S606
+            os.execve(SHELL, _command(self._order), self._order.environment)  # noqa: S606
         except OSError as error:
             self._fail(error)
 

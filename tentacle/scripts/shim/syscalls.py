@@ -1,6 +1,6 @@
 """The few calls of the kernel that Python does not offer, as functions that raise `OSError`.
 
-Imported by the processes that watch over scripts: standard library only, and little of it.
+Standard library only: part of the shim.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """In which order two streams were written, when all there is are two pipes full of bytes.
 
-A script that writes to both its streams wants its reader to see the lines as it wrote them.  The pipes are FIFOs, so
-inotify can watch them: it tells of each write, in order, only joining neighbours of the same stream.  The lines that
-are found in the pipes are dealt out over that sequence.  Without inotify (a user has few instances) the order of
-readiness must do.
+A script that writes to both its streams wants its reader to see the lines as it wrote them.  inotify tells of each
+write to a pipe, in order, only joining neighbours of the same stream.  The lines that are found in the pipes are dealt
+out over that sequence.  Without inotify (a user has few instances of it) the order of readiness must do.
 
-Imported by the processes that watch over scripts: standard library only, and little of it.
+Standard library only: part of the shim.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import select
 import struct
 from collections.abc import Sequence
 
@@ -23,6 +23,7 @@ _UNIT = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _libc = ctypes.CDLL(None, use_errno=True)
 _inotify_init = _libc.inotify_init1
 _inotify_add_watch = _libc.inotify_add_watch
+_inotify_remove_watch = _libc.inotify_rm_watch
 
 
 def units(data: bytes) -> list[bytes]:
@@ -33,8 +34,8 @@ def units(data: bytes) -> list[bytes]:
 def interleave(writes: Sequence[int], data: Sequence[bytes]) -> list[tuple[int, bytes]]:
     """Deals the bytes of the streams out over the sequence in which they were written.
 
-    `writes` names a stream per write (neighbours may be joined); `data` is what was read, by stream.  Gives pairs of
-    stream and bytes.  Nothing is lost or reordered within a stream.
+    `writes` names a stream for each write (neighbours may be joined); `data` is what was read, by stream.  Returns
+    pairs of stream and bytes.  Nothing is lost or reordered within a stream.
     """
     written = [(stream, read) for stream, read in enumerate(data) if read]
     if len(written) < 2:
@@ -62,24 +63,51 @@ def _shares(pieces: list[bytes], turns: int) -> list[bytes]:
 
 
 class WriteWatch:
-    """Tells which of some FIFOs were written, in order.  Works on without inotify, then telling nothing."""
+    """Tells which of some pipes were written, in order.  Works on without inotify, then telling nothing.
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    It serves one run after another, since closing an inotify instance takes the kernel some milliseconds.  The pipes of
+    a former run may live on in somebody's hands: what is written to them is passed over.
+    """
+
+    def __init__(self) -> None:
         self._streams: dict[int, int] = {}
-        self.descriptor: int = _inotify_init(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self.descriptor >= 0:
-            for stream, path in enumerate(paths):
-                watch = _inotify_add_watch(self.descriptor, os.fsencode(path), _IN_MODIFY)
+        """Streams by watch number, which the kernel never gives twice."""
+        self._descriptor: int = _inotify_init(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def begin(self, readers: Sequence[int]) -> None:
+        """Watches these pipes, which are the streams 0, 1..., by their reading ends."""
+        self.end()
+        if self._descriptor >= 0:
+            for stream, reader in enumerate(readers):
+                watch = _inotify_add_watch(self._descriptor, b"/proc/self/fd/%d" % reader, _IN_MODIFY)
                 self._streams[watch] = stream
+            self._streams.pop(-1, None)
+
+    def end(self) -> None:
+        """Watches nothing any more."""
+        for watch in self._streams:
+            _inotify_remove_watch(self._descriptor, watch)
+        self._streams.clear()
+        self.writes()
 
     def writes(self) -> list[int]:
-        """The streams written since the last call; neighbours of the same stream may be joined."""
-        if self.descriptor < 0:
+        """Returns the streams written since the last call; neighbours of the same stream may be joined."""
+        if self._descriptor < 0:
             return []
         try:
-            events = os.read(self.descriptor, 65536)
+            events = os.read(self._descriptor, 65536)
         except BlockingIOError:
             return []
-        # A watch that ends because its FIFO is closed is an event too.
+        # A watch that ends because its pipe is closed is an event too.
         seen = [self._streams.get(watch, -1) for watch, mask, _, _ in _EVENT.iter_unpack(events) if mask & _IN_MODIFY]
         return [stream for stream in seen if stream >= 0]
+
+    def more_within(self, seconds: float) -> bool:
+        """Waits for the next news; false when there is none in that time, or never will be any."""
+        return self._descriptor >= 0 and bool(select.select([self._descriptor], [], [], seconds)[0])
+
+    def close(self) -> None:
+        """Gives the inotify instance back."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

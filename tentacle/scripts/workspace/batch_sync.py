@@ -1,28 +1,34 @@
-"""Puts what must not be forgotten on the disk, for all who wait for it at once.
+"""Puts the files of new runs on the disk, for all who wait for it at once.
 
-One look at the disk takes as long for many as for one, and a thread for each of them would cost more than the look.
+One commit of the disk's journal takes as long for many files as for one, and a thread for each of them would cost more
+than the commit.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import ctypes
+import os
+from collections.abc import Sequence
+from pathlib import Path
 
-Settle = Callable[[], None]
-"""Syncs one thing; raises `OSError`."""
+_SYNC_FILE_RANGE_WRITE = 2
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Settling:
-    """Use from one event loop."""
+class BatchSync:
+    """Syncs files that are new in `directory`, and the directory.  Use from one event loop."""
 
-    def __init__(self) -> None:
-        self._waiting: list[tuple[Settle, asyncio.Future[None]]] = []
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def settle(self, settle: Settle) -> None:
-        """Returns when `settle` has been called, in a thread; raises what it raises."""
+    async def sync(self, descriptor: int) -> None:
+        """Returns when the open file and its name are on the disk; raises `OSError`."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((settle, done))
+        # A descriptor of its own, since whoever waits may be cancelled and close the file.
+        self._waiting.append((os.dup(descriptor), done))
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         await done
@@ -35,9 +41,8 @@ class Settling:
     async def _run(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            failures = await asyncio.to_thread(_settle_all, [settle for settle, _ in batch])
+            failures = await asyncio.to_thread(_sync_all, [file for file, _ in batch], self._directory)
             for (_, done), failure in zip(batch, failures, strict=True):
-                # Whoever waited for it may have been cancelled.
                 if done.done():
                     continue
                 if failure is None:
@@ -47,13 +52,26 @@ class Settling:
         self._task = None
 
 
-def _settle_all(batch: Sequence[Settle]) -> list[OSError | None]:
-    failures: list[OSError | None] = []
-    for settle in batch:
-        try:
-            settle()
-        except OSError as error:
-            failures.append(error)
-        else:
-            failures.append(None)
-    return failures
+def _sync_all(files: Sequence[int], directory: Path) -> list[OSError | None]:
+    """Syncs and closes the files; returns for each what has gone wrong."""
+    if len(files) > 1:
+        for file in files:
+            # All are on their way before the first is waited for: so the first commit of the journal has all of them.
+            _libc.sync_file_range(file, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
+    failures = [_sync(file) for file in files]
+    try:
+        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        return [failure or error for failure in failures]
+    failure = _sync(folder)
+    return [own or failure for own in failures]
+
+
+def _sync(descriptor: int) -> OSError | None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        return error
+    finally:
+        os.close(descriptor)
+    return None

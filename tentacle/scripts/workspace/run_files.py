@@ -1,86 +1,46 @@
-"""What is known of a run, told by its files alone.
+"""The two files that tell a run, `Work/.runs/NAME.run` and `NAME.log`, from the agent's side.
 
     prepared -> running -> ended
         |          |
         +----------+-----> lost       claimed, but neither alive nor with a result
 
-The open files of a run are kept as descriptors, so that a script that deletes its own workspace keeps its log and its
-exit code as long as the agent lives, and a workspace that is deleted under a running script stays deleted.
+They lie outside the workspace, where the script cannot reach them.  NAME is made from the folded ticket.  Nothing that
+is read here is trusted for size, depth, type or time: whoever can write here may have.  The form of the files is
+docs/spec/run-files.md.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import enum
-import functools
-import json
+import errno
+import fcntl
+import hashlib
 import os
+import secrets
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tentacle.contracts.script import ScriptIsolationLevel
-from tentacle.scripts.mutexes import Isolation
-from tentacle.scripts.shim import run_state
-from tentacle.scripts.shim.log_format import ERR, ERR_ENTRY, OUT, OUT_ENTRY
-from tentacle.scripts.shim.log_writer import Journal, now_ms
+from tentacle.errors import one_line
+from tentacle.scripts.errors import DamagedRunError, ScriptError
+from tentacle.scripts.shim import run_record
+from tentacle.scripts.shim.log_format import ERR, ERR_ENTRY, OUT, OUT_ENTRY, VERSION, record
+from tentacle.scripts.shim.log_writer import LogWriter, open_log
+from tentacle.scripts.shim.run_record import Result
+from tentacle.scripts.workspace.removal import remove_tree
+from tentacle.scripts.workspace.run_header import RunHeader
+from tentacle.scripts.workspace.validation import fold
 
-LOG_FILE = "Output.log"
-SCRIPT_FILE = "Bootstrap.sh"
-
+RUNS = ".runs"
 LOG_DELETED = "The log of this script has been deleted while no agent was there to read it."
-_LOG_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-_NOTE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-@functools.cache
-def boot_id() -> str:
-    """Changes with every start of the machine."""
-    return _BOOT_ID.read_text(encoding="ascii").strip()
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """The start command as the run needs it, kept on disk from before the start.
-
-    `timeout` is in seconds, `None` for no limit; `created` in milliseconds since 1970; `boot` the machine's start;
-    `sealed` what is kept of the passwords of its files, see `sensitive.py`.
-    """
-
-    ticket: str
-    task: str
-    mutex: str
-    isolation: int
-    timeout: float | None
-    arguments: tuple[str, ...] = dataclasses.field(repr=False)
-    created: int
-    boot: str
-    sealed: str = dataclasses.field(default="", repr=False)
-
-    @property
-    def wants(self) -> Isolation:
-        full = ScriptIsolationLevel(self.isolation) is ScriptIsolationLevel.FULL_ISOLATION
-        return Isolation(self.mutex, full, self.task)
-
-    def encode(self) -> bytes:
-        return json.dumps(dataclasses.asdict(self)).encode()
-
-    @classmethod
-    def decode(cls, data: bytes) -> RunSettings:
-        """Raises `ValueError` when `data` is not what `encode` gave: a script may have written there."""
-        values = json.loads(data)
-        try:
-            settings = cls(**{**values, "arguments": tuple(values["arguments"])})
-        except (TypeError, KeyError) as error:
-            raise ValueError(str(error)) from error
-        texts = (settings.ticket, settings.task, settings.mutex, settings.boot, settings.sealed, *settings.arguments)
-        numbers = (settings.isolation, settings.created, settings.timeout or 0.0)
-        if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers):
-            raise ValueError("a value is of another kind than the agent's own")
-        ScriptIsolationLevel(settings.isolation)
-        return settings
+LONGEST_HEADER = 16 * 1024 * 1024
+"""Bytes.  No process can be given arguments of such a size."""
+_RUN, _LOG, _TEMPORARY = ".run", ".log", ".tmp"
+_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Stage(enum.Enum):
@@ -92,177 +52,308 @@ class Stage(enum.Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """Where a run stands: `pid` of its runner while it is running, `exit_code` when it has ended."""
+    """Where a run stands: `pid` of its shim while it is running, `result` when it has ended."""
 
     stage: Stage
     pid: int = 0
-    exit_code: int = 0
+    result: Result | None = None
+
+
+def examine(run: int) -> Finding:
+    """Returns where the run of the open `.run` file stands now."""
+    for attempt in range(2):
+        if (result := run_record.read_result(run)) is not None:
+            return Finding(Stage.ENDED, result=result)
+        if (pid := run_record.holder(run)) is not None:
+            return Finding(Stage.RUNNING, pid)
+        if attempt == 0 and not run_record.is_claimed(run):
+            return Finding(Stage.PREPARED)
+        # Between the two looks a shim may have written its result and let go of its lock: look once more.
+    return Finding(Stage.LOST)
 
 
 class RunFiles:
     """The open files of one run."""
 
-    def __init__(self, workspace: Path) -> None:
-        """Raises `FileNotFoundError` when the workspace is not that of a run, `ValueError` when it cannot be ours."""
+    def __init__(self, directory: Path, name: str, workspace: Path, header: RunHeader, run: int, log: int) -> None:
+        """Takes over the two descriptors."""
+        self.name = name
         self.workspace = workspace
-        self._open: list[int] = []
-        self.opened = False
-        try:
-            self._state = self._keep(os.open(workspace / run_state.STATE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
-            self._require_own()
-            self._result = self._keep_file(os.open(run_state.RESULT, os.O_RDWR | os.O_NOFOLLOW, dir_fd=self._state))
-            self.settings = self._read_settings()
-            self.log = self._keep_file(os.open(workspace / LOG_FILE, _LOG_FLAGS, 0o600))
-            if os.fstat(self.log).st_size == 0:
-                Journal(self.log).entry(ERR_ENTRY, LOG_DELETED)
-            self.opened = True
-        finally:
-            if not self.opened:
-                self.close()
+        self.header = header
+        self.run_path = directory / f"{name}{_RUN}"
+        self.log_path = directory / f"{name}{_LOG}"
+        self.temporary = directory / f"{name}{_TEMPORARY}"
+        """Where a sandbox may keep directories that vanish with the run."""
+        self.run = run
+        self.log = log
+        self.opened = True
+        self.completed = run_record.is_completed(run)
 
-    def _keep(self, descriptor: int) -> int:
-        self._open.append(descriptor)
-        return descriptor
-
-    def _keep_file(self, descriptor: int) -> int:
-        if not stat.S_ISREG(os.fstat(self._keep(descriptor)).st_mode):
-            raise ValueError("one of its files is none")
-        return descriptor
-
-    def _require_own(self) -> None:
-        """A script with a user of its own may put a directory of its own there: nothing that it says is believed."""
-        # On some network file systems nothing belongs to us, but all to one.
-        trusted = (os.geteuid(), self.workspace.parent.stat().st_uid)
-        if os.fstat(self._state).st_uid not in trusted:
-            raise ValueError("it was not written by this agent's user")
-
-    def _read_settings(self) -> RunSettings:
-        # A runner may rename the one to the other between two looks: look for the claimed one again.
-        first, prepared, again = map(self._read, (run_state.CLAIMED, run_state.PREPARED, run_state.CLAIMED))
-        claimed = again if first is None else first
-        if claimed is not None:
-            return RunSettings.decode(claimed)
-        try:
-            return RunSettings.decode(prepared or b"")
-        except ValueError:
-            # They are whole and synced before anything may run: this has never been more than a directory.
-            raise FileNotFoundError(self.workspace / run_state.STATE / run_state.PREPARED) from None
-
-    def _read(self, name: str) -> bytes | None:
-        try:
-            # Not to be held up by a pipe that a script has put there.
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._state)
-        except FileNotFoundError:
-            return None
-        with os.fdopen(descriptor, "rb") as file:
-            return file.read()
+    def examine(self) -> Finding:
+        """Returns where the run stands now."""
+        return examine(self.run)
 
     @property
     def cgroup(self) -> str:
-        """That which the run's watcher was born in and shares with it; empty when it has none, or is not known."""
-        return run_state.read_cgroup(self._result) if self.opened else ""
-
-    def sync(self) -> None:
-        """Puts the settings on the disk.  Only before the run is begun; raises `OSError`."""
-        descriptor = os.open(run_state.PREPARED, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._state)
-        try:
-            # Syncing a new file syncs its name, the renaming and its new parents on every file system that we know of.
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def withdraw(self) -> None:
-        """Makes it none; only before the run is begun."""
-        with contextlib.suppress(OSError):
-            os.unlink(run_state.PREPARED, dir_fd=self._state)
-        self.close()
-
-    def remember(self, name: str, data: bytes) -> None:
-        """Keeps something small about the run for a later agent; without room for it nothing is kept."""
-        with contextlib.suppress(OSError):
-            descriptor = os.open(name, _NOTE_FLAGS, 0o600, dir_fd=self._state)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-
-    def recall(self, name: str) -> bytes | None:
-        """What has been kept under this name."""
-        return self._read(name)
-
-    def has_name(self) -> bool:
-        """False when the script has deleted its own log: then these files are the only way to it."""
-        return bool(self._open) and os.fstat(self.log).st_nlink > 0
-
-    def close(self) -> None:
-        self.opened = False
-        while self._open:
-            os.close(self._open.pop())
-
-    def examine(self) -> Finding:
-        """Where the run stands now."""
-        for attempt in range(2):
-            if (code := run_state.read_result(self._result)) is not None:
-                return Finding(Stage.ENDED, exit_code=code)
-            if (pid := run_state.holder(self._result)) is not None:
-                return Finding(Stage.RUNNING, pid=pid)
-            if attempt == 0 and self._prepared():
-                return Finding(Stage.PREPARED)
-            # Between the two looks a runner may have written its result and let go of its lock: look once more.
-        return Finding(Stage.LOST)
-
-    def _prepared(self) -> bool:
-        try:
-            os.stat(run_state.PREPARED, dir_fd=self._state, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return True
+        """The cgroup that the run's shim was born in and shares with it; empty when there is none that is known."""
+        return run_record.read_cgroup(self.run)
 
     def say(self, *lines: str) -> None:
-        """Entries of the agent on the script's standard output.  Only while no runner writes."""
-        Journal(self.log).write([(OUT_ENTRY, line.encode("utf-8", "replace")) for line in lines])
+        """Entries of the agent on the script's standard output.  Only while no shim writes."""
+        LogWriter(self.log).write([(OUT_ENTRY, line.encode("utf-8", "replace")) for line in lines])
 
-    def end(self, exit_code: int, reason: str = "") -> None:
-        """Ends a run that no runner will end: open lines first, then the reason, then the result."""
-        journal = Journal(self.log)
-        journal.write([(OUT, b""), (ERR, b"")])
-        if reason and not journal.entry(ERR_ENTRY, reason):
-            run_state.give_back_reserve(self._result)
-            journal.entry(ERR_ENTRY, reason)
-        run_state.write_result(self._result, exit_code, now_ms())
+    def end(self, exit_code: int, reason: str = "") -> Result:
+        """Ends a run that no shim will end: open lines first, then the reason, then the result."""
+        writer = LogWriter(self.log)
+        writer.write([(OUT, b""), (ERR, b"")])
+        told = not reason or writer.entry(ERR_ENTRY, reason)
+        result = Result.now(exit_code, kind=ERR_ENTRY, reason="" if told else reason)
+        run_record.write_result(self.run, result)
+        return result
 
     def cut_log(self, position: int) -> None:
         """Takes off what a machine that went down has left half written."""
         if os.fstat(self.log).st_size > position:
             os.ftruncate(self.log, position)
 
+    def mark_completed(self) -> None:
+        """Nobody will ask for the run any more; what is left of it is its lock."""
+        run_record.mark_completed(self.run)
+        self.completed = True
+        self.log_path.unlink(missing_ok=True)
 
-def is_watched(workspace: Path) -> bool:
-    """Whether a process watches over a run in this workspace, whatever else can be read there."""
-    try:
-        result = os.open(workspace / run_state.STATE / run_state.RESULT, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        return run_state.holder(result) is not None
-    except OSError:
-        return False
-    finally:
-        os.close(result)
+    def remove(self) -> None:
+        """Forgets the run.  Only after its shim has ended; raises `OSError`."""
+        self.close()
+        self.log_path.unlink(missing_ok=True)
+        # Last, and with it the memory that there was such a run.
+        self.run_path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self.opened:
+            self.opened = False
+            os.close(self.run)
+            os.close(self.log)
+
+    def open_log(self) -> int:
+        """Returns a descriptor of the log, to be closed by the caller: a thread may read when the files are closed."""
+        if self.opened:
+            return os.dup(self.log)
+        try:
+            log = os.open(self.log_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return os.open(os.devnull, os.O_RDONLY)
+        if stat.S_ISREG(os.fstat(log).st_mode):
+            return log
+        os.close(log)
+        return os.open(os.devnull, os.O_RDONLY)
 
 
-def preamble(workspace: Path, user: str) -> list[str]:
-    """What the log says right before the script starts (tentacle-services.md 3.6, 5 to 7); all debug entries."""
-    return [
-        "Executable directory is /bin",
-        "Executable name or full path: /bin/bash",
-        f"Starting /bin/bash in working directory '{workspace}' using 'Unicode (UTF-8)' encoding running as '{user}'",
-    ]
+class RunDirectory:
+    """`Work/.runs`: the files of all runs."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self.path = work / RUNS
+
+    def ensure(self) -> None:
+        """Makes the directory when it is missing.  Raises `ScriptError` where it cannot be the agent's alone."""
+        try:
+            with contextlib.suppress(FileExistsError):
+                self.path.mkdir(mode=0o700)
+            found = self.path.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid not in self._trusted():
+                raise ScriptError(
+                    f"'{self.path}' is not a directory of the agent's user, so nothing about scripts can be kept there",
+                    hint="Move it away; the agent makes it anew.",
+                )
+            if stat.S_IMODE(found.st_mode) != 0o700:
+                # Some file systems have no modes.
+                with contextlib.suppress(OSError):
+                    self.path.chmod(0o700)
+        except OSError as error:
+            raise ScriptError(f"The directory '{self.path}' cannot be made: {error.strerror}") from error
+
+    def require_locks(self) -> None:
+        """Raises `ScriptError` on a file system that has no locks: then nobody could tell which scripts run."""
+        probe = self.path / f".lock-{secrets.token_hex(4)}"
+        try:
+            descriptor = os.open(probe, _NEW, 0o600)
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            finally:
+                os.close(descriptor)
+                probe.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return
+            raise ScriptError(
+                f"The file system of '{self.path}' cannot lock files: {error.strerror}",
+                hint="Put the instance's home on a local file system (create-instance --home=...), or mount this one "
+                "with locks.",
+            ) from error
+
+    def require_no_newer(self) -> None:
+        """Raises `ScriptError` when a later version of Tentacle has written here: what it runs cannot be taken over."""
+        for name in self.names():
+            with contextlib.suppress(OSError):
+                run = os.open(self.run_path(name), _LOOK)
+                try:
+                    regular = stat.S_ISREG(os.fstat(run).st_mode)
+                    version = run_record.version_of(run) if regular else 0
+                finally:
+                    os.close(run)
+                if version > run_record.VERSION_NUMBER:
+                    raise ScriptError(
+                        f"The scripts in '{self.work}' were run by a newer version of Tentacle (run files of version "
+                        f"{version}; this one knows {run_record.VERSION_NUMBER}): a downgrade is not supported",
+                        hint="Install the newer version again, or move that directory away when no script runs.",
+                    )
+
+    def run_path(self, name: str) -> Path:
+        return self.path / f"{name}{_RUN}"
+
+    def log_path(self, name: str) -> Path:
+        return self.path / f"{name}{_LOG}"
+
+    def exists(self, name: str) -> bool:
+        """Whether anything has the name of that run's `.run` file."""
+        return os.path.lexists(self.run_path(name))
+
+    def names(self) -> list[str]:
+        """Returns the names of all runs; none when somebody has removed the directory."""
+        try:
+            with os.scandir(self.path) as entries:
+                return [entry.name.removesuffix(_RUN) for entry in entries if entry.name.endswith(_RUN)]
+        except FileNotFoundError:
+            return []
+
+    def create(self, header: RunHeader, opening: Sequence[str]) -> RunFiles:
+        """Writes the two files, the log with the first entries.  From then on this is a run.
+
+        What was never a whole run gives way.  Raises `OSError`, and leaves nothing then.
+        """
+        name = run_name(header.ticket)
+        run_path, log_path = self.run_path(name), self.log_path(name)
+        start = b"".join(record(OUT_ENTRY, header.created, line.encode("utf-8", "replace")) for line in opening)
+        log = self._new(log_path, VERSION + start, os.O_APPEND)
+        try:
+            run = self._new(run_path, run_record.head() + run_record.encode_header(header.encode()))
+        except OSError:
+            os.close(log)
+            log_path.unlink(missing_ok=True)
+            raise
+        return RunFiles(self.path, name, self.work / header.ticket, header, run, log)
+
+    def open(self, name: str) -> RunFiles | None:
+        """Returns the run of that name; `None` when there is none.
+
+        Raises `DamagedRunError` when there is something else: a run must not be taken for none and be started again.
+        """
+        path = self.run_path(name)
+        try:
+            run = os.open(path, _OPEN)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise DamagedRunError(path, one_line(error)) from error
+        try:
+            header = self._read(path, run)
+            if header is None:
+                os.close(run)
+                return None
+            log_path = self.log_path(name)
+            deleted = not log_path.exists() or log_path.stat().st_size == 0
+            log = open_log(str(log_path))
+            if not stat.S_ISREG(os.fstat(log).st_mode):
+                os.close(log)
+                raise DamagedRunError(log_path, "it is not a file")
+            if deleted:
+                LogWriter(log).entry(ERR_ENTRY, LOG_DELETED)
+        except OSError as error:
+            os.close(run)
+            raise DamagedRunError(path, one_line(error)) from error
+        except DamagedRunError:
+            os.close(run)
+            raise
+        return RunFiles(self.path, name, self.work / header.ticket, header, run, log)
+
+    def look(self, name: str) -> tuple[RunHeader, Finding] | None:
+        """Returns what was asked for and where it stands, and changes nothing; `None` when that cannot be read."""
+        try:
+            run = os.open(self.run_path(name), _LOOK)
+        except OSError:
+            return None
+        try:
+            header = self._read(self.run_path(name), run)
+            return None if header is None else (header, examine(run))
+        except (OSError, DamagedRunError):
+            return None
+        finally:
+            os.close(run)
+
+    def is_held(self, name: str) -> bool:
+        """Whether a shim watches over the run of that name, whatever else can be read there."""
+        try:
+            run = os.open(self.run_path(name), _LOOK)
+        except OSError:
+            return False
+        try:
+            return run_record.holder(run) is not None
+        except OSError:
+            return False
+        finally:
+            os.close(run)
+
+    def paths(self, name: str) -> tuple[Path, ...]:
+        """Returns everything that may be there of the run of that name, the `.run` file last."""
+        return self.path / f"{name}{_TEMPORARY}", self.log_path(name), self.run_path(name)
+
+    def _read(self, path: Path, run: int) -> RunHeader | None:
+        """Returns the header; `None` when it was never whole: then nobody was told that there is such a run."""
+        found = os.fstat(run)
+        if not stat.S_ISREG(found.st_mode):
+            raise DamagedRunError(path, "it is not a file")
+        if found.st_uid not in self._trusted():
+            raise DamagedRunError(path, "it was not written by this agent's user")
+        data = run_record.read_header(run, LONGEST_HEADER)
+        if data is None:
+            if run_record.was_begun(run):
+                raise DamagedRunError(path, "what was asked for is not to be read any more")
+            return None
+        try:
+            header = RunHeader.decode(data)
+        except ValueError as error:
+            raise DamagedRunError(path, one_line(error)) from error
+        if run_name(header.ticket) != path.name.removesuffix(_RUN):
+            raise DamagedRunError(path, "it belongs to another ticket")
+        return header
+
+    def _trusted(self) -> tuple[int, int]:
+        # On some network file systems nothing belongs to us, but all to one.
+        return os.geteuid(), self.work.stat().st_uid
+
+    def _new(self, path: Path, data: bytes, flags: int = 0) -> int:
+        """Returns the open new file with that content, in place of whatever had the name."""
+        try:
+            descriptor = os.open(path, _NEW | flags, 0o600)
+        except FileExistsError:
+            if path.is_dir() and not path.is_symlink():
+                remove_tree(path)
+            else:
+                path.unlink()
+            descriptor = os.open(path, _NEW | flags, 0o600)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        except OSError:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
+        return descriptor
 
 
-def opening(settings: RunSettings) -> list[str]:
-    """What the log says first of all (tentacle-services.md 3.6, 1 to 3); all on standard output."""
-    level = "FullIsolation" if settings.wants.exclusive else "NoIsolation"
-    return [
-        "##octopus[stdout-verbose]",
-        f"Acquiring isolation mutex {settings.mutex} with {level} in {settings.task}",
-        "##octopus[stdout-default]",
-    ]
+def run_name(ticket: str) -> str:
+    """Returns what the files of a run are called: a ticket may be longer than a name, and case does not count."""
+    return hashlib.sha256(fold(ticket).encode("utf-8", "surrogatepass")).hexdigest()

@@ -6,14 +6,17 @@ import unicodedata
 from collections.abc import Sequence
 
 from tentacle.scripts.errors import InvalidArgumentError, InvalidFileNameError, InvalidTicketError
-from tentacle.scripts.shim.run_state import STATE
-from tentacle.scripts.workspace.run_files import LOG_FILE, SCRIPT_FILE
 
+SCRIPT_FILE = "Bootstrap.sh"
+"""What bash reads."""
+LOG_FILE = "Output.log"
+"""Where the original keeps the log of a script."""
 LONGEST_TICKET = 200
 """Bytes in UTF-8; leaves room for what a file system adds."""
 _LONGEST_NAME = 255
 _LONGEST_PATH = 2048
-_OURS = frozenset((STATE, SCRIPT_FILE, LOG_FILE))
+_OURS = frozenset((SCRIPT_FILE, LOG_FILE, ".tentacle"))
+"""What the agent, the original or an earlier version keeps in a workspace."""
 
 
 def fold(ticket: str) -> str:

@@ -1,7 +1,7 @@
-"""The directories in which scripts run, `{home}/Work/{ticket}`, and what is put there before a start.
+"""The directories in which scripts run, `Work/TICKET`, and what is put there before a start.
 
 Everything is written relative to open directories and never through a symbolic link, whatever may lie there already.
-The settings of the run come last and are synced: a directory without them is not a run, one with them will be.
+The files that tell the run are written last (`run_files.py`): from then on it is one.
 """
 
 from __future__ import annotations
@@ -17,17 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tentacle.scripts.errors import ScriptError
-from tentacle.scripts.shim import run_state
-from tentacle.scripts.shim.log_format import OUT_ENTRY, frame
-from tentacle.scripts.shim.log_writer import now_ms
-from tentacle.scripts.workspace.batch_sync import Settling
+from tentacle.scripts.workspace.batch_sync import BatchSync
 from tentacle.scripts.workspace.file_encryption import encrypt
 from tentacle.scripts.workspace.removal import remove_tree
-from tentacle.scripts.workspace.run_files import LOG_FILE, SCRIPT_FILE, RunFiles, RunSettings, opening
-from tentacle.scripts.workspace.validation import file_parts, fold
+from tentacle.scripts.workspace.run_files import RunDirectory, RunFiles
+from tentacle.scripts.workspace.run_header import RunHeader
+from tentacle.scripts.workspace.validation import LOG_FILE, SCRIPT_FILE, file_parts
 
 _TRASH = ".trash-"
-_PREPARING = "preparing"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
@@ -42,27 +39,20 @@ class WorkspaceFile:
 
 
 class Workspaces:
-    """All workspaces below one directory."""
+    """All workspaces below one directory, and the runs that belong to them."""
 
     def __init__(self, work: Path) -> None:
         self.work = work
-        self._settling = Settling()
-        self._names: dict[str, str] = {}
-        """Directory names by folded ticket: two tickets that differ by case are one run."""
-
-    def scan(self) -> list[Path]:
-        """Makes the directory when it is missing, and finds the workspaces that are there."""
-        self.ensure()
-        found = self.directories()
-        self._names = {fold(path.name): path.name for path in found}
-        return found
+        self.runs = RunDirectory(work)
+        self._sync = BatchSync(self.runs.path)
 
     def ensure(self) -> None:
-        """Makes the directory when it is missing; raises `ScriptError`."""
+        """Makes the directories when they are missing; raises `ScriptError`."""
         try:
             self.work.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ScriptError(f"The directory for workspaces cannot be made: {_reason(error)}") from error
+        self.runs.ensure()
 
     def directories(self) -> list[Path]:
         """What may be workspaces: real directories whose names may be tickets; none when somebody has removed all."""
@@ -73,25 +63,23 @@ class Workspaces:
             return []
 
     def find(self, ticket: str) -> Path | None:
-        """The directory of `ticket`, whatever the case it was first written in."""
-        name = self._names.get(fold(ticket), ticket)
-        path = self.work / name
+        """Returns the directory of `ticket`, if there is one."""
+        path = self.work / ticket
         try:
             return path if stat.S_ISDIR(path.lstat().st_mode) else None
         except OSError:
             return None
 
-    def prepare(self, settings: RunSettings, body: str, files: Sequence[WorkspaceFile]) -> RunFiles:
-        """Makes the workspace and everything in it; after a `sync` the run may start at any time.
+    def prepare(self, header: RunHeader, body: str, files: Sequence[WorkspaceFile]) -> RunFiles:
+        """Makes the workspace, everything in it, and the run; after a `sync` the run may start at any time.
 
         Names must have been checked.  On failure nothing of a new workspace is left; raises `ScriptError`.
         """
-        path = self.find(settings.ticket) or self.work / settings.ticket
-        existed = path.exists()
+        path = self.work / header.ticket
+        existed = self.find(header.ticket) is not None
         try:
-            _fill(path, settings, body, files)
-            self._names[fold(settings.ticket)] = path.name
-            return RunFiles(path)
+            _fill(path, body, files)
+            return self.runs.create(header, _opening(header))
         except OSError as error:
             if not existed:
                 self.remove(path)
@@ -100,22 +88,42 @@ class Workspaces:
     async def sync(self, files: RunFiles) -> None:
         """From the return on this is a run even if the machine goes down.  If that fails it is none; `ScriptError`."""
         try:
-            await self._settling.settle(files.sync)
+            await self._sync.sync(files.run)
         except OSError as error:
-            files.withdraw()
+            files.remove()
             raise ScriptError(f"The workspace '{files.workspace}' could not be prepared: {_reason(error)}") from error
 
     async def aclose(self) -> None:
         """Waits for what is being synced, whoever still wants it."""
-        await self._settling.aclose()
+        await self._sync.aclose()
+
+    def touch(self, path: Path) -> None:
+        """Keeps a foreign sweeper, which judges by the age of the script's file, from a workspace that is in use."""
+        with contextlib.suppress(OSError):
+            root = os.open(path, _DIRECTORY)
+            try:
+                # A script may have put a link, or a second name of a file elsewhere, in its place.
+                found = os.stat(SCRIPT_FILE, dir_fd=root, follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+                    os.utime(SCRIPT_FILE, dir_fd=root, follow_symlinks=False)
+            finally:
+                os.close(root)
+
+    def changed(self, path: Path) -> float | None:
+        """Returns when a script was last heard of in a directory that is no run of ours, in seconds since 1970.
+
+        `None` for a directory in which no script has run.
+        """
+        for name in (LOG_FILE, SCRIPT_FILE):
+            with contextlib.suppress(OSError):
+                return (path / name).lstat().st_mtime
+        return None
 
     def put_away(self, path: Path) -> Path | None:
-        """Takes a workspace out of the way, so that its ticket is free at once; gives what must then be removed.
+        """Takes a workspace out of the way, so that its place is free at once; returns what must then be removed.
 
         `None` when there is nothing of it; itself where it cannot be moved.
         """
-        if self._names.get(fold(path.name)) == path.name:
-            del self._names[fold(path.name)]
         trash = self.work / f"{_TRASH}{secrets.token_hex(8)}"
         try:
             path.rename(trash)
@@ -124,6 +132,19 @@ class Workspaces:
         except OSError:
             return path
         return trash
+
+    def forget(self, name: str, workspace: Path) -> list[Path]:
+        """Takes everything of a run away, its `.run` file last; returns the directories that must then be removed.
+
+        Whatever somebody has put in the place of a file goes too.  Raises `OSError`.
+        """
+        left = [self.put_away(workspace)]
+        for path in self.runs.paths(name):
+            try:
+                path.unlink(missing_ok=True)
+            except (IsADirectoryError, PermissionError):
+                left.append(self.put_away(path))
+        return [path for path in left if path is not None]
 
     def remove(self, path: Path) -> bool:
         """Removes a workspace with everything in it; true when it is gone.  Follows no symbolic link."""
@@ -139,35 +160,26 @@ def _is_workspace(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
 
 
-def _fill(path: Path, settings: RunSettings, body: str, files: Sequence[WorkspaceFile]) -> None:
+def _opening(header: RunHeader) -> list[str]:
+    """What the log says first of all (tentacle-services.md 3.6, 1 to 3); all on standard output."""
+    level = "FullIsolation" if header.wants.exclusive else "NoIsolation"
+    return [
+        "##octopus[stdout-verbose]",
+        f"Acquiring isolation mutex {header.mutex} with {level} in {header.task}",
+        "##octopus[stdout-default]",
+    ]
+
+
+def _fill(path: Path, body: str, files: Sequence[WorkspaceFile]) -> None:
     path.mkdir(mode=0o700, exist_ok=True)
     root = os.open(path, _DIRECTORY)
     try:
-        state = _fresh_state(root)
-        try:
-            _write(root, SCRIPT_FILE, body.replace("\r\n", "\n").encode("utf-8", "replace"))
-            now = now_ms()
-            _write(root, LOG_FILE, b"".join(frame(OUT_ENTRY, now, line.encode()) for line in opening(settings)))
-            for file in files:
-                _put(root, file)
-            _reserve_result(state)
-            _write_settings(state, settings)
-        finally:
-            os.close(state)
+        with os.fdopen(_create(root, SCRIPT_FILE), "wb") as file:
+            file.write(body.replace("\r\n", "\n").encode("utf-8", "replace"))
+        for wanted in files:
+            _put(root, wanted)
     finally:
         os.close(root)
-
-
-def _fresh_state(root: int) -> int:
-    """The open state directory, empty, whatever an agent that died in the middle of this has left."""
-    try:
-        os.mkdir(run_state.STATE, 0o700, dir_fd=root)
-    except FileExistsError:
-        state = os.open(run_state.STATE, _DIRECTORY, dir_fd=root)
-        for name in os.listdir(state):  # noqa: PTH208 - of a descriptor
-            os.unlink(name, dir_fd=state)
-        return state
-    return os.open(run_state.STATE, _DIRECTORY, dir_fd=root)
 
 
 def _create(directory: int, name: str) -> int:
@@ -177,27 +189,6 @@ def _create(directory: int, name: str) -> int:
     except FileExistsError:
         os.unlink(name, dir_fd=directory)
         return os.open(name, _FRESH, 0o600, dir_fd=directory)
-
-
-def _write(directory: int, name: str, data: bytes) -> None:
-    with os.fdopen(_create(directory, name), "wb") as file:
-        file.write(data)
-
-
-def _write_settings(state: int, settings: RunSettings) -> None:
-    """From the renaming on this is a run."""
-    with os.fdopen(_create(state, _PREPARING), "wb") as file:
-        file.write(settings.encode())
-        file.flush()
-        os.rename(_PREPARING, run_state.PREPARED, src_dir_fd=state, dst_dir_fd=state)
-
-
-def _reserve_result(state: int) -> None:
-    descriptor = _create(state, run_state.RESULT)
-    try:
-        run_state.reserve_result(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _put(root: int, file: WorkspaceFile) -> None:

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from tentacle.scripts.errors import LaunchError
-from tentacle.scripts.launch.fork_server_client import Launcher
-from tentacle.scripts.launch.shim_pool import Watchers
+from tentacle.scripts.launch.fork_server_client import ForkServerClient
+from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.shim.process_tree import is_alive
+from tentacle.scripts.shim.run_order import RunOrder
 from tests.scripts.lab import Lab, lines, until
+
+ORDER = RunOrder("/nowhere/run", "/nowhere/log", "/nowhere", "/nowhere/script", (), {}, "", (), 1.0)
 
 
 def children(pid: int) -> list[int]:
@@ -22,11 +25,11 @@ def children(pid: int) -> list[int]:
 
 async def test_it_is_small(lab: Lab) -> None:
     await lab.run("true")
-    nursery = lab.engine._launcher.pid
-    maps = Path(f"/proc/{nursery}/maps").read_text()
+    server = lab.engine._fork_server.pid
+    maps = Path(f"/proc/{server}/maps").read_text()
     assert "libssl" not in maps
     assert "_rust" not in maps, "cryptography has no business there"
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{nursery}/status").read_text().splitlines())
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{server}/status").read_text().splitlines())
     assert int(status["VmRSS"].split()[0]) < 24_000
 
 
@@ -36,54 +39,54 @@ async def test_no_secret_of_the_environment_touches_the_disk_or_a_command_line(l
     await lab.started()
     for path in lab.work.rglob("*"):
         assert not path.is_file() or secret.encode() not in path.read_bytes()
-    for pid in (lab.engine._launcher.pid, *lab.alive()):
+    for pid in (lab.engine._fork_server.pid, *lab.alive()):
         assert secret.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 async def test_it_ends_with_its_agent_and_leaves_no_zombie(lab: Lab) -> None:
-    nursery = lab.engine._launcher.pid
-    assert nursery is not None
+    server = lab.engine._fork_server.pid
+    assert server is not None
     assert lines(await lab.run("echo one")) == ["one"]
-    (watcher,) = children(nursery)
+    (shim,) = children(server)
     await lab.engine.aclose()
-    assert not Path(f"/proc/{nursery}").exists()
-    await until(lambda: not is_alive(watcher))
+    assert not Path(f"/proc/{server}").exists()
+    await until(lambda: not is_alive(shim))
 
 
 async def test_what_cannot_be_started_is_told() -> None:
     with pytest.raises(LaunchError, match="could not be started"):
-        await Watchers(Launcher("/nowhere/python")).launch(b"{}")
-    launcher = Launcher("/bin/false")
+        await ShimPool(ForkServerClient("/nowhere/python")).launch(ORDER)
+    client = ForkServerClient("/bin/false")
     with pytest.raises(LaunchError, match="ends as soon as it is started"):
-        await Watchers(launcher).launch(b"{}")
-    await launcher.aclose()
+        await ShimPool(client).launch(ORDER)
+    await client.aclose()
 
 
 async def test_a_caller_that_leaves_does_not_get_its_answer_to_the_next(lab: Lab) -> None:
-    launcher = Launcher()
-    watchers = Watchers(launcher)
+    client = ForkServerClient()
+    pool = ShimPool(client)
     for _ in range(5):
-        first = asyncio.create_task(watchers.launch(b"{}"))
+        first = asyncio.create_task(pool.launch(ORDER))
         await asyncio.sleep(0)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-    watcher = await watchers.launch(b"{}")
-    assert watcher.pid > 1
-    # There is nothing to be watched over in an empty document.
-    await watcher.over.wait()
-    watcher.let_go(clean=True)
-    await launcher.aclose()
+    shim = await pool.launch(ORDER)
+    assert shim.pid > 1
+    # There is no such run.
+    await shim.over.wait()
+    shim.let_go(clean=True)
+    await client.aclose()
 
 
 async def test_the_processes_can_be_told_apart(lab: Lab) -> None:
     await lab.start("echo ready; sleep 600")
     await lab.started()
-    nursery = lab.engine._launcher.pid
-    assert nursery is not None
-    (runner,) = children(nursery)
-    assert Path(f"/proc/{nursery}/comm").read_text() == "tentacle-nurse\n"
-    assert Path(f"/proc/{runner}/comm").read_text() == "tentacle-run\n"
+    server = lab.engine._fork_server.pid
+    assert server is not None
+    (shim,) = children(server)
+    assert Path(f"/proc/{server}/comm").read_text() == "tentacle-fork\n"
+    assert Path(f"/proc/{shim}/comm").read_text() == "tentacle-shim\n"
     for number in (signal.SIGINT, signal.SIGHUP):
-        os.kill(runner, number)
-    assert Path(f"/proc/{runner}").exists()
+        os.kill(shim, number)
+    assert Path(f"/proc/{shim}").exists()

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tentacle.contracts.script import ProcessState, ScriptExitCode
+from tentacle.contracts.exit_codes import ScriptExitCode
+from tentacle.contracts.script import ProcessState
 from tentacle.scripts.engine import RunStatus
 from tentacle.scripts.sandbox.sandbox import Mode
 from tentacle.scripts.shim.process_tree import is_alive
 from tests.scripts.lab import Lab, lines, until
 from tests.scripts.rooms import WAYS, options
 
-WATCHER = "echo $PPID"
+SHIM = "echo $PPID"
 
 
-def watcher_of(status: RunStatus) -> int:
+def shim_of(status: RunStatus) -> int:
     """Of a script whose first line is `echo $PPID`."""
     return int(status.entries[6].text)
 
 
 def idle(lab: Lab) -> list[int]:
-    return [watcher.pid for watcher in lab.engine._watchers._idle]
+    return [shim.pid for shim in lab.engine._shims._idle]
 
 
 @pytest.fixture(params=["tree", "cgroup", "private", "private, cgroup"])
@@ -39,25 +42,25 @@ async def test_scripts_that_come_one_after_another_share_one(room: Lab) -> None:
     """A pid namespace may live a moment longer than its script; who watches over it is then not waited for."""
     found = set()
     for number in range(20):
-        status = await room.run(f"{WATCHER}; echo {number}; echo error >&2; exit {number}", f"T-{number}")
+        status = await room.run(f"{SHIM}; echo {number}; echo error >&2; exit {number}", f"T-{number}")
         assert (lines(status)[1:], status.exit_code) == ([str(number), "error"], number)
         found.update(idle(room))
         await room.engine.complete(f"T-{number}")
-    assert len(found) == 1 or room.engine.options.isolation.mode is Mode.PRIVATE
+    assert len(found) == 1 or room.engine.options.sandbox.mode is Mode.PRIVATE
 
 
 async def test_it_keeps_no_descriptor_and_no_signal_of_a_run(lab: Lab) -> None:
-    async def state() -> tuple[list[str], str]:
-        watcher = watcher_of(await lab.run(WATCHER))
-        await lab.engine.complete("T-1")
-        await until(lambda: idle(lab) == [watcher])
-        descriptors = sorted(path.name for path in Path(f"/proc/{watcher}/fd").iterdir())
-        status = Path(f"/proc/{watcher}/status").read_text().splitlines()
+    async def state(ticket: str) -> tuple[list[str], str]:
+        shim = shim_of(await lab.run(SHIM, ticket))
+        await lab.engine.complete(ticket)
+        await until(lambda: idle(lab) == [shim])
+        descriptors = sorted(path.name for path in Path(f"/proc/{shim}/fd").iterdir())
+        status = Path(f"/proc/{shim}/status").read_text().splitlines()
         return descriptors, next(line for line in status if line.startswith("SigBlk"))
 
-    first = await state()
-    for _ in range(10):
-        assert await state() == first
+    first = await state("T-0")
+    for number in range(1, 10):
+        assert await state(f"T-{number}") == first
 
 
 async def test_a_script_inherits_nothing_of_it(room: Lab) -> None:
@@ -65,6 +68,35 @@ async def test_a_script_inherits_nothing_of_it(room: Lab) -> None:
         status = await room.run("for fd in /proc/self/fd/*; do [ -e $fd ] && echo ${fd##*/}; done", ticket)
         # The script itself is what bash reads from.
         assert sorted(set(lines(status)) - {"255"}) == ["0", "1", "2"]
+
+
+PASS_ON = """
+import os, socket, sys
+line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+line.connect(sys.argv[1])
+kept = [os.open(f"/proc/self/fd/{number}", flags) for number in (1, 2) for flags in (os.O_RDONLY,)]
+socket.send_fds(line, [b"x"], kept)
+"""
+
+
+async def test_nothing_that_a_script_has_passed_on_leads_to_a_later_one(lab: Lab, tmp_path: Path) -> None:
+    """A script opens its own output for reading and gives that to a process that is none of its own."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+        door.bind(str(tmp_path / "door"))
+        door.listen(1)
+        (lab.work / "pass-on.py").write_text(PASS_ON)
+        first = await lab.run(f"{SHIM}; {sys.executable} ../pass-on.py {tmp_path}/door", "T-1")
+        accepted, _ = door.accept()
+        _, kept, _, _ = socket.recv_fds(accepted, 10, 10)
+        accepted.close()
+    assert len(kept) == 2
+    second = await lab.run(f"{SHIM}; echo secret; echo secret >&2", "T-2")
+    assert shim_of(second) == shim_of(first), "this is about a shim that is used again"
+    assert lines(second)[1:] == ["secret", "secret"]
+    for descriptor in kept:
+        os.set_blocking(descriptor, False)
+        assert os.read(descriptor, 1000) == b"", "all who could write there have gone"
+        os.close(descriptor)
 
 
 UNCLEAN = {
@@ -80,11 +112,11 @@ async def test_one_whose_script_has_left_somebody_is_not_used_again(
 ) -> None:
     lab = new_lab(options(WAYS[way]))
     await lab.engine.start()
-    watcher = watcher_of(await lab.run(f"{WATCHER}; {UNCLEAN[name]}"))
-    await until(lambda: not is_alive(watcher))
+    shim = shim_of(await lab.run(f"{SHIM}; {UNCLEAN[name]}"))
+    await until(lambda: not is_alive(shim))
     left = lab.alive()
     assert len(left) == 1
-    assert watcher_of(await lab.run(WATCHER, "T-2")) != watcher
+    assert shim_of(await lab.run(SHIM, "T-2")) != shim
     assert lab.alive() == left
     os.kill(left[0], signal.SIGKILL)
     await until(lambda: not lab.alive())
@@ -112,29 +144,29 @@ async def test_a_cancel_at_the_very_end_meets_no_other_script(lab: Lab) -> None:
 
 
 async def test_one_that_dies_while_nobody_needs_it_is_replaced(lab: Lab) -> None:
-    watcher = watcher_of(await lab.run(WATCHER))
-    assert idle(lab) == [watcher]
-    os.kill(watcher, signal.SIGKILL)
-    status = await lab.run(WATCHER, "T-2")
+    shim = shim_of(await lab.run(SHIM))
+    assert idle(lab) == [shim]
+    os.kill(shim, signal.SIGKILL)
+    status = await lab.run(SHIM, "T-2")
     assert status.state is ProcessState.COMPLETE
-    assert watcher_of(status) != watcher
+    assert shim_of(status) != shim
 
 
 async def test_a_signal_that_was_meant_for_nobody_harms_nobody(lab: Lab) -> None:
     """Somebody asks an idle one to end: the next script runs all the same."""
-    watcher = watcher_of(await lab.run(WATCHER))
-    os.kill(watcher, signal.SIGTERM)
-    status = await lab.run(f"{WATCHER}; exit 4", "T-2")
-    assert (status.exit_code, watcher_of(status) != watcher) == (4, True)
+    shim = shim_of(await lab.run(SHIM))
+    os.kill(shim, signal.SIGTERM)
+    status = await lab.run(f"{SHIM}; exit 4", "T-2")
+    assert (status.exit_code, shim_of(status) != shim) == (4, True)
 
 
 async def test_they_end_with_their_agent(new_lab: Callable[..., Lab]) -> None:
     lab = new_lab()
     await lab.engine.start()
-    watcher = watcher_of(await lab.run(WATCHER))
+    shim = shim_of(await lab.run(SHIM))
     await lab.start("echo $PPID; until [ -e ../go ]; do sleep 0.01; done", "T-2")
-    busy = watcher_of(await lab.until("T-2", lambda status: len(status.entries) > 6))
-    assert busy == watcher
+    busy = shim_of(await lab.until("T-2", lambda status: len(status.entries) > 6))
+    assert busy == shim
     await lab.engine.aclose()
     assert is_alive(busy)
     (lab.work / "go").touch()
@@ -142,8 +174,8 @@ async def test_they_end_with_their_agent(new_lab: Callable[..., Lab]) -> None:
 
 
 async def test_one_with_nothing_to_do_is_let_go(lab: Lab) -> None:
-    lab.engine._watchers._idle_seconds = 0.05
-    watcher = watcher_of(await lab.run(WATCHER))
-    await until(lambda: not is_alive(watcher))
+    lab.engine._shims._idle_seconds = 0.05
+    shim = shim_of(await lab.run(SHIM))
+    await until(lambda: not is_alive(shim))
     assert idle(lab) == []
     assert (await lab.run("exit 6", "T-2")).exit_code == 6

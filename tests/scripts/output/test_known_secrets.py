@@ -13,7 +13,7 @@ from tentacle.masking import MASK, Mask
 from tentacle.observe.redaction import Redactor
 from tentacle.scripts.engine import RunStatus, ScriptEngine
 from tentacle.scripts.errors import ScriptError
-from tentacle.scripts.output.known_secrets import KEY_FILE, Sensitive
+from tentacle.scripts.output.known_secrets import KEY_FILE, KnownSecrets
 from tentacle.scripts.output.line_masking import WITHHELD
 from tentacle.scripts.workspace.workspaces import WorkspaceFile
 from tests.scripts.lab import QUICK, Lab, lines
@@ -79,15 +79,15 @@ async def test_what_the_agent_knows_is_masked_in_every_script(tmp_path: Path) ->
     redactor = Redactor()
     engine = ScriptEngine(tmp_path / "Work", options=QUICK, known=[PASSWORD, "abc"], watch=redactor.watch)
     assert redactor.redact(f"{PASSWORD} abc") == f"{MASK} abc"
-    engine.sensitive.learn(["another one"])
-    mask = engine.sensitive.mask("T-1", "")
+    engine.secrets.learn(["another one"])
+    mask = engine.secrets.mask("T-1", "")
     assert mask is not None
     assert mask.cover(f"{PASSWORD}, another one") == f"{PASSWORD}, {MASK}"
 
 
 async def test_the_agent_s_own_log_masks_what_its_runs_know_for_as_long_as_they_are_there(tmp_path: Path) -> None:
     redactor = Redactor()
-    sensitive = Sensitive([], tmp_path / KEY_FILE, redactor.watch)
+    sensitive = KnownSecrets([], tmp_path / KEY_FILE, redactor.watch)
     mask = sensitive.mask("T-1", sensitive.seal("T-1", [PASSWORD]))
     assert redactor.redact(f"x {PASSWORD}") == f"x {MASK}"
     assert mask
@@ -97,7 +97,7 @@ async def test_the_agent_s_own_log_masks_what_its_runs_know_for_as_long_as_they_
 
 def test_what_was_sealed_for_one_run_is_of_no_use_for_another(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
-    sensitive = Sensitive([], tmp_path / KEY_FILE)
+    sensitive = KnownSecrets([], tmp_path / KEY_FILE)
     sealed = sensitive.seal("T-1", [PASSWORD, PASSWORD, None])
     mask = sensitive.mask("T-1", sealed)
     assert isinstance(mask, Mask)
@@ -108,12 +108,12 @@ def test_what_was_sealed_for_one_run_is_of_no_use_for_another(tmp_path: Path, ca
 
 
 def test_two_agents_make_one_key_and_a_damaged_one_is_replaced(tmp_path: Path) -> None:
-    first, second = Sensitive([], tmp_path / KEY_FILE), Sensitive([], tmp_path / KEY_FILE)
+    first, second = KnownSecrets([], tmp_path / KEY_FILE), KnownSecrets([], tmp_path / KEY_FILE)
     sealed = first.seal("T-1", [PASSWORD])
     assert second.seal("T-2", [PASSWORD])
     assert second.mask("T-1", sealed) is not None
     (tmp_path / KEY_FILE).write_bytes(b"short")
-    third = Sensitive([], tmp_path / KEY_FILE)
+    third = KnownSecrets([], tmp_path / KEY_FILE)
     assert third.mask("T-1", sealed) is None
     assert third.mask("T-3", third.seal("T-3", [PASSWORD])) is not None
     assert sorted(path.name for path in tmp_path.iterdir()) == [KEY_FILE]
@@ -121,4 +121,4 @@ def test_two_agents_make_one_key_and_a_damaged_one_is_replaced(tmp_path: Path) -
 
 def test_a_key_that_cannot_be_made_refuses_the_script(tmp_path: Path) -> None:
     with pytest.raises(ScriptError, match=r"The key for sensitive values cannot be used: .*No such file"):
-        Sensitive([], tmp_path / "missing" / KEY_FILE).seal("T-1", [PASSWORD])
+        KnownSecrets([], tmp_path / "missing" / KEY_FILE).seal("T-1", [PASSWORD])

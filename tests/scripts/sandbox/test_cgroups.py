@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tentacle.scripts.errors import IsolationUnavailableError
 from tentacle.scripts.sandbox.cgroups import Limits, Mount, Place, find_place, parse_cgroups, parse_mounts
-from tentacle.scripts.shim.run_cgroup import LEAF, RunGroup, remove_empty
+from tentacle.scripts.shim.run_cgroup import LEAF, RunCgroup, remove_empty
 from tests.scripts.rooms import place
 
 HYBRID = """\
@@ -71,18 +71,18 @@ def test_any_text_is_read_as_something(text: str) -> None:
 def test_limits_are_named_as_each_version_names_them() -> None:
     limits = Limits(memory=64 * 1024**2, cpu=1.5, tasks=50)
     assert limits.controllers == ("memory", "cpu", "pids")
-    new = Place(Path("/u")).document("x", limits)
-    assert new["directories"] == ["/u/tentacle-run-x"]
-    assert [tuple(one[1:3]) for one in new["limits"]] == [
+    new = Place(Path("/u")).order("x", limits)
+    assert new.directories == ("/u/tentacle-run-x",)
+    assert [tuple(one[1:3]) for one in new.limits] == [
         ("memory.max", "67108864"),
         ("memory.swap.max", "0"),
         ("memory.oom.group", "1"),
         ("cpu.max", "150000 100000"),
         ("pids.max", "50"),
     ]
-    old = Place(Path("/u"), {"memory": Path("/m"), "cpu": Path("/c"), "pids": Path("/c")}).document("x", limits)
-    assert old["directories"] == ["/u/tentacle-run-x", "/m/tentacle-run-x", "/c/tentacle-run-x"]
-    assert [tuple(one[:3]) for one in old["limits"]] == [
+    old = Place(Path("/u"), {"memory": Path("/m"), "cpu": Path("/c"), "pids": Path("/c")}).order("x", limits)
+    assert old.directories == ("/u/tentacle-run-x", "/m/tentacle-run-x", "/c/tentacle-run-x")
+    assert [tuple(one[:3]) for one in old.limits] == [
         (1, "memory.limit_in_bytes", "67108864"),
         (1, "memory.memsw.limit_in_bytes", "67108864"),
         (2, "cpu.cfs_period_us", "100000"),
@@ -115,7 +115,7 @@ def test_a_cgroup_that_is_not_ours_is_left_as_it_is() -> None:
     group.mkdir()
     try:
         inner = group / "below"
-        run = RunGroup(Place(group).document("one", Limits()))
+        run = RunCgroup(Place(group).order("one", Limits()))
         run.make()
         run.make()
         assert [path.name for path in group.glob("tentacle-run-*")] == ["tentacle-run-one"]
@@ -136,9 +136,9 @@ def test_a_cgroup_that_is_not_ours_is_left_as_it_is() -> None:
 def test_cgroups_that_a_script_has_nested_deeply_are_removed_too() -> None:
     top = place().unified
     assert top is not None
-    run = RunGroup(Place(top).document(f"deep-{os.getpid()}", Limits()))
+    run = RunCgroup(Place(top).order(f"deep-{os.getpid()}", Limits()))
     run.make()
-    deep = Path(run._directories[0])
+    deep = Path(run.directory)
     for number in range(1200):
         deep /= "d"
         try:
@@ -148,7 +148,7 @@ def test_cgroups_that_a_script_has_nested_deeply_are_removed_too() -> None:
             break
     assert run.pids() == []
     run.remove()
-    assert not Path(run._directories[0]).exists()
+    assert not Path(run.directory).exists()
 
 
 MOVER = """

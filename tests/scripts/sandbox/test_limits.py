@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.contracts.script import ProcessOutputSource, ScriptExitCode
+from tentacle.contracts.exit_codes import ScriptExitCode
+from tentacle.contracts.script import ProcessOutputSource
 from tentacle.scripts.engine import EngineOptions
 from tentacle.scripts.errors import IsolationUnavailableError
 from tentacle.scripts.sandbox.cgroups import Limits
-from tentacle.scripts.sandbox.sandbox import IsolationOptions, Mode
+from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.shim.run_processes import MARK
 from tests.scripts.lab import Lab, lines
 from tests.scripts.rooms import living, options, place
@@ -29,13 +30,13 @@ NO_LIMIT = {
 
 
 async def limited(new_lab: Callable[..., Lab], mode: Mode = Mode.NONE, **limits: float) -> Lab:
-    lab = new_lab(options(IsolationOptions(mode, Limits(**limits))))  # type: ignore[arg-type]
+    lab = new_lab(options(SandboxOptions(mode, Limits(**limits))))  # type: ignore[arg-type]
     await lab.engine.start()
     return lab
 
 
 def own_directories(limits: Limits, mark: str) -> list[Path]:
-    return [Path(directory) for directory in place(limits).document(mark, limits)["directories"]]
+    return [Path(directory) for directory in place(limits).order(mark, limits).directories]
 
 
 async def test_the_limits_are_those_of_the_scripts_own_cgroup(new_lab: Callable[..., Lab]) -> None:
@@ -46,9 +47,9 @@ async def test_the_limits_are_those_of_the_scripts_own_cgroup(new_lab: Callable[
     status = await lab.engine.status("T-1", 0)
     assert status is not None
     mark = next(entry.text for entry in status.entries if len(entry.text) == 32)
-    document = place(limits).document(mark, limits)
-    for index, file, value, must in document["limits"]:
-        path = Path(document["directories"][index]) / file
+    order = place(limits).order(mark, limits)
+    for index, file, value, must in order.limits:
+        path = Path(order.directories[index]) / file
         assert path.read_text().strip() == value or not must
     await lab.engine.cancel("T-1", 0)
     await lab.ended()
@@ -82,10 +83,10 @@ async def test_a_fork_bomb_meets_the_task_limit_and_nobody_else_does(new_lab: Ca
 
 
 async def test_a_limit_in_which_nothing_can_run_is_refused_at_the_start(new_lab: Callable[..., Lab]) -> None:
-    lab = new_lab(options(IsolationOptions(limits=Limits(memory=4096))))
+    lab = new_lab(options(SandboxOptions(limits=Limits(memory=4096))))
     with pytest.raises(IsolationUnavailableError, match="the limits that are set"):
         await lab.engine.start()
-    assert list(lab.work.iterdir()) == []
+    assert await lab.left() == []
 
 
 async def test_a_later_agent_gives_a_running_script_its_own_limits_again(new_lab: Callable[..., Lab]) -> None:
@@ -98,12 +99,12 @@ async def test_a_later_agent_gives_a_running_script_its_own_limits_again(new_lab
     assert status is not None
     mark = next(entry.text for entry in status.entries if len(entry.text) == 32)
     await lab.engine.aclose()
-    document = place(limits).document(mark, limits)
-    wanted = [(Path(document["directories"][i]) / file, value) for i, file, value, must in document["limits"] if must]
+    order = place(limits).order(mark, limits)
+    wanted = [(Path(order.directories[i]) / file, value) for i, file, value, must in order.limits if must]
     for file, _ in wanted:
         if file.name in NO_LIMIT:
             file.write_text(NO_LIMIT[file.name])
-    later = new_lab(options(IsolationOptions(limits=Limits(memory=128 * MEBIBYTE, cpu=1, tasks=50))), lab.work)
+    later = new_lab(options(SandboxOptions(limits=Limits(memory=128 * MEBIBYTE, cpu=1, tasks=50))), lab.work)
     await later.engine.start()
     assert {file.name for file, _ in wanted} & set(NO_LIMIT)
     assert [file.read_text().strip() for file, _ in wanted] == [value for _, value in wanted]
@@ -111,14 +112,6 @@ async def test_a_later_agent_gives_a_running_script_its_own_limits_again(new_lab
     await later.ended()
 
 
-def test_limits_are_kept_as_they_are() -> None:
-    for limits in (Limits(), Limits(1, 1.5, 2), Limits(tasks=8)):
-        assert Limits.decode(limits.encode()) == limits
-    for rubbish in (b"", b"[]", b"{", b'{"memory": "all"}', b'{"other": 1}', b"\xff"):
-        with pytest.raises(ValueError):
-            Limits.decode(rubbish)
-
-
 def test_no_limit_asks_for_nothing() -> None:
-    assert not EngineOptions().isolation.asks
-    assert IsolationOptions(limits=Limits(tasks=8)).asks
+    assert not EngineOptions().sandbox.asks
+    assert SandboxOptions(limits=Limits(tasks=8)).asks

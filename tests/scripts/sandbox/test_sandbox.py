@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.contracts.script import ProcessState, ScriptExitCode
+from tentacle.contracts.exit_codes import ScriptExitCode
+from tentacle.contracts.script import ProcessState
 from tentacle.scripts.engine import EngineOptions
 from tentacle.scripts.errors import IsolationUnavailableError
 from tentacle.scripts.sandbox.cgroups import Limits
-from tentacle.scripts.sandbox.sandbox import IsolationOptions, Mode
+from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.scripts.shim.run_processes import real_and_saved_uids
 from tests.scripts.lab import Lab, lines, recorded_form, until
@@ -138,7 +139,7 @@ async def test_what_has_been_tried_out_is_told(rooms: Callable[..., Lab], caplog
     caplog.set_level(logging.INFO)
     lab = rooms("user")
     await lab.engine.start()
-    users = lab.engine.options.isolation.uids
+    users = lab.engine.options.sandbox.uids
     (said,) = [text for text in caplog.messages if text.startswith("Scripts run with")]
     assert said == f"Scripts run with the isolation 'user' (users {users}) and no limits; an empty one was run so."
     limits = Limits(64 * 1024**2, 1.5, 100)
@@ -216,7 +217,7 @@ async def test_each_script_has_a_user_of_its_own(rooms: Callable[..., Lab], open
     uid, pid = (int(entry.text) for entry in first.entries[6:8])
     assert real_and_saved_uids(pid) == (uid,) * 3
     body = (
-        f"id -u; id -G; cat ../T-1/file; ls ..; cat {key}; kill -9 {pid}; cat .tentacle/claimed; "
+        f"id -u; id -G; cat ../T-1/file; ls ..; cat {key}; kill -9 {pid}; ls ../.runs; cat {lab.log_path()}; "
         'test "$HOME" = "$PWD" && echo at home'
     )
     found = lines(await lab.run(body, "T-2"))
@@ -224,12 +225,20 @@ async def test_each_script_has_a_user_of_its_own(rooms: Callable[..., Lab], open
     assert other != uid
     assert found[1] == found[0]
     assert "at home" in found
-    assert len([line for line in found if "ermission denied" in line or "not permitted" in line]) == 5
+    assert len([line for line in found if "ermission denied" in line or "not permitted" in line]) == 6
     assert (lab.work / "T-2").stat().st_uid == other
-    assert (lab.work / "T-2" / "Output.log").stat().st_uid == 0
     await lab.engine.cancel("T-1", 0)
     await lab.ended("T-1")
     await until(lambda: not living(str(lab.work / "T-1")))
+
+
+@pytest.mark.usefixtures("open_work")
+async def test_a_shim_whose_script_had_a_user_of_its_own_is_never_used_again(rooms: Callable[..., Lab]) -> None:
+    lab = rooms("user")
+    await lab.engine.start()
+    shims = [lines(await lab.run("echo $PPID", f"T-{number}")) for number in range(3)]
+    assert len({line for (line,) in shims}) == 3
+    assert not lab.engine._shims._idle
 
 
 async def test_refused_without_rights(rooms: Callable[..., Lab], tmp_path: Path) -> None:
@@ -237,13 +246,13 @@ async def test_refused_without_rights(rooms: Callable[..., Lab], tmp_path: Path)
     with pytest.raises(IsolationUnavailableError, match="cannot reach their workspaces through") as refused:
         await closed.engine.start()
     assert (refused.value.hint or "").startswith("Run: chmod o+x '/")
-    taken = Lab(tmp_path / "Work", options(IsolationOptions(Mode.USER, uids=UidRange(65534, 65534))))
+    taken = Lab(tmp_path / "Work", options(SandboxOptions(Mode.USER, uids=UidRange(65534, 65534))))
     with pytest.raises(IsolationUnavailableError, match="holds 65534, which is 'nobody'"):
         await taken.engine.start()
     await taken.engine.aclose()
 
 
 async def test_nothing_is_tried_out_where_nothing_is_asked_for(lab: Lab) -> None:
-    assert not lab.engine.options.isolation.asks
-    assert EngineOptions().isolation == IsolationOptions()
-    assert [path.name for path in lab.work.iterdir()] == []
+    assert not lab.engine.options.sandbox.asks
+    assert EngineOptions().sandbox == SandboxOptions()
+    assert await lab.left() == []

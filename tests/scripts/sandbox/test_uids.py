@@ -24,14 +24,13 @@ def work(tmp_path: Path) -> Path:
 
 def workspace(work: Path, name: str) -> Path:
     path = work / name
-    (path / ".tentacle").mkdir(parents=True)
-    (path / "sub").mkdir()
-    for file in (path / "Output.log", path / ".tentacle" / "result", path / "sub" / "file"):
+    (path / "sub").mkdir(parents=True)
+    for file in (path / "Bootstrap.sh", path / "sub" / "file"):
         file.write_text("x")
     return path
 
 
-def test_a_workspace_is_handed_over_but_for_what_the_agent_keeps(work: Path, tmp_path: Path) -> None:
+def test_a_workspace_is_handed_over_but_for_what_belongs_elsewhere(work: Path, tmp_path: Path) -> None:
     path = workspace(work, "T-1")
     outside = tmp_path / "outside"
     outside.write_text("x")
@@ -41,9 +40,7 @@ def test_a_workspace_is_handed_over_but_for_what_the_agent_keeps(work: Path, tmp
     owners = {str(each.relative_to(path)): each.lstat().st_uid for each in path.rglob("*")}
     assert path.stat().st_uid == uid
     assert owners == {
-        ".tentacle": 0,
-        ".tentacle/result": 0,
-        "Output.log": 0,
+        "Bootstrap.sh": uid,
         "sub": uid,
         "sub/file": uid,
         "link": uid,

@@ -14,10 +14,10 @@ from uuid import uuid4
 
 import pytest
 
-from tentacle.contracts.script import ProcessState, ScriptExitCode
+from tentacle.contracts.exit_codes import ScriptExitCode
+from tentacle.contracts.script import ProcessState
 from tentacle.scripts.sandbox.cgroups import PREFIX
-from tentacle.scripts.shim import run_state
-from tentacle.scripts.shim.run_processes import MARK, Kin, real_and_saved_uids
+from tentacle.scripts.shim.run_processes import MARK, RunProcesses, real_and_saved_uids
 from tests.scripts.lab import Lab, lines, until
 from tests.scripts.rooms import WAYS, living, options, own_uids, place
 
@@ -126,9 +126,7 @@ async def test_who_came_into_the_cgroup_belongs_to_the_script(room: Lab) -> None
 async def test_what_outlives_its_watcher_is_ended_before_the_lock_is_given_away(room: Lab) -> None:
     await room.start("setsid sleep 600 & echo ready; sleep 600")
     await room.started()
-    lock = os.open(room.work / "T-1" / run_state.STATE / run_state.RESULT, os.O_RDWR)
-    runner = run_state.holder(lock)
-    os.close(lock)
+    runner = room.shim()
     assert runner is not None
     os.kill(runner, signal.SIGKILL)
     assert (await room.ended()).exit_code == ScriptExitCode.UNKNOWN_RESULT
@@ -160,13 +158,13 @@ async def test_killing_gives_up_after_its_time_and_says_who_is_left() -> None:
     with sleeping({MARK: mark}) as child:
         try:
             before = time.monotonic()
-            assert Kin(None, mark).kill(lambda: None, -1) == [child.pid]
+            assert RunProcesses(None, mark).kill(lambda: None, -1) == [child.pid]
             assert time.monotonic() - before < 30
-            assert Kin(None, mark).everybody() == [child.pid]
-            assert Kin(None, "other").everybody() == []
+            assert RunProcesses(None, mark).everybody() == [child.pid]
+            assert RunProcesses(None, "other").everybody() == []
         finally:
             child.kill()
-    assert Kin(None, mark).everybody() == []
+    assert RunProcesses(None, mark).everybody() == []
 
 
 async def test_the_users_of_a_process_are_read() -> None:
@@ -203,7 +201,7 @@ async def test_a_user_of_its_own_is_one_more_way() -> None:
     mark = uuid4().hex
     with sleeping({}, uid) as child:
         try:
-            assert Kin(None, mark, uid=uid).everybody() == [child.pid]
-            assert Kin(None, mark, uid=uid).kill(lambda: None, 5) == []
+            assert RunProcesses(None, mark, uid=uid).everybody() == [child.pid]
+            assert RunProcesses(None, mark, uid=uid).kill(lambda: None, 5) == []
         finally:
             child.kill()

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -53,27 +52,36 @@ def test_without_inotify_nothing_is_told_and_nothing_fails() -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
     try:
-        watch = WriteWatch(["/nowhere"])
+        watch = WriteWatch()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert watch.descriptor < 0
+    pipes = OutputPipes(watch)
+    os.write(pipes.writers[1], b"1\n")
+    os.write(pipes.writers[0], b"2\n")
     assert watch.writes() == []
+    assert not watch.more_within(0)
+    assert pipes.collect() == ([(OUT, b"2\n"), (ERR, b"1\n")], [])
+    pipes.close()
+    watch.close()
 
 
 @pytest.fixture
-def pipes(tmp_path: Path) -> Iterator[OutputPipes]:
-    state = os.open(tmp_path, os.O_RDONLY)
-    pipes = OutputPipes(state)
-    os.close(state)
-    assert list(tmp_path.iterdir()) == []
-    ends = pipes.begin()
+def watch() -> Iterator[WriteWatch]:
+    watch = WriteWatch()
+    yield watch
+    watch.close()
+
+
+@pytest.fixture
+def pipes(watch: WriteWatch) -> Iterator[OutputPipes]:
+    pipes = OutputPipes(watch)
     yield pipes
-    for descriptor in (*ends, *pipes.writers, pipes._watch.descriptor):
-        os.close(descriptor)
+    pipes.close()
 
 
-def test_pipes_tell_the_order_of_writing_and_the_end_script_for_script(pipes: OutputPipes) -> None:
+def test_pipes_tell_the_order_of_writing_and_the_end_script_for_script(watch: WriteWatch) -> None:
     for _ in range(3):
+        pipes = OutputPipes(watch)
         out, err = pipes.writers
         for writer, data in [(err, b"1\n"), (out, b"2\n"), (err, b"3\n"), (err, b"4\n"), (out, b"5\n")]:
             os.write(writer, data)
@@ -81,15 +89,30 @@ def test_pipes_tell_the_order_of_writing_and_the_end_script_for_script(pipes: Ou
         assert pipes.collect() == ([(ERR, b"1\n"), (OUT, b"2\n"), (ERR, b"3\n4\n"), (OUT, b"5\n")], [])
         assert pipes.collect() == ([], [])
         os.write(out, b"last")
-        os.close(err)
+        os.close(pipes.writers.pop())
         pieces, ended = pipes.collect()
-        assert (pieces, len(ended)) == ([(OUT, b"last"), (ERR, b"")], 1)
-        assert (pipes.open, len(pieces)) == (True, 2)
-        os.close(out)
+        assert (pieces, ended) == ([(OUT, b"last"), (ERR, b"")], [pipes.readers[1]])
+        assert pipes.open
+        pipes.close_writers()
         pieces, ended = pipes.collect()
-        assert (pieces, len(ended)) == ([(OUT, b"")], 1)
+        assert (pieces, ended) == ([(OUT, b"")], [pipes.readers[0]])
         assert (pipes.open, pipes.collect()) == (False, ([], []))
-        pipes.begin()
+        pipes.close()
+
+
+def test_an_end_that_somebody_keeps_tells_nothing_of_later_pipes_nor_they_of_it(watch: WriteWatch) -> None:
+    first = OutputPipes(watch)
+    kept_writer, kept_reader = os.dup(first.writers[0]), os.dup(first.readers[0])
+    first.close()
+    second = OutputPipes(watch)
+    os.write(second.writers[0], b"secret\n")
+    os.write(kept_writer, b"foreign\n")
+    assert os.read(kept_reader, 100) == b"foreign\n"
+    assert watch.writes() == [0]
+    assert second.collect() == ([(OUT, b"secret\n")], [])
+    second.close()
+    os.close(kept_writer)
+    os.close(kept_reader)
 
 
 def test_a_full_pipe_is_read_in_bounded_portions(pipes: OutputPipes) -> None:

@@ -3,52 +3,65 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from tentacle.scripts.workspace.batch_sync import Settling
-from tests.scripts.lab import until
+from tentacle.scripts.workspace.batch_sync import BatchSync
 
 
-async def test_who_comes_meanwhile_shares_the_next_look() -> None:
-    settling = Settling()
-    free, calls, looks = threading.Event(), [], []
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    descriptor = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    yield descriptor
+    os.close(descriptor)
 
-    def first() -> None:
-        calls.append("first")
+
+async def test_who_comes_meanwhile_shares_the_next_turn(tmp_path: Path, file: int) -> None:
+    """While a turn is under way, here held up by a busy thread, all others become one turn behind it."""
+    busy, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        busy.set()
         free.wait(30)
 
-    def other() -> None:
-        calls.append("other")
-        looks.append(threading.get_ident())
-
-    waiting = [asyncio.create_task(settling.settle(first))]
-    await until(lambda: bool(calls))
-    waiting += [asyncio.create_task(settling.settle(other)) for _ in range(5)]
+    threads = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(threads)
+    threads.submit(hold)
+    busy.wait(30)
+    sync = BatchSync(tmp_path)
+    waiting = [asyncio.create_task(sync.sync(file)) for _ in range(6)]
     await asyncio.sleep(0)
-    assert calls == ["first"]
+    await asyncio.sleep(0)
+    # One turn for the first that came, the rest waits for the next one.
+    assert threads._work_queue.qsize() == 1
     free.set()
     await asyncio.gather(*waiting)
-    assert calls == ["first", *["other"] * 5]
-    assert len(set(looks)) == 1
-    await settling.settle(other)
+    await sync.sync(file)
+    await sync.aclose()
 
 
-async def test_a_failure_is_that_of_its_own_and_who_has_left_harms_nobody() -> None:
-    settling = Settling()
-    done = []
-
-    def fails() -> None:
-        raise OSError(5, "the disk")
-
-    left = asyncio.create_task(settling.settle(lambda: done.append("left")))
-    failing = asyncio.create_task(settling.settle(fails))
-    fine = asyncio.create_task(settling.settle(lambda: done.append("fine")))
+async def test_a_failure_is_that_of_its_own_and_who_has_left_harms_nobody(tmp_path: Path, file: int) -> None:
+    sync = BatchSync(tmp_path)
+    pipe, writer = os.pipe()
+    left = asyncio.create_task(sync.sync(file))
+    # A pipe cannot be synced.
+    failing = asyncio.create_task(sync.sync(pipe))
+    fine = asyncio.create_task(sync.sync(file))
     await asyncio.sleep(0)
     left.cancel()
-    with pytest.raises(OSError, match="the disk"):
+    with pytest.raises(OSError, match="Invalid argument"):
         await failing
     await fine
-    assert done == ["left", "fine"]
     await asyncio.gather(left, return_exceptions=True)
+    os.close(pipe)
+    os.close(writer)
+
+
+async def test_without_the_directory_nothing_is_on_the_disk(tmp_path: Path, file: int) -> None:
+    with pytest.raises(FileNotFoundError):
+        await BatchSync(tmp_path / "nowhere").sync(file)

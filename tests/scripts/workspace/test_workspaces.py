@@ -8,42 +8,42 @@ import pytest
 
 from tentacle.scripts.errors import ScriptError
 from tentacle.scripts.workspace.removal import remove_tree
-from tentacle.scripts.workspace.run_files import RunFiles, RunSettings, Stage, boot_id
+from tentacle.scripts.workspace.run_files import Stage, run_name
+from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.workspaces import WorkspaceFile, Workspaces
+from tests.scripts.lab import left
 
 
 @pytest.fixture
 def workspaces(tmp_path: Path) -> Workspaces:
     workspaces = Workspaces(tmp_path / "Work")
-    assert workspaces.scan() == []
+    workspaces.ensure()
+    assert workspaces.directories() == []
     return workspaces
 
 
-def settings(ticket: str = "T") -> RunSettings:
-    return RunSettings(ticket, "Task", "M", 1, 2.5, ("a", "b"), 1, boot_id())
+def header(ticket: str = "T") -> RunHeader:
+    return RunHeader(ticket, "Task", "M", 1, 2.5, ("a", "b"))
 
 
 def prepare(workspaces: Workspaces, *files: WorkspaceFile, ticket: str = "T") -> None:
-    run = workspaces.prepare(settings(ticket), "echo\r\n", files)
+    run = workspaces.prepare(header(ticket), "echo\r\n", files)
     assert run.examine().stage is Stage.PREPARED
     run.close()
 
 
 def test_what_is_prepared_can_be_read_again(workspaces: Workspaces) -> None:
-    prepare(workspaces)
-    run = RunFiles(workspaces.work / "T")
-    assert run.settings == settings()
-    assert run.settings.wants.exclusive
+    wanted = header("Ticket")
+    workspaces.prepare(wanted, "echo\r\n", ()).close()
+    run = workspaces.runs.open(run_name("tICKET"))
+    assert run is not None
+    assert (run.header, run.header.wants.exclusive, run.workspace) == (wanted, True, workspaces.work / "Ticket")
+    assert (run.workspace / "Bootstrap.sh").read_bytes() == b"echo\n"
     run.close()
-    assert {path.name for path in (workspaces.work / "T").iterdir()} == {"Bootstrap.sh", "Output.log", ".tentacle"}
-
-
-def test_tickets_that_differ_by_case_are_one_directory(workspaces: Workspaces) -> None:
-    prepare(workspaces, ticket="Ticket")
-    assert workspaces.find("tICKET") == workspaces.work / "Ticket"
-    later = Workspaces(workspaces.work)
-    later.scan()
-    assert later.find("TICKET") == workspaces.work / "Ticket"
+    assert [path.name for path in (workspaces.work / "Ticket").iterdir()] == ["Bootstrap.sh"]
+    assert (workspaces.work / "Ticket").stat().st_mode & 0o777 == 0o700
+    assert workspaces.runs.path.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in workspaces.runs.path.iterdir()} == {0o600}
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def trap(workspaces: Workspaces, tmp_path: Path) -> Path:
     return outside
 
 
-@pytest.mark.parametrize("name", ["Bootstrap.sh", "Output.log", "data"])
+@pytest.mark.parametrize("name", ["Bootstrap.sh", "data"])
 def test_a_planted_link_is_replaced_and_not_followed(
     workspaces: Workspaces, trap: Path, tmp_path: Path, name: str
 ) -> None:
@@ -68,9 +68,8 @@ def test_a_planted_link_is_replaced_and_not_followed(
     assert not (workspaces.work / "T" / name).is_symlink()
 
 
-@pytest.mark.parametrize("link", ["sub", ".tentacle"])
-def test_a_planted_directory_link_is_refused(workspaces: Workspaces, trap: Path, tmp_path: Path, link: str) -> None:
-    (workspaces.work / "T" / link).symlink_to(trap)
+def test_a_planted_directory_link_is_refused(workspaces: Workspaces, trap: Path, tmp_path: Path) -> None:
+    (workspaces.work / "T" / "sub").symlink_to(trap)
     source = tmp_path / "source"
     source.write_text("new")
     with pytest.raises(ScriptError):
@@ -108,18 +107,18 @@ def test_removing_follows_no_link_and_needs_no_rights(workspaces: Workspaces, tr
     (path / "closed").mkdir(mode=0)
     assert workspaces.remove(path)
     assert (trap / "victim").read_text() == "untouched"
-    assert list(workspaces.work.iterdir()) == []
+    assert left(workspaces.work) == []
     assert workspaces.remove(path), "what is not there is gone"
 
 
 def test_a_ticket_is_free_as_soon_as_its_workspace_is_put_away(workspaces: Workspaces) -> None:
     prepare(workspaces)
-    left = workspaces.put_away(workspaces.work / "T")
-    assert left is not None
-    assert (workspaces.find("T"), list(workspaces.trash())) == (None, [left])
-    assert (left / "Bootstrap.sh").exists()
+    (trash,) = workspaces.forget(run_name("T"), workspaces.work / "T")
+    assert (workspaces.find("T"), list(workspaces.trash())) == (None, [trash])
+    assert workspaces.runs.names() == []
+    assert (trash / "Bootstrap.sh").exists()
     prepare(workspaces)
-    assert remove_tree(left)
+    assert remove_tree(trash)
     assert (workspaces.work / "T" / "Bootstrap.sh").exists()
     assert workspaces.put_away(workspaces.work / "nowhere") is None
 

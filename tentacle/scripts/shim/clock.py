@@ -1,0 +1,35 @@
+"""The clocks of a run, and which start of the machine they count from.
+
+Standard library only: part of the shim.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+def now_ms() -> int:
+    """Returns milliseconds since 1970, by a clock that may be set at any moment."""
+    return time.time_ns() // 1_000_000
+
+
+def since_boot_ms() -> int:
+    """Returns milliseconds since the machine was started, by a clock that nobody sets and that counts sleep too."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+def _read_boot_id() -> bytes:
+    try:
+        with open(_BOOT_ID, "rb") as file:  # noqa: PTH123 - pathlib is too much for a small process
+            boot = bytes.fromhex(file.read(64).strip().replace(b"-", b"").decode("ascii"))
+    except (OSError, ValueError):
+        boot = b""
+    # A host that does not tell it counts as started anew with every process: then nothing is ever run twice.
+    return boot if len(boot) == 16 else os.urandom(16)
+
+
+BOOT = _read_boot_id()
+"""16 bytes that change with every start of the machine."""

@@ -1,0 +1,174 @@
+"""The file that tells a run, `.run`: who has claimed it, how it ended, and who watches over it now.
+
+The first 4,096 bytes hold what changes while the run lives, each at a fixed place; they are real bytes, so that a full
+disk cannot refuse a change.  Behind them stands the header: what was asked for.  The agent writes all of it before the
+run may start (`workspace/run_files.py`); afterwards only the process that watches over the run writes, until it ends.
+The form of the file is docs/spec/run-files.md.
+
+That process holds a POSIX record lock on the file as long as it lives.  Such a lock dies with its holder, is not
+inherited, and the kernel tells who holds it, so no stale process number is ever believed.  It also ends when its holder
+closes any descriptor of the file, so the holder has one only.
+
+Standard library only: part of the shim.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import zlib
+from typing import NamedTuple
+
+from tentacle.scripts.shim.clock import BOOT, now_ms, since_boot_ms
+
+VERSION_NUMBER = 1
+VERSION = b"tentacle run %d\n" % VERSION_NUMBER
+HEAD = 4096
+"""Bytes before the header."""
+LONGEST_REASON = 200
+"""Bytes."""
+
+_CLAIM_AT, _COMPLETED_AT, _RESULT_AT, _CGROUP_AT, _CGROUP_SPACE = 64, 128, 512, 1024, 2048
+_CLAIMED, _COMPLETED = b"claimed\n", b"completed\n"
+_RESULT = struct.Struct("<iqq16sQcB200s")
+"""The members of `Result`, the reason with its length before it."""
+_CRC = struct.Struct("<I")
+_HEADER = struct.Struct("<II")
+_FLOCK = struct.Struct("@hhqqi4x")
+
+
+class Result(NamedTuple):
+    """How a run ended.
+
+    `ended` is in milliseconds since 1970; `since_boot` in milliseconds of a clock that does not step, counted from the
+    start of the machine that is named by `boot` (16 bytes).  `lost` bytes of output are missing from the log without a
+    word there.  `reason` is one last line for the log, of that `kind` of record, which the log itself had no room for.
+    """
+
+    exit_code: int
+    ended: int
+    since_boot: int
+    boot: bytes
+    lost: int = 0
+    kind: bytes = b"E"
+    reason: str = ""
+
+    @classmethod
+    def now(cls, exit_code: int, *, lost: int = 0, kind: bytes = b"E", reason: str = "") -> Result:
+        """Returns the result of a run that ends at this moment."""
+        return cls(exit_code, now_ms(), since_boot_ms(), BOOT, lost, kind, reason)
+
+
+def head() -> bytes:
+    """The first bytes of a new file: nobody has claimed the run."""
+    return VERSION.ljust(HEAD - 1) + b"\n"
+
+
+def encode_header(header: bytes) -> bytes:
+    """What stands behind the first bytes."""
+    return _HEADER.pack(len(header), zlib.crc32(header)) + header
+
+
+def read_header(run: int, longest: int) -> bytes | None:
+    """Returns the header of the open file; `None` for one that is not whole, of another version or above `longest`."""
+    start = os.pread(run, HEAD + _HEADER.size, 0)
+    if len(start) != HEAD + _HEADER.size or not start.startswith(VERSION):
+        return None
+    length, crc = _HEADER.unpack_from(start, HEAD)
+    if length > min(longest, os.fstat(run).st_size):
+        return None
+    header = os.pread(run, length, HEAD + _HEADER.size)
+    return header if len(header) == length and zlib.crc32(header) == crc else None
+
+
+def claim(path: str) -> int | None:
+    """Takes the run on.
+
+    Returns the locked descriptor, the only one that the calling process may ever have of this file; `None` when
+    somebody else has or had the run, or when its file is gone.
+    """
+    try:
+        run = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.lockf(run, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        os.close(run)
+        return None
+    # With the lock, since whoever held it before may have ended the run meanwhile.
+    if is_claimed(run) or is_completed(run) or read_result(run) is not None:
+        os.close(run)
+        return None
+    mark_claimed(run)
+    return run
+
+
+def mark_claimed(run: int) -> None:
+    """Notes that the run may have been started."""
+    os.pwrite(run, _CLAIMED, _CLAIM_AT)
+
+
+def is_claimed(run: int) -> bool:
+    """True from the claim on, whatever has become of the run."""
+    return os.pread(run, len(_CLAIMED), _CLAIM_AT).strip() != b""
+
+
+def was_begun(run: int) -> bool:
+    """True for a file whose header is damaged, but which says that there was a run: it is claimed, watched, or over."""
+    claimed = os.pread(run, len(_CLAIMED), _CLAIM_AT) == _CLAIMED
+    return claimed or read_result(run) is not None or holder(run) is not None
+
+
+def version_of(run: int) -> int:
+    """Returns the version of the open file; 0 for any other file."""
+    line, end, _ = os.pread(run, 64, 0).partition(b"\n")
+    number = line.removeprefix(b"tentacle run ")
+    return int(number) if end and number != line and number.isdigit() else 0
+
+
+def mark_completed(run: int) -> None:
+    """Notes that nobody will ask for this run any more; only its lock still counts."""
+    os.pwrite(run, _COMPLETED, _COMPLETED_AT)
+
+
+def is_completed(run: int) -> bool:
+    """True after `mark_completed`."""
+    return os.pread(run, len(_COMPLETED), _COMPLETED_AT) == _COMPLETED
+
+
+def holder(run: int) -> int | None:
+    """Returns the process that watches over the run; `None` when nobody does.  Takes no lock itself."""
+    question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(run, fcntl.F_GETLK, question))
+    return None if kind == fcntl.F_UNLCK else int(pid)
+
+
+def write_result(run: int, result: Result) -> None:
+    """Puts the result into its place, with one write.  A reason that is too long is cut."""
+    reason = result.reason.encode("utf-8", "replace")[:LONGEST_REASON]
+    data = _RESULT.pack(*result[:6], len(reason), reason)
+    os.pwrite(run, _CRC.pack(zlib.crc32(data)) + data, _RESULT_AT)
+
+
+def read_result(run: int) -> Result | None:
+    """Returns the result; `None` when there is none, or none that was written whole."""
+    data = os.pread(run, _CRC.size + _RESULT.size, _RESULT_AT)
+    if len(data) != _CRC.size + _RESULT.size or _CRC.unpack_from(data)[0] != zlib.crc32(data[_CRC.size :]):
+        return None
+    code, ended, since_boot, boot, lost, kind, length, reason = _RESULT.unpack_from(data, _CRC.size)
+    return Result(code, ended, since_boot, boot, lost, kind, reason[:length].decode("utf-8", "replace"))
+
+
+def note_cgroup(run: int, directory: str) -> None:
+    """Notes in which cgroup the run is.  A path that is too long for its place is not noted."""
+    line = os.fsencode(directory) + b"\n"
+    if len(line) <= _CGROUP_SPACE:
+        os.pwrite(run, line, _CGROUP_AT)
+
+
+def read_cgroup(run: int) -> str:
+    """Returns what `note_cgroup` has noted; empty when nothing was."""
+    line, end, _ = os.pread(run, _CGROUP_SPACE, _CGROUP_AT).partition(b"\n")
+    return os.fsdecode(line) if end and line.startswith(b"/") else ""

@@ -1,0 +1,173 @@
+"""Runs of Tentacle 0.1, which kept all of a run in its workspace, brought into today's two files.
+
+    TICKET/.tentacle/prepared or claimed    what was asked for, as JSON; the renaming was the claim
+    TICKET/.tentacle/result                 the exit code; locked by the process that watches over the run
+    TICKET/Output.log                       records: `o 1795402850283 12`, line feed, 12 bytes, line feed
+
+An agent that starts copies each of them.  A run that still has its old process is followed: what that process writes is
+copied on, until it has ended.  A copy that was not finished is made anew.  To be removed once nobody upgrades from 0.1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from tentacle.errors import one_line
+from tentacle.scripts.shim import run_record
+from tentacle.scripts.shim.log_format import KINDS, LONGEST_BODY, record
+from tentacle.scripts.shim.run_record import Result
+from tentacle.scripts.workspace.removal import remove_tree
+from tentacle.scripts.workspace.run_files import Finding, RunFiles, Stage
+from tentacle.scripts.workspace.run_header import RunHeader
+from tentacle.scripts.workspace.validation import LOG_FILE
+from tentacle.scripts.workspace.workspaces import Workspaces
+
+log = logging.getLogger(__name__)
+
+_STATE = ".tentacle"
+_CGROUP_AT, _CGROUP_LENGTH, _RESULT_LENGTH = 1024, 2048, 64
+_LONGEST_FILE = 16 * 1024 * 1024
+_LONGEST_LINE = 48
+_PIECE = 1024 * 1024
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def old_runs(workspaces: Workspaces) -> Iterator[RunFiles]:
+    """Returns the runs that an agent of version 0.1 has left; one that cannot be read is named in the log."""
+    for workspace in workspaces.directories():
+        try:
+            if stat.S_ISDIR((workspace / _STATE).lstat().st_mode):
+                yield from _take_over(workspaces, workspace)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+            log.warning("The script of an earlier version in '%s' cannot be taken over: %s", workspace, one_line(error))
+
+
+def _take_over(workspaces: Workspaces, workspace: Path) -> Iterator[RunFiles]:
+    state = workspace / _STATE
+    if state.lstat().st_uid not in (os.geteuid(), workspaces.work.stat().st_uid):
+        raise ValueError("it was not written by this agent's user")
+    claimed = (state / "claimed").exists()
+    try:
+        values = json.loads(_read(state / ("claimed" if claimed else "prepared")))
+    except ValueError:
+        if claimed:
+            raise
+        # It was never more than a directory.
+        return
+    limits = json.loads(_read(state / "limits")) if (state / "limits").exists() else {}
+    names = ("ticket", "task", "mutex", "isolation", "timeout", "arguments", "created", "boot")
+    wanted = {name: values[name] for name in names} | {"sealed": values.get("sealed", "")}
+    header = RunHeader.decode(json.dumps(wanted | {"limits": list(limits.values())}).encode())
+    if header.ticket != workspace.name:
+        raise ValueError("it belongs to another ticket")
+    with contextlib.ExitStack() as undo:
+        result = os.open(state / "result", _READ)
+        undo.callback(os.close, result)
+        old_log = os.open(workspace / LOG_FILE, _READ)
+        undo.callback(os.close, old_log)
+        if not all(stat.S_ISREG(os.fstat(descriptor).st_mode) for descriptor in (result, old_log)):
+            raise ValueError("one of its files is none")
+        old = OldRun(workspaces.runs.create(header, ()), result, old_log, state, claimed=claimed)
+        undo.pop_all()
+    if old.examine().stage is Stage.RUNNING:
+        yield old
+        return
+    if claimed:
+        run_record.mark_claimed(old.run)
+        run_record.note_cgroup(old.run, old.cgroup)
+    old.close()
+    remove_tree(state)
+    if (files := workspaces.runs.open(old.name)) is not None:
+        yield files
+
+
+def _read(path: Path) -> bytes:
+    with os.fdopen(os.open(path, _READ), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"'{path.name}' is not a file")
+        return file.read(_LONGEST_FILE)
+
+
+class OldRun(RunFiles):
+    """A run that a process of version 0.1 may still watch over: its files are a copy that grows as the old ones do."""
+
+    def __init__(self, files: RunFiles, result: int, old_log: int, state: Path, *, claimed: bool) -> None:
+        """Takes over `files` and the descriptors of the old ones."""
+        super().__init__(files.run_path.parent, files.name, files.workspace, files.header, files.run, files.log)
+        self._result = result
+        self._old_log = old_log
+        self._state = state
+        self._claimed = claimed
+        self._copied = 0
+
+    @property
+    def cgroup(self) -> str:
+        line, end, _ = os.pread(self._result, _CGROUP_LENGTH, _CGROUP_AT).partition(b"\n")
+        return os.fsdecode(line) if end and line.startswith(b"/") else ""
+
+    def examine(self) -> Finding:
+        """Returns where the old files say that the run stands; copies what they say."""
+        holder = run_record.holder(self._result)
+        # Looked at after the lock: the old process writes its result before it lets go of it.
+        result = self._read_result()
+        self._copy_log()
+        if result is not None:
+            run_record.write_result(self.run, result)
+            return Finding(Stage.ENDED, result=result)
+        if holder is not None:
+            return Finding(Stage.RUNNING, holder)
+        return Finding(Stage.LOST if self._claimed else Stage.PREPARED)
+
+    def open_log(self) -> int:
+        if self.opened:
+            self._copy_log()
+        return super().open_log()
+
+    def close(self) -> None:
+        if self.opened:
+            os.close(self._result)
+            os.close(self._old_log)
+            if run_record.read_result(self.run) is not None:
+                remove_tree(self._state)
+            super().close()
+
+    def _read_result(self) -> Result | None:
+        words = os.pread(self._result, _RESULT_LENGTH, 0).split()
+        if len(words) != 5 or words[0] != b"exit" or words[4] != b"end":
+            return None
+        return Result(int(words[1]), int(words[3]), 0, bytes(16))
+
+    def _copy_log(self) -> None:
+        """Copies the whole records that have come since the last time.  A full disk makes it wait."""
+        while records := self._next_records():
+            end = os.fstat(self.log).st_size
+            try:
+                os.write(self.log, b"".join(records))
+            except OSError:
+                os.ftruncate(self.log, end)
+                return
+
+    def _next_records(self) -> list[bytes]:
+        data = os.pread(self._old_log, _PIECE + LONGEST_BODY, self._copied)
+        records: list[bytes] = []
+        position = 0
+        while position < _PIECE and (end := data.find(b"\n", position, position + _LONGEST_LINE)) >= 0:
+            kind, _, rest = data[position:end].partition(b" ")
+            occurred, _, length = rest.partition(b" ")
+            if kind not in KINDS or not (occurred.isdigit() and length.isdigit()) or int(length) > LONGEST_BODY:
+                break
+            body = data[end + 1 : end + 1 + int(length)]
+            if data[end + 1 + int(length) : end + 2 + int(length)] != b"\n":
+                break
+            records.append(record(kind, int(occurred), body))
+            position = end + 2 + int(length)
+        self._copied += position
+        return records

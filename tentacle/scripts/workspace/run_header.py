@@ -1,0 +1,65 @@
+"""What was asked for, as it stands in a run's `.run` file.  Nothing of it is trusted when it is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+
+from tentacle.contracts.script import ScriptIsolationLevel
+from tentacle.scripts.mutexes import MutexRequest
+from tentacle.scripts.shim.clock import BOOT, now_ms
+
+_LARGEST = 1 << 53
+"""Whole numbers above mean different things to different readers of JSON."""
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """What was asked for, kept from before the start.
+
+    `timeout` is in seconds, `None` for no limit; `created` in milliseconds since 1970; `boot` the start of the machine,
+    as 32 hexadecimal digits; `sealed` what is kept of the passwords of its files (`output/known_secrets.py`); `limits`
+    those of memory in bytes, of processors and of tasks.
+    """
+
+    ticket: str
+    task: str
+    mutex: str
+    isolation: int
+    timeout: float | None
+    arguments: tuple[str, ...] = field(repr=False)
+    sealed: str = field(default="", repr=False)
+    limits: tuple[float | None, ...] = ()
+    created: int = field(default_factory=now_ms)
+    boot: str = BOOT.hex()
+
+    @property
+    def wants(self) -> MutexRequest:
+        full = ScriptIsolationLevel(self.isolation) is ScriptIsolationLevel.FULL_ISOLATION
+        return MutexRequest(self.mutex, full, self.task)
+
+    @property
+    def is_of_this_boot(self) -> bool:
+        """Whether the machine has run all the time since the run was asked for."""
+        return self.boot.replace("-", "") == BOOT.hex()
+
+    def encode(self) -> bytes:
+        return json.dumps(dataclasses.asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> RunHeader:
+        """Raises `ValueError` when `data` is not what `encode` returned."""
+        try:
+            values = json.loads(data)
+            header = cls(**{**values, "arguments": tuple(values["arguments"]), "limits": tuple(values["limits"])})
+        except (TypeError, KeyError, RecursionError) as error:
+            raise ValueError(str(error)) from error
+        texts = (header.ticket, header.task, header.mutex, header.boot, header.sealed, *header.arguments)
+        numbers = (header.isolation, header.created, header.timeout or 0.0, *(limit or 0.0 for limit in header.limits))
+        if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers):
+            raise ValueError("a value is of another kind than the agent's own")
+        if not all(0 <= number < _LARGEST for number in numbers):
+            raise ValueError("a number is larger than any of the agent's own")
+        ScriptIsolationLevel(header.isolation)
+        return header
