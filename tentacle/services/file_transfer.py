@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.file_transfer import UploadResult
-from tentacle.scripts.disk import require_free
+from tentacle.disk import require_free
 from tentacle.services.dispatch import Files, Outgoing, ServiceMethod
 from tentacle.services.errors import AccessDenied, ArgumentError, FileError, MissingFile, ServiceError
 from tentacle.services.parts import Parts

@@ -11,9 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-NOTES = ".uploads"
-"""The directory's name, beside the workspaces."""
-
 
 class Parts:
     """Keeps its notes in the directory `notes`, or none."""

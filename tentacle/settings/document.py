@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import yaml
 
 from tentacle.errors import one_line
+from tentacle.sealing import UnsealError, is_sealed
 from tentacle.settings.certificates import StoredCertificate, from_pem
 from tentacle.settings.errors import CertificateError, ConfigurationError, SettingsError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.settings.scripts import SCRIPT_KEYS, ScriptSettings
-from tentacle.settings.sealing import UnsealError, is_sealed
 from tentacle.settings.trust import same_entry
 
 FORMAT = 1

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from tentacle.disk import DiskError, is_file, read_bytes
 from tentacle.settings.certificates import StoredCertificate, load_base64
 from tentacle.settings.errors import CertificateError, SettingsError
-from tentacle.settings.files import is_file, read_bytes
 from tentacle.settings.model import ProxySettings, Settings
 from tentacle.settings.trust import parse_servers, same_thumbprint
 
@@ -101,7 +101,7 @@ def _read_env_file(path: Path | None) -> dict[str, str]:
         return {}
     except UnicodeDecodeError:
         raise SettingsError(f"The file '{path}' is not UTF-8 text.") from None
-    except SettingsError as error:
+    except (DiskError, SettingsError) as error:
         raise SettingsError(f"The file '{path}' cannot be used: {error.message}", hint=error.hint) from None
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tentacle.settings.errors import InstanceError, SettingsError, cannot
-from tentacle.settings.files import (
+from tentacle.disk import (
     ABANDONED_SECONDS,
+    cannot,
     exists,
     flush_directory,
     is_directory,
@@ -24,6 +24,8 @@ from tentacle.settings.files import (
     remove_unfinished,
     write_atomic,
 )
+from tentacle.errors import TentacleError
+from tentacle.settings.errors import InstanceError
 
 HOME_VARIABLE = "TentacleMachineConfigurationHomeDirectory"
 DEFAULT_BASE = Path("/etc/octopus")
@@ -94,7 +96,10 @@ def new_instance_paths(config: str | None, home: str | None, cwd: Path) -> tuple
 
 
 class InstanceRegistry:
-    """The registry below `base`, see `machine_configuration_directory`.  Methods raise `SettingsError`."""
+    """The registry below `base`, see `machine_configuration_directory`.
+
+    Methods raise `InstanceError`, or `DiskError` when the file system refuses.
+    """
 
     def __init__(self, base: Path) -> None:
         self.folder = base / "Tentacle" / "Instances"
@@ -206,7 +211,7 @@ class InstanceRegistry:
             hint=None if entries else _FIRST,
         )
 
-    def _entries(self) -> tuple[list[_Entry], list[SettingsError]]:
+    def _entries(self) -> tuple[list[_Entry], list[TentacleError]]:
         """What can be read, sorted by name, and why the rest cannot: one bad file must not stop the others."""
         try:
             files = sorted(file for file in self.folder.iterdir() if not is_temporary(file) and not is_directory(file))
@@ -220,7 +225,7 @@ class InstanceRegistry:
                 entries.append(_read_entry(file))
             except FileNotFoundError:
                 continue
-            except SettingsError as error:
+            except TentacleError as error:
                 broken.append(error)
         return sorted(entries, key=lambda entry: entry.name), broken
 

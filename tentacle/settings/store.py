@@ -13,18 +13,27 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tentacle.disk import LARGEST_FILE, beside, exists, make_directories, read_bytes, remove_unfinished, write_atomic
+from tentacle.home_layout import KEY_SUFFIX
+from tentacle.sealing import LOCK_WAIT_SECONDS, KeyFile, KeyLocked, Sealer, SealingError
 from tentacle.settings import document
 from tentacle.settings.errors import ConfigurationError
-from tentacle.settings.files import LARGEST_FILE, exists, make_directories, read_bytes, remove_unfinished, write_atomic
+from tentacle.settings.identity_origin import remember_origin
 from tentacle.settings.model import Settings
-from tentacle.settings.origin import remember_origin
-from tentacle.settings.sealing import KeyFile, Sealer, key_path_of
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
-LOCK_WAIT_SECONDS = 30.0
+RESTORE_HINT = (
+    "Restore it from where the configuration came from, or remove the sealed values from the configuration and "
+    "set the certificate and the passwords again."
+)
 
 ORIGINAL_MARKS = ("<?xml", "<octopus-settings")
+
+
+def key_path_of(config_path: Path) -> Path:
+    """The key that the secrets of a configuration are sealed with."""
+    return beside(config_path, KEY_SUFFIX)
 
 
 class SettingsFile:
@@ -97,17 +106,32 @@ class SettingsFile:
 
     @contextlib.contextmanager
     def _hold(self) -> Iterator[Sealer]:
-        """The lock and the key; a key is made only while no secret depends on the one that is not there."""
-        if not exists(self._key.path) and self._depends_on_key():
-            raise self._key.missing()
-        with self._key.hold(like=self._target, may_make=lambda: not self._depends_on_key()) as sealer:
-            yield sealer
+        """Locks the configuration and yields its key; a key is made only while no secret needs the missing one."""
+        with self._key_errors():
+            if not exists(self._key.path) and self._depends_on_key():
+                raise self._key.missing()
+            with self._key.hold(like=self._target, may_make=lambda: not self._depends_on_key()) as sealer:
+                yield sealer
+
+    @contextlib.contextmanager
+    def _key_errors(self) -> Iterator[None]:
+        """Raises `ConfigurationError` for a key that cannot be used, with what to do about it."""
+        try:
+            yield
+        except KeyLocked as error:
+            raise ConfigurationError(
+                f"The configuration is being changed by another process, which holds '{self._key.path}' locked.",
+                hint=error.hint,
+            ) from None
+        except SealingError as error:
+            raise ConfigurationError(error.message, hint=RESTORE_HINT) from None
 
     def _depends_on_key(self) -> bool:
         return self.exists() and document.holds_sealed(self._read())
 
     def _settings(self, read: document.Section) -> Settings:
-        sealer = self._key.read() if document.holds_sealed(read) else None
+        with self._key_errors():
+            sealer = self._key.read() if document.holds_sealed(read) else None
         return document.to_settings(
             read, lambda purpose, text: text if sealer is None else sealer.unseal(purpose, text)
         )

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.settings.errors import InstanceError, SettingsError
+from tentacle.disk import DiskError
+from tentacle.settings.errors import InstanceError
 from tentacle.settings.instances import (
     Instance,
     InstanceRegistry,
@@ -155,16 +156,16 @@ def test_an_entry_that_cannot_be_read_is_named_and_does_not_stop_the_others(
 ) -> None:
     make(registry, tmp_path, "Good")
     bad = put(registry, "bad.config", content)
-    with pytest.raises(SettingsError, match=re.escape(str(bad))) as caught:
+    with pytest.raises((InstanceError, DiskError), match=re.escape(str(bad))) as caught:
         registry.list_all()
     assert "\n" not in str(caught.value)
     assert registry.find("good").name == "Good"
     assert registry.select("good", None, tmp_path).name == "Good"
-    with pytest.raises(SettingsError, match=re.escape(str(bad))):
+    with pytest.raises((InstanceError, DiskError), match=re.escape(str(bad))):
         registry.find("bad")
-    with pytest.raises(SettingsError, match=re.escape(str(bad))):
+    with pytest.raises((InstanceError, DiskError), match=re.escape(str(bad))):
         registry.select(None, None, tmp_path)
-    with pytest.raises(SettingsError, match=re.escape(str(bad))):
+    with pytest.raises((InstanceError, DiskError), match=re.escape(str(bad))):
         registry.create("bad", tmp_path / "x")
 
 
@@ -244,7 +245,7 @@ def test_a_registry_that_is_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "Tentacle").touch()
     registry = InstanceRegistry(tmp_path)
     assert registry.list_all() == ()
-    with pytest.raises(SettingsError, match="Unable to create directory"):
+    with pytest.raises(DiskError, match="Unable to create directory"):
         registry.create("A", tmp_path / "x")
 
 

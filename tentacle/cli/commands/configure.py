@@ -15,10 +15,10 @@ from tentacle.cli.frame.polling_count_option import POLLING_COUNT_HELP, polling_
 from tentacle.cli.frame.result import Result
 from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.cli.frame.values import LARGEST_PORT, true_or_false, whole_number
+from tentacle.disk import make_directories
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
 from tentacle.settings.errors import SettingsError
-from tentacle.settings.files import make_directories
 from tentacle.settings.model import Settings
 from tentacle.settings.scripts import SCRIPT_KEYS, ScriptSettings
 

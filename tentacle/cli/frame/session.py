@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from tentacle import __version__
+from tentacle.home_layout import LOGS
 from tentacle.observe.console import ConsoleHandler
 from tentacle.observe.logfile import FileLogHandler
 from tentacle.observe.logs import FILE_ONLY_LOGGER, logging_to
@@ -116,7 +117,7 @@ class Session:
 
         self.instance = self.registry.select(where.instance, where.config, self.surroundings.cwd)
         file = self.settings_file(self.instance.config_path)
-        self._open_log(resolved_home(self.overridden(file.load()), file.path) / "Logs")
+        self._open_log(resolved_home(self.overridden(file.load()), file.path) / LOGS)
         return file
 
     def settings_file(self, path: Path) -> SettingsFile:
@@ -142,7 +143,7 @@ class Session:
         """The log file; when no instance was chosen, one in `$DefaultLogDirectory` or the user's own data folder."""
         if self._log_file.path is None:
             folder = self.environ.get(LOG_FOLDER_VARIABLE, "")
-            self._open_log(Path(folder) if folder else _user_data_folder(self.environ) / "Octopus" / "Logs")
+            self._open_log(Path(folder) if folder else _user_data_folder(self.environ) / "Octopus" / LOGS)
         assert self._log_file.path is not None
         return self._log_file.path
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from tentacle.disk import read_bytes
 from tentacle.settings.certificates import StoredCertificate, load_base64
 from tentacle.settings.errors import CertificateError, ConfigurationError, SettingsError
-from tentacle.settings.files import read_bytes
 from tentacle.settings.import_original.secrets import CannotOpen, Opener, base64_text, readable
 from tentacle.settings.import_original.xml import Values, parse_configuration
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
+from tentacle.disk import DiskError, read_bytes
 from tentacle.settings.errors import SettingsError
-from tentacle.settings.files import read_bytes
 
 MACHINE_ID: Final = Path("/etc/machine-id")
 MACHINE_KEY: Final = Path("/etc/octopus/machinekey")
@@ -93,7 +93,7 @@ class Opener:
         for load, path in ((machine_id_key, machine_id), (generated_key, machine_key)):
             try:
                 self.keys.append(load(path))
-            except SettingsError as error:
+            except (DiskError, SettingsError) as error:
                 self.problems.append(error.message.rstrip("."))
 
     def open(self, sealed: str, read: Callable[[bytes], T]) -> tuple[T, MachineKey]:
