@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
@@ -19,8 +19,8 @@ from tentacle.errors import one_line
 from tentacle.sealing import UnsealError, is_sealed
 from tentacle.settings.certificates import StoredCertificate, from_pem
 from tentacle.settings.errors import CertificateError, ConfigurationError, SettingsError
-from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
-from tentacle.settings.scripts import SCRIPT_KEYS, ScriptSettings
+from tentacle.settings.keys import KEYS, Key, Kind
+from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.trust import same_entry
 
 FORMAT = 1
@@ -29,28 +29,17 @@ HEADER = """\
 # Configuration of a Tentacle instance, kept by its commands.  Keys that they do not know are kept, comments are not.
 # Secrets are sealed with the key in the file beside this one whose name ends with .key: keep the two together.
 """
+CERTIFICATES = ("certificate", "next-certificate", "previous-certificate")
+SECTIONS = ("proxy", "polling-proxy")
 TOP_KEYS = (
     "format",
-    "home",
-    "application-directory",
-    "port",
-    "listen-ip",
-    "no-listen",
-    "polling-connection-count",
     "trusted-servers",
-    "certificate",
-    "next-certificate",
-    "previous-certificate",
-    "proxy",
-    "polling-proxy",
-    *SCRIPT_KEYS,
+    *CERTIFICATES,
+    *(name.partition(".")[0] for name in KEYS),
 )
 SERVER_KEYS = ("thumbprint", "style", "address", "subscription-id")
-CERTIFICATES = ("certificate", "next-certificate", "previous-certificate")
 CERTIFICATE_KEYS = ("thumbprint", "certificate", "private-key")
-PROXY_KEYS = ("use-default", "host", "port", "username", "password")
 
-T = TypeVar("T")
 SealFunction = Callable[[str, str], str]
 """Of (purpose, text)."""
 
@@ -181,7 +170,7 @@ def parse(text: str, source: Path) -> Section:
 
 def holds_sealed(document: Section) -> bool:
     """Whether the document cannot be read without its key."""
-    values = [document.section(name) for name in (*CERTIFICATES, "proxy", "polling-proxy")]
+    values = [document.section(name) for name in (*CERTIFICATES, *SECTIONS)]
     secrets = [section.text(key) for section in values if section for key in ("private-key", "password")]
     return any(secret is not None and is_sealed(secret) for secret in secrets)
 
@@ -191,49 +180,35 @@ def to_settings(document: Section, unseal: SealFunction) -> Settings:
 
     Raises `ConfigurationError`, also when `unseal` raises `UnsealError`.
     """
-    default = Settings()
-    return Settings(
-        home=document.path("home"),
-        application_directory=_or(document.path("application-directory"), default.application_directory),
-        port=_or(document.whole("port"), default.port),
-        listen_ip=document.text("listen-ip"),
-        no_listen=_or(document.flag("no-listen"), default.no_listen),
+    settings = Settings(
         servers=tuple(_server(section) for section in document.sections("trusted-servers")),
-        polling_connection_count=document.whole("polling-connection-count"),
         certificate=_certificate(document.section("certificate"), unseal),
         next_certificate=_certificate(document.section("next-certificate"), unseal),
         previous_certificate=_certificate(document.section("previous-certificate"), unseal),
-        proxy=_proxy(document.section("proxy"), unseal),
-        polling_proxy=_proxy(document.section("polling-proxy"), unseal),
-        scripts=_scripts(document),
     )
+    for key in KEYS.values():
+        value = _scalar(document, key, unseal)
+        if value is not None:
+            settings = key.put(settings, value)
+    return settings
 
 
 def render(settings: Settings, previous: Section, seal: SealFunction) -> str:
     """The text of a configuration file with `settings`, and with what `previous` holds that we do not know."""
+    alone = {name: key for name, key in KEYS.items() if "." not in name}
     known: dict[str, Any] = {
         "format": FORMAT,
-        "home": None if settings.home is None else str(settings.home),
-        "application-directory": str(settings.application_directory),
-        "port": settings.port,
-        "listen-ip": settings.listen_ip,
-        "no-listen": settings.no_listen,
-        "polling-connection-count": settings.polling_connection_count,
+        **{name: _scalar_out(key, settings, seal) for name, key in alone.items() if not key.ours},
         "trusted-servers": _servers_out(settings.servers, previous),
         **{
             name: _certificate_out(getattr(settings, name.replace("-", "_")), previous.section(name), name, seal)
             for name in CERTIFICATES
         },
-        "proxy": _proxy_out(settings.proxy, previous.section("proxy"), "proxy", seal),
-        "polling-proxy": _proxy_out(settings.polling_proxy, previous.section("polling-proxy"), "polling-proxy", seal),
-        **{name: key.write(settings.scripts) for name, key in SCRIPT_KEYS.items()},
+        **{name: _section_out(name, settings, previous.section(name), seal) for name in SECTIONS},
+        **{name: _scalar_out(key, settings, seal) for name, key in alone.items() if key.ours},
     }
     document = _merged(known, previous, TOP_KEYS)
     return HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
-
-
-def _or(value: T | None, default: T) -> T:
-    return default if value is None else value
 
 
 def _shown(value: object) -> str:
@@ -311,30 +286,37 @@ def _certificate(section: Section | None, unseal: SealFunction) -> StoredCertifi
     return stored
 
 
-def _scripts(document: Section) -> ScriptSettings:
-    settings = ScriptSettings()
-    for name, key in SCRIPT_KEYS.items():
-        value = document.values.get(name)
-        if value is None:
-            continue
-        try:
-            settings = key.read(settings, str(value))
-        except SettingsError as error:
-            raise document.wrong(name, error.message) from None
-    return settings
-
-
-def _proxy(section: Section | None, unseal: SealFunction) -> ProxySettings:
-    default = ProxySettings()
+def _scalar(document: Section, key: Key, unseal: SealFunction) -> Any:
+    """The value of `key`, or None where the document says nothing of it."""
+    section_name, _, name = key.name.rpartition(".")
+    section = document.section(section_name) if section_name else document
     if section is None:
-        return default
-    return ProxySettings(
-        use_default=_or(section.flag("use-default"), default.use_default),
-        host=section.text("host"),
-        port=_or(section.whole("port"), default.port),
-        username=section.text("username"),
-        password=_secret(section, "password", unseal),
-    )
+        return None
+    match key.kind:
+        case Kind.TEXT:
+            return section.text(name)
+        case Kind.PATH:
+            return section.path(name)
+        case Kind.PORT | Kind.COUNT:
+            return section.whole(name)
+        case Kind.FLAG:
+            return section.flag(name)
+        case Kind.SECRET:
+            return _secret(section, name, unseal)
+        case Kind.SYNTAX:
+            value = section.values.get(name)
+            try:
+                return None if value is None else key.parse(str(value))
+            except SettingsError as error:
+                raise section.wrong(name, error.message) from None
+
+
+def _scalar_out(key: Key, settings: Settings, seal: SealFunction) -> Any:
+    """What is written for `key`; None where nothing is."""
+    value = key.get(settings)
+    if value is None or (key.ours and key.is_default(settings)):
+        return None
+    return seal(key.name, value) if key.kind is Kind.SECRET else key.text(value)
 
 
 def _merged(known: Mapping[str, Any], previous: Section | None, ours: tuple[str, ...]) -> dict[Any, Any]:
@@ -369,10 +351,9 @@ def _certificate_out(stored: StoredCertificate | None, previous: Section | None,
     return _merged(known, previous, CERTIFICATE_KEYS)
 
 
-def _proxy_out(proxy: ProxySettings, previous: Section | None, name: str, seal: SealFunction) -> Any:
-    known: dict[str, Any] = (
-        {} if proxy == ProxySettings() else {f.name.replace("_", "-"): getattr(proxy, f.name) for f in fields(proxy)}
-    )
-    if proxy.password is not None:
-        known["password"] = seal(f"{name}.password", proxy.password)
-    return _merged(known, previous, PROXY_KEYS) or None
+def _section_out(name: str, settings: Settings, previous: Section | None, seal: SealFunction) -> Any:
+    """All keys of a section, or none where all are defaults."""
+    keys = {key.name.removeprefix(f"{name}."): key for key in KEYS.values() if key.name.startswith(f"{name}.")}
+    is_set = not all(key.is_default(settings) for key in keys.values())
+    known = {inner: _scalar_out(key, settings, seal) for inner, key in keys.items()} if is_set else {}
+    return _merged(known, previous, tuple(keys)) or None

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tentacle.disk import DiskError, is_file, read_bytes
 from tentacle.settings.certificates import StoredCertificate, load_base64
 from tentacle.settings.errors import CertificateError, SettingsError
-from tentacle.settings.model import ProxySettings, Settings
+from tentacle.settings.keys import KEYS, Key, Kind
+from tentacle.settings.model import Settings
 from tentacle.settings.trust import parse_servers, same_thumbprint
 
 SWITCH = "OCTOPUS_CONTRIBUTE_ENV_SETTINGS"
@@ -23,21 +24,6 @@ LARGEST_ENV_FILE = 1024 * 1024
 
 T = TypeVar("T")
 Values = Mapping[str, str]
-
-PROXY_NAMES = (
-    "OCTOPUS_USE_DEFAULT_PROXY",
-    "OCTOPUS_PROXY_HOST",
-    "OCTOPUS_PROXY_PORT",
-    "OCTOPUS_PROXY_USER",
-    "OCTOPUS_PROXY_PASSWORD",
-)
-POLLING_PROXY_NAMES = (
-    "TENTACLE_POLLING_USE_DEFAULT_PROXY",
-    "TENTACLE_POLLING_CUSTOM_PROXY_HOST",
-    "TENTACLE_POLLING_CUSTOM_PROXY_PORT",
-    "TENTACLE_POLLING_CUSTOM_PROXY_USER",
-    "TENTACLE_POLLING_CUSTOM_PROXY_PASSWORD",
-)
 
 
 def is_enabled(environ: Values) -> bool:
@@ -77,19 +63,15 @@ def apply_environment(settings: Settings, environ: Values, env_file: Path | None
     if not is_enabled(environ):
         return settings
     values = {**_read_env_file(env_file), **{name: value for name, value in environ.items() if value.strip()}}
-    home, applications = _text(values, "OCTOPUS_HOME"), _text(values, "TENTACLE_APPLICATION_DIRECTORY")
-    return replace(
+    settings = replace(
         settings,
-        home=Path(home) if home else settings.home,
-        application_directory=Path(applications) if applications else settings.application_directory,
-        port=_parsed(values, "TENTACLE_SERVICE_PORT", _whole, settings.port),
-        listen_ip=_text(values, "TENTACLE_LISTEN_IP") or settings.listen_ip,
-        no_listen=_parsed(values, "TENTACLE_NO_LISTEN", _flag, settings.no_listen),
         servers=_parsed(values, "TENTACLE_TRUSTED_SERVERS", parse_servers, settings.servers),
         certificate=_certificate(values, settings.certificate),
-        proxy=_proxy(values, PROXY_NAMES, settings.proxy),
-        polling_proxy=_proxy(values, POLLING_PROXY_NAMES, settings.polling_proxy),
     )
+    for key in KEYS.values():
+        if key.variable is not None:
+            settings = key.put(settings, _parsed(values, key.variable, _parser(key), key.get(settings)))
+    return settings
 
 
 def _read_env_file(path: Path | None) -> dict[str, str]:
@@ -103,6 +85,21 @@ def _read_env_file(path: Path | None) -> dict[str, str]:
         raise SettingsError(f"The file '{path}' is not UTF-8 text.") from None
     except (DiskError, SettingsError) as error:
         raise SettingsError(f"The file '{path}' cannot be used: {error.message}", hint=error.hint) from None
+
+
+def _parser(key: Key) -> Callable[[str], Any]:
+    """What turns the text of a variable into the value of `key`."""
+    match key.kind:
+        case Kind.TEXT | Kind.SECRET:
+            return str
+        case Kind.PATH:
+            return Path
+        case Kind.PORT | Kind.COUNT:
+            return _whole
+        case Kind.FLAG:
+            return _flag
+        case Kind.SYNTAX:
+            return key.parse
 
 
 def _text(values: Values, name: str) -> str | None:
@@ -153,14 +150,3 @@ def _certificate_text(text: str) -> StoredCertificate:
         return load_base64(text)
     except CertificateError:
         raise SettingsError("must be base64 of a PFX file with its private key and without a password") from None
-
-
-def _proxy(values: Values, names: tuple[str, str, str, str, str], current: ProxySettings) -> ProxySettings:
-    use_default, host, port, username, password = names
-    return ProxySettings(
-        use_default=_parsed(values, use_default, _flag, current.use_default),
-        host=_text(values, host) or current.host,
-        port=_parsed(values, port, _whole, current.port),
-        username=_text(values, username) or current.username,
-        password=_text(values, password) or current.password,
-    )
