@@ -122,6 +122,15 @@ def is_directory(path: Path) -> bool:
         return False
 
 
+def may_write(path: Path) -> bool:
+    """Whether this user may make files in the directory `path`, or make that directory."""
+    try:
+        present = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    except OSError:
+        return False
+    return os.access(present, os.W_OK | os.X_OK)
+
+
 def is_temporary(path: Path) -> bool:
     """Whether `path` has the name of a file that `write_atomic` has not finished."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
