@@ -217,10 +217,15 @@ def with_margin(size: int) -> int:
     return size + size // 10 + _MEBIBYTE
 
 
+def free_bytes(directory: Path) -> int:
+    """The bytes that this user may still write on the file system of `directory`.  Raises `OSError`."""
+    status = os.statvfs(directory)
+    return status.f_bavail * status.f_frsize
+
+
 def require_free(directory: Path, size: int) -> None:
     """Raises `NotEnoughSpace` unless `size` bytes and their margin are free on the file system of `directory`."""
-    status = os.statvfs(directory)
-    free, required = status.f_bavail * status.f_frsize, with_margin(size)
+    free, required = free_bytes(directory), with_margin(size)
     if free >= required:
         return
     mount_point = directory.resolve()
