@@ -52,7 +52,7 @@ def change(old: Settings, new: Settings, plan: Plan, environment: Mapping[str, s
     Raises `TentacleError` when they cannot be used.
     """
     if new.certificate is None:
-        raise TentacleError("it holds no certificate any more", hint="restore it, or run: Tentacle new-certificate")
+        raise TentacleError("It holds no certificate any more.", hint="Restore it, or run: Tentacle new-certificate")
     fixed = {field.name for field in fields(Settings)} - AT_ONCE - CERTIFICATES
     waiting = [
         WORDS.get(name, f"the {name.replace('_', ' ')}")
