@@ -1,13 +1,14 @@
-"""Settings from environment variables, over those of the file (tentacle-cli.md 4.8).
+"""Settings from environment variables, which override those of the file (tentacle-cli.md 4.8).
 
-For containers: active only when `OCTOPUS_CONTRIBUTE_ENV_SETTINGS` is true, and for reading only; nothing of it is
-ever written to a file.  The process environment wins over a `.env` file.  Knows names and types, no file formats.
+For containers: active only when `OCTOPUS_CONTRIBUTE_ENV_SETTINGS` is true.  The variables are read and never written
+to a file.  The environment of the process counts over a `.env` file.  Must not know the configuration file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,15 +33,15 @@ def is_enabled(environ: Values) -> bool:
 
 
 def find_env_file(start: Path) -> Path | None:
-    """The nearest `.env` file in `start` or a directory above it."""
+    """Returns the nearest `.env` file in `start` or a directory above it, or None."""
     folders = (start.absolute(), *start.absolute().parents)
     return next((folder / ENV_FILE_NAME for folder in folders if is_file(folder / ENV_FILE_NAME)), None)
 
 
 def parse_env_file(text: str) -> dict[str, str]:
-    """`KEY=VALUE` lines, blanks around both dropped; empty lines and `#` comments are skipped.
+    """Returns the variables in `KEY=VALUE` lines, without blanks around both; empty lines and `#` comments are skipped.
 
-    Raises `SettingsError` naming the line that has no `=`.
+    Raises `SettingsError` naming a line without `=`.
     """
     found: dict[str, str] = {}
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
@@ -55,7 +56,7 @@ def parse_env_file(text: str) -> dict[str, str]:
 
 
 def apply_environment(settings: Settings, environ: Values, env_file: Path | None = None) -> Settings:
-    """`settings` with what the environment and the `.env` file override; unchanged unless that is enabled.
+    """Returns `settings` with what the environment and the `.env` file override; unchanged unless that is enabled.
 
     A blank value overrides nothing.  Raises `SettingsError` naming the variable that cannot be used; a value that may
     be a secret is not shown.
@@ -70,7 +71,7 @@ def apply_environment(settings: Settings, environ: Values, env_file: Path | None
     )
     for key in KEYS.values():
         if key.variable is not None:
-            settings = key.put(settings, _parsed(values, key.variable, _parser(key), key.get(settings)))
+            settings = key.put(settings, _parsed(values, key.variable, partial(_value, key), key.get(settings)))
     return settings
 
 
@@ -87,19 +88,28 @@ def _read_env_file(path: Path | None) -> dict[str, str]:
         raise SettingsError(f"The file '{path}' cannot be used: {error.message}", hint=error.hint) from None
 
 
-def _parser(key: Key) -> Callable[[str], Any]:
-    """What turns the text of a variable into the value of `key`."""
+def _value(key: Key, text: str) -> Any:
+    """Returns the value of `key` that the text of a variable means.  Raises `SettingsError` with a `must be ...`."""
     match key.kind:
         case Kind.TEXT | Kind.SECRET:
-            return str
+            return text
         case Kind.PATH:
-            return Path
+            return Path(text)
         case Kind.PORT | Kind.COUNT:
-            return _whole
+            try:
+                number = int(text) if text.isascii() and "_" not in text else None
+            except ValueError:
+                number = None
+            if number is None or abs(number) >= 2**31:
+                raise SettingsError(f"must be a whole number, not {text!r:.40}")
+            return number
         case Kind.FLAG:
-            return _flag
+            word = text.strip().lower()
+            if word not in ("true", "false"):
+                raise SettingsError(f"must be true or false, not {text!r:.40}")
+            return word == "true"
         case Kind.SYNTAX:
-            return key.parse
+            return key.parse(text)
 
 
 def _text(values: Values, name: str) -> str | None:
@@ -117,36 +127,18 @@ def _parsed(values: Values, name: str, parse: Callable[[str], T], default: T) ->
         raise SettingsError(f"The environment variable {name} {error.message}.") from None
 
 
-def _whole(text: str) -> int:
-    try:
-        number = int(text) if text.isascii() and "_" not in text else None
-    except ValueError:
-        number = None
-    if number is None or abs(number) >= 2**31:
-        raise SettingsError(f"must be a whole number, not {text!r:.40}")
-    return number
-
-
-def _flag(text: str) -> bool:
-    word = text.strip().lower()
-    if word not in ("true", "false"):
-        raise SettingsError(f"must be true or false, not {text!r:.40}")
-    return word == "true"
-
-
 def _certificate(values: Values, current: StoredCertificate | None) -> StoredCertificate | None:
-    chosen = _parsed(values, "TENTACLE_CERTIFICATE", _certificate_text, current)
-    expected = _text(values, "TENTACLE_CERTIFICATE_THUMBPRINT")
+    text, expected = _text(values, "TENTACLE_CERTIFICATE"), _text(values, "TENTACLE_CERTIFICATE_THUMBPRINT")
+    try:
+        chosen = current if text is None else load_base64(text)
+    except CertificateError:
+        raise SettingsError(
+            "The environment variable TENTACLE_CERTIFICATE must be base64 of a PFX file with its private key and "
+            "without a password."
+        ) from None
     if chosen is not None and expected is not None and not same_thumbprint(chosen.thumbprint, expected):
         raise SettingsError(
             f"The environment variable TENTACLE_CERTIFICATE_THUMBPRINT is {expected.strip()!r:.60}, "
             f"but the certificate is {chosen.thumbprint}."
         )
     return chosen
-
-
-def _certificate_text(text: str) -> StoredCertificate:
-    try:
-        return load_base64(text)
-    except CertificateError:
-        raise SettingsError("must be base64 of a PFX file with its private key and without a password") from None

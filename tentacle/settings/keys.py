@@ -38,10 +38,6 @@ class Kind(enum.Enum):
     """Written as a text, and understood by the `syntax` of the key."""
 
 
-def _unchecked(value: Any) -> Any:
-    return value
-
-
 @dataclass(frozen=True)
 class Key:
     """One scalar setting.  Its default is that of its field in the model.
@@ -66,7 +62,7 @@ class Key:
     variable: str | None = None
     options: tuple[str, ...] = ()
     help: str = ""
-    check: Callable[[Any], Any] = _unchecked
+    check: Callable[[Any], Any] = lambda value: value
     line: Callable[[Any], str] = str
     directory_mode: int | None = None
     at_once: bool = False
