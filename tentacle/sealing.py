@@ -139,8 +139,15 @@ class KeyFile:
         started, told = time.monotonic(), False
         while True:
             descriptor = self._open(like)
-            if self._lock(descriptor):
-                return descriptor
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), self.path.stat()):
+                    return descriptor  # else somebody has put another file there meanwhile
+            except (BlockingIOError, FileNotFoundError):
+                pass
+            except OSError as error:
+                os.close(descriptor)
+                raise cannot("lock", self.path, error) from None
             os.close(descriptor)
             waited = time.monotonic() - started
             if waited >= self._wait:
@@ -166,17 +173,6 @@ class KeyFile:
             return os.open(self.path, flags)
         except OSError as error:
             raise cannot("write", self.path, error) from None
-
-    def _lock(self, descriptor: int) -> bool:
-        """Locks the file.  Returns false when somebody else has, or it is no longer the file at our path."""
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.path.samestat(os.fstat(descriptor), self.path.stat())
-        except (BlockingIOError, FileNotFoundError):
-            return False
-        except OSError as error:
-            os.close(descriptor)
-            raise cannot("lock", self.path, error) from None
 
     def _write(self, descriptor: int, key: bytes) -> None:
         try:

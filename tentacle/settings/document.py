@@ -1,8 +1,8 @@
-"""The YAML of a configuration file: text to values with their line numbers, and back.
+"""The YAML of a configuration file: from text to settings, and back.
 
-Knows the names of the keys and what type each has.  Must not know files, keys or locks: whoever calls hands in how
-a secret is sealed and unsealed.  What it does not know it keeps; what is wrong it names by line and key, and never
-shows a secret.
+Keys that it does not know are kept.  An error names line and key, and never shows a secret.  Knows the form of the
+document; its scalar settings are in the table of `keys.py`.  Must not know files, key files or locks: the caller hands
+in how a secret is sealed and unsealed.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ SealFunction = Callable[[str, str], str]
 
 
 class _Block(str):
-    """A text that is written in lines of its own."""
+    """A text that is written as a block of lines."""
 
     __slots__ = ()
 
 
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
-        """Everything is written out, as references are not read."""
+        """No references are written, as none are read."""
         return True
 
 
 class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """No references: with them a small file can grow without bound, and a rewrite would lose them."""
+        """Refuses references: with them a small file can grow without bound, and a rewrite would lose them."""
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "references (*name) are not supported", mark)
@@ -77,7 +77,7 @@ _Dumper.add_representer(_Block, _write_text)
 
 @dataclass(frozen=True)
 class Section:
-    """A mapping of the document, with what is needed to say where something in it is wrong."""
+    """A mapping in the document; it knows its file and lines, to say where something is wrong."""
 
     source: Path
     lines: Mapping[str, int]
@@ -85,7 +85,7 @@ class Section:
     prefix: str = ""
 
     def wrong(self, key: str, problem: str, *, hint: str | None = None) -> ConfigurationError:
-        """The error that `key` has a `problem` (`must be ...`)."""
+        """Returns the error that says of `key` what is wrong (`must be ...`)."""
         name = f"{self.prefix}{key}"
         line = f" line {self.lines[name]}," if name in self.lines else ""
         return ConfigurationError(
@@ -93,35 +93,35 @@ class Section:
         )
 
     def text(self, key: str) -> str | None:
-        """A text, None when missing or blank.  Never shown when wrong, as it may be a secret."""
+        """Returns a text, or None when it is missing or blank.  One that is wrong is not shown: it may be a secret."""
         value = self.values.get(key)
         if value is not None and not isinstance(value, str):
             raise self.wrong(key, "must be a text", hint="Put it in quotes.")
         return value if value and value.strip() else None
 
     def path(self, key: str) -> Path | None:
-        """A path, None when missing or blank."""
+        """Returns a path, or None when it is missing or blank."""
         value = self.text(key)
         if value is not None and "\0" in value:
             raise self.wrong(key, "must be a path")
         return Path(value) if value else None
 
     def whole(self, key: str) -> int | None:
-        """A whole number, None when missing."""
+        """Returns a whole number, or None when it is missing."""
         value = self.values.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise self.wrong(key, f"must be a whole number, not {_shown(value)}")
         return value
 
     def flag(self, key: str) -> bool | None:
-        """true or false, None when missing."""
+        """Returns true or false, or None when it is missing."""
         value = self.values.get(key)
         if value is not None and not isinstance(value, bool):
             raise self.wrong(key, f"must be true or false, not {_shown(value)}")
         return value
 
     def section(self, key: str) -> Section | None:
-        """A mapping inside this one, None when missing."""
+        """Returns a mapping inside this one, or None when it is missing."""
         value = self.values.get(key)
         if value is None:
             return None
@@ -130,7 +130,7 @@ class Section:
         return Section(self.source, self.lines, value, f"{self.prefix}{key}.")
 
     def sections(self, key: str) -> Iterator[Section]:
-        """The mappings of a list inside this one."""
+        """Yields the mappings of a list inside this one."""
         value = self.values.get(key)
         if value is None:
             return
@@ -144,7 +144,7 @@ class Section:
 
 
 def parse(text: str, source: Path) -> Section:
-    """The document in `text`; an empty one is an empty mapping.  Raises `ConfigurationError`."""
+    """Returns the document in `text`; an empty one is an empty mapping.  Raises `ConfigurationError`."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -169,14 +169,14 @@ def parse(text: str, source: Path) -> Section:
 
 
 def holds_sealed(document: Section) -> bool:
-    """Whether the document cannot be read without its key."""
+    """Whether the document holds a sealed secret, and so cannot be read without its key."""
     values = [document.section(name) for name in (*CERTIFICATES, *SECTIONS)]
     secrets = [section.text(key) for section in values if section for key in ("private-key", "password")]
     return any(secret is not None and is_sealed(secret) for secret in secrets)
 
 
 def to_settings(document: Section, unseal: SealFunction) -> Settings:
-    """The settings that the document holds, defaults for what it does not.
+    """Returns the settings in the document, with defaults for what it does not hold.
 
     Raises `ConfigurationError`, also when `unseal` raises `UnsealError`.
     """
@@ -194,7 +194,7 @@ def to_settings(document: Section, unseal: SealFunction) -> Settings:
 
 
 def render(settings: Settings, previous: Section, seal: SealFunction) -> str:
-    """The text of a configuration file with `settings`, and with what `previous` holds that we do not know."""
+    """Returns the text of a configuration file with `settings`, and with the keys of `previous` that are not ours."""
     alone = {name: key for name, key in KEYS.items() if "." not in name}
     known: dict[str, Any] = {
         "format": FORMAT,
@@ -225,7 +225,7 @@ def _damaged(source: Path, mark: yaml.Mark | None, problem: str | None) -> Confi
 
 
 def _lines(node: yaml.Node | None, source: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
-    """Where each key stands, three levels deep; a key that is there twice would lose a value and is an error."""
+    """Yields each key with its line, three levels deep.  Raises `ConfigurationError` for a key that is there twice."""
     if depth > 3:
         return
     if isinstance(node, yaml.SequenceNode):
@@ -256,7 +256,7 @@ def _server(section: Section) -> TrustedServer:
 
 
 def _secret(section: Section, key: str, unseal: SealFunction) -> str | None:
-    """A secret; one that a person wrote in plain text is taken as it is and sealed at the next write."""
+    """Returns a secret; one that a person wrote in plain text is taken as it is, and sealed at the next write."""
     value = section.text(key)
     if value is None or not is_sealed(value):
         return value
@@ -287,7 +287,7 @@ def _certificate(section: Section | None, unseal: SealFunction) -> StoredCertifi
 
 
 def _scalar(document: Section, key: Key, unseal: SealFunction) -> Any:
-    """The value of `key`, or None where the document says nothing of it."""
+    """Returns the value of `key`, or None where the document does not say."""
     section_name, _, name = key.name.rpartition(".")
     section = document.section(section_name) if section_name else document
     if section is None:
@@ -312,7 +312,7 @@ def _scalar(document: Section, key: Key, unseal: SealFunction) -> Any:
 
 
 def _scalar_out(key: Key, settings: Settings, seal: SealFunction) -> Any:
-    """What is written for `key`; None where nothing is."""
+    """Returns what is written for `key`, or None for nothing."""
     value = key.get(settings)
     if value is None or (key.ours and key.is_default(settings)):
         return None
@@ -320,7 +320,7 @@ def _scalar_out(key: Key, settings: Settings, seal: SealFunction) -> Any:
 
 
 def _merged(known: Mapping[str, Any], previous: Section | None, ours: tuple[str, ...]) -> dict[Any, Any]:
-    """What is set of `known`, then what stood in `previous` under names that are not ours."""
+    """Returns what is set of `known`, then what is in `previous` under names that are not ours."""
     kept = {} if previous is None else {k: v for k, v in previous.values.items() if k not in ours}
     return {**{name: value for name, value in known.items() if value is not None}, **kept}
 
@@ -352,7 +352,7 @@ def _certificate_out(stored: StoredCertificate | None, previous: Section | None,
 
 
 def _section_out(name: str, settings: Settings, previous: Section | None, seal: SealFunction) -> Any:
-    """All keys of a section, or none where all are defaults."""
+    """Returns all keys of a section, or none where all are defaults, and the keys of `previous` that are not ours."""
     keys = {key.name.removeprefix(f"{name}."): key for key in KEYS.values() if key.name.startswith(f"{name}.")}
     is_set = not all(key.is_default(settings) for key in keys.values())
     known = {inner: _scalar_out(key, settings, seal) for inner, key in keys.items()} if is_set else {}
