@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-MACHINE_DIRECTORY: Final = "/etc/octopus"
-"""Above the homes: the names of the machine's instances, and by default their homes."""
-
 LOGS: Final = "Logs"
 WORK: Final = "Work"
 LOCK_FILE: Final = "agent.lock"

@@ -30,9 +30,9 @@ from tentacle.disk import (
     write_atomic,
 )
 from tentacle.errors import TentacleError
-from tentacle.home_layout import MACHINE_DIRECTORY
 from tentacle.settings.errors import InstanceError
 
+MACHINE_DIRECTORY = Path("/etc/octopus")
 HOME_VARIABLE = "TentacleMachineConfigurationHomeDirectory"
 DEFAULT_NAME = "Tentacle"
 DEFAULT_CONFIG = "Tentacle.config"
@@ -71,17 +71,17 @@ class _Entries:
 
 
 def user_directory() -> Path:
-    """Where everything lies that belongs to this user and not to the machine."""
+    """Returns the directory for what belongs to this user and not to the machine."""
     return user_data_path("Octopus", appauthor=False)
 
 
-def instance_directories(environ: Mapping[str, str], machine: Path = Path(MACHINE_DIRECTORY)) -> tuple[Path, ...]:
-    """The directories in which instances are looked up, in order: `machine`, then the user's own.
+def instance_directories(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Returns the directories in which instances are looked up, in order: the machine's, then the user's own.
 
     The environment may name another one, which is then the only one.
     """
     given = environ.get(HOME_VARIABLE, "").strip()
-    return (Path(given),) if given else (machine, user_directory())
+    return (Path(given),) if given else (MACHINE_DIRECTORY, user_directory())
 
 
 def clean_name(name: str) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from tentacle import __version__
-from tentacle.home_layout import LOGS, MACHINE_DIRECTORY
+from tentacle.home_layout import LOGS
 from tentacle.observe.console import ConsoleHandler
 from tentacle.observe.logfile import FileLogHandler
 from tentacle.observe.logs import FILE_ONLY_LOGGER, logging_to
@@ -63,7 +63,6 @@ class Surroundings:
     machine_name: str = field(default_factory=machine_name)
     clock: Callable[[], float] = time.time
     processors: int = field(default_factory=processor_count)
-    machine_directory: Path = Path(MACHINE_DIRECTORY)
 
 
 class Session:
@@ -107,7 +106,7 @@ class Session:
         """The names of this machine's instances."""
         from tentacle.settings.instances import InstanceRegistry, instance_directories
 
-        return InstanceRegistry(*instance_directories(self.environ, self.surroundings.machine_directory))
+        return InstanceRegistry(*instance_directories(self.environ))
 
     def choose(self, where: InstanceOptions) -> SettingsFile:
         """The configuration of the instance that the options mean (tentacle-cli.md 4.2), with its log opened.
