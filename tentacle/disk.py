@@ -122,6 +122,14 @@ def is_directory(path: Path) -> bool:
         return False
 
 
+def is_of_another_user(path: Path) -> bool:
+    """Whether `path` is there and belongs to another user."""
+    try:
+        return path.stat().st_uid != os.geteuid()
+    except OSError:
+        return False
+
+
 def may_write(path: Path) -> bool:
     """Whether this user may make files in the directory `path`, or make that directory."""
     try:

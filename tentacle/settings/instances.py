@@ -22,6 +22,7 @@ from tentacle.disk import (
     flush_directory,
     is_directory,
     is_file,
+    is_of_another_user,
     is_temporary,
     make_directories,
     may_write,
@@ -81,7 +82,11 @@ def instance_directories(environ: Mapping[str, str]) -> tuple[Path, ...]:
     The environment may name another one, which is then the only one.
     """
     given = environ.get(HOME_VARIABLE, "").strip()
-    return (Path(given),) if given else (MACHINE_DIRECTORY, user_directory())
+    if given:
+        return (Path(given),)
+    own = user_directory()
+    # Root may have been given the HOME of somebody else, whose instances are not to be root's.
+    return (MACHINE_DIRECTORY,) if is_of_another_user(own) else (MACHINE_DIRECTORY, own)
 
 
 def clean_name(name: str) -> str:

@@ -56,6 +56,15 @@ def test_where_instances_are_looked_up(tmp_path: Path) -> None:
     assert InstanceRegistry(*chosen).folder == tmp_path / "Tentacle" / "Instances"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+def test_root_with_the_home_of_somebody_else_has_no_part_in_that_user_s_instances(tmp_path: Path) -> None:
+    own = tmp_path / "home" / ".local" / "share" / "Octopus"
+    own.mkdir(parents=True)
+    assert own in instance_directories({})
+    os.chown(own, 65534, 65534)
+    assert instance_directories({}) == (Path("/etc/octopus"),)
+
+
 @pytest.fixture
 def closed(tmp_path: Path) -> Path:
     """A directory that even root cannot make."""
