@@ -70,6 +70,10 @@ class _Entries:
     broken: list[TentacleError]
     closed: list[TentacleError]
 
+    def problems(self) -> list[TentacleError]:
+        """Returns why a list would not be complete; a folder that is not this user's is missed only by an empty one."""
+        return self.broken or ([] if self.good else self.closed)
+
 
 def user_directory() -> Path:
     """Returns the directory for what belongs to this user and not to the machine."""
@@ -90,7 +94,7 @@ def instance_directories(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def clean_name(name: str) -> str:
-    """`name` without blanks around; raises `InstanceError` for one that no file can be named after."""
+    """Returns `name` without blanks around.  Raises `InstanceError` for one that no file can be named after."""
     trimmed = name.strip()
     if not trimmed:
         raise InstanceError("The name of an instance must not be blank.")
@@ -108,12 +112,12 @@ def _file_name(name: str) -> str:
 
 
 def registry_file_name(name: str) -> str:
-    """The name of the registry's file for an instance: lower case, blanks to dashes, `.config` behind."""
+    """Returns the name of an instance's file in the registry: lower case, dashes for blanks, and `.config`."""
     return _file_name(clean_name(name))
 
 
 def new_instance_paths(config: str | None, home: str | None, cwd: Path) -> tuple[Path, Path]:
-    """(home, path of the configuration) for `create-instance`, both absolute (tentacle-cli.md 3.1, 1 and 2).
+    """Returns home and configuration file for `create-instance`, both absolute (tentacle-cli.md 3.1, 1 and 2).
 
     The original keeps a relative home as it is typed and later looks for it below itself; here it stays put.
     """
@@ -146,7 +150,7 @@ class InstanceRegistry:
         return _folder(self.directory)
 
     def directory_mode_for(self, config_path: Path) -> int:
-        """The mode for a new directory of a configuration: private, unless a registry lies below it."""
+        """Returns the mode for a new directory of a configuration: private, unless a registry lies below it."""
         parent = config_path.absolute().parent
         return 0o755 if any(parent in _folder(one).absolute().parents for one in self._directories) else 0o700
 
@@ -167,7 +171,7 @@ class InstanceRegistry:
                 hint="Choose another name, or run this as root.",
             )
         instance = Instance(known.name if known else wanted, config_path.absolute())
-        file = known.file if known else self.folder / _file_name(wanted)
+        file = known.file if known else self.folder / registry_file_name(wanted)
         make_directories(file.parent)
         remove_unfinished(file, older_than=ABANDONED_SECONDS)
         content = {"Name": instance.name, "ConfigurationFilePath": str(instance.config_path)}
@@ -175,7 +179,7 @@ class InstanceRegistry:
         return instance
 
     def _known(self, name: str) -> _Entry | None:
-        """The entry in the file that is named after `name`, or one of this name in a file that is called otherwise."""
+        """Returns the entry in the file for `name`, or one with this name in a file that is called otherwise."""
         for directory in self._directories:
             file = _folder(directory) / _file_name(name)
             if is_file(file):
@@ -185,8 +189,8 @@ class InstanceRegistry:
     def list_all(self) -> tuple[Instance, ...]:
         """Returns all instances, sorted by name.  One that cannot be read is an error."""
         found = self._entries()
-        for error in found.broken or (() if found.good else found.closed):
-            raise error
+        if problems := found.problems():
+            raise problems[0]
         return tuple(Instance(entry.name, entry.config_path) for entry in found.good)
 
     def find(self, name: str) -> Instance:
@@ -223,8 +227,8 @@ class InstanceRegistry:
         found = self._entries()
         chosen = next((entry for entry in found.good if entry.name == DEFAULT_NAME), None)
         if chosen is None:
-            for error in found.broken or (() if found.good else found.closed):
-                raise error
+            if problems := found.problems():
+                raise problems[0]
             if len(found.good) > 1:
                 raise InstanceError(
                     "There is more than one instance of Tentacle configured on this machine. Please pass "
@@ -243,16 +247,16 @@ class InstanceRegistry:
         wanted = name.strip()
         found = self._entries()
         similar = [entry for entry in found.good if entry.name.lower() == wanted.lower()]
-        exact = [entry for entry in similar if entry.name == wanted] or similar
-        if len(exact) == 1:
-            return exact[0]
+        chosen = next((entry for entry in similar if entry.name == wanted), similar[0] if len(similar) == 1 else None)
+        if chosen is not None:
+            return chosen
         if similar:
             raise InstanceError(
                 f"Instance {_shown(name)} of Tentacle could not be matched to one of the existing instances: "
                 f"{_names(similar)}."
             )
-        for error in (*found.broken, *found.closed):
-            raise error
+        if problems := (*found.broken, *found.closed):
+            raise problems[0]
         raise InstanceError(
             f"Instance {_shown(name)} of Tentacle has not been configured on this machine. "
             f"Available instances: {_names(found.good)}.",
