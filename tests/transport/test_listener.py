@@ -173,7 +173,7 @@ def test_a_port_in_use_is_said_in_one_line() -> None:
 
 @pytest.mark.parametrize("host", ["not an address", "192.0.2.1"])
 def test_an_address_that_is_not_ours_is_said_in_one_line(host: str) -> None:
-    with pytest.raises(ConnectFailed, match="^Tentacle cannot listen on"):
+    with pytest.raises(ConnectFailed, match=r"^Tentacle cannot listen on"):
         bind(host, 0)
 
 
