@@ -123,16 +123,17 @@ def listen_port(port: int) -> int:
 
 def polling_count(given: str) -> int:
     """Returns the number of polling connections in `given` (tentacle-cli.md 3.5)."""
-    if not given.strip():
+    digits = given.strip()
+    if not digits:
         raise SettingsError(f"Please specify the number of polling connections, {POLLING_COUNT_EXAMPLE}")
-    if not re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", given):
+    if not re.fullmatch(r"[+-]?[0-9]{1,9}", digits):
         raise SettingsError(
             f"The polling connection count '{given}' is not a valid whole number. "
             f"Specify a positive integer, {POLLING_COUNT_EXAMPLE}"
         )
-    if int(given) <= 0:
-        raise SettingsError(f"The polling connection count must be greater than 0, but was {int(given)}.")
-    return int(given)
+    if int(digits) <= 0:
+        raise SettingsError(f"The polling connection count must be greater than 0, but was {int(digits)}.")
+    return int(digits)
 
 
 def _proxy_keys(section: str, original: str, variables: tuple[str, str, str, str, str], *, at_once: bool) -> list[Key]:

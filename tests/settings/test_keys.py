@@ -20,7 +20,7 @@ from tentacle.sealing import Sealer
 from tentacle.settings import certificates, document
 from tentacle.settings.environment import SWITCH, apply_environment
 from tentacle.settings.import_original.instance import read_original
-from tentacle.settings.keys import KEYS, Key, Kind
+from tentacle.settings.keys import KEYS, Key, Kind, polling_count
 from tentacle.settings.model import Settings
 from tentacle.settings.show import configuration_document
 
@@ -128,6 +128,11 @@ def test_a_running_agent_takes_a_row_up_or_says_that_it_does_not(key: Key) -> No
 @every_key
 def test_a_secret_is_masked(key: Key) -> None:
     assert (sample(key) in known_values(changed(key), {})) is (key.kind is Kind.SECRET)
+
+
+@pytest.mark.parametrize(("text", "count"), [("1", 1), (" +7 ", 7), ("5\x1f", 5), ("999999999", 999999999)])
+def test_a_count_may_have_a_sign_and_any_blank_around_it(text: str, count: int) -> None:
+    assert polling_count(text) == count
 
 
 NEW_SETTING = """
