@@ -10,7 +10,7 @@ from typing import ClassVar
 
 EXIT_OK = 0
 EXIT_USER_ERROR = 1
-"""What the user can fix: a wrong option, a missing file, a refused key."""
+"""What the user can mend: a wrong option, a missing file, a refused key."""
 EXIT_USAGE = 2
 """No command, or a command that does not exist."""
 EXIT_INTERNAL = 100
@@ -37,9 +37,9 @@ class TentacleError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """The text of `error` on a single line, without control characters; its type's name when it has none.
+    """Returns the text of `error` on one line, without control characters, or the name of its type when it has none.
 
-    Of several errors at once that is the first one's: a group says only how many it holds.
+    A group of errors only says how many it holds, so its first one is told.
     """
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -1,10 +1,8 @@
-"""Values that nobody may read in a log: found wherever they stand and however they overlap, and covered.
+"""Secret values in a log are replaced by asterisks, wherever they are and however they overlap.
 
-The one matcher of the house; the logs of scripts and the agent's own logs both use it.  Pure: knows texts, must not
-know where a value comes from or where a text goes.
-
-What is covered is the union of all occurrences of all values.  So a longer value always wins over a shorter one inside
-it, and of values that overlap no end remains.
+The logs of scripts and the log of the agent both use this.  All occurrences of all values are covered: a longer value
+counts over a shorter one inside it, and of values that overlap nothing is left.  Pure.  Must not know where a value
+comes from or where a text goes.
 """
 
 from __future__ import annotations
@@ -20,11 +18,11 @@ SHORTEST: Final = 4
 _LONGEST_PIECE: Final = 256
 
 Span = tuple[int, int]
-"""Where something begins and ends in a text."""
+"""The beginning and the end of a part of a text."""
 
 
 def worth_masking(values: Iterable[str | None]) -> Iterator[str]:
-    """The values as they are looked for in lines: without line ends, and none that is too short (3.16)."""
+    """Yields the values as they are looked for in lines: without line ends, and none that is too short (3.16)."""
     for value in values:
         joined = (value or "").replace("\r", "").replace("\n", "")
         if len(joined) >= SHORTEST:
@@ -32,26 +30,26 @@ def worth_masking(values: Iterable[str | None]) -> Iterator[str]:
 
 
 class Mask:
-    """Covers `values` in texts.  Does not change; never shows a value, not even in its `repr`."""
+    """Covers `values` in texts.  Immutable; its `repr` shows no value."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._values = tuple({piece for value in values for piece in _pieces(value)})
         self._beginnings = _beginnings(self._values)
         self.reach = max(map(len, self._values), default=1) - 1
-        """How many characters on either side of a place may decide whether it is covered."""
+        """How many characters before and after a place may decide whether it is covered."""
 
     def __bool__(self) -> bool:
         return bool(self._values)
 
     def is_in(self, text: str) -> bool:
-        """Whether there is anything to cover."""
+        """Whether `text` holds a value."""
         for value in self._values:  # noqa: SIM110 - a generator would take three times as long
             if value in text:
                 return True
         return False
 
     def spans(self, text: str) -> Iterator[Span]:
-        """Every occurrence of every value, in no order; those of one value that overlap are one."""
+        """Yields every occurrence of every value, in no order; those of one value that overlap are one span."""
         for value in self._values:
             length, start = len(value), text.find(value)
             while start >= 0:
@@ -64,31 +62,45 @@ class Mask:
                 start = further
 
     def open_end(self, text: str) -> int:
-        """The length of the longest end of `text` with which a value may begin that is not complete yet."""
+        """Returns the length of the longest end of `text` that is the beginning of a value."""
         for length, value in self._beginnings.get(text[-1:], ()):
             if text.endswith(value[:length]):
                 return length
         return 0
 
     def cover(self, text: str) -> str:
-        """`text` with every value covered."""
+        """Returns `text` with every value covered."""
         return cover(text, merged(self.spans(text)))
 
     def cover_lines(self, lines: Sequence[str], before: str = "", after: str = "", *, hidden_end: int = 0) -> list[str]:
-        """`lines` with every value covered, also one that goes from line to line.
+        """Returns `lines` with every value covered, also one that goes on in the next line.
 
-        `before` and `after` are what stands around them, `reach` characters of it at least or as much as there is.
+        `before` and `after` are the texts around them: at least `reach` characters, or as many as there are.
         The last `hidden_end` characters in front of `after` are covered whatever they are.
         """
         text = before + "".join(lines)
         spans = list(self.spans(text + after))
         if hidden_end:
             spans.append((len(text) - hidden_end, len(text)))
-        return _cover_lines(lines, len(before), merged(spans)) if spans else list(lines)
+        if not spans:
+            return list(lines)
+        borders = list(accumulate(map(len, lines), initial=len(before)))
+        touched: dict[int, list[Span]] = {}
+        for begin, end in merged(spans):
+            line = max(bisect_right(borders, begin) - 1, 0)
+            while line < len(lines) and borders[line] < end:
+                inside = (max(begin, borders[line]) - borders[line], min(end, borders[line + 1]) - borders[line])
+                if inside[0] < inside[1]:
+                    touched.setdefault(line, []).append(inside)
+                line += 1
+        covered = list(lines)
+        for line, within in touched.items():
+            covered[line] = cover(lines[line], within)
+        return covered
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
-    """The spans in order, those that overlap joined to one."""
+    """Returns the spans in order; those that overlap are joined."""
     found: list[Span] = []
     for start, end in sorted(spans):
         if found and start < found[-1][1]:
@@ -99,7 +111,7 @@ def merged(spans: Iterable[Span]) -> list[Span]:
 
 
 def cover(text: str, spans: Iterable[Span]) -> str:
-    """`text` with a mask in place of each of the `spans`, which are `merged`."""
+    """Returns `text` with a mask in place of each of the `spans`, which are `merged`."""
     kept: list[str] = []
     at = 0
     for start, end in spans:
@@ -108,31 +120,14 @@ def cover(text: str, spans: Iterable[Span]) -> str:
     return "".join((*kept, text[at:]))
 
 
-def _cover_lines(lines: Sequence[str], start: int, spans: Iterable[Span]) -> list[str]:
-    """`lines`, joined and standing at `start`, with the `spans` covered that touch them."""
-    borders = list(accumulate(map(len, lines), initial=start))
-    touched: dict[int, list[Span]] = {}
-    for begin, end in spans:
-        line = max(bisect_right(borders, begin) - 1, 0)
-        while line < len(lines) and borders[line] < end:
-            inside = (max(begin, borders[line]) - borders[line], min(end, borders[line + 1]) - borders[line])
-            if inside[0] < inside[1]:
-                touched.setdefault(line, []).append(inside)
-            line += 1
-    covered = list(lines)
-    for line, within in touched.items():
-        covered[line] = cover(lines[line], within)
-    return covered
-
-
 def _pieces(value: str) -> Iterator[str]:
-    """A value that is very long, as pieces that cover it together: what must be remembered stays small."""
+    """Yields pieces that cover a very long value together, so that little has to be remembered of a text."""
     for start in range(0, len(value), _LONGEST_PIECE):
         yield value[max(min(start, len(value) - _LONGEST_PIECE), 0) :][:_LONGEST_PIECE]
 
 
 def _beginnings(values: Iterable[str]) -> dict[str, list[tuple[int, str]]]:
-    """By their last character, the beginnings of all values: length and value, the longest first."""
+    """Returns the beginnings of all values by their last character: length and value, the longest first."""
     found: dict[str, list[tuple[int, str]]] = {}
     for value in values:
         for length in range(1, len(value)):

@@ -23,13 +23,14 @@ from tentacle.agent.sensitive import known_values
 from tentacle.agent.status import DRAINING, RUNNING, STOPPED, AgentStatus, Polled, publish, tell
 from tentacle.agent.supervisor import keep_running
 from tentacle.errors import TentacleError
+from tentacle.home_layout import SPOOL, UPLOADS, WORK
 from tentacle.observe.redaction import Redactor
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
 from tentacle.services.dispatch import Files, refusal
 from tentacle.services.environment import AgentFacts, script_environment
 from tentacle.services.errors import ShuttingDown
-from tentacle.services.parts import NOTES, Parts
+from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
 from tentacle.settings.certificates import signature_algorithm_name, weaknesses
 from tentacle.settings.model import Settings, other_certificate, resolved_home
@@ -84,13 +85,13 @@ class Agent:
         self._waiting: tuple[str, ...] = ()
         self._identity, self._fallback = _identities(settings)
         self.engine = ScriptEngine(
-            self.home / "Work",
+            self.home / WORK,
             environment=_variables(settings, self.home, surroundings),
             options=engine_options(settings.scripts, surroundings.environment),
             known=self._known(settings),
             watch=surroundings.redactor.watch,
         )
-        self._parts = Parts(self.home / "Work" / NOTES)
+        self._parts = Parts(self.home / WORK / UPLOADS)
         self._dispatcher = make_dispatcher(
             self.engine, self.home, lambda: datetime.now(UTC), self._parts, surroundings.redactor.shown
         )
@@ -98,7 +99,7 @@ class Agent:
         self._phase = RUNNING
         self._since = time.time()
         self._calls = Calls(self._handle)
-        self._spool = Spool(self.home / "Work" / ".spool")
+        self._spool = Spool(self.home / WORK / SPOOL)
         self.listener = self._make_listener(self.plan)
         self._polling = Polling(self._make_poller, self.plan.polls)
 

@@ -10,10 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from tentacle.contracts.timespan import parse_timespan
+from tentacle.home_layout import HEARTBEAT_FILE
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_FILE = "livez.heartbeat"
 HEARTBEAT_SECONDS = 10.0
 _NUMBER = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
 

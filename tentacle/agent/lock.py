@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tentacle.errors import TentacleError
+from tentacle.home_layout import LOCK_FILE
 
-LOCK_FILE = "agent.lock"
 _ATTEMPTS = 5
 _BETWEEN = 0.05
 """Seconds.  Whoever asks `holder` has the lock for a moment; an agent that starts just then tries again."""

@@ -57,8 +57,8 @@ def make_plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
             polls += [poll] if poll else []
     if settings.port not in _PORTS:
         raise TentacleError(
-            f"{settings.port} is not a port to listen on",
-            hint="set one from 0 to 65535 with: Tentacle configure --port=...",
+            f"{settings.port} is not a port to listen on.",
+            hint="Set one from 0 to 65535 with: Tentacle configure --port=...",
         )
     if settings.no_listen:
         lines.append("Agent will not listen on any TCP ports")
@@ -133,13 +133,13 @@ def _read_address(address: str) -> tuple[str, int, str]:
     else:
         if parts.scheme == "wss":
             raise TentacleError(
-                f"the server at {_shown(parts)} is to be polled over a web socket, which this version cannot do",
-                hint="use a TCP address: Tentacle server-comms --thumbprint=... --style=TentacleActive --host=...",
+                f"The server at {_shown(parts)} is to be polled over a web socket, which this version cannot do.",
+                hint="Use a TCP address: Tentacle server-comms --thumbprint=... --style=TentacleActive --host=...",
             )
     if not host:
         raise TentacleError(
-            f"the server address {address[:200]!r} is not one that can be polled",
-            hint="set it with: Tentacle server-comms --thumbprint=... --style=TentacleActive --host=... --port=...",
+            f"The server address {address[:200]!r} is not one that can be polled.",
+            hint="Set it with: Tentacle server-comms --thumbprint=... --style=TentacleActive --host=... --port=...",
         )
     return host, port or _HTTPS_PORT, _shown(parts)
 

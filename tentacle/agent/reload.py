@@ -15,8 +15,9 @@ from pathlib import Path
 
 from tentacle.agent.plan import Plan, make_plan
 from tentacle.errors import TentacleError
+from tentacle.settings.keys import KEYS
 from tentacle.settings.model import Settings, other_certificate
-from tentacle.settings.sealing import key_path_of
+from tentacle.settings.store import key_path_of
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +26,9 @@ LOOK_SECONDS = 2.0
 SETTLE_SECONDS = 0.2
 """How long it must stay as it is before it is read: an editor may write it in several pieces."""
 
-AT_ONCE = frozenset({"servers", "polling_connection_count", "polling_proxy"})
+AT_ONCE = frozenset({"servers", *(key.field.partition(".")[0] for key in KEYS.values() if key.at_once)})
 CERTIFICATES = frozenset({"certificate", "next_certificate", "previous_certificate"})
-WORDS: Mapping[str, str] = {
-    "listen_ip": "the address to listen on",
-    "no_listen": "whether to listen",
-}
-"""What to call a setting that an agent takes in for good when it starts, where its name does not say it."""
+WORDS: Mapping[str, str] = {key.field: key.words for key in KEYS.values() if key.words}
 
 
 @dataclass(frozen=True)
@@ -55,9 +52,13 @@ def change(old: Settings, new: Settings, plan: Plan, environment: Mapping[str, s
     Raises `TentacleError` when they cannot be used.
     """
     if new.certificate is None:
-        raise TentacleError("it holds no certificate any more", hint="restore it, or run: Tentacle new-certificate")
+        raise TentacleError("It holds no certificate any more.", hint="Restore it, or run: Tentacle new-certificate")
     fixed = {field.name for field in fields(Settings)} - AT_ONCE - CERTIFICATES
-    waiting = [_called(name) for name in sorted(fixed) if getattr(old, name) != getattr(new, name)]
+    waiting = [
+        WORDS.get(name, f"the {name.replace('_', ' ')}")
+        for name in sorted(fixed)
+        if getattr(old, name) != getattr(new, name)
+    ]
     if not _known(old) & _known(new):
         waiting.append("the certificate")
         fixed |= CERTIFICATES
@@ -65,10 +66,6 @@ def change(old: Settings, new: Settings, plan: Plan, environment: Mapping[str, s
     after = make_plan(settings, environment)
     shown = [(s.certificate, other_certificate(s)) for s in (old, settings)]
     return Change(settings, after, tuple(_lines(plan, after)), tuple(waiting), shown[0] != shown[1])
-
-
-def _called(name: str) -> str:
-    return WORDS.get(name, f"the {name.replace('_', ' ')}")
 
 
 def _known(settings: Settings) -> set[str]:
@@ -104,7 +101,7 @@ class ConfigurationWatch:
         every: float = LOOK_SECONDS,
         settle: float = SETTLE_SECONDS,
     ) -> None:
-        self._paths = (path, key_path_of(path))
+        self._path = path
         self._load = load
         self._take_up = take_up
         self._every = every
@@ -148,7 +145,7 @@ class ConfigurationWatch:
             stamp = following
 
     def _stamp(self) -> object:
-        return tuple(_stamp_of(path) for path in self._paths)
+        return tuple(_stamp_of(path) for path in (self._path, key_path_of(self._path)))
 
 
 def _stamp_of(path: Path) -> tuple[int, ...]:

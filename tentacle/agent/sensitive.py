@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
+from tentacle.settings.keys import KEYS, Kind
 from tentacle.settings.model import Settings
 
 CREDENTIAL_VARIABLES = ("OCTOPUS_API_KEY", "OCTOPUS_BEARER_TOKEN", "OCTOPUS_PASSWORD")
@@ -31,7 +32,8 @@ def spellings(password: str) -> Iterator[str]:
 
 
 def _passwords(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
-    for password in (settings.proxy.password, settings.polling_proxy.password, *_of_addresses(environment)):
+    known = (key.get(settings) for key in KEYS.values() if key.kind is Kind.SECRET)
+    for password in (*known, *_of_addresses(environment)):
         if password:
             yield from spellings(password)
 

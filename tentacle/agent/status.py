@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from tentacle.home_layout import STATUS_FILE
+
 log = logging.getLogger(__name__)
 
-STATUS_FILE = "status.json"
 LOOK_SECONDS = 2.0
 """How often the agent looks whether something has changed."""
 REFRESH_SECONDS = 10.0

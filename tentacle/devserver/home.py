@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tentacle.disk import make_directories, read_bytes, write_atomic
 from tentacle.errors import TentacleError
 from tentacle.settings.certificates import StoredCertificate, from_pem, generate
-from tentacle.settings.files import make_directories, read_bytes, write_atomic
 
 
 class HomeUnusable(TentacleError):

@@ -40,9 +40,9 @@ from tentacle.devserver.worker.client import WorkerClients
 from tentacle.devserver.worker.comms import CommsOptions, start_comms
 from tentacle.devserver.worker.machines import Machines, Roster
 from tentacle.devserver.worker.waiting import Time
+from tentacle.disk import write_atomic
 from tentacle.errors import EXIT_OK, TentacleError
 from tentacle.settings.certificates import StoredCertificate
-from tentacle.settings.files import write_atomic
 
 Emit = Callable[[str], None]
 StartComms = Callable[[StoredCertificate, CommsOptions], Awaitable[Comms]]

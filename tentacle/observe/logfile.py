@@ -18,10 +18,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from tentacle.home_layout import LOG_FILE
 from tentacle.observe.levels import short_name
 from tentacle.observe.text import visible
 
-FILE_NAME: Final = "OctopusTentacle.txt"
 KEPT: Final = 7
 """Rolled files that are kept, beside the current one (tentacle-services.md 6.9)."""
 MAX_BYTES: Final = 100 * 1024 * 1024
@@ -120,7 +120,7 @@ class FileLogHandler(logging.Handler):
         """Logs into `folder` (made when missing) from now on, beginning with what was kept; never raises OSError."""
         with contextlib.suppress(OSError):
             _make_folder(folder)
-        self._file = RollingFile(folder / FILE_NAME)
+        self._file = RollingFile(folder / LOG_FILE)
         while self._pending:
             self.handle(self._pending.popleft())
 

@@ -14,17 +14,18 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from tentacle import disk
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState, ScriptIsolationLevel
 from tentacle.errors import TentacleError, one_line
+from tentacle.home_layout import MASK_KEY
 from tentacle.masking import Mask
-from tentacle.scripts import disk
 from tentacle.scripts.completed_runs import CompletedRuns
 from tentacle.scripts.errors import DamagedRunError, InvalidTicketError
 from tentacle.scripts.launch.fork_server_client import ForkServerClient
 from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
-from tentacle.scripts.output.known_secrets import KEY_FILE, KnownSecrets
+from tentacle.scripts.output.known_secrets import KnownSecrets
 from tentacle.scripts.run import LOST, Means, Run
 from tentacle.scripts.sandbox.sandbox import Sandbox, SandboxOptions
 from tentacle.scripts.shim.clock import now_ms
@@ -33,7 +34,7 @@ from tentacle.scripts.workspace.old_layout import old_runs
 from tentacle.scripts.workspace.run_files import Finding, RunFiles, Stage, run_name
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import file_parts, require_arguments, require_ticket
-from tentacle.scripts.workspace.workspaces import WorkspaceFile, Workspaces
+from tentacle.scripts.workspace.workspaces import FOR_A_SCRIPT, WorkspaceFile, Workspaces
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class EngineOptions:
     cancel_grace: float = 5.0
     page_bytes: int = 8 * _MEBIBYTE
     line_limit: int = _MEBIBYTE
-    minimum_free_bytes: int | None = disk.FOR_A_SCRIPT
+    minimum_free_bytes: int | None = FOR_A_SCRIPT
     busy_after: float = 0.1
     busy_every: float = 600.0
     sandbox: SandboxOptions = field(default_factory=SandboxOptions)
@@ -101,7 +102,7 @@ class ScriptEngine:
         self.options = options or EngineOptions()
         # A link on the way may lie where a script that is kept apart does not see it any more.
         self.workspaces = Workspaces(Path(os.path.realpath(work)))
-        self.secrets = KnownSecrets(known, self.workspaces.work / KEY_FILE, watch)
+        self.secrets = KnownSecrets(known, self.workspaces.work / MASK_KEY, watch)
         wanted: dict[str, str | None] = {**os.environ, **(environment or {})}
         variables = {name: value for name, value in wanted.items() if value is not None}
         # A script may be able to read the environment of the process above it: nothing there that it must not know.

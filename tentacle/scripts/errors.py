@@ -35,10 +35,6 @@ class InvalidArgumentError(ScriptError):
     """An argument, a body or a mutex name that no process could be given.  Nothing has been written."""
 
 
-class NotEnoughSpaceError(ScriptError):
-    """The file system of a directory has less free space than the work to come may need."""
-
-
 class LaunchError(ScriptError):
     """No process could be made for a script; the script has not run."""
 

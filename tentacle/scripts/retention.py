@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from tentacle.scripts.disk import file_size
+from tentacle.disk import file_size
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.shim.clock import BOOT, since_boot_ms
 from tentacle.scripts.workspace.removal import entries_below, remove_tree

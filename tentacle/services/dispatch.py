@@ -31,7 +31,7 @@ INVOCATION_PREFIX = (
     "System.Reflection.TargetInvocationException: Exception has been thrown by the target of an invocation."
 )
 _MANY = 1000
-"""Entries of a log from which on it is written in a thread."""
+"""Entries of a log from which on it is long: it is written and packed in threads."""
 _METHOD_NOT_FOUND = "Halibut.Exceptions.MethodNotFoundHalibutClientException"
 _AMBIGUOUS = "Halibut.Exceptions.AmbiguousMethodMatchHalibutClientException"
 
@@ -70,7 +70,7 @@ class Dispatcher:
     async def handle(self, request: Request, files: Files) -> tuple[Response, Mapping[UUID, BinaryIO]]:
         """The response to `request`, and open files for the data streams that it announces."""
         try:
-            outgoing = await self._invoke(request, files)
+            return await self._invoke(request, files)
         except _Refused as refused:
             return Response(request.id, None, refused.error), {}
         except ShuttingDown as error:
@@ -81,9 +81,8 @@ class Dispatcher:
         except Exception as error:
             log.exception("%s.%s failed unexpectedly", request.service, request.method)
             return Response(request.id, None, _failure(error, self._cover)), {}
-        return Response(request.id, outgoing.result), outgoing.files
 
-    async def _invoke(self, request: Request, files: Files) -> Outgoing:
+    async def _invoke(self, request: Request, files: Files) -> tuple[Response, Mapping[UUID, BinaryIO]]:
         service = self._services.get(request.service)
         if service is None:
             raise _unknown_service(request.service)
@@ -93,10 +92,10 @@ class Dispatcher:
         arguments = _arguments(method, request)
         result = await service.methods[method.name](arguments, files)
         outgoing = result if isinstance(result, Outgoing) else Outgoing(result)
-        # A long log takes its time to be written, and others have calls too.
+        # A long log takes its time to be written and packed, and others have calls too.
         long = len(getattr(outgoing.result, "logs", ())) > _MANY
         document = await asyncio.to_thread(codec.encode, outgoing.result) if long else codec.encode(outgoing.result)
-        return Outgoing(document, outgoing.files)
+        return Response(request.id, document, is_long=long), outgoing.files
 
 
 def refusal(request: Request, error: ShuttingDown) -> Response:

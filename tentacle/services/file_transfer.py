@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.file_transfer import UploadResult
-from tentacle.scripts.disk import require_free
+from tentacle.disk import require_free
 from tentacle.services.dispatch import Files, Outgoing, ServiceMethod
 from tentacle.services.errors import AccessDenied, ArgumentError, FileError, MissingFile, ServiceError
 from tentacle.services.parts import Parts
@@ -70,15 +70,28 @@ class FileTransferService:
 
 
 def _place(source: Path | None, target: Path, length: int, parts: Parts) -> UploadResult:
-    """Makes `source` the content of `target` in one step: by a renaming, after a copy beside it where that must be."""
+    """Makes the content of `source` that of `target` in one step.
+
+    On one file system that is a renaming, which needs no space: the stream had it when it arrived.  On another the
+    file is first copied to a file beside the target.  `source` is None when there was no room for it.
+    """
     try:
-        _require_replaceable(target)
+        # Files, and links to them, are replaced; a device or a pipe of that name stays what it is.
+        if target.is_dir():
+            raise FileError(f"{target} is a directory not a file")
+        if target.exists() and not target.is_file():
+            raise FileError(f"'{target}' is neither a file nor a directory.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        require_free(target.parent, length)
         if source is None:
+            require_free(target.parent, length)
             raise FileError(f"There was no room for the {length} bytes of {target} when they arrived.")
         digest = _finish(source)
-        if not _renamed(source, target):
+        try:
+            source.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            require_free(target.parent, length)
             with parts.beside(target) as part:
                 shutil.copyfile(source, part)
                 digest = _finish(part)
@@ -88,27 +101,8 @@ def _place(source: Path | None, target: Path, length: int, parts: Parts) -> Uplo
     return UploadResult(str(target), digest, length)
 
 
-def _require_replaceable(target: Path) -> None:
-    """Files, and links to them, are replaced; a device or a pipe of that name stays what it is."""
-    if target.is_dir():
-        raise FileError(f"{target} is a directory not a file")
-    if target.exists() and not target.is_file():
-        raise FileError(f"'{target}' is neither a file nor a directory.")
-
-
-def _renamed(source: Path, target: Path) -> bool:
-    """False when they lie on two file systems.  Whatever kills us, nothing of ours is left beside the target."""
-    try:
-        source.replace(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        return False
-    return True
-
-
 def _finish(part: Path) -> str:
-    """Gives the file the mode that a new file has, and makes it durable.  Returns its SHA-1 in lower-case hex."""
+    """Gives the file the mode of a new file and flushes it to the disk.  Returns its SHA-1 in lower-case hex."""
     with part.open("rb") as file:
         os.fchmod(file.fileno(), 0o666 & ~_umask())
         digest = hashlib.file_digest(file, "sha1").hexdigest()
@@ -117,7 +111,7 @@ def _finish(part: Path) -> str:
 
 
 def _umask() -> int:
-    """The process's umask, read without setting it: other threads create files too."""
+    """Returns the process's umask; it is read without setting it, since other threads create files too."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("Umask:"):
             return int(line.split()[1], 8)
@@ -125,7 +119,7 @@ def _umask() -> int:
 
 
 def _open(path: Path) -> tuple[BinaryIO, int] | None:
-    """The file and its length; `None` when there is no such file, or it is a directory (4.4)."""
+    """Returns the file and its length, or `None` when there is no such file or it is a directory (4.4)."""
     try:
         # Looked at before it is opened: opening alone rewinds a tape, arms a watchdog, or waits for a pipe's writer.
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -148,7 +142,7 @@ def _open(path: Path) -> tuple[BinaryIO, int] | None:
 
 
 def _failed(doing: str, path: Path, error: OSError) -> ServiceError:
-    """The failure, in the original's words where it has any."""
+    """The error to answer with, in the original's words where it has any."""
     if isinstance(error, FileNotFoundError):
         return MissingFile(f"Could not find file '{error.filename or path}'.")
     if isinstance(error, FileExistsError):

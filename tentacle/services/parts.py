@@ -1,7 +1,7 @@
-"""Files that are being copied to beside their targets, and what becomes of them when the agent dies over one.
+"""Unfinished copies beside their targets, and their removal after the agent was killed.
 
-Before such a file is made a note of it is: a symbolic link to it, in a directory of the agent's own.  The next agent
-follows the notes and removes what they lead to, wherever on the machine that is.
+Before a copy is begun, a note of it is made: a symbolic link to it, in a directory of the agent's own.  The next agent
+follows the notes and removes the files that they lead to, wherever on the machine they lie.
 """
 
 from __future__ import annotations
@@ -11,19 +11,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-NOTES = ".uploads"
-"""The directory's name, beside the workspaces."""
-
 
 class Parts:
-    """Keeps its notes in the directory `notes`, or none."""
+    """Keeps its notes in the directory `notes`; with `None` it keeps none."""
 
     def __init__(self, notes: Path | None) -> None:
         self._notes = notes
 
     @contextmanager
     def beside(self, target: Path) -> Iterator[Path]:
-        """A path for a new file in the directory of `target`; whatever is there in the end is removed."""
+        """Yields a path for a new file in the directory of `target`; what is still there at the end is removed."""
         # A name of its own, for one made from the target's might be too long where the target's is not.
         name = uuid4().hex
         part = target.parent / _file_name(name)
@@ -40,7 +37,7 @@ class Parts:
                     note.unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Removes what an agent that died has left; to be called before the first file is made."""
+        """Removes the copies that a killed agent left; to be called before the first copy is begun."""
         if self._notes is None or not self._notes.is_dir():
             return
         for note in self._notes.iterdir():

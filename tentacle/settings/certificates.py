@@ -1,13 +1,14 @@
-"""Our own identity: a private key with its self-signed certificate; made, read, written.
+"""This Tentacle's identity, a private key with its self-signed certificate: made, imported and exported.
 
-Knows X.509 and PKCS#12 through `cryptography`.  Must not know where a certificate is stored, and trusts nobody:
-whom we trust is `trust.py`.
+Knows X.509 and PKCS#12 through `cryptography`.  Must not know where a certificate is stored, nor which servers are
+trusted (`trust.py`).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import secrets
 import warnings
@@ -35,7 +36,7 @@ SUBJECT = "Octopus Tentacle"
 KEY_BITS = 2048
 VALID_YEARS = 100
 SOON = timedelta(days=60)
-"""How long before its end a certificate is worth a warning."""
+"""From how long before its end a certificate is warned of."""
 LARGEST_IMPORT = 1024 * 1024
 
 NO_PRIVATE_KEY = (
@@ -63,7 +64,7 @@ Tell = Callable[[str], None]
 
 
 class NotBase64Error(CertificateError):
-    """The text is not base64 at all, so that it may be something else."""
+    """The text is not base64; it may be something else."""
 
 
 @dataclass(frozen=True)
@@ -76,39 +77,38 @@ class StoredCertificate:
 
 
 def thumbprint_of(der: bytes) -> str:
-    """How peers know a certificate: SHA-1 of its DER, upper-case hex."""
+    """Returns what peers know a certificate by: SHA-1 of its DER, in upper-case hex."""
     return hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def generate(
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    serial: Callable[[], int] = lambda: secrets.randbelow(2**63 - 1) + 1,
+) -> StoredCertificate:
+    """Returns a new identity with the properties of the original's (tentacle-cli.md 4.7): RSA 2048, no extensions.
 
-
-def _random_serial() -> int:
-    return secrets.randbelow(2**63 - 1) + 1
-
-
-def generate(now: Callable[[], datetime] = _now, serial: Callable[[], int] = _random_serial) -> StoredCertificate:
-    """A new identity with the properties of the original's (tentacle-cli.md 4.7): RSA 2048, no extensions at all.
-
-    Valid from yesterday's midnight UTC to a hundred years after today's; `serial` gives 1 to 2^63-1.
+    It is valid from yesterday's midnight UTC to a hundred years after today's; `serial` returns 1 to 2^63-1.
     """
     key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SUBJECT)])
     today = datetime.combine(now().astimezone(UTC).date(), time.min)
+    try:
+        end = today.replace(year=today.year + VALID_YEARS)
+    except ValueError:  # the 29th of February
+        end = today.replace(year=today.year + VALID_YEARS, day=28)
     certificate = (
         x509.CertificateBuilder(subject_name=name, issuer_name=name)
         .public_key(key.public_key())
         .serial_number(serial())
         .not_valid_before(today - timedelta(days=1))
-        .not_valid_after(_years_later(today, VALID_YEARS))
+        .not_valid_after(end)
         .sign(key, hashes.SHA256())
     )
     return _stored(certificate, key)
 
 
 def from_pem(certificate_pem: bytes, key_pem: bytes) -> StoredCertificate:
-    """The identity in two PEM texts; raises `CertificateError` when one is broken or they do not belong together."""
+    """Returns the identity in two PEM texts.  Raises `CertificateError` for damage, and for two that do not match."""
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
         key = _load_key(key_pem)
@@ -120,12 +120,15 @@ def from_pem(certificate_pem: bytes, key_pem: bytes) -> StoredCertificate:
 def load_pfx(
     data: bytes, password: str | None = None, *, source: str = "given", tell: Tell = lambda _: None
 ) -> StoredCertificate:
-    """The identity in a PKCS#12 file, legacy encryption included; no password and an empty one are the same.
+    """Returns the identity in a PKCS#12 file, legacy encryption included; no password and an empty one are the same.
 
-    `source` names the file in messages; `tell` gets a line when there are more certificates than the key's own.
+    `source` names the file in messages; `tell` is called with a line when there are more certificates than one.
     Raises `CertificateError` for a wrong password, no private key, or anything that is not PKCS#12.
     """
-    _check_size(data, source)
+    if not data:
+        raise CertificateError(f"The certificate {source} is empty.")
+    if len(data) > LARGEST_IMPORT:
+        raise CertificateError(f"The certificate {source} is larger than {LARGEST_IMPORT} bytes.")
     bundle = _parse_pfx(data, password, source)
     if bundle.key is None or bundle.cert is None:
         raise CertificateError(NO_PRIVATE_KEY)
@@ -135,7 +138,7 @@ def load_pfx(
 
 
 def load_base64(text: str) -> StoredCertificate:
-    """The identity in base64 of a PKCS#12 without a password; blanks and a byte order mark do not matter.
+    """Returns the identity in base64 of a PKCS#12 without a password; blanks and a byte order mark do not matter.
 
     Raises `NotBase64Error` when it is no base64, `CertificateError` when it is base64 of something else.
     """
@@ -145,15 +148,18 @@ def load_base64(text: str) -> StoredCertificate:
         raise NotBase64Error(
             "The certificate is not valid base64 text.", hint="Give a PFX file in base64, or a file by --from-file."
         ) from None
-    if not _looks_like_pfx(data) and _is_bare_certificate(data):
-        raise CertificateError(NO_PRIVATE_KEY)
+    if not _looks_like_pfx(data):
+        with contextlib.suppress(ValueError):
+            x509.load_der_x509_certificate(data)
+            raise CertificateError(NO_PRIVATE_KEY)
     return load_pfx(data, source="in the base64 text")
 
 
 def load_file(data: bytes, name: str, password: str | None = None, *, tell: Tell = lambda _: None) -> StoredCertificate:
-    """The identity in the content of the file `name`, by the original's rule (tentacle-cli.md 3.12).
+    """Returns the identity in the content of the file `name`, by the original's rule (tentacle-cli.md 3.12).
 
-    `.pfx` is PKCS#12; anything else is base64 text, or PKCS#12 when it is no base64.  `tell` gets what to print.
+    `.pfx` is PKCS#12; anything else is base64 text, or PKCS#12 when it is not base64.  `tell` is called with each line
+    to print.
     """
     if not name.lower().endswith(".pfx"):
         tell(f"Importing the certificate stored in {name}...")
@@ -167,7 +173,7 @@ def load_file(data: bytes, name: str, password: str | None = None, *, tell: Tell
 
 
 def export_pfx(stored: StoredCertificate, password: str | None = None) -> bytes:
-    """A PKCS#12 file; with a password AES-256, without one the key lies in it unprotected."""
+    """Returns a PKCS#12 file: encrypted by AES-256 with a password, and not at all without one."""
     certificate, key = _parsed(stored)
     try:
         encryption = BestAvailableEncryption(password.encode()) if password else NoEncryption()
@@ -177,12 +183,15 @@ def export_pfx(stored: StoredCertificate, password: str | None = None) -> bytes:
 
 
 def export_base64(stored: StoredCertificate) -> str:
-    """Base64 of a PKCS#12 without a password, no newline (a file of the original starts with a byte order mark)."""
+    """Returns base64 of a PKCS#12 without a password, in one line.
+
+    A file of the original starts with a byte order mark; here there is none.
+    """
     return base64.b64encode(export_pfx(stored)).decode("ascii")
 
 
 def signature_algorithm_name(stored: StoredCertificate) -> str:
-    """What .NET calls the signature algorithm, e.g. `sha256RSA`; the object identifier where it has no name."""
+    """Returns .NET's name of the signature algorithm, e.g. `sha256RSA`, or its object identifier where it has none."""
     oid = _parsed(stored)[0].signature_algorithm_oid.dotted_string
     return SIGNATURE_NAMES.get(oid, oid)
 
@@ -194,7 +203,7 @@ def has_small_key(stored: StoredCertificate) -> bool:
 
 
 def weaknesses(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
-    """What speaks against using a certificate any longer, each to be read after its name; nothing where all is well.
+    """Returns why a certificate should be replaced, each reason to be read after its name.
 
     Servers know it by its thumbprint and look neither at its dates nor at its signature (halibut.md 1.3), so that none
     of this keeps an agent from working.
@@ -207,7 +216,7 @@ def weaknesses(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
 
 
 def ailments(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
-    """What of a certificate's dates and signature speaks against it; its key is looked at by `has_small_key`."""
+    """As `weaknesses`, of the dates and the signature only; for the key see `has_small_key`."""
     certificate = _parsed(stored)[0]
     found = []
     if (until := certificate.not_valid_after_utc) <= now:
@@ -220,20 +229,6 @@ def ailments(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
     if name.startswith(("md5", "sha1")):
         found.append(f"is signed with a weak algorithm ({name})")
     return tuple(found)
-
-
-def _years_later(day: datetime, years: int) -> datetime:
-    try:
-        return day.replace(year=day.year + years)
-    except ValueError:  # the 29th of February
-        return day.replace(year=day.year + years, day=28)
-
-
-def _check_size(data: bytes, source: str) -> None:
-    if not data:
-        raise CertificateError(f"The certificate {source} is empty.")
-    if len(data) > LARGEST_IMPORT:
-        raise CertificateError(f"The certificate {source} is larger than {LARGEST_IMPORT} bytes.")
 
 
 def _parse_pfx(data: bytes, password: str | None, source: str) -> pkcs12.PKCS12KeyAndCertificates:
@@ -257,14 +252,6 @@ def _parse_pfx(data: bytes, password: str | None, source: str) -> pkcs12.PKCS12K
 def _looks_like_pfx(data: bytes) -> bool:
     """A sequence that starts with the version number 3."""
     return data[:1] == b"\x30" and b"\x02\x01\x03" in data[2:10]
-
-
-def _is_bare_certificate(data: bytes) -> bool:
-    try:
-        x509.load_der_x509_certificate(data)
-    except ValueError:
-        return False
-    return True
 
 
 def _matched(certificate: x509.Certificate, key: object) -> StoredCertificate:

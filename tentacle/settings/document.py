@@ -1,26 +1,26 @@
-"""The YAML of a configuration file: text to values with their line numbers, and back.
+"""The YAML of a configuration file: from text to settings, and back.
 
-Knows the names of the keys and what type each has.  Must not know files, keys or locks: whoever calls hands in how
-a secret is sealed and unsealed.  What it does not know it keeps; what is wrong it names by line and key, and never
-shows a secret.
+Keys that it does not know are kept.  An error names line and key, and never shows a secret.  Knows the form of the
+document; its scalar settings are in the table of `keys.py`.  Must not know files, key files or locks: the caller hands
+in how a secret is sealed and unsealed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
 from tentacle.errors import one_line
+from tentacle.sealing import UnsealError, is_sealed
 from tentacle.settings.certificates import StoredCertificate, from_pem
 from tentacle.settings.errors import CertificateError, ConfigurationError, SettingsError
-from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
-from tentacle.settings.scripts import SCRIPT_KEYS, ScriptSettings
-from tentacle.settings.sealing import UnsealError, is_sealed
+from tentacle.settings.keys import KEYS, Key, Kind
+from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.trust import same_entry
 
 FORMAT = 1
@@ -29,47 +29,36 @@ HEADER = """\
 # Configuration of a Tentacle instance, kept by its commands.  Keys that they do not know are kept, comments are not.
 # Secrets are sealed with the key in the file beside this one whose name ends with .key: keep the two together.
 """
+CERTIFICATES = ("certificate", "next-certificate", "previous-certificate")
+SECTIONS = ("proxy", "polling-proxy")
 TOP_KEYS = (
     "format",
-    "home",
-    "application-directory",
-    "port",
-    "listen-ip",
-    "no-listen",
-    "polling-connection-count",
     "trusted-servers",
-    "certificate",
-    "next-certificate",
-    "previous-certificate",
-    "proxy",
-    "polling-proxy",
-    *SCRIPT_KEYS,
+    *CERTIFICATES,
+    *(name.partition(".")[0] for name in KEYS),
 )
 SERVER_KEYS = ("thumbprint", "style", "address", "subscription-id")
-CERTIFICATES = ("certificate", "next-certificate", "previous-certificate")
 CERTIFICATE_KEYS = ("thumbprint", "certificate", "private-key")
-PROXY_KEYS = ("use-default", "host", "port", "username", "password")
 
-T = TypeVar("T")
 SealFunction = Callable[[str, str], str]
 """Of (purpose, text)."""
 
 
 class _Block(str):
-    """A text that is written in lines of its own."""
+    """A text that is written as a block of lines."""
 
     __slots__ = ()
 
 
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
-        """Everything is written out, as references are not read."""
+        """No references are written, as none are read."""
         return True
 
 
 class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """No references: with them a small file can grow without bound, and a rewrite would lose them."""
+        """Refuses references: with them a small file can grow without bound, and a rewrite would lose them."""
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "references (*name) are not supported", mark)
@@ -88,7 +77,7 @@ _Dumper.add_representer(_Block, _write_text)
 
 @dataclass(frozen=True)
 class Section:
-    """A mapping of the document, with what is needed to say where something in it is wrong."""
+    """A mapping in the document; it knows its file and lines, to say where something is wrong."""
 
     source: Path
     lines: Mapping[str, int]
@@ -96,7 +85,7 @@ class Section:
     prefix: str = ""
 
     def wrong(self, key: str, problem: str, *, hint: str | None = None) -> ConfigurationError:
-        """The error that `key` has a `problem` (`must be ...`)."""
+        """Returns the error that says of `key` what is wrong (`must be ...`)."""
         name = f"{self.prefix}{key}"
         line = f" line {self.lines[name]}," if name in self.lines else ""
         return ConfigurationError(
@@ -104,35 +93,35 @@ class Section:
         )
 
     def text(self, key: str) -> str | None:
-        """A text, None when missing or blank.  Never shown when wrong, as it may be a secret."""
+        """Returns a text, or None when it is missing or blank.  One that is wrong is not shown: it may be a secret."""
         value = self.values.get(key)
         if value is not None and not isinstance(value, str):
             raise self.wrong(key, "must be a text", hint="Put it in quotes.")
         return value if value and value.strip() else None
 
     def path(self, key: str) -> Path | None:
-        """A path, None when missing or blank."""
+        """Returns a path, or None when it is missing or blank."""
         value = self.text(key)
         if value is not None and "\0" in value:
             raise self.wrong(key, "must be a path")
         return Path(value) if value else None
 
     def whole(self, key: str) -> int | None:
-        """A whole number, None when missing."""
+        """Returns a whole number, or None when it is missing."""
         value = self.values.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise self.wrong(key, f"must be a whole number, not {_shown(value)}")
         return value
 
     def flag(self, key: str) -> bool | None:
-        """true or false, None when missing."""
+        """Returns true or false, or None when it is missing."""
         value = self.values.get(key)
         if value is not None and not isinstance(value, bool):
             raise self.wrong(key, f"must be true or false, not {_shown(value)}")
         return value
 
     def section(self, key: str) -> Section | None:
-        """A mapping inside this one, None when missing."""
+        """Returns a mapping inside this one, or None when it is missing."""
         value = self.values.get(key)
         if value is None:
             return None
@@ -141,7 +130,7 @@ class Section:
         return Section(self.source, self.lines, value, f"{self.prefix}{key}.")
 
     def sections(self, key: str) -> Iterator[Section]:
-        """The mappings of a list inside this one."""
+        """Yields the mappings of a list inside this one."""
         value = self.values.get(key)
         if value is None:
             return
@@ -155,7 +144,7 @@ class Section:
 
 
 def parse(text: str, source: Path) -> Section:
-    """The document in `text`; an empty one is an empty mapping.  Raises `ConfigurationError`."""
+    """Returns the document in `text`; an empty one is an empty mapping.  Raises `ConfigurationError`."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -180,60 +169,46 @@ def parse(text: str, source: Path) -> Section:
 
 
 def holds_sealed(document: Section) -> bool:
-    """Whether the document cannot be read without its key."""
-    values = [document.section(name) for name in (*CERTIFICATES, "proxy", "polling-proxy")]
+    """Whether the document holds a sealed secret, and so cannot be read without its key."""
+    values = [document.section(name) for name in (*CERTIFICATES, *SECTIONS)]
     secrets = [section.text(key) for section in values if section for key in ("private-key", "password")]
     return any(secret is not None and is_sealed(secret) for secret in secrets)
 
 
 def to_settings(document: Section, unseal: SealFunction) -> Settings:
-    """The settings that the document holds, defaults for what it does not.
+    """Returns the settings in the document, with defaults for what it does not hold.
 
     Raises `ConfigurationError`, also when `unseal` raises `UnsealError`.
     """
-    default = Settings()
-    return Settings(
-        home=document.path("home"),
-        application_directory=_or(document.path("application-directory"), default.application_directory),
-        port=_or(document.whole("port"), default.port),
-        listen_ip=document.text("listen-ip"),
-        no_listen=_or(document.flag("no-listen"), default.no_listen),
+    settings = Settings(
         servers=tuple(_server(section) for section in document.sections("trusted-servers")),
-        polling_connection_count=document.whole("polling-connection-count"),
         certificate=_certificate(document.section("certificate"), unseal),
         next_certificate=_certificate(document.section("next-certificate"), unseal),
         previous_certificate=_certificate(document.section("previous-certificate"), unseal),
-        proxy=_proxy(document.section("proxy"), unseal),
-        polling_proxy=_proxy(document.section("polling-proxy"), unseal),
-        scripts=_scripts(document),
     )
+    for key in KEYS.values():
+        value = _scalar(document, key, unseal)
+        if value is not None:
+            settings = key.put(settings, value)
+    return settings
 
 
 def render(settings: Settings, previous: Section, seal: SealFunction) -> str:
-    """The text of a configuration file with `settings`, and with what `previous` holds that we do not know."""
+    """Returns the text of a configuration file with `settings`, and with the keys of `previous` that are not ours."""
+    alone = {name: key for name, key in KEYS.items() if "." not in name}
     known: dict[str, Any] = {
         "format": FORMAT,
-        "home": None if settings.home is None else str(settings.home),
-        "application-directory": str(settings.application_directory),
-        "port": settings.port,
-        "listen-ip": settings.listen_ip,
-        "no-listen": settings.no_listen,
-        "polling-connection-count": settings.polling_connection_count,
+        **{name: _scalar_out(key, settings, seal) for name, key in alone.items() if not key.ours},
         "trusted-servers": _servers_out(settings.servers, previous),
         **{
             name: _certificate_out(getattr(settings, name.replace("-", "_")), previous.section(name), name, seal)
             for name in CERTIFICATES
         },
-        "proxy": _proxy_out(settings.proxy, previous.section("proxy"), "proxy", seal),
-        "polling-proxy": _proxy_out(settings.polling_proxy, previous.section("polling-proxy"), "polling-proxy", seal),
-        **{name: key.write(settings.scripts) for name, key in SCRIPT_KEYS.items()},
+        **{name: _section_out(name, settings, previous.section(name), seal) for name in SECTIONS},
+        **{name: _scalar_out(key, settings, seal) for name, key in alone.items() if key.ours},
     }
     document = _merged(known, previous, TOP_KEYS)
     return HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
-
-
-def _or(value: T | None, default: T) -> T:
-    return default if value is None else value
 
 
 def _shown(value: object) -> str:
@@ -250,7 +225,7 @@ def _damaged(source: Path, mark: yaml.Mark | None, problem: str | None) -> Confi
 
 
 def _lines(node: yaml.Node | None, source: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
-    """Where each key stands, three levels deep; a key that is there twice would lose a value and is an error."""
+    """Yields each key with its line, three levels deep.  Raises `ConfigurationError` for a key that is there twice."""
     if depth > 3:
         return
     if isinstance(node, yaml.SequenceNode):
@@ -281,7 +256,7 @@ def _server(section: Section) -> TrustedServer:
 
 
 def _secret(section: Section, key: str, unseal: SealFunction) -> str | None:
-    """A secret; one that a person wrote in plain text is taken as it is and sealed at the next write."""
+    """Returns a secret; one that a person wrote in plain text is taken as it is, and sealed at the next write."""
     value = section.text(key)
     if value is None or not is_sealed(value):
         return value
@@ -311,34 +286,41 @@ def _certificate(section: Section | None, unseal: SealFunction) -> StoredCertifi
     return stored
 
 
-def _scripts(document: Section) -> ScriptSettings:
-    settings = ScriptSettings()
-    for name, key in SCRIPT_KEYS.items():
-        value = document.values.get(name)
-        if value is None:
-            continue
-        try:
-            settings = key.read(settings, str(value))
-        except SettingsError as error:
-            raise document.wrong(name, error.message) from None
-    return settings
-
-
-def _proxy(section: Section | None, unseal: SealFunction) -> ProxySettings:
-    default = ProxySettings()
+def _scalar(document: Section, key: Key, unseal: SealFunction) -> Any:
+    """Returns the value of `key`, or None where the document does not say."""
+    section_name, _, name = key.name.rpartition(".")
+    section = document.section(section_name) if section_name else document
     if section is None:
-        return default
-    return ProxySettings(
-        use_default=_or(section.flag("use-default"), default.use_default),
-        host=section.text("host"),
-        port=_or(section.whole("port"), default.port),
-        username=section.text("username"),
-        password=_secret(section, "password", unseal),
-    )
+        return None
+    match key.kind:
+        case Kind.TEXT:
+            return section.text(name)
+        case Kind.PATH:
+            return section.path(name)
+        case Kind.PORT | Kind.COUNT:
+            return section.whole(name)
+        case Kind.FLAG:
+            return section.flag(name)
+        case Kind.SECRET:
+            return _secret(section, name, unseal)
+        case Kind.SYNTAX:
+            value = section.values.get(name)
+            try:
+                return None if value is None else key.parse(str(value))
+            except SettingsError as error:
+                raise section.wrong(name, error.message) from None
+
+
+def _scalar_out(key: Key, settings: Settings, seal: SealFunction) -> Any:
+    """Returns what is written for `key`, or None for nothing."""
+    value = key.get(settings)
+    if value is None or (key.ours and key.is_default(settings)):
+        return None
+    return seal(key.name, value) if key.kind is Kind.SECRET else key.text(value)
 
 
 def _merged(known: Mapping[str, Any], previous: Section | None, ours: tuple[str, ...]) -> dict[Any, Any]:
-    """What is set of `known`, then what stood in `previous` under names that are not ours."""
+    """Returns what is set of `known`, then what is in `previous` under names that are not ours."""
     kept = {} if previous is None else {k: v for k, v in previous.values.items() if k not in ours}
     return {**{name: value for name, value in known.items() if value is not None}, **kept}
 
@@ -369,10 +351,9 @@ def _certificate_out(stored: StoredCertificate | None, previous: Section | None,
     return _merged(known, previous, CERTIFICATE_KEYS)
 
 
-def _proxy_out(proxy: ProxySettings, previous: Section | None, name: str, seal: SealFunction) -> Any:
-    known: dict[str, Any] = (
-        {} if proxy == ProxySettings() else {f.name.replace("_", "-"): getattr(proxy, f.name) for f in fields(proxy)}
-    )
-    if proxy.password is not None:
-        known["password"] = seal(f"{name}.password", proxy.password)
-    return _merged(known, previous, PROXY_KEYS) or None
+def _section_out(name: str, settings: Settings, previous: Section | None, seal: SealFunction) -> Any:
+    """Returns all keys of a section, or none where all are defaults, and the keys of `previous` that are not ours."""
+    keys = {key.name.removeprefix(f"{name}."): key for key in KEYS.values() if key.name.startswith(f"{name}.")}
+    is_set = not all(key.is_default(settings) for key in keys.values())
+    known = {inner: _scalar_out(key, settings, seal) for inner, key in keys.items()} if is_set else {}
+    return _merged(known, previous, tuple(keys)) or None

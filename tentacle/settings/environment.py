@@ -1,20 +1,22 @@
-"""Settings from environment variables, over those of the file (tentacle-cli.md 4.8).
+"""Settings from environment variables, which override those of the file (tentacle-cli.md 4.8).
 
-For containers: active only when `OCTOPUS_CONTRIBUTE_ENV_SETTINGS` is true, and for reading only; nothing of it is
-ever written to a file.  The process environment wins over a `.env` file.  Knows names and types, no file formats.
+For containers: active only when `OCTOPUS_CONTRIBUTE_ENV_SETTINGS` is true.  The variables are read and never written
+to a file.  The environment of the process counts over a `.env` file.  Must not know the configuration file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from tentacle.disk import DiskError, is_file, read_bytes
 from tentacle.settings.certificates import StoredCertificate, load_base64
 from tentacle.settings.errors import CertificateError, SettingsError
-from tentacle.settings.files import is_file, read_bytes
-from tentacle.settings.model import ProxySettings, Settings
+from tentacle.settings.keys import KEYS, Key, Kind
+from tentacle.settings.model import Settings
 from tentacle.settings.trust import parse_servers, same_thumbprint
 
 SWITCH = "OCTOPUS_CONTRIBUTE_ENV_SETTINGS"
@@ -24,21 +26,6 @@ LARGEST_ENV_FILE = 1024 * 1024
 T = TypeVar("T")
 Values = Mapping[str, str]
 
-PROXY_NAMES = (
-    "OCTOPUS_USE_DEFAULT_PROXY",
-    "OCTOPUS_PROXY_HOST",
-    "OCTOPUS_PROXY_PORT",
-    "OCTOPUS_PROXY_USER",
-    "OCTOPUS_PROXY_PASSWORD",
-)
-POLLING_PROXY_NAMES = (
-    "TENTACLE_POLLING_USE_DEFAULT_PROXY",
-    "TENTACLE_POLLING_CUSTOM_PROXY_HOST",
-    "TENTACLE_POLLING_CUSTOM_PROXY_PORT",
-    "TENTACLE_POLLING_CUSTOM_PROXY_USER",
-    "TENTACLE_POLLING_CUSTOM_PROXY_PASSWORD",
-)
-
 
 def is_enabled(environ: Values) -> bool:
     """Whether the environment may contribute settings at all."""
@@ -46,15 +33,15 @@ def is_enabled(environ: Values) -> bool:
 
 
 def find_env_file(start: Path) -> Path | None:
-    """The nearest `.env` file in `start` or a directory above it."""
+    """Returns the nearest `.env` file in `start` or a directory above it, or None."""
     folders = (start.absolute(), *start.absolute().parents)
     return next((folder / ENV_FILE_NAME for folder in folders if is_file(folder / ENV_FILE_NAME)), None)
 
 
 def parse_env_file(text: str) -> dict[str, str]:
-    """`KEY=VALUE` lines, blanks around both dropped; empty lines and `#` comments are skipped.
+    """Returns the variables in `KEY=VALUE` lines, without blanks around both; empty lines and `#` comments are skipped.
 
-    Raises `SettingsError` naming the line that has no `=`.
+    Raises `SettingsError` naming a line without `=`.
     """
     found: dict[str, str] = {}
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
@@ -69,7 +56,7 @@ def parse_env_file(text: str) -> dict[str, str]:
 
 
 def apply_environment(settings: Settings, environ: Values, env_file: Path | None = None) -> Settings:
-    """`settings` with what the environment and the `.env` file override; unchanged unless that is enabled.
+    """Returns `settings` with what the environment and the `.env` file override; unchanged unless that is enabled.
 
     A blank value overrides nothing.  Raises `SettingsError` naming the variable that cannot be used; a value that may
     be a secret is not shown.
@@ -77,19 +64,15 @@ def apply_environment(settings: Settings, environ: Values, env_file: Path | None
     if not is_enabled(environ):
         return settings
     values = {**_read_env_file(env_file), **{name: value for name, value in environ.items() if value.strip()}}
-    home, applications = _text(values, "OCTOPUS_HOME"), _text(values, "TENTACLE_APPLICATION_DIRECTORY")
-    return replace(
+    settings = replace(
         settings,
-        home=Path(home) if home else settings.home,
-        application_directory=Path(applications) if applications else settings.application_directory,
-        port=_parsed(values, "TENTACLE_SERVICE_PORT", _whole, settings.port),
-        listen_ip=_text(values, "TENTACLE_LISTEN_IP") or settings.listen_ip,
-        no_listen=_parsed(values, "TENTACLE_NO_LISTEN", _flag, settings.no_listen),
         servers=_parsed(values, "TENTACLE_TRUSTED_SERVERS", parse_servers, settings.servers),
         certificate=_certificate(values, settings.certificate),
-        proxy=_proxy(values, PROXY_NAMES, settings.proxy),
-        polling_proxy=_proxy(values, POLLING_PROXY_NAMES, settings.polling_proxy),
     )
+    for key in KEYS.values():
+        if key.variable is not None:
+            settings = key.put(settings, _parsed(values, key.variable, partial(_value, key), key.get(settings)))
+    return settings
 
 
 def _read_env_file(path: Path | None) -> dict[str, str]:
@@ -101,8 +84,32 @@ def _read_env_file(path: Path | None) -> dict[str, str]:
         return {}
     except UnicodeDecodeError:
         raise SettingsError(f"The file '{path}' is not UTF-8 text.") from None
-    except SettingsError as error:
+    except (DiskError, SettingsError) as error:
         raise SettingsError(f"The file '{path}' cannot be used: {error.message}", hint=error.hint) from None
+
+
+def _value(key: Key, text: str) -> Any:
+    """Returns the value of `key` that the text of a variable means.  Raises `SettingsError` with a `must be ...`."""
+    match key.kind:
+        case Kind.TEXT | Kind.SECRET:
+            return text
+        case Kind.PATH:
+            return Path(text)
+        case Kind.PORT | Kind.COUNT:
+            try:
+                number = int(text) if text.isascii() and "_" not in text else None
+            except ValueError:
+                number = None
+            if number is None or abs(number) >= 2**31:
+                raise SettingsError(f"must be a whole number, not {text!r:.40}")
+            return number
+        case Kind.FLAG:
+            word = text.strip().lower()
+            if word not in ("true", "false"):
+                raise SettingsError(f"must be true or false, not {text!r:.40}")
+            return word == "true"
+        case Kind.SYNTAX:
+            return key.parse(text)
 
 
 def _text(values: Values, name: str) -> str | None:
@@ -120,47 +127,18 @@ def _parsed(values: Values, name: str, parse: Callable[[str], T], default: T) ->
         raise SettingsError(f"The environment variable {name} {error.message}.") from None
 
 
-def _whole(text: str) -> int:
-    try:
-        number = int(text) if text.isascii() and "_" not in text else None
-    except ValueError:
-        number = None
-    if number is None or abs(number) >= 2**31:
-        raise SettingsError(f"must be a whole number, not {text!r:.40}")
-    return number
-
-
-def _flag(text: str) -> bool:
-    word = text.strip().lower()
-    if word not in ("true", "false"):
-        raise SettingsError(f"must be true or false, not {text!r:.40}")
-    return word == "true"
-
-
 def _certificate(values: Values, current: StoredCertificate | None) -> StoredCertificate | None:
-    chosen = _parsed(values, "TENTACLE_CERTIFICATE", _certificate_text, current)
-    expected = _text(values, "TENTACLE_CERTIFICATE_THUMBPRINT")
+    text, expected = _text(values, "TENTACLE_CERTIFICATE"), _text(values, "TENTACLE_CERTIFICATE_THUMBPRINT")
+    try:
+        chosen = current if text is None else load_base64(text)
+    except CertificateError:
+        raise SettingsError(
+            "The environment variable TENTACLE_CERTIFICATE must be base64 of a PFX file with its private key and "
+            "without a password."
+        ) from None
     if chosen is not None and expected is not None and not same_thumbprint(chosen.thumbprint, expected):
         raise SettingsError(
             f"The environment variable TENTACLE_CERTIFICATE_THUMBPRINT is {expected.strip()!r:.60}, "
             f"but the certificate is {chosen.thumbprint}."
         )
     return chosen
-
-
-def _certificate_text(text: str) -> StoredCertificate:
-    try:
-        return load_base64(text)
-    except CertificateError:
-        raise SettingsError("must be base64 of a PFX file with its private key and without a password") from None
-
-
-def _proxy(values: Values, names: tuple[str, str, str, str, str], current: ProxySettings) -> ProxySettings:
-    use_default, host, port, username, password = names
-    return ProxySettings(
-        use_default=_parsed(values, use_default, _flag, current.use_default),
-        host=_text(values, host) or current.host,
-        port=_parsed(values, port, _whole, current.port),
-        username=_text(values, username) or current.username,
-        password=_text(values, password) or current.password,
-    )

@@ -1,7 +1,8 @@
 """The instances of this machine: a registry of names, each with the path of its configuration file.
 
-One JSON file per instance, as the original writes them (tentacle-cli.md 4.1), so that both find each other's.
-Knows which instance a command means (4.2).  Must not know what a configuration holds.
+One JSON file per instance, as the original writes them (tentacle-cli.md 4.1), so that both find each other's.  The
+registry of the machine is root's; a user who may not write there has one of his own besides.  Knows which instance a
+command means (4.2).  Must not know what a configuration holds.
 """
 
 from __future__ import annotations
@@ -12,21 +13,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tentacle.settings.errors import InstanceError, SettingsError, cannot
-from tentacle.settings.files import (
+from platformdirs import user_data_path
+
+from tentacle.disk import (
     ABANDONED_SECONDS,
+    cannot,
     exists,
     flush_directory,
     is_directory,
+    is_file,
+    is_of_another_user,
     is_temporary,
     make_directories,
+    may_write,
     read_bytes,
     remove_unfinished,
     write_atomic,
 )
+from tentacle.errors import TentacleError
+from tentacle.settings.errors import InstanceError
 
+MACHINE_DIRECTORY = Path("/etc/octopus")
 HOME_VARIABLE = "TentacleMachineConfigurationHomeDirectory"
-DEFAULT_BASE = Path("/etc/octopus")
 DEFAULT_NAME = "Tentacle"
 DEFAULT_CONFIG = "Tentacle.config"
 EVERY_INSTANCE = "*"
@@ -51,13 +59,42 @@ class _Entry:
     file: Path
 
 
-def machine_configuration_directory(environ: Mapping[str, str]) -> Path:
-    """Where what belongs to the machine lies: `/etc/octopus`, unless the environment says otherwise."""
-    return Path(environ.get(HOME_VARIABLE, "").strip() or DEFAULT_BASE)
+@dataclass(frozen=True)
+class _Entries:
+    """What the registry holds: the entries that can be read, sorted by name, and why others cannot.
+
+    `closed` says why a whole folder cannot be read.
+    """
+
+    good: list[_Entry]
+    broken: list[TentacleError]
+    closed: list[TentacleError]
+
+    def problems(self) -> list[TentacleError]:
+        """Returns why a list would not be complete; a folder that is not this user's is missed only by an empty one."""
+        return self.broken or ([] if self.good else self.closed)
+
+
+def user_directory() -> Path:
+    """Returns the directory for what belongs to this user and not to the machine."""
+    return user_data_path("Octopus", appauthor=False)
+
+
+def instance_directories(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Returns the directories in which instances are looked up, in order: the machine's, then the user's own.
+
+    The environment may name another one, which is then the only one.
+    """
+    given = environ.get(HOME_VARIABLE, "").strip()
+    if given:
+        return (Path(given),)
+    own = user_directory()
+    # Root may have been given the HOME of somebody else, whose instances are not to be root's.
+    return (MACHINE_DIRECTORY,) if is_of_another_user(own) else (MACHINE_DIRECTORY, own)
 
 
 def clean_name(name: str) -> str:
-    """`name` without blanks around; raises `InstanceError` for one that no file can be named after."""
+    """Returns `name` without blanks around.  Raises `InstanceError` for one that no file can be named after."""
     trimmed = name.strip()
     if not trimmed:
         raise InstanceError("The name of an instance must not be blank.")
@@ -75,12 +112,12 @@ def _file_name(name: str) -> str:
 
 
 def registry_file_name(name: str) -> str:
-    """The name of the registry's file for an instance: lower case, blanks to dashes, `.config` behind."""
+    """Returns the name of an instance's file in the registry: lower case, dashes for blanks, and `.config`."""
     return _file_name(clean_name(name))
 
 
 def new_instance_paths(config: str | None, home: str | None, cwd: Path) -> tuple[Path, Path]:
-    """(home, path of the configuration) for `create-instance`, both absolute (tentacle-cli.md 3.1, 1 and 2).
+    """Returns home and configuration file for `create-instance`, both absolute (tentacle-cli.md 3.1, 1 and 2).
 
     The original keeps a relative home as it is typed and later looks for it below itself; here it stays put.
     """
@@ -94,59 +131,86 @@ def new_instance_paths(config: str | None, home: str | None, cwd: Path) -> tuple
 
 
 class InstanceRegistry:
-    """The registry below `base`, see `machine_configuration_directory`.  Methods raise `SettingsError`."""
+    """The names below `directories`, see `instance_directories`; those of the first count over those of the next.
 
-    def __init__(self, base: Path) -> None:
-        self.folder = base / "Tentacle" / "Instances"
+    Methods raise `InstanceError`, or `DiskError` when the file system refuses.
+    """
+
+    def __init__(self, *directories: Path) -> None:
+        self._directories = directories
+
+    @property
+    def directory(self) -> Path:
+        """Where new instances are made: in the first directory that this user may write, else in the last."""
+        return next((one for one in self._directories if may_write(_folder(one))), self._directories[-1])
+
+    @property
+    def folder(self) -> Path:
+        """Where the names of new instances are kept."""
+        return _folder(self.directory)
 
     def directory_mode_for(self, config_path: Path) -> int:
-        """The mode for a new directory of a configuration: private, unless the registry lies below it."""
-        return 0o755 if config_path.absolute().parent in self.folder.absolute().parents else 0o700
+        """Returns the mode for a new directory of a configuration: private, unless a registry lies below it."""
+        parent = config_path.absolute().parent
+        return 0o755 if any(parent in _folder(one).absolute().parents for one in self._directories) else 0o700
 
     def create(self, name: str, config_path: Path) -> Instance:
         """Registers `name`, or gives it another path; the spelling of a name that is there already stays."""
         wanted = clean_name(name)
         _need_text(config_path)
-        file = self.folder / _file_name(wanted)
-        known = _read_entry(file) if exists(file) else self._same_name(wanted)
+        known = self._known(wanted)
         if known is not None and known.name.lower() != wanted.lower():
             raise InstanceError(
                 f"The instance name '{wanted}' is too similar to that of the existing instance '{known.name}'.",
                 hint="Choose another name.",
             )
+        if known is not None and not may_write(known.file.parent):
+            raise InstanceError(
+                f"There is an instance called {known.name} already, in '{known.file.parent}', where this user may not "
+                "change it.",
+                hint="Choose another name, or run this as root.",
+            )
         instance = Instance(known.name if known else wanted, config_path.absolute())
-        file = known.file if known else file
-        make_directories(self.folder)
+        file = known.file if known else self.folder / registry_file_name(wanted)
+        make_directories(file.parent)
         remove_unfinished(file, older_than=ABANDONED_SECONDS)
         content = {"Name": instance.name, "ConfigurationFilePath": str(instance.config_path)}
         write_atomic(file, json.dumps(content, indent=2, ensure_ascii=False).encode("utf-8"), mode=0o644)
         return instance
 
+    def _known(self, name: str) -> _Entry | None:
+        """Returns the entry in the file for `name`, or one with this name in a file that is called otherwise."""
+        for directory in self._directories:
+            file = _folder(directory) / _file_name(name)
+            if is_file(file):
+                return _read_entry(file)
+        return next((entry for entry in self._entries().good if entry.name.lower() == name.lower()), None)
+
     def list_all(self) -> tuple[Instance, ...]:
-        """All instances, sorted by name; one that cannot be read is an error."""
-        entries, broken = self._entries()
-        if broken:
-            raise broken[0]
-        return tuple(Instance(entry.name, entry.config_path) for entry in entries)
+        """Returns all instances, sorted by name.  One that cannot be read is an error."""
+        found = self._entries()
+        if problems := found.problems():
+            raise problems[0]
+        return tuple(Instance(entry.name, entry.config_path) for entry in found.good)
 
     def find(self, name: str) -> Instance:
-        """The instance called `name`, in any case unless that is ambiguous; its configuration need not exist."""
+        """Returns the instance called `name`, in any case unless that is ambiguous.  Its configuration may be gone."""
         entry = self._find(name)
         return Instance(entry.name, entry.config_path)
 
     def delete(self, name: str) -> Instance:
-        """Forgets an instance; its configuration stays.  Returns what was forgotten."""
+        """Forgets an instance and returns it; its configuration stays."""
         entry = self._find(name)
         try:
             entry.file.unlink(missing_ok=True)  # another process was faster
-            flush_directory(self.folder)
+            flush_directory(entry.file.parent)
         except OSError as error:
             raise cannot("delete", entry.file, error) from None
         remove_unfinished(entry.file)
         return Instance(entry.name, entry.config_path)
 
     def select(self, instance: str | None, config: str | None, cwd: Path) -> Instance:
-        """The instance that a command means, whose configuration file exists (rules and texts: 4.1, 4.2).
+        """Returns the instance that a command means; its configuration file exists (rules and texts: 4.1, 4.2).
 
         `instance` wins over `config`; then `Tentacle.config` in `cwd`; then the one called Tentacle; then the only one.
         """
@@ -160,37 +224,30 @@ class InstanceRegistry:
             return Instance(None, path)
         if exists(cwd / DEFAULT_CONFIG):
             return Instance(None, cwd / DEFAULT_CONFIG)
-        return _present(self._default())
-
-    def _same_name(self, name: str) -> _Entry | None:
-        """An entry of this name in a file that is called otherwise."""
-        return next((entry for entry in self._entries()[0] if entry.name.lower() == name.lower()), None)
-
-    def _default(self) -> Instance:
-        entries, broken = self._entries()
-        chosen = next((entry for entry in entries if entry.name == DEFAULT_NAME), None)
-        if chosen is None and broken:
-            raise broken[0]
-        if chosen is None and len(entries) > 1:
-            raise InstanceError(
-                "There is more than one instance of Tentacle configured on this machine. Please pass "
-                "--instance=INSTANCENAME when invoking this command to target a specific instance. "
-                f"Available instances: {_names(entries)}."
-            )
-        chosen = chosen or next(iter(entries), None)
+        found = self._entries()
+        chosen = next((entry for entry in found.good if entry.name == DEFAULT_NAME), None)
         if chosen is None:
-            raise InstanceError(
-                f"Unable to find default instance of Tentacle. Available instances: {_names(entries)}.", hint=_FIRST
-            )
-        return Instance(chosen.name, chosen.config_path)
+            if problems := found.problems():
+                raise problems[0]
+            if len(found.good) > 1:
+                raise InstanceError(
+                    "There is more than one instance of Tentacle configured on this machine. Please pass "
+                    "--instance=INSTANCENAME when invoking this command to target a specific instance. "
+                    f"Available instances: {_names(found.good)}."
+                )
+            if not found.good:
+                raise InstanceError(
+                    f"Unable to find default instance of Tentacle. Available instances: {_names(found.good)}.",
+                    hint=_FIRST,
+                )
+            chosen = found.good[0]
+        return _present(Instance(chosen.name, chosen.config_path))
 
     def _find(self, name: str) -> _Entry:
         wanted = name.strip()
-        entries, broken = self._entries()
-        similar = [entry for entry in entries if entry.name.lower() == wanted.lower()]
-        chosen = next((entry for entry in similar if entry.name == wanted), None)
-        if chosen is None and len(similar) == 1:
-            chosen = similar[0]
+        found = self._entries()
+        similar = [entry for entry in found.good if entry.name.lower() == wanted.lower()]
+        chosen = next((entry for entry in similar if entry.name == wanted), similar[0] if len(similar) == 1 else None)
         if chosen is not None:
             return chosen
         if similar:
@@ -198,31 +255,43 @@ class InstanceRegistry:
                 f"Instance {_shown(name)} of Tentacle could not be matched to one of the existing instances: "
                 f"{_names(similar)}."
             )
-        if broken:
-            raise broken[0]
+        if problems := (*found.broken, *found.closed):
+            raise problems[0]
         raise InstanceError(
             f"Instance {_shown(name)} of Tentacle has not been configured on this machine. "
-            f"Available instances: {_names(entries)}.",
-            hint=None if entries else _FIRST,
+            f"Available instances: {_names(found.good)}.",
+            hint=None if found.good else _FIRST,
         )
 
-    def _entries(self) -> tuple[list[_Entry], list[SettingsError]]:
-        """What can be read, sorted by name, and why the rest cannot: one bad file must not stop the others."""
-        try:
-            files = sorted(file for file in self.folder.iterdir() if not is_temporary(file) and not is_directory(file))
-        except (FileNotFoundError, NotADirectoryError):
-            return [], []
-        except OSError as error:
-            raise cannot("read", self.folder, error) from None
-        entries, broken = [], []
-        for file in files:
+    def _entries(self) -> _Entries:
+        """Reads all entries; one bad file, or a folder that this user may not read, does not hide the others."""
+        found = _Entries([], [], [])
+        for directory in self._directories:
+            folder = _folder(directory)
+            before = {entry.name.lower() for entry in found.good}
             try:
-                entries.append(_read_entry(file))
-            except FileNotFoundError:
+                files = sorted(file for file in folder.iterdir() if not is_temporary(file) and not is_directory(file))
+            except (FileNotFoundError, NotADirectoryError):
                 continue
-            except SettingsError as error:
-                broken.append(error)
-        return sorted(entries, key=lambda entry: entry.name), broken
+            except OSError as error:
+                found.closed.append(cannot("read", folder, error))
+                continue
+            for file in files:
+                try:
+                    entry = _read_entry(file)
+                except FileNotFoundError:
+                    continue
+                except TentacleError as error:
+                    found.broken.append(error)
+                else:
+                    if entry.name.lower() not in before:
+                        found.good.append(entry)
+        found.good.sort(key=lambda entry: entry.name)
+        return found
+
+
+def _folder(directory: Path) -> Path:
+    return directory / "Tentacle" / "Instances"
 
 
 def _read_entry(file: Path) -> _Entry:

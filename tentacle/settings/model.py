@@ -39,12 +39,12 @@ class CommunicationStyle(enum.IntEnum):
 
     @property
     def label(self) -> str:
-        """The field's own spelling, e.g. `TentaclePassive`."""
+        """The original's spelling, e.g. `TentaclePassive`."""
         return "".join(word.capitalize() for word in self.name.split("_"))
 
     @classmethod
     def parse(cls, text: str) -> CommunicationStyle | None:
-        """The style that `text` names (`tentacleactive`, `2`); None when it names none.
+        """Returns the style that `text` names (`tentacleactive`, `2`), or None.
 
         Case and blanks around do not matter.
         """
@@ -76,7 +76,7 @@ class TrustedServer:
 
 @dataclass(frozen=True)
 class ProxySettings:
-    """How to reach a server: the environment's proxy (`use_default`), `host`:`port`, or (neither) directly."""
+    """How to reach a server: by the environment's proxy (`use_default`), by `host`:`port`, or else directly."""
 
     use_default: bool = True
     host: str | None = None
@@ -87,11 +87,11 @@ class ProxySettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All that one instance is set up with.
+    """Everything that one instance is set up with.
 
-    `home` is kept as it was given, see `resolved_home`; `listen_ip` None means every address;
-    `polling_connection_count` None means the default of whoever polls.  `proxy` is for calls to the REST API of a
-    listening Tentacle, `polling_proxy` for everything a polling one does.
+    `home` is kept as it was given, see `resolved_home`.  `listen_ip` of None is every address;
+    `polling_connection_count` of None is the agent's default.  A listening Tentacle calls the REST API by `proxy`; a
+    polling one does everything by `polling_proxy`.
 
     `certificate` is the identity that servers know.  While it is being replaced there is one more, never both:
     `next_certificate` until the servers have been told of it, then `previous_certificate` until all know the new one.
@@ -113,11 +113,11 @@ class Settings:
 
 
 def other_certificate(settings: Settings) -> StoredCertificate | None:
-    """The identity by which some servers may know us besides `certificate`; None unless it is being replaced."""
+    """Returns the identity that some servers may know besides `certificate`; None unless one is being replaced."""
     return settings.next_certificate or settings.previous_certificate
 
 
 def resolved_home(settings: Settings, config_path: Path) -> Path:
-    """The absolute home directory: relative to the configuration file's directory, which it also defaults to."""
+    """Returns the absolute home directory; it is seen from the configuration's directory, which is the default."""
     folder = config_path.absolute().parent
     return folder if settings.home is None else folder / settings.home

@@ -1,8 +1,8 @@
-"""Replacing our certificate with overlap: for a while servers may know us by the old one or by the new one.
+"""Replacing this Tentacle's certificate with overlap: for a while servers may know the old one or the new one.
 
-Three states, told apart by which certificates there are: none but `certificate`; a `next_certificate` that servers are
-yet to learn; a `previous_certificate` that some server may still expect.  A listener can show one only, always
-`certificate`; a poller tries both.  Pure functions on settings; no file, no server.
+There are three states: only `certificate`; also a `next_certificate`, which servers have not been told of; or also a
+`previous_certificate`, which some server may still expect.  A listener shows `certificate`; a poller tries both.
+Pure functions on settings.  Must not know files or servers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tentacle.settings.model import Settings
 
 
 def begin(settings: Settings, made: StoredCertificate) -> Settings:
-    """`made` is to replace the certificate; one that is to already stays the one.
+    """Returns settings in which `made` is to replace the certificate, unless another one is to already.
 
     Raises `SettingsError` when there is none to replace, or the last replacement is not finished.
     """
@@ -31,7 +31,7 @@ def begin(settings: Settings, made: StoredCertificate) -> Settings:
 
 
 def switch(settings: Settings) -> Settings:
-    """The new certificate becomes the one that is shown, the old one is tried where that is not welcome."""
+    """Returns settings in which the new certificate is shown, and the old one is tried where it is refused."""
     if settings.next_certificate is None:
         return settings
     return replace(
@@ -43,13 +43,13 @@ def switch(settings: Settings) -> Settings:
 
 
 def finish(settings: Settings) -> Settings:
-    """Only the new certificate is left.  Raises `SettingsError` when none is being replaced."""
+    """Returns settings with the new certificate only.  Raises `SettingsError` when none is being replaced."""
     _check_rotating(settings)
     return without_overlap(switch(settings))
 
 
 def undo(settings: Settings) -> Settings:
-    """Only the old certificate is left.  Raises `SettingsError` when servers have been told of the new one already."""
+    """Returns settings with the old certificate only.  Raises `SettingsError` when servers know the new one already."""
     _check_rotating(settings)
     if settings.previous_certificate is not None:
         raise SettingsError(
@@ -60,7 +60,7 @@ def undo(settings: Settings) -> Settings:
 
 
 def without_overlap(settings: Settings) -> Settings:
-    """`settings` with nothing but the certificate that is shown."""
+    """Returns `settings` with the certificate that is shown only."""
     return replace(settings, next_certificate=None, previous_certificate=None)
 
 

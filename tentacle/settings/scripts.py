@@ -1,14 +1,14 @@
-"""What one instance says about its scripts: how they are kept apart, and what each may use.
+"""How an instance keeps its scripts apart, and what each of them may use: values, defaults and their texts.
 
-Knows names, texts and defaults.  Must not know how it is done, or whether this host can do it.
+Must not know how that is done, or whether this host can do it.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from tentacle.settings.errors import SettingsError
@@ -27,7 +27,7 @@ _LEAST_UID, _MOST_UID = 1000, 2**31 - 2
 class ScriptSettings:
     """`isolation` is one of `ISOLATIONS`; `memory_limit` in bytes, `cpu_limit` in processors, `task_limit` in tasks.
 
-    A limit of `None` is none.  `uid_range`, first and last, counts with the isolation `user` only.
+    A limit of `None` is no limit.  `uid_range`, first and last user, is used by the isolation `user` only.
     """
 
     isolation: str = "none"
@@ -38,27 +38,15 @@ class ScriptSettings:
 
 
 @dataclass(frozen=True)
-class ScriptKey:
-    """One of these settings as text: `field` is its name above; `parse` raises `SettingsError` with a `must be ...`."""
+class Syntax:
+    """How a value is written as text: `parse` raises `SettingsError` with a `must be ...`; `show` is its inverse."""
 
-    field: str
     parse: Callable[[str], Any]
     show: Callable[[Any], str]
 
-    def read(self, settings: ScriptSettings, text: str) -> ScriptSettings:
-        """`settings` with what `text` says; raises `SettingsError`."""
-        value = {self.field: self.parse(text.strip())}
-        return replace(settings, **value)
-
-    def text(self, settings: ScriptSettings) -> str:
-        """The text that `read` understands."""
-        value = getattr(settings, self.field)
+    def text(self, value: Any) -> str:
+        """Returns the text that `parse` understands; `none` for None."""
         return NO_LIMIT if value is None else self.show(value)
-
-    def write(self, settings: ScriptSettings) -> str | None:
-        """As `text`, but None for the default."""
-        default = getattr(settings, self.field) == getattr(ScriptSettings(), self.field)
-        return None if default else self.text(settings)
 
 
 def _isolation(text: str) -> str:
@@ -116,11 +104,8 @@ def _shown(text: str) -> str:
     return repr(text[:40])
 
 
-SCRIPT_KEYS: Mapping[str, ScriptKey] = {
-    "script-isolation": ScriptKey("isolation", _isolation, str),
-    "script-memory-limit": ScriptKey("memory_limit", _memory, _show_memory),
-    "script-cpu-limit": ScriptKey("cpu_limit", _cpu, "{:.12g}".format),
-    "script-task-limit": ScriptKey("task_limit", _tasks, str),
-    "script-uid-range": ScriptKey("uid_range", _uid_range, lambda uids: f"{uids[0]}-{uids[1]}"),
-}
-"""By the name of the key in the file, which is that of the option too."""
+ISOLATION = Syntax(_isolation, str)
+MEMORY = Syntax(_memory, _show_memory)
+CPU = Syntax(_cpu, "{:.12g}".format)
+TASKS = Syntax(_tasks, str)
+UIDS = Syntax(_uid_range, lambda uids: f"{uids[0]}-{uids[1]}")

@@ -1,58 +1,54 @@
 """The settings as `show-configuration` prints them: the original's tree of keys (tentacle-cli.md 3.15).
 
-Knows names and order.  Holds no secret: neither the certificate nor a proxy is part of it.
+Walks the table of keys.  Holds no secret: neither the certificate nor a proxy is part of it.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tentacle.settings.keys import KEYS, Key
 from tentacle.settings.model import Settings, TrustedServer, resolved_home
-from tentacle.settings.scripts import SCRIPT_KEYS, ScriptSettings
 
 WATCHDOG = {"Enabled": False, "Instances": "*", "Interval": 0}
 """A Windows feature, shown everywhere."""
 
 
 def configuration_document(settings: Settings, config_path: Path | None = None) -> dict[str, Any]:
-    """What to print as JSON, its keys in ordinal order at each level; an empty text is null.
+    """Returns what to print as JSON, its keys in ordinal order at each level; an empty text is null.
 
-    A relative home is shown as it is stored, or absolute if `config_path` is given.
+    A relative home is shown as it is stored, or absolute if `config_path` is given.  Settings that the original does
+    not have are shown only where one of their branch is set.
     """
-    home = settings.home
-    if home is not None and config_path is not None:
-        home = resolved_home(settings, config_path)
-    certificate = settings.certificate
-    return {
-        "Octopus": {"Home": None if home is None else str(home), "Watchdog": dict(WATCHDOG)},
+    if settings.home is not None and config_path is not None:
+        settings = replace(settings, home=resolved_home(settings, config_path))
+    document: dict[str, Any] = {
+        "Octopus": {"Watchdog": dict(WATCHDOG)},
         "Tentacle": {
-            "CertificateThumbprint": None if certificate is None else certificate.thumbprint,
-            "Communication": {
-                "PollingConnectionCount": settings.polling_connection_count,
-                "TrustedOctopusServers": [server_document(server) for server in settings.servers],
-            },
-            "Deployment": {"ApplicationDirectory": str(settings.application_directory)},
-            **_scripts(settings.scripts),
-            "Services": {
-                "ListenIP": settings.listen_ip or None,
-                "NoListen": settings.no_listen,
-                "PortNumber": settings.port,
-            },
+            "CertificateThumbprint": settings.certificate and settings.certificate.thumbprint,
+            "Communication": {"TrustedOctopusServers": [server_document(server) for server in settings.servers]},
         },
     }
+    shown = [key for key in KEYS.values() if key.shown]
+    branches = {_branch(key) for key in shown if not (key.ours and key.is_default(settings))}
+    for key in shown:
+        if _branch(key) in branches:
+            branch = document
+            for name in _branch(key):
+                branch = branch.setdefault(name, {})
+            value = key.text(key.get(settings))
+            branch[key.dotted.rpartition(".")[2]] = None if value == "" else value
+    return _sorted(document)
 
 
-def _scripts(settings: ScriptSettings) -> dict[str, Any]:
-    """The original knows nothing of these: they are shown only where somebody has set one."""
-    if settings == ScriptSettings():
-        return {}
-    shown = {_camel(name.removeprefix("script-")): key.text(settings) for name, key in SCRIPT_KEYS.items()}
-    return {"Scripts": dict(sorted(shown.items()))}
+def _branch(key: Key) -> tuple[str, ...]:
+    return tuple(key.dotted.split(".")[:-1])
 
 
-def _camel(name: str) -> str:
-    return "".join(word.capitalize() for word in name.split("-"))
+def _sorted(tree: dict[str, Any]) -> dict[str, Any]:
+    return {name: _sorted(value) if isinstance(value, dict) else value for name, value in sorted(tree.items())}
 
 
 def server_document(server: TrustedServer) -> dict[str, Any]:

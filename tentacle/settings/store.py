@@ -1,9 +1,8 @@
-"""One configuration file: read, written whole or not at all, changed by one process at a time.
+"""One configuration file: read, replaced in one step, changed by one process at a time.
 
-Beside `<file>` stands `<file>.key`, mode 0600 like the file itself: the key that secrets are sealed with, and at the
-same time what a writer locks (`flock`), so that there is no lock file besides.  Reading takes no lock: a reader sees
-the file before or after a change.  A file that cannot be understood is never written to.  Knows files and locks; what
-the keys mean is `document.py`.
+Beside `<file>` stands `<file>.key`, mode 0600 like the file itself.  It holds the key that secrets are sealed with, and
+writers lock it (`flock`).  Readers take no lock: they see the file before or after a change.  A file that cannot be
+understood is never written to.  Knows files and locks.  Must not know what is in the file (`document.py`).
 """
 
 from __future__ import annotations
@@ -13,32 +12,42 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tentacle.disk import LARGEST_FILE, beside, exists, make_directories, read_bytes, remove_unfinished, write_atomic
+from tentacle.home_layout import KEY_SUFFIX
+from tentacle.sealing import LOCK_WAIT_SECONDS, KeyFile, KeyLocked, Sealer, SealingError
 from tentacle.settings import document
 from tentacle.settings.errors import ConfigurationError
-from tentacle.settings.files import LARGEST_FILE, exists, make_directories, read_bytes, remove_unfinished, write_atomic
+from tentacle.settings.identity_origin import remember_origin
 from tentacle.settings.model import Settings
-from tentacle.settings.origin import remember_origin
-from tentacle.settings.sealing import KeyFile, Sealer, key_path_of
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
-LOCK_WAIT_SECONDS = 30.0
+RESTORE_HINT = (
+    "Restore it from where the configuration came from, or remove the sealed values from the configuration and "
+    "set the certificate and the passwords again."
+)
 
 ORIGINAL_MARKS = ("<?xml", "<octopus-settings")
+
+
+def key_path_of(config_path: Path) -> Path:
+    """The key that the secrets of a configuration are sealed with."""
+    return beside(config_path, KEY_SUFFIX)
 
 
 class SettingsFile:
     """The configuration file at `path`, which need not exist yet.
 
     A symbolic link is followed once, here, so that writing replaces the file and not the link.  All methods raise
-    `ConfigurationError` (or another `SettingsError` from the file system) with a text of one line.
+    `ConfigurationError`, or `DiskError` when the file system refuses, with a text of one line.
     """
 
     def __init__(
         self, path: Path, *, lock_wait: float = LOCK_WAIT_SECONDS, waiting: Callable[[], None] = lambda: None
     ) -> None:
-        """`lock_wait`: seconds to wait for another process that is changing the same file; `waiting` is called once
-        when that takes more than a moment.
+        """`lock_wait`: seconds to wait for another process that is changing the same file.
+
+        `waiting` is called once when that takes more than a moment.
         """
         self.path = path
         self._target = Path(os.path.realpath(path))
@@ -49,9 +58,9 @@ class SettingsFile:
         return exists(self._target)
 
     def create(self, *, directory_mode: int = DIRECTORY_MODE, settings: Settings | None = None) -> bool:
-        """Makes a file with `settings` or default ones and its missing directories; False when there is one already.
+        """Makes the file, with `settings` or default ones, and its missing directories.
 
-        One that exists stays as it is, and is an error if it is not one of ours.
+        Returns False when the file exists: then it stays as it is, and must be one of ours.
         """
         if self.exists():
             self._read()
@@ -65,7 +74,7 @@ class SettingsFile:
         return True
 
     def discard(self, *, with_directory: bool) -> None:
-        """Takes back what `create` has just made, where it turned out to be of no use."""
+        """Removes what `create` has just made."""
         with contextlib.suppress(OSError):
             self._target.unlink(missing_ok=True)
             self._key.path.unlink(missing_ok=True)
@@ -73,21 +82,26 @@ class SettingsFile:
                 self._target.parent.rmdir()
 
     def load(self) -> Settings:
-        """The settings in the file; it must exist."""
-        return self._settings(self._read())
+        """Returns the settings in the file, which must exist."""
+        read = self._read()
+        with self._key_errors():
+            sealer = self._key.read() if document.holds_sealed(read) else None
+        return document.to_settings(
+            read, lambda purpose, text: text if sealer is None else sealer.unseal(purpose, text)
+        )
 
     def save(self, settings: Settings) -> None:
-        """Makes `settings` the content of the file, whatever another process changed since they were read.
+        """Writes `settings`, whatever another process has changed since they were read; keys that are not ours stay.
 
-        Keys that are not ours stay.  Use `update` for a change that depends on what is there.
+        Use `update` for a change that depends on what is there.
         """
         with self._hold() as sealer:
             self._write(settings, sealer)
 
     def update(self, change: Callable[[Settings], Settings]) -> Settings:
-        """Replaces the settings by `change` of them, with no other writer in between; returns the new ones.
+        """Replaces the settings by what `change` makes of them, with no other writer in between, and returns them.
 
-        `change` runs under the lock: it should compute and not wait.  What it raises leaves the file as it was.
+        `change` is called under the lock: it should compute and not wait.  When it raises, the file stays as it was.
         """
         self._read()
         with self._hold() as sealer:
@@ -97,20 +111,28 @@ class SettingsFile:
 
     @contextlib.contextmanager
     def _hold(self) -> Iterator[Sealer]:
-        """The lock and the key; a key is made only while no secret depends on the one that is not there."""
-        if not exists(self._key.path) and self._depends_on_key():
-            raise self._key.missing()
-        with self._key.hold(like=self._target, may_make=lambda: not self._depends_on_key()) as sealer:
-            yield sealer
+        """Locks the configuration and yields its key; a key is made only while no secret needs the missing one."""
+        with self._key_errors():
+            if not exists(self._key.path) and self._depends_on_key():
+                raise self._key.missing()
+            with self._key.hold(like=self._target, may_make=lambda: not self._depends_on_key()) as sealer:
+                yield sealer
+
+    @contextlib.contextmanager
+    def _key_errors(self) -> Iterator[None]:
+        """Raises `ConfigurationError` for a key that cannot be used, with what to do about it."""
+        try:
+            yield
+        except KeyLocked as error:
+            raise ConfigurationError(
+                f"The configuration is being changed by another process, which holds '{self._key.path}' locked.",
+                hint=error.hint,
+            ) from None
+        except SealingError as error:
+            raise ConfigurationError(error.message, hint=RESTORE_HINT) from None
 
     def _depends_on_key(self) -> bool:
         return self.exists() and document.holds_sealed(self._read())
-
-    def _settings(self, read: document.Section) -> Settings:
-        sealer = self._key.read() if document.holds_sealed(read) else None
-        return document.to_settings(
-            read, lambda purpose, text: text if sealer is None else sealer.unseal(purpose, text)
-        )
 
     def _write(self, settings: Settings, sealer: Sealer) -> None:
         previous = self._read() if self.exists() else document.parse("", self.path)

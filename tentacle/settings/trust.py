@@ -30,7 +30,7 @@ KINDS = {
 
 
 def normalise_thumbprint(thumbprint: str) -> str:
-    """The form in which thumbprints are compared: no blanks around, upper case."""
+    """Returns the form in which thumbprints are compared: no blanks around, upper case."""
     return thumbprint.strip().upper()
 
 
@@ -40,7 +40,7 @@ def same_thumbprint(one: str, other: str) -> bool:
 
 
 def normalise_address(address: str) -> str:
-    """The form in which addresses are compared: lower case, default port dropped, `/` for an empty path."""
+    """Returns the form in which addresses are compared: lower case, no default port, `/` for an empty path."""
     text = address.strip().lower()
     try:
         parts = urlsplit(text)
@@ -56,41 +56,41 @@ def normalise_address(address: str) -> str:
 
 
 def same_address(one: str | None, other: str | None) -> bool:
-    """Whether both lead to the same place; two missing addresses are the same."""
+    """Whether both are the same address; two missing ones are."""
     if one is None or other is None:
         return one is other
     return normalise_address(one) == normalise_address(other)
 
 
 def same_entry(one: TrustedServer, other: TrustedServer) -> bool:
-    """Whether a list may hold only one of the two."""
+    """Whether both have the same thumbprint and address: a list holds only one of them."""
     return same_thumbprint(one.thumbprint, other.thumbprint) and same_address(one.address, other.address)
 
 
 def add_or_update(servers: Servers, server: TrustedServer) -> Servers:
-    """`server` at the end, in place of any entry with its thumbprint and address."""
+    """Returns the list with `server` at the end, instead of any entry with its thumbprint and address."""
     return (*(known for known in servers if not same_entry(known, server)), server)
 
 
 def trust(servers: Servers, thumbprint: str) -> Servers:
-    """What `configure --trust` does: a listening entry without an address; entries with addresses stay."""
+    """`configure --trust`: adds a listening entry without an address; entries with addresses stay."""
     return add_or_update(servers, TrustedServer(thumbprint, CommunicationStyle.TENTACLE_PASSIVE))
 
 
 def remove(servers: Servers, thumbprints: Iterable[str]) -> Servers:
-    """The list without every entry of these thumbprints; those that are not in it do not matter."""
+    """Returns the list without the entries of these thumbprints."""
     gone = {normalise_thumbprint(thumbprint) for thumbprint in thumbprints}
     return tuple(server for server in servers if normalise_thumbprint(server.thumbprint) not in gone)
 
 
 def update_trust(servers: Servers, old: str, new: str) -> Servers:
-    """Every entry of thumbprint `old` made one of `new`, each in its place; what then is the same twice stays once."""
+    """Returns the list with thumbprint `new` instead of `old`; entries that are then equal are kept once."""
     changed = (replace(s, thumbprint=new) if same_thumbprint(s.thumbprint, old) else s for s in servers)
     return tuple(dict.fromkeys(changed))
 
 
 def keep_addresses(servers: Servers, addresses: Collection[str]) -> Servers:
-    """What `clear-trusted-servers --keep` leaves: the entries that poll one of `addresses` (tentacle-cli.md 3.6)."""
+    """`clear-trusted-servers --keep`: returns the entries that poll one of `addresses` (tentacle-cli.md 3.6)."""
     kept = {normalise_address(address.strip().replace("http://", "https://", 1)) for address in addresses}
     return tuple(s for s in servers if s.address is not None and normalise_address(s.address) in kept)
 
@@ -98,10 +98,10 @@ def keep_addresses(servers: Servers, addresses: Collection[str]) -> Servers:
 def make_polling(
     servers: Servers, thumbprint: str, address: str, *, new_id: Callable[[], str] | None = None
 ) -> Servers:
-    """What `server-comms --style=TentacleActive` does (tentacle-cli.md 3.8): we poll `address`.
+    """`server-comms --style=TentacleActive` (tentacle-cli.md 3.8): returns the list with `address` polled.
 
-    The entry with this address is changed, else one without a style, else there is a new one.  The subscription is
-    its own, else that of another polling entry of this thumbprint, else a new one.
+    Changes the entry with this address, else one without a style, else adds one.  It keeps its subscription, or takes
+    that of another polling entry of this thumbprint, or gets a new one.
     """
     own = tuple(s for s in servers if same_thumbprint(s.thumbprint, thumbprint))
     chosen = next((s for s in own if same_address(s.address, address)), None)
@@ -116,24 +116,24 @@ def make_polling(
 
 
 def make_listening(servers: Servers, thumbprint: str) -> Servers:
-    """What `server-comms --style=TentaclePassive` does: an entry without an address, which listens."""
+    """`server-comms --style=TentaclePassive`: returns the list with a listening entry without an address."""
     own = (s for s in servers if same_thumbprint(s.thumbprint, thumbprint) and s.address is None)
     chosen = next(own, None) or TrustedServer(thumbprint, CommunicationStyle.TENTACLE_PASSIVE)
     return add_or_update(servers, replace(chosen, style=CommunicationStyle.TENTACLE_PASSIVE))
 
 
 def kind_of(server: TrustedServer) -> str:
-    """The words that `update-trust` has for an entry: `polling tentacle`, `listening tentacle` or nothing."""
+    """Returns what `update-trust` calls an entry: `polling tentacle`, `listening tentacle` or nothing."""
     return KINDS.get(server.style, "")
 
 
 def new_subscription_id(choose: Callable[[str], str] = secrets.choice) -> str:
-    """A new name for a polling Tentacle: `poll://`, 20 characters, `/`."""
+    """Returns a new name for a polling Tentacle: `poll://`, 20 characters, `/`."""
     return f"poll://{''.join(choose(SUBSCRIPTION_ALPHABET) for _ in range(SUBSCRIPTION_LENGTH))}/"
 
 
 def parse_servers(text: str) -> Servers:
-    """The list as the original writes it in JSON (tentacle-cli.md 4.5); member names in any case.
+    """Returns the list that the original writes in JSON (tentacle-cli.md 4.5); member names in any case.
 
     Raises `SettingsError`, whose text fits behind the name of wherever `text` came from.
     """
@@ -143,19 +143,17 @@ def parse_servers(text: str) -> Servers:
         raise SettingsError("is not valid JSON") from None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise SettingsError("must be a JSON array of objects")
-    return tuple(_parse_server({str(name).lower(): value for name, value in e.items()}) for e in entries)
-
-
-def _parse_server(entry: Mapping[str, Any]) -> TrustedServer:
-    thumbprint = _text(entry, "thumbprint")
-    if not thumbprint or not thumbprint.strip():
-        raise SettingsError("holds an entry without a Thumbprint")
-    given = entry.get("communicationstyle")
-    known = isinstance(given, int | str) and not isinstance(given, bool)
-    style = CommunicationStyle.NONE if given is None else CommunicationStyle.parse(str(given)) if known else None
-    if style is None:
-        raise SettingsError(f"holds the CommunicationStyle {given!r:.40}, which is unknown")
-    return TrustedServer(thumbprint, style, _text(entry, "address"), _text(entry, "subscriptionid"))
+    servers = []
+    for entry in ({str(name).lower(): value for name, value in entry.items()} for entry in entries):
+        thumbprint, given = _text(entry, "thumbprint"), entry.get("communicationstyle")
+        if not thumbprint or not thumbprint.strip():
+            raise SettingsError("holds an entry without a Thumbprint")
+        known = isinstance(given, int | str) and not isinstance(given, bool)
+        style = CommunicationStyle.NONE if given is None else CommunicationStyle.parse(str(given)) if known else None
+        if style is None:
+            raise SettingsError(f"holds the CommunicationStyle {given!r:.40}, which is unknown")
+        servers.append(TrustedServer(thumbprint, style, _text(entry, "address"), _text(entry, "subscriptionid")))
+    return tuple(servers)
 
 
 def _text(entry: Mapping[str, Any], name: str) -> str | None:

@@ -29,8 +29,6 @@ from tentacle.wire.events import (
 from tentacle.wire.messages import Request, Response
 
 _READ_SIZE = 256 * 1024
-_MANY = 1000
-"""Elements of a list in a result from which on it is packed in a thread."""
 
 Answer = tuple[Response, Mapping[UUID, BinaryIO]]
 """A response, and per announced data stream an open file with at least the announced number of bytes to read."""
@@ -76,7 +74,7 @@ class Exchange:
     async def send(self, event: Event, timeout: float | None = None) -> None:
         """Sends an event without data streams, each of its records on its own."""
         # A long log takes its time to be packed, and others have calls too.
-        long = isinstance(event, ResponseEvent) and _is_long(event.response)
+        long = isinstance(event, ResponseEvent) and event.response.is_long
         records = await asyncio.to_thread(self.connection.send, event) if long else self.connection.send(event)
         try:
             await self._write(records, timeout or self.timeouts.send)
@@ -138,8 +136,3 @@ class Exchange:
             waiting = self.connection.between_elements
             async with limit(first_byte if waiting else self.timeouts.receive, "the peer"):
                 self.connection.receive_data(await self.stream.receive())
-
-
-def _is_long(response: Response) -> bool:
-    result = response.result
-    return isinstance(result, dict) and any(isinstance(v, list) and len(v) > _MANY for v in result.values())

@@ -198,8 +198,8 @@ def bind(host: str | None, port: int) -> socket.socket:
             sock.listen(128)
         except OSError as error:
             raise ConnectFailed(
-                f"cannot listen on {format_address((address, port))}: {error.strerror}",
-                hint="is another program, or another instance, using the port?",
+                f"Tentacle cannot listen on {format_address((address, port))}: {error.strerror}",
+                hint="Is another program, or another instance, using the port?",
             ) from error
         undo.pop_all()
     sock.setblocking(False)

@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
+from tentacle.disk import free_bytes, with_margin
 from tentacle.transport.errors import TransportError
 
 _WORTH_A_THREAD = 64 * 1024
-_RESERVE = 1024 * 1024
 
 
 class Spool:
@@ -67,7 +66,7 @@ class Delivery:
         try:
             # Somebody may have tidied up above it.
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if shutil.disk_usage(self._directory).free < length + length // 10 + _RESERVE:
+            if free_bytes(self._directory) < with_margin(length):
                 return
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError:

@@ -7,7 +7,7 @@ decoded message gives the same bytes again.  What a parameter means is not known
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -50,9 +50,12 @@ class ServerError:
 
 @dataclass(frozen=True)
 class Response:
+    """`is_long`, which is not sent, says that packing the result takes so long that it belongs in a thread."""
+
     id: str
     result: Any = None
     error: ServerError | None = None
+    is_long: bool = field(default=False, compare=False)
 
 
 Message = Request | Response

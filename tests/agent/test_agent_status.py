@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.agent import status as status_module
-from tentacle.agent.lock import LOCK_FILE, holder, only_agent
-from tentacle.agent.status import STATUS_FILE, AgentStatus, Polled, publish, tell, write_status
+from tentacle.agent.lock import holder, only_agent
+from tentacle.agent.status import AgentStatus, Polled, publish, tell, write_status
+from tentacle.home_layout import LOCK_FILE, STATUS_FILE
 
 STATUS = AgentStatus(
     "running",

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.agent import housekeeping
-from tentacle.agent.housekeeping import HEARTBEAT_FILE, beat, choice_from, number_from, timespan_from
+from tentacle.agent.housekeeping import beat, choice_from, number_from, timespan_from
+from tentacle.home_layout import HEARTBEAT_FILE
 
 DEFAULT = timedelta(hours=2)
 

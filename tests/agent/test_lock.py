@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.agent.lock import LOCK_FILE, only_agent
+from tentacle.agent.lock import only_agent
 from tentacle.errors import TentacleError
+from tentacle.home_layout import LOCK_FILE
 
 HOLD = """
 import sys

@@ -16,7 +16,7 @@ from tentacle.agent.reload import Change, ConfigurationWatch, change
 from tentacle.errors import TentacleError
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
-from tentacle.settings.store import SettingsFile
+from tentacle.settings.store import SettingsFile, key_path_of
 from tests.pki import identity, pem
 
 A, B = "A" * 40, "B" * 40
@@ -173,6 +173,24 @@ async def test_every_change_is_read_once_and_what_was_missed_at_the_start_too(tm
         for _ in range(20):
             await asyncio.sleep(0.005)
         assert len(taken.all) == read
+
+
+async def test_the_key_of_a_linked_configuration_that_is_restored_is_seen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The key is beside the target of the link."""
+    (tmp_path / "real").mkdir()
+    file = SettingsFile(tmp_path / "real" / "t.config")
+    file.save(Settings(proxy=ProxySettings(password="hunter2")))
+    link = tmp_path / "t.config"
+    link.symlink_to(file.path)
+    key = key_path_of(file.path)
+    key.rename(tmp_path / "saved")
+    taken = Taken()
+    async with watching(link, SettingsFile(link).load, taken):
+        await until(lambda: f"The key file '{key}' is missing" in caplog.text)
+        (tmp_path / "saved").rename(key)
+        await until(lambda: bool(taken.all) and taken.all[-1].proxy.password == "hunter2")
 
 
 async def test_a_configuration_that_cannot_be_used_is_told_about_once(

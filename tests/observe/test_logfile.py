@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.observe.logfile import FILE_NAME, KEPT, FileLogHandler, LayoutFormatter, RollingFile
+from tentacle.home_layout import LOG_FILE
+from tentacle.observe.logfile import KEPT, FileLogHandler, LayoutFormatter, RollingFile
 
 LAYOUT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{4} {2}[ \d]{5,} {2}[ \d]{5,} [ A-Z]{5}  "
 
@@ -75,7 +76,7 @@ def test_what_came_before_the_file_was_known_is_in_it(handler: FileLogHandler, t
     handler.handle(record("first"))
     handler.attach(tmp_path / "deep" / "Logs")
     handler.handle(record("second"))
-    path = tmp_path / "deep" / "Logs" / FILE_NAME
+    path = tmp_path / "deep" / "Logs" / LOG_FILE
     assert handler.path == path
     assert [line.split()[-1] for line in path.read_text().splitlines()] == ["first", "second"]
     assert path.stat().st_mode & 0o777 == 0o640
@@ -85,7 +86,7 @@ def test_the_beginning_that_is_kept_has_a_limit(handler: FileLogHandler, tmp_pat
     for number in range(5000):
         handler.handle(record(str(number)))
     handler.attach(tmp_path)
-    lines = (tmp_path / FILE_NAME).read_text().splitlines()
+    lines = (tmp_path / LOG_FILE).read_text().splitlines()
     assert len(lines) == 1000
     assert lines[-1].endswith("4999")
 
@@ -96,19 +97,19 @@ def old(path: Path, days: int) -> None:
 
 
 def test_each_day_begins_a_new_file_and_seven_old_ones_stay(tmp_path: Path) -> None:
-    file = RollingFile(tmp_path / FILE_NAME)
+    file = RollingFile(tmp_path / LOG_FILE)
     for day in range(KEPT + 3):
         file.append(f"day {day}\n")
         old(file.path, 1)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [*(f"OctopusTentacle.{number}.txt" for number in range(KEPT)), FILE_NAME]
+    assert names == [*(f"OctopusTentacle.{number}.txt" for number in range(KEPT)), LOG_FILE]
     assert file.path.read_text() == f"day {KEPT + 2}\n"
     assert (tmp_path / "OctopusTentacle.0.txt").read_text() == f"day {KEPT + 1}\n"
     assert (tmp_path / f"OctopusTentacle.{KEPT - 1}.txt").read_text() == "day 2\n"
 
 
 def test_the_same_day_appends_and_a_huge_day_rolls(tmp_path: Path) -> None:
-    file = RollingFile(tmp_path / FILE_NAME, max_bytes=10)
+    file = RollingFile(tmp_path / LOG_FILE, max_bytes=10)
     file.append("12345\n")
     file.append("67890\n")
     assert file.path.read_text() == "12345\n67890\n"
@@ -117,7 +118,7 @@ def test_the_same_day_appends_and_a_huge_day_rolls(tmp_path: Path) -> None:
 
 
 def test_several_writers_lose_no_line_when_all_roll(tmp_path: Path) -> None:
-    path = tmp_path / FILE_NAME
+    path = tmp_path / LOG_FILE
     path.write_text("yesterday\n")
     old(path, 1)
 
@@ -144,12 +145,12 @@ def test_what_cannot_be_written_costs_the_line_and_nothing_else(handler: FileLog
 def test_links_and_pipes_in_place_of_the_file_are_not_followed(handler: FileLogHandler, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("")
-    (tmp_path / FILE_NAME).symlink_to(victim)
+    (tmp_path / LOG_FILE).symlink_to(victim)
     handler.attach(tmp_path)
     handler.handle(record("lost"))
     assert victim.read_text() == ""
-    (tmp_path / FILE_NAME).unlink()
-    os.mkfifo(tmp_path / FILE_NAME)
+    (tmp_path / LOG_FILE).unlink()
+    os.mkfifo(tmp_path / LOG_FILE)
     handler.handle(record("lost"))
 
 
@@ -160,5 +161,5 @@ def test_root_leaves_the_log_to_the_owner_of_the_home(handler: FileLogHandler, t
     os.chown(home, 12345, 54321)
     handler.attach(home / "Logs")
     handler.handle(record("x"))
-    for path in (home / "Logs", home / "Logs" / FILE_NAME):
+    for path in (home / "Logs", home / "Logs" / LOG_FILE):
         assert (path.stat().st_uid, path.stat().st_gid) == (12345, 54321)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tentacle.home_layout import LOG_FILE
 from tentacle.observe.console import ConsoleHandler
 from tentacle.observe.levels import OFF, TRACE, threshold
-from tentacle.observe.logfile import FILE_NAME, FileLogHandler
+from tentacle.observe.logfile import FileLogHandler
 from tentacle.observe.logs import FILE_ONLY_LOGGER, logging_to
 from tentacle.observe.redaction import Redactor
 
@@ -29,7 +30,7 @@ def test_who_sees_what(tmp_path: Path) -> None:
     logging.getLogger("tentacle.agent").warning("too late")
     assert (logging.getLogger().handlers[:], logging.getLogger("tentacle").handlers[:]) == before
     assert (stdout.getvalue(), stderr.getvalue()) == ("a ********\n", "")
-    lines = (tmp_path / FILE_NAME).read_text().splitlines()
+    lines = (tmp_path / LOG_FILE).read_text().splitlines()
     assert [line[45:].strip() for line in lines] == ["a ********", "for the file", "their ********"]
 
 

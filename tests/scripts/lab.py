@@ -14,11 +14,11 @@ from uuid import uuid4
 
 from tentacle.contracts.script import ProcessOutputSource
 from tentacle.errors import TentacleError
+from tentacle.home_layout import MASK_KEY, RUNS
 from tentacle.scripts.engine import EngineOptions, RunStatus, ScriptEngine, StartRequest
-from tentacle.scripts.output.known_secrets import KEY_FILE
 from tentacle.scripts.shim import run_record
 from tentacle.scripts.workspace.finished import FILE
-from tentacle.scripts.workspace.run_files import RUNS, run_name
+from tentacle.scripts.workspace.run_files import run_name
 
 ENDED = run_record.Result.now(0)
 """For a log of which it only counts that the run is over."""
@@ -115,7 +115,7 @@ class Lab:
 
 def left(work: Path) -> list[str]:
     """The names of workspaces, and of files of runs; not those that every agent has."""
-    names = [path.name for path in work.iterdir() if path.name not in (RUNS, KEY_FILE)]
+    names = [path.name for path in work.iterdir() if path.name not in (RUNS, MASK_KEY)]
     runs = work / RUNS
     return sorted(names + [f"{RUNS}/{path.name}" for path in runs.iterdir() if path.name != FILE])
 

@@ -16,9 +16,10 @@ import pytest
 
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessOutputSource, ProcessState, ScriptIsolationLevel
+from tentacle.disk import NotEnoughSpace
 from tentacle.errors import TentacleError
 from tentacle.scripts.engine import EngineOptions, ScriptEngine, StartRequest
-from tentacle.scripts.errors import InvalidFileNameError, InvalidTicketError, NotEnoughSpaceError, ScriptError
+from tentacle.scripts.errors import InvalidFileNameError, InvalidTicketError, ScriptError
 from tentacle.scripts.workspace.workspaces import WorkspaceFile
 from tests.recorded import VECTORS
 from tests.scripts.lab import Lab, lines, recorded_form
@@ -293,7 +294,7 @@ async def test_a_wait_that_takes_too_long_ends_without_running(lab: Lab) -> None
 async def test_a_full_disk_is_refused_with_the_numbers(tmp_path: Path) -> None:
     engine = ScriptEngine(tmp_path / "Work", options=EngineOptions(minimum_free_bytes=2**60))
     await engine.start()
-    with pytest.raises(NotEnoughSpaceError, match=r"please free up at least 1\.1 EB\.$"):
+    with pytest.raises(NotEnoughSpace, match=r"please free up at least 1\.1 EB\.$"):
         await engine.start_script(StartRequest("T", "true"))
     assert await engine.status("T", 0) is None
     assert not engine.is_running("T")

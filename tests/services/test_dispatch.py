@@ -12,6 +12,9 @@ from bson.int64 import Int64
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tentacle.contracts.codec import encode
+from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState, ScriptTicket
+from tentacle.contracts.script_v2 import ScriptStatusRequestV2, ScriptStatusResponseV2
 from tentacle.services.dispatch import Dispatcher, Files, ServiceMethod, refusal
 from tentacle.services.errors import ShuttingDown
 from tentacle.wire.limits import Limits
@@ -108,6 +111,30 @@ async def test_a_bug_is_a_failed_call_and_told_in_the_log(caplog: pytest.LogCapt
     assert (response.error.details or "").startswith("System.Reflection.TargetInvocationException: Exception has been")
     assert [r.getMessage() for r in caplog.records] == ["IScriptService.GetStatus failed unexpectedly"]
     assert caplog.records[0].exc_info is not None
+
+
+class Talkative:
+    name = "IScriptServiceV2"
+    implementation = "Talkative"
+
+    def __init__(self, entries: int) -> None:
+        self._entries = entries
+
+    @property
+    def methods(self) -> Mapping[str, ServiceMethod]:
+        return {"GetStatus": self._status}
+
+    async def _status(self, _arguments: tuple[Any, ...], _files: Files) -> ScriptStatusResponseV2:
+        log = (ProcessOutput(ProcessOutputSource.STD_OUT, 0, "line"),) * self._entries
+        return ScriptStatusResponseV2(ScriptTicket("T"), log, self._entries, ProcessState.RUNNING, 0)
+
+
+@pytest.mark.parametrize(("entries", "is_long"), [(0, False), (1000, False), (1001, True)])
+async def test_a_long_log_is_marked_for_whoever_sends_it(entries: int, is_long: bool) -> None:
+    request = ScriptStatusRequestV2(ScriptTicket("T"), 0)
+    dispatcher = Dispatcher([Talkative(entries)])
+    response, _ = await dispatcher.handle(Request("r", "IScriptServiceV2", "GetStatus", (encode(request),)), {})
+    assert (response.error, len(response.result["Logs"]), response.is_long) == (None, entries, is_long)
 
 
 async def test_an_agent_that_ends_says_what_makes_the_server_try_again(bench: Bench) -> None:

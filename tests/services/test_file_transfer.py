@@ -204,6 +204,45 @@ async def test_across_file_systems(bench: Bench, elsewhere: Path) -> None:
     assert stat.S_IMODE((elsewhere / LONG_NAME).stat().st_mode) == 0o640
 
 
+SMALL_DISK = """
+import asyncio, sys
+from pathlib import Path
+from uuid import uuid4
+from tentacle.contracts.data_stream import DataStream
+from tentacle.errors import TentacleError
+from tentacle.services.file_transfer import FileTransferService
+folder, service = Path(sys.argv[1]), FileTransferService(None)
+def upload(source, size):
+    source.write_bytes(bytes(size))
+    stream = DataStream(uuid4(), size)
+    try:
+        asyncio.run(service.methods["UploadFile"]((str(folder / "small" / "target"), stream), {stream.id: source}))
+        print("placed", (folder / "small" / "target").stat().st_size, source.exists())
+    except TentacleError as error:
+        print(str(error).partition(" on machine")[0], str(error).rpartition("; ")[2])
+upload(folder / "small" / "spooled", 7 * 2**20)
+(folder / "small" / "target").unlink()
+upload(folder / "spooled", 7 * 2**20)
+upload(folder / "spooled", 6 * 2**20)
+"""
+
+
+def test_space_is_asked_for_where_a_copy_is_made_and_not_for_a_renaming(tmp_path: Path) -> None:
+    """On a disk of 8 MiB, in a mount namespace of its own which ends with the process."""
+    small = tmp_path / "small"
+    small.mkdir()
+    command = f"mount -t tmpfs -o size=8m tmpfs {small} && exec {sys.executable} -c '{SMALL_DISK}' {tmp_path}"
+    namespace = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
+    done = subprocess.run(
+        ["unshare", *namespace, "sh", "-c", command], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stdout.splitlines() == [
+        f"placed {7 * 2**20} False",
+        f"The drive '{small}' containing the directory '{small}' please free up at least 8.7 MB.",
+        f"placed {6 * 2**20} True",
+    ], done.stderr
+
+
 async def test_a_failure_in_the_middle_leaves_the_old_file_and_no_rubbish(bench: Bench, elsewhere: Path) -> None:
     (elsewhere / "file").write_text("old")
     stream, files = bench.arrived(b"x")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.services.parts import NOTES, Parts
+from tentacle.home_layout import UPLOADS
+from tentacle.services.parts import Parts
 
 KILLED = """
 import asyncio, resource, signal, sys
@@ -50,14 +51,14 @@ def test_what_is_half_written_is_swept_and_the_old_file_stays(tmp_path: Path, el
     die_in_an_upload(tmp_path, elsewhere / "file")
     (part,) = (path for path in elsewhere.iterdir() if path.name != "file")
     assert 0 < part.stat().st_size <= 1_000_000
-    Parts(tmp_path / "Work" / NOTES).sweep()
+    Parts(tmp_path / "Work" / UPLOADS).sweep()
     assert [path.name for path in elsewhere.iterdir()] == ["file"]
     assert (elsewhere / "file").read_text() == "old"
-    assert list((tmp_path / "Work" / NOTES).iterdir()) == []
+    assert list((tmp_path / "Work" / UPLOADS).iterdir()) == []
 
 
 def test_notes_lead_to_nothing_but_what_was_noted(tmp_path: Path) -> None:
-    notes = tmp_path / NOTES
+    notes = tmp_path / UPLOADS
     Parts(notes).sweep()
     Parts(None).sweep()
     notes.mkdir()
@@ -72,11 +73,11 @@ def test_notes_lead_to_nothing_but_what_was_noted(tmp_path: Path) -> None:
 
 
 def test_nothing_is_noted_of_what_is_done(tmp_path: Path) -> None:
-    parts = Parts(tmp_path / NOTES)
+    parts = Parts(tmp_path / UPLOADS)
     with parts.beside(tmp_path / "target") as part:
         part.touch()
-        assert [note.readlink() for note in (tmp_path / NOTES).iterdir()] == [part]
+        assert [note.readlink() for note in (tmp_path / UPLOADS).iterdir()] == [part]
     with pytest.raises(OSError, match="No space"), parts.beside(tmp_path / "target"):
         raise OSError("No space")
-    assert [path.name for path in tmp_path.iterdir()] == [NOTES]
-    assert list((tmp_path / NOTES).iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [UPLOADS]
+    assert list((tmp_path / UPLOADS).iterdir()) == []

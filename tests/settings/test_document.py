@@ -10,12 +10,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tentacle.sealing import PREFIX, Sealer
 from tentacle.settings import certificates, document
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import ConfigurationError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.settings.scripts import ISOLATIONS, ScriptSettings
-from tentacle.settings.sealing import PREFIX, Sealer
 
 SOURCE = Path("/c.config")
 SEALER = Sealer(bytes(32))

@@ -6,18 +6,22 @@ import json
 import os
 import re
 import stat
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.settings.errors import InstanceError, SettingsError
+from tentacle.disk import DiskError
+from tentacle.settings.errors import InstanceError
 from tentacle.settings.instances import (
     Instance,
     InstanceRegistry,
     clean_name,
-    machine_configuration_directory,
+    instance_directories,
     new_instance_paths,
     registry_file_name,
 )
@@ -26,7 +30,7 @@ from tests.recorded import VECTORS
 
 @pytest.fixture
 def registry() -> InstanceRegistry:
-    return InstanceRegistry(machine_configuration_directory(os.environ))
+    return InstanceRegistry(*instance_directories(os.environ))
 
 
 def make(registry: InstanceRegistry, folder: Path, *names: str) -> None:
@@ -43,11 +47,110 @@ def put(registry: InstanceRegistry, file: str, content: bytes | str) -> Path:
     return path
 
 
-def test_where_the_registry_lies(tmp_path: Path) -> None:
-    assert machine_configuration_directory({}) == Path("/etc/octopus")
-    assert machine_configuration_directory({"TentacleMachineConfigurationHomeDirectory": " "}) == Path("/etc/octopus")
-    chosen = machine_configuration_directory({"TentacleMachineConfigurationHomeDirectory": str(tmp_path)})
-    assert InstanceRegistry(chosen).folder == tmp_path / "Tentacle" / "Instances"
+def test_where_instances_are_looked_up(tmp_path: Path) -> None:
+    own = tmp_path / "home" / ".local" / "share" / "Octopus"
+    assert instance_directories({}) == (Path("/etc/octopus"), own)
+    assert instance_directories({"TentacleMachineConfigurationHomeDirectory": " "}) == (Path("/etc/octopus"), own)
+    chosen = instance_directories({"TentacleMachineConfigurationHomeDirectory": str(tmp_path)})
+    assert chosen == (tmp_path,)
+    assert InstanceRegistry(*chosen).folder == tmp_path / "Tentacle" / "Instances"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+def test_root_with_the_home_of_somebody_else_has_no_part_in_that_user_s_instances(tmp_path: Path) -> None:
+    own = tmp_path / "home" / ".local" / "share" / "Octopus"
+    own.mkdir(parents=True)
+    assert own in instance_directories({})
+    os.chown(own, 65534, 65534)
+    assert instance_directories({}) == (Path("/etc/octopus"),)
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Path:
+    """A directory that even root cannot make."""
+    (tmp_path / "file").touch()
+    return tmp_path / "file" / "octopus"
+
+
+def test_instances_are_made_in_the_first_directory_that_can_be_written(tmp_path: Path, closed: Path) -> None:
+    for first, folder in ((tmp_path / "first", "first"), (closed, "own")):
+        registry = InstanceRegistry(first, tmp_path / "own")
+        registry.create("A", tmp_path / "x")
+        assert (tmp_path / folder / "Tentacle" / "Instances" / "a.config").is_file()
+        assert registry.find("a") == Instance("A", tmp_path / "x")
+        assert registry.directory_mode_for(tmp_path / folder / "Tentacle" / "x") == 0o755
+        assert registry.directory_mode_for(tmp_path / folder / "A" / "x") == 0o700
+        registry.delete("a")
+        assert registry.list_all() == ()
+
+
+def test_names_of_the_machine_count_over_those_of_the_user(tmp_path: Path) -> None:
+    InstanceRegistry(tmp_path / "own").create("tentacle", tmp_path / "theirs")
+    InstanceRegistry(tmp_path / "own").create("Own", tmp_path / "own.config")
+    machine = InstanceRegistry(tmp_path / "machine", tmp_path / "own")
+    assert [one.name for one in machine.list_all()] == ["Own", "tentacle"]
+    assert machine.create("Tentacle", tmp_path / "moved").name == "tentacle", "one that is there is changed in place"
+    InstanceRegistry(tmp_path / "machine").create("Tentacle", tmp_path / "ours")
+    assert machine.find("tentacle") == Instance("Tentacle", tmp_path / "ours")
+    assert [one.name for one in machine.list_all()] == ["Own", "Tentacle"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_a_machine_whose_names_a_user_may_not_read_or_change(tmp_path: Path) -> None:
+    for name in ("open", "shut"):
+        InstanceRegistry(tmp_path / name).create("Tentacle", tmp_path / "machine.config")
+    (tmp_path / "shut" / "Tentacle").chmod(0o700)
+    (tmp_path / "own").mkdir()
+    tmp_path.chmod(0o711)
+    os.chown(tmp_path / "own", 65534, 65534)
+    said = as_nobody(
+        tmp_path,
+        """
+        print(InstanceRegistry(Path("open"), Path("own")).find("Tentacle").config_path.name)
+        refused(lambda: InstanceRegistry(Path("open"), Path("own")).create("Tentacle", Path("x")))
+        shut = InstanceRegistry(Path("shut"), Path("own"))
+        refused(shut.list_all)
+        refused(lambda: shut.find("Tentacle"))
+        shut.create("Mine", Path("mine.config"))
+        print([one.name for one in shut.list_all()])
+        refused(lambda: shut.find("Tentacle"))
+        print(shut.find("mine").name)
+        """,
+    )
+    unreadable = "Unable to read file 'shut/Tentacle/Instances' as user 'nobody'. Please check file permissions."
+    assert said == [
+        "machine.config",
+        "There is an instance called Tentacle already, in 'open/Tentacle/Instances', "
+        "where this user may not change it.",
+        unreadable,
+        unreadable,
+        "['Mine']",
+        unreadable,
+        "Mine",
+    ]
+
+
+def as_nobody(folder: Path, code: str) -> list[str]:
+    """What the code prints when a user without rights runs it in `folder`."""
+    begin = """
+        import os, sys
+        from pathlib import Path
+        from tentacle.errors import TentacleError
+        from tentacle.settings.instances import InstanceRegistry
+        os.chdir(sys.argv[1])
+        b"x".decode("utf-8-sig")  # while the library can be read
+        os.setgroups([]); os.setgid(65534); os.setuid(65534)
+        def refused(attempt):
+            try:
+                attempt()
+            except TentacleError as error:
+                print(error)
+        """
+    program = textwrap.dedent(begin) + textwrap.dedent(code)
+    command = [sys.executable, "-c", program, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def test_an_entry_is_written_as_the_original_writes_it(registry: InstanceRegistry) -> None:
@@ -155,16 +258,16 @@ def test_an_entry_that_cannot_be_read_is_named_and_does_not_stop_the_others(
 ) -> None:
     make(registry, tmp_path, "Good")
     bad = put(registry, "bad.config", content)
-    with pytest.raises(SettingsError, match=re.escape(str(bad))) as caught:
+    with pytest.raises((InstanceError, DiskError), match=re.escape(str(bad))) as caught:
         registry.list_all()
     assert "\n" not in str(caught.value)
     assert registry.find("good").name == "Good"
     assert registry.select("good", None, tmp_path).name == "Good"
-    with pytest.raises(SettingsError, match=re.escape(str(bad))):
+    with pytest.raises((InstanceError, DiskError), match=re.escape(str(bad))):
         registry.find("bad")
-    with pytest.raises(SettingsError, match=re.escape(str(bad))):
+    with pytest.raises((InstanceError, DiskError), match=re.escape(str(bad))):
         registry.select(None, None, tmp_path)
-    with pytest.raises(SettingsError, match=re.escape(str(bad))):
+    with pytest.raises((InstanceError, DiskError), match=re.escape(str(bad))):
         registry.create("bad", tmp_path / "x")
 
 
@@ -244,7 +347,7 @@ def test_a_registry_that_is_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "Tentacle").touch()
     registry = InstanceRegistry(tmp_path)
     assert registry.list_all() == ()
-    with pytest.raises(SettingsError, match="Unable to create directory"):
+    with pytest.raises(DiskError, match="Unable to create directory"):
         registry.create("A", tmp_path / "x")
 
 

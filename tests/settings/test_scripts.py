@@ -9,19 +9,20 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tentacle.settings.errors import SettingsError
-from tentacle.settings.scripts import SCRIPT_KEYS, ScriptSettings
+from tentacle.settings.keys import KEYS
+from tentacle.settings.model import Settings
 
-NAMES = st.sampled_from(sorted(SCRIPT_KEYS))
+NAMES = st.sampled_from(sorted(name for name in KEYS if name.startswith("script-")))
 
 
 @example("script-cpu-limit", "1.1%")
 @given(NAMES, st.text() | st.from_regex(r"[0-9]{1,8}(\.[0-9])?[kmgt%-]?[0-9]{0,6}", fullmatch=True))
 def test_any_text_is_understood_or_refused(name: str, text: str) -> None:
-    key = SCRIPT_KEYS[name]
+    key = KEYS[name]
     with contextlib.suppress(SettingsError):
-        understood = key.read(ScriptSettings(), text)
-        shown = key.write(understood)
-        assert (ScriptSettings() if shown is None else key.read(ScriptSettings(), shown)) == understood
+        understood = key.put(Settings(), key.parse(text))
+        shown = key.text(key.get(understood))
+        assert key.put(Settings(), key.parse(shown)) == understood
 
 
 @pytest.mark.parametrize(
@@ -38,11 +39,10 @@ def test_any_text_is_understood_or_refused(name: str, text: str) -> None:
     ],
 )
 def test_what_they_mean(name: str, text: str, value: object) -> None:
-    key = SCRIPT_KEYS[name]
-    assert getattr(key.read(ScriptSettings(), text), key.field) == value
+    assert KEYS[name].parse(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "0", "999-2000", "20999-20000", "1000-2147483647", "a-b", "1000"])
 def test_a_range_never_holds_a_user_of_the_system(text: str) -> None:
     with pytest.raises(SettingsError, match="must be two numbers"):
-        SCRIPT_KEYS["script-uid-range"].read(ScriptSettings(), text)
+        KEYS["script-uid-range"].parse(text)

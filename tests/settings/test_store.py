@@ -14,18 +14,18 @@ from pathlib import Path
 
 import pytest
 
+from tentacle.disk import DiskError, exists
 from tentacle.settings import certificates
 from tentacle.settings.errors import ConfigurationError, SettingsError
-from tentacle.settings.files import exists
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
-from tentacle.settings.store import SettingsFile
+from tentacle.settings.store import SettingsFile, key_path_of
 from tests.recorded import VECTORS
 
 ADDS = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from tentacle.settings.store import SettingsFile
+from tentacle.settings.store import SettingsFile, key_path_of
 from tentacle.settings.trust import trust
 file = SettingsFile(Path(sys.argv[1]))
 for number in range(int(sys.argv[3])):
@@ -35,7 +35,7 @@ COUNTS = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from tentacle.settings.store import SettingsFile
+from tentacle.settings.store import SettingsFile, key_path_of
 file = SettingsFile(Path(sys.argv[1]))
 while True:
     file.update(lambda s: replace(s, port=s.port + 1, polling_connection_count=s.port + 1))
@@ -187,7 +187,7 @@ def test_a_full_disk_leaves_the_old_settings(file: SettingsFile) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
-        with pytest.raises(SettingsError, match="Unable to write file"):
+        with pytest.raises(DiskError, match="Unable to write file"):
             file.save(Settings(port=1))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -202,7 +202,7 @@ def test_a_disk_that_is_full_before_the_key_is_written(tmp_path: Path) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
     try:
-        with pytest.raises(SettingsError, match="Unable to write file"):
+        with pytest.raises(DiskError, match="Unable to write file"):
             file.create()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -233,7 +233,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
             attempt()
         assert str(caught.value) == message
     assert not exists(tmp_path / "no")
-    with pytest.raises(SettingsError, match="No such file or directory"):
+    with pytest.raises(DiskError, match="No such file or directory"):
         file.save(Settings())
 
 
@@ -279,11 +279,31 @@ def test_a_configuration_moved_with_its_key_works_and_without_it_says_so(file: S
     shutil.copy(file.path, other / "New.config")
     moved = SettingsFile(other / "New.config")
     for attempt in (moved.load, lambda: moved.save(Settings()), lambda: moved.update(lambda s: s)):
-        with pytest.raises(ConfigurationError, match=r"The key file '.*/New\.config\.key' is missing"):
+        with pytest.raises(ConfigurationError, match=r"The key file '.*/New\.config\.key' is missing") as caught:
             attempt()
+        assert "Restore it" in str(caught.value.hint)
     assert names(other) == {"New.config"}
     shutil.copy(f"{file.path}.key", other / "New.config.key")
     assert moved.load().proxy.password == "hunter2"
+
+
+def test_a_configuration_that_another_process_is_changing(file: SettingsFile) -> None:
+    told: list[str] = []
+
+    def change(settings: Settings) -> Settings:
+        SettingsFile(file.path, lock_wait=1.1, waiting=lambda: told.append("waiting")).save(settings)
+        return settings
+
+    with pytest.raises(
+        ConfigurationError, match=r"is being changed by another process, which holds '.*/T\.config\.key'"
+    ):
+        file.update(change)
+    assert told == ["waiting"]
+
+
+def test_the_key_of_a_linked_configuration_is_beside_its_target(file: SettingsFile, tmp_path: Path) -> None:
+    (tmp_path / "L.config").symlink_to(file.path)
+    assert key_path_of(tmp_path / "L.config") == key_path_of(file.path) == Path(f"{file.path}.key")
 
 
 def test_the_key_of_another_configuration(file: SettingsFile, tmp_path: Path) -> None:
@@ -318,7 +338,7 @@ def test_a_link_stays_a_link(file: SettingsFile, tmp_path: Path) -> None:
 def test_a_link_to_itself(tmp_path: Path) -> None:
     link = tmp_path / "L.config"
     link.symlink_to(link)
-    with pytest.raises(SettingsError):
+    with pytest.raises(DiskError):
         SettingsFile(link).load()
 
 

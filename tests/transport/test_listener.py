@@ -165,7 +165,7 @@ async def test_a_trusted_server_that_breaks_the_protocol_is_disconnected(tmp_pat
 def test_a_port_in_use_is_said_in_one_line() -> None:
     taken = bind("127.0.0.1", 0)
     try:
-        with pytest.raises(ConnectFailed, match=r"cannot listen on 127\.0\.0\.1:\d+: Address already in use"):
+        with pytest.raises(ConnectFailed, match=r"^Tentacle cannot listen on 127\.0\.0\.1:\d+: Address already in use"):
             bind("127.0.0.1", taken.getsockname()[1])
     finally:
         taken.close()
@@ -173,7 +173,7 @@ def test_a_port_in_use_is_said_in_one_line() -> None:
 
 @pytest.mark.parametrize("host", ["not an address", "192.0.2.1"])
 def test_an_address_that_is_not_ours_is_said_in_one_line(host: str) -> None:
-    with pytest.raises(ConnectFailed, match="cannot listen on"):
+    with pytest.raises(ConnectFailed, match=r"^Tentacle cannot listen on"):
         bind(host, 0)
 
 

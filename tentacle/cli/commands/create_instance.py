@@ -9,8 +9,8 @@ from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import facts_option
 from tentacle.cli.frame.result import Result
 from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.disk import exists, make_directories
 from tentacle.errors import TentacleError
-from tentacle.settings.files import exists, make_directories
 from tentacle.settings.instances import DEFAULT_NAME, clean_name, new_instance_paths
 from tentacle.settings.model import Settings
 

@@ -36,13 +36,13 @@ from tentacle.cli.frame.result import Result
 from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.cli.frame.style import Style
 from tentacle.cli.frame.values import output_format, whole_number
+from tentacle.disk import is_directory
 from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
 from tentacle.observe.text import visible
 from tentacle.octopus.address import polling_address
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.links import ServerAddress
 from tentacle.settings.errors import SettingsError
-from tentacle.settings.files import is_directory
 from tentacle.settings.instances import Instance
 from tentacle.settings.model import Settings, resolved_home
 from tentacle.settings.store import SettingsFile

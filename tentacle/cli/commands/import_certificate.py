@@ -10,10 +10,10 @@ from tentacle.cli.frame.options import facts_option, instance_options
 from tentacle.cli.frame.render import warn_loudly
 from tentacle.cli.frame.result import Result, Steps
 from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.disk import read_bytes
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates, rotation
 from tentacle.settings.certificates import StoredCertificate
-from tentacle.settings.files import read_bytes
 
 
 @command("import-certificate")

@@ -17,8 +17,7 @@ from tentacle.host.errors import HostError
 from tentacle.host.services import UNIT_DIRECTORY
 from tentacle.host.unit import service_name, unit_path
 from tentacle.settings import trust
-from tentacle.settings.import_original.instance import Original, read_original
-from tentacle.settings.import_original.secrets import MACHINE_ID, MACHINE_KEY, Opener
+from tentacle.settings.import_original.instance import MACHINE_ID, MACHINE_KEY, Original, read_original
 from tentacle.settings.instances import Instance, clean_name
 from tentacle.settings.model import ProxySettings, Settings, TrustedServer, resolved_home
 from tentacle.settings.show import configuration_document
@@ -78,8 +77,9 @@ def import_instance(session: Session, *, wishes: Wishes) -> Steps:
     """Everything is read and checked before the one file is written; nothing of the original is ever written."""
     source = _source(session, wishes)
     target = _target(session, wishes, source)
-    opener = Opener(session.path(wishes.machine_id), session.path(wishes.machine_key))
-    original = read_original(source, opener)
+    original = read_original(
+        source, machine_id=session.path(wishes.machine_id), machine_key=session.path(wishes.machine_key)
+    )
     _mask(session, original.settings)
     settings = _with_home(original, target.file.path, keep=wishes.keep_home)
     _write(session, target, settings)

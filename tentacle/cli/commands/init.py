@@ -17,6 +17,7 @@ from tentacle.cli.init.questions import Wizard
 from tentacle.cli.init.server_questions import Registration
 from tentacle.cli.init.setup import POLLING, Goal, Present, Wishes, goal, is_root, present
 from tentacle.cli.status.state import option_for, state_of
+from tentacle.disk import DiskError
 from tentacle.errors import TentacleError
 from tentacle.host.systemctl import BOOTED, Systemctl
 from tentacle.host.unit import service_name
@@ -86,7 +87,7 @@ def init(session: Session, *, wishes: Wishes, api: ApiOptions) -> Steps:
         changed["Service"] = yield from _service(session, wanted, wishes)
     except (TentacleError, KeyboardInterrupt) as error:
         yield "Stopped here.  What is done stays done: run it again to go on."
-        if isinstance(error, SettingsError) and error.hint is None and not is_root():
+        if isinstance(error, DiskError | SettingsError) and error.hint is None and not is_root():
             raise TentacleError(error.message, hint=_NOT_ROOT) from None
         raise
     return Result(

@@ -8,9 +8,8 @@ from tentacle.cli.frame.result import Result
 from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.cli.frame.values import whole_number
 from tentacle.errors import TentacleError
+from tentacle.home_layout import HEARTBEAT_FILE
 from tentacle.settings.model import resolved_home
-
-HEARTBEAT = "livez.heartbeat"
 
 
 @command("livez")
@@ -28,7 +27,7 @@ def livez(session: Session, *, where: InstanceOptions, max_age: int) -> Result:
     file = session.choose(where)
     if max_age <= 0:
         raise TentacleError("--max-age must be a positive number of seconds.")
-    heartbeat = resolved_home(session.overridden(file.load()), file.path) / HEARTBEAT
+    heartbeat = resolved_home(session.overridden(file.load()), file.path) / HEARTBEAT_FILE
     try:
         age = session.surroundings.clock() - heartbeat.stat().st_mtime
     except OSError:

@@ -21,8 +21,8 @@ from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.cli.frame.style import document_text
 from tentacle.cli.registration.server_access import client_of, custom_proxy
 from tentacle.cli.registration.server_view import Unknown, server_view
+from tentacle.disk import make_directories
 from tentacle.errors import TentacleError
-from tentacle.settings.files import make_directories
 from tentacle.settings.model import Settings
 from tentacle.settings.show import configuration_document
 

@@ -17,16 +17,16 @@ from typing import Any, Final
 
 from tentacle import __version__
 from tentacle.agent.sensitive import known_values
-from tentacle.agent.status import STATUS_FILE
 from tentacle.cli.doctor.instance import Patient
 from tentacle.cli.doctor.machine import library_versions, without_userinfo
+from tentacle.disk import read_bytes
 from tentacle.errors import TentacleError
+from tentacle.home_layout import STATUS_FILE
 from tentacle.observe.redaction import MASK, Redactor
 from tentacle.observe.text import visible
-from tentacle.settings.files import read_bytes
 from tentacle.settings.model import ProxySettings, Settings
-from tentacle.settings.sealing import key_path_of
 from tentacle.settings.show import configuration_document
+from tentacle.settings.store import key_path_of
 
 LOG_BYTES: Final = 512 * 1024
 _SHORTEST: Final = 4

@@ -22,9 +22,9 @@ from tentacle.cli.status.state import Agent, agent_of, disk_of, option_for
 from tentacle.errors import TentacleError
 from tentacle.host.systemctl import BOOTED
 from tentacle.observe.startup import user_name
+from tentacle.settings.identity_origin import origin_path_of, read_origin, this_machine
 from tentacle.settings.model import Settings
-from tentacle.settings.origin import origin_path_of, read_origin, this_machine
-from tentacle.settings.sealing import key_path_of
+from tentacle.settings.store import key_path_of
 
 LEAST_INODES: Final = 1000
 """A script needs a dozen; with so few left the disk is about to be full."""

@@ -14,9 +14,9 @@ from typing import Final
 
 from tentacle.cli.frame.options import ApiOptions
 from tentacle.cli.frame.session import Session
+from tentacle.disk import read_bytes
 from tentacle.errors import TentacleError
 from tentacle.octopus.credentials import Credentials
-from tentacle.settings.files import read_bytes
 
 API_KEY_VARIABLE: Final = "OCTOPUS_API_KEY"
 BEARER_TOKEN_VARIABLE: Final = "OCTOPUS_BEARER_TOKEN"  # noqa: S105

@@ -1,6 +1,6 @@
 """Files that a command writes where its user says: whole or not at all, and private where they hold a secret.
 
-Knows what `settings.files` offers.  Must not know what is written.
+Knows what `tentacle.disk` offers.  Must not know what is written.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from tentacle.disk import ABANDONED_SECONDS, remove_unfinished, write_atomic
 from tentacle.errors import TentacleError
-from tentacle.settings.files import ABANDONED_SECONDS, remove_unfinished, write_atomic
 
 _SECRET: Final = 0o600
 _MOST_LINKS: Final = 40

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from tentacle import __version__
+from tentacle.home_layout import LOGS
 from tentacle.observe.console import ConsoleHandler
 from tentacle.observe.logfile import FileLogHandler
 from tentacle.observe.logs import FILE_ONLY_LOGGER, logging_to
@@ -103,9 +104,9 @@ class Session:
     @property
     def registry(self) -> InstanceRegistry:
         """The names of this machine's instances."""
-        from tentacle.settings.instances import InstanceRegistry, machine_configuration_directory
+        from tentacle.settings.instances import InstanceRegistry, instance_directories
 
-        return InstanceRegistry(machine_configuration_directory(self.environ))
+        return InstanceRegistry(*instance_directories(self.environ))
 
     def choose(self, where: InstanceOptions) -> SettingsFile:
         """The configuration of the instance that the options mean (tentacle-cli.md 4.2), with its log opened.
@@ -116,7 +117,7 @@ class Session:
 
         self.instance = self.registry.select(where.instance, where.config, self.surroundings.cwd)
         file = self.settings_file(self.instance.config_path)
-        self._open_log(resolved_home(self.overridden(file.load()), file.path) / "Logs")
+        self._open_log(resolved_home(self.overridden(file.load()), file.path) / LOGS)
         return file
 
     def settings_file(self, path: Path) -> SettingsFile:
@@ -140,9 +141,11 @@ class Session:
 
     def open_fallback_log(self) -> Path:
         """The log file; when no instance was chosen, one in `$DefaultLogDirectory` or the user's own data folder."""
+        from tentacle.settings.instances import user_directory
+
         if self._log_file.path is None:
             folder = self.environ.get(LOG_FOLDER_VARIABLE, "")
-            self._open_log(Path(folder) if folder else _user_data_folder(self.environ) / "Octopus" / "Logs")
+            self._open_log(Path(folder) if folder else user_directory() / LOGS)
         assert self._log_file.path is not None
         return self._log_file.path
 
@@ -151,7 +154,3 @@ class Session:
             _FILE_LOG.info("%s", line)
         _FILE_LOG.info("CommandLine: %s", self.command_line)
         self._log_file.attach(folder)
-
-
-def _user_data_folder(environ: Mapping[str, str]) -> Path:
-    return Path(environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or "/") / ".local" / "share")

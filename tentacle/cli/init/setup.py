@@ -22,7 +22,7 @@ from tentacle.host.account import need_account
 from tentacle.host.errors import HostError
 from tentacle.host.systemctl import require_systemd
 from tentacle.settings.errors import InstanceError
-from tentacle.settings.instances import DEFAULT_NAME, clean_name, machine_configuration_directory
+from tentacle.settings.instances import DEFAULT_NAME, clean_name
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings
 from tentacle.settings.store import SettingsFile
 from tentacle.transport.listener import bind
@@ -176,7 +176,7 @@ def _config(session: Session, wizard: Wizard, wishes: Wishes, there: Present, in
 
 def _default_config(session: Session, instance: str) -> Path:
     """In a directory of its own: not in the one that has the names of all instances."""
-    base, name = machine_configuration_directory(session.environ), instance.replace(" ", "-")
+    base, name = session.registry.directory, instance.replace(" ", "-")
     own = base / name
     return (base / _OWN_FOLDER if own == session.registry.folder.parent else own) / CONFIG_NAME
 

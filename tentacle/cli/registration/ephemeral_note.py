@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from tentacle.errors import TentacleError
+from tentacle.home_layout import EPHEMERAL_NOTE
 
-NOTE: Final = "ephemeral-worker.json"
 _LARGEST: Final = 64 * 1024
 
 
@@ -64,7 +64,9 @@ def noting(home: Path) -> Iterator[Note]:
     another run keeps it: its worker would be taken for one that was left.
     """
     try:
-        descriptor = os.open(home / NOTE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        descriptor = os.open(
+            home / EPHEMERAL_NOTE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
+        )
     except OSError:
         yield Note(None)
         return

@@ -20,7 +20,7 @@ from tentacle.host.account import DEFAULT_USER, Account, find_account, make_defa
 from tentacle.host.services import UNIT_DIRECTORY, Services
 from tentacle.host.systemctl import ServiceState, Systemctl
 from tentacle.host.unit import UnitSettings, dependencies, service_name, unit_text, user_of
-from tentacle.settings.instances import HOME_VARIABLE, machine_configuration_directory
+from tentacle.settings.instances import HOME_VARIABLE
 from tentacle.settings.store import SettingsFile
 
 USER_VARIABLE: Final = "OCTOPUS_SERVICE_USERNAME"
@@ -197,7 +197,7 @@ class ServiceControl:
         """Where the machine's instances are, if that is not where everybody looks for them."""
         if not self._session.environ.get(HOME_VARIABLE, "").strip():
             return {}
-        return {HOME_VARIABLE: str(self._session.path(str(machine_configuration_directory(self._session.environ))))}
+        return {HOME_VARIABLE: str(self._session.path(str(self._session.registry.directory)))}
 
     @contextmanager
     def _failing(self, message: str) -> Iterator[None]:

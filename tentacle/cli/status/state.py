@@ -15,14 +15,14 @@ from typing import Final
 
 from tentacle.agent.lock import holder
 from tentacle.agent.plan import make_plan
-from tentacle.agent.status import DRAINING, LARGEST_FILE, STATUS_FILE, STOPPED, AgentStatus
+from tentacle.agent.status import DRAINING, LARGEST_FILE, STOPPED, AgentStatus
 from tentacle.cli.frame.certificate_text import CertificateFacts, facts_of_pem
 from tentacle.cli.frame.style import counted, size, span
 from tentacle.cli.status.workload import Workload, workload
+from tentacle.disk import DiskError, read_bytes, with_margin
 from tentacle.errors import TentacleError
-from tentacle.scripts import disk
-from tentacle.settings.errors import SettingsError
-from tentacle.settings.files import read_bytes
+from tentacle.home_layout import STATUS_FILE
+from tentacle.scripts.workspace.workspaces import FOR_A_SCRIPT
 from tentacle.settings.model import CommunicationStyle, Settings
 from tentacle.settings.trust import normalise_address, normalise_thumbprint
 
@@ -111,7 +111,7 @@ def agent_of(home: Path, now: float) -> Agent:
         last = AgentStatus.decode(read_bytes(home / STATUS_FILE, limit=LARGEST_FILE))
     except FileNotFoundError:
         return found
-    except SettingsError as error:
+    except DiskError as error:
         return replace(found, problem=error.message)
     except ValueError as error:
         return replace(found, problem=f"{home / STATUS_FILE} cannot be used: {error}")
@@ -145,7 +145,7 @@ def disk_of(home: Path) -> Disk | None:
             status = os.statvfs(path)
         except OSError:
             continue
-        return Disk(path, status.f_bavail * status.f_frsize, disk.with_margin(disk.FOR_A_SCRIPT))
+        return Disk(path, status.f_bavail * status.f_frsize, with_margin(FOR_A_SCRIPT))
     return None
 
 

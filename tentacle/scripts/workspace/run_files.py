@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tentacle.errors import one_line
+from tentacle.home_layout import RUNS
 from tentacle.scripts.errors import DamagedRunError, ScriptError
 from tentacle.scripts.shim import run_record
 from tentacle.scripts.shim.log_format import ERR, ERR_ENTRY, OUT, OUT_ENTRY, VERSION, record
@@ -33,7 +34,6 @@ from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import fold
 
-RUNS = ".runs"
 LOG_DELETED = "The log of this script has been deleted while no agent was there to read it."
 LONGEST_HEADER = 16 * 1024 * 1024
 """Bytes.  No process can be given arguments of such a size."""

@@ -24,6 +24,8 @@ from tentacle.scripts.workspace.run_files import RunDirectory, RunFiles
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import LOG_FILE, SCRIPT_FILE, file_parts
 
+FOR_A_SCRIPT = 500 * 1024 * 1024
+"""Bytes that a script may need, before the margin."""
 _TRASH = ".trash-"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW

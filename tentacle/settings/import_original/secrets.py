@@ -1,7 +1,7 @@
 """Secrets of an original Octopus Tentacle on Linux: AES-256-CBC with a key of the machine (tentacle-cli.md 4.6).
 
-Only opens them: ours are sealed another way (`sealing.py`).  The encryption tells nothing about a wrong key but bad
-padding, so each key is tried until one gives something that can be read.  Must not know what is in a secret.
+Opens them only: ours are sealed by `tentacle.sealing`.  A wrong key shows by bad padding at best, so each key is tried
+until one yields something that can be read.  Must not know what a secret is for.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
+from tentacle.disk import DiskError, read_bytes
 from tentacle.settings.errors import SettingsError
-from tentacle.settings.files import read_bytes
 
-MACHINE_ID: Final = Path("/etc/machine-id")
-MACHINE_KEY: Final = Path("/etc/octopus/machinekey")
 KEY_BYTES: Final = 32
 IV_BYTES: Final = 16
 BLOCK_BYTES: Final = 16
@@ -30,6 +28,10 @@ MACHINE_ID_IV: Final = b"743677397A244326"
 WINDOWS_HEADER: Final = bytes.fromhex("01000000d08c9ddf0115d1118c7a00c04fc297eb")
 """How everything begins that Windows has encrypted (DPAPI): a version and the provider's GUID."""
 LARGEST_KEY_FILE: Final = 64 * 1024
+ANOTHER_MACHINE: Final = (
+    "Was it configured on another machine? Copy that machine's /etc/machine-id and /etc/octopus/machinekey here "
+    "and name the copies with --machine-id and --machine-key."
+)
 
 T = TypeVar("T")
 
@@ -47,7 +49,7 @@ class MachineKey:
     iv: bytes = field(repr=False)
 
     def decrypt(self, sealed: bytes) -> bytes:
-        """The plain bytes; raises ValueError when the padding shows that the key is another one."""
+        """Returns the plain bytes.  Raises ValueError when the padding shows that the key is another one."""
         decryptor = Cipher(AES(self.key), CBC(self.iv)).decryptor()
         unpadder = PKCS7(BLOCK_BYTES * 8).unpadder()
         padded = decryptor.update(sealed) + decryptor.finalize()
@@ -83,26 +85,26 @@ def _read(path: Path, source: str) -> bytes:
         raise SettingsError(f"{source} does not exist") from None
 
 
-class Opener:
+class OriginalSecrets:
     """Opens secrets with the keys of a machine, in the original's order: machine id, then machine key."""
 
-    def __init__(self, machine_id: Path = MACHINE_ID, machine_key: Path = MACHINE_KEY) -> None:
+    def __init__(self, machine_id: Path, machine_key: Path) -> None:
         self.keys: list[MachineKey] = []
         self.problems: list[str] = []
-        """Why the keys that are not there are not there."""
+        """Why a key cannot be used, for each that cannot."""
         for load, path in ((machine_id_key, machine_id), (generated_key, machine_key)):
             try:
                 self.keys.append(load(path))
-            except SettingsError as error:
+            except (DiskError, SettingsError) as error:
                 self.problems.append(error.message.rstrip("."))
 
     def open(self, sealed: str, read: Callable[[bytes], T]) -> tuple[T, MachineKey]:
-        """What `read` makes of the plain bytes, and the key that opened them; that key is tried first from then on.
+        """Returns what `read` makes of the plain bytes, and the key that opened them, which is tried first next time.
 
         `read` raises ValueError for bytes that cannot be right.  Raises `CannotOpen`, whose text fits behind the name
         of what was sealed.
         """
-        data = _whole_blocks(sealed)
+        data = _encrypted_blocks(sealed)
         for key in self.keys:
             try:
                 found = read(key.decrypt(data))
@@ -111,10 +113,10 @@ class Opener:
             self.keys = [key, *(other for other in self.keys if other is not key)]
             return found, key
         tried = [f"{key.source} is another one" for key in self.keys]
-        raise CannotOpen(f"cannot be decrypted: {', '.join([*tried, *self.problems])}", hint=_another_machine())
+        raise CannotOpen(f"cannot be decrypted: {', '.join([*tried, *self.problems])}", hint=ANOTHER_MACHINE)
 
 
-def _whole_blocks(sealed: str) -> bytes:
+def _encrypted_blocks(sealed: str) -> bytes:
     try:
         data = base64.b64decode("".join(sealed.split()), validate=True)
     except (binascii.Error, ValueError):
@@ -130,7 +132,7 @@ def _whole_blocks(sealed: str) -> bytes:
 
 
 def readable(plain: bytes) -> str:
-    """The text in decrypted bytes, for `Opener.open`."""
+    """Returns the text in decrypted bytes, for `OriginalSecrets.open`."""
     text = plain.decode("utf-8")
     if not text or "\0" in text:
         raise ValueError("no text")
@@ -138,14 +140,7 @@ def readable(plain: bytes) -> str:
 
 
 def base64_text(plain: bytes) -> str:
-    """The base64 text in decrypted bytes, for `Opener.open`."""
+    """Returns the base64 text in decrypted bytes, for `OriginalSecrets.open`."""
     text = plain.decode("ascii")
     base64.b64decode(text, validate=True)
     return text
-
-
-def _another_machine() -> str:
-    return (
-        "Was it configured on another machine? Copy that machine's /etc/machine-id and /etc/octopus/machinekey here "
-        "and name the copies with --machine-id and --machine-key."
-    )

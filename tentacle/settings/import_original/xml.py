@@ -19,7 +19,7 @@ ENTRY: Final = "set"
 LONGEST_KEY: Final = 200
 
 
-class Values(Mapping[str, str]):
+class OriginalValues(Mapping[str, str]):
     """Texts by key; the case of a key does not matter, and iterating gives keys as they are written."""
 
     def __init__(self, entries: Mapping[str, str]) -> None:
@@ -41,7 +41,7 @@ class Values(Mapping[str, str]):
         return value if value and value.strip() else None
 
 
-def parse_configuration(data: bytes, source: Path) -> Values:
+def parse_configuration(data: bytes, source: Path) -> OriginalValues:
     """The keys and texts in `data`, with or without a byte order mark.
 
     Raises `ConfigurationError` for anything but `<octopus-settings><set key="K">text</set>...`.
@@ -55,7 +55,7 @@ def parse_configuration(data: bytes, source: Path) -> Values:
     except (LookupError, ValueError) as error:
         # An encoding that Python does not know, or that has more than one byte to a character.
         raise _damaged(source, f"it is not valid XML ({one_line(error)})") from None
-    return Values(reader.entries)
+    return OriginalValues(reader.entries)
 
 
 class _Reader:

@@ -19,9 +19,8 @@ from typing import Any
 
 import pytest
 
-from tentacle.settings.origin import origin_path_of
-from tentacle.settings.sealing import key_path_of
-from tentacle.settings.store import SettingsFile
+from tentacle.settings.identity_origin import origin_path_of
+from tentacle.settings.store import SettingsFile, key_path_of
 from tests.cli.interceptor import Interceptor
 from tests.e2e.stage import TENTACLE, Server, Stage, StepFailed
 

@@ -21,7 +21,7 @@ from tentacle.cli.frame.help_text import (
     wrapped,
 )
 from tentacle.cli.main import load
-from tentacle.settings.scripts import SCRIPT_KEYS
+from tentacle.settings.keys import KEYS
 from tests.cli.hostile import options_of
 from tests.recorded import VECTORS
 
@@ -72,7 +72,7 @@ def our_options(name: str) -> set[str]:
         *(EPHEMERAL if name == "agent" else ()),
         *(PROXY if name in ("proxy", "polling-proxy") else ()),
         *(["status"] if name == "service" else ()),
-        *(SCRIPT_KEYS if name == "configure" else ()),
+        *((key.name for key in KEYS.values() if key.ours) if name == "configure" else ()),
         *(() if name in NO_FORMAT else ("format",)),
     }
 

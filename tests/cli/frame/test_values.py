@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from tentacle.cli.commands.server_comms import Comms, address_of
 from tentacle.cli.commands.version import version_document
-from tentacle.cli.frame.polling_count_option import polling_count
 from tentacle.cli.frame.proxy_options import ProxyWishes, changed_proxy
 from tentacle.cli.frame.values import InvalidValue, output_format, parse_whole_number
 from tentacle.cli.registration.registration import normalised_subscription
 from tentacle.errors import TentacleError
+from tentacle.settings.keys import polling_count
 from tentacle.settings.model import ProxySettings
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.cli.registration.ephemeral_note import NOTE, Worker, noting
+from tentacle.cli.registration.ephemeral_note import Worker, noting
 from tentacle.errors import TentacleError
+from tentacle.home_layout import EPHEMERAL_NOTE
 
 LEFT = Worker("http://octopus/", None, "w", "A" * 40, "Workers-1")
 
@@ -19,7 +20,7 @@ def test_what_was_not_cleared_is_found_by_the_next(tmp_path: Path) -> None:
         assert note.earlier is None
         note.write(Worker(**{**LEFT.__dict__, "name": "w" * 1000}))
         note.write(LEFT)
-    assert (tmp_path / NOTE).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / EPHEMERAL_NOTE).stat().st_mode & 0o777 == 0o600
     with noting(tmp_path) as note:
         assert note.earlier == LEFT
         note.clear()
@@ -44,14 +45,14 @@ def test_two_runs_at_once_do_not_clear_up_each_other(tmp_path: Path) -> None:
     ],
 )
 def test_a_note_that_is_none_is_nothing(tmp_path: Path, content: str) -> None:
-    (tmp_path / NOTE).write_text(content)
+    (tmp_path / EPHEMERAL_NOTE).write_text(content)
     with noting(tmp_path) as note:
         assert note.earlier is None
 
 
 @pytest.mark.parametrize("kind", ["link", "folder", "pipe", "no home"])
 def test_where_no_note_can_be_kept_there_is_none(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / NOTE
+    path = tmp_path / EPHEMERAL_NOTE
     if kind == "link":
         path.symlink_to(tmp_path / "elsewhere")
     elif kind == "folder":

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tentacle.home_layout import MASK_KEY
 from tentacle.masking import MASK, Mask
 from tentacle.observe.redaction import Redactor
 from tentacle.scripts.engine import RunStatus, ScriptEngine
 from tentacle.scripts.errors import ScriptError
-from tentacle.scripts.output.known_secrets import KEY_FILE, KnownSecrets
+from tentacle.scripts.output.known_secrets import KnownSecrets
 from tentacle.scripts.output.line_masking import WITHHELD
 from tentacle.scripts.workspace.workspaces import WorkspaceFile
 from tests.scripts.lab import QUICK, Lab, lines
@@ -46,12 +47,12 @@ async def test_the_password_of_a_file_is_masked_also_by_the_next_agent(
 
 async def test_nothing_below_the_work_directory_holds_the_password(lab: Lab, tmp_path: Path) -> None:
     await lab.run("true", files=secret_file(tmp_path))
-    key = lab.work / KEY_FILE
+    key = lab.work / MASK_KEY
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     for path in lab.work.rglob("*"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
         assert not path.is_file() or path == key or key.read_bytes() not in path.read_bytes()
-    assert [path.name for path in lab.work.iterdir() if path.name.startswith(".mask")] == [KEY_FILE]
+    assert [path.name for path in lab.work.iterdir() if path.name.startswith(".mask")] == [MASK_KEY]
 
 
 async def test_a_key_that_is_lost_withholds_the_log_and_harms_nothing_else(
@@ -59,7 +60,7 @@ async def test_a_key_that_is_lost_withholds_the_log_and_harms_nothing_else(
 ) -> None:
     await lab.run(f"{SCRIPT}; exit 3", files=secret_file(tmp_path))
     await lab.engine.aclose()
-    (lab.work / KEY_FILE).unlink()
+    (lab.work / MASK_KEY).unlink()
     later = new_lab()
     await later.engine.start()
     status = await later.engine.status("T-1", 0)
@@ -72,7 +73,7 @@ async def test_a_key_that_is_lost_withholds_the_log_and_harms_nothing_else(
 @pytest.mark.parametrize("password", [None, "", "abc", "a\nb\n"])
 async def test_what_is_too_short_to_be_masked_needs_no_key(lab: Lab, tmp_path: Path, password: str | None) -> None:
     await lab.run("true", files=secret_file(tmp_path, password))
-    assert not (lab.work / KEY_FILE).exists()
+    assert not (lab.work / MASK_KEY).exists()
 
 
 async def test_what_the_agent_knows_is_masked_in_every_script(tmp_path: Path) -> None:
@@ -87,7 +88,7 @@ async def test_what_the_agent_knows_is_masked_in_every_script(tmp_path: Path) ->
 
 async def test_the_agent_s_own_log_masks_what_its_runs_know_for_as_long_as_they_are_there(tmp_path: Path) -> None:
     redactor = Redactor()
-    sensitive = KnownSecrets([], tmp_path / KEY_FILE, redactor.watch)
+    sensitive = KnownSecrets([], tmp_path / MASK_KEY, redactor.watch)
     mask = sensitive.mask("T-1", sensitive.seal("T-1", [PASSWORD]))
     assert redactor.redact(f"x {PASSWORD}") == f"x {MASK}"
     assert mask
@@ -97,7 +98,7 @@ async def test_the_agent_s_own_log_masks_what_its_runs_know_for_as_long_as_they_
 
 def test_what_was_sealed_for_one_run_is_of_no_use_for_another(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
-    sensitive = KnownSecrets([], tmp_path / KEY_FILE)
+    sensitive = KnownSecrets([], tmp_path / MASK_KEY)
     sealed = sensitive.seal("T-1", [PASSWORD, PASSWORD, None])
     mask = sensitive.mask("T-1", sealed)
     assert isinstance(mask, Mask)
@@ -108,17 +109,17 @@ def test_what_was_sealed_for_one_run_is_of_no_use_for_another(tmp_path: Path, ca
 
 
 def test_two_agents_make_one_key_and_a_damaged_one_is_replaced(tmp_path: Path) -> None:
-    first, second = KnownSecrets([], tmp_path / KEY_FILE), KnownSecrets([], tmp_path / KEY_FILE)
+    first, second = KnownSecrets([], tmp_path / MASK_KEY), KnownSecrets([], tmp_path / MASK_KEY)
     sealed = first.seal("T-1", [PASSWORD])
     assert second.seal("T-2", [PASSWORD])
     assert second.mask("T-1", sealed) is not None
-    (tmp_path / KEY_FILE).write_bytes(b"short")
-    third = KnownSecrets([], tmp_path / KEY_FILE)
+    (tmp_path / MASK_KEY).write_bytes(b"short")
+    third = KnownSecrets([], tmp_path / MASK_KEY)
     assert third.mask("T-1", sealed) is None
     assert third.mask("T-3", third.seal("T-3", [PASSWORD])) is not None
-    assert sorted(path.name for path in tmp_path.iterdir()) == [KEY_FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MASK_KEY]
 
 
 def test_a_key_that_cannot_be_made_refuses_the_script(tmp_path: Path) -> None:
     with pytest.raises(ScriptError, match=r"The key for sensitive values cannot be used: .*No such file"):
-        KnownSecrets([], tmp_path / "missing" / KEY_FILE).seal("T-1", [PASSWORD])
+        KnownSecrets([], tmp_path / "missing" / MASK_KEY).seal("T-1", [PASSWORD])

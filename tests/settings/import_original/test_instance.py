@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from tentacle.errors import TentacleError
 from tentacle.settings.errors import ConfigurationError
 from tentacle.settings.import_original.instance import Original, read_original
-from tentacle.settings.import_original.secrets import Opener
 from tentacle.settings.model import CommunicationStyle, ProxySettings, TrustedServer
 from tests.recorded import VECTORS
 
@@ -34,7 +33,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def read(config: Path, tmp_path: Path) -> Read:
-    return lambda: read_original(config, Opener(VECTOR / "machine-id", tmp_path / "none"))
+    return lambda: read_original(config, machine_id=VECTOR / "machine-id", machine_key=tmp_path / "none")
 
 
 def change(config: Path, key: str, text: str | None) -> None:
@@ -151,12 +150,12 @@ def test_a_kubernetes_agent_is_not_for_this_kind_of_host(config: Path, read: Rea
 def test_another_machine(config: Path, tmp_path: Path) -> None:
     (tmp_path / "id").write_text("f" * 32)
     with pytest.raises(ConfigurationError, match=r"Tentacle\.Certificate cannot be decrypted: the machine id"):
-        read_original(config, Opener(tmp_path / "id", tmp_path / "none"))
+        read_original(config, machine_id=tmp_path / "id", machine_key=tmp_path / "none")
 
 
 def test_one_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="could not be located at the specified location"):
-        read_original(tmp_path / "none", Opener(tmp_path / "a", tmp_path / "b"))
+        read_original(tmp_path / "none", machine_id=tmp_path / "a", machine_key=tmp_path / "b")
 
 
 RECORDED = (VECTOR / "tentacle-Legacy.config").read_bytes()

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.settings.import_original.secrets import MACHINE_ID_IV, CannotOpen, Opener, base64_text, readable
+from tentacle.settings.import_original.secrets import MACHINE_ID_IV, CannotOpen, OriginalSecrets, base64_text, readable
 
 MACHINE_ID = "816490f117f14c7a8fa2697781ed795b"
 FOOBAR = "yspqcK7xCvd5c+1OSB7kxw=="
@@ -43,14 +43,14 @@ def machine_key(tmp_path: Path) -> Path:
 
 
 def test_the_original_s_own_text(machine_id: Path, tmp_path: Path) -> None:
-    text, key = Opener(machine_id, tmp_path / "none").open(FOOBAR, readable)
+    text, key = OriginalSecrets(machine_id, tmp_path / "none").open(FOOBAR, readable)
     assert text == "FooBar"
     assert key.source == f"the machine id '{machine_id}'"
     assert MACHINE_ID not in repr(key)
 
 
 def test_the_generated_key_is_tried_too_and_first_from_then_on(machine_id: Path, machine_key: Path) -> None:
-    opener = Opener(machine_id, machine_key)
+    opener = OriginalSecrets(machine_id, machine_key)
     text = base64.b64encode(b"a certificate" * 50)
     assert opener.open(sealed(text, b"k" * 32, b"i" * 16), base64_text)[1].source.startswith("the machine key")
     assert opener.keys[0].source.startswith("the machine key")
@@ -62,7 +62,7 @@ def test_without_the_right_key_every_source_is_named(tmp_path: Path, machine_id:
     broken = tmp_path / "broken"
     broken.write_text("x.y")
     with pytest.raises(CannotOpen) as refusal:
-        Opener(machine_id, broken).open(FOOBAR, base64_text)
+        OriginalSecrets(machine_id, broken).open(FOOBAR, base64_text)
     assert refusal.value.message == (
         f"cannot be decrypted: the machine id '{machine_id}' is another one, the machine key '{broken}' is corrupt"
     )
@@ -73,7 +73,7 @@ def test_without_the_right_key_every_source_is_named(tmp_path: Path, machine_id:
 def test_a_machine_id_of_another_form_is_no_key(tmp_path: Path, content: str) -> None:
     path = tmp_path / "id"
     path.write_text(content)
-    opener = Opener(path, tmp_path / "none")
+    opener = OriginalSecrets(path, tmp_path / "none")
     assert not opener.keys
     assert opener.problems == [
         f"the machine id '{path}' is not 32 characters long",
@@ -84,13 +84,13 @@ def test_a_machine_id_of_another_form_is_no_key(tmp_path: Path, content: str) ->
 def test_keys_that_cannot_be_read_are_problems_and_no_crash(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    assert not Opener(fifo, tmp_path).keys
+    assert not OriginalSecrets(fifo, tmp_path).keys
 
 
 @pytest.mark.parametrize("text", ["", " ", "no base64!", "QUJD", base64.b64encode(b"x" * 17).decode()])
 def test_damage_is_not_taken_for_a_wrong_key(machine_id: Path, tmp_path: Path, text: str) -> None:
     with pytest.raises(CannotOpen, match="is damaged"):
-        Opener(machine_id, tmp_path / "none").open(text, readable)
+        OriginalSecrets(machine_id, tmp_path / "none").open(text, readable)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=100))
@@ -98,4 +98,4 @@ def test_every_password_comes_back(tmp_path_factory: pytest.TempPathFactory, pas
     path = tmp_path_factory.getbasetemp() / "machine-id-of-passwords"
     path.write_text(MACHINE_ID)
     text = sealed(password.encode(), MACHINE_ID.encode(), MACHINE_ID_IV)
-    assert Opener(path, path / "none").open(text, readable)[0] == password
+    assert OriginalSecrets(path, path / "none").open(text, readable)[0] == password

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.settings.errors import ConfigurationError
-from tentacle.settings.import_original.xml import Values, parse_configuration
+from tentacle.settings.import_original.xml import OriginalValues, parse_configuration
 from tests.recorded import VECTORS
 
 SOURCE = Path("/old/tentacle.config")
@@ -22,7 +22,7 @@ EXTERNAL = b"""<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>
 <octopus-settings><set key="K">&e;</set></octopus-settings>"""
 
 
-def parsed(data: bytes) -> Values:
+def parsed(data: bytes) -> OriginalValues:
     return parse_configuration(data, SOURCE)
 
 

@@ -1,4 +1,4 @@
-"""Small files: bounded when read, whole or untouched when written."""
+"""Small files: bounded when read, whole or untouched when written.  Free space: asked for with a margin."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.settings import files
-from tentacle.settings.errors import SettingsError
+from tentacle import disk
+from tentacle.disk import DiskError, NotEnoughSpace
 
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from tentacle.settings import files
+from tentacle import disk
 def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 stage = sys.argv[2]
 if stage == "flush": os.fsync = die
 if stage == "rename": Path.rename = die
-if stage == "renamed": files.flush_directory = die
-files.write_atomic(Path(sys.argv[1]), b"new", mode=0o600)
+if stage == "renamed": disk.flush_directory = die
+disk.write_atomic(Path(sys.argv[1]), b"new", mode=0o600)
 """
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    files.write_atomic(path, b"one", mode=0o644)
-    files.write_atomic(path, b"two", mode=0o600)
-    assert files.read_bytes(path) == b"two"
+    disk.write_atomic(path, b"one", mode=0o644)
+    disk.write_atomic(path, b"two", mode=0o600)
+    assert disk.read_bytes(path) == b"two"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
 
@@ -45,7 +45,7 @@ def test_a_writer_that_is_killed_leaves_the_old_text_or_the_new(tmp_path: Path, 
     done = subprocess.run([sys.executable, "-c", WRITER, str(path), stage], timeout=20, check=False)
     assert done.returncode == -signal.SIGKILL
     assert path.read_bytes() == content
-    files.remove_unfinished(path)
+    disk.remove_unfinished(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
 
 
@@ -56,8 +56,8 @@ def test_a_full_disk_leaves_the_old_text(tmp_path: Path) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        with pytest.raises(SettingsError, match=r"Unable to write file '.*' as user '.*'\. File too large"):
-            files.write_atomic(path, b"n" * 2000, mode=0o600)
+        with pytest.raises(DiskError, match=r"Unable to write file '.*' as user '.*'\. File too large"):
+            disk.write_atomic(path, b"n" * 2000, mode=0o600)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
@@ -66,8 +66,8 @@ def test_a_full_disk_leaves_the_old_text(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="No such file or directory"):
-        files.write_atomic(tmp_path / "no" / "x", b"", mode=0o600)
+    with pytest.raises(DiskError, match="No such file or directory"):
+        disk.write_atomic(tmp_path / "no" / "x", b"", mode=0o600)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -75,7 +75,7 @@ def test_root_keeps_the_owner_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"old")
     os.chown(path, 12345, 12346)
-    files.write_atomic(path, b"new", mode=0o600)
+    disk.write_atomic(path, b"new", mode=0o600)
     assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12346)
 
 
@@ -83,7 +83,7 @@ def test_only_unfinished_work_on_the_same_file_is_removed(tmp_path: Path) -> Non
     names = [".x.12345678.tmp", ".x.y.12345678.tmp", ".xy.12345678.tmp", ".x.tmp", "x.12345678.tmp"]
     for name in names:
         (tmp_path / name).touch()
-    files.remove_unfinished(tmp_path / "x")
+    disk.remove_unfinished(tmp_path / "x")
     assert {entry.name for entry in tmp_path.iterdir()} == set(names[1:])
 
 
@@ -91,7 +91,7 @@ def test_work_that_may_go_on_is_left_alone(tmp_path: Path) -> None:
     for name, age in ((".x.12345678.tmp", 3600), (".x.abcdef12.tmp", 1)):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (time.time() - age, time.time() - age))
-    files.remove_unfinished(tmp_path / "x", older_than=files.ABANDONED_SECONDS)
+    disk.remove_unfinished(tmp_path / "x", older_than=disk.ABANDONED_SECONDS)
     assert [entry.name for entry in tmp_path.iterdir()] == [".x.abcdef12.tmp"]
 
 
@@ -101,50 +101,50 @@ def test_who_is_interrupted_takes_the_unfinished_file_along(tmp_path: Path, monk
 
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        files.write_atomic(tmp_path / "x", b"secret", mode=0o600)
+        disk.write_atomic(tmp_path / "x", b"secret", mode=0o600)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
-        with pytest.raises(SettingsError, match="is not a regular file"):
-            files.read_bytes(path)
+        with pytest.raises(DiskError, match="is not a regular file"):
+            disk.read_bytes(path)
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(10 * 1024**3)
-    with pytest.raises(SettingsError, match="is larger than 4194304 bytes"):
-        files.read_bytes(tmp_path / "huge")
+    with pytest.raises(DiskError, match="is larger than 4194304 bytes"):
+        disk.read_bytes(tmp_path / "huge")
 
 
 def test_a_missing_file_and_a_file_as_a_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "no", tmp_path / "file" / "x"):
         with pytest.raises(FileNotFoundError):
-            files.read_bytes(path)
-        assert not files.exists(path)
+            disk.read_bytes(path)
+        assert not disk.exists(path)
 
 
 def test_directories_are_made_with_their_mode(tmp_path: Path) -> None:
-    files.make_directories(tmp_path / "a" / "b", mode=0o700)
+    disk.make_directories(tmp_path / "a" / "b", mode=0o700)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o755
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
     (tmp_path / "file").touch()
-    with pytest.raises(SettingsError, match="Unable to create"):
-        files.make_directories(tmp_path / "file" / "x")
+    with pytest.raises(DiskError, match="Unable to create"):
+        disk.make_directories(tmp_path / "file" / "x")
 
 
 def test_directories_are_made_once_by_several_at_once_and_through_links_that_were_there(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    files.make_directories(tmp_path / "link" / "a" / "b", mode=0o700)
-    files.make_directories(tmp_path / "link" / "a" / "b", mode=0o755)
+    disk.make_directories(tmp_path / "link" / "a" / "b", mode=0o700)
+    disk.make_directories(tmp_path / "link" / "a" / "b", mode=0o755)
     assert stat.S_IMODE((tmp_path / "real" / "a" / "b").stat().st_mode) == 0o700
     (tmp_path / "dangling").symlink_to("nowhere")
-    with pytest.raises(SettingsError, match="Unable to create"):
-        files.make_directories(tmp_path / "dangling" / "x")
+    with pytest.raises(DiskError, match="Unable to create"):
+        disk.make_directories(tmp_path / "dangling" / "x")
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -153,7 +153,48 @@ def test_all_directories_that_root_makes_for_another_user_are_his(tmp_path: Path
     config = tmp_path / "x"
     config.touch()
     os.chown(config, 12345, 12346)
-    files.make_directories(tmp_path / "a" / "b" / "c", like=config)
+    disk.make_directories(tmp_path / "a" / "b" / "c", like=config)
     owners = {(tmp_path / name).stat().st_uid for name in ("a", "a/b", "a/b/c")}
     assert owners == {12345}
     assert tmp_path.stat().st_uid == 0
+
+
+def test_the_companion_of_a_file_is_beside_it_and_not_beside_a_link(tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "L").symlink_to(tmp_path / "x")
+    assert disk.beside(tmp_path / "x", ".key") == tmp_path / "x.key"
+    assert disk.beside(tmp_path / "links" / "L", ".key") == tmp_path / "x.key"
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (-1, "0 B"),
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KB"),
+        (4301, "4.2 KB"),
+        (1_540_000_000, "1.434 GB"),
+        (576_716_800 + 1_048_576, "551 MB"),
+        (2**40, "1 TB"),
+        (2**50, "1 PB"),
+        (2**63, "8 EB"),
+    ],
+)
+def test_sizes_for_people(size: int, text: str) -> None:
+    assert disk.file_size(size) == text
+
+
+def test_a_tenth_and_a_mebibyte_more() -> None:
+    assert disk.with_margin(500 * 1024 * 1024) == 550 * 1024 * 1024 + 1024 * 1024
+
+
+def test_the_message_has_all_the_numbers(tmp_path: Path) -> None:
+    disk.require_free(tmp_path, 0)
+    with pytest.raises(NotEnoughSpace) as caught:
+        disk.require_free(tmp_path, 2**60)
+    text = str(caught.value)
+    assert text.startswith("The drive '/")
+    assert f"containing the directory '{tmp_path}' on machine '" in text
+    assert "does not have enough free disk space available for this operation to proceed. The disk only has " in text
+    assert text.endswith(" available; please free up at least 1.1 EB.")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.settings import certificates
-from tentacle.settings.origin import Machine, origin_path_of, read_origin, remember_origin, this_machine
+from tentacle.settings.identity_origin import Machine, origin_path_of, read_origin, remember_origin, this_machine
 from tentacle.settings.store import SettingsFile
 
 

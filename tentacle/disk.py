@@ -1,0 +1,253 @@
+"""Files on the disk: small ones are read with a limit and replaced in one step; free space is checked.
+
+A reader of a file that is being replaced sees the old content or the new one, never a part.  Knows the file system.
+Must not know what a file means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import pwd
+import secrets
+import stat
+import time
+from pathlib import Path
+
+from tentacle.errors import TentacleError, one_line
+
+ABANDONED_SECONDS = 60
+"""The age from which an unfinished file belongs to a writer that was killed."""
+LARGEST_FILE = 4 * 1024 * 1024
+"""Bytes.  A configuration is a few kilobytes; anything far above is a mistake, or an attack on our memory."""
+_MEBIBYTE = 1024 * 1024
+_UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB")
+
+
+class DiskError(TentacleError):
+    """A file or directory that cannot be read, written or made."""
+
+
+class NotEnoughSpace(DiskError):
+    """The file system of a directory has less free space than the work to come may need."""
+
+
+def cannot(verb: str, path: Path, error: OSError) -> DiskError:
+    """The error for a failed file operation; `verb` is `write` (a file), or for example `create directory`.
+
+    The texts are the original's (tentacle-cli.md 3.1 and 3.2).
+    """
+    user = os.geteuid()
+    try:
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:
+        name = str(user)
+    what = verb if " " in verb else f"{verb} file"
+    message = f"Unable to {what} '{path}' as user '{name}'."
+    if isinstance(error, PermissionError):
+        return DiskError(f"{message} Please check file permissions.")
+    return DiskError(f"{message} {one_line(OSError(error.strerror or type(error).__name__))}.")
+
+
+def read_bytes(path: Path, *, limit: int = LARGEST_FILE) -> bytes:
+    """Returns the content of the regular file at `path`.
+
+    Raises `FileNotFoundError` when there is none, and `DiskError` when it cannot be read, is larger than `limit` bytes
+    or is not a regular file (reading a pipe or a device might never end).
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise DiskError(f"'{path}' is not a regular file.")
+            content = file.read(limit + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(error.errno, error.strerror, str(path)) from None
+    except IsADirectoryError:
+        raise DiskError(f"'{path}' is not a regular file.") from None
+    except OSError as error:
+        raise cannot("read", path, error) from None
+    if len(content) > limit:
+        raise DiskError(f"The file '{path}' is larger than {limit} bytes, which no file of its kind is.")
+    return content
+
+
+def write_atomic(path: Path, content: bytes, *, mode: int, like: Path | None = None) -> None:
+    """Replaces the content of `path` in one step, or leaves it untouched and raises `DiskError`.
+
+    The content is written to a file beside it, flushed to the disk and renamed.  The file has exactly `mode`.  Root
+    also gives it the owner and group of `like`, which is by default the file that was there.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+                keep_owner(file.fileno(), like or path)
+                os.fchmod(file.fileno(), mode)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        finally:  # also when we are interrupted
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        flush_directory(path.parent)
+    except OSError as error:
+        raise cannot("write", path, error) from None
+
+
+def exists(path: Path) -> bool:
+    """Whether anything is at `path`.  Raises `DiskError` when this user may not see that."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise cannot("read", path, error) from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether this user sees a regular file at `path`."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_directory(path: Path) -> bool:
+    """Whether this user sees a directory at `path`."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def is_of_another_user(path: Path) -> bool:
+    """Whether `path` is there and belongs to another user."""
+    try:
+        return path.stat().st_uid != os.geteuid()
+    except OSError:
+        return False
+
+
+def may_write(path: Path) -> bool:
+    """Whether this user may make files in the directory `path`, or make that directory."""
+    try:
+        present = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    except OSError:
+        return False
+    return os.access(present, os.W_OK | os.X_OK)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `path` has the name of a file that `write_atomic` has not finished."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def remove_unfinished(path: Path, *, older_than: float = 0) -> None:
+    """Removes the unfinished files that killed writers of `path` left beside it.
+
+    Without `older_than` the caller must be the only writer; with it, files that were written in the last `older_than`
+    seconds stay.
+    """
+    with contextlib.suppress(OSError):
+        for left in path.parent.iterdir():
+            if not is_temporary(left) or not left.name.startswith(f".{path.name}."):
+                continue
+            fresh = older_than > 0 and left.lstat().st_mtime > time.time() - older_than
+            if len(left.name) == len(path.name) + 14 and not fresh:
+                left.unlink(missing_ok=True)
+
+
+def make_directories(path: Path, *, mode: int = 0o755, like: Path | None = None) -> None:
+    """Makes the directory `path` with `mode`, and its missing parents with 0755 (the umask applies to both).
+
+    Root gives new directories the owner of `like`.  Directories that exist stay as they are.  Raises `DiskError`.
+    """
+    try:
+        present = next(folder for folder in (path, *path.parents) if folder.exists())
+        missing = path.relative_to(present).parts
+        inside = os.open(present, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for depth, name in enumerate(missing, 1):
+                own = mode if depth == len(missing) else 0o755
+                outside, inside = inside, _make_directory(inside, name, own, like)
+                os.close(outside)
+        finally:
+            os.close(inside)
+    except OSError as error:
+        raise cannot("create directory", path, error) from None
+
+
+def _make_directory(inside: int, name: str, mode: int, like: Path | None) -> int:
+    """Makes one directory, unless another process was faster, and returns a descriptor of it.
+
+    Root may do so in a directory of another user, who could put a link in the way: hence the descriptors.
+    """
+    made = False
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, mode, dir_fd=inside)
+        made = True
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
+    if made and like is not None:
+        keep_owner(descriptor, like)
+    return descriptor
+
+
+def keep_owner(descriptor: int, like: Path) -> None:
+    """Gives an open file the owner and group of `like`, if that exists and we are root."""
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):
+            owner = like.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def flush_directory(path: Path) -> None:
+    """Makes renames and removals in the directory `path` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Returns the path of the file that belongs to `path`: its name with `suffix`, in its directory.
+
+    A symbolic link is followed, so that a file has one companion, whichever way it is reached.
+    """
+    target = Path(os.path.realpath(path))
+    return target.with_name(target.name + suffix)
+
+
+def with_margin(size: int) -> int:
+    """The bytes that must be free for `size` bytes of work: a tenth and a mebibyte more (tentacle-services.md 5.3)."""
+    return size + size // 10 + _MEBIBYTE
+
+
+def free_bytes(directory: Path) -> int:
+    """The bytes that this user may still write on the file system of `directory`.  Raises `OSError`."""
+    status = os.statvfs(directory)
+    return status.f_bavail * status.f_frsize
+
+
+def require_free(directory: Path, size: int) -> None:
+    """Raises `NotEnoughSpace` unless `size` bytes and their margin are free on the file system of `directory`."""
+    free, required = free_bytes(directory), with_margin(size)
+    if free >= required:
+        return
+    mount_point = directory.resolve()
+    while not mount_point.is_mount() and mount_point != mount_point.parent:
+        mount_point = mount_point.parent
+    raise NotEnoughSpace(
+        f"The drive '{mount_point}' containing the directory '{directory}' on machine "
+        f"'{platform.node()}' does not have enough free disk space available for this operation to proceed. "
+        f"The disk only has {file_size(free)} available; please free up at least {file_size(required)}."
+    )
+
+
+def file_size(size: int) -> str:
+    """A size for people: steps of 1024, three decimals at most, none that are zero (`1.434 GB`)."""
+    step = min((max(size, 1).bit_length() - 1) // 10, len(_UNITS) - 1)
+    number = f"{max(size, 0) / 1024**step:.3f}".rstrip("0").rstrip(".")
+    return f"{number} {_UNITS[step]}"
