@@ -6,17 +6,18 @@ through `Credentials.redact` before it gets here.
 
 from __future__ import annotations
 
+import os
+import re
+import ssl
 from collections.abc import Iterable
 
-from tentacle.errors import EXIT_INTERNAL, TentacleError
-from tentacle.wire.proxy_answer import other_sign_in
+from tentacle.errors import EXIT_INTERNAL, TentacleError, one_line
+from tentacle.wire.connect import sign_in_advice
 
 PROXY_RULES = (
     "Whoever runs the proxy has to allow CONNECT to that host and port; in an internal network the right way may be "
     "without it."
 )
-FINAL_REFUSALS = frozenset(range(400, 500)) - {408, 429}
-"""Statuses with which a proxy says no for good."""
 
 
 class OctopusError(TentacleError):
@@ -45,10 +46,9 @@ class ProxyRefused(OctopusError):
     def __init__(self, proxy: str, status: int = 407, target: str = "", *, offers: Iterable[str] = ()) -> None:
         shown = f"The proxy{f' {proxy}' if proxy else ''}"
         if status == 407:
-            wanted = other_sign_in("".join(f"Proxy-Authenticate: {offer}\n" for offer in offers).encode())
             super().__init__(
                 f"{shown} wants other credentials (HTTP status 407).",
-                hint=wanted
+                hint=sign_in_advice(offers)
                 or "Correct its user name and password with 'Tentacle polling-proxy' or 'Tentacle proxy', or in the "
                 "environment's HTTP_PROXY and HTTPS_PROXY.",
             )
@@ -128,3 +128,16 @@ class UnexpectedAnswer(OctopusError):
 
 class RegistrationError(OctopusError):
     """The server's state does not allow what was asked: no such pool, the name is taken, no machine matches."""
+
+
+def network_reason(error: BaseException) -> str:
+    """Why the network failed, in words, without addresses, which the message around it names already."""
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or one_line(error)).lower().replace("_", " ").rstrip(".")
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)
+    # asyncio puts several failures, one per address of a name, into one text without a number of its own.
+    numbers = [] if getattr(error, "errno", None) else re.findall(r"\[Errno ([0-9]+)\]", str(error))
+    if numbers:
+        return " / ".join(dict.fromkeys(os.strerror(int(number)) for number in numbers))
+    return (getattr(error, "strerror", None) or one_line(error)).rstrip(".")

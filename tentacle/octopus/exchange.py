@@ -7,7 +7,6 @@ refused certificate goes without them.
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -20,15 +19,16 @@ from yarl import URL
 from tentacle.errors import one_line
 from tentacle.octopus.certificates import AcceptingContext, PinnedContext, subject_of, thumbprint_of, verifying
 from tentacle.octopus.errors import (
-    FINAL_REFUSALS,
     CertificateRefused,
     ConnectionFailed,
     NameUnresolved,
     NotAnOctopusServer,
     OctopusError,
     ProxyRefused,
+    network_reason,
 )
 from tentacle.octopus.proxies import ProxyUrl, environment_proxy
+from tentacle.wire.connect import FINAL_REFUSALS
 
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of the longest answer that is read, after decompression."""
@@ -144,6 +144,8 @@ class Exchange:
                     response.close()
                     raise NotAnOctopusServer(str(url.origin()), f"its answer is longer than {MAX_BODY >> 20} MiB")
             names = {name.lower(): value for name, value in response.headers.items()}
+            if "proxy-authenticate" in names:
+                names["proxy-authenticate"] = ", ".join(response.headers.getall("Proxy-Authenticate"))
             return Reply(response.status, url, names, bytes(received))
 
     async def _refused(
@@ -242,13 +244,7 @@ def _translated(error: Exception, url: URL, proxy: ProxyUrl | None, timeout: flo
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost reason in words, without the address that the message already names."""
     inner = getattr(error, "os_error", None) or error
-    if isinstance(inner, ssl.SSLError) and inner.reason:
-        return inner.reason.lower().replace("_", " ")
     if isinstance(inner, aiohttp.ServerDisconnectedError):
         return "the connection was closed without an answer"
-    if isinstance(inner, ConnectionError) and inner.errno:
-        return os.strerror(inner.errno)
-    text = getattr(inner, "strerror", None) or one_line(inner)
-    return text.rstrip(".")
+    return network_reason(inner)

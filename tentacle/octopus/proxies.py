@@ -8,12 +8,12 @@ from __future__ import annotations
 import ipaddress
 import re
 import urllib.request
-from base64 import b64encode
 from dataclasses import dataclass, field
 
 from yarl import URL
 
 from tentacle.octopus.errors import InvalidAddress
+from tentacle.wire.connect import basic_authorization
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,7 @@ class ProxyUrl:
     @property
     def authorization(self) -> str | None:
         """The value of a `Proxy-Authorization` header, or None.  A secret."""
-        if not self.username:
-            return None
-        plain = f"{self.username}:{self.password or ''}".encode()
-        return "Basic " + b64encode(plain).decode("ascii")
+        return basic_authorization(self.username, self.password)
 
 
 def environment_proxy(url: URL) -> ProxyUrl | None:

@@ -74,13 +74,6 @@ class TcpStream:
         """Queues `data` without waiting for room: for the few bytes that must go out while somebody receives."""
         self._writer.write(data)
 
-    async def read_until(self, separator: bytes) -> bytes:
-        """Everything up to and including `separator`.
-
-        Raises `asyncio.IncompleteReadError` or `asyncio.LimitOverrunError` when it does not come.
-        """
-        return await self._reader.readuntil(separator)
-
     def abort(self) -> None:
         """Drops the connection without another byte."""
         self._writer.transport.abort()

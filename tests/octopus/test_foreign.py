@@ -17,6 +17,7 @@ from tentacle.octopus.errors import (
     ConnectionFailed,
     NotFound,
     OctopusError,
+    ProxyRefused,
     ServerFailed,
     UnexpectedAnswer,
     ValidationFailed,
@@ -285,6 +286,27 @@ async def test_from_http_to_https_on_the_same_host(octopus: Any, connect: Any, s
     assert heads == ["GET http://octopus.test/api HTTP/1.1", "CONNECT octopus.test:443 HTTP/1.1"]
     assert notices == ["http://octopus.test leads to https://octopus.test: use that in --server"]
     assert [request.method for request in server.writes] == ["POST"], "nothing is sent to http any more"
+
+
+@pytest.mark.parametrize(
+    ("offers", "hint"),
+    [
+        (b"Proxy-Authenticate: Basic realm=x\r\nProxy-Authenticate: NTLM\r\n", "Correct its user name and password"),
+        (b"Proxy-Authenticate: NTLM\r\nProxy-Authenticate: Negotiate\r\n", "The proxy offers NTLM, Negotiate"),
+    ],
+)
+@pytest.mark.parametrize("server", ["http://octopus.test", "https://octopus.test"])
+async def test_all_that_a_proxy_offers_is_read(offers: bytes, hint: str, server: str, connect: Any) -> None:
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Who?\r\nContent-Length: 0\r\n" + offers + b"\r\n")
+        await reader.read()
+
+    async with talking(proxy) as port:
+        with pytest.raises(ProxyRefused) as caught:
+            async with connect(server, proxy=ProxyUrl("127.0.0.1", port)):
+                pass
+    assert hint in (caught.value.hint or "")
 
 
 @pytest.fixture
