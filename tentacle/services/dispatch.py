@@ -17,7 +17,7 @@ from uuid import UUID
 
 from tentacle.contracts import codec
 from tentacle.contracts.codec import CodecError
-from tentacle.contracts.services import CATALOGUE, Method
+from tentacle.contracts.services import SERVICE_METHODS, Method
 from tentacle.errors import TentacleError, one_line
 from tentacle.services.errors import ServiceError, ShuttingDown
 from tentacle.wire.messages import Request, Response, ServerError
@@ -87,7 +87,7 @@ class Dispatcher:
         service = self._services.get(request.service)
         if service is None:
             raise _unknown_service(request.service)
-        method = CATALOGUE[request.service].get(request.method.lower())
+        method = SERVICE_METHODS[request.service].get(request.method.lower())
         if method is None:
             raise _unknown_method(service, request.method)
         arguments = _arguments(method, request)
