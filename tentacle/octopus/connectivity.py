@@ -34,6 +34,7 @@ _HINT = (
 )
 _PROXY_HINT = "Correct the proxy's user name and password with: Tentacle polling-proxy --proxyEnable=true ..."
 _ACCEPTED = frozenset({200, 400})
+"""Statuses of a Halibut port that works."""
 
 
 class _AttemptFailed(OSError):

@@ -325,7 +325,7 @@ def black_hole() -> Iterator[int]:
 async def test_a_firewall_that_swallows_connections(
     black_hole: int, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tentacle.octopus.exchange.CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("tentacle.octopus.http_client.CONNECT_SECONDS", 0.2)
     address = f"http://127.0.0.1:{black_hole}"
     with pytest.raises(ConnectionFailed) as caught:
         async with connect(address, retry_for=0.0):

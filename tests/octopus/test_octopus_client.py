@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from tentacle.errors import TentacleError
-from tentacle.octopus import exchange
+from tentacle.octopus import http_client
 from tentacle.octopus.client import Credentials
 from tentacle.octopus.errors import (
     AccessRefused,
@@ -118,7 +118,7 @@ async def test_interface_versions_that_are_spoken(version: str, octopus: Any, co
 
 @pytest.mark.parametrize("packed", [False, True])
 async def test_a_huge_answer_is_cut(packed: bool, octopus: Any, connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "MAX_BODY", 1 << 20)
+    monkeypatch.setattr(http_client, "MAX_BODY", 1 << 20)
     body = b" " * (2 << 20)
     answer = text(zlib.compress(body), Content_Encoding="deflate") if packed else text(body)
     server = await octopus(intercept=answering("/api", answer))
@@ -128,7 +128,7 @@ async def test_a_huge_answer_is_cut(packed: bool, octopus: Any, connect: Any, mo
 
 
 async def test_an_endless_answer_is_cut(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "MAX_BODY", 1 << 20)
+    monkeypatch.setattr(http_client, "MAX_BODY", 1 << 20)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -38,9 +38,8 @@ from tentacle.cli.frame.style import Style
 from tentacle.cli.frame.values import output_format, whole_number
 from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
 from tentacle.observe.text import visible
-from tentacle.octopus.address import polling_address
 from tentacle.octopus.credentials import Credentials
-from tentacle.octopus.links import ServerAddress
+from tentacle.octopus.server_address import ServerAddress, polling_address
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.files import is_directory
 from tentacle.settings.instances import Instance

@@ -9,19 +9,18 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from yarl import URL
 
-from tentacle.octopus.answers import retry_after
-from tentacle.octopus.exchange import Reply
-from tentacle.octopus.patience import Patience
+from tentacle.octopus.http_client import HttpResponse
+from tentacle.octopus.retries import Retries, retry_after
 
 
 @given(st.floats(0, 1000), st.lists(st.none() | st.floats(0, 100), max_size=50), st.lists(st.floats(0, 30)))
 def test_attempts_and_pauses_stay_within_the_total(total: float, asked: list[float | None], took: list[float]) -> None:
     now = 0.0
-    patience = Patience(total, lambda: now)
+    retries = Retries(total, lambda: now)
     waited = 0.0
     for number, wish in enumerate(asked):
         now += took[number] if number < len(took) else 0.0
-        pause = patience.pause(wish)
+        pause = retries.pause(wish)
         if pause is None:
             break
         assert pause >= max(0.5, wish or 0.0)
@@ -32,17 +31,17 @@ def test_attempts_and_pauses_stay_within_the_total(total: float, asked: list[flo
 
 
 def test_a_clock_that_stands_still_ends_too() -> None:
-    patience = Patience(60.0, lambda: 0.0)
+    retries = Retries(60.0, lambda: 0.0)
     pauses = []
-    while (pause := patience.pause()) is not None:
+    while (pause := retries.pause()) is not None:
         pauses.append(pause)
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0]
-    assert patience.attempts == 11
+    assert retries.attempts == 11
 
 
 def asked(**headers: str) -> float | None:
     names = CIMultiDict({name.replace("_", "-").lower(): value for name, value in headers.items()})
-    return retry_after(Reply(503, URL("http://h/"), names, b""))
+    return retry_after(HttpResponse(503, URL("http://h/"), names, b""))
 
 
 def test_what_the_server_asks_for() -> None:
@@ -52,7 +51,7 @@ def test_what_the_server_asks_for() -> None:
     assert asked(retry_after="Mon, 23 Nov 2026 09:00:05 GMT", date=date) == 0.0
     assert asked(retry_after="Mon, 23 Nov 2026 10:00:05", date=date) == 5.0
     ours = datetime(2026, 11, 23, 9, 59, 58, tzinfo=UTC)
-    lost = Reply(429, URL("http://h/"), {"retry-after": "Mon, 23 Nov 2026 10:00:05 GMT", "date": "?"}, b"")
+    lost = HttpResponse(429, URL("http://h/"), {"retry-after": "Mon, 23 Nov 2026 10:00:05 GMT", "date": "?"}, b"")
     assert retry_after(lost, ours) == 7.0
     assert asked(retry_after="-1") is None
     assert asked() is None
