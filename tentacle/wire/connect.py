@@ -93,21 +93,18 @@ class AnswerParser:
         self._head += data
         end = self._head.find(b"\r\n\r\n", searched, self._limit)
         if end >= 0:
-            return _parsed(bytes(self._head[: end + 2]))
+            head = bytes(self._head[: end + 2])
+            match = _STATUS_LINE.match(head)
+            return HttpAnswer(
+                status=int(match[1]) if match else None,
+                status_line=head.split(b"\r\n", 1)[0].decode("latin-1"),
+                offers=tuple(offer.decode("latin-1").strip() for offer in _OFFER.findall(head)),
+            )
         if len(self._head) >= self._limit:
             raise ProtocolError(f"the head of the answer is longer than {self._limit} bytes")
         if not data:
             raise PeerClosed("the connection was closed without an answer")
         return None
-
-
-def _parsed(head: bytes) -> HttpAnswer:
-    match = _STATUS_LINE.match(head)
-    return HttpAnswer(
-        status=int(match[1]) if match else None,
-        status_line=head.split(b"\r\n", 1)[0].decode("latin-1"),
-        offers=tuple(offer.decode("latin-1").strip() for offer in _OFFER.findall(head)),
-    )
 
 
 def sign_in_advice(offers: Iterable[str]) -> str | None:

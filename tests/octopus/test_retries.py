@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 from yarl import URL
 
+from tentacle.octopus.errors import ConnectionFailed, NameUnresolved, OctopusError, ServerFailed
 from tentacle.octopus.http_client import HttpResponse
-from tentacle.octopus.retries import Retries, retry_after
+from tentacle.octopus.retries import FailedAttempt, Retries, retry_after
 
 
 @given(st.floats(0, 1000), st.lists(st.none() | st.floats(0, 100), max_size=50), st.lists(st.floats(0, 30)))
@@ -37,6 +39,24 @@ def test_a_clock_that_stands_still_ends_too() -> None:
         pauses.append(pause)
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0]
     assert retries.attempts == 11
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "attempts"),
+    [
+        (ConnectionFailed("No."), None, 6),
+        (NameUnresolved("No."), None, 3),
+        *((ServerFailed("No."), status, 6) for status in (408, 429, 502, 503, 504)),
+        *((ServerFailed("No."), status, 3) for status in (500, 520, 530)),
+        *((ServerFailed("No."), status, 1) for status in (400, 401, 404, 409, 501, 531)),
+    ],
+)
+def test_how_often_each_failure_is_tried(error: OctopusError, status: int | None, attempts: int) -> None:
+    response = None if status is None else HttpResponse(status, URL("http://h/"), {}, b"")
+    retries = Retries(20.0, lambda: 0.0)
+    while retries.pause_after(FailedAttempt(error, response)) is not None:
+        pass
+    assert retries.attempts == attempts
 
 
 def asked(**headers: str) -> float | None:
