@@ -1,4 +1,4 @@
-"""Making a connection: TCP, through an HTTP proxy if there is one, then TLS to exactly the expected certificate."""
+"""Makes a connection: TCP, through an HTTP proxy if there is one, then TLS to exactly the expected certificate."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Address:
-    """Whom to dial, and which certificate has to answer."""
+    """Where to connect, and the thumbprint of the certificate that must answer."""
 
     host: str
     port: int
@@ -50,7 +50,7 @@ class Address:
 
 
 async def dial(address: Address, identity: TlsIdentity, timeouts: Timeouts) -> TlsStream:
-    """A connection to the peer that `address` names.
+    """Returns a connection to the peer at `address`.
 
     Raises `ConnectFailed` (also as `ProxyRefused`, `TlsFailed`), `UnexpectedCertificate` or `TimedOut`.
     """

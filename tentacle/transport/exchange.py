@@ -1,6 +1,6 @@
-"""The pump: moves bytes between a stream and a `wire.Connection`, within time-outs, files to and from the disk.
+"""Moves bytes between a stream and a `wire.Connection`, within time-outs, and data streams from and to files.
 
-Knows when to wait how long for what; must not know what a request means.
+Knows how long to wait for what; must not know what a request means.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tentacle.wire.messages import Request, Response
 
 _READ_SIZE = 256 * 1024
 _MANY = 1000
-"""Elements of a list in a result from which on it is packed in a thread."""
+"""A result with a longer list is encoded in a thread."""
 
 Answer = tuple[Response, Mapping[UUID, BinaryIO]]
 """A response, and per announced data stream an open file with at least the announced number of bytes to read."""
@@ -41,7 +41,7 @@ Handler = Callable[[Request, Mapping[UUID, Path]], Awaitable[Answer]]
 
 @dataclass(frozen=True)
 class Received:
-    """What came in: an event, and the files of its data streams.  `release` when they are not needed any more."""
+    """An event, and the files of its data streams.  Call `release` when the files are not needed any more."""
 
     event: Event
     files: Mapping[UUID, Path] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Received:
 
 
 class Exchange:
-    """One connection being used.  All waiting and all cutting into pieces is here."""
+    """One connection in use.  It waits within time-outs, and sends and receives in pieces."""
 
     def __init__(self, stream: ByteStream, connection: Connection, timeouts: Timeouts, spool: Spool) -> None:
         self.stream = stream
@@ -58,9 +58,9 @@ class Exchange:
         self._spool = spool
 
     async def receive(self, first_byte: float) -> Received:
-        """The next event with all its data streams; waits up to `first_byte` seconds for it to begin.
+        """Returns the next event with all its data streams; waits up to `first_byte` seconds for it to begin.
 
-        Raises `ProtocolError`, `TimedOut` or `Disconnected`; the connection is then of no use any more.
+        Raises `ProtocolError`, `TimedOut` or `Disconnected`.  After that the connection cannot be used any more.
         """
         event = await self._event(first_byte)
         if not isinstance(event, RequestEvent | ResponseEvent) or not event.streams:
@@ -75,7 +75,7 @@ class Exchange:
 
     async def send(self, event: Event, timeout: float | None = None) -> None:
         """Sends an event without data streams, each of its records on its own."""
-        # A long log takes its time to be packed, and others have calls too.
+        # Encoding a long log takes a while, and other calls must not wait for it.
         long = isinstance(event, ResponseEvent) and _is_long(event.response)
         records = await asyncio.to_thread(self.connection.send, event) if long else self.connection.send(event)
         try:
@@ -92,7 +92,7 @@ class Exchange:
             await self.send(StreamEnd())
 
     async def wait_readable(self) -> None:
-        """Returns when the peer has said something or has gone; what came is kept for `receive`."""
+        """Returns when the peer has sent something or has closed; what it sent is kept for `receive`."""
         self.connection.receive_data(await self.stream.receive())
 
     async def _send_body(self, file: BinaryIO, length: int) -> None:
@@ -103,7 +103,7 @@ class Exchange:
             except OSError as error:
                 raise Disconnected("a file could not be read any more while it was being sent") from error
             if not data:
-                # What was announced cannot be kept: better no connection than a peer that waits or reads rubbish.
+                # The announced length cannot be met.  A broken connection is better than a peer that reads rubbish.
                 raise Disconnected("a file became shorter while it was being sent")
             left -= len(data)
             await self.send(StreamChunk(data))

@@ -1,4 +1,4 @@
-"""HTTP CONNECT, with which a proxy is asked for a connection (halibut.md 7; RFC 9110, 9.3.6), as a pure protocol.
+"""HTTP CONNECT (halibut.md 7), the request that asks a proxy for a connection, as a pure protocol.
 
 Knows the bytes of the request, the head of the answer, and which refusals are final.  Must not know sockets, or what
 the connection is for.
@@ -15,8 +15,9 @@ from tentacle.wire.errors import PeerClosed, ProtocolError
 
 LARGEST_HEAD = 64 * 1024
 FINAL_REFUSALS = frozenset(range(400, 500)) - {408, 429}
-"""Statuses that a proxy answers again however often it is asked.  The others may pass."""
+"""Statuses that a proxy will answer every time.  After others it may help to ask again."""
 
+# One blank or more before the status, and the reason may be missing: proxies write both.
 _STATUS_LINE = re.compile(rb"HTTP/\S+ +([0-9]{3})(?![^\s])")
 _OFFER = re.compile(rb"^proxy-authenticate:(.*)", re.IGNORECASE | re.MULTILINE)
 _SCHEME = re.compile(r"\s*([A-Za-z0-9!#$%&'*+.^_`|~-]+)(?![^\s])")
