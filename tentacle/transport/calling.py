@@ -79,7 +79,11 @@ class ListeningCaller:
     async def aclose(self) -> None:
         """Ends every idle connection as the protocol wants it."""
         for idle in [idle for pool in self._pool.values() for idle in pool]:
-            await _dispose(idle.exchange)
+            try:
+                await say_end(idle.exchange)
+            except (TentacleError, OSError):
+                idle.exchange.stream.abort()
+            await idle.exchange.stream.aclose()
         self._pool.clear()
 
     async def _ready(self, address: Address) -> Exchange:
@@ -140,11 +144,3 @@ class ListeningCaller:
             pool.append(_Idle(exchange, self._clock()))
         else:
             exchange.stream.abort()
-
-
-async def _dispose(exchange: Exchange) -> None:
-    try:
-        await say_end(exchange)
-    except (TentacleError, OSError):
-        exchange.stream.abort()
-    await exchange.stream.aclose()

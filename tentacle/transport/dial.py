@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from tentacle.transport.errors import ConnectFailed, NameUnknown, ProxyRefused
-from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, format_address, limit
+from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
 from tentacle.wire.connect import (
@@ -46,7 +46,7 @@ class Address:
     proxy: Proxy | None = None
 
     def __str__(self) -> str:
-        return format_address((self.host, self.port))
+        return authority(self.host, self.port)
 
 
 async def dial(address: Address, identity: TlsIdentity, timeouts: Timeouts) -> TlsStream:
@@ -70,7 +70,7 @@ async def dial(address: Address, identity: TlsIdentity, timeouts: Timeouts) -> T
 
 def proxy_name(proxy: Proxy) -> str:
     """`host:port`, as a message names it."""
-    return format_address((proxy.host, proxy.port))
+    return authority(proxy.host, proxy.port)
 
 
 def _ascii_name(host: str) -> str:
@@ -85,7 +85,6 @@ def _ascii_name(host: str) -> str:
 
 async def _connect(address: Address, timeouts: Timeouts) -> TcpStream:
     target = address.proxy or address
-    where = format_address((target.host, target.port))
     try:
         reader, writer = await asyncio.open_connection(
             _ascii_name(target.host), target.port, limit=RECEIVE_SIZE, happy_eyeballs_delay=0.25
@@ -98,7 +97,7 @@ async def _connect(address: Address, timeouts: Timeouts) -> TcpStream:
     except OSError as error:
         what = "proxy at " if address.proxy else ""
         raise ConnectFailed(
-            f"cannot connect to {what}{where}: {_reason(error)}",
+            f"cannot connect to {what}{authority(target.host, target.port)}: {_reason(error)}",
             hint="check address, port and firewalls between here and there",
         ) from error
     return TcpStream(reader, writer, timeouts)

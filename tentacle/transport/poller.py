@@ -113,12 +113,13 @@ class Poller:
                 if refused and self._try_the_other(tried) and refused % 2:
                     continue
                 wait = backoff.wait()
+                hint = getattr(error, "hint", None)
                 log.error(
                     "Polling %s: %s. Trying again in %.1f seconds%s",
                     self._options.address,
                     one_line(error),
                     wait,
-                    _next_step(error),
+                    f" ({hint})" if hint else "",
                 )
                 await asyncio.sleep(wait)
 
@@ -164,8 +165,3 @@ class Poller:
                 with contextlib.suppress(TentacleError, OSError):
                     await say_end(exchange)
             stream.abort()
-
-
-def _next_step(error: BaseException) -> str:
-    hint = getattr(error, "hint", None)
-    return f" ({hint})" if hint else ""

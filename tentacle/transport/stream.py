@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tentacle.transport.errors import TimedOut
 from tentacle.transport.timeouts import Timeouts
+from tentacle.wire.connect import authority
 
 RECEIVE_SIZE = 256 * 1024
 _MUCH = 64 * 1024
@@ -101,8 +102,7 @@ def format_address(address: object) -> str:
     """`host:port` of a socket address, with an IPv6 host in brackets."""
     if not isinstance(address, tuple) or len(address) < 2:
         return "an unknown address"
-    host, port = str(address[0]), address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return authority(str(address[0]), address[1])
 
 
 class limit:  # noqa: N801 - used as one uses `asyncio.timeout`

@@ -1,10 +1,12 @@
-"""Pauses grow, obey the server, and end."""
+"""Which failures are tried again, and for how long: pauses grow, obey the server, and end."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
@@ -12,6 +14,7 @@ from yarl import URL
 
 from tentacle.octopus.errors import ConnectionFailed, NameUnresolved, OctopusError, ServerFailed
 from tentacle.octopus.http_client import HttpResponse
+from tentacle.octopus.proxies import ProxyUrl
 from tentacle.octopus.retries import FailedAttempt, Retries, retry_after
 
 
@@ -81,3 +84,57 @@ def test_what_the_server_asks_for() -> None:
 def test_any_header_is_survived(value: str, date: str) -> None:
     result = asked(retry_after=value, date=date)
     assert result is None or result >= 0
+
+
+async def test_a_name_that_leads_nowhere_is_told_soon(connect: Any) -> None:
+    notices: list[str] = []
+    with pytest.raises(NameUnresolved) as caught:
+        async with connect("http://octopus.invalid", on_notice=notices.append):
+            pass
+    assert caught.value.message.startswith("The name 'octopus.invalid' of the Octopus Server cannot be resolved: ")
+    assert len(notices) == 2
+    assert all("cannot be resolved" in notice and "Trying again in" in notice for notice in notices)
+    with pytest.raises(NameUnresolved, match=r"The name 'proxy\.invalid' of the proxy cannot be resolved"):
+        async with connect("http://127.0.0.1:1", proxy=ProxyUrl("proxy.invalid", 3128)):
+            pass
+
+
+async def test_a_port_that_nobody_listens_on_is_tried_for_a_while(connect: Any) -> None:
+    notices: list[str] = []
+    with pytest.raises(OctopusError, match="Connection refused"):
+        async with connect("http://127.0.0.1:1", on_notice=notices.append, clock=lambda: 0.0):
+            pass
+    assert len(notices) == 10
+    assert notices[0].endswith("Trying again in 0.5 s.")
+
+
+async def test_a_creation_that_failed_after_it_was_done_is_not_repeated(octopus: Any, connect: Any) -> None:
+    """500 from something in front of the server that had passed the request on."""
+    answered = [500]
+
+    async def breaking(request: web.Request) -> web.StreamResponse | None:
+        if request.method == "POST" and answered:
+            server.collections["workers"].append({"Id": "Workers-9", "Name": "w"})
+            return web.Response(status=answered.pop())
+        return None
+
+    server = await octopus(intercept=breaking)
+    async with connect(server) as client:
+
+        async def already() -> Any:
+            return await client.find("/api/Spaces-1/workers", lambda item: item.text("Name") == "w")
+
+        made = await client.create("/api/Spaces-1/workers", {"Name": "w"}, already=already)
+        assert made.text("Id") == "Workers-9"
+    assert len(server.writes) == 1
+
+
+async def test_a_server_that_fails_for_good_is_not_waited_for(octopus: Any, connect: Any) -> None:
+    async def failing(request: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=521) if request.path == "/x" else None
+
+    server = await octopus(intercept=failing)
+    async with connect(server) as client:
+        with pytest.raises(ServerFailed):
+            await client.get("/x")
+    assert server.gets.count("/x") == 3
