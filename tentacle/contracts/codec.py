@@ -29,7 +29,6 @@ from tentacle.contracts.timespan import format_timespan, parse_timespan
 from tentacle.errors import EXIT_INTERNAL, TentacleError
 
 T = TypeVar("T")
-Document = dict[str, Any]
 
 GUID_SUBTYPE = 4
 INT32 = range(-(2**31), 2**31)
