@@ -1,4 +1,4 @@
-"""Which services this agent has, as it tells a server (tentacle-services.md 2.1)."""
+"""The services that this agent names when a server asks for its capabilities (tentacle-services.md 2.1)."""
 
 from __future__ import annotations
 

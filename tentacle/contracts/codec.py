@@ -29,7 +29,6 @@ from tentacle.contracts.timespan import format_timespan, parse_timespan
 from tentacle.errors import EXIT_INTERNAL, TentacleError
 
 T = TypeVar("T")
-Document = dict[str, Any]
 
 GUID_SUBTYPE = 4
 INT32 = range(-(2**31), 2**31)
@@ -88,7 +87,7 @@ def encode(value: object) -> Any:
 
 
 def decode(cls: type[T], document: object) -> T:
-    """The instance of `cls` that `document` describes.
+    """Returns the instance of `cls` that `document` describes.
 
     Raises `CodecError` when the document names another type, or a member is missing or does not fit.
     """
@@ -121,7 +120,7 @@ def _writer(annotation: Any) -> Callable[[Any], Any]:
 
 @cache
 def _object_writer(cls: Any) -> Callable[[Any], Any]:
-    """Most of what is written are entries of logs, in their tens of thousands: what needs no writer is only copied."""
+    """Kept fast, because most objects are log entries, tens of thousands: members that need no writer are copied."""
     members = [(name, _writer(hint)) for _, name, hint in _members(cls)]
     names = [name for name, _ in members]
     writers = [(name, write) for name, write in members if write is not _as_it_is]
@@ -137,7 +136,7 @@ def _object_writer(cls: Any) -> Callable[[Any], Any]:
 
 
 def _attribute_values(cls: Any) -> Callable[[Any], tuple[Any, ...]]:
-    """The function that gives the values of all fields of an instance of `cls`, in order."""
+    """The function that returns the values of all fields of an instance of `cls`, in order."""
     names = [field.name for field in dataclasses.fields(cls)]
     if len(names) > 1:
         return operator.attrgetter(*names)
@@ -150,7 +149,7 @@ def _as_it_is(value: Any) -> Any:
 
 _SIMPLE_WRITERS: dict[Any, Callable[[Any], Any]] = {
     Long: Int64,
-    # The entries of a log that came together have one time, and it is written once.
+    # Log entries that arrived together have the same time, which is converted once.
     Milliseconds: lru_cache(maxsize=64)(DatetimeMS),
     timedelta: format_timespan,
     UUID: lambda value: Binary(value.bytes_le, GUID_SUBTYPE),
@@ -186,7 +185,7 @@ def _reader(annotation: Any) -> Callable[[Any, str], Any]:
 
 
 def _nullable_reader(item_type: Any) -> Callable[[Any, str], Any]:
-    """For everything but text, an empty text is null too (halibut.md 3.5)."""
+    """An empty text is null too, except where the member is text (halibut.md 3.5)."""
     inner, nothing = _reader(item_type), (None,) if item_type is str else (None, "")
 
     def read(value: Any, where: str) -> Any:

@@ -11,7 +11,7 @@ from tentacle.contracts.codec import Long, contract
 @contract("Halibut.DataStream, Halibut", members={"id": "id", "length": "length"})
 @dataclass(frozen=True)
 class DataStream:
-    """Names the bytes (`length` of them) that are handed over separately under the same `id`."""
+    """Stands for `length` bytes that are handed over separately under the same `id`."""
 
     id: UUID
     length: Long

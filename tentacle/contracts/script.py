@@ -1,4 +1,4 @@
-"""What both script services speak of: tickets, states, log entries, files (tentacle-services.md 1.3)."""
+"""The types that both script services use: tickets, states, log entries, files (tentacle-services.md 1.3)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OLD = "Octopus.Shared.Contracts.{0}, Octopus.Shared"
 
 
 def legacy(name: str) -> tuple[str, str]:
-    """The two names of a V1 type, the one that is written first (tentacle-services.md 1.5)."""
+    """The two names of a V1 type; the first is the one that is written (tentacle-services.md 1.5)."""
     return OLD.format(name), NEW.format(name)
 
 

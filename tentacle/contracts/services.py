@@ -1,4 +1,4 @@
-"""Which methods exist, what they take and what they give: one table for both ends (tentacle-services.md 1.2)."""
+"""The table of services and their methods, with parameters and results, for both ends (tentacle-services.md 1.2)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _methods(*methods: Method) -> Mapping[str, Method]:
     return {method.name.lower(): method for method in methods}
 
 
-CATALOGUE: Final[Mapping[str, Mapping[str, Method]]] = {
+SERVICE_METHODS: Final[Mapping[str, Mapping[str, Method]]] = {
     "IScriptService": _methods(
         Method("StartScript", (StartScriptCommand,), ScriptTicket),
         Method("GetStatus", (ScriptStatusRequest,), ScriptStatusResponse),
@@ -60,4 +60,4 @@ CATALOGUE: Final[Mapping[str, Mapping[str, Method]]] = {
         Method("DownloadFile", (str,), DataStream, nullable=True),
     ),
 }
-"""By the simple name of the interface (matched exactly) and the lower-cased method name (matched without case)."""
+"""By the simple name of the interface, which must match exactly, and by the method's name in lower case."""

@@ -1,4 +1,4 @@
-"""The Octopus Server's REST interface: a client of it, and what registering and deregistering a machine say over it.
+"""A client of the Octopus Server's REST interface, and the conversations that register and deregister a machine.
 
 Knows HTTP and the server's documents.  Must not know settings, the command line, or the Halibut wire.
 """

@@ -1,7 +1,7 @@
-"""Which TLS certificates a REST server may show, and what to say of one that was refused.
+"""Which TLS certificates a REST server may show, and how a refused one is described.
 
-Knows the standard library's TLS contexts and X.509.  Trust by thumbprint, which the Halibut wire uses, is elsewhere:
-a REST server is trusted the way a browser does it.
+Knows the standard library's TLS contexts and X.509.  A REST server is trusted as a browser trusts it.  Trust by
+thumbprint, which the Halibut wire uses, is `transport.tls`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tentacle.octopus.errors import InvalidAddress
 SHA1_DIGITS = 40
 
 
-def verifying(ca_file: Path | str | None) -> ssl.SSLContext:
-    """A context that accepts what this machine trusts and, when given, what the PEM file `ca_file` holds.
+def verifying_context(ca_file: Path | str | None) -> ssl.SSLContext:
+    """Returns a context that accepts what this machine trusts, and what the PEM file `ca_file` holds if there is one.
 
     Raises `InvalidAddress` when that file cannot be used.
     """
@@ -29,7 +29,7 @@ def verifying(ca_file: Path | str | None) -> ssl.SSLContext:
     if ca_file is not None:
         try:
             if not stat.S_ISREG(Path(ca_file).stat().st_mode):
-                raise ValueError("it is not a regular file")  # a pipe would keep us waiting for ever
+                raise ValueError("it is not a regular file")  # reading from a pipe may never end
             context.load_verify_locations(cafile=str(ca_file))
         except (OSError, ValueError) as error:
             raise InvalidAddress(
@@ -55,7 +55,7 @@ class AcceptingContext(ssl.SSLContext):
         return self.last
 
     def presented(self) -> bytes | None:
-        """The peer's certificate in DER form, or None when no handshake came so far."""
+        """The peer's certificate in DER form; None when there was no handshake."""
         try:
             return self.last.getpeercert(binary_form=True) if self.last else None
         except ValueError:
@@ -63,7 +63,7 @@ class AcceptingContext(ssl.SSLContext):
 
 
 class _PinnedTls(ssl.SSLObject):
-    """A TLS connection whose handshake fails unless the peer shows the one certificate that its context wants."""
+    """A TLS connection whose handshake fails unless the peer shows the one certificate that the context accepts."""
 
     def do_handshake(self) -> None:
         super().do_handshake()
@@ -73,10 +73,10 @@ class _PinnedTls(ssl.SSLObject):
 
 
 class PinnedContext(AcceptingContext):
-    """A context that accepts exactly one certificate, whoever signed it, before a byte of a request is sent."""
+    """A context that accepts exactly one certificate, whoever signed it, and checks it before a request is sent."""
 
     def __new__(cls, pin: str) -> PinnedContext:
-        """`pin`: as `parse_pin` gives it."""
+        """`pin` is what `parse_pin` returns."""
         context = super().__new__(cls)
         assert isinstance(context, PinnedContext)
         context.sslobject_class = _PinnedTls
@@ -86,14 +86,14 @@ class PinnedContext(AcceptingContext):
     _pin: str
 
     def check(self, der: bytes | None) -> None:
-        """Raises `ssl.SSLCertVerificationError` unless `der` is the certificate that was asked for."""
+        """Raises `ssl.SSLCertVerificationError` unless `der` is the one certificate."""
         kind = "sha1" if len(self._pin) == SHA1_DIGITS else "sha256"
         if der is None or hashlib.new(kind, der, usedforsecurity=False).hexdigest().upper() != self._pin:
             raise ssl.SSLCertVerificationError(f"its thumbprint is not {self._pin}")
 
 
 def parse_pin(text: str) -> str:
-    """A thumbprint as people write it (any case, with colons or blanks), in upper case without them.
+    """Returns a thumbprint that people may write in any case, with colons and blanks, in upper case without them.
 
     40 hexadecimal digits are SHA-1, 64 are SHA-256.  Raises `InvalidAddress` for anything else.
     """
@@ -108,7 +108,7 @@ def parse_pin(text: str) -> str:
 
 
 def thumbprint_of(der: bytes) -> str:
-    """The SHA-1 thumbprint the field knows a certificate by: 40 hexadecimal digits in upper case."""
+    """The SHA-1 thumbprint of a certificate in DER form: 40 hexadecimal digits in upper case."""
     return hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
 
 

@@ -1,6 +1,6 @@
-"""Who we are to the server, and how that is kept out of everything a person reads.
+"""The credentials for the server, and how they are kept out of everything that a person reads.
 
-Knows the three kinds of credentials (tentacle-cli.md 5.1), a fourth of ours, and the headers they become.
+Knows the original's three kinds (tentacle-cli.md 5.1), OIDC tokens beside them, and the headers that carry them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ HIDDEN = "*****"
 
 @dataclass(frozen=True, repr=False)
 class Credentials:
-    """Exactly one of: an API key, a bearer token, a user name with its password, an OIDC token with the id of the
-    service account for which the server exchanges it.
+    """Exactly one of: an API key; a bearer token; a user name with its password; an OIDC token with the id of a
+    service account, for which the server exchanges it.
 
-    Raises `CredentialsError` when several are given, none is, or a key holds what a header cannot carry.
+    Raises `CredentialsError` when none or several are given, or when a key holds what a header cannot carry.
     """
 
     api_key: str | None = None
@@ -45,9 +45,8 @@ class Credentials:
                 "Please specify an Octopus API key, a Bearer Token or a username and password. "
                 "You can get an API key from the Octopus web portal. E.g., --apiKey=ABC1234"
             )
-        for what, secret in (
-            *(("API key", self.api_key), ("Bearer Token", self.bearer_token), ("OIDC token", self.oidc_token)),
-        ):
+        in_headers = {"API key": self.api_key, "Bearer Token": self.bearer_token, "OIDC token": self.oidc_token}
+        for what, secret in in_headers.items():
             if secret and not (secret.isascii() and secret.isprintable() and secret == secret.strip()):
                 raise CredentialsError(
                     f"The {what} holds a blank at an end, a line break or a character outside ASCII.",
@@ -59,7 +58,7 @@ class Credentials:
 
     @property
     def kind(self) -> str:
-        """What these credentials are, in the words of a message."""
+        """The kind of these credentials, in the words of a message."""
         if self.api_key:
             return "API key"
         if self.oidc_token:
@@ -68,13 +67,13 @@ class Credentials:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that carry the key or the token; none for what is exchanged for something else first."""
+        """The headers that carry the key or the token; empty for credentials that are exchanged first."""
         if self.api_key:
             return {"X-Octopus-ApiKey": self.api_key}
         return {"Authorization": f"Bearer {self.bearer_token}"} if self.bearer_token else {}
 
     def redact(self, text: str) -> str:
-        """`text` without any of these secrets: a server may repeat what it was sent."""
+        """`text` with these secrets masked: a server may repeat what it was sent."""
         for secret in (self.api_key, self.bearer_token, self.password, self.oidc_token):
             if secret:
                 text = text.replace(secret, HIDDEN)

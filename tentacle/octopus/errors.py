@@ -1,34 +1,35 @@
-"""What can go wrong between this machine and an Octopus Server, each in one line and with the next step.
+"""What can go wrong between this machine and an Octopus Server.
 
-Knows the wording only.  No message here ever holds a key, a token or a password: text that a server sent is passed
-through `Credentials.redact` before it gets here.
+Knows the wording only: one line each, with what to do next.  No message holds a key, a token or a password: text that a
+server sent has gone through `Credentials.redact` before.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import ssl
 from collections.abc import Iterable
 
-from tentacle.errors import EXIT_INTERNAL, TentacleError
-from tentacle.wire.proxy_answer import other_sign_in
+from tentacle.errors import EXIT_INTERNAL, TentacleError, one_line
+from tentacle.wire.connect import sign_in_advice
 
 PROXY_RULES = (
     "Whoever runs the proxy has to allow CONNECT to that host and port; in an internal network the right way may be "
     "without it."
 )
-FINAL_REFUSALS = frozenset(range(400, 500)) - {408, 429}
-"""Statuses with which a proxy says no for good."""
 
 
 class OctopusError(TentacleError):
-    """Anything that kept a conversation with an Octopus Server from its end."""
+    """Any failure of a conversation with an Octopus Server."""
 
 
 class InvalidAddress(OctopusError):
-    """A server, proxy or machine address that is none."""
+    """An address of a server, a proxy or a machine that cannot be used."""
 
 
 class CredentialsError(OctopusError):
-    """Credentials that cannot be sent: none, several kinds at once, or characters no header can carry."""
+    """Credentials that cannot be sent: none, several kinds at once, or characters that no header can carry."""
 
 
 class ConnectionFailed(OctopusError):
@@ -36,19 +37,18 @@ class ConnectionFailed(OctopusError):
 
 
 class ProxyRefused(OctopusError):
-    """The proxy does not know us, or does not let us through.
+    """The proxy does not accept our credentials, or does not allow the connection.
 
-    Not tried again: it would say the same, and asking with a wrong password over and over locks accounts.  `offers`
-    are its `Proxy-Authenticate` headers.
+    This is not tried again: the answer would be the same, and repeating a wrong password locks accounts.  `offers` are
+    the values of the proxy's `Proxy-Authenticate` headers.
     """
 
     def __init__(self, proxy: str, status: int = 407, target: str = "", *, offers: Iterable[str] = ()) -> None:
         shown = f"The proxy{f' {proxy}' if proxy else ''}"
         if status == 407:
-            wanted = other_sign_in("".join(f"Proxy-Authenticate: {offer}\n" for offer in offers).encode())
             super().__init__(
                 f"{shown} wants other credentials (HTTP status 407).",
-                hint=wanted
+                hint=sign_in_advice(offers)
                 or "Correct its user name and password with 'Tentacle polling-proxy' or 'Tentacle proxy', or in the "
                 "environment's HTTP_PROXY and HTTPS_PROXY.",
             )
@@ -57,11 +57,11 @@ class ProxyRefused(OctopusError):
 
 
 class NameUnresolved(ConnectionFailed):
-    """The name of the server, or of the proxy, leads nowhere: probably mistyped, so that waiting rarely helps."""
+    """The name of the server, or of the proxy, cannot be resolved: probably mistyped, so that waiting rarely helps."""
 
 
 class CertificateRefused(OctopusError):
-    """The server's TLS certificate is not one that this machine accepts; `pinned` when one was asked for by name."""
+    """The server's TLS certificate is not accepted; `pinned` when exactly one, known by its thumbprint, would be."""
 
     def __init__(
         self, where: str, reason: str, subject: str | None, thumbprint: str | None, *, pinned: bool = False
@@ -79,7 +79,7 @@ class CertificateRefused(OctopusError):
 
 
 class NotAnOctopusServer(OctopusError):
-    """Something answers, but it does not speak the Octopus REST interface."""
+    """What answers does not speak the Octopus REST interface."""
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(
@@ -89,7 +89,7 @@ class NotAnOctopusServer(OctopusError):
 
 
 class RedirectRefused(OctopusError):
-    """The server points somewhere the credentials must not follow."""
+    """The server redirects to where the credentials must not go."""
 
     def __init__(self, where: str, target: str) -> None:
         super().__init__(
@@ -99,7 +99,7 @@ class RedirectRefused(OctopusError):
 
 
 class AccessRefused(OctopusError):
-    """401 or 403: the server does not know these credentials, or they may not do this."""
+    """401 or 403: the server does not accept these credentials, or they do not permit this."""
 
     def __init__(self, message: str, *, hint: str, status: int) -> None:
         super().__init__(message, hint=hint)
@@ -107,24 +107,37 @@ class AccessRefused(OctopusError):
 
 
 class NotFound(OctopusError):
-    """404: the server has nothing at the address it was asked for."""
+    """404: the server has nothing at this address."""
 
 
 class ValidationFailed(OctopusError):
-    """400 or 409: the server understood and declined; its message and list of errors say why."""
+    """400 or 409: the server refuses the request; its message and list of errors say why."""
 
 
 class ServerFailed(OctopusError):
-    """Any other failure the server reports: its own fault, or that of something in front of it."""
+    """Any other failure that the server reports: its own, or of something in front of it."""
 
     default_exit_code = EXIT_INTERNAL
 
 
 class UnexpectedAnswer(OctopusError):
-    """An answer whose shape is not what the interface promises: no JSON, a list for an object, a missing link."""
+    """An answer in a shape that the interface does not have: not JSON, a list for an object, a missing link."""
 
     default_exit_code = EXIT_INTERNAL
 
 
 class RegistrationError(OctopusError):
-    """The server's state does not allow what was asked: no such pool, the name is taken, no machine matches."""
+    """The server's state does not allow the request: no such pool, the name is taken, no machine matches."""
+
+
+def network_reason(error: BaseException) -> str:
+    """Why the network failed, in words, without addresses, which the message around it names already."""
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or one_line(error)).lower().replace("_", " ").rstrip(".")
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)
+    # asyncio puts several failures, one per address of a name, into one text without a number of its own.
+    numbers = [] if getattr(error, "errno", None) else re.findall(r"\[Errno ([0-9]+)\]", str(error))
+    if numbers:
+        return " / ".join(dict.fromkeys(os.strerror(int(number)) for number in numbers))
+    return (getattr(error, "strerror", None) or one_line(error)).rstrip(".")

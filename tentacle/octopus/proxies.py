@@ -1,4 +1,4 @@
-"""Which HTTP proxy a request goes through, given outright or by the environment variables.
+"""HTTP proxies, and which one the environment variables name for a request.
 
 Knows proxy addresses and their credentials, which no repr shows.  Knows nothing of settings or of the server.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import ipaddress
 import re
 import urllib.request
-from base64 import b64encode
 from dataclasses import dataclass, field
 
 from yarl import URL
 
 from tentacle.octopus.errors import InvalidAddress
+from tentacle.wire.connect import basic_authorization
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class ProxyUrl:
 
     @classmethod
     def parse(cls, text: str) -> ProxyUrl:
-        """The proxy in `http://[user:password@]host[:port]`; the scheme may be missing.  Raises `InvalidAddress`.
+        """Reads `http://[user:password@]host[:port]`; the scheme may be missing.
 
-        The message does not repeat `text`, which may hold a password.
+        Raises `InvalidAddress`, whose message does not repeat `text`, which may hold a password.
         """
         try:
             url = URL(text if "://" in text else f"http://{text}")
@@ -50,15 +50,15 @@ class ProxyUrl:
 
     @property
     def authorization(self) -> str | None:
-        """The value of a `Proxy-Authorization` header, or None.  A secret."""
-        if not self.username:
-            return None
-        plain = f"{self.username}:{self.password or ''}".encode()
-        return "Basic " + b64encode(plain).decode("ascii")
+        """The value of a `Proxy-Authorization` header, which is a secret; None without a user name."""
+        return basic_authorization(self.username, self.password)
 
 
 def environment_proxy(url: URL) -> ProxyUrl | None:
-    """The proxy that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` (either case) give for `url`."""
+    """The proxy that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case, name for `url`.
+
+    Raises `InvalidAddress` when the variable does not hold a proxy's address.
+    """
     proxies = urllib.request.getproxies_environment()
     found = proxies.get(url.scheme) or proxies.get("all")
     if not found or goes_without(url, proxies.get("no", "")):
@@ -67,14 +67,17 @@ def environment_proxy(url: URL) -> ProxyUrl | None:
 
 
 def goes_without(url: URL, no_proxy: str) -> bool:
-    """Whether `no_proxy` names the host of `url`: `*`, a name and all below it (`corp`, `.corp`, `*.corp`), an IP
-    address or network (`10.0.0.0/8`, `::1`); a port behind it (`corp:8443`, `[::1]:443`) means that port alone.
+    """Whether `no_proxy` names the host of `url`.
+
+    It lists `*`, names with everything below them (`corp`, `.corp`, `*.corp`), IP addresses and networks
+    (`10.0.0.0/8`, `::1`).  With a port (`corp:8443`, `[::1]:443`) an entry is for that port alone.
     """
     host = (url.host or "").lower().rstrip(".")
-    return any(_names(entry, host, url.port) for entry in re.split(r"[,\s]+", no_proxy.lower()) if entry)
+    return any(_matches(entry, host, url.port) for entry in re.split(r"[,\s]+", no_proxy.lower()) if entry)
 
 
-def _names(entry: str, host: str, port: int | None) -> bool:
+def _matches(entry: str, host: str, port: int | None) -> bool:
+    """Whether one entry of `NO_PROXY` is for `host` and `port`."""
     match = re.fullmatch(r"\[([^\]]*)\](?::([0-9]+))?|([^:]*)(?::([0-9]+))?", entry)
     name, only = entry, None
     if match is not None:

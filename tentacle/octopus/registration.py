@@ -1,4 +1,4 @@
-"""Registering this machine with an Octopus Server and taking it off again: the conversations as a whole.
+"""Registers this machine with an Octopus Server, and deregisters it.
 
 Knows the order of steps and their messages (tentacle-cli.md 5.3, 5.6, 5.8).  Knows nothing of where names, thumbprints
 and addresses come from, or of what is stored afterwards.
@@ -12,19 +12,18 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from tentacle.octopus.client import OctopusClient
-from tentacle.octopus.document import Document, shown
 from tentacle.octopus.errors import NotFound, OctopusError, RegistrationError, UnexpectedAnswer, ValidationFailed
-from tentacle.octopus.links import expand, parameters_of
-from tentacle.octopus.lookups import (
+from tentacle.octopus.id_lookup import (
     check_tenant_tags,
     environment_ids,
     find_by_name,
     policy_id,
     pool_ids,
     proxy_id,
-    same,
     tenant_ids,
 )
+from tentacle.octopus.json_document import JsonDocument, printable, same_name
+from tentacle.octopus.link_templates import expand, parameters_of
 from tentacle.octopus.resources import (
     Endpoint,
     ListeningEndpoint,
@@ -43,20 +42,20 @@ from tentacle.octopus.spaces import Scope, choose_scope
 
 
 class MachineKind(Enum):
-    """A worker or a deployment target; the value is the word messages use."""
+    """A worker or a deployment target; the value is the word in messages."""
 
     WORKER = "worker"
     TARGET = "machine"
 
     @property
     def link(self) -> str:
-        """The link to the collection of this kind."""
+        """The name of the link to the collection of this kind."""
         return "Workers" if self is MachineKind.WORKER else "Machines"
 
 
 @dataclass(frozen=True)
 class WorkerRole:
-    """Wanted of a worker: pools by name, slug or id."""
+    """What a worker is to belong to: pools by name, slug or id."""
 
     pools: tuple[str, ...]
 
@@ -65,7 +64,7 @@ class WorkerRole:
 
 @dataclass(frozen=True)
 class TargetRole:
-    """Wanted of a deployment target: environments and tenants by name, slug or id."""
+    """What a deployment target is to belong to: environments and tenants by name, slug or id."""
 
     environments: tuple[str, ...]
     roles: tuple[str, ...]
@@ -78,12 +77,12 @@ class TargetRole:
 
 @dataclass(frozen=True)
 class RegistrationRequest:
-    """What shall be registered.
+    """What is to be registered.
 
-    `policy`, `space` and `proxy` are names, None for the server's default, the default space and no proxy; `proxy` is
-    for a listening endpoint, whose `proxy_id` it replaces.  `force` allows an existing machine to be overwritten.
-    `idempotent` allows it where the existing machine has our thumbprint, and then only if something differs;
-    with `adopt` a polling machine keeps the subscription under which the server knows it.
+    `policy`, `space` and `proxy` are names; None is the server's default policy, the default space and no proxy.
+    `proxy` replaces the `proxy_id` of a listening endpoint.  `force` allows an existing machine to be overwritten.
+    `idempotent` allows it where the existing machine has our thumbprint, and then only if something differs.  With
+    `adopt` a polling machine keeps the subscription that the server knows.
     """
 
     name: str
@@ -99,9 +98,9 @@ class RegistrationRequest:
 
 @dataclass(frozen=True)
 class RegistrationResult:
-    """What was registered; `created` is False when there was an existing machine.
+    """What was registered; `created` is False when the machine existed already.
 
-    `changed` says in words what was overwritten of it.  `endpoint` is how the server knows this machine now.
+    `changed` says in words what was overwritten.  `endpoint` is how the server reaches this machine now.
     """
 
     machine_id: str
@@ -115,7 +114,7 @@ class RegistrationResult:
 
 @dataclass(frozen=True)
 class DeregistrationResult:
-    """The names of what was deleted; `server_thumbprint` is None when the server no longer told it."""
+    """The names of what was deleted; `server_thumbprint` is None when the server did not tell it afterwards."""
 
     names: tuple[str, ...]
     server_thumbprint: str | None
@@ -126,9 +125,9 @@ async def register(
 ) -> RegistrationResult:
     """Creates the machine on the server, or overwrites the one of that name when `request` allows it.
 
-    `before_change` is called just before the one request that changes something.  Raises `RegistrationError` with the
-    original's messages, and any `OctopusError`.  Nothing has been changed on the server when it raises, unless the
-    answer to the very last request was lost for good.
+    `before_change` is called just before the only request that changes something.  Raises `RegistrationError` with the
+    original's messages, and any `OctopusError`.  When it raises, nothing was changed on the server, unless the answer
+    to that request was lost.
     """
     scope = await choose_scope(client, request.space)
     check_version(client.version, scope.root)
@@ -137,27 +136,27 @@ async def register(
     existing = await find_by_name(client, template, request.name)
     if existing is not None:
         _check_overwriting(existing, scope, request)
-        request = _adopting(request, existing)
-    machine = await _described(client, scope, request)
+        request = _with_known_subscription(request, existing)
+    machine = await _machine_with_ids(client, scope, request)
     if existing is None:
         before_change()
         try:
             identifier = await _create(client, template, machine)
         except ValidationFailed:
-            # Taken since we looked?  By another of us, at the same time: then there is what was wanted.
+            # Another command may have registered this machine since we looked.
             existing = await find_by_name(client, template, request.name) if request.idempotent else None
             if existing is None:
                 raise
             _check_overwriting(existing, scope, request)
-            described = replace(request, endpoint=machine.endpoint)
-            machine = replace(machine, endpoint=_adopting(described, existing).endpoint)
+            known = _with_known_subscription(replace(request, endpoint=machine.endpoint), existing)
+            machine = replace(machine, endpoint=known.endpoint)
         else:
             return RegistrationResult(identifier, machine.name, thumbprint, scope.space_name, True, machine.endpoint)
     changed = differences(machine, existing)
     if changed or not request.idempotent:
         before_change()
         await client.update(self_link(existing, template), update_body(machine, existing))
-    identifier = existing.need("Id")
+    identifier = existing.require("Id")
     return RegistrationResult(identifier, machine.name, thumbprint, scope.space_name, False, machine.endpoint, changed)
 
 
@@ -171,8 +170,8 @@ async def deregister(
 ) -> DeregistrationResult:
     """Deletes the machines of this kind whose endpoint has `thumbprint`; more than one only with `multiple`.
 
-    `on_delete` gets the line that announces each deletion.  Whatever the server lists, only machines with this very
-    thumbprint are deleted.  Raises `RegistrationError` with the original's messages, and any `OctopusError`.
+    `on_delete` gets a line before each deletion.  Raises `RegistrationError` with the original's messages, and any
+    `OctopusError`.
     """
     scope = await choose_scope(client, space)
     template = scope.link(kind.link)
@@ -187,32 +186,32 @@ async def deregister(
         )
     names = []
     for machine in found:
-        name = shown(machine.text("Name") or machine.need("Id"))
+        name = printable(machine.text("Name") or machine.require("Id"))
         on_delete(f"Deleting {kind.value} '{name}' from the Octopus Server...")
         await client.delete(self_link(machine, template))
         names.append(name)
     try:
         trusted: str | None = await server_thumbprint(client, scope)
     except OctopusError:
-        # What was asked for is done; not being told whom we trusted does not undo it.
+        # The machines are deleted all the same.
         trusted = None
     return DeregistrationResult(tuple(names), trusted)
 
 
 async def server_thumbprint(client: OctopusClient, scope: Scope) -> str:
-    """The thumbprint of the certificate that the server shows on the Halibut wire: 40 digits in upper case.
+    """The thumbprint of the certificate that the server shows on the Halibut wire, 40 digits in upper case.
 
     Raises `UnexpectedAnswer` when the server gives none, and any `OctopusError`.
     """
     link = scope.link("CertificateConfiguration", "Certificates")
     certificate = await client.get(expand(link, id="certificate-global"))
-    thumbprint = certificate.need("Thumbprint").strip()
+    thumbprint = certificate.require("Thumbprint").strip()
     if not re.fullmatch(r"[0-9A-Fa-f]{40}", thumbprint):
         raise UnexpectedAnswer("The thumbprint of the Octopus Server's certificate is not 40 hexadecimal digits.")
     return thumbprint.upper()
 
 
-def check_version(own: str, root: Document) -> None:
+def check_version(own: str, root: JsonDocument) -> None:
     """Raises `RegistrationError` when the server is too old for this agent (tentacle-cli.md 5.3, step 10)."""
     version = root.text("Version") or ""
     major = re.match(r"\s*v?(\d{1,9})\b", version)
@@ -223,10 +222,15 @@ def check_version(own: str, root: Document) -> None:
         raise RegistrationError(f"You cannot register a {ours}.* Octopus Tentacle with a {theirs}.* Octopus Server.")
 
 
-def _check_overwriting(existing: Document, scope: Scope, request: RegistrationRequest) -> None:
+def _check_overwriting(existing: JsonDocument, scope: Scope, request: RegistrationRequest) -> None:
     word = request.role.kind.value
     if request.idempotent and not request.force:
-        _check_ours(existing, request)
+        if not has_thumbprint(existing, request.endpoint.thumbprint):
+            raise RegistrationError(
+                f"A {word} named '{request.name}' already exists, and it is another machine: its thumbprint is not "
+                f"ours, {request.endpoint.thumbprint}.",
+                hint=f"Give this machine another --name, or take the {word} over with --force.",
+            )
     elif not request.force:
         raise RegistrationError(
             f"A {word} named '{request.name}' already exists in the environment. "
@@ -235,23 +239,13 @@ def _check_overwriting(existing: Document, scope: Scope, request: RegistrationRe
     space = existing.text("SpaceId")
     if space is not None and scope.space_id is not None and space != scope.space_id:
         raise RegistrationError(
-            f"The {word} named '{request.name}' belongs to the space {shown(space)} and not to {scope.space_id}.",
+            f"The {word} named '{request.name}' belongs to the space {printable(space)} and not to {scope.space_id}.",
             hint="Name the right space with --space.",
         )
 
 
-def _check_ours(existing: Document, request: RegistrationRequest) -> None:
-    if not has_thumbprint(existing, request.endpoint.thumbprint):
-        word = request.role.kind.value
-        raise RegistrationError(
-            f"A {word} named '{request.name}' already exists, and it is another machine: its thumbprint is not ours, "
-            f"{request.endpoint.thumbprint}.",
-            hint=f"Give this machine another --name, or take the {word} over with --force.",
-        )
-
-
-def _adopting(request: RegistrationRequest, existing: Document) -> RegistrationRequest:
-    """`request` with the subscription that the server knows, where it may be kept: ours is new and nobody polls it."""
+def _with_known_subscription(request: RegistrationRequest, existing: JsonDocument) -> RegistrationRequest:
+    """`request` with the subscription that the server knows, where `adopt` allows it: nobody polls ours, it is new."""
     endpoint, known = request.endpoint, existing.object("Endpoint").text("Uri") or ""
     ours = has_thumbprint(existing, endpoint.thumbprint) and known.lower().startswith("poll://")
     if request.adopt and ours and isinstance(endpoint, PollingEndpoint):
@@ -259,8 +253,8 @@ def _adopting(request: RegistrationRequest, existing: Document) -> RegistrationR
     return request
 
 
-async def _described(client: OctopusClient, scope: Scope, request: RegistrationRequest) -> Machine:
-    """The machine with every name replaced by the server's id."""
+async def _machine_with_ids(client: OctopusClient, scope: Scope, request: RegistrationRequest) -> Machine:
+    """The requested machine, with every name replaced by the server's id."""
     endpoint, role = request.endpoint, request.role
     if request.proxy and isinstance(endpoint, ListeningEndpoint):
         endpoint = replace(endpoint, proxy_id=await proxy_id(client, scope, request.proxy))
@@ -282,17 +276,19 @@ async def _described(client: OctopusClient, scope: Scope, request: RegistrationR
 
 
 async def _create(client: OctopusClient, template: str, machine: Machine) -> str:
-    async def ours() -> Document | None:
+    async def already() -> JsonDocument | None:
         return await client.find(
             expand(template, name=machine.name),
-            lambda item: same(item.text("Name"), machine.name) and has_thumbprint(item, machine.endpoint.thumbprint),
+            lambda item: (
+                same_name(item.text("Name"), machine.name) and has_thumbprint(item, machine.endpoint.thumbprint)
+            ),
         )
 
-    return (await client.create(expand(template), create_body(machine), already=ours)).need("Id")
+    return (await client.create(expand(template), create_body(machine), already=already)).require("Id")
 
 
-async def machines_with(client: OctopusClient, template: str, thumbprint: str) -> list[Document]:
-    """The machines of a collection that have this very thumbprint, whatever the server lists."""
+async def machines_with(client: OctopusClient, template: str, thumbprint: str) -> list[JsonDocument]:
+    """The machines of a collection that have exactly this thumbprint; the server may list others too."""
     try:
         found = await client.collection(expand(template, id="all", thumbprint=thumbprint))
     except NotFound:
@@ -302,11 +298,11 @@ async def machines_with(client: OctopusClient, template: str, thumbprint: str) -
     return [machine for machine in found if has_thumbprint(machine, thumbprint)]
 
 
-def self_link(machine: Document, template: str) -> str:
-    """Where one machine lives: by its own link, else by the template of its collection."""
+def self_link(machine: JsonDocument, template: str) -> str:
+    """The link to one machine: its own, else from the template of its collection."""
     link = machine.link("Self")
     if link is not None:
         return link
     if "id" not in parameters_of(template):
-        return machine.need_link("Self")
-    return expand(template, id=machine.need("Id"))
+        return machine.require_link("Self")
+    return expand(template, id=machine.require("Id"))

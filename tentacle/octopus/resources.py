@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tentacle.octopus.document import Document
 from tentacle.octopus.errors import InvalidAddress
+from tentacle.octopus.json_document import JsonDocument, same_name
+from tentacle.octopus.server_address import check_port
 
-_WORDS = {
+_NAMES_IN_MESSAGES = {
     "CommunicationStyle": "communication style",
     "ProxyId": "proxy",
     "Thumbprint": "thumbprint",
@@ -40,7 +41,7 @@ class Participation(StrEnum):
 
 @dataclass(frozen=True)
 class ListeningEndpoint:
-    """A machine that the server calls: `uri` as `listening_uri` makes it, `proxy_id` of a proxy the server knows."""
+    """A machine that the server calls at `uri`, as `listening_uri` returns it, and through its proxy `proxy_id`."""
 
     thumbprint: str
     uri: str
@@ -49,7 +50,7 @@ class ListeningEndpoint:
 
 @dataclass(frozen=True)
 class PollingEndpoint:
-    """A machine that calls the server, known by its `subscription` (`poll://…/`)."""
+    """A machine that polls the server, which knows it by its `subscription` (`poll://…/`)."""
 
     thumbprint: str
     subscription: str
@@ -78,7 +79,7 @@ class TargetMembership:
 
 @dataclass(frozen=True)
 class Machine:
-    """A worker or a deployment target as it shall be; `policy_id` None leaves the policy to the server."""
+    """A worker or a deployment target as it is to be; `policy_id` None leaves the policy to the server."""
 
     name: str
     space_id: str | None
@@ -88,33 +89,26 @@ class Machine:
 
 
 def listening_uri(host: str, port: int) -> str:
-    """`https://host:port/` the way .NET normalises it: host in lower case, no :443, IPv6 in brackets.
+    """Returns `https://host:port/` as .NET normalises it: host in lower case, no :443, IPv6 in brackets.
 
-    Raises `InvalidAddress` for what is no host name or port.
+    Raises `InvalidAddress` when `host` is not a host name or `port` not a port.
     """
-    bare = host.strip()
-    if not 0 < port < 65536:
-        raise InvalidAddress(f"{port} is not a TCP port.", hint="Ports are numbers from 1 to 65535.")
-    shown = "" if port == 443 else f":{port}"
-    return f"https://{_host(bare)}{shown}/"
-
-
-def _host(bare: str) -> str:
+    check_port(port)
+    name = host.strip()
     try:
-        inner = bare[1:-1] if bare.startswith("[") and bare.endswith("]") else bare
-        return f"[{ipaddress.IPv6Address(inner)}]"
+        normalised = f"[{ipaddress.IPv6Address(name[1:-1] if name.startswith('[') and name.endswith(']') else name)}]"
     except ValueError:
-        pass
-    if not _HOST.fullmatch(bare) or not bare.isprintable():
-        raise InvalidAddress(
-            f"'{bare[:200]}' is not a host name or an IP address.",
-            hint="Give only the name, for example --publicHostName=worker1.example.com",
-        )
-    return bare.lower()
+        if not _HOST.fullmatch(name) or not name.isprintable():
+            raise InvalidAddress(
+                f"'{name[:200]}' is not a host name or an IP address.",
+                hint="Give only the name, for example --publicHostName=worker1.example.com",
+            ) from None
+        normalised = name.lower()
+    return f"https://{normalised}{'' if port == 443 else f':{port}'}/"
 
 
 def subscription_uri(subscription: str) -> str:
-    """A subscription address as .NET writes it: `poll://name/`, the name in lower case.  Raises `InvalidAddress`."""
+    """Returns a subscription address as .NET writes it: `poll://name/`, in lower case.  Raises `InvalidAddress`."""
     match = re.fullmatch(r"poll://([^\s/?#@]+)(/\S*)?", subscription.strip(), re.IGNORECASE)
     if match is None:
         raise InvalidAddress(f"The subscription '{subscription[:200]}' is not of the form poll://name/.")
@@ -122,16 +116,16 @@ def subscription_uri(subscription: str) -> str:
 
 
 def create_body(machine: Machine) -> dict[str, object]:
-    """What is posted to create `machine`."""
-    return _body(machine, Document({}, "a new machine"))
+    """The document that is posted to create `machine`."""
+    return _body(machine, JsonDocument({}, "a new machine"))
 
 
-def update_body(machine: Machine, existing: Document) -> dict[str, object]:
-    """What replaces `existing` by `machine`: everything of it that the original's client knows is kept."""
-    return {"Id": existing.need("Id"), **_body(machine, existing)}
+def update_body(machine: Machine, existing: JsonDocument) -> dict[str, object]:
+    """The document that replaces `existing`; of that, everything that the original's client knows is kept."""
+    return {"Id": existing.require("Id"), **_body(machine, existing)}
 
 
-def _body(machine: Machine, old: Document) -> dict[str, object]:
+def _body(machine: Machine, old: JsonDocument) -> dict[str, object]:
     modified = {name: old.raw(name) for name in ("LastModifiedOn", "LastModifiedBy") if old.raw(name) is not None}
     return {
         **_membership_body(machine.membership),
@@ -193,14 +187,14 @@ def endpoint_body(endpoint: Endpoint) -> dict[str, object]:
     }
 
 
-def differences(machine: Machine, existing: Document) -> tuple[str, ...]:
-    """What `machine` would change of `existing`, in the words of a message; empty when it is as it should be.
+def differences(machine: Machine, existing: JsonDocument) -> tuple[str, ...]:
+    """What of `existing` would change to make it `machine`, in words; empty when nothing would.
 
     The order of ids and names, and their case, do not count.
     """
     endpoint, wanted = existing.object("Endpoint"), endpoint_body(machine.endpoint)
     found = [
-        _WORDS[name]
+        _NAMES_IN_MESSAGES[name]
         for name in ("CommunicationStyle", "ProxyId", "Thumbprint", "Uri")
         if (endpoint.text(name) or "").lower() != str(wanted.get(name) or "").lower()
     ]
@@ -209,41 +203,41 @@ def differences(machine: Machine, existing: Document) -> tuple[str, ...]:
             same = {str(item).lower() for item in value} == {item.lower() for item in existing.texts(name)}
         else:
             same = existing.text(name) == value
-        found += [] if same else [_WORDS[name]]
+        found += [] if same else [_NAMES_IN_MESSAGES[name]]
     if machine.policy_id is not None and machine.policy_id != existing.text("MachinePolicyId"):
         found.append("machine policy")
     return tuple(found)
 
 
-def has_thumbprint(machine: Document, thumbprint: str) -> bool:
-    """Whether a machine document is that of the agent with this certificate; case does not matter.
+def has_thumbprint(machine: JsonDocument, thumbprint: str) -> bool:
+    """Whether a machine's document has this thumbprint; case does not count.
 
-    The endpoint says so; a Kubernetes agent one level deeper; servers before 3.4 on the machine itself.
+    It stands in the endpoint, for a Kubernetes agent one level deeper, and on servers before 3.4 in the machine itself.
     """
     endpoint = machine.object("Endpoint")
     own = endpoint.text("Thumbprint") or endpoint.object("TentacleEndpointConfiguration").text("Thumbprint")
     found = own if own is not None else machine.text("Thumbprint")
-    return bool(found) and found is not None and found.strip().lower() == thumbprint.strip().lower()
+    return bool(found) and same_name(found, thumbprint)
 
 
-def with_thumbprint(machine: Document, thumbprint: str) -> dict[str, object]:
-    """The whole of a machine's document, what we do not know of it included, with another thumbprint."""
+def with_thumbprint(machine: JsonDocument, thumbprint: str) -> dict[str, object]:
+    """A machine's whole document, with members that we do not know, and with another thumbprint."""
     endpoint = machine.object("Endpoint")
     inner = endpoint.object("TentacleEndpointConfiguration")
     if inner.text("Thumbprint"):
         changed = _with(endpoint, "TentacleEndpointConfiguration", _with(inner, "Thumbprint", thumbprint))
     else:
         changed = _with(endpoint, "Thumbprint", thumbprint)
-    own = {machine.spelled("Thumbprint"): thumbprint} if machine.text("Thumbprint") else {}
+    own = {machine.spelling("Thumbprint"): thumbprint} if machine.text("Thumbprint") else {}
     return {**_with(machine, "Endpoint", changed), **own}
 
 
-def _with(document: Document, name: str, value: object) -> dict[str, object]:
-    return {**document.values, document.spelled(name): value}
+def _with(document: JsonDocument, name: str, value: object) -> dict[str, object]:
+    return {**document.values, document.spelling(name): value}
 
 
 def _unique(values: Iterable[str]) -> list[str]:
-    """`values` in order without repetitions; case does not matter."""
+    """`values` in order without repetitions; case does not count."""
     kept: dict[str, str] = {}
     for value in values:
         kept.setdefault(value.lower(), value)

@@ -1,4 +1,4 @@
-"""Which space of a server a command works in, and where that space's links are.
+"""Chooses the space of a server that a command works in, and finds that space's links.
 
 Knows the rules of choosing (tentacle-cli.md 5.5).  Knows nothing of what is done in the space.
 """
@@ -9,23 +9,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tentacle.octopus.client import OctopusClient
-from tentacle.octopus.document import Document, shown
 from tentacle.octopus.errors import NotFound, RegistrationError, UnexpectedAnswer
-from tentacle.octopus.links import expand
-from tentacle.octopus.well_known import linked_home
+from tentacle.octopus.json_document import JsonDocument, printable, same_name
+from tentacle.octopus.link_templates import expand, space_links
 
 
 @dataclass(frozen=True)
 class Scope:
-    """A server's root and, where there are spaces, one of them with its own root."""
+    """A server's root document and, where there are spaces, one space with its root document, `home`."""
 
-    root: Document
+    root: JsonDocument
     space_id: str | None = None
     space_name: str | None = None
-    home: Document | None = None
+    home: JsonDocument | None = None
 
     def find_link(self, *names: str) -> str | None:
-        """The first of `names` that the space's root links, else that the server's root links."""
+        """The first of `names` that is a link; for each, the space's root document comes before the server's."""
         places = [document for document in (self.home, self.root) if document is not None]
         return next((link for name in names for place in places if (link := place.link(name))), None)
 
@@ -33,7 +32,7 @@ class Scope:
         """Like `find_link`.  Raises `UnexpectedAnswer` naming the missing link."""
         found = self.find_link(*names)
         if found is None:
-            where = f"space '{shown(self.space_name)}'" if self.space_name else "server"
+            where = f"space '{printable(self.space_name)}'" if self.space_name else "server"
             raise UnexpectedAnswer(
                 f"The {where} has no link '{names[0]}' in its root document.",
                 hint="The server may be too old or of another make, or these credentials may see too little of it.",
@@ -42,7 +41,7 @@ class Scope:
 
 
 async def choose_scope(client: OctopusClient, name: str | None) -> Scope:
-    """The scope of the space called `name`, or of the default space when `name` is empty or None.
+    """Returns the scope of the space called `name`, or of the default space when `name` is empty or None.
 
     Raises `RegistrationError` with the messages of tentacle-cli.md 5.5, and any `OctopusError`.
     """
@@ -56,13 +55,16 @@ async def choose_scope(client: OctopusClient, name: str | None) -> Scope:
             )
         return Scope(root)
     space = _choose(await _visible_spaces(client, root), name)
-    identifier = space.need("Id")
-    home = await client.get(_home_link(root, space, identifier))
-    return Scope(root, identifier, space.text("Name"), linked_home(home, identifier))
+    space_id = space.require("Id")
+    template = space.link("SpaceHome") or root.link("SpaceHome")
+    if template is None:
+        raise UnexpectedAnswer(f"The space '{printable(space.text('Name'))}' has no link 'SpaceHome'.")
+    home = await client.get(expand(template, id=space_id, spaceId=space_id))
+    return Scope(root, space_id, space.text("Name"), home.with_default_links(space_links(space_id)))
 
 
-async def _visible_spaces(client: OctopusClient, root: Document) -> list[Document]:
-    """The spaces this user may see, by the user's own link, else the root's."""
+async def _visible_spaces(client: OctopusClient, root: JsonDocument) -> list[JsonDocument]:
+    """The spaces that this user may see: by the user's own link, else by the root's."""
     current = root.link("CurrentUser")
     if current is not None:
         with suppress(NotFound):
@@ -70,12 +72,12 @@ async def _visible_spaces(client: OctopusClient, root: Document) -> list[Documen
             if link is not None:
                 return await client.collection(expand(link))
     try:
-        return await client.collection(expand(root.need_link("Spaces"), id="all"))
+        return await client.collection(expand(root.require_link("Spaces"), id="all"))
     except NotFound:
-        return await client.collection(expand(root.need_link("Spaces")))
+        return await client.collection(expand(root.require_link("Spaces")))
 
 
-def _choose(spaces: list[Document], name: str | None) -> Document:
+def _choose(spaces: list[JsonDocument], name: str | None) -> JsonDocument:
     if not name:
         default = next((space for space in spaces if space.flag("IsDefault")), None)
         if default is None:
@@ -84,8 +86,7 @@ def _choose(spaces: list[Document], name: str | None) -> Document:
                 'Please select a space using the "space" parameter.'
             )
         return default
-    wanted = name.strip().lower()
-    found = [space for space in spaces if (space.text("Name") or "").strip().lower() == wanted]
+    found = [space for space in spaces if same_name(space.text("Name"), name)]
     if not found:
         raise RegistrationError(
             f'A space with name "{name}" could not be found. Ensure you have spelled the space name correctly and '
@@ -94,10 +95,3 @@ def _choose(spaces: list[Document], name: str | None) -> Document:
     if len(found) > 1:
         raise RegistrationError(f'{len(found)} spaces are named "{name}".', hint="Rename all but one of them.")
     return found[0]
-
-
-def _home_link(root: Document, space: Document, identifier: str) -> str:
-    template = space.link("SpaceHome") or root.link("SpaceHome")
-    if template is None:
-        raise UnexpectedAnswer(f"The space '{shown(space.text('Name'))}' has no link 'SpaceHome'.")
-    return expand(template, id=identifier, spaceId=identifier)

@@ -1,4 +1,4 @@
-"""Says which services there are (tentacle-services.md 2.1)."""
+"""Answers which services this agent has (tentacle-services.md 2.1)."""
 
 from __future__ import annotations
 

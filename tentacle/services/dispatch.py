@@ -1,4 +1,4 @@
-"""From a request to a response: finds the method, checks the arguments, and turns whatever goes wrong into an error.
+"""From a request to a response: finds the method, checks the arguments, and turns every failure into a wire error.
 
 The only place where an exception becomes a wire error.  The texts are those that a server's client looks for
 (tentacle-services.md 1.6, halibut.md 3.8 and 10.2): the beginning of `details` tells it whether the service failed
@@ -17,7 +17,7 @@ from uuid import UUID
 
 from tentacle.contracts import codec
 from tentacle.contracts.codec import CodecError
-from tentacle.contracts.services import CATALOGUE, Method
+from tentacle.contracts.services import SERVICE_METHODS, Method
 from tentacle.errors import TentacleError, one_line
 from tentacle.services.errors import ServiceError, ShuttingDown
 from tentacle.wire.messages import Request, Response, ServerError
@@ -25,20 +25,20 @@ from tentacle.wire.messages import Request, Response, ServerError
 log = logging.getLogger(__name__)
 
 Files = Mapping[UUID, Path]
-"""The data streams of a call: by id, a file which the service may move away."""
+"""The data streams of a call: by id, the file with its bytes, which the service may move away."""
 
 INVOCATION_PREFIX = (
     "System.Reflection.TargetInvocationException: Exception has been thrown by the target of an invocation."
 )
 _MANY = 1000
-"""Entries of a log from which on it is long: it is written and packed in threads."""
+"""A log with more entries is encoded in a thread."""
 _METHOD_NOT_FOUND = "Halibut.Exceptions.MethodNotFoundHalibutClientException"
 _AMBIGUOUS = "Halibut.Exceptions.AmbiguousMethodMatchHalibutClientException"
 
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A result with data streams: open files, by the id that the result names them with."""
+    """A result with data streams: open files, by the ids that stand in the result."""
 
     result: Any
     files: Mapping[UUID, BinaryIO] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Service(Protocol):
 class Dispatcher:
     """Answers every request; never raises, whatever the request is.
 
-    `cover` takes out of the text of a failure what nobody may read there; it must not raise.
+    `cover` masks secrets in the text of a failure; it must not raise.
     """
 
     def __init__(self, services: Iterable[Service], cover: Callable[[str], str] = str) -> None:
@@ -86,20 +86,20 @@ class Dispatcher:
         service = self._services.get(request.service)
         if service is None:
             raise _unknown_service(request.service)
-        method = CATALOGUE[request.service].get(request.method.lower())
+        method = SERVICE_METHODS[request.service].get(request.method.lower())
         if method is None:
             raise _unknown_method(service, request.method)
         arguments = _arguments(method, request)
         result = await service.methods[method.name](arguments, files)
         outgoing = result if isinstance(result, Outgoing) else Outgoing(result)
-        # A long log takes its time to be written and packed, and others have calls too.
+        # Encoding a long log takes a while, and other calls must not wait for it.
         long = len(getattr(outgoing.result, "logs", ())) > _MANY
         document = await asyncio.to_thread(codec.encode, outgoing.result) if long else codec.encode(outgoing.result)
         return Response(request.id, document, is_long=long), outgoing.files
 
 
 def refusal(request: Request, error: ShuttingDown) -> Response:
-    """The answer of an agent that ends.  Without the prefix of a failed call the caller's code tries again."""
+    """The answer of an agent that is stopping.  Without the prefix of a failed call, the caller tries again."""
     return Response(request.id, None, ServerError(error.message, error.message))
 
 
@@ -161,7 +161,7 @@ def _kind(value: Any) -> str:
 
 
 def _failure(error: Exception, cover: Callable[[str], str]) -> ServerError:
-    """A failure inside the service; the prefix, which is the protocol's and not covered, says that the call arrived."""
+    """The error for a failure inside the service.  Its prefix, which is never masked, says that the call arrived."""
     kind = error.dotnet_type if isinstance(error, ServiceError) else "System.InvalidOperationException"
     message = cover(error.message if isinstance(error, TentacleError) else one_line(error))
     return ServerError(message, f"{INVOCATION_PREFIX}\n ---> {kind}: {message}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class AgentFacts:
-    """What an agent knows of itself.  `proxy_*` are those of the web proxy, not of the polling proxy."""
+    """What an agent tells its scripts of itself.  `proxy_*` are those of the web proxy, not of the polling proxy."""
 
     home: Path | None
     applications: Path
@@ -48,12 +48,12 @@ def script_environment(facts: AgentFacts, runtime: str) -> Mapping[str, str | No
         "TentacleProxyPassword": facts.proxy_password,
         "TentacleProxyHost": facts.proxy_host,
         "TentacleProxyPort": str(facts.proxy_port),
-        # Credentials that were meant for our own command line are none of the scripts' business.
+        # Credentials for our own command line must not reach scripts.
         "OCTOPUS_API_KEY": None,
         "OCTOPUS_BEARER_TOKEN": None,
         "OCTOPUS_PASSWORD": None,
         "CREDENTIALS_DIRECTORY": None,
-        # What a container's agent is set up by (tentacle-cli.md 4.8): its private key, and its own way to the server.
+        # An agent in a container is configured by these (tentacle-cli.md 4.8): its private key, and its own proxy.
         "TENTACLE_CERTIFICATE": None,
         "TENTACLE_POLLING_CUSTOM_PROXY_PASSWORD": None,
     }

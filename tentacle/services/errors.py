@@ -39,7 +39,7 @@ class ArgumentError(ServiceError):
 
 
 class ShuttingDown(TentacleError):
-    """The agent is about to stop; the caller's code tries again, and reaches the next agent."""
+    """The agent is stopping.  The caller's code tries again, and reaches the next agent."""
 
     def __init__(self) -> None:
         super().__init__("The Tentacle service is shutting down and cannot process this request.")

@@ -1,4 +1,4 @@
-"""What both script services share: from a command to a start of the engine, from a run's status to an answer."""
+"""What both script services share: the script and its files in a command, as the engine takes them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tentacle.services.errors import FileError
 
 
 def script_body(default: str, scripts: Mapping[ScriptType, str]) -> str:
-    """The text for bash: the one given for it, else the general one (tentacle-services.md 3.2)."""
+    """The script's text for bash: its own if there is one, else the default (tentacle-services.md 3.2)."""
     return scripts.get(ScriptType.BASH, default)
 
 
 def workspace_files(wanted: Sequence[ScriptFile], files: Files) -> tuple[WorkspaceFile, ...]:
-    """The script's files with the places where their bytes lie.
+    """The script's files, each with the path of the file that holds its bytes.
 
-    Raises `FileError` for one whose bytes were not kept, because the disk had no room when they arrived.
+    Raises `FileError` for a file whose bytes were not kept, because the disk had no room when they arrived.
     """
     found = []
     for file in wanted:

@@ -24,7 +24,7 @@ _TASK_PREFIX = "ServerTasks-"
 
 
 class ScriptServiceV1:
-    """`now` gives the time in UTC, for tickets."""
+    """`now` returns the time in UTC, for tickets."""
 
     name = "IScriptService"
     implementation = "Octopus.Tentacle.Services.Scripts.ScriptService"
@@ -79,8 +79,8 @@ class ScriptServiceV1:
     def _new_ticket(self, task_id: str | None) -> str:
         """A ticket as the original makes it, but never one that has a workspace already.
 
-        The counter begins anew with each agent; two starts of one task within a second must still be two runs.
-        Raises `InvalidTicketError` for a task whose name cannot be part of a directory's.
+        The counter begins anew with each agent, but two starts of one task within a second must still be two runs.
+        Raises `InvalidTicketError` when the task's id cannot be part of a directory's name.
         """
         task = (task_id or "").replace(_TASK_PREFIX, "")
         while True:
@@ -90,7 +90,7 @@ class ScriptServiceV1:
 
 
 def _response(ticket: ScriptTicket, status: RunStatus | None, after: int) -> ScriptStatusResponse:
-    """An unknown ticket is complete, and its exit code is 0: so old clients expect it."""
+    """An unknown ticket is complete with exit code 0, as old clients expect."""
     if status is None:
         return ScriptStatusResponse(ticket, (), max(after, 0), ProcessState.COMPLETE, 0)
     return ScriptStatusResponse(ticket, status.entries, status.next_sequence, status.state, status.exit_code)

@@ -66,7 +66,7 @@ class ScriptServiceV2:
 
 
 def _response(ticket: ScriptTicket, status: RunStatus | None, after: int) -> ScriptStatusResponseV2:
-    """The answer under the ticket as the caller wrote it; an unknown one is complete with a code of its own."""
+    """The answer repeats the caller's ticket as it was written.  An unknown one is complete, with its own exit code."""
     if status is None:
         return ScriptStatusResponseV2(ticket, (), max(after, 0), ProcessState.COMPLETE, ScriptExitCode.UNKNOWN_SCRIPT)
     return ScriptStatusResponseV2(ticket, status.entries, status.next_sequence, status.state, status.exit_code)

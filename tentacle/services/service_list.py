@@ -1,4 +1,4 @@
-"""The one list of services that this agent offers."""
+"""Builds the dispatcher: the one list of services that this agent offers."""
 
 from __future__ import annotations
 

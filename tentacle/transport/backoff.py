@@ -1,4 +1,4 @@
-"""How long to wait before dialling again: longer the longer it does not work, never the same for two agents."""
+"""How long to wait before dialling again: the longer it has failed, the longer, and not the same for two agents."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ LONGEST = 120.0
 
 
 def delay(elapsed: float, multiplier: float, shortest: float = SHORTEST, longest: float = LONGEST) -> float:
-    """The original's rule (halibut.md 5.4): the time since the first failed attempt, grown, within bounds."""
+    """The original's rule (halibut.md 5.4): the time since the first failed attempt, times a factor, within bounds."""
     return min(max(elapsed * (1 + multiplier), shortest), longest)
 
 
 class Backoff:
-    """One polling loop's waits.  `clock` gives seconds that never run backwards.
+    """One polling loop's waits.  `clock` returns seconds that never run backwards.
 
-    After a connection that worked, the first wait is short: the server was there a moment ago.  It is drawn from a
-    range, so that a server that comes back is not met by all its agents at once.
+    After a connection that worked, the first wait is short: the server was there a moment ago.  It is random, so that
+    not all agents return at once to a server that comes back.
     """
 
     def __init__(self, clock: Callable[[], float], chance: random.Random) -> None:

@@ -55,9 +55,9 @@ class ListeningCaller:
         self._pool: dict[Address, list[_Idle]] = defaultdict(list)
 
     async def call(self, address: Address, request: Request, files: Mapping[UUID, BinaryIO]) -> Received:
-        """The response, with the files of its data streams; the caller releases it.
+        """Returns the response, with the files of its data streams; the caller releases it.
 
-        Only what happens before the request may have been sent is tried again.  Raises `CallFailed`.
+        After a failure it tries again only if none of the request can have been sent.  Raises `CallFailed`.
         """
         exchange = await self._ready(address)
         try:
@@ -77,9 +77,13 @@ class ListeningCaller:
         return received
 
     async def aclose(self) -> None:
-        """Says good-bye on every idle connection."""
+        """Ends every idle connection as the protocol wants it."""
         for idle in [idle for pool in self._pool.values() for idle in pool]:
-            await _dispose(idle.exchange)
+            try:
+                await say_end(idle.exchange)
+            except (TentacleError, OSError):
+                idle.exchange.stream.abort()
+            await idle.exchange.stream.aclose()
         self._pool.clear()
 
     async def _ready(self, address: Address) -> Exchange:
@@ -115,7 +119,7 @@ class ListeningCaller:
         return exchange
 
     async def _ask_to_proceed(self, exchange: Exchange) -> bool:
-        """False when the other side has given up on the idle connection, which is no error."""
+        """Returns False when the agent has closed the idle connection, which is no error."""
         with ExitStack() as undo:
             undo.callback(exchange.stream.abort)
             with suppress(TentacleError, OSError):
@@ -140,11 +144,3 @@ class ListeningCaller:
             pool.append(_Idle(exchange, self._clock()))
         else:
             exchange.stream.abort()
-
-
-async def _dispose(exchange: Exchange) -> None:
-    try:
-        await say_end(exchange)
-    except (TentacleError, OSError):
-        exchange.stream.abort()
-    await exchange.stream.aclose()

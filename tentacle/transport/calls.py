@@ -1,7 +1,7 @@
-"""Requests being answered.  An answer is worked out to its end even when nobody is left to hear it.
+"""Runs the handler for every request, to its end, even when the connection of the request has gone.
 
 The original never ties a call to its connection either (tentacle-services.md 1.1): a script that was asked for is
-started, whether or not the line drops at that moment.
+started, whether or not the connection breaks at that moment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tentacle.wire.messages import Request
 
 
 class Calls:
-    """Runs a handler for every request of every connection, and can wait for those that are under way."""
+    """Runs the handler for the requests of all connections, and waits at the end for those under way."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
@@ -26,7 +26,7 @@ class Calls:
         return len(self._running)
 
     async def answer(self, request: Request, received: Received) -> Answer:
-        """The handler's answer.  Cancelling the caller, because its connection has gone, does not cancel it."""
+        """Returns the handler's answer.  When this is cancelled, as the connection has gone, the handler goes on."""
         task = asyncio.create_task(self._run(request, received.files, received))
         self._running.add(task)
         task.add_done_callback(self._running.discard)

@@ -1,4 +1,4 @@
-"""What can go wrong between two machines, told so that a person at 3 a.m. knows where to look."""
+"""What can go wrong between two machines, worded so that an operator knows where to look."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class TransportError(TentacleError):
 
 
 class ConnectFailed(TransportError):
-    """Nothing was reached at the address, or the way there is closed."""
+    """Nothing answers at the address, or the way to it is blocked."""
 
 
 class NameUnknown(ConnectFailed):
@@ -18,19 +18,19 @@ class NameUnknown(ConnectFailed):
 
 
 class ProxyRefused(ConnectFailed):
-    """The HTTP proxy answered, and the answer was no."""
+    """The HTTP proxy refused the connection."""
 
 
 class TlsFailed(ConnectFailed):
-    """Something was reached that does not speak TLS with us."""
+    """What answers does not speak TLS with us."""
 
 
 class UnexpectedCertificate(TransportError):
-    """Somebody else answered: the certificate is not the one that is trusted."""
+    """The peer's certificate is not the one that is trusted."""
 
 
 class TimedOut(TransportError):
-    """The peer did not do in time what it was waited for."""
+    """The peer did not act in time."""
 
 
 class Disconnected(TransportError):

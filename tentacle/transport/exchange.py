@@ -1,6 +1,6 @@
-"""The pump: moves bytes between a stream and a `wire.Connection`, within time-outs, files to and from the disk.
+"""Moves bytes between a stream and a `wire.Connection`, within time-outs, and data streams from and to files.
 
-Knows when to wait how long for what; must not know what a request means.
+Knows how long to wait for what; must not know what a request means.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Handler = Callable[[Request, Mapping[UUID, Path]], Awaitable[Answer]]
 
 @dataclass(frozen=True)
 class Received:
-    """What came in: an event, and the files of its data streams.  `release` when they are not needed any more."""
+    """An event, and the files of its data streams.  Call `release` when the files are not needed any more."""
 
     event: Event
     files: Mapping[UUID, Path] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Received:
 
 
 class Exchange:
-    """One connection being used.  All waiting and all cutting into pieces is here."""
+    """One connection in use.  It waits within time-outs, and sends and receives in pieces."""
 
     def __init__(self, stream: ByteStream, connection: Connection, timeouts: Timeouts, spool: Spool) -> None:
         self.stream = stream
@@ -56,9 +56,9 @@ class Exchange:
         self._spool = spool
 
     async def receive(self, first_byte: float) -> Received:
-        """The next event with all its data streams; waits up to `first_byte` seconds for it to begin.
+        """Returns the next event with all its data streams; waits up to `first_byte` seconds for it to begin.
 
-        Raises `ProtocolError`, `TimedOut` or `Disconnected`; the connection is then of no use any more.
+        Raises `ProtocolError`, `TimedOut` or `Disconnected`.  After that the connection cannot be used any more.
         """
         event = await self._event(first_byte)
         if not isinstance(event, RequestEvent | ResponseEvent) or not event.streams:
@@ -73,7 +73,7 @@ class Exchange:
 
     async def send(self, event: Event, timeout: float | None = None) -> None:
         """Sends an event without data streams, each of its records on its own."""
-        # A long log takes its time to be packed, and others have calls too.
+        # Encoding a long log takes a while, and other calls must not wait for it.
         long = isinstance(event, ResponseEvent) and event.response.is_long
         records = await asyncio.to_thread(self.connection.send, event) if long else self.connection.send(event)
         try:
@@ -90,7 +90,7 @@ class Exchange:
             await self.send(StreamEnd())
 
     async def wait_readable(self) -> None:
-        """Returns when the peer has said something or has gone; what came is kept for `receive`."""
+        """Returns when the peer has sent something or has closed; what it sent is kept for `receive`."""
         self.connection.receive_data(await self.stream.receive())
 
     async def _send_body(self, file: BinaryIO, length: int) -> None:
@@ -101,7 +101,7 @@ class Exchange:
             except OSError as error:
                 raise Disconnected("a file could not be read any more while it was being sent") from error
             if not data:
-                # What was announced cannot be kept: better no connection than a peer that waits or reads rubbish.
+                # The announced length cannot be met.  A broken connection is better than a peer that reads rubbish.
                 raise Disconnected("a file became shorter while it was being sent")
             left -= len(data)
             await self.send(StreamChunk(data))

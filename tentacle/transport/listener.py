@@ -1,7 +1,7 @@
-"""One port for everybody: accepts, speaks TLS, looks at the first bytes, asks for trust, and hands on.
+"""The listening port: accepts connections, shakes hands, looks at the first bytes, checks trust, and hands them on.
 
-Until a peer is known it costs little: it has one deadline for everything, and when too many strangers are connected
-the one that came first has to go, so that they cannot keep a trusted server out.
+A peer that is not authenticated yet costs little: it has one deadline for everything.  When there are too many such
+peers, the oldest is dropped, so that strangers cannot keep a trusted server out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ListenerOptions:
 
 
 class Listener:
-    """`start`, then `port` tells where; `aclose` ends every connection."""
+    """Accepts connections on `port` after `start`; `aclose` ends all of them."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Listener:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None:
             await self._server.wait_closed()
-        # Connections that were dropped just now give their sockets back in the loop's next turn.
+        # The sockets of connections that were just dropped are closed in the loop's next turn.
         await asyncio.sleep(0)
 
     def stop_accepting(self) -> None:
@@ -91,7 +91,7 @@ class Listener:
             self._server.close()
 
     def show(self, identity: TlsIdentity) -> None:
-        """Which certificate new connections are shown; those that are up stay."""
+        """Shows this certificate on new connections; existing connections stay."""
         self._context = identity.context()
 
     def drop_untrusted(self) -> None:
@@ -122,7 +122,7 @@ class Listener:
         self._trusted.pop(task, None)
         stranger = self._strangers.pop(task, None)
         if stranger is not None:
-            # One that was dropped before its first step has not closed anything itself.
+            # A task that was cancelled before its first step has not closed its connection itself.
             stranger.abort()
 
     async def _connection(self, tcp: TcpStream) -> None:
@@ -179,9 +179,9 @@ async def _first_bytes(stream: TlsStream) -> bytes:
 
 
 def bind(host: str | None, port: int) -> socket.socket:
-    """A listening socket; without `host`, on IPv6 and IPv4 at once where the system can.
+    """Returns a listening socket; without `host`, for IPv6 and IPv4 at once where the system can.
 
-    Raises `ConnectFailed`, which says why and what to do.
+    Raises `ConnectFailed`.
     """
     family = (
         socket.AF_INET6 if (host is None and socket.has_dualstack_ipv6()) or ":" in (host or "") else socket.AF_INET

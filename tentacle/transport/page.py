@@ -1,4 +1,4 @@
-"""The page for whoever opens the port in a browser, and for servers that ask whether it is open (halibut.md 2.4)."""
+"""The page for browsers that open the port, and for servers that ask whether it is open (halibut.md 2.4)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PAGE = (
 
 
 async def serve_page(stream: ByteStream, first: bytes) -> None:
-    """Answers whatever request it is, once its head has arrived or grows beyond what the original reads too."""
+    """Answers any request, once its head has arrived or is longer than the original reads either."""
     head = first
     while b"\n\n" not in head.replace(b"\r", b"") and len(head) < Limits().preface:
         data = await stream.receive()

@@ -1,4 +1,4 @@
-"""Polling: dials out to one server with N connections, each for ever (halibut.md 5.4, tentacle-services.md 6.3)."""
+"""Polling: keeps N connections to a server, dials again when one breaks (halibut.md 5.4, tentacle-services.md 6.3)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PollerOptions:
-    """`address` is whom we dial, `subscription` under which name (`poll://.../`), `connections` how often at once."""
+    """The server's `address`, our `subscription` (`poll://.../`), and how many `connections` to keep at once."""
 
     address: Address
     subscription: str
@@ -39,10 +39,10 @@ class PollerOptions:
 
 
 class Poller:
-    """All polling connections to one server.  `run` returns only after `resize(0)`; or cancel it.
+    """All polling connections to one server.  `run` returns only after `resize(0)`, or when it is cancelled.
 
-    With a `fallback` there are two certificates by which the server may know us, while one replaces the other: where
-    the server does not welcome the one, the other is tried at once, and the one that is welcome stays in use.
+    With a `fallback` the server may know us by either of two certificates, while one replaces the other.  When the
+    server refuses one, the other is tried at once, and the one that is accepted stays in use.
     """
 
     def __init__(
@@ -71,16 +71,16 @@ class Poller:
 
     @property
     def options(self) -> PollerOptions:
-        """Whom this polls, under which name, with how many connections."""
+        """Which server this polls, under which subscription, with how many connections."""
         return self._options
 
     def show(self, identity: TlsIdentity, fallback: TlsIdentity | None = None) -> None:
-        """Which certificates new connections show; those that are up stay."""
+        """Shows these certificates on new connections; existing connections stay."""
         self._identities = (identity,) if fallback is None else (identity, fallback)
         self._chosen = 0
 
     def resize(self, connections: int) -> None:
-        """Makes them so many: more at once, fewer as each has answered the call that it is at."""
+        """Sets the number of connections.  New ones are made at once; surplus ones end after the call they answer."""
         self._options = replace(self._options, connections=connections)
         if self._group is not None:
             self._fill(self._group)
@@ -113,17 +113,18 @@ class Poller:
                 if refused and self._try_the_other(tried) and refused % 2:
                     continue
                 wait = backoff.wait()
+                hint = getattr(error, "hint", None)
                 log.error(
                     "Polling %s: %s. Trying again in %.1f seconds%s",
                     self._options.address,
                     one_line(error),
                     wait,
-                    _next_step(error),
+                    f" ({hint})" if hint else "",
                 )
                 await asyncio.sleep(wait)
 
     def _try_the_other(self, tried: int) -> bool:
-        """Turns to the other certificate unless another connection has done so; false when there is none."""
+        """Switches to the other certificate, unless another connection has.  Returns False when there is none."""
         if len(self._identities) < 2:
             return False
         if self._chosen == tried:
@@ -164,8 +165,3 @@ class Poller:
                 with contextlib.suppress(TentacleError, OSError):
                     await say_end(exchange)
             stream.abort()
-
-
-def _next_step(error: BaseException) -> str:
-    hint = getattr(error, "hint", None)
-    return f" ({hint})" if hint else ""

@@ -28,7 +28,7 @@ from tentacle.wire.messages import Request
 
 @dataclass(eq=False)
 class _Waiting:
-    """A call that nobody has collected yet, or that is being answered."""
+    """A call that waits for an agent to collect it, or for the agent's answer."""
 
     request: Request
     files: Mapping[UUID, BinaryIO]
@@ -48,7 +48,7 @@ class _Queue:
         self._changed.set()
 
     def put_back(self, item: _Waiting) -> None:
-        """For a call that was taken out but not sent: it is the next one again."""
+        """Makes a call that was taken out, but not sent, the next one again."""
         self._items.appendleft(item)
         self._changed.set()
 
@@ -71,7 +71,7 @@ class PollingQueues:
     def __init__(
         self, timeouts: Timeouts, allowed: Callable[[str, str], bool] = lambda _subscription, _thumbprint: True
     ) -> None:
-        """`allowed(subscription, thumbprint)` keeps one agent from collecting another's calls; the original lets it."""
+        """`allowed(subscription, thumbprint)`: whether this agent may collect these calls.  The original never asks."""
         self._timeouts = timeouts
         self._allowed = allowed
         self._queues: dict[str, _Queue] = defaultdict(_Queue)
@@ -82,7 +82,7 @@ class PollingQueues:
         return self._connected[subscription]
 
     async def call(self, subscription: str, request: Request, files: Mapping[UUID, BinaryIO]) -> Received:
-        """The response; the caller releases it.  Raises `CallFailed`, also when nobody collects the call in time."""
+        """Returns the response; the caller releases it.  Raises `CallFailed`, also when no agent collects the call."""
         item = _Waiting(request, files, asyncio.get_running_loop().create_future())
         queue = self._queues[subscription]
         queue.put(item)

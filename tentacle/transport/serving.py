@@ -1,6 +1,6 @@
-"""The service's side of a connection in both modes: what is called is answered, one request at a time.
+"""The service's side of a connection in both modes: answers one request after the other.
 
-The order of things is halibut.md 5.2 (listening) and 5.4 (polling).
+The order of messages is that of halibut.md 5.2 (listening) and 5.4 (polling).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tentacle.wire.events import (
 
 
 async def serve_listening(exchange: Exchange, calls: Calls) -> None:
-    """Serves a caller that has dialled us, until it leaves.  Raises `TransportError` or `ProtocolError`."""
+    """Serves a caller that has dialled us, until it closes.  Raises `TransportError` or `ProtocolError`."""
     timeouts = exchange.timeouts
     while not isinstance((await exchange.receive(timeouts.receive)).event, Identity):
         pass
@@ -44,9 +44,9 @@ async def serve_polling(
     on_identified: Callable[[], None],
     wanted: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Dials in as `subscription` and serves until the connection breaks, or it is not `wanted` any more between calls.
+    """Identifies as `subscription`, and serves until the connection breaks or, between calls, is not `wanted` any more.
 
-    Raises `NotWelcome` when the server hangs up before it says who it is (halibut.md 1.3).  Nothing is sent unasked
+    Raises `NotWelcome` when the server closes before it identifies itself (halibut.md 1.3).  Nothing is sent unasked
     between two polls (what-peers-rely-on.md, wire habits).
     """
     timeouts = exchange.timeouts
@@ -66,7 +66,7 @@ async def _introduce(exchange: Exchange, subscription: str) -> None:
         await exchange.send(Identity(IdentityKind.SUBSCRIBER, subscription))
         welcome = isinstance((await exchange.receive(exchange.timeouts.receive)).event, Identity)
     except (Disconnected, PeerClosed):
-        # It may have hung up before it had read all of what we said.
+        # The server may have closed before it had read all that we sent.
         welcome = False
     if not welcome:
         raise NotWelcome(
@@ -76,12 +76,12 @@ async def _introduce(exchange: Exchange, subscription: str) -> None:
 
 
 async def say_end(exchange: Exchange) -> None:
-    """The connector's good-bye, where the protocol allows one (halibut.md 5.8)."""
+    """Sends the connector's `END`, where the protocol allows one (halibut.md 5.8)."""
     await exchange.send(End(), 1)
 
 
 async def _answer_one(exchange: Exchange, calls: Calls, wait: float, *, empty_is_fine: bool = False) -> bool:
-    """Receives and answers one request; false when the peer has left instead."""
+    """Receives and answers one request.  Returns False when the peer has closed instead."""
     received = await exchange.receive(wait)
     if isinstance(received.event, Nothing):
         return empty_is_fine

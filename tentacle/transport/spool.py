@@ -1,7 +1,7 @@
-"""Incoming data streams, on disk while they wait for whoever needs them; never in memory.
+"""Keeps incoming data streams on disk until their call has used them, never in memory.
 
-A spool is a private directory.  Its files belong to one call each and go when that call has been answered; what a
-killed process left is swept when the spool is opened.
+A spool is a private directory.  Each file belongs to one call and is removed when that call has been answered.  What a
+killed process left is removed when the spool is created.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Spool:
         """Raises `TransportError` when the directory cannot be made."""
         try:
             if self._directory.is_symlink():
-                # Whoever made it meant to give the files another disk, and not the agent theirs to sweep.
+                # The link is there to put the files on another disk, and not to have that directory emptied.
                 raise OSError(errno.ELOOP, "it is a symbolic link")
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._directory.chmod(0o700)
@@ -64,7 +64,7 @@ class Delivery:
         """Makes a file for a stream of `length` bytes, if there is room for all of them."""
         path = self._directory / uuid4().hex
         try:
-            # Somebody may have tidied up above it.
+            # The directory may have been removed meanwhile.
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if free_bytes(self._directory) < with_margin(length):
                 return
@@ -93,14 +93,14 @@ class Delivery:
             self._current = self._current_id = None
 
     def discard(self) -> None:
-        """Removes every file that nobody has moved away."""
+        """Removes every file that has not been moved away."""
         self.end()
         for path in self.files.values():
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
     def _give_up(self) -> None:
-        """The disk is full after all: forgets the stream, and with it the file."""
+        """Forgets the stream and removes its file, because the disk is full after all."""
         identity = self._current_id
         self.end()
         if identity is not None:

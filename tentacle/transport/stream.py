@@ -10,23 +10,24 @@ from typing import Protocol
 
 from tentacle.transport.errors import TimedOut
 from tentacle.transport.timeouts import Timeouts
+from tentacle.wire.connect import authority
 
 RECEIVE_SIZE = 256 * 1024
 _MUCH = 64 * 1024
-"""Bytes that the network has not taken yet, from which on it is waited for; asyncio's own measure."""
+"""With this many bytes still unsent, a sender has to wait; asyncio's own limit."""
 
 
 class ByteStream(Protocol):
     """An ordered, reliable stream of bytes in both directions."""
 
     async def receive(self) -> bytes:
-        """What has arrived, at least one byte; `b""` when the peer has closed or vanished."""
+        """Waits for bytes and returns at least one; `b""` when the peer has closed or vanished."""
 
     async def send(self, data: bytes) -> None:
         """Hands `data` over to the network.  Raises `OSError` when the connection is broken."""
 
     def send_now(self, data: bytes) -> bool:
-        """As `send`, for what mostly needs no waiting: false when `drained` must be waited for before more is sent."""
+        """Sends without waiting.  Returns False when `drained` must be awaited before more is sent."""
 
     async def drained(self) -> None:
         """Returns when the network has taken most of what it was given.  Raises `OSError` as `send` does."""
@@ -71,24 +72,17 @@ class TcpStream:
         await self._writer.drain()
 
     def post(self, data: bytes) -> None:
-        """Queues `data` without waiting for room: for the few bytes that must go out while somebody receives."""
+        """Queues `data` without waiting for room: for the few bytes that must go out during a `receive`."""
         self._writer.write(data)
-
-    async def read_until(self, separator: bytes) -> bytes:
-        """Everything up to and including `separator`.
-
-        Raises `asyncio.IncompleteReadError` or `asyncio.LimitOverrunError` when it does not come.
-        """
-        return await self._reader.readuntil(separator)
 
     def abort(self) -> None:
         """Drops the connection without another byte."""
         self._writer.transport.abort()
 
     async def aclose(self) -> None:
-        """Closes; what was sent is still delivered, but a peer that does not take it is not waited for long."""
+        """Closes.  What was sent is still delivered, but a peer that does not take it is given five seconds only."""
         self._writer.close()
-        # The peer may have gone in the middle: there is nothing left to tell anybody.
+        # The peer may have gone already.
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(5):
                 await self._writer.wait_closed()
@@ -96,7 +90,7 @@ class TcpStream:
 
 
 def keep_alive(sock: socket.socket, timeouts: Timeouts) -> None:
-    """Lets the system notice a peer that vanished without a word (halibut.md 1.1)."""
+    """Lets the system notice a peer that vanished without closing (halibut.md 1.1)."""
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, timeouts.keep_alive_idle)
@@ -108,14 +102,13 @@ def format_address(address: object) -> str:
     """`host:port` of a socket address, with an IPv6 host in brackets."""
     if not isinstance(address, tuple) or len(address) < 2:
         return "an unknown address"
-    host, port = str(address[0]), address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return authority(str(address[0]), address[1])
 
 
 class limit:  # noqa: N801 - used as one uses `asyncio.timeout`
     """Raises `TimedOut` naming `what` was waited for after `seconds`.
 
-    A class, since every call goes through several of them and a generator takes twice the time.
+    A class, because every call uses several, and a generator takes twice the time.
     """
 
     def __init__(self, seconds: float, what: str) -> None:

@@ -12,26 +12,26 @@ from dataclasses import dataclass
 class Timeouts:
     connect: float = 60
     authenticate: float = 60
-    """From accepting a connection until the peer is known: handshake, preface.  Ours; the original limits each read."""
+    """From accepting a connection until the peer is known: handshake, preface.  The original limits each read."""
     send: float = 60
     receive: float = 60
     """Between two pieces of one element, and for identities."""
     receive_response: float = 300
     """Until the first byte of a response: how long a call may take."""
     polling_request: float = 60
-    """A polling service waits so long for a request or the empty message, which comes after 30 s."""
+    """How long a polling service waits for a request or the empty message, which comes after 30 s."""
     listening_request: float = 600
-    """A listening service waits so long for a request after `PROCEED`, or for its first one."""
+    """How long a listening service waits for a request after `PROCEED`, or for the first one."""
     listening_idle: float = 600
     """For `NEXT` after an answer.  The original drops idle connections after 60 s although callers keep them 9 min."""
     heartbeat: float = 60
     """For `PROCEED` after `NEXT`."""
     polling_queue_wait: float = 30
-    """The calling side sends the empty message when it has had nothing for so long."""
+    """The calling side sends the empty message when it has had no request for this long."""
     polling_queue: float = 120
     """How long a call may wait for a poller to collect it."""
     pooled: float = 540
-    """The calling side does not use a connection again that was idle for longer."""
+    """The calling side does not use a connection again that was idle for longer than this."""
     retry_interval: float = 1
     """Between two attempts of a call to connect."""
     proxy_answer: float = 15

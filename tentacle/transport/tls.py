@@ -1,4 +1,4 @@
-"""TLS, the one module that knows it: pyOpenSSL over memory buffers, under asyncio, for both directions.
+"""TLS for both directions: pyOpenSSL over memory buffers, under asyncio.  No other module of this room knows it.
 
 Peers are known by the SHA-1 thumbprint of their certificate and by nothing else: no chain, no names, no dates
 (halibut.md 1.3).  The standard library cannot ask for a client certificate and accept an unknown self-signed one,
@@ -26,7 +26,7 @@ _CIPHERS = b"DEFAULT:@SECLEVEL=1"
 
 
 class TlsIdentity:
-    """Our own certificate and key, ready for both ends of a connection.  Its `repr` shows no key."""
+    """Our own certificate and key, for both ends of a connection.  Its `repr` shows no key."""
 
     def __init__(self, certificate_pem: bytes, key_pem: bytes) -> None:
         self._certificate = x509.load_pem_x509_certificate(certificate_pem)
@@ -49,7 +49,7 @@ class TlsIdentity:
         context.use_certificate(self._certificate)
         context.use_privatekey(self._key)
         context.set_verify(SSL.VERIFY_PEER, _accept_every_certificate)
-        # A resumed session would bring the peer's certificate from a cache instead of from the peer.
+        # A resumed session would take the peer's certificate from a cache instead of from the peer.
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_session_id(b"tentacle")
         context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
@@ -112,7 +112,7 @@ class TlsStream:
         return self._tls.get_protocol_version_name()
 
     async def receive(self) -> bytes:
-        """Plain text, as many records as have arrived; `b""` at the end, however it came."""
+        """Returns the plain text of the records that have arrived; `b""` once the connection has ended in any way."""
         while not self._closed_by_peer:
             data = self._read_available()
             if data:
@@ -135,7 +135,7 @@ class TlsStream:
         await self._inner.drained()
 
     async def aclose(self) -> None:
-        """Tells the peer that this is the end of what we say, and closes."""
+        """Tells the peer that nothing more will be sent, and closes."""
         with suppress(SSL.Error, OSError):
             self._tls.shutdown()
             self._post_output()
@@ -183,11 +183,11 @@ class TlsStream:
             raise ConnectionResetError(f"TLS failed while sending: {_reason(error)}") from None
 
     async def _feed(self) -> None:
-        """Moves what the network has into the TLS engine, and what that wants to answer back out."""
+        """Passes received bytes to the TLS engine, and sends what the engine answers."""
         data = await self._inner.receive()
         if data:
             self._tls.bio_write(data)
-            # Were we to wait for room here, two ends that both send much would wait for each other for ever.
+            # This must not wait for room: two ends that both send much would wait for each other for ever.
             self._post_output()
         else:
             self._closed_by_peer = True
@@ -201,7 +201,10 @@ class TlsStream:
             self._inner.post(data)
 
     def _output(self) -> Iterator[bytes]:
-        """What the TLS engine has to say.  To ask once more when it has said all costs as much as to ask."""
+        """The bytes that the TLS engine wants to send.
+
+        A read that returns less than it might is taken for the last: another, which finds nothing, would cost as much.
+        """
         full = True
         while full:
             try:

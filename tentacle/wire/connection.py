@@ -6,7 +6,7 @@
     for record in connection.send(event): ...  # each to be written, and flushed, on its own
 
 Knows the order of things (`rules`) and how each is written; must not know where bytes come from.  Each element of
-what `send` returns belongs into a TLS record of its own: old peers lose bytes that arrive together with the end of
+what `send` returns goes into a TLS record of its own: old peers lose bytes that arrive together with the end of
 a message, and tools tell control lines from messages by their size (what-peers-rely-on.md, wire habits).
 """
 
@@ -44,7 +44,7 @@ class Connection:
     """The protocol state of one connection in one role.
 
     `next_event` raises `ProtocolError` when the peer breaks the protocol or a limit, `send` raises
-    `LocalProtocolError` when we would; after either, the connection is closed and only good for being dropped.
+    `LocalProtocolError` when we would.  After either, the connection is closed and can only be dropped.
     """
 
     def __init__(self, role: Role, limits: Limits | None = None) -> None:
@@ -57,7 +57,7 @@ class Connection:
         self._reader: StreamReader | None = None
         self._writer: StreamWriter | None = None
         self.announced: Announced = ()
-        """Id and length of the data streams that must follow the message that was sent last."""
+        """Id and length of the data streams that must follow the message sent last."""
 
     @property
     def state(self) -> State:
@@ -65,11 +65,11 @@ class Connection:
 
     @property
     def between_elements(self) -> bool:
-        """True when nothing of the next element has arrived: a long wait is in order, not a stalled peer."""
+        """Whether no byte of the next element has arrived yet, so that a long wait does not mean a stalled peer."""
         return not len(self._buffer) and not self._inflater.started and self._reader is None
 
     def receive_data(self, data: bytes) -> None:
-        """Takes what has arrived; `b""` when the peer has closed."""
+        """Takes bytes that have arrived; `b""` means that the peer has closed."""
         if data:
             self._buffer.feed(data)
         else:

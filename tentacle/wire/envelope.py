@@ -12,10 +12,8 @@ _RAW = -15
 _STEP = 64 * 1024
 TLS_RECORD = 16 * 1024
 _SMALLEST_TAIL = 1024
-
-
 _LONG = 256 * 1024
-"""Bytes from which on a message is sent soon rather than small: a tenth longer, in a third of the time."""
+"""Messages of this many bytes or more are deflated fast rather than small: a tenth longer, in a third of the time."""
 
 
 def deflate(plain: bytes) -> bytes:
@@ -28,8 +26,8 @@ def deflate(plain: bytes) -> bytes:
 def split_for_records(data: bytes) -> list[bytes]:
     """`data` in pieces of at most one TLS record each, the last of which is never tiny.
 
-    An old peer that has all plain text does not read on to the end of the deflate stream: were its last bytes to
-    arrive alone, it would take them for a control line (halibut.md 3.1).
+    An old peer stops reading once it has all plain text, before the end of the deflate stream.  If the last bytes of
+    the stream arrived alone, it would take them for a control line (halibut.md 3.1).
     """
     pieces = [data[i : i + TLS_RECORD] for i in range(0, len(data), TLS_RECORD)]
     if len(pieces) > 1 and len(pieces[-1]) < _SMALLEST_TAIL:
@@ -40,7 +38,7 @@ def split_for_records(data: bytes) -> list[bytes]:
 
 
 class Inflater:
-    """Inflates one message as it arrives, within limits, and gives back what belongs to the next element.
+    """Inflates one message as it arrives, within limits, and puts back the bytes of the next element.
 
     The message ends where the deflate stream ends, not where its document does: old peers send the last block some
     milliseconds later in a record of its own (halibut-versions.md 4).
@@ -57,7 +55,7 @@ class Inflater:
         return self._consumed > 0
 
     def take(self, buffer: ReceiveBuffer) -> bytes | None:
-        """Consumes from `buffer`; the plain text once the stream has ended, `None` before."""
+        """Consumes from `buffer`.  Returns the plain text once the stream has ended, `None` before."""
         while len(buffer):
             chunk = buffer.take(_STEP)
             self._consumed += len(chunk)

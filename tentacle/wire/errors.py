@@ -12,10 +12,10 @@ class ProtocolError(TentacleError):
 
 
 class PeerClosed(ProtocolError):
-    """The peer hung up where the protocol wants something of it."""
+    """The peer closed the connection where the protocol expects something from it."""
 
 
 class LocalProtocolError(TentacleError):
-    """We were about to send what the protocol does not allow here: a mistake of ours, nothing was sent."""
+    """A mistake of ours: we were about to send what the protocol does not allow here.  Nothing was sent."""
 
     default_exit_code = EXIT_INTERNAL

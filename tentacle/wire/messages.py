@@ -71,7 +71,7 @@ def encode_message(message: Message | None) -> bytes:
 
 
 def decode_message(data: bytes, limits: Limits) -> Message | None:
-    """The message in an envelope's BSON.  Raises `ProtocolError` for whatever is not one."""
+    """Returns the message in an envelope's BSON.  Raises `ProtocolError` for bytes that are not one."""
     try:
         envelope = bson.decode(_first_document(data), codec_options=_OPTIONS)
     except (BSONError, RecursionError, ValueError, TypeError, OverflowError) as error:
@@ -95,8 +95,8 @@ def decode_message(data: bytes, limits: Limits) -> Message | None:
 def announced_streams(message: Message | None) -> tuple[tuple[UUID, int], ...]:
     """Id and length of every data stream that follows `message`, in the order of the document (halibut.md 4.1).
 
-    A data stream is a document with a GUID called `id` and a whole number called `length`; only in slots of static
-    type `object` does it carry its type's name, so the shape is what tells.
+    A data stream is recognised by its shape, a document with a GUID called `id` and a whole number called `length`: it
+    carries its type's name only in slots of static type `object`.
     """
     if message is None:
         return ()
@@ -185,7 +185,7 @@ def _text(body: dict[str, Any], name: str) -> str:
 
 
 def _check_nesting(root: object, limit: int) -> None:
-    """Containers deeper than `limit` are refused, so that whoever walks the document may do so recursively."""
+    """Raises `ProtocolError` for containers nested deeper than `limit`, so that recursion over the document is safe."""
     level: list[Any] = [root]
     for _ in range(limit + 1):
         level = [v for c in level for v in _children(c) if isinstance(v, _CONTAINERS)]
@@ -199,7 +199,7 @@ def _children(container: Any) -> Iterable[Any]:
 
 
 def _find_streams(value: Any, found: list[tuple[UUID, int]]) -> None:
-    """Most of what is walked through here are entries of logs, in their tens of thousands."""
+    """Adds the data streams in `value`.  Kept fast: most values are log entries, tens of thousands of them."""
     if isinstance(value, dict):
         length = value.get("length")
         if isinstance(length, int) and not isinstance(length, bool):

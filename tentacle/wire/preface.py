@@ -1,6 +1,6 @@
-"""Who is calling?  A pure decision on the first bytes of a connection; nothing is consumed here.
+"""Which kind of peer a connection comes from, decided on its first bytes; and the preface that a connector sends.
 
-Every connector begins with `MX`, two newlines (halibut.md 2.2); whatever else arrives on the port is a browser, a
+Every connector begins with `MX`, two newlines (halibut.md 2.2); anything else on the port is a browser, a
 probe, or a server that asks for our certificate (2.5).
 """
 
@@ -18,7 +18,7 @@ PREFACE = b"MX\n\n"
 
 
 class Caller(enum.Enum):
-    """What the first two bytes of a connection say about its maker."""
+    """What the first two bytes of a connection say about the peer."""
 
     UNDECIDED = "undecided"
     NOBODY = "nobody"
@@ -27,7 +27,7 @@ class Caller(enum.Enum):
 
 
 def sniff(first: bytes, *, at_eof: bool = False) -> Caller:
-    """Decides on the bytes that have arrived so far, which stay where they are."""
+    """Returns what the bytes that have arrived so far say.  They are not consumed."""
     if len(first) >= len(MAGIC):
         return Caller.HALIBUT if first.startswith(MAGIC) else Caller.OTHER
     if at_eof:
@@ -38,7 +38,7 @@ def sniff(first: bytes, *, at_eof: bool = False) -> Caller:
 def take_preface(buffer: ReceiveBuffer, limits: Limits) -> bytes | None:
     """Consumes the preface up to its blank line; `None` while that has not arrived.
 
-    Carriage returns do not count, so both line ends are understood; nothing after the blank line is touched.
+    Carriage returns do not count, so that both line ends are understood.  Nothing after the blank line is consumed.
     """
     window = buffer.peek(limits.preface + 1)
     for end in _blank_line_ends(window):

@@ -1,8 +1,8 @@
 """What is legal, and when: the whole protocol is the one table at the end of this file (halibut.md 5.1 to 5.4).
 
 A connection is in one state.  In each state exactly one side may act; the table says what it may do and which state
-follows.  Data streams are not in it: they belong to the request or response before them, and nothing else may happen
-until they are complete.
+follows.  Data streams are not in the table: they belong to the request or response before them, and nothing else may
+happen until they are complete.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ IDENTITY: Final[Mapping[IdentityKind, What]] = {
 
 @dataclass(frozen=True)
 class Rules:
-    """One role: where it begins, and per state what may happen and what follows."""
+    """One role: the state in which it begins, and for each state what may happen and which state follows."""
 
     start: State
     table: Mapping[State, Mapping[What, State]]

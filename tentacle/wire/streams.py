@@ -1,7 +1,7 @@
 """Data-stream blocks: id, length, the bytes, the length again (halibut.md 4.2).  One reader, one writer.
 
-Both hold the protocol's promise that nothing else comes between: they count what was announced by the message
-before them and refuse every difference.
+Both refuse every difference from what the message before them announced: a stream more or less, another length, or
+anything in between.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Part(enum.Enum):
 
 
 def check_announced(streams: Announced, limits: Limits) -> None:
-    """Refuses what could not be received: too many streams, a length below zero or beyond the limit, an id twice."""
+    """Raises `ProtocolError` for too many streams, a length below zero or above the limit, or an id twice."""
     if len(streams) > limits.streams_per_message:
         raise ProtocolError(f"a message with more than {limits.streams_per_message} data streams")
     for _, length in streams:

@@ -18,7 +18,7 @@ from uuid import uuid4
 from tentacle.contracts.codec import decode, encode
 from tentacle.contracts.script import ProcessState, ScriptTicket
 from tentacle.contracts.script_v2 import ScriptStatusRequestV2, ScriptStatusResponseV2, StartScriptCommandV2
-from tentacle.contracts.services import CATALOGUE
+from tentacle.contracts.services import SERVICE_METHODS
 from tentacle.settings.certificates import from_pem
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.store import SettingsFile
@@ -181,7 +181,7 @@ class Server:
             received = await self.listening.call(address, request, {})
         received.release()
         assert isinstance(received.event, ResponseEvent)
-        response, wanted = received.event.response, CATALOGUE[service][method.lower()].result
+        response, wanted = received.event.response, SERVICE_METHODS[service][method.lower()].result
         if response.error is not None:
             return response.error
         return None if wanted is None else decode(wanted, response.result)

@@ -31,14 +31,14 @@ from tentacle.contracts.script import (
 )
 from tentacle.contracts.script_v1 import ScriptStatusRequest, ScriptStatusResponse, StartScriptCommand
 from tentacle.contracts.script_v2 import CompleteScriptCommandV2, ScriptStatusResponseV2, StartScriptCommandV2
-from tentacle.contracts.services import CATALOGUE
+from tentacle.contracts.services import SERVICE_METHODS
 
 GUID = UUID("00112233-4455-6677-8899-aabbccddeeff")
 GUID_BYTES = Binary(GUID.bytes_le, 4)
 TYPES: list[type] = sorted(
     {
         cls
-        for methods in CATALOGUE.values()
+        for methods in SERVICE_METHODS.values()
         for method in methods.values()
         for cls in (*method.parameters, *([method.result] if method.result else []))
     }

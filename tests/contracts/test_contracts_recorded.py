@@ -15,7 +15,7 @@ from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.script import ScriptFile, ScriptIsolationLevel, ScriptTicket
 from tentacle.contracts.script_v1 import ScriptStatusRequest, StartScriptCommand
 from tentacle.contracts.script_v2 import StartScriptCommandV2
-from tentacle.contracts.services import CATALOGUE, Method
+from tentacle.contracts.services import SERVICE_METHODS, Method
 from tentacle.wire.limits import Limits
 from tentacle.wire.messages import Request, Response, decode_message, encode_message
 from tests.recorded import conversations
@@ -48,7 +48,7 @@ def recorded() -> Iterator[Call | Answer]:
         for number, plain in enumerate(plains):
             message, where = decode_message(plain, Limits()), f"{conversation.name}-{number}"
             if isinstance(message, Request):
-                method = CATALOGUE.get(message.service, {}).get(message.method.lower())
+                method = SERVICE_METHODS.get(message.service, {}).get(message.method.lower())
                 if method is not None:
                     yield Call(where, plain, message, method)
             elif message is not None and method is not None:
@@ -92,7 +92,7 @@ def test_an_answer_means_a_contract_and_becomes_its_bytes_again(answer: Answer) 
 
 def test_the_recordings_cover_every_method_but_those_that_no_recorded_server_called() -> None:
     called = {(c.request.service, c.method.name) for c in EVERYTHING if isinstance(c, Call)}
-    known = {(service, method.name) for service, methods in CATALOGUE.items() for method in methods.values()}
+    known = {(service, method.name) for service, methods in SERVICE_METHODS.items() for method in methods.values()}
     assert known - called == {("IScriptService", "CancelScript")}
 
 

@@ -23,7 +23,7 @@ from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState, ScriptTicket
 from tentacle.contracts.script_v1 import ScriptStatusResponse
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2
-from tentacle.contracts.services import CATALOGUE
+from tentacle.contracts.services import SERVICE_METHODS
 from tentacle.devserver.worker.caller import NO_STREAMS, CallFailed, CallResult, Endpoint
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
@@ -94,7 +94,7 @@ class FakeWorker:
             raise self.fail_next.pop(0)
         if service not in (*(self.capabilities or ("IScriptService", "IFileTransferService")), *self._hidden()):
             raise CallFailed(f"Error: {service}", UNKNOWN_SERVICE.format(service), connected=True)
-        known = CATALOGUE[service][method.lower()]
+        known = SERVICE_METHODS[service][method.lower()]
         given = [None if d is None else _read(t, d) for t, d in zip(known.parameters, params, strict=True)]
         if service == "IFileTransferService":
             return await self._file(method, given, streams)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tentacle.octopus.connectivity import DELAYS, ConnectivityCheck
-from tentacle.octopus.errors import ConnectionFailed
+from tentacle.octopus.errors import ConnectionFailed, network_reason
 from tentacle.octopus.proxies import ProxyUrl
 from tests.sockets import talking
 
@@ -138,6 +138,7 @@ async def test_through_a_proxy(server_tls: Any, certificate: Any, tunnel: Any) -
         (b"403 No", "refused with HTTP status 403", 1, "has to allow CONNECT"),
         (b"429 No", "could not connect to it", 2, "communications port is open"),
         (b"503 No", "could not connect to it", 2, "communications port is open"),
+        (b"201 Made", "could not connect to it", 2, "communications port is open"),
     ],
 )
 async def test_a_proxy_that_says_no(status: bytes, said: str, tried: int, hint: str, tunnel: Any) -> None:
@@ -150,3 +151,9 @@ async def test_a_proxy_that_says_no(status: bytes, said: str, tried: int, hint: 
     assert hint in (caught.value.hint or "")
     assert "s3cret" not in f"{caught.value} {caught.value.hint}"
     assert f"through the proxy http://127.0.0.1:{between}" in str(caught.value)
+
+
+def test_failures_of_several_addresses_are_told_once_each() -> None:
+    several = OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1), [Errno 111] x, [Errno 101] y")
+    assert network_reason(several) == "Connection refused / Network is unreachable"
+    assert network_reason(ConnectionRefusedError(111, "Connect call failed ('::1', 1)")) == "Connection refused"

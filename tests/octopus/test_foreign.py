@@ -17,6 +17,7 @@ from tentacle.octopus.errors import (
     ConnectionFailed,
     NotFound,
     OctopusError,
+    ProxyRefused,
     ServerFailed,
     UnexpectedAnswer,
     ValidationFailed,
@@ -287,6 +288,27 @@ async def test_from_http_to_https_on_the_same_host(octopus: Any, connect: Any, s
     assert [request.method for request in server.writes] == ["POST"], "nothing is sent to http any more"
 
 
+@pytest.mark.parametrize(
+    ("offers", "hint"),
+    [
+        (b"Proxy-Authenticate: Basic realm=x\r\nProxy-Authenticate: NTLM\r\n", "Correct its user name and password"),
+        (b"Proxy-Authenticate: NTLM\r\nProxy-Authenticate: Negotiate\r\n", "The proxy offers NTLM, Negotiate"),
+    ],
+)
+@pytest.mark.parametrize("server", ["http://octopus.test", "https://octopus.test"])
+async def test_all_that_a_proxy_offers_is_read(offers: bytes, hint: str, server: str, connect: Any) -> None:
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Who?\r\nContent-Length: 0\r\n" + offers + b"\r\n")
+        await reader.read()
+
+    async with talking(proxy) as port:
+        with pytest.raises(ProxyRefused) as caught:
+            async with connect(server, proxy=ProxyUrl("127.0.0.1", port)):
+                pass
+    assert hint in (caught.value.hint or "")
+
+
 @pytest.fixture
 def black_hole() -> Iterator[int]:
     """A port whose queue is full: the system drops whoever wants to connect, as firewalls do."""
@@ -303,7 +325,7 @@ def black_hole() -> Iterator[int]:
 async def test_a_firewall_that_swallows_connections(
     black_hole: int, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tentacle.octopus.exchange.CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("tentacle.octopus.http_client.CONNECT_SECONDS", 0.2)
     address = f"http://127.0.0.1:{black_hole}"
     with pytest.raises(ConnectionFailed) as caught:
         async with connect(address, retry_for=0.0):

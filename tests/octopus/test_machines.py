@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tentacle.octopus.document import Document
 from tentacle.octopus.errors import AccessRefused
-from tentacle.octopus.machines import replace_thumbprint, take_off
+from tentacle.octopus.json_document import JsonDocument
+from tentacle.octopus.machines import deregister_machine, replace_thumbprint
 from tentacle.octopus.registration import MachineKind, RegistrationRequest, WorkerRole, register
 from tentacle.octopus.resources import (
     ListeningEndpoint,
@@ -54,7 +54,7 @@ async def test_one_machine_of_ours_is_taken_off_and_no_other(
     workers = [known(1, "mine", OURS), known(2, "twin", OURS), known(3, "stranger", OTHERS)]
     server = await octopus(collections={"workers": workers})
     async with connect(server) as client:
-        assert await take_off(client, MachineKind.WORKER, name, OURS, None, machine_id) == gone
+        assert await deregister_machine(client, MachineKind.WORKER, name, OURS, None, machine_id) == gone
     left = {worker["Name"] for worker in server.collections["workers"]}
     assert left == {"mine", "twin", "stranger"} - {gone}
 
@@ -87,11 +87,11 @@ async def test_whoever_may_see_workers_only_changes_those(octopus: Any, connect:
 
 def test_a_thumbprint_is_replaced_where_it_stands() -> None:
     nested = {"Endpoint": {"Name": "k", "TentacleEndpointConfiguration": {"Thumbprint": OURS, "Uri": "u"}}}
-    assert with_thumbprint(Document(nested, ""), NEW) == {
+    assert with_thumbprint(JsonDocument(nested, ""), NEW) == {
         "Endpoint": {"Name": "k", "TentacleEndpointConfiguration": {"Thumbprint": NEW, "Uri": "u"}}
     }
     old = {"Thumbprint": OURS, "Endpoint": {"Thumbprint": OURS}}
-    assert with_thumbprint(Document(old, ""), NEW) == {"Thumbprint": NEW, "Endpoint": {"Thumbprint": NEW}}
+    assert with_thumbprint(JsonDocument(old, ""), NEW) == {"Thumbprint": NEW, "Endpoint": {"Thumbprint": NEW}}
 
 
 def test_order_and_case_are_no_difference() -> None:
@@ -102,8 +102,8 @@ def test_order_and_case_are_no_difference() -> None:
         "WorkerPoolIds": ["p-2", "P-1"],
         "MachinePolicyId": "Policies-1",
     }
-    assert differences(machine, Document(same, "")) == ()
-    assert differences(machine, Document({}, "")) == (
+    assert differences(machine, JsonDocument(same, "")) == ()
+    assert differences(machine, JsonDocument({}, "")) == (
         *("communication style", "thumbprint", "address", "worker pools", "machine policy"),
     )
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.credentials import Credentials
-from tentacle.octopus.document import Document
 from tentacle.octopus.errors import AccessRefused, OctopusError, UnexpectedAnswer
+from tentacle.octopus.json_document import JsonDocument
 from tentacle.octopus.oidc import WELL_KNOWN_ENDPOINT, endpoint_of
 from tentacle.octopus.registration import RegistrationRequest, WorkerRole, register
 from tentacle.octopus.resources import PollingEndpoint
@@ -121,5 +121,5 @@ async def test_a_server_that_repeats_the_access_token(octopus: Any, connect: Any
 
 @given(st.none() | st.text())
 def test_any_endpoint_is_a_path_on_the_same_host(text: str | None) -> None:
-    found = endpoint_of(Document({"token_endpoint": text}, ""))
+    found = endpoint_of(JsonDocument({"token_endpoint": text}, ""))
     assert found == WELL_KNOWN_ENDPOINT or (found.startswith("/") and found != "/")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.octopus.document import Document
 from tentacle.octopus.errors import InvalidAddress
+from tentacle.octopus.json_document import JsonDocument
 from tentacle.octopus.resources import (
     ListeningEndpoint,
     Machine,
@@ -122,7 +122,7 @@ def test_an_update_keeps_what_the_original_knows_and_drops_the_rest() -> None:
     }
     endpoint = PollingEndpoint("AB", "poll://x/")
     machine = Machine("new", "Spaces-1", endpoint, WorkerMembership(("WorkerPools-1",)))
-    body = update_body(machine, Document(existing, "/s"))
+    body = update_body(machine, JsonDocument(existing, "/s"))
     assert next(iter(body)) == "Id"
     assert list(body)[-3:] == ["LastModifiedOn", "LastModifiedBy", "Links"]
     assert "New" not in body
@@ -149,8 +149,8 @@ def test_an_update_keeps_what_the_original_knows_and_drops_the_rest() -> None:
     ],
 )
 def test_whose_machine_it_is(machine: dict[str, object], ours: bool) -> None:
-    assert has_thumbprint(Document(machine, "/x"), "AB") is ours
+    assert has_thumbprint(JsonDocument(machine, "/x"), "AB") is ours
 
 
 def test_nothing_has_an_empty_thumbprint() -> None:
-    assert not has_thumbprint(Document({"Endpoint": {"Thumbprint": ""}}, "/x"), "")
+    assert not has_thumbprint(JsonDocument({"Endpoint": {"Thumbprint": ""}}, "/x"), "")

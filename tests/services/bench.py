@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from tentacle.contracts.codec import decode, encode
 from tentacle.contracts.data_stream import DataStream
-from tentacle.contracts.services import CATALOGUE
+from tentacle.contracts.services import SERVICE_METHODS
 from tentacle.errors import TentacleError
 from tentacle.scripts.engine import EngineOptions, ScriptEngine
 from tentacle.services.service_list import make_dispatcher
@@ -45,7 +45,7 @@ class Bench:
         """The decoded result of a call that must succeed."""
         response, _ = await self.handle(service, method, *(encode(a) for a in arguments), files=files)
         assert response.error is None, response.error
-        wanted = CATALOGUE[service][method.lower()].result
+        wanted = SERVICE_METHODS[service][method.lower()].result
         return None if wanted is None or response.result is None else decode(wanted, response.result)
 
     async def refused(self, service: str, method: str, *arguments: object, files: Arrived | None = None) -> str:

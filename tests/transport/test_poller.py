@@ -225,6 +225,8 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         pytest.param(saying(b"HTTP/1.1 407 Who are you\r\nA: b\r\n\r\n"), "HTTP/1.1 407 Who are you", id="407"),
         pytest.param(saying(b"HTTP/1.0 \x1b[31m\xff\r\n\r\n"), "HTTP/1.0 ?[31mÿ", id="rubbish"),
         pytest.param(saying(b"HTTP/1.1 403 No\r\n\r\n"), "has to allow CONNECT to that host and port", id="rules"),
+        pytest.param(saying(b"HTTP/1.1 429 No\r\n\r\n"), "that the proxy's machine can reach it", id="busy"),
+        pytest.param(saying(b"HTTP/1.1 201 Made\r\n\r\n"), "the address of an HTTP proxy", id="201"),
         pytest.param(saying(b"HTTP/1.1 407 No\r\n\r\n"), "correct its user name and password", id="password"),
         pytest.param(saying(b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\n\r\n"), "offers NTLM", id="NTLM"),
         pytest.param(saying(b"HTTP/1.1 503 No\r\n\r\n"), "that the proxy's machine can reach it", id="server down"),
@@ -278,7 +280,7 @@ async def test_what_a_proxy_is_asked_for(host: str, asked: str) -> None:
     assert name + b"." not in heads[1]
 
 
-@pytest.mark.parametrize("host", ["a..b", "x" * 64, ".octopus", "ä" * 64])
+@pytest.mark.parametrize("host", ["a b", "a\r\nX: y", "a..b", "x" * 64, ".octopus", "ä" * 64])
 @pytest.mark.parametrize("proxied", [True, False])
 async def test_a_name_that_no_host_has_is_told_in_one_line(host: str, proxied: bool) -> None:
     address = Address("octopus.invalid" if proxied else host, 1, "T", Proxy(host, 3128) if proxied else None)

@@ -39,9 +39,8 @@ from tentacle.cli.frame.values import output_format, whole_number
 from tentacle.disk import is_directory
 from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
 from tentacle.observe.text import visible
-from tentacle.octopus.address import polling_address
 from tentacle.octopus.credentials import Credentials
-from tentacle.octopus.links import ServerAddress
+from tentacle.octopus.server_address import ServerAddress, polling_address
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.instances import Instance
 from tentacle.settings.model import Settings, resolved_home

@@ -21,10 +21,9 @@ from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.cli.frame.values import whole_number
 from tentacle.cli.registration.server_access import check_connectivity, client_of, custom_proxy
 from tentacle.errors import TentacleError
-from tentacle.octopus.address import polling_address
 from tentacle.octopus.client import OctopusClient
-from tentacle.octopus.links import ServerAddress
 from tentacle.octopus.registration import server_thumbprint
+from tentacle.octopus.server_address import ServerAddress, polling_address
 from tentacle.octopus.spaces import Scope
 from tentacle.settings import trust
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer

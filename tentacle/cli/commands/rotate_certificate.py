@@ -18,8 +18,8 @@ from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.cli.registration.server_access import client_of, custom_proxy
 from tentacle.errors import TentacleError
 from tentacle.octopus.client import OctopusClient
-from tentacle.octopus.links import ServerAddress
 from tentacle.octopus.machines import replace_thumbprint
+from tentacle.octopus.server_address import ServerAddress
 from tentacle.settings import certificates, rotation, trust
 from tentacle.settings.model import Settings
 from tentacle.settings.store import SettingsFile

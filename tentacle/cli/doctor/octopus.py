@@ -24,12 +24,12 @@ from tentacle.cli.frame.style import span
 from tentacle.cli.registration.server_access import custom_proxy
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.credentials import Credentials
-from tentacle.octopus.document import Document
 from tentacle.octopus.errors import AccessRefused, OctopusError
-from tentacle.octopus.exchange import Exchange, Network, Reply
-from tentacle.octopus.links import ServerAddress
+from tentacle.octopus.http_client import HttpClient, HttpOptions, HttpResponse
+from tentacle.octopus.json_document import JsonDocument
 from tentacle.octopus.proxies import ProxyUrl, environment_proxy
 from tentacle.octopus.registration import MachineKind, machines_with, server_thumbprint
+from tentacle.octopus.server_address import ServerAddress
 from tentacle.octopus.spaces import choose_scope
 from tentacle.settings.model import CommunicationStyle, Settings
 from tentacle.settings.trust import same_address, same_thumbprint
@@ -47,7 +47,7 @@ class Server:
 
     address: ServerAddress
     credentials: Credentials | None
-    network: Network
+    network: HttpOptions
     space: str | None = None
     trace: Callable[[str], None] = field(default=lambda _: None)
     clock: Callable[[], float] = time.time
@@ -63,7 +63,7 @@ class Asked:
 
 def network_for(
     url: URL, settings: Settings | None, *, ignore_ssl_errors: bool, ca_file: str | None, pin: str | None
-) -> Network:
+) -> HttpOptions:
     """The way that registration takes (tentacle-cli.md 5.3, the end).  Raises `InvalidAddress` for a proxy."""
     polling = settings is not None and (
         settings.no_listen or any(s.style is CommunicationStyle.TENTACLE_ACTIVE for s in settings.servers)
@@ -73,7 +73,7 @@ def network_for(
         proxy = custom_proxy(settings.polling_proxy) if polling else None
         from_environment = (settings.polling_proxy if polling else settings.proxy).use_default
     chosen = proxy or (environment_proxy(url) if from_environment else None)
-    return Network(ignore_ssl_errors, ca_file, chosen, False, LIMIT, pin)
+    return HttpOptions(ignore_ssl_errors, ca_file, chosen, False, LIMIT, pin)
 
 
 async def ask(server: Server, patient: Patient) -> Asked:
@@ -113,11 +113,9 @@ def _target(url: URL, proxy: ProxyUrl | None) -> Target:
 async def _root(server: Server, url: URL) -> list[Finding]:
     """The root document that everybody may see."""
     try:
-        exchange = Exchange(
-            server.network, user_agent=f"tentacle/{__version__}", cookies=False, on_request=server.trace
-        )
-        async with exchange:
-            reply = await exchange.send("GET", URL(f"{server.address.base}/api"), {})
+        http = HttpClient(server.network, user_agent=f"tentacle/{__version__}", cookies=False, on_request=server.trace)
+        async with http:
+            reply = await http.send("GET", URL(f"{server.address.base}/api"), {})
     except OctopusError as error:
         secure = url.scheme == "https"
         check = "tls" if secure and "certificate" in error.message else "http"
@@ -125,7 +123,7 @@ async def _root(server: Server, url: URL) -> list[Finding]:
     return [*_version(reply, server), *_clock(reply, server.clock())]
 
 
-def _version(reply: Reply, server: Server) -> list[Finding]:
+def _version(reply: HttpResponse, server: Server) -> list[Finding]:
     try:
         root = json.loads(reply.body)
         version, api = str(root["Version"]), str(root["ApiVersion"])
@@ -135,7 +133,7 @@ def _version(reply: Reply, server: Server) -> list[Finding]:
     return [ok("octopus", f"Octopus Server {version[:60]}, API {api[:20]}")]
 
 
-def _clock(reply: Reply, now: float) -> list[Finding]:
+def _clock(reply: HttpResponse, now: float) -> list[Finding]:
     try:
         theirs = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
     except (ValueError, TypeError, OverflowError):
@@ -206,7 +204,7 @@ def _register(patient: Patient) -> str:
 
 
 def _registered(
-    machines: Sequence[tuple[MachineKind, Document]], patient: Patient, settings: Settings, own: str
+    machines: Sequence[tuple[MachineKind, JsonDocument]], patient: Patient, settings: Settings, own: str
 ) -> list[Finding]:
     """What the server knows under our thumbprint."""
     if not machines:
@@ -221,7 +219,7 @@ def _registered(
     return findings
 
 
-def _one(kind: MachineKind, machine: Document, settings: Settings, option: str) -> Finding:
+def _one(kind: MachineKind, machine: JsonDocument, settings: Settings, option: str) -> Finding:
     name = f"{kind.value} '{machine.text('Name')}' ({machine.text('Id')})"
     endpoint = machine.object("Endpoint")
     uri = endpoint.text("Uri") or ""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 import ssl
 import time
@@ -19,8 +18,9 @@ from tentacle.cli.frame.certificate_text import CertificateFacts, facts_of_der
 from tentacle.errors import one_line
 from tentacle.octopus.certificates import AcceptingContext
 from tentacle.octopus.proxies import ProxyUrl
+from tentacle.wire.connect import FINAL_REFUSALS, AnswerParser, authority, connect_request, sign_in_advice
+from tentacle.wire.errors import ProtocolError
 
-_LARGEST_HEAD = 16 * 1024
 _SHOWN = 3
 """Addresses of one name that are told and tried."""
 
@@ -54,11 +54,6 @@ class Reached:
     findings: tuple[Finding, ...]
     complete: bool
     certificate: CertificateFacts | None = field(default=None)
-
-
-def authority(host: str, port: int) -> str:
-    """`host:port`, IPv6 in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def reach(target: Target) -> Reached:
@@ -108,7 +103,7 @@ async def _connect(
         began = time.monotonic()
         try:
             async with asyncio.timeout(target.limit / len(addresses)):
-                streams = await asyncio.open_connection(address, port, limit=_LARGEST_HEAD)
+                streams = await asyncio.open_connection(address, port)
         except TimeoutError:
             refused.append(f"{authority(address, port)}: no answer")
         except OSError as error:
@@ -130,24 +125,31 @@ async def _tunnel(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Target, proxy: ProxyUrl, findings: list[Finding]
 ) -> None:
     where = authority(proxy.host, proxy.port)
-    secret = f"Proxy-Authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
+    parser = AnswerParser()
     try:
         async with asyncio.timeout(target.limit):
-            writer.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{secret}\r\n".encode())
-            head = await reader.readuntil(b"\r\n\r\n")
+            writer.write(connect_request(target.host, target.port, proxy.authorization))
+            while (answer := parser.feed(await reader.read(4096))) is None:
+                pass
     except TimeoutError:
         raise Stopped(fail("proxy", f"{where}: no answer to CONNECT {target}", "Is it an HTTP proxy?")) from None
-    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
+    except (OSError, ValueError, ProtocolError):
         advice = "Is it an HTTP proxy, and may this machine use it?"
         raise Stopped(fail("proxy", f"{where}: closed the connection at CONNECT {target}", advice)) from None
-    status = re.match(rb"HTTP/1\.[01] (\d{3})\b", head)
-    code = int(status[1]) if status else 0
-    if code == 407:
-        advice = "Set its user and password: tentacle polling-proxy (or tentacle proxy) --proxyUsername --proxyPassword"
+    if answer.status == 407:
+        advice = (
+            sign_in_advice(answer.offers)
+            or "Set its user and password: tentacle polling-proxy (or tentacle proxy) --proxyUsername --proxyPassword"
+        )
         raise Stopped(fail("proxy", f"{where} wants other credentials (407)", advice))
-    if not 200 <= code < 300:
-        said = f"HTTP status {code}" if code else "something that is not HTTP"
-        advice = f"Have the proxy's administrator allow CONNECT to {target}."
+    if not answer.connected:
+        if answer.status is None:
+            said, advice = "something that is not HTTP", "Is it an HTTP proxy, and may this machine use it?"
+        elif answer.status in FINAL_REFUSALS:
+            said, advice = f"HTTP status {answer.status}", f"Have the proxy's administrator allow CONNECT to {target}."
+        else:
+            said = f"HTTP status {answer.status}"
+            advice = f"Check that {target} is the right address, and that the proxy's machine can reach it."
         raise Stopped(fail("proxy", f"{where} refuses CONNECT to {target}: {said}", advice))
     findings.append(ok("proxy", f"{where} connects to {target}"))
 

@@ -13,13 +13,14 @@ from tentacle.agent.plan import PollPlan, make_plan
 from tentacle.cli.doctor.finding import Finding, Level, Probe, Section, aside, fail, ok, section, warn
 from tentacle.cli.doctor.instance import Patient
 from tentacle.cli.doctor.ports import port_owner
-from tentacle.cli.doctor.reach import Reached, Target, authority, reach
+from tentacle.cli.doctor.reach import Reached, Target, reach
 from tentacle.cli.frame.certificate_text import CertificateFacts
 from tentacle.cli.status.state import agent_of
 from tentacle.errors import TentacleError
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.settings.model import Settings
 from tentacle.transport.listener import bind
+from tentacle.wire.connect import authority
 
 PRIVILEGED = 1024
 

@@ -24,15 +24,14 @@ from tentacle.cli.frame.values import InvalidValue, need_port, parse_whole_numbe
 from tentacle.cli.init.questions import Unanswered, Wizard
 from tentacle.cli.registration.server_access import custom_proxy
 from tentacle.errors import TentacleError
-from tentacle.octopus.address import DEFAULT_COMMS_PORT, polling_address
 from tentacle.octopus.certificates import parse_pin
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.errors import NotAnOctopusServer
-from tentacle.octopus.exchange import Exchange, Network
-from tentacle.octopus.links import ServerAddress
-from tentacle.octopus.lookups import pool_ids
+from tentacle.octopus.http_client import HttpClient, HttpOptions
+from tentacle.octopus.id_lookup import pool_ids
 from tentacle.octopus.proxies import ProxyUrl, environment_proxy
+from tentacle.octopus.server_address import DEFAULT_COMMS_PORT, ServerAddress, polling_address
 from tentacle.octopus.spaces import Scope, choose_scope
 from tentacle.settings.model import ProxySettings
 
@@ -145,9 +144,9 @@ class Introduction:
         """The server's version, which everybody may see."""
         pin = parse_pin(self.api.server_thumbprint) if self.api.server_thumbprint else None
         ignore, ca_file = self.api.ignore_ssl_errors, self.api.ca_file
-        network = Network(ignore, ca_file, self._way(address), False, _PATIENCE, pin)
-        async with Exchange(network, user_agent=f"tentacle/{__version__}", cookies=False, on_request=trace) as exchange:
-            reply = await exchange.send("GET", URL(f"{address.base}/api"), {})
+        options = HttpOptions(ignore, ca_file, self._way(address), False, _PATIENCE, pin)
+        async with HttpClient(options, user_agent=f"tentacle/{__version__}", cookies=False, on_request=trace) as http:
+            reply = await http.send("GET", URL(f"{address.base}/api"), {})
         try:
             return str(json.loads(reply.body)["Version"])
         except (ValueError, TypeError, KeyError, RecursionError):

@@ -36,9 +36,9 @@ from tentacle.cli.registration.registration import (
 )
 from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
 from tentacle.octopus.client import OctopusClient
-from tentacle.octopus.links import ServerAddress
-from tentacle.octopus.machines import take_off
+from tentacle.octopus.machines import deregister_machine
 from tentacle.octopus.registration import MachineKind, RegistrationResult, WorkerRole, register
+from tentacle.octopus.server_address import ServerAddress
 from tentacle.settings import certificates
 from tentacle.settings.model import Settings, resolved_home
 
@@ -185,7 +185,7 @@ async def _end(client: OctopusClient, left: Left) -> str | None:
 
 
 async def _delete(client: OctopusClient, left: Left) -> str | None:
-    return await take_off(client, MachineKind.WORKER, left.name, left.thumbprint, left.space, left.machine_id)
+    return await deregister_machine(client, MachineKind.WORKER, left.name, left.thumbprint, left.space, left.machine_id)
 
 
 def _renewed(session: Session, api: ApiOptions, first: Access) -> Access:

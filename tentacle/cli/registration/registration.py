@@ -24,9 +24,7 @@ from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.cli.registration.server_access import PATIENCE, check_connectivity, client_of, custom_proxy
 from tentacle.errors import TentacleError
 from tentacle.observe.logs import FILE_ONLY_LOGGER
-from tentacle.octopus.address import polling_address
 from tentacle.octopus.client import OctopusClient, Rehearse
-from tentacle.octopus.links import ServerAddress
 from tentacle.octopus.registration import (
     RegistrationRequest,
     RegistrationResult,
@@ -35,6 +33,7 @@ from tentacle.octopus.registration import (
     register,
 )
 from tentacle.octopus.resources import Endpoint, ListeningEndpoint, PollingEndpoint, listening_uri
+from tentacle.octopus.server_address import ServerAddress, polling_address
 from tentacle.settings import trust
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.store import SettingsFile

@@ -10,8 +10,8 @@ from typing import Any
 
 from tentacle.errors import TentacleError
 from tentacle.octopus.client import OctopusClient
-from tentacle.octopus.document import Document
-from tentacle.octopus.links import expand
+from tentacle.octopus.json_document import JsonDocument
+from tentacle.octopus.link_templates import expand
 from tentacle.octopus.resources import has_thumbprint
 from tentacle.octopus.spaces import Scope, choose_scope
 
@@ -39,12 +39,12 @@ async def server_view(client: OctopusClient, thumbprint: str, space: str | None)
         return {"Tentacle": shown}
 
 
-async def _with_thumbprint(client: OctopusClient, scope: Scope, link: str, thumbprint: str) -> list[Document]:
+async def _with_thumbprint(client: OctopusClient, scope: Scope, link: str, thumbprint: str) -> list[JsonDocument]:
     found = await client.collection(expand(scope.link(link), id="all", thumbprint=thumbprint))
     return [machine for machine in found if has_thumbprint(machine, thumbprint)]
 
 
-async def _target(client: OctopusClient, scope: Scope, machine: Document) -> dict[str, Any]:
+async def _target(client: OctopusClient, scope: Scope, machine: JsonDocument) -> dict[str, Any]:
     shown = {
         **await _common(client, scope, machine),
         "Environments": await _named(client, scope, "Environments", machine.texts("EnvironmentIds")),
@@ -56,12 +56,12 @@ async def _target(client: OctopusClient, scope: Scope, machine: Document) -> dic
     return shown
 
 
-async def _worker(client: OctopusClient, scope: Scope, machine: Document) -> dict[str, Any]:
+async def _worker(client: OctopusClient, scope: Scope, machine: JsonDocument) -> dict[str, Any]:
     pools = await _named(client, scope, "WorkerPools", machine.texts("WorkerPoolIds"))
     return {**await _common(client, scope, machine), "WorkerPools": pools}
 
 
-async def _common(client: OctopusClient, scope: Scope, machine: Document) -> dict[str, Any]:
+async def _common(client: OctopusClient, scope: Scope, machine: JsonDocument) -> dict[str, Any]:
     policy = machine.text("MachinePolicyId")
     policies = await _named(client, scope, "MachinePolicies", [policy] if policy else [])
     shown: dict[str, Any] = {

@@ -1,6 +1,6 @@
-"""Calls with contract dataclasses instead of documents, checked against the catalogue on both ways.
+"""Calls with contract dataclasses instead of documents, checked against the table of methods on both ways.
 
-Knows the catalogue and the codec; must not know in which order calls are made.
+Knows the table of methods and the codec; must not know in which order calls are made.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from tentacle.contracts.codec import CodecError, decode, encode
-from tentacle.contracts.services import CATALOGUE
+from tentacle.contracts.services import SERVICE_METHODS
 from tentacle.devserver.worker.caller import NO_STREAMS, Caller, CallFailed, Endpoint
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class TypedCalls:
         streams: Mapping[UUID, Path] = NO_STREAMS,
         timeout: float | None = None,
     ) -> Answer:
-        method = CATALOGUE[service][name.lower()]
+        method = SERVICE_METHODS[service][name.lower()]
         result = await self.caller.call(
             self.endpoint, service, method.name, [encode(a) for a in arguments], streams=streams, timeout=timeout
         )
@@ -62,7 +62,7 @@ def _drop(streams: Mapping[UUID, Path]) -> None:
 
 
 def expect(kind: type[T], answer: Answer) -> T:
-    """The answer's value as the type that the catalogue promises."""
+    """The answer's value as the type that the table of methods promises."""
     if not isinstance(answer.value, kind):
         raise CallFailed(f"The worker answered null instead of a {kind.__name__}.", "unreadable", connected=True)
     return answer.value

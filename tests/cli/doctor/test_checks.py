@@ -21,7 +21,7 @@ from tentacle.cli.doctor.machine import bash, environment_proxies, without_useri
 from tentacle.cli.doctor.octopus import _clock
 from tentacle.cli.doctor.ports import port_owner
 from tentacle.observe.redaction import Redactor
-from tentacle.octopus.exchange import Reply
+from tentacle.octopus.http_client import HttpResponse
 from tentacle.settings import certificates
 from tentacle.settings.model import ProxySettings, Settings
 from tests.sockets import talking
@@ -36,14 +36,14 @@ BAD = "\x1b]0;owned\x07\x1b[2J"
 )
 def test_clocks(ahead: float, level: Level) -> None:
     now = 1_795_421_700.0
-    reply = Reply(200, URL("http://o/api"), {"date": formatdate(now - ahead, usegmt=True)}, b"")
+    reply = HttpResponse(200, URL("http://o/api"), {"date": formatdate(now - ahead, usegmt=True)}, b"")
     [found] = _clock(reply, now)
     assert found.level is level
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Nov 99999 00:00:00 GMT"])
 def test_a_server_without_a_clock_is_not_judged(date: str) -> None:
-    assert _clock(Reply(200, URL("http://o/api"), {"date": date}, b""), 0.0) == []
+    assert _clock(HttpResponse(200, URL("http://o/api"), {"date": date}, b""), 0.0) == []
 
 
 def test_rights(tmp_path: Path) -> None:

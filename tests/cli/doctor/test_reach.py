@@ -111,6 +111,31 @@ async def test_through_a_proxy_that_lets_us_and_one_that_does_not(
     assert heads[0].startswith(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n".encode())
 
 
+@pytest.mark.parametrize(
+    ("status", "found", "advice"),
+    [
+        (b"HTTP/1.1 407 No", "other credentials (407)", "Set its user and password"),
+        (b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM", "other credentials (407)", "The proxy offers NTLM"),
+        (b"HTTP/1.1 403 No", "HTTP status 403", "allow CONNECT to octopus.test:1"),
+        (b"HTTP/1.1 503 No", "HTTP status 503", "the proxy's machine can reach it"),
+        (b"HTTP/1.1 201 Made", "HTTP status 201", "the proxy's machine can reach it"),
+        (b"SSH-2.0", "something that is not HTTP", "Is it an HTTP proxy"),
+        (b"x" * 100_000, "closed the connection", "Is it an HTTP proxy"),
+    ],
+)
+async def test_a_proxy_that_refuses_is_told_as_the_agent_tells_it(status: bytes, found: str, advice: str) -> None:
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(status + b"\r\n\r\n")
+        await reader.read()
+
+    async with talking(proxy) as port:
+        reached = await reach(Target("octopus.test", 1, ProxyUrl("127.0.0.1", port)))
+    assert told(reached) == [("proxy tcp", "ok"), ("proxy", "FAIL")]
+    assert found in reached.findings[1].found
+    assert advice in (reached.findings[1].advice or "")
+
+
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while data := await reader.read(65536):

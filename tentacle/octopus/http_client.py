@@ -1,13 +1,12 @@
 """One HTTP request and its answer, bounded in time and size.
 
 Knows aiohttp, TLS and proxies, and turns their failures into ours.  Knows nothing of retrying, of JSON, or of what the
-server means.  Headers that carry credentials are handed to each request, never kept here, so that the look at a
+server means.  Headers that carry credentials come with each request and are not kept here, so that the look at a
 refused certificate goes without them.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -18,17 +17,18 @@ import aiohttp
 from yarl import URL
 
 from tentacle.errors import one_line
-from tentacle.octopus.certificates import AcceptingContext, PinnedContext, subject_of, thumbprint_of, verifying
+from tentacle.octopus.certificates import AcceptingContext, PinnedContext, subject_of, thumbprint_of, verifying_context
 from tentacle.octopus.errors import (
-    FINAL_REFUSALS,
     CertificateRefused,
     ConnectionFailed,
     NameUnresolved,
     NotAnOctopusServer,
     OctopusError,
     ProxyRefused,
+    network_reason,
 )
 from tentacle.octopus.proxies import ProxyUrl, environment_proxy
+from tentacle.wire.connect import FINAL_REFUSALS
 
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of the longest answer that is read, after decompression."""
@@ -36,7 +36,7 @@ CONNECT_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Reply:
+class HttpResponse:
     """An answer: `headers` in lower case, the whole `body`."""
 
     status: int
@@ -46,10 +46,11 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Network:
+class HttpOptions:
     """How the server is reached.
 
-    `timeout` is in seconds, for one whole request; `pin` the thumbprint of the only certificate that is accepted.
+    `timeout` is in seconds, for one whole request; `pin` is the thumbprint of the only certificate that is accepted;
+    `trust_env` lets the environment name a proxy where `proxy` is None.
     """
 
     ignore_ssl_errors: bool = False
@@ -59,20 +60,27 @@ class Network:
     timeout: float = 100.0
     pin: str | None = None
 
-    def tls(self) -> ssl.SSLContext:
-        """Which certificates are accepted.  Raises `InvalidAddress` for a file of certificates that cannot be used."""
+    def tls_context(self) -> ssl.SSLContext:
+        """Raises `InvalidAddress` for a file of certificates that cannot be used."""
         if self.pin is not None:
             return PinnedContext(self.pin)
-        return AcceptingContext() if self.ignore_ssl_errors else verifying(self.ca_file)
+        return AcceptingContext() if self.ignore_ssl_errors else verifying_context(self.ca_file)
+
+    def proxy_for(self, url: URL) -> ProxyUrl | None:
+        """The proxy through which `url` is requested.  Raises `InvalidAddress` for an unusable one."""
+        return self.proxy or (environment_proxy(url) if self.trust_env else None)
 
 
-class Exchange:
-    """Sends requests over one pool of connections.  `cookies`: whether the server's cookies are kept and returned."""
+class HttpClient:
+    """Sends requests over one pool of connections.
+
+    With `cookies` the server's cookies are kept and sent back.  `on_request` gets a line for each request.
+    """
 
     def __init__(
-        self, network: Network, *, user_agent: str, cookies: bool, on_request: Callable[[str], None] | None
+        self, options: HttpOptions, *, user_agent: str, cookies: bool, on_request: Callable[[str], None] | None
     ) -> None:
-        self._network = network
+        self._options = options
         self._user_agent = user_agent
         self._cookies = cookies
         self._on_request = on_request
@@ -80,16 +88,16 @@ class Exchange:
         self._tls: ssl.SSLContext | None = None
 
     async def __aenter__(self) -> Self:
-        # Octopus cookies hold characters that must come back exactly as they were set, and servers without a
-        # name are common: hence no quoting and cookies for bare addresses too.
+        # Octopus cookies hold characters that must be sent back exactly as they were set: hence no quoting.  Servers
+        # without a name are common: hence cookies for bare addresses too.
         jar = aiohttp.CookieJar(unsafe=True, quote_cookie=False) if self._cookies else aiohttp.DummyCookieJar()
-        network = self._network
-        self._tls = network.tls()
+        timeout = self._options.timeout
+        self._tls = self._options.tls_context()
         self._session = aiohttp.ClientSession(
             cookie_jar=jar,
             headers={"Accept": "application/json", "User-Agent": self._user_agent},
             skip_auto_headers=("Accept-Encoding", "Content-Type"),
-            timeout=aiohttp.ClientTimeout(total=network.timeout, sock_connect=min(network.timeout, CONNECT_SECONDS)),
+            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, CONNECT_SECONDS)),
             trust_env=False,
         )
         return self
@@ -103,39 +111,39 @@ class Exchange:
         assert self._session is not None
         return [(name, morsel.value) for name, morsel in self._session.cookie_jar.filter_cookies(url).items()]
 
-    async def send(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
-        """The answer to one request; a redirect is an answer.
+    async def send(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None = None) -> HttpResponse:
+        """Returns the answer to one request; a redirect is an answer.
 
-        Raises `ConnectionFailed`, `CertificateRefused`, `NotAnOctopusServer`.
+        Raises `ConnectionFailed`, `CertificateRefused`, `ProxyRefused`, `NotAnOctopusServer`.
         """
-        proxy = self._network.proxy or (environment_proxy(url) if self._network.trust_env else None)
+        proxy = self._options.proxy_for(url)
         try:
-            reply = await self._send(method, url, headers, body, proxy)
+            response = await self._request(method, url, headers, body, proxy)
         except aiohttp.ClientConnectorCertificateError as error:
-            raise await self._refused(url, proxy, error) from None
+            raise await self._certificate_refused(url, proxy, error) from None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            self._tell(method, url, type(error).__name__)
-            raise _translated(error, url, proxy, self._network.timeout) from error
-        self._tell(method, url, str(reply.status))
-        return reply
+            self._report(method, url, type(error).__name__)
+            raise _octopus_error(error, url, proxy, self._options.timeout) from error
+        self._report(method, url, str(response.status))
+        return response
 
-    async def _send(
+    async def _request(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, proxy: ProxyUrl | None
-    ) -> Reply:
+    ) -> HttpResponse:
         assert self._session is not None
         assert self._tls is not None
-        # Through a tunnel the proxy reads only the request for the tunnel, without one only the request itself.
+        # For https the proxy reads only the CONNECT request, for http only the request itself.
         for_proxy = _proxy_headers(proxy)
-        tunnel = url.scheme == "https"
+        connects = url.scheme == "https"
         async with self._session.request(
             method,
             url,
-            headers={**headers, **({} if tunnel else for_proxy)},
+            headers={**headers, **({} if connects else for_proxy)},
             data=body,
             allow_redirects=False,
             ssl=self._tls,
             proxy=proxy.url if proxy else None,
-            proxy_headers=for_proxy if tunnel else None,
+            proxy_headers=for_proxy if connects else None,
         ) as response:
             received = bytearray()
             async for chunk in response.content.iter_chunked(64 * 1024):
@@ -143,22 +151,24 @@ class Exchange:
                 if len(received) > MAX_BODY:
                     response.close()
                     raise NotAnOctopusServer(str(url.origin()), f"its answer is longer than {MAX_BODY >> 20} MiB")
-            names = {name.lower(): value for name, value in response.headers.items()}
-            return Reply(response.status, url, names, bytes(received))
+            lower = {name.lower(): value for name, value in response.headers.items()}
+            if "proxy-authenticate" in lower:
+                lower["proxy-authenticate"] = ", ".join(response.headers.getall("Proxy-Authenticate"))
+            return HttpResponse(response.status, url, lower, bytes(received))
 
-    async def _refused(
+    async def _certificate_refused(
         self, url: URL, proxy: ProxyUrl | None, error: aiohttp.ClientConnectorCertificateError
     ) -> CertificateRefused:
-        """What to say of a refused certificate; looks at it again over a connection that carries no secret."""
-        looking = AcceptingContext()
-        bare = aiohttp.ClientTimeout(total=min(self._network.timeout, CONNECT_SECONDS))
+        """The error for a refused certificate, which is fetched again over a connection that carries no secret."""
+        context = AcceptingContext()
+        timeout = aiohttp.ClientTimeout(total=min(self._options.timeout, CONNECT_SECONDS))
         connector = aiohttp.TCPConnector(force_close=True)
         try:
             async with (
-                aiohttp.ClientSession(connector=connector, timeout=bare, trust_env=False) as session,
+                aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session,
                 session.head(
                     url.origin(),
-                    ssl=looking,
+                    ssl=context,
                     allow_redirects=False,
                     proxy=proxy.url if proxy else None,
                     proxy_headers=_proxy_headers(proxy),
@@ -166,18 +176,18 @@ class Exchange:
             ):
                 pass
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
-            pass  # The handshake is all that was wanted; what came after it does not matter.
-        der = looking.presented()
+            pass  # Only the handshake was wanted.
+        der = context.presented()
         reason = getattr(error.certificate_error, "verify_message", "") or one_line(error.certificate_error)
         return CertificateRefused(
             str(url.origin()),
             reason.rstrip("."),
             subject_of(der) if der else None,
             thumbprint_of(der) if der else None,
-            pinned=self._network.pin is not None,
+            pinned=self._options.pin is not None,
         )
 
-    def _tell(self, method: str, url: URL, outcome: str) -> None:
+    def _report(self, method: str, url: URL, outcome: str) -> None:
         if self._on_request is not None:
             self._on_request(f"{method} {url}: {outcome}")
 
@@ -187,11 +197,11 @@ def _proxy_headers(proxy: ProxyUrl | None) -> dict[str, str]:
     return {"Proxy-Authorization": authorization} if authorization else {}
 
 
-def _translated(error: Exception, url: URL, proxy: ProxyUrl | None, timeout: float) -> OctopusError:
-    """One of our errors for one of aiohttp's."""
+def _octopus_error(error: Exception, url: URL, proxy: ProxyUrl | None, timeout: float) -> OctopusError:
+    """Our error for one of aiohttp's."""
     where = str(url.origin())
     if isinstance(getattr(error, "os_error", None), socket.gaierror):
-        # With a proxy its name is the only one that this machine looks up.
+        # Through a proxy, the proxy's name is the only one that this machine looks up.
         return NameUnresolved(
             f"The name '{proxy.host if proxy else url.host}' of the {'proxy' if proxy else 'Octopus Server'} "
             f"cannot be resolved: {_reason(error)}.",
@@ -242,13 +252,7 @@ def _translated(error: Exception, url: URL, proxy: ProxyUrl | None, timeout: flo
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost reason in words, without the address that the message already names."""
     inner = getattr(error, "os_error", None) or error
-    if isinstance(inner, ssl.SSLError) and inner.reason:
-        return inner.reason.lower().replace("_", " ")
     if isinstance(inner, aiohttp.ServerDisconnectedError):
         return "the connection was closed without an answer"
-    if isinstance(inner, ConnectionError) and inner.errno:
-        return os.strerror(inner.errno)
-    text = getattr(inner, "strerror", None) or one_line(inner)
-    return text.rstrip(".")
+    return network_reason(inner)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.octopus.document import Document, documents, parse_json, shown
 from tentacle.octopus.errors import UnexpectedAnswer
+from tentacle.octopus.json_document import JsonDocument, json_documents, parse_json, printable
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
@@ -21,7 +21,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_json_gives_documents_or_our_error(value: object) -> None:
     try:
-        document = Document.of(value, "/x")
+        document = JsonDocument.of(value, "/x")
         document.objects("Items")
     except UnexpectedAnswer:
         return
@@ -48,34 +48,34 @@ def test_a_byte_order_mark_is_no_part_of_json() -> None:
 )
 def test_wrong_shapes_are_named(value: object, kind: str) -> None:
     with pytest.raises(UnexpectedAnswer, match=f"/api with {kind} instead of an object"):
-        Document.of(value, "/api")
+        JsonDocument.of(value, "/api")
 
 
 def test_lists_are_checked_to_the_last() -> None:
     with pytest.raises(UnexpectedAnswer, match="an object instead of a list"):
-        documents({}, "/api")
+        json_documents({}, "/api")
     with pytest.raises(UnexpectedAnswer, match="text instead of an object"):
-        documents([{}, "x"], "/api")
+        json_documents([{}, "x"], "/api")
 
 
 def test_what_is_needed_and_missing_is_named() -> None:
-    document = Document({"Id": "", "Links": {"Self": "", "Long": "/" * 9000, "Number": 1}}, "/api/x")
+    document = JsonDocument({"Id": "", "Links": {"Self": "", "Long": "/" * 9000, "Number": 1}}, "/api/x")
     for name in ("Self", "Long", "Number", "Nothing"):
         with pytest.raises(UnexpectedAnswer, match=f"/api/x has no link '{name}'"):
-            document.need_link(name)
+            document.require_link(name)
     with pytest.raises(UnexpectedAnswer, match="/api/x has no 'Id'"):
-        document.need("Id")
-    assert repr(document) == "<Document ? from /api/x>"
+        document.require("Id")
+    assert repr(document) == "<JsonDocument ? from /api/x>"
 
 
 @given(st.text())
 def test_a_stranger_s_text_is_one_harmless_line(text: str) -> None:
-    line = shown(text)
+    line = printable(text)
     assert len(line) <= 200
     assert line.isprintable()
 
 
 def test_text_is_shown_as_it_is() -> None:
-    assert shown("ubuntu worker") == "ubuntu worker"
-    assert shown("a\x1b[31m\nb") == "a [31m b"
-    assert shown(None) == ""
+    assert printable("ubuntu worker") == "ubuntu worker"
+    assert printable("a\x1b[31m\nb") == "a [31m b"
+    assert printable(None) == ""

@@ -1,8 +1,6 @@
-"""Templates, link names, server addresses and redirects: text in, text out."""
+"""Addresses of a server: what people type, where links and redirects lead, and where a polling agent polls."""
 
 from __future__ import annotations
-
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from hypothesis import given
@@ -10,46 +8,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from tentacle.octopus.errors import InvalidAddress, RedirectRefused, UnexpectedAnswer
-from tentacle.octopus.links import ServerAddress, expand, find_link, parameters_of, redirect_target
-
-WORKERS = "/api/Spaces-1/workers{/id}{?skip,take,name,ids,thumbprint}"
-
-
-@pytest.mark.parametrize(
-    ("template", "values", "expected"),
-    [
-        (WORKERS, {}, "/api/Spaces-1/workers"),
-        (WORKERS, {"name": "ubuntu worker"}, "/api/Spaces-1/workers?name=ubuntu%20worker"),
-        (WORKERS, {"id": "all", "thumbprint": "AB"}, "/api/Spaces-1/workers/all?thumbprint=AB"),
-        (WORKERS, {"ids": ["a/b", "c"]}, "/api/Spaces-1/workers?ids=a%2Fb,c"),
-        (WORKERS, {"ids": [], "name": None, "unknown": "x"}, "/api/Spaces-1/workers"),
-        (WORKERS, {"NAME": "x", "Skip": 3}, "/api/Spaces-1/workers?skip=3&name=x"),
-        ("/api/{spaceId}/x", {"spaceId": "Spaces-1"}, "/api/Spaces-1/x"),
-        ("/api/{SpaceId}/x", {"spaceId": "../.."}, "/api/..%2F../x"),
-        ("/x?skip=0{&take}{?name}", {"take": 1, "name": "n"}, "/x?skip=0&take=1&name=n"),
-        ("/x?skip=0{?name}", {"name": "n"}, "/x?skip=0&name=n"),
-        ("/x{#part}{+path}{/a*,b}", {"part": "p", "path": "q", "a": "1", "b": "2"}, "/xq/1/2"),
-        ("/x{unclosed", {"unclosed": "y"}, "/x{unclosed"),
-        ("/x{}{?}{,}", {"": "y"}, "/x"),
-    ],
-)
-def test_expansion(template: str, values: dict[str, str], expected: str) -> None:
-    assert expand(template, **values) == expected
-
-
-@given(st.text(), st.dictionaries(st.sampled_from(["id", "name", "ids"]), st.text(st.characters(codec="utf-8"))))
-def test_any_text_is_a_template(template: str, values: dict[str, str]) -> None:
-    once = expand(template, **values)
-    assert len(once) >= len(template) - sum(map(len, template.split("{"))) - template.count("{")
-    parameters_of(template)
-
-
-@given(st.text(st.characters(codec="utf-8"), min_size=1), st.text(st.characters(codec="utf-8"), min_size=1))
-def test_values_arrive_as_they_were_given(name: str, thumbprint: str) -> None:
-    link = expand(WORKERS, name=name, thumbprint=thumbprint)
-    query = urlsplit(str(ServerAddress.parse("http://octopus").resolve(link))).query
-    assert parse_qsl(query, keep_blank_values=True, encoding="utf-8") == [("name", name), ("thumbprint", thumbprint)]
-    assert expand(link) == link
+from tentacle.octopus.server_address import ServerAddress, polling_address, redirect_target
 
 
 @pytest.mark.parametrize(
@@ -64,11 +23,6 @@ def test_values_arrive_as_they_were_given(name: str, thumbprint: str) -> None:
 )
 def test_a_prefix_that_the_server_does_not_know(server: str, links: list[str], expected: str) -> None:
     assert str(ServerAddress.parse(server).linked_by(links).resolve("/api/x")) == expected
-
-
-def test_link_names_in_any_case() -> None:
-    assert find_link({"workers": "/w", "Empty": ""}, "Workers") == "/w"
-    assert find_link({"workers": "/w", "Empty": ""}, "empty") is None
 
 
 @pytest.mark.parametrize(
@@ -206,3 +160,63 @@ def test_no_redirect_leaves_the_host(location: str) -> None:
     except RedirectRefused:
         return
     assert str(target.origin()) == "https://octopus"
+
+
+@pytest.mark.parametrize(
+    ("server", "comms_address", "comms_port", "expected"),
+    [
+        ("http://octopus", None, None, "https://octopus:10943"),
+        ("https://Octopus:8443/virtual/api", "", None, "https://octopus:10943"),
+        ("http://octopus", None, 443, "https://octopus:443"),
+        ("http://octopus", "https://comms.example", None, "https://comms.example:443"),
+        ("http://octopus", "http://comms.example/x?y", None, "https://comms.example:80"),
+        ("http://octopus", "https://comms.example:10900/", None, "https://comms.example:10900"),
+        ("http://octopus", "https://comms.example:10900/", 10943, "https://comms.example:10943"),
+        ("http://[::1]:8080", None, None, "https://[::1]:10943"),
+        ("http://octopus", "https://[FE80::1]", None, "https://[fe80::1]:443"),
+    ],
+)
+def test_the_rule(server: str, comms_address: str | None, comms_port: int | None, expected: str) -> None:
+    assert polling_address(server, comms_address, comms_port) == expected
+
+
+@pytest.mark.parametrize(
+    ("server", "comms_address", "comms_port"),
+    [
+        ("octopus", None, None),
+        ("http://octopus", "comms.example", None),
+        ("http://octopus", "wss://comms.example", None),
+        ("http://octopus", "https://me:secret@", None),
+        ("http://octopus", None, 0),
+        ("http://octopus", "https://comms.example", 65536),
+    ],
+)
+def test_what_gives_none(server: str, comms_address: str | None, comms_port: int | None) -> None:
+    with pytest.raises(InvalidAddress) as caught:
+        polling_address(server, comms_address, comms_port)
+    assert "secret" not in str(caught.value)
+
+
+HOSTS = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,20}[A-Za-z0-9](\.[A-Za-z]{1,8})?", fullmatch=True)
+
+
+@given(HOSTS, HOSTS, st.none() | st.integers(1, 65535), st.none() | st.integers(1, 65535), st.booleans())
+def test_host_and_port_come_from_where_the_rule_says(
+    server: str, comms: str, comms_port: int | None, own_port: int | None, has_comms: bool
+) -> None:
+    address = f"https://{comms}" + (f":{own_port}" if own_port else "")
+    result = polling_address(f"http://{server}", address if has_comms else None, comms_port)
+    host = (comms if has_comms else server).lower()
+    port = comms_port or ((own_port or 443) if has_comms else 10943)
+    assert result == f"https://{host}:{port}"
+
+
+@given(st.text(max_size=40), st.none() | st.text(max_size=40))
+def test_any_text_gives_an_address_or_our_error(server: str, comms_address: str | None) -> None:
+    try:
+        result = polling_address(server, comms_address)
+    except InvalidAddress:
+        return
+    assert result.startswith("https://")
+    assert result.rpartition(":")[2].isdigit()
+    assert "@" not in result

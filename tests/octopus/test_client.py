@@ -6,16 +6,18 @@ import asyncio
 import json
 import ssl
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from tentacle.errors import TentacleError
-from tentacle.octopus import exchange
+from tentacle.octopus import http_client
 from tentacle.octopus.client import Credentials
+from tentacle.octopus.connectivity import ConnectivityCheck
 from tentacle.octopus.errors import (
     AccessRefused,
     CertificateRefused,
@@ -118,7 +120,7 @@ async def test_interface_versions_that_are_spoken(version: str, octopus: Any, co
 
 @pytest.mark.parametrize("packed", [False, True])
 async def test_a_huge_answer_is_cut(packed: bool, octopus: Any, connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "MAX_BODY", 1 << 20)
+    monkeypatch.setattr(http_client, "MAX_BODY", 1 << 20)
     body = b" " * (2 << 20)
     answer = text(zlib.compress(body), Content_Encoding="deflate") if packed else text(body)
     server = await octopus(intercept=answering("/api", answer))
@@ -128,7 +130,7 @@ async def test_a_huge_answer_is_cut(packed: bool, octopus: Any, connect: Any, mo
 
 
 async def test_an_endless_answer_is_cut(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "MAX_BODY", 1 << 20)
+    monkeypatch.setattr(http_client, "MAX_BODY", 1 << 20)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -497,3 +499,41 @@ async def test_what_verbose_shows(octopus: Any, connect: Any) -> None:
         with pytest.raises(NotFound):
             await client.get("/api/nothing")
     assert lines == [f"GET {server.url}/api: 200", f"GET {server.url}/api/nothing: 404"]
+
+
+async def test_a_rehearsal_changes_nothing(octopus: Any, connect: Any) -> None:
+    told: list[tuple[str, str, Any]] = []
+
+    def note(method: str, url: URL, body: Mapping[str, object] | None) -> None:
+        told.append((method, url.path, body))
+
+    async def nobody() -> None:
+        raise AssertionError("nothing was sent that could be there already")
+
+    server = await octopus()
+    async with connect(server, rehearse=note) as client:
+        await client.create("/api/Spaces-1/workers", {"Name": "w"}, already=nobody)
+        await client.update("/api/Spaces-1/workers/Workers-1", {"Name": "v"})
+        await client.delete("/api/Spaces-1/workers/Workers-1")
+    assert told == [
+        ("POST", "/api/Spaces-1/workers", {"Name": "w"}),
+        ("PUT", "/api/Spaces-1/workers/Workers-1", {"Name": "v"}),
+        ("DELETE", "/api/Spaces-1/workers/Workers-1", None),
+    ]
+    assert server.writes == []
+
+
+async def test_a_proxy_that_does_not_know_us_is_asked_once(connect: Any, tunnel: Any) -> None:
+    """With a wrong password, asking again locks the account."""
+    seen: list[bytes] = []
+    async with tunnel(b"407 Who are you", seen) as port:
+        proxy = ProxyUrl("127.0.0.1", port, "me", "s3cret")
+        for url in ("https://octopus.test", "http://octopus.test"):
+            with pytest.raises(ProxyRefused, match="407") as caught:
+                async with connect(url, proxy=proxy):
+                    pass
+            assert "polling-proxy" in str(caught.value.hint)
+        with pytest.raises(OctopusError, match=r"other credentials.*\(tried 1 time\)") as refused:
+            await ConnectivityCheck(delays=(0.0, 0.0)).run("octopus.test", 10943, proxy=proxy)
+        assert "polling-proxy" in str(refused.value.hint)
+    assert len(seen) == 3

@@ -1,7 +1,7 @@
-"""From what a person wrote (a name, a slug, an id) to the server's ids.
+"""Finds the server's ids of what a person wrote: names, slugs or ids.
 
-Knows the order of the search and the exact messages (tentacle-cli.md 5.6).  "Not found" is always something the user
-can fix, so its exit code is 1 throughout.
+Knows the order of the search and the exact messages (tentacle-cli.md 5.6).  The user can always fix what is not found,
+so the exit code is 1 throughout.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from tentacle.octopus.client import OctopusClient
-from tentacle.octopus.document import Document
 from tentacle.octopus.errors import NotFound, RegistrationError, ValidationFailed
-from tentacle.octopus.links import expand, parameters_of
+from tentacle.octopus.json_document import JsonDocument, same_name
+from tentacle.octopus.link_templates import expand, parameters_of
 from tentacle.octopus.spaces import Scope
 
 
-def same(left: str | None, right: str | None) -> bool:
-    """Whether two names are one: blanks around them and case do not count."""
-    return left is not None and right is not None and left.strip().lower() == right.strip().lower()
+async def find_by_name(client: OctopusClient, template: str, name: str) -> JsonDocument | None:
+    """The document called `name` in the collection of `template`; None when there is none.
 
-
-async def find_by_name(client: OctopusClient, template: str, name: str) -> Document | None:
-    """The document called `name` in a collection, filtered by the server where its template can, and by us always."""
-    return await client.find(expand(template, name=name), lambda item: same(item.text("Name"), name))
+    The server filters by name where its template has that parameter.  The result is always checked.
+    """
+    return await client.find(expand(template, name=name), lambda item: same_name(item.text("Name"), name))
 
 
 async def policy_id(client: OctopusClient, scope: Scope, name: str) -> str:
@@ -49,8 +47,8 @@ async def tenant_ids(client: OctopusClient, scope: Scope, wanted: Sequence[str])
 async def environment_ids(client: OctopusClient, scope: Scope, wanted: Sequence[str]) -> tuple[str, ...]:
     """The ids of environments by name, slug or id.  Raises `RegistrationError`.
 
-    The collection behind the link `Environments` comes first.  What it does not hold is looked for among the second
-    version of environments, which has no link (tentacle-cli.md 5.6).
+    They are looked for in the collection behind the link `Environments`, then among the second version of
+    environments, which has no link (tentacle-cli.md 5.6).
     """
     search = _Search(wanted)
     template = scope.find_link("Environments")
@@ -84,19 +82,19 @@ async def check_tenant_tags(client: OctopusClient, scope: Scope, tags: Sequence[
 
 
 class _Search:
-    """What is wanted and what has been found so far: names before slugs before ids, each in the server's order."""
+    """What is wanted, and what was found so far: by name, then slug, then id, each in the server's order."""
 
     def __init__(self, wanted: Sequence[str]) -> None:
         self.missing = [text.strip() for text in wanted if text.strip()]
         self._found: dict[str, str] = {}
 
-    def look_in(self, items: Sequence[Document]) -> None:
+    def look_in(self, items: Sequence[JsonDocument]) -> None:
         for member in ("Name", "Slug", "Id"):
-            hits = [item for item in items if any(same(item.text(member), text) for text in self.missing)]
+            hits = [item for item in items if any(same_name(item.text(member), text) for text in self.missing)]
             for item in hits:
-                identifier = item.need("Id")
+                identifier = item.require("Id")
                 self._found.setdefault(identifier.lower(), identifier)
-            self.missing = [text for text in self.missing if not any(same(hit.text(member), text) for hit in hits)]
+            self.missing = [text for text in self.missing if not any(same_name(hit.text(member), text) for hit in hits)]
 
     def result(self, noun: str) -> tuple[str, ...]:
         if self.missing:
@@ -111,10 +109,10 @@ async def _ids(client: OctopusClient, template: str, wanted: Sequence[str], noun
 
 
 async def _match(client: OctopusClient, template: str, search: _Search) -> None:
-    """Looks through the whole collection, then asks by id for what is left, should the list not show everything."""
+    """Searches the whole collection, then asks by id for what is missing: the list may not show everything."""
     search.look_in(await client.collection(expand(template)))
     if search.missing and "ids" in parameters_of(template):
-        # A server may also refuse what does not look like an id; then it simply is none.
+        # A server may refuse a text that does not look like an id.
         with suppress(NotFound, ValidationFailed):
             search.look_in(await client.collection(expand(template, ids=search.missing)))
 
@@ -123,7 +121,7 @@ async def _named_id(client: OctopusClient, template: str, name: str, noun: str) 
     found = await find_by_name(client, template, name)
     if found is None:
         raise _not_found(noun, [name], one="named", many="named:")
-    return found.need("Id")
+    return found.require("Id")
 
 
 def _not_found(noun: str, missing: Sequence[str], *, one: str, many: str) -> RegistrationError:

@@ -1,7 +1,8 @@
-"""Certificates of REST servers that are not as they should be: refused with the reason, accepted where asked to."""
+"""Certificates of REST servers: refused with the reason, accepted where asked to, and pinned."""
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -12,9 +13,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tentacle.octopus.errors import CertificateRefused
+from tentacle.octopus.certificates import parse_pin
+from tentacle.octopus.errors import CertificateRefused, InvalidAddress
+from tentacle.octopus.proxies import ProxyUrl
 
+HEX = "0123456789abcdefABCDEF"
 HERE = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 
 
@@ -83,3 +89,63 @@ async def test_the_system_s_store_is_asked(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     async with connect(server):
         pass
+
+
+@given(st.text(HEX, min_size=40, max_size=40) | st.text(HEX, min_size=64, max_size=64), st.sampled_from(["", ":", " "]))
+def test_a_thumbprint_may_be_written_as_tools_write_it(digits: str, between: str) -> None:
+    written = between.join(digits[i : i + 2] for i in range(0, len(digits), 2))
+    assert parse_pin(f" {written}\n") == digits.upper()
+
+
+@given(st.text(max_size=200))
+def test_what_is_no_thumbprint_is_refused_in_one_line(text: str) -> None:
+    try:
+        assert len(parse_pin(text)) in {40, 64}
+    except InvalidAddress as error:
+        assert len(error.message) < 300
+
+
+def pins(certificate: tuple[Path, str]) -> list[str]:
+    der = ssl.PEM_cert_to_DER_cert(certificate[0].read_text().partition("-----BEGIN PRIVATE")[0])
+    return [hashlib.sha1(der).hexdigest(), hashlib.sha256(der).hexdigest().upper()]
+
+
+async def test_the_pinned_certificate_is_accepted_whoever_signed_it(
+    octopus: Any, connect: Any, server_tls: ssl.SSLContext, certificate: tuple[Path, str]
+) -> None:
+    server = await octopus(tls=server_tls)
+    for pin in pins(certificate):
+        async with connect(server, pin=pin) as client:
+            assert (await client.root()).text("ApiVersion") == "3.0.0"
+
+
+async def test_another_certificate_gets_no_key(octopus: Any, connect: Any, server_tls: ssl.SSLContext) -> None:
+    server = await octopus(tls=server_tls)
+    for pin in ("A" * 40, "B" * 64):
+        with pytest.raises(CertificateRefused) as caught:
+            async with connect(server, pin=pin):
+                pass
+        assert f"its thumbprint is not {pin}" in caught.value.message
+        assert "CN=Octopus of the test" in caught.value.message
+        assert caught.value.hint is not None
+        assert "answers for it" in caught.value.hint
+        assert "ignoreSslErrors" not in caught.value.hint
+    assert not [recorded for recorded in server.requests if "X-Octopus-ApiKey" in recorded.headers]
+
+
+async def test_a_pin_through_a_proxy(
+    octopus: Any, connect: Any, server_tls: ssl.SSLContext, certificate: tuple[Path, str], tunnel: Any
+) -> None:
+    server = await octopus(tls=server_tls)
+    async with tunnel(b"200 OK", []) as port:
+        proxy = ProxyUrl("127.0.0.1", port)
+        async with connect(server, pin=pins(certificate)[0], proxy=proxy) as client:
+            assert await client.root()
+        with pytest.raises(CertificateRefused):
+            async with connect(server, pin="A" * 40, proxy=proxy):
+                pass
+
+
+def test_there_is_nothing_to_pin_without_tls(connect: Any) -> None:
+    with pytest.raises(InvalidAddress, match="shows no certificate"):
+        connect("http://octopus", pin="A" * 40)
