@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import signal
 import time
 import uuid
@@ -17,14 +16,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 from aiohttp import web
 
 import tentacle
 from tentacle.devserver.home import Home, data_directory
 from tentacle.devserver.page import StartPage
-from tentacle.devserver.rest import START_KEY, Authentication, Identity, Password, Server, application, new_api_key
+from tentacle.devserver.rest import API_KEY, Authentication, Identity, Password, Server, application, new_api_key
 from tentacle.devserver.storage import Database, Store, TaskStore
 from tentacle.devserver.tasks import (
     ADHOC_SCRIPT,
@@ -43,9 +41,6 @@ from tentacle.settings.files import write_atomic
 
 Emit = Callable[[str], None]
 StartComms = Callable[[StoredCertificate, CommsOptions], Awaitable[Comms]]
-
-API_KEY: Final = re.compile(r"API-[A-Z0-9]+", re.ASCII)
-"""What clients take for a key (tentacle-cli.md 6.2)."""
 
 
 class CannotServe(TentacleError):
@@ -83,15 +78,6 @@ class Running:
     server: Server
     api_key: str = field(repr=False)
 
-    def lines(self) -> list[str]:
-        """Returns what is said at the start, one line for each of the four."""
-        return [
-            f"REST: {self.rest}",
-            f"Comms: {self.comms}",
-            f"API key: {self.api_key}",
-            f"Thumbprint: {self.thumbprint}",
-        ]
-
 
 def run_devserver(options: DevServerOptions, emit: Emit) -> int:
     """Serves until SIGINT or SIGTERM; a second signal ends the process at once.  Raises `TentacleError`."""
@@ -110,8 +96,10 @@ async def serve(options: DevServerOptions, emit: Emit) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     async with running(options) as up:
-        for line in up.lines():
-            emit(line)
+        emit(f"REST: {up.rest}")
+        emit(f"Comms: {up.comms}")
+        emit(f"API key: {up.api_key}")
+        emit(f"Thumbprint: {up.thumbprint}")
         with ready_file(options.ready_file, up):
             await stop.wait()
         emit("Stopping")
@@ -123,8 +111,8 @@ def ready_file(path: Path | None, up: Running) -> Iterator[None]:
     if path is None:
         yield
         return
-    said = {"rest": up.rest, "comms": up.comms, "api_key": up.api_key, "thumbprint": up.thumbprint}
-    write_atomic(path, json.dumps(said, indent=2).encode() + b"\n", mode=0o600)
+    addresses = {"rest": up.rest, "comms": up.comms, "api_key": up.api_key, "thumbprint": up.thumbprint}
+    write_atomic(path, json.dumps(addresses, indent=2).encode() + b"\n", mode=0o600)
     try:
         yield
     finally:
@@ -147,8 +135,7 @@ async def running(options: DevServerOptions, comms_of: StartComms = start_comms)
         undo.push_async_callback(comms.close)
         server = await assemble(options, home, certificate.thumbprint, database, comms)
         user = await server.first_user(options.username)
-        await server.store.remove_keys_for(purpose=START_KEY)
-        await server.authentication.accept_key(api_key, user.id, START_KEY)
+        await server.authentication.accept_start_key(api_key, user.id)
         await server.queue.start()
         await server.machines.update_trust()
         runner = web.AppRunner(

@@ -79,11 +79,11 @@ class RunningServer:
         task: Json = await self.post("/api/tasks", {"Name": "Health", "Arguments": {"MachineIds": machines, **more}})
         return task
 
-    async def settled(self) -> None:
-        await asyncio.wait_for(self.up.server.queue.settle(), 20)
+    async def idle(self) -> None:
+        await asyncio.wait_for(self.up.server.queue.wait_until_idle(), 20)
 
     async def ended(self, task: Json) -> Json:
-        await self.settled()
+        await self.idle()
         found: Json = await self.get(task["Links"]["Self"])
         assert found["IsCompleted"]
         return found

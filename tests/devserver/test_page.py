@@ -30,7 +30,7 @@ async def test_the_form_takes_the_key_for_a_cookie(server: RunningServer) -> Non
 async def test_everything_is_escaped_and_nothing_comes_from_outside(server: RunningServer) -> None:
     await server.worker("<script>alert(1)</script>")
     await server.script("echo hi", "Workers-1")
-    await server.settled()
+    await server.idle()
     response = await server.send("GET", "/")
     text = await response.text()
     assert "<script" not in text

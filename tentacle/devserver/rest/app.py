@@ -33,8 +33,8 @@ MAX_LINE: Final = 16 * 1024
 Page = Callable[[web.Request], Awaitable[web.Response]]
 
 
-class Front:
-    """Takes every request, finds its handler, checks who asks, and turns what goes wrong into JSON."""
+class RequestHandler:
+    """Finds the handler of each request, checks the sender's key or session, and answers failures as JSON."""
 
     def __init__(self, server: Server, page: Page) -> None:
         self._server = server
@@ -76,5 +76,5 @@ def application(server: Server, page: Page) -> web.Application:
     app = web.Application(
         client_max_size=MAX_BODY, handler_args={"max_line_size": MAX_LINE, "max_field_size": MAX_LINE}
     )
-    app.router.add_route("*", "/{path:.*}", Front(server, page).answer)
+    app.router.add_route("*", "/{path:.*}", RequestHandler(server, page).answer)
     return app

@@ -1,4 +1,4 @@
-"""Who sends a request: API keys, bearer tokens, and signing in with a password for a cookie.
+"""Finds out which user sends a request: API keys, bearer tokens, and signing in with a password for a cookie.
 
 Knows keys and cookies; must not know resources.  Keys are stored as hashes, the password is kept in memory as one,
 and none of them is ever shown.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 import string
 from dataclasses import dataclass, field
@@ -20,11 +21,14 @@ from tentacle.devserver.storage import ApiKey, Clock, Store, iso
 
 KEY_HEADER: Final = "X-Octopus-ApiKey"
 CSRF_HEADER: Final = "X-Octopus-Csrf-Token"
+API_KEY: Final = re.compile(r"API-[A-Z0-9]+", re.ASCII)
+"""What clients take for a key (tentacle-cli.md 6.2)."""
+
 START_KEY: Final = "devserver"
 """The purpose of the key that the server shows at its start; each start replaces it."""
 
 _ALPHABET: Final = string.ascii_uppercase + string.digits
-_SESSIONS: Final = 100
+MAX_SESSIONS: Final = 100
 
 
 def new_api_key() -> str:
@@ -54,7 +58,7 @@ class BrowserSessions:
     def begin(self, user: str) -> tuple[str, BrowserSession]:
         """Returns the token of a new session, and the session."""
         token, session = secrets.token_urlsafe(32), BrowserSession(user, secrets.token_urlsafe(32))
-        while len(self._known) >= _SESSIONS:
+        while len(self._known) >= MAX_SESSIONS:
             self._known.pop(next(iter(self._known)))
         self._known[hash_key(token)] = session
         return token, session
@@ -105,6 +109,11 @@ class Authentication:
         kept = ApiKey(hash_key(key), f"apikeys-{number}", user, purpose, f"{key[:8]}...", iso(self._clock()))
         await self._store.add_key(kept)
         return kept
+
+    async def accept_start_key(self, key: str, user: str) -> None:
+        """Makes the key that the server was started with known, in place of the one of an earlier start."""
+        await self._store.remove_keys_for(purpose=START_KEY)
+        await self.accept_key(key, user, START_KEY)
 
     async def user_of(self, request: web.Request, method: str) -> str:
         """Returns the id of the user that a request comes from, by key, bearer token or cookie."""

@@ -117,7 +117,7 @@ class MachineRoutes:
         return await self.server.resource(kind, await self.server.space_of(request), request.path["id"])
 
     async def _remote_file(self, machine: Resource, request: ApiRequest) -> tuple[str, WorkerClient]:
-        """Returns the path on the worker and who transfers it.
+        """Returns the path on the worker, and the client that transfers the file.
 
         Where the path may lead is for the worker to say; here it must only be one.  Raises `Invalid`.
         """

@@ -77,11 +77,11 @@ class ResourceRoutes:
 
     async def page(self, kind: Kind, request: ApiRequest) -> web.Response:
         space = await self._space(kind, request)
-        found = filtered(await self.server.store.all(kind.path, space), request.query, RESOURCE_FILTERS)
+        found = filtered(await self.server.store.all(kind, space), request.query, RESOURCE_FILTERS)
         return json_answer(paged(kind.item_type, collection_path(kind, space), request.query, found, document))
 
     async def all(self, kind: Kind, request: ApiRequest) -> web.Response:
-        found = await self.server.store.all(kind.path, await self._space(kind, request))
+        found = await self.server.store.all(kind, await self._space(kind, request))
         return json_answer([document(resource) for resource in filtered(found, request.query, RESOURCE_FILTERS)])
 
     async def one(self, kind: Kind, request: ApiRequest) -> web.Response:
@@ -91,7 +91,7 @@ class ResourceRoutes:
         """The machines that name the owner; a machine that names no policy has the default one."""
         resource = await self._named(owner, request)
         machines = []
-        for machine in await self.server.store.all(kind.path, resource.space):
+        for machine in await self.server.store.all(kind, resource.space):
             named = machine.body.get(name)
             if resource.is_default if named is None else resource.id in _as_list(named):
                 machines.append(machine)
@@ -130,7 +130,7 @@ class ResourceRoutes:
         if kind in MACHINE_KINDS and communication(before.body) == communication(body):
             await self.server.machines.update_trust()
         elif kind in MACHINE_KINDS:
-            # What was found out about the old endpoint says nothing about the new one.
+            # The old endpoint's health is not the new one's.
             summary = "This machine has not been checked since it moved."
             await self.server.store.observe(after.id, {"HealthStatus": HealthStatus.UNKNOWN, "StatusSummary": summary})
             await self.server.machine_changed(after, "Health check after a change")
@@ -156,13 +156,13 @@ class ResourceRoutes:
 
     async def _adopt_default(self, kind: Kind, resource: Resource, given: Json) -> None:
         if kind.has_default and member(given, "IsDefault") is True and not resource.is_default:
-            await self.server.store.make_default(kind.path, resource.space, resource.id)
+            await self.server.store.make_default(kind, resource.space, resource.id)
 
     async def _check_references(self, kind: Kind, space: str, body: Json) -> None:
         """Writes the ids that a body names as they are really written.  Raises `Invalid` for unknown ones."""
         problems: list[str] = []
         for holder, name, target in references(kind, body):
-            known = {found.id.lower(): found.id for found in await self.server.store.all(target.path, space)}
+            known = {found.id.lower(): found.id for found in await self.server.store.all(target, space)}
             wanted = _as_list(holder[name])
             problems += [f"The {target.what} '{i}' does not exist" for i in wanted if i.lower() not in known]
             ids = [known.get(i.lower(), i) for i in wanted]
@@ -175,9 +175,9 @@ class ResourceRoutes:
 
     async def pools_summary(self, request: ApiRequest) -> web.Response:
         space = await self.server.space_of(request)
-        workers = await self.server.store.all(WORKERS.path, space)
+        workers = await self.server.store.all(WORKERS, space)
         summaries = []
-        for pool in filtered(await self.server.store.all(POOLS.path, space), request.query, RESOURCE_FILTERS):
+        for pool in filtered(await self.server.store.all(POOLS, space), request.query, RESOURCE_FILTERS):
             health = Counter(worker.health for worker in workers if pool.id in worker.body["WorkerPoolIds"])
             total = {"TotalMachines": health.total(), "MachineHealthStatusSummaries": health}
             summaries.append({"WorkerPool": document(pool), **total})
@@ -188,7 +188,7 @@ class ResourceRoutes:
         if not isinstance(wanted, list) or not all(isinstance(i, str) for i in wanted):
             raise Invalid("The request's body must be a list of worker pool ids.")
         order = {pool_id.lower(): number for number, pool_id in enumerate(wanted)}
-        for pool in await self.server.store.all(POOLS.path, space):
+        for pool in await self.server.store.all(POOLS, space):
             body = {**pool.body, "SortOrder": order.get(pool.id.lower(), len(order))}
             await self.server.store.replace(replace(pool, body=body))
         return json_answer({})

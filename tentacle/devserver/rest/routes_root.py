@@ -83,7 +83,7 @@ class RootRoutes:
     async def login(self, request: ApiRequest) -> web.Response:
         body = read_fields(_LOGIN, await request.json())
         self.server.authentication.check_password(body["Username"], body["Password"])
-        user = (await self.server.store.all(USERS.path, UNSCOPED))[0]
+        user = (await self.server.store.all(USERS, UNSCOPED))[0]
         answer = json_answer(document(user))
         self.server.authentication.sign_in(answer, user.id, secure=request.http.secure)
         return answer
@@ -94,7 +94,7 @@ class RootRoutes:
         return answer
 
     async def users(self, request: ApiRequest) -> web.Response:
-        found = await self.server.store.all(USERS.path, UNSCOPED)
+        found = await self.server.store.all(USERS, UNSCOPED)
         return json_answer(paged(USERS.item_type, collection_path(USERS, UNSCOPED), request.query, found, document))
 
     async def user(self, request: ApiRequest) -> web.Response:
@@ -102,7 +102,7 @@ class RootRoutes:
 
     async def user_spaces(self, request: ApiRequest) -> web.Response:
         await self._user(request)
-        return json_answer([document(space) for space in await self.server.store.all(SPACES.path, UNSCOPED)])
+        return json_answer([document(space) for space in await self.server.store.all(SPACES, UNSCOPED)])
 
     async def _user(self, request: ApiRequest) -> Resource:
         wanted = request.path["id"]

@@ -32,7 +32,7 @@ from tentacle.devserver.storage import (
 from tentacle.devserver.tasks import TASK_TYPES
 
 DETAIL_LINES: Final = 2000
-"""Lines per activity in the details when nobody asks for a number; the raw log has all of them."""
+"""Lines per activity in the details unless a request states a number; the raw log has all of them."""
 
 MOST_DETAIL_LINES: Final = 100_000
 _SHAPE: Final = (Field("Name", text()), Field("Description", optional(text(2000, blank=True)), None))

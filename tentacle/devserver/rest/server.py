@@ -45,7 +45,7 @@ class Server:
     max_file: int
 
     async def default_space(self) -> Resource | None:
-        return await self.store.default(SPACES.path, UNSCOPED)
+        return await self.store.default(SPACES, UNSCOPED)
 
     async def space_of(self, request: ApiRequest) -> str:
         """Returns the id of the space that a request is about.  Raises `NotFound`."""
@@ -58,14 +58,14 @@ class Server:
 
     async def resource(self, kind: Kind, space: str, resource_id: str) -> Resource:
         """Raises `NotFound`."""
-        found = await self.store.get(kind.path, space, resource_id)
+        found = await self.store.get(kind, space, resource_id)
         if found is None:
             raise NotFound(kind.what, resource_id)
         return found
 
     async def create(self, kind: Kind, space: str, body: Json) -> Resource:
         """Creates a resource; a space gets its default pool and policy.  Raises `Invalid` when the name is taken."""
-        made = await self.store.add(kind.path, space, body, prefix=kind.prefix, counter=kind.counter or kind.path)
+        made = await self.store.add(kind, space, body)
         if kind is SPACES:
             for part, name in ((POOLS, "Default Worker Pool"), (POLICIES, "Default Machine Policy")):
                 await self.create(part, made.id, {**read_body(part, {"Name": name}), "IsDefault": True})
@@ -73,7 +73,7 @@ class Server:
 
     async def first_user(self, username: str) -> Resource:
         """Returns the one user; a new installation first gets that user, a space and an environment."""
-        users = await self.store.all(USERS.path, UNSCOPED)
+        users = await self.store.all(USERS, UNSCOPED)
         if users:
             return users[0]
         space = await self.create(SPACES, UNSCOPED, {**read_body(SPACES, {"Name": "Default"}), "IsDefault": True})
@@ -81,7 +81,7 @@ class Server:
         return await self.create(USERS, UNSCOPED, read_body(USERS, {"Name": username, "DisplayName": username}))
 
     async def machine_changed(self, machine: Resource, why: str) -> None:
-        """Lets a new or moved machine in, and queues a health check unless that is not wanted."""
+        """Trusts a new or moved machine, and queues a health check unless that is not wanted."""
         await self.machines.update_trust()
         if not machine.body["SkipInitialHealthCheck"] and not machine.is_disabled:
             await self.queue.add(new_check(machine, why))

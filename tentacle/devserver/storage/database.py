@@ -1,4 +1,4 @@
-"""One SQLite file, one connection, one thread: every piece of work runs there in a transaction of its own.
+"""One SQLite file, one connection, one thread: every piece of work runs there in its own transaction.
 
 Knows SQL, the schema and the thread.  Must not know what a worker or a task means.
 """

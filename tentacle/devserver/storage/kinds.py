@@ -35,19 +35,23 @@ from tentacle.devserver.storage.model import Json
 class Kind:
     """A kind of resource.
 
-    `path` is the collection's last segment, `prefix` starts the ids, `what` is its name in a sentence, `refers` maps
-    members to the kinds that they name.  Kinds with the same `counter` share their numbers.
+    `prefix` starts the ids, `item_type` is what the API calls one of them, `what` is its name in a sentence, `refers`
+    maps members to the paths of the kinds that they name.  Kinds with the same `counter` share their numbers.
     """
 
-    path: str
-    item_type: str
     prefix: str
+    item_type: str
     what: str
     fields: tuple[Field, ...]
     counter: str = ""
     scoped: bool = True
     refers: Mapping[str, str] = field(default_factory=dict)
     has_default: bool = False
+
+    @property
+    def path(self) -> str:
+        """The last segment of the collection's path."""
+        return self.prefix.lower()
 
 
 def read_body(kind: Kind, given: Any, before: Mapping[str, Any] | None = None) -> Json:
@@ -166,18 +170,16 @@ def read_tags(value: Any) -> list[Json]:
 
 # Workers and targets count together, so that a worker and a target never share a number.
 WORKERS: Final = Kind(
-    "workers",
-    "Worker",
     "Workers",
+    "Worker",
     "worker",
     (_NAME, Field("WorkerPoolIds", at_least_one), *_MACHINE),
     counter="machines",
     refers={"WorkerPoolIds": "workerpools", "MachinePolicyId": "machinepolicies"},
 )
 MACHINES: Final = Kind(
-    "machines",
-    "DeploymentTarget",
     "Machines",
+    "DeploymentTarget",
     "machine",
     (
         Field("EnvironmentIds", at_least_one),
@@ -194,25 +196,22 @@ MACHINES: Final = Kind(
     refers={"EnvironmentIds": "environments", "TenantIds": "tenants", "MachinePolicyId": "machinepolicies"},
 )
 POOLS: Final = Kind(
-    "workerpools",
-    "WorkerPool",
     "WorkerPools",
+    "WorkerPool",
     "worker pool",
     (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("WorkerPoolType", choice("StaticWorkerPool"), "StaticWorkerPool")),
     has_default=True,
 )
 POLICIES: Final = Kind(
-    "machinepolicies",
-    "MachinePolicy",
     "MachinePolicies",
+    "MachinePolicy",
     "machine policy",
     (_NAME, _DESCRIPTION, *(Field(name, like(part), part) for name, part in POLICY_PARTS.items())),
     has_default=True,
 )
 PROXIES: Final = Kind(
-    "proxies",
-    "Proxy",
     "Proxies",
+    "Proxy",
     "proxy",
     (
         _NAME,
@@ -223,9 +222,8 @@ PROXIES: Final = Kind(
     ),
 )
 ENVIRONMENTS: Final = Kind(
-    "environments",
-    "Environment",
     "Environments",
+    "Environment",
     "environment",
     (
         _NAME,
@@ -237,28 +235,25 @@ ENVIRONMENTS: Final = Kind(
     ),
 )
 TENANTS: Final = Kind(
-    "tenants",
-    "Tenant",
     "Tenants",
+    "Tenant",
     "tenant",
     (_NAME, _SLUG, _DESCRIPTION, Field("TenantTags", texts, []), Field("ProjectEnvironments", like({}), {})),
 )
 TAG_SETS: Final = Kind(
-    "tagsets", "TagSet", "TagSets", "tag set", (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("Tags", read_tags, []))
+    "TagSets", "TagSet", "tag set", (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("Tags", read_tags, []))
 )
 SPACES: Final = Kind(
-    "spaces",
-    "Space",
     "Spaces",
+    "Space",
     "space",
     (_NAME, _SLUG, _DESCRIPTION, Field("TaskQueueStopped", flag, False)),
     scoped=False,
     has_default=True,
 )
 USERS: Final = Kind(
-    "users",
-    "User",
     "Users",
+    "User",
     "user",
     (Field("Name", text()), Field("DisplayName", text(), "admin"), Field("IsService", flag, False)),
     scoped=False,

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from tentacle.devserver.storage.database import Database
 from tentacle.devserver.storage.fields import Invalid
+from tentacle.devserver.storage.kinds import Kind
 from tentacle.devserver.storage.model import Json, Resource
 
 
@@ -39,20 +40,22 @@ class Store:
 
     # --- resources ---------------------------------------------------------------------------------------------
 
-    async def all(self, kind: str, space: str) -> list[Resource]:
+    async def all(self, kind: Kind, space: str) -> list[Resource]:
         """Returns the resources of one kind in one space, oldest first."""
-        return await self._resources(_SELECT + "WHERE kind = ? AND space = ? ORDER BY position", kind, space)
+        return await self._resources(_SELECT + "WHERE kind = ? AND space = ? ORDER BY position", kind.path, space)
 
-    async def everywhere(self, kind: str) -> list[Resource]:
+    async def everywhere(self, kind: Kind) -> list[Resource]:
         """Returns the resources of one kind in all spaces, oldest first."""
-        return await self._resources(_SELECT + "WHERE kind = ? ORDER BY position", kind)
+        return await self._resources(_SELECT + "WHERE kind = ? ORDER BY position", kind.path)
 
-    async def get(self, kind: str, space: str, resource_id: str) -> Resource | None:
+    async def get(self, kind: Kind, space: str, resource_id: str) -> Resource | None:
         """Returns one resource by its id (upper and lower case are the same), or `None`."""
-        found = await self._resources(_SELECT + "WHERE kind = ? AND space = ? AND id = ?", kind, space, resource_id)
+        found = await self._resources(
+            _SELECT + "WHERE kind = ? AND space = ? AND id = ?", kind.path, space, resource_id
+        )
         return found[0] if found else None
 
-    async def default(self, kind: str, space: str) -> Resource | None:
+    async def default(self, kind: Kind, space: str) -> Resource | None:
         """Returns the resource of its kind that is its space's default."""
         return next((resource for resource in await self.all(kind, space) if resource.is_default), None)
 
@@ -62,14 +65,17 @@ class Store:
 
         return [read(*row) for row in await self._database.rows(sql, *values)]
 
-    async def add(self, kind: str, space: str, body: Mapping[str, Any], *, prefix: str, counter: str) -> Resource:
-        """Adds a resource `PREFIX-N`.  Numbers are never given twice.  Raises `Invalid` when the name is taken."""
+    async def add(self, kind: Kind, space: str, body: Mapping[str, Any]) -> Resource:
+        """Adds a resource; its id is the kind's prefix and a number that is never given twice.
+
+        Raises `Invalid` when the name is taken.
+        """
 
         def work(connection: sqlite3.Connection) -> Resource:
-            number = _next_number(connection, counter)
-            made = Resource(kind, f"{prefix}-{number}", space, str(body["Name"]), body)
+            number = _next_number(connection, kind.counter or kind.path)
+            made = Resource(kind.path, f"{kind.prefix}-{number}", space, str(body["Name"]), body)
             sql = "INSERT INTO resource (id, position, kind, space, name, body) VALUES (?, ?, ?, ?, ?, ?)"
-            _write(connection, made.name, sql, made.id, number, kind, space, made.name, json.dumps(body))
+            _write(connection, made.name, sql, made.id, number, made.kind, space, made.name, json.dumps(body))
             return made
 
         return await self._database.run(work)
@@ -90,12 +96,12 @@ class Store:
 
         await self._database.run(work)
 
-    async def make_default(self, kind: str, space: str, resource_id: str) -> None:
+    async def make_default(self, kind: Kind, space: str, resource_id: str) -> None:
         """Makes one resource of its kind the default and no other."""
 
         def work(connection: sqlite3.Connection) -> None:
             sql = "SELECT id, body FROM resource WHERE kind = ? AND space = ?"
-            for row in connection.execute(sql, (kind, space)).fetchall():
+            for row in connection.execute(sql, (kind.path, space)).fetchall():
                 body: Json = json.loads(row["body"])
                 body["IsDefault"] = row["id"].lower() == resource_id.lower()
                 connection.execute("UPDATE resource SET body = ? WHERE id = ?", (json.dumps(body), row["id"]))

@@ -88,7 +88,7 @@ class TaskQueue:
     def unfinished(self) -> list[Task]:
         return [run.task for run, _ in self._runs.values()]
 
-    async def settle(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Waits until no task is under way."""
         while self._runs:
             await asyncio.wait([running for _, running in self._runs.values()])

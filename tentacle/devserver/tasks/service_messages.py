@@ -50,7 +50,7 @@ class ServiceMessage:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a script says that it is, in percent."""
+    """The progress that a script reports, in percent."""
 
     percentage: int
     message: str
@@ -97,7 +97,7 @@ class OutputParser:
         return entries
 
     def _obey(self, message: ServiceMessage) -> bool:
-        """Returns whether the message was for us."""
+        """Returns whether it is a message that the server acts on."""
         stream, _, category = message.name.partition("-")
         if stream in _STREAMS and category in ("default", *_CATEGORIES):
             source = _STREAMS[stream]

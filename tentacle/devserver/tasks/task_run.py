@@ -74,7 +74,7 @@ class Slots:
 
 @dataclass
 class TaskRun:
-    """One task under way.  `cancel` is set when it must end; `timed_out` says that its time limit was the reason."""
+    """One task under way.  `cancel` is set when it must end, `timed_out` when its time limit is the reason."""
 
     task: Task
     store: TaskStore

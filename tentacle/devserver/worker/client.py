@@ -48,8 +48,8 @@ class CapabilityCache:
     _known: dict[Endpoint, tuple[float, tuple[str, ...]]] = field(default_factory=dict)
 
     def get(self, endpoint: Endpoint, now: float) -> tuple[str, ...] | None:
-        said, found = self._known.get(endpoint, (now, None))
-        return found if now - said < KEEP_CAPABILITIES else None
+        answered, found = self._known.get(endpoint, (now, None))
+        return found if now - answered < KEEP_CAPABILITIES else None
 
     def put(self, endpoint: Endpoint, now: float, found: tuple[str, ...]) -> None:
         self._known[endpoint] = (now, found)

@@ -36,7 +36,7 @@ DEFAULT_PORT = 443
 
 @dataclass(frozen=True)
 class CommsOptions:
-    """Where workers that poll connect to; `port` 0 lets the system choose."""
+    """The address that polling workers connect to; with `port` 0 the system chooses one."""
 
     host: str
     port: int

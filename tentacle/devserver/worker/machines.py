@@ -36,7 +36,7 @@ def reachable_endpoint(machine: Resource) -> Endpoint:
 
 @dataclass(frozen=True)
 class Policy:
-    """What a machine policy says to this server; the times are in seconds."""
+    """The parts of a machine policy that this server acts on; the times are in seconds."""
 
     retry: RetryPolicy
     health_retry: RetryPolicy
@@ -63,16 +63,16 @@ class Machines:
         self._trust = trust
 
     async def in_space(self, space: str) -> list[Resource]:
-        return [machine for kind in MACHINE_KINDS for machine in await self._store.all(kind.path, space)]
+        return [machine for kind in MACHINE_KINDS for machine in await self._store.all(kind, space)]
 
     async def everywhere(self) -> list[Resource]:
-        return [machine for kind in MACHINE_KINDS for machine in await self._store.everywhere(kind.path)]
+        return [machine for kind in MACHINE_KINDS for machine in await self._store.everywhere(kind)]
 
     async def policy_of(self, machine: Resource) -> Policy:
         """Returns the machine's own policy, else the space's default one, else the built-in one."""
         own = str(machine.body.get("MachinePolicyId") or "")
-        found = await self._store.get(POLICIES.path, machine.space, own)
-        found = found or await self._store.default(POLICIES.path, machine.space)
+        found = await self._store.get(POLICIES, machine.space, own)
+        found = found or await self._store.default(POLICIES, machine.space)
         return read_policy(found.body if found else POLICY_PARTS)
 
     async def update_trust(self) -> None:

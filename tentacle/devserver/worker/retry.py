@@ -16,7 +16,7 @@ from tentacle.devserver.worker.waiting import Time
 T = TypeVar("T")
 
 INVOCATION: Final = "System.Reflection.TargetInvocationException: Exception has been thrown by the target"
-"""How the details of an error begin that a service itself raised; such a call is not made again."""
+"""The details of an error that a service itself raised begin so; such a call is not made again."""
 
 SHUTTING_DOWN: Final = "The Tentacle service is shutting down and cannot process this request."
 _LOCAL_FAULTS: Final = ("MethodNotFoundHalibutClientException", "AmbiguousMethodMatchHalibutClientException")
@@ -24,14 +24,14 @@ _LOCAL_FAULTS: Final = ("MethodNotFoundHalibutClientException", "AmbiguousMethod
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """For `duration` seconds after the first attempt began; no retries when not `enabled`."""
+    """Calls are made again for `duration` seconds after the first attempt began, or not at all unless `enabled`."""
 
     enabled: bool = True
     duration: float = 150.0
 
 
 def is_missing_service(failure: CallFailed) -> bool:
-    """Whether the worker answered that it has no such service: it is too old to have it (2.2)."""
+    """Returns whether the worker answered that it has no such service: it is too old to have it (2.2)."""
     text = f"{failure.message}\n{failure.details}"
     if "CreateService(" in text and SHUTTING_DOWN not in text and "ObjectDisposedException" not in text:
         return True
@@ -41,7 +41,7 @@ def is_missing_service(failure: CallFailed) -> bool:
 
 
 def may_retry(failure: CallFailed) -> bool:
-    """Whether another attempt can have another outcome."""
+    """Returns whether another attempt can have another outcome."""
     if SHUTTING_DOWN in f"{failure.message}\n{failure.details}":
         return True
     return not (failure.details.startswith(INVOCATION) or is_missing_service(failure))
@@ -53,7 +53,7 @@ Report = Callable[[str], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Retries:
-    """Makes calls again as a policy says; each retry is reported."""
+    """Repeats failed calls by a policy; each retry is reported."""
 
     policy: RetryPolicy
     time: Time

@@ -23,7 +23,7 @@ LAST_CANCEL_TIMEOUT = 5.0
 
 @dataclass(frozen=True)
 class ScriptOutcome:
-    """How a script ended.  When it was `cancelled` its exit code says nothing."""
+    """How a script ended.  The exit code of a `cancelled` script means nothing."""
 
     exit_code: int
     cancelled: bool

@@ -40,7 +40,7 @@ async def test_a_script_succeeds(ready: RunningServer) -> None:
 
 async def test_details_are_a_tree_with_categories(ready: RunningServer) -> None:
     task = await ready.script("echo hello; echo oops >&2; echo '##octopus[stdout-warning]'; echo careful", "Workers-1")
-    await ready.settled()
+    await ready.idle()
     details = await ready.get(f"/api/tasks/{task['Id']}/details")
     (root,) = details["ActivityLogs"]
     (child,) = root["Children"]
@@ -241,7 +241,7 @@ async def test_progress_is_shown(ready: RunningServer) -> None:
     task = await ready.script(
         "echo \"##octopus[progress percentage='NDI=' message='aGFsZiB3YXk=']\"; exit 0", "Workers-1"
     )
-    await ready.settled()
+    await ready.idle()
     details = await ready.get(f"/api/tasks/{task['Id']}/details")
     (child,) = details["ActivityLogs"][0]["Children"]
     assert (child["ProgressPercentage"], child["ProgressMessage"]) == (100, "half way")

@@ -16,7 +16,7 @@ from tests.devserver.running_server import POLL, URI, RunningServer
 
 async def test_a_worker_is_checked_when_it_registers(server: RunningServer) -> None:
     await server.worker("w", SkipInitialHealthCheck=False)
-    await server.settled()
+    await server.idle()
     worker = await server.get("/api/Spaces-1/workers/Workers-1")
     assert (worker["Status"], worker["HealthStatus"]) == ("Online", "Healthy")
     assert worker["Endpoint"]["TentacleVersionDetails"]["Version"] == "8.1.2"
@@ -33,7 +33,7 @@ async def test_unless_that_is_not_wanted(server: RunningServer) -> None:
 
 async def test_the_connection_document_shows_the_last_check(server: RunningServer) -> None:
     await server.worker("w", SkipInitialHealthCheck=False)
-    await server.settled()
+    await server.idle()
     connection = await server.get("/api/Spaces-1/workers/Workers-1/connection")
     assert (connection["MachineId"], connection["Status"]) == ("Workers-1", "Online")
     assert connection["CurrentTentacleVersion"] == "8.1.2"
@@ -86,7 +86,7 @@ async def test_one_bad_worker_does_not_hide_the_good_one(server: RunningServer) 
 
 async def test_a_moved_worker_is_unknown_until_it_is_checked_again(server: RunningServer) -> None:
     made = await server.worker("w", SkipInitialHealthCheck=False)
-    await server.settled()
+    await server.idle()
     server.comms.silent.add("https://elsewhere:1/")
     made["Endpoint"]["Uri"] = "https://elsewhere:1/"
     moved = await server.put(made["Links"]["Self"], made)
@@ -114,14 +114,14 @@ async def test_an_old_worker_is_healthy_too(server: RunningServer) -> None:
 @pytest.mark.parametrize(("later", "checks"), [(59, 1), (61, 2)])
 async def test_the_policy_says_how_often(server: RunningServer, later: int, checks: int) -> None:
     await server.worker("w", SkipInitialHealthCheck=False)
-    await server.settled()
+    await server.idle()
     await server.policy(MachineHealthCheckPolicy={"HealthCheckInterval": "01:00:00"})
     up = server.up.server
     clock = lambda: datetime.now(UTC) + timedelta(minutes=later)  # noqa: E731
     schedule = HealthSchedule(up.machines, up.queue, clock, Time(lambda: 0.0))
     await schedule.look()
     await schedule.look()
-    await server.settled()
+    await server.idle()
     assert (await server.get("/api/tasks"))["TotalResults"] == checks, "and never twice at once"
 
 
