@@ -10,5 +10,13 @@ from tests.devserver.running_server import RunningServer, running_server
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[RunningServer]:
-    async with running_server(tmp_path) as ready:
-        yield ready
+    async with running_server(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+async def ready(server: RunningServer) -> RunningServer:
+    """A server with one worker, whose calls are made once."""
+    await server.no_retries()
+    await server.worker("w")
+    return server

@@ -76,7 +76,7 @@ def read_fields(shape: tuple[Field, ...], given: Any, before: Mapping[str, Any] 
     return body
 
 
-def document(shape: tuple[Field, ...]) -> Reader:
+def document(shape: tuple[Field, ...]) -> Callable[[Any], Json]:
     """A document inside a document: exactly the members of `shape`."""
 
     def read(value: Any) -> Json:

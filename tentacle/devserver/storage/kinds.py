@@ -84,8 +84,7 @@ def _contact(how: Field, *, listening: bool) -> tuple[Field, ...]:
 def _kubernetes_contact(value: Any) -> Json:
     how = Field("CommunicationMode", choice("Listening", "Polling"))
     listening = isinstance(value, dict) and str(member(value, how.name)).lower() == "listening"
-    contact: Json = document(_contact(how, listening=listening))(value)
-    return contact
+    return document(_contact(how, listening=listening))(value)
 
 
 _ENDPOINTS: Final = {
@@ -108,8 +107,7 @@ def read_endpoint(value: Any) -> Json:
     shape = {name.lower(): shape for name, shape in _ENDPOINTS.items()}.get(str(style).lower())
     if shape is None:
         raise ValueError(f"must have a CommunicationStyle of {', '.join(_ENDPOINTS)}")
-    endpoint: Json = document(shape)(value)
-    return endpoint
+    return document(shape)(value)
 
 
 def communication(body: Mapping[str, Any]) -> Json:

@@ -4,7 +4,7 @@ Uses `storage`; must not know tasks or HTTP.  This is its door; the folders abov
 inside.
 """
 
-from tentacle.devserver.worker.caller import NO_STREAMS, Caller, CallFailed, CallResult, Comms, Endpoint
+from tentacle.devserver.worker.caller import CallFailed, Comms, Endpoint
 from tentacle.devserver.worker.client import WorkerClient, WorkerClients
 from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, start_comms
 from tentacle.devserver.worker.machines import Machines, reachable_endpoint
@@ -12,10 +12,7 @@ from tentacle.devserver.worker.script_calls import ScriptOrder
 from tentacle.devserver.worker.waiting import Time, ends_before
 
 __all__ = [
-    "NO_STREAMS",
     "CallFailed",
-    "CallResult",
-    "Caller",
     "Comms",
     "CommsOptions",
     "Endpoint",

@@ -14,13 +14,6 @@ from tests.devserver.running_server import URI, RunningServer, running_server
 FILES = "/api/x-tentacle/workers/Workers-1/files"
 
 
-@pytest.fixture
-async def ready(server: RunningServer) -> RunningServer:
-    await server.no_retries()
-    await server.worker("w")
-    return server
-
-
 def left_over(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "server" / "files").iterdir())
 

@@ -7,21 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.devserver.tasks import QueueLimits
-from tentacle.devserver.worker.caller import CallFailed
-from tests.devserver.fake_worker import FakeWorker, MemoryComms
-from tests.devserver.running_server import KEY, POLL, URI, RunningServer, running_server
-
-
-@pytest.fixture
-async def ready(server: RunningServer) -> RunningServer:
-    await server.no_retries()
-    await server.worker("w")
-    return server
-
-
-def worker_of(server: RunningServer) -> FakeWorker:
-    return server.comms.workers[URI]
+from tests.devserver.running_server import URI, RunningServer
 
 
 async def test_a_script_succeeds(ready: RunningServer) -> None:
@@ -35,7 +21,7 @@ async def test_a_script_succeeds(ready: RunningServer) -> None:
     assert (task["State"], task["FinishedSuccessfully"], task["ErrorMessage"]) == ("Success", True, "")
     assert task["HasWarningsOrErrors"] is True, "something was written to standard error"
     assert all(task[m] for m in ("QueueTime", "StartTime", "CompletedTime", "Duration"))
-    assert worker_of(ready).calls == ["GetCapabilities", "StartScript", "CompleteScript"]
+    assert ready.comms.workers[URI].calls == ["GetCapabilities", "StartScript", "CompleteScript"]
 
 
 async def test_details_are_a_tree_with_categories(ready: RunningServer) -> None:
@@ -93,11 +79,11 @@ async def test_following_a_task_that_has_ended_ends(ready: RunningServer) -> Non
 @pytest.mark.parametrize("path", ["/api/tasks/{}/cancel", "/api/spaces/Spaces-1/tasks/{}/cancel"])
 async def test_cancelling_ends_the_script(ready: RunningServer, path: str) -> None:
     task = await ready.script("sleep 1000", "Workers-1")
-    await asyncio.wait_for(worker_of(ready).started.wait(), 10)
+    await asyncio.wait_for(ready.comms.workers[URI].started.wait(), 10)
     await ready.post(path.format(task["Id"]), {}, status=200)
     ended = await ready.ended(task)
     assert (ended["State"], ended["FinishedSuccessfully"]) == ("Canceled", False)
-    (script,) = worker_of(ready).scripts.values()
+    (script,) = ready.comms.workers[URI].scripts.values()
     assert script.cancelled
     assert script.process.returncode == -9
     again = await ready.post(path.format(task["Id"]), {}, status=200)
@@ -110,45 +96,6 @@ async def test_cancelling_what_cannot_be_reached_ends_it_too(ready: RunningServe
     await asyncio.wait_for(ready.comms.called.wait(), 10)
     await ready.post(f"/api/tasks/{task['Id']}/cancel", {}, status=200)
     assert (await ready.ended(task))["State"] == "Canceled"
-
-
-async def test_a_worker_that_is_not_there_fails_the_task(ready: RunningServer) -> None:
-    del ready.comms.workers[URI]
-    task = await ready.ended(await ready.script("true", "Workers-1"))
-    assert task["State"] == "Failed"
-    assert f"Nobody answers at {URI}" in task["ErrorMessage"]
-    assert task["StartTime"]
-
-
-async def test_a_worker_that_goes_away_in_the_middle_fails_the_task(ready: RunningServer) -> None:
-    worker = worker_of(ready)
-    task = await ready.script("sleep 1000", "Workers-1")
-    await asyncio.wait_for(worker.started.wait(), 10)
-    worker.fail_next.append(CallFailed("The connection broke", connected=True))
-    ended = await ready.ended(task)
-    assert ended["State"] == "Failed"
-    assert worker.calls[-1] == "CancelScript", "a script that nobody watches is cancelled, and not completed"
-
-
-async def test_a_script_runs_on_all_workers_of_a_pool(ready: RunningServer) -> None:
-    await ready.worker("second", uri=POLL)
-    task = await ready.ended(await ready.script("exit 0", WorkerPoolIds=["WorkerPools-1"], TargetType="WorkerPools"))
-    assert task["State"] == "Success"
-    details = await ready.get(f"/api/tasks/{task['Id']}/details")
-    assert sorted(c["Name"] for c in details["ActivityLogs"][0]["Children"]) == [
-        "Run script on second",
-        "Run script on w",
-    ]
-
-
-async def test_a_script_runs_on_the_targets_of_an_environment_alone(ready: RunningServer) -> None:
-    target = {"Name": "t", "EnvironmentIds": ["Environments-1"], "Roles": ["web"], "SkipInitialHealthCheck": True}
-    endpoint = {"CommunicationStyle": "TentacleActive", "Thumbprint": "A" * 40, "Uri": POLL}
-    await ready.post("/api/Spaces-1/machines", {**target, "Endpoint": endpoint})
-    arguments = {"EnvironmentIds": ["Environments-1"], "TargetRoles": ["WEB"], "TargetType": "Environments"}
-    task = await ready.ended(await ready.script("echo x", **arguments))
-    assert task["State"] == "Success"
-    assert "Isolation FULL_ISOLATION" in await ready.raw(task)
 
 
 @pytest.mark.parametrize(
@@ -174,41 +121,6 @@ async def test_a_wrong_task_is_refused_with_a_reason(ready: RunningServer, task:
     response = await ready.send("POST", "/api/tasks", json=task)
     assert response.status == 400
     assert complaint in await response.text()
-
-
-async def test_unknown_and_disabled_workers_are_said_by_name(ready: RunningServer) -> None:
-    nobody = await ready.ended(await ready.script("true", "Workers-1", "Workers-9"))
-    assert nobody["State"] == "Failed"
-    assert "workers-9" in await ready.raw(nobody)
-    await ready.put("/api/Spaces-1/workers/Workers-1", {"IsDisabled": True})
-    disabled = await ready.ended(await ready.script("true", "Workers-1"))
-    assert disabled["ErrorMessage"] == "'w' is disabled."
-
-
-async def test_a_task_may_not_take_longer_than_it_is_given(ready: RunningServer) -> None:
-    task = await ready.ended(await ready.script("sleep 1000", "Workers-1", Timeout="00:00:00.2"))
-    assert (task["State"], task["IsCompleted"]) == ("TimedOut", True)
-    (script,) = worker_of(ready).scripts.values()
-    assert script.cancelled
-
-
-async def test_one_worker_runs_so_many_at_once_and_the_others_wait(tmp_path: Path) -> None:
-    async with running_server(tmp_path, limits=QueueLimits(per_worker=1, unfinished=3)) as server:
-        await server.worker("w")
-        first = await server.script("sleep 1000", "Workers-1")
-        await asyncio.wait_for(server.comms.workers[URI].started.wait(), 10)
-        second = await server.script("echo second", "Workers-1")
-        third = await server.script("echo third", "Workers-1")
-        refused = await server.send(
-            "POST", "/api/tasks", json={"Name": "Health", "Arguments": {"MachineIds": ["Workers-1"]}}
-        )
-        assert refused.status == 503
-        assert (await server.get(second["Links"]["Self"]))["State"] == "Queued"
-        behind = await server.get(f"/api/tasks/{third['Id']}/queued-behind")
-        assert [t["Id"] for t in behind["Items"]] == [first["Id"], second["Id"]]
-        await server.post(f"/api/tasks/{third['Id']}/cancel", {}, status=200)
-        await server.post(f"/api/tasks/{first['Id']}/cancel", {}, status=200)
-        assert [(await server.ended(t))["State"] for t in (first, second, third)] == ["Canceled", "Success", "Canceled"]
 
 
 async def test_tasks_are_listed_newest_first_and_filtered(ready: RunningServer) -> None:
@@ -245,19 +157,6 @@ async def test_progress_is_shown(ready: RunningServer) -> None:
     details = await ready.get(f"/api/tasks/{task['Id']}/details")
     (child,) = details["ActivityLogs"][0]["Children"]
     assert (child["ProgressPercentage"], child["ProgressMessage"]) == (100, "half way")
-
-
-async def test_what_a_killed_server_left_is_failed_and_remembered(tmp_path: Path) -> None:
-    async with running_server(tmp_path) as server:
-        await server.worker("w")
-        task = await server.script("sleep 1000", "Workers-1")
-        await asyncio.wait_for(server.comms.workers[URI].started.wait(), 10)
-    async with running_server(tmp_path, MemoryComms()) as server:
-        again = await server.get(f"/api/tasks/{task['Id']}")
-        assert (again["State"], again["IsCompleted"]) == ("Failed", True)
-        assert "stopped" in again["ErrorMessage"]
-        assert [w["Name"] for w in await server.get("/api/Spaces-1/workers/all")] == ["w"]
-        assert server.up.api_key == KEY
 
 
 async def test_lines_of_any_kind_come_through(ready: RunningServer) -> None:

@@ -61,7 +61,7 @@ async def test_pages_of_the_log_follow_each_other(store: TaskStore) -> None:
     assert found.warnings
 
 
-async def test_whoever_waits_is_woken_by_the_next_line(store: TaskStore) -> None:
+async def test_a_reader_that_waits_is_woken_by_the_next_line(store: TaskStore) -> None:
     task = await store.add(NEW)
     changed = store.changes.event(task.number)
     assert not changed.is_set()
