@@ -49,10 +49,10 @@ class CannotServe(TentacleError):
 
 @dataclass(frozen=True)
 class DevServerOptions:
-    """`port` and `comms_port` 0 let the system choose; without `data` everything is temporary.
+    """With `port` or `comms_port` 0 the system chooses one; without `data` everything is temporary.
 
-    Without `api_key` a new one is made at each start.  Without `password` only keys sign in.  `ready_file` gets the
-    addresses, the key and the thumbprint as JSON when the server is ready, and goes when it ends.
+    Without `api_key` a new one is made at each start.  Without `password` only keys sign in.  `ready_file` is written
+    when the server is ready, and removed when it ends.  `health_tick` is in seconds, `max_file` in bytes.
     """
 
     host: str = "127.0.0.1"

@@ -80,7 +80,10 @@ class RunningServer:
         return task
 
     async def idle(self) -> None:
-        await asyncio.wait_for(self.up.server.queue.wait_until_idle(), 20)
+        """Waits until no task of the server is under way."""
+        async with asyncio.timeout(20):
+            while running := [t for t in asyncio.all_tasks() if t.get_name().startswith("ServerTasks-")]:
+                await asyncio.wait(running)
 
     async def ended(self, task: Json) -> Json:
         await self.idle()

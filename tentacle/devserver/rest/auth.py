@@ -93,7 +93,7 @@ def _scrypt(password: str, salt: bytes) -> bytes:
 
 
 class Authentication:
-    """Tells which user a request comes from.  Raises `NotSignedIn` or `Forbidden`."""
+    """Finds out which user a request comes from.  Raises `NotSignedIn` or `Forbidden`."""
 
     def __init__(self, store: Store, clock: Clock, installation: str, password: Password | None) -> None:
         self._store = store

@@ -144,8 +144,8 @@ class ResourceRoutes:
         users = [
             machine.name
             for machine in machines
-            for holder, name, path in references(KINDS[machine.kind], machine.body)
-            if path is kind and resource.id in _as_list(holder[name])
+            for holder, name, target in references(KINDS[machine.kind], machine.body)
+            if target is kind and resource.id in _as_list(holder[name])
         ]
         if users:
             raise Invalid(f"The {kind.what} '{resource.name}' is still used by {', '.join(users[:5])}.")

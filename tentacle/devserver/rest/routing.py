@@ -53,7 +53,7 @@ class ApiRequest:
 
 
 def check_nesting(document: Any) -> None:
-    """Raises `ValueError` for what is nested too deeply: it could be read, and then never be written again."""
+    """Raises `ValueError` for a document that is nested so deeply that it could be read and never be written."""
     level = [document]
     for _ in range(MAX_NESTING):
         containers = [value for value in level if isinstance(value, dict | list)]

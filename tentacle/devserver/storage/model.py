@@ -42,7 +42,7 @@ class Resource:
 
     @property
     def is_default(self) -> bool:
-        """Whether it is its space's default of its kind."""
+        """Returns whether it is its space's default of its kind."""
         return bool(self.body.get("IsDefault"))
 
     @property
@@ -51,11 +51,11 @@ class Resource:
 
     @property
     def health(self) -> HealthStatus:
-        """What the last health check of a worker or target found; `UNKNOWN` before the first."""
+        """Returns what the last health check of a worker or target found; `UNKNOWN` before the first."""
         return HealthStatus(self.observed.get("HealthStatus", HealthStatus.UNKNOWN))
 
     def names_any(self, member: str, wanted: Collection[str]) -> bool:
-        """Whether the list `member` of the body holds one of `wanted`; upper and lower case are the same."""
+        """Returns whether the list `member` of the body holds one of `wanted`; upper and lower case are the same."""
         folded = {value.lower() for value in wanted}
         return any(str(value).lower() in folded for value in self.body.get(member) or ())
 

@@ -132,7 +132,7 @@ class Store:
         return await self._database.run(lambda connection: _next_number(connection, counter))
 
     async def setting(self, name: str, otherwise: str) -> str:
-        """Returns the stored value, or `otherwise`, which is stored then."""
+        """Returns the stored value; where there is none, stores `otherwise` and returns it."""
 
         def work(connection: sqlite3.Connection) -> str:
             connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", (name, otherwise))

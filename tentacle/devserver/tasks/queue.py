@@ -88,12 +88,6 @@ class TaskQueue:
     def unfinished(self) -> list[Task]:
         return [run.task for run, _ in self._runs.values()]
 
-    async def wait_until_idle(self) -> None:
-        """Waits until no task is under way."""
-        while self._runs:
-            await asyncio.wait([running for _, running in self._runs.values()])
-            await asyncio.sleep(0)
-
     # --- one task ----------------------------------------------------------------------------------------------
 
     async def _run(self, run: TaskRun) -> None:

@@ -76,5 +76,5 @@ class Machines:
         return read_policy(found.body if found else POLICY_PARTS)
 
     async def update_trust(self) -> None:
-        """To be called when machines have changed.  Disabled ones stay trusted: they only get no work."""
+        """Must be called when machines have changed.  Disabled ones stay trusted: they only get no work."""
         self._trust(frozenset(endpoint_of(machine) for machine in await self.everywhere()))

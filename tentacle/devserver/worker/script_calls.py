@@ -55,7 +55,7 @@ class ScriptOrder:
 
 @dataclass(frozen=True)
 class ScriptStatus:
-    """Where a script stands: the log from the asked number on, and the number to ask for next."""
+    """The state of a script: the log from the requested number on, and the number to request next."""
 
     ticket: ScriptTicket
     logs: Sequence[ProcessOutput]
