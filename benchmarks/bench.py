@@ -22,8 +22,7 @@ from tentacle.contracts.script_v2 import (
     ScriptStatusResponseV2,
     StartScriptCommandV2,
 )
-from tentacle.devserver.worker.caller import Endpoint
-from tentacle.devserver.worker.comms import CommsOptions, HalibutComms
+from tentacle.devserver.worker import CommsOptions, Endpoint, HalibutComms
 from tentacle.settings import certificates
 from tentacle.transport.tls import TlsIdentity
 from tests.e2e.stage import Process, Stage, free_port

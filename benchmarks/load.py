@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from benchmarks.bench import Bench, Caller, bench, caller, now
 from tentacle.contracts.script import ProcessOutputSource, ProcessState
-from tentacle.devserver.worker.caller import CallFailed
+from tentacle.devserver.worker import CallFailed
 from tests.e2e.stage import processes_below
 
 P = ParamSpec("P")

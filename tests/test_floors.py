@@ -51,6 +51,17 @@ EXCEPTIONS: dict[str, frozenset[str]] = {
     "scripts/launch/shim_pool.py": frozenset({"socket"}),
 }
 
+INNER_FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "devserver": (("home", "storage"), ("worker",), ("tasks",), ("rest",), ("page",), ("main",)),
+}
+INNER_MUST_NOT_SEE: dict[str, frozenset[str]] = {
+    "devserver/storage": frozenset({"aiohttp", "tentacle.transport", "tentacle.wire"}),
+    "devserver/worker": frozenset({"aiohttp", "sqlite3"}),
+    "devserver/tasks": frozenset({"aiohttp", "sqlite3", "tentacle.transport", "tentacle.wire"}),
+    "devserver/rest": frozenset({"tentacle.transport", "tentacle.wire"}),
+    "devserver/page": frozenset({"sqlite3", "tentacle.transport", "tentacle.wire"}),
+}
+
 
 def modules() -> Iterator[tuple[str, Path]]:
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -85,6 +96,25 @@ def test_a_module_uses_only_what_lies_below_it(relative: str, path: Path) -> Non
             assert FLOOR[other] < FLOOR[own], f"{relative} imports {name}, which is not below it"
         seen = {name.split(".")[0], ".".join(name.split(".")[:2])}
         assert not seen & forbidden, f"{relative} must never see {name}"
+
+
+@pytest.mark.parametrize(
+    ("relative", "path"), [pytest.param(r, p, id=r) for r, p in modules() if r.split("/")[0] in INNER_FLOORS]
+)
+def test_a_folder_of_a_room_uses_only_what_lies_below_it_and_by_its_door(relative: str, path: Path) -> None:
+    room, own = relative.removesuffix(".py").split("/")[:2]
+    floor = {inner: number for number, inners in enumerate(INNER_FLOORS[room]) for inner in inners}
+    for node, name in imports(ast.parse(path.read_text(encoding="utf-8"))):
+        seen = {name.split(".")[0], ".".join(name.split(".")[:2])}
+        assert not seen & INNER_MUST_NOT_SEE.get(f"{room}/{own}", frozenset()), f"{relative} must never see {name}"
+        parts = name.split(".")
+        if parts[:2] != ["tentacle", room] or parts[2] == own:
+            continue
+        assert floor[parts[2]] < floor[own], f"{relative} imports {name}, which is not below it"
+        inside = {found.stem for found in (PACKAGE / room / parts[2]).glob("*.py")}
+        named = {alias.name for alias in node.names} if isinstance(node, ast.ImportFrom) else set()
+        assert len(parts) == 3, f"{relative} imports {name}, which is not a door"
+        assert not named & inside, f"{relative} imports modules behind the door of {name}"
 
 
 @pytest.mark.parametrize(("relative", "path"), [pytest.param(r, p, id=r) for r, p in modules()])

@@ -1,4 +1,4 @@
-"""The server's data directory: its certificate, its database, its files on their way; for one server at a time.
+"""The server's data directory: its certificate, its database, files on their way; for one server at a time.
 
 Knows the file system; must not know HTTP.
 """
@@ -46,7 +46,7 @@ class Home:
         return self.path / "identity.pem"
 
     def certificate(self) -> StoredCertificate:
-        """The server's own certificate; made when there is none.  Raises `TentacleError`."""
+        """Returns the server's own certificate; makes it when there is none.  Raises `TentacleError`."""
         try:
             both = read_bytes(self.identity)
         except FileNotFoundError:
@@ -59,7 +59,7 @@ class Home:
 
 @contextmanager
 def data_directory(path: Path | None) -> Iterator[Home]:
-    """The directory, private and locked; one that is not given is temporary and goes at the end.
+    """The directory, private and locked; without a path it is a temporary one that is removed at the end.
 
     Raises `HomeUnusable` when it cannot be made or another server uses it.
     """
@@ -69,7 +69,11 @@ def data_directory(path: Path | None) -> Iterator[Home]:
         make_directories(path, mode=0o700)
         undo.enter_context(_locked(path))
         home = Home(path)
-        _empty(home.files)
+        make_directories(home.files, mode=0o700)
+        for left in home.files.iterdir():
+            # A server that was killed left it on its way.
+            with contextlib.suppress(OSError):
+                left.unlink()
         yield home
 
 
@@ -89,11 +93,3 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def _empty(directory: Path) -> None:
-    """What a killed server left on its way is of no use to anybody."""
-    make_directories(directory, mode=0o700)
-    for left in directory.iterdir():
-        with contextlib.suppress(OSError):
-            left.unlink()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import signal
 import time
 import uuid
@@ -17,38 +16,31 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 from aiohttp import web
 
 import tentacle
 from tentacle.devserver.home import Home, data_directory
-from tentacle.devserver.rest.app import application
-from tentacle.devserver.rest.auth import START_KEY, Gate, Password, new_api_key
-from tentacle.devserver.rest.root_documents import Identity
-from tentacle.devserver.rest.server import Server
-from tentacle.devserver.storage.database import Database
-from tentacle.devserver.storage.store import Store
-from tentacle.devserver.storage.task_store import TaskStore
-from tentacle.devserver.tasks import adhoc, health
-from tentacle.devserver.tasks.adhoc import AdHocScript
-from tentacle.devserver.tasks.health import HealthCheck, HealthSchedule
-from tentacle.devserver.tasks.queue import Limits, TaskQueue
-from tentacle.devserver.tasks.task_run import Job
-from tentacle.devserver.worker.caller import Comms
-from tentacle.devserver.worker.client import WorkerClients
-from tentacle.devserver.worker.comms import CommsOptions, start_comms
-from tentacle.devserver.worker.machines import Machines, Roster
-from tentacle.devserver.worker.waiting import Time
+from tentacle.devserver.page import StartPage
+from tentacle.devserver.rest import API_KEY, Authentication, Identity, Password, Server, application, new_api_key
+from tentacle.devserver.storage import Database, Store, TaskStore
+from tentacle.devserver.tasks import (
+    ADHOC_SCRIPT,
+    HEALTH,
+    AdHocScripts,
+    HealthChecks,
+    HealthSchedule,
+    QueueLimits,
+    TaskHandler,
+    TaskQueue,
+)
+from tentacle.devserver.worker import Comms, CommsOptions, Machines, Time, WorkerClients, start_comms
 from tentacle.disk import write_atomic
 from tentacle.errors import EXIT_OK, TentacleError
 from tentacle.settings.certificates import StoredCertificate
 
 Emit = Callable[[str], None]
 StartComms = Callable[[StoredCertificate, CommsOptions], Awaitable[Comms]]
-
-API_KEY: Final = re.compile(r"API-[A-Z0-9]+", re.ASCII)
-"""What clients take for a key (tentacle-cli.md 6.2)."""
 
 
 class CannotServe(TentacleError):
@@ -57,10 +49,10 @@ class CannotServe(TentacleError):
 
 @dataclass(frozen=True)
 class DevServerOptions:
-    """`port` and `comms_port` 0 let the system choose; without `data` everything is temporary.
+    """With `port` or `comms_port` 0 the system chooses one; without `data` everything is temporary.
 
-    Without `api_key` a new one is made at each start.  Without `password` only keys sign in.  `ready_file` gets the
-    addresses, the key and the thumbprint as JSON when the server is ready, and goes when it ends.
+    Without `api_key` a new one is made at each start.  Without `password` only keys sign in.  `ready_file` is written
+    when the server is ready, and removed when it ends.  `health_tick` is in seconds, `max_file` in bytes.
     """
 
     host: str = "127.0.0.1"
@@ -72,7 +64,7 @@ class DevServerOptions:
     password: str | None = field(default=None, repr=False)
     ready_file: Path | None = None
     max_file: int = 16 * 2**30
-    limits: Limits = field(default_factory=Limits)
+    limits: QueueLimits = field(default_factory=QueueLimits)
     health_tick: float = 30.0
 
 
@@ -86,22 +78,14 @@ class Running:
     server: Server
     api_key: str = field(repr=False)
 
-    def lines(self) -> list[str]:
-        """What is said at the start, one fact a line."""
-        return [
-            f"REST: {self.rest}",
-            f"Comms: {self.comms}",
-            f"API key: {self.api_key}",
-            f"Thumbprint: {self.thumbprint}",
-        ]
-
 
 def run_devserver(options: DevServerOptions, emit: Emit) -> int:
     """Serves until SIGINT or SIGTERM; a second signal ends the process at once.  Raises `TentacleError`."""
-    return asyncio.run(_until_signal(options, emit))
+    asyncio.run(serve(options, emit))
+    return EXIT_OK
 
 
-async def _until_signal(options: DevServerOptions, emit: Emit) -> int:
+async def serve(options: DevServerOptions, emit: Emit) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def on_signal() -> None:
@@ -111,23 +95,33 @@ async def _until_signal(options: DevServerOptions, emit: Emit) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-    await serve(options, emit, stop)
-    return EXIT_OK
-
-
-async def serve(options: DevServerOptions, emit: Emit, stop: asyncio.Event) -> None:
-    """Serves until `stop` is set.  Raises `TentacleError` when it cannot begin."""
     async with running(options) as up:
-        for line in up.lines():
-            emit(line)
-        with _announced(options.ready_file, up):
+        emit(f"REST: {up.rest}")
+        emit(f"Comms: {up.comms}")
+        emit(f"API key: {up.api_key}")
+        emit(f"Thumbprint: {up.thumbprint}")
+        with ready_file(options.ready_file, up):
             await stop.wait()
         emit("Stopping")
 
 
+@contextlib.contextmanager
+def ready_file(path: Path | None, up: Running) -> Iterator[None]:
+    """A file with the addresses, the key and the thumbprint as JSON, for as long as the server is up."""
+    if path is None:
+        yield
+        return
+    addresses = {"rest": up.rest, "comms": up.comms, "api_key": up.api_key, "thumbprint": up.thumbprint}
+    write_atomic(path, json.dumps(addresses, indent=2).encode() + b"\n", mode=0o600)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
 @asynccontextmanager
 async def running(options: DevServerOptions, comms_of: StartComms = start_comms) -> AsyncIterator[Running]:
-    """The server as a context: up inside, and nothing of it left afterwards."""
+    """The server as a context: up inside, and nothing of it left afterwards.  Raises `TentacleError`."""
     api_key = options.api_key if options.api_key is not None else new_api_key()
     if API_KEY.fullmatch(api_key) is None:
         raise CannotServe("The API key must be 'API-' followed by capital letters and digits.")
@@ -140,56 +134,28 @@ async def running(options: DevServerOptions, comms_of: StartComms = start_comms)
         comms = await comms_of(certificate, CommsOptions(options.host, options.comms_port, home.spool))
         undo.push_async_callback(comms.close)
         server = await assemble(options, home, certificate.thumbprint, database, comms)
-        await _furnish(server, options, api_key)
-        rest = await _start_rest(server, options, undo)
+        user = await server.first_user(options.username)
+        await server.authentication.accept_start_key(api_key, user.id)
+        await server.queue.start()
+        await server.machines.update_trust()
+        runner = web.AppRunner(
+            application(server, StartPage(server).answer), access_log=None, handle_signals=False, shutdown_timeout=2.0
+        )
+        await runner.setup()
+        undo.push_async_callback(runner.cleanup)
+        rest = await listen(runner, options)
         undo.push_async_callback(server.queue.close)
-        await undo.enter_async_context(_scheduled(server, options.health_tick))
-        yield Running(rest, comms.address, certificate.thumbprint, server, api_key)
+        schedule = HealthSchedule(server.machines, server.queue, _now, Time(time.monotonic), options.health_tick)
+        looking = asyncio.create_task(schedule.run(), name="health schedule")
+        try:
+            yield Running(rest, comms.address, certificate.thumbprint, server, api_key)
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
 
 
-async def assemble(options: DevServerOptions, home: Home, thumbprint: str, database: Database, comms: Comms) -> Server:
-    """The parts of the server, put together; the only place where they are made."""
-    store, tasks = Store(database), TaskStore(database, _now)
-    machines = Machines(store)
-    clients = WorkerClients(comms, Time(time.monotonic))
-    jobs: dict[str, Job] = {
-        adhoc.NAME: AdHocScript(machines, clients),
-        health.NAME: HealthCheck(store, machines, clients, _now),
-    }
-    installation = await store.setting("installation", str(uuid.uuid4()))
-    password = None if options.password is None else Password.of(options.username, options.password)
-    return Server(
-        Identity(installation, thumbprint, tentacle.__version__),
-        store,
-        tasks,
-        TaskQueue(tasks, jobs, _now, options.limits),
-        machines,
-        clients,
-        Roster(machines, comms.trust),
-        Gate(store, _now, installation, password),
-        _now,
-        home.files,
-        options.max_file,
-    )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-async def _furnish(server: Server, options: DevServerOptions, api_key: str) -> None:
-    user = await server.seed(options.username)
-    await server.store.remove_keys_for(purpose=START_KEY)
-    await server.gate.accept_key(api_key, user.id, START_KEY)
-    await server.queue.start()
-    await server.roster.refresh()
-
-
-async def _start_rest(server: Server, options: DevServerOptions, undo: AsyncExitStack) -> str:
-    """Accepts requests; the address as a URL."""
-    runner = web.AppRunner(application(server), access_log=None, handle_signals=False, shutdown_timeout=2.0)
-    await runner.setup()
-    undo.push_async_callback(runner.cleanup)
+async def listen(runner: web.AppRunner, options: DevServerOptions) -> str:
+    """Accepts requests and returns the address as a URL.  Raises `CannotServe`."""
     try:
         await web.TCPSite(runner, options.host, options.port).start()
     except OSError as error:
@@ -200,25 +166,29 @@ async def _start_rest(server: Server, options: DevServerOptions, undo: AsyncExit
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-@asynccontextmanager
-async def _scheduled(server: Server, tick: float) -> AsyncIterator[None]:
-    schedule = HealthSchedule(server.machines, server.queue, _now, Time(time.monotonic), tick)
-    looking = asyncio.create_task(schedule.run(), name="health schedule")
-    try:
-        yield
-    finally:
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+async def assemble(options: DevServerOptions, home: Home, thumbprint: str, database: Database, comms: Comms) -> Server:
+    """Returns the parts of the server, put together; the only place where they are made."""
+    store, tasks = Store(database), TaskStore(database, _now)
+    machines = Machines(store, comms.trust)
+    clients = WorkerClients(comms, Time(time.monotonic))
+    handlers: dict[str, TaskHandler] = {
+        ADHOC_SCRIPT.name: AdHocScripts(machines, clients),
+        HEALTH.name: HealthChecks(store, machines, clients, _now),
+    }
+    installation = await store.setting("installation", str(uuid.uuid4()))
+    password = None if options.password is None else Password.of(options.username, options.password)
+    return Server(
+        identity=Identity(installation, thumbprint, tentacle.__version__),
+        store=store,
+        tasks=tasks,
+        queue=TaskQueue(tasks, handlers, _now, options.limits),
+        machines=machines,
+        clients=clients,
+        authentication=Authentication(store, _now, installation, password),
+        files=home.files,
+        max_file=options.max_file,
+    )
 
 
-@contextlib.contextmanager
-def _announced(path: Path | None, up: Running) -> Iterator[None]:
-    if path is None:
-        yield
-        return
-    facts = {"rest": up.rest, "comms": up.comms, "api_key": up.api_key, "thumbprint": up.thumbprint}
-    write_atomic(path, json.dumps(facts, indent=2).encode() + b"\n", mode=0o600)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+def _now() -> datetime:
+    return datetime.now(UTC)

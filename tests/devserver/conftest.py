@@ -5,10 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.devserver.bed import Bed, bed
+from tests.devserver.running_server import RunningServer, running_server
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Bed]:
-    async with bed(tmp_path) as ready:
-        yield ready
+async def server(tmp_path: Path) -> AsyncIterator[RunningServer]:
+    async with running_server(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+async def ready(server: RunningServer) -> RunningServer:
+    """A server with one worker, whose calls are made once."""
+    await server.no_retries()
+    await server.worker("w")
+    return server

@@ -16,10 +16,8 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from tentacle.devserver.home import HomeUnusable, data_directory
 from tentacle.devserver.main import CannotServe, DevServerOptions, Running, running
-from tentacle.devserver.storage.database import Database, DatabaseUnusable
-from tests.devserver.bed import KEY, bed
+from tests.devserver.running_server import KEY, running_server
 
 PROGRAM = """
 import sys
@@ -88,19 +86,12 @@ async def test_a_given_directory_keeps_identity_and_workers(tmp_path: Path) -> N
     assert (data / "identity.pem").stat().st_mode & 0o077 == 0
 
 
-async def test_two_servers_do_not_share_a_directory(tmp_path: Path) -> None:
-    async with bed(tmp_path):
-        with pytest.raises(HomeUnusable, match="used by another server"):
-            async with running(DevServerOptions(data=tmp_path / "server")):
-                pass
-
-
 async def test_a_port_in_use_is_said(tmp_path: Path) -> None:
-    async with bed(tmp_path) as server:
+    async with running_server(tmp_path) as server:
         port = int(server.up.rest.rstrip("/").rsplit(":", 1)[1])
         (tmp_path / "b").mkdir()
         with pytest.raises(CannotServe, match=f"cannot listen on 127.0.0.1:{port}"):
-            async with bed(tmp_path / "b", port=port):
+            async with running_server(tmp_path / "b", port=port):
                 pass
 
 
@@ -110,40 +101,6 @@ async def test_a_key_that_clients_would_refuse_is_refused_unseen(tmp_path: Path,
         async with running(DevServerOptions(data=tmp_path, api_key=key)):
             pass
     assert not key or key not in str(caught.value)
-
-
-async def test_a_file_that_is_no_database_of_ours_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
-    with pytest.raises(DatabaseUnusable, match="cannot be opened"):
-        await Database(tmp_path / "a.db").open()
-    newer = Database(tmp_path / "b.db")
-    await newer.open()
-    await newer.run(lambda connection: connection.execute("PRAGMA user_version = 99") and None)
-    await newer.close()
-    with pytest.raises(DatabaseUnusable, match="schema 99"):
-        await Database(tmp_path / "b.db").open()
-
-
-async def test_a_piece_of_work_is_done_wholly_or_not_at_all(tmp_path: Path) -> None:
-    database = Database(tmp_path / "a.db")
-    await database.open()
-
-    def half(connection: object) -> None:
-        connection.execute("INSERT INTO meta VALUES ('a', 'b')")  # type: ignore[attr-defined]
-        raise RuntimeError("in the middle")
-
-    with pytest.raises(RuntimeError):
-        await database.run(half)
-    assert await database.run(lambda c: c.execute("SELECT count(*) FROM meta").fetchone()[0]) == 0
-    await database.close()
-    with pytest.raises(DatabaseUnusable, match="closed"):
-        await database.run(lambda c: None)
-
-
-def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(Exception, match="file"), data_directory(tmp_path / "file" / "data"):
-        pass
 
 
 def test_secrets_are_not_in_a_repr() -> None:

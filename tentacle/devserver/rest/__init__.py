@@ -1,1 +1,22 @@
-"""The REST API: routes, documents, who may ask."""
+"""The REST API: routes, documents, keys and sessions.
+
+Uses `storage`, `worker` and `tasks`.  This is its door; what lies above imports from here and from no module inside.
+"""
+
+from tentacle.devserver.rest.answers import SAFE, NotSignedIn
+from tentacle.devserver.rest.app import application
+from tentacle.devserver.rest.auth import API_KEY, Authentication, Password, new_api_key
+from tentacle.devserver.rest.root_documents import Identity
+from tentacle.devserver.rest.server import Server
+
+__all__ = [
+    "API_KEY",
+    "SAFE",
+    "Authentication",
+    "Identity",
+    "NotSignedIn",
+    "Password",
+    "Server",
+    "application",
+    "new_api_key",
+]

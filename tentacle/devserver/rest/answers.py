@@ -1,6 +1,6 @@
-"""How answers leave: JSON with the headers that keep browsers from doing more than showing it.
+"""How answers leave: JSON with headers that keep browsers from doing more than showing it, and failures as documents.
 
-Knows HTTP; must not know resources.
+Knows HTTP statuses and texts (tentacle-cli.md 5.4); must not know resources or routes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from tentacle.devserver.storage import Invalid
+from tentacle.devserver.tasks import TooManyTasks
+from tentacle.errors import TentacleError, one_line
+
 SAFE: Final[Mapping[str, str]] = {
     "Server": "tentacle",
     "X-Content-Type-Options": "nosniff",
@@ -19,15 +23,63 @@ SAFE: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+LOGGED_OUT: Final = "You must be logged in to request this resource. Please provide a valid API key or log in."
+
+
+class Problem(TentacleError):
+    """A request that is refused with a status of its own."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotSignedIn(Problem):
+    """No key, or one that is not known."""
+
+    def __init__(self) -> None:
+        super().__init__(LOGGED_OUT, 401)
+
+
+class Forbidden(Problem):
+    """Known, but not allowed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 403)
+
+
+class NotFound(Problem):
+    """Nothing there; `what` is the kind of thing and `name` what was asked for."""
+
+    def __init__(self, what: str, name: str) -> None:
+        shown = name if len(name) <= 200 else f"{name[:200]}..."
+        super().__init__(f"The {what} '{shown}' was not found.", 404)
+
+
+def http_status(error: TentacleError) -> int:
+    if isinstance(error, Problem):
+        return error.status
+    if isinstance(error, Invalid):
+        return 400
+    return 503 if isinstance(error, TooManyTasks) else 500
 
 
 def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """`document` as an answer.  It is indented because people read it with curl."""
+    """Returns `document` as an answer.  It is indented because people read it with curl."""
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     return web.Response(
         text=text, status=status, content_type="application/json", charset="utf-8", headers={**SAFE, **(headers or {})}
     )
 
 
-def text_answer(text: str) -> web.Response:
-    return web.Response(text=text, content_type="text/plain", charset="utf-8", headers=SAFE)
+def problem_answer(error: TentacleError) -> web.Response:
+    """Returns a failure as the document that the original's client reads its error texts from."""
+    text = error.message if isinstance(error, Problem | Invalid) else one_line(error)
+    document = {
+        "ErrorMessage": f"{text} {error.hint}" if error.hint else text,
+        "Errors": list(error.errors) if isinstance(error, Invalid) else [],
+        "HelpText": None,
+        "FullException": None,
+        "Details": None,
+    }
+    return json_answer(document, http_status(error))

@@ -1,70 +1,96 @@
-"""Rows as the JSON documents that clients read: members, enumerations, links (tentacle-cli.md 6.1).
+"""Resources and keys as the JSON documents that clients read: members, links, paths (tentacle-cli.md 6.1).
 
-Knows resources and paths of the API; must not know storage or HTTP.
+Knows resources and paths of the API; must not know the database or HTTP.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
-from tentacle.devserver.rest.kinds import KINDS, MACHINES, POLICY_PARTS, WORKERS
-from tentacle.devserver.storage.model import Json, Resource
+from tentacle.devserver.storage import (
+    ENVIRONMENTS,
+    KINDS,
+    MACHINES,
+    POLICIES,
+    POLICY_PARTS,
+    POOLS,
+    PROXIES,
+    SPACES,
+    TAG_SETS,
+    USERS,
+    WORKERS,
+    ApiKey,
+    HealthStatus,
+    Json,
+    Kind,
+    Resource,
+    communication,
+)
 
-PAGE_OF_WORKERS: Final = "{?skip,take,partialName,isDisabled,healthStatuses,commStyles}"
+
+def collection_path(kind: Kind, space: str) -> str:
+    return f"/api/{space}/{kind.path}" if space else f"/api/{kind.path}"
 
 
 def path_of(resource: Resource) -> str:
-    """The address of a resource, which is also its `Self` link."""
-    middle = f"{resource.space}/" if resource.space else ""
-    return f"/api/{middle}{resource.kind}/{resource.id}"
+    """Returns the path of a resource, which is also its `Self` link."""
+    return f"{collection_path(KINDS[resource.kind], resource.space)}/{resource.id}"
 
 
 def document(resource: Resource) -> Json:
-    """The resource as it is answered: `Id` first, `Links` last."""
-    extra = _EXTRAS.get(resource.kind, _plain)(resource)
+    """Returns the resource as it is answered: `Id` first, `Links` last."""
+    extra = _EXTRAS[resource.kind](resource) if resource.kind in _EXTRAS else {}
     links = {"Self": path_of(resource), **extra.pop("Links", {})}
     scope = {"SpaceId": resource.space} if KINDS[resource.kind].scoped else {}
     return {"Id": resource.id, **scope, **dict(resource.body), **extra, "Links": links}
 
 
-def _plain(_: Resource) -> Json:
-    return {}
+def policy_template(space: str) -> Json:
+    """Returns a policy that does not exist yet, with every default."""
+    blank = {"Id": None, "SpaceId": space, "Name": "", "Description": None, "IsDefault": False}
+    return {**blank, **POLICY_PARTS, "Links": {"Self": f"{collection_path(POLICIES, space)}/template"}}
 
 
-# --- workers and targets ---------------------------------------------------------------------------------------
+def keys_path(user: str) -> str:
+    return f"/api/users/{user}/apikeys"
 
 
-def communication(body: Mapping[str, Any]) -> Json:
-    """The part of a worker's body that holds `Uri`, `Thumbprint` and `ProxyId`, whatever its style."""
-    endpoint: Json = body["Endpoint"]
-    inner: Json = endpoint.get("TentacleEndpointConfiguration", endpoint)
-    return inner
+def key_document(key: ApiKey) -> Json:
+    """Returns a key without itself."""
+    return {
+        "Id": key.id,
+        "UserId": key.user,
+        "Purpose": key.purpose,
+        "Created": key.created,
+        "ApiKey": {"HasValue": True, "NewValue": None, "Hint": key.shown},
+        "Links": {"Self": f"{keys_path(key.user)}/{key.id}"},
+    }
 
 
-def health_of(resource: Resource) -> str:
-    return str(resource.observed.get("HealthStatus", "Unknown"))
+# --- what the server adds to the body of a resource ------------------------------------------------------------
 
 
-def status_of(resource: Resource) -> str:
-    """The older word for the same thing."""
-    if resource.body.get("IsDisabled"):
+def status_of(machine: Resource) -> str:
+    """Returns the older word for the health of a worker or target."""
+    if machine.is_disabled:
         return "Disabled"
-    return {"Unavailable": "Offline", "Unknown": "Unknown"}.get(health_of(resource), "Online")
+    offline = {HealthStatus.UNAVAILABLE: "Offline", HealthStatus.UNKNOWN: "Unknown"}
+    return offline.get(machine.health, "Online")
 
 
 def _machine(resource: Resource) -> Json:
-    seen, inner = resource.observed, communication(resource.body)
+    seen, contact = resource.observed, communication(resource.body)
+    names = ("OperatingSystem", "OperatingSystemVersion", "ShellName", "ShellVersion", "Architecture")
     return {
         "IsInProcess": False,
         "HasLatestCalamari": True,
         "Status": status_of(resource),
-        "HealthStatus": health_of(resource),
+        "HealthStatus": resource.health,
         "StatusSummary": seen.get("StatusSummary", "This machine has not been checked yet."),
-        "Thumbprint": inner["Thumbprint"],
-        "Uri": inner["Uri"],
-        **{name: seen.get(name, "Unknown") for name in ("OperatingSystem", "OperatingSystemVersion")},
-        **{name: seen.get(name, "Unknown") for name in ("ShellName", "ShellVersion", "Architecture")},
+        "Thumbprint": contact["Thumbprint"],
+        "Uri": contact["Uri"],
+        **{name: seen.get(name, "Unknown") for name in names},
         "Endpoint": _endpoint(resource),
         "Links": {
             "Connection": f"{path_of(resource)}/connection",
@@ -75,51 +101,22 @@ def _machine(resource: Resource) -> Json:
 
 def _endpoint(resource: Resource) -> Json:
     endpoint, seen = dict(resource.body["Endpoint"]), resource.observed
+    versions = {
+        "UpgradeLocked": False,
+        "Version": seen.get("TentacleVersion"),
+        "UpgradeSuggested": False,
+        "UpgradeRequired": False,
+        "UpgradeAvailable": False,
+    }
     details = {
-        "TentacleVersionDetails": {
-            "UpgradeLocked": False,
-            "Version": seen.get("TentacleVersion"),
-            "UpgradeSuggested": False,
-            "UpgradeRequired": False,
-            "UpgradeAvailable": False,
-        },
+        "TentacleVersionDetails": versions,
         "CertificateSignatureAlgorithm": seen.get("CertificateSignatureAlgorithm"),
     }
-    tail: Json = {"Id": None, "LastModifiedOn": None, "LastModifiedBy": None, "Links": {}}
     if "TentacleEndpointConfiguration" in endpoint:
         endpoint["TentacleEndpointConfiguration"] = {**endpoint["TentacleEndpointConfiguration"], **details}
-        return {**endpoint, **tail}
-    return {**endpoint, **details, **tail}
-
-
-# --- the others ------------------------------------------------------------------------------------------------
-
-
-def _pool(resource: Resource) -> Json:
-    return {"CanAddWorkers": True, "Links": {"Workers": f"{path_of(resource)}/workers{PAGE_OF_WORKERS}"}}
-
-
-def _policy(resource: Resource) -> Json:
-    users = {"Workers": WORKERS.path, "Devices": MACHINES.path}
-    return {"Links": {name: f"{path_of(resource)}/{path}{{?skip,take}}" for name, path in users.items()}}
-
-
-def policy_template(space: str) -> Json:
-    """A policy that is not there yet, with every default."""
-    links = {"Self": f"/api/{space}/machinepolicies/template"}
-    return {
-        "Id": None,
-        "SpaceId": space,
-        "Name": "",
-        "Description": None,
-        "IsDefault": False,
-        **POLICY_PARTS,
-        "Links": links,
-    }
-
-
-def _environment(resource: Resource) -> Json:
-    return {"Links": {"Machines": f"{path_of(resource)}/machines{{?skip,take,partialName}}"}}
+    else:
+        endpoint.update(details)
+    return {**endpoint, "Id": None, "LastModifiedOn": None, "LastModifiedBy": None, "Links": {}}
 
 
 def _tag_set(resource: Resource) -> Json:
@@ -135,31 +132,26 @@ def _tag_set(resource: Resource) -> Json:
     return {"Tags": tags}
 
 
-def _proxy(_: Resource) -> Json:
-    return {"Password": {"HasValue": False, "NewValue": None}}
+def _links(**templates: str) -> Callable[[Resource], Json]:
+    """What is added is links alone, each a template that follows the resource's path."""
+    return lambda resource: {"Links": {name: path_of(resource) + end for name, end in templates.items()}}
 
 
-def _space(resource: Resource) -> Json:
-    return {
+_pool_links: Final = _links(Workers="/workers{?skip,take,partialName,isDisabled,healthStatuses,commStyles}")
+_user_links: Final = _links(Spaces="/spaces", ApiKeys="/apikeys{/id}{?skip,take}")
+_EXTRAS: Final[Mapping[str, Callable[[Resource], Json]]] = {
+    WORKERS.path: _machine,
+    MACHINES.path: _machine,
+    POOLS.path: lambda pool: {"CanAddWorkers": True, **_pool_links(pool)},
+    POLICIES.path: _links(Workers="/workers{?skip,take}", Devices="/machines{?skip,take}"),
+    ENVIRONMENTS.path: _links(Machines="/machines{?skip,take,partialName}"),
+    TAG_SETS.path: _tag_set,
+    PROXIES.path: lambda _: {"Password": {"HasValue": False, "NewValue": None}},
+    SPACES.path: lambda space: {
         "SpaceManagersTeams": [],
         "SpaceManagersTeamMembers": [],
-        "Links": {"SpaceHome": f"/api/{resource.id}"},
-    }
-
-
-def _user(resource: Resource) -> Json:
-    links = {"Spaces": f"{path_of(resource)}/spaces", "ApiKeys": f"{path_of(resource)}/apikeys{{/id}}{{?skip,take}}"}
-    return {"Username": resource.name, "IsActive": True, "EmailAddress": None, "Links": links}
-
-
-_EXTRAS: Final[Mapping[str, Callable[[Resource], Json]]] = {
-    "workers": _machine,
-    "machines": _machine,
-    "workerpools": _pool,
-    "machinepolicies": _policy,
-    "environments": _environment,
-    "tagsets": _tag_set,
-    "proxies": _proxy,
-    "spaces": _space,
-    "users": _user,
+        "Links": {"SpaceHome": f"/api/{space.id}"},
+    },
+    USERS.path: lambda user: {"Username": user.name, "IsActive": True, "EmailAddress": None, **_user_links(user)},
 }
+"""By the kind's path."""

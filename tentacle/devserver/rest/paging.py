@@ -1,133 +1,127 @@
-"""Pages and filters of collections (tentacle-cli.md 6.1).
+"""Query parameters: numbers and flags, pages of collections, and filters (tentacle-cli.md 6.1).
 
-Knows query parameters and documents; must not know storage or routes.
+Knows query parameters, resources and tasks; must not know the database or routes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
-from tentacle.devserver.rest.documents import communication, health_of
-from tentacle.devserver.rest.problems import Invalid
-from tentacle.devserver.storage.model import Json, Resource
+from tentacle.devserver.storage import Invalid, Json, Resource, Task, TaskState, communication, whole_number
 
 T = TypeVar("T")
 Query = Mapping[str, str]
+"""Parameters by their names in lower case."""
 
 DEFAULT_TAKE: Final = 30
 EVERYTHING: Final = 2**31 - 1
+_TRUE: Final = frozenset({"true", "1", "yes"})
 
 
-@dataclass(frozen=True)
-class Page:
-    """Which part of a collection is asked for."""
-
-    skip: int
-    take: int
-
-
-def read_page(query: Query) -> Page:
-    """Raises `Invalid` for what is no number or below zero; a `take` of 0 is a page without items."""
-    return Page(_count(query, "skip", 0), _count(query, "take", DEFAULT_TAKE))
-
-
-def _count(query: Query, name: str, otherwise: int) -> int:
-    text = query.get(name, "").strip()
-    if not text:
-        return otherwise
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= EVERYTHING):
+def number_parameter(query: Query, name: str, otherwise: int) -> int:
+    """Raises `Invalid` for what is no number or below zero."""
+    written = query.get(name, "").strip()
+    found = whole_number(written, EVERYTHING) if written else otherwise
+    if found is None:
         raise Invalid(f"The parameter '{name}' must be a whole number from 0 to {EVERYTHING}.")
-    return int(text)
+    return found
+
+
+def flag_parameter(query: Query, name: str, *, otherwise: bool = False) -> bool:
+    written = query.get(name, "").strip().lower()
+    return written in _TRUE if written else otherwise
+
+
+# --- pages -----------------------------------------------------------------------------------------------------
 
 
 def paged(item_type: str, path: str, query: Query, items: Sequence[T], show: Callable[[T], Json]) -> Json:
-    """One page of `items` with its links; `Page.Next` is there only when more follows."""
-    page = read_page(query)
-    shown = items[page.skip : page.skip + page.take]
-    per_page = max(page.take, 1)
-    last = max(0, (len(items) - 1) // per_page)
+    """Returns the page of `items` that `skip` and `take` ask for; `Page.Next` is there only when more follows.
+
+    A `take` of 0 is a page without items.  Raises `Invalid`.
+    """
+    skip, take = number_parameter(query, "skip", 0), number_parameter(query, "take", DEFAULT_TAKE)
+    last = max(0, (len(items) - 1) // max(take, 1))
     filters = {name: value for name, value in query.items() if name not in ("skip", "take")}
 
-    def link(skip: int, take: int = page.take) -> str:
+    def link(skip: int, take: int = take) -> str:
         return f"{path}?{urlencode({'skip': skip, 'take': take, **filters}, quote_via=quote)}"
 
     links = {
-        "Self": link(page.skip),
+        "Self": link(skip),
         "Template": f"{path}{{?skip,take,ids,name,partialName}}",
         "Page.All": link(0, EVERYTHING),
-        "Page.Current": link(page.skip),
-        "Page.Last": link(last * per_page),
+        "Page.Current": link(skip),
+        "Page.Last": link(last * max(take, 1)),
     }
-    if page.take and page.skip + page.take < len(items):
-        links["Page.Next"] = link(page.skip + page.take)
+    if take and skip + take < len(items):
+        links["Page.Next"] = link(skip + take)
     return {
         "ItemType": item_type,
         "TotalResults": len(items),
-        "ItemsPerPage": page.take,
+        "ItemsPerPage": take,
         "NumberOfPages": last + 1,
         "LastPageNumber": last,
         "IsStale": False,
-        "Items": [show(item) for item in shown],
+        "Items": [show(item) for item in items[skip : skip + take]],
         "Links": links,
     }
 
 
-def chosen(resources: Sequence[Resource], query: Query) -> list[Resource]:
-    """The resources that every given filter lets through; parameters that are no filters do not matter."""
-    tests = [make(query[name]) for name, make in _FILTERS.items() if query.get(name, "").strip()]
-    return [resource for resource in resources if all(test(resource) for test in tests)]
+# --- filters ---------------------------------------------------------------------------------------------------
+
+Test = Callable[[T], bool]
+Filters = Mapping[str, Callable[[str], Test[T]]]
+"""By the parameter's name in lower case: makes the test that the parameter's value asks for."""
 
 
-Test = Callable[[Resource], bool]
+def filtered(items: Sequence[T], query: Query, filters: Filters[T]) -> list[T]:
+    """Returns the items that pass every given filter; parameters that are no filters do not matter."""
+    tests = [make(query[name]) for name, make in filters.items() if query.get(name, "").strip()]
+    return [item for item in items if all(test(item) for test in tests)]
 
 
-def several(value: str) -> frozenset[str]:
-    """The entries of a comma-separated parameter, in lower case."""
+def _several(value: str) -> frozenset[str]:
+    """Returns the entries of a comma-separated parameter, in lower case."""
     return frozenset(part.strip().lower() for part in value.split(",") if part.strip())
 
 
-def _by_name(value: str) -> Test:
-    wanted = value.strip().casefold()
-    return lambda resource: resource.name.strip().casefold() == wanted
+def _one_of(read: Callable[[Any], str]) -> Callable[[str], Test[Any]]:
+    def make(value: str) -> Test[Any]:
+        wanted = _several(value)
+        return lambda item: read(item).lower() in wanted
+
+    return make
 
 
-def _by_part(value: str) -> Test:
+def _any_of(member: str) -> Callable[[str], Test[Resource]]:
+    def make(value: str) -> Test[Resource]:
+        wanted = _several(value)
+        return lambda resource: resource.names_any(member, wanted)
+
+    return make
+
+
+def _if_wanted(test: Test[Task]) -> Callable[[str], Test[Task]]:
+    return lambda value: test if value.strip().lower() in _TRUE else lambda _: True
+
+
+def _by_part(value: str) -> Test[Resource]:
     wanted = value.strip().casefold()
     return lambda resource: wanted in resource.name.casefold()
 
 
-def _one_of(read: Callable[[Resource], str]) -> Callable[[str], Test]:
-    def make(value: str) -> Test:
-        wanted = several(value)
-        return lambda resource: read(resource).lower() in wanted
-
-    return make
-
-
-def _any_of(member: str) -> Callable[[str], Test]:
-    def make(value: str) -> Test:
-        wanted = several(value)
-        return lambda resource: any(str(v).lower() in wanted for v in resource.body.get(member, ()))
-
-    return make
-
-
-def _is_machine(resource: Resource) -> bool:
-    return "Endpoint" in resource.body
-
-
-_FILTERS: Final[Mapping[str, Callable[[str], Test]]] = {
+RESOURCE_FILTERS: Final[Filters[Resource]] = {
     "ids": _one_of(lambda resource: resource.id),
-    "name": _by_name,
+    "name": lambda value: lambda resource: resource.name.strip().casefold() == value.strip().casefold(),
     "partialname": _by_part,
     "filter": _by_part,
-    "thumbprint": _one_of(lambda r: communication(r.body)["Thumbprint"] if _is_machine(r) else ""),
-    "isdisabled": _one_of(lambda r: str(bool(r.body.get("IsDisabled")))),
-    "healthstatuses": _one_of(lambda r: health_of(r) if _is_machine(r) else ""),
-    "commstyles": _one_of(lambda r: r.body["Endpoint"]["CommunicationStyle"] if _is_machine(r) else ""),
+    "thumbprint": _one_of(lambda r: communication(r.body)["Thumbprint"] if "Endpoint" in r.body else ""),
+    "isdisabled": _one_of(lambda r: str(r.is_disabled)),
+    "healthstatuses": _one_of(lambda r: r.health if "Endpoint" in r.body else ""),
+    "commstyles": _one_of(lambda r: r.body["Endpoint"]["CommunicationStyle"] if "Endpoint" in r.body else ""),
     "shellnames": _one_of(lambda r: str(r.observed.get("ShellName", "Unknown"))),
     "workerpoolids": _any_of("WorkerPoolIds"),
     "environmentids": _any_of("EnvironmentIds"),
@@ -135,4 +129,11 @@ _FILTERS: Final[Mapping[str, Callable[[str], Test]]] = {
     "tenantids": _any_of("TenantIds"),
     "tenanttags": _any_of("TenantTags"),
 }
-"""By the parameter's name in lower case."""
+TASK_FILTERS: Final[Filters[Task]] = {
+    "ids": _one_of(lambda task: task.id),
+    "name": _one_of(lambda task: task.name),
+    "states": _one_of(lambda task: task.state),
+    "spaces": _one_of(lambda task: task.space),
+    "active": _if_wanted(lambda task: not task.state.final),
+    "running": _if_wanted(lambda task: task.state in (TaskState.EXECUTING, TaskState.CANCELLING)),
+}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tentacle.devserver.storage.model import Json
+from tentacle.devserver.storage import Json
 
 API_VERSION: Final = "3.0.0"
 SERVER_VERSION: Final = "2024.4.0"
@@ -64,7 +64,7 @@ _SPACE_LINKS: Final[Json] = {
 
 @dataclass(frozen=True)
 class Identity:
-    """Who this server is: its installation and the thumbprint that workers trust."""
+    """The installation, the version, and the thumbprint that workers trust."""
 
     installation: str
     thumbprint: str
@@ -88,19 +88,19 @@ def _space_links(space: str) -> Json:
 
 
 def root_document(identity: Identity, default_space: str | None) -> Json:
-    """What `GET /api` answers to anybody; with the default space's links when there is one."""
+    """Returns what `GET /api` answers to anybody; with the default space's links when there is one."""
     links = {**_ROOT_LINKS, **(_space_links(default_space) if default_space else {})}
     return {**_about(identity), "Links": links}
 
 
 def space_document(identity: Identity, space: str) -> Json:
-    """What `GET /api/Spaces-N` answers."""
+    """Returns what `GET /api/Spaces-N` answers."""
     links = {"Self": f"/api/{space}", "Tasks": _ROOT_LINKS["Tasks"], **_space_links(space)}
     return {**_about(identity), "Id": space, "Links": links}
 
 
 def certificate_document(identity: Identity) -> Json:
-    """The certificate that the server shows to workers, by its thumbprint."""
+    """Returns the certificate that the server shows to workers, by its thumbprint."""
     return {
         "Id": "certificate-global",
         "Name": "Octopus Server certificate",

@@ -5,213 +5,203 @@ Knows the rules between resources (references, defaults, names); must not know t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
-from tentacle.devserver.rest.answers import json_answer
-from tentacle.devserver.rest.documents import communication, document, path_of, policy_template
-from tentacle.devserver.rest.kinds import (
+from tentacle.devserver.rest.answers import Problem, json_answer
+from tentacle.devserver.rest.documents import collection_path, document, path_of, policy_template
+from tentacle.devserver.rest.paging import RESOURCE_FILTERS, filtered, paged
+from tentacle.devserver.rest.routing import ApiRequest, Route
+from tentacle.devserver.rest.server import Server
+from tentacle.devserver.storage import (
     ENVIRONMENTS,
     KINDS,
+    MACHINE_KINDS,
     MACHINES,
     POLICIES,
     POOLS,
-    PROXIES,
     SCOPED,
     SPACES,
+    UNSCOPED,
     WORKERS,
+    HealthStatus,
+    Invalid,
+    Json,
     Kind,
+    Resource,
+    communication,
+    member,
     read_body,
+    references,
 )
-from tentacle.devserver.rest.paging import chosen, paged
-from tentacle.devserver.rest.problems import Invalid, Problem
-from tentacle.devserver.rest.routing import Call, Routes
-from tentacle.devserver.rest.server import Server
-from tentacle.devserver.storage.model import UNSCOPED, Json, Resource
 
-MACHINE_KINDS = (WORKERS, MACHINES)
+_OWNED: Final = (
+    (POOLS, "workers", WORKERS, "WorkerPoolIds"),
+    (POLICIES, "workers", WORKERS, "MachinePolicyId"),
+    (ENVIRONMENTS, "machines", MACHINES, "EnvironmentIds"),
+    (POLICIES, "devices", MACHINES, "MachinePolicyId"),
+)
+"""The owner, the last segment of the path, the kind that is listed, and its member that names the owner."""
 
 
 @dataclass(frozen=True)
 class ResourceRoutes:
     server: Server
 
-    def add_to(self, routes: Routes) -> None:
+    def routes(self) -> list[Route]:
+        routes = [
+            Route("GET", "machinepolicies/template", self.template),
+            Route("GET", "workerpools/summary", self.pools_summary),
+            Route("PUT", "workerpools/sortorder", self.sort_pools),
+            Route("GET", "workerpools/supportedtypes", self.pool_types),
+            Route("GET", "workerpools/dynamicworkertypes", self.dynamic_types),
+        ]
         for kind in (*SCOPED, SPACES):
-            routes.add("GET", kind.path, partial(self.page, kind))
-            routes.add("POST", kind.path, partial(self.create, kind))
-            routes.add("GET", f"{kind.path}/all", partial(self.all, kind))
-            routes.add("GET", f"{kind.path}/{{id}}", partial(self.one, kind))
-            routes.add("PUT", f"{kind.path}/{{id}}", partial(self.update, kind))
-            routes.add("DELETE", f"{kind.path}/{{id}}", partial(self.delete, kind))
-        for owner, kind, member in (
-            (POOLS, WORKERS, "WorkerPoolIds"),
-            (POLICIES, WORKERS, "MachinePolicyId"),
-            (ENVIRONMENTS, MACHINES, "EnvironmentIds"),
-        ):
-            routes.add("GET", f"{owner.path}/{{id}}/{kind.path}", partial(self.members, owner, kind, member))
-        routes.add("GET", "machinepolicies/{id}/devices", partial(self.members, POLICIES, MACHINES, "MachinePolicyId"))
-        routes.add("GET", "machinepolicies/template", self.template)
-        routes.add("GET", "workerpools/summary", self.pools_summary)
-        routes.add("PUT", "workerpools/sortorder", self.sort_pools)
-        routes.add("GET", "workerpools/supportedtypes", self.pool_types)
-        routes.add("GET", "workerpools/dynamicworkertypes", self.no_types)
+            routes += [
+                Route("GET", kind.path, partial(self.page, kind)),
+                Route("POST", kind.path, partial(self.create, kind)),
+                Route("GET", f"{kind.path}/all", partial(self.all, kind)),
+                Route("GET", f"{kind.path}/{{id}}", partial(self.one, kind)),
+                Route("PUT", f"{kind.path}/{{id}}", partial(self.update, kind)),
+                Route("DELETE", f"{kind.path}/{{id}}", partial(self.delete, kind)),
+            ]
+        for owner, segment, kind, name in _OWNED:
+            routes.append(Route("GET", f"{owner.path}/{{id}}/{segment}", partial(self.owned, owner, kind, name)))
+        return routes
 
     # --- reading -----------------------------------------------------------------------------------------------
 
-    async def page(self, kind: Kind, call: Call) -> web.Response:
-        space = await self._space(kind, call)
-        found = chosen(await self.server.store.all(kind.path, space), call.query)
-        return json_answer(paged(kind.item_type, _collection(kind, space), call.query, found, document))
+    async def page(self, kind: Kind, request: ApiRequest) -> web.Response:
+        space = await self._space(kind, request)
+        found = filtered(await self.server.store.all(kind, space), request.query, RESOURCE_FILTERS)
+        return json_answer(paged(kind.item_type, collection_path(kind, space), request.query, found, document))
 
-    async def all(self, kind: Kind, call: Call) -> web.Response:
-        found = await self.server.store.all(kind.path, await self._space(kind, call))
-        return json_answer([document(resource) for resource in chosen(found, call.query)])
+    async def all(self, kind: Kind, request: ApiRequest) -> web.Response:
+        found = await self.server.store.all(kind, await self._space(kind, request))
+        return json_answer([document(resource) for resource in filtered(found, request.query, RESOURCE_FILTERS)])
 
-    async def one(self, kind: Kind, call: Call) -> web.Response:
-        return json_answer(document(await self._named(kind, call)))
+    async def one(self, kind: Kind, request: ApiRequest) -> web.Response:
+        return json_answer(document(await self._named(kind, request)))
 
-    async def members(self, owner: Kind, kind: Kind, member: str, call: Call) -> web.Response:
+    async def owned(self, owner: Kind, kind: Kind, name: str, request: ApiRequest) -> web.Response:
         """The machines that name the owner; a machine that names no policy has the default one."""
-        resource = await self._named(owner, call)
-        found = await self.server.store.all(kind.path, resource.space)
-        mine = chosen([m for m in found if _names(m, member, resource)], call.query)
-        return json_answer(paged(kind.item_type, f"{path_of(resource)}/{kind.path}", call.query, mine, document))
+        resource = await self._named(owner, request)
+        machines = []
+        for machine in await self.server.store.all(kind, resource.space):
+            named = machine.body.get(name)
+            if resource.is_default if named is None else resource.id in _as_list(named):
+                machines.append(machine)
+        found = filtered(machines, request.query, RESOURCE_FILTERS)
+        return json_answer(paged(kind.item_type, f"{path_of(resource)}/{kind.path}", request.query, found, document))
 
-    async def template(self, call: Call) -> web.Response:
-        return json_answer(policy_template(await self.server.space_of(call)))
+    async def template(self, request: ApiRequest) -> web.Response:
+        return json_answer(policy_template(await self.server.space_of(request)))
 
-    async def _space(self, kind: Kind, call: Call) -> str:
-        return await self.server.space_of(call) if kind.scoped else UNSCOPED
+    async def _space(self, kind: Kind, request: ApiRequest) -> str:
+        return await self.server.space_of(request) if kind.scoped else UNSCOPED
 
-    async def _named(self, kind: Kind, call: Call) -> Resource:
-        return await self.server.need(kind, await self._space(kind, call), call.path["id"])
+    async def _named(self, kind: Kind, request: ApiRequest) -> Resource:
+        return await self.server.resource(kind, await self._space(kind, request), request.path["id"])
 
     # --- writing -----------------------------------------------------------------------------------------------
 
-    async def create(self, kind: Kind, call: Call) -> web.Response:
-        space, given = await self._space(kind, call), await call.json()
-        body = await self._checked(kind, space, read_body(kind, given))
+    async def create(self, kind: Kind, request: ApiRequest) -> web.Response:
+        space, given = await self._space(kind, request), await request.json()
+        body = read_body(kind, given)
+        await self._check_references(kind, space, body)
         made = await self.server.create(kind, space, body)
         await self._adopt_default(kind, made, given)
         if kind in MACHINE_KINDS:
             await self.server.machine_changed(made, "Initial health check")
-        shown = await self.server.need(kind, space, made.id)
+        shown = await self.server.resource(kind, space, made.id)
         return json_answer(document(shown), 201, {"Location": path_of(made)})
 
-    async def update(self, kind: Kind, call: Call) -> web.Response:
-        before, given = await self._named(kind, call), await call.json()
-        body = await self._checked(kind, before.space, read_body(kind, given, before.body))
+    async def update(self, kind: Kind, request: ApiRequest) -> web.Response:
+        before, given = await self._named(kind, request), await request.json()
+        body = read_body(kind, given, before.body)
+        await self._check_references(kind, before.space, body)
         after = replace(before, name=body["Name"], body=body)
         await self.server.store.replace(after)
         await self._adopt_default(kind, after, given)
-        if kind in MACHINE_KINDS:
-            await self._machine_updated(before, after)
-        return json_answer(document(await self.server.need(kind, before.space, before.id)))
+        if kind in MACHINE_KINDS and communication(before.body) == communication(body):
+            await self.server.machines.update_trust()
+        elif kind in MACHINE_KINDS:
+            # The old endpoint's health is not the new one's.
+            summary = "This machine has not been checked since it moved."
+            await self.server.store.observe(after.id, {"HealthStatus": HealthStatus.UNKNOWN, "StatusSummary": summary})
+            await self.server.machine_changed(after, "Health check after a change")
+        return json_answer(document(await self.server.resource(kind, before.space, before.id)))
 
-    async def delete(self, kind: Kind, call: Call) -> web.Response:
-        resource = await self._named(kind, call)
-        if kind is SPACES or resource.body.get("IsDefault"):
-            raise Problem(f"The {kind.what} '{resource.name}' cannot be deleted.", status=400)
-        users = [m.name for m in await self.server.machines.in_space(resource.space) if _refers(m, resource)]
+    async def delete(self, kind: Kind, request: ApiRequest) -> web.Response:
+        resource = await self._named(kind, request)
+        if kind is SPACES or resource.is_default:
+            raise Problem(f"The {kind.what} '{resource.name}' cannot be deleted.", 400)
+        machines = await self.server.machines.in_space(resource.space)
+        users = [
+            machine.name
+            for machine in machines
+            for holder, name, target in references(KINDS[machine.kind], machine.body)
+            if target is kind and resource.id in _as_list(holder[name])
+        ]
         if users:
             raise Invalid(f"The {kind.what} '{resource.name}' is still used by {', '.join(users[:5])}.")
         await self.server.store.remove(resource)
         if kind in MACHINE_KINDS:
-            await self.server.roster.refresh()
+            await self.server.machines.update_trust()
         return json_answer({})
 
-    async def _machine_updated(self, before: Resource, after: Resource) -> None:
-        """What was found out about the old endpoint says nothing about a new one."""
-        if communication(before.body) == communication(after.body):
-            await self.server.roster.refresh()
-            return
-        unknown = {"HealthStatus": "Unknown", "StatusSummary": "This machine has not been checked since it moved."}
-        await self.server.store.observe(after.id, unknown)
-        await self.server.machine_changed(after, "Health check after a change")
+    async def _adopt_default(self, kind: Kind, resource: Resource, given: Json) -> None:
+        if kind.has_default and member(given, "IsDefault") is True and not resource.is_default:
+            await self.server.store.make_default(kind, resource.space, resource.id)
 
-    async def _adopt_default(self, kind: Kind, resource: Resource, given: Any) -> None:
-        wants = {str(k).lower(): v for k, v in given.items()}.get("isdefault")
-        if kind.has_default and wants is True and not resource.body.get("IsDefault"):
-            await self.server.store.make_default(kind.path, resource.space, resource.id)
-
-    async def _checked(self, kind: Kind, space: str, body: Json) -> Json:
-        """The body, with references as they are really written.  Raises `Invalid` for those that lead nowhere."""
+    async def _check_references(self, kind: Kind, space: str, body: Json) -> None:
+        """Writes the ids that a body names as they are really written.  Raises `Invalid` for unknown ones."""
         problems: list[str] = []
-        for member, path in kind.refers.items():
-            known = {r.id.lower(): r.id for r in await self.server.store.all(path, space)}
-            body[member] = _resolve(body[member], known, KINDS[path].what, problems)
-        if kind in MACHINE_KINDS and communication(body).get("ProxyId"):
-            known = {r.id.lower(): r.id for r in await self.server.store.all(PROXIES.path, space)}
-            _resolve(communication(body)["ProxyId"], known, PROXIES.what, problems)
+        for holder, name, target in references(kind, body):
+            known = {found.id.lower(): found.id for found in await self.server.store.all(target, space)}
+            wanted = _as_list(holder[name])
+            problems += [f"The {target.what} '{i}' does not exist" for i in wanted if i.lower() not in known]
+            ids = [known.get(i.lower(), i) for i in wanted]
+            if wanted:
+                holder[name] = ids if isinstance(holder[name], list) else ids[0]
         if problems:
-            raise Invalid("There was a problem with your request.", problems)
-        return body
+            raise Invalid(errors=problems)
 
     # --- pools -------------------------------------------------------------------------------------------------
 
-    async def pools_summary(self, call: Call) -> web.Response:
-        space = await self.server.space_of(call)
-        workers = await self.server.store.all(WORKERS.path, space)
-        pools = chosen(await self.server.store.all(POOLS.path, space), call.query)
-        summaries = [_pool_summary(pool, workers) for pool in pools]
+    async def pools_summary(self, request: ApiRequest) -> web.Response:
+        space = await self.server.space_of(request)
+        workers = await self.server.store.all(WORKERS, space)
+        summaries = []
+        for pool in filtered(await self.server.store.all(POOLS, space), request.query, RESOURCE_FILTERS):
+            health = Counter(worker.health for worker in workers if pool.id in worker.body["WorkerPoolIds"])
+            total = {"TotalMachines": health.total(), "MachineHealthStatusSummaries": health}
+            summaries.append({"WorkerPool": document(pool), **total})
         return json_answer({"WorkerPoolSummaries": summaries, "TotalMachines": len(workers), "Links": {}})
 
-    async def sort_pools(self, call: Call) -> web.Response:
-        wanted, space = await call.json(), await self.server.space_of(call)
+    async def sort_pools(self, request: ApiRequest) -> web.Response:
+        wanted, space = await request.json(), await self.server.space_of(request)
         if not isinstance(wanted, list) or not all(isinstance(i, str) for i in wanted):
             raise Invalid("The request's body must be a list of worker pool ids.")
         order = {pool_id.lower(): number for number, pool_id in enumerate(wanted)}
-        for pool in await self.server.store.all(POOLS.path, space):
+        for pool in await self.server.store.all(POOLS, space):
             body = {**pool.body, "SortOrder": order.get(pool.id.lower(), len(order))}
             await self.server.store.replace(replace(pool, body=body))
         return json_answer({})
 
-    async def pool_types(self, _: Call) -> web.Response:
+    async def pool_types(self, _: ApiRequest) -> web.Response:
         return json_answer(["StaticWorkerPool"])
 
-    async def no_types(self, _: Call) -> web.Response:
+    async def dynamic_types(self, _: ApiRequest) -> web.Response:
         return json_answer([])
 
 
-def _collection(kind: Kind, space: str) -> str:
-    return f"/api/{space}/{kind.path}" if space else f"/api/{kind.path}"
-
-
-def _resolve(value: Any, known: Mapping[str, str], what: str, problems: list[str]) -> Any:
-    """A reference, or a list of them, by the ids as they are written."""
+def _as_list(value: Any) -> list[str]:
+    """A member that names resources holds null, one id or a list of ids."""
     if value is None:
-        return None
-    wanted = value if isinstance(value, list) else [value]
-    problems.extend(f"The {what} '{i}' does not exist" for i in wanted if i.lower() not in known)
-    found = [known.get(i.lower(), i) for i in wanted]
-    return found if isinstance(value, list) else found[0]
-
-
-def _names(machine: Resource, member: str, owner: Resource) -> bool:
-    value = machine.body.get(member)
-    if value is None:
-        return bool(owner.body.get("IsDefault"))
-    return owner.id in (value if isinstance(value, list) else [value])
-
-
-def _refers(machine: Resource, owner: Resource) -> bool:
-    """Whether a machine would be left with a reference to nothing."""
-    members = [m for m, path in KINDS[machine.kind].refers.items() if path == owner.kind]
-    named = [machine.body.get(member) for member in members]
-    if owner.kind == PROXIES.path:
-        named.append(communication(machine.body).get("ProxyId"))
-    return any(owner.id == value or (isinstance(value, list) and owner.id in value) for value in named)
-
-
-def _pool_summary(pool: Resource, workers: list[Resource]) -> Json:
-    mine = [worker for worker in workers if pool.id in worker.body["WorkerPoolIds"]]
-    health: dict[str, int] = {}
-    for worker in mine:
-        status = str(worker.observed.get("HealthStatus", "Unknown"))
-        health[status] = health.get(status, 0) + 1
-    return {"WorkerPool": document(pool), "TotalMachines": len(mine), "MachineHealthStatusSummaries": health}
+        return []
+    return value if isinstance(value, list) else [value]

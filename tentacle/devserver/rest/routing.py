@@ -9,22 +9,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
 from aiohttp import web
 
-from tentacle.devserver.rest.problems import Invalid, Problem
+from tentacle.devserver.rest.answers import Problem
+from tentacle.devserver.storage import Invalid
 
 OVERRIDE: Final = "X-HTTP-Method-Override"
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
 MAX_NESTING: Final = 64
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
 _SPACE: Final = re.compile(r"spaces-\d{1,9}", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Call:
+class ApiRequest:
     """One request, taken apart.  `space` is the id in the path or `None`; the names in `query` are in lower case."""
 
     http: web.Request
@@ -35,11 +37,14 @@ class Call:
     user: str | None = None
 
     async def json(self) -> Any:
-        """The body as JSON.  Raises `Invalid` for anything else; the size is limited by the application."""
+        """Returns the body as JSON.  Raises `Invalid` for anything else; the application limits the size."""
+
+        def refuse(constant: str) -> NoReturn:
+            raise ValueError(f"{constant} is not JSON")
+
         try:
-            raw = (await self.http.read()).decode("utf-8-sig")
-            document = json.loads(raw, parse_constant=_refuse_constant)
-            _check_nesting(document)
+            document = json.loads((await self.http.read()).decode("utf-8-sig"), parse_constant=refuse)
+            check_nesting(document)
             # A lone surrogate is legal in JSON and in `str`, and in nothing that we store or send.
             json.dumps(document, ensure_ascii=False).encode("utf-8")
         except (ValueError, RecursionError) as error:
@@ -47,39 +52,35 @@ class Call:
         return document
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _check_nesting(document: Any) -> None:
-    """What is nested too deeply could be read, and then never be written again."""
+def check_nesting(document: Any) -> None:
+    """Raises `ValueError` for a document that is nested so deeply that it could be read and never be written."""
     level = [document]
     for _ in range(MAX_NESTING):
-        level = [inner for outer in level for inner in _inside(outer)]
+        containers = [value for value in level if isinstance(value, dict | list)]
+        level = [inner for value in containers for inner in (value.values() if isinstance(value, dict) else value)]
         if not level:
             return
     raise ValueError("nested too deeply")
 
 
-def _inside(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
-
-
-Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+Handler = Callable[[ApiRequest], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True)
 class Route:
-    """`pattern` is a path below `/api` by segments, those in braces being parameters; `open` needs no key."""
+    """`path` is what follows `/api/`, segments in braces being parameters; `open` needs no key."""
 
     method: str
-    pattern: tuple[str, ...]
+    path: str
     handler: Handler
-    open: bool
+    open: bool = False
+
+    @cached_property
+    def pattern(self) -> tuple[str, ...]:
+        return tuple(p if p.startswith("{") else p.lower() for p in self.path.split("/") if p)
 
     def match(self, segments: tuple[str, ...]) -> Mapping[str, str] | None:
+        """Returns the parameters by name, or `None` when the path is another one."""
         if len(segments) != len(self.pattern):
             return None
         found: dict[str, str] = {}
@@ -92,50 +93,45 @@ class Route:
 
     @property
     def rank(self) -> tuple[bool, ...]:
-        """Literal segments win over parameters, the first difference decides."""
+        """Literal segments win over parameters; the first difference decides."""
         return tuple(not part.startswith("{") for part in self.pattern)
 
 
-@dataclass
 class Routes:
-    """The table.  A space before the path is taken off before a route is looked for."""
+    """The table of all routes.  A space before the path is taken off before a route is looked for."""
 
-    table: list[Route] = field(default_factory=list)
-
-    def add(self, method: str, pattern: str, handler: Handler, *, open: bool = False) -> None:
-        segments = tuple(p if p.startswith("{") else p.lower() for p in pattern.split("/") if p)
-        self.table.append(Route(method, segments, handler, open))
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._table = tuple(routes)
 
     def find(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
         """Raises `Problem` 404 when no route has the path, 405 when none of them has the method."""
-        matches = [(route, found) for route in self.table if (found := route.match(segments)) is not None]
+        matches = [(route, found) for route in self._table if (found := route.match(segments)) is not None]
         if not matches:
-            raise Problem("The resource you requested was not found.", status=404)
+            raise Problem("The resource you requested was not found.", 404)
         wanted = "GET" if method == "HEAD" else method
-        best = max((route.rank for route, _ in matches if route.method == wanted), default=None)
-        for route, found in matches:
-            if route.method == wanted and route.rank == best:
-                return route, found
-        raise Problem(f"The method {method} is not supported for this resource.", status=405)
+        usable = [match for match in matches if match[0].method == wanted]
+        if not usable:
+            raise Problem(f"The method {method} is not supported for this resource.", 405)
+        return max(usable, key=lambda match: match[0].rank)
 
 
 def effective_method(request: web.Request) -> str:
-    """The method that is meant: a POST may carry another one in its header.  Raises `Problem` 405."""
+    """Returns the method that is meant: a POST may carry another one in its header.  Raises `Problem` 405."""
     method = request.method
     if method == "POST":
         method = request.headers.get(OVERRIDE, "POST").strip().upper()
     if method not in _METHODS:
-        raise Problem("The method is not supported.", status=405)
+        raise Problem("The method is not supported.", 405)
     return method
 
 
 def segments_of(raw_path: str) -> tuple[str, ...]:
-    """The decoded segments; an escaped slash stays within its segment, and empty ones do not count."""
+    """Returns the decoded segments; an escaped slash stays within its segment, and empty ones do not count."""
     return tuple(unquote(part, errors="replace") for part in raw_path.split("/") if part)
 
 
 def without_space(segments: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """The space of `Spaces-1/...` or `spaces/Spaces-1/...`, and what follows it.
+    """Returns the space of `Spaces-1/...` or `spaces/Spaces-1/...`, and what follows it.
 
     `spaces/Spaces-1` alone is the space as a resource, so it stays.
     """

@@ -1,4 +1,4 @@
-"""What the routes have in common: the store, the queue, the machines, the gate, who the server is.
+"""What the routes have in common: the parts of the server, and the lookups and changes that several of them make.
 
 Knows the parts by name; must not know how requests reach them.
 """
@@ -7,28 +7,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from tentacle.devserver.rest.auth import Gate
-from tentacle.devserver.rest.kinds import ENVIRONMENTS, POLICIES, POLICY_PARTS, POOLS, SPACES, USERS, Kind, read_body
-from tentacle.devserver.rest.problems import NotFound
+from tentacle.devserver.rest.answers import NotFound
+from tentacle.devserver.rest.auth import Authentication
 from tentacle.devserver.rest.root_documents import Identity
-from tentacle.devserver.rest.routing import Call
-from tentacle.devserver.storage.model import UNSCOPED, Clock, Json, Resource
-from tentacle.devserver.storage.store import Store
-from tentacle.devserver.storage.task_store import TaskStore
-from tentacle.devserver.tasks.health import new_check
-from tentacle.devserver.tasks.queue import TaskQueue
-from tentacle.devserver.worker.client import WorkerClients
-from tentacle.devserver.worker.machines import Machines, Roster
-
-MAX_BODY: Final = 4 * 2**20
-"""Bytes of a JSON request; files have a limit of their own."""
+from tentacle.devserver.rest.routing import ApiRequest
+from tentacle.devserver.storage import (
+    ENVIRONMENTS,
+    POLICIES,
+    POOLS,
+    SPACES,
+    UNSCOPED,
+    USERS,
+    Json,
+    Kind,
+    Resource,
+    Store,
+    TaskStore,
+    read_body,
+)
+from tentacle.devserver.tasks import TaskQueue, new_check
+from tentacle.devserver.worker import Machines, WorkerClients
 
 
 @dataclass(frozen=True)
 class Server:
-    """The parts, assembled.  `files` is where uploads and downloads lie on their way."""
+    """The parts, assembled.  `files` is where uploads and downloads lie on their way, `max_file` their limit."""
 
     identity: Identity
     store: Store
@@ -36,48 +40,40 @@ class Server:
     queue: TaskQueue
     machines: Machines
     clients: WorkerClients
-    roster: Roster
-    gate: Gate
-    clock: Clock
+    authentication: Authentication
     files: Path
     max_file: int
 
     async def default_space(self) -> Resource | None:
-        spaces = await self.store.all(SPACES.path, UNSCOPED)
-        return next((space for space in spaces if space.body.get("IsDefault")), None)
+        return await self.store.default(SPACES, UNSCOPED)
 
-    async def space_of(self, call: Call) -> str:
-        """The id of the space that a request is about.  Raises `NotFound`."""
-        if call.space is None:
-            default = await self.default_space()
-            if default is None:
-                raise NotFound("space", "Default")
-            return default.id
-        return (await self.need(SPACES, UNSCOPED, call.space)).id
+    async def space_of(self, request: ApiRequest) -> str:
+        """Returns the id of the space that a request is about.  Raises `NotFound`."""
+        if request.space is not None:
+            return (await self.resource(SPACES, UNSCOPED, request.space)).id
+        default = await self.default_space()
+        if default is None:
+            raise NotFound("space", "Default")
+        return default.id
 
-    async def need(self, kind: Kind, space: str, resource_id: str) -> Resource:
+    async def resource(self, kind: Kind, space: str, resource_id: str) -> Resource:
         """Raises `NotFound`."""
-        found = await self.store.get(kind.path, space, resource_id)
-        if found is None or found.kind != kind.path:
+        found = await self.store.get(kind, space, resource_id)
+        if found is None:
             raise NotFound(kind.what, resource_id)
         return found
 
     async def create(self, kind: Kind, space: str, body: Json) -> Resource:
-        made = await self.store.add(kind.path, space, body, prefix=kind.prefix, counter=kind.counter or kind.path)
+        """Creates a resource; a space gets its default pool and policy.  Raises `Invalid` when the name is taken."""
+        made = await self.store.add(kind, space, body)
         if kind is SPACES:
-            await self.furnish(made.id)
+            for part, name in ((POOLS, "Default Worker Pool"), (POLICIES, "Default Machine Policy")):
+                await self.create(part, made.id, {**read_body(part, {"Name": name}), "IsDefault": True})
         return made
 
-    async def furnish(self, space: str) -> None:
-        """What a new space starts with."""
-        pool = read_body(POOLS, {"Name": "Default Worker Pool"})
-        await self.create(POOLS, space, {**pool, "IsDefault": True})
-        policy = read_body(POLICIES, {"Name": "Default Machine Policy", **POLICY_PARTS})
-        await self.create(POLICIES, space, {**policy, "IsDefault": True})
-
-    async def seed(self, username: str) -> Resource:
-        """Furnishes a new installation; gives the one user in any case."""
-        users = await self.store.all(USERS.path, UNSCOPED)
+    async def first_user(self, username: str) -> Resource:
+        """Returns the one user; a new installation first gets that user, a space and an environment."""
+        users = await self.store.all(USERS, UNSCOPED)
         if users:
             return users[0]
         space = await self.create(SPACES, UNSCOPED, {**read_body(SPACES, {"Name": "Default"}), "IsDefault": True})
@@ -85,7 +81,7 @@ class Server:
         return await self.create(USERS, UNSCOPED, read_body(USERS, {"Name": username, "DisplayName": username}))
 
     async def machine_changed(self, machine: Resource, why: str) -> None:
-        """Lets a new or moved machine in, and has a look at it unless that is not wanted."""
-        await self.roster.refresh()
-        if not machine.body["SkipInitialHealthCheck"] and not machine.body["IsDisabled"]:
+        """Trusts a new or moved machine, and queues a health check unless that is not wanted."""
+        await self.machines.update_trust()
+        if not machine.body["SkipInitialHealthCheck"] and not machine.is_disabled:
             await self.queue.add(new_check(machine, why))

@@ -1,6 +1,6 @@
 """Tasks as the JSON and the text that clients read (tentacle-cli.md 6.2).
 
-Knows tasks and paths of the API; must not know storage or HTTP.
+Knows tasks and paths of the API; must not know the database or HTTP.
 """
 
 from __future__ import annotations
@@ -8,26 +8,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from tentacle.devserver.storage.model import Activity, Json, LogElement, Task, TaskState
+from tentacle.devserver.storage import Activity, Json, LogElement, LogEntry, Task, TaskState
+
+
+def task_path(task: Task) -> str:
+    return f"/api/tasks/{task.id}"
 
 
 def task_document(task: Task) -> Json:
-    path = f"/api/tasks/{task.id}"
+    path = task_path(task)
+    if task.started is None:
+        duration = "Not started"
+    elif task.completed is None:
+        duration = "Running"
+    else:
+        span = datetime.fromisoformat(task.completed) - datetime.fromisoformat(task.started)
+        duration = f"{max(span, timedelta(0)).total_seconds():.0f} seconds"
     return {
         "Id": task.id,
         "SpaceId": task.space,
         "Name": task.name,
         "Description": task.description,
         "Arguments": dict(task.arguments),
-        "State": task.state.value,
-        "Completed": task.completed or f"{task.state.value}...",
+        "State": task.state,
+        "Completed": task.completed or f"{task.state}...",
         "QueueTime": task.queued,
         "QueueTimeExpiry": None,
         "StartTime": task.started,
         "LastUpdatedTime": task.completed or task.started or task.queued,
         "CompletedTime": task.completed,
         "ServerNode": "devserver",
-        "Duration": _duration(task),
+        "Duration": duration,
         "ErrorMessage": task.error,
         "HasBeenPickedUpByProcessor": task.started is not None,
         "IsCompleted": task.state.final,
@@ -47,26 +58,30 @@ def task_document(task: Task) -> Json:
     }
 
 
-def _duration(task: Task) -> str:
-    if task.started is None:
-        return "Not started"
-    if task.completed is None:
-        return "Running"
-    span = datetime.fromisoformat(task.completed) - datetime.fromisoformat(task.started)
-    return f"{max(span, timedelta(0)).total_seconds():.0f} seconds"
-
-
 def details_document(
     task: Task, activities: Sequence[Activity], lines: Mapping[str, Sequence[LogElement]], size: int
 ) -> Json:
-    """The tree of activities, each with its `lines`."""
-    nodes = {activity.id: _activity(activity, lines.get(activity.id, ())) for activity in activities}
+    """Returns the tree of activities, each with its `lines`; `size` counts the characters of all lines."""
+    nodes: dict[str, Json] = {}
     roots: list[Json] = []
     for activity in activities:
+        nodes[activity.id] = {
+            "Id": activity.id,
+            "Name": activity.name,
+            "Started": activity.started,
+            "Ended": activity.ended,
+            "Status": activity.status,
+            "Children": [],
+            "ShowAtSummaryLevel": True,
+            "LogElements": [{**entry_document(e.entry), "Number": e.number} for e in lines.get(activity.id, ())],
+            "ProgressPercentage": activity.progress,
+            "ProgressMessage": activity.progress_message,
+        }
+        # Parents come before their children.
         siblings = nodes[activity.parent]["Children"] if activity.parent in nodes else roots
         siblings.append(nodes[activity.id])
     percentage = 100 if task.state.final else max((a.progress for a in activities), default=0)
-    path = f"/api/tasks/{task.id}"
+    path = task_path(task)
     return {
         "Task": task_document(task),
         "ActivityLogs": roots,
@@ -76,40 +91,18 @@ def details_document(
     }
 
 
-def _activity(activity: Activity, lines: Sequence[LogElement]) -> Json:
-    return {
-        "Id": activity.id,
-        "Name": activity.name,
-        "Started": activity.started,
-        "Ended": activity.ended,
-        "Status": activity.status.value,
-        "Children": [],
-        "ShowAtSummaryLevel": True,
-        "LogElements": [_line(line) for line in lines],
-        "ProgressPercentage": activity.progress,
-        "ProgressMessage": activity.progress_message,
-    }
-
-
-def _line(line: LogElement) -> Json:
-    entry = line.entry
-    return {
-        "Category": entry.category,
-        "OccurredAt": entry.occurred,
-        "MessageText": entry.text,
-        "Detail": None,
-        "Number": line.number,
-    }
+def entry_document(entry: LogEntry) -> Json:
+    return {"Category": entry.category, "OccurredAt": entry.occurred, "MessageText": entry.text, "Detail": None}
 
 
 def raw_head(task: Task) -> str:
     return (
-        f"Task ID:        {task.id}\nTask name:      {task.description}\nTask status:    {task.state.value}\n"
+        f"Task ID:        {task.id}\nTask name:      {task.description}\nTask status:    {task.state}\n"
         f"Task queued:    {task.queued}\nTask started:   {task.started or '-'}\n"
         f"Task completed: {task.completed or '-'}\n\n"
     )
 
 
-def raw_line(line: LogElement) -> str:
-    """`hh:mm:ss   Category  |   text`"""
-    return f"{line.entry.occurred[11:19]}   {line.entry.category:<9}|   {line.entry.text}\n"
+def raw_line(entry: LogEntry) -> str:
+    """Returns `hh:mm:ss   Category  |   text`."""
+    return f"{entry.occurred[11:19]}   {entry.category:<9}|   {entry.text}\n"

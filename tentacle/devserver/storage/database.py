@@ -1,4 +1,4 @@
-"""One SQLite file, one connection, one thread: every piece of work runs there in a transaction of its own.
+"""One SQLite file, one connection, one thread: every piece of work runs there in its own transaction.
 
 Knows SQL, the schema and the thread.  Must not know what a worker or a task means.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from tentacle.errors import TentacleError
 
@@ -92,16 +92,14 @@ class Database:
 
     async def open(self) -> None:
         """Raises `DatabaseUnusable` when the file is not ours."""
-        try:
-            self._connection = await self._in_thread(self._connect)
-        except DatabaseUnusable:
-            self._thread.shutdown()
-            raise
-        except (sqlite3.Error, OSError) as error:
-            self._thread.shutdown()
-            raise DatabaseUnusable(
-                f"The server's database {self._path} cannot be opened: {error}", hint="Choose another data directory."
-            ) from error
+        with ExitStack() as undo:
+            undo.callback(self._thread.shutdown)
+            try:
+                self._connection = await self._in_thread(self._connect)
+            except (sqlite3.Error, OSError) as error:
+                message = f"The server's database {self._path} cannot be opened: {error}"
+                raise DatabaseUnusable(message, hint="Choose another data directory.") from error
+            undo.pop_all()
 
     async def close(self) -> None:
         """Waits for the work under way; nothing can run afterwards."""
@@ -111,11 +109,25 @@ class Database:
         self._thread.shutdown()
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """`work(connection)` in the database's thread, in one transaction: all of it, or nothing when it raises."""
+        """Runs `work` in the database's thread, in one transaction: all of it, or nothing when it raises."""
         connection = self._connection
         if connection is None:
             raise DatabaseUnusable(f"The server's database {self._path} is closed.")
-        return await self._in_thread(lambda: _transaction(connection, work))
+
+        def transaction() -> T:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                return work(connection)
+
+        return await self._in_thread(transaction)
+
+    async def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+        """Returns all rows of one query."""
+        return await self.run(lambda connection: connection.execute(sql, values).fetchall())
+
+    async def execute(self, sql: str, *values: Any) -> None:
+        """Runs one statement that returns nothing."""
+        await self.rows(sql, *values)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -127,26 +139,16 @@ class Database:
             # `isolation_level=None` leaves BEGIN to us: a transaction starts where we say, and nowhere else.
             connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             undo.callback(connection.close)
-            self._prepare(connection)
+            connection.row_factory = sqlite3.Row
+            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+                connection.execute(f"PRAGMA {pragma}")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            elif version != SCHEMA_VERSION:
+                raise DatabaseUnusable(
+                    f"The server's database {self._path} has schema {version}, this version reads {SCHEMA_VERSION}.",
+                    hint="Choose another data directory.",
+                )
             undo.pop_all()
         return connection
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif version != SCHEMA_VERSION:
-            raise DatabaseUnusable(
-                f"The server's database {self._path} has schema {version}, this version reads {SCHEMA_VERSION}.",
-                hint="Choose another data directory.",
-            )
-
-
-def _transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-    with connection:
-        connection.execute("BEGIN IMMEDIATE")
-        return work(connection)

@@ -1,23 +1,32 @@
-"""The rows of this server as frozen values: resources, tasks, activities, log elements.
+"""The rows of this server as frozen values: resources, tasks, activities, lines of a log.
 
-Knows what is stored, not how, and not how it is shown.
+Knows what is stored; must not know how it is stored or shown.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
 Clock = Callable[[], datetime]
-"""The present moment, with a time zone."""
+"""Returns the present moment, with a time zone."""
 
 Json = dict[str, Any]
 
 UNSCOPED: Final = ""
 """The `space` of what belongs to no space: spaces and users themselves."""
+
+
+class HealthStatus(enum.StrEnum):
+    """The health of a worker or target in the words of the API."""
+
+    HEALTHY = "Healthy"
+    UNHEALTHY = "Unhealthy"
+    UNAVAILABLE = "Unavailable"
+    UNKNOWN = "Unknown"
 
 
 @dataclass(frozen=True)
@@ -31,9 +40,28 @@ class Resource:
     body: Mapping[str, Any]
     observed: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_default(self) -> bool:
+        """Returns whether it is its space's default of its kind."""
+        return bool(self.body.get("IsDefault"))
+
+    @property
+    def is_disabled(self) -> bool:
+        return bool(self.body.get("IsDisabled"))
+
+    @property
+    def health(self) -> HealthStatus:
+        """Returns what the last health check of a worker or target found; `UNKNOWN` before the first."""
+        return HealthStatus(self.observed.get("HealthStatus", HealthStatus.UNKNOWN))
+
+    def names_any(self, member: str, wanted: Collection[str]) -> bool:
+        """Returns whether the list `member` of the body holds one of `wanted`; upper and lower case are the same."""
+        folded = {value.lower() for value in wanted}
+        return any(str(value).lower() in folded for value in self.body.get(member) or ())
+
 
 class TaskState(enum.StrEnum):
-    """States of a task by the names and in the words of the API (tentacle-cli.md 6.2)."""
+    """The state of a task in the words of the API (tentacle-cli.md 6.2)."""
 
     QUEUED = "Queued"
     EXECUTING = "Executing"
@@ -45,7 +73,7 @@ class TaskState(enum.StrEnum):
 
     @property
     def final(self) -> bool:
-        return self in (TaskState.FAILED, TaskState.CANCELED, TaskState.TIMED_OUT, TaskState.SUCCESS)
+        return self not in (TaskState.QUEUED, TaskState.EXECUTING, TaskState.CANCELLING)
 
 
 @dataclass(frozen=True)
@@ -80,11 +108,9 @@ class Task:
 
 
 class ActivityStatus(enum.StrEnum):
-    PENDING = "Pending"
     RUNNING = "Running"
     SUCCESS = "Success"
     FAILED = "Failed"
-    SKIPPED = "Skipped"
     CANCELED = "Canceled"
 
 
@@ -122,12 +148,12 @@ class LogElement:
 
 
 def iso(moment: datetime) -> str:
-    """`moment` as the API writes it: UTC with milliseconds."""
+    """Returns `moment` as the API writes it: UTC with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def iso_milliseconds(milliseconds: int) -> str:
-    """Milliseconds since 1970 as an ISO 8601 text; a moment that no calendar holds becomes 1970."""
+    """Returns milliseconds since 1970 as an ISO 8601 text; a moment that no calendar holds becomes 1970."""
     try:
         return iso(datetime.fromtimestamp(milliseconds / 1000, UTC))
     except (OverflowError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""Tasks, their activities and their log in the database, and word to whoever waits for more of them.
+"""Tasks, their activities and their log in the database; wakes the readers that wait for more of a task.
 
 Knows rows and waiters; must not know what a task does.
 """
@@ -31,10 +31,11 @@ KEPT: Final = 1000
 """Tasks that are remembered when the server starts again."""
 
 WARNINGS: Final = frozenset({"Warning", "Error", "Fatal"})
+"""Categories of log lines that mark a task as one with warnings or errors."""
 
 
 class Changes:
-    """Wakes those who wait for a task: take the event, look, and only then wait for it."""
+    """Wakes the readers of a task: take the event, look, and only then wait for the event."""
 
     def __init__(self) -> None:
         self._events: dict[int, asyncio.Event] = {}
@@ -49,67 +50,52 @@ class Changes:
 
 
 class TaskStore:
-    """Every method is one transaction; every change is announced to the waiters of its task."""
+    """Every method is one transaction; every change is announced to the readers of its task."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self.changes = Changes()
 
+    async def _change(self, number: int, sql: str, *values: Any) -> None:
+        await self._database.execute(sql, *values)
+        self.changes.announce(number)
+
     # --- tasks -------------------------------------------------------------------------------------------------
 
     async def add(self, new: NewTask) -> Task:
         now = iso(self._clock())
-
-        def work(connection: sqlite3.Connection) -> Task:
-            sql = (
-                "INSERT INTO task (space, name, description, arguments, state, queued) VALUES (?, ?, ?, ?, 'Queued', ?)"
-            )
-            values = (new.space, new.name, new.description, json.dumps(dict(new.arguments)), now)
-            number = connection.execute(sql, values).lastrowid or 0
-            return Task(number, new.space, new.name, new.description, new.arguments, TaskState.QUEUED, now)
-
-        return await self._database.run(work)
+        sql = "INSERT INTO task (space, name, description, arguments, state, queued) VALUES (?, ?, ?, ?, ?, ?)"
+        values = (new.space, new.name, new.description, json.dumps(dict(new.arguments)), TaskState.QUEUED, now)
+        number = await self._database.run(lambda connection: connection.execute(sql, values).lastrowid or 0)
+        return Task(number, new.space, new.name, new.description, new.arguments, TaskState.QUEUED, now)
 
     async def get(self, number: int) -> Task | None:
-        def work(connection: sqlite3.Connection) -> Task | None:
-            row = connection.execute("SELECT * FROM task WHERE number = ?", (number,)).fetchone()
-            return None if row is None else _task(row)
-
-        return await self._database.run(work)
+        rows = await self._database.rows("SELECT * FROM task WHERE number = ?", number)
+        return _task(rows[0]) if rows else None
 
     async def newest_first(self) -> list[Task]:
-        sql = "SELECT * FROM task ORDER BY number DESC"
-        return await self._database.run(lambda c: [_task(row) for row in c.execute(sql)])
+        return [_task(row) for row in await self._database.rows("SELECT * FROM task ORDER BY number DESC")]
 
     async def advance(self, number: int, state: TaskState, *, error: str = "") -> None:
         """Moves a task on, with its times.  A task that has ended stays as it ended."""
-        now, ends = iso(self._clock()), state.final
+        now = iso(self._clock())
         started = now if state is TaskState.EXECUTING else None
-
-        def work(connection: sqlite3.Connection) -> None:
-            sql = (
-                "UPDATE task SET state = ?, error = ?, started = coalesce(started, ?), completed = ? "
-                "WHERE number = ? AND state IN ('Queued', 'Executing', 'Cancelling')"
-            )
-            connection.execute(sql, (state.value, error, started, now if ends else None, number))
-
-        await self._database.run(work)
-        self.changes.announce(number)
+        completed = now if state.final else None
+        sql = (
+            "UPDATE task SET state = ?, error = ?, started = coalesce(started, ?), completed = ? "
+            "WHERE number = ? AND completed IS NULL"
+        )
+        await self._change(number, sql, state, error, started, completed, number)
 
     async def take_over(self, why: str) -> None:
         """Fails what an earlier life of this server left under way, and forgets its oldest tasks."""
         now = iso(self._clock())
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "UPDATE task SET state = 'Failed', error = ?, completed = ? "
-                "WHERE state IN ('Queued', 'Executing', 'Cancelling')",
-                (why, now),
-            )
-            connection.execute(
-                "UPDATE activity SET status = 'Failed', ended = ? WHERE status IN ('Pending', 'Running')", (now,)
-            )
+            failed = "UPDATE task SET state = 'Failed', error = ?, completed = ? WHERE completed IS NULL"
+            connection.execute(failed, (why, now))
+            connection.execute("UPDATE activity SET status = 'Failed', ended = ? WHERE ended IS NULL", (now,))
             connection.execute("DELETE FROM task WHERE number <= (SELECT max(number) FROM task) - ?", (KEPT,))
 
         await self._database.run(work)
@@ -117,41 +103,32 @@ class TaskStore:
     # --- activities --------------------------------------------------------------------------------------------
 
     async def begin(self, number: int, name: str, parent: str | None) -> str:
-        """A new running activity; its id."""
+        """Adds a running activity and returns its id."""
         now = iso(self._clock())
 
         def work(connection: sqlite3.Connection) -> str:
             count = connection.execute("SELECT count(*) FROM activity WHERE task = ?", (number,)).fetchone()[0]
             activity_id = f"ServerTasks-{number}_{count}"
             connection.execute(
-                "INSERT INTO activity (id, task, parent, name, status, started) VALUES (?, ?, ?, ?, 'Running', ?)",
-                (activity_id, number, parent, name, now),
+                "INSERT INTO activity (id, task, parent, name, status, started) VALUES (?, ?, ?, ?, ?, ?)",
+                (activity_id, number, parent, name, ActivityStatus.RUNNING, now),
             )
             return activity_id
 
         return await self._database.run(work)
 
     async def finish(self, number: int, activity: str, status: ActivityStatus) -> None:
-        now = iso(self._clock())
-        await self._update(
-            "UPDATE activity SET status = ?, ended = ?, progress = 100 WHERE id = ?", status, now, activity
-        )
-        self.changes.announce(number)
+        sql = "UPDATE activity SET status = ?, ended = ?, progress = 100 WHERE id = ?"
+        await self._change(number, sql, status, iso(self._clock()), activity)
 
     async def progress(self, number: int, activity: str, percentage: int, message: str) -> None:
-        await self._update(
-            "UPDATE activity SET progress = ?, progress_message = ? WHERE id = ?", percentage, message, activity
-        )
-        self.changes.announce(number)
+        sql = "UPDATE activity SET progress = ?, progress_message = ? WHERE id = ?"
+        await self._change(number, sql, percentage, message, activity)
 
     async def activities(self, number: int) -> list[Activity]:
-        """Parents before children."""
-
-        def work(connection: sqlite3.Connection) -> list[Activity]:
-            rows = connection.execute("SELECT * FROM activity WHERE task = ? ORDER BY rowid", (number,))
-            return [_activity(row) for row in rows]
-
-        return await self._database.run(work)
+        """Returns the activities of a task, parents before children."""
+        rows = await self._database.rows("SELECT * FROM activity WHERE task = ? ORDER BY rowid", number)
+        return [Activity(**{**dict(row), "status": ActivityStatus(row["status"])}) for row in rows]
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -164,10 +141,7 @@ class TaskStore:
             last: int = connection.execute(sql, (number,)).fetchone()[0]
             connection.executemany(
                 "INSERT INTO log (task, number, activity, category, occurred, text) VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    (number, last + i, activity, entry.category, entry.occurred, entry.text)
-                    for i, entry in enumerate(entries, 1)
-                ),
+                ((number, last + i, activity, e.category, e.occurred, e.text) for i, e in enumerate(entries, 1)),
             )
             if any(entry.category in WARNINGS for entry in entries):
                 connection.execute("UPDATE task SET warnings = 1 WHERE number = ?", (number,))
@@ -176,54 +150,25 @@ class TaskStore:
         self.changes.announce(number)
 
     async def lines(self, number: int, after: int = 0, limit: int = PAGE) -> list[LogElement]:
-        """At most `limit` lines that follow the line `after`."""
+        """Returns at most `limit` lines that follow the line `after`."""
         sql = "SELECT * FROM log WHERE task = ? AND number > ? ORDER BY number LIMIT ?"
-        return await self._lines(sql, number, after, limit)
+        return [_element(row) for row in await self._database.rows(sql, number, after, limit)]
 
     async def last_lines(self, activity: str, number: int, limit: int) -> list[LogElement]:
-        """The last `limit` lines of one activity, in their order."""
+        """Returns the last `limit` lines of one activity, in their order."""
         sql = "SELECT * FROM log WHERE task = ? AND activity = ? ORDER BY number DESC LIMIT ?"
-        return (await self._lines(sql, number, activity, limit))[::-1]
-
-    async def _lines(self, sql: str, *values: Any) -> list[LogElement]:
-        return await self._database.run(lambda c: [_element(row) for row in c.execute(sql, values)])
-
-    async def _update(self, sql: str, *values: Any) -> None:
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(sql, values)
-
-        await self._database.run(work)
-
-
-def _task(row: sqlite3.Row) -> Task:
-    return Task(
-        row["number"],
-        row["space"],
-        row["name"],
-        row["description"],
-        json.loads(row["arguments"]),
-        TaskState(row["state"]),
-        row["queued"],
-        row["started"],
-        row["completed"],
-        row["error"],
-        bool(row["warnings"]),
-    )
-
-
-def _activity(row: sqlite3.Row) -> Activity:
-    return Activity(
-        row["id"],
-        row["task"],
-        row["parent"],
-        row["name"],
-        ActivityStatus(row["status"]),
-        row["started"],
-        row["ended"],
-        row["progress"],
-        row["progress_message"],
-    )
+        return [_element(row) for row in reversed(await self._database.rows(sql, number, activity, limit))]
 
 
 def _element(row: sqlite3.Row) -> LogElement:
     return LogElement(row["number"], row["activity"], LogEntry(row["category"], row["text"], row["occurred"]))
+
+
+def _task(row: sqlite3.Row) -> Task:
+    # The columns are the fields of a task by name.
+    read = {
+        "arguments": json.loads(row["arguments"]),
+        "state": TaskState(row["state"]),
+        "warnings": bool(row["warnings"]),
+    }
+    return Task(**{**dict(row), **read})

@@ -1,1 +1,28 @@
-"""The task queue, and what each kind of task does."""
+"""The task queue, and what each type of task does.
+
+Uses `storage` and `worker`; must not know HTTP.  This is its door; the folders above import from here and from no
+module inside.
+"""
+
+from typing import Final
+
+from tentacle.devserver.tasks.adhoc import ADHOC_SCRIPT, AdHocScripts
+from tentacle.devserver.tasks.health import HEALTH, HealthChecks, HealthSchedule, new_check
+from tentacle.devserver.tasks.queue import QueueLimits, TaskQueue, TooManyTasks
+from tentacle.devserver.tasks.task_run import TaskHandler
+
+TASK_TYPES: Final = (ADHOC_SCRIPT, HEALTH)
+
+__all__ = [
+    "ADHOC_SCRIPT",
+    "HEALTH",
+    "TASK_TYPES",
+    "AdHocScripts",
+    "HealthChecks",
+    "HealthSchedule",
+    "QueueLimits",
+    "TaskHandler",
+    "TaskQueue",
+    "TooManyTasks",
+    "new_check",
+]

@@ -5,27 +5,30 @@ Knows the task's arguments and what its activities are called; must not know HTT
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from tentacle.contracts.script import ScriptIsolationLevel
-from tentacle.devserver.rest.fields import choice, optional, texts, time_span
-from tentacle.devserver.rest.kinds import WORKERS, Field, read_fields
-from tentacle.devserver.rest.problems import Invalid
-from tentacle.devserver.storage.model import Json, Resource, TaskState
-from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskRun, Verdict
-from tentacle.devserver.worker.caller import CallFailed
-from tentacle.devserver.worker.client import WorkerClients
-from tentacle.devserver.worker.machines import Machines, reachable_endpoint
-from tentacle.devserver.worker.script_calls import ScriptOrder
+from tentacle.devserver.storage import (
+    WORKERS,
+    Field,
+    Invalid,
+    Json,
+    Resource,
+    choice,
+    optional,
+    read_fields,
+    texts,
+    time_span,
+)
+from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed
+from tentacle.devserver.worker import CallFailed, Machines, ScriptOrder, WorkerClients, reachable_endpoint
 
-NAME: Final = "AdHocScript"
 MAX_SCRIPT: Final = 2 * 2**20
 
 
-def _script(value: Any) -> str:
+def read_script(value: Any) -> str:
     """Scripts keep their blanks and control characters."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError("must be a script")
@@ -38,7 +41,7 @@ _SHAPE: Final = (
     Field("EnvironmentIds", texts, []),
     Field("TargetRoles", texts, []),
     Field("MachineIds", texts, []),
-    Field("ScriptBody", _script),
+    Field("ScriptBody", read_script),
     Field("Syntax", choice("Bash"), "Bash"),
     Field("TargetType", optional(choice("Machines", "Environments", "Workers", "WorkerPools")), None),
     Field("WorkerPoolIds", texts, []),
@@ -46,91 +49,67 @@ _SHAPE: Final = (
 )
 
 
-def read_arguments(given: Mapping[str, Any]) -> Json:
-    """The arguments as they are kept.  Raises `Invalid`."""
-    body, problems = read_fields(_SHAPE, given)
-    if not problems and not (body["MachineIds"] or body["WorkerPoolIds"] or body["EnvironmentIds"]):
-        problems.append("MachineIds, WorkerPoolIds or EnvironmentIds must name where to run the script")
-    if problems:
-        raise Invalid("There was a problem with your request.", problems)
+def read_arguments(given: Any) -> Json:
+    body = read_fields(_SHAPE, given)
+    if not (body["MachineIds"] or body["WorkerPoolIds"] or body["EnvironmentIds"]):
+        raise Invalid(errors=["MachineIds, WorkerPoolIds or EnvironmentIds must name where to run the script"])
     return body
 
 
+ADHOC_SCRIPT: Final = TaskType("AdHocScript", "Run ad-hoc script", read_arguments)
+
+
 def selected(machines: Sequence[Resource], arguments: Mapping[str, Any]) -> list[Resource]:
-    """Where the script runs: the named machines, else the pools' workers, else the environments' targets."""
+    """Returns where the script runs: the named machines, else the pools' workers, else the environments' targets."""
     if arguments["MachineIds"]:
-        wanted = {machine_id.lower() for machine_id in arguments["MachineIds"]}
-        return [machine for machine in machines if machine.id.lower() in wanted]
+        return named(machines, arguments["MachineIds"])
     if arguments["WorkerPoolIds"]:
-        return [m for m in machines if _shares(m.body.get("WorkerPoolIds"), arguments["WorkerPoolIds"])]
-    targets = [m for m in machines if _shares(m.body.get("EnvironmentIds"), arguments["EnvironmentIds"])]
+        return [m for m in machines if m.names_any("WorkerPoolIds", arguments["WorkerPoolIds"])]
+    targets = [m for m in machines if m.names_any("EnvironmentIds", arguments["EnvironmentIds"])]
     roles = arguments["TargetRoles"]
-    return [m for m in targets if not roles or _shares(m.body.get("Roles"), roles)]
+    return [m for m in targets if not roles or m.names_any("Roles", roles)]
 
 
-def _shares(left: Any, right: Sequence[str]) -> bool:
-    return bool({str(v).lower() for v in left or ()} & {v.lower() for v in right})
+def named(machines: Sequence[Resource], ids: Sequence[str]) -> list[Resource]:
+    """Returns the machines with these ids; upper and lower case are the same."""
+    wanted = {machine_id.lower() for machine_id in ids}
+    return [machine for machine in machines if machine.id.lower() in wanted]
 
 
 @dataclass(frozen=True)
-class AdHocScript:
-    """Runs the script everywhere at once and fails when it fails anywhere."""
+class AdHocScripts:
+    """Runs a script everywhere at once; the task fails when the script fails anywhere."""
 
     machines: Machines
     clients: WorkerClients
 
-    async def __call__(self, run: TaskRun) -> Verdict:
+    async def __call__(self, run: TaskRun) -> TaskResult:
         root = await run.begin("Run ad-hoc script", None)
         found = selected(await self.machines.in_space(run.task.space), run.task.arguments)
         missing = {i.lower() for i in run.task.arguments["MachineIds"]} - {m.id.lower() for m in found}
         if missing or not found:
             await run.write(root, "Fatal", f"Not found: {', '.join(sorted(missing)) or 'a worker to run on'}")
-            return Verdict(TaskState.FAILED, "There is no such worker to run the script on.")
-        async with asyncio.TaskGroup() as group:
-            parts = [group.create_task(self._on(run, root, machine)) for machine in found]
-        return together([part.result() for part in parts])
+            return failed("There is no such worker to run the script on.")
+        return await run.on_each(found, root, "Run script on", self._run)
 
-    async def _on(self, run: TaskRun, root: str, machine: Resource) -> Verdict:
-        activity = await run.begin(f"Run script on {machine.name}", root)
-        verdict = await self._try(run, activity, machine)
-        if verdict.state is not TaskState.SUCCESS:
-            await run.write(activity, "Fatal", verdict.error)
-        await run.finish(activity, verdict)
-        return verdict
-
-    async def _try(self, run: TaskRun, activity: str, machine: Resource) -> Verdict:
-        if machine.body.get("IsDisabled"):
-            return Verdict(TaskState.FAILED, f"'{machine.name}' is disabled.")
+    async def _run(self, run: TaskRun, activity: str, machine: Resource) -> TaskResult:
+        if machine.is_disabled:
+            return failed(f"'{machine.name}' is disabled.")
+        # Targets run one script at a time, workers any number.
+        worker = machine.kind == WORKERS.path
+        isolation = ScriptIsolationLevel.NO_ISOLATION if worker else ScriptIsolationLevel.FULL_ISOLATION
+        order = ScriptOrder(run.task.arguments["ScriptBody"], run.task.id, isolation)
         async with run.slot(machine.id) as got:
             if not got:
                 return CANCELED
             try:
-                return await self._run(run, activity, machine)
+                policy = await self.machines.policy_of(machine)
+                client = self.clients.of(reachable_endpoint(machine), policy.retry, run.reporter(activity))
+                outcome = await client.run_script(order, ScriptLog(run, activity).observe, run.cancel)
             except CallFailed as failure:
-                return Verdict(TaskState.FAILED, f"The script could not be run on '{machine.name}': {failure.message}")
-
-    async def _run(self, run: TaskRun, activity: str, machine: Resource) -> Verdict:
-        policy = await self.machines.policy_of(machine)
-        client = self.clients.of(reachable_endpoint(machine), policy.retry, run.reporter(activity))
-        order = ScriptOrder(run.task.arguments["ScriptBody"], run.task.id, isolation_of(machine))
-        outcome = await client.run_script(order, ScriptLog(run, activity).observe, run.cancel)
+                return failed(f"The script could not be run on '{machine.name}': {failure.message}")
         if outcome.cancelled:
             return CANCELED
         if outcome.exit_code == 0:
             return SUCCESS
-        error = f"The script on '{machine.name}' ended with exit code {outcome.exit_code}."
-        return Verdict(TaskState.FAILED, error)
-
-
-def isolation_of(machine: Resource) -> ScriptIsolationLevel:
-    """Targets run one script at a time, workers any number."""
-    return ScriptIsolationLevel.NO_ISOLATION if machine.kind == WORKERS.path else ScriptIsolationLevel.FULL_ISOLATION
-
-
-def together(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict on a task of several parts: the first that is bad, cancellation first."""
-    for state in (TaskState.CANCELED, TaskState.FAILED):
-        for verdict in verdicts:
-            if verdict.state is state:
-                return verdict
-    return SUCCESS
+        return failed(f"The script on '{machine.name}' ended with exit code {outcome.exit_code}.")

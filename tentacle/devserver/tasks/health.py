@@ -1,6 +1,6 @@
-"""The task "Health": asks workers what they can do, has them say what they are, and notes it (tentacle-services.md 7).
+"""The task "Health": asks workers what they can do and what they are, and keeps the answers (tentacle-services.md 7).
 
-Knows the script and how its lines are read; must not know HTTP.  The scheduler at the end queues these tasks by the
+Knows the script and how its lines are read; must not know HTTP.  The schedule at the end queues these tasks by the
 interval of each machine's policy.
 """
 
@@ -8,103 +8,127 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
-from tentacle.devserver.rest.fields import choice, optional, text, texts, time_span
-from tentacle.devserver.rest.kinds import MACHINES, WORKERS, Field, read_fields
-from tentacle.devserver.rest.problems import Invalid
-from tentacle.devserver.storage.model import Clock, Json, NewTask, Resource, TaskState, iso
-from tentacle.devserver.storage.store import Store
-from tentacle.devserver.tasks.adhoc import together
+from tentacle.devserver.storage import (
+    MACHINE_KINDS,
+    MACHINES,
+    WORKERS,
+    Clock,
+    Field,
+    HealthStatus,
+    Json,
+    NewTask,
+    Resource,
+    Store,
+    choice,
+    iso,
+    optional,
+    read_fields,
+    seconds,
+    text,
+    texts,
+    time_span,
+)
+from tentacle.devserver.tasks.adhoc import named
 from tentacle.devserver.tasks.queue import TaskQueue
-from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskRun, Verdict
-from tentacle.devserver.worker.caller import CallFailed
-from tentacle.devserver.worker.client import WorkerClient, WorkerClients
-from tentacle.devserver.worker.machines import Machines, reachable_endpoint, seconds
-from tentacle.devserver.worker.script_calls import ScriptOrder
-from tentacle.devserver.worker.waiting import Time, ends_before
+from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed
+from tentacle.devserver.worker import (
+    CallFailed,
+    Machines,
+    ScriptOrder,
+    Time,
+    WorkerClients,
+    ends_before,
+    reachable_endpoint,
+)
 
-NAME: Final = "Health"
 MARK: Final = "tentacle-health:"
+DETAILS: Final = {
+    "OperatingSystem": '"${system:-$(uname -s)}"',
+    "OperatingSystemVersion": '"$(uname -r)"',
+    "Architecture": '"$(uname -m)"',
+    "ShellName": "Bash",
+    "ShellVersion": '"$BASH_VERSION"',
+    "TentacleVersion": '"$TentacleVersion"',
+    "CertificateSignatureAlgorithm": '"$TentacleCertificateSignatureAlgorithm"',
+}
+"""What is kept of a machine, and how bash finds it out."""
+
+_SAY: Final = "\n".join(f"say {name} {value}" for name, value in DETAILS.items())
 SCRIPT: Final = f"""\
 echo "##octopus[stdout-verbose]"
 say() {{ printf '{MARK}%s=%s\\n' "$1" "$2"; }}
 system=$(. /etc/os-release 2>/dev/null && printf %s "$PRETTY_NAME")
-say OperatingSystem "${{system:-$(uname -s)}}"
-say OperatingSystemVersion "$(uname -r)"
-say Architecture "$(uname -m)"
-say ShellName Bash
-say ShellVersion "$BASH_VERSION"
-say TentacleVersion "$TentacleVersion"
-say CertificateSignatureAlgorithm "$TentacleCertificateSignatureAlgorithm"
+{_SAY}
 echo "##octopus[stdout-default]"
 echo "$(hostname 2>/dev/null || uname -n) is up, $(df -Pk . | awk 'NR==2 {{printf "%d MiB free", $4/1024}}')"
 """
-FACTS: Final = frozenset(
-    {
-        "OperatingSystem",
-        "OperatingSystemVersion",
-        "Architecture",
-        "ShellName",
-        "ShellVersion",
-        "TentacleVersion",
-        "CertificateSignatureAlgorithm",
-    }
-)
+
+_RESTRICTIONS: Final = {
+    "DeploymentTargets": (MACHINES,),
+    "Workers": (WORKERS,),
+    "Policies": MACHINE_KINDS,
+    "Unlimited": MACHINE_KINDS,
+}
+"""The kinds of machines that a check may be restricted to."""
+
 _SHAPE: Final = (
     Field("Timeout", time_span, "00:05:00"),
     Field("MachineTimeout", time_span, "00:05:00"),
     Field("EnvironmentId", optional(text()), None),
     Field("WorkerpoolId", optional(text()), None),
-    Field("RestrictedTo", optional(choice("DeploymentTargets", "Workers", "Policies", "Unlimited")), None),
+    Field("RestrictedTo", optional(choice(*_RESTRICTIONS)), None),
     Field("MachineIds", texts, []),
 )
-
-
-def read_arguments(given: Mapping[str, Any]) -> Json:
-    """The arguments as they are kept.  Raises `Invalid`."""
-    body, problems = read_fields(_SHAPE, given)
-    if problems:
-        raise Invalid("There was a problem with your request.", problems)
-    return body
+HEALTH: Final = TaskType("Health", "Manual health check", partial(read_fields, _SHAPE))
 
 
 def new_check(machine: Resource, why: str) -> NewTask:
-    """A check of one machine."""
-    kind = "Workers" if machine.kind == WORKERS.path else "DeploymentTargets"
-    arguments = read_arguments({"MachineIds": [machine.id], "RestrictedTo": kind})
-    return NewTask(machine.space, NAME, f"{why} of {machine.name}", arguments)
+    """Returns a check of one machine, to be queued."""
+    restriction = "Workers" if machine.kind == WORKERS.path else "DeploymentTargets"
+    arguments = HEALTH.read_arguments({"MachineIds": [machine.id], "RestrictedTo": restriction})
+    return NewTask(machine.space, HEALTH.name, f"{why} of {machine.name}", arguments)
 
 
 def selected(machines: Sequence[Resource], arguments: Mapping[str, Any]) -> list[Resource]:
-    """The machines that a check is about: those named, else all that its other arguments leave."""
+    """Returns the machines to check: those that are named, else all enabled ones that the other arguments leave."""
     if arguments["MachineIds"]:
-        wanted = {machine_id.lower() for machine_id in arguments["MachineIds"]}
-        return [m for m in machines if m.id.lower() in wanted]
-    kinds = {"Workers": (WORKERS.path,), "DeploymentTargets": (MACHINES.path,)}
-    left = [m for m in machines if m.kind in kinds.get(arguments["RestrictedTo"], (WORKERS.path, MACHINES.path))]
+        return named(machines, arguments["MachineIds"])
+    kinds = {kind.path for kind in _RESTRICTIONS.get(arguments["RestrictedTo"], MACHINE_KINDS)}
+    left = [m for m in machines if m.kind in kinds and not m.is_disabled]
     for argument, member in (("WorkerpoolId", "WorkerPoolIds"), ("EnvironmentId", "EnvironmentIds")):
         if arguments[argument]:
-            left = [m for m in left if arguments[argument].lower() in {i.lower() for i in m.body.get(member, ())}]
-    return [m for m in left if not m.body.get("IsDisabled")]
+            left = [m for m in left if m.names_any(member, [arguments[argument]])]
+    return left
 
 
-def facts(outputs: Sequence[ProcessOutput]) -> dict[str, str]:
-    """What the script's lines say about the worker; values are cut, they are shown to people."""
+def machine_details(outputs: Sequence[ProcessOutput]) -> Json:
+    """Returns what the script's lines say about the machine; values are cut, they are shown to people."""
     found = {}
     for output in outputs:
         if output.source is ProcessOutputSource.STD_OUT and output.text.startswith(MARK):
             name, _, value = output.text[len(MARK) :].partition("=")
-            if name in FACTS and value.strip():
+            if name in DETAILS and value.strip():
                 found[name] = "".join(c for c in value.strip()[:200] if c.isprintable())
     return found
 
 
 @dataclass(frozen=True)
-class HealthCheck:
+class Finding:
+    """What a check found out; `summary` is one sentence."""
+
+    health: HealthStatus
+    summary: str
+    details: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HealthChecks:
     """Checks every machine at once; the task fails when one of them is not healthy."""
 
     store: Store
@@ -112,76 +136,62 @@ class HealthCheck:
     clients: WorkerClients
     clock: Clock
 
-    async def __call__(self, run: TaskRun) -> Verdict:
+    async def __call__(self, run: TaskRun) -> TaskResult:
         root = await run.begin("Check the health of machines", None)
         found = selected(await self.machines.in_space(run.task.space), run.task.arguments)
         if not found:
             await run.pick_up()
             await run.write(root, "Warning", "There is no machine to check.")
             return SUCCESS
-        async with asyncio.TaskGroup() as group:
-            parts = [group.create_task(self._check(run, root, machine)) for machine in found]
-        return together([part.result() for part in parts])
+        return await run.on_each(found, root, "Check", self._check)
 
-    async def _check(self, run: TaskRun, root: str, machine: Resource) -> Verdict:
-        activity = await run.begin(f"Check {machine.name}", root)
-        async with run.slot(f"health of {machine.id}") as got:
-            verdict = await self._ask_limited(run, activity, machine) if got else CANCELED
-        if verdict.state is not TaskState.SUCCESS:
-            await run.write(activity, "Fatal", verdict.error)
-        await run.finish(activity, verdict)
-        return verdict
-
-    async def _ask_limited(self, run: TaskRun, activity: str, machine: Resource) -> Verdict:
+    async def _check(self, run: TaskRun, activity: str, machine: Resource) -> TaskResult:
         limit = run.task.arguments["MachineTimeout"]
-        try:
-            async with asyncio.timeout(seconds(limit)):
-                return await self._ask(run, activity, machine)
-        except CallFailed as failure:
-            return await self._unavailable(run, machine, failure.message)
-        except TimeoutError:
-            return await self._unavailable(run, machine, f"It did not answer within {limit}.")
+        async with run.slot(f"health of {machine.id}") as got:
+            if not got:
+                return CANCELED
+            try:
+                async with asyncio.timeout(seconds(limit)):
+                    found = await self._ask(run, activity, machine)
+            except (CallFailed, TimeoutError) as error:
+                if run.cancel.is_set() and not run.timed_out:
+                    return CANCELED
+                why = error.message if isinstance(error, CallFailed) else f"It did not answer within {limit}."
+                found = Finding(HealthStatus.UNAVAILABLE, why)
+            if found is None:
+                return CANCELED
+            seen = {"HealthStatus": found.health, "StatusSummary": found.summary}
+            when = {"LastChecked": iso(self.clock()), "LastCheck": run.task.number}
+            await self.store.observe(machine.id, {**seen, **when, **found.details})
+        if found.health is HealthStatus.HEALTHY:
+            return SUCCESS
+        unavailable = found.health is HealthStatus.UNAVAILABLE
+        return failed(f"'{machine.name}' is not available: {found.summary}" if unavailable else found.summary)
 
-    async def _ask(self, run: TaskRun, activity: str, machine: Resource) -> Verdict:
+    async def _ask(self, run: TaskRun, activity: str, machine: Resource) -> Finding | None:
+        """Returns what the machine answers, or `None` when the task is cancelled.  Raises `CallFailed`."""
         policy = await self.machines.policy_of(machine)
         client = self.clients.of(reachable_endpoint(machine), policy.health_retry, run.reporter(activity))
         asking = asyncio.ensure_future(client.capabilities(fresh=True))
         if not await ends_before(asking, run.cancel):
-            return CANCELED
+            return None
         await run.write(activity, "Verbose", f"Capabilities: {', '.join(asking.result())}")
         if policy.connectivity_only:
-            await self._note(run, machine, "Healthy", "The machine answers.", {})
-            return SUCCESS
-        return await self._run_script(run, activity, machine, client)
-
-    async def _run_script(self, run: TaskRun, activity: str, machine: Resource, client: WorkerClient) -> Verdict:
-        found: dict[str, str] = {}
-        pages = ScriptLog(run, activity)
+            return Finding(HealthStatus.HEALTHY, "The machine answers.")
+        details: Json = {}
+        log = ScriptLog(run, activity)
 
         async def observe(outputs: Sequence[ProcessOutput]) -> None:
-            found.update(facts(outputs))
-            await pages.observe(outputs)
+            details.update(machine_details(outputs))
+            await log.observe(outputs)
 
         outcome = await client.run_script(ScriptOrder(SCRIPT, run.task.id), observe, run.cancel)
         if outcome.cancelled:
-            return CANCELED
-        if outcome.exit_code != 0:
-            error = f"The health check script on '{machine.name}' ended with exit code {outcome.exit_code}."
-            await self._note(run, machine, "Unhealthy", error, found)
-            return Verdict(TaskState.FAILED, error)
-        await self._note(run, machine, "Healthy", "The machine runs scripts.", found)
-        return SUCCESS
-
-    async def _unavailable(self, run: TaskRun, machine: Resource, why: str) -> Verdict:
-        if run.cancel.is_set() and not run.timed_out:
-            return CANCELED
-        await self._note(run, machine, "Unavailable", why, {})
-        return Verdict(TaskState.FAILED, f"'{machine.name}' is not available: {why}")
-
-    async def _note(self, run: TaskRun, machine: Resource, health: str, summary: str, found: Mapping[str, str]) -> None:
-        now = iso(self.clock())
-        seen = {"HealthStatus": health, "StatusSummary": summary, "LastChecked": now, "LastCheck": run.task.number}
-        await self.store.observe(machine.id, {**seen, **found})
+            return None
+        if outcome.exit_code == 0:
+            return Finding(HealthStatus.HEALTHY, "The machine runs scripts.", details)
+        error = f"The health check script on '{machine.name}' ended with exit code {outcome.exit_code}."
+        return Finding(HealthStatus.UNHEALTHY, error, details)
 
 
 @dataclass(frozen=True)
@@ -195,22 +205,18 @@ class HealthSchedule:
     tick: float = 30.0
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Looks once a tick until it is cancelled."""
         while True:
             await self.time.sleep(self.tick)
             await self.look()
 
     async def look(self) -> None:
-        checking = {i for task in self.queue.unfinished() if task.name == NAME for i in task.arguments["MachineIds"]}
+        unfinished = [task for task in self.queue.unfinished() if task.name == HEALTH.name]
+        checking = {machine_id for task in unfinished for machine_id in task.arguments["MachineIds"]}
         for machine in await self.machines.everywhere():
-            if machine.id in checking:
+            last = machine.observed.get("LastChecked")
+            if machine.id in checking or machine.is_disabled or last is None:
                 continue
-            policy = await self.machines.policy_of(machine)
-            if policy.health_interval > 0 and self._due(machine, policy.health_interval):
+            interval = (await self.machines.policy_of(machine)).health_interval
+            if interval > 0 and self.clock() - datetime.fromisoformat(last) >= timedelta(seconds=interval):
                 await self.queue.add(new_check(machine, "Scheduled health check"))
-
-    def _due(self, machine: Resource, interval: float) -> bool:
-        last = machine.observed.get("LastChecked")
-        if last is None or machine.body.get("IsDisabled"):
-            return False
-        return self.clock() - datetime.fromisoformat(last) >= timedelta(seconds=interval)

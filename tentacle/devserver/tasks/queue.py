@@ -1,4 +1,4 @@
-"""The queue: takes tasks, runs each as its kind says, and sees that every one of them ends.
+"""The queue: takes tasks, runs each by the handler of its type, and makes sure that every one of them ends.
 
 Knows states and time limits; must not know what a task does (see `adhoc` and `health`).
 """
@@ -11,21 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from tentacle.contracts.timespan import parse_timespan
-from tentacle.devserver.storage.model import Clock, NewTask, Task, TaskState
-from tentacle.devserver.storage.task_store import TaskStore
-from tentacle.devserver.tasks.task_run import Job, Slots, TaskRun, Verdict
+from tentacle.devserver.storage import Clock, NewTask, Task, TaskState, TaskStore, seconds
+from tentacle.devserver.tasks.task_run import Slots, TaskHandler, TaskResult, TaskRun, failed
 from tentacle.errors import TentacleError, one_line
 
 log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT: Final = 24 * 3600.0
 GRACE: Final = 60.0
-"""Seconds that a task gets to end by itself after it was told to."""
+"""Seconds that a task has to end by itself after its time limit."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class QueueLimits:
     """`per_worker`: tasks at once on one worker; `unfinished`: tasks that may wait and run in all."""
 
     per_worker: int = 10
@@ -39,9 +37,11 @@ class TooManyTasks(TentacleError):
 class TaskQueue:
     """Runs tasks until `close`."""
 
-    def __init__(self, store: TaskStore, jobs: Mapping[str, Job], clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, store: TaskStore, handlers: Mapping[str, TaskHandler], clock: Clock, limits: QueueLimits
+    ) -> None:
         self._store = store
-        self._jobs = jobs
+        self._handlers = handlers
         self._clock = clock
         self._limits = limits
         self._slots = Slots(limits.per_worker)
@@ -52,7 +52,7 @@ class TaskQueue:
         await self._store.take_over("The server was stopped while this task was under way.")
 
     async def close(self) -> None:
-        """Stops conducting; scripts go on where they are."""
+        """Stops watching the tasks; scripts go on where they are."""
         self._closed = True
         under_way = [running for _, running in self._runs.values()]
         for running in under_way:
@@ -67,9 +67,15 @@ class TaskQueue:
             raise TooManyTasks(f"There are {len(self._runs)} unfinished tasks already.", hint="Try again later.")
         task = await self._store.add(new)
         run = TaskRun(task, self._store, self._clock, self._slots)
-        running = asyncio.create_task(self._conduct(run), name=task.id)
+        running = asyncio.create_task(self._run(run), name=task.id)
         self._runs[task.number] = run, running
-        running.add_done_callback(lambda done: self._forget(task.number, done))
+
+        def forget(done: asyncio.Task[None]) -> None:
+            del self._runs[task.number]
+            if not done.cancelled() and (error := done.exception()) is not None:
+                log.error("Task %s failed inside the server", task.id, exc_info=error)
+
+        running.add_done_callback(forget)
         return task
 
     async def cancel(self, number: int) -> None:
@@ -82,51 +88,34 @@ class TaskQueue:
     def unfinished(self) -> list[Task]:
         return [run.task for run, _ in self._runs.values()]
 
-    async def settle(self) -> None:
-        """Waits until no task is under way."""
-        while self._runs:
-            await asyncio.wait([running for _, running in self._runs.values()])
-            await asyncio.sleep(0)
-
     # --- one task ----------------------------------------------------------------------------------------------
 
-    async def _conduct(self, run: TaskRun) -> None:
-        verdict = Verdict(TaskState.FAILED, "The server was stopped, or failed, while this task was under way.")
+    async def _run(self, run: TaskRun) -> None:
+        result = failed("The server was stopped, or failed, while this task was under way.")
         try:
-            verdict = await self._run_limited(run)
+            result = await self._result_in_time(run)
         except TentacleError as error:
-            verdict = Verdict(TaskState.FAILED, one_line(error))
+            result = failed(one_line(error))
         finally:
-            await asyncio.shield(self._end(run, verdict))
+            await asyncio.shield(self._end(run, result))
 
-    async def _end(self, run: TaskRun, verdict: Verdict) -> None:
-        for activity in await self._store.activities(run.task.number):
-            if activity.ended is None:
-                await self._store.finish(run.task.number, activity.id, verdict.status)
-        await self._store.advance(run.task.number, verdict.state, error=verdict.error)
-
-    async def _run_limited(self, run: TaskRun) -> Verdict:
-        job = self._jobs[run.task.name]
-        working = asyncio.ensure_future(job(run))
+    async def _result_in_time(self, run: TaskRun) -> TaskResult:
+        working = asyncio.ensure_future(self._handlers[run.task.name](run))
+        limit = run.task.arguments.get("Timeout")
         try:
-            await asyncio.wait((working,), timeout=time_limit(run.task))
+            await asyncio.wait((working,), timeout=DEFAULT_TIMEOUT if limit is None else seconds(limit))
             if not working.done():
                 run.timed_out = True
                 run.cancel.set()
                 await asyncio.wait((working,), timeout=GRACE)
-            verdict = working.result() if working.done() else Verdict(TaskState.TIMED_OUT)
+            result = working.result() if working.done() else TaskResult(TaskState.TIMED_OUT)
         finally:
             working.cancel()
             await asyncio.wait((working,))
-        return Verdict(TaskState.TIMED_OUT, "The task took too long.") if run.timed_out else verdict
+        return TaskResult(TaskState.TIMED_OUT, "The task took too long.") if run.timed_out else result
 
-    def _forget(self, number: int, done: asyncio.Task[None]) -> None:
-        del self._runs[number]
-        if not done.cancelled() and (error := done.exception()) is not None:
-            log.error("Task ServerTasks-%s failed inside the server", number, exc_info=error)
-
-
-def time_limit(task: Task) -> float:
-    """Seconds that a task may take, by its own argument `Timeout`."""
-    span = task.arguments.get("Timeout")
-    return DEFAULT_TIMEOUT if span is None else parse_timespan(str(span)).total_seconds()
+    async def _end(self, run: TaskRun, result: TaskResult) -> None:
+        for activity in await self._store.activities(run.task.number):
+            if activity.ended is None:
+                await self._store.finish(run.task.number, activity.id, result.status)
+        await self._store.advance(run.task.number, result.state, error=result.error)

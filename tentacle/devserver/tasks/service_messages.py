@@ -1,25 +1,31 @@
-"""Service messages in a script's output, `##octopus[name key='base64']`, and the log category of each line.
+"""Service messages in a script's output, `##octopus[name key='base64']`: read, and obeyed.
 
-Knows the text of lines only.  A message of the form `stdout-CATEGORY` or `stderr-CATEGORY` sets the category of all
-later lines of that stream and is not itself shown; others that we have no use for are shown as verbose lines.
+Knows the text of lines only.  A message of the form `stdout-CATEGORY` or `stderr-CATEGORY` sets the log category of all
+later lines of that stream, and `progress` sets the progress; neither is shown.  Other messages are shown as verbose
+lines.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
-from tentacle.devserver.storage.model import LogEntry, iso_milliseconds
+from tentacle.devserver.storage import LogEntry, iso_milliseconds, whole_number
 
 _MESSAGE: Final = re.compile(r"##octopus\[(?P<name>[A-Za-z][A-Za-z0-9-]{0,60})(?P<rest>[^\]]{0,65536})\]\s*")
 _ATTRIBUTE: Final = re.compile(r"\s+(?P<key>[A-Za-z][A-Za-z0-9]{0,60})='(?P<value>[^']*)'")
+_STREAMS: Final = {"stdout": ProcessOutputSource.STD_OUT, "stderr": ProcessOutputSource.STD_ERR}
+_DEFAULTS: Final[Mapping[ProcessOutputSource, str | None]] = {
+    ProcessOutputSource.STD_OUT: "Info",
+    ProcessOutputSource.STD_ERR: "Error",
+}
 _CATEGORIES: Final[Mapping[str, str | None]] = {
-    "default": "Info",
     "verbose": "Verbose",
     "warning": "Warning",
     "error": "Error",
@@ -28,6 +34,8 @@ _CATEGORIES: Final[Mapping[str, str | None]] = {
     "progress": "Verbose",
     "ignore": None,
 }
+"""The log category by the end of a message's name; lines without a category are not shown."""
+
 MAX_LINE: Final = 1_000_000
 """Characters of one line that are kept; a log is for reading."""
 
@@ -42,16 +50,14 @@ class ServiceMessage:
 
 @dataclass(frozen=True)
 class Progress:
-    """A script's word on how far it is, in percent."""
+    """The progress that a script reports, in percent."""
 
     percentage: int
     message: str
 
 
 def parse_message(line: str) -> ServiceMessage | None:
-    """The message that `line` is, or `None` when it is an ordinary line."""
-    if not line.startswith("##octopus["):
-        return None
+    """Returns the message that `line` is, or `None` when it is an ordinary line."""
     match = _MESSAGE.fullmatch(line)
     if match is None:
         return None
@@ -60,60 +66,45 @@ def parse_message(line: str) -> ServiceMessage | None:
         attribute = _ATTRIBUTE.match(rest)
         if attribute is None:
             return None
-        attributes[attribute["key"].lower()] = _decode(attribute["value"])
+        value = attribute["value"]
+        # Values are base64 of UTF-8; what is not stays as it stands.
+        with contextlib.suppress(binascii.Error, ValueError):
+            value = base64.b64decode(value, validate=True).decode("utf-8")
+        attributes[attribute["key"].lower()] = value
         rest = rest[attribute.end() :]
     return ServiceMessage(match["name"].lower(), attributes)
 
 
-def _decode(value: str) -> str:
-    """Values are base64 of UTF-8; what is not stays as it stands."""
-    try:
-        return base64.b64decode(value, validate=True).decode("utf-8")
-    except (binascii.Error, ValueError):
-        return value
-
-
 @dataclass
-class LogParser:
-    """Turns a script's output into log entries; keeps the category of each stream between the pages of a log."""
+class OutputParser:
+    """Turns a script's output into log entries; remembers the category of each stream from one call to the next."""
 
-    _categories: dict[ProcessOutputSource, str | None] = field(
-        default_factory=lambda: {ProcessOutputSource.STD_OUT: "Info", ProcessOutputSource.STD_ERR: "Error"}
-    )
+    _categories: dict[ProcessOutputSource, str | None] = field(default_factory=lambda: dict(_DEFAULTS))
     progress: Progress | None = None
     """The last progress message, if any."""
 
     def parse(self, outputs: Iterable[ProcessOutput]) -> list[LogEntry]:
-        entries = (self._entry(output) for output in outputs)
-        return [entry for entry in entries if entry is not None]
-
-    def _entry(self, output: ProcessOutput) -> LogEntry | None:
-        category: str | None = "Verbose"
-        if output.source is not ProcessOutputSource.DEBUG:
-            message = parse_message(output.text)
+        entries = []
+        for output in outputs:
+            message = None if output.source is ProcessOutputSource.DEBUG else parse_message(output.text)
             if message is not None and self._obey(message):
-                return None
-            category = "Verbose" if message is not None else self._categories[output.source]
-        if category is None:
-            return None
-        text = output.text if len(output.text) <= MAX_LINE else output.text[:MAX_LINE] + "... (cut)"
-        return LogEntry(category, text, iso_milliseconds(output.occurred))
+                continue
+            verbose = message is not None or output.source is ProcessOutputSource.DEBUG
+            category = "Verbose" if verbose else self._categories[output.source]
+            if category is not None:
+                text = output.text if len(output.text) <= MAX_LINE else output.text[:MAX_LINE] + "... (cut)"
+                entries.append(LogEntry(category, text, iso_milliseconds(output.occurred)))
+        return entries
 
     def _obey(self, message: ServiceMessage) -> bool:
-        """Whether the message was for us."""
+        """Returns whether it is a message that the server acts on."""
         stream, _, category = message.name.partition("-")
-        if stream in ("stdout", "stderr") and category in _CATEGORIES:
-            target = ProcessOutputSource.STD_OUT if stream == "stdout" else ProcessOutputSource.STD_ERR
-            default = "Info" if target is ProcessOutputSource.STD_OUT else "Error"
-            self._categories[target] = default if category == "default" else _CATEGORIES[category]
+        if stream in _STREAMS and category in ("default", *_CATEGORIES):
+            source = _STREAMS[stream]
+            self._categories[source] = _DEFAULTS[source] if category == "default" else _CATEGORIES[category]
             return True
-        if message.name == "progress":
-            return self._take_progress(message.attributes)
-        return False
-
-    def _take_progress(self, attributes: Mapping[str, str]) -> bool:
-        percentage = attributes.get("percentage", "")
-        if not (percentage.isascii() and percentage.isdecimal() and len(percentage) <= 3):
+        percentage = whole_number(message.attributes.get("percentage", ""), 999)
+        if message.name != "progress" or percentage is None:
             return False
-        self.progress = Progress(min(int(percentage), 100), attributes.get("message", "")[:200])
+        self.progress = Progress(min(percentage, 100), message.attributes.get("message", "")[:200])
         return True

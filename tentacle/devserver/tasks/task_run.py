@@ -1,6 +1,6 @@
 """What a task sees of the server while it runs: its log, its activities, its cancellation, its slots.
 
-Knows the task store; must not know what kinds of tasks there are.
+Knows the task store; must not know what types of tasks there are.
 """
 
 from __future__ import annotations
@@ -9,34 +9,56 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from tentacle.contracts.script import ProcessOutput
-from tentacle.devserver.storage.model import ActivityStatus, Clock, LogEntry, Task, TaskState, iso
-from tentacle.devserver.storage.task_store import TaskStore
-from tentacle.devserver.tasks.service_messages import LogParser, Progress
-from tentacle.devserver.worker.waiting import ends_before
+from tentacle.devserver.storage import (
+    ActivityStatus,
+    Clock,
+    Json,
+    LogEntry,
+    Resource,
+    Task,
+    TaskState,
+    TaskStore,
+    iso,
+)
+from tentacle.devserver.tasks.service_messages import OutputParser, Progress
+from tentacle.devserver.worker import ends_before
 
 MAX_LOG: Final = 256 * 2**20
 """Characters of log that one task may store."""
 
+_STATUS: Final = {TaskState.SUCCESS: ActivityStatus.SUCCESS, TaskState.CANCELED: ActivityStatus.CANCELED}
+
 
 @dataclass(frozen=True)
-class Verdict:
-    """How a task, or one worker's part of it, ended."""
+class TaskType:
+    """A type of task by the API's name; `read_arguments` returns the arguments to keep and raises `Invalid`."""
+
+    name: str
+    description: str
+    read_arguments: Callable[[Any], Json]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """How a task, or one machine's part of it, ended."""
 
     state: TaskState
     error: str = ""
 
     @property
     def status(self) -> ActivityStatus:
-        if self.state is TaskState.SUCCESS:
-            return ActivityStatus.SUCCESS
-        return ActivityStatus.CANCELED if self.state is TaskState.CANCELED else ActivityStatus.FAILED
+        return _STATUS.get(self.state, ActivityStatus.FAILED)
 
 
-SUCCESS: Final = Verdict(TaskState.SUCCESS)
-CANCELED: Final = Verdict(TaskState.CANCELED, "The task was canceled.")
+SUCCESS: Final = TaskResult(TaskState.SUCCESS)
+CANCELED: Final = TaskResult(TaskState.CANCELED, "The task was canceled.")
+
+
+def failed(error: str) -> TaskResult:
+    return TaskResult(TaskState.FAILED, error)
 
 
 class Slots:
@@ -52,7 +74,7 @@ class Slots:
 
 @dataclass
 class TaskRun:
-    """One task under way.  `cancel` is set when somebody wants it to end, `picked_up` when work really began."""
+    """One task under way.  `cancel` is set when it must end, `timed_out` when its time limit is the reason."""
 
     task: Task
     store: TaskStore
@@ -64,14 +86,14 @@ class TaskRun:
     _picked_up: bool = False
 
     async def pick_up(self) -> None:
-        """Says that the task no longer waits.  May be called by each of its parts."""
+        """Notes that the task no longer waits.  May be called by each of its parts."""
         if not self._picked_up:
             self._picked_up = True
             await self.store.advance(self.task.number, TaskState.EXECUTING)
 
     @asynccontextmanager
     async def slot(self, machine: str) -> AsyncIterator[bool]:
-        """Waits for a slot on a machine; gives False when the task is cancelled before there is one."""
+        """Waits for a slot on a machine; yields False when the task is cancelled before there is one."""
         slot = self.slots.of(machine)
         got = await ends_before(asyncio.ensure_future(slot.acquire()), self.cancel)
         try:
@@ -83,32 +105,54 @@ class TaskRun:
                 slot.release()
 
     async def begin(self, name: str, parent: str | None) -> str:
+        """Begins an activity and returns its id."""
         return await self.store.begin(self.task.number, name, parent)
 
-    async def finish(self, activity: str, verdict: Verdict) -> None:
-        await self.store.finish(self.task.number, activity, verdict.status)
+    async def on_each(
+        self,
+        machines: Sequence[Resource],
+        parent: str,
+        title: str,
+        work: Callable[[TaskRun, str, Resource], Awaitable[TaskResult]],
+    ) -> TaskResult:
+        """Does `work(run, activity, machine)` on all machines at once, each in an activity of its own.
+
+        Returns the first result that is bad, cancellation first.
+        """
+
+        async def part(machine: Resource) -> TaskResult:
+            activity = await self.begin(f"{title} {machine.name}", parent)
+            result = await work(self, activity, machine)
+            if result.state is not TaskState.SUCCESS:
+                await self.write(activity, "Fatal", result.error)
+            await self.store.finish(self.task.number, activity, result.status)
+            return result
+
+        async with asyncio.TaskGroup() as group:
+            parts = [group.create_task(part(machine)) for machine in machines]
+        by_state = {part.result().state: part.result() for part in reversed(parts)}
+        return by_state.get(TaskState.CANCELED) or by_state.get(TaskState.FAILED) or SUCCESS
 
     async def write(self, activity: str, category: str, text: str) -> None:
-        """One line of the server's own."""
+        """Appends one line of the server's own."""
         await self.append(activity, [LogEntry(category, text, iso(self.clock()))])
 
     async def append(self, activity: str, entries: Sequence[LogEntry]) -> None:
-        """Lines in their order; what is over the limit of a task is dropped, and the log says so once."""
+        """Appends lines in their order; what is over the limit of a task is dropped, and the log says so once."""
         if self._room < 0:
             return
         kept = []
         for entry in entries:
             self._room -= len(entry.text) + 64
             if self._room < 0:
-                kept.append(
-                    LogEntry("Warning", "The log of this task is too long; the rest is dropped.", entry.occurred)
-                )
+                note = "The log of this task is too long; the rest is dropped."
+                kept.append(LogEntry("Warning", note, entry.occurred))
                 break
             kept.append(entry)
         await self.store.append(self.task.number, activity, kept)
 
     def reporter(self, activity: str) -> Callable[[str], Awaitable[None]]:
-        """Writes what the calling side has to say as verbose lines."""
+        """Returns a function that writes what the calling side reports as verbose lines."""
 
         async def report(text: str) -> None:
             await self.write(activity, "Verbose", text)
@@ -118,11 +162,11 @@ class TaskRun:
 
 @dataclass
 class ScriptLog:
-    """Takes the pages of one script's log to one activity."""
+    """Writes the output of one script to one activity."""
 
     run: TaskRun
     activity: str
-    parser: LogParser = field(default_factory=LogParser)
+    parser: OutputParser = field(default_factory=OutputParser)
     _progress: Progress | None = None
 
     async def observe(self, outputs: Sequence[ProcessOutput]) -> None:
@@ -134,7 +178,7 @@ class ScriptLog:
             await self.run.store.progress(number, self.activity, progress.percentage, progress.message)
 
 
-class Job(Protocol):
-    """One kind of task."""
+class TaskHandler(Protocol):
+    """Does the tasks of one type."""
 
-    async def __call__(self, run: TaskRun) -> Verdict: ...
+    async def __call__(self, run: TaskRun) -> TaskResult: ...

@@ -1,1 +1,28 @@
-"""Everything that this server asks of a worker, over the wire."""
+"""Everything that this server asks of a worker, over the wire.
+
+Uses `storage`; must not know tasks or HTTP.  This is its door; the folders above import from here and from no module
+inside.
+"""
+
+from tentacle.devserver.worker.caller import CallFailed, Comms, Endpoint
+from tentacle.devserver.worker.client import WorkerClient, WorkerClients
+from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, start_comms
+from tentacle.devserver.worker.machines import Machines, reachable_endpoint
+from tentacle.devserver.worker.script_calls import ScriptOrder
+from tentacle.devserver.worker.waiting import Time, ends_before
+
+__all__ = [
+    "CallFailed",
+    "Comms",
+    "CommsOptions",
+    "Endpoint",
+    "HalibutComms",
+    "Machines",
+    "ScriptOrder",
+    "Time",
+    "WorkerClient",
+    "WorkerClients",
+    "ends_before",
+    "reachable_endpoint",
+    "start_comms",
+]

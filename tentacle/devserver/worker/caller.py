@@ -1,7 +1,7 @@
-"""What this server needs of the wire: somebody who carries a call to a worker and brings back its answer.
+"""What this server needs of the wire: it carries a call to a worker and returns the worker's answer.
 
-Knows endpoints, documents and files under their stream ids.  Must not know TLS, sockets or Halibut; the transport's
-calling side is fitted to these protocols in `comms`.
+Knows endpoints, documents and files by their stream ids.  Must not know TLS, sockets or Halibut: `comms` implements
+these protocols with the transport.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NO_STREAMS: Final[Mapping[UUID, Path]] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a worker is and who it must be.
+    """Where a worker is, and the certificate that it must show.
 
     `uri` is `https://host:port/` for a worker that listens and `poll://id/` for one that polls; `thumbprint` is the
     SHA-1 of its certificate, 40 hex digits.
@@ -43,9 +43,9 @@ class CallResult:
 
 
 class CallFailed(TentacleError):
-    """A call that brought no result.
+    """A call without a result.
 
-    `details` and `error_type` are what the worker answered (`details` is empty when nothing was answered at all);
+    `details` and `error_type` are what the worker answered (`details` is empty when it answered nothing at all);
     `connected` tells whether the request may have reached the worker.
     """
 
@@ -73,7 +73,7 @@ class Caller(Protocol):
         streams: Mapping[UUID, Path] = NO_STREAMS,
         timeout: float | None = None,
     ) -> CallResult:
-        """The worker's answer; `params` are documents made by `contracts.codec.encode`, `timeout` is in seconds.
+        """Returns the worker's answer; `params` are documents made by `contracts.codec.encode`, `timeout` is seconds.
 
         Raises `CallFailed`.  Cancelling the caller's task takes back a call that no worker has fetched yet.
         """
@@ -81,7 +81,7 @@ class Caller(Protocol):
 
 
 class Comms(Caller, Protocol):
-    """The calling side with its listener for the workers that poll."""
+    """The calling side, with a listener for the workers that poll."""
 
     @property
     def address(self) -> str:

@@ -1,4 +1,4 @@
-"""The calling side of the real wire behind `caller.Comms`: dials workers that listen, queues calls for those that poll.
+"""`caller.Comms` on the real wire: dials workers that listen, queues calls for workers that poll.
 
 Knows the transport; must not know REST, tasks or storage.
 """
@@ -20,7 +20,6 @@ from tentacle.settings.certificates import StoredCertificate
 from tentacle.transport.calling import ListeningCaller
 from tentacle.transport.dial import Address
 from tentacle.transport.errors import CallFailed as NotCalled
-from tentacle.transport.exchange import Received
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.queue import PollingQueues
 from tentacle.transport.spool import Spool
@@ -37,7 +36,7 @@ DEFAULT_PORT = 443
 
 @dataclass(frozen=True)
 class CommsOptions:
-    """Where workers that poll connect to; `port` 0 lets the system choose."""
+    """The address that polling workers connect to; with `port` 0 the system chooses one."""
 
     host: str
     port: int
@@ -60,15 +59,13 @@ class HalibutComms:
         self._options = options
         self._spool = Spool(options.spool)
         self._listening = ListeningCaller(identity, self._spool, options.timeouts, options.limits)
-        self._polling = PollingQueues(options.timeouts, self._is_subscriber)
-        self._trusted: frozenset[str] = frozenset()
+        # Each worker that polls, as its subscription and its thumbprint in capital letters.
         self._subscribers: frozenset[tuple[str, str]] = frozenset()
+        self._polling = PollingQueues(
+            options.timeouts, lambda subscription, thumbprint: (subscription, thumbprint.upper()) in self._subscribers
+        )
         accepting = ListenerOptions(
-            options.host,
-            options.port,
-            role=Role.POLLING_CLIENT,
-            timeouts=options.timeouts,
-            limits=options.limits,
+            options.host, options.port, role=Role.POLLING_CLIENT, timeouts=options.timeouts, limits=options.limits
         )
         self._listener = Listener(identity, self._is_trusted, self._polling.serve, self._spool, accepting)
         self._numbers = itertools.count(1)
@@ -86,15 +83,11 @@ class HalibutComms:
         await self._listening.aclose()
 
     def trust(self, endpoints: Collection[Endpoint]) -> None:
-        self._trusted = frozenset(e.thumbprint.upper() for e in endpoints if e.polling)
         self._subscribers = frozenset((subscription_of(e), e.thumbprint.upper()) for e in endpoints if e.polling)
         self._listener.drop_untrusted()
 
     def _is_trusted(self, thumbprint: str) -> bool:
-        return thumbprint.upper() in self._trusted
-
-    def _is_subscriber(self, subscription: str, thumbprint: str) -> bool:
-        return (subscription, thumbprint.upper()) in self._subscribers
+        return thumbprint.upper() in {known for _, known in self._subscribers}
 
     async def call(
         self,
@@ -107,49 +100,37 @@ class HalibutComms:
         timeout: float | None = None,
     ) -> CallResult:
         """See `caller.Caller`."""
-        request = self._request(endpoint, service, method, params)
+        activity = uuid.uuid4()
+        name = f"{service}::{method}Async[{next(self._numbers)}] / {activity}"
+        request = Request(name, service, method, tuple(params), activity, _endpoint_document(endpoint))
+        # Every step of a call has its own limit; this one is above their sum.
+        times = self._options.timeouts
+        longest = times.polling_queue + times.receive_response + 10 * times.connect + 24 * 3600
         try:
             with ExitStack() as files:
                 opened = {name: files.enter_context(path.open("rb")) for name, path in streams.items()}
-                async with limit(timeout or self._longest_call, f"the worker's answer to {method}"):
-                    received = await self._send(endpoint, request, opened)
+                async with limit(timeout or longest, f"the worker's answer to {method}"):
+                    if endpoint.polling:
+                        received = await self._polling.call(subscription_of(endpoint), request, opened)
+                    else:
+                        received = await self._listening.call(address_of(endpoint), request, opened)
         except NotCalled as error:
             raise CallFailed(one_line(error), connected=error.connected) from error
         except (TentacleError, OSError) as error:
             raise CallFailed(one_line(error), connected=True) from error
-        return _result(received)
-
-    @property
-    def _longest_call(self) -> float:
-        """Every step of a call has its own limit; this one is above their sum."""
-        times = self._options.timeouts
-        return times.polling_queue + times.receive_response + 10 * times.connect + 24 * 3600
-
-    async def _send(self, endpoint: Endpoint, request: Request, files: Mapping[uuid.UUID, Any]) -> Received:
-        if endpoint.polling:
-            return await self._polling.call(subscription_of(endpoint), request, files)
-        return await self._listening.call(address_of(endpoint), request, files)
-
-    def _request(self, endpoint: Endpoint, service: str, method: str, params: list[Any]) -> Request:
-        activity = uuid.uuid4()
-        name = f"{service}::{method}Async[{next(self._numbers)}] / {activity}"
-        return Request(name, service, method, tuple(params), activity, _endpoint_document(endpoint))
-
-
-def _result(received: Received) -> CallResult:
-    """The result with its files, or the worker's error.  Raises `CallFailed`."""
-    event = received.event
-    if isinstance(event, ResponseEvent) and event.response.error is None:
+        event = received.event
+        if not isinstance(event, ResponseEvent):
+            received.release()
+            raise CallFailed("The worker answered with something else.", connected=True)
+        failure = event.response.error
+        if failure is not None:
+            received.release()
+            raise CallFailed(failure.message, failure.details or "", failure.error_type, connected=True)
         return CallResult(event.response.result, received.files)
-    received.release()
-    error = event.response.error if isinstance(event, ResponseEvent) else None
-    if error is None:
-        raise CallFailed("The worker answered with something else.", connected=True)
-    raise CallFailed(error.message, error.details or "", error.error_type, connected=True)
 
 
 def subscription_of(endpoint: Endpoint) -> str:
-    """`poll://id/` as the queues know it."""
+    """Returns `poll://id/` as the queues know it."""
     return f"{endpoint.uri.lower().rstrip('/')}/"
 
 
@@ -159,7 +140,7 @@ def address_of(endpoint: Endpoint) -> Address:
 
 
 def _endpoint_document(endpoint: Endpoint) -> dict[str, Any]:
-    """What the original's client says of the endpoint in each request; agents do not read it (halibut.md 3.4)."""
+    """What the original's client says of an endpoint in each request; agents do not read it (halibut.md 3.4)."""
     return {
         "PollingRequestQueueTimeout": "00:02:00",
         "RetryListeningSleepInterval": "00:00:01",

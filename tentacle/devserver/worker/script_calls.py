@@ -1,4 +1,4 @@
-"""The two script services behind one face: start, status, cancel, complete (tentacle-services.md 2.4, 3.10, 3.12).
+"""The two script services behind one interface: start, status, cancel, complete (tentacle-services.md 2.4, 3.10, 3.12).
 
 Knows which commands each service takes; must not know when they are called.
 """
@@ -6,7 +6,6 @@ Knows which commands each service takes; must not know when they are called.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -29,9 +28,9 @@ from tentacle.contracts.script_v2 import (
 )
 from tentacle.contracts.timespan import MAX_INT32_MILLISECONDS
 from tentacle.devserver.worker.caller import CallFailed
-from tentacle.devserver.worker.retry import Report, RetryPolicy, with_retries
+from tentacle.devserver.worker.retry import Retries
 from tentacle.devserver.worker.typed_calls import TypedCalls, expect
-from tentacle.devserver.worker.waiting import Time, ends_before
+from tentacle.devserver.worker.waiting import ends_before
 
 MUTEX: Final = "RunningScript"
 """The isolation mutex that the original's client names (2.7)."""
@@ -45,7 +44,7 @@ V2: Final = "IScriptServiceV2"
 
 @dataclass(frozen=True)
 class ScriptOrder:
-    """A script to run; `wait` is how long the agent may keep the answer to the start back for a quick script."""
+    """A script to run; `wait` is how long the agent may delay the answer to the start for a quick script."""
 
     body: str = field(repr=False)
     task_id: str
@@ -56,7 +55,7 @@ class ScriptOrder:
 
 @dataclass(frozen=True)
 class ScriptStatus:
-    """Where a script stands: the log from the asked number on, and the number to ask for next."""
+    """The state of a script: the log from the requested number on, and the number to request next."""
 
     ticket: ScriptTicket
     logs: Sequence[ProcessOutput]
@@ -90,12 +89,10 @@ class ScriptCallsV2:
     """Version 2: everything but the completion may be repeated."""
 
     calls: TypedCalls
-    policy: RetryPolicy
-    time: Time
-    report: Report
+    retries: Retries
 
     async def start(self, order: ScriptOrder, ticket: ScriptTicket, cancel: asyncio.Event) -> ScriptStatus:
-        """A start that is cancelled on its way counts as pending: it may have arrived, so it must be cancelled."""
+        """Starts the script; a start that is cancelled on its way may have arrived, so it counts as pending."""
         command = StartScriptCommandV2(
             script_ticket=ticket,
             script_body=order.body,
@@ -106,52 +103,43 @@ class ScriptCallsV2:
             isolation_mutex_name=MUTEX,
             arguments=order.arguments,
         )
-        trail = _Trail()
-        starting = asyncio.ensure_future(self._repeat("StartScript", command, self.policy, trail))
+        may_have_arrived = False
+
+        async def attempt() -> ScriptStatus:
+            nonlocal may_have_arrived
+            before, may_have_arrived = may_have_arrived, True
+            try:
+                return await self._call("StartScript", command)
+            except CallFailed as failure:
+                may_have_arrived = before or failure.connected
+                raise
+
+        starting = asyncio.ensure_future(self.retries.run(attempt))
         if await ends_before(starting, cancel):
             return starting.result()
-        if not trail.may_have_arrived:
+        if not may_have_arrived:
             raise CallFailed("The script was cancelled before it reached the worker.")
         return ScriptStatus(ticket, (), 0, ProcessState.PENDING, 0)
 
     async def status(self, last: ScriptStatus) -> ScriptStatus:
-        return await self._repeat("GetStatus", ScriptStatusRequestV2(last.ticket, last.next), self.policy)
+        request = ScriptStatusRequestV2(last.ticket, last.next)
+        return await self.retries.run(lambda: self._call("GetStatus", request))
 
     async def cancel(self, last: ScriptStatus) -> ScriptStatus:
-        policy = replace(self.policy, duration=min(self.policy.duration, CANCEL_DURATION))
-        return await self._repeat("CancelScript", CancelScriptCommandV2(last.ticket, last.next), policy)
+        command, policy = CancelScriptCommandV2(last.ticket, last.next), self.retries.policy
+        shorter = replace(policy, duration=min(policy.duration, CANCEL_DURATION))
+        return await replace(self.retries, policy=shorter).run(lambda: self._call("CancelScript", command))
 
     async def complete(self, last: ScriptStatus) -> ScriptStatus:
-        """Never repeated; what went wrong is only a directory that stays until the agent sweeps it."""
+        """Never repeated: a failure leaves only a directory, until the agent removes it by its age."""
         try:
             await self.calls.call(V2, "CompleteScript", CompleteScriptCommandV2(last.ticket), timeout=60)
         except CallFailed as failure:
-            await self.report(f"Failed to cleanup the script working directory on Tentacle: {failure.message}")
+            await self.retries.report(f"Failed to cleanup the script working directory on Tentacle: {failure.message}")
         return last
 
-    async def _repeat(
-        self, method: str, command: object, policy: RetryPolicy, trail: _Trail | None = None
-    ) -> ScriptStatus:
-        async def attempt() -> ScriptStatus:
-            with trail or contextlib.nullcontext():
-                return _status(expect(ScriptStatusResponseV2, await self.calls.call(V2, method, command)))
-
-        return await with_retries(attempt, policy, self.time, self.report)
-
-
-class _Trail:
-    """Remembers whether any attempt of a call may have reached the worker."""
-
-    def __init__(self) -> None:
-        self.may_have_arrived = False
-
-    def __enter__(self) -> None:
-        self._before = self.may_have_arrived
-        self.may_have_arrived = True
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, CallFailed) and not error.connected:
-            self.may_have_arrived = self._before
+    async def _call(self, method: str, command: object) -> ScriptStatus:
+        return _status(expect(ScriptStatusResponseV2, await self.calls.call(V2, method, command)))
 
 
 @dataclass(frozen=True)
@@ -175,17 +163,17 @@ class ScriptCallsV1:
 
     async def status(self, last: ScriptStatus) -> ScriptStatus:
         """A complete script is asked once more, for what it wrote between its last line and its end."""
-        now = await self._once("GetStatus", ScriptStatusRequest(last.ticket, last.next))
+        now = await self._call("GetStatus", ScriptStatusRequest(last.ticket, last.next))
         if not now.complete:
             return now
-        rest = await self._once("GetStatus", ScriptStatusRequest(last.ticket, now.next))
+        rest = await self._call("GetStatus", ScriptStatusRequest(last.ticket, now.next))
         return ScriptStatus(rest.ticket, (*now.logs, *rest.logs), rest.next, rest.state, rest.exit_code)
 
     async def cancel(self, last: ScriptStatus) -> ScriptStatus:
-        return await self._once("CancelScript", CancelScriptCommand(last.ticket, last.next))
+        return await self._call("CancelScript", CancelScriptCommand(last.ticket, last.next))
 
     async def complete(self, last: ScriptStatus) -> ScriptStatus:
-        return await self._once("CompleteScript", CompleteScriptCommand(last.ticket, last.next))
+        return await self._call("CompleteScript", CompleteScriptCommand(last.ticket, last.next))
 
-    async def _once(self, method: str, command: object) -> ScriptStatus:
+    async def _call(self, method: str, command: object) -> ScriptStatus:
         return _status(expect(ScriptStatusResponse, await self.calls.call(V1, method, command)))

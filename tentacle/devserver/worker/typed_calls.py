@@ -1,6 +1,6 @@
-"""Calls with contract dataclasses instead of documents, checked against the table of methods on both ways.
+"""Calls with contract dataclasses instead of documents, checked against the table of services in both directions.
 
-Knows the table of methods and the codec; must not know in which order calls are made.
+Knows the table of services and the codec; must not know in which order calls are made.
 """
 
 from __future__ import annotations
@@ -50,19 +50,15 @@ class TypedCalls:
         try:
             return Answer(decode(method.result, result.result), result.streams)
         except CodecError as error:
-            _drop(result.streams)
+            for path in result.streams.values():
+                path.unlink(missing_ok=True)
             raise CallFailed(
                 f"The worker answered {name} with something else: {error}", "unreadable", connected=True
             ) from error
 
 
-def _drop(streams: Mapping[UUID, Path]) -> None:
-    for path in streams.values():
-        path.unlink(missing_ok=True)
-
-
 def expect(kind: type[T], answer: Answer) -> T:
-    """The answer's value as the type that the table of methods promises."""
+    """Returns the answer's value, which must be of the type `kind`.  Raises `CallFailed` for null."""
     if not isinstance(answer.value, kind):
         raise CallFailed(f"The worker answered null instead of a {kind.__name__}.", "unreadable", connected=True)
     return answer.value

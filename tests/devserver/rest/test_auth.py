@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, CookieJar
 
-from tentacle.devserver.rest.auth import Password, Sessions, new_api_key
-from tentacle.devserver.rest.problems import LOGGED_OUT
-from tests.devserver.bed import KEY, Bed, bed
+from tentacle.devserver.rest.answers import LOGGED_OUT
+from tentacle.devserver.rest.auth import BrowserSessions, Password, new_api_key
+from tests.devserver.running_server import KEY, RunningServer, running_server
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from tests.devserver.bed import KEY, Bed, bed
         {"Cookie": "OctopusIdentificationToken_x=1"},
     ],
 )
-async def test_strangers_are_told_to_log_in_and_nothing_else(server: Bed, headers: dict[str, str]) -> None:
+async def test_strangers_are_told_to_log_in_and_nothing_else(server: RunningServer, headers: dict[str, str]) -> None:
     for path in ("/api/users/me", "/api/Spaces-1", "/api/Spaces-1/workers/all", "/api/no/such/path", "/api/tasks"):
         async with server.client.get(server.url(path), headers=headers) as response:
             assert response.status == 401
@@ -35,12 +35,12 @@ async def test_strangers_are_told_to_log_in_and_nothing_else(server: Bed, header
         assert response.status == 200
 
 
-async def test_a_key_is_also_a_bearer_token(server: Bed) -> None:
+async def test_a_key_is_also_a_bearer_token(server: RunningServer) -> None:
     async with server.client.get(server.url("/api/users/me"), headers={"Authorization": f"bearer {KEY}"}) as response:
         assert (await response.json())["Id"] == "Users-1"
 
 
-async def test_keys_are_made_shown_once_and_revoked(server: Bed) -> None:
+async def test_keys_are_made_shown_once_and_revoked(server: RunningServer) -> None:
     made = await server.post("/api/users/me/apikeys", {"Purpose": "ci"})
     assert re.fullmatch(r"(API-)([A-Z\d])+", made["ApiKey"])
     async with server.client.get(server.url("/api/users/me"), headers={"X-Octopus-ApiKey": made["ApiKey"]}) as response:
@@ -60,7 +60,7 @@ async def browser() -> AsyncIterator[ClientSession]:
         yield client
 
 
-async def sign_in(server: Bed, browser: ClientSession) -> str:
+async def sign_in(server: RunningServer, browser: ClientSession) -> str:
     """The value of the only CSRF cookie."""
     login = {"Username": "Admin", "Password": "open sesame", "RememberMe": False, "State": {}}
     async with browser.post(server.url("/api/users/login"), json=login) as response:
@@ -73,7 +73,7 @@ async def sign_in(server: Bed, browser: ClientSession) -> str:
 
 
 async def test_signing_in_gives_a_csrf_cookie_which_writing_needs(tmp_path: Path, browser: ClientSession) -> None:
-    async with bed(tmp_path, password="open sesame") as server:
+    async with running_server(tmp_path, password="open sesame") as server:
         headers = {"X-Octopus-Csrf-Token": await sign_in(server, browser)}
         async with browser.get(server.url("/api/users/me")) as response:
             assert response.status == 200
@@ -89,10 +89,10 @@ async def test_signing_in_gives_a_csrf_cookie_which_writing_needs(tmp_path: Path
 
 @pytest.mark.parametrize("login", [{"Username": "admin", "Password": "wrong"}, {"Username": "x", "Password": "y"}])
 async def test_a_wrong_password_is_401_and_without_one_nobody_signs_in(tmp_path: Path, login: dict[str, str]) -> None:
-    async with bed(tmp_path, password="right") as server:
+    async with running_server(tmp_path, password="right") as server:
         assert (await server.send("POST", "/api/users/login", json=login, headers={})).status == 401
     (tmp_path / "second").mkdir()
-    async with bed(tmp_path / "second") as server:
+    async with running_server(tmp_path / "second") as server:
         assert (await server.send("POST", "/api/users/login", json=login)).status == 401
         assert (await server.send("POST", "/api/users/login", json={})).status == 400
 
@@ -105,7 +105,7 @@ def test_keys_are_long_and_never_the_same() -> None:
 
 def test_secrets_are_not_in_a_repr() -> None:
     password = Password.of("admin", "hidden")
-    sessions = Sessions()
+    sessions = BrowserSessions()
     token, session = sessions.begin("Users-1")
     shown = f"{password!r} {session!r} {sessions!r}"
     assert "hidden" not in shown
@@ -114,7 +114,7 @@ def test_secrets_are_not_in_a_repr() -> None:
 
 
 def test_old_sessions_make_room() -> None:
-    sessions = Sessions()
+    sessions = BrowserSessions()
     first, _ = sessions.begin("Users-1")
     for _ in range(100):
         last, _ = sessions.begin("Users-1")

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tentacle.devserver.storage.database import Database
-from tentacle.devserver.storage.model import ActivityStatus, LogEntry, NewTask, TaskState, iso_milliseconds
+from tentacle.devserver.storage.model import ActivityStatus, LogEntry, NewTask, TaskState
 from tentacle.devserver.storage.task_store import KEPT, TaskStore
-from tentacle.devserver.tasks.task_run import Slots, TaskRun
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 NEW = NewTask("Spaces-1", "AdHocScript", "d", {"Timeout": None})
@@ -62,24 +61,9 @@ async def test_pages_of_the_log_follow_each_other(store: TaskStore) -> None:
     assert found.warnings
 
 
-async def test_a_log_without_end_is_cut_and_says_so_once(store: TaskStore) -> None:
-    task = await store.add(NEW)
-    run = TaskRun(task, store, lambda: NOON, Slots(1), _room=1000)
-    activity = await run.begin("x", None)
-    for _ in range(5):
-        await run.append(activity, [LogEntry("Info", "x" * 336, "")] * 2)
-    texts = [line.entry.text for line in await store.lines(task.number)]
-    assert texts == ["x" * 336] * 2 + ["The log of this task is too long; the rest is dropped."]
-
-
-async def test_whoever_waits_is_woken_by_the_next_line(store: TaskStore) -> None:
+async def test_a_reader_that_waits_is_woken_by_the_next_line(store: TaskStore) -> None:
     task = await store.add(NEW)
     changed = store.changes.event(task.number)
     assert not changed.is_set()
     await store.append(task.number, "a", [LogEntry("Info", "x", "")])
     assert changed.is_set()
-
-
-@pytest.mark.parametrize("milliseconds", [2**63 - 1, -(2**63), 253_402_300_800_000])
-def test_a_time_that_no_calendar_holds_is_the_first_of_1970(milliseconds: int) -> None:
-    assert iso_milliseconds(milliseconds) == "1970-01-01T00:00:00.000+00:00"

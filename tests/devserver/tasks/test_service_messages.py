@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
-from tentacle.devserver.tasks.service_messages import MAX_LINE, LogParser, Progress, parse_message
+from tentacle.devserver.tasks.service_messages import MAX_LINE, OutputParser, Progress, parse_message
 from tests.recorded import load_vector
 
 OUT, ERR, DEBUG = ProcessOutputSource.STD_OUT, ProcessOutputSource.STD_ERR, ProcessOutputSource.DEBUG
@@ -17,7 +17,7 @@ SOURCES = {"StdOut": OUT, "StdErr": ERR, "Debug": DEBUG}
 
 
 def categories(*lines: tuple[ProcessOutputSource, str]) -> list[tuple[str, str]]:
-    parsed = LogParser().parse([ProcessOutput(source, 0, text) for source, text in lines])
+    parsed = OutputParser().parse([ProcessOutput(source, 0, text) for source, text in lines])
     return [(entry.category, entry.text) for entry in parsed]
 
 
@@ -51,7 +51,7 @@ def test_each_stream_has_its_own_category_until_it_is_told_otherwise() -> None:
 
 
 def test_categories_are_kept_between_pages() -> None:
-    parser = LogParser()
+    parser = OutputParser()
     parser.parse([ProcessOutput(OUT, 0, "##octopus[stdout-warning]")])
     assert [e.category for e in parser.parse([ProcessOutput(OUT, 0, "x")])] == ["Warning"]
 
@@ -74,7 +74,7 @@ def test_messages_for_others_are_shown_as_verbose() -> None:
 
 
 def test_progress_is_kept_and_not_shown() -> None:
-    parser = LogParser()
+    parser = OutputParser()
     text = "##octopus[progress percentage='{}' message='{}']"
     encoded = [base64.b64encode(t.encode()).decode() for t in ("250", "nearly — done")]
     assert parser.parse([ProcessOutput(OUT, 0, text.format(*encoded))]) == []
@@ -91,7 +91,7 @@ def test_a_very_long_line_is_cut() -> None:
 def test_the_recorded_logs_have_three_categories_and_no_message_left() -> None:
     for run in load_vector("script-runs")["runs"]:
         outputs = [ProcessOutput(SOURCES[line["source"]], 0, line["text"]) for line in run["logs"]]
-        entries = LogParser().parse(outputs)
+        entries = OutputParser().parse(outputs)
         assert not any(entry.text.startswith("##octopus[std") for entry in entries)
         if outputs[0].text == "##octopus[stdout-verbose]":
             assert entries[0].category == "Verbose"
@@ -112,4 +112,4 @@ def test_every_message_is_read_as_it_was_written(name: str, attributes: dict[str
 @given(st.text(), st.sampled_from([OUT, ERR, DEBUG]), st.integers(-(2**63), 2**63 - 1))
 def test_any_line_is_read(text: str, source: ProcessOutputSource, occurred: int) -> None:
     for prefix in ("", "##octopus[", "##octopus[progress "):
-        LogParser().parse([ProcessOutput(source, occurred, prefix + text)])
+        OutputParser().parse([ProcessOutput(source, occurred, prefix + text)])

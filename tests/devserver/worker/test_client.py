@@ -1,4 +1,4 @@
-"""How a worker is conducted: which calls it sees, in which order, and what happens when one of them fails."""
+"""What a client asks of its worker: which calls it sees, in which order, and what happens when one of them fails."""
 
 from __future__ import annotations
 
@@ -7,29 +7,18 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tentacle.contracts.script import ProcessOutput
 from tentacle.devserver.worker.caller import CallFailed, Endpoint
 from tentacle.devserver.worker.client import OLD_CAPABILITIES, WorkerClient, WorkerClients, new_ticket
-from tentacle.devserver.worker.retry import (
-    INVOCATION,
-    LISTENING,
-    POLLING,
-    SHUTTING_DOWN,
-    Backoff,
-    RetryPolicy,
-    is_missing_service,
-    may_retry,
-)
+from tentacle.devserver.worker.retry import INVOCATION, RetryPolicy
 from tentacle.devserver.worker.script_calls import ScriptOrder
-from tentacle.devserver.worker.waiting import Time
-from tests.devserver.peer import FakeWorker, MemoryComms
+from tentacle.devserver.worker.waiting import StatusInterval, Time
+from tests.devserver.fake_worker import FakeWorker, MemoryComms
 
 URI = "https://worker:10933/"
 BROKEN = CallFailed("The connection broke", connected=True)
-QUICK = (Backoff(1.0, 0.01, 0.01), Backoff(1.0, 0.01, 0.01))
+QUICK = (StatusInterval(1.0, 0.01, 0.01), StatusInterval(1.0, 0.01, 0.01))
 
 
 class Clock:
@@ -218,33 +207,6 @@ async def test_files_are_sent_again_from_the_beginning(bench: Bench, tmp_path: P
     assert path.read_bytes() == b"content"
     path.unlink()
     assert await bench.client().download("nowhere") is None
-
-
-def test_the_backoff_is_that_of_the_specification() -> None:
-    assert [LISTENING.delay(n) for n in (1, 2, 3)] == [0.345, 0.397, 0.456]
-    assert [POLLING.delay(n) for n in (1, 2, 3)] == [0.42, 0.588, 0.823]
-    assert LISTENING.delay(10**9) == POLLING.delay(10**9) == 5.0
-
-
-@given(st.integers(1, 10**6))
-def test_the_backoff_never_shrinks_and_has_a_limit(number: int) -> None:
-    assert LISTENING.delay(number) <= LISTENING.delay(number + 1) <= 5.0
-
-
-@pytest.mark.parametrize(
-    ("failure", "missing", "again"),
-    [
-        (CallFailed("x", "Octopus.Tentacle.Communications.UnknownServiceNameException: ..."), True, False),
-        (CallFailed("x", "at CreateService(String name)"), True, False),
-        (CallFailed(SHUTTING_DOWN, f"{INVOCATION} CreateService("), False, True),
-        (CallFailed("x", "CreateService( ObjectDisposedException"), False, True),
-        (CallFailed("it is NotRegistered"), True, False),
-        (CallFailed("the connection broke"), False, True),
-        (CallFailed("x", f"{INVOCATION}\n"), False, False),
-    ],
-)
-def test_failures_are_told_apart(failure: CallFailed, missing: bool, again: bool) -> None:
-    assert (is_missing_service(failure), may_retry(failure)) == (missing, again)
 
 
 def test_tickets_are_letters_and_digits() -> None:

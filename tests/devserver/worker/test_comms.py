@@ -26,8 +26,8 @@ from tentacle.transport.exchange import Answer
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.spool import Spool
 from tentacle.wire.messages import Request, Response, ServerError
-from tests.devserver.bed import KEY
-from tests.devserver.peer import FakeWorker
+from tests.devserver.fake_worker import FakeWorker
+from tests.devserver.running_server import KEY
 from tests.pki import identity, pem
 from tests.transport.harness import FAST, listening_agent
 

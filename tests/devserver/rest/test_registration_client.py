@@ -18,16 +18,16 @@ from tentacle.octopus.registration import (
     register,
 )
 from tentacle.octopus.resources import ListeningEndpoint, PollingEndpoint, listening_uri
-from tests.devserver.bed import KEY, POLL, THUMBPRINT, Bed, bed
+from tests.devserver.running_server import KEY, POLL, THUMBPRINT, RunningServer, running_server
 
 LISTENING = ListeningEndpoint(THUMBPRINT, listening_uri("worker.example", 10933))
 
 
-def client_of(server: Bed, credentials: Credentials | None = None) -> OctopusClient:
+def client_of(server: RunningServer, credentials: Credentials | None = None) -> OctopusClient:
     return OctopusClient(server.up.rest, credentials or Credentials(api_key=KEY), version="8.0.0")
 
 
-async def test_a_worker_registers_again_by_force_and_leaves(server: Bed) -> None:
+async def test_a_worker_registers_again_by_force_and_leaves(server: RunningServer) -> None:
     await server.post("/api/Spaces-1/workerpools", {"Name": "Linux", "Slug": "linux-pool"})
     async with client_of(server) as client:
         request = RegistrationRequest("w", LISTENING, WorkerRole(("linux-pool",)), policy="default machine policy")
@@ -48,7 +48,7 @@ async def test_a_worker_registers_again_by_force_and_leaves(server: Bed) -> None
     assert await server.get("/api/Spaces-1/workers/all") == []
 
 
-async def test_a_target_registers_with_environment_tenant_and_tag(server: Bed) -> None:
+async def test_a_target_registers_with_environment_tenant_and_tag(server: RunningServer) -> None:
     await server.post("/api/Spaces-1/tenants", {"Name": "Acme"})
     await server.post("/api/Spaces-1/tagsets", {"Name": "Type", "Tags": [{"Name": "VIP"}]})
     role = TargetRole(("dev",), ("web",), ("acme",), ("Type/VIP",))
@@ -61,7 +61,7 @@ async def test_a_target_registers_with_environment_tenant_and_tag(server: Bed) -
 
 
 async def test_a_user_signs_in_and_registers(tmp_path: Path) -> None:
-    async with bed(tmp_path, password="open sesame") as server:
+    async with running_server(tmp_path, password="open sesame") as server:
         async with client_of(server, Credentials(username="admin", password="open sesame")) as client:
             request = RegistrationRequest("w", LISTENING, WorkerRole(("Default Worker Pool",)))
             assert (await register(client, request)).created
@@ -70,7 +70,7 @@ async def test_a_user_signs_in_and_registers(tmp_path: Path) -> None:
                 pass
 
 
-async def test_a_wrong_key_is_refused(server: Bed) -> None:
+async def test_a_wrong_key_is_refused(server: RunningServer) -> None:
     async with client_of(server, Credentials(api_key="API-WRONG")) as client:
         with pytest.raises(AccessRefused, match="You must be logged in"):
             await register(client, RegistrationRequest("w", LISTENING, WorkerRole(("x",))))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aiohttp import ClientSession, CookieJar
 
-from tests.devserver.bed import KEY, Bed
+from tests.devserver.running_server import KEY, RunningServer
 
 
-async def test_without_a_session_there_is_only_a_form(server: Bed) -> None:
+async def test_without_a_session_there_is_only_a_form(server: RunningServer) -> None:
     await server.worker("secret worker")
     async with server.client.get(server.url("/")) as response:
         text = await response.text()
@@ -17,7 +17,7 @@ async def test_without_a_session_there_is_only_a_form(server: Bed) -> None:
     assert "secret worker" not in text
 
 
-async def test_the_form_takes_the_key_for_a_cookie(server: Bed) -> None:
+async def test_the_form_takes_the_key_for_a_cookie(server: RunningServer) -> None:
     await server.worker("my worker")
     async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as browser:
         async with browser.post(server.url("/"), data={"key": "API-WRONG"}) as response:
@@ -27,10 +27,10 @@ async def test_the_form_takes_the_key_for_a_cookie(server: Bed) -> None:
             assert "my worker" in await response.text()
 
 
-async def test_everything_is_escaped_and_nothing_comes_from_outside(server: Bed) -> None:
+async def test_everything_is_escaped_and_nothing_comes_from_outside(server: RunningServer) -> None:
     await server.worker("<script>alert(1)</script>")
     await server.script("echo hi", "Workers-1")
-    await server.settled()
+    await server.idle()
     response = await server.send("GET", "/")
     text = await response.text()
     assert "<script" not in text
@@ -42,7 +42,7 @@ async def test_everything_is_escaped_and_nothing_comes_from_outside(server: Bed)
     assert response.headers["X-Frame-Options"] == "DENY"
 
 
-async def test_other_pages_are_not_there(server: Bed) -> None:
+async def test_other_pages_are_not_there(server: RunningServer) -> None:
     for path in ("/app", "/..%2f..%2fetc/passwd", "/static/../x"):
         response = await server.send("GET", path)
         assert response.status == 404

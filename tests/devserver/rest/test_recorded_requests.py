@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.devserver.bed import KEY, THUMBPRINT, Bed, worker_body
+from tests.devserver.running_server import KEY, THUMBPRINT, RunningServer, worker_body
 from tests.recorded import VECTORS, load_vector
 
 RECORDED = sorted(path.stem for path in VECTORS.glob("rest-*.json"))
@@ -17,7 +17,7 @@ CREATED_BEFORE = {"rest-register-polling": 1, "rest-register-target": 2}
 """How many machines the recorded server had numbered before the conversation."""
 
 
-async def prepare(server: Bed, name: str) -> None:
+async def prepare(server: RunningServer, name: str) -> None:
     """What the recorded server had: a second pool, a second policy, workers of earlier conversations."""
     await server.post("/api/Spaces-1/workerpools", {"Name": "Linux", "Slug": "linux-pool"})
     await server.post("/api/Spaces-1/machinepolicies", {"Name": "Slow"})
@@ -27,7 +27,7 @@ async def prepare(server: Bed, name: str) -> None:
         await server.worker(**WORKER)
 
 
-async def play(server: Bed, request: dict[str, Any]) -> Any:
+async def play(server: RunningServer, request: dict[str, Any]) -> Any:
     method, path, body = request["method"], request["path"], request["body"]
     more = {} if body is None else {"data": json.dumps(body)}
     response = await server.send(method, path, headers=request["headers"], **more)
@@ -37,7 +37,7 @@ async def play(server: Bed, request: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("name", RECORDED)
-async def test_a_recorded_conversation_is_answered_as_it_was(server: Bed, name: str) -> None:
+async def test_a_recorded_conversation_is_answered_as_it_was(server: RunningServer, name: str) -> None:
     await prepare(server, name)
     for request in load_vector(name)["requests"]:
         if "method" in request:
@@ -70,7 +70,7 @@ def check(request: dict[str, Any], answer: Any) -> None:
         assert (answer["Status"], answer["HealthStatus"]) != ("Online", "Healthy"), "never checked"
 
 
-async def test_all_of_them_one_after_the_other_on_one_server(server: Bed) -> None:
+async def test_all_of_them_one_after_the_other_on_one_server(server: RunningServer) -> None:
     """In the order in which they were recorded, every id comes out as it did."""
     await server.post("/api/Spaces-1/workerpools", {"Name": "Linux", "Slug": "linux-pool"})
     await server.post("/api/Spaces-1/machinepolicies", {"Name": "Slow"})
@@ -93,7 +93,7 @@ async def test_all_of_them_one_after_the_other_on_one_server(server: Bed) -> Non
     assert [w["Name"] for w in await server.get("/api/Spaces-1/workers/all")] == ["polling one"]
 
 
-async def test_pools_are_found_by_name_slug_and_id_and_not_by_anything_else(server: Bed) -> None:
+async def test_pools_are_found_by_name_slug_and_id_and_not_by_anything_else(server: RunningServer) -> None:
     await prepare(server, "")
     pools = (await server.get("/api/Spaces-1/workerpools"))["Items"]
     assert [(p["Id"], p["Name"], p["Slug"]) for p in pools] == [
@@ -106,7 +106,7 @@ async def test_pools_are_found_by_name_slug_and_id_and_not_by_anything_else(serv
     assert (await server.get("/api/Spaces-1/workerpools?ids=Nope"))["Items"] == []
 
 
-async def test_workers_are_filtered_by_thumbprint_because_the_client_deletes_all_it_gets(server: Bed) -> None:
+async def test_workers_are_filtered_by_thumbprint_because_the_client_deletes_all_it_gets(server: RunningServer) -> None:
     await server.worker("mine")
     other = worker_body("other")
     other["Endpoint"]["Thumbprint"] = "A" * 40

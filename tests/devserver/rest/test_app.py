@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.devserver.bed import Bed, worker_body
+from tests.devserver.running_server import RunningServer, worker_body
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from tests.devserver.bed import Bed, worker_body
         "/api/users/Users-7",
     ],
 )
-async def test_what_is_not_there_is_404_with_a_message(server: Bed, path: str) -> None:
+async def test_what_is_not_there_is_404_with_a_message(server: RunningServer, path: str) -> None:
     response = await server.send("GET", path)
     assert response.status == 404
     assert (await response.json())["ErrorMessage"]
@@ -50,14 +50,14 @@ async def test_what_is_not_there_is_404_with_a_message(server: Bed, path: str) -
         b'{"Name": ' + b"9" * 10_000 + b"}",
     ],
 )
-async def test_what_is_no_json_document_is_400(server: Bed, body: bytes) -> None:
-    for path in ("/api/Spaces-1/workers", "/api/tasks", "/api/Spaces-1/environments"):
+async def test_what_is_no_json_document_is_400(server: RunningServer, body: bytes) -> None:
+    for path in ("/api/Spaces-1/workers", "/api/tasks", "/api/Spaces-1/environments", "/api/users/me/apikeys"):
         response = await server.send("POST", path, data=body)
         assert response.status == 400, body[:20]
         assert (await response.json())["ErrorMessage"]
 
 
-async def test_a_huge_body_is_refused(server: Bed) -> None:
+async def test_a_huge_body_is_refused(server: RunningServer) -> None:
     huge = json.dumps({"Name": "x" * (5 * 2**20)}).encode()
     response = await server.send("POST", "/api/Spaces-1/environments", data=io.BytesIO(huge))
     assert response.status == 413
@@ -69,7 +69,7 @@ async def test_a_huge_body_is_refused(server: Bed) -> None:
     "name",
     ["Robert'); DROP TABLE resource;--", '"; DELETE FROM task; --', "%_'", "名前", "a\nb", "<script>alert(1)</script>"],
 )
-async def test_names_are_only_names(server: Bed, name: str) -> None:
+async def test_names_are_only_names(server: RunningServer, name: str) -> None:
     made = await server.worker(name)
     assert made["Name"] == name
     response = await server.client.get(
@@ -80,24 +80,24 @@ async def test_names_are_only_names(server: Bed, name: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["skip=-1", "take=x", "skip=99999999999", "take=1e3", "skip=%D9%A1"])
-async def test_pages_are_numbers(server: Bed, query: str) -> None:
+async def test_pages_are_numbers(server: RunningServer, query: str) -> None:
     assert (await server.send("GET", f"/api/Spaces-1/workers?{query}")).status == 400
 
 
 @pytest.mark.parametrize("method", ["PATCH", "OPTIONS", "PROPFIND"])
-async def test_unknown_methods_are_405(server: Bed, method: str) -> None:
+async def test_unknown_methods_are_405(server: RunningServer, method: str) -> None:
     response = await server.send(method, "/api/Spaces-1/workers")
     assert response.status == 405
 
 
-async def test_wrong_methods_are_405(server: Bed) -> None:
+async def test_wrong_methods_are_405(server: RunningServer) -> None:
     assert (await server.send("DELETE", "/api/Spaces-1/workers")).status == 405
     assert (
         await server.send("POST", "/api/Spaces-1/workers", headers={"X-HTTP-Method-Override": "TRACE"})
     ).status == 405
 
 
-async def test_only_a_post_is_overridden(server: Bed) -> None:
+async def test_only_a_post_is_overridden(server: RunningServer) -> None:
     made = await server.worker("w")
     response = await server.send("GET", made["Links"]["Self"], headers={"X-HTTP-Method-Override": "DELETE"})
     assert response.status == 200
@@ -106,7 +106,7 @@ async def test_only_a_post_is_overridden(server: Bed) -> None:
     assert await server.get("/api/Spaces-1/workers/all") == []
 
 
-async def test_a_document_in_a_document_in_a_document_is_kept_within_bounds(server: Bed) -> None:
+async def test_a_document_in_a_document_in_a_document_is_kept_within_bounds(server: RunningServer) -> None:
     deep: object = "x"
     for _ in range(200):
         deep = {"a": deep}
@@ -115,14 +115,14 @@ async def test_a_document_in_a_document_in_a_document_is_kept_within_bounds(serv
     assert (await server.send("GET", "/api/Spaces-1/tenants")).status == 200
 
 
-async def test_answers_do_not_let_a_browser_guess(server: Bed) -> None:
+async def test_answers_do_not_let_a_browser_guess(server: RunningServer) -> None:
     response = await server.send("GET", "/api")
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     assert "aiohttp" not in response.headers["Server"]
 
 
-async def test_the_database_and_the_key_are_private(server: Bed, tmp_path: Path) -> None:
+async def test_the_database_and_the_key_are_private(server: RunningServer, tmp_path: Path) -> None:
     await server.post("/api/Spaces-1/workers", worker_body())
     data = tmp_path / "server"
     assert {p.name: oct(p.stat().st_mode & 0o077) for p in data.glob("server.db*")}.keys() >= {"server.db"}

@@ -14,7 +14,7 @@ from aiohttp import ClientResponse, ClientSession
 from tentacle.devserver.main import DevServerOptions, Running, running
 from tentacle.devserver.worker.comms import CommsOptions
 from tentacle.settings.certificates import StoredCertificate
-from tests.devserver.peer import FakeWorker, MemoryComms
+from tests.devserver.fake_worker import FakeWorker, MemoryComms
 from tests.pki import identity, pem
 
 KEY = "API-TESTKEY0123456789"
@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 
 @dataclass
-class Bed:
+class RunningServer:
     """A running server, the wire below it, and a client that has the key."""
 
     up: Running
@@ -79,11 +79,14 @@ class Bed:
         task: Json = await self.post("/api/tasks", {"Name": "Health", "Arguments": {"MachineIds": machines, **more}})
         return task
 
-    async def settled(self) -> None:
-        await asyncio.wait_for(self.up.server.queue.settle(), 20)
+    async def idle(self) -> None:
+        """Waits until no task of the server is under way."""
+        async with asyncio.timeout(20):
+            while running := [t for t in asyncio.all_tasks() if t.get_name().startswith("ServerTasks-")]:
+                await asyncio.wait(running)
 
     async def ended(self, task: Json) -> Json:
-        await self.settled()
+        await self.idle()
         found: Json = await self.get(task["Links"]["Self"])
         assert found["IsCompleted"]
         return found
@@ -113,7 +116,9 @@ def worker_body(name: str = "w", uri: str = URI, **more: Any) -> Json:
 
 
 @asynccontextmanager
-async def bed(tmp_path: Path, comms: MemoryComms | None = None, **options: Any) -> AsyncIterator[Bed]:
+async def running_server(
+    tmp_path: Path, comms: MemoryComms | None = None, **options: Any
+) -> AsyncIterator[RunningServer]:
     """A server whose data lie in `tmp_path/server`, with one worker of ours at `URI` and at `POLL`."""
     data = tmp_path / "server"
     data.mkdir(mode=0o700, exist_ok=True)
@@ -129,4 +134,4 @@ async def bed(tmp_path: Path, comms: MemoryComms | None = None, **options: Any) 
 
     chosen = replace(DevServerOptions(data=data, api_key=KEY), **options)
     async with running(chosen, comms_of) as up, ClientSession() as client:
-        yield Bed(up, memory, client)
+        yield RunningServer(up, memory, client)

@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
-from tentacle.devserver.tasks.health import MARK, HealthSchedule, facts
+from tentacle.devserver.tasks.health import MARK, HealthSchedule, machine_details
 from tentacle.devserver.worker.waiting import Time
-from tests.devserver.bed import POLL, URI, Bed
+from tests.devserver.running_server import POLL, URI, RunningServer
 
 
-async def test_a_worker_is_checked_when_it_registers(server: Bed) -> None:
+async def test_a_worker_is_checked_when_it_registers(server: RunningServer) -> None:
     await server.worker("w", SkipInitialHealthCheck=False)
-    await server.settled()
+    await server.idle()
     worker = await server.get("/api/Spaces-1/workers/Workers-1")
     assert (worker["Status"], worker["HealthStatus"]) == ("Online", "Healthy")
     assert worker["Endpoint"]["TentacleVersionDetails"]["Version"] == "8.1.2"
@@ -26,14 +26,14 @@ async def test_a_worker_is_checked_when_it_registers(server: Bed) -> None:
     assert (task["Name"], task["State"], task["Description"]) == ("Health", "Success", "Initial health check of w")
 
 
-async def test_unless_that_is_not_wanted(server: Bed) -> None:
+async def test_unless_that_is_not_wanted(server: RunningServer) -> None:
     await server.worker("w")
     assert (await server.get("/api/tasks"))["Items"] == []
 
 
-async def test_the_connection_document_shows_the_last_check(server: Bed) -> None:
+async def test_the_connection_document_shows_the_last_check(server: RunningServer) -> None:
     await server.worker("w", SkipInitialHealthCheck=False)
-    await server.settled()
+    await server.idle()
     connection = await server.get("/api/Spaces-1/workers/Workers-1/connection")
     assert (connection["MachineId"], connection["Status"]) == ("Workers-1", "Online")
     assert connection["CurrentTentacleVersion"] == "8.1.2"
@@ -41,7 +41,7 @@ async def test_the_connection_document_shows_the_last_check(server: Bed) -> None
     assert any("Capabilities: IScriptService" in line["MessageText"] for line in connection["Logs"])
 
 
-async def test_a_worker_that_does_not_answer_is_unavailable(server: Bed) -> None:
+async def test_a_worker_that_does_not_answer_is_unavailable(server: RunningServer) -> None:
     await server.no_retries()
     await server.worker("w")
     del server.comms.workers[URI]
@@ -52,7 +52,7 @@ async def test_a_worker_that_does_not_answer_is_unavailable(server: Bed) -> None
     assert worker["StatusSummary"] == f"Nobody answers at {URI}"
 
 
-async def test_a_silent_worker_is_given_up_after_its_time(server: Bed) -> None:
+async def test_a_silent_worker_is_given_up_after_its_time(server: RunningServer) -> None:
     await server.worker("w")
     server.comms.silent.add(URI)
     task = await server.ended(await server.health("Workers-1", MachineTimeout="00:00:00.1"))
@@ -64,7 +64,7 @@ async def test_a_silent_worker_is_given_up_after_its_time(server: Bed) -> None:
     )
 
 
-async def test_a_check_is_cancelled_while_nobody_answers(server: Bed) -> None:
+async def test_a_check_is_cancelled_while_nobody_answers(server: RunningServer) -> None:
     await server.worker("w")
     server.comms.silent.add(URI)
     task = await server.health("Workers-1")
@@ -73,7 +73,7 @@ async def test_a_check_is_cancelled_while_nobody_answers(server: Bed) -> None:
     assert (await server.ended(task))["State"] == "Canceled"
 
 
-async def test_one_bad_worker_does_not_hide_the_good_one(server: Bed) -> None:
+async def test_one_bad_worker_does_not_hide_the_good_one(server: RunningServer) -> None:
     await server.no_retries()
     await server.worker("good", uri=POLL)
     await server.worker("bad")
@@ -84,27 +84,27 @@ async def test_one_bad_worker_does_not_hide_the_good_one(server: Bed) -> None:
     assert health == {"good": "Healthy", "bad": "Unavailable"}
 
 
-async def test_a_moved_worker_is_unknown_until_it_is_checked_again(server: Bed) -> None:
+async def test_a_moved_worker_is_unknown_until_it_is_checked_again(server: RunningServer) -> None:
     made = await server.worker("w", SkipInitialHealthCheck=False)
-    await server.settled()
+    await server.idle()
     server.comms.silent.add("https://elsewhere:1/")
     made["Endpoint"]["Uri"] = "https://elsewhere:1/"
     moved = await server.put(made["Links"]["Self"], made)
     assert moved["HealthStatus"] == "Unknown"
 
 
-async def test_only_connectivity_asks_for_no_script(server: Bed) -> None:
+async def test_only_connectivity_asks_for_no_script(server: RunningServer) -> None:
     await server.policy(MachineHealthCheckPolicy={"HealthCheckType": "OnlyConnectivity"})
     await server.worker("w")
     assert (await server.ended(await server.health("Workers-1")))["State"] == "Success"
     assert server.comms.workers[URI].calls == ["GetCapabilities"]
 
 
-async def test_with_no_machine_there_is_nothing_to_do(server: Bed) -> None:
+async def test_with_no_machine_there_is_nothing_to_do(server: RunningServer) -> None:
     assert (await server.ended(await server.health("Workers-5")))["State"] == "Success"
 
 
-async def test_an_old_worker_is_healthy_too(server: Bed) -> None:
+async def test_an_old_worker_is_healthy_too(server: RunningServer) -> None:
     server.comms.workers[URI].capabilities = None
     await server.worker("w")
     assert (await server.ended(await server.health("Workers-1")))["State"] == "Success"
@@ -112,20 +112,20 @@ async def test_an_old_worker_is_healthy_too(server: Bed) -> None:
 
 
 @pytest.mark.parametrize(("later", "checks"), [(59, 1), (61, 2)])
-async def test_the_policy_says_how_often(server: Bed, later: int, checks: int) -> None:
+async def test_the_policy_says_how_often(server: RunningServer, later: int, checks: int) -> None:
     await server.worker("w", SkipInitialHealthCheck=False)
-    await server.settled()
+    await server.idle()
     await server.policy(MachineHealthCheckPolicy={"HealthCheckInterval": "01:00:00"})
     up = server.up.server
     clock = lambda: datetime.now(UTC) + timedelta(minutes=later)  # noqa: E731
     schedule = HealthSchedule(up.machines, up.queue, clock, Time(lambda: 0.0))
     await schedule.look()
     await schedule.look()
-    await server.settled()
+    await server.idle()
     assert (await server.get("/api/tasks"))["TotalResults"] == checks, "and never twice at once"
 
 
-def test_facts_are_the_known_ones_of_standard_output_cut_and_cleaned() -> None:
+def test_details_are_the_known_ones_of_standard_output_cut_and_cleaned() -> None:
     lines: Sequence[tuple[ProcessOutputSource, str]] = [
         (ProcessOutputSource.STD_OUT, f"{MARK}OperatingSystem= Debian\x1b[31m "),
         (ProcessOutputSource.STD_OUT, f"{MARK}HealthStatus=Healthy"),
@@ -134,5 +134,5 @@ def test_facts_are_the_known_ones_of_standard_output_cut_and_cleaned() -> None:
         (ProcessOutputSource.STD_OUT, f"{MARK}TentacleVersion="),
         (ProcessOutputSource.STD_OUT, "Architecture=none"),
     ]
-    found = facts([ProcessOutput(source, 0, text) for source, text in lines])
+    found = machine_details([ProcessOutput(source, 0, text) for source, text in lines])
     assert found == {"OperatingSystem": "Debian[31m", "ShellVersion": "9" * 200}

@@ -1,0 +1,259 @@
+"""How documents of clients are read: a shape is a tuple of fields, and each field has a reader.
+
+Knows JSON values; must not know resources.  A reader takes a JSON value and returns the value to keep.  It raises
+`ValueError` with a text that follows the member's name ("must be ...").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from tentacle.contracts.timespan import parse_timespan
+from tentacle.devserver.storage.model import Json
+from tentacle.errors import TentacleError
+
+Reader = Callable[[Any], Any]
+
+NAME_LIMIT: Final = 200
+LIST_LIMIT: Final = 1000
+MISSING: Final = object()
+
+
+class Invalid(TentacleError):
+    """A client's document is wrong; `errors` has one entry per wrong member."""
+
+    def __init__(self, message: str = "There was a problem with your request.", errors: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.errors = tuple(errors)
+
+
+# --- shapes ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Field:
+    """A member that clients set.  Without a default (`MISSING`) it must be there; null means the default."""
+
+    name: str
+    read: Reader
+    default: Any = MISSING
+
+
+def member(document: Mapping[str, Any], name: str) -> Any:
+    """Returns the member of a document whatever the case of its name, or `MISSING`."""
+    return {str(key).lower(): value for key, value in document.items()}.get(name.lower(), MISSING)
+
+
+def read_fields(shape: tuple[Field, ...], given: Any, before: Mapping[str, Any] | None = None) -> Json:
+    """Returns the members of `shape` in `given`; the case of their names does not matter.
+
+    A member that is not there is taken from `before`, else from its default.  Raises `Invalid`.
+    """
+    if not isinstance(given, dict):
+        raise Invalid("The request's body must be a JSON document.")
+    folded = {str(name).lower(): value for name, value in given.items()}
+    body: Json = {}
+    problems: list[str] = []
+    for item in shape:
+        value = folded.get(item.name.lower(), MISSING)
+        if value is MISSING and before is not None and item.name in before:
+            body[item.name] = before[item.name]
+        elif value is MISSING or value is None:
+            if item.default is MISSING:
+                problems.append(f"{item.name} must be given")
+            body[item.name] = item.default
+        else:
+            try:
+                body[item.name] = item.read(value)
+            except ValueError as error:
+                problems.append(f"{item.name} {error}")
+    if problems:
+        raise Invalid(errors=problems)
+    return body
+
+
+def document(shape: tuple[Field, ...]) -> Callable[[Any], Json]:
+    """A document inside a document: exactly the members of `shape`."""
+
+    def read(value: Any) -> Json:
+        if not isinstance(value, dict):
+            raise ValueError("must be a document")
+        try:
+            return read_fields(shape, value)
+        except Invalid as error:
+            raise ValueError("; ".join(error.errors)) from error
+
+    return read
+
+
+# --- readers ---------------------------------------------------------------------------------------------------
+
+
+def text(limit: int = NAME_LIMIT, *, blank: bool = False) -> Reader:
+    """Text without blanks around it; at most `limit` characters, no control characters but line ends."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError("must be a text")
+        found: str = value.strip()
+        if not found and not blank:
+            raise ValueError("must not be empty")
+        if len(found) > limit:
+            raise ValueError(f"must not be longer than {limit} characters")
+        if any(c < " " and c not in "\r\n\t" for c in found):
+            raise ValueError("must not hold control characters")
+        return found
+
+    return read
+
+
+def optional(reader: Reader) -> Reader:
+    """The same, or null."""
+    return lambda value: None if value is None else reader(value)
+
+
+def flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def number(lowest: int, highest: int) -> Reader:
+    def read(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+            raise ValueError(f"must be a whole number from {lowest} to {highest}")
+        return value
+
+    return read
+
+
+def texts(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(v, str) and len(v) <= NAME_LIMIT for v in value):
+        raise ValueError("must be a list of texts")
+    if len(value) > LIST_LIMIT:
+        raise ValueError(f"must not have more than {LIST_LIMIT} entries")
+    return list(dict.fromkeys(value))
+
+
+def at_least_one(value: Any) -> list[str]:
+    found = texts(value)
+    if not any(v.strip() for v in found):
+        raise ValueError("must name at least one")
+    return found
+
+
+def choice(*names: str) -> Reader:
+    """One of `names`, in any case; kept as it is written here."""
+    folded = {name.lower(): name for name in names}
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or value.lower() not in folded:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return folded[value.lower()]
+
+    return read
+
+
+def like(template: Any) -> Reader:
+    """A value of the same shape as `template`: members that are left out are taken from it, others are kept."""
+    if isinstance(template, bool):
+        return flag
+    if isinstance(template, int):
+        return number(0, 2**31 - 1)
+    if isinstance(template, str):
+        return time_span if _is_time_span(template) else text()
+    if not isinstance(template, Mapping):
+        return lambda value: value
+
+    names = {name.lower(): name for name in template}
+
+    def read(value: Any) -> Json:
+        if not isinstance(value, dict):
+            raise ValueError("must be a document")
+        result = dict(template)
+        for given, inner in value.items():
+            name: str = names.get(str(given).lower(), str(given))
+            if inner is None and name in template:
+                continue
+            try:
+                result[name] = like(template.get(name))(inner)
+            except ValueError as error:
+                raise ValueError(f"{name[:60]} {error}") from error
+        return result
+
+    return read
+
+
+def time_span(value: Any) -> str:
+    """A time span as .NET writes it, not below zero."""
+    if not isinstance(value, str) or not _is_time_span(value) or value.strip().startswith("-"):
+        raise ValueError("must be a time span such as 00:02:30")
+    return value.strip()
+
+
+def _is_time_span(value: str) -> bool:
+    try:
+        parse_timespan(value)
+    except ValueError:
+        return False
+    return ":" in value
+
+
+def thumbprint(value: Any) -> str:
+    if not isinstance(value, str) or len(value) != 40 or set(value.lower()) - set("0123456789abcdef"):
+        raise ValueError("must be a SHA-1 thumbprint of 40 hex digits")
+    return value.upper()
+
+
+def listening_uri(value: Any) -> str:
+    """`https://host:port/`; a port that is left out means 443."""
+    parts = _address(value)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ValueError("must have a port from 1 to 65535") from error
+    if parts.scheme.lower() != "https" or not parts.hostname or port == 0 or parts.username is not None:
+        raise ValueError("must be an address such as https://worker.example.com:10933/")
+    return str(value).strip()
+
+
+def polling_uri(value: Any) -> str:
+    """`poll://subscription/`"""
+    parts = _address(value)
+    if parts.scheme.lower() != "poll" or not parts.netloc:
+        raise ValueError("must be a subscription such as poll://abcdefghij0123456789/")
+    return str(value).strip()
+
+
+def _address(value: Any) -> SplitResult:
+    if not isinstance(value, str) or len(value) > 500 or not value.isprintable():
+        raise ValueError("must be an address")
+    try:
+        return urlsplit(value.strip())
+    except ValueError as error:
+        raise ValueError("must be an address") from error
+
+
+# --- what was read ---------------------------------------------------------------------------------------------
+
+
+def slug(name: str) -> str:
+    """Returns the name in lower case with everything but letters and digits made into single hyphens."""
+    kept = "".join(c if c.isalnum() else " " for c in name.lower())
+    return "-".join(kept.split()) or "x"
+
+
+def seconds(span: str) -> float:
+    """Returns the seconds of a time span that `time_span` has read."""
+    return parse_timespan(span) / timedelta(seconds=1)
+
+
+def whole_number(written: str, highest: int) -> int | None:
+    """Returns the number that ASCII digits write, or `None` for anything else and for more than `highest`."""
+    if not (written.isascii() and written.isdecimal()) or len(written) > len(str(highest)):
+        return None
+    return int(written) if int(written) <= highest else None

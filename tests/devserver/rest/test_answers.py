@@ -1,0 +1,28 @@
+"""Failures as documents."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tentacle.devserver.rest.answers import NotFound, problem_answer
+from tentacle.devserver.storage import Invalid
+from tentacle.devserver.tasks import TooManyTasks
+from tentacle.errors import TentacleError
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message", "errors"),
+    [
+        (Invalid(errors=["Name must be given"]), 400, "There was a problem with your request.", ["Name must be given"]),
+        (NotFound("task", "x" * 300), 404, f"The task '{'x' * 200}...' was not found.", []),
+        (TooManyTasks("There are 9.", hint="Try again later."), 503, "There are 9. Try again later.", []),
+        (TooManyTasks("The server is stopping."), 503, "The server is stopping.", []),
+        (TentacleError("two\nlines"), 500, "two lines", []),
+    ],
+)
+def test_a_failure_has_a_status_and_a_text(error: TentacleError, status: int, message: str, errors: list[str]) -> None:
+    answer = problem_answer(error)
+    document = json.loads(answer.text or "")
+    assert (answer.status, document["ErrorMessage"], document["Errors"]) == (status, message, errors)
