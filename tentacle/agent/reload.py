@@ -16,7 +16,7 @@ from pathlib import Path
 from tentacle.agent.plan import Plan, make_plan
 from tentacle.errors import TentacleError
 from tentacle.settings.model import Settings, other_certificate
-from tentacle.settings.sealing import key_path_of
+from tentacle.settings.store import key_path
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class ConfigurationWatch:
         every: float = LOOK_SECONDS,
         settle: float = SETTLE_SECONDS,
     ) -> None:
-        self._paths = (path, key_path_of(path))
+        self._paths = (path, key_path(path))
         self._load = load
         self._take_up = take_up
         self._every = every

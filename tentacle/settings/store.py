@@ -27,6 +27,16 @@ LOCK_WAIT_SECONDS = 30.0
 ORIGINAL_MARKS = ("<?xml", "<octopus-settings")
 
 
+def linked_file(path: Path) -> Path:
+    """The file that a configuration's path leads to: its key and its origin stand beside that, not beside a link."""
+    return Path(os.path.realpath(path))
+
+
+def key_path(config_path: Path) -> Path:
+    """Where the key of the configuration at `config_path` lies, which may be a symbolic link."""
+    return key_path_of(linked_file(config_path))
+
+
 class SettingsFile:
     """The configuration file at `path`, which need not exist yet.
 
@@ -41,8 +51,8 @@ class SettingsFile:
         when that takes more than a moment.
         """
         self.path = path
-        self._target = Path(os.path.realpath(path))
-        self._key = KeyFile(key_path_of(self._target), wait=lock_wait, waiting=waiting)
+        self._target = linked_file(path)
+        self._key = KeyFile(key_path(path), wait=lock_wait, waiting=waiting)
 
     def exists(self) -> bool:
         """Whether there is anything at the path."""

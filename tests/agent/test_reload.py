@@ -175,6 +175,25 @@ async def test_every_change_is_read_once_and_what_was_missed_at_the_start_too(tm
         assert len(taken.all) == read
 
 
+async def test_the_key_of_a_linked_configuration_is_watched_where_it_lies(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    (tmp_path / "real").mkdir()
+    file = SettingsFile(tmp_path / "real" / "t.config")
+    file.save(replace(START, port=1))
+    link = tmp_path / "link.config"
+    link.symlink_to(file.path)
+    key = tmp_path / "real" / "t.config.key"
+    taken = Taken()
+    async with watching(link, SettingsFile(link).load, taken):
+        await taken.port(1)
+        key.rename(tmp_path / "away")
+        await until(lambda: "is missing" in caplog.text)
+        (tmp_path / "away").rename(key)
+        await until(lambda: "can be used again" in caplog.text)
+
+
 async def test_a_configuration_that_cannot_be_used_is_told_about_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

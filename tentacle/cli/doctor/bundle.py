@@ -25,8 +25,8 @@ from tentacle.observe.redaction import MASK, Redactor
 from tentacle.observe.text import visible
 from tentacle.settings.files import read_bytes
 from tentacle.settings.model import ProxySettings, Settings
-from tentacle.settings.sealing import key_path_of
 from tentacle.settings.show import configuration_document
+from tentacle.settings.store import key_path
 
 LOG_BYTES: Final = 512 * 1024
 _SHORTEST: Final = 4
@@ -56,7 +56,7 @@ def secrets_of(patient: Patient, environ: Mapping[str, str]) -> Iterator[str]:
                 yield from (line for line in certificate.key_pem.decode("ascii").splitlines() if "-" not in line)
     if patient.config is not None:
         try:
-            yield from read_bytes(key_path_of(patient.config), limit=64 * 1024).decode("utf-8", "replace").split()
+            yield from read_bytes(key_path(patient.config), limit=64 * 1024).decode("utf-8", "replace").split()
         except (OSError, TentacleError):
             return
 

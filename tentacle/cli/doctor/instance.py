@@ -24,7 +24,7 @@ from tentacle.host.systemctl import BOOTED
 from tentacle.observe.startup import user_name
 from tentacle.settings.model import Settings
 from tentacle.settings.origin import origin_path_of, read_origin, this_machine
-from tentacle.settings.sealing import key_path_of
+from tentacle.settings.store import key_path, linked_file
 
 LEAST_INODES: Final = 1000
 """A script needs a dozen; with so few left the disk is about to be full."""
@@ -83,7 +83,7 @@ def rights(config: Path, home: Path | None, option: str = "") -> Iterator[Findin
     """Who may read the secrets, and whether we may write what an agent writes."""
     owners = {}
     wrong = []
-    for path in (config, key_path_of(config), origin_path_of(config)):
+    for path in (config, key_path(config), origin_path_of(linked_file(config))):
         status = _status(path)
         if status is None or not stat.S_ISREG(status.st_mode):
             continue
@@ -152,10 +152,11 @@ def clone(config: Path, settings: Settings, twins: Sequence[str] = (), option: s
         advice = f"tentacle new-certificate{option_for(twins[0], None)}, and register that one again"
         return [warn("clone", found, advice)]
     thumbprint = settings.certificate.thumbprint
-    first, here = read_origin(config, thumbprint), this_machine(thumbprint)
+    file = linked_file(config)
+    first, here = read_origin(file, thumbprint), this_machine(thumbprint)
     if first is None:
         return [ok("clone", "not known on which machine this certificate was first used")]
-    gone = f"rm {shlex.quote(str(origin_path_of(config)))}"
+    gone = f"rm {shlex.quote(str(origin_path_of(file)))}"
     accept = f"If the other one is gone for good: {gone}.  Else: tentacle new-certificate{option}"
     if first.digest and here.digest and first.digest != here.digest:
         found = f"this certificate was first used on another machine, {first.name}; this one is {here.name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from email.utils import formatdate
@@ -16,7 +17,7 @@ from yarl import URL
 
 from tentacle.cli.doctor.bundle import Masking, last_lines, secrets_of
 from tentacle.cli.doctor.finding import Level, aside
-from tentacle.cli.doctor.instance import Patient, rights
+from tentacle.cli.doctor.instance import Patient, clone, rights
 from tentacle.cli.doctor.machine import bash, environment_proxies, without_userinfo
 from tentacle.cli.doctor.octopus import _clock
 from tentacle.cli.doctor.ports import port_owner
@@ -24,6 +25,7 @@ from tentacle.observe.redaction import Redactor
 from tentacle.octopus.exchange import Reply
 from tentacle.settings import certificates
 from tentacle.settings.model import ProxySettings, Settings
+from tentacle.settings.store import SettingsFile
 from tests.sockets import talking
 
 KEY = "API-TESTKEY0123456789"
@@ -60,6 +62,42 @@ def test_rights(tmp_path: Path) -> None:
         (Level.FAIL, f"chmod go-w '{tmp_path}'"),
     ]
     assert [one.level for one in rights(config, tmp_path / "gone")] == [Level.FAIL, Level.FAIL]
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """A link to the configuration of an instance with a certificate; the key stands beside the file."""
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "links").mkdir(mode=0o700)
+    SettingsFile(tmp_path / "real" / "T.config").save(Settings(certificate=certificates.generate()))
+    link = tmp_path / "links" / "L.config"
+    link.symlink_to(tmp_path / "real" / "T.config")
+    return link
+
+
+def test_the_key_of_a_linked_configuration_must_be_private_too(linked: Path, tmp_path: Path) -> None:
+    assert [one.level for one in rights(linked, tmp_path / "real")] == [Level.OK]
+    for name in ("key", "origin"):
+        path = tmp_path / "real" / f"T.config.{name}"
+        path.chmod(0o644)
+        [found] = rights(linked, tmp_path / "real")
+        assert found.found == f"{path} can be read by others (mode 0644)"
+        path.chmod(0o600)
+
+
+def test_a_clone_is_found_behind_a_link(linked: Path, tmp_path: Path) -> None:
+    settings = SettingsFile(linked).load()
+    assert [one.level for one in clone(linked, settings)] == [Level.OK]
+    path = tmp_path / "real" / "T.config.origin"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "host": "first"}))
+    [found] = clone(linked, settings)
+    assert found.level is Level.WARN
+    assert f"rm {path}" in (found.advice or "")
+
+
+def test_the_key_of_a_linked_configuration_is_a_secret(linked: Path, tmp_path: Path) -> None:
+    key = (tmp_path / "real" / "T.config.key").read_text().strip()
+    assert key in set(secrets_of(Patient(config=linked), {}))
 
 
 def test_bash(tmp_path: Path) -> None:
