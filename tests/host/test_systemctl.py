@@ -115,17 +115,17 @@ def test_installed_and_removed(stub: Stub) -> None:
 
 
 def test_somebody_elses_service_is_left_alone(stub: Stub, tmp_path: Path) -> None:
-    stub.services.need_ours("I")
+    stub.services.require_ours("I")
     (stub.units / "I.service").write_text(OURS)
-    stub.services.need_ours("I")
+    stub.services.require_ours("I")
     (stub.units / "ssh.service").write_text("[Unit]\nDescription=ssh\n")
     with pytest.raises(HostError, match="not one that runs Tentacle"):
-        stub.services.need_ours("ssh")
+        stub.services.require_ours("ssh")
     elsewhere = tmp_path / "cron.service"
     elsewhere.write_text("[Unit]\nDescription=cron\n")
     stub.state.write_text(f"LoadState=loaded\nFragmentPath={elsewhere}\n")
     with pytest.raises(HostError, match="not one that runs Tentacle"):
-        stub.services.need_ours("cron")
+        stub.services.require_ours("cron")
 
 
 def test_without_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

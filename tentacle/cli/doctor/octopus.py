@@ -17,9 +17,9 @@ from yarl import URL
 
 from tentacle import __version__
 from tentacle.cli.doctor.finding import LIMIT, Finding, Level, fail, ok, warn
-from tentacle.cli.doctor.instance import Patient
+from tentacle.cli.doctor.instance import ExaminedInstance
+from tentacle.cli.doctor.polling import describe
 from tentacle.cli.doctor.reach import Target, reach
-from tentacle.cli.doctor.wire import describe
 from tentacle.cli.frame.style import span
 from tentacle.cli.registration.server_access import custom_proxy
 from tentacle.octopus.client import OctopusClient
@@ -42,7 +42,7 @@ ENOUGH_TIME = 3 * LIMIT
 
 
 @dataclass(frozen=True)
-class Server:
+class ExaminedServer:
     """Which server to ask and how.  `credentials` of `None`: only what everybody may see."""
 
     address: ServerAddress
@@ -54,8 +54,8 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What was found; `thumbprint` is that of the server's Halibut certificate, when it told us."""
+class ServerFindings:
+    """What was found out; `thumbprint` is that of the server's Halibut certificate, when it told us."""
 
     findings: tuple[Finding, ...]
     thumbprint: str | None = None
@@ -76,22 +76,22 @@ def network_for(
     return Network(ignore_ssl_errors, ca_file, chosen, False, LIMIT, pin)
 
 
-async def ask(server: Server, patient: Patient) -> Asked:
+async def ask(server: ExaminedServer, instance: ExaminedInstance) -> ServerFindings:
     """Everything that can be found out about the server, as far as it goes."""
     try:
         async with asyncio.timeout(ENOUGH_TIME):
-            return await _ask(server, patient)
+            return await _ask(server, instance)
     except TimeoutError:
         found = f"{server.address.display} answers too slowly: not everything within {ENOUGH_TIME:g} s"
-        return Asked((fail("octopus", found, "Look at the server's load, and at what is in between."),))
+        return ServerFindings((fail("octopus", found, "Look at the server's load, and at what is in between."),))
 
 
-async def _ask(server: Server, patient: Patient) -> Asked:
+async def _ask(server: ExaminedServer, instance: ExaminedInstance) -> ServerFindings:
     url = URL(server.address.base)
     way = await reach(_target(url, server.network.proxy))
     findings = list(way.findings)
     if not way.complete:
-        return Asked(tuple(findings))
+        return ServerFindings(tuple(findings))
     answered = await _root(server, url)
     if way.certificate is not None:
         # What only shows who answers is no verdict: that comes with the request, from the certificates we trust.
@@ -99,8 +99,8 @@ async def _ask(server: Server, patient: Patient) -> Asked:
         findings += [ok("tls", f"{describe(way.certificate)} answers")] if trusted else []
     findings += answered
     if server.credentials is None or any(one.level is Level.FAIL for one in findings):
-        return Asked(tuple(findings))
-    return await _signed_in(server, patient, findings, server.credentials)
+        return ServerFindings(tuple(findings))
+    return await _signed_in(server, instance, findings, server.credentials)
 
 
 def _target(url: URL, proxy: ProxyUrl | None) -> Target:
@@ -110,7 +110,7 @@ def _target(url: URL, proxy: ProxyUrl | None) -> Target:
     return Target(host, port, proxy, tls=secure)
 
 
-async def _root(server: Server, url: URL) -> list[Finding]:
+async def _root(server: ExaminedServer, url: URL) -> list[Finding]:
     """The root document that everybody may see."""
     try:
         exchange = Exchange(
@@ -125,7 +125,7 @@ async def _root(server: Server, url: URL) -> list[Finding]:
     return [*_version(reply, server), *_clock(reply, server.clock())]
 
 
-def _version(reply: Reply, server: Server) -> list[Finding]:
+def _version(reply: Reply, server: ExaminedServer) -> list[Finding]:
     try:
         root = json.loads(reply.body)
         version, api = str(root["Version"]), str(root["ApiVersion"])
@@ -149,7 +149,9 @@ def _clock(reply: Reply, now: float) -> list[Finding]:
     return [level("clock", found, "Set one of them right: timedatectl set-ntp true")]
 
 
-async def _signed_in(server: Server, patient: Patient, findings: list[Finding], credentials: Credentials) -> Asked:
+async def _signed_in(
+    server: ExaminedServer, instance: ExaminedInstance, findings: list[Finding], credentials: Credentials
+) -> ServerFindings:
     network = server.network
     thumbprint = None
     client = OctopusClient(
@@ -170,52 +172,52 @@ async def _signed_in(server: Server, patient: Patient, findings: list[Finding], 
             where = f", space '{scope.space_name}'" if scope.space_name else ""
             findings.append(ok("signed in", f"by {credentials.kind}{where}"))
             thumbprint = await server_thumbprint(client, scope)
-            findings += _trust(thumbprint, patient)
-            if patient.settings is not None and patient.settings.certificate is not None:
-                own = patient.settings.certificate.thumbprint
+            findings += _trust(thumbprint, instance)
+            if instance.settings is not None and instance.settings.certificate is not None:
+                own = instance.settings.certificate.thumbprint
                 machines = []
                 for kind in MachineKind:
                     template = scope.find_link(kind.link)
                     machines += [(kind, one) for one in await machines_with(client, template, own)] if template else []
-                findings += _registered(machines, patient, patient.settings, own)
+                findings += _registered(machines, instance, instance.settings, own)
     except AccessRefused as error:
         findings.append(fail("signed in", error.message, error.hint or "Check the key, and what its user may do."))
     except OctopusError as error:
         findings.append(fail("server", error.message, error.hint or "Look at the server's own log."))
-    return Asked(tuple(findings), thumbprint)
+    return ServerFindings(tuple(findings), thumbprint)
 
 
-def _trust(thumbprint: str, patient: Patient) -> list[Finding]:
+def _trust(thumbprint: str, instance: ExaminedInstance) -> list[Finding]:
     """Whether we trust the certificate that the server says it has."""
-    if patient.settings is None:
+    if instance.settings is None:
         return []
-    servers = patient.settings.servers
+    servers = instance.settings.servers
     if any(same_thumbprint(one.thumbprint, thumbprint) for one in servers):
         return [ok("trust", f"the server's certificate {thumbprint} is trusted here")]
     if not servers:
-        return [warn("trust", f"the server's certificate {thumbprint} is not trusted here yet", _register(patient))]
+        return [warn("trust", f"the server's certificate {thumbprint} is not trusted here yet", _register(instance))]
     others = sorted({one.thumbprint.upper() for one in servers})
-    advice = f"tentacle configure{patient.option} --trust={thumbprint}"
+    advice = f"tentacle configure{instance.option} --trust={thumbprint}"
     if len(others) == 1:
-        advice = f"tentacle update-trust{patient.option} --oldThumbprint={others[0]} --newThumbprint={thumbprint}"
+        advice = f"tentacle update-trust{instance.option} --oldThumbprint={others[0]} --newThumbprint={thumbprint}"
     return [fail("trust", f"the server's certificate is {thumbprint}; trusted here: {', '.join(others)}", advice)]
 
 
-def _register(patient: Patient) -> str:
-    return f"tentacle register-worker{patient.option} --server=... --workerpool=..., or: tentacle init"
+def _register(instance: ExaminedInstance) -> str:
+    return f"tentacle register-worker{instance.option} --server=... --workerpool=..., or: tentacle init"
 
 
 def _registered(
-    machines: Sequence[tuple[MachineKind, Document]], patient: Patient, settings: Settings, own: str
+    machines: Sequence[tuple[MachineKind, Document]], instance: ExaminedInstance, settings: Settings, own: str
 ) -> list[Finding]:
     """What the server knows under our thumbprint."""
     if not machines:
         level = fail if settings.servers else warn
-        return [level("registered", f"the server knows no machine with our thumbprint {own}", _register(patient))]
-    findings = [_one(kind, machine, settings, patient.option) for kind, machine in machines]
+        return [level("registered", f"the server knows no machine with our thumbprint {own}", _register(instance))]
+    findings = [_one(kind, machine, settings, instance.option) for kind, machine in machines]
     if len(machines) > 1:
         found = f"{len(machines)} machines on the server have our thumbprint"
-        new = f"tentacle new-certificate{patient.option}"
+        new = f"tentacle new-certificate{instance.option}"
         advice = f"If they are clones, give each its own: {new}.  If left over, delete them there."
         findings.append(warn("clone", found, advice))
     return findings

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tentacle.cli.doctor.finding import LIMIT, Finding, aside, fail, ok
+from tentacle.cli.doctor.finding import LIMIT, Finding, fail, in_daemon_thread, ok
 from tentacle.cli.frame.certificate_text import CertificateFacts, facts_of_der
 from tentacle.errors import one_line
 from tentacle.octopus.certificates import AcceptingContext
@@ -84,7 +84,7 @@ async def reach(target: Target) -> Reached:
 async def _resolve(host: str, port: int, target: Target, findings: list[Finding]) -> list[str]:
     what = "proxy name" if target.proxy else "name"
     try:
-        found = await aside(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), target.limit)
+        found = await in_daemon_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), target.limit)
     except TimeoutError:
         found_text = f"{host}: no answer from this machine's DNS within {target.limit:g} s"
         raise Stopped(fail(what, found_text, "Check the name servers in /etc/resolv.conf.")) from None

@@ -16,7 +16,14 @@ from tentacle.cli.frame.output_file import write_public
 from tentacle.cli.frame.session import Session
 from tentacle.cli.service.files import hand_over
 from tentacle.errors import TentacleError
-from tentacle.host.account import DEFAULT_USER, Account, find_account, make_default_account, need_account, need_usable
+from tentacle.host.account import (
+    DEFAULT_USER,
+    Account,
+    find_account,
+    make_default_account,
+    require_account,
+    require_usable,
+)
 from tentacle.host.services import UNIT_DIRECTORY, Services
 from tentacle.host.systemctl import ServiceState, Systemctl
 from tentacle.host.unit import UnitSettings, dependencies, service_name, unit_text, user_of
@@ -80,7 +87,7 @@ class ServiceControl:
     def carry_out(self, wanted: ServiceWishes) -> Lines:
         """Yields lines as it goes.  Raises `TentacleError` at the first thing that fails."""
         if wanted.changes:
-            self._services.need_ours(self.name)
+            self._services.require_ours(self.name)
         if wanted.restart:
             yield from self._act("restart", f"Restarting service: {self.name}", "Service has been restarted")
         if wanted.stop:
@@ -153,17 +160,17 @@ class ServiceControl:
         """The user of the service, who can use the instance then."""
         if self._instance is None:
             yield UNNAMED_WARNING
-        account = need_account(username) if username else find_account(DEFAULT_USER)
+        account = require_account(username) if username else find_account(DEFAULT_USER)
         if account is None:
             account = make_default_account()
             yield f"Created the system user '{account.name}', with the home directory {account.home}"
         settings = SettingsFile(self._config).load()
         if not account.is_root:
             # Before anything is given away to a user who could not do with it.
-            need_usable(account, [*self._program(), "version"], {})
+            require_usable(account, [*self._program(), "version"], {})
             overridden = self._session.overridden(settings)
             yield from hand_over(self._config, overridden, account, self._session.registry.folder)
-        need_usable(account, [*self._program(), "show-thumbprint", self._which()], self._environment())
+        require_usable(account, [*self._program(), "show-thumbprint", self._which()], self._environment())
         return account
 
     def _write(self, wanted: ServiceWishes, account: Account) -> Lines:

@@ -16,8 +16,8 @@ from tentacle.host.ownership import (
     give_file,
     make_directory,
     may_give,
-    need_own_directory,
     open_directory,
+    require_own_directory,
 )
 from tentacle.settings.model import Settings, resolved_home
 
@@ -44,7 +44,7 @@ def hand_over(config: Path, settings: Settings, account: Account, registry: Path
     home, folder = resolved_home(settings, config), config.parent
     giver = _owner(config)
     for directory in dict.fromkeys((home, folder)):
-        need_own_directory(directory, account, may_be_sticky=_holds(directory, registry))
+        require_own_directory(directory, account, may_be_sticky=_holds(directory, registry))
     if make_directory(home, account, giver=giver):
         yield f"Created the directory {home} for the user '{account.name}'"
     for directory in {path.resolve(): path for path in (folder, home)}.values():

@@ -197,7 +197,7 @@ def test_the_status_of_an_agent_that_runs_a_script_stops_and_is_killed(stage: St
     agent = stage.start_agent("shown", "Polling ")
     until(lambda: ended(stage, "status", "--instance=shown").returncode == 0)
     task = server.run_script(server.worker("shown")["Id"], "touch started; while [ ! -e stop ]; do sleep 0.1; done")
-    until(lambda: bool(document(stage, "status", "--instance=shown")["Scripts"]))
+    until(lambda: [one["State"] for one in document(stage, "status", "--instance=shown")["Scripts"]] == ["Running"])
     found = document(stage, "status", "--instance=shown")
     assert found["Healthy"]
     assert found["Agent"]["ProcessId"] == agent.pid
