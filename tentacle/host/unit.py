@@ -18,6 +18,7 @@ from tentacle.host.errors import HostError
 DESCRIPTION: Final = "Octopus Deploy: Tentacle deployment agent"
 """The same in the original's units, which are taken over (tentacle-cli.md 3.19)."""
 SUFFIX: Final = ".service"
+_UNNAMED: Final = "OctopusDeploy Tentacle"
 _LONGEST_NAME: Final = 255
 _TEMPLATE: Final = "tentacle.service"
 _PLAIN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:_.-")
@@ -39,13 +40,13 @@ class UnitSettings:
     systemd: int = 0
 
 
-def service_name(instance: str) -> str:
-    """The unit's name, without `.service`, of an instance (tentacle-cli.md 3.19).
+def service_name(instance: str | None) -> str:
+    """The unit's name, without `.service`, of an instance, or of one without a name (tentacle-cli.md 3.19).
 
     Slashes are dropped, blanks become dashes.  What systemd does not allow in a name, and a dot in front, is written as
     `\\xNN`, as `systemd-escape` does.  Raises `HostError` when the result is empty or too long.
     """
-    name = re.sub(r"\s+", "-", instance.strip()).replace("/", "")
+    name = re.sub(r"\s+", "-", (_UNNAMED if instance is None else instance).strip()).replace("/", "")
     escaped = "".join(c if c in _PLAIN else _hex(c) for c in name)
     if escaped.startswith("."):
         escaped = _hex(".") + escaped[1:]

@@ -165,7 +165,7 @@ async def _examine(
     if problem is not None:
         probes.append(local_probe("polling", lambda: [problem]))
     sections = [
-        section("This machine", machine_probes(instance.name if instance.config else None, session.environ)),
+        section("This machine", machine_probes(instance, session.environ)),
         section(f"Instance {instance.name or instance.config or ''}".strip(), probes),
         *(polling_section(polling_port(poll)) for poll in polls),
     ]

@@ -1,6 +1,6 @@
 """The machine itself: bash, systemd, Python and its libraries, proxies of the environment.
 
-Knows of an instance only the name of its service.
+Knows of an instance only its service.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from OpenSSL import SSL
 
 from tentacle import __version__
 from tentacle.cli.doctor.finding import LIMIT, Finding, Probe, fail, local_probe, ok, warn
-from tentacle.cli.status.state import option_for
+from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.errors import TentacleError
 from tentacle.host.account import user_name
 from tentacle.host.systemctl import BASH, BOOTED, Systemctl
@@ -31,7 +31,7 @@ _OLD_BASH: Final = 4
 _PROXY_VARIABLES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
-def machine_probes(instance: str | None, environ: Mapping[str, str]) -> list[Probe]:
+def machine_probes(instance: ExaminedInstance, environ: Mapping[str, str]) -> list[Probe]:
     """What is looked at whether or not there is an instance."""
     return [
         local_probe("system", system),
@@ -88,25 +88,34 @@ def bash(program: Path = BASH) -> Sequence[Finding]:
     return [ok("bash", text)]
 
 
-def systemd(instance: str | None, *, booted: Path = BOOTED) -> Sequence[Finding]:
-    """The service of the instance, where there is systemd."""
+def systemd(
+    instance: ExaminedInstance, *, booted: Path = BOOTED, systemctl: Systemctl | None = None
+) -> Sequence[Finding]:
+    """The service of the instance, where there is systemd.
+
+    All instances without a name share one service: it counts when its unit file names the configuration.
+    """
     if not booted.is_dir():
         return [ok("systemd", "this system was not booted with systemd; start the agent by other means")]
-    if instance is None:
-        return [ok("systemd", "running; an instance without a name has no service")]
+    if instance.config is None:
+        return [ok("systemd", "running")]
     try:
-        name = service_name(instance)
-        state = Systemctl().state(name)
+        name = service_name(instance.name)
+        state = (systemctl or Systemctl()).state(name)
     except TentacleError as error:
         return [warn("systemd", error.message, error.hint or "systemctl status; journalctl -b -p err")]
-    command = f"tentacle service{option_for(instance, None)}"
-    if not state.is_installed:
-        return [warn("systemd", f"there is no service {name}", f"{command} --install --start")]
+    start = f"tentacle service{instance.option} --start"
+    if instance.name is None:
+        start = f"systemctl start {name}"
+        if state.unit is None or str(instance.config) not in state.unit.read_text(errors="replace"):
+            return [ok("systemd", "running; no service runs this instance, which has no name")]
+    elif not state.is_installed:
+        return [warn("systemd", f"there is no service {name}", f"tentacle service{instance.option} --install --start")]
     found = f"{name}.service is {state.active} ({state.detail}), {state.enabled}, runs as {state.user or 'root'}"
     if state.active == "failed":
-        return [fail("systemd", found, f"journalctl -u {name} -n 50; then: {command} --start")]
+        return [fail("systemd", found, f"journalctl -u {name} -n 50; then: {start}")]
     if not state.is_active:
-        return [warn("systemd", found, f"{command} --start")]
+        return [warn("systemd", found, start)]
     if state.restarts:
         return [warn("systemd", f"{found}, restarted {state.restarts} times", f"journalctl -u {name} -n 50")]
     return [ok("systemd", found)]

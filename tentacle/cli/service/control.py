@@ -31,7 +31,6 @@ from tentacle.settings.instances import HOME_VARIABLE, machine_configuration_dir
 from tentacle.settings.store import SettingsFile
 
 USER_VARIABLE: Final = "OCTOPUS_SERVICE_USERNAME"
-UNNAMED: Final = "OctopusDeploy Tentacle"
 UNNAMED_WARNING: Final = (
     "Please note, currently there can only be one un-named instance configured as a service on a machine at a time."
 )
@@ -74,7 +73,7 @@ class ServiceControl:
     """The service of one instance; `instance` is `None` for the unnamed one, whose file is `config`."""
 
     def __init__(self, session: Session, instance: str | None, config: Path) -> None:
-        self.name = service_name(instance or UNNAMED)
+        self.name = service_name(instance or None)
         self._session = session
         self._instance = instance
         self._config = config
