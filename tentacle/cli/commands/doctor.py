@@ -1,20 +1,18 @@
-"""`doctor`: looks for whatever keeps a worker from working, and says what to do.  Not a command of the original."""
+"""`doctor`: looks for what keeps a worker from working, and says what to do.  Not a command of the original."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 from yarl import URL
 
 from tentacle.cli.doctor.bundle import make_bundle
 from tentacle.cli.doctor.finding import Level, Section, local_probe, section
-from tentacle.cli.doctor.instance import ExaminedInstance, instance_probes
+from tentacle.cli.doctor.instance import ExaminedInstance, clones_of, instance_probes
 from tentacle.cli.doctor.listening import listening_probes
 from tentacle.cli.doctor.machine import machine_probes
 from tentacle.cli.doctor.octopus import ExaminedServer, ask, network_for
@@ -42,12 +40,9 @@ from tentacle.observe.text import visible
 from tentacle.octopus.address import polling_address
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.links import ServerAddress
-from tentacle.settings.errors import SettingsError
 from tentacle.settings.files import is_directory
 from tentacle.settings.instances import Instance
-from tentacle.settings.model import Settings, resolved_home
-from tentacle.settings.store import SettingsFile
-from tentacle.settings.trust import same_thumbprint
+from tentacle.settings.model import resolved_home
 
 NOTES: Final = """\
 Looks at this machine, the instance, its agent and the way to its servers, and
@@ -139,20 +134,8 @@ def _examined_instance(session: Session, where: InstanceOptions) -> ExaminedInst
         home = folder if is_directory(folder) else None
         return ExaminedInstance(known.name, known.config_path, home, None, problem, now)
     home = resolved_home(settings, file.path)
-    clones = tuple(_clones(session, file.path, settings))
+    clones = tuple(clones_of(file.path, settings.certificate, session.registry))
     return ExaminedInstance(session.instance_name, file.path, home, settings, None, now, clones)
-
-
-def _clones(session: Session, config: Path, settings: Settings) -> Iterator[str]:
-    """Other instances of this machine with the same certificate, as far as they can be read."""
-    with suppress(SettingsError):
-        for one in session.registry.list_all():
-            if settings.certificate is None or one.config_path == config:
-                continue
-            with suppress(SettingsError):
-                theirs = SettingsFile(one.config_path).load().certificate
-                if theirs is not None and same_thumbprint(theirs.thumbprint, settings.certificate.thumbprint):
-                    yield one.name or str(one.config_path)
 
 
 async def _examine(

@@ -32,7 +32,7 @@ Exit codes: 0  the agent is running and nothing keeps it from its work
 @instance_options
 @format_option
 def status(session: Session, *, where: InstanceOptions, output: str | None) -> Result:
-    """The live part is what the agent wrote last; when that is old, it is said so."""
+    """The live part is what the agent wrote last; the page says when that is old."""
     as_json = output_format(output) == "json"
     file = session.choose(where)
     settings = session.overridden(file.load())

@@ -9,6 +9,7 @@ import os
 import shlex
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +24,12 @@ from tentacle.host.account import user_name
 from tentacle.host.systemctl import BOOTED
 from tentacle.observe.logfile import FILE_NAME
 from tentacle.settings.certificates import StoredCertificate, weaknesses
+from tentacle.settings.errors import SettingsError
+from tentacle.settings.instances import InstanceRegistry
 from tentacle.settings.model import Settings
 from tentacle.settings.origin import origin_path_of, read_origin, this_machine
-from tentacle.settings.store import key_path, linked_file
+from tentacle.settings.store import SettingsFile, key_path, linked_file
+from tentacle.settings.trust import same_thumbprint
 
 LEAST_INODES: Final = 1000
 """A script needs a dozen; with so few left the disk is about to be full."""
@@ -60,6 +64,20 @@ class ExaminedInstance:
     def log_file(self) -> Path | None:
         """The agent's log; `None` without a home."""
         return self.home and self.home / "Logs" / FILE_NAME
+
+
+def clones_of(config: Path, certificate: StoredCertificate | None, registry: InstanceRegistry) -> Iterator[str]:
+    """The other instances of this machine that have the same certificate, as far as they can be read."""
+    if certificate is None:
+        return
+    with suppress(SettingsError):
+        for other in registry.list_all():
+            if linked_file(other.config_path) == linked_file(config):
+                continue
+            with suppress(SettingsError):
+                theirs = SettingsFile(other.config_path).load().certificate
+                if theirs is not None and same_thumbprint(theirs.thumbprint, certificate.thumbprint):
+                    yield other.name or str(other.config_path)
 
 
 def instance_probes(instance: ExaminedInstance) -> list[Probe]:

@@ -77,7 +77,7 @@ def network_for(
 
 
 async def ask(server: ExaminedServer, instance: ExaminedInstance) -> ServerFindings:
-    """Everything that can be found out about the server, as far as it goes."""
+    """Finds out about the server as much as is possible in `ENOUGH_TIME`."""
     try:
         async with asyncio.timeout(ENOUGH_TIME):
             return await _ask(server, instance)
@@ -94,7 +94,7 @@ async def _ask(server: ExaminedServer, instance: ExaminedInstance) -> ServerFind
         return ServerFindings(tuple(findings))
     answered = await _root(server, url)
     if way.certificate is not None:
-        # What only shows who answers is no verdict: that comes with the request, from the certificates we trust.
+        # `reach` does not judge the certificate; the request after it does.
         trusted = not any(one.check == "tls" for one in answered)
         findings += [ok("tls", f"{describe(way.certificate)} answers")] if trusted else []
     findings += answered
@@ -122,7 +122,7 @@ async def _root(server: ExaminedServer, url: URL) -> list[Finding]:
         secure = url.scheme == "https"
         check = "tls" if secure and "certificate" in error.message else "http"
         return [fail(check, error.message, error.hint or "Check the address, and the way to it.")]
-    return [*_version(reply, server), *_clock(reply, server.clock())]
+    return [*_version(reply, server), *clock_findings(reply, server.clock())]
 
 
 def _version(reply: Reply, server: ExaminedServer) -> list[Finding]:
@@ -135,7 +135,7 @@ def _version(reply: Reply, server: ExaminedServer) -> list[Finding]:
     return [ok("octopus", f"Octopus Server {version[:60]}, API {api[:20]}")]
 
 
-def _clock(reply: Reply, now: float) -> list[Finding]:
+def clock_findings(reply: Reply, now: float) -> list[Finding]:
     try:
         theirs = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
     except (ValueError, TypeError, OverflowError):
@@ -172,14 +172,14 @@ async def _signed_in(
             where = f", space '{scope.space_name}'" if scope.space_name else ""
             findings.append(ok("signed in", f"by {credentials.kind}{where}"))
             thumbprint = await server_thumbprint(client, scope)
-            findings += _trust(thumbprint, instance)
+            findings += _trust_findings(thumbprint, instance)
             if instance.settings is not None and instance.settings.certificate is not None:
                 own = instance.settings.certificate.thumbprint
                 machines = []
                 for kind in MachineKind:
                     template = scope.find_link(kind.link)
                     machines += [(kind, one) for one in await machines_with(client, template, own)] if template else []
-                findings += _registered(machines, instance, instance.settings, own)
+                findings += _machine_findings(machines, instance, instance.settings, own)
     except AccessRefused as error:
         findings.append(fail("signed in", error.message, error.hint or "Check the key, and what its user may do."))
     except OctopusError as error:
@@ -187,8 +187,8 @@ async def _signed_in(
     return ServerFindings(tuple(findings), thumbprint)
 
 
-def _trust(thumbprint: str, instance: ExaminedInstance) -> list[Finding]:
-    """Whether we trust the certificate that the server says it has."""
+def _trust_findings(thumbprint: str, instance: ExaminedInstance) -> list[Finding]:
+    """Whether this instance trusts the certificate that the server says it has."""
     if instance.settings is None:
         return []
     servers = instance.settings.servers
@@ -207,14 +207,14 @@ def _register(instance: ExaminedInstance) -> str:
     return f"tentacle register-worker{instance.option} --server=... --workerpool=..., or: tentacle init"
 
 
-def _registered(
+def _machine_findings(
     machines: Sequence[tuple[MachineKind, Document]], instance: ExaminedInstance, settings: Settings, own: str
 ) -> list[Finding]:
-    """What the server knows under our thumbprint."""
+    """The machines that the server knows under our thumbprint."""
     if not machines:
         level = fail if settings.servers else warn
         return [level("registered", f"the server knows no machine with our thumbprint {own}", _register(instance))]
-    findings = [_one(kind, machine, settings, instance.option) for kind, machine in machines]
+    findings = [_machine_finding(kind, machine, settings, instance.option) for kind, machine in machines]
     if len(machines) > 1:
         found = f"{len(machines)} machines on the server have our thumbprint"
         new = f"tentacle new-certificate{instance.option}"
@@ -223,7 +223,7 @@ def _registered(
     return findings
 
 
-def _one(kind: MachineKind, machine: Document, settings: Settings, option: str) -> Finding:
+def _machine_finding(kind: MachineKind, machine: Document, settings: Settings, option: str) -> Finding:
     name = f"{kind.value} '{machine.text('Name')}' ({machine.text('Id')})"
     endpoint = machine.object("Endpoint")
     uri = endpoint.text("Uri") or ""

@@ -1,6 +1,6 @@
-"""The way to a port, step by step: name, TCP, proxy, TLS; what happens at each, and who answers in the end.
+"""The way to a port, step by step (name, TCP, proxy, TLS): what each step finds, and which certificate answers.
 
-Knows sockets, CONNECT and TLS without trust.  Must not know who should answer.
+Knows sockets, CONNECT and TLS without trust.  Must not know which certificate should answer.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tentacle.octopus.proxies import ProxyUrl
 
 _LARGEST_HEAD = 16 * 1024
 _SHOWN = 3
-"""Addresses of one name that are told and tried."""
+"""How many addresses of one name are shown and tried."""
 
 
 class Stopped(Exception):
-    """A step failed; the finding says why, and what comes after it is not tried."""
+    """A step failed; `finding` says why.  The steps after it are not tried."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.found)
@@ -49,7 +49,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Reached:
-    """How far it went: the findings of all steps, and the certificate of whoever answered."""
+    """The findings of all steps, whether all succeeded, and the certificate that was shown."""
 
     findings: tuple[Finding, ...]
     complete: bool
@@ -62,7 +62,7 @@ def authority(host: str, port: int) -> str:
 
 
 async def reach(target: Target) -> Reached:
-    """Goes as far as it can."""
+    """Takes one step after the other until one fails."""
     findings: list[Finding] = []
     hop, port = (target.proxy.host, target.proxy.port) if target.proxy else (target.host, target.port)
     certificate = None
@@ -117,13 +117,10 @@ async def _connect(
             took = (time.monotonic() - began) * 1000
             findings.append(ok(what, f"{authority(address, port)} accepts connections ({took:.0f} ms)"))
             return streams
-    raise Stopped(fail(what, "; ".join(refused), _tcp_advice(refused, port)))
-
-
-def _tcp_advice(refused: Sequence[str], port: int) -> str:
+    advice = f"A firewall between here and there may swallow it: allow TCP port {port} outwards."
     if any("refused" in one for one in refused):
-        return f"Nothing listens there: check the address, the port {port}, and that the program runs."
-    return f"A firewall between here and there may swallow it: allow TCP port {port} outwards."
+        advice = f"Nothing listens there: check the address, the port {port}, and that the program runs."
+    raise Stopped(fail(what, "; ".join(refused), advice))
 
 
 async def _tunnel(
@@ -177,6 +174,6 @@ async def _handshake(writer: asyncio.StreamWriter, target: Target) -> Certificat
 
 
 def reason_of(error: BaseException) -> str:
-    """A failure of the network in the system's own words."""
+    """Why a network operation failed, in the system's own words."""
     number = getattr(error, "errno", None)
     return (os.strerror(number) if number else one_line(error)).rstrip(".").lower()

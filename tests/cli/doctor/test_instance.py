@@ -12,10 +12,11 @@ import pytest
 from tentacle.agent.lock import only_agent
 from tentacle.agent.status import AgentStatus, write_status
 from tentacle.cli.doctor.finding import Level
-from tentacle.cli.doctor.instance import ExaminedInstance, agent, certificate, clone, rights
+from tentacle.cli.doctor.instance import ExaminedInstance, agent, certificate, clone, clones_of, rights
 from tentacle.cli.frame.certificate_text import facts_of_pem
 from tentacle.host.account import user_name
 from tentacle.settings import certificates
+from tentacle.settings.instances import InstanceRegistry
 from tentacle.settings.model import Settings
 from tentacle.settings.store import SettingsFile
 
@@ -86,3 +87,13 @@ def test_what_an_earlier_agent_wrote_is_not_the_state_of_the_one_that_runs(tmp_p
         assert agent(instance)[0].level is Level.OK
     write_status(tmp_path, replace(status, phase="stopped"))
     assert agent(instance)[0].found == "it is not running; it was stopped at 2026-11-23 08:13:25 UTC"
+
+
+def test_an_instance_is_no_clone_of_itself_behind_a_link(linked: Path, tmp_path: Path) -> None:
+    registry = InstanceRegistry(tmp_path / "machine")
+    registry.create("self", tmp_path / "real" / "T.config")
+    own = SettingsFile(linked).load().certificate
+    assert list(clones_of(linked, own, registry)) == []
+    SettingsFile(tmp_path / "copy.config").save(Settings(certificate=own))
+    registry.create("copy", tmp_path / "copy.config")
+    assert list(clones_of(linked, own, registry)) == ["copy"]

@@ -11,7 +11,7 @@ import pytest
 from yarl import URL
 
 from tentacle.cli.doctor.finding import Level
-from tentacle.cli.doctor.octopus import _clock
+from tentacle.cli.doctor.octopus import clock_findings
 from tentacle.octopus.exchange import Reply
 from tests.sockets import talking
 
@@ -26,13 +26,13 @@ BAD = "\x1b]0;owned\x07\x1b[2J"
 def test_clocks(ahead: float, level: Level) -> None:
     now = 1_795_421_700.0
     reply = Reply(200, URL("http://o/api"), {"date": formatdate(now - ahead, usegmt=True)}, b"")
-    [found] = _clock(reply, now)
+    [found] = clock_findings(reply, now)
     assert found.level is level
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Nov 99999 00:00:00 GMT"])
 def test_a_server_without_a_clock_is_not_judged(date: str) -> None:
-    assert _clock(Reply(200, URL("http://o/api"), {"date": date}, b""), 0.0) == []
+    assert clock_findings(Reply(200, URL("http://o/api"), {"date": date}, b""), 0.0) == []
 
 
 async def test_a_server_cannot_reach_the_terminal_or_show_the_key(tentacle: Any, instance: Path, octopus: Any) -> None:
