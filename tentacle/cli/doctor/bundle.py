@@ -21,6 +21,7 @@ from tentacle.agent.status import STATUS_FILE
 from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.cli.doctor.machine import library_versions, without_userinfo
 from tentacle.errors import TentacleError
+from tentacle.masking import SHORTEST
 from tentacle.observe.redaction import MASK, Redactor
 from tentacle.observe.text import visible
 from tentacle.settings.files import read_bytes
@@ -29,8 +30,6 @@ from tentacle.settings.show import configuration_document
 from tentacle.settings.store import key_path
 
 LOG_BYTES: Final = 512 * 1024
-_SHORTEST: Final = 4
-"""A shorter secret occurs everywhere; masking it would leave nothing readable."""
 _SECRET_NAMES: Final = re.compile(r"KEY|TOKEN|PASS|SECRET|CREDENTIAL|^TENTACLE_CERTIFICATE$", re.IGNORECASE)
 _PATTERNS: Final = (
     re.compile(r"-----BEGIN[^-]*PRIVATE KEY-----.*?(-----END[^-]*-----|$)", re.DOTALL),
@@ -46,7 +45,7 @@ _USERINFO: Final = re.compile(r"(?<=://)[^/\s\"']*@")
 def secrets_of(instance: ExaminedInstance, environ: Mapping[str, str]) -> Iterator[str]:
     """Every secret of the instance and of the environment, in each form in which it could be written somewhere."""
     for name, value in environ.items():
-        if _SECRET_NAMES.search(name) and len(value) >= _SHORTEST:
+        if _SECRET_NAMES.search(name) and len(value) >= SHORTEST:
             yield value
     settings = instance.settings
     if settings is not None:
@@ -91,7 +90,7 @@ class Masking:
     def __init__(self, redactor: Redactor, secrets: Iterable[str]) -> None:
         self._redactor = redactor
         for secret in secrets:
-            if len(secret) >= _SHORTEST:
+            if len(secret) >= SHORTEST:
                 redactor.add(secret)
                 # As JSON writes it:
                 redactor.add(json.dumps(secret)[1:-1])

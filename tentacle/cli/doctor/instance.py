@@ -32,7 +32,7 @@ from tentacle.settings.store import SettingsFile, key_path, linked_file
 from tentacle.settings.trust import same_thumbprint
 
 LEAST_INODES: Final = 1000
-"""A script needs a dozen; with so few left the disk is about to be full."""
+"""A script needs few, but with so few left the disk is about to be full."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,9 @@ def agent(instance: ExaminedInstance) -> Sequence[Finding]:
         return [warn("agent", f"it is not running{f'; it was {state.seen}' if state.seen else ''}", start)]
     if state.live is None:
         told = f"{state.process} runs"
-        if state.own:
+        if state.problem:
+            told = f"{state.process} runs, but {state.problem}"
+        elif state.own:
             told = f"{state.process} has the lock of {instance.home}, but its state is {span(state.age)} old"
         return [warn("agent", told, f"It has just started, or it hangs: look at {instance.log_file}")]
     owner = user_name(instance.config.stat().st_uid) if instance.config else state.user

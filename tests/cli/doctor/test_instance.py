@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.agent.lock import only_agent
-from tentacle.agent.status import AgentStatus, write_status
+from tentacle.agent.status import STATUS_FILE, AgentStatus, write_status
 from tentacle.cli.doctor.finding import Level
 from tentacle.cli.doctor.instance import ExaminedInstance, agent, certificate, clone, clones_of, rights
 from tentacle.cli.frame.certificate_text import facts_of_pem
@@ -85,6 +85,8 @@ def test_what_an_earlier_agent_wrote_is_not_the_state_of_the_one_that_runs(tmp_p
         assert agent(instance)[0].found == f"{process} has the lock of {tmp_path}, but its state is 1 min 35 s old"
         write_status(tmp_path, replace(status, written=now))
         assert agent(instance)[0].level is Level.OK
+        (tmp_path / STATUS_FILE).write_text("[]")
+        assert agent(instance)[0].found.startswith(f"{process} runs, but {tmp_path}/status.json cannot be used: ")
     write_status(tmp_path, replace(status, phase="stopped"))
     assert agent(instance)[0].found == "it is not running; it was stopped at 2026-11-23 08:13:25 UTC"
 
