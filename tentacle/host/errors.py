@@ -1,4 +1,4 @@
-"""What the host refuses: no systemd, no rights, no such user, a unit that is somebody else's."""
+"""What can be wrong with the host: no systemd, no rights, no such user, a unit of another program."""
 
 from __future__ import annotations
 

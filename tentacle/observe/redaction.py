@@ -1,6 +1,6 @@
 """Keeps secrets out of logs: every known one is replaced before a line is written.
 
-Knows the secrets it was told and the shape of an Octopus API key.  Must not know where a secret came from.
+Knows the secrets it was given and the form of an Octopus API key.  Must not know where a secret came from.
 """
 
 from __future__ import annotations

@@ -118,9 +118,9 @@ def rights(instance: ExaminedInstance) -> list[Finding]:
         owners[path] = status.st_uid
         mode = stat.S_IMODE(status.st_mode)
         if mode & 0o077:
-            told = f"{path} can be read by others (mode {mode:04o})"
+            text = f"{path} can be read by others (mode {mode:04o})"
             again = f"tentacle new-certificate{instance.option}"
-            found.append(fail("rights", told, f"chmod 600 {shlex.quote(str(path))}; if others could see it: {again}"))
+            found.append(fail("rights", text, f"chmod 600 {shlex.quote(str(path))}; if others could see it: {again}"))
     if instance.home is not None:
         found += _home_rights(instance.home, owners)
     user = user_name(os.geteuid())
@@ -152,8 +152,8 @@ def _home_rights(home: Path, owners: dict[Path, int]) -> Iterator[Finding]:
             )
     if len(set(owners.values())) > 1:
         by_owner = sorted({user_name(uid): path for path, uid in owners.items()}.items())
-        told = ", ".join(f"{path} belongs to {name}" for name, path in by_owner)
-        yield warn("rights", told, f"Give all of {home} to the user that runs the agent: chown -R USER '{home}'")
+        text = ", ".join(f"{path} belongs to {name}" for name, path in by_owner)
+        yield warn("rights", text, f"Give all of {home} to the user that runs the agent: chown -R USER '{home}'")
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -169,12 +169,12 @@ def certificate(instance: ExaminedInstance) -> Sequence[Finding]:
     if stored is None:
         return [warn("certificate", "there is none yet", f"tentacle new-certificate{instance.option} --if-blank")]
     facts = facts_of_pem(stored.certificate_pem)
-    told = f"{facts.thumbprint}, {facts.algorithm}, {facts.key}, valid until {facts.day}"
+    text = f"{facts.thumbprint}, {facts.algorithm}, {facts.key}, valid until {facts.day}"
     weak = weaknesses(stored, datetime.fromtimestamp(instance.now, UTC))
     if weak:
         advice = f"tentacle new-certificate{instance.option}, then register again with --force"
-        return [warn("certificate", f"{told}: {'; '.join(f'it {one}' for one in weak)}", advice)]
-    return [ok("certificate", told)]
+        return [warn("certificate", f"{text}: {'; '.join(f'it {one}' for one in weak)}", advice)]
+    return [ok("certificate", text)]
 
 
 def clone(instance: ExaminedInstance) -> Sequence[Finding]:
@@ -207,15 +207,15 @@ def free_space(instance: ExaminedInstance) -> Sequence[Finding]:
     if not disk:
         return []
     inodes = os.statvfs(disk.path)
-    told = f"{size(disk.free)} free at {disk.path}"
+    text = f"{size(disk.free)} free at {disk.path}"
     advice = f"Make room, e.g. below {instance.home}/Work; see also: du -xsh {instance.home}/*"
     if not disk.enough:
-        return [fail("disk", f"{told}: without {size(disk.needed)} no script is started", advice)]
+        return [fail("disk", f"{text}: without {size(disk.needed)} no script is started", advice)]
     if inodes.f_files and inodes.f_favail < LEAST_INODES:
-        return [fail("disk", f"{told}, but only {inodes.f_favail} files more can be made there", advice)]
+        return [fail("disk", f"{text}, but only {inodes.f_favail} files more can be made there", advice)]
     if disk.free < 2 * disk.needed:
-        return [warn("disk", f"{told}; without {size(disk.needed)} no script is started", advice)]
-    return [ok("disk", f"{told} ({size(disk.needed)} are needed for a script to start)")]
+        return [warn("disk", f"{text}; without {size(disk.needed)} no script is started", advice)]
+    return [ok("disk", f"{text} ({size(disk.needed)} are needed for a script to start)")]
 
 
 def agent(instance: ExaminedInstance) -> Sequence[Finding]:
@@ -231,14 +231,14 @@ def agent(instance: ExaminedInstance) -> Sequence[Finding]:
             start = f"tentacle service{instance.option} --start"
         return [warn("agent", f"it is not running{f'; it was {state.seen}' if state.seen else ''}", start)]
     if state.live is None:
-        told = f"{state.process} runs"
+        text = f"{state.process} runs"
         if state.problem:
-            told = f"{state.process} runs, but {state.problem}"
+            text = f"{state.process} runs, but {state.problem}"
         elif state.own:
-            told = f"{state.process} has the lock of {instance.home}, but its state is {span(state.age)} old"
-        return [warn("agent", told, f"It has just started, or it hangs: look at {instance.log_file}")]
+            text = f"{state.process} has the lock of {instance.home}, but its state is {span(state.age)} old"
+        return [warn("agent", text, f"It has just started, or it hangs: look at {instance.log_file}")]
     owner = user_name(instance.config.stat().st_uid) if instance.config else state.user
     if state.user and state.user != owner:
-        told = f"{state.process} is the agent, but the configuration belongs to {owner}"
-        return [warn("agent", told, f"Stop it and start it as {owner}: what it writes now, {owner} may not write.")]
+        text = f"{state.process} is the agent, but the configuration belongs to {owner}"
+        return [warn("agent", text, f"Stop it and start it as {owner}: what it writes now, {owner} may not write.")]
     return [ok("agent", f"running since {moment(state.live.since)} ({state.process}, version {state.live.version})")]

@@ -36,7 +36,7 @@ from tentacle.settings.trust import same_address, same_thumbprint
 
 CLOCK_WARNS = 30.0
 CLOCK_FAILS = 300.0
-"""Seconds.  Tokens are good for minutes; certificates and logs do not mind less."""
+"""Seconds of difference.  Tokens are valid for minutes only; certificates and logs are not that strict."""
 ENOUGH_TIME = 3 * LIMIT
 """Seconds for all that is asked of the server."""
 
@@ -55,7 +55,7 @@ class ExaminedServer:
 
 @dataclass(frozen=True)
 class ServerFindings:
-    """What was found out; `thumbprint` is that of the server's Halibut certificate, when it told us."""
+    """What was found out; `thumbprint` is that of the server's Halibut certificate, when it is known."""
 
     findings: tuple[Finding, ...]
     thumbprint: str | None = None
@@ -231,9 +231,11 @@ def _machine_finding(kind: MachineKind, machine: Document, settings: Settings, o
     if endpoint.text("CommunicationStyle") == "TentacleActive":
         ours = [s.subscription_id for s in settings.servers if s.subscription_id]
         if not any(same_address(uri, one) for one in ours):
-            told = ", ".join(ours) or "none"
+            subscriptions = ", ".join(ours) or "none"
             advice = "Register again with --force; or is it a clone's, or another instance's?"
-            return fail("registered", f"{name} waits for {uri}, and the subscriptions here are: {told}", advice)
+            return fail(
+                "registered", f"{name} waits for {uri}, and the subscriptions here are: {subscriptions}", advice
+            )
     elif settings.no_listen:
         advice = (
             f"tentacle configure{option} --noListen=False, or register again with --comms-style=TentacleActive --force"
