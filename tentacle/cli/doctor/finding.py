@@ -14,11 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from tentacle.errors import one_line
+from tentacle.errors import TentacleError, one_line
 from tentacle.host.account import user_name
 
 T = TypeVar("T")
 
+_FAILURES: Final = (OSError, ValueError, RuntimeError, TentacleError)
 LIMIT: Final = 5.0
 """Seconds for one step of a probe."""
 
@@ -70,8 +71,8 @@ Probe = Callable[[], Awaitable[Sequence[Finding]]]
 async def in_daemon_thread(function: Callable[[], T], limit: float = LIMIT) -> T:
     """Returns the result of a function that may block; raises `TimeoutError` after `limit` seconds.
 
-    `OSError`, `ValueError` and `RuntimeError` of the function are raised here.  The process does not wait for the
-    thread when it ends, as it would for the event loop's own: a resolver or a file system may hang for long.
+    `OSError`, `ValueError`, `RuntimeError` and `TentacleError` of the function are raised here.  At its end the process
+    does not wait for the thread, as it would for the event loop's own: a resolver or a file system may hang for long.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -88,9 +89,9 @@ async def in_daemon_thread(function: Callable[[], T], limit: float = LIMIT) -> T
         result, failure = None, None
         try:
             result = function()
-        except (OSError, ValueError, RuntimeError) as error:
+        except _FAILURES as error:
             failure = error
-        with suppress(RuntimeError):  # Nobody waits any more: the loop is closed.
+        with suppress(RuntimeError):  # The loop is closed already.
             loop.call_soon_threadsafe(finish, result, failure)
 
     threading.Thread(target=run, daemon=True).start()
@@ -114,7 +115,7 @@ def local_probe(check: str, function: Callable[[], Sequence[Finding]]) -> Probe:
         except PermissionError as error:
             found = f"{user_name(os.geteuid())} may not look at {error.filename or 'it'}"
             return [fail(check, found, "Run this as the user of the agent, or as root.")]
-        except (OSError, ValueError, RuntimeError) as error:
+        except _FAILURES as error:
             return [
                 fail(check, f"could not be looked at: {one_line(error)}", "Look at the file or disk that it names.")
             ]
