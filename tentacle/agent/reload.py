@@ -16,7 +16,7 @@ from pathlib import Path
 from tentacle.agent.plan import Plan, make_plan
 from tentacle.errors import TentacleError
 from tentacle.settings.model import Settings, other_certificate
-from tentacle.settings.store import key_path
+from tentacle.settings.store import key_path_of
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class ConfigurationWatch:
         every: float = LOOK_SECONDS,
         settle: float = SETTLE_SECONDS,
     ) -> None:
-        self._paths = (path, key_path(path))
+        self._path = path
         self._load = load
         self._take_up = take_up
         self._every = every
@@ -148,7 +148,7 @@ class ConfigurationWatch:
             stamp = following
 
     def _stamp(self) -> object:
-        return tuple(_stamp_of(path) for path in self._paths)
+        return tuple(_stamp_of(path) for path in (self._path, key_path_of(self._path)))
 
 
 def _stamp_of(path: Path) -> tuple[int, ...]:

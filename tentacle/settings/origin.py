@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,9 @@ class Machine:
 
 
 def origin_path_of(config_path: Path) -> Path:
-    """Where the origin of a configuration file's identity is written."""
-    return config_path.with_name(config_path.name + ".origin")
+    """Where the origin of a configuration's identity is written: beside the file that a link leads to."""
+    target = Path(os.path.realpath(config_path))
+    return target.with_name(target.name + ".origin")
 
 
 def this_machine(thumbprint: str, *, machine_id: Path = MACHINE_ID) -> Machine:

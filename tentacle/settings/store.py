@@ -13,12 +13,12 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tentacle.settings import document
+from tentacle.settings import document, sealing
 from tentacle.settings.errors import ConfigurationError
 from tentacle.settings.files import LARGEST_FILE, exists, make_directories, read_bytes, remove_unfinished, write_atomic
 from tentacle.settings.model import Settings
 from tentacle.settings.origin import remember_origin
-from tentacle.settings.sealing import KeyFile, Sealer, key_path_of
+from tentacle.settings.sealing import KeyFile, Sealer
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
@@ -27,14 +27,9 @@ LOCK_WAIT_SECONDS = 30.0
 ORIGINAL_MARKS = ("<?xml", "<octopus-settings")
 
 
-def linked_file(path: Path) -> Path:
-    """The file that a configuration's path leads to: its key and its origin stand beside that, not beside a link."""
-    return Path(os.path.realpath(path))
-
-
-def key_path(config_path: Path) -> Path:
-    """Where the key of the configuration at `config_path` lies, which may be a symbolic link."""
-    return key_path_of(linked_file(config_path))
+def key_path_of(config_path: Path) -> Path:
+    """The key that the secrets of a configuration are sealed with: beside the file that a link leads to."""
+    return sealing.key_path_of(Path(os.path.realpath(config_path)))
 
 
 class SettingsFile:
@@ -51,8 +46,8 @@ class SettingsFile:
         when that takes more than a moment.
         """
         self.path = path
-        self._target = linked_file(path)
-        self._key = KeyFile(key_path(path), wait=lock_wait, waiting=waiting)
+        self._target = Path(os.path.realpath(path))
+        self._key = KeyFile(key_path_of(path), wait=lock_wait, waiting=waiting)
 
     def exists(self) -> bool:
         """Whether there is anything at the path."""

@@ -27,7 +27,7 @@ from tentacle.observe.text import visible
 from tentacle.settings.files import read_bytes
 from tentacle.settings.model import ProxySettings
 from tentacle.settings.show import configuration_document
-from tentacle.settings.store import key_path
+from tentacle.settings.store import key_path_of
 
 LOG_BYTES: Final = 512 * 1024
 _SECRET_NAMES: Final = re.compile(r"KEY|TOKEN|PASS|SECRET|CREDENTIAL|^TENTACLE_CERTIFICATE$", re.IGNORECASE)
@@ -55,7 +55,7 @@ def secrets_of(instance: ExaminedInstance, environ: Mapping[str, str]) -> Iterat
                 yield from (line for line in certificate.key_pem.decode("ascii").splitlines() if "-" not in line)
     if instance.config is not None:
         try:
-            yield from read_bytes(key_path(instance.config), limit=64 * 1024).decode("utf-8", "replace").split()
+            yield from read_bytes(key_path_of(instance.config), limit=64 * 1024).decode("utf-8", "replace").split()
         except (OSError, TentacleError):
             return
 

@@ -28,7 +28,7 @@ from tentacle.settings.errors import SettingsError
 from tentacle.settings.instances import InstanceRegistry
 from tentacle.settings.model import Settings
 from tentacle.settings.origin import origin_path_of, read_origin, this_machine
-from tentacle.settings.store import SettingsFile, key_path, linked_file
+from tentacle.settings.store import SettingsFile, key_path_of
 from tentacle.settings.trust import same_thumbprint
 
 LEAST_INODES: Final = 1000
@@ -72,7 +72,7 @@ def clones_of(config: Path, certificate: StoredCertificate | None, registry: Ins
         return
     with suppress(SettingsError):
         for other in registry.list_all():
-            if linked_file(other.config_path) == linked_file(config):
+            if os.path.realpath(other.config_path) == os.path.realpath(config):
                 continue
             with suppress(SettingsError):
                 theirs = SettingsFile(other.config_path).load().certificate
@@ -111,7 +111,7 @@ def rights(instance: ExaminedInstance) -> list[Finding]:
     assert instance.config is not None, "nothing is known of the rights of a file that is not named"
     found = []
     owners: dict[Path, int] = {}
-    for path in (instance.config, key_path(instance.config), origin_path_of(linked_file(instance.config))):
+    for path in (instance.config, key_path_of(instance.config), origin_path_of(instance.config)):
         status = _status(path)
         if status is None or not stat.S_ISREG(status.st_mode):
             continue
@@ -186,11 +186,10 @@ def clone(instance: ExaminedInstance) -> Sequence[Finding]:
         found = f"the same certificate is that of {', '.join(instance.clones)} here: both would take each other's work"
         advice = f"tentacle new-certificate{option_for(instance.clones[0], None)}, and register that one again"
         return [warn("clone", found, advice)]
-    file = linked_file(instance.config)
-    first, here = read_origin(file, stored.thumbprint), this_machine(stored.thumbprint)
+    first, here = read_origin(instance.config, stored.thumbprint), this_machine(stored.thumbprint)
     if first is None:
         return [ok("clone", "not known on which machine this certificate was first used")]
-    remove = f"rm {shlex.quote(str(origin_path_of(file)))}"
+    remove = f"rm {shlex.quote(str(origin_path_of(instance.config)))}"
     advice = f"If the other one is gone for good: {remove}.  Else: tentacle new-certificate{instance.option}"
     if first.digest and here.digest and first.digest != here.digest:
         found = f"this certificate was first used on another machine, {first.name}; this one is {here.name}"

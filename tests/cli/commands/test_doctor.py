@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.settings.origin import origin_path_of
-from tentacle.settings.store import SettingsFile, key_path
+from tentacle.settings.store import SettingsFile, key_path_of
 from tests.cli.commands.programs import document, ended, init_of, levels, until
 from tests.cli.interceptor import Interceptor
 from tests.e2e.stage import TENTACLE, Server, Stage
@@ -49,7 +49,7 @@ def test_three_faults_and_what_to_do_about_them(stage: Stage, server: Server) ->
     ):
         stage.run(*arguments, "--instance=ill")
     config = stage.directory / "machine" / "ill" / "tentacle.config"
-    key_path(config).chmod(0o644)
+    key_path_of(config).chmod(0o644)
     found = ended(stage, "doctor", "--instance=ill", f"--server={server.rest}")
     assert found.returncode == 1
     text = " ".join(found.stdout.split())
@@ -151,7 +151,7 @@ def test_the_bundle_holds_what_helps_and_no_secret(stage: Stage, server: Server)
     key_lines = settings.certificate.key_pem.decode().splitlines()
     secrets = [
         *(password, server.key, "tok-3n-of-env-1234", *(line for line in key_lines if "-" not in line)),
-        key_path(config).read_text().split()[-1],
+        key_path_of(config).read_text().split()[-1],
     ]
     with log.open("a") as file:
         file.writelines(f"2026-11-23 x {secret} y\n" for secret in secrets)
