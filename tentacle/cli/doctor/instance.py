@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tentacle.cli.doctor.finding import Finding, Probe, fail, local_probe, ok, warn
-from tentacle.cli.frame.certificate_text import facts_of_pem
+from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.cli.frame.style import moment, size, span
 from tentacle.cli.status.state import agent_state, disk_space, option_for
 from tentacle.errors import TentacleError
@@ -168,8 +168,8 @@ def certificate(instance: ExaminedInstance) -> Sequence[Finding]:
     stored = instance.certificate
     if stored is None:
         return [warn("certificate", "there is none yet", f"tentacle new-certificate{instance.option} --if-blank")]
-    facts = facts_of_pem(stored.certificate_pem)
-    text = f"{facts.thumbprint}, {facts.algorithm}, {facts.key}, valid until {facts.day}"
+    summary = summary_of_pem(stored.certificate_pem)
+    text = f"{summary.thumbprint}, {summary.algorithm}, {summary.key}, valid until {summary.day}"
     weak = weaknesses(stored, datetime.fromtimestamp(instance.now, UTC))
     if weak:
         advice = f"tentacle new-certificate{instance.option}, then register again with --force"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tentacle.agent.plan import PollPlan, make_plan
 from tentacle.cli.doctor.finding import Finding, Level, Section, fail, ok, section, warn
 from tentacle.cli.doctor.reach import Target, reach
-from tentacle.cli.frame.certificate_text import CertificateFacts
+from tentacle.cli.frame.certificate_text import CertificateSummary
 from tentacle.errors import TentacleError
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.settings.model import Settings
@@ -66,7 +66,7 @@ async def polling_findings(port: PollingPort) -> Sequence[Finding]:
     return [warn(one.check, one.found, advice) if one.level is Level.FAIL else one for one in found]
 
 
-def _certificate_finding(certificate: CertificateFacts, port: PollingPort) -> Finding:
+def _certificate_finding(certificate: CertificateSummary, port: PollingPort) -> Finding:
     answers = f"{describe(certificate)} answers"
     if port.expected is None:
         if certificate.self_signed:
@@ -84,7 +84,7 @@ def _certificate_finding(certificate: CertificateFacts, port: PollingPort) -> Fi
     return fail("tls", found, advice)
 
 
-def describe(certificate: CertificateFacts) -> str:
+def describe(certificate: CertificateSummary) -> str:
     """Whose certificate it is, who issued it, and its thumbprint."""
     issuer = "signed by itself" if certificate.self_signed else f"issued by {certificate.issuer}"
     return f"{certificate.subject} ({issuer}, {certificate.thumbprint})"

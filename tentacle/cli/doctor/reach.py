@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tentacle.cli.doctor.finding import LIMIT, Finding, fail, in_daemon_thread, ok
-from tentacle.cli.frame.certificate_text import CertificateFacts, facts_of_der
+from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_der
 from tentacle.errors import one_line
 from tentacle.octopus.certificates import AcceptingContext
 from tentacle.octopus.proxies import ProxyUrl
@@ -53,7 +53,7 @@ class Reached:
 
     findings: tuple[Finding, ...]
     complete: bool
-    certificate: CertificateFacts | None = field(default=None)
+    certificate: CertificateSummary | None = field(default=None)
 
 
 def authority(host: str, port: int) -> str:
@@ -149,7 +149,7 @@ async def _tunnel(
     findings.append(ok("proxy", f"{where} connects to {target}"))
 
 
-async def _handshake(writer: asyncio.StreamWriter, target: Target) -> CertificateFacts:
+async def _handshake(writer: asyncio.StreamWriter, target: Target) -> CertificateSummary:
     context = AcceptingContext()
     # As lenient as polling is: old servers have keys of 1024 bits.
     context.set_ciphers("DEFAULT:@SECLEVEL=1")
@@ -159,7 +159,7 @@ async def _handshake(writer: asyncio.StreamWriter, target: Target) -> Certificat
         der = context.presented()
         if der is None:
             raise ValueError("it showed no certificate")
-        return facts_of_der(der)
+        return summary_of_der(der)
     except TimeoutError:
         found = f"{target}: TCP works, but nothing answers the TLS handshake within {target.limit:g} s"
         advice = "Something in between may hold TLS back: a firewall that inspects, or an MTU that is too large."

@@ -20,7 +20,7 @@ _LONGEST_NAME: Final = 200
 
 
 @dataclass(frozen=True)
-class CertificateFacts:
+class CertificateSummary:
     """What a certificate says.  `ends` is in seconds since 1970; `key` is e.g. `RSA 2048 bits`."""
 
     thumbprint: str
@@ -41,19 +41,19 @@ class CertificateFacts:
         return moment(self.ends)[:10]
 
 
-def facts_of_pem(pem: bytes) -> CertificateFacts:
-    """The facts of a certificate in PEM form.  Raises `ValueError`."""
-    return _facts(x509.load_pem_x509_certificate(pem))
+def summary_of_pem(pem: bytes) -> CertificateSummary:
+    """The summary of a certificate in PEM form.  Raises `ValueError`."""
+    return _summary(x509.load_pem_x509_certificate(pem))
 
 
-def facts_of_der(der: bytes) -> CertificateFacts:
-    """The facts of a certificate in DER form.  Raises `ValueError`."""
-    return _facts(x509.load_der_x509_certificate(der))
+def summary_of_der(der: bytes) -> CertificateSummary:
+    """The summary of a certificate in DER form.  Raises `ValueError`."""
+    return _summary(x509.load_der_x509_certificate(der))
 
 
-def _facts(certificate: x509.Certificate) -> CertificateFacts:
+def _summary(certificate: x509.Certificate) -> CertificateSummary:
     oid = certificate.signature_algorithm_oid.dotted_string
-    return CertificateFacts(
+    return CertificateSummary(
         thumbprint_of(certificate.public_bytes(Encoding.DER)),
         certificate.subject.rfc4514_string()[:_LONGEST_NAME] or "(no name)",
         certificate.issuer.rfc4514_string()[:_LONGEST_NAME] or "(no name)",

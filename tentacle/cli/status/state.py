@@ -17,7 +17,7 @@ from typing import Final
 from tentacle.agent.lock import holder
 from tentacle.agent.plan import make_plan
 from tentacle.agent.status import DRAINING, LARGEST_FILE, STATUS_FILE, STOPPED, AgentStatus
-from tentacle.cli.frame.certificate_text import CertificateFacts, facts_of_pem
+from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_pem
 from tentacle.cli.frame.style import counted, moment, size, span
 from tentacle.cli.status.work_directory import WorkDirectory, read_work_directory
 from tentacle.errors import TentacleError
@@ -105,7 +105,7 @@ class InstanceState:
     config: Path
     home: Path
     modes: tuple[str, ...]
-    certificate: CertificateFacts | None
+    certificate: CertificateSummary | None
     servers: tuple[ServerState, ...]
     agent: AgentState
     work: WorkDirectory
@@ -172,7 +172,7 @@ def instance_state(
         config,
         home,
         (*(() if settings.no_listen else ("listening",)), *(("polling",) if polling else ())),
-        None if certificate is None else facts_of_pem(certificate.certificate_pem),
+        None if certificate is None else summary_of_pem(certificate.certificate_pem),
         servers,
         agent,
         read_work_directory(home / "Work"),

@@ -13,7 +13,7 @@ from tentacle.agent.lock import only_agent
 from tentacle.agent.status import STATUS_FILE, AgentStatus, write_status
 from tentacle.cli.doctor.finding import Level
 from tentacle.cli.doctor.instance import ExaminedInstance, agent, certificate, clone, clones_of, rights
-from tentacle.cli.frame.certificate_text import facts_of_pem
+from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.host.account import user_name
 from tentacle.settings import certificates
 from tentacle.settings.instances import InstanceRegistry
@@ -66,7 +66,7 @@ DAY = 86400.0
 @pytest.mark.parametrize(("days", "level"), [(59, Level.WARN), (61, Level.OK)])
 def test_a_certificate_that_expires_soon_is_told_when_the_agent_tells_it(days: int, level: Level) -> None:
     stored = certificates.generate()
-    ends = facts_of_pem(stored.certificate_pem)
+    ends = summary_of_pem(stored.certificate_pem)
     instance = ExaminedInstance(settings=Settings(certificate=stored), now=ends.ends - days * DAY)
     [found] = certificate(instance)
     assert found.level is level

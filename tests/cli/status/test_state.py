@@ -9,7 +9,7 @@ import pytest
 
 from tentacle.agent.lock import only_agent
 from tentacle.agent.status import AgentStatus, Polled, write_status
-from tentacle.cli.frame.certificate_text import facts_of_pem
+from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.cli.status.state import InstanceState, ServerState, agent_state, instance_state
 from tentacle.cli.status.state_text import state_document
 from tentacle.settings import certificates
@@ -33,7 +33,7 @@ def test_a_certificate_that_expires_soon_is_told_when_the_agent_tells_it(
     tmp_path: Path, days: int, *, is_told: bool
 ) -> None:
     stored = certificates.generate()
-    ends = facts_of_pem(stored.certificate_pem)
+    ends = summary_of_pem(stored.certificate_pem)
     notes = state(tmp_path, Settings(certificate=stored), ends.ends - days * DAY).notes
     assert (f"the certificate should be replaced: it expires on {ends.day}" in notes) is is_told
 

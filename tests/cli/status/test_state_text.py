@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tentacle.agent.status import AgentStatus, Polled
-from tentacle.cli.frame.certificate_text import CertificateFacts
+from tentacle.cli.frame.certificate_text import CertificateSummary
 from tentacle.cli.frame.style import Style
 from tentacle.cli.status.state import AgentState, DiskSpace, InstanceState, ServerState
 from tentacle.cli.status.state_text import state_document, state_text
@@ -14,7 +14,7 @@ from tentacle.cli.status.work_directory import UnfinishedScript, WorkDirectory
 NOW = 1_795_421_700.0
 THUMBPRINT = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
 OWN = "C5CE10AD79E222466CB7E2B924E46ECB8AB5B86E"
-CERTIFICATE = CertificateFacts(OWN, "CN=T", "CN=T", "sha256RSA", "RSA 2048 bits", 4_950_806_400.0)
+CERTIFICATE = CertificateSummary(OWN, "CN=T", "CN=T", "sha256RSA", "RSA 2048 bits", 4_950_806_400.0)
 LAST = AgentStatus(
     "running",
     4711,
