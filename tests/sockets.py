@@ -49,3 +49,8 @@ async def _carried(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     with suppress(OSError):
         writer.close()
         await writer.wait_closed()
+
+
+async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    """A peer for `talking` that reads and never answers."""
+    await reader.read()

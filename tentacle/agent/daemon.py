@@ -59,7 +59,7 @@ def run_agent(
     `redactor` is the one of this process's logs.
     Raises `TentacleError` when it cannot start.
     """
-    notifier = Notifier.taken_from(os.environ)
+    notifier = Notifier.take_from(os.environ)
     surroundings = Surroundings(
         config_path,
         instance_name,
@@ -96,7 +96,7 @@ async def _main(
         await agent.start(log.info)
         running = asyncio.create_task(agent.run())
         notifier.ready(agent.in_short())
-        telling = asyncio.create_task(keep_running("The watchdog", lambda: notifier.keep_told(agent.in_short)))
+        telling = asyncio.create_task(keep_running("The watchdog", lambda: notifier.keep_reporting(agent.in_short)))
         try:
             if interactive:
                 emit("Running. Press <enter> to shut down...")

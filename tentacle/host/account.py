@@ -1,4 +1,4 @@
-"""The user that a service runs as: found, made where it is missing, and tried out.
+"""The user that a service runs as: looked up, created where it is missing, and tested.
 
 Knows the system's user database and `useradd`.  Must not know what is run.
 """
@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tentacle.errors import one_line
-from tentacle.host.errors import HostError
+from tentacle.host.errors import HostError, complaint
 
 DEFAULT_USER: Final = "tentacle"
 DEFAULT_HOME: Final = Path("/var/lib/tentacle")
 _NO_SHELL: Final = "/usr/sbin/nologin"
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_LONGEST_TRIAL: Final = 60.0
+_COMMAND_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,16 @@ def find_account(name: str) -> Account | None:
     return Account(found.pw_name, found.pw_uid, found.pw_gid, Path(found.pw_dir))
 
 
-def need_account(name: str) -> Account:
-    """As `find_account`.  Raises `HostError` when there is no such user."""
+def user_name(uid: int) -> str:
+    """The name of a user; its number where the system has no name for it."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def require_account(name: str) -> Account:
+    """As `find_account`, but raises `HostError` when there is no such user."""
     account = find_account(name)
     if account is None:
         raise HostError(
@@ -60,14 +67,18 @@ def need_account(name: str) -> Account:
 
 
 def make_default_account() -> Account:
-    """Makes the system user of our services, with a home directory of its own.  Raises `HostError`."""
+    """Creates the system user of our services, with a home directory.  Raises `HostError`."""
     program = shutil.which("useradd", path=_SYSTEM_PATH)
     if program is None:
         raise HostError(
             f"The user '{DEFAULT_USER}' cannot be created: this machine has no 'useradd'.",
             hint="Create a user and give its name with --username.",
         )
-    group = ["--gid", DEFAULT_USER] if _has_group(DEFAULT_USER) else ["--user-group"]
+    try:
+        grp.getgrnam(DEFAULT_USER)
+        group = ["--gid", DEFAULT_USER]
+    except KeyError:
+        group = ["--user-group"]
     arguments = ["--system", *group, "--no-create-home", "--home-dir", str(DEFAULT_HOME)]
     done = subprocess.run(
         [program, *arguments, "--shell", _NO_SHELL, "--comment", "Tentacle agent", DEFAULT_USER],
@@ -77,16 +88,20 @@ def make_default_account() -> Account:
     )
     account = find_account(DEFAULT_USER)
     if account is None:
-        said = one_line(HostError(done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"))
-        raise HostError(f"The user '{DEFAULT_USER}' cannot be created: {said:.300}")
-    _make_home(account)
+        raise HostError(f"The user '{DEFAULT_USER}' cannot be created: {complaint(done)}")
+    try:
+        account.home.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if account.home.stat().st_uid == 0:
+            os.chown(account.home, account.uid, account.gid, follow_symlinks=False)
+    except OSError as error:
+        raise HostError(f"The directory '{account.home}' cannot be made: {error.strerror}") from None
     return account
 
 
-def need_usable(account: Account, command: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Runs `command` as that user, which must succeed.  Raises `HostError` with the reason when it does not.
+def require_usable(account: Account, command: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Runs `command` as that user.  Raises `HostError` with the reason when it fails.
 
-    `environ` is added to the little that a service gets.
+    The command sees the small environment of a service, and `environ`.
     """
     try:
         done = subprocess.run(
@@ -95,7 +110,7 @@ def need_usable(account: Account, command: Sequence[str], environ: Mapping[str, 
             cwd="/",
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=_LONGEST_TRIAL,
+            timeout=_COMMAND_SECONDS,
             check=False,
             user=account.uid,
             group=account.gid,
@@ -110,25 +125,7 @@ def need_usable(account: Account, command: Sequence[str], environ: Mapping[str, 
     except subprocess.TimeoutExpired:
         raise HostError(f"'{command[0]}' does not end when the user '{account.name}' runs it.") from None
     if done.returncode != 0:
-        said = one_line(HostError(done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"))
         raise HostError(
-            f"The user '{account.name}' cannot use this instance: {said:.400}",
+            f"The user '{account.name}' cannot use this instance: {complaint(done)}",
             hint="Every directory on the way to its files must be open to that user.",
         )
-
-
-def _make_home(account: Account) -> None:
-    try:
-        account.home.mkdir(mode=0o750, parents=True, exist_ok=True)
-        if account.home.stat().st_uid == 0:
-            os.chown(account.home, account.uid, account.gid, follow_symlinks=False)
-    except OSError as error:
-        raise HostError(f"The directory '{account.home}' cannot be made: {error.strerror}") from None
-
-
-def _has_group(name: str) -> bool:
-    try:
-        grp.getgrnam(name)
-    except KeyError:
-        return False
-    return True

@@ -1,9 +1,9 @@
-"""Gives an instance's files to the user that its service runs as, and nothing else to anybody.
+"""Gives an instance's files to the user that its service runs as, and no other files.
 
-Root does this inside directories that the user may already own, so no name is followed: neither a symbolic link nor a
-second hard link leads to a file elsewhere, and other file systems are left alone.  Which directories are meant is read
-from a configuration that may be the user's own, too.  So there is a `giver`, the owner of that configuration: unless it
-is root, nothing changes hands but what is the giver's already, and no directory is made for anybody.
+Root does this inside directories that the user may already own.  So it follows neither symbolic links nor second hard
+links, and stays on one file system.  A configuration names the directories, and that file may be the user's own, too.
+So there is a `giver`, the owner of that configuration: unless that is root, only what the giver owns already is given,
+and no directory is created.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from tentacle.host.account import Account
+from tentacle.host.account import Account, user_name
 from tentacle.host.errors import HostError
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -24,8 +24,8 @@ _ROOT = 0
 _OPENED = stat.S_ISVTX | stat.S_IRWXG
 
 
-def need_own_directory(path: Path, account: Account, *, may_be_sticky: bool = False) -> None:
-    """Raises `HostError` for a directory that cannot be given away: the system's, or another person's."""
+def require_own_directory(path: Path, account: Account, *, may_be_sticky: bool = False) -> None:
+    """Raises `HostError` for a directory that must not be given away: the system's, or another user's home."""
     path = path.resolve()
     shared = len(path.parts) <= 2
     with suppress(OSError):
@@ -43,50 +43,53 @@ def need_own_directory(path: Path, account: Account, *, may_be_sticky: bool = Fa
 def give_directory(directory: Path, names: Iterable[str], account: Account, *, giver: int = _ROOT) -> bool:
     """Gives `directory` itself and, inside it, what is called one of `names` with everything below it.
 
-    True when that changed anything; names that are not there are passed over.  Raises `HostError`.
+    Returns whether that changed anything; names that are not there are skipped.  Raises `HostError`.
     """
-    return _give_inside(directory, names, account, giver, _is_given, _give_open)
+    return _give_inside(directory, names, account, giver, opened=False)
 
 
 def open_directory(directory: Path, names: Iterable[str], account: Account, *, giver: int = _ROOT) -> bool:
-    """As `give_directory`, but `directory` itself stays root's: in it, the user may make entries of its own.
+    """As `give_directory`, but `directory` itself stays root's; the user may create entries of its own in it.
 
-    For a directory that also holds what must stay root's: whoever owned it could put that aside.  Raises `HostError`.
+    This is for a directory that also holds what must stay root's: its owner could move that away.  Raises `HostError`.
     """
-    _need_group_of_its_own(account)
-    return _give_inside(directory, names, account, giver, _is_open_to, _open_to)
+    _require_group_of_its_own(account)
+    return _give_inside(directory, names, account, giver, opened=True)
 
 
-def _give_inside(
-    directory: Path,
-    names: Iterable[str],
-    account: Account,
-    giver: int,
-    is_given: Callable[[int, Account], bool],
-    give_top: Callable[[int, Account], None],
-) -> bool:
+def _give_inside(directory: Path, names: Iterable[str], account: Account, giver: int, *, opened: bool) -> bool:
     try:
         top = os.open(directory.resolve(), _OPEN)
     except OSError as error:
         raise _cannot_give(directory, account, error) from None
     try:
-        given = not is_given(top, account)
-        if given:
-            if not may_give(os.fstat(top).st_uid, account, giver):
-                raise _not_the_givers(directory, account, giver)
-            give_top(top, account)
+        found = os.fstat(top)
+        changed = found.st_uid != account.uid
+        if opened:
+            changed = (found.st_uid, found.st_gid, found.st_mode & _OPENED) != (_ROOT, account.gid, _OPENED)
+        if changed and not may_give(found.st_uid, account, giver):
+            owner = user_name(giver)
+            raise HostError(
+                f"The directory '{directory}' is named by a configuration that belongs to {owner}, but is not "
+                f"{owner}'s: it is not given to the user '{account.name}'.",
+                hint=f"If it is meant for the agent: chown {account.name} '{directory}'",
+            )
+        if changed:
+            os.fchown(top, _ROOT if opened else account.uid, account.gid)
+        if changed and opened:
+            os.fchmod(top, stat.S_IMODE(os.fstat(top).st_mode) & ~stat.S_IWOTH | _OPENED)
         for name in names:
             with suppress(FileNotFoundError):
-                given = _give_tree(name, top, account) or given
+                changed = _give_tree(name, top, account) or changed
     except OSError as error:
         raise _cannot_give(directory, account, error) from None
     finally:
         os.close(top)
-    return given
+    return changed
 
 
 def give_file(path: Path, account: Account) -> bool:
-    """Gives one file, if it is there, and nothing around it.  True when that changed anything.  Raises `HostError`."""
+    """Gives one file, if it is there.  Returns whether that changed anything.  Raises `HostError`."""
     try:
         parent = os.open(path.parent.resolve(), _OPEN)
         try:
@@ -100,9 +103,9 @@ def give_file(path: Path, account: Account) -> bool:
 
 
 def make_directory(path: Path, account: Account, *, giver: int = _ROOT) -> bool:
-    """Makes a directory for the user where there is none yet; true when it was made.  Raises `HostError`.
+    """Creates a directory for the user where there is none.  Returns whether it did.  Raises `HostError`.
 
-    One that only a user asks for is left to that user, who may not be allowed to make it.
+    Where the giver is not root, nothing is created: the giver might not be allowed to create it.
     """
     try:
         if path.is_dir() or giver != _ROOT:
@@ -116,22 +119,22 @@ def make_directory(path: Path, account: Account, *, giver: int = _ROOT) -> bool:
 
 
 def may_give(owner: int, account: Account, giver: int) -> bool:
-    """Whether what is `owner`'s may be given to the user because the giver's configuration says so."""
+    """Whether something that belongs to `owner` may be given to the user, as the giver's configuration says."""
     return giver == _ROOT or owner in (giver, account.uid)
 
 
 def _give_tree(name: str, parent: int, account: Account) -> bool:
     """Gives an entry of the open directory `parent`, and all that is below it on the same file system."""
-    given = _give_entry(name, parent, account)
+    changed = _give_entry(name, parent, account)
     if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-        return given
+        return changed
     device = os.fstat(parent).st_dev
     for _, folders, files, here in os.fwalk(name, dir_fd=parent, follow_symlinks=False):
         folders[:] = [f for f in folders if os.stat(f, dir_fd=here, follow_symlinks=False).st_dev == device]
         for entry in (*folders, *files):
             with suppress(FileNotFoundError):
-                given = _give_entry(entry, here, account) or given
-    return given
+                changed = _give_entry(entry, here, account) or changed
+    return changed
 
 
 def _give_entry(name: str, parent: int, account: Account) -> bool:
@@ -143,26 +146,8 @@ def _give_entry(name: str, parent: int, account: Account) -> bool:
     return True
 
 
-def _is_given(descriptor: int, account: Account) -> bool:
-    return os.fstat(descriptor).st_uid == account.uid
-
-
-def _give_open(descriptor: int, account: Account) -> None:
-    os.fchown(descriptor, account.uid, account.gid)
-
-
-def _is_open_to(descriptor: int, account: Account) -> bool:
-    found = os.fstat(descriptor)
-    return (found.st_uid, found.st_gid, found.st_mode & _OPENED) == (_ROOT, account.gid, _OPENED)
-
-
-def _open_to(descriptor: int, account: Account) -> None:
-    os.fchown(descriptor, _ROOT, account.gid)
-    os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & ~stat.S_IWOTH | _OPENED)
-
-
-def _need_group_of_its_own(account: Account) -> None:
-    """A directory is opened to the group of the user, so nobody else may be in it."""
+def _require_group_of_its_own(account: Account) -> None:
+    """Raises `HostError` when others are in the user's group: a directory is opened to that group."""
     try:
         others = set(grp.getgrgid(account.gid).gr_mem)
     except KeyError:
@@ -176,22 +161,6 @@ def _need_group_of_its_own(account: Account) -> None:
             hint="Give the instance a directory of its own (create-instance --home=...), or let the service have its "
             "own user (without --username).",
         )
-
-
-def _not_the_givers(path: Path, account: Account, giver: int) -> HostError:
-    who = _name(giver)
-    return HostError(
-        f"The directory '{path}' is named by a configuration that belongs to {who}, but is not {who}'s: "
-        f"it is not given to the user '{account.name}'.",
-        hint=f"If it is meant for the agent: chown {account.name} '{path}'",
-    )
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _cannot_give(path: Path, account: Account, error: OSError) -> HostError:

@@ -1,6 +1,6 @@
-"""The services of this machine that run agents: their unit files and what is done to them.
+"""The services of this machine that run agents: installs, removes, starts and stops them.
 
-Knows unit files and `systemctl`.  Must not know users, instances or what is said to people.
+Knows unit files and `systemctl`.  Must not know users, instances or the texts of commands.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LARGEST_UNIT: Final = 256 * 1024
 
 
 class Services:
-    """Unit files in `directory`, written by `write`, which must do it atomically and readable for everybody."""
+    """Unit files in `directory`; `write` must write atomically and so that everybody may read the file."""
 
     def __init__(self, directory: Path, systemctl: Systemctl, write: Callable[[Path, bytes], None]) -> None:
         self._directory = directory
@@ -35,11 +35,11 @@ class Services:
         return self._systemctl.version()
 
     def text(self, name: str) -> str | None:
-        """The unit file of the service; `None` when we have written none."""
+        """The content of the service's unit file; `None` when there is none.  Raises `HostError`."""
         return _read(unit_path(self._directory, name))
 
-    def need_ours(self, name: str) -> None:
-        """Raises `HostError` when `name` is the name of a service that runs something else."""
+    def require_ours(self, name: str) -> None:
+        """Raises `HostError` when the service `name` runs something else than Tentacle."""
         found = {unit_path(self._directory, name), self.state(name).unit} - {None}
         for path in found:
             text = _read(path) if path else None
@@ -54,7 +54,7 @@ class Services:
         self._systemctl.act(verb, name)
 
     def install(self, name: str, text: str) -> Path:
-        """Writes the unit file and has the service started at every boot; gives the file.  Raises `TentacleError`."""
+        """Writes the unit file and enables it; returns the file's path.  Raises `TentacleError`."""
         path = unit_path(self._directory, name)
         self._write(path, text.encode())
         self._systemctl.reload()
@@ -62,7 +62,7 @@ class Services:
         return path
 
     def remove(self, name: str) -> None:
-        """Stops the service, which leaves its scripts running, and forgets it.  Nothing to do is no failure."""
+        """Stops the service, which leaves its scripts running, and removes its unit file, if there is one."""
         path = unit_path(self._directory, name)
         state = self.state(name)
         if state.is_active:
@@ -74,7 +74,7 @@ class Services:
             except OSError as error:
                 raise HostError(f"'{path}' cannot be removed: {error.strerror}") from None
         self._systemctl.reload()
-        # It fails for a service that has not failed.
+        # This is an error for a service that has not failed.
         with suppress(SystemctlFailed):
             self._systemctl.act("reset-failed", name)
 

@@ -1,4 +1,4 @@
-"""Drives `systemctl`: commands, and what systemd knows of a service.
+"""Runs `systemctl`: commands, and what systemd knows of a service.
 
 Knows systemctl's command line and the form of its answers.  Must not know what the service is.
 """
@@ -9,18 +9,19 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from tentacle.errors import one_line
-from tentacle.host.errors import HostError, SystemctlFailed
+from tentacle.host.errors import HostError, SystemctlFailed, complaint
 from tentacle.host.unit import SUFFIX
 
 BOOTED: Final = Path("/run/systemd/system")
 """Exists exactly when the system was booted with systemd (sd_booted(3))."""
-_BASH: Final = Path("/bin/bash")
+BASH: Final = Path("/bin/bash")
 _PROPERTIES: Final = (
     "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,MainPID,ActiveEnterTimestamp,User,StatusText,NRestarts"
 )
@@ -29,7 +30,7 @@ _MISSING: Final = "not-found"
 
 @dataclass(frozen=True)
 class ServiceState:
-    """What systemd knows of the service `name`; `since` is when it became active, `unit` where its file lies."""
+    """What systemd knows of the service `name`; `since` is when it became active, `unit` the path of its file."""
 
     name: str
     active: str
@@ -54,8 +55,8 @@ class ServiceState:
 
 
 def require_systemd(*, as_root: bool, booted: Path = BOOTED) -> None:
-    """Raises `HostError` unless services can be managed here (texts: tentacle-cli.md 3.19)."""
-    if not _BASH.exists():
+    """Raises `HostError` when services cannot be managed here (texts: tentacle-cli.md 3.19)."""
+    if not BASH.exists():
         raise HostError("Could not detect bash. bash is required to run tentacle.")
     if not booted.is_dir() or shutil.which("systemctl") is None:
         raise HostError("Could not detect systemd. systemd is required to run Tentacle as a service")
@@ -64,11 +65,11 @@ def require_systemd(*, as_root: bool, booted: Path = BOOTED) -> None:
 
 
 class Systemctl:
-    """`program` is the command; `environ` what it is started with."""
+    """Runs `program` with the environment `environ`."""
 
     def __init__(self, program: str = "systemctl", environ: Mapping[str, str] | None = None) -> None:
         self._program = program
-        # Times and texts have to be those that we can read.
+        # `read_state` parses times in UTC and texts in English.
         self._environ = {**(os.environ if environ is None else environ), "LC_ALL": "C", "TZ": "UTC"}
 
     def version(self) -> int:
@@ -101,17 +102,20 @@ class Systemctl:
         except OSError as error:
             raise SystemctlFailed(f"'{self._program}' could not be run: {one_line(error)}") from error
         if done.returncode != 0:
-            said = one_line(HostError(done.stderr.decode(errors="replace").strip() or "it said nothing"))
             shown = " ".join(a for a in arguments if a != "--")
             raise SystemctlFailed(
-                f"The command 'systemctl {shown}' failed with exit code: {done.returncode}: {said:.600}"
+                f"The command 'systemctl {shown}' failed with exit code: {done.returncode}: {complaint(done)}"
             )
         return done.stdout.decode(errors="replace")
 
 
 def read_state(name: str, text: str) -> ServiceState:
-    """The answer of `systemctl show`; properties that are missing or make no sense count as not known."""
+    """Parses the answer of `systemctl show`; a property that is missing or makes no sense is not known."""
     known = dict(line.partition("=")[::2] for line in text.splitlines())
+    since = None
+    with suppress(ValueError):
+        # All versions of systemd write this one form.
+        since = datetime.strptime(known.get("ActiveEnterTimestamp", ""), "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
     path = known.get("FragmentPath", "")
     return ServiceState(
         name=name,
@@ -120,7 +124,7 @@ def read_state(name: str, text: str) -> ServiceState:
         enabled=known.get("UnitFileState") or ("not-installed" if not path else "unknown"),
         unit=Path(path) if path and known.get("LoadState") != _MISSING else None,
         pid=_number(known.get("MainPID", "")) or None,
-        since=_time(known.get("ActiveEnterTimestamp", "")),
+        since=since,
         user=known.get("User", ""),
         status=known.get("StatusText", ""),
         restarts=_number(known.get("NRestarts", "")),
@@ -129,11 +133,3 @@ def read_state(name: str, text: str) -> ServiceState:
 
 def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-
-
-def _time(text: str) -> datetime | None:
-    """`Mon 2026-11-23 08:00:00 UTC`, the one form that all versions of systemd give."""
-    try:
-        return datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
-    except ValueError:
-        return None

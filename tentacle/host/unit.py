@@ -18,6 +18,7 @@ from tentacle.host.errors import HostError
 DESCRIPTION: Final = "Octopus Deploy: Tentacle deployment agent"
 """The same in the original's units, which are taken over (tentacle-cli.md 3.19)."""
 SUFFIX: Final = ".service"
+_UNNAMED: Final = "OctopusDeploy Tentacle"
 _LONGEST_NAME: Final = 255
 _TEMPLATE: Final = "tentacle.service"
 _PLAIN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:_.-")
@@ -26,7 +27,7 @@ _UNIT_TYPES: Final = ("service", "target", "socket", "mount", "automount", "path
 
 @dataclass(frozen=True)
 class UnitSettings:
-    """What one unit runs: `command` is a program's absolute path and its arguments, `after` are whole unit names.
+    """What one unit runs: `command` is a program's absolute path and its arguments, `after` are full unit names.
 
     `systemd` is the version that reads it, 0 when that is not known.
     """
@@ -39,13 +40,13 @@ class UnitSettings:
     systemd: int = 0
 
 
-def service_name(instance: str) -> str:
-    """The unit's name, without `.service`, of an instance (tentacle-cli.md 3.19).
+def service_name(instance: str | None) -> str:
+    """The unit's name, without `.service`, of an instance, or of one without a name (tentacle-cli.md 3.19).
 
-    Slashes go, blanks become dashes; what systemd does not allow in a name, and a dot in front, is written as `\\xNN`
-    as `systemd-escape` does.  Raises `HostError` when nothing is left, or too much.
+    Slashes are dropped, blanks become dashes.  What systemd does not allow in a name, and a dot in front, is written as
+    `\\xNN`, as `systemd-escape` does.  Raises `HostError` when the result is empty or too long.
     """
-    name = re.sub(r"\s+", "-", instance.strip()).replace("/", "")
+    name = re.sub(r"\s+", "-", (_UNNAMED if instance is None else instance).strip()).replace("/", "")
     escaped = "".join(c if c in _PLAIN else _hex(c) for c in name)
     if escaped.startswith("."):
         escaped = _hex(".") + escaped[1:]
@@ -57,7 +58,7 @@ def service_name(instance: str) -> str:
 
 
 def dependencies(text: str) -> tuple[str, ...]:
-    """Whole unit names out of what somebody typed: `postgresql nginx.service`.  Raises `HostError`."""
+    """Splits what somebody typed, e.g. `postgresql nginx.service`, into full unit names.  Raises `HostError`."""
     found = []
     for word in text.replace(",", " ").split():
         if not re.fullmatch(r"[A-Za-z0-9:_.\\@-]{1,200}", word):
@@ -66,7 +67,7 @@ def dependencies(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def unit_text(settings: UnitSettings, template: str | None = None) -> str:
+def unit_text(settings: UnitSettings) -> str:
     """The text of the unit file.  Raises `HostError` for a program without an absolute path."""
     program, *arguments = settings.command
     if not program.startswith("/"):
@@ -81,54 +82,46 @@ def unit_text(settings: UnitSettings, template: str | None = None) -> str:
         # The path of the program is the one word in which systemd does not look for variables.
         "COMMAND": " ".join([quoted(program), *(quoted(argument).replace("$", "$$") for argument in arguments)]),
     }
-    text = _for_version(read_template() if template is None else template, settings.systemd)
+    text = re.sub(
+        r"^@(SINCE|BEFORE)(\d+)@(.*\n)",
+        lambda line: line[3] if (settings.systemd >= int(line[2])) == (line[1] == "SINCE") else "",
+        read_template(),
+        flags=re.MULTILINE,
+    )
     if not values["ENVIRONMENT"]:
         text = text.replace("@ENVIRONMENT@\n", "")
     return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], text)
 
 
 def read_template() -> str:
-    """The template as it was installed with this package; `packaging/` shows the same file."""
+    """The template that is installed with this package; `packaging/` shows the same file."""
     return files("tentacle.host").joinpath(_TEMPLATE).read_text(encoding="utf-8")
 
 
 def quoted(word: str) -> str:
-    """`word` as systemd reads it back; in quotes only where it needs them."""
-    escaped = "".join(_escaped(character) for character in word)
+    """`word` written so that systemd reads it back unchanged; in quotes only where it needs them."""
+    special = {'"': '\\"', "\\": "\\\\", "%": "%%"}
+    escaped = "".join(special.get(c) or (c if c.isprintable() else _hex(c)) for c in word)
     return escaped if escaped and re.fullmatch(r"[\w=:/.,@+%~-]+", escaped, re.ASCII) else f'"{escaped}"'
 
 
 def is_ours(text: str) -> bool:
-    """Whether a unit file runs an agent, ours or the original's."""
+    """Whether a unit file runs an agent: this one or the original."""
     return any(line.strip() == f"Description={DESCRIPTION}" for line in text.splitlines())
 
 
 def user_of(text: str) -> str | None:
-    """The user that a unit file of ours names."""
+    """The user that a unit file names; `None` when it names none."""
     found = re.findall(r"^User=(.+)$", text, re.MULTILINE)
     return found[-1].strip().replace("%%", "%") if found else None
 
 
 def unit_path(directory: Path, name: str) -> Path:
-    """Where the unit `name` lies.  Raises `HostError` for a name that would lie elsewhere."""
+    """The path of the unit `name`.  Raises `HostError` for a name that leads out of `directory`."""
     path = directory / (name + SUFFIX)
     if path.parent != directory or "\0" in name:
         raise HostError(f"'{name:.80}' is not the name of a service.")
     return path
-
-
-def _for_version(text: str, version: int) -> str:
-    """The template without the lines that are for other versions of systemd."""
-    text = re.sub(r"^@SINCE(\d+)@(.*\n)", lambda line: line[2] if version >= int(line[1]) else "", text, flags=re.M)
-    return re.sub(r"^@BEFORE(\d+)@(.*\n)", lambda line: line[2] if version < int(line[1]) else "", text, flags=re.M)
-
-
-def _escaped(character: str) -> str:
-    if character in '"\\':
-        return "\\" + character
-    if character == "%":
-        return "%%"
-    return character if character.isprintable() else _hex(character)
 
 
 def _hex(character: str) -> str:

@@ -1,1 +1,1 @@
-"""What the agent tells about itself: logs, redaction, the description of the machine it runs on."""
+"""Logs: where records go, the secrets that are kept out of them, and the first lines about process and machine."""

@@ -1,4 +1,4 @@
-"""The names of log levels, as operators of the original write them, and what Python's logging calls them.
+"""The names of log levels in the original, and the numbers that Python's logging has for them.
 
 Knows nothing of files, streams or configuration.
 """
@@ -24,16 +24,16 @@ _BY_NAME = {
 
 
 def threshold(environ: Mapping[str, str]) -> int:
-    """The lowest level that is shown and written: Info, or what `OCTOPUS__TENTACLE__LOGLEVEL` names.
+    """Returns the lowest level that is shown and written: Info, or the one that `OCTOPUS__TENTACLE__LOGLEVEL` names.
 
-    The name must be spelled exactly (tentacle-cli.md 1.1); anything else leaves the default, because a worker
-    must not fail to start over its verbosity.
+    The name must be spelled exactly (tentacle-cli.md 1.1).  With any other the default is used: a wrong level must not
+    keep a worker from starting.
     """
     return _BY_NAME.get(environ.get(LEVEL_VARIABLE, ""), logging.INFO)
 
 
 def short_name(level: int) -> str:
-    """The upper-case name that stands in the log file, e.g. `WARN` for everything from warning up to error."""
+    """Returns the name in the log file, e.g. `WARN` for levels from warning up to error."""
     for name, at_least in reversed(_BY_NAME.items()):
         if level >= at_least and at_least != OFF:
             return name.upper()

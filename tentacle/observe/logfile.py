@@ -1,7 +1,7 @@
-"""The log file of an instance, `HOME/Logs/OctopusTentacle.txt`: its layout, its rolling, its harmlessness.
+"""The log file of an instance, `HOME/Logs/OctopusTentacle.txt`: its layout and its rolling.
 
-Several processes append to the same file (the agent and every command), so it is opened for each line.  A log that
-cannot be written costs the line, never the work.  Must not know what is logged or who chose the path.
+Several processes append to the same file (the agent and every command), so it is opened for each line.  When the log
+cannot be written, the line is lost and the work goes on.  Must not know what is logged or who chose the path.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from tentacle.observe.levels import short_name
 from tentacle.observe.text import visible
 
 KEPT: Final = 7
-"""Rolled files that are kept, beside the current one (tentacle-services.md 6.9)."""
+"""How many old files are kept, beside the current one (tentacle-services.md 6.9)."""
 MAX_BYTES: Final = 100 * 1024 * 1024
 _PENDING_RECORDS: Final = 1000
 _OPEN = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""Not through a symbolic link and not waiting on a pipe: root's commands write into a directory of the service user."""
+"""No symbolic link is followed and no pipe waited for: root's commands write into a directory of the service user."""
 
 
 class LayoutFormatter(logging.Formatter):
     """`yyyy-MM-dd HH:mm:ss.ffff  PID  TID LEVEL  message`, local time, one record per line (tentacle-services.md 6.9).
 
-    A traceback follows on lines of its own, indented, so that none can pass for a record.
+    A traceback follows on lines of its own; they are indented, so that none looks like a record.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -57,7 +57,7 @@ class RollingFile:
         self._max_bytes = max_bytes
 
     def append(self, text: str) -> None:
-        """Appends `text`; raises OSError when that is impossible."""
+        """Appends `text`.  Raises `OSError`."""
         with self._opened() as fd:
             if not self._is_due(os.fstat(fd)):
                 _write_all(fd, text.encode(errors="backslashreplace"))
@@ -84,7 +84,7 @@ class RollingFile:
         return status.st_size >= self._max_bytes or datetime.fromtimestamp(status.st_mtime).date() < self._now().date()
 
     def _roll(self) -> None:
-        """Shifts the old files by one; does nothing when another process is doing so or has done so just now."""
+        """Renames the old files by one number, unless another process is doing so or has just done so."""
         folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -103,7 +103,7 @@ class RollingFile:
 
 
 class FileLogHandler(logging.Handler):
-    """Writes records to the log file; keeps the first ones until the instance, and so the file, is known."""
+    """Writes records to the log file; keeps the first records until the instance, and so the file, is known."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,13 +113,23 @@ class FileLogHandler(logging.Handler):
 
     @property
     def path(self) -> Path | None:
-        """Where the records go, None while they are kept."""
+        """The file that the records go to; `None` while they are kept."""
         return self._file.path if self._file else None
 
     def attach(self, folder: Path) -> None:
-        """Logs into `folder` (made when missing) from now on, beginning with what was kept; never raises OSError."""
+        """Logs into `folder` from now on, beginning with the records that were kept; never raises `OSError`.
+
+        A folder that is missing is made.
+        """
         with contextlib.suppress(OSError):
-            _make_folder(folder)
+            if not folder.is_dir():
+                for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+                    missing.mkdir(mode=0o750, exist_ok=True)
+                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    _give_to_owner_of_parent(fd, os.fstat(fd), folder.parent)
+                finally:
+                    os.close(fd)
         self._file = RollingFile(folder / LOG_FILE)
         while self._pending:
             self.handle(self._pending.popleft())
@@ -132,20 +142,8 @@ class FileLogHandler(logging.Handler):
             self._file.append(self.format(record))
 
 
-def _make_folder(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
-        missing.mkdir(mode=0o750, exist_ok=True)
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        _give_to_owner_of_parent(fd, os.fstat(fd), folder.parent)
-    finally:
-        os.close(fd)
-
-
 def _give_to_owner_of_parent(fd: int, status: os.stat_result, parent: Path) -> None:
-    """Root's commands leave no log behind that the service's own user cannot write to."""
+    """Gives what root has just made to the owner of its directory: the service's user must be able to write there."""
     if os.geteuid() != 0 or status.st_uid != 0:
         return
     owner = parent.stat()

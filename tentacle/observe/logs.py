@@ -1,6 +1,6 @@
-"""Puts the console and the log file under Python's logging for as long as a program runs, and takes them off again.
+"""Where log records go while a program runs: the console, in a form for people, and the log file.
 
-Knows the handlers of this package.  Must not know which program it is.
+Knows two streams, and the handler of the log file.  Must not know which program runs, or its commands.
 """
 
 from __future__ import annotations
@@ -8,29 +8,61 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final, TextIO
 
-from tentacle.observe.console import ConsoleHandler
 from tentacle.observe.levels import threshold
 from tentacle.observe.logfile import FileLogHandler
 from tentacle.observe.redaction import Redactor
+from tentacle.observe.text import visible
 
-PACKAGE_LOGGER = "tentacle"
-FILE_ONLY_LOGGER = "tentacle.file_only"
-"""What is logged here goes to the log file and never to the console."""
+PACKAGE_LOGGER: Final = "tentacle"
+FILE_ONLY_LOGGER: Final = "tentacle.file_only"
+"""Records of this logger go to the log file and never to the console."""
+
+
+class ConsoleHandler(logging.Handler):
+    """Messages only, never a traceback; Info and Warn to stdout, Error and Fatal to stderr (tentacle-cli.md 1.6).
+
+    An agent goes on when the reader of a stream closes it.
+    """
+
+    def __init__(self, stdout: TextIO, stderr: TextIO) -> None:
+        super().__init__()
+        self._stdout = stdout
+        self._stderr = stderr
+        self._mute_stdout = False
+
+    def mute_stdout(self) -> None:
+        """Shows nothing but errors from now on: a command's own data must stand alone on standard output."""
+        self._mute_stdout = True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        to_stderr = record.levelno >= logging.ERROR
+        if self._mute_stdout and not to_stderr:
+            return
+        stream = self._stderr if to_stderr else self._stdout
+        try:
+            stream.write(visible(record.getMessage(), keep="\n\t") + "\n")
+            stream.flush()
+        except (OSError, ValueError):  # The reader closed the pipe, or the stream is closed at the end.
+            return
 
 
 @contextmanager
 def logging_to(
     console: ConsoleHandler, file: FileLogHandler, redactor: Redactor, environ: Mapping[str, str]
 ) -> Iterator[None]:
-    """Our own records go to both; other libraries' warnings and errors go to the file only."""
+    """Sends our own records to both handlers, and other libraries' warnings and errors to the file.
+
+    Python's logging is as before when the block ends.
+    """
     level = threshold(environ)
     package, root = logging.getLogger(PACKAGE_LOGGER), logging.getLogger()
     for handler in (console, file):
         handler.setLevel(level)
         handler.addFilter(redactor)
-    console.addFilter(_not_file_only)
-    file.addFilter(_ours_or_serious)
+    console.addFilter(lambda record: record.name != FILE_ONLY_LOGGER)
+    file.addFilter(lambda record: record.name.partition(".")[0] == PACKAGE_LOGGER or record.levelno >= logging.WARNING)
     before = package.level
     package.setLevel(level)
     package.addHandler(console)
@@ -41,11 +73,3 @@ def logging_to(
         package.removeHandler(console)
         root.removeHandler(file)
         package.setLevel(before)
-
-
-def _not_file_only(record: logging.LogRecord) -> bool:
-    return record.name != FILE_ONLY_LOGGER
-
-
-def _ours_or_serious(record: logging.LogRecord) -> bool:
-    return record.name.partition(".")[0] == PACKAGE_LOGGER or record.levelno >= logging.WARNING

@@ -1,6 +1,6 @@
-"""Secrets do not leave the process through its logs: every known one is replaced before a line is written.
+"""Keeps secrets out of logs: every known one is replaced before a line is written.
 
-Knows the secrets it was told and the shape of an Octopus API key.  Must not know where a secret came from.
+Knows the secrets it was given and the form of an Octopus API key.  Must not know where a secret came from.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import logging
 import re
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
-from tentacle.masking import MASK, Mask, Span, cover, merged
+from tentacle.masking import MASK, Mask, cover, merged
 
 __all__ = ["MASK", "WITHHELD", "Redactor"]
 
@@ -40,20 +40,23 @@ class Redactor(logging.Filter):
 
     @property
     def secrets(self) -> frozenset[str]:
-        """What has been added."""
+        """The secrets that this redactor was given itself."""
         return self._secrets
 
     def watch(self, mask: Mask) -> None:
-        """Masks what `mask` covers, for as long as somebody else keeps it."""
+        """Also masks what `mask` covers, as long as somebody else holds a reference to it."""
         with self._changing:
             self._others.add(mask)
 
     def redact(self, text: str) -> str:
-        """`text` with every known secret masked; secrets that overlap are masked together, so no end remains."""
-        return cover(text, merged(self._spans(text)))
+        """Returns `text` with every known secret masked; secrets that overlap are masked together."""
+        with self._changing:
+            masks = [self._own, *self._others]
+        spans = [span for mask in masks for span in mask.spans(text)]
+        return cover(text, merged([*spans, *(match.span() for match in _API_KEY.finditer(text))]))
 
     def shown(self, text: str) -> str:
-        """As `redact`, but never fails: what cannot be masked is not shown."""
+        """As `redact`, but returns `WITHHELD` when masking fails."""
         try:
             return self.redact(text)
         except _FAILURES:
@@ -62,29 +65,16 @@ class Redactor(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrites the record's message, traceback and stack in place, for this handler and all after it."""
         try:
-            message, trace = self.redact(_message(record)), self._traceback(record)
+            try:
+                message = record.getMessage()
+            except (TypeError, ValueError):
+                message = str(record.msg)  # The arguments do not fit the format.
+            message = self.redact(message)
+            trace = record.exc_text or (_TRACEBACK.formatException(record.exc_info) if record.exc_info else None)
+            trace = trace and self.redact(trace)
             stack = record.stack_info and self.redact(record.stack_info)
         except _FAILURES:
             message, trace, stack = WITHHELD, None, None
             record.exc_info = None
         record.msg, record.args, record.exc_text, record.stack_info = message, None, trace, stack
         return True
-
-    def _traceback(self, record: logging.LogRecord) -> str | None:
-        text = record.exc_text or (_TRACEBACK.formatException(record.exc_info) if record.exc_info else None)
-        return text and self.redact(text)
-
-    def _spans(self, text: str) -> Iterator[Span]:
-        with self._changing:
-            others = list(self._others)
-        for mask in (self._own, *others):
-            yield from mask.spans(text)
-        yield from (match.span() for match in _API_KEY.finditer(text))
-
-
-def _message(record: logging.LogRecord) -> str:
-    """The record's text; a call whose arguments do not fit its format still tells what it can."""
-    try:
-        return record.getMessage()
-    except (TypeError, ValueError):
-        return str(record.msg)

@@ -1,6 +1,6 @@
-"""What a log says first: which program, on which machine, as whom (tentacle-cli.md 1.9).
+"""The first lines of a log: which program runs, on which machine, as which user (tentacle-cli.md 1.9).
 
-Reads the running process and system; writes nothing.
+Looks at the process and the system; writes nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
-"""What a container sees of its limits."""
+"""Where a container finds its limits."""
 
 
 def machine_name() -> str:
@@ -25,22 +25,19 @@ def machine_name() -> str:
 
 
 def processor_count(cgroups: Path = CGROUPS) -> int:
-    """The processors this process may use: those it may run on, or fewer where its container gets less time."""
+    """The processors that this process may run on, or fewer where its container gets less time.
+
+    The limit of a container is found in cgroups of version 2 or 1.
+    """
     allowed = len(os.sched_getaffinity(0)) or 1
-    quota = _quota(cgroups)
-    return allowed if quota is None else min(allowed, max(1, math.ceil(quota)))
-
-
-def _quota(cgroups: Path) -> float | None:
-    """How many processors' time the container gets, by cgroups of version 2 or 1; None without a limit."""
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             quota, period = " ".join((cgroups / name).read_text() for name in names).split()
             if quota.isdigit() and int(period) > 0:
-                return int(quota) / int(period)
+                return min(allowed, max(1, math.ceil(int(quota) / int(period))))
         except (OSError, ValueError):
             continue
-    return None
+    return allowed
 
 
 def user_name() -> str:
@@ -65,7 +62,11 @@ def operating_system() -> str:
 
 
 def describe_process(version: str, instance_name: str | None, environ: Mapping[str, str]) -> list[str]:
-    """The start-up block, one line each; tools look these names up in the log file (what-peers-rely-on.md)."""
+    """The start-up block, line by line; tools look these names up in the log file (what-peers-rely-on.md)."""
+    try:
+        directory = str(Path.cwd())
+    except FileNotFoundError:
+        directory = "(deleted)"
     is_64_bit = sys.maxsize > 2**32
     details = {
         "OperatingSystem": operating_system(),
@@ -74,17 +75,10 @@ def describe_process(version: str, instance_name: str | None, environ: Mapping[s
         "CurrentUser": user_name(),
         "MachineName": machine_name(),
         "ProcessorCount": str(processor_count()),
-        "CurrentDirectory": _current_directory(),
+        "CurrentDirectory": directory,
         "TempDirectory": temp_directory(environ),
         "HostProcessName": "Tentacle",
         "PID": str(os.getpid()),
     }
     title = f"Tentacle version {version} ({version}) instance {instance_name or 'Default'}"
     return [title, "Environment Information:", *(f"  {name}: {value}" for name, value in details.items())]
-
-
-def _current_directory() -> str:
-    try:
-        return str(Path.cwd())
-    except FileNotFoundError:
-        return "(deleted)"

@@ -1,17 +1,13 @@
-"""Text from elsewhere on its way to a terminal or a log: visible, and on the line where it belongs.
+"""Makes text from outside safe to show on a terminal or in a log.
 
-Names come from servers, file names from attackers: neither may move the cursor or forge a second log line.
+A server's name or an attacker's file name must not move the cursor or forge a second log line.
 """
 
 from __future__ import annotations
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    r"""`text` with what is not printable written as escapes (`\x1b`, `\n`), except the characters in `keep`."""
+    r"""Returns `text` with unprintable characters as escapes (`\x1b`, `\n`), except those in `keep`."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in keep else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii") for c in text)

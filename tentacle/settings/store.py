@@ -51,7 +51,7 @@ class SettingsFile:
         """
         self.path = path
         self._target = Path(os.path.realpath(path))
-        self._key = KeyFile(key_path_of(self._target), wait=lock_wait, waiting=waiting)
+        self._key = KeyFile(key_path_of(path), wait=lock_wait, waiting=waiting)
 
     def exists(self) -> bool:
         """Whether there is anything at the path."""

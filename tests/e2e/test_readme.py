@@ -80,7 +80,7 @@ def test_every_block_of_the_installation_works_as_pasted(machine: Machine) -> No
     fetch, questions, in_one_go, listening, polling, leave, *_ = BLOCKS[TEXT[:begin].count("```sh") :]
     (doctor,) = (block for block in BLOCKS if block.startswith("tentacle status "))
     assert FETCH in fetch
-    assert questions == QUESTIONS, "which is answered in tests/cli/commands/test_status_doctor_init.py"
+    assert questions == QUESTIONS, "which is answered in tests/cli/commands/test_init.py"
     assert leave.startswith(LEAVES)
     server = start_server(machine, "--comms-port=10943")
     key = in_one_go.splitlines(keepends=True)[0]

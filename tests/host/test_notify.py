@@ -42,7 +42,7 @@ def test_ready_and_stopping(manager: socket.socket) -> None:
 
 async def test_the_watchdog_is_fed_and_a_status_told_when_it_changes(manager: socket.socket) -> None:
     texts = iter(["a", "a", "b"])
-    telling = asyncio.create_task(notifier(0.02).keep_told(lambda: next(texts, "b")))
+    telling = asyncio.create_task(notifier(0.02).keep_reporting(lambda: next(texts, "b")))
     got = [await asyncio.to_thread(received, manager) for _ in range(4)]
     telling.cancel()
     with suppress(asyncio.CancelledError):
@@ -54,21 +54,21 @@ def test_an_abstract_address() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind("")
         sock.settimeout(10)
-        Notifier.taken_from({"NOTIFY_SOCKET": "@" + sock.getsockname()[1:].decode()}).ready("")
+        Notifier.take_from({"NOTIFY_SOCKET": "@" + sock.getsockname()[1:].decode()}).ready("")
         assert received(sock)[0] == "READY=1"
 
 
 async def test_nobody_listens_and_nothing_happens() -> None:
     for address in ("", "/nowhere/at/all", "relative", "/" + "x" * 300, "@"):
-        made = Notifier.taken_from({"NOTIFY_SOCKET": address})
+        made = Notifier.take_from({"NOTIFY_SOCKET": address})
         made.ready("x")
         made.stopping("x", 1)
-    await Notifier("", 1.0).keep_told(lambda: "never asked for")
+    await Notifier("", 1.0).keep_reporting(lambda: "never asked for")
 
 
 def test_the_environment_is_emptied_so_that_scripts_cannot_speak_for_us() -> None:
     environ = {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "77", "PATH": "/bin"}
-    assert Notifier.taken_from(environ, pid=77).watchdog == 4.0
+    assert Notifier.take_from(environ, pid=77).watchdog == 4.0
     assert environ == {"PATH": "/bin"}
 
 
@@ -84,7 +84,7 @@ def test_the_environment_is_emptied_so_that_scripts_cannot_speak_for_us() -> Non
     ],
 )
 def test_the_watchdog_time(environ: dict[str, str], watchdog: float | None) -> None:
-    assert Notifier.taken_from(dict(environ), pid=77).watchdog == watchdog
+    assert Notifier.take_from(dict(environ), pid=77).watchdog == watchdog
 
 
 @given(st.text())

@@ -30,6 +30,7 @@ COMMAND = ("/opt/tentacle/bin/Tentacle", "agent", "--instance=I", "--noninteract
     [
         ("Tentacle", "Tentacle"),
         ("OctopusDeploy Tentacle", "OctopusDeploy-Tentacle"),
+        (None, "OctopusDeploy-Tentacle"),
         (" two \t words ", "two-words"),
         ("../../etc/passwd", r"\x2e...etcpasswd"),
         (".hidden", r"\x2ehidden"),
@@ -39,7 +40,7 @@ COMMAND = ("/opt/tentacle/bin/Tentacle", "agent", "--instance=I", "--noninteract
         ("x.service", "x.service"),
     ],
 )
-def test_a_service_is_named_after_its_instance(instance: str, name: str) -> None:
+def test_a_service_is_named_after_its_instance(instance: str | None, name: str) -> None:
     assert service_name(instance) == name
 
 

@@ -1,25 +1,24 @@
-"""`doctor`: looks for whatever keeps a worker from working, and says what to do.  Not a command of the original."""
+"""`doctor`: looks for what keeps a worker from working, and says what to do.  Not a command of the original."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from yarl import URL
 
 from tentacle.cli.doctor.bundle import make_bundle
-from tentacle.cli.doctor.finding import Finding, Level, Probe, Section, section
-from tentacle.cli.doctor.instance import Patient, instance_probes
+from tentacle.cli.doctor.finding import Level, Section, local_probe, section
+from tentacle.cli.doctor.instance import ExaminedInstance, clones_of, instance_probes
+from tentacle.cli.doctor.listening import listening_probes
 from tentacle.cli.doctor.machine import machine_probes
-from tentacle.cli.doctor.octopus import Server, ask, network_for
+from tentacle.cli.doctor.octopus import ExaminedServer, ask, network_for
+from tentacle.cli.doctor.polling import PollingPort, planned_polls, polling_findings, polling_port, polling_section
 from tentacle.cli.doctor.reach import Target
 from tentacle.cli.doctor.report import failed, report_document, report_text
-from tentacle.cli.doctor.wire import Comms, comms_findings, comms_of, comms_section, listening_probes, polls_of
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.credentials import are_given, required_access
 from tentacle.cli.frame.options import (
@@ -41,11 +40,8 @@ from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
 from tentacle.observe.text import visible
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.server_address import ServerAddress, polling_address
-from tentacle.settings.errors import SettingsError
 from tentacle.settings.instances import Instance
-from tentacle.settings.model import Settings, resolved_home
-from tentacle.settings.store import SettingsFile
-from tentacle.settings.trust import same_thumbprint
+from tentacle.settings.model import resolved_home
 
 NOTES: Final = """\
 Looks at this machine, the instance, its agent and the way to its servers, and
@@ -60,8 +56,8 @@ Exit codes: 0  nothing failed
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What was asked for, besides the instance and the server."""
+class ServerOptions:
+    """How the server is asked, and where it is polled.  `credentials` of `None`: only what everybody may see."""
 
     space: str | None
     comms_address: str | None
@@ -91,127 +87,94 @@ def doctor(
     comms_address: str | None,
     comms_port: int | None,
 ) -> Result:
-    """Everything at once, each step for five seconds at most."""
+    """All probes run at the same time, each step for five seconds at most."""
     as_json = output_format(output) == "json"
     target = session.path(bundle) if bundle else None
-    patient = _patient(session, where)
-    credentials = _credentials(session, api) if api.server else None
-    wishes = Wishes(space, comms_address, comms_port, credentials)
-    sections = asyncio.run(_examine(session, patient, api, wishes))
+    instance = _examined_instance(session, where)
+    # Much can be looked at without credentials.
+    credentials = required_access(session, api).credentials if api.server and are_given(session, api) else None
+    options = ServerOptions(space, comms_address, comms_port, credentials)
+    sections = asyncio.run(_examine(session, instance, api, options))
     code = EXIT_USER_ERROR if failed(sections) else EXIT_OK
-    problem = _write_bundle(session, patient, sections, target) if target else None
-    problems = tuple(text for text in (problem.message, problem.hint) if text) if problem else ()
-    code = problem.exit_code if problem else code
+    report, document = report_text(sections, Style()), report_document(sections)
+    problems: tuple[str, ...] = ()
+    written = ""
+    if target is not None:
+        try:
+            write_secret(target, make_bundle(instance, session.environ, session.redactor, report, document))
+            written = f"Written to {visible(str(target))}: have a look into it before you send it to anybody.\n"
+        except TentacleError as error:
+            # No reason to hold back what was found.
+            problems = tuple(text for text in (error.message, error.hint) if text)
+            code = error.exit_code
     redact = session.redactor.redact
     if as_json:
-        data = redact(json.dumps(report_document(sections), indent=2)) + "\n"
-        return Result(data=data, problems=problems, exit_code=code)
+        return Result(data=redact(json.dumps(document, indent=2)) + "\n", problems=problems, exit_code=code)
     style = Style.of(session.surroundings.stdout, session.environ)
-    text = redact(report_text(sections, style))
-    if target is not None and problem is None:
-        text += f"Written to {visible(str(target))}: have a look into it before you send it to anybody.\n"
-    return Result(data=text, problems=problems, exit_code=code)
+    return Result(data=redact(report_text(sections, style)) + written, problems=problems, exit_code=code)
 
 
-def _patient(session: Session, where: InstanceOptions) -> Patient:
-    """The instance; a damaged one is a patient too, and so is a machine without any."""
+def _examined_instance(session: Session, where: InstanceOptions) -> ExaminedInstance:
+    """The instance that the options name; a damaged one is examined too, and so is a machine without any."""
     now = session.surroundings.clock()
     try:
         file = session.choose(where)
         settings = session.overridden(file.load())
     except TentacleError as problem:
-        known = session.instance or _meant(session, where)
+        known = session.instance
+        if known is None and (where.instance or "").strip():
+            known = session.registry.find(where.instance or "")
+        elif known is None and (where.config or "").strip():
+            known = Instance(None, session.path(where.config or ""))
         if known is None:
             none_yet = TentacleError("there is no instance on this machine yet")
-            return Patient(problem=problem if session.registry.list_all() else none_yet, now=now)
+            return ExaminedInstance(problem=problem if session.registry.list_all() else none_yet, now=now)
         folder = known.config_path.parent
-        return Patient(known.name, known.config_path, folder if is_directory(folder) else None, None, problem, now)
+        home = folder if is_directory(folder) else None
+        return ExaminedInstance(known.name, known.config_path, home, None, problem, now)
     home = resolved_home(settings, file.path)
-    twins = tuple(_twins(session, file.path, settings))
-    return Patient(session.instance_name, file.path, home, settings, None, now, twins)
+    clones = tuple(clones_of(file.path, settings.certificate, session.registry))
+    return ExaminedInstance(session.instance_name, file.path, home, settings, None, now, clones)
 
 
-def _twins(session: Session, config: Path, settings: Settings) -> Iterator[str]:
-    """Other instances of this machine with the same certificate, as far as they can be read."""
-    with suppress(SettingsError):
-        for one in session.registry.list_all():
-            if settings.certificate is None or one.config_path == config:
-                continue
-            with suppress(SettingsError):
-                theirs = SettingsFile(one.config_path).load().certificate
-                if theirs is not None and same_thumbprint(theirs.thumbprint, settings.certificate.thumbprint):
-                    yield one.name or str(one.config_path)
-
-
-def _meant(session: Session, where: InstanceOptions) -> Instance | None:
-    """The instance that was named, though it cannot be used.  Raises `TentacleError` for one that is not there."""
-    if (where.instance or "").strip():
-        return session.registry.find(where.instance or "")
-    if not (where.config or "").strip():
-        return None
-    return Instance(None, session.path(where.config or ""))
-
-
-async def _examine(session: Session, patient: Patient, api: ApiOptions, wishes: Wishes) -> Sequence[Section]:
-    """All sections, side by side."""
-    settings = patient.settings
-    polls, problem = polls_of(settings, session.environ) if settings else ([], None)
-    wire: list[Probe] = listening_probes(patient, settings) if settings else []
+async def _examine(
+    session: Session, instance: ExaminedInstance, api: ApiOptions, options: ServerOptions
+) -> Sequence[Section]:
+    """All sections, which are found out at the same time."""
+    settings = instance.settings
+    polls, problem = planned_polls(settings, session.environ) if settings else ([], None)
+    probes = [*instance_probes(instance), *(listening_probes(instance, settings) if settings else [])]
     if problem is not None:
-        wire.append(_known(problem))
-    work = [
-        section("This machine", machine_probes(patient.name if patient.config else None, session.environ)),
-        section(f"Instance {patient.name or patient.config or ''}".strip(), [*instance_probes(patient), *wire]),
-        *(comms_section(comms_of(poll)) for poll in polls),
+        probes.append(local_probe("polling", lambda: [problem]))
+    sections = [
+        section("This machine", machine_probes(instance, session.environ)),
+        section(f"Instance {instance.name or instance.config or ''}".strip(), probes),
+        *(polling_section(polling_port(poll)) for poll in polls),
     ]
     if (api.server or "").strip():
-        work.append(_server_section(patient, api, wishes, also_comms=not polls))
-    return await asyncio.gather(*work)
+        sections.append(_server_section(instance, api, options, is_polled=bool(polls)))
+    return await asyncio.gather(*sections)
 
 
-def _known(finding: Finding) -> Probe:
-    async def probe() -> Sequence[Finding]:
-        return [finding]
-
-    return probe
-
-
-async def _server_section(patient: Patient, api: ApiOptions, wishes: Wishes, *, also_comms: bool) -> Section:
-    """The server that was named, and then its communications port, unless that is polled already."""
+async def _server_section(
+    instance: ExaminedInstance, api: ApiOptions, options: ServerOptions, *, is_polled: bool
+) -> Section:
+    """The server that was named, and then its communications port, unless servers are polled anyway."""
     address = ServerAddress.parse(api.server or "")
     network = network_for(
         URL(address.base),
-        patient.settings,
+        instance.settings,
         ignore_ssl_errors=api.ignore_ssl_errors,
         ca_file=api.ca_file,
         pin=api.server_thumbprint or None,
     )
-    server = Server(address, wishes.credentials, network, wishes.space or None, trace)
-    asked = await ask(server, patient)
-    findings = list(asked.findings)
-    if also_comms and not any(one.check == "name" and one.level is Level.FAIL for one in findings):
-        polled = URL(polling_address(address.origin, wishes.comms_address, wishes.comms_port))
-        needed = patient.settings is None or patient.settings.no_listen
+    server = ExaminedServer(address, options.credentials, network, options.space or None, trace)
+    answered = await ask(server, instance)
+    findings = list(answered.findings)
+    if not is_polled and not any(one.check == "name" and one.level is Level.FAIL for one in findings):
+        polled = URL(polling_address(address.origin, options.comms_address, options.comms_port))
+        needed = instance.settings is None or instance.settings.no_listen
         target = Target(polled.host or "", polled.port or 0, network.proxy)
-        comms = await comms_findings(Comms(target, asked.thumbprint, needed, "as its REST interface says"))
-        findings += [Finding(f"poll {one.check}", one.level, one.found, one.advice) for one in comms]
+        port = PollingPort(target, answered.thumbprint, needed, "as its REST interface says")
+        findings += [replace(one, check=f"poll {one.check}") for one in await polling_findings(port)]
     return Section(f"Octopus Server {address.display}", tuple(findings))
-
-
-def _credentials(session: Session, api: ApiOptions) -> Credentials | None:
-    """None where no credentials were given in any way: much can be looked at without."""
-    return required_access(session, api).credentials if are_given(session, api) else None
-
-
-def _write_bundle(
-    session: Session, patient: Patient, sections: Sequence[Section], target: Path
-) -> TentacleError | None:
-    """Why it could not be written, which is no reason to keep back what was found."""
-    content = make_bundle(
-        patient, session.environ, session.redactor, report_text(sections, Style()), report_document(sections)
-    )
-    try:
-        write_secret(target, content)
-    except TentacleError as error:
-        return error
-    return None

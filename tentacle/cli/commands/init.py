@@ -16,7 +16,7 @@ from tentacle.cli.frame.subcommand import run_command, signed_in
 from tentacle.cli.init.questions import Wizard
 from tentacle.cli.init.server_questions import Registration
 from tentacle.cli.init.setup import POLLING, Goal, Present, Wishes, goal, is_root, present
-from tentacle.cli.status.state import option_for, state_of
+from tentacle.cli.status.state import instance_state, option_for
 from tentacle.disk import DiskError
 from tentacle.errors import TentacleError
 from tentacle.host.systemctl import BOOTED, Systemctl
@@ -205,7 +205,7 @@ def _settled(session: Session, wanted: Goal) -> str:
     while time.monotonic() < end:
         settings, now = session.overridden(_settings(session, wanted)), session.surroundings.clock()
         home = resolved_home(settings, wanted.config)
-        if state_of(wanted.instance, wanted.config, home, settings, session.environ, now).healthy:
+        if instance_state(wanted.instance, wanted.config, home, settings, session.environ, now).healthy:
             return "The agent is at work"
         time.sleep(_BETWEEN_LOOKS)
     return f"The agent is not at work yet; see: tentacle doctor{option_for(wanted.instance, wanted.config)}"

@@ -1,4 +1,4 @@
-"""`livez`: whether the agent's heartbeat is fresh, for probes (tentacle-cli.md 3.16)."""
+"""`livez`: whether the agent's heartbeat is recent, for probes (tentacle-cli.md 3.16)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tentacle.settings.model import resolved_home
 )
 @facts_option
 def livez(session: Session, *, where: InstanceOptions, max_age: int) -> Result:
-    """Says nothing when all is well."""
+    """Prints nothing when the heartbeat is recent."""
     file = session.choose(where)
     if max_age <= 0:
         raise TentacleError("--max-age must be a positive number of seconds.")

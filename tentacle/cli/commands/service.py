@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import facts_option
 from tentacle.cli.frame.result import Result, Steps
 from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.errors import TentacleError
-
-if TYPE_CHECKING:
-    from tentacle.cli.service.control import ServiceWishes
 
 ALL = "*"
 
@@ -41,44 +36,32 @@ ALL = "*"
 @option("--instance", help="Name of the instance to use, or * to use all instances")
 @option("--status", is_flag=True, help="Show what the service is doing")
 @facts_option
-def service(session: Session, *, instance: str | None, **wishes: bool | str | None) -> Steps:
+def service(session: Session, *, instance: str | None, **options: bool | str | None) -> Steps:
     """Whatever the order of the options: restart, stop, uninstall, install, reconfigure, start, status."""
-    from tentacle.cli.service.control import ServiceWishes
+    from tentacle.cli.service.control import ServiceControl, ServiceOptions
     from tentacle.host.systemctl import require_systemd
 
-    wanted = ServiceWishes.of(wishes, session.environ)
-    if not wanted.actions:
+    wanted = ServiceOptions.of(options, session.environ)
+    if not (wanted.changes or wanted.status):
         raise TentacleError(
             "Nothing was asked of the service.",
             hint="Use --install, --start, --stop, --restart, --reconfigure, --uninstall or --status.",
         )
     require_systemd(as_root=wanted.changes)
     if (instance or "").strip() != ALL:
-        return (yield from _one(session, wanted, instance))
+        file = session.choose(InstanceOptions(instance, None))
+        control = ServiceControl(session, session.instance_name, file.path)
+        yield from control.carry_out(wanted)
+        return Result(facts=control.document())
     if wanted.installs or wanted.uninstall:
         raise TentacleError("--instance=* can only be used for --start, --stop, and --restart flags")
-    return (yield from _all(session, wanted))
-
-
-def _one(session: Session, wanted: ServiceWishes, instance: str | None) -> Steps:
-    from tentacle.cli.service.control import ServiceControl
-
-    file = session.choose(InstanceOptions(instance, None))
-    control = ServiceControl(session, session.instance_name, file.path)
-    yield from control.carry_out(wanted)
-    return Result(facts=control.facts())
-
-
-def _all(session: Session, wanted: ServiceWishes) -> Steps:
-    """Every instance gets its turn; what went wrong is told and makes the exit code."""
-    from tentacle.cli.service.control import ServiceControl
-
+    # Every instance gets its turn, also after one that fails.
     services, problems, code = [], [], 0
     for one in session.registry.list_all():
         control = ServiceControl(session, one.name, one.config_path)
         try:
             yield from control.carry_out(wanted)
-            services.append(control.facts())
+            services.append(control.document())
         except TentacleError as error:
             problems += [error.message, *([error.hint] if error.hint else [])]
             code = error.exit_code

@@ -11,7 +11,7 @@ from tentacle.cli.frame.result import Result
 from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.cli.frame.style import Style
 from tentacle.cli.frame.values import output_format
-from tentacle.cli.status.state import state_of
+from tentacle.cli.status.state import instance_state
 from tentacle.cli.status.state_text import state_document, state_text
 from tentacle.errors import EXIT_OK
 from tentacle.settings.model import resolved_home
@@ -32,13 +32,13 @@ Exit codes: 0  the agent is running and nothing keeps it from its work
 @instance_options
 @format_option
 def status(session: Session, *, where: InstanceOptions, output: str | None) -> Result:
-    """The live part is what the agent wrote last; when that is old, it is said so."""
+    """The live part is what the agent wrote last; the page says when that is old."""
     as_json = output_format(output) == "json"
     file = session.choose(where)
     settings = session.overridden(file.load())
     now = session.surroundings.clock()
     home = resolved_home(settings, file.path)
-    state = state_of(session.instance_name, file.path, home, settings, session.environ, now)
+    state = instance_state(session.instance_name, file.path, home, settings, session.environ, now)
     code = EXIT_OK if state.healthy else EXIT_NOT_RUNNING
     if as_json:
         return Result(data=json.dumps(state_document(state), indent=2) + "\n", exit_code=code)

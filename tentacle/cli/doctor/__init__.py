@@ -1,1 +1,1 @@
-"""What `doctor` looks at, one module per kind of patient.  Changes nothing anywhere."""
+"""What `doctor` looks at, one module for each kind of thing.  Changes nothing anywhere."""

@@ -1,7 +1,7 @@
-"""An archive for whoever helps from afar: what the doctor found, settings and the end of the log, and no secret.
+"""An archive for somebody who helps from afar: the doctor's findings, the settings and the end of the log.
 
-Settings are written anew from the values that are known to be harmless, so that a secret in a place nobody thought of
-stays behind.  The log is redacted line by line.  Knows what is secret here; must not know where the archive goes.
+It holds no secret.  Only settings that are known to be harmless are copied; all texts are masked.  Knows what is secret
+in an instance and in an environment; must not know where the archive is written.
 """
 
 from __future__ import annotations
@@ -17,20 +17,19 @@ from typing import Any, Final
 
 from tentacle import __version__
 from tentacle.agent.sensitive import known_values
-from tentacle.cli.doctor.instance import Patient
+from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.cli.doctor.machine import library_versions, without_userinfo
 from tentacle.disk import read_bytes
 from tentacle.errors import TentacleError
 from tentacle.home_layout import STATUS_FILE
+from tentacle.masking import SHORTEST
 from tentacle.observe.redaction import MASK, Redactor
 from tentacle.observe.text import visible
-from tentacle.settings.model import ProxySettings, Settings
+from tentacle.settings.model import ProxySettings
 from tentacle.settings.show import configuration_document
 from tentacle.settings.store import key_path_of
 
 LOG_BYTES: Final = 512 * 1024
-_SHORTEST: Final = 4
-"""A secret of fewer characters is found everywhere; masking it would leave nothing readable."""
 _SECRET_NAMES: Final = re.compile(r"KEY|TOKEN|PASS|SECRET|CREDENTIAL|^TENTACLE_CERTIFICATE$", re.IGNORECASE)
 _PATTERNS: Final = (
     re.compile(r"-----BEGIN[^-]*PRIVATE KEY-----.*?(-----END[^-]*-----|$)", re.DOTALL),
@@ -43,55 +42,57 @@ _PATTERNS: Final = (
 _USERINFO: Final = re.compile(r"(?<=://)[^/\s\"']*@")
 
 
-def secrets_of(patient: Patient, environ: Mapping[str, str]) -> Iterator[str]:
-    """Every secret of the instance and of the environment, in the forms in which it may be written somewhere."""
+def secrets_of(instance: ExaminedInstance, environ: Mapping[str, str]) -> Iterator[str]:
+    """Every secret of the instance and of the environment, in each form in which it could be written somewhere."""
     for name, value in environ.items():
-        if _SECRET_NAMES.search(name) and len(value) >= _SHORTEST:
+        if _SECRET_NAMES.search(name) and len(value) >= SHORTEST:
             yield value
-    settings = patient.settings
+    settings = instance.settings
     if settings is not None:
         yield from known_values(settings, environ)
         for certificate in (settings.certificate, settings.next_certificate, settings.previous_certificate):
             if certificate is not None:
                 yield from (line for line in certificate.key_pem.decode("ascii").splitlines() if "-" not in line)
-    if patient.config is not None:
+    if instance.config is not None:
         try:
-            yield from read_bytes(key_path_of(patient.config), limit=64 * 1024).decode("utf-8", "replace").split()
+            yield from read_bytes(key_path_of(instance.config), limit=64 * 1024).decode("utf-8", "replace").split()
         except (OSError, TentacleError):
             return
 
 
-def make_bundle(patient: Patient, environ: Mapping[str, str], redactor: Redactor, report: str, document: Any) -> bytes:
+def make_bundle(
+    instance: ExaminedInstance, environ: Mapping[str, str], redactor: Redactor, report: str, document: Any
+) -> bytes:
     """The archive (tar, gzip).  `redactor` knows the secrets of this run; those of the instance are added."""
-    masked = Masking(redactor, secrets_of(patient, environ))
+    masked = Masking(redactor, secrets_of(instance, environ))
     files = {
         "doctor.txt": report,
         "doctor.json": json.dumps(document, indent=2, ensure_ascii=False),
         "versions.json": json.dumps({"tentacle": __version__, **library_versions()}, indent=2),
-        "configuration.json": _configuration(patient),
+        "configuration.json": json.dumps(_harmless_configuration(instance), indent=2, ensure_ascii=False),
     }
-    if patient.home is not None:
-        files["OctopusTentacle.txt"] = last_lines(patient.home / "Logs" / "OctopusTentacle.txt")
-        files[STATUS_FILE] = last_lines(patient.home / STATUS_FILE)
+    if instance.home is not None and instance.log_file is not None:
+        files[instance.log_file.name] = last_lines(instance.log_file)
+        files[STATUS_FILE] = last_lines(instance.home / STATUS_FILE)
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
         for name, text in files.items():
             data = masked(text).encode("utf-8", "backslashreplace")
             info = tarfile.TarInfo(f"tentacle-doctor/{name}")
-            info.size, info.mode, info.mtime = len(data), 0o600, int(patient.now)
+            info.size, info.mode, info.mtime = len(data), 0o600, int(instance.now)
             archive.addfile(info, io.BytesIO(data))
     return content.getvalue()
 
 
 class Masking:
-    """Takes every secret, everything that looks like one, and every password in an address out of a text."""
+    """Masks in a text every secret, everything that looks like one, and every password in an address."""
 
     def __init__(self, redactor: Redactor, secrets: Iterable[str]) -> None:
         self._redactor = redactor
         for secret in secrets:
-            if len(secret) >= _SHORTEST:
+            if len(secret) >= SHORTEST:
                 redactor.add(secret)
-                # The same, as JSON writes it.
+                # As JSON writes it:
                 redactor.add(json.dumps(secret)[1:-1])
 
     def __call__(self, text: str) -> str:
@@ -100,15 +101,11 @@ class Masking:
         return self._redactor.redact(_USERINFO.sub(f"{MASK}@", text))
 
 
-def _configuration(patient: Patient) -> str:
-    if patient.settings is None:
-        problem = patient.problem.message if patient.problem else "there is no instance"
-        return json.dumps({"Problem": problem}, indent=2)
-    return json.dumps(_harmless(patient.settings, patient.config), indent=2, ensure_ascii=False)
-
-
-def _harmless(settings: Settings, config: Path | None) -> dict[str, Any]:
-    document = configuration_document(settings, config)
+def _harmless_configuration(instance: ExaminedInstance) -> dict[str, Any]:
+    settings = instance.settings
+    if settings is None:
+        return {"Problem": instance.problem.message if instance.problem else "there is no instance"}
+    document = configuration_document(settings, instance.config)
     for server in document["Tentacle"]["Communication"]["TrustedOctopusServers"]:
         server["Address"] = without_userinfo(server["Address"]) if server["Address"] else None
     return {**document, "Proxy": _proxy(settings.proxy), "PollingProxy": _proxy(settings.polling_proxy)}
@@ -125,7 +122,7 @@ def _proxy(proxy: ProxySettings) -> dict[str, Any]:
 
 
 def last_lines(path: Path, limit: int = LOG_BYTES) -> str:
-    """The whole lines in the last `limit` bytes of a file; a line that says why when it cannot be read."""
+    """The whole lines in the last `limit` bytes of a file; when it cannot be read, one line that says why."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:

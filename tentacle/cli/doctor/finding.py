@@ -1,4 +1,4 @@
-"""One finding of `doctor`, and how probes are run: side by side, each for so long and no longer.
+"""The findings of `doctor`, and how probes are run: all at the same time, each with a time limit.
 
 Must not know what is looked at.
 """
@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from tentacle.errors import one_line
-from tentacle.observe.startup import user_name
+from tentacle.errors import TentacleError, one_line
+from tentacle.host.account import user_name
 
 T = TypeVar("T")
 
+_FAILURES: Final = (OSError, ValueError, RuntimeError, TentacleError)
 LIMIT: Final = 5.0
 """Seconds for one step of a probe."""
 
 
 class Level(enum.StrEnum):
-    """How a finding is to be taken.  Only `FAIL` makes the command fail."""
+    """How serious a finding is.  Only `FAIL` makes the command fail."""
 
     OK = "ok"
     WARN = "warn"
@@ -42,40 +44,40 @@ class Finding:
 
 @dataclass(frozen=True)
 class Section:
-    """The findings of one patient."""
+    """The findings about one thing, e.g. the machine or a server."""
 
     title: str
     findings: tuple[Finding, ...]
 
 
 def ok(check: str, found: str) -> Finding:
-    """All is well."""
+    """A finding that needs no advice."""
     return Finding(check, Level.OK, found)
 
 
 def warn(check: str, found: str, advice: str) -> Finding:
-    """Somebody should know."""
+    """A finding that somebody should know of although the agent works."""
     return Finding(check, Level.WARN, found, advice)
 
 
 def fail(check: str, found: str, advice: str) -> Finding:
-    """This keeps the agent from its work."""
+    """A finding that keeps the agent from its work."""
     return Finding(check, Level.FAIL, found, advice)
 
 
 Probe = Callable[[], Awaitable[Sequence[Finding]]]
 
 
-async def aside(function: Callable[[], T], limit: float = LIMIT) -> T:
-    """The result of a function that may block.  Raises what it raises, and `TimeoutError` after `limit` seconds.
+async def in_daemon_thread(function: Callable[[], T], limit: float = LIMIT) -> T:
+    """Returns the result of a function that may block; raises `TimeoutError` after `limit` seconds.
 
-    The thread is a daemon: a resolver or a file system that hangs must not keep the whole command from its end, as
-    the event loop's own threads would.
+    `OSError`, `ValueError`, `RuntimeError` and `TentacleError` of the function are raised here.  At its end the process
+    does not wait for the thread, as it would for the event loop's own: a resolver or a file system may hang for long.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
+    def finish(result: T | None, error: BaseException | None) -> None:
         if done.done():
             return
         if error is not None:
@@ -87,21 +89,21 @@ async def aside(function: Callable[[], T], limit: float = LIMIT) -> T:
         result, failure = None, None
         try:
             result = function()
-        except (OSError, ValueError, RuntimeError) as error:
+        except _FAILURES as error:
             failure = error
-        with suppress(RuntimeError):  # Nobody waits any more: the loop is closed.
-            loop.call_soon_threadsafe(settle, result, failure)
+        with suppress(RuntimeError):  # The loop is closed already.
+            loop.call_soon_threadsafe(finish, result, failure)
 
     threading.Thread(target=run, daemon=True).start()
     return await asyncio.wait_for(done, limit)
 
 
-def blocking(check: str, function: Callable[[], Sequence[Finding]]) -> Probe:
-    """A probe out of a function that looks at this machine only."""
+def local_probe(check: str, function: Callable[[], Sequence[Finding]]) -> Probe:
+    """A probe that runs `function`, which looks at this machine and may block."""
 
     async def probe() -> Sequence[Finding]:
         try:
-            return await aside(function)
+            return await in_daemon_thread(function)
         except TimeoutError:
             return [
                 fail(
@@ -111,9 +113,9 @@ def blocking(check: str, function: Callable[[], Sequence[Finding]]) -> Probe:
                 )
             ]
         except PermissionError as error:
-            found = f"{user_name()} may not look at {error.filename or 'it'}"
+            found = f"{user_name(os.geteuid())} may not look at {error.filename or 'it'}"
             return [fail(check, found, "Run this as the user of the agent, or as root.")]
-        except (OSError, ValueError, RuntimeError) as error:
+        except _FAILURES as error:
             return [
                 fail(check, f"could not be looked at: {one_line(error)}", "Look at the file or disk that it names.")
             ]
@@ -122,6 +124,6 @@ def blocking(check: str, function: Callable[[], Sequence[Finding]]) -> Probe:
 
 
 async def section(title: str, probes: Sequence[Probe]) -> Section:
-    """Runs all probes at once; their findings come in the order of the probes."""
+    """Runs all probes at the same time; returns their findings in the order of the probes."""
     found = await asyncio.gather(*(probe() for probe in probes))
     return Section(title, tuple(finding for findings in found for finding in findings))

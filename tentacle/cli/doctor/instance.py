@@ -1,4 +1,4 @@
-"""One instance on this machine: its files and who may read them, its certificate, its room, its agent.
+"""One instance on this machine: its files and who may read them, its certificate, its disk, its agent.
 
 Must not know any server.
 """
@@ -6,37 +6,40 @@ Must not know any server.
 from __future__ import annotations
 
 import os
-import pwd
 import shlex
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tentacle.agent.status import STOPPED
-from tentacle.cli.doctor.finding import Finding, Probe, blocking, fail, ok, warn
-from tentacle.cli.frame.certificate_text import facts_of_pem
+from tentacle.cli.doctor.finding import Finding, Probe, fail, local_probe, ok, warn
+from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.cli.frame.style import moment, size, span
-from tentacle.cli.status.state import Agent, agent_of, disk_of, option_for
+from tentacle.cli.status.state import agent_state, disk_space, option_for
 from tentacle.errors import TentacleError
+from tentacle.home_layout import LOG_FILE, LOGS, WORK
+from tentacle.host.account import user_name
 from tentacle.host.systemctl import BOOTED
-from tentacle.observe.startup import user_name
+from tentacle.settings.certificates import StoredCertificate, weaknesses
+from tentacle.settings.errors import SettingsError
 from tentacle.settings.identity_origin import origin_path_of, read_origin, this_machine
+from tentacle.settings.instances import InstanceRegistry
 from tentacle.settings.model import Settings
-from tentacle.settings.store import key_path_of
+from tentacle.settings.store import SettingsFile, key_path_of
+from tentacle.settings.trust import same_thumbprint
 
 LEAST_INODES: Final = 1000
-"""A script needs a dozen; with so few left the disk is about to be full."""
-_UNREADABLE: Final = "Run this as the user of the agent, or as root; if that is no help: is the file still there?"
-_LOG_FILE: Final = Path("Logs") / "OctopusTentacle.txt"
+"""A script needs few, but with so few left the disk is about to be full."""
 
 
 @dataclass(frozen=True)
-class Patient:
+class ExaminedInstance:
     """The instance as far as it is known: without settings, `problem` says why.  `now` in seconds since 1970.
 
-    `twins` are the names of other instances of this machine that have the same certificate.
+    `clones` are the names of other instances of this machine that have the same certificate.
     """
 
     name: str | None = None
@@ -45,178 +48,112 @@ class Patient:
     settings: Settings | None = None
     problem: TentacleError | None = None
     now: float = 0.0
-    twins: tuple[str, ...] = ()
+    clones: tuple[str, ...] = ()
 
     @property
     def option(self) -> str:
         """What to add to a command so that it means this instance."""
         return option_for(self.name, self.config)
 
+    @property
+    def certificate(self) -> StoredCertificate | None:
+        """The instance's own certificate; `None` when it has none or is not known."""
+        return self.settings.certificate if self.settings else None
 
-def instance_probes(patient: Patient) -> list[Probe]:
+    @property
+    def log_file(self) -> Path | None:
+        """The agent's log; `None` without a home."""
+        return self.home and self.home / LOGS / LOG_FILE
+
+
+def clones_of(config: Path, certificate: StoredCertificate | None, registry: InstanceRegistry) -> Iterator[str]:
+    """The other instances of this machine that have the same certificate, as far as they can be read."""
+    if certificate is None:
+        return
+    with suppress(SettingsError):
+        for other in registry.list_all():
+            if os.path.realpath(other.config_path) == os.path.realpath(config):
+                continue
+            with suppress(SettingsError):
+                theirs = SettingsFile(other.config_path).load().certificate
+                if theirs is not None and same_thumbprint(theirs.thumbprint, certificate.thumbprint):
+                    yield other.name or str(other.config_path)
+
+
+def instance_probes(instance: ExaminedInstance) -> list[Probe]:
     """What is looked at of the instance itself."""
-    probes = [blocking("configuration", lambda: configuration(patient))]
-    config, home, settings = patient.config, patient.home, patient.settings
-    if config is not None:
-        probes.append(blocking("rights", lambda: list(rights(config, home, patient.option))))
-    if settings is not None and config is not None and home is not None:
+    probes = [local_probe("configuration", lambda: configuration(instance))]
+    if instance.config is not None:
+        probes.append(local_probe("rights", lambda: rights(instance)))
+    if instance.settings is not None:
         probes += [
-            blocking("certificate", lambda: certificate(patient, settings)),
-            blocking("clone", lambda: clone(config, settings, patient.twins, patient.option)),
-            blocking("disk", lambda: room(home)),
-            blocking("agent", lambda: agent(patient, home)),
+            local_probe("certificate", lambda: certificate(instance)),
+            local_probe("clone", lambda: clone(instance)),
+            local_probe("disk", lambda: free_space(instance)),
+            local_probe("agent", lambda: agent(instance)),
         ]
     return probes
 
 
-def configuration(patient: Patient) -> Sequence[Finding]:
-    """Whether there is an instance, and it can be read."""
-    if patient.problem is not None:
-        if patient.config is None:
-            advice = "Set one up with tentacle init, or name one with --instance."
-            return [warn("configuration", patient.problem.message, advice)]
-        return [fail("configuration", patient.problem.message, patient.problem.hint or _UNREADABLE)]
-    return [ok("configuration", f"{patient.config}")]
+def configuration(instance: ExaminedInstance) -> Sequence[Finding]:
+    """Whether there is an instance, and its configuration can be read."""
+    if instance.problem is None:
+        return [ok("configuration", f"{instance.config}")]
+    if instance.config is None:
+        advice = "Set one up with tentacle init, or name one with --instance."
+        return [warn("configuration", instance.problem.message, advice)]
+    advice = "Run this as the user of the agent, or as root; if that is no help: is the file still there?"
+    return [fail("configuration", instance.problem.message, instance.problem.hint or advice)]
 
 
-def rights(config: Path, home: Path | None, option: str = "") -> Iterator[Finding]:
+def rights(instance: ExaminedInstance) -> list[Finding]:
     """Who may read the secrets, and whether we may write what an agent writes."""
-    owners = {}
-    wrong = []
-    for path in (config, key_path_of(config), origin_path_of(config)):
+    assert instance.config is not None, "nothing is known of the rights of a file that is not named"
+    found = []
+    owners: dict[Path, int] = {}
+    for path in (instance.config, key_path_of(instance.config), origin_path_of(instance.config)):
         status = _status(path)
         if status is None or not stat.S_ISREG(status.st_mode):
             continue
         owners[path] = status.st_uid
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            wrong.append(path)
-            found = f"{path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o})"
-            again = f"tentacle new-certificate{option}"
-            yield fail("rights", found, f"chmod 600 {shlex.quote(str(path))}; if others could see it: {again}")
-    if home is not None:
-        found_wrong = list(_home_rights(home, owners))
-        yield from found_wrong
-        wrong += [home] * len(found_wrong)
-    if not wrong:
-        yield ok("rights", f"secrets are private, and {user_name()} may write the home and the log")
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & 0o077:
+            text = f"{path} can be read by others (mode {mode:04o})"
+            again = f"tentacle new-certificate{instance.option}"
+            found.append(fail("rights", text, f"chmod 600 {shlex.quote(str(path))}; if others could see it: {again}"))
+    if instance.home is not None:
+        found += _home_rights(instance.home, owners)
+    user = user_name(os.geteuid())
+    return found or [ok("rights", f"secrets are private, and {user} may write the home and the log")]
 
 
 def _home_rights(home: Path, owners: dict[Path, int]) -> Iterator[Finding]:
+    """`owners` are those of the files beside the configuration."""
     status = _status(home)
     if status is None:
         yield fail("rights", f"the home directory {home} does not exist", f"mkdir -m 700 '{home}'")
         return
-    if not status.st_mode & stat.S_ISVTX:
-        # Else it also holds the register of instances, and is root's on purpose.
-        owners[home] = status.st_uid
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o022 and not mode & stat.S_ISVTX:
         yield fail("rights", f"others may write to {home} (mode {mode:04o})", f"chmod go-w '{home}'")
-    for path in (home, home / "Work", home / "Logs", home / _LOG_FILE):
-        found = _status(path)
-        if found is None:
+    user = user_name(os.geteuid())
+    for path in (home, home / WORK, home / LOGS, home / LOGS / LOG_FILE):
+        status = _status(path)
+        if status is None:
             continue
-        if path != home:
-            owners[path] = found.st_uid
+        if path != home or not mode & stat.S_ISVTX:
+            # A sticky home also holds the register of instances, and is root's on purpose.
+            owners[path] = status.st_uid
         if not os.access(path, os.W_OK):
             yield fail(
                 "rights",
-                f"{user_name()} may not write {path}, which belongs to {_name(found.st_uid)}",
-                f"Run this as the user of the agent, or: chown {user_name()} '{path}'",
+                f"{user} may not write {path}, which belongs to {user_name(status.st_uid)}",
+                f"Run this as the user of the agent, or: chown {user} '{path}'",
             )
     if len(set(owners.values())) > 1:
-        by_owner = sorted({_name(uid): path for path, uid in owners.items()}.items())
-        told = ", ".join(f"{path} belongs to {name}" for name, path in by_owner)
-        yield warn("rights", told, f"Give all of {home} to the user that runs the agent: chown -R USER '{home}'")
-
-
-def certificate(patient: Patient, settings: Settings) -> Sequence[Finding]:
-    """How strong our own certificate is and how long it holds."""
-    if settings.certificate is None:
-        return [warn("certificate", "there is none yet", f"tentacle new-certificate{patient.option} --if-blank")]
-    facts = facts_of_pem(settings.certificate.certificate_pem)
-    told = f"{facts.thumbprint}, {facts.algorithm}, {facts.key}, valid until {facts.day}"
-    weak = facts.weaknesses(patient.now)
-    if weak:
-        advice = f"tentacle new-certificate{patient.option}, then register again with --force"
-        return [warn("certificate", f"{told}: {'; '.join(weak)}", advice)]
-    return [ok("certificate", told)]
-
-
-def clone(config: Path, settings: Settings, twins: Sequence[str] = (), option: str = "") -> Sequence[Finding]:
-    """Whether the identity was made on this machine, and is had once.  Two agents with one take each other's work."""
-    if settings.certificate is None:
-        return []
-    if twins:
-        found = f"the same certificate is that of {', '.join(twins)} here: both would take each other's work"
-        advice = f"tentacle new-certificate{option_for(twins[0], None)}, and register that one again"
-        return [warn("clone", found, advice)]
-    thumbprint = settings.certificate.thumbprint
-    first, here = read_origin(config, thumbprint), this_machine(thumbprint)
-    if first is None:
-        return [ok("clone", "not known on which machine this certificate was first used")]
-    gone = f"rm {shlex.quote(str(origin_path_of(config)))}"
-    accept = f"If the other one is gone for good: {gone}.  Else: tentacle new-certificate{option}"
-    if first.digest and here.digest and first.digest != here.digest:
-        found = f"this certificate was first used on another machine, {first.name}; this one is {here.name}"
-        return [warn("clone", f"{found}: a clone?  Both would take each other's work", accept)]
-    if first.name != here.name:
-        found = f"this machine was called {first.name} when its certificate was new, and now {here.name}"
-        return [warn("clone", f"{found}: renamed, or a clone with the same machine-id", accept)]
-    return [ok("clone", "the certificate was made or installed on this machine")]
-
-
-def room(home: Path) -> Sequence[Finding]:
-    """The free space against what is asked for before each script."""
-    disk = disk_of(home)
-    if disk is None:
-        return []
-    inodes = os.statvfs(disk.path)
-    told = f"{size(disk.free)} free at {disk.path}"
-    advice = f"Make room, e.g. below {home / 'Work'}; see also: du -xsh {home}/*"
-    if disk.free < disk.needed:
-        return [fail("disk", f"{told}: without {size(disk.needed)} no script is started", advice)]
-    if inodes.f_files and inodes.f_favail < LEAST_INODES:
-        return [fail("disk", f"{told}, but only {inodes.f_favail} files more can be made there", advice)]
-    if disk.free < 2 * disk.needed:
-        return [warn("disk", f"{told}; without {size(disk.needed)} no script is started", advice)]
-    return [ok("disk", f"{told} ({size(disk.needed)} are needed for a script to start)")]
-
-
-def agent(patient: Patient, home: Path) -> Sequence[Finding]:
-    """Whether an agent runs, and is alive."""
-    found = agent_of(home, patient.now)
-    start = f"tentacle agent{patient.option}"
-    if BOOTED.is_dir() and patient.name:
-        start = f"tentacle service{patient.option} --start"
-    if found.running is None:
-        return [warn("agent", found.problem or "not known", "Run this as the user of the agent, or as root.")]
-    if not found.running:
-        return [warn("agent", f"it is not running{_last_seen(found)}", start)]
-    who = f"process {found.pid}" if found.pid else "a process"
-    who += f" as {found.user}" if found.user else ""
-    if found.live is None:
-        return [
-            warn(
-                "agent",
-                f"{who} has the lock of {home}, but its state is {span(found.age)} old"
-                if found.last
-                else f"{who} runs",
-                f"It has just started, or it hangs: look at {home / _LOG_FILE}",
-            )
-        ]
-    owner = _name(patient.config.stat().st_uid) if patient.config else found.user
-    if found.user and found.user != owner:
-        told = f"{who} is the agent, but the configuration belongs to {owner}"
-        return [warn("agent", told, f"Stop it and start it as {owner}: what it writes now, {owner} may not write.")]
-    return [ok("agent", f"running since {moment(found.live.since)} ({who}, version {found.live.version})")]
-
-
-def _last_seen(found: Agent) -> str:
-    if found.last is None:
-        return ""
-    ended = "was stopped at" if found.last.phase == STOPPED else "was last seen at"
-    return f"; it {ended} {moment(found.last.written)}"
+        by_owner = sorted({user_name(uid): path for path, uid in owners.items()}.items())
+        text = ", ".join(f"{path} belongs to {name}" for name, path in by_owner)
+        yield warn("rights", text, f"Give all of {home} to the user that runs the agent: chown -R USER '{home}'")
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -226,8 +163,81 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+def certificate(instance: ExaminedInstance) -> Sequence[Finding]:
+    """How strong our own certificate is and how long it is valid."""
+    stored = instance.certificate
+    if stored is None:
+        return [warn("certificate", "there is none yet", f"tentacle new-certificate{instance.option} --if-blank")]
+    summary = summary_of_pem(stored.certificate_pem)
+    text = f"{summary.thumbprint}, {summary.algorithm}, {summary.key}, valid until {summary.day}"
+    weak = weaknesses(stored, datetime.fromtimestamp(instance.now, UTC))
+    if weak:
+        advice = f"tentacle new-certificate{instance.option}, then register again with --force"
+        return [warn("certificate", f"{text}: {'; '.join(f'it {one}' for one in weak)}", advice)]
+    return [ok("certificate", text)]
+
+
+def clone(instance: ExaminedInstance) -> Sequence[Finding]:
+    """Whether another machine or instance has the same certificate: the two would take each other's work."""
+    stored = instance.certificate
+    if stored is None or instance.config is None:
+        return []
+    if instance.clones:
+        found = f"the same certificate is that of {', '.join(instance.clones)} here: both would take each other's work"
+        advice = f"tentacle new-certificate{option_for(instance.clones[0], None)}, and register that one again"
+        return [warn("clone", found, advice)]
+    first, here = read_origin(instance.config, stored.thumbprint), this_machine(stored.thumbprint)
+    if first is None:
+        return [ok("clone", "not known on which machine this certificate was first used")]
+    remove = f"rm {shlex.quote(str(origin_path_of(instance.config)))}"
+    advice = f"If the other one is gone for good: {remove}.  Else: tentacle new-certificate{instance.option}"
+    if first.digest and here.digest and first.digest != here.digest:
+        found = f"this certificate was first used on another machine, {first.name}; this one is {here.name}"
+        return [warn("clone", f"{found}: a clone?  Both would take each other's work", advice)]
+    if first.name != here.name:
+        found = f"this machine was called {first.name} when its certificate was new, and now {here.name}"
+        return [warn("clone", f"{found}: renamed, or a clone with the same machine-id", advice)]
+    return [ok("clone", "the certificate was made or installed on this machine")]
+
+
+def free_space(instance: ExaminedInstance) -> Sequence[Finding]:
+    """The free space, compared with what must be free before each script."""
+    disk = instance.home and disk_space(instance.home)
+    if not disk:
+        return []
+    inodes = os.statvfs(disk.path)
+    text = f"{size(disk.free)} free at {disk.path}"
+    advice = f"Make room, e.g. below {instance.home}/Work; see also: du -xsh {instance.home}/*"
+    if not disk.enough:
+        return [fail("disk", f"{text}: without {size(disk.needed)} no script is started", advice)]
+    if inodes.f_files and inodes.f_favail < LEAST_INODES:
+        return [fail("disk", f"{text}, but only {inodes.f_favail} files more can be made there", advice)]
+    if disk.free < 2 * disk.needed:
+        return [warn("disk", f"{text}; without {size(disk.needed)} no script is started", advice)]
+    return [ok("disk", f"{text} ({size(disk.needed)} are needed for a script to start)")]
+
+
+def agent(instance: ExaminedInstance) -> Sequence[Finding]:
+    """Whether an agent runs, reports its state, and is the right user's."""
+    if instance.home is None:
+        return []
+    state = agent_state(instance.home, instance.now)
+    if state.running is None:
+        return [warn("agent", state.problem or "not known", "Run this as the user of the agent, or as root.")]
+    if not state.running:
+        start = f"tentacle agent{instance.option}"
+        if BOOTED.is_dir() and instance.name:
+            start = f"tentacle service{instance.option} --start"
+        return [warn("agent", f"it is not running{f'; it was {state.seen}' if state.seen else ''}", start)]
+    if state.live is None:
+        text = f"{state.process} runs"
+        if state.problem:
+            text = f"{state.process} runs, but {state.problem}"
+        elif state.own:
+            text = f"{state.process} has the lock of {instance.home}, but its state is {span(state.age)} old"
+        return [warn("agent", text, f"It has just started, or it hangs: look at {instance.log_file}")]
+    owner = user_name(instance.config.stat().st_uid) if instance.config else state.user
+    if state.user and state.user != owner:
+        text = f"{state.process} is the agent, but the configuration belongs to {owner}"
+        return [warn("agent", text, f"Stop it and start it as {owner}: what it writes now, {owner} may not write.")]
+    return [ok("agent", f"running since {moment(state.live.since)} ({state.process}, version {state.live.version})")]

@@ -1,13 +1,13 @@
 """The machine itself: bash, systemd, Python and its libraries, proxies of the environment.
 
-Must not know any instance but by its service's name.
+Knows of an instance only its service.
 """
 
 from __future__ import annotations
 
+import os
 import platform
 import re
-import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -17,32 +17,35 @@ from typing import Final
 from OpenSSL import SSL
 
 from tentacle import __version__
-from tentacle.cli.doctor.finding import LIMIT, Finding, Probe, blocking, fail, ok, warn
+from tentacle.cli.doctor.finding import LIMIT, Finding, Probe, fail, local_probe, ok, warn
+from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.errors import TentacleError
-from tentacle.host.systemctl import BOOTED, Systemctl
+from tentacle.host.account import user_name
+from tentacle.host.systemctl import BASH, BOOTED, Systemctl
 from tentacle.host.unit import service_name
-from tentacle.observe.startup import operating_system, user_name
+from tentacle.observe.redaction import MASK
+from tentacle.observe.startup import operating_system
 
-BASH: Final = Path("/bin/bash")
 LIBRARIES: Final = ("cryptography", "pyOpenSSL", "aiohttp", "pymongo", "click", "PyYAML")
 _OLD_BASH: Final = 4
 _PROXY_VARIABLES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
-def machine_probes(instance: str | None, environ: Mapping[str, str]) -> list[Probe]:
-    """What is looked at whatever the instance."""
+def machine_probes(instance: ExaminedInstance, environ: Mapping[str, str]) -> list[Probe]:
+    """What is looked at whether or not there is an instance."""
     return [
-        blocking("system", system),
-        blocking("python", python),
-        blocking("bash", bash),
-        blocking("systemd", lambda: systemd(instance)),
-        blocking("proxy", lambda: environment_proxies(environ)),
+        local_probe("system", system),
+        local_probe("python", python),
+        local_probe("bash", bash),
+        local_probe("systemd", lambda: systemd(instance)),
+        local_probe("proxy", lambda: environment_proxies(environ)),
     ]
 
 
 def system() -> Sequence[Finding]:
-    """Which system, as whom."""
-    return [ok("system", f"{operating_system()}, {platform.machine()}, as {user_name()}; tentacle {__version__}")]
+    """The system, the user, and our version."""
+    user = user_name(os.geteuid())
+    return [ok("system", f"{operating_system()}, {platform.machine()}, as {user}; tentacle {__version__}")]
 
 
 def python() -> Sequence[Finding]:
@@ -85,32 +88,41 @@ def bash(program: Path = BASH) -> Sequence[Finding]:
     return [ok("bash", text)]
 
 
-def systemd(instance: str | None, *, booted: Path = BOOTED) -> Sequence[Finding]:
-    """The service of the instance, where there is systemd."""
+def systemd(
+    instance: ExaminedInstance, *, booted: Path = BOOTED, systemctl: Systemctl | None = None
+) -> Sequence[Finding]:
+    """The service of the instance, where there is systemd.
+
+    All instances without a name share one service: it counts when its unit file names the configuration.
+    """
     if not booted.is_dir():
         return [ok("systemd", "this system was not booted with systemd; start the agent by other means")]
-    if instance is None:
-        return [ok("systemd", "running; an instance without a name has no service")]
+    if instance.config is None:
+        return [ok("systemd", "running")]
     try:
-        name = service_name(instance)
-        state = Systemctl().state(name)
+        name = service_name(instance.name)
+        state = (systemctl or Systemctl()).state(name)
     except TentacleError as error:
         return [warn("systemd", error.message, error.hint or "systemctl status; journalctl -b -p err")]
-    command = f"tentacle service --instance={shlex.quote(instance)}"
-    if not state.is_installed:
-        return [warn("systemd", f"there is no service {name}", f"{command} --install --start")]
+    start = f"tentacle service{instance.option} --start"
+    if instance.name is None:
+        start = f"systemctl start {name}"
+        if state.unit is None or str(instance.config) not in state.unit.read_text(errors="replace"):
+            return [ok("systemd", "running; no service runs this instance, which has no name")]
+    elif not state.is_installed:
+        return [warn("systemd", f"there is no service {name}", f"tentacle service{instance.option} --install --start")]
     found = f"{name}.service is {state.active} ({state.detail}), {state.enabled}, runs as {state.user or 'root'}"
     if state.active == "failed":
-        return [fail("systemd", found, f"journalctl -u {name} -n 50; then: {command} --start")]
+        return [fail("systemd", found, f"journalctl -u {name} -n 50; then: {start}")]
     if not state.is_active:
-        return [warn("systemd", found, f"{command} --start")]
+        return [warn("systemd", found, start)]
     if state.restarts:
         return [warn("systemd", f"{found}, restarted {state.restarts} times", f"journalctl -u {name} -n 50")]
     return [ok("systemd", found)]
 
 
 def environment_proxies(environ: Mapping[str, str]) -> Sequence[Finding]:
-    """The proxy variables; never their passwords."""
+    """The proxy variables, without their passwords."""
     given = {name: value for name, value in environ.items() if name.upper() in _PROXY_VARIABLES and value}
     if not given:
         return [ok("proxy", "no proxy variables in the environment")]
@@ -120,4 +132,4 @@ def environment_proxies(environ: Mapping[str, str]) -> Sequence[Finding]:
 
 def without_userinfo(text: str) -> str:
     """An address, or a list of them, without user names and passwords."""
-    return re.sub(r"(^|[/,\s])[^/,\s]*@", r"\1********@", text)
+    return re.sub(r"(^|[/,\s])[^/,\s]*@", rf"\1{MASK}@", text)

@@ -17,9 +17,9 @@ from yarl import URL
 
 from tentacle import __version__
 from tentacle.cli.doctor.finding import LIMIT, Finding, Level, fail, ok, warn
-from tentacle.cli.doctor.instance import Patient
+from tentacle.cli.doctor.instance import ExaminedInstance
+from tentacle.cli.doctor.polling import describe
 from tentacle.cli.doctor.reach import Target, reach
-from tentacle.cli.doctor.wire import describe
 from tentacle.cli.frame.style import span
 from tentacle.cli.registration.server_access import custom_proxy
 from tentacle.octopus.client import OctopusClient
@@ -36,13 +36,13 @@ from tentacle.settings.trust import same_address, same_thumbprint
 
 CLOCK_WARNS = 30.0
 CLOCK_FAILS = 300.0
-"""Seconds.  Tokens are good for minutes; certificates and logs do not mind less."""
+"""Seconds of difference.  Tokens are valid for minutes only; certificates and logs are not that strict."""
 ENOUGH_TIME = 3 * LIMIT
 """Seconds for all that is asked of the server."""
 
 
 @dataclass(frozen=True)
-class Server:
+class ExaminedServer:
     """Which server to ask and how.  `credentials` of `None`: only what everybody may see."""
 
     address: ServerAddress
@@ -54,8 +54,8 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What was found; `thumbprint` is that of the server's Halibut certificate, when it told us."""
+class ServerFindings:
+    """What was found out; `thumbprint` is that of the server's Halibut certificate, when it is known."""
 
     findings: tuple[Finding, ...]
     thumbprint: str | None = None
@@ -76,31 +76,31 @@ def network_for(
     return HttpOptions(ignore_ssl_errors, ca_file, chosen, False, LIMIT, pin)
 
 
-async def ask(server: Server, patient: Patient) -> Asked:
-    """Everything that can be found out about the server, as far as it goes."""
+async def ask(server: ExaminedServer, instance: ExaminedInstance) -> ServerFindings:
+    """Finds out about the server as much as is possible in `ENOUGH_TIME`."""
     try:
         async with asyncio.timeout(ENOUGH_TIME):
-            return await _ask(server, patient)
+            return await _ask(server, instance)
     except TimeoutError:
         found = f"{server.address.display} answers too slowly: not everything within {ENOUGH_TIME:g} s"
-        return Asked((fail("octopus", found, "Look at the server's load, and at what is in between."),))
+        return ServerFindings((fail("octopus", found, "Look at the server's load, and at what is in between."),))
 
 
-async def _ask(server: Server, patient: Patient) -> Asked:
+async def _ask(server: ExaminedServer, instance: ExaminedInstance) -> ServerFindings:
     url = URL(server.address.base)
     way = await reach(_target(url, server.network.proxy))
     findings = list(way.findings)
     if not way.complete:
-        return Asked(tuple(findings))
+        return ServerFindings(tuple(findings))
     answered = await _root(server, url)
     if way.certificate is not None:
-        # What only shows who answers is no verdict: that comes with the request, from the certificates we trust.
+        # `reach` does not judge the certificate; the request after it does.
         trusted = not any(one.check == "tls" for one in answered)
         findings += [ok("tls", f"{describe(way.certificate)} answers")] if trusted else []
     findings += answered
     if server.credentials is None or any(one.level is Level.FAIL for one in findings):
-        return Asked(tuple(findings))
-    return await _signed_in(server, patient, findings, server.credentials)
+        return ServerFindings(tuple(findings))
+    return await _signed_in(server, instance, findings, server.credentials)
 
 
 def _target(url: URL, proxy: ProxyUrl | None) -> Target:
@@ -110,7 +110,7 @@ def _target(url: URL, proxy: ProxyUrl | None) -> Target:
     return Target(host, port, proxy, tls=secure)
 
 
-async def _root(server: Server, url: URL) -> list[Finding]:
+async def _root(server: ExaminedServer, url: URL) -> list[Finding]:
     """The root document that everybody may see."""
     try:
         http = HttpClient(server.network, user_agent=f"tentacle/{__version__}", cookies=False, on_request=server.trace)
@@ -120,10 +120,10 @@ async def _root(server: Server, url: URL) -> list[Finding]:
         secure = url.scheme == "https"
         check = "tls" if secure and "certificate" in error.message else "http"
         return [fail(check, error.message, error.hint or "Check the address, and the way to it.")]
-    return [*_version(reply, server), *_clock(reply, server.clock())]
+    return [*_version(reply, server), *clock_findings(reply, server.clock())]
 
 
-def _version(reply: HttpResponse, server: Server) -> list[Finding]:
+def _version(reply: HttpResponse, server: ExaminedServer) -> list[Finding]:
     try:
         root = json.loads(reply.body)
         version, api = str(root["Version"]), str(root["ApiVersion"])
@@ -133,7 +133,7 @@ def _version(reply: HttpResponse, server: Server) -> list[Finding]:
     return [ok("octopus", f"Octopus Server {version[:60]}, API {api[:20]}")]
 
 
-def _clock(reply: HttpResponse, now: float) -> list[Finding]:
+def clock_findings(reply: HttpResponse, now: float) -> list[Finding]:
     try:
         theirs = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
     except (ValueError, TypeError, OverflowError):
@@ -147,7 +147,9 @@ def _clock(reply: HttpResponse, now: float) -> list[Finding]:
     return [level("clock", found, "Set one of them right: timedatectl set-ntp true")]
 
 
-async def _signed_in(server: Server, patient: Patient, findings: list[Finding], credentials: Credentials) -> Asked:
+async def _signed_in(
+    server: ExaminedServer, instance: ExaminedInstance, findings: list[Finding], credentials: Credentials
+) -> ServerFindings:
     network = server.network
     thumbprint = None
     client = OctopusClient(
@@ -168,58 +170,58 @@ async def _signed_in(server: Server, patient: Patient, findings: list[Finding], 
             where = f", space '{scope.space_name}'" if scope.space_name else ""
             findings.append(ok("signed in", f"by {credentials.kind}{where}"))
             thumbprint = await server_thumbprint(client, scope)
-            findings += _trust(thumbprint, patient)
-            if patient.settings is not None and patient.settings.certificate is not None:
-                own = patient.settings.certificate.thumbprint
+            findings += _trust_findings(thumbprint, instance)
+            if instance.settings is not None and instance.settings.certificate is not None:
+                own = instance.settings.certificate.thumbprint
                 machines = []
                 for kind in MachineKind:
                     template = scope.find_link(kind.link)
                     machines += [(kind, one) for one in await machines_with(client, template, own)] if template else []
-                findings += _registered(machines, patient, patient.settings, own)
+                findings += _machine_findings(machines, instance, instance.settings, own)
     except AccessRefused as error:
         findings.append(fail("signed in", error.message, error.hint or "Check the key, and what its user may do."))
     except OctopusError as error:
         findings.append(fail("server", error.message, error.hint or "Look at the server's own log."))
-    return Asked(tuple(findings), thumbprint)
+    return ServerFindings(tuple(findings), thumbprint)
 
 
-def _trust(thumbprint: str, patient: Patient) -> list[Finding]:
-    """Whether we trust the certificate that the server says it has."""
-    if patient.settings is None:
+def _trust_findings(thumbprint: str, instance: ExaminedInstance) -> list[Finding]:
+    """Whether this instance trusts the certificate that the server says it has."""
+    if instance.settings is None:
         return []
-    servers = patient.settings.servers
+    servers = instance.settings.servers
     if any(same_thumbprint(one.thumbprint, thumbprint) for one in servers):
         return [ok("trust", f"the server's certificate {thumbprint} is trusted here")]
     if not servers:
-        return [warn("trust", f"the server's certificate {thumbprint} is not trusted here yet", _register(patient))]
+        return [warn("trust", f"the server's certificate {thumbprint} is not trusted here yet", _register(instance))]
     others = sorted({one.thumbprint.upper() for one in servers})
-    advice = f"tentacle configure{patient.option} --trust={thumbprint}"
+    advice = f"tentacle configure{instance.option} --trust={thumbprint}"
     if len(others) == 1:
-        advice = f"tentacle update-trust{patient.option} --oldThumbprint={others[0]} --newThumbprint={thumbprint}"
+        advice = f"tentacle update-trust{instance.option} --oldThumbprint={others[0]} --newThumbprint={thumbprint}"
     return [fail("trust", f"the server's certificate is {thumbprint}; trusted here: {', '.join(others)}", advice)]
 
 
-def _register(patient: Patient) -> str:
-    return f"tentacle register-worker{patient.option} --server=... --workerpool=..., or: tentacle init"
+def _register(instance: ExaminedInstance) -> str:
+    return f"tentacle register-worker{instance.option} --server=... --workerpool=..., or: tentacle init"
 
 
-def _registered(
-    machines: Sequence[tuple[MachineKind, JsonDocument]], patient: Patient, settings: Settings, own: str
+def _machine_findings(
+    machines: Sequence[tuple[MachineKind, JsonDocument]], instance: ExaminedInstance, settings: Settings, own: str
 ) -> list[Finding]:
-    """What the server knows under our thumbprint."""
+    """The machines that the server knows under our thumbprint."""
     if not machines:
         level = fail if settings.servers else warn
-        return [level("registered", f"the server knows no machine with our thumbprint {own}", _register(patient))]
-    findings = [_one(kind, machine, settings, patient.option) for kind, machine in machines]
+        return [level("registered", f"the server knows no machine with our thumbprint {own}", _register(instance))]
+    findings = [_machine_finding(kind, machine, settings, instance.option) for kind, machine in machines]
     if len(machines) > 1:
         found = f"{len(machines)} machines on the server have our thumbprint"
-        new = f"tentacle new-certificate{patient.option}"
+        new = f"tentacle new-certificate{instance.option}"
         advice = f"If they are clones, give each its own: {new}.  If left over, delete them there."
         findings.append(warn("clone", found, advice))
     return findings
 
 
-def _one(kind: MachineKind, machine: JsonDocument, settings: Settings, option: str) -> Finding:
+def _machine_finding(kind: MachineKind, machine: JsonDocument, settings: Settings, option: str) -> Finding:
     name = f"{kind.value} '{machine.text('Name')}' ({machine.text('Id')})"
     endpoint = machine.object("Endpoint")
     uri = endpoint.text("Uri") or ""
@@ -227,9 +229,11 @@ def _one(kind: MachineKind, machine: JsonDocument, settings: Settings, option: s
     if endpoint.text("CommunicationStyle") == "TentacleActive":
         ours = [s.subscription_id for s in settings.servers if s.subscription_id]
         if not any(same_address(uri, one) for one in ours):
-            told = ", ".join(ours) or "none"
+            subscriptions = ", ".join(ours) or "none"
             advice = "Register again with --force; or is it a clone's, or another instance's?"
-            return fail("registered", f"{name} waits for {uri}, and the subscriptions here are: {told}", advice)
+            return fail(
+                "registered", f"{name} waits for {uri}, and the subscriptions here are: {subscriptions}", advice
+            )
     elif settings.no_listen:
         advice = (
             f"tentacle configure{option} --noListen=False, or register again with --comms-style=TentacleActive --force"

@@ -1,6 +1,6 @@
-"""The way to a port, step by step: name, TCP, proxy, TLS; what happens at each, and who answers in the end.
+"""The way to a port, step by step (name, TCP, proxy, TLS): what each step finds, and which certificate answers.
 
-Knows sockets, CONNECT and TLS without trust.  Must not know who should answer.
+Knows sockets, CONNECT and TLS without trust.  Must not know which certificate should answer.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tentacle.cli.doctor.finding import LIMIT, Finding, aside, fail, ok
-from tentacle.cli.frame.certificate_text import CertificateFacts, facts_of_der
+from tentacle.cli.doctor.finding import LIMIT, Finding, fail, in_daemon_thread, ok
+from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_der
 from tentacle.errors import one_line
 from tentacle.octopus.certificates import AcceptingContext
 from tentacle.octopus.proxies import ProxyUrl
@@ -22,11 +22,11 @@ from tentacle.wire.connect import FINAL_REFUSALS, AnswerParser, authority, conne
 from tentacle.wire.errors import ProtocolError
 
 _SHOWN = 3
-"""Addresses of one name that are told and tried."""
+"""How many addresses of one name are shown and tried."""
 
 
 class Stopped(Exception):
-    """A step failed; the finding says why, and what comes after it is not tried."""
+    """A step failed; `finding` says why.  The steps after it are not tried."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.found)
@@ -49,15 +49,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Reached:
-    """How far it went: the findings of all steps, and the certificate of whoever answered."""
+    """The findings of all steps, whether all succeeded, and the certificate that was shown."""
 
     findings: tuple[Finding, ...]
     complete: bool
-    certificate: CertificateFacts | None = field(default=None)
+    certificate: CertificateSummary | None = field(default=None)
 
 
 async def reach(target: Target) -> Reached:
-    """Goes as far as it can."""
+    """Takes one step after the other until one fails."""
     findings: list[Finding] = []
     hop, port = (target.proxy.host, target.proxy.port) if target.proxy else (target.host, target.port)
     certificate = None
@@ -79,7 +79,7 @@ async def reach(target: Target) -> Reached:
 async def _resolve(host: str, port: int, target: Target, findings: list[Finding]) -> list[str]:
     what = "proxy name" if target.proxy else "name"
     try:
-        found = await aside(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), target.limit)
+        found = await in_daemon_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), target.limit)
     except TimeoutError:
         found_text = f"{host}: no answer from this machine's DNS within {target.limit:g} s"
         raise Stopped(fail(what, found_text, "Check the name servers in /etc/resolv.conf.")) from None
@@ -112,13 +112,10 @@ async def _connect(
             took = (time.monotonic() - began) * 1000
             findings.append(ok(what, f"{authority(address, port)} accepts connections ({took:.0f} ms)"))
             return streams
-    raise Stopped(fail(what, "; ".join(refused), _tcp_advice(refused, port)))
-
-
-def _tcp_advice(refused: Sequence[str], port: int) -> str:
+    advice = f"A firewall between here and there may swallow it: allow TCP port {port} outwards."
     if any("refused" in one for one in refused):
-        return f"Nothing listens there: check the address, the port {port}, and that the program runs."
-    return f"A firewall between here and there may swallow it: allow TCP port {port} outwards."
+        advice = f"Nothing listens there: check the address, the port {port}, and that the program runs."
+    raise Stopped(fail(what, "; ".join(refused), advice))
 
 
 async def _tunnel(
@@ -154,7 +151,7 @@ async def _tunnel(
     findings.append(ok("proxy", f"{where} connects to {target}"))
 
 
-async def _handshake(writer: asyncio.StreamWriter, target: Target) -> CertificateFacts:
+async def _handshake(writer: asyncio.StreamWriter, target: Target) -> CertificateSummary:
     context = AcceptingContext()
     # As lenient as polling is: old servers have keys of 1024 bits.
     context.set_ciphers("DEFAULT:@SECLEVEL=1")
@@ -164,7 +161,7 @@ async def _handshake(writer: asyncio.StreamWriter, target: Target) -> Certificat
         der = context.presented()
         if der is None:
             raise ValueError("it showed no certificate")
-        return facts_of_der(der)
+        return summary_of_der(der)
     except TimeoutError:
         found = f"{target}: TCP works, but nothing answers the TLS handshake within {target.limit:g} s"
         advice = "Something in between may hold TLS back: a firewall that inspects, or an MTU that is too large."
@@ -179,6 +176,6 @@ async def _handshake(writer: asyncio.StreamWriter, target: Target) -> Certificat
 
 
 def reason_of(error: BaseException) -> str:
-    """A failure of the network in the system's own words."""
+    """Why a network operation failed, in the system's own words."""
     number = getattr(error, "errno", None)
     return (os.strerror(number) if number else one_line(error)).rstrip(".").lower()

@@ -1,6 +1,6 @@
-"""How the findings of `doctor` are told: lines for people, a document for programs.
+"""How the findings of `doctor` are shown: lines for people, a document for programs.
 
-Pure: findings in, text out.  Whatever came from outside is made visible.
+Pure: findings in, text out.  Text from outside is made visible.
 """
 
 from __future__ import annotations
@@ -28,12 +28,16 @@ def report_text(sections: Sequence[Section], style: Style) -> str:
     for each in sections:
         if each.findings:
             lines += [style.title(visible(each.title))]
-            lines += [line for finding in each.findings for line in _lines(finding, width, style)]
+            lines += [line for finding in each.findings for line in _finding_lines(finding, width, style)]
             lines += [""]
-    return "\n".join([*lines, _summary(sections, style)]) + "\n"
+    failures, warnings = _count(sections, Level.FAIL), _count(sections, Level.WARN)
+    counts = [style.bad(counted(failures, "failure"))] if failures else []
+    counts += [style.warn(counted(warnings, "warning"))] if warnings else []
+    summary = f"{' and '.join(counts)}; {_count(sections, Level.OK)} ok." if counts else style.good("All is well.")
+    return "\n".join([*lines, summary]) + "\n"
 
 
-def _lines(finding: Finding, width: int, style: Style) -> list[str]:
+def _finding_lines(finding: Finding, width: int, style: Style) -> list[str]:
     paint = {Level.OK: style.good, Level.WARN: style.warn, Level.FAIL: style.bad}[finding.level]
     column = _INDENT + _LEVEL_WIDTH + width
     first, *rest = wrapped(visible(finding.found), WIDTH - column) or [""]
@@ -46,15 +50,6 @@ def _lines(finding: Finding, width: int, style: Style) -> list[str]:
         lines.append(f"{' ' * column}{arrow}{head}")
         lines += [f"{' ' * (column + len(arrow))}{line}" for line in tail]
     return lines
-
-
-def _summary(sections: Sequence[Section], style: Style) -> str:
-    failures, warnings = _count(sections, Level.FAIL), _count(sections, Level.WARN)
-    if not failures and not warnings:
-        return style.good("All is well.")
-    told = [style.bad(counted(failures, "failure"))] if failures else []
-    told += [style.warn(counted(warnings, "warning"))] if warnings else []
-    return f"{' and '.join(told)}; {_count(sections, Level.OK)} ok."
 
 
 def _count(sections: Sequence[Section], level: Level) -> int:

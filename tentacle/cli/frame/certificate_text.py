@@ -1,4 +1,4 @@
-"""A certificate in words: how strong it is and how long it is good for.
+"""A certificate in words: whose it is, its key, and until when it is valid.
 
 Knows X.509.  Must not know where a certificate came from, or whom anybody trusts.
 """
@@ -14,24 +14,20 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tentacle.cli.frame.style import moment
-from tentacle.settings.certificates import KEY_BITS, SIGNATURE_NAMES, thumbprint_of
+from tentacle.settings.certificates import SIGNATURE_NAMES, thumbprint_of
 
-SOON_SECONDS: Final = 30 * 86400
-_WEAK: Final = ("md5", "sha1")
 _LONGEST_NAME: Final = 200
 
 
 @dataclass(frozen=True)
-class CertificateFacts:
-    """What a certificate says.  `begins` and `ends` are seconds since 1970; `key` is e.g. `RSA 2048 bits`."""
+class CertificateSummary:
+    """What a certificate says.  `ends` is in seconds since 1970; `key` is e.g. `RSA 2048 bits`."""
 
     thumbprint: str
     subject: str
     issuer: str
     algorithm: str
     key: str
-    small_key: bool
-    begins: float
     ends: float
 
     @property
@@ -42,60 +38,38 @@ class CertificateFacts:
     @property
     def day(self) -> str:
         """The last day."""
-        return _day(self.ends)
-
-    def weaknesses(self, now: float) -> list[str]:
-        """What is wrong with it, in words; nothing for one that is good."""
-        found = []
-        if now > self.ends:
-            found.append(f"it expired on {self.day}")
-        elif self.ends - now < SOON_SECONDS:
-            found.append(f"it expires on {self.day}")
-        if now < self.begins:
-            found.append(f"it is not valid before {_day(self.begins)}")
-        if self.algorithm.startswith(_WEAK):
-            found.append(f"its signature ({self.algorithm}) is weak")
-        if self.small_key:
-            found.append(f"its key ({self.key}) is short")
-        return found
+        return moment(self.ends)[:10]
 
 
-def facts_of_pem(pem: bytes) -> CertificateFacts:
-    """The facts of a certificate in PEM form.  Raises `ValueError`."""
-    return _facts(x509.load_pem_x509_certificate(pem))
+def summary_of_pem(pem: bytes) -> CertificateSummary:
+    """The summary of a certificate in PEM form.  Raises `ValueError`."""
+    return _summary(x509.load_pem_x509_certificate(pem))
 
 
-def facts_of_der(der: bytes) -> CertificateFacts:
-    """The facts of a certificate in DER form.  Raises `ValueError`."""
-    return _facts(x509.load_der_x509_certificate(der))
+def summary_of_der(der: bytes) -> CertificateSummary:
+    """The summary of a certificate in DER form.  Raises `ValueError`."""
+    return _summary(x509.load_der_x509_certificate(der))
 
 
-def _facts(certificate: x509.Certificate) -> CertificateFacts:
+def _summary(certificate: x509.Certificate) -> CertificateSummary:
     oid = certificate.signature_algorithm_oid.dotted_string
-    key, small = _key(certificate)
-    return CertificateFacts(
+    return CertificateSummary(
         thumbprint_of(certificate.public_bytes(Encoding.DER)),
         certificate.subject.rfc4514_string()[:_LONGEST_NAME] or "(no name)",
         certificate.issuer.rfc4514_string()[:_LONGEST_NAME] or "(no name)",
         SIGNATURE_NAMES.get(oid, oid),
-        key,
-        small,
-        certificate.not_valid_before_utc.timestamp(),
+        _key(certificate),
         certificate.not_valid_after_utc.timestamp(),
     )
 
 
-def _key(certificate: x509.Certificate) -> tuple[str, bool]:
+def _key(certificate: x509.Certificate) -> str:
     try:
         key = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
-        return "a key of an unknown kind", False
+        return "a key of an unknown kind"
     if isinstance(key, rsa.RSAPublicKey):
-        return f"RSA {key.key_size} bits", key.key_size < KEY_BITS
+        return f"RSA {key.key_size} bits"
     if isinstance(key, ec.EllipticCurvePublicKey):
-        return f"ECDSA {key.curve.name}", False
-    return type(key).__name__, False
-
-
-def _day(seconds: float) -> str:
-    return moment(seconds)[:10]
+        return f"ECDSA {key.curve.name}"
+    return type(key).__name__

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from tentacle import __version__
 from tentacle.home_layout import LOGS
-from tentacle.observe.console import ConsoleHandler
 from tentacle.observe.logfile import FileLogHandler
-from tentacle.observe.logs import FILE_ONLY_LOGGER, logging_to
+from tentacle.observe.logs import FILE_ONLY_LOGGER, ConsoleHandler, logging_to
 from tentacle.observe.redaction import Redactor
 from tentacle.observe.startup import describe_process, machine_name, processor_count
 

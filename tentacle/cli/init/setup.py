@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tentacle.cli.doctor.ports import port_owner
+from tentacle.cli.doctor.listening import port_owner
 from tentacle.cli.frame.options import ApiOptions
 from tentacle.cli.frame.session import Session
 from tentacle.cli.frame.values import InvalidValue, need_port, parse_whole_number
 from tentacle.cli.init.questions import Wizard
 from tentacle.cli.init.server_questions import LATER, Introduction, Registration, printable
 from tentacle.errors import TentacleError
-from tentacle.host.account import need_account
+from tentacle.host.account import require_account
 from tentacle.host.errors import HostError
 from tentacle.host.systemctl import require_systemd
 from tentacle.settings.errors import InstanceError
@@ -140,7 +140,7 @@ def _need_service(wishes: Wishes) -> None:
     """Raises `HostError` for a service that cannot be, before anything is done."""
     require_systemd(as_root=True)
     if (wishes.service_user or "").strip():
-        need_account((wishes.service_user or "").strip())
+        require_account((wishes.service_user or "").strip())
 
 
 def _wants_service(wizard: Wizard) -> bool:

@@ -1,6 +1,6 @@
 """What `service` does for one instance, in the original's order and with its texts (tentacle-cli.md 3.19).
 
-Knows the host's services and accounts, and which files belong to an instance.  Must not know options.
+Knows the host's services and accounts.  Must not know how options are parsed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from tentacle.cli.frame.output_file import write_public
 from tentacle.cli.frame.session import Session
 from tentacle.cli.service.files import hand_over
 from tentacle.errors import TentacleError
-from tentacle.host.account import DEFAULT_USER, Account, find_account, make_default_account, need_account, need_usable
+from tentacle.host.account import (
+    DEFAULT_USER,
+    Account,
+    find_account,
+    make_default_account,
+    require_account,
+    require_usable,
+)
 from tentacle.host.services import UNIT_DIRECTORY, Services
 from tentacle.host.systemctl import ServiceState, Systemctl
 from tentacle.host.unit import UnitSettings, dependencies, service_name, unit_text, user_of
@@ -24,7 +31,6 @@ from tentacle.settings.instances import HOME_VARIABLE
 from tentacle.settings.store import SettingsFile
 
 USER_VARIABLE: Final = "OCTOPUS_SERVICE_USERNAME"
-UNNAMED: Final = "OctopusDeploy Tentacle"
 UNNAMED_WARNING: Final = (
     "Please note, currently there can only be one un-named instance configured as a service on a machine at a time."
 )
@@ -32,8 +38,8 @@ Lines = Generator[str, None, None]
 
 
 @dataclass(frozen=True)
-class ServiceWishes:
-    """What was asked for; `username` from the command line or the environment, `None` when neither says one."""
+class ServiceOptions:
+    """What is to be done.  `username` is from the command line or the environment; `after` are full unit names."""
 
     restart: bool
     stop: bool
@@ -46,8 +52,8 @@ class ServiceWishes:
     after: tuple[str, ...]
 
     @classmethod
-    def of(cls, options: Mapping[str, Any], environ: Mapping[str, str]) -> ServiceWishes:
-        """From the options by name.  Raises `TentacleError` for a `depend_on` that cannot be one."""
+    def of(cls, options: Mapping[str, Any], environ: Mapping[str, str]) -> ServiceOptions:
+        """From the command's options by name.  Raises `TentacleError` for a `depend_on` that is no unit name."""
         values = dict(options)
         after = dependencies(values.pop("depend_on") or "")
         username = (values.pop("username") or "").strip() or environ.get(USER_VARIABLE, "").strip()
@@ -59,34 +65,32 @@ class ServiceWishes:
 
     @property
     def changes(self) -> bool:
-        """Whether anything but the status was asked for."""
+        """Whether anything but the status is asked for."""
         return self.restart or self.stop or self.uninstall or self.installs or self.start
-
-    @property
-    def actions(self) -> bool:
-        return self.changes or self.status
 
 
 class ServiceControl:
     """The service of one instance; `instance` is `None` for the unnamed one, whose file is `config`."""
 
     def __init__(self, session: Session, instance: str | None, config: Path) -> None:
-        self.name = service_name(instance or UNNAMED)
+        self.name = service_name(instance or None)
         self._session = session
         self._instance = instance
         self._config = config
         self._services = Services(UNIT_DIRECTORY, Systemctl(), write_public)
 
-    def carry_out(self, wanted: ServiceWishes) -> Lines:
-        """Yields lines as it goes.  Raises `TentacleError` at the first thing that fails."""
+    def carry_out(self, wanted: ServiceOptions) -> Lines:
+        """Does what is wanted and yields a line for each step.  Raises `TentacleError` at the first that fails."""
         if wanted.changes:
-            self._services.need_ours(self.name)
+            self._services.require_ours(self.name)
         if wanted.restart:
             yield from self._act("restart", f"Restarting service: {self.name}", "Service has been restarted")
         if wanted.stop:
             yield from self._act("stop", f"Stopping service: {self.name}", "Service stopped")
         if wanted.uninstall:
-            yield from self._uninstall()
+            yield f"Removing systemd service: {self.name}"
+            self._remove()
+            yield "Service uninstalled"
         if wanted.install:
             yield from self._install(wanted)
         if wanted.reconfigure:
@@ -94,10 +98,10 @@ class ServiceControl:
         if wanted.start:
             yield from self._act("start", f"Service started: {self.name}")
         if wanted.status:
-            yield from described(self._services.state(self.name))
+            yield from state_lines(self._services.state(self.name))
 
-    def facts(self) -> Mapping[str, Any]:
-        """What a program wants to know of the service as it is now."""
+    def document(self) -> Mapping[str, Any]:
+        """The state of the service now, for programs."""
         state = self._services.state(self.name)
         return {
             "Service": state.name,
@@ -113,7 +117,7 @@ class ServiceControl:
         }
 
     def _act(self, verb: str, *lines: str) -> Lines:
-        """The last of `lines` is told when it is done, the others before."""
+        """Yields the last of `lines` when it is done, the others before."""
         failures = {
             "restart": "The service could not be restarted",
             "stop": "The service could not be stopped",
@@ -124,49 +128,46 @@ class ServiceControl:
             self._services.act(verb, self.name)
         yield lines[-1]
 
-    def _uninstall(self) -> Lines:
-        yield f"Removing systemd service: {self.name}"
+    def _remove(self) -> None:
         with self._failing(f"Could not remove the systemd service: {self.name}"):
             self._services.remove(self.name)
-        yield "Service uninstalled"
 
-    def _install(self, wanted: ServiceWishes) -> Lines:
+    def _install(self, wanted: ServiceOptions) -> Lines:
         running, old = self._services.state(self.name).is_active, self._services.text(self.name)
         account = yield from self._prepare(wanted.username)
         yield from self._write(wanted, account)
         if running and self._services.text(self.name) != old:
             yield f"It runs on with its old settings until it is restarted: {self._typed('--restart')}"
 
-    def _reconfigure(self, wanted: ServiceWishes) -> Lines:
-        """Unlike the original's, the old service stays until all is ready for the new one."""
+    def _reconfigure(self, wanted: ServiceOptions) -> Lines:
+        """Unlike the original, removes the old service only when everything is ready for the new one."""
         old = self._services.text(self.name)
         account = yield from self._prepare(wanted.username or (user_of(old) if old else None))
         yield f"Attempting to remove old service: {self.name}"
         running = self._services.state(self.name).is_active
-        with self._failing(f"Could not remove the systemd service: {self.name}"):
-            self._services.remove(self.name)
+        self._remove()
         yield from self._write(wanted, account)
         if running and not wanted.start:
             yield f"The service is stopped now; start it with: {self._typed('--start')}"
 
     def _prepare(self, username: str | None) -> Generator[str, None, Account]:
-        """The user of the service, who can use the instance then."""
+        """Returns the user of the service, to whom the instance's files are handed over."""
         if self._instance is None:
             yield UNNAMED_WARNING
-        account = need_account(username) if username else find_account(DEFAULT_USER)
+        account = require_account(username) if username else find_account(DEFAULT_USER)
         if account is None:
             account = make_default_account()
             yield f"Created the system user '{account.name}', with the home directory {account.home}"
         settings = SettingsFile(self._config).load()
         if not account.is_root:
-            # Before anything is given away to a user who could not do with it.
-            need_usable(account, [*self._program(), "version"], {})
+            # Nothing is given to a user that cannot run this program.
+            require_usable(account, [*self._program(), "version"], {})
             overridden = self._session.overridden(settings)
             yield from hand_over(self._config, overridden, account, self._session.registry.folder)
-        need_usable(account, [*self._program(), "show-thumbprint", self._which()], self._environment())
+        require_usable(account, [*self._program(), "show-thumbprint", self._which()], self._environment())
         return account
 
-    def _write(self, wanted: ServiceWishes, account: Account) -> Lines:
+    def _write(self, wanted: ServiceOptions, account: Account) -> Lines:
         command = (*self._program(), "agent", self._which(), "--noninteractive")
         unit = UnitSettings(
             self.name, account.name, command, wanted.after, self._environment(), self._services.version()
@@ -177,7 +178,7 @@ class ServiceControl:
         yield f"Service installed: {self.name}"
 
     def _program(self) -> tuple[str, ...]:
-        """How systemd starts us: as we were started, under the original's name where there is such a file."""
+        """What systemd starts: the program of this process, under the original's name where there is such a file."""
         program = self._session.surroundings.program
         named = program.with_name("Tentacle")
         program = named if named.exists() else program
@@ -189,12 +190,12 @@ class ServiceControl:
         return f"--config={self._config}" if self._instance is None else f"--instance={self._instance}"
 
     def _typed(self, option: str) -> str:
-        """A command of ours for this service, as it is typed."""
+        """A `service` command for this instance, as it is typed."""
         which = () if self._instance is None else (f"--instance={self._instance}",)
         return shlex.join(["Tentacle", "service", *which, option])
 
     def _environment(self) -> Mapping[str, str]:
-        """Where the machine's instances are, if that is not where everybody looks for them."""
+        """The variable with the directory of the machine's instances, where this process has it."""
         if not self._session.environ.get(HOME_VARIABLE, "").strip():
             return {}
         return {HOME_VARIABLE: str(self._session.path(str(self._session.registry.directory)))}
@@ -208,8 +209,8 @@ class ServiceControl:
             raise TentacleError(message, hint=hint, exit_code=error.exit_code) from error
 
 
-def described(state: ServiceState) -> Iterator[str]:
-    """What a person wants to see of a service."""
+def state_lines(state: ServiceState) -> Iterator[str]:
+    """The state of a service for people."""
     if not state.is_installed and not state.is_active:
         yield f"Service {state.name}: not installed"
         return

@@ -1,1 +1,1 @@
-"""`status`: the state of an instance, gathered and told."""
+"""`status`: the state of an instance, gathered and shown."""

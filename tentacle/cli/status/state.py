@@ -6,32 +6,35 @@ Reads and never changes.  Must not know how it is shown.
 from __future__ import annotations
 
 import os
-import pwd
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from tentacle.agent.lock import holder
 from tentacle.agent.plan import make_plan
 from tentacle.agent.status import DRAINING, LARGEST_FILE, STOPPED, AgentStatus
-from tentacle.cli.frame.certificate_text import CertificateFacts, facts_of_pem
-from tentacle.cli.frame.style import counted, size, span
-from tentacle.cli.status.workload import Workload, workload
+from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_pem
+from tentacle.cli.frame.style import counted, moment, size, span
+from tentacle.cli.status.work_directory import WorkDirectory, read_work_directory
 from tentacle.disk import DiskError, read_bytes, with_margin
 from tentacle.errors import TentacleError
-from tentacle.home_layout import STATUS_FILE
+from tentacle.home_layout import STATUS_FILE, WORK
+from tentacle.host.account import user_name
 from tentacle.scripts.workspace.workspaces import FOR_A_SCRIPT
+from tentacle.settings.certificates import weaknesses
 from tentacle.settings.model import CommunicationStyle, Settings
-from tentacle.settings.trust import normalise_address, normalise_thumbprint
+from tentacle.settings.trust import normalise_address, normalise_thumbprint, same_thumbprint
 
 STALE_SECONDS: Final = 30.0
-"""A running agent writes every ten seconds; a state that is older than this is told as what it was."""
+"""A running agent writes its state every ten seconds; one that is older than this is shown as old."""
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerState:
     """One trusted server.  `asked` and `up` count polling connections; `up` is `None` when no agent says."""
 
     thumbprint: str
@@ -43,10 +46,11 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Agent:
+class AgentState:
     """The agent's process.  `last` is what it wrote, `age` seconds ago; both may be left from an earlier agent.
 
-    `running` is `None` when that cannot be seen, `pid` and the name of its `user` when not known or there is none.
+    `running` is `None` when that cannot be seen.  `pid` is 0 for an agent whose process is not known; `user` is the
+    name of the process's user.
     """
 
     running: bool | None
@@ -57,34 +61,55 @@ class Agent:
     user: str | None = None
 
     @property
+    def own(self) -> AgentStatus | None:
+        """What the running agent wrote last, however old; `None` when an earlier agent wrote it."""
+        return self.last if self.running and self.last is not None and self.pid in (0, self.last.pid) else None
+
+    @property
     def live(self) -> AgentStatus | None:
         """What the running agent says of itself, unless that is old."""
-        mine = self.running and self.last is not None and self.pid in (0, self.last.pid)
-        return self.last if mine and self.age <= STALE_SECONDS else None
+        return self.own if self.age <= STALE_SECONDS else None
+
+    @property
+    def process(self) -> str:
+        """Which process it is, and of which user, in words."""
+        return f"process {self.pid}{f' as {self.user}' if self.user else ''}" if self.pid else "an unknown process"
+
+    @property
+    def seen(self) -> str | None:
+        """When an agent that no longer runs was there, in words; `None` when it has left no state."""
+        if self.last is None:
+            return None
+        return f"{'stopped' if self.last.phase == STOPPED else 'last seen'} at {moment(self.last.written)}"
 
 
 @dataclass(frozen=True)
-class Disk:
-    """`free` bytes on the file system of `path`; `needed` are those without which no script is started."""
+class DiskSpace:
+    """`free` bytes on the file system of `path`; without `needed` bytes no script is started."""
 
     path: Path
     free: int
     needed: int
 
+    @property
+    def enough(self) -> bool:
+        """Whether a script can be started."""
+        return self.free >= self.needed
+
 
 @dataclass(frozen=True)
-class State:
+class InstanceState:
     """Everything that `status` shows.  `problems` keep the agent from its work, `notes` do not."""
 
     instance: str | None
     config: Path
     home: Path
     modes: tuple[str, ...]
-    certificate: CertificateFacts | None
-    servers: tuple[Server, ...]
-    agent: Agent
-    work: Workload
-    disk: Disk | None
+    certificate: CertificateSummary | None
+    servers: tuple[ServerState, ...]
+    agent: AgentState
+    work: WorkDirectory
+    disk: DiskSpace | None
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -94,19 +119,17 @@ class State:
         return bool(self.agent.running) and not self.problems
 
 
-def modes_of(settings: Settings) -> tuple[str, ...]:
-    """`listening`, `polling`, both or neither."""
-    polling = any(server.style is CommunicationStyle.TENTACLE_ACTIVE for server in settings.servers)
-    return (*(() if settings.no_listen else ("listening",)), *(("polling",) if polling else ()))
-
-
-def agent_of(home: Path, now: float) -> Agent:
+def agent_state(home: Path, now: float) -> AgentState:
     """What is known of the agent of `home`; `now` in seconds since 1970."""
     try:
         pid = holder(home)
     except OSError as error:
-        return Agent(None, problem=f"whether an agent is running cannot be seen: {home}: {error.strerror}")
-    found = Agent(pid is not None, pid, user=_user_of(pid) if pid else None)
+        return AgentState(None, problem=f"whether an agent is running cannot be seen: {home}: {error.strerror}")
+    found = AgentState(pid is not None, pid)
+    if pid:
+        # The process may have ended, and those of other users may be hidden.
+        with suppress(OSError):
+            found = replace(found, user=user_name(Path(f"/proc/{pid}").stat().st_uid))
     try:
         last = AgentStatus.decode(read_bytes(home / STATUS_FILE, limit=LARGEST_FILE))
     except FileNotFoundError:
@@ -118,18 +141,6 @@ def agent_of(home: Path, now: float) -> Agent:
     return replace(found, last=last, age=max(now - last.written, 0.0))
 
 
-def _user_of(pid: int) -> str | None:
-    """Who a process belongs to."""
-    try:
-        uid = Path(f"/proc/{pid}").stat().st_uid
-    except OSError:
-        return None
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
 def option_for(name: str | None, config: Path | None) -> str:
     """What to add to a command so that it means this instance, as it is typed."""
     if name:
@@ -137,112 +148,105 @@ def option_for(name: str | None, config: Path | None) -> str:
     return f" --config={shlex.quote(str(config))}" if config else ""
 
 
-def disk_of(home: Path) -> Disk | None:
-    """The room on the file system of the workspaces; `None` when there is no such directory."""
-    folder = home / "Work"
-    for path in (folder, home):
+def disk_space(home: Path) -> DiskSpace | None:
+    """The space on the file system of the workspaces; `None` when there is no such directory."""
+    for path in (home / WORK, home):
         try:
             status = os.statvfs(path)
         except OSError:
             continue
-        return Disk(path, status.f_bavail * status.f_frsize, with_margin(FOR_A_SCRIPT))
+        return DiskSpace(path, status.f_bavail * status.f_frsize, with_margin(FOR_A_SCRIPT))
     return None
 
 
-def state_of(
+def instance_state(
     name: str | None, config: Path, home: Path, settings: Settings, environ: Mapping[str, str], now: float
-) -> State:
-    """The state of the instance at this moment."""
-    agent = agent_of(home, now)
-    servers, problem = _servers(settings, environ, agent)
-    state = State(
+) -> InstanceState:
+    """The state of the instance at this moment; `now` in seconds since 1970."""
+    polling = any(server.style is CommunicationStyle.TENTACLE_ACTIVE for server in settings.servers)
+    agent = agent_state(home, now)
+    servers, problem = server_states(settings, environ, agent.live)
+    certificate = settings.certificate
+    state = InstanceState(
         name,
         config,
         home,
-        modes_of(settings),
-        _certificate(settings),
+        (*(() if settings.no_listen else ("listening",)), *(("polling",) if polling else ())),
+        None if certificate is None else summary_of_pem(certificate.certificate_pem),
         servers,
         agent,
-        workload(home / "Work"),
-        disk_of(home),
+        read_work_directory(home / WORK),
+        disk_space(home),
     )
-    problems = (*((problem,) if problem else ()), *_problems(state))
-    return replace(state, problems=problems, notes=tuple(_notes(state, settings, now)))
+    weak = () if certificate is None else weaknesses(certificate, datetime.fromtimestamp(now, UTC))
+    problems = (*((problem,) if problem else ()), *problems_of(state))
+    return replace(state, problems=problems, notes=tuple(notes_of(state, weak)))
 
 
-def _certificate(settings: Settings) -> CertificateFacts | None:
-    return None if settings.certificate is None else facts_of_pem(settings.certificate.certificate_pem)
-
-
-def _servers(settings: Settings, environ: Mapping[str, str], agent: Agent) -> tuple[tuple[Server, ...], str | None]:
+def server_states(
+    settings: Settings, environ: Mapping[str, str], live: AgentStatus | None
+) -> tuple[tuple[ServerState, ...], str | None]:
     """The trusted servers, and what is wrong with an address that is to be polled."""
-    problem = None
-    asked: dict[tuple[str, str], int] = {}
+    problem, planned = None, {}
     try:
         plan = make_plan(settings, environ)
-        asked = {(poll.shown, poll.subscription): poll.connections for poll in plan.polls}
+        planned = {(normalise_address(poll.shown), poll.subscription): poll.connections for poll in plan.polls}
     except TentacleError as error:
         problem = error.message
-    up = {(normalise_address(one.address), one.subscription): one for one in (agent.live.polled if agent.live else ())}
+    connected = {(normalise_address(one.address), one.subscription): one for one in (live.polled if live else ())}
     found = []
     for server in settings.servers:
-        polled = server.style is CommunicationStyle.TENTACLE_ACTIVE
-        where, name = server.address or "", server.subscription_id or ""
-        told = up.get((normalise_address(where), name))
-        planned = next((n for (shown, s), n in asked.items() if s == name and _same(shown, where)), 0)
+        thumbprint = normalise_thumbprint(server.thumbprint)
+        if server.style is not CommunicationStyle.TENTACLE_ACTIVE:
+            found.append(ServerState(thumbprint, False, server.address, server.subscription_id))
+            continue
+        key = normalise_address(server.address or ""), server.subscription_id or ""
+        polled = connected.get(key)
         found.append(
-            Server(
-                normalise_thumbprint(server.thumbprint),
-                polled,
+            ServerState(
+                thumbprint,
+                True,
                 server.address,
                 server.subscription_id,
-                asked=(told.asked if told else planned) if polled else 0,
-                up=told.up if told and polled else None,
+                asked=polled.asked if polled else planned.get(key, 0),
+                up=polled.up if polled else None,
             )
         )
     return tuple(found), problem
 
 
-def _same(shown: str, address: str) -> bool:
-    return normalise_address(shown) == normalise_address(address)
-
-
-def _problems(state: State) -> Iterator[str]:
+def problems_of(state: InstanceState) -> Iterator[str]:
     """What keeps a running agent from its work."""
     agent, live = state.agent, state.agent.live
-    option = option_for(state.instance, state.config)
     if agent.problem:
         yield agent.problem
     if agent.running and live is None:
-        old = agent.last is not None and agent.pid in (0, agent.last.pid)
-        what = f"for {span(agent.age)}" if old else "yet"
+        what = f"for {span(agent.age)}" if agent.own else "yet"
         yield f"the agent is running but has not written its state {what}: it has just started, or it hangs"
     if live is not None and live.phase == DRAINING:
         yield "the agent is about to stop: it refuses new scripts and waits for those that run"
     for server in state.servers:
         if live is not None and server.polled and server.up == 0:
+            option = option_for(state.instance, state.config)
             yield f"no connection to {server.address} is up: see the log, or run: tentacle doctor{option}"
-    if agent.running and state.disk is not None and state.disk.free < state.disk.needed:
-        yield (f"the disk has {size(state.disk.free)} free, and without {size(state.disk.needed)} no script is started")
+    if agent.running and state.disk is not None and not state.disk.enough:
+        yield f"the disk has {size(state.disk.free)} free, and without {size(state.disk.needed)} no script is started"
 
 
-def _notes(state: State, settings: Settings, now: float) -> Iterator[str]:
-    """What somebody should know although the agent works."""
-    live, certificate = state.agent.live, state.certificate
+def notes_of(state: InstanceState, weak: tuple[str, ...]) -> Iterator[str]:
+    """What somebody should know although the agent works; `weak` is what speaks against the certificate."""
+    last, live = state.agent.last, state.agent.live
     option = option_for(state.instance, state.config)
-    if certificate is None:
+    if state.certificate is None:
         yield f"there is no certificate yet: run tentacle new-certificate{option}"
-    else:
-        weak = certificate.weaknesses(now)
-        if weak:
-            yield f"the certificate should be replaced: {'; '.join(weak)}"
-        if live is not None and live.thumbprint != certificate.thumbprint:
-            yield f"the agent still shows the certificate {live.thumbprint}: restart it"
-    if not settings.servers:
+    if weak:
+        yield f"the certificate should be replaced: {'; '.join(f'it {one}' for one in weak)}"
+    if state.certificate and live and not same_thumbprint(live.thumbprint, state.certificate.thumbprint):
+        yield f"the agent still shows the certificate {live.thumbprint}: restart it"
+    if not state.servers:
         yield f"no server is trusted: run tentacle init{option if state.instance else ''}, or tentacle register-worker"
     if live is not None and any(server.polled and server.up is None for server in state.servers):
         yield "the agent does not poll all servers of the configuration: restart it if that stays so"
-    last = state.agent.last
     if state.agent.running is False and last is not None and last.phase != STOPPED:
         yield f"the last agent (process {last.pid}) ended without a word: it was killed, or the machine went down"
     if state.agent.running is False and state.work.scripts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tentacle.settings import certificates
+from tests.e2e.stage import Server, Stage
 from tests.sockets import talking
 
 
@@ -53,3 +54,14 @@ def its_comms_port(octopus: Any, comms: Comms) -> int:
     """The polling port of the server of the test."""
     octopus.thumbprint = comms.thumbprint
     return comms.port
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with Stage() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server(stage: Stage) -> Server:
+    return stage.start_server()

@@ -5,35 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from pathlib import Path
 
 import pytest
 
-from tentacle.cli.doctor.finding import Level
 from tentacle.cli.doctor.reach import Reached, Target, reach
-from tentacle.cli.doctor.wire import Comms, comms_findings
 from tentacle.octopus.proxies import ProxyUrl
-from tentacle.settings import certificates
 from tentacle.settings.certificates import StoredCertificate
-from tests.sockets import talking
-
-
-async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-    await reader.read()
-
-
-@pytest.fixture
-def identity() -> StoredCertificate:
-    return certificates.generate()
-
-
-@pytest.fixture
-def context(identity: StoredCertificate, tmp_path: Path) -> ssl.SSLContext:
-    pem = tmp_path / "server.pem"
-    pem.write_bytes(identity.certificate_pem + identity.key_pem)
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(pem)
-    return made
+from tests.sockets import silent, talking
 
 
 def told(reached: Reached) -> list[tuple[str, str]]:
@@ -144,15 +122,3 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         pass
     finally:
         writer.close()
-
-
-async def test_the_verdict_on_whoever_answers(identity: StoredCertificate, context: ssl.SSLContext) -> None:
-    async with talking(silent, context) as port:
-        target = Target("127.0.0.1", port)
-        right = (await comms_findings(Comms(target, identity.thumbprint.lower())))[-1]
-        wrong = (await comms_findings(Comms(target, "A" * 40)))[-1]
-        unneeded = (await comms_findings(Comms(target, "A" * 40, needed=False)))[-1]
-    assert (right.level, right.check) == (Level.OK, "tls")
-    assert wrong.level is Level.FAIL
-    assert f"--oldThumbprint={'A' * 40} --newThumbprint={identity.thumbprint}" in (wrong.advice or "")
-    assert unneeded.level is Level.WARN

@@ -235,3 +235,9 @@ def test_a_misspelt_word_is_near_its_command() -> None:
     assert nearest("create-instnace") == "create-instance"
     assert nearest("--Regster-worker") == "register-worker"
     assert nearest("zzz") is None
+
+
+def test_help_of_our_own_commands_fits_a_terminal(tentacle: Any) -> None:
+    for name in ("status", "doctor", "init", "completion"):
+        lines = tentacle.ok(name, "--help").out.splitlines()
+        assert all(len(line.rstrip()) <= 80 for line in lines), name

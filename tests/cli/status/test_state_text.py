@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from tentacle.agent.status import AgentStatus, Polled
-from tentacle.cli.frame.certificate_text import CertificateFacts
+from tentacle.cli.frame.certificate_text import CertificateSummary
 from tentacle.cli.frame.style import Style
-from tentacle.cli.status.state import Agent, Disk, Server, State
+from tentacle.cli.status.state import AgentState, DiskSpace, InstanceState, ServerState
 from tentacle.cli.status.state_text import state_document, state_text
-from tentacle.cli.status.workload import Script, Workload
+from tentacle.cli.status.work_directory import UnfinishedScript, WorkDirectory
 
 NOW = 1_795_421_700.0
 THUMBPRINT = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
 OWN = "C5CE10AD79E222466CB7E2B924E46ECB8AB5B86E"
-CERTIFICATE = CertificateFacts(OWN, "CN=T", "CN=T", "sha256RSA", "RSA 2048 bits", False, 0.0, 4_950_806_400.0)
+CERTIFICATE = CertificateSummary(OWN, "CN=T", "CN=T", "sha256RSA", "RSA 2048 bits", 4_950_806_400.0)
 LAST = AgentStatus(
     "running",
     4711,
@@ -25,21 +25,26 @@ LAST = AgentStatus(
     (Polled("https://octopus.example.com:10943/", "poll://abc/", THUMBPRINT, 5, 5),),
     NOW - 2,
 )
-RUNNING = State(
+RUNNING = InstanceState(
     "worker",
     Path("/etc/octopus/worker/tentacle.config"),
     Path("/etc/octopus/worker"),
     ("listening", "polling"),
     CERTIFICATE,
     (
-        Server(THUMBPRINT, False),
-        Server(THUMBPRINT, True, "https://octopus.example.com:10943", "poll://abc/", 5, 5),
+        ServerState(THUMBPRINT, False),
+        ServerState(THUMBPRINT, True, "https://octopus.example.com:10943", "poll://abc/", 5, 5),
     ),
-    Agent(True, 4711, LAST, 2.0),
-    Workload(
-        (Script("ServerTasks-12", False, NOW - 90, 4800), Script("ServerTasks-13", True, NOW - 5, None)), 7, 36_175_872
+    AgentState(True, 4711, LAST, 2.0),
+    WorkDirectory(
+        (
+            UnfinishedScript("ServerTasks-12", False, NOW - 90, 4800),
+            UnfinishedScript("ServerTasks-13", True, NOW - 5, None),
+        ),
+        7,
+        36_175_872,
     ),
-    Disk(Path("/etc/octopus/worker/Work"), 12_000_000_000, 577_765_376),
+    DiskSpace(Path("/etc/octopus/worker/Work"), 12_000_000_000, 577_765_376),
 )
 PAGE = """\
 ● worker is running
@@ -70,8 +75,8 @@ Scripts
 """
 
 
-def changed(**fields: object) -> State:
-    return State(**{**vars(RUNNING), **fields})
+def changed(**fields: object) -> InstanceState:
+    return InstanceState(**{**vars(RUNNING), **fields})
 
 
 def test_a_running_worker() -> None:
@@ -80,7 +85,7 @@ def test_a_running_worker() -> None:
 
 
 def test_an_agent_that_does_not_write_any_more_is_not_healthy_and_its_numbers_are_old() -> None:
-    state = changed(agent=Agent(True, 4711, LAST, 95.0), problems=("it hangs",))
+    state = changed(agent=AgentState(True, 4711, LAST, 95.0), problems=("it hangs",))
     lines = state_text(state, Style(), NOW).splitlines()
     assert lines[0] == "* worker is running, but not healthy"
     assert lines[2] == "  what follows is 1 min 35 s old"
@@ -91,12 +96,12 @@ def test_an_agent_that_does_not_write_any_more_is_not_healthy_and_its_numbers_ar
 
 
 def test_an_agent_of_another_process_is_not_the_one_that_wrote() -> None:
-    lines = state_text(changed(agent=Agent(True, 9, LAST, 2.0)), Style(), NOW).splitlines()
+    lines = state_text(changed(agent=AgentState(True, 9, LAST, 2.0)), Style(), NOW).splitlines()
     assert lines[1] == "  process 9"
 
 
 def test_one_that_does_not_run() -> None:
-    lines = state_text(changed(agent=Agent(False, None, LAST, 2.0), notes=("n",)), Style(), NOW).splitlines()
+    lines = state_text(changed(agent=AgentState(False, None, LAST, 2.0), notes=("n",)), Style(), NOW).splitlines()
     assert lines[:3] == [
         "* worker is not running",
         "  last seen at 2026-11-23 08:14:58 UTC (2 s ago)",
@@ -106,14 +111,14 @@ def test_one_that_does_not_run() -> None:
 
 def test_nothing_from_outside_moves_the_cursor() -> None:
     bad = "\x1b[2J\r\n"
-    server = Server(bad, True, bad, bad, 1, None)
+    server = ServerState(bad, True, bad, bad, 1, None)
     last = AgentStatus(bad, 4711, NOW, bad, bad, bad, (), NOW)
     state = changed(
         instance=bad,
         servers=(server,),
-        agent=Agent(True, 4711, last, 0.0, bad),
+        agent=AgentState(True, 4711, last, 0.0, bad),
         problems=(bad,),
-        work=Workload((Script(bad, False, NOW, 1),), problem=None),
+        work=WorkDirectory((UnfinishedScript(bad, False, NOW, 1),)),
     )
     text = state_text(state, Style(), NOW)
     assert all(line.isprintable() for line in text.splitlines())

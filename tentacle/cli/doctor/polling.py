@@ -1,0 +1,90 @@
+"""The ports of servers that this Tentacle polls: the way there, and whether the right certificate answers.
+
+Knows trust by thumbprint.  Must not know the REST interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tentacle.agent.plan import PollPlan, make_plan
+from tentacle.cli.doctor.finding import Finding, Level, Section, fail, ok, section, warn
+from tentacle.cli.doctor.reach import Target, reach
+from tentacle.cli.frame.certificate_text import CertificateSummary
+from tentacle.errors import TentacleError
+from tentacle.octopus.proxies import ProxyUrl
+from tentacle.settings.model import Settings
+from tentacle.settings.trust import same_thumbprint
+
+INSPECTED = "Have this address exempted from TLS inspection: Halibut trusts certificates by thumbprint only."
+
+
+@dataclass(frozen=True)
+class PollingPort:
+    """A server's communications port that is polled, or could be.
+
+    `expected` is the thumbprint that has to answer, `None` when nobody knows it; `source` says where it comes from.
+    What is wrong with a port that is not `needed` is a warning.
+    """
+
+    target: Target
+    expected: str | None
+    needed: bool = True
+    source: str = "as trusted"
+
+
+def polling_port(poll: PollPlan) -> PollingPort:
+    """The port that a polling agent dials."""
+    proxy = poll.address.proxy
+    through = ProxyUrl(proxy.host.strip("[]"), proxy.port, proxy.username, proxy.password) if proxy else None
+    return PollingPort(Target(poll.address.host, poll.address.port, through), poll.address.thumbprint)
+
+
+def planned_polls(settings: Settings, environ: Mapping[str, str]) -> tuple[list[PollPlan], Finding | None]:
+    """The servers that an agent would poll, or why it could not."""
+    try:
+        return list(make_plan(settings, environ).polls), None
+    except TentacleError as error:
+        return [], fail("polling", error.message, error.hint or "tentacle show-configuration; tentacle poll-server")
+
+
+async def polling_section(port: PollingPort) -> Section:
+    """The findings about one port, as a section."""
+    return await section(f"Polling port {port.target}", [lambda: polling_findings(port)])
+
+
+async def polling_findings(port: PollingPort) -> Sequence[Finding]:
+    """The steps on the way, then whether the right certificate answers."""
+    reached = await reach(port.target)
+    found = list(reached.findings)
+    if reached.certificate is not None:
+        found.append(_certificate_finding(reached.certificate, port))
+    if port.needed:
+        return found
+    advice = "This matters only if this machine is to poll the server."
+    return [warn(one.check, one.found, advice) if one.level is Level.FAIL else one for one in found]
+
+
+def _certificate_finding(certificate: CertificateSummary, port: PollingPort) -> Finding:
+    answers = f"{describe(certificate)} answers"
+    if port.expected is None:
+        if certificate.self_signed:
+            return ok("tls", answers)
+        return warn("tls", f"{answers}, which is not like an Octopus Server's own certificate", INSPECTED)
+    if same_thumbprint(certificate.thumbprint, port.expected):
+        return ok("tls", f"{answers}, {port.source}")
+    found = f"{answers}, and not {port.expected} {port.source}"
+    if not certificate.self_signed:
+        return fail("tls", f"{found}: something in between inspects TLS", INSPECTED)
+    advice = (
+        "Compare it with Configuration > Thumbprint in the portal.  If the server has a new certificate: tentacle "
+        f"update-trust --oldThumbprint={port.expected} --newThumbprint={certificate.thumbprint}"
+    )
+    return fail("tls", found, advice)
+
+
+def describe(certificate: CertificateSummary) -> str:
+    """Whose certificate it is, who issued it, and its thumbprint."""
+    issuer = "signed by itself" if certificate.self_signed else f"issued by {certificate.issuer}"
+    return f"{certificate.subject} ({issuer}, {certificate.thumbprint})"

@@ -1,0 +1,107 @@
+"""`init` as the installed program, beside a server."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+
+import pytest
+
+from tentacle.settings.store import SettingsFile
+from tests.cli.commands.programs import document, ended, init_of
+from tests.e2e.stage import Server, Stage, StepFailed
+
+
+@pytest.fixture
+def leaves_nothing_behind() -> None:
+    """The stage outlives one test; it looks for what is left itself."""
+
+
+def test_from_nothing_to_a_worker_and_again(stage: Stage, server: Server) -> None:
+    first = ended(stage, *init_of(stage, server, "first"))
+    assert (first.returncode, first.stderr) == (0, "")
+    assert [line.split()[2] for line in first.stdout.splitlines() if line.startswith("$ ")] == [
+        "create-instance",
+        "new-certificate",
+        "configure",
+        "register-worker",
+    ]
+    assert server.key not in first.stdout
+    config = stage.directory / "machine" / "first" / "tentacle.config"
+    before, worker = SettingsFile(config).load(), server.worker("first")
+    again = document(stage, *init_of(stage, server, "first"))
+    assert set(again["Changed"].values()) == {False}
+    assert SettingsFile(config).load() == before
+    assert server.worker("first") == worker
+    without_key = ended(stage, "init", "--yes", "--instance=first", OCTOPUS_API_KEY="")
+    assert without_key.returncode == 0
+    assert "Registration: servers are trusted already" in without_key.stdout
+    log = (config.parent / "Logs" / "OctopusTentacle.txt").read_text()
+    assert server.key not in log
+
+
+def test_a_setup_that_was_interrupted_goes_on(stage: Stage, server: Server) -> None:
+    arguments = init_of(stage, server, "resumed")
+    failed = ended(stage, *arguments, "--workerpool=None")
+    assert failed.returncode == 1
+    assert "Stopped here.  What is done stays done: run it again to go on." in failed.stdout
+    done = document(stage, *arguments)
+    assert done["Changed"] == {
+        "Instance": False,
+        "Certificate": False,
+        "Configuration": False,
+        "Registration": True,
+        "Service": False,
+    }
+
+
+def test_away_from_a_terminal_every_missing_option_is_named(stage: Stage) -> None:
+    asked = ended(stage, "init", "--instance=x")
+    assert (asked.returncode, asked.stdout) == (1, "")
+    assert "these options are missing: --mode, --app, --server, or --no-register" in asked.stderr
+    keyless = ended(stage, "init", "--yes", "--server=http://127.0.0.1:1", OCTOPUS_API_KEY="")
+    assert keyless.returncode == 1
+    assert "--apiKeyFile" in keyless.stderr
+    assert not (stage.directory / "machine" / "x").exists()
+
+
+def test_what_init_is_told_can_be_taken_at_its_word(stage: Stage) -> None:
+    for arguments, complaint in (
+        (["--service", "--no-service"], "--service and --no-service exclude each other."),
+        (["--trust=ABC"], "'ABC' is no thumbprint"),
+        (["--mode=sideways"], "'sideways' is neither listening nor polling."),
+        (["--port=70000"], "70000"),
+    ):
+        refused = ended(stage, "init", "--yes", "--no-register", "--instance=never", *arguments)
+        assert (refused.returncode, refused.stdout) == (1, ""), refused
+        assert complaint in refused.stderr
+    assert not (stage.directory / "machine" / "never").exists()
+    trusting = ["init", "--yes", "--no-register", "--instance=trusting", "--trust=" + "ab" * 20, "--app=trusting-apps"]
+    assert document(stage, *trusting)["Changed"]["Configuration"] is True
+    assert document(stage, *trusting)["Changed"]["Configuration"] is False
+    config = stage.directory / "machine" / "trusting" / "tentacle.config"
+    assert [one.thumbprint for one in SettingsFile(config).load().servers] == ["AB" * 20]
+    other = ended(stage, "init", "--yes", "--no-register", "--instance=other", f"--config={config}")
+    assert (other.returncode, other.stdout) == (1, "")
+    assert other.stderr.startswith(f"'{config}' is the configuration of the instance 'trusting'.")
+
+
+def test_a_setup_that_is_killed_at_every_step_goes_on(stage: Stage, server: Server) -> None:
+    arguments = init_of(stage, server, "killed")
+    for step in ("create-instance", "new-certificate", "configure", "register-worker"):
+        begun = stage.start(*arguments)
+        # On a slow machine the one before may have come further than it was meant to, or this one to its end.
+        with contextlib.suppress(StepFailed):
+            begun.wait_for(f"$ tentacle {step}")
+        begun.signal(signal.SIGKILL)
+        assert begun.wait() in (0, -signal.SIGKILL)
+    dead = stage.start(*(f"{'--server=http://127.0.0.1:1' if '--server=' in one else one}" for one in arguments))
+    dead.wait_for("$ tentacle register-worker")
+    dead.signal(signal.SIGINT)
+    dead.wait_for("Stopped here.  What is done stays done: run it again to go on.")
+    assert dead.wait() == 130
+    assert ended(stage, *arguments).returncode == 0
+    assert set(document(stage, *arguments)["Changed"].values()) == {False}
+    assert server.worker("killed")["Name"] == "killed"
+    left = [one.name for one in (stage.directory / "machine").rglob("*.tmp")]
+    assert not left, "a killed writer's rubbish goes with the next one"

@@ -1,0 +1,102 @@
+"""What `doctor` makes of an instance: rights, its certificate, clones, its agent."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tentacle.agent.lock import only_agent
+from tentacle.agent.status import AgentStatus, write_status
+from tentacle.cli.doctor.finding import Level
+from tentacle.cli.doctor.instance import ExaminedInstance, agent, certificate, clone, clones_of, rights
+from tentacle.cli.frame.certificate_text import summary_of_pem
+from tentacle.home_layout import STATUS_FILE
+from tentacle.host.account import user_name
+from tentacle.settings import certificates
+from tentacle.settings.instances import InstanceRegistry
+from tentacle.settings.model import Settings
+from tentacle.settings.store import SettingsFile
+
+
+def test_rights(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    config = tmp_path / "T.config"
+    config.write_text("")
+    config.chmod(0o600)
+    assert [one.level for one in rights(ExaminedInstance("T", config, tmp_path))] == [Level.OK]
+    config.chmod(0o640)
+    tmp_path.chmod(0o777)
+    found = list(rights(ExaminedInstance("T", config, tmp_path)))
+    assert [(one.level, one.advice) for one in found] == [
+        (Level.FAIL, f"chmod 600 {config}; if others could see it: tentacle new-certificate --instance=T"),
+        (Level.FAIL, f"chmod go-w '{tmp_path}'"),
+    ]
+    assert [one.level for one in rights(ExaminedInstance(config=config, home=tmp_path / "gone"))] == [
+        Level.FAIL,
+        Level.FAIL,
+    ]
+
+
+def test_the_key_of_a_linked_configuration_must_be_private_too(linked: Path, tmp_path: Path) -> None:
+    assert [one.level for one in rights(ExaminedInstance(config=linked, home=tmp_path / "real"))] == [Level.OK]
+    for name in ("key", "origin"):
+        path = tmp_path / "real" / f"T.config.{name}"
+        path.chmod(0o644)
+        [found] = rights(ExaminedInstance(config=linked, home=tmp_path / "real"))
+        assert found.found == f"{path} can be read by others (mode 0644)"
+        path.chmod(0o600)
+
+
+def test_a_clone_is_found_behind_a_link(linked: Path, tmp_path: Path) -> None:
+    settings = SettingsFile(linked).load()
+    assert [one.level for one in clone(ExaminedInstance(config=linked, settings=settings))] == [Level.OK]
+    path = tmp_path / "real" / "T.config.origin"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "host": "first"}))
+    [found] = clone(ExaminedInstance(config=linked, settings=settings))
+    assert found.level is Level.WARN
+    assert f"rm {path}" in (found.advice or "")
+
+
+DAY = 86400.0
+
+
+@pytest.mark.parametrize(("days", "level"), [(59, Level.WARN), (61, Level.OK)])
+def test_a_certificate_that_expires_soon_is_told_when_the_agent_tells_it(days: int, level: Level) -> None:
+    stored = certificates.generate()
+    ends = summary_of_pem(stored.certificate_pem)
+    instance = ExaminedInstance(settings=Settings(certificate=stored), now=ends.ends - days * DAY)
+    [found] = certificate(instance)
+    assert found.level is level
+    assert found.found.endswith(f": it expires on {ends.day}") is (level is Level.WARN)
+
+
+def test_what_an_earlier_agent_wrote_is_not_the_state_of_the_one_that_runs(tmp_path: Path) -> None:
+    now = 1_795_421_700.0
+    status = AgentStatus("running", os.getpid(), now - 100, "1.2.3", "A" * 40, None, (), now - 95)
+    instance = ExaminedInstance(config=tmp_path, home=tmp_path, now=now)
+    process = f"process {os.getpid()} as {user_name(os.geteuid())}"
+    with only_agent(tmp_path):
+        write_status(tmp_path, replace(status, pid=os.getpid() + 1))
+        assert agent(instance)[0].found == f"{process} runs"
+        write_status(tmp_path, status)
+        assert agent(instance)[0].found == f"{process} has the lock of {tmp_path}, but its state is 1 min 35 s old"
+        write_status(tmp_path, replace(status, written=now))
+        assert agent(instance)[0].level is Level.OK
+        (tmp_path / STATUS_FILE).write_text("[]")
+        assert agent(instance)[0].found.startswith(f"{process} runs, but {tmp_path}/status.json cannot be used: ")
+    write_status(tmp_path, replace(status, phase="stopped"))
+    assert agent(instance)[0].found == "it is not running; it was stopped at 2026-11-23 08:13:25 UTC"
+
+
+def test_an_instance_is_no_clone_of_itself_behind_a_link(linked: Path, tmp_path: Path) -> None:
+    registry = InstanceRegistry(tmp_path / "machine")
+    registry.create("self", tmp_path / "real" / "T.config")
+    own = SettingsFile(linked).load().certificate
+    assert list(clones_of(linked, own, registry)) == []
+    SettingsFile(tmp_path / "copy.config").save(Settings(certificate=own))
+    registry.create("copy", tmp_path / "copy.config")
+    assert list(clones_of(linked, own, registry)) == ["copy"]

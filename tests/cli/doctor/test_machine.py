@@ -1,0 +1,52 @@
+"""What `doctor` makes of shells, services and proxy variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tentacle.cli.doctor.finding import Level
+from tentacle.cli.doctor.instance import ExaminedInstance
+from tentacle.cli.doctor.machine import bash, environment_proxies, systemd, without_userinfo
+from tentacle.host.systemctl import Systemctl
+
+
+def test_bash(tmp_path: Path) -> None:
+    assert bash()[0].level is Level.OK
+    assert bash(tmp_path / "bash")[0].level is Level.FAIL
+    (tmp_path / "old").write_text("#!/bin/sh\necho 'GNU bash, version 3.2.57(1)-release'\n")
+    (tmp_path / "old").chmod(0o755)
+    assert bash(tmp_path / "old")[0].level is Level.WARN
+    (tmp_path / "odd").write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / "odd").chmod(0o755)
+    assert bash(tmp_path / "odd")[0].level is Level.FAIL
+
+
+def test_proxy_variables_are_shown_without_their_passwords() -> None:
+    [found] = environment_proxies({"https_proxy": "http://u:p@ss@proxy:3128", "NO_PROXY": "a,b", "PATH": "x"})
+    assert found.found.endswith("NO_PROXY=a,b, https_proxy=http://********@proxy:3128")
+
+
+@given(st.text(), st.text(alphabet="abc:@", min_size=1))
+def test_no_password_stays_in_an_address(before: str, secret: str) -> None:
+    assert f"://{secret}@" not in without_userinfo(f"{before} http://{secret}@host/")
+
+
+def test_the_service_of_instances_without_a_name_is_that_of_the_one_it_runs(tmp_path: Path) -> None:
+    unit = tmp_path / "OctopusDeploy-Tentacle.service"
+    unit.write_text("[Service]\nExecStart=/opt/Tentacle agent --config=/srv/here.config --noninteractive\n")
+    program = tmp_path / "systemctl"
+    program.write_text(
+        "#!/bin/sh\n"
+        '[ "$6" = OctopusDeploy-Tentacle.service ] || exit 1\n'
+        f"printf 'LoadState=loaded\\nActiveState=failed\\nSubState=failed\\nFragmentPath={unit}\\n'\n"
+    )
+    program.chmod(0o755)
+    systemctl = Systemctl(str(program))
+    [here] = systemd(ExaminedInstance(config=Path("/srv/here.config")), booted=tmp_path, systemctl=systemctl)
+    [there] = systemd(ExaminedInstance(config=Path("/srv/there.config")), booted=tmp_path, systemctl=systemctl)
+    assert here.level is Level.FAIL
+    assert (here.advice or "").endswith("then: systemctl start OctopusDeploy-Tentacle")
+    assert (there.level, there.found) == (Level.OK, "running; no service runs this instance, which has no name")

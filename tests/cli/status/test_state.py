@@ -1,0 +1,70 @@
+"""What is gathered of an instance: its certificate, its agent, its servers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tentacle.agent.lock import only_agent
+from tentacle.agent.status import AgentStatus, Polled, write_status
+from tentacle.cli.frame.certificate_text import summary_of_pem
+from tentacle.cli.status.state import InstanceState, ServerState, agent_state, instance_state
+from tentacle.cli.status.state_text import state_document
+from tentacle.settings import certificates
+from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
+
+NOW = 1_795_421_700.0
+DAY = 86400.0
+POLLED = TrustedServer("a" * 40, CommunicationStyle.TENTACLE_ACTIVE, "https://Octopus:10943", "poll://abc/")
+
+
+def state(home: Path, settings: Settings, now: float = NOW) -> InstanceState:
+    return instance_state("I", home / "I.config", home, settings, {}, now)
+
+
+def written(pid: int, *polled: Polled) -> AgentStatus:
+    return AgentStatus("running", pid, NOW - 100, "1.2.3", "A" * 40, None, polled, NOW)
+
+
+@pytest.mark.parametrize(("days", "is_told"), [(59, True), (61, False)])
+def test_a_certificate_that_expires_soon_is_told_when_the_agent_tells_it(
+    tmp_path: Path, days: int, *, is_told: bool
+) -> None:
+    stored = certificates.generate()
+    ends = summary_of_pem(stored.certificate_pem)
+    notes = state(tmp_path, Settings(certificate=stored), ends.ends - days * DAY).notes
+    assert (f"the certificate should be replaced: it expires on {ends.day}" in notes) is is_told
+
+
+def test_what_an_earlier_agent_wrote_is_not_the_state_of_the_one_that_runs(tmp_path: Path) -> None:
+    with only_agent(tmp_path):
+        write_status(tmp_path, written(os.getpid() + 1))
+        earlier = agent_state(tmp_path, NOW)
+        found = state(tmp_path, Settings())
+        write_status(tmp_path, written(os.getpid()))
+        own = agent_state(tmp_path, NOW + 31)
+    assert (earlier.own, earlier.live) == (None, None)
+    assert state_document(found)["Agent"]["Since"] is None
+    assert "the agent is running but has not written its state yet: it has just started, or it hangs" in found.problems
+    assert (own.own, own.live) == (written(os.getpid()), None)
+    assert agent_state(tmp_path, NOW).running is False
+
+
+def test_connections_are_those_that_the_agent_has_or_those_that_it_would_make(tmp_path: Path) -> None:
+    trusted = TrustedServer("B" * 40, CommunicationStyle.TENTACLE_PASSIVE)
+    settings = Settings(servers=(POLLED, trusted), polling_connection_count=3)
+    passive = ServerState("B" * 40, False)
+    common = ("A" * 40, True, POLLED.address, POLLED.subscription_id)
+    assert state(tmp_path, settings).servers == (ServerState(*common, asked=3), passive)
+    with only_agent(tmp_path):
+        write_status(tmp_path, written(os.getpid(), Polled("https://octopus:10943/", "poll://abc/", "A" * 40, 5, 4)))
+        assert state(tmp_path, settings).servers == (ServerState(*common, asked=5, up=4), passive)
+
+
+def test_an_address_that_cannot_be_polled_is_a_problem(tmp_path: Path) -> None:
+    settings = Settings(servers=(TrustedServer("B" * 40, CommunicationStyle.TENTACLE_ACTIVE, "wss://octopus/", "p"),))
+    found = state(tmp_path, settings)
+    assert len(found.problems) == 1
+    assert "wss://octopus/" in found.problems[0]

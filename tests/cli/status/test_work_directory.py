@@ -1,0 +1,39 @@
+"""How much room workspaces take, as far as that is found out in time."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tentacle.cli.status.work_directory import LONGEST_COUNT, WorkDirectory, read_work_directory, total_size
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    made = [tmp_path / name for name in ("a", "b")]
+    for folder in made:
+        (folder / "deeper").mkdir(parents=True)
+        (folder / "deeper" / "file").write_bytes(b"x" * 5000)
+        (folder / "link").symlink_to("/usr")
+    return made
+
+
+def test_all_files_are_added_up_and_links_lead_nowhere(folders: list[Path]) -> None:
+    size, complete = total_size(folders, lambda: 0.0)
+    assert complete
+    assert 10_000 <= size < 100_000
+
+
+def test_when_the_time_is_over_the_size_is_a_lower_bound(folders: list[Path]) -> None:
+    clock = count(0.0, LONGEST_COUNT)
+    size, complete = total_size(folders, lambda: next(clock))
+    assert not complete
+    assert size < total_size(folders, lambda: 0.0)[0]
+
+
+def test_without_a_work_directory_there_is_nothing(tmp_path: Path) -> None:
+    assert read_work_directory(tmp_path / "Work") == WorkDirectory()
+    (tmp_path / "file").write_text("")
+    assert read_work_directory(tmp_path / "file").problem == f"{tmp_path}/file: Not a directory"

@@ -1,0 +1,41 @@
+"""Services that are installed and removed, beside a `systemctl` that is a small script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tentacle.host.errors import HostError
+from tentacle.host.unit import UnitSettings, unit_text
+from tests.host.stub import SHOWN, Stub
+
+OURS = unit_text(UnitSettings("I", "tentacle", ("/bin/true",)))
+
+
+def test_installed_and_removed(stub: Stub) -> None:
+    path = stub.services.install("I", OURS)
+    assert path.read_text() == OURS
+    assert stub.services.text("I") == OURS
+    assert stub.asked == ["daemon-reload", "enable -- I.service"]
+    stub.state.write_text(SHOWN)
+    stub.services.remove("I")
+    assert stub.asked == ["stop -- I.service", "disable -- I.service", "daemon-reload", "reset-failed -- I.service"]
+    assert not path.exists()
+    stub.state.write_text("ActiveState=inactive\n")
+    stub.services.remove("I")
+    assert stub.asked == ["daemon-reload", "reset-failed -- I.service"], "nothing to remove is no failure"
+
+
+def test_somebody_elses_service_is_left_alone(stub: Stub, tmp_path: Path) -> None:
+    stub.services.require_ours("I")
+    (stub.units / "I.service").write_text(OURS)
+    stub.services.require_ours("I")
+    (stub.units / "ssh.service").write_text("[Unit]\nDescription=ssh\n")
+    with pytest.raises(HostError, match="not one that runs Tentacle"):
+        stub.services.require_ours("ssh")
+    elsewhere = tmp_path / "cron.service"
+    elsewhere.write_text("[Unit]\nDescription=cron\n")
+    stub.state.write_text(f"LoadState=loaded\nFragmentPath={elsewhere}\n")
+    with pytest.raises(HostError, match="not one that runs Tentacle"):
+        stub.services.require_ours("cron")
