@@ -1,7 +1,7 @@
 """Whoever follows a citation arrives: every document that is named exists, and so does every heading.
 
-A citation names a document and one or more of its headings: `docs/spec/NAME.md, "Heading"`, or `"One" and "Another"`.  It
-may be wrapped over lines.  Every other mention of a Markdown file must at least name one that is in the repository.
+A citation names a document and headings of it: `docs/spec/NAME.md, "Heading"`, or `..., "One" and "Another"`.  It may
+be wrapped over lines.  Every other mention of a Markdown file must at least name one that is in the repository.
 Within a specification `see "Heading"` names a heading of its own.
 """
 
