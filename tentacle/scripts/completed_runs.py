@@ -30,6 +30,11 @@ class CompletedRuns:
         """Takes over what an earlier agent has remembered."""
         self._finished.load()
 
+    def remove_left(self) -> None:
+        """Has everything removed soon that an earlier agent has put away."""
+        for path in self._workspaces.trash():
+            self._trash.add(path)
+
     async def aclose(self) -> None:
         """Lets go of everything; scripts that run, run on."""
         for run in self._running.values():

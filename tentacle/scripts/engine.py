@@ -134,6 +134,7 @@ class ScriptEngine:
         if self.options.sandbox.asks:
             await try_out(self.workspaces, self._means)
         left = await asyncio.to_thread(lambda: list(self._find_left()))
+        self.completed.remove_left()
         # In the order in which they were asked for; those that run already hold their locks before others ask for them.
         for files, found in sorted(left, key=lambda one: (one[1].stage is Stage.PREPARED, one[0].header.created)):
             run = self._resume(files, found)
@@ -306,7 +307,6 @@ class ScriptEngine:
         return Run(files, self._means)
 
     def _make_workspace(self, request: StartRequest) -> RunFiles:
-        self.workspaces.ensure()
         if self.options.minimum_free_bytes is not None:
             disk.require_free(self.workspaces.work, self.options.minimum_free_bytes)
         timeout = request.mutex_timeout.total_seconds()

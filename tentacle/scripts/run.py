@@ -120,7 +120,7 @@ class Run:
         self._end(result)
 
     def cancel(self) -> None:
-        """Ends the wait, or asks the runner to end the script; nothing when it has ended.  Again: nothing new."""
+        """Ends the wait, or asks the shim to end the script; nothing when it has ended.  Again: nothing new."""
         if not self._cancelled.is_set():
             self._cancelled.set()
             if self._terminate is not None:

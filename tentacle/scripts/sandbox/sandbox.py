@@ -111,7 +111,7 @@ class Sandbox:
         return (limits.memory, limits.cpu, limits.tasks) if kept else ()
 
     def birthplace(self) -> str:
-        """A cgroup in which a watcher may be born, to share it with its scripts; empty where it has to stay outside.
+        """A cgroup in which a shim may be born, to share it with its scripts; empty where it has to stay outside.
 
         Under limits it must, or a script could have it killed for its own use of memory.
         """
@@ -136,7 +136,7 @@ class Sandbox:
             log.warning("Script %s runs on without its limits: %s", files.header.ticket, one_line(error))
 
     def end_left(self, files: RunFiles) -> None:
-        """Ends what a run has left whose watcher has died, or the lock that it held would protect nobody."""
+        """Ends what a run has left whose shim has died, or the lock that it held would protect nobody."""
         order = self._cgroup(files)
         cgroup = None if order is None else RunCgroup(order)
         if shared := files.cgroup:
@@ -146,8 +146,11 @@ class Sandbox:
             cgroup.remove()
 
     def forget(self, files: RunFiles) -> None:
-        """Removes what may be left of a run that is over; somebody who still lives keeps it."""
-        order = self._cgroup(files)
+        """Removes what may be left of a run that is over; somebody who still lives keeps it.
+
+        Where nothing is asked for, the shim had a cgroup of its own, which is swept if it could not remove it.
+        """
+        order = self._cgroup(files) if self.options.asks else None
         for directory in () if order is None else order.directories:
             remove_empty(directory)
 

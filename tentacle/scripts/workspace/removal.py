@@ -14,16 +14,12 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 
 _ATTEMPTS = 3
 _PAUSE = 0.1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
-_FEW = 16
-_LITTLE = 2048
-"""Blocks of 512 bytes of a file that is removed at once."""
 _STEP = 1000
 """Characters of a path at a time: in no encoding more bytes than the kernel takes, and more than any name has."""
 _MOST_CAMPS = 64
@@ -47,50 +43,6 @@ def remove_tree(path: Path, pause: Callable[[float], None] = time.sleep) -> bool
             continue
         return True
     return False
-
-
-def remove_small(path: Path) -> bool:
-    """Removes a directory with a few small files, and directories of the same kind in it, without a pause.
-
-    False when it is not small, or when anything stands in the way; then `remove_tree` knows how.  `path` itself must
-    not be a mount.
-    """
-    try:
-        root = os.open(path, _DIRECTORY)
-        try:
-            _clear_small(root, deeper=1)
-        finally:
-            os.close(root)
-        path.rmdir()
-    except OSError:
-        return False
-    return True
-
-
-def _clear_small(directory: int, *, deeper: int) -> None:
-    """Raises `OSError` for what is not small."""
-    with os.scandir(directory) as entries:
-        found = list(islice(entries, _FEW + 1))
-    folders = [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
-    if (
-        len(found) > _FEW
-        or len(folders) > deeper
-        or any(e.stat(follow_symlinks=False).st_blocks > _LITTLE for e in found)
-    ):
-        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
-    for entry in found:
-        if entry.name not in folders:
-            os.unlink(entry.name, dir_fd=directory)
-    for name in folders:
-        # What is mounted cannot be moved, and is never looked into.
-        fresh = f".{secrets.token_hex(8)}"
-        os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=directory)
-        inner = os.open(fresh, _DIRECTORY, dir_fd=directory)
-        try:
-            _clear_small(inner, deeper=0)
-        finally:
-            os.close(inner)
-        os.rmdir(fresh, dir_fd=directory)
 
 
 def _empty(path: Path) -> None:

@@ -6,11 +6,15 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from tentacle.scripts.workspace.removal import remove_small, remove_tree
+from tentacle.scripts.workspace.removal import remove_tree
+from tentacle.scripts.workspace.validation import SCRIPT_FILE
+
+_SOON = 0.005
+"""Seconds in which an answer has left, and some more has come together to be removed."""
 
 
 class TrashRemover:
-    """Use from one event loop.  What it has not removed when the agent ends, the next agent's first sweep removes."""
+    """Use from one event loop.  What it has not removed when the agent ends is left to the next agent."""
 
     def __init__(self) -> None:
         self._waiting: list[Path] = []
@@ -34,12 +38,25 @@ class TrashRemover:
 
     async def _run(self) -> None:
         while self._waiting:
+            await asyncio.sleep(_SOON)
             batch, self._waiting = self._waiting, []
-            await asyncio.to_thread(_remove_all, batch)
+            # In place: a thread that makes small calls beside a busy loop costs both more than the calls do.
+            big = [path for path in batch if not _remove_bare(path)]
+            if big:
+                await asyncio.to_thread(_remove_all, big)
         self._task = None
+
+
+def _remove_bare(path: Path) -> bool:
+    """Removes a workspace in which the script has left nothing; false for any other."""
+    try:
+        (path / SCRIPT_FILE).unlink(missing_ok=True)
+        path.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def _remove_all(batch: Sequence[Path]) -> None:
     for path in batch:
-        if not remove_small(path):
-            remove_tree(path)
+        remove_tree(path)

@@ -78,7 +78,7 @@ class Workspaces:
         Names must have been checked.  On failure nothing of a new workspace is left; raises `ScriptError`.
         """
         path = self.work / header.ticket
-        existed = self.find(header.ticket) is not None
+        existed = self._make(path)
         try:
             _fill(path, body, files)
             return self.runs.create(header, _opening(header))
@@ -86,6 +86,25 @@ class Workspaces:
             if not existed:
                 self.remove(path)
             raise ScriptError(f"The workspace '{path}' could not be prepared: {_reason(error)}") from error
+
+    def _make(self, path: Path) -> bool:
+        """Makes the directory of a workspace; true when there was one already."""
+        for attempt in range(2):
+            try:
+                path.mkdir(mode=0o700)
+            except FileExistsError:
+                return True
+            except FileNotFoundError as error:
+                # Somebody has removed all.
+                if attempt:
+                    raise ScriptError(f"The workspace '{path}' could not be prepared: {_reason(error)}") from error
+                self.ensure()
+            except OSError as error:
+                self.ensure()
+                raise ScriptError(f"The workspace '{path}' could not be prepared: {_reason(error)}") from error
+            else:
+                return False
+        return False
 
     async def sync(self, files: RunFiles) -> None:
         """From the return on this is a run even if the machine goes down.  If that fails it is none; `ScriptError`."""
@@ -173,7 +192,6 @@ def _opening(header: RunHeader) -> list[str]:
 
 
 def _fill(path: Path, body: str, files: Sequence[WorkspaceFile]) -> None:
-    path.mkdir(mode=0o700, exist_ok=True)
     root = os.open(path, _DIRECTORY)
     try:
         with os.fdopen(_create(root, SCRIPT_FILE), "wb") as file:

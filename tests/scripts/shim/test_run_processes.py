@@ -126,9 +126,9 @@ async def test_who_came_into_the_cgroup_belongs_to_the_script(room: Lab) -> None
 async def test_what_outlives_its_watcher_is_ended_before_the_lock_is_given_away(room: Lab) -> None:
     await room.start("setsid sleep 600 & echo ready; sleep 600")
     await room.started()
-    runner = room.shim()
-    assert runner is not None
-    os.kill(runner, signal.SIGKILL)
+    shim = room.shim()
+    assert shim is not None
+    os.kill(shim, signal.SIGKILL)
     assert (await room.ended()).exit_code == ScriptExitCode.UNKNOWN_RESULT
     assert room.alive() == []
 
@@ -186,7 +186,7 @@ async def test_what_a_script_leaves_on_purpose_lives_on_and_its_cgroup_with_it(n
     os.kill(int(daemon), signal.SIGKILL)
 
     def is_empty() -> bool:
-        # Its watcher may still be there, and be quicker to remove it.
+        # Its shim may still be there, and be quicker to remove it.
         with contextlib.suppress(OSError):
             return "populated 0" in (group / "cgroup.events").read_text()
         return True
