@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,13 @@ INNER_MUST_NOT_SEE: dict[str, frozenset[str]] = {
 }
 
 
+SCRIPTS_FLOORS = {"shim": 0, "output": 1, "launch": 1, "workspace": 1, "sandbox": 2}
+"""The folders of `scripts/`; its other modules stand above or, if they use none of them, below."""
+SHIM = "scripts/shim/"
+SHIM_MAY_SEE = ("tentacle.scripts.shim", "tentacle.contracts.exit_codes")
+"""Besides the standard library: all of it outlives the agent, in a process that must stay small."""
+
+
 def modules() -> Iterator[tuple[str, Path]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         yield path.relative_to(PACKAGE).as_posix(), path
@@ -115,6 +123,30 @@ def test_a_folder_of_a_room_uses_only_what_lies_below_it_and_by_its_door(relativ
         named = {alias.name for alias in node.names} if isinstance(node, ast.ImportFrom) else set()
         assert len(parts) == 3, f"{relative} imports {name}, which is not a door"
         assert not named & inside, f"{relative} imports modules behind the door of {name}"
+
+
+@pytest.mark.parametrize(("relative", "path"), [pytest.param(r, p, id=r) for r, p in modules() if r.startswith(SHIM)])
+def test_the_shim_is_made_of_the_standard_library_alone(relative: str, path: Path) -> None:
+    for _, name in imports(ast.parse(path.read_text(encoding="utf-8"))):
+        known = name.split(".")[0] in sys.stdlib_module_names
+        assert known or name.startswith(SHIM_MAY_SEE), f"{relative} imports {name}, which the shim must not need"
+
+
+@pytest.mark.parametrize("package", ["", "scripts", "scripts/shim", "contracts"])
+def test_what_is_imported_on_the_way_to_the_shim_imports_nothing(package: str) -> None:
+    tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
+    assert not [name for _, name in imports(tree) if name != "__future__"]
+
+
+def test_the_folders_of_scripts_use_only_what_lies_below_them() -> None:
+    for relative, path in modules():
+        parts = relative.split("/")
+        if parts[0] != "scripts" or parts[1] not in SCRIPTS_FLOORS:
+            continue
+        for _, name in imports(ast.parse(path.read_text(encoding="utf-8"))):
+            other = name.split(".")[2] if name.startswith("tentacle.scripts.") else None
+            if other in SCRIPTS_FLOORS and other != parts[1]:
+                assert SCRIPTS_FLOORS[other] < SCRIPTS_FLOORS[parts[1]], f"{relative} imports {name}"
 
 
 @pytest.mark.parametrize(("relative", "path"), [pytest.param(r, p, id=r) for r, p in modules()])
