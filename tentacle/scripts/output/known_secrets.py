@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 KEY_FILE = ".mask.key"
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
-_READ = os.O_RDONLY | os.O_NOFOLLOW
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
