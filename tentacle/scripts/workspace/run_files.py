@@ -17,6 +17,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Sequence
@@ -24,20 +25,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tentacle.errors import one_line
-from tentacle.scripts.errors import DamagedRunError, ScriptError
+from tentacle.scripts.errors import DamagedRunError, InvalidTicketError, ScriptError
 from tentacle.scripts.shim import run_record
 from tentacle.scripts.shim.log_format import ERR, ERR_ENTRY, OUT, OUT_ENTRY, VERSION, record
 from tentacle.scripts.shim.log_writer import LogWriter, open_log
 from tentacle.scripts.shim.run_record import Result
 from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_header import RunHeader
-from tentacle.scripts.workspace.validation import fold
+from tentacle.scripts.workspace.validation import fold, require_ticket
 
 RUNS = ".runs"
 LOG_DELETED = "The log of this script has been deleted while no agent was there to read it."
 LONGEST_HEADER = 16 * 1024 * 1024
 """Bytes.  No process can be given arguments of such a size."""
 _RUN, _LOG, _TEMPORARY = ".run", ".log", ".tmp"
+_NAME_OF_RUN = re.compile("[0-9a-f]{64}")
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -224,9 +226,11 @@ class RunDirectory:
         """Returns the names of all runs; none when somebody has removed the directory."""
         try:
             with os.scandir(self.path) as entries:
-                return [entry.name.removesuffix(_RUN) for entry in entries if entry.name.endswith(_RUN)]
+                names = [entry.name.removesuffix(_RUN) for entry in entries if entry.name.endswith(_RUN)]
         except FileNotFoundError:
             return []
+        # A path is made of a name: one such as `..` would be another place than a run's.
+        return [name for name in names if _NAME_OF_RUN.fullmatch(name)]
 
     def create(self, header: RunHeader, opening: Sequence[str]) -> RunFiles:
         """Writes the two files, the log with the first entries.  From then on this is a run.
@@ -327,6 +331,11 @@ class RunDirectory:
             raise DamagedRunError(path, one_line(error)) from error
         if run_name(header.ticket) != path.name.removesuffix(_RUN):
             raise DamagedRunError(path, "it belongs to another ticket")
+        try:
+            # The path of the workspace is made of it.
+            require_ticket(header.ticket)
+        except InvalidTicketError as error:
+            raise DamagedRunError(path, "its ticket cannot name a workspace") from error
         return header
 
     def _trusted(self) -> tuple[int, int]:
