@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState, ScriptIsolationLevel
 from tentacle.errors import TentacleError, one_line
 from tentacle.masking import Mask
@@ -25,7 +24,7 @@ from tentacle.scripts.launch.fork_server_client import ForkServerClient
 from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
 from tentacle.scripts.output.known_secrets import KEY_FILE, KnownSecrets
-from tentacle.scripts.run import LOST, Means, Run
+from tentacle.scripts.run import Means, Run
 from tentacle.scripts.sandbox.sandbox import Sandbox, SandboxOptions
 from tentacle.scripts.shim.clock import now_ms
 from tentacle.scripts.startup_check import try_out
@@ -370,7 +369,7 @@ class ScriptEngine:
             run.begin()
         else:
             # Whether it was started before the machine went down is not known for sure: it must not run twice.
-            run.show(files.end(ScriptExitCode.UNKNOWN_RESULT, LOST))
+            run.show(run.lose())
         return run
 
     async def _status(self, run: Run, after: int) -> RunStatus:

@@ -114,9 +114,13 @@ class RunFiles:
         return result
 
     def cut_log(self, position: int) -> None:
-        """Takes off what a machine that went down has left half written."""
+        """Takes off what a machine that went down has left half written, from the first bytes on if need be."""
         if os.fstat(self.log).st_size > position:
             os.ftruncate(self.log, position)
+        if position == 0:
+            # A full disk costs the lines that come, and never the result.
+            with contextlib.suppress(OSError):
+                os.write(self.log, VERSION)
 
     def mark_completed(self) -> None:
         """Nobody will ask for the run any more; what is left of it is its lock."""

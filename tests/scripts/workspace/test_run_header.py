@@ -57,7 +57,7 @@ def test_any_values_are_a_header_of_the_right_kinds_or_an_error(changes: dict[st
 
 @given(st.binary(max_size=60) | ANYTHING.map(lambda value: json.dumps(value).encode()))
 def test_whatever_else_is_an_error(data: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         RunHeader.decode(data)
 
 
@@ -80,7 +80,7 @@ def test_an_empty_text_or_list_is_no_number(name: str, nothing: object) -> None:
     ],
 )
 def test_what_is_deep_long_or_of_another_version_is_an_error(data: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         RunHeader.decode(data)
 
 
