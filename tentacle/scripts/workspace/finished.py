@@ -37,11 +37,11 @@ class FinishedTickets:
 
     def load(self) -> None:
         """Takes over what an earlier agent has kept; what cannot be read is passed over."""
-        with contextlib.suppress(OSError), os.fdopen(os.open(self._path, _flags(os.O_RDONLY)), "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            self._written = size // _SIZE
-            file.seek(max(self._written - MOST, 0) * _SIZE)
-            data = file.read(MOST * _SIZE)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as undo:
+            file = os.open(self._path, _flags(os.O_RDONLY))
+            undo.callback(os.close, file)
+            self._written = os.fstat(file).st_size // _SIZE
+            data = os.pread(file, MOST * _SIZE, max(self._written - MOST, 0) * _SIZE)
             for start in range(0, len(data) - _SIZE + 1, _SIZE):
                 self._take(data[start : start + _SIZE])
 
@@ -59,8 +59,9 @@ class FinishedTickets:
     def get(self, name: str) -> int | None:
         """Returns the exit code; `None` for a ticket that is not among them, or is no more."""
         self._forget_old()
-        found = self._codes.get(name)
-        return None if found is None else found[0]
+        code, time = self._codes.get(name, (None, 0))
+        # One that a clock which was set back makes younger than it is may stand before it.
+        return code if time > self._clock() - LONGEST_MS else None
 
     def _take(self, data: bytes) -> None:
         if _CRC.unpack_from(data, _RECORD.size)[0] != zlib.crc32(data[: _RECORD.size]):
