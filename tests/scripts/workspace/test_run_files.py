@@ -337,3 +337,40 @@ def test_what_is_huge_is_not_read_into_memory(tmp_path: Path) -> None:
         sparse(b"rubbish")(runs.path / name)
     sparse(b"")(full / KEY_FILE)
     assert peak(full) - peak(empty) < LARGEST_RISE
+
+
+WITHOUT_LOCKS = """
+import asyncio, ctypes, platform, struct, sys
+from pathlib import Path
+from tentacle.scripts.engine import ScriptEngine
+from tentacle.scripts.errors import ScriptError
+
+# A filter that lets fcntl(F_SETLK) fail with ENOLCK, as some network file systems do, and everything else through.
+AUDIT, FCNTL = {"x86_64": (0xC000003E, 72), "aarch64": (0xC00000B7, 25)}[platform.machine()]
+LOAD, EQUAL, RETURN, ALLOW, ENOLCK = 0x20, 0x15, 0x06, 0x7FFF0000, 0x00050000 | 37
+steps = [(LOAD, 0, 0, 4), (EQUAL, 0, 5, AUDIT), (LOAD, 0, 0, 0), (EQUAL, 0, 3, FCNTL), (LOAD, 0, 0, 24),
+         (EQUAL, 0, 1, 6), (RETURN, 0, 0, ENOLCK), (RETURN, 0, 0, ALLOW)]
+program = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *step) for step in steps))
+filter_ = struct.pack("@HP", len(steps), ctypes.addressof(program))
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+assert prctl(38, 1, 0, 0, 0) == 0 and prctl(22, 2, ctypes.c_char_p(filter_), 0, 0) == 0, ctypes.get_errno()
+
+async def main():
+    engine = ScriptEngine(Path(sys.argv[1]))
+    try:
+        await engine.start()
+    except ScriptError as error:
+        print(error)
+    finally:
+        await engine.aclose()
+asyncio.run(main())
+"""
+
+
+def test_a_file_system_without_locks_is_refused_at_the_start_with_its_name(tmp_path: Path) -> None:
+    work = tmp_path / "Work"
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LOCKS, str(work)], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.splitlines()[0] == f"The file system of '{work / RUNS}' cannot lock files: No locks available"
+    assert list((work / RUNS).iterdir()) == []
