@@ -356,7 +356,7 @@ class ScriptEngine:
                 continue
             files.close()
             if gone:
-                self.workspaces.forget(name, files.workspace)
+                self.completed.discard(name, files.workspace)
 
     def _resume(self, files: RunFiles, found: Finding) -> Run:
         """The run whose files these are, going on from where they say that it stands."""
