@@ -241,12 +241,15 @@ class RunDirectory:
 
         What was never a whole run gives way.  Raises `OSError`, and leaves nothing then.
         """
-        name = run_name(header.ticket)
+        name, encoded = run_name(header.ticket), header.encode()
+        if len(encoded) > LONGEST_HEADER:
+            # No agent would read it again.
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         run_path, log_path = self.run_path(name), self.log_path(name)
         start = b"".join(record(OUT_ENTRY, header.created, line.encode("utf-8", "replace")) for line in opening)
         log = self._new(log_path, VERSION + start, os.O_APPEND)
         try:
-            run = self._new(run_path, run_record.head() + run_record.encode_header(header.encode()))
+            run = self._new(run_path, run_record.head() + run_record.encode_header(encoded))
         except OSError:
             os.close(log)
             log_path.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from tentacle.scripts.shim import run_record
 from tentacle.scripts.shim.clock import BOOT
 from tentacle.scripts.shim.log_format import VERSION, record
 from tentacle.scripts.shim.run_record import Result
-from tentacle.scripts.workspace.run_files import RUNS, RunDirectory, run_name
+from tentacle.scripts.workspace.run_files import LONGEST_HEADER, RUNS, RunDirectory, run_name
 from tentacle.scripts.workspace.run_header import RunHeader
 from tests.scripts.lab import Lab, lines
 
@@ -284,6 +284,17 @@ async def test_a_result_from_the_future_does_not_stay_for_ever(lab: Lab) -> None
         os.utime(path, (1, 1))
     day = timedelta(days=1)
     assert await WorkspaceCleaner(lab.engine, older_than=day, every=day).sweep() == 1
+
+
+async def test_what_no_later_agent_would_read_is_not_begun(lab: Lab) -> None:
+    with pytest.raises(TentacleError, match=r"could not be prepared: .*Argument list too long"):
+        await lab.run("true", mutex_name="x" * LONGEST_HEADER)
+    assert await lab.left() == []
+    status = await lab.run("exit 3", mutex_name="x" * (LONGEST_HEADER - 1000))
+    await lab.engine.aclose()
+    await lab.engine.start()
+    assert await lab.engine.status("T-1", 0) is not None
+    assert status.exit_code == 3
 
 
 BOUNDED = """
