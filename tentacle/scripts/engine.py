@@ -339,8 +339,9 @@ class ScriptEngine:
 
     def _find_left(self) -> Iterator[tuple[RunFiles, Finding]]:
         """The runs of an earlier agent that have not ended."""
+        names = self.workspaces.runs.names()
         old = {files.name: files for files in old_runs(self.workspaces)}
-        for name in (*old, *(name for name in self.workspaces.runs.names() if name not in old)):
+        for name in (*old, *(name for name in names if name not in old)):
             try:
                 files = old.get(name) or self.workspaces.runs.open(name)
             except DamagedRunError as error:

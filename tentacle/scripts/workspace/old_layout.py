@@ -40,13 +40,18 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def old_runs(workspaces: Workspaces) -> Iterator[RunFiles]:
-    """Returns the runs that an agent of version 0.1 has left; one that cannot be read is named in the log."""
+    """Returns the runs that an agent of version 0.1 has left.
+
+    One that cannot be read is named in the log and stays behind as a damaged run, so that it is not started again.
+    """
     for workspace in workspaces.directories():
         try:
             if _has_state(workspace):
                 yield from _take_over(workspaces, workspace)
         except (OSError, ValueError, RecursionError, KeyError, TypeError, ScriptError) as error:
-            log.warning("The script of an earlier version in '%s' cannot be taken over: %s", workspace, one_line(error))
+            if workspaces.runs.bar(run_name(workspace.name)):
+                why = one_line(error)
+                log.warning("The script of an earlier version in '%s' cannot be taken over: %s", workspace, why)
 
 
 def _has_state(workspace: Path) -> bool:

@@ -205,8 +205,9 @@ class RunDirectory:
             with contextlib.suppress(OSError):
                 run = os.open(self.run_path(name), _LOOK)
                 try:
-                    regular = stat.S_ISREG(os.fstat(run).st_mode)
-                    version = run_record.version_of(run) if regular else 0
+                    found = os.fstat(run)
+                    ours = stat.S_ISREG(found.st_mode) and found.st_uid in self._trusted()
+                    version = run_record.version_of(run) if ours else 0
                 finally:
                     os.close(run)
                 if version > run_record.VERSION_NUMBER:
@@ -255,6 +256,20 @@ class RunDirectory:
             log_path.unlink(missing_ok=True)
             raise
         return RunFiles(self.path, name, self.work / header.ticket, header, run, log)
+
+    def bar(self, name: str) -> bool:
+        """Keeps a run that cannot be read from being started again; false when its name is taken already."""
+        with contextlib.suppress(OSError):
+            try:
+                run = os.open(self.run_path(name), _NEW, 0o600)
+            except FileExistsError:
+                return False
+            try:
+                os.write(run, run_record.head())
+                run_record.mark_claimed(run)
+            finally:
+                os.close(run)
+        return True
 
     def open(self, name: str) -> RunFiles | None:
         """Returns the run of that name; `None` when there is none.

@@ -320,6 +320,14 @@ async def test_a_damaged_one_is_named_in_one_line_and_the_others_go_on(
         assert f"'{lab.work / 'T-1'}'" in named[0]
         assert "\n" not in named[0]
         assert (await lab.ended("T-3")).exit_code == 5
+        for _ in range(2):
+            with pytest.raises(ScriptError, match="cannot be read"):
+                await lab.run("touch ../../ran")
+            await lab.engine.aclose()
+            caplog.clear()
+            await lab.engine.start()
+            assert len(caplog.messages) == 1
+            assert run_name("T-1") in caplog.messages[0]
     assert not (lab.work.parent / "ran").exists()
     assert outside.read_text() == "untouched"
     await lab.engine.complete("T-1")

@@ -350,6 +350,15 @@ def test_what_is_huge_is_not_read_into_memory(tmp_path: Path) -> None:
     assert peak(full) - peak(empty) < LARGEST_RISE
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_somebody_else_s_file_does_not_pass_for_a_newer_version_s(new_lab: Callable[..., Lab]) -> None:
+    lab = new_lab()
+    lab.engine.workspaces.ensure()
+    somebody_elses(b"tentacle run 2\n")(lab.run_path())
+    await lab.engine.start()
+    assert lines(await lab.run("echo one", "T-2")) == ["one"]
+
+
 WITHOUT_LOCKS = """
 import asyncio, ctypes, platform, struct, sys
 from pathlib import Path
