@@ -143,7 +143,7 @@ def record_a_run(work: Path) -> list[Operation]:
         files.say("Waiting", "Waiting still")
         run = run_record.claim(str(files.run_path))
         assert run is not None
-        run_record.note_cgroup(run, "/sys/fs/cgroup/one")
+        run_record.note_cgroup(run, "/sys/fs/cgroup/" + "x" * 500)
         log = open_log(str(files.log_path))
         writer = LogWriter(log, clock=lambda: 1000)
         writer.entry(DEBUG_ENTRY, "Starting")
@@ -299,3 +299,16 @@ def test_the_recorded_run_is_a_whole_one(operations: list[Operation]) -> None:
     assert [one.what for one in before][-2:] == [SYNC, SYNC_DIRECTORY]
     removed = [Path(one.name).suffix for one in operations if one.what == UNLINK]
     assert removed == [".log", ".run"]
+
+
+async def test_a_shim_writes_nowhere_but_where_the_recorded_run_does(operations: list[Operation], lab: Lab) -> None:
+    await lab.run("exit 6")
+    data = lab.run_path().read_bytes()
+    new = (run_record.head() + data[run_record.HEAD :]).ljust(len(data))
+    changed = {position for position in range(len(data)) if data[position] != new[position]}
+    run = next(one.file for one in operations if one.what == CREATE and one.name.endswith(".run"))
+    later = [one for one in operations[milestone(operations, "answered") :] if (one.what, one.file) == (WRITE, run)]
+    recorded = [set(range(one.position, one.position + len(one.data))) for one in later]
+    assert changed
+    assert changed <= set().union(*recorded)
+    assert len([one for one in recorded if one & changed]) >= 2, "the claim and the result"
