@@ -15,6 +15,9 @@ from tentacle.scripts.workspace.finished import FinishedTickets
 from tentacle.scripts.workspace.trash import TrashRemover
 from tentacle.scripts.workspace.workspaces import Workspaces
 
+_BIG_LOG = 1024 * 1024
+"""Bytes of a log that must have gone when the next script is started, or it might find no room."""
+
 
 class CompletedRuns:
     """Runs go by the name that their files have (`run_files.run_name`).  Use from one event loop."""
@@ -23,7 +26,7 @@ class CompletedRuns:
         self._workspaces = workspaces
         self._sandbox = sandbox
         self._finished = FinishedTickets(workspaces.runs.path)
-        self._trash = TrashRemover()
+        self._trash = TrashRemover(workspaces)
         self._running: dict[str, Run] = {}
 
     def load(self) -> None:
@@ -41,6 +44,7 @@ class CompletedRuns:
             await run.abandon()
         self._running.clear()
         await self._trash.aclose()
+        self._finished.close()
 
     async def drained(self) -> None:
         """Returns when everything that was put away has been removed."""
@@ -92,7 +96,7 @@ class CompletedRuns:
         return self._workspaces.forget(name, workspace)
 
     def put_away(self, name: str, workspace: Path) -> None:
-        """Removes what there is of a run, or has it removed soon: whoever waits need not wait for a whole tree."""
+        """Removes what there is under the name of a run that is not known, and of its workspace."""
         for left in self._workspaces.forget(name, workspace):
             self._trash.add(left)
 
@@ -103,4 +107,9 @@ class CompletedRuns:
     def _forget(self, run: Run, unended: int) -> None:
         self._finished.add(run.files.name, unended if run.result is None else run.result.exit_code)
         self._sandbox.forget(run.files)
-        self.put_away(run.files.name, run.files.workspace)
+        workspace = run.files.workspace
+        if run.files.log_size() > _BIG_LOG:
+            self.put_away(run.files.name, workspace)
+        else:
+            # Its files can wait: it is remembered that the run is over.
+            self._trash.add(self._workspaces.put_away(workspace) or workspace, run.files.name)

@@ -15,7 +15,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from tentacle import disk
-from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState, ScriptIsolationLevel
 from tentacle.errors import TentacleError, one_line
 from tentacle.home_layout import MASK_KEY
@@ -26,7 +25,7 @@ from tentacle.scripts.launch.fork_server_client import ForkServerClient
 from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
 from tentacle.scripts.output.known_secrets import KnownSecrets
-from tentacle.scripts.run import LOST, Means, Run
+from tentacle.scripts.run import Means, Run
 from tentacle.scripts.sandbox.sandbox import Sandbox, SandboxOptions
 from tentacle.scripts.shim.clock import now_ms
 from tentacle.scripts.startup_check import try_out
@@ -336,13 +335,15 @@ class ScriptEngine:
 
     def _load(self, name: str) -> Run | None:
         """A run that is on disk only: it ended before this agent was started."""
-        files = None if self.completed.is_running(name) else self.workspaces.runs.open(name)
+        # The files of one that was completed may still be there for a moment.
+        files = None if self.completed.exit_code(name) is not None else self.workspaces.runs.open(name)
         return None if files is None else self._resume(files, files.examine())
 
     def _find_left(self) -> Iterator[tuple[RunFiles, Finding]]:
         """The runs of an earlier agent that have not ended."""
+        names = self.workspaces.runs.names()
         old = {files.name: files for files in old_runs(self.workspaces)}
-        for name in (*old, *(name for name in self.workspaces.runs.names() if name not in old)):
+        for name in (*old, *(name for name in names if name not in old)):
             try:
                 files = old.get(name) or self.workspaces.runs.open(name)
             except DamagedRunError as error:
@@ -358,7 +359,7 @@ class ScriptEngine:
                 continue
             files.close()
             if gone:
-                self.workspaces.forget(name, files.workspace)
+                self.completed.discard(name, files.workspace)
 
     def _resume(self, files: RunFiles, found: Finding) -> Run:
         """The run whose files these are, going on from where they say that it stands."""
@@ -371,7 +372,7 @@ class ScriptEngine:
             run.begin()
         else:
             # Whether it was started before the machine went down is not known for sure: it must not run twice.
-            run.show(files.end(ScriptExitCode.UNKNOWN_RESULT, LOST))
+            run.show(run.lose())
         return run
 
     async def _status(self, run: Run, after: int) -> RunStatus:

@@ -196,7 +196,9 @@ class WorkspaceCleaner:
     def _silent(self, name: str, found: Finding | None) -> float | None:
         """Seconds since the run was last heard of; `None` when it has just been removed."""
         if found is not None and found.result is not None and found.result.boot == BOOT:
-            return (self._since_boot() - found.result.since_boot) / 1000
+            silent = self._since_boot() - found.result.since_boot
+            if silent >= 0:
+                return silent / 1000
         for path in (self._engine.workspaces.runs.log_path(name), self._engine.workspaces.runs.run_path(name)):
             try:
                 return self._clock() - path.lstat().st_mtime

@@ -119,6 +119,11 @@ class Run:
         """Stands for a run that has ended before."""
         self._end(result)
 
+    def lose(self) -> Result:
+        """Ends a run that was prepared before the machine went down; its log may be torn."""
+        self.files.cut_log(self._reader.readable_end(self.files.log))
+        return self.files.end(ScriptExitCode.UNKNOWN_RESULT, LOST)
+
     def cancel(self) -> None:
         """Ends the wait, or asks the shim to end the script; nothing when it has ended.  Again: nothing new."""
         if not self._cancelled.is_set():

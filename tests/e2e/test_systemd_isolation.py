@@ -44,7 +44,8 @@ def output(site: Site, task: str) -> list[str]:
 def test_private_scripts_without_root_and_the_units_that_stand_in_their_way(site: Site) -> None:
     configure(site, "--script-isolation=private")
     site.service("--install", "--start")
-    other = script(site, "touch /tmp/other /var/tmp/other; echo ready; touch begun; until test -e go; do sleep 0.05; done")
+    wait = "touch begun; until test -e go; do sleep 0.05; done"
+    other = script(site, f"touch /tmp/other /var/tmp/other; echo ready; {wait}")
     work = site.machine.root / "etc/octopus/worker/Work"
     wait_until(lambda: list(work.glob("*/begun")) != [])
     (busy,) = (path.parent for path in work.glob("*/begun"))

@@ -73,7 +73,7 @@ HOOKS = {
     "complete asked": lambda: kill_before(CompletedRuns, "_forget"),
     "completion remembered": lambda: kill_after(FinishedTickets, "add"),
     "workspace moved": lambda: kill_after(Workspaces, "put_away"),
-    "being removed": lambda: kill_before(trash, "_remove_all"),
+    "being removed": lambda: kill_before(trash.TrashRemover, "_remove_all"),
     "removed": lambda: kill_after(ScriptEngine, "complete"),
 }
 

@@ -381,6 +381,8 @@ async def test_what_a_newer_version_has_left_is_refused(next_agent: Lab) -> None
 
 async def test_no_descriptor_is_left_of_a_run(lab: Lab) -> None:
     await lab.run("true", "T-0")
+    await lab.engine.complete("T-0")
+    await lab.left()
     before = len(list(Path("/proc/self/fd").iterdir()))
     for number in range(1, 6):
         await lab.run("true", f"T-{number}")

@@ -8,6 +8,7 @@ protection, and none is possible.  What cannot be unsealed cannot be masked: suc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterable
@@ -47,6 +48,10 @@ class KnownSecrets:
             return ""
         try:
             if self._sealer is None:
+                if not self._key.path.is_file():
+                    # What has been put there instead, a pipe say, was never a key.
+                    with contextlib.suppress(OSError):
+                        self._key.path.unlink()
                 with self._key.hold(may_make=lambda: True) as sealer:
                     self._sealer = sealer
             return self._sealer.seal(_purpose(ticket), json.dumps(values))

@@ -20,6 +20,8 @@ OUT_ENTRY, ERR_ENTRY, DEBUG_ENTRY = b"O", b"E", b"D"
 KINDS = frozenset((OUT, ERR, OUT_ENTRY, ERR_ENTRY, DEBUG_ENTRY))
 LONGEST_BODY = 8 * 1024 * 1024
 """More than any writer puts into one record; a header that announces more is rubbish."""
+LATEST = (1 << 63) - 1
+"""The last moment that can be told to a server, in milliseconds since 1970."""
 
 _CRC = struct.Struct("<I")
 _REST = struct.Struct("<IQc")
@@ -53,7 +55,7 @@ def parse_header(buffer: bytes, position: int) -> RecordHeader | None:
     if len(buffer) - position < HEADER:
         return None
     length, occurred, kind = _REST.unpack_from(buffer, position + _CRC.size)
-    if length > LONGEST_BODY or kind not in KINDS:
+    if length > LONGEST_BODY or occurred > LATEST or kind not in KINDS:
         raise CorruptRecordError
     body = position + HEADER
     return RecordHeader(kind, occurred, body, body + length)

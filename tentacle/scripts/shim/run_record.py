@@ -21,6 +21,7 @@ import zlib
 from typing import NamedTuple
 
 from tentacle.scripts.shim.clock import BOOT, now_ms, since_boot_ms
+from tentacle.scripts.shim.log_format import ERR_ENTRY, KINDS
 
 VERSION_NUMBER = 1
 VERSION = b"tentacle run %d\n" % VERSION_NUMBER
@@ -51,11 +52,11 @@ class Result(NamedTuple):
     since_boot: int
     boot: bytes
     lost: int = 0
-    kind: bytes = b"E"
+    kind: bytes = ERR_ENTRY
     reason: str = ""
 
     @classmethod
-    def now(cls, exit_code: int, *, lost: int = 0, kind: bytes = b"E", reason: str = "") -> Result:
+    def now(cls, exit_code: int, *, lost: int = 0, kind: bytes = ERR_ENTRY, reason: str = "") -> Result:
         """Returns the result of a run that ends at this moment."""
         return cls(exit_code, now_ms(), since_boot_ms(), BOOT, lost, kind, reason)
 
@@ -158,6 +159,7 @@ def read_result(run: int) -> Result | None:
     if len(data) != _CRC.size + _RESULT.size or _CRC.unpack_from(data)[0] != zlib.crc32(data[_CRC.size :]):
         return None
     code, ended, since_boot, boot, lost, kind, length, reason = _RESULT.unpack_from(data, _CRC.size)
+    kind = kind if kind in KINDS and kind.isupper() else ERR_ENTRY
     return Result(code, ended, since_boot, boot, lost, kind, reason[:length].decode("utf-8", "replace"))
 
 

@@ -34,14 +34,22 @@ class FinishedTickets:
         self._codes: OrderedDict[str, tuple[int, int]] = OrderedDict()
         """The exit code and, by our clock, the time of each; the oldest first."""
         self._written = 0
+        self._file: int | None = None
+        """Open for appending."""
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def load(self) -> None:
         """Takes over what an earlier agent has kept; what cannot be read is passed over."""
-        with contextlib.suppress(OSError), os.fdopen(os.open(self._path, _flags(os.O_RDONLY)), "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            self._written = size // _SIZE
-            file.seek(max(self._written - MOST, 0) * _SIZE)
-            data = file.read(MOST * _SIZE)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as undo:
+            file = os.open(self._path, _flags(os.O_RDONLY))
+            undo.callback(os.close, file)
+            self._written = os.fstat(file).st_size // _SIZE
+            data = os.pread(file, MOST * _SIZE, max(self._written - MOST, 0) * _SIZE)
             for start in range(0, len(data) - _SIZE + 1, _SIZE):
                 self._take(data[start : start + _SIZE])
 
@@ -54,13 +62,14 @@ class FinishedTickets:
             if self._written >= 2 * MOST:
                 self._write_anew()
             else:
-                self._append(self._path, [name])
+                self._append(name)
 
     def get(self, name: str) -> int | None:
         """Returns the exit code; `None` for a ticket that is not among them, or is no more."""
         self._forget_old()
-        found = self._codes.get(name)
-        return None if found is None else found[0]
+        code, time = self._codes.get(name, (None, 0))
+        # One that a clock which was set back makes younger than it is may stand before it.
+        return code if time > self._clock() - LONGEST_MS else None
 
     def _take(self, data: bytes) -> None:
         if _CRC.unpack_from(data, _RECORD.size)[0] != zlib.crc32(data[: _RECORD.size]):
@@ -79,17 +88,19 @@ class FinishedTickets:
                 break
             del self._codes[name]
 
-    def _append(self, path: Path, names: list[str]) -> None:
-        descriptor = os.open(path, _flags(os.O_WRONLY | os.O_CREAT | os.O_APPEND), 0o600)
-        try:
-            size = os.fstat(descriptor).st_size
+    def _append(self, name: str) -> None:
+        # Somebody may have removed the file, or the directory with it.
+        if self._file is not None and os.fstat(self._file).st_nlink == 0:
+            self.close()
+        if self._file is None:
+            self._file = os.open(self._path, _flags(os.O_WRONLY | os.O_CREAT | os.O_APPEND), 0o600)
+            size = os.fstat(self._file).st_size
+            self._written = size // _SIZE
             if size % _SIZE:
                 # Half a record would put all that follow out of step.
-                os.ftruncate(descriptor, size - size % _SIZE)
-            os.write(descriptor, b"".join(self._record(name) for name in names))
-            self._written = size // _SIZE + len(names)
-        finally:
-            os.close(descriptor)
+                os.ftruncate(self._file, self._written * _SIZE)
+        os.write(self._file, self._record(name))
+        self._written += 1
 
     def _record(self, name: str) -> bytes:
         code, time = self._codes[name]
@@ -97,10 +108,14 @@ class FinishedTickets:
         return data + _CRC.pack(zlib.crc32(data))
 
     def _write_anew(self) -> None:
+        self.close()
         draft = self._path.with_name(f"{FILE}.new")
         draft.unlink(missing_ok=True)
-        self._append(draft, list(self._codes))
+        descriptor = os.open(draft, _flags(os.O_WRONLY | os.O_CREAT | os.O_EXCL), 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(b"".join(self._record(name) for name in self._codes))
         draft.rename(self._path)
+        self._written = len(self._codes)
 
 
 def _flags(flags: int) -> int:

@@ -19,13 +19,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tentacle.errors import one_line
+from tentacle.scripts.errors import ScriptError
 from tentacle.scripts.shim import run_record
-from tentacle.scripts.shim.log_format import KINDS, LONGEST_BODY, record
+from tentacle.scripts.shim.log_format import KINDS, LATEST, LONGEST_BODY, record
 from tentacle.scripts.shim.run_record import Result
 from tentacle.scripts.workspace.removal import remove_tree
-from tentacle.scripts.workspace.run_files import Finding, RunFiles, Stage
+from tentacle.scripts.workspace.run_files import LOG_DELETED, Finding, RunFiles, Stage, run_name
 from tentacle.scripts.workspace.run_header import RunHeader
-from tentacle.scripts.workspace.validation import LOG_FILE
+from tentacle.scripts.workspace.validation import LOG_FILE, require_ticket
 from tentacle.scripts.workspace.workspaces import Workspaces
 
 log = logging.getLogger(__name__)
@@ -39,15 +40,28 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def old_runs(workspaces: Workspaces) -> Iterator[RunFiles]:
-    """Returns the runs that an agent of version 0.1 has left; one that cannot be read is named in the log."""
+    """Returns the runs that an agent of version 0.1 has left.
+
+    One that cannot be read is named in the log and stays behind as a damaged run, so that it is not started again.
+    """
     for workspace in workspaces.directories():
         try:
-            if stat.S_ISDIR((workspace / _STATE).lstat().st_mode):
+            if _has_state(workspace):
                 yield from _take_over(workspaces, workspace)
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
-            log.warning("The script of an earlier version in '%s' cannot be taken over: %s", workspace, one_line(error))
+        except (OSError, ValueError, RecursionError, KeyError, TypeError, ScriptError) as error:
+            if workspaces.runs.bar(run_name(workspace.name)):
+                why = one_line(error)
+                log.warning("The script of an earlier version in '%s' cannot be taken over: %s", workspace, why)
+
+
+def _has_state(workspace: Path) -> bool:
+    """Whether somebody has begun a run of 0.1 here."""
+    state = workspace / _STATE
+    try:
+        is_directory = stat.S_ISDIR(state.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+    return is_directory and any(os.path.lexists(state / name) for name in ("claimed", "prepared"))
 
 
 def _take_over(workspaces: Workspaces, workspace: Path) -> Iterator[RunFiles]:
@@ -62,20 +76,26 @@ def _take_over(workspaces: Workspaces, workspace: Path) -> Iterator[RunFiles]:
             raise
         # It was never more than a directory.
         return
-    limits = json.loads(_read(state / "limits")) if (state / "limits").exists() else {}
+    limits = dict(json.loads(_read(state / "limits"))) if (state / "limits").exists() else {}
     names = ("ticket", "task", "mutex", "isolation", "timeout", "arguments", "created", "boot")
     wanted = {name: values[name] for name in names} | {"sealed": values.get("sealed", "")}
     header = RunHeader.decode(json.dumps(wanted | {"limits": list(limits.values())}).encode())
-    if header.ticket != workspace.name:
+    if require_ticket(header.ticket) != workspace.name:
         raise ValueError("it belongs to another ticket")
+    found = workspaces.runs.look(run_name(header.ticket))
+    if found is not None and found[0] != header:
+        # Not a copy of it that was not finished: a script of today has made itself such files.
+        raise ValueError("another script has that ticket")
     with contextlib.ExitStack() as undo:
         result = os.open(state / "result", _READ)
         undo.callback(os.close, result)
-        old_log = os.open(workspace / LOG_FILE, _READ)
+        old_log, deleted = _open_log(workspace / LOG_FILE)
         undo.callback(os.close, old_log)
         if not all(stat.S_ISREG(os.fstat(descriptor).st_mode) for descriptor in (result, old_log)):
             raise ValueError("one of its files is none")
-        old = OldRun(workspaces.runs.create(header, ()), result, old_log, state, claimed=claimed)
+        old = OldRun(
+            workspaces.runs.create(header, (LOG_DELETED,) if deleted else ()), result, old_log, state, claimed=claimed
+        )
         undo.pop_all()
     if old.examine().stage is Stage.RUNNING:
         yield old
@@ -85,8 +105,16 @@ def _take_over(workspaces: Workspaces, workspace: Path) -> Iterator[RunFiles]:
         run_record.note_cgroup(old.run, old.cgroup)
     old.close()
     remove_tree(state)
-    if (files := workspaces.runs.open(old.name)) is not None:
-        yield files
+    if (copy := workspaces.runs.open(old.name)) is not None:
+        yield copy
+
+
+def _open_log(path: Path) -> tuple[int, bool]:
+    """Returns a descriptor of the old log, and whether it has been deleted; then nothing can be read from it."""
+    try:
+        return os.open(path, _READ), False
+    except FileNotFoundError:
+        return os.memfd_create(LOG_FILE), True
 
 
 def _read(path: Path) -> bytes:
@@ -143,31 +171,42 @@ class OldRun(RunFiles):
         words = os.pread(self._result, _RESULT_LENGTH, 0).split()
         if len(words) != 5 or words[0] != b"exit" or words[4] != b"end":
             return None
-        return Result(int(words[1]), int(words[3]), 0, bytes(16))
+        try:
+            code, ended = int(words[1]), int(words[3])
+        except ValueError:
+            return None
+        fits = -(1 << 31) <= code < 1 << 31 and 0 <= ended <= LATEST
+        return Result(code, ended, 0, bytes(16)) if fits else None
 
     def _copy_log(self) -> None:
         """Copies the whole records that have come since the last time.  A full disk makes it wait."""
-        while records := self._next_records():
+        while (found := self._next_records())[0]:
+            records, copied = found
             end = os.fstat(self.log).st_size
             try:
-                os.write(self.log, b"".join(records))
+                whole = os.write(self.log, records) == len(records)
             except OSError:
+                whole = False
+            if not whole:
                 os.ftruncate(self.log, end)
                 return
+            self._copied += copied
 
-    def _next_records(self) -> list[bytes]:
+    def _next_records(self) -> tuple[bytes, int]:
+        """Returns records in today's form, and how many bytes of the old log they stand for."""
         data = os.pread(self._old_log, _PIECE + LONGEST_BODY, self._copied)
         records: list[bytes] = []
         position = 0
         while position < _PIECE and (end := data.find(b"\n", position, position + _LONGEST_LINE)) >= 0:
             kind, _, rest = data[position:end].partition(b" ")
             occurred, _, length = rest.partition(b" ")
-            if kind not in KINDS or not (occurred.isdigit() and length.isdigit()) or int(length) > LONGEST_BODY:
+            if kind not in KINDS or not (occurred.isdigit() and length.isdigit()):
+                break
+            if int(length) > LONGEST_BODY or int(occurred) > LATEST:
                 break
             body = data[end + 1 : end + 1 + int(length)]
             if data[end + 1 + int(length) : end + 2 + int(length)] != b"\n":
                 break
             records.append(record(kind, int(occurred), body))
             position = end + 2 + int(length)
-        self._copied += position
-        return records
+        return b"".join(records), position

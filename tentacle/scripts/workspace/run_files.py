@@ -17,6 +17,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Sequence
@@ -25,19 +26,20 @@ from pathlib import Path
 
 from tentacle.errors import one_line
 from tentacle.home_layout import RUNS
-from tentacle.scripts.errors import DamagedRunError, ScriptError
+from tentacle.scripts.errors import DamagedRunError, InvalidTicketError, ScriptError
 from tentacle.scripts.shim import run_record
 from tentacle.scripts.shim.log_format import ERR, ERR_ENTRY, OUT, OUT_ENTRY, VERSION, record
 from tentacle.scripts.shim.log_writer import LogWriter, open_log
 from tentacle.scripts.shim.run_record import Result
 from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_header import RunHeader
-from tentacle.scripts.workspace.validation import fold
+from tentacle.scripts.workspace.validation import fold, require_ticket
 
 LOG_DELETED = "The log of this script has been deleted while no agent was there to read it."
 LONGEST_HEADER = 16 * 1024 * 1024
 """Bytes.  No process can be given arguments of such a size."""
 _RUN, _LOG, _TEMPORARY = ".run", ".log", ".tmp"
+_NAME_OF_RUN = re.compile("[0-9a-f]{64}")
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -112,9 +114,13 @@ class RunFiles:
         return result
 
     def cut_log(self, position: int) -> None:
-        """Takes off what a machine that went down has left half written."""
+        """Takes off what a machine that went down has left half written, from the first bytes on if need be."""
         if os.fstat(self.log).st_size > position:
             os.ftruncate(self.log, position)
+        if position == 0:
+            # A full disk costs the lines that come, and never the result.
+            with contextlib.suppress(OSError):
+                os.write(self.log, VERSION)
 
     def mark_completed(self) -> None:
         """Nobody will ask for the run any more; what is left of it is its lock."""
@@ -134,6 +140,13 @@ class RunFiles:
             self.opened = False
             os.close(self.run)
             os.close(self.log)
+
+    def log_size(self) -> int:
+        """Returns the bytes that the log takes; 0 when there is none."""
+        try:
+            return self.log_path.lstat().st_size
+        except OSError:
+            return 0
 
     def open_log(self) -> int:
         """Returns a descriptor of the log, to be closed by the caller: a thread may read when the files are closed."""
@@ -199,8 +212,9 @@ class RunDirectory:
             with contextlib.suppress(OSError):
                 run = os.open(self.run_path(name), _LOOK)
                 try:
-                    regular = stat.S_ISREG(os.fstat(run).st_mode)
-                    version = run_record.version_of(run) if regular else 0
+                    found = os.fstat(run)
+                    ours = stat.S_ISREG(found.st_mode) and found.st_uid in self._trusted()
+                    version = run_record.version_of(run) if ours else 0
                 finally:
                     os.close(run)
                 if version > run_record.VERSION_NUMBER:
@@ -224,26 +238,45 @@ class RunDirectory:
         """Returns the names of all runs; none when somebody has removed the directory."""
         try:
             with os.scandir(self.path) as entries:
-                return [entry.name.removesuffix(_RUN) for entry in entries if entry.name.endswith(_RUN)]
+                names = [entry.name.removesuffix(_RUN) for entry in entries if entry.name.endswith(_RUN)]
         except FileNotFoundError:
             return []
+        # A path is made of a name: one such as `..` would be another place than a run's.
+        return [name for name in names if _NAME_OF_RUN.fullmatch(name)]
 
     def create(self, header: RunHeader, opening: Sequence[str]) -> RunFiles:
         """Writes the two files, the log with the first entries.  From then on this is a run.
 
         What was never a whole run gives way.  Raises `OSError`, and leaves nothing then.
         """
-        name = run_name(header.ticket)
+        name, encoded = run_name(header.ticket), header.encode()
+        if len(encoded) > LONGEST_HEADER:
+            # No agent would read it again.
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         run_path, log_path = self.run_path(name), self.log_path(name)
         start = b"".join(record(OUT_ENTRY, header.created, line.encode("utf-8", "replace")) for line in opening)
         log = self._new(log_path, VERSION + start, os.O_APPEND)
         try:
-            run = self._new(run_path, run_record.head() + run_record.encode_header(header.encode()))
+            run = self._new(run_path, run_record.head() + run_record.encode_header(encoded))
         except OSError:
             os.close(log)
             log_path.unlink(missing_ok=True)
             raise
         return RunFiles(self.path, name, self.work / header.ticket, header, run, log)
+
+    def bar(self, name: str) -> bool:
+        """Keeps a run that cannot be read from being started again; false when its name is taken already."""
+        with contextlib.suppress(OSError):
+            try:
+                run = os.open(self.run_path(name), _NEW, 0o600)
+            except FileExistsError:
+                return False
+            try:
+                os.write(run, run_record.head())
+                run_record.mark_claimed(run)
+            finally:
+                os.close(run)
+        return True
 
     def open(self, name: str) -> RunFiles | None:
         """Returns the run of that name; `None` when there is none.
@@ -327,6 +360,11 @@ class RunDirectory:
             raise DamagedRunError(path, one_line(error)) from error
         if run_name(header.ticket) != path.name.removesuffix(_RUN):
             raise DamagedRunError(path, "it belongs to another ticket")
+        try:
+            # The path of the workspace is made of it.
+            require_ticket(header.ticket)
+        except InvalidTicketError as error:
+            raise DamagedRunError(path, "its ticket cannot name a workspace") from error
         return header
 
     def _trusted(self) -> tuple[int, int]:

@@ -55,7 +55,8 @@ class RunHeader:
         except (TypeError, KeyError, RecursionError) as error:
             raise ValueError(str(error)) from error
         texts = (header.ticket, header.task, header.mutex, header.boot, header.sealed, *header.arguments)
-        numbers = (header.isolation, header.created, header.timeout or 0.0, *(limit or 0.0 for limit in header.limits))
+        maybe = [number for number in (header.timeout, *header.limits) if number is not None]
+        numbers = (header.isolation, header.created, *maybe)
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers):
             raise ValueError("a value is of another kind than the agent's own")
         if not all(0 <= number < _LARGEST for number in numbers):

@@ -1,33 +1,36 @@
-"""Removes what has been put away, after the caller who waited for that has its answer."""
+"""Removes what belonged to completed runs, after the caller who waited for that has its answer."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.validation import SCRIPT_FILE
+from tentacle.scripts.workspace.workspaces import Workspaces
 
-_SOON = 0.005
+_SOON = 0.01
 """Seconds in which an answer has left, and some more has come together to be removed."""
 
 
 class TrashRemover:
     """Use from one event loop.  What it has not removed when the agent ends is left to the next agent."""
 
-    def __init__(self) -> None:
-        self._waiting: list[Path] = []
+    def __init__(self, workspaces: Workspaces) -> None:
+        self._workspaces = workspaces
+        self._waiting: list[tuple[Path, str | None]] = []
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, path: Path) -> None:
-        """Has a directory removed soon."""
-        self._waiting.append(path)
+    def add(self, directory: Path, run: str | None = None) -> None:
+        """Has a directory removed soon, and the files of the run of that name."""
+        self._waiting.append((directory, run))
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
     async def aclose(self) -> None:
-        """Ends with the directory that is being removed."""
+        """Ends with what is being removed."""
         self._waiting.clear()
         await self.drained()
 
@@ -40,23 +43,31 @@ class TrashRemover:
         while self._waiting:
             await asyncio.sleep(_SOON)
             batch, self._waiting = self._waiting, []
-            # In place: a thread that makes small calls beside a busy loop costs both more than the calls do.
-            big = [path for path in batch if not _remove_bare(path)]
-            if big:
-                await asyncio.to_thread(_remove_all, big)
+            # A file system that commits its journal keeps all waiting who change something: not in the event loop.
+            await asyncio.to_thread(self._remove_all, batch)
         self._task = None
+
+    def _remove_all(self, batch: Sequence[tuple[Path, str | None]]) -> None:
+        for directory, run in batch:
+            try:
+                left = [directory] if run is None else self._workspaces.forget(run, directory)
+            except OSError:
+                # The next agent finds it.
+                continue
+            for path in left:
+                if not _remove_bare(path):
+                    remove_tree(path)
 
 
 def _remove_bare(path: Path) -> bool:
     """Removes a workspace in which the script has left nothing; false for any other."""
     try:
-        (path / SCRIPT_FILE).unlink(missing_ok=True)
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.unlink(SCRIPT_FILE, dir_fd=directory)
+        finally:
+            os.close(directory)
         path.rmdir()
     except OSError:
         return False
     return True
-
-
-def _remove_all(batch: Sequence[Path]) -> None:
-    for path in batch:
-        remove_tree(path)

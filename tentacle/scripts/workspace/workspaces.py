@@ -159,7 +159,7 @@ class Workspaces:
 
         Whatever somebody has put in the place of a file goes too.  Raises `OSError`.
         """
-        left = [self.put_away(workspace)]
+        left = [workspace if workspace.name.startswith(_TRASH) else self.put_away(workspace)]
         for path in self.runs.paths(name):
             try:
                 path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -123,3 +124,10 @@ def test_two_agents_make_one_key_and_a_damaged_one_is_replaced(tmp_path: Path) -
 def test_a_key_that_cannot_be_made_refuses_the_script(tmp_path: Path) -> None:
     with pytest.raises(ScriptError, match=r"The key for sensitive values cannot be used: .*No such file"):
         KnownSecrets([], tmp_path / "missing" / MASK_KEY).seal("T-1", [PASSWORD])
+
+
+def test_a_key_that_is_a_pipe_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / MASK_KEY)
+    secrets = KnownSecrets([], tmp_path / MASK_KEY)
+    assert secrets.mask("T-1", "AAAA") is None
+    assert secrets.mask("T-1", secrets.seal("T-1", [PASSWORD])) is not None

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tentacle.scripts.shim.log_format import (
     HEADER,
     KINDS,
+    LATEST,
     LONGEST_BODY,
     OUT,
     CorruptRecordError,
@@ -62,3 +63,9 @@ def test_nothing_else_ever_happens(data: bytes, position: int) -> None:
     except CorruptRecordError:
         return
     assert header is None or header.kind in KINDS
+
+
+def test_a_moment_that_no_server_can_be_told_is_rubbish() -> None:
+    assert parse_header(record(OUT, LATEST, b""), 0) is not None
+    with pytest.raises(CorruptRecordError):
+        parse_header(record(OUT, LATEST + 1, b""), 0)
