@@ -19,13 +19,12 @@ from tentacle.cli.frame.command import TentacleCommand, asks_for_json
 from tentacle.cli.frame.command_table import Entry
 from tentacle.cli.frame.grammar import Option, parse
 from tentacle.cli.frame.render import complain, confess, render
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import EXIT_INTERRUPTED, Result
 from tentacle.cli.frame.session import Session, Surroundings
 from tentacle.errors import EXIT_USAGE, TentacleError
 
-EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
-"""What a shell shows for a program that SIGINT or SIGPIPE ended."""
+"""What a shell shows for a program that SIGPIPE ended."""
 
 _BEFORE_THE_COMMAND = tuple(Option((name,), takes_value=False) for name in ("help", "nologo", "noconsolelogging"))
 
@@ -46,7 +45,7 @@ ROOT: Final = TentacleGroup(name=help_texts.EXECUTABLE)
 
 def load(entry: Entry) -> TentacleCommand:
     """The command of a line of the table."""
-    found: TentacleCommand = getattr(import_module(f"tentacle.cli.commands.{entry.function}"), entry.function)
+    found: TentacleCommand = getattr(import_module(entry.module), entry.function)
     return found
 
 

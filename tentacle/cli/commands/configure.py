@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from tentacle.cli.commands.set_polling_connection_count import POLLING_COUNT_HELP, polling_count
 from tentacle.cli.frame.command import command, option, order_given
 from tentacle.cli.frame.options import facts_option, instance_options, together
-from tentacle.cli.frame.polling_count_option import POLLING_COUNT_HELP, polling_count
 from tentacle.cli.frame.result import Result
 from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.cli.frame.values import LARGEST_PORT, true_or_false, whole_number

@@ -16,31 +16,25 @@ from tentacle.cli.doctor.bundle import make_bundle
 from tentacle.cli.doctor.finding import Finding, Level, Probe, Section, section
 from tentacle.cli.doctor.instance import Patient, instance_probes
 from tentacle.cli.doctor.machine import machine_probes
-from tentacle.cli.doctor.octopus import Server, ask, network_for
+from tentacle.cli.doctor.octopus import Server, ask
 from tentacle.cli.doctor.reach import Target
 from tentacle.cli.doctor.report import failed, report_document, report_text
 from tentacle.cli.doctor.wire import Comms, comms_findings, comms_of, comms_section, listening_probes, polls_of
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.credentials import are_given, required_access
-from tentacle.cli.frame.options import (
-    ApiOptions,
-    api_options,
-    extra_api_options,
-    format_option,
-    in_order,
-    instance_options,
-)
+from tentacle.cli.frame.options import format_option, in_order, instance_options
 from tentacle.cli.frame.output_file import write_secret
 from tentacle.cli.frame.render import trace
 from tentacle.cli.frame.result import Result
 from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.cli.frame.style import Style
 from tentacle.cli.frame.values import output_format, whole_number
+from tentacle.cli.registration.credentials import credentials_are_given, required_access
+from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
+from tentacle.cli.registration.server_access import polling_proxy, route_to_register
 from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
 from tentacle.observe.text import visible
 from tentacle.octopus.address import polling_address
 from tentacle.octopus.credentials import Credentials
-from tentacle.octopus.links import ServerAddress
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.files import is_directory
 from tentacle.settings.instances import Instance
@@ -179,29 +173,23 @@ def _known(finding: Finding) -> Probe:
 
 async def _server_section(patient: Patient, api: ApiOptions, wishes: Wishes, *, also_comms: bool) -> Section:
     """The server that was named, and then its communications port, unless that is polled already."""
-    address = ServerAddress.parse(api.server or "")
-    network = network_for(
-        URL(address.base),
-        patient.settings,
-        ignore_ssl_errors=api.ignore_ssl_errors,
-        ca_file=api.ca_file,
-        pin=api.server_thumbprint or None,
-    )
-    server = Server(address, wishes.credentials, network, wishes.space or None, trace)
+    settings = patient.settings or Settings()
+    route = route_to_register(api.server or "", api, settings)
+    server = Server(route, wishes.credentials, wishes.space or None, trace)
     asked = await ask(server, patient)
     findings = list(asked.findings)
     if also_comms and not any(one.check == "name" and one.level is Level.FAIL for one in findings):
-        polled = URL(polling_address(address.origin, wishes.comms_address, wishes.comms_port))
+        polled = URL(polling_address(route.address.origin, wishes.comms_address, wishes.comms_port))
         needed = patient.settings is None or patient.settings.no_listen
-        target = Target(polled.host or "", polled.port or 0, network.proxy)
+        target = Target(polled.host or "", polled.port or 0, polling_proxy(settings))
         comms = await comms_findings(Comms(target, asked.thumbprint, needed, "as its REST interface says"))
         findings += [Finding(f"poll {one.check}", one.level, one.found, one.advice) for one in comms]
-    return Section(f"Octopus Server {address.display}", tuple(findings))
+    return Section(f"Octopus Server {route.address.display}", tuple(findings))
 
 
 def _credentials(session: Session, api: ApiOptions) -> Credentials | None:
     """None where no credentials were given in any way: much can be looked at without."""
-    return required_access(session, api).credentials if are_given(session, api) else None
+    return required_access(session, api).credentials if credentials_are_given(session, api) else None
 
 
 def _write_bundle(

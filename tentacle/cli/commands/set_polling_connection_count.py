@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from typing import Final
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import facts_option, instance_options
-from tentacle.cli.frame.polling_count_option import POLLING_COUNT_HELP, polling_count
 from tentacle.cli.frame.result import Result
 from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.errors import TentacleError
+
+POLLING_COUNT_HELP: Final = (
+    "The number of polling connections this Tentacle should open to each Octopus Server it polls. Only applies to"
+    " polling Tentacles."
+)
+_EXAMPLE: Final = "e.g. --pollingConnectionCount=5"
 
 
 @command("set-polling-connection-count")
@@ -22,3 +30,17 @@ def set_polling_connection_count(session: Session, *, where: InstanceOptions, gi
     file.update(lambda settings: replace(settings, polling_connection_count=count))
     facts = {"PollingConnectionCount": count}
     return Result((f"Polling connection count set to: {count}",), restart=True, facts=facts)
+
+
+def polling_count(given: str | None) -> int:
+    """The count in the option's value.  Raises TentacleError with the original's texts."""
+    if not given or not given.strip():
+        raise TentacleError(f"Please specify the number of polling connections, {_EXAMPLE}")
+    if not re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", given):
+        raise TentacleError(
+            f"The polling connection count '{given}' is not a valid whole number. "
+            f"Specify a positive integer, {_EXAMPLE}"
+        )
+    if int(given) <= 0:
+        raise TentacleError(f"The polling connection count must be greater than 0, but was {int(given)}.")
+    return int(given)

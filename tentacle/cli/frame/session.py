@@ -87,6 +87,11 @@ class Session:
         return self.instance.name if self.instance else None
 
     @property
+    def instance_argument(self) -> str:
+        """What to add to a command so that it means the chosen instance, where that has a name."""
+        return f" --instance {self.instance_name}" if self.instance_name else ""
+
+    @property
     def environ(self) -> Mapping[str, str]:
         """The environment variables."""
         return self.surroundings.environ
