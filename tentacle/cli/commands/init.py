@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from typing import Final
 
-from tentacle.agent.lock import holder
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import facts_option, together
 from tentacle.cli.frame.result import Result, Steps
@@ -18,7 +17,6 @@ from tentacle.errors import TentacleError
 from tentacle.host.systemctl import BOOTED
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.instances import HOME_VARIABLE
-from tentacle.settings.model import resolved_home
 
 NOTES: Final = """\
 Sets up a worker: instance, certificate, mode, registration and, if wanted, the
@@ -80,7 +78,7 @@ def init(session: Session, *, options: InitOptions, api: ApiOptions) -> Steps:
         if isinstance(error, SettingsError) and error.hint is None and not is_root():
             raise TentacleError(error.message, hint=_NOT_ROOT) from None
         raise
-    restart = any(changed.values()) and not changed["Service"] and _agent_runs(session, setup)
+    restart = any(changed.values()) and not changed["Service"] and session.agent_has_run
     return Result((_farewell(setup),), restart=restart, facts={"Changed": changed})
 
 
@@ -98,13 +96,6 @@ def _summary(setup: Setup) -> list[str]:
     if setup.trust:
         lines.append(f"  trust         {setup.trust}")
     return [*lines, f"  service       {'yes' if setup.service else 'no'}", ""]
-
-
-def _agent_runs(session: Session, setup: Setup) -> bool:
-    try:
-        return holder(resolved_home(steps.settings_of(session, setup), setup.config)) is not None
-    except OSError:
-        return False
 
 
 def _farewell(setup: Setup) -> str:

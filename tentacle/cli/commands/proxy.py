@@ -95,7 +95,7 @@ def _set_proxy(session: Session, where: InstanceOptions, given: ProxyOptions, *,
         "ProxyUsername": changed.username,
         "ProxyPasswordSet": changed.password is not None,
     }
-    return Result(tuple(lines), facts=facts)
+    return Result(tuple(lines), changed=True, facts=facts)
 
 
 def changed_proxy(proxy: ProxySettings, given: ProxyOptions, order: Sequence[str]) -> tuple[ProxySettings, list[str]]:

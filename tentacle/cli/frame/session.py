@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from tentacle import __version__
+from tentacle.cli.frame.restart import Before, Effect
 from tentacle.observe.console import ConsoleHandler
 from tentacle.observe.logfile import FileLogHandler
 from tentacle.observe.logs import FILE_ONLY_LOGGER, logging_to
@@ -74,6 +75,7 @@ class Session:
         self.instance: Instance | None = None
         self.as_json = False
         self.verbose = False
+        self._before: Before | None = None
         self._console = ConsoleHandler(surroundings.stdout, surroundings.stderr)
         self._log_file = FileLogHandler()
 
@@ -121,8 +123,23 @@ class Session:
 
         self.instance = self.registry.select(where.instance, where.config, self.surroundings.cwd)
         file = self.settings_file(self.instance.config_path)
-        self._open_log(resolved_home(self.overridden(file.load()), file.path) / "Logs")
+        settings = file.load()
+        home = resolved_home(self.overridden(settings), file.path)
+        if self._before is None or self._before.file.path != file.path:
+            self._before = Before.note(file, settings, home)
+        self._open_log(home / "Logs")
         return file
+
+    @property
+    def agent_has_run(self) -> bool:
+        """Whether an agent of the chosen instance ran when the instance was chosen first."""
+        return self._before is not None and self._before.agent is not None
+
+    def effect_of_changes(self, *, voted: bool) -> Effect:
+        """When the changes to the chosen instance hold that were made since it was chosen; see `Before.effect`."""
+        if self._before is None:
+            return Effect.AFTER_RESTART if voted else Effect.UNCHANGED
+        return self._before.effect(self.environ, voted=voted)
 
     def settings_file(self, path: Path) -> SettingsFile:
         """The configuration at `path`; whoever has to wait for another process that changes it is told so."""
