@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Final
 
@@ -10,6 +9,7 @@ from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import facts_option, instance_options
 from tentacle.cli.frame.result import Result
 from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.values import InvalidValue, parse_whole_number
 from tentacle.errors import TentacleError
 
 POLLING_COUNT_HELP: Final = (
@@ -36,11 +36,13 @@ def polling_count(given: str | None) -> int:
     """The count in the option's value.  Raises TentacleError with the original's texts."""
     if not given or not given.strip():
         raise TentacleError(f"Please specify the number of polling connections, {_EXAMPLE}")
-    if not re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", given):
+    try:
+        count = parse_whole_number(given, "--pollingConnectionCount")
+    except InvalidValue:
         raise TentacleError(
             f"The polling connection count '{given}' is not a valid whole number. "
             f"Specify a positive integer, {_EXAMPLE}"
-        )
-    if int(given) <= 0:
-        raise TentacleError(f"The polling connection count must be greater than 0, but was {int(given)}.")
-    return int(given)
+        ) from None
+    if count <= 0:
+        raise TentacleError(f"The polling connection count must be greater than 0, but was {count}.")
+    return count

@@ -31,7 +31,7 @@ LONGEST_MESSAGE: Final = 1200
 
 def render(outcome: Outcome, session: Session) -> int:
     """Shows all of `outcome`, running it to its end when it takes steps; returns the exit code."""
-    result = outcome if isinstance(outcome, Result) else told(outcome)
+    result = outcome if isinstance(outcome, Result) else run_steps(outcome)
     for line in result.lines:
         say(line)
     for problem in result.problems:
@@ -79,8 +79,8 @@ def warn_loudly(line: str) -> None:
     _LOG.error("%s", line)
 
 
-def complain(error: TentacleError, *, cause: Exception | None = None) -> int:
-    """Tells an expected failure in one line, and the hint in a second one; returns the exit code.
+def report_error(error: TentacleError, *, cause: Exception | None = None) -> int:
+    """Shows an expected failure in one line, and the hint in a second one; returns the exit code.
 
     The traceback of its `cause` goes to the log file only.
     """
@@ -92,8 +92,8 @@ def complain(error: TentacleError, *, cause: Exception | None = None) -> int:
     return error.exit_code
 
 
-def confess(error: Exception, log: Path) -> int:
-    """Tells an unexpected failure in one line; the traceback goes to the log file only."""
+def report_unexpected_error(error: Exception, log: Path) -> int:
+    """Shows an unexpected failure in one line; the traceback goes to the log file only.  Returns the exit code."""
     where = f"details in {log}" if log.exists() else f"its details are lost: {log} cannot be written"
     name = type(error).__name__
     shown = in_short(visible(f"{name}: {error}" if str(error) else name))
@@ -102,15 +102,15 @@ def confess(error: Exception, log: Path) -> int:
 
 
 def in_short(text: str) -> str:
-    """`text` without its middle when it is longer than anybody reads: somebody gave us a file for a word."""
+    """`text` without its middle when it is longer than anybody reads, as when a file was given for a word."""
     if len(text) <= LONGEST_MESSAGE:
         return text
     half = LONGEST_MESSAGE // 2
     return f"{text[:half]} [...{len(text) - 2 * half} characters...] {text[-half:]}"
 
 
-def told(steps: Generator[str, None, T]) -> T:
-    """What `steps` return, after each of their lines has been shown as it came."""
+def run_steps(steps: Generator[str, None, T]) -> T:
+    """Runs `steps` to their end, showing each line as it comes; returns what they return."""
     while True:
         try:
             say(next(steps))

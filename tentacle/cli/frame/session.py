@@ -1,6 +1,6 @@
-"""What one run of the command line works with: the surroundings it was started in, and the instance it chose.
+"""What one run of the command line works with: the process it is, and the instance it chose.
 
-Everything that a command takes from outside comes through here, so that a test can hand in its own.  Must not know any
+Everything that a command takes from outside comes through here, so that a test can replace it.  Must not know any
 command.  Settings are imported where they are used: `version` and `help` answer without them.
 """
 
@@ -43,7 +43,7 @@ class InstanceOptions:
 
 
 def current_directory() -> Path:
-    """Where we are; a directory that is gone keeps its name, so that using it says which one is missing."""
+    """The current directory; one that is gone keeps its name, so that an error can say which one is missing."""
     try:
         return Path.cwd()
     except FileNotFoundError:
@@ -142,7 +142,7 @@ class Session:
         return self._before.effect(self.environ, voted=voted)
 
     def settings_file(self, path: Path) -> SettingsFile:
-        """The configuration at `path`; whoever has to wait for another process that changes it is told so."""
+        """The configuration at `path`; a line is shown while another process that changes it is waited for."""
         from tentacle.settings.store import SettingsFile
 
         return SettingsFile(path, waiting=lambda: _LOG.info("Waiting for another process that is changing %s...", path))
@@ -163,8 +163,11 @@ class Session:
     def open_fallback_log(self) -> Path:
         """The log file; when no instance was chosen, one in `$DefaultLogDirectory` or the user's own data folder."""
         if self._log_file.path is None:
-            folder = self.environ.get(LOG_FOLDER_VARIABLE, "")
-            self._open_log(Path(folder) if folder else _user_data_folder(self.environ) / "Octopus" / "Logs")
+            folder: str | Path = self.environ.get(LOG_FOLDER_VARIABLE, "")
+            if not folder:
+                home = Path(self.environ.get("HOME") or "/")
+                folder = Path(self.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "Octopus" / "Logs"
+            self._open_log(Path(folder))
         assert self._log_file.path is not None
         return self._log_file.path
 
@@ -173,7 +176,3 @@ class Session:
             _FILE_LOG.info("%s", line)
         _FILE_LOG.info("CommandLine: %s", self.command_line)
         self._log_file.attach(folder)
-
-
-def _user_data_folder(environ: Mapping[str, str]) -> Path:
-    return Path(environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or "/") / ".local" / "share")

@@ -29,8 +29,9 @@ def parse_whole_number(text: str, name: str) -> int:
 
     Raises InvalidValue naming the option `name`.
     """
-    if re.fullmatch(r"\s*[+-]?[0-9]{1,10}\s*", text) and -(2**31) <= int(text) < 2**31:
-        return int(text)
+    digits = text.strip()
+    if re.fullmatch(r"[+-]?[0-9]{1,10}", digits) and -(2**31) <= int(digits) < 2**31:
+        return int(digits)
     raise InvalidValue(f"The value '{text}' of {name} is not a valid whole number.", hint="Give it in digits.")
 
 

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Final
 
 from tentacle.agent.lock import holder
-from tentacle.cli.frame.render import say, told, warn_loudly
+from tentacle.cli.frame.render import run_steps, say, warn_loudly
 from tentacle.cli.frame.result import Result
 from tentacle.cli.frame.session import Session
 from tentacle.cli.registration.credentials import Access, required_access
@@ -110,7 +110,7 @@ def run_ephemeral(
         route = route_to_register(access.server, api, settings, polling=prepared.address is not None)
         worker = _Worker(prepared, route, note)
         try:
-            shown = told(check_polling_port(prepared.address, settings)) if prepared.address else None
+            shown = run_steps(check_polling_port(prepared.address, settings)) if prepared.address else None
             client = route.client(access.credentials)
             say(f"Registering the tentacle with the server at {route.address.display}")
             outcome = converse(client, lambda client: _register(client, worker))

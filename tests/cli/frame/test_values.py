@@ -26,7 +26,9 @@ def read_or_refused(read: Any, *arguments: Any) -> Any:
         return None
 
 
-@pytest.mark.parametrize(("text", "number"), [("0", 0), (" +7 ", 7), ("-1", -1), ("2147483647", 2**31 - 1)])
+@pytest.mark.parametrize(
+    ("text", "number"), [("0", 0), (" +7 ", 7), ("-1", -1), ("2147483647", 2**31 - 1), ("0\x1f", 0)]
+)
 def test_whole_numbers(text: str, number: int) -> None:
     assert parse_whole_number(text, "--x") == number
 
