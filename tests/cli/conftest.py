@@ -20,6 +20,7 @@ from aiohttp.test_utils import TestServer
 from tentacle.cli.frame.session import Surroundings
 from tentacle.cli.main import run
 from tentacle.settings import certificates
+from tentacle.settings.store import SettingsFile
 from tests.sockets import talking
 
 PROGRAM = Path(sys.executable).parent / "tentacle"
@@ -95,6 +96,14 @@ def instance(tentacle: Tentacle, tmp_path: Path) -> Path:
     home = tmp_path / "I"
     tentacle.ok("create-instance", "--instance=I", f"--config={home}/I.cfg")
     return home
+
+
+@pytest.fixture
+def ready(tentacle: Tentacle, instance: Path) -> SettingsFile:
+    """The configuration of that instance, with a certificate, listening where the recorded one did."""
+    tentacle.ok("new-certificate", "--instance=I")
+    tentacle.ok("configure", "--instance=I", "--port=20933")
+    return SettingsFile(instance / "I.cfg")
 
 
 @dataclass
