@@ -29,7 +29,7 @@ class Effect(Enum):
 
 
 @dataclass(frozen=True)
-class Before:
+class InstanceSnapshot:
     """An instance as a command found it: its settings, and the process of its agent; None when no agent ran.
 
     `home` is the directory that the agent holds.
@@ -41,7 +41,7 @@ class Before:
     agent: int | None
 
     @classmethod
-    def note(cls, file: SettingsFile, settings: Settings, home: Path) -> Before:
+    def take(cls, file: SettingsFile, settings: Settings, home: Path) -> InstanceSnapshot:
         """What is so now."""
         return cls(file, settings, home, _agent_of(home))
 

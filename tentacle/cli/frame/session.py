@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from tentacle import __version__
-from tentacle.cli.frame.restart import Before, Effect
+from tentacle.cli.frame.restart import Effect, InstanceSnapshot
 from tentacle.observe.console import ConsoleHandler
 from tentacle.observe.logfile import FileLogHandler
 from tentacle.observe.logs import FILE_ONLY_LOGGER, logging_to
@@ -75,7 +75,7 @@ class Session:
         self.instance: Instance | None = None
         self.as_json = False
         self.verbose = False
-        self._before: Before | None = None
+        self._before: InstanceSnapshot | None = None
         self._console = ConsoleHandler(surroundings.stdout, surroundings.stderr)
         self._log_file = FileLogHandler()
 
@@ -126,7 +126,7 @@ class Session:
         settings = file.load()
         home = resolved_home(self.overridden(settings), file.path)
         if self._before is None or self._before.file.path != file.path:
-            self._before = Before.note(file, settings, home)
+            self._before = InstanceSnapshot.take(file, settings, home)
         self._open_log(home / "Logs")
         return file
 
@@ -136,7 +136,7 @@ class Session:
         return self._before is not None and self._before.agent is not None
 
     def effect_of_changes(self, *, voted: bool) -> Effect:
-        """When the changes to the chosen instance hold that were made since it was chosen; see `Before.effect`."""
+        """When the changes to the chosen instance hold that were made since it was chosen; see `InstanceSnapshot`."""
         if self._before is None:
             return Effect.AFTER_RESTART if voted else Effect.UNCHANGED
         return self._before.effect(self.environ, voted=voted)

@@ -16,7 +16,7 @@ from tentacle.cli.frame.values import InvalidValue, parse_port
 from tentacle.cli.init.questions import Questions
 from tentacle.cli.init.server_questions import LATER, ServerQuestions, WantedRegistration, printable
 from tentacle.cli.registration.options import ApiOptions
-from tentacle.cli.registration.server_access import check_certificate_options, is_polling
+from tentacle.cli.registration.server_access import accepted_pin, is_polling
 from tentacle.errors import TentacleError
 from tentacle.host.account import need_account
 from tentacle.host.errors import HostError
@@ -102,7 +102,7 @@ def ask_for_setup(session: Session, questions: Questions, options: InitOptions, 
         require_systemd(as_root=True)
         if (options.service_user or "").strip():
             need_account((options.service_user or "").strip())
-    check_certificate_options(api)
+    accepted_pin(api)  # what makes no sense is refused before the first question
     instance = questions.answer(
         "--instance", options.instance, "Name of the instance", clean_name, default=DEFAULT_NAME
     )

@@ -184,19 +184,19 @@ def check_polling_port(address: str, settings: Settings) -> Generator[str, None,
     return shown
 
 
-def check_certificate_options(api: ApiOptions) -> None:
-    """Raises TentacleError for options about the server's certificate that make no sense."""
+def accepted_pin(api: ApiOptions) -> str | None:
+    """The thumbprint of the only certificate to accept from the server, None: whatever the system trusts.
+
+    Raises TentacleError for options about the certificate that make no sense.
+    """
     if api.ignore_ssl_errors and api.server_thumbprint:
         raise TentacleError(
             "--ignoreSslErrors and --serverThumbprint exclude each other.",
             hint="Leave --ignoreSslErrors out: with a thumbprint no other certificate is accepted.",
         )
-    if api.server_thumbprint:
-        parse_pin(api.server_thumbprint)
+    return parse_pin(api.server_thumbprint) if api.server_thumbprint else None
 
 
 def _route(server: str, api: ApiOptions, proxy: ProxyUrl | None, environment_proxies: bool) -> ServerRoute:
-    check_certificate_options(api)
-    pin = parse_pin(api.server_thumbprint) if api.server_thumbprint else None
-    address = ServerAddress.parse(server)
+    pin, address = accepted_pin(api), ServerAddress.parse(server)
     return ServerRoute(address, proxy, environment_proxies, api.ignore_ssl_errors, api.ca_file, pin)

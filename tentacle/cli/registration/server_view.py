@@ -36,7 +36,15 @@ async def server_view(client: OctopusClient, thumbprint: str, space: str | None)
                 "This Tentacle is registered multiple times with the server. Unable to display configuration."
             )
         machine = (*machines, *workers)[0]
-        shown = await _common(client, scope, machine)
+        policy = machine.text("MachinePolicyId")
+        policies = await _named(client, scope, "MachinePolicies", [policy] if policy else [])
+        shown: dict[str, Any] = {
+            "DisplayName": machine.text("Name"),
+            "MachinePolicy": policies[0] if policies else None,
+        }
+        endpoint = machine.object("Endpoint")
+        if endpoint.text("CommunicationStyle") == "TentaclePassive":
+            shown["Communication"] = {"PublicHostName": endpoint.text("Uri")}
         if workers:
             shown["WorkerPools"] = await _named(client, scope, "WorkerPools", machine.texts("WorkerPoolIds"))
             return {"Tentacle": shown}
@@ -51,19 +59,6 @@ async def server_view(client: OctopusClient, thumbprint: str, space: str | None)
 async def _with_thumbprint(client: OctopusClient, scope: Scope, link: str, thumbprint: str) -> list[Document]:
     found = await client.collection(expand(scope.link(link), id="all", thumbprint=thumbprint))
     return [machine for machine in found if has_thumbprint(machine, thumbprint)]
-
-
-async def _common(client: OctopusClient, scope: Scope, machine: Document) -> dict[str, Any]:
-    policy = machine.text("MachinePolicyId")
-    policies = await _named(client, scope, "MachinePolicies", [policy] if policy else [])
-    shown: dict[str, Any] = {
-        "DisplayName": machine.text("Name"),
-        "MachinePolicy": policies[0] if policies else None,
-    }
-    endpoint = machine.object("Endpoint")
-    if endpoint.text("CommunicationStyle") == "TentaclePassive":
-        shown["Communication"] = {"PublicHostName": endpoint.text("Uri")}
-    return shown
 
 
 async def _named(client: OctopusClient, scope: Scope, link: str, ids: Iterable[str]) -> list[dict[str, str | None]]:

@@ -10,6 +10,8 @@ from typing import Any, Final
 import pytest
 
 from tentacle.agent.lock import only_agent
+from tentacle.cli.frame.restart import Effect, InstanceSnapshot
+from tentacle.settings.store import SettingsFile
 
 RESTART: Final = "These changes require a restart of the Tentacle."
 AT_ONCE: Final = "The running agent takes this up by itself."
@@ -84,11 +86,8 @@ def test_what_the_agent_cannot_use_is_not_taken_up(tentacle: Any, home: Path) ->
 
 def test_an_agent_that_was_started_in_between_has_read_everything(tentacle: Any, home: Path) -> None:
     """`init` starts the service last; what it changed before is in force then."""
-    from tentacle.cli.frame.restart import Before, Effect
-    from tentacle.settings.store import SettingsFile
-
     file = SettingsFile(home / "I.cfg")
-    before = Before.note(file, file.load(), home)
+    before = InstanceSnapshot.take(file, file.load(), home)
     tentacle.ok("configure", "--instance=I", "--port=5")
     with only_agent(home):
         assert before.effect({}, voted=False) is Effect.UNCHANGED
