@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import facts_option
@@ -27,7 +26,10 @@ def create_instance(session: Session, *, instance: str | None, config: str | Non
     """
     name = clean_name(instance) if instance and instance.strip() else DEFAULT_NAME
     folder, path = new_instance_paths(config, home, session.surroundings.cwd)
-    shown = _home_to_store(folder, path, session.surroundings.cwd)
+    # A stored relative home is seen from the file's directory, a typed one from the current directory: it is stored as
+    # it was typed where both are the same, so that whoever reads the file finds it, else as an absolute path.
+    cwd = session.surroundings.cwd
+    shown = folder if (cwd / folder).resolve() == (path.parent / folder).resolve() else cwd / folder
     file = session.settings_file(path)
     is_alone = not exists(path.parent)
     made = file.create(directory_mode=session.registry.directory_mode_for(path), settings=Settings(home=shown))
@@ -47,12 +49,3 @@ def create_instance(session: Session, *, instance: str | None, config: str | Non
     session.choose(InstanceOptions(name if is_named else None, str(path)))
     facts = {"ConfigurationFilePath": str(path), "Home": str(there)}
     return Result((*lines, f"Setting home directory to: {shown}"), facts=facts)
-
-
-def _home_to_store(folder: Path, path: Path, cwd: Path) -> Path:
-    """The home as it was typed where that means the same to whoever reads the file, else the absolute path.
-
-    A stored relative home is seen from the file's directory, a typed one from the current directory.
-    """
-    same = (cwd / folder).resolve() == (path.parent / folder).resolve()
-    return folder if same else cwd / folder

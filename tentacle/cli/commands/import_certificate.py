@@ -13,7 +13,6 @@ from tentacle.cli.frame.session import InstanceOptions, Session
 from tentacle.disk import read_bytes
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates, rotation
-from tentacle.settings.certificates import StoredCertificate
 
 
 @command("import-certificate")
@@ -50,10 +49,23 @@ def import_certificate(
 ) -> Steps:
     """The certificate takes the place of the one that is there; every other setting stays."""
     file = session.choose(where)
-    _check_sources(from_registry, from_file, from_base64)
+    given = [source for source in (from_registry, from_file, from_base64) if source]
+    if len(given) > 1:
+        raise TentacleError("Please specify only one of either from-registry or from-file or from-base64")
+    if not given:
+        raise TentacleError("Please specify the certificate to import.", hint="e.g. --from-file=Tentacle.pfx")
+    if from_registry:
+        raise TentacleError(
+            "No Octopus 1.x Tentacle certificate was found: there is no Windows registry on this machine.",
+            hint="Use --from-file or --from-base64.",
+        )
     told: list[str] = []
     if from_file:
-        found = _from_file(session, from_file, pfx_password, told)
+        try:
+            content = read_bytes(session.path(from_file))
+        except FileNotFoundError:
+            raise TentacleError(f"Certificate '{from_file}' was not found.") from None
+        found = certificates.load_file(content, from_file, pfx_password, tell=told.append)
     else:
         told.append("Importing the certificate via base64...")
         found = certificates.load_base64(from_base64 or "")
@@ -68,24 +80,3 @@ def import_certificate(
         warn_loudly(f"The imported certificate {problem}; generating a new one for the tentacle is advised.")
     yield f"Certificate with thumbprint {found.thumbprint} imported successfully."
     return Result(restart=True, facts={"Thumbprint": found.thumbprint})
-
-
-def _check_sources(from_registry: bool, from_file: str | None, from_base64: str | None) -> None:
-    given = [source for source in (from_registry, from_file, from_base64) if source]
-    if len(given) > 1:
-        raise TentacleError("Please specify only one of either from-registry or from-file or from-base64")
-    if not given:
-        raise TentacleError("Please specify the certificate to import.", hint="e.g. --from-file=Tentacle.pfx")
-    if from_registry:
-        raise TentacleError(
-            "No Octopus 1.x Tentacle certificate was found: there is no Windows registry on this machine.",
-            hint="Use --from-file or --from-base64.",
-        )
-
-
-def _from_file(session: Session, name: str, password: str | None, told: list[str]) -> StoredCertificate:
-    try:
-        content = read_bytes(session.path(name))
-    except FileNotFoundError:
-        raise TentacleError(f"Certificate '{name}' was not found.") from None
-    return certificates.load_file(content, name, password, tell=told.append)

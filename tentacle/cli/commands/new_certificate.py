@@ -44,7 +44,10 @@ def new_certificate(
 ) -> Result:
     """Without `--if-blank` a certificate that is there is replaced."""
     file = session.choose(where)
-    _refuse_together({"--if-blank": if_blank, "--export-file": export_file, "--export-pfx": export_pfx})
+    options = {"--if-blank": if_blank, "--export-file": export_file, "--export-pfx": export_pfx}
+    together = [name for name, value in options.items() if value]
+    if len(together) > 1:
+        raise TentacleError(f"Invalid command: {together[0]} and {together[1]} cannot be specified together")
     present = session.overridden(file.load()).certificate if if_blank else None
     if present is not None:
         return _kept(present)
@@ -54,7 +57,13 @@ def new_certificate(
         return _exported(made, session.path(export_file), text, export_file)
     if export_pfx:
         return _exported(made, session.path(export_pfx), certificates.export_pfx(made, pfx_password), export_pfx)
-    stored = file.update(lambda settings: settings if if_blank and settings.certificate else _with(settings, made))
+
+    def install(settings: Settings) -> Settings:
+        if if_blank and settings.certificate:
+            return settings
+        return replace(rotation.without_overlap(settings), certificate=made)
+
+    stored = file.update(install)
     if stored.certificate not in (None, made):
         return _kept(stored.certificate)  # another process has made one at the same time
     title = "A new certificate has been generated and installed. Thumbprint:"
@@ -62,20 +71,9 @@ def new_certificate(
     return Result((title, made.thumbprint), restart=True, facts=facts)
 
 
-def _with(settings: Settings, made: StoredCertificate) -> Settings:
-    return replace(rotation.without_overlap(settings), certificate=made)
-
-
 def _kept(present: StoredCertificate) -> Result:
     facts = {"Thumbprint": present.thumbprint, "Created": False}
     return Result(("A certificate already exists, no changes will be applied.",), facts=facts)
-
-
-def _refuse_together(given: dict[str, object]) -> None:
-    """Raises TentacleError for the first two options that exclude each other."""
-    present = [name for name, value in given.items() if value]
-    if len(present) > 1:
-        raise TentacleError(f"Invalid command: {present[0]} and {present[1]} cannot be specified together")
 
 
 def _exported(made: StoredCertificate, path: Path, content: bytes, shown: str) -> Result:

@@ -33,7 +33,15 @@ def update_trust(session: Session, *, where: InstanceOptions, old: str | None, n
         return replace(settings, servers=trust.update_trust(before, old, new))
 
     file.update(apply)
-    told = [_told(server, old, new) for server in before]
+    told = []
+    for server in before:
+        entry = f"{trust.kind_of(server)} {server.address or ''} {server.thumbprint}"
+        matches = trust.same_thumbprint(server.thumbprint, old)
+        told.append(
+            f"Updating {entry} - changing to trust {new}"
+            if matches
+            else f"Ignoring {entry} - does not match old thumbprint"
+        )
     title = f"Updating Octopus servers thumbprint from {old} to {new}"
     finding = (
         f"Finding existing Octopus Server registrations trusting the thumbprint {old} and updating them to trust the "
@@ -41,10 +49,3 @@ def update_trust(session: Session, *, where: InstanceOptions, old: str | None, n
     )
     facts = {"Updated": sum(trust.same_thumbprint(server.thumbprint, old) for server in before)}
     return Result((title, finding, *told), restart=True, facts=facts)
-
-
-def _told(server: TrustedServer, old: str, new: str) -> str:
-    entry = f"{trust.kind_of(server)} {server.address or ''} {server.thumbprint}"
-    if trust.same_thumbprint(server.thumbprint, old):
-        return f"Updating {entry} - changing to trust {new}"
-    return f"Ignoring {entry} - does not match old thumbprint"

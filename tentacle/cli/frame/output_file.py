@@ -1,4 +1,4 @@
-"""Files that a command writes where its user says: whole or not at all, and private where they hold a secret.
+"""Files that a command writes to a path that its user gave: whole or not at all, and private where they hold a secret.
 
 Knows what `tentacle.disk` offers.  Must not know what is written.
 """
@@ -15,7 +15,7 @@ from tentacle.errors import TentacleError
 
 _SECRET: Final = 0o600
 _MOST_LINKS: Final = 40
-"""As the system has it."""
+"""How many links in a row are followed; the kernel's limit."""
 
 
 def write_public(path: Path, content: bytes) -> None:

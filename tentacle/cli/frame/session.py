@@ -1,6 +1,6 @@
-"""What one run of the command line works with: the surroundings it was started in, and the instance it chose.
+"""What one run of the command line works with: the process it is, and the instance it chose.
 
-Everything that a command takes from outside comes through here, so that a test can hand in its own.  Must not know any
+Everything that a command takes from outside comes through here, so that a test can replace it.  Must not know any
 command.  Settings are imported where they are used: `version` and `help` answer without them.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from tentacle import __version__
+from tentacle.cli.frame.restart import Effect, InstanceSnapshot
 from tentacle.home_layout import LOGS
 from tentacle.observe.logfile import FileLogHandler
 from tentacle.observe.logs import FILE_ONLY_LOGGER, ConsoleHandler, logging_to
@@ -42,7 +43,7 @@ class InstanceOptions:
 
 
 def current_directory() -> Path:
-    """Where we are; a directory that is gone keeps its name, so that using it says which one is missing."""
+    """The current directory; one that is gone keeps its name, so that an error can say which one is missing."""
     try:
         return Path.cwd()
     except FileNotFoundError:
@@ -74,6 +75,7 @@ class Session:
         self.instance: Instance | None = None
         self.as_json = False
         self.verbose = False
+        self._before: InstanceSnapshot | None = None
         self._console = ConsoleHandler(surroundings.stdout, surroundings.stderr)
         self._log_file = FileLogHandler()
 
@@ -85,6 +87,11 @@ class Session:
     def instance_name(self) -> str | None:
         """The name of the chosen instance; None when none was chosen, or it has no name."""
         return self.instance.name if self.instance else None
+
+    @property
+    def instance_argument(self) -> str:
+        """What to add to a command so that it means the chosen instance, where that has a name."""
+        return f" --instance {self.instance_name}" if self.instance_name else ""
 
     @property
     def environ(self) -> Mapping[str, str]:
@@ -116,11 +123,26 @@ class Session:
 
         self.instance = self.registry.select(where.instance, where.config, self.surroundings.cwd)
         file = self.settings_file(self.instance.config_path)
-        self._open_log(resolved_home(self.overridden(file.load()), file.path) / LOGS)
+        settings = file.load()
+        home = resolved_home(self.overridden(settings), file.path)
+        if self._before is None or self._before.file.path != file.path:
+            self._before = InstanceSnapshot.take(file, settings, home)
+        self._open_log(home / LOGS)
         return file
 
+    @property
+    def agent_has_run(self) -> bool:
+        """Whether an agent of the chosen instance ran when the instance was chosen first."""
+        return self._before is not None and self._before.agent is not None
+
+    def effect_of_changes(self, *, voted: bool) -> Effect:
+        """When the changes to the chosen instance hold that were made since it was chosen; see `InstanceSnapshot`."""
+        if self._before is None:
+            return Effect.AFTER_RESTART if voted else Effect.UNCHANGED
+        return self._before.effect(self.environ, voted=voted)
+
     def settings_file(self, path: Path) -> SettingsFile:
-        """The configuration at `path`; whoever has to wait for another process that changes it is told so."""
+        """The configuration at `path`; a line is shown while another process that changes it is waited for."""
         from tentacle.settings.store import SettingsFile
 
         return SettingsFile(path, waiting=lambda: _LOG.info("Waiting for another process that is changing %s...", path))

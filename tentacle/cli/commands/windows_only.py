@@ -1,13 +1,28 @@
-"""`watchdog`: a scheduled task of Windows, so there is nothing to do here (tentacle-cli.md 3.20)."""
+"""The original's commands for Windows, where a task looks after stopped services: refused here, as systemd does that.
+
+(tentacle-cli.md 3.20 and 3.21)
+"""
 
 from __future__ import annotations
 
 from tentacle.cli.frame.command import command, option, order_given
 from tentacle.cli.frame.options import facts_option
-from tentacle.cli.frame.result import Steps
+from tentacle.cli.frame.result import Result, Steps
 from tentacle.cli.frame.session import Session
-from tentacle.cli.frame.unsupported import only_on_windows
 from tentacle.cli.frame.values import whole_number
+from tentacle.errors import TentacleError
+
+
+@command("checkservices")
+@option("--instances", help="Comma-separated list of instances to check, or * to check all instances")
+@facts_option
+def checkservices(_session: Session, *, instances: str | None) -> Result:
+    """Refused after the one check that the original makes before it looks at the system."""
+    if not (instances or "").strip():
+        raise TentacleError(
+            "Use --instances argument to specify which instances to check. Use --instances=* to check all instances."
+        )
+    raise _only_on_windows()
 
 
 @command("watchdog")
@@ -34,4 +49,11 @@ def watchdog(_session: Session, *, interval: int) -> Steps:
         "interval": f"Setting watchdog task interval to {interval} minutes",
     }
     yield from (announced[name] for name in dict.fromkeys(order_given()) if name in announced)
-    raise only_on_windows("systemd restarts a stopped agent: 'Tentacle service --install --start'.")
+    raise _only_on_windows()
+
+
+def _only_on_windows() -> TentacleError:
+    return TentacleError(
+        "This command is only supported on Windows.",
+        hint="systemd restarts a stopped agent: 'Tentacle service --install --start'.",
+    )

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tentacle.cli.frame.credentials import optional_access, required_access
-from tentacle.cli.frame.options import ApiOptions
 from tentacle.cli.frame.session import Session, Surroundings
+from tentacle.cli.registration.credentials import optional_access, required_access
+from tentacle.cli.registration.options import ApiOptions
 from tentacle.errors import TentacleError
 from tentacle.octopus.credentials import Credentials
 
