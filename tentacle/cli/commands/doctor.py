@@ -24,7 +24,7 @@ from tentacle.cli.frame.options import format_option, in_order, instance_options
 from tentacle.cli.frame.output_file import write_secret
 from tentacle.cli.frame.render import trace
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import Style
 from tentacle.cli.frame.values import output_format, whole_number
 from tentacle.cli.registration.credentials import credentials_are_given, required_access
@@ -72,7 +72,7 @@ class ServerOptions:
 @format_option
 @extra_api_options
 def doctor(
-    session: Session,
+    session: CommandSession,
     *,
     where: InstanceOptions,
     api: ApiOptions,
@@ -106,13 +106,13 @@ def doctor(
     redact = session.redactor.redact
     if as_json:
         return Result(data=redact(json.dumps(document, indent=2)) + "\n", problems=problems, exit_code=code)
-    style = Style.of(session.surroundings.stdout, session.environ)
+    style = Style.of(session.process.stdout, session.environ)
     return Result(data=redact(report_text(sections, style)) + written, problems=problems, exit_code=code)
 
 
-def _examined_instance(session: Session, where: InstanceOptions) -> ExaminedInstance:
+def _examined_instance(session: CommandSession, where: InstanceOptions) -> ExaminedInstance:
     """The instance that the options name; a damaged one is examined too, and so is a machine without any."""
-    now = session.surroundings.clock()
+    now = session.process.clock()
     try:
         file = session.choose(where)
         settings = session.overridden(file.load())
@@ -134,7 +134,7 @@ def _examined_instance(session: Session, where: InstanceOptions) -> ExaminedInst
 
 
 async def _examine(
-    session: Session, instance: ExaminedInstance, api: ApiOptions, options: ServerOptions
+    session: CommandSession, instance: ExaminedInstance, api: ApiOptions, options: ServerOptions
 ) -> Sequence[Section]:
     """All sections, which are found out at the same time."""
     settings = instance.settings
