@@ -20,7 +20,7 @@ from tentacle.cli.frame.command_table import Entry
 from tentacle.cli.frame.grammar import Option, parse
 from tentacle.cli.frame.render import render, report_error, report_unexpected_error
 from tentacle.cli.frame.result import EXIT_INTERRUPTED, Result
-from tentacle.cli.frame.session import Session, Surroundings
+from tentacle.cli.frame.session import CommandSession, ProcessContext
 from tentacle.errors import EXIT_USAGE, TentacleError
 
 EXIT_BROKEN_PIPE: Final = 141
@@ -56,7 +56,7 @@ def main() -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = run(sys.argv[1:], Surroundings())
+        code = run(sys.argv[1:], ProcessContext())
         sys.stdout.flush()
     except BrokenPipeError:
         # Leaves the interpreter nothing to flush into the closed pipe when it ends.
@@ -69,9 +69,9 @@ def main() -> int:
     return code
 
 
-def run(arguments: Sequence[str], surroundings: Surroundings) -> int:
+def run(arguments: Sequence[str], process: ProcessContext) -> int:
     """One command line from beginning to end; returns the exit code."""
-    session = Session(surroundings)
+    session = CommandSession(process)
     with session.logging():
         try:
             return _dispatch(session, arguments)
@@ -93,7 +93,7 @@ def refusal_of(error: OSError) -> TentacleError:
     return TentacleError(f"The system refused an operation: {error.strerror or type(error).__name__}{place}.")
 
 
-def _dispatch(session: Session, arguments: Sequence[str]) -> int:
+def _dispatch(session: CommandSession, arguments: Sequence[str]) -> int:
     word, rest = split_command(arguments)
     entry = command_table.find(word) if word else None
     if entry is not None:

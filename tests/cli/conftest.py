@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tentacle.cli.frame.session import Surroundings
+from tentacle.cli.frame.session import ProcessContext
 from tentacle.cli.main import run
 from tentacle.settings import certificates
 from tentacle.settings.store import SettingsFile
@@ -50,7 +50,7 @@ class Tentacle:
 
     def __call__(self, *arguments: str, stdin: str = "", **changes: Any) -> Ended:
         out, err = io.StringIO(), io.StringIO()
-        world = Surroundings(
+        world = ProcessContext(
             environ=self.environ, cwd=self.cwd, stdin=io.StringIO(stdin), stdout=out, stderr=err, machine_name="vm"
         )
         code = run(arguments, replace(world, **changes))

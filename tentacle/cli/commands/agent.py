@@ -11,7 +11,7 @@ from tentacle.cli.frame.command import command, option, order_given
 from tentacle.cli.frame.options import instance_options
 from tentacle.cli.frame.render import say
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import whole_number
 from tentacle.cli.registration.options import (
     ApiOptions,
@@ -50,7 +50,7 @@ LEAST_WAIT_MS: Final = 20
 @api_options
 @extra_api_options
 def agent(
-    session: Session,
+    session: CommandSession,
     *,
     where: InstanceOptions,
     wait: int | None,

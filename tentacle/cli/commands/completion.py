@@ -10,7 +10,7 @@ from tentacle.cli.frame.command import TentacleCommand, command
 from tentacle.cli.frame.command_table import ENTRIES
 from tentacle.cli.frame.completion import SHELLS, branch_of
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.errors import TentacleError
 
 NOTES: Final = """\
@@ -26,7 +26,7 @@ Prints a completion script for a shell: tentacle completion bash|zsh|fish
 
 @command("completion", quiet=True, takes_words=True, notes=NOTES)
 @click.pass_context
-def completion(context: click.Context, _session: Session) -> Result:
+def completion(context: click.Context, _session: CommandSession) -> Result:
     """Made from the commands that read the command line, so that it is never out of date."""
     word = context.args[0] if context.args else ""
     make = SHELLS.get(word.lower())

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tentacle.cli.commands.set_polling_connection_count import POLLING_COUNT_HELP, polling_count
 from tentacle.cli.frame.command import command, option, order_given
-from tentacle.cli.frame.options import facts_option, instance_options, together
+from tentacle.cli.frame.options import instance_options, json_option, together
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import LARGEST_PORT, true_or_false, whole_number
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
@@ -90,13 +90,13 @@ class Change:
     option("--script-task-limit", help="Processes and threads that one script may have. Default: none"),
     option("--script-uid-range", help="Users for --script-isolation=user, e.g. 20000-20999, which is the default"),
 )
-@facts_option
-def configure(session: Session, *, where: InstanceOptions, wishes: Wishes) -> Result:
+@json_option
+def configure(session: CommandSession, *, where: InstanceOptions, wishes: Wishes) -> Result:
     """Trust changes first, then the rest in the order of the command line; all of it is saved, or nothing."""
     file = session.choose(where)
-    changes = [*_trust_changes(wishes), *_other_changes(wishes, session.surroundings.cwd)]
+    changes = [*_trust_changes(wishes), *_other_changes(wishes, session.process.cwd)]
     if not changes:
-        return Result(facts={"Changes": ()})
+        return Result(document={"Changes": ()})
     for change in changes:
         if change.directory is not None:
             make_directories(change.directory, mode=change.mode, like=file.path)
@@ -108,7 +108,7 @@ def configure(session: Session, *, where: InstanceOptions, wishes: Wishes) -> Re
 
     file.update(apply)
     lines = tuple(change.line for change in changes)
-    return Result(lines, restart=True, facts={"Changes": lines})
+    return Result(lines, restart=True, document={"Changes": lines})
 
 
 def _trust_changes(wishes: Wishes) -> list[Change]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option
+from tentacle.cli.frame.options import json_option
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 from tentacle.settings.files import exists, make_directories
 from tentacle.settings.instances import DEFAULT_NAME, clean_name, new_instance_paths
@@ -18,17 +18,17 @@ from tentacle.settings.model import Settings
 @option("--instance", help="Name of the instance to create")
 @option("--config", help="Path to configuration file to create")
 @option("--home", help="[Optional] Path to the home directory - defaults to the same directory as the config file")
-@facts_option
-def create_instance(session: Session, *, instance: str | None, config: str | None, home: str | None) -> Result:
+@json_option
+def create_instance(session: CommandSession, *, instance: str | None, config: str | None, home: str | None) -> Result:
     """Making an instance again is no error: its path and home are replaced, all other settings stay.
 
     Without a name and a path nothing is registered; the file is then found from its own directory.
     """
     name = clean_name(instance) if instance and instance.strip() else DEFAULT_NAME
-    folder, path = new_instance_paths(config, home, session.surroundings.cwd)
+    folder, path = new_instance_paths(config, home, session.process.cwd)
     # A stored relative home is seen from the file's directory, a typed one from the current directory: it is stored as
     # it was typed where both are the same, so that whoever reads the file finds it, else as an absolute path.
-    cwd = session.surroundings.cwd
+    cwd = session.process.cwd
     shown = folder if (cwd / folder).resolve() == (path.parent / folder).resolve() else cwd / folder
     file = session.settings_file(path)
     is_alone = not exists(path.parent)
@@ -47,5 +47,5 @@ def create_instance(session: Session, *, instance: str | None, config: str | Non
     there = path.parent / shown
     make_directories(there, mode=session.registry.directory_mode_for(there / path.name), like=path)
     session.choose(InstanceOptions(name if is_named else None, str(path)))
-    facts = {"ConfigurationFilePath": str(path), "Home": str(there)}
-    return Result((*lines, f"Setting home directory to: {shown}"), facts=facts)
+    document = {"ConfigurationFilePath": str(path), "Home": str(there)}
+    return Result((*lines, f"Setting home directory to: {shown}"), document=document)

@@ -6,10 +6,10 @@ Local settings stay as they are: the server is still trusted until somebody says
 from __future__ import annotations
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import Decorator, facts_option, in_order, instance_options
+from tentacle.cli.frame.options import Decorator, in_order, instance_options, json_option
 from tentacle.cli.frame.render import say
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.registration.credentials import required_access
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
 from tentacle.cli.registration.server_access import converse, route_when_registered
@@ -30,14 +30,14 @@ def _deregister_options(one: str, several: str) -> Decorator:
             " designated.",
         ),
         extra_api_options,
-        facts_option,
+        json_option,
     )
 
 
 @command("deregister-worker")
 @_deregister_options("worker", "workers")
 def deregister_worker(
-    session: Session, *, where: InstanceOptions, api: ApiOptions, multiple: bool, space: str | None
+    session: CommandSession, *, where: InstanceOptions, api: ApiOptions, multiple: bool, space: str | None
 ) -> Steps:
     """Machines with another thumbprint stay; several of ours go only with `--multiple`."""
     return _deregister(session, where, api, MachineKind.WORKER, space or None, multiple)
@@ -46,14 +46,19 @@ def deregister_worker(
 @command("deregister-from")
 @_deregister_options("machine", "machines")
 def deregister_from(
-    session: Session, *, where: InstanceOptions, api: ApiOptions, multiple: bool, space: str | None
+    session: CommandSession, *, where: InstanceOptions, api: ApiOptions, multiple: bool, space: str | None
 ) -> Steps:
     """As `deregister-worker`, for a deployment target."""
     return _deregister(session, where, api, MachineKind.TARGET, space or None, multiple)
 
 
 def _deregister(
-    session: Session, where: InstanceOptions, api: ApiOptions, kind: MachineKind, space: str | None, multiple: bool
+    session: CommandSession,
+    where: InstanceOptions,
+    api: ApiOptions,
+    kind: MachineKind,
+    space: str | None,
+    multiple: bool,
 ) -> Steps:
     access = required_access(session, api)
     settings = session.overridden(session.choose(where).load())
@@ -70,4 +75,4 @@ def _deregister(
             f"'Tentacle configure --remove-trust={outcome.server_thumbprint}{session.instance_argument}'"
         )
     yield f"{kind.value.capitalize()} deregistered successfully"
-    return Result(facts={"Deleted": outcome.names, "ServerThumbprint": outcome.server_thumbprint})
+    return Result(document={"Deleted": outcome.names, "ServerThumbprint": outcome.server_thumbprint})

@@ -9,7 +9,7 @@ from tentacle.cli.frame.options import together
 from tentacle.cli.frame.render import show
 from tentacle.cli.frame.result import Result
 from tentacle.cli.frame.secrets import SecretOptions, file_option, read_secret, stdin_option
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue, need_port, whole_number
 from tentacle.devserver.main import DevServerOptions, run_devserver
 
@@ -61,7 +61,7 @@ class Options:
     stdin_option("--password", "password", "password"),
     option("--ready-file", help="A file to write addresses, key and thumbprint to, as JSON, when the server is ready"),
 )
-def devserver(session: Session, *, given: Options) -> Result:
+def devserver(session: CommandSession, *, given: Options) -> Result:
     """Says its address, its API key and its thumbprint, and serves until it is told to end."""
     for name, port in (("--port", given.port), ("--comms-port", given.comms_port)):
         if port != 0:

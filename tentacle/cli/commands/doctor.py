@@ -25,7 +25,7 @@ from tentacle.cli.frame.options import format_option, in_order, instance_options
 from tentacle.cli.frame.output_file import write_secret
 from tentacle.cli.frame.render import trace
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import Style
 from tentacle.cli.frame.values import output_format, whole_number
 from tentacle.cli.registration.credentials import credentials_are_given, required_access
@@ -76,7 +76,7 @@ class Wishes:
 @format_option
 @extra_api_options
 def doctor(
-    session: Session,
+    session: CommandSession,
     *,
     where: InstanceOptions,
     api: ApiOptions,
@@ -101,16 +101,16 @@ def doctor(
     if as_json:
         data = redact(json.dumps(report_document(sections), indent=2)) + "\n"
         return Result(data=data, problems=problems, exit_code=code)
-    style = Style.of(session.surroundings.stdout, session.environ)
+    style = Style.of(session.process.stdout, session.environ)
     text = redact(report_text(sections, style))
     if target is not None and problem is None:
         text += f"Written to {visible(str(target))}: have a look into it before you send it to anybody.\n"
     return Result(data=text, problems=problems, exit_code=code)
 
 
-def _patient(session: Session, where: InstanceOptions) -> Patient:
+def _patient(session: CommandSession, where: InstanceOptions) -> Patient:
     """The instance; a damaged one is a patient too, and so is a machine without any."""
-    now = session.surroundings.clock()
+    now = session.process.clock()
     try:
         file = session.choose(where)
         settings = session.overridden(file.load())
@@ -126,7 +126,7 @@ def _patient(session: Session, where: InstanceOptions) -> Patient:
     return Patient(session.instance_name, file.path, home, settings, None, now, twins)
 
 
-def _twins(session: Session, config: Path, settings: Settings) -> Iterator[str]:
+def _twins(session: CommandSession, config: Path, settings: Settings) -> Iterator[str]:
     """Other instances of this machine with the same certificate, as far as they can be read."""
     with suppress(SettingsError):
         for one in session.registry.list_all():
@@ -138,7 +138,7 @@ def _twins(session: Session, config: Path, settings: Settings) -> Iterator[str]:
                     yield one.name or str(one.config_path)
 
 
-def _meant(session: Session, where: InstanceOptions) -> Instance | None:
+def _meant(session: CommandSession, where: InstanceOptions) -> Instance | None:
     """The instance that was named, though it cannot be used.  Raises `TentacleError` for one that is not there."""
     if (where.instance or "").strip():
         return session.registry.find(where.instance or "")
@@ -147,7 +147,7 @@ def _meant(session: Session, where: InstanceOptions) -> Instance | None:
     return Instance(None, session.path(where.config or ""))
 
 
-async def _examine(session: Session, patient: Patient, api: ApiOptions, wishes: Wishes) -> Sequence[Section]:
+async def _examine(session: CommandSession, patient: Patient, api: ApiOptions, wishes: Wishes) -> Sequence[Section]:
     """All sections, side by side."""
     settings = patient.settings
     polls, problem = polls_of(settings, session.environ) if settings else ([], None)
@@ -187,13 +187,13 @@ async def _server_section(patient: Patient, api: ApiOptions, wishes: Wishes, *, 
     return Section(f"Octopus Server {route.address.display}", tuple(findings))
 
 
-def _credentials(session: Session, api: ApiOptions) -> Credentials | None:
+def _credentials(session: CommandSession, api: ApiOptions) -> Credentials | None:
     """None where no credentials were given in any way: much can be looked at without."""
     return required_access(session, api).credentials if credentials_are_given(session, api) else None
 
 
 def _write_bundle(
-    session: Session, patient: Patient, sections: Sequence[Section], target: Path
+    session: CommandSession, patient: Patient, sections: Sequence[Section], target: Path
 ) -> TentacleError | None:
     """Why it could not be written, which is no reason to keep back what was found."""
     content = make_bundle(

@@ -23,9 +23,9 @@ from typing import Final
 from urllib.parse import unquote
 
 from tentacle.cli.frame.command import command, option, order_given
-from tentacle.cli.frame.options import facts_option
+from tentacle.cli.frame.options import json_option
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.errors import TentacleError, one_line
 
 LARGEST_TOTAL: Final = 64 * 1024**3
@@ -53,8 +53,8 @@ class _File:
 @command("extract")
 @option("--package", help="Package file")
 @option("--destination", help="Destination directory")
-@facts_option
-def extract(session: Session, *, package: str | None, destination: str | None) -> Steps:
+@json_option
+def extract(session: CommandSession, *, package: str | None, destination: str | None) -> Steps:
     """Says both paths in the order given; a failure is told at once, as waiting cures none of them."""
     paths = {
         name: Path(os.path.normpath(session.path(given or "")))
@@ -72,7 +72,7 @@ def extract(session: Session, *, package: str | None, destination: str | None) -
         raise TentacleError("Please specify the destination directory via the --destination argument.")
     count = extract_package(paths["package"], paths["destination"])
     yield f"{count:,} files extracted"
-    return Result(facts={"Destination": str(paths["destination"]), "Files": count})
+    return Result(document={"Destination": str(paths["destination"]), "Files": count})
 
 
 def extract_package(package: Path, destination: Path) -> int:

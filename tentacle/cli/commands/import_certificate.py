@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.render import warn_loudly
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates, rotation
 from tentacle.settings.files import read_bytes
@@ -37,9 +37,9 @@ from tentacle.settings.files import read_bytes
     sensitive=True,
     help="Personal Information Exchange (PFX) private key password",
 )
-@facts_option
+@json_option
 def import_certificate(
-    session: Session,
+    session: CommandSession,
     *,
     where: InstanceOptions,
     from_registry: bool,
@@ -76,7 +76,7 @@ def import_certificate(
             "The imported certificate's private key is smaller than the currently-recommended bit length; "
             "generating a new key for the tentacle is advised."
         )
-    for problem in certificates.ailments(found, datetime.fromtimestamp(session.surroundings.clock(), UTC)):
+    for problem in certificates.ailments(found, datetime.fromtimestamp(session.process.clock(), UTC)):
         warn_loudly(f"The imported certificate {problem}; generating a new one for the tentacle is advised.")
     yield f"Certificate with thumbprint {found.thumbprint} imported successfully."
-    return Result(restart=True, facts={"Thumbprint": found.thumbprint})
+    return Result(restart=True, document={"Thumbprint": found.thumbprint})

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, together
+from tentacle.cli.frame.options import json_option, together
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 from tentacle.host.errors import HostError
 from tentacle.host.services import UNIT_DIRECTORY
@@ -73,8 +73,8 @@ class Target:
         " directory of the new configuration file",
     ),
 )
-@facts_option
-def import_instance(session: Session, *, options: ImportOptions) -> Steps:
+@json_option
+def import_instance(session: CommandSession, *, options: ImportOptions) -> Steps:
     """Everything is read and checked before the one file is written; nothing of the original is ever written."""
     source = _source(session, options)
     target = _target(session, options, source)
@@ -105,7 +105,7 @@ def import_instance(session: Session, *, options: ImportOptions) -> Steps:
         if unit_path(UNIT_DIRECTORY, service).is_file():
             yield f"  systemctl disable --now {shlex.quote(service)}"
     return Result(
-        facts={
+        document={
             "InstanceName": target.name,
             "ConfigurationFilePath": str(path),
             "LeftOut": original.left_out,
@@ -114,7 +114,7 @@ def import_instance(session: Session, *, options: ImportOptions) -> Steps:
     )
 
 
-def _source(session: Session, options: ImportOptions) -> Path:
+def _source(session: CommandSession, options: ImportOptions) -> Path:
     """The original's configuration file."""
     named, given = (options.name or "").strip(), (options.source or "").strip()
     if bool(named) == bool(given):
@@ -125,7 +125,7 @@ def _source(session: Session, options: ImportOptions) -> Path:
     return session.registry.find(named).config_path if named else session.path(given)
 
 
-def _target(session: Session, options: ImportOptions, source: Path) -> Target:
+def _target(session: CommandSession, options: ImportOptions, source: Path) -> Target:
     """The new instance's name and file, neither of which belongs to anything else."""
     if not (options.instance or "").strip() or not (options.config or "").strip():
         raise TentacleError(

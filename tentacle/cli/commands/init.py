@@ -6,9 +6,9 @@ import shlex
 from typing import Final
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, together
+from tentacle.cli.frame.options import json_option, together
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.init import steps
 from tentacle.cli.init.questions import Questions
 from tentacle.cli.init.setup import POLLING, InitOptions, Setup, ask_for_setup, is_root
@@ -57,11 +57,11 @@ _NOT_ROOT: Final = (
 )
 @api_options
 @extra_api_options
-@facts_option
-def init(session: Session, *, options: InitOptions, api: ApiOptions) -> Steps:
+@json_option
+def init(session: CommandSession, *, options: InitOptions, api: ApiOptions) -> Steps:
     """Asks everything first, then does it; each step is one command, shown as it could be typed."""
-    surroundings = session.surroundings
-    questions = Questions(surroundings.stdin, surroundings.stdout, defaults=options.yes or session.as_json)
+    process = session.process
+    questions = Questions(process.stdin, process.stdout, defaults=options.yes or session.as_json)
     setup = ask_for_setup(session, questions, options, api)
     questions.tell(["", *_summary(setup)])
     if not questions.agrees("Go ahead?", default=True):
@@ -79,7 +79,7 @@ def init(session: Session, *, options: InitOptions, api: ApiOptions) -> Steps:
             raise TentacleError(error.message, hint=_NOT_ROOT) from None
         raise
     restart = any(changed.values()) and not changed["Service"] and session.agent_has_run
-    return Result((_farewell(setup),), restart=restart, facts={"Changed": changed})
+    return Result((_farewell(setup),), restart=restart, document={"Changed": changed})
 
 
 def _summary(setup: Setup) -> list[str]:

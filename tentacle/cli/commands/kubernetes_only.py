@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 
 from tentacle.cli.commands.register import register_with, register_worker
 from tentacle.cli.frame.command import TentacleCommand, TentacleOption, command, option
-from tentacle.cli.frame.options import Decorator, facts_option, in_order
+from tentacle.cli.frame.options import Decorator, in_order, json_option
 from tentacle.errors import TentacleError
 
 _SHARED: Final = (
@@ -35,7 +35,7 @@ def _refused(name: str, hint: str, *options: Decorator) -> TentacleCommand:
     def refuse(*_: object, **__: object) -> NoReturn:
         raise TentacleError("This command can only be run from within a Kubernetes agent.", hint=hint)
 
-    return command(name)(in_order(*options, facts_option)(refuse))
+    return command(name)(in_order(*options, json_option)(refuse))
 
 
 def _refused_like(like: TentacleCommand, names: tuple[str, ...], name: str, hint: str, *own: Any) -> TentacleCommand:

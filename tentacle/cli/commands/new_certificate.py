@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.output_file import write_secret
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates, rotation
 from tentacle.settings.certificates import StoredCertificate
@@ -32,9 +32,9 @@ from tentacle.settings.model import Settings
     " Tentacle configuration; for use with the import-certificate command",
 )
 @option("--pfx-password", sensitive=True, help="The password to use for the exported pfx file")
-@facts_option
+@json_option
 def new_certificate(
-    session: Session,
+    session: CommandSession,
     *,
     where: InstanceOptions,
     if_blank: bool,
@@ -67,17 +67,17 @@ def new_certificate(
     if stored.certificate not in (None, made):
         return _kept(stored.certificate)  # another process has made one at the same time
     title = "A new certificate has been generated and installed. Thumbprint:"
-    facts = {"Thumbprint": made.thumbprint, "Created": True}
-    return Result((title, made.thumbprint), restart=True, facts=facts)
+    document = {"Thumbprint": made.thumbprint, "Created": True}
+    return Result((title, made.thumbprint), restart=True, document=document)
 
 
 def _kept(present: StoredCertificate) -> Result:
-    facts = {"Thumbprint": present.thumbprint, "Created": False}
-    return Result(("A certificate already exists, no changes will be applied.",), facts=facts)
+    document = {"Thumbprint": present.thumbprint, "Created": False}
+    return Result(("A certificate already exists, no changes will be applied.",), document=document)
 
 
 def _exported(made: StoredCertificate, path: Path, content: bytes, shown: str) -> Result:
     write_secret(path, content)
     title = f"A new certificate has been generated and written to {shown}. Thumbprint:"
-    facts = {"Thumbprint": made.thumbprint, "Created": True, "File": str(path)}
-    return Result((title, made.thumbprint), facts=facts)
+    document = {"Thumbprint": made.thumbprint, "Created": True, "File": str(path)}
+    return Result((title, made.thumbprint), document=document)

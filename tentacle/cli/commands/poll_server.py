@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, instance_options, together
+from tentacle.cli.frame.options import instance_options, json_option, together
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import whole_number
 from tentacle.cli.registration.credentials import required_access
 from tentacle.cli.registration.options import WEB_SOCKET_HELP, ApiOptions, api_options, extra_api_options
@@ -70,8 +70,8 @@ class NodeOptions:
     ),
 )
 @extra_api_options
-@facts_option
-def poll_server(session: Session, *, where: InstanceOptions, api: ApiOptions, node: NodeOptions) -> Steps:
+@json_option
+def poll_server(session: CommandSession, *, where: InstanceOptions, api: ApiOptions, node: NodeOptions) -> Steps:
     """Only a server that this Tentacle polls already gets a further address; nobody is trusted who was not before."""
     access = None if node.reuse else required_access(session, api)
     file = session.choose(where)
@@ -101,7 +101,7 @@ def poll_server(session: Session, *, where: InstanceOptions, api: ApiOptions, no
     server = replace(known, address=address)
     file.update(lambda s: replace(s, servers=trust.add_or_update(s.servers, server)))
     yield "Polling endpoint configured"
-    return Result(restart=True, facts=server_document(server))
+    return Result(restart=True, document=server_document(server))
 
 
 async def _server_thumbprint(client: OctopusClient) -> str:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from tentacle.cli.frame.command import command, option, order_given
-from tentacle.cli.frame.options import facts_option, in_order, instance_options, together
+from tentacle.cli.frame.options import in_order, instance_options, json_option, together
 from tentacle.cli.frame.render import warn_loudly
 from tentacle.cli.frame.result import Result
 from tentacle.cli.frame.secrets import SecretOptions, credential_option, file_option, read_secret, stdin_option
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import InvalidValue, parse_port, true_or_false
 from tentacle.settings.model import DEFAULT_PROXY_PORT, ProxySettings, Settings
 
@@ -51,25 +51,25 @@ _proxy_options = in_order(
         stdin_option("--proxyPassword", "password", "password"),
         credential_option("--proxyPassword", "password", "password"),
     ),
-    facts_option,
+    json_option,
 )
 
 
 @command("proxy")
 @_proxy_options
-def proxy(session: Session, *, where: InstanceOptions, given: ProxyOptions) -> Result:
+def proxy(session: CommandSession, *, where: InstanceOptions, given: ProxyOptions) -> Result:
     """Without `--proxyEnable=true` the proxy is off."""
     return _set_proxy(session, where, given, polling=False)
 
 
 @command("polling-proxy")
 @_proxy_options
-def polling_proxy(session: Session, *, where: InstanceOptions, given: ProxyOptions) -> Result:
+def polling_proxy(session: CommandSession, *, where: InstanceOptions, given: ProxyOptions) -> Result:
     """As `proxy`, for the way to the servers that this Tentacle polls."""
     return _set_proxy(session, where, given, polling=True)
 
 
-def _set_proxy(session: Session, where: InstanceOptions, given: ProxyOptions, *, polling: bool) -> Result:
+def _set_proxy(session: CommandSession, where: InstanceOptions, given: ProxyOptions, *, polling: bool) -> Result:
     file = session.choose(where)
     order = order_given()
     if given.password_file or given.password_stdin or given.password_credential:
@@ -88,14 +88,14 @@ def _set_proxy(session: Session, where: InstanceOptions, given: ProxyOptions, *,
 
     changed = proxy_in(file.update(apply))
     _warn_of_unused_parts(given, order)
-    facts = {
+    document = {
         "UseDefaultProxy": changed.use_default,
         "ProxyHost": changed.host,
         "ProxyPort": changed.port,
         "ProxyUsername": changed.username,
         "ProxyPasswordSet": changed.password is not None,
     }
-    return Result(tuple(lines), changed=True, facts=facts)
+    return Result(tuple(lines), changed=True, document=document)
 
 
 def changed_proxy(proxy: ProxySettings, given: ProxyOptions, order: Sequence[str]) -> tuple[ProxySettings, list[str]]:

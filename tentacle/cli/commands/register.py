@@ -11,9 +11,9 @@ from typing import Final
 import click
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, instance_options, together
+from tentacle.cli.frame.options import instance_options, json_option, together
 from tentacle.cli.frame.result import Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import InvalidValue
 from tentacle.cli.registration.options import (
     ApiOptions,
@@ -101,9 +101,9 @@ class TargetOptions:
 )
 @extra_register_options
 @extra_api_options
-@facts_option
+@json_option
 def register_with(
-    session: Session,
+    session: CommandSession,
     *,
     where: InstanceOptions,
     api: ApiOptions,
@@ -128,9 +128,14 @@ def register_with(
 )
 @extra_register_options
 @extra_api_options
-@facts_option
+@json_option
 def register_worker(
-    session: Session, *, where: InstanceOptions, api: ApiOptions, registering: RegisterOptions, pools: tuple[str, ...]
+    session: CommandSession,
+    *,
+    where: InstanceOptions,
+    api: ApiOptions,
+    registering: RegisterOptions,
+    pools: tuple[str, ...],
 ) -> Steps:
     """Afterwards this Tentacle trusts the server."""
     return register_machine(session, where, api, registering, WorkerRole(pools))

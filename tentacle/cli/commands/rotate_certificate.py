@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Final
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.render import say
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.registration.credentials import Access, required_access
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
 from tentacle.cli.registration.server_access import converse, route_to_register
@@ -38,9 +38,9 @@ FINISH: Final = "When every Octopus Server knows the new certificate: Tentacle r
 @option("--space", help="With --update-server: the space in which this machine is registered")
 @api_options
 @extra_api_options
-@facts_option
+@json_option
 def rotate_certificate(
-    session: Session,
+    session: CommandSession,
     *,
     where: InstanceOptions,
     update_server: bool,
@@ -59,7 +59,7 @@ def rotate_certificate(
         after = file.update(rotation.finish if finish else rotation.undo)
         assert after.certificate is not None, "one of the two certificates stays"
         line = f"The only certificate of this Tentacle is now {after.certificate.thumbprint}"
-        return Result((line,), facts={"Thumbprint": after.certificate.thumbprint})
+        return Result((line,), document={"Thumbprint": after.certificate.thumbprint})
     return _begin(file)
 
 
@@ -76,11 +76,13 @@ def _begin(file: SettingsFile) -> Result:
             "Tell each Octopus Server: Tentacle rotate-certificate --update-server --server=..., or on its pages",
             FINISH,
         ),
-        facts={"NewThumbprint": thumbprint, "Created": before is None},
+        document={"NewThumbprint": thumbprint, "Created": before is None},
     )
 
 
-def _tell_server(session: Session, file: SettingsFile, api: ApiOptions, access: Access, space: str | None) -> Steps:
+def _tell_server(
+    session: CommandSession, file: SettingsFile, api: ApiOptions, access: Access, space: str | None
+) -> Steps:
     settings = session.overridden(file.load())
     known, coming, gone = settings.certificate, settings.next_certificate, settings.previous_certificate
     if known is not None and coming is not None:
@@ -103,4 +105,4 @@ def _tell_server(session: Session, file: SettingsFile, api: ApiOptions, access: 
     if len({trust.normalise_thumbprint(server.thumbprint) for server in settings.servers}) > 1:
         yield "More than one server is trusted: a server that calls this Tentacle has to be told before it can again"
     yield FINISH
-    return Result(facts={"OldThumbprint": old, "NewThumbprint": new, "Machines": count})
+    return Result(document={"OldThumbprint": old, "NewThumbprint": new, "Machines": count})

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, instance_options, together
+from tentacle.cli.frame.options import instance_options, json_option, together
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import need_port, whole_number
 from tentacle.cli.registration.options import WEB_SOCKET_HELP
 from tentacle.errors import TentacleError
@@ -55,13 +55,13 @@ class CommsOptions:
         help=WEB_SOCKET_HELP,
     ),
 )
-@facts_option
-def server_comms(session: Session, *, where: InstanceOptions, comms: CommsOptions) -> Result:
+@json_option
+def server_comms(session: CommandSession, *, where: InstanceOptions, comms: CommsOptions) -> Result:
     """Nobody is contacted; a polling entry without a subscription gets a new one."""
     file = session.choose(where)
     servers = file.update(lambda settings: changed(settings, comms)).servers
-    facts = {"TrustedOctopusServers": [server_document(server) for server in servers]}
-    return Result(("Updated server communications configuration",), restart=True, facts=facts)
+    document = {"TrustedOctopusServers": [server_document(server) for server in servers]}
+    return Result(("Updated server communications configuration",), restart=True, document=document)
 
 
 def changed(settings: Settings, comms: CommsOptions) -> Settings:

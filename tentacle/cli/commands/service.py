@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option
+from tentacle.cli.frame.options import json_option
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ ALL = "*"
 @option("--dependOn", "depend_on", help="Services that are to be started first, by name")
 @option("--instance", help="Name of the instance to use, or * to use all instances")
 @option("--status", is_flag=True, help="Show what the service is doing")
-@facts_option
-def service(session: Session, *, instance: str | None, **wishes: bool | str | None) -> Steps:
+@json_option
+def service(session: CommandSession, *, instance: str | None, **wishes: bool | str | None) -> Steps:
     """Whatever the order of the options: restart, stop, uninstall, install, reconfigure, start, status."""
     from tentacle.cli.service.control import ServiceWishes
     from tentacle.host.systemctl import require_systemd
@@ -60,16 +60,16 @@ def service(session: Session, *, instance: str | None, **wishes: bool | str | No
     return (yield from _all(session, wanted))
 
 
-def _one(session: Session, wanted: ServiceWishes, instance: str | None) -> Steps:
+def _one(session: CommandSession, wanted: ServiceWishes, instance: str | None) -> Steps:
     from tentacle.cli.service.control import ServiceControl
 
     file = session.choose(InstanceOptions(instance, None))
     control = ServiceControl(session, session.instance_name, file.path)
     yield from control.carry_out(wanted)
-    return Result(facts=control.facts())
+    return Result(document=control.document())
 
 
-def _all(session: Session, wanted: ServiceWishes) -> Steps:
+def _all(session: CommandSession, wanted: ServiceWishes) -> Steps:
     """Every instance gets its turn; what went wrong is told and makes the exit code."""
     from tentacle.cli.service.control import ServiceControl
 
@@ -78,8 +78,8 @@ def _all(session: Session, wanted: ServiceWishes) -> Steps:
         control = ServiceControl(session, one.name, one.config_path)
         try:
             yield from control.carry_out(wanted)
-            services.append(control.facts())
+            services.append(control.document())
         except TentacleError as error:
             problems += [error.message, *([error.hint] if error.hint else [])]
             code = error.exit_code
-    return Result(problems=tuple(problems), exit_code=code, facts={"Services": services})
+    return Result(problems=tuple(problems), exit_code=code, document={"Services": services})

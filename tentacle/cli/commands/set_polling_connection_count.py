@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Final
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import InvalidValue, parse_whole_number
 from tentacle.errors import TentacleError
 
@@ -22,14 +22,14 @@ _EXAMPLE: Final = "e.g. --pollingConnectionCount=5"
 @command("set-polling-connection-count")
 @instance_options
 @option("--pollingConnectionCount", "given", help=POLLING_COUNT_HELP)
-@facts_option
-def set_polling_connection_count(session: Session, *, where: InstanceOptions, given: str | None) -> Result:
+@json_option
+def set_polling_connection_count(session: CommandSession, *, where: InstanceOptions, given: str | None) -> Result:
     """The count must be a whole number above 0."""
     file = session.choose(where)
     count = polling_count(given)
     file.update(lambda settings: replace(settings, polling_connection_count=count))
-    facts = {"PollingConnectionCount": count}
-    return Result((f"Polling connection count set to: {count}",), restart=True, facts=facts)
+    document = {"PollingConnectionCount": count}
+    return Result((f"Polling connection count set to: {count}",), restart=True, document=document)
 
 
 def polling_count(given: str | None) -> int:

@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, in_order, instance_options
+from tentacle.cli.frame.options import in_order, instance_options, json_option
 from tentacle.cli.frame.output_file import write_public
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import document_text
 from tentacle.cli.registration.credentials import Access, optional_access
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
@@ -34,9 +34,9 @@ from tentacle.settings.show import configuration_document
 )
 @api_options
 @extra_api_options
-@facts_option
+@json_option
 def show_configuration(
-    session: Session, *, where: InstanceOptions, file: str | None, space: str | None, api: ApiOptions
+    session: CommandSession, *, where: InstanceOptions, file: str | None, space: str | None, api: ApiOptions
 ) -> Result:
     """Secrets and proxies are no part of it; a machine that the server does not know is told, and no failure."""
     access = optional_access(session, api)

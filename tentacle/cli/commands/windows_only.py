@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 from tentacle.cli.frame.command import command, option, order_given
-from tentacle.cli.frame.options import facts_option
+from tentacle.cli.frame.options import json_option
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import whole_number
 from tentacle.errors import TentacleError
 
 
 @command("checkservices")
 @option("--instances", help="Comma-separated list of instances to check, or * to check all instances")
-@facts_option
-def checkservices(_session: Session, *, instances: str | None) -> Result:
+@json_option
+def checkservices(_session: CommandSession, *, instances: str | None) -> Result:
     """Refused after the one check that the original makes before it looks at the system."""
     if not (instances or "").strip():
         raise TentacleError(
@@ -40,8 +40,8 @@ def checkservices(_session: Session, *, instances: str | None) -> Result:
     expose_value=False,
     help="Comma separated list of instances to be checked, or * to check all instances (default: *)",
 )
-@facts_option
-def watchdog(_session: Session, *, interval: int) -> Steps:
+@json_option
+def watchdog(_session: CommandSession, *, interval: int) -> Steps:
     """Says what it was asked to do, in the order of the command line, and refuses."""
     announced = {
         "create": "Creating watchdog task",

@@ -20,7 +20,7 @@ from tentacle.cli.frame.grammar import Option, OptionSyntaxError, Parsed, parse
 from tentacle.cli.frame.help_text import OptionHelp
 from tentacle.cli.frame.render import render
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue
 from tentacle.errors import TentacleError
 
@@ -98,7 +98,7 @@ class TentacleCommand(click.Command):
         return self.help_text(as_json=False)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        session = ctx.ensure_object(Session)
+        session = ctx.ensure_object(CommandSession)
         if asks_for_help(args):
             render(Result(data=self.help_text(as_json=asks_for_json(args))), session)
             ctx.exit()
@@ -117,7 +117,7 @@ class TentacleCommand(click.Command):
         session.command_line = " ".join([help_texts.EXECUTABLE, self.entry.name, *args])
         return ctx.args
 
-    def _read(self, args: Sequence[str], session: Session) -> Parsed:
+    def _read(self, args: Sequence[str], session: CommandSession) -> Parsed:
         """Reads the arguments; has secrets masked before any error can repeat them."""
         declared = self._declared()
         own = [Option(option.described.names, option.described.takes_value) for option in declared.values()]
@@ -139,7 +139,7 @@ class TentacleCommand(click.Command):
             raise self._unrecognized(parsed.extra, session)
         return parsed
 
-    def _unrecognized(self, extra: Sequence[str], session: Session) -> UnrecognizedArguments:
+    def _unrecognized(self, extra: Sequence[str], session: CommandSession) -> UnrecognizedArguments:
         """The refusal of arguments that are no options; what was meant as a secret is not repeated."""
         options = list(self._declared().values())
         meant = [_nearest(argument, options) for argument in extra]
@@ -180,7 +180,7 @@ def order_given() -> tuple[str, ...]:
 def command(
     name: str, *, quiet: bool = False, takes_words: bool = False, notes: str = ""
 ) -> Callable[[Callable[..., Any]], TentacleCommand]:
-    """Makes a function the command `name` of the table; it gets the `Session` and returns an `Outcome`."""
+    """Makes a function the command `name` of the table; it gets the `CommandSession` and returns an `Outcome`."""
 
     def decorate(function: Callable[..., Any]) -> TentacleCommand:
         return click.command(

@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from tentacle.cli.frame.command import option
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import output_format
 
 Decorator = Callable[[Any], Any]
@@ -57,8 +57,8 @@ format_option = option("--format", "output", help=FORMAT_HELP)
 
 def _answer_as_asked(context: click.Context, _param: click.Parameter, value: str | None) -> None:
     if output_format(value) == "json":
-        context.ensure_object(Session).answer_in_json()
+        context.ensure_object(CommandSession).answer_in_json()
 
 
-facts_option = option("--format", expose_value=False, callback=_answer_as_asked, help=FORMAT_HELP)
-"""Not the original's: what a command of lines has done, as JSON of its result's facts.  It stands last in help."""
+json_option = option("--format", expose_value=False, callback=_answer_as_asked, help=FORMAT_HELP)
+"""Not the original's: shows what a command has done as a JSON document instead of lines.  It stands last in help."""

@@ -15,7 +15,7 @@ import click
 
 from tentacle.cli.frame.restart import Effect
 from tentacle.cli.frame.result import Outcome, Result
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.style import document_text
 from tentacle.errors import EXIT_INTERNAL, TentacleError
 from tentacle.observe.logs import FILE_ONLY_LOGGER
@@ -29,7 +29,7 @@ LONGEST_MESSAGE: Final = 1200
 """Characters of an error that are shown."""
 
 
-def render(outcome: Outcome, session: Session) -> int:
+def render(outcome: Outcome, session: CommandSession) -> int:
     """Shows all of `outcome`, running it to its end when it takes steps; returns the exit code."""
     result = outcome if isinstance(outcome, Result) else run_steps(outcome)
     for line in result.lines:
@@ -40,13 +40,13 @@ def render(outcome: Outcome, session: Session) -> int:
     if result.restart or result.changed:
         effect = session.effect_of_changes(voted=result.restart)
     if session.as_json and not result.data:
-        document = dict(result.facts)
+        document = dict(result.document)
         if session.instance is not None:
             restart = {"RestartRequired": effect is Effect.AFTER_RESTART}
             document = {"Instance": session.instance_name, **document, **restart}
         show(document_text(document), session)
     elif result.data:
-        stdout = session.surroundings.stdout
+        stdout = session.process.stdout
         # Tools get the bare data, as from the original; at a terminal the prompt is to stand on a line of its own.
         click.echo(result.data, file=stdout, nl=stdout.isatty() and not result.data.endswith("\n"))
     if effect is Effect.AFTER_RESTART:
@@ -61,17 +61,17 @@ def say(line: str) -> None:
     _LOG.info("%s", line)
 
 
-def show(line: str, session: Session) -> None:
+def show(line: str, session: CommandSession) -> None:
     """One line of data at once: on standard output whatever is switched off, and in no log."""
-    click.echo(line, file=session.surroundings.stdout)
+    click.echo(line, file=session.process.stdout)
 
 
 def trace(line: str) -> None:
     """One request that was made, on standard error, where `--verbose` was given; secrets are masked."""
     context = click.get_current_context(silent=True)
-    session = context.find_object(Session) if context else None
+    session = context.find_object(CommandSession) if context else None
     if session is not None and session.verbose:
-        click.echo(visible(session.redactor.redact(line)), file=session.surroundings.stderr)
+        click.echo(visible(session.redactor.redact(line)), file=session.process.stderr)
 
 
 def warn_loudly(line: str) -> None:

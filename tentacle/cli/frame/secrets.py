@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tentacle.cli.frame.command import option
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.errors import TentacleError
 from tentacle.settings.files import read_bytes
 
@@ -53,7 +53,7 @@ def credential_option(name: str, parameter: str, what: str) -> Decorator:
     return option(f"{name}Credential", f"{parameter}_credential", help=shown)
 
 
-def read_secret(session: Session, given: SecretOptions) -> str | None:
+def read_secret(session: CommandSession, given: SecretOptions) -> str | None:
     """The secret by the first of its options that is given, masked from now on; None when none is.
 
     Raises TentacleError for a file, a credential or standard input that holds no secret.
@@ -100,9 +100,9 @@ def _from_credential(folder: str, name: str, what: str) -> str:
     return _from_file(Path(folder) / name, name, what)
 
 
-def _from_stdin(session: Session, what: str) -> str:
+def _from_stdin(session: CommandSession, what: str) -> str:
     """The first line of standard input; on a terminal a prompt asks for it, and what is typed is not shown."""
-    stdin = session.surroundings.stdin
+    stdin = session.process.stdin
     if stdin.isatty():
         try:
             text = getpass.getpass(f"{what[0].upper()}{what[1:]}: ")

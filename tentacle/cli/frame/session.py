@@ -51,8 +51,8 @@ def current_directory() -> Path:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """The world as the process found it."""
+class ProcessContext:
+    """What the process was started with: environment, directory, streams, machine and clock."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     cwd: Path = field(default_factory=current_directory)
@@ -65,18 +65,18 @@ class Surroundings:
     processors: int = field(default_factory=processor_count)
 
 
-class Session:
-    """One run: its surroundings, its log, its secrets and, once a command asked for it, its instance."""
+class CommandSession:
+    """One run: its process, its log, its secrets and, once a command asked for it, its instance."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self.surroundings = surroundings
+    def __init__(self, process: ProcessContext) -> None:
+        self.process = process
         self.redactor = Redactor()
         self.command_line = ""
         self.instance: Instance | None = None
         self.as_json = False
         self.verbose = False
         self._before: InstanceSnapshot | None = None
-        self._console = ConsoleHandler(surroundings.stdout, surroundings.stderr)
+        self._console = ConsoleHandler(process.stdout, process.stderr)
         self._log_file = FileLogHandler()
 
     def logging(self) -> AbstractContextManager[None]:
@@ -96,7 +96,7 @@ class Session:
     @property
     def environ(self) -> Mapping[str, str]:
         """The environment variables."""
-        return self.surroundings.environ
+        return self.process.environ
 
     def mute_console(self) -> None:
         """Keeps log lines off standard output for the rest of the run."""
@@ -121,7 +121,7 @@ class Session:
         """
         from tentacle.settings.model import resolved_home
 
-        self.instance = self.registry.select(where.instance, where.config, self.surroundings.cwd)
+        self.instance = self.registry.select(where.instance, where.config, self.process.cwd)
         file = self.settings_file(self.instance.config_path)
         settings = file.load()
         home = resolved_home(self.overridden(settings), file.path)
@@ -153,12 +153,12 @@ class Session:
 
         enabled = is_enabled(self.environ)
         return apply_environment(
-            settings, self.environ, find_env_file(self.surroundings.program.parent) if enabled else None
+            settings, self.environ, find_env_file(self.process.program.parent) if enabled else None
         )
 
     def path(self, given: str) -> Path:
         """The file or directory that an option names, seen from the current directory."""
-        return self.surroundings.cwd / given
+        return self.process.cwd / given
 
     def open_fallback_log(self) -> Path:
         """The log file; when no instance was chosen, one in `$DefaultLogDirectory` or the user's own data folder."""

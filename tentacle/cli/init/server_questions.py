@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from yarl import URL
 
 from tentacle.cli.doctor.reach import Target, reach
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue, parse_port
 from tentacle.cli.init.questions import Questions, Unanswered
 from tentacle.cli.registration.credentials import API_KEY_VARIABLE, credentials_are_given, required_access
@@ -65,7 +65,7 @@ class ServerQuestions:
     `settings` are those that the machine has, `polling` what it is to do; `space` is the one to register in.
     """
 
-    session: Session
+    session: CommandSession
     questions: Questions
     api: ApiOptions
     settings: Settings

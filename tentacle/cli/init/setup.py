@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from tentacle.cli.doctor.ports import port_owner
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue, parse_port
 from tentacle.cli.init.questions import Questions
 from tentacle.cli.init.server_questions import LATER, ServerQuestions, WantedRegistration, printable
@@ -82,7 +82,7 @@ class Setup:
     service: bool
 
 
-def existing_instance(session: Session, name: str) -> ExistingInstance:
+def existing_instance(session: CommandSession, name: str) -> ExistingInstance:
     """What there is of the instance.  Raises `SettingsError` for one that cannot be read."""
     try:
         found = session.registry.find(name)
@@ -94,7 +94,7 @@ def existing_instance(session: Session, name: str) -> ExistingInstance:
     return ExistingInstance(found.config_path, file.load() if file.exists() else None)
 
 
-def ask_for_setup(session: Session, questions: Questions, options: InitOptions, api: ApiOptions) -> Setup:
+def ask_for_setup(session: CommandSession, questions: Questions, options: InitOptions, api: ApiOptions) -> Setup:
     """Asks for what the options do not say.  Raises `TentacleError`."""
     if options.service and options.no_service:
         raise TentacleError("--service and --no-service exclude each other.", hint="Leave one of them out.")
@@ -159,7 +159,7 @@ def _wants_service(questions: Questions) -> bool:
 
 
 def _ask_for_config(
-    session: Session, questions: Questions, options: InitOptions, there: ExistingInstance, instance: str
+    session: CommandSession, questions: Questions, options: InitOptions, there: ExistingInstance, instance: str
 ) -> Path | None:
     if there.config is not None:
         given = session.path(options.config) if options.config else there.config
@@ -192,7 +192,12 @@ def _ask_for_config(
 
 
 def _ask_for_registration(
-    session: Session, questions: Questions, options: InitOptions, api: ApiOptions, known: Settings, mode: str | None
+    session: CommandSession,
+    questions: Questions,
+    options: InitOptions,
+    api: ApiOptions,
+    known: Settings,
+    mode: str | None,
 ) -> WantedRegistration | None:
     if not api.server and known.servers and not questions.asks:
         return None  # It is registered already, and nobody asks for anything else.
@@ -205,7 +210,7 @@ def _ask_for_registration(
     if server == LATER:
         return None
     credentials = about_server.credentials(server)
-    default = session.surroundings.machine_name
+    default = session.process.machine_name
     name = questions.answer("--name", options.name, "Name of this worker on the server", printable, default=default)
     pools = about_server.pools(server, credentials, options.pools)
     if name is None or pools is None:

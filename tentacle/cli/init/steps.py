@@ -13,7 +13,7 @@ from typing import Final
 
 from tentacle.cli.frame.command_table import entry_of
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.init.setup import POLLING, InitOptions, Setup, existing_instance
 from tentacle.cli.main import load
 from tentacle.cli.registration.credentials import with_credentials
@@ -35,7 +35,7 @@ Step = Generator[str, None, bool]
 """Yields lines; returns whether anything was changed."""
 
 
-def make_instance(session: Session, setup: Setup) -> Step:
+def make_instance(session: CommandSession, setup: Setup) -> Step:
     """`create-instance`, where there is none."""
     there = existing_instance(session, setup.instance)
     if there.settings is not None:
@@ -45,7 +45,7 @@ def make_instance(session: Session, setup: Setup) -> Step:
     return True
 
 
-def make_certificate(session: Session, setup: Setup) -> Step:
+def make_certificate(session: CommandSession, setup: Setup) -> Step:
     """`new-certificate`, where there is none."""
     stored = settings_of(session, setup).certificate
     if stored is not None:
@@ -55,7 +55,7 @@ def make_certificate(session: Session, setup: Setup) -> Step:
     return True
 
 
-def configure(session: Session, setup: Setup) -> Step:
+def configure(session: CommandSession, setup: Setup) -> Step:
     """`configure`, for what differs."""
     settings, polling = settings_of(session, setup), setup.mode == POLLING
     arguments = []
@@ -75,7 +75,7 @@ def configure(session: Session, setup: Setup) -> Step:
     return True
 
 
-def register(session: Session, setup: Setup, options: InitOptions, api: ApiOptions) -> Step:
+def register(session: CommandSession, setup: Setup, options: InitOptions, api: ApiOptions) -> Step:
     """`register-worker`, which itself leaves a worker alone that is as it should be."""
     wanted = setup.registration
     if wanted is None:
@@ -108,7 +108,7 @@ def register(session: Session, setup: Setup, options: InitOptions, api: ApiOptio
     return result.restart
 
 
-def start_service(session: Session, setup: Setup, options: InitOptions) -> Step:
+def start_service(session: CommandSession, setup: Setup, options: InitOptions) -> Step:
     """`service --install --start`, where it is wanted and does not run; waits until the agent is at work."""
     if not setup.service:
         return False
@@ -121,7 +121,7 @@ def start_service(session: Session, setup: Setup, options: InitOptions) -> Step:
     yield from _run_shown(session, "service", arguments)
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
-        settings, now = session.overridden(settings_of(session, setup)), session.surroundings.clock()
+        settings, now = session.overridden(settings_of(session, setup)), session.process.clock()
         home = resolved_home(settings, setup.config)
         if state_of(setup.instance, setup.config, home, settings, session.environ, now).healthy:
             yield "  The agent is at work"
@@ -131,12 +131,12 @@ def start_service(session: Session, setup: Setup, options: InitOptions) -> Step:
     return True
 
 
-def settings_of(session: Session, setup: Setup) -> Settings:
+def settings_of(session: CommandSession, setup: Setup) -> Settings:
     """The settings of the instance as they are now."""
     return existing_instance(session, setup.instance).settings or SettingsFile(setup.config).load()
 
 
-def _run_shown(session: Session, name: str, arguments: Sequence[str]) -> Generator[str, None, Result]:
+def _run_shown(session: CommandSession, name: str, arguments: Sequence[str]) -> Generator[str, None, Result]:
     """Runs a command: yields it as it could be typed, and its lines below it.  Raises what it raises."""
     yield f"$ {shlex.join(['tentacle', name, *arguments])}"
     command = load(entry_of(name))

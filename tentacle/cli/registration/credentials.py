@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from tentacle.cli.frame.secrets import SecretOptions, read_secret
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.registration.options import ApiOptions
 from tentacle.errors import TentacleError
 from tentacle.octopus.credentials import Credentials
@@ -31,12 +31,12 @@ class Access:
     credentials: Credentials
 
 
-def required_access(session: Session, api: ApiOptions) -> Access:
+def required_access(session: CommandSession, api: ApiOptions) -> Access:
     """Server and credentials; raises TentacleError with the original's texts when something is missing or too much."""
     return _with_server(session, api, _credentials_by_options(session, api))
 
 
-def optional_access(session: Session, api: ApiOptions) -> Access | None:
+def optional_access(session: CommandSession, api: ApiOptions) -> Access | None:
     """The same where it may be left out altogether: None when neither server nor credentials were given."""
     credentials = _credentials_by_options(session, api)
     if credentials is None and not (api.server or "").strip():
@@ -44,28 +44,28 @@ def optional_access(session: Session, api: ApiOptions) -> Access | None:
     return _with_server(session, api, credentials)
 
 
-def credentials_are_given(session: Session, api: ApiOptions) -> bool:
+def credentials_are_given(session: CommandSession, api: ApiOptions) -> bool:
     """Whether any option or variable gives credentials; none of them is read."""
     options = any(value for name, value in vars(api).items() if name.startswith(_CREDENTIAL_OPTIONS))
     return options or any(session.environ.get(name) for name in (API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE))
 
 
 @contextlib.contextmanager
-def with_credentials(session: Session, credentials: Credentials) -> Iterator[None]:
+def with_credentials(session: CommandSession, credentials: Credentials) -> Iterator[None]:
     """While it is entered, commands find `credentials` where they look for the environment's; nobody else sees them."""
-    outer = session.surroundings
+    outer = session.process
     ours = (API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE, PASSWORD_VARIABLE)
     environ = {name: value for name, value in outer.environ.items() if name not in ours}
     secrets = zip(ours, (credentials.api_key, credentials.bearer_token, credentials.password), strict=True)
     environ |= {name: value for name, value in secrets if value}
-    session.surroundings = replace(outer, environ=environ)
+    session.process = replace(outer, environ=environ)
     try:
         yield
     finally:
-        session.surroundings = outer
+        session.process = outer
 
 
-def _with_server(session: Session, api: ApiOptions, credentials: Credentials | None) -> Access:
+def _with_server(session: CommandSession, api: ApiOptions, credentials: Credentials | None) -> Access:
     server = (api.server or "").strip()
     if not server:
         raise TentacleError("Please specify an Octopus Server, e.g., --server=http://your-octopus-server")
@@ -74,7 +74,7 @@ def _with_server(session: Session, api: ApiOptions, credentials: Credentials | N
     return Access(server, credentials)
 
 
-def _credentials_by_options(session: Session, api: ApiOptions) -> Credentials | None:
+def _credentials_by_options(session: CommandSession, api: ApiOptions) -> Credentials | None:
     """The credentials that the options give; None when they give none.
 
     Reads standard input where it holds a secret, so it is called once.  Raises TentacleError for contradictions.
@@ -99,7 +99,7 @@ def _credentials_by_options(session: Session, api: ApiOptions) -> Credentials | 
     return Credentials(key, token, api.username or None, password, oidc_token, account)
 
 
-def _variable(session: Session, name: str) -> str | None:
+def _variable(session: CommandSession, name: str) -> str | None:
     value = session.environ.get(name, "").strip()
     session.redactor.add(value)
     return value or None

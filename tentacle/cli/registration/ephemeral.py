@@ -18,7 +18,7 @@ from typing import Final
 from tentacle.agent.lock import holder
 from tentacle.cli.frame.render import run_steps, say, warn_loudly
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.registration.credentials import Access, required_access
 from tentacle.cli.registration.ephemeral_note import Note, NotedWorker, another_is_running, noting
 from tentacle.cli.registration.options import ApiOptions, RegisterOptions
@@ -78,7 +78,7 @@ class _Worker:
 
 
 def run_ephemeral(
-    session: Session, load: Reload, api: ApiOptions, options: RegisterOptions, pools: tuple[str, ...], run: Run
+    session: CommandSession, load: Reload, api: ApiOptions, options: RegisterOptions, pools: tuple[str, ...], run: Run
 ) -> Result:
     """Registers, runs, deregisters, telling each step.  Raises TentacleError when registering or running fails."""
     access = required_access(session, api)
@@ -104,7 +104,7 @@ def run_ephemeral(
             known = load()
             return known if known.certificate else replace(known, certificate=own)
 
-        name = options.name or f"{session.surroundings.machine_name}-{own.thumbprint[:NAME_DIGITS].lower()}"
+        name = options.name or f"{session.process.machine_name}-{own.thumbprint[:NAME_DIGITS].lower()}"
         settings = with_certificate()
         prepared = prepare(session, settings, access, replace(options, name=name, idempotent=True), role)
         route = route_to_register(access.server, api, settings, polling=prepared.address is not None)
@@ -147,7 +147,7 @@ async def _register(client: OctopusClient, worker: _Worker) -> RegistrationResul
     return outcome
 
 
-def _take_off(session: Session, api: ApiOptions, access: Access, worker: _Worker) -> bool:
+def _take_off(session: CommandSession, api: ApiOptions, access: Access, worker: _Worker) -> bool:
     """Deletes the worker on the server; false, with what to do about it, when that cannot be done."""
     request = worker.prepared.request
     say(f"Deregistering the worker '{request.name}'...")

@@ -13,7 +13,7 @@ import click
 from tentacle.cli.frame.command import option
 from tentacle.cli.frame.options import in_order, together
 from tentacle.cli.frame.secrets import credential_option, file_option, stdin_option
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import whole_number
 
 WEB_SOCKET_HELP: Final = (
@@ -102,7 +102,7 @@ api_options = together(
 
 def _be_verbose(context: click.Context, _param: click.Parameter, value: bool) -> None:
     if value:
-        context.ensure_object(Session).verbose = True
+        context.ensure_object(CommandSession).verbose = True
 
 
 extra_api_options = in_order(

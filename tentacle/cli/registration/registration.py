@@ -17,7 +17,7 @@ from yarl import URL
 
 from tentacle.cli.frame.render import say, warn_loudly
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.registration.credentials import Access, required_access
 from tentacle.cli.registration.options import ApiOptions, RegisterOptions
 from tentacle.cli.registration.server_access import (
@@ -62,7 +62,11 @@ class PreparedRegistration:
 
 
 def register_machine(
-    session: Session, where: InstanceOptions, api: ApiOptions, options: RegisterOptions, role: WorkerRole | TargetRole
+    session: CommandSession,
+    where: InstanceOptions,
+    api: ApiOptions,
+    options: RegisterOptions,
+    role: WorkerRole | TargetRole,
 ) -> Steps:
     """Registers this machine as `role`, telling each step; raises TentacleError where one fails."""
     access = required_access(session, api)
@@ -86,7 +90,7 @@ def register_machine(
     if options.idempotent:
         yield outcome_text(prepared, outcome)
     yield "Machine registered successfully"
-    return Result(restart=changed or not options.idempotent, facts=_facts(prepared, outcome))
+    return Result(restart=changed or not options.idempotent, document=_document(prepared, outcome))
 
 
 def check_role(role: WorkerRole | TargetRole) -> None:
@@ -105,7 +109,7 @@ def check_role(role: WorkerRole | TargetRole) -> None:
 
 
 def prepare(
-    session: Session, settings: Settings, access: Access, options: RegisterOptions, role: WorkerRole | TargetRole
+    session: CommandSession, settings: Settings, access: Access, options: RegisterOptions, role: WorkerRole | TargetRole
 ) -> PreparedRegistration:
     """The options, checked in the original's order and completed from the settings.  Raises TentacleError."""
     style = CommunicationStyle.parse(options.comms_style)
@@ -136,10 +140,10 @@ def prepare(
                 "This Tentacle listens on a port that the system chooses, so the Octopus Server cannot be told it.",
                 hint="Set one with 'Tentacle configure --port=10933', or give --tentacle-comms-port.",
             )
-        host = options.public_host_name or session.surroundings.machine_name
+        host = options.public_host_name or session.process.machine_name
         endpoint = ListeningEndpoint(settings.certificate.thumbprint, listening_uri(host, port))
     request = RegistrationRequest(
-        name=options.name or session.surroundings.machine_name,
+        name=options.name or session.process.machine_name,
         endpoint=endpoint,
         role=role,
         policy=options.policy or None,
@@ -149,7 +153,7 @@ def prepare(
         idempotent=options.idempotent,
         adopt=adopt,
     )
-    wanted = max(LEAST_WORKER_CONNECTIONS, session.surroundings.processors) if isinstance(role, WorkerRole) else 1
+    wanted = max(LEAST_WORKER_CONNECTIONS, session.process.processors) if isinstance(role, WorkerRole) else 1
     connections = wanted if polling and settings.polling_connection_count is None else None
     return PreparedRegistration(style, address, request, connections)
 
@@ -232,10 +236,10 @@ def _dry_run(route: ServerRoute, access: Access, prepared: PreparedRegistration)
     polled = f" and poll it at {prepared.address} as {_subscription_of(outcome)}" if prepared.address else ""
     yield f"Would trust the Octopus Server with the thumbprint {outcome.server_thumbprint}{polled}"
     yield "This was a dry run: nothing was changed"
-    return Result(facts={**_facts(prepared, outcome), "DryRun": True, "WouldChange": changes})
+    return Result(document={**_document(prepared, outcome), "DryRun": True, "WouldChange": changes})
 
 
-def _facts(prepared: PreparedRegistration, outcome: RegistrationResult) -> dict[str, Any]:
+def _document(prepared: PreparedRegistration, outcome: RegistrationResult) -> dict[str, Any]:
     return {
         "Id": outcome.machine_id,
         "Name": outcome.name,

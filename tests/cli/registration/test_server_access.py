@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from tentacle.cli.frame.session import Session, Surroundings
+from tentacle.cli.frame.session import CommandSession, ProcessContext
 from tentacle.cli.init.questions import Questions
 from tentacle.cli.init.server_questions import ServerQuestions
 from tentacle.cli.registration.options import ApiOptions
@@ -139,7 +139,7 @@ async def test_every_command_goes_the_way_that_registration_goes(
         assert ended.code == 1, (command, ended)
         ways[command] = network.came_by()
     stdin, out = io.StringIO(), io.StringIO()
-    session = Session(Surroundings(environ={}, cwd=tentacle.cwd, stdin=stdin, stdout=out))
+    session = CommandSession(ProcessContext(environ={}, cwd=tentacle.cwd, stdin=stdin, stdout=out))
     questions = Questions(stdin, out, defaults=False, terminal=True)
     about_server = ServerQuestions(session, questions, api_options(network.url), settings, active, None)
     for name, ask in (
