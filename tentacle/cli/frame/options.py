@@ -61,4 +61,4 @@ def _answer_as_asked(context: click.Context, _param: click.Parameter, value: str
 
 
 json_option = option("--format", expose_value=False, callback=_answer_as_asked, help=FORMAT_HELP)
-"""Not the original's: what a command of lines has done, as JSON of its result's document.  It stands last in help."""
+"""Not the original's: shows what a command has done as a JSON document instead of lines.  It stands last in help."""

@@ -52,7 +52,7 @@ def current_directory() -> Path:
 
 @dataclass(frozen=True)
 class ProcessContext:
-    """The world as the process found it."""
+    """What the process was started with: environment, directory, streams, machine and clock."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     cwd: Path = field(default_factory=current_directory)
