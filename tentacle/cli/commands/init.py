@@ -11,7 +11,7 @@ from tentacle.cli.frame.result import Result, Steps
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.init import steps
 from tentacle.cli.init.questions import Questions
-from tentacle.cli.init.setup import POLLING, InitOptions, Setup, ask_for_setup, is_root
+from tentacle.cli.init.setup import MODES, POLLING, InitOptions, Setup, ask_for_setup, is_root
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
 from tentacle.errors import TentacleError
 from tentacle.host.systemctl import BOOTED
@@ -35,7 +35,11 @@ _NOT_ROOT: Final = (
     InitOptions,
     option("--instance", help="Name of the instance; the default is Tentacle"),
     option("--config", help="Path of the configuration file, if the instance is new"),
-    option("--mode", help="listening (the server calls this machine) or polling (this machine calls the server)"),
+    option(
+        "--mode",
+        values=MODES,
+        help="listening (the server calls this machine) or polling (this machine calls the server)",
+    ),
     option("--port", help="When listening, the TCP port; the default is 10933"),
     option("--app", help="Default directory to deploy applications to"),
     option("--name", help="Name of the worker when registered; the default is the hostname"),

@@ -9,7 +9,7 @@ from tentacle.cli.frame.options import instance_options, json_option, together
 from tentacle.cli.frame.result import Result
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import need_port, whole_number
-from tentacle.cli.registration.options import WEB_SOCKET_HELP
+from tentacle.cli.registration.options import COMMS_STYLES, WEB_SOCKET_HELP
 from tentacle.errors import TentacleError
 from tentacle.octopus.address import DEFAULT_COMMS_PORT
 from tentacle.settings import trust
@@ -40,6 +40,7 @@ class CommsOptions:
     ),
     option(
         "--style",
+        values=COMMS_STYLES,
         help="The communication style to use with the Octopus Server - either TentacleActive or TentaclePassive",
     ),
     option("--host", help="When using active communication, the host name of the Octopus Server"),

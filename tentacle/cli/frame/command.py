@@ -53,11 +53,12 @@ class UnrecognizedArguments(TentacleError):
 
 
 class TentacleOption(click.Option):
-    """A click option that knows whether its value is a secret."""
+    """A click option that knows whether its value is a secret, and which `values` it takes; none: any."""
 
-    def __init__(self, *args: Any, sensitive: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, sensitive: bool = False, values: Iterable[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.sensitive = sensitive
+        self.values = tuple(values)
 
     @property
     def described(self) -> OptionHelp:
@@ -195,9 +196,12 @@ def command(
     return decorate
 
 
-def option(*names: str, sensitive: bool = False, **attributes: Any) -> Callable[[Any], Any]:
-    """`click.option` with the original's spelling of names; `sensitive` values never reach a log."""
-    return click.option(*names, cls=TentacleOption, sensitive=sensitive, **attributes)
+def option(*names: str, sensitive: bool = False, values: Iterable[str] = (), **attributes: Any) -> Callable[[Any], Any]:
+    """`click.option` with the original's spelling of names; `sensitive` values never reach a log.
+
+    `values` are offered by completion; whether another one is refused is the command's business.
+    """
+    return click.option(*names, cls=TentacleOption, sensitive=sensitive, values=values, **attributes)
 
 
 def _password_in(name: str, value: str) -> str | None:

@@ -29,7 +29,7 @@ from tentacle.settings.model import DEFAULT_PORT, Settings
 from tentacle.settings.store import SettingsFile
 from tentacle.transport.listener import bind
 
-LISTENING, POLLING = "listening", "polling"
+LISTENING, POLLING = MODES = "listening", "polling"
 CONFIG_NAME: Final = "tentacle.config"
 _OWN_FOLDER: Final = "worker"
 """Where the instance of the usual name lives; a directory of that name is the register's."""
@@ -244,7 +244,7 @@ def _ask_for_trust(questions: Questions, given: str | None, *, may_ask: bool, kn
 
 
 def _mode(text: str) -> str:
-    for mode in (LISTENING, POLLING):
+    for mode in MODES:
         if text.strip() and mode.startswith(text.strip().lower()):
             return mode
     raise InvalidValue(f"'{text:.40}' is neither {LISTENING} nor {POLLING}.")
