@@ -72,7 +72,7 @@ class NodeOptions:
 @extra_api_options
 @json_option
 def poll_server(session: CommandSession, *, where: InstanceOptions, api: ApiOptions, node: NodeOptions) -> Steps:
-    """Only a server that this Tentacle polls already gets a further address; nobody is trusted who was not before."""
+    """Adds an address of a server that this Tentacle polls already; no other server is trusted."""
     access = None if node.reuse else required_access(session, api)
     file = session.choose(where)
     refuse_web_socket(node.web_socket, node.comms_address, polling=True)
@@ -93,7 +93,7 @@ def poll_server(session: CommandSession, *, where: InstanceOptions, api: ApiOpti
             )
     else:
         route = route_when_registered(access.server, api, settings)
-        file.update(lambda same: same)  # whoever may not write here is told before the server is asked
+        file.update(lambda same: same)  # fails here, before the server is asked, where the file cannot be written
         yield from check_polling_port(address, settings)
         yield f"Configuring Tentacle to poll the server at {route.address.display}"
         thumbprint = converse(route.client(access.credentials), _server_thumbprint)

@@ -58,7 +58,7 @@ class CommsOptions:
 )
 @json_option
 def server_comms(session: CommandSession, *, where: InstanceOptions, comms: CommsOptions) -> Result:
-    """Nobody is contacted; a polling entry without a subscription gets a new one."""
+    """Contacts no server; a polling entry without a subscription gets a new one."""
     file = session.choose(where)
     servers = file.update(lambda settings: changed(settings, comms)).servers
     document = {"TrustedOctopusServers": [server_document(server) for server in servers]}

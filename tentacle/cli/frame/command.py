@@ -49,7 +49,7 @@ _ORDER: Final = "tentacle.order"
 
 
 class UnrecognizedArguments(TentacleError):
-    """Arguments that the command does not know."""
+    """The command does not know these arguments."""
 
 
 class TentacleOption(click.Option):
@@ -159,12 +159,12 @@ class TentacleCommand(click.Command):
 
 
 def asks_for_help(args: Sequence[str]) -> bool:
-    """True when `--help` stands anywhere, even where it could be a value: whoever gives it needs help."""
+    """Whether `--help` stands anywhere, even where it could be a value of another option."""
     return bool(parse(args, [HELP]).given)
 
 
 def asks_for_json(args: Sequence[str]) -> bool:
-    """True when `--format=json` stands anywhere; any other format is text (tentacle-cli.md 1.8)."""
+    """Whether `--format=json` stands anywhere; any other format is text (tentacle-cli.md 1.8)."""
     try:
         formats = [one.value for one in parse(args, [_FORMAT]).given]
     except OptionSyntaxError:
@@ -217,7 +217,7 @@ def _split(argument: str) -> tuple[str, str | None]:
 
 
 def _nearest(argument: str, options: Iterable[TentacleOption]) -> str | None:
-    """The name of the option that was probably meant by an argument that is none."""
+    """The name of the option that an unknown argument probably means."""
     if argument in _ASKING:
         return HELP.name
     known = {name.lower(): name for option in options for name in option.described.names if len(name) > 1}

@@ -1,7 +1,7 @@
 """The steps of `init`: each is a single command, run through the code that its own command line goes through.
 
-What is there already is told and left as it is, so that `init` can be run again.  Knows the options of the commands and
-nothing of how they work.
+A step leaves what is there already as it is and says so; hence `init` can be run again.  Knows the options of the
+commands.  Must not know how they work.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tentacle.settings.store import SettingsFile
 from tentacle.settings.trust import same_thumbprint
 
 _START_SECONDS: Final = 20.0
-"""In which an agent that was just started is connected, unless something is wrong."""
+"""How long an agent that was just started may take to connect."""
 _LOOK_SECONDS: Final = 0.2
-"""Between two looks whether it is."""
+"""The time between two looks."""
 
 Step = Generator[str, None, bool]
 """Yields lines; returns whether anything was changed."""
@@ -76,7 +76,7 @@ def configure(session: CommandSession, setup: Setup) -> Step:
 
 
 def register(session: CommandSession, setup: Setup, options: InitOptions, api: ApiOptions) -> Step:
-    """`register-worker`, which itself leaves a worker alone that is as it should be."""
+    """`register-worker --idempotent`, which changes only what differs."""
     wanted = setup.registration
     if wanted is None:
         known = settings_of(session, setup).servers

@@ -51,7 +51,7 @@ def credentials_are_given(session: CommandSession, api: ApiOptions) -> bool:
 
 @contextlib.contextmanager
 def with_credentials(session: CommandSession, credentials: Credentials) -> Iterator[None]:
-    """While it is entered, commands find `credentials` where they look for the environment's; nobody else sees them."""
+    """While it is entered, commands find `credentials` as if they were in the environment; child processes do not."""
     outer = session.process
     environ = {name: value for name, value in outer.environ.items() if name not in CREDENTIAL_VARIABLES}
     secrets = zip(
