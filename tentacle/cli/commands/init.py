@@ -82,8 +82,16 @@ def init(session: CommandSession, *, options: InitOptions, api: ApiOptions) -> S
         if isinstance(error, SettingsError) and error.hint is None and not is_root():
             raise TentacleError(error.message, hint=_NOT_ROOT) from None
         raise
+    instance = f"--instance={setup.instance}"
+    if setup.service:
+        next_step = f"See how it is: {shlex.join(['tentacle', 'status', instance])}"
+    else:
+        next_step = f"Start it: {shlex.join(['tentacle', 'agent', instance])}"
+        if BOOTED.is_dir():
+            service = shlex.join(["tentacle", "service", instance, "--install", "--start"])
+            next_step += f", or as a service: {service}"
     restart = any(changed.values()) and not changed["Service"] and session.agent_has_run
-    return Result((_farewell(setup),), restart=restart, document={"Changed": changed})
+    return Result((f"Done.  {next_step}",), restart=restart, document={"Changed": changed})
 
 
 def _summary(setup: Setup) -> list[str]:
@@ -100,12 +108,3 @@ def _summary(setup: Setup) -> list[str]:
     if setup.trust:
         lines.append(f"  trust         {setup.trust}")
     return [*lines, f"  service       {'yes' if setup.service else 'no'}", ""]
-
-
-def _farewell(setup: Setup) -> str:
-    instance = f"--instance={setup.instance}"
-    if setup.service:
-        return f"Done.  See how it is: {shlex.join(['tentacle', 'status', instance])}"
-    start = shlex.join(["tentacle", "agent", instance])
-    service = shlex.join(["tentacle", "service", instance, "--install", "--start"])
-    return f"Done.  Start it: {start}{f', or as a service: {service}' if BOOTED.is_dir() else ''}"

@@ -96,16 +96,16 @@ def poll_server(session: CommandSession, *, where: InstanceOptions, api: ApiOpti
         file.update(lambda same: same)  # fails here, before the server is asked, where the file cannot be written
         yield from check_polling_port(address, settings)
         yield f"Configuring Tentacle to poll the server at {route.address.display}"
-        thumbprint = converse(route.client(access.credentials), _server_thumbprint)
+
+        async def ask(client: OctopusClient) -> str:
+            return await server_thumbprint(client, Scope(await client.root()))
+
+        thumbprint = converse(route.client(access.credentials), ask)
         known = _polled(settings.servers, thumbprint, session.instance_argument)
     server = replace(known, address=address)
     file.update(lambda s: replace(s, servers=trust.add_or_update(s.servers, server)))
     yield "Polling endpoint configured"
     return Result(restart=True, document=server_document(server))
-
-
-async def _server_thumbprint(client: OctopusClient) -> str:
-    return await server_thumbprint(client, Scope(await client.root()))
 
 
 def _first_polled(servers: Sequence[TrustedServer]) -> TrustedServer | None:

@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from typing import Final
 
 from tentacle.cli.frame.command_table import entry_of
-from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.result import Outcome, Result
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.init.setup import POLLING, InitOptions, Setup, existing_instance
 from tentacle.cli.main import load
@@ -143,24 +143,15 @@ def _run_shown(session: CommandSession, name: str, arguments: Sequence[str]) -> 
     command_line = session.command_line
     try:
         with command.make_context(name, list(arguments), obj=session) as context:
-            outcome = command.invoke(context)
-            if isinstance(outcome, Result):
-                result = outcome
-            else:
-                result = yield from _indented(outcome)
-            yield from (f"  {line}" for line in result.lines)
+            outcome: Outcome = command.invoke(context)
+            while not isinstance(outcome, Result):
+                try:
+                    yield f"  {next(outcome)}"
+                except StopIteration as end:
+                    outcome = end.value
+            yield from (f"  {line}" for line in outcome.lines)
     finally:
         session.command_line = command_line
-    if result.exit_code:
-        raise TentacleError(f"'tentacle {name}' failed.", exit_code=result.exit_code)
-    return result
-
-
-def _indented(steps: Steps) -> Steps:
-    while True:
-        try:
-            line = next(steps)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-        yield f"  {line}"
+    if outcome.exit_code:
+        raise TentacleError(f"'tentacle {name}' failed.", exit_code=outcome.exit_code)
+    return outcome
