@@ -88,7 +88,7 @@ def run(arguments: Sequence[str], process: ProcessContext) -> int:
 
 
 def refusal_of(error: OSError) -> TentacleError:
-    """What the system did not let us do, in one line: a full disk or a name too long is nobody's programming error."""
+    """A failure of the system in one line: a full disk or a name that is too long is no error of this program."""
     place = f" ('{os.fsdecode(error.filename)}')" if isinstance(error.filename, str | bytes) else ""
     return TentacleError(f"The system refused an operation: {error.strerror or type(error).__name__}{place}.")
 
@@ -110,7 +110,7 @@ def _dispatch(session: CommandSession, arguments: Sequence[str]) -> int:
 
 
 def split_command(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """The command's word, the first argument that is no common flag (empty when there is none), and all others."""
+    """The command, which is the first argument that is no common flag, and the other arguments; `""` without one."""
     for at, argument in enumerate(arguments):
         if not parse([argument], _BEFORE_THE_COMMAND).given and argument != "--":
             return argument, [*arguments[:at], *arguments[at + 1 :]]

@@ -8,7 +8,7 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tentacle.cli.frame.session import ProcessContext
 from tentacle.cli.main import run
 from tentacle.settings import certificates
 from tentacle.settings.store import SettingsFile
+from tests.cli.hostile import Place, nowhere
 from tests.sockets import talking
 
 PROGRAM = Path(sys.executable).parent / "tentacle"
@@ -104,6 +105,25 @@ def ready(tentacle: Tentacle, instance: Path) -> SettingsFile:
     tentacle.ok("new-certificate", "--instance=I")
     tentacle.ok("configure", "--instance=I", "--port=20933")
     return SettingsFile(instance / "I.cfg")
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """The address of a server that has nothing."""
+    with nowhere() as address:
+        yield address
+
+
+@pytest.fixture
+def place(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A directory with a file, an instance I beside it; the port that the instance listens on is taken."""
+    cwd = tmp_path / "work"
+    cwd.mkdir()
+    monkeypatch.chdir(cwd)
+    (cwd / "file").write_text("x")
+    made = Place(cwd, tmp_path, dict(os.environ))
+    made.make_instance(url)
+    return made
 
 
 @dataclass

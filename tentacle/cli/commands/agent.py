@@ -60,7 +60,7 @@ def agent(
     registering: RegisterOptions,
     api: ApiOptions,
 ) -> Steps:
-    """Blocks until it is told to end; makes a certificate first where there is none."""
+    """Runs until a signal ends it; makes a certificate first where there is none."""
     file = session.choose(where)
     if not ephemeral:
         ordinary = {"instance", "config", "wait", "console", "noninteractive"}

@@ -26,8 +26,8 @@ def create_instance(session: CommandSession, *, instance: str | None, config: st
     """
     name = clean_name(instance) if instance and instance.strip() else DEFAULT_NAME
     folder, path = new_instance_paths(config, home, session.process.cwd)
-    # A stored relative home is seen from the file's directory, a typed one from the current directory: it is stored as
-    # it was typed where both are the same, so that whoever reads the file finds it, else as an absolute path.
+    # A relative home in the file is seen from the file's directory, a typed one from the current directory.  It is
+    # stored as it was typed where both mean the same directory, else as an absolute path.
     cwd = session.process.cwd
     shown = folder if (cwd / folder).resolve() == (path.parent / folder).resolve() else cwd / folder
     file = session.settings_file(path)

@@ -1,6 +1,6 @@
 """`deregister-worker` and `deregister-from`: take this machine off an Octopus Server (tentacle-cli.md 5.8).
 
-Local settings stay as they are: the server is still trusted until somebody says otherwise.
+Local settings stay as they are: the server is still trusted.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Options:
     option("--ready-file", help="A file to write addresses, key and thumbprint to, as JSON, when the server is ready"),
 )
 def devserver(session: CommandSession, *, given: Options) -> Result:
-    """Says its address, its API key and its thumbprint, and serves until it is told to end."""
+    """Shows its address, its API key and its thumbprint, and serves until a signal ends it."""
     for name, port in (("--port", given.port), ("--comms-port", given.comms_port)):
         if port != 0:
             need_port(port, name)

@@ -55,7 +55,7 @@ class _File:
 @option("--destination", help="Destination directory")
 @json_option
 def extract(session: CommandSession, *, package: str | None, destination: str | None) -> Steps:
-    """Says both paths in the order given; a failure is told at once, as waiting cures none of them."""
+    """Shows both paths in the order given.  Unlike the original it does not try again after a failure."""
     paths = {
         name: Path(os.path.normpath(session.path(given or "")))
         for name, given in (("package", package), ("destination", destination))

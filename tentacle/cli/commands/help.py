@@ -16,7 +16,7 @@ from tentacle.cli.frame.session import CommandSession
 @format_option
 @click.pass_context
 def help(context: click.Context, _session: CommandSession, *, output: str | None) -> Result:
-    """A word that is no command is told so, but asking is no failure; words after the first do not matter."""
+    """Says so where the word is no command, with exit code 0 nevertheless; words after the first are ignored."""
     as_json = (output or "").lower() == "json"
     word = next(iter(context.args), "")
     if not word[:1].isalpha():

@@ -75,7 +75,13 @@ class Target:
 @json_option
 def import_instance(session: CommandSession, *, options: ImportOptions) -> Steps:
     """Everything is read and checked before the one file is written; nothing of the original is ever written."""
-    source = _source(session, options)
+    named, given = (options.name or "").strip(), (options.source or "").strip()
+    if bool(named) == bool(given):
+        raise TentacleError(
+            "Please specify the original instance by its name or by its configuration file.",
+            hint="e.g. --name=Tentacle, or --from=/etc/octopus/Tentacle/tentacle-Tentacle.config",
+        )
+    source = session.registry.find(named).config_path if named else session.path(given)
     target = _target(session, options, source)
     original = read_original(
         source, machine_id=session.path(options.machine_id), machine_key=session.path(options.machine_key)
@@ -112,17 +118,6 @@ def import_instance(session: CommandSession, *, options: ImportOptions) -> Steps
             "Configuration": configuration_document(settings, path),
         }
     )
-
-
-def _source(session: CommandSession, options: ImportOptions) -> Path:
-    """The original's configuration file."""
-    named, given = (options.name or "").strip(), (options.source or "").strip()
-    if bool(named) == bool(given):
-        raise TentacleError(
-            "Please specify the original instance by its name or by its configuration file.",
-            hint="e.g. --name=Tentacle, or --from=/etc/octopus/Tentacle/tentacle-Tentacle.config",
-        )
-    return session.registry.find(named).config_path if named else session.path(given)
 
 
 def _target(session: CommandSession, options: ImportOptions, source: Path) -> Target:

@@ -11,7 +11,7 @@ from tentacle.cli.frame.result import Result, Steps
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.init import steps
 from tentacle.cli.init.questions import Questions
-from tentacle.cli.init.setup import POLLING, InitOptions, Setup, ask_for_setup, is_root
+from tentacle.cli.init.setup import MODES, POLLING, InitOptions, Setup, ask_for_setup, is_root
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
 from tentacle.disk import DiskError
 from tentacle.errors import TentacleError
@@ -36,7 +36,11 @@ _NOT_ROOT: Final = (
     InitOptions,
     option("--instance", help="Name of the instance; the default is Tentacle"),
     option("--config", help="Path of the configuration file, if the instance is new"),
-    option("--mode", help="listening (the server calls this machine) or polling (this machine calls the server)"),
+    option(
+        "--mode",
+        values=MODES,
+        help="listening (the server calls this machine) or polling (this machine calls the server)",
+    ),
     option("--port", help="When listening, the TCP port; the default is 10933"),
     option("--app", help="Default directory to deploy applications to"),
     option("--name", help="Name of the worker when registered; the default is the hostname"),
@@ -79,8 +83,16 @@ def init(session: CommandSession, *, options: InitOptions, api: ApiOptions) -> S
         if isinstance(error, DiskError | SettingsError) and error.hint is None and not is_root():
             raise TentacleError(error.message, hint=_NOT_ROOT) from None
         raise
+    instance = f"--instance={setup.instance}"
+    if setup.service:
+        next_step = f"See how it is: {shlex.join(['tentacle', 'status', instance])}"
+    else:
+        next_step = f"Start it: {shlex.join(['tentacle', 'agent', instance])}"
+        if BOOTED.is_dir():
+            service = shlex.join(["tentacle", "service", instance, "--install", "--start"])
+            next_step += f", or as a service: {service}"
     restart = any(changed.values()) and not changed["Service"] and session.agent_has_run
-    return Result((_farewell(setup),), restart=restart, document={"Changed": changed})
+    return Result((f"Done.  {next_step}",), restart=restart, document={"Changed": changed})
 
 
 def _summary(setup: Setup) -> list[str]:
@@ -97,12 +109,3 @@ def _summary(setup: Setup) -> list[str]:
     if setup.trust:
         lines.append(f"  trust         {setup.trust}")
     return [*lines, f"  service       {'yes' if setup.service else 'no'}", ""]
-
-
-def _farewell(setup: Setup) -> str:
-    instance = f"--instance={setup.instance}"
-    if setup.service:
-        return f"Done.  See how it is: {shlex.join(['tentacle', 'status', instance])}"
-    start = shlex.join(["tentacle", "agent", instance])
-    service = shlex.join(["tentacle", "service", instance, "--install", "--start"])
-    return f"Done.  Start it: {start}{f', or as a service: {service}' if BOOTED.is_dir() else ''}"

@@ -72,7 +72,7 @@ class NodeOptions:
 @extra_api_options
 @json_option
 def poll_server(session: CommandSession, *, where: InstanceOptions, api: ApiOptions, node: NodeOptions) -> Steps:
-    """Only a server that this Tentacle polls already gets a further address; nobody is trusted who was not before."""
+    """Adds an address of a server that this Tentacle polls already; no other server is trusted."""
     access = None if node.reuse else required_access(session, api)
     file = session.choose(where)
     refuse_web_socket(node.web_socket, node.comms_address, polling=True)
@@ -93,19 +93,19 @@ def poll_server(session: CommandSession, *, where: InstanceOptions, api: ApiOpti
             )
     else:
         route = route_when_registered(access.server, api, settings)
-        file.update(lambda same: same)  # whoever may not write here is told before the server is asked
+        file.update(lambda same: same)  # fails here, before the server is asked, where the file cannot be written
         yield from check_polling_port(address, settings)
         yield f"Configuring Tentacle to poll the server at {route.address.display}"
-        thumbprint = converse(route.client(access.credentials), _server_thumbprint)
+
+        async def ask(client: OctopusClient) -> str:
+            return await server_thumbprint(client, Scope(await client.root()))
+
+        thumbprint = converse(route.client(access.credentials), ask)
         known = _polled(settings.servers, thumbprint, session.instance_argument)
     server = replace(known, address=address)
     file.update(lambda s: replace(s, servers=trust.add_or_update(s.servers, server)))
     yield "Polling endpoint configured"
     return Result(restart=True, document=server_document(server))
-
-
-async def _server_thumbprint(client: OctopusClient) -> str:
-    return await server_thumbprint(client, Scope(await client.root()))
 
 
 def _first_polled(servers: Sequence[TrustedServer]) -> TrustedServer | None:

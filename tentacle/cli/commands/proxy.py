@@ -127,7 +127,7 @@ def changed_proxy(proxy: ProxySettings, given: ProxyOptions, order: Sequence[str
 
 
 def _warn_of_unused_parts(given: ProxyOptions, order: Sequence[str]) -> None:
-    """Says what of a whole URL in `--proxyHost` has no effect, as in the original, where nothing else gives it."""
+    """Warns of a port or a user in a URL in `--proxyHost`, which have no effect, as in the original."""
     try:
         parts = urlsplit((given.host or "").strip())
         port, user = parts.port, parts.username

@@ -95,6 +95,7 @@ class TargetOptions:
         "participation",
         callback=participation,
         default=Participation.UNTENANTED.value,
+        values=(each.value for each in Participation),
         help="How the machine should participate in tenanted deployments. Allowed values are Untenanted,"
         " TenantedOrUntenanted and Tenanted.",
     ),

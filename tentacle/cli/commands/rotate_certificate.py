@@ -60,10 +60,6 @@ def rotate_certificate(
         assert after.certificate is not None, "one of the two certificates stays"
         line = f"The only certificate of this Tentacle is now {after.certificate.thumbprint}"
         return Result((line,), document={"Thumbprint": after.certificate.thumbprint})
-    return _begin(file)
-
-
-def _begin(file: SettingsFile) -> Result:
     before = file.load().next_certificate
     after = file.update(lambda settings: rotation.begin(settings, certificates.generate()))
     assert after.next_certificate is not None, "it has just begun"

@@ -9,7 +9,7 @@ from tentacle.cli.frame.options import instance_options, json_option, together
 from tentacle.cli.frame.result import Result
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import need_port, whole_number
-from tentacle.cli.registration.options import WEB_SOCKET_HELP
+from tentacle.cli.registration.options import COMMS_STYLES, WEB_SOCKET_HELP
 from tentacle.errors import TentacleError
 from tentacle.octopus.server_address import DEFAULT_COMMS_PORT
 from tentacle.settings import trust
@@ -40,6 +40,7 @@ class CommsOptions:
     ),
     option(
         "--style",
+        values=COMMS_STYLES,
         help="The communication style to use with the Octopus Server - either TentacleActive or TentaclePassive",
     ),
     option("--host", help="When using active communication, the host name of the Octopus Server"),
@@ -57,7 +58,7 @@ class CommsOptions:
 )
 @json_option
 def server_comms(session: CommandSession, *, where: InstanceOptions, comms: CommsOptions) -> Result:
-    """Nobody is contacted; a polling entry without a subscription gets a new one."""
+    """Contacts no server; a polling entry without a subscription gets a new one."""
     file = session.choose(where)
     servers = file.update(lambda settings: changed(settings, comms)).servers
     document = {"TrustedOctopusServers": [server_document(server) for server in servers]}

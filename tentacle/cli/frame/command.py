@@ -49,15 +49,16 @@ _ORDER: Final = "tentacle.order"
 
 
 class UnrecognizedArguments(TentacleError):
-    """Arguments that the command does not know."""
+    """The command does not know these arguments."""
 
 
 class TentacleOption(click.Option):
-    """A click option that knows whether its value is a secret."""
+    """A click option that knows whether its value is a secret, and which `values` it takes; none: any."""
 
-    def __init__(self, *args: Any, sensitive: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, sensitive: bool = False, values: Iterable[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.sensitive = sensitive
+        self.values = tuple(values)
 
     @property
     def described(self) -> OptionHelp:
@@ -158,12 +159,12 @@ class TentacleCommand(click.Command):
 
 
 def asks_for_help(args: Sequence[str]) -> bool:
-    """True when `--help` stands anywhere, even where it could be a value: whoever gives it needs help."""
+    """Whether `--help` stands anywhere, even where it could be a value of another option."""
     return bool(parse(args, [HELP]).given)
 
 
 def asks_for_json(args: Sequence[str]) -> bool:
-    """True when `--format=json` stands anywhere; any other format is text (tentacle-cli.md 1.8)."""
+    """Whether `--format=json` stands anywhere; any other format is text (tentacle-cli.md 1.8)."""
     try:
         formats = [one.value for one in parse(args, [_FORMAT]).given]
     except OptionSyntaxError:
@@ -195,9 +196,12 @@ def command(
     return decorate
 
 
-def option(*names: str, sensitive: bool = False, **attributes: Any) -> Callable[[Any], Any]:
-    """`click.option` with the original's spelling of names; `sensitive` values never reach a log."""
-    return click.option(*names, cls=TentacleOption, sensitive=sensitive, **attributes)
+def option(*names: str, sensitive: bool = False, values: Iterable[str] = (), **attributes: Any) -> Callable[[Any], Any]:
+    """`click.option` with the original's spelling of names; `sensitive` values never reach a log.
+
+    `values` are offered by completion; whether another one is refused is the command's business.
+    """
+    return click.option(*names, cls=TentacleOption, sensitive=sensitive, values=values, **attributes)
 
 
 def _password_in(name: str, value: str) -> str | None:
@@ -213,7 +217,7 @@ def _split(argument: str) -> tuple[str, str | None]:
 
 
 def _nearest(argument: str, options: Iterable[TentacleOption]) -> str | None:
-    """The name of the option that was probably meant by an argument that is none."""
+    """The name of the option that an unknown argument probably means."""
     if argument in _ASKING:
         return HELP.name
     known = {name.lower(): name for option in options for name in option.described.names if len(name) > 1}

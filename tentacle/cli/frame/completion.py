@@ -18,13 +18,7 @@ from tentacle.cli.frame.values import true_or_false
 FILES, FOLDERS, INSTANCES = "(files)", "(folders)", "(instances)"
 """Kinds of values that the shell or `list-instances` knows; any other value stands for itself."""
 
-_STYLES: Final = ("TentaclePassive", "TentacleActive")
-_VALUES: Final[dict[str, tuple[str, ...]]] = {
-    "format": ("text", "json"),
-    "comms-style": _STYLES,
-    "style": _STYLES,
-    "mode": ("listening", "polling"),
-    "tenanted-deployment-participation": ("Untenanted", "TenantedOrUntenanted", "Tenanted"),
+_KINDS_OF_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "instance": (INSTANCES,),
     "app": (FOLDERS,),
     "home": (FOLDERS,),
@@ -76,7 +70,7 @@ def _choice(option: TentacleOption) -> Choice:
     elif option.callback is true_or_false:
         values = ("true", "false")
     else:
-        values = _VALUES.get(word, (FILES,) if word.lower().endswith(_FILE_ENDS) else ())
+        values = option.values or _KINDS_OF_VALUES.get(word, (FILES,) if word.lower().endswith(_FILE_ENDS) else ())
     return Choice(name, _sentence(option.help or ""), values, tuple(option.opts))
 
 

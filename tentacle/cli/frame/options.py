@@ -14,7 +14,7 @@ import click
 
 from tentacle.cli.frame.command import option
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
-from tentacle.cli.frame.values import output_format
+from tentacle.cli.frame.values import FORMATS, output_format
 
 Decorator = Callable[[Any], Any]
 
@@ -52,7 +52,7 @@ instance_options = together(
     option("--config", help="Configuration file to use"),
 )
 
-format_option = option("--format", "output", help=FORMAT_HELP)
+format_option = option("--format", "output", values=FORMATS, help=FORMAT_HELP)
 
 
 def _answer_as_asked(context: click.Context, _param: click.Parameter, value: str | None) -> None:
@@ -60,5 +60,5 @@ def _answer_as_asked(context: click.Context, _param: click.Parameter, value: str
         context.ensure_object(CommandSession).answer_in_json()
 
 
-json_option = option("--format", expose_value=False, callback=_answer_as_asked, help=FORMAT_HELP)
+json_option = option("--format", expose_value=False, callback=_answer_as_asked, values=FORMATS, help=FORMAT_HELP)
 """Not the original's: shows what a command has done as a JSON document instead of lines.  It stands last in help."""

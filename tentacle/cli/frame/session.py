@@ -103,7 +103,7 @@ class CommandSession:
         self._console.mute_stdout()
 
     def answer_in_json(self) -> None:
-        """The result is told as one JSON document; lines for people go to the log file only."""
+        """Has the result shown as one JSON document; lines go to the log file only."""
         self.as_json = True
         self.mute_console()
 

@@ -62,6 +62,7 @@ def parse_port(text: str | None, name: str) -> int:
 
 
 Format = Literal["text", "json"]
+FORMATS: Final[tuple[Format, ...]] = ("text", "json")
 
 
 def output_format(value: str | None) -> Format:

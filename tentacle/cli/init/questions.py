@@ -25,9 +25,9 @@ class Unanswered(TentacleError):
 
 
 class Questions:
-    """With `defaults` nobody is asked, and every question that has a default is answered by it.
+    """With `defaults` no question is asked, and the default is the answer.
 
-    `terminal` says whether there is a person to ask; None: when both streams are a terminal.
+    `terminal` says whether there is a person to ask; None: where both streams are a terminal.
     """
 
     def __init__(self, stdin: TextIO, stdout: TextIO, *, defaults: bool, terminal: bool | None = None) -> None:
@@ -55,7 +55,7 @@ class Questions:
         return None
 
     def agrees(self, question: str, *, default: bool) -> bool:
-        """Yes or no; the default where nobody is asked."""
+        """Yes or no; the default where no questions are asked."""
         if not self.asks:
             return default
 
@@ -95,7 +95,7 @@ class Questions:
             raise Unanswered("Interrupted; nothing was changed.", exit_code=EXIT_INTERRUPTED) from None
 
     def tell(self, lines: Sequence[str]) -> None:
-        """Shows lines to the person; nothing where nobody is asked."""
+        """Shows lines to the person, where questions are asked."""
         if self.asks:
             self._stdout.writelines(f"{visible(line)}\n" for line in lines)
             self._stdout.flush()

@@ -1,7 +1,7 @@
 """The questions of `init` about the server: its address, the credentials, and what this machine is to be there.
 
-On a terminal each answer is tried out at once, so that a slip is corrected where it was made.  Elsewhere nobody could
-correct it, and registration itself tells.  Nothing is changed, neither here nor there.
+On a terminal each answer is tried out at once, so that a person can correct a slip where it was made.  Elsewhere the
+registration itself finds it.  Nothing is changed, neither here nor on the server.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from tentacle.settings.model import Settings
 
 DEFAULT_POOL: Final = "Default Worker Pool"
 LATER: Final = "-"
-"""The answer of somebody who does not want to name a server now."""
+"""The answer of a person who does not want to name a server now."""
 _REQUEST_SECONDS: Final = 10.0
-"""For one request while somebody waits for the next question."""
+"""For one request, while a person waits for the next question."""
 _ATTEMPTS: Final = 3
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ class ServerQuestions:
         raise AssertionError("the last attempt returns or raises")
 
     def pools(self, server: str, credentials: Credentials, given: tuple[str, ...]) -> tuple[str, ...] | None:
-        """Worker pools that the server has; `None` when none were named, and nobody is asked."""
+        """Worker pools, which the server must have; `None` when none were given and no questions are asked."""
 
         def known(pools: tuple[str, ...]) -> tuple[str, ...]:
             async def look_up(client: OctopusClient) -> None:
@@ -137,7 +137,7 @@ class ServerQuestions:
         )
 
     def comms_port(self, server: str, given: str | None) -> str | None:
-        """The server's port to poll, at the server's own address; one behind which nobody speaks TLS is refused."""
+        """The port to poll at the server's own address; one that does not answer with TLS is refused."""
         origin = ServerAddress.parse(server).origin
 
         def check(text: str) -> str:

@@ -29,10 +29,10 @@ from tentacle.settings.model import DEFAULT_PORT, Settings
 from tentacle.settings.store import SettingsFile
 from tentacle.transport.listener import bind
 
-LISTENING, POLLING = "listening", "polling"
+LISTENING, POLLING = MODES = "listening", "polling"
 CONFIG_NAME: Final = "tentacle.config"
 _OWN_FOLDER: Final = "worker"
-"""Where the instance of the usual name lives; a directory of that name is the register's."""
+"""The directory of the instance with the usual name, whose own name the registry uses for its directory."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class InitOptions:
 
 @dataclass(frozen=True)
 class ExistingInstance:
-    """An instance that is there already, or as much of it as there is."""
+    """An instance that is there already; both are `None` where there is none, `settings` where the file is gone."""
 
     config: Path | None = None
     settings: Settings | None = None
@@ -70,7 +70,7 @@ class ExistingInstance:
 
 @dataclass(frozen=True)
 class Setup:
-    """All answers.  `registration` is `None` when no server is to be told of this machine, `trust` a thumbprint."""
+    """All answers.  Without `registration` the machine is not registered; `trust` is a server's thumbprint."""
 
     instance: str
     config: Path
@@ -148,7 +148,7 @@ def is_root() -> bool:
 
 
 def _wants_service(questions: Questions) -> bool:
-    """Asks, unless nobody is there or there can be no service."""
+    """Asks, where there is a person to ask and a service is possible."""
     if not questions.asks:
         return False
     try:
@@ -186,7 +186,7 @@ def _ask_for_config(
         folder = instances / _OWN_FOLDER
     default = str(folder / CONFIG_NAME)
     if options.config is None and not questions.asks:
-        # Where the file lies is of no interest to a script that does not say.
+        # A script that does not name the file takes the usual one, also without --yes.
         return check(default)
     return questions.answer("--config", options.config, "Configuration file", check, default=default)
 
@@ -200,7 +200,7 @@ def _ask_for_registration(
     mode: str | None,
 ) -> WantedRegistration | None:
     if not api.server and known.servers and not questions.asks:
-        return None  # It is registered already, and nobody asks for anything else.
+        return None  # It is registered already, and nothing else was asked for.
     space = (options.space or "").strip() or None
     about_server = ServerQuestions(session, questions, api, known, mode == POLLING, space)
     server = LATER
@@ -225,7 +225,7 @@ def _ask_for_registration(
 
 
 def _ask_for_trust(questions: Questions, given: str | None, *, may_ask: bool, known: Settings) -> str | None:
-    """The server that a listening machine is to trust without registering, which would see to that itself."""
+    """The server that a listening machine is to trust; where it registers, registration sees to that."""
 
     def check(text: str) -> str | None:
         try:
@@ -244,7 +244,7 @@ def _ask_for_trust(questions: Questions, given: str | None, *, may_ask: bool, kn
 
 
 def _mode(text: str) -> str:
-    for mode in (LISTENING, POLLING):
+    for mode in MODES:
         if text.strip() and mode.startswith(text.strip().lower()):
             return mode
     raise InvalidValue(f"'{text:.40}' is neither {LISTENING} nor {POLLING}.")

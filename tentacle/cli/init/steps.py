@@ -1,7 +1,7 @@
 """The steps of `init`: each is a single command, run through the code that its own command line goes through.
 
-What is there already is told and left as it is, so that `init` can be run again.  Knows the options of the commands and
-nothing of how they work.
+A step leaves what is there already as it is and says so; hence `init` can be run again.  Knows the options of the
+commands.  Must not know how they work.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from typing import Final
 
 from tentacle.cli.frame.command_table import entry_of
-from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.result import Outcome, Result
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.init.setup import POLLING, InitOptions, Setup, existing_instance
 from tentacle.cli.main import load
@@ -27,9 +27,9 @@ from tentacle.settings.store import SettingsFile
 from tentacle.settings.trust import same_thumbprint
 
 _START_SECONDS: Final = 20.0
-"""In which an agent that was just started is connected, unless something is wrong."""
+"""How long an agent that was just started may take to connect."""
 _LOOK_SECONDS: Final = 0.2
-"""Between two looks whether it is."""
+"""The time between two looks."""
 
 Step = Generator[str, None, bool]
 """Yields lines; returns whether anything was changed."""
@@ -76,7 +76,7 @@ def configure(session: CommandSession, setup: Setup) -> Step:
 
 
 def register(session: CommandSession, setup: Setup, options: InitOptions, api: ApiOptions) -> Step:
-    """`register-worker`, which itself leaves a worker alone that is as it should be."""
+    """`register-worker --idempotent`, which changes only what differs."""
     wanted = setup.registration
     if wanted is None:
         known = settings_of(session, setup).servers
@@ -143,24 +143,15 @@ def _run_shown(session: CommandSession, name: str, arguments: Sequence[str]) -> 
     command_line = session.command_line
     try:
         with command.make_context(name, list(arguments), obj=session) as context:
-            outcome = command.invoke(context)
-            if isinstance(outcome, Result):
-                result = outcome
-            else:
-                result = yield from _indented(outcome)
-            yield from (f"  {line}" for line in result.lines)
+            outcome: Outcome = command.invoke(context)
+            while not isinstance(outcome, Result):
+                try:
+                    yield f"  {next(outcome)}"
+                except StopIteration as end:
+                    outcome = end.value
+            yield from (f"  {line}" for line in outcome.lines)
     finally:
         session.command_line = command_line
-    if result.exit_code:
-        raise TentacleError(f"'tentacle {name}' failed.", exit_code=result.exit_code)
-    return result
-
-
-def _indented(steps: Steps) -> Steps:
-    while True:
-        try:
-            line = next(steps)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-        yield f"  {line}"
+    if outcome.exit_code:
+        raise TentacleError(f"'tentacle {name}' failed.", exit_code=outcome.exit_code)
+    return outcome

@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from tentacle.agent.sensitive import CREDENTIAL_VARIABLES
 from tentacle.cli.frame.secrets import SecretOptions, read_secret
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.registration.options import ApiOptions
 from tentacle.errors import TentacleError
 from tentacle.octopus.credentials import Credentials
 
-API_KEY_VARIABLE: Final = "OCTOPUS_API_KEY"
-BEARER_TOKEN_VARIABLE: Final = "OCTOPUS_BEARER_TOKEN"  # noqa: S105
-PASSWORD_VARIABLE: Final = "OCTOPUS_PASSWORD"  # noqa: S105
+API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE, PASSWORD_VARIABLE = CREDENTIAL_VARIABLES
 _CREDENTIAL_OPTIONS: Final = ("api_key", "bearer_token", "username", "password", "oidc_token", "service_account")
 """How the names of the options begin that give credentials."""
 
@@ -52,11 +51,12 @@ def credentials_are_given(session: CommandSession, api: ApiOptions) -> bool:
 
 @contextlib.contextmanager
 def with_credentials(session: CommandSession, credentials: Credentials) -> Iterator[None]:
-    """While it is entered, commands find `credentials` where they look for the environment's; nobody else sees them."""
+    """While it is entered, commands find `credentials` as if they were in the environment; child processes do not."""
     outer = session.process
-    ours = (API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE, PASSWORD_VARIABLE)
-    environ = {name: value for name, value in outer.environ.items() if name not in ours}
-    secrets = zip(ours, (credentials.api_key, credentials.bearer_token, credentials.password), strict=True)
+    environ = {name: value for name, value in outer.environ.items() if name not in CREDENTIAL_VARIABLES}
+    secrets = zip(
+        CREDENTIAL_VARIABLES, (credentials.api_key, credentials.bearer_token, credentials.password), strict=True
+    )
     environ |= {name: value for name, value in secrets if value}
     session.process = replace(outer, environ=environ)
     try:

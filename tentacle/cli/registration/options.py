@@ -15,7 +15,9 @@ from tentacle.cli.frame.options import in_order, together
 from tentacle.cli.frame.secrets import credential_option, file_option, stdin_option
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import whole_number
+from tentacle.settings.model import CommunicationStyle
 
+COMMS_STYLES: Final = (CommunicationStyle.TENTACLE_PASSIVE.label, CommunicationStyle.TENTACLE_ACTIVE.label)
 WEB_SOCKET_HELP: Final = (
     "When using active communication over websockets, the address of the Octopus Server, eg"
     " 'wss://example.com/OctopusComms'. Refer to http://g.octopushq.com/WebSocketComms"
@@ -159,7 +161,8 @@ register_options = together(
     option("-f", "--force", "force", is_flag=True, help="Allow overwriting of existing machines"),
     option(
         "--comms-style",
-        default="TentaclePassive",
+        default=COMMS_STYLES[0],
+        values=COMMS_STYLES,
         help="The communication style to use - either TentacleActive or TentaclePassive; the default is"
         " TentaclePassive",
     ),

@@ -68,7 +68,7 @@ def register_machine(
     options: RegisterOptions,
     role: WorkerRole | TargetRole,
 ) -> Steps:
-    """Registers this machine as `role`, telling each step; raises TentacleError where one fails."""
+    """Registers this machine as `role`, yielding each step; raises TentacleError where one fails."""
     access = required_access(session, api)
     file = session.choose(where)
     check_role(role)
@@ -77,7 +77,9 @@ def register_machine(
     route = route_to_register(access.server, api, settings, polling=prepared.address is not None)
     if options.dry_run:
         return (yield from _dry_run(route, access, prepared))
-    file.update(lambda same: same)  # whoever may not write here is told before the server knows of this machine
+    file.update(
+        lambda same: same
+    )  # fails here, before the server knows of this machine, where the file cannot be written
     shown = (yield from check_polling_port(prepared.address, settings)) if prepared.address else None
     yield f"Registering the tentacle with the server at {route.address.display}"
     outcome = converse(route.client(access.credentials), lambda client: register(client, prepared.request))
@@ -94,7 +96,7 @@ def register_machine(
 
 
 def check_role(role: WorkerRole | TargetRole) -> None:
-    """Raises TentacleError when what every machine of its kind belongs to is not named."""
+    """Raises TentacleError for a worker without pools, and for a target without environments or roles."""
     needed = (
         [(role.pools, "Please specify a worker pool name, slug or Id, e.g., --workerpool=Default")]
         if isinstance(role, WorkerRole)
@@ -181,9 +183,9 @@ def normalised_subscription(given: str) -> str:
 
 
 def warn_of_other_certificate(prepared: PreparedRegistration, shown: str | None, outcome: RegistrationResult) -> None:
-    """Compares the thumbprint `shown` by the polling port with that of the server.
+    """Warns when the certificate `shown` by the polling port is not the server's.
 
-    The original does not, and its agent is then refused for ever without anybody looking.
+    The original does not compare the two; its agent then fails to connect for ever, and only its log says so.
     """
     if shown is not None and shown != outcome.server_thumbprint:
         warn_loudly(
@@ -194,7 +196,7 @@ def warn_of_other_certificate(prepared: PreparedRegistration, shown: str | None,
 
 
 def outcome_text(prepared: PreparedRegistration, outcome: RegistrationResult) -> str:
-    """Whether a machine was made, changed or found as it should be."""
+    """Says whether the machine was made, changed, or left as it was."""
     what = f"The {prepared.request.role.kind.value} '{outcome.name}' ({outcome.machine_id})"
     if outcome.created:
         return f"{what} is new on the server"
@@ -216,7 +218,7 @@ def with_registration(settings: Settings, prepared: PreparedRegistration, outcom
 
 
 def _dry_run(route: ServerRoute, access: Access, prepared: PreparedRegistration) -> Steps:
-    """Looks everything up and shows what would be changed; nothing is, there or here."""
+    """Looks everything up and shows what would be changed; changes nothing, there or here."""
     if access.credentials.username:
         raise TentacleError(
             "With --dry-run nothing but GET requests are made, and a user name has to sign in by a POST.",

@@ -74,7 +74,7 @@ class ServerRoute:
     def probing_client(
         self, credentials: Credentials, timeout: float, on_request: Callable[[str], None] = trace
     ) -> OctopusClient:
-        """A client for a look: it says nothing to the person, and asks once, for `timeout` seconds."""
+        """A client for a single look: no notices, no retries, and `timeout` seconds for a request."""
         return self._client(credentials, timeout=timeout, retry_for=0.0, on_request=on_request)
 
     def _client(self, credentials: Credentials, **how: Any) -> OctopusClient:
@@ -100,7 +100,7 @@ class ServerRoute:
 
 
 def converse(client: OctopusClient, act: Callable[[OctopusClient], Awaitable[T]]) -> T:
-    """What `act` returns, called with `client` when that has signed in.  Raises OctopusError."""
+    """Signs `client` in and returns what `act` returns for it.  Raises OctopusError."""
 
     async def conversation() -> T:
         async with client:
@@ -144,7 +144,7 @@ def polling_proxy(settings: Settings) -> ProxyUrl | None:
 
 
 def server_versions(reply: HttpResponse) -> tuple[str, str] | None:
-    """The versions of the server and of its interface in a root document; None for an answer that is none."""
+    """The versions of the server and of its interface; None for an answer that is no root document."""
     try:
         root = json.loads(reply.body)
         return str(root["Version"]), str(root["ApiVersion"])
@@ -161,7 +161,7 @@ def refuse_web_socket(web_socket: str | None, comms_address: str | None, *, poll
 
 
 def check_polling_port(address: str, settings: Settings) -> Generator[str, None, str]:
-    """Makes sure that a server's polling port answers, the way polling will go; yields what it does.
+    """Makes sure that a server's polling port answers, through the proxy that polling uses; yields each step.
 
     `address` is `https://HOST:PORT`.  Returns the thumbprint of the certificate that is shown there.  Raises
     ConnectionFailed when nothing answers like a server's polling port.
