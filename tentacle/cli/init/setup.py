@@ -83,7 +83,7 @@ class Setup:
 
 
 def existing_instance(session: CommandSession, name: str) -> ExistingInstance:
-    """What there is of the instance.  Raises `SettingsError` for one that cannot be read."""
+    """What there is of the instance.  Raises `SettingsError` or `DiskError` for one that cannot be read."""
     try:
         found = session.registry.find(name)
     except InstanceError:
