@@ -90,7 +90,7 @@ class CommandSession:
 
     @property
     def instance_argument(self) -> str:
-        """What to add to a command so that it means the chosen instance, where that has a name."""
+        """What the original adds to a command that it advises: the chosen instance, where that has a name."""
         return f" --instance {self.instance_name}" if self.instance_name else ""
 
     @property

@@ -77,9 +77,8 @@ def register_machine(
     route = route_to_register(access.server, api, settings, polling=prepared.address is not None)
     if options.dry_run:
         return (yield from _dry_run(route, access, prepared))
-    file.update(
-        lambda same: same
-    )  # fails here, before the server knows of this machine, where the file cannot be written
+    # Fails here, before the server knows of this machine, where the file cannot be written.
+    file.update(lambda same: same)
     shown = (yield from check_polling_port(prepared.address, settings)) if prepared.address else None
     yield f"Registering the tentacle with the server at {route.address.display}"
     outcome = converse(route.client(access.credentials), lambda client: register(client, prepared.request))

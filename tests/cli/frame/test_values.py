@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tentacle.cli.commands.proxy import ProxyOptions, changed_proxy
@@ -45,6 +45,7 @@ def test_every_number_of_32_bits_is_read(number: int) -> None:
 
 
 @given(st.text())
+@example("0\x1f")
 def test_any_text_is_a_value_or_an_error(text: str) -> None:
     read_or_refused(parse_whole_number, text, "--x")
     count = read_or_refused(polling_count, text)
