@@ -1,6 +1,6 @@
-"""The program `tentacle`: finds the command, runs it, turns whatever happens into text and an exit code.
+"""The program `tentacle`: finds the command, runs it, and turns what happens into text and an exit code.
 
-The one place of the command line that catches everything (tentacle-cli.md 0 and 1.1).  Must not know any command.
+The one place of the command line that catches every exception (tentacle-cli.md 0 and 1.1).  Must not know any command.
 """
 
 from __future__ import annotations
@@ -18,20 +18,19 @@ from tentacle.cli.frame import help_text as help_texts
 from tentacle.cli.frame.command import TentacleCommand, asks_for_json
 from tentacle.cli.frame.command_table import Entry
 from tentacle.cli.frame.grammar import Option, parse
-from tentacle.cli.frame.render import complain, confess, render
-from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import Session, Surroundings
+from tentacle.cli.frame.render import render, report_error, report_unexpected_error
+from tentacle.cli.frame.result import EXIT_INTERRUPTED, Result
+from tentacle.cli.frame.session import CommandSession, ProcessContext
 from tentacle.errors import EXIT_USAGE, TentacleError
 
-EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
-"""What a shell shows for a program that SIGINT or SIGPIPE ended."""
+"""What a shell shows for a program that SIGPIPE ended."""
 
 _BEFORE_THE_COMMAND = tuple(Option((name,), takes_value=False) for name in ("help", "nologo", "noconsolelogging"))
 
 
 class TentacleGroup(click.Group):
-    """All commands, each imported when it is asked for."""
+    """All commands, each imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [entry.name for entry in command_table.ENTRIES]
@@ -46,84 +45,80 @@ ROOT: Final = TentacleGroup(name=help_texts.EXECUTABLE)
 
 def load(entry: Entry) -> TentacleCommand:
     """The command of a line of the table."""
-    found: TentacleCommand = getattr(import_module(f"tentacle.cli.commands.{entry.function}"), entry.function)
+    found: TentacleCommand = getattr(import_module(entry.module), entry.function)
     return found
 
 
 def main() -> int:
     """The entry point: this process's arguments, streams and exit code."""
-    _have_all_streams()
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = run(sys.argv[1:], Surroundings())
+        code = run(sys.argv[1:], ProcessContext())
         sys.stdout.flush()
     except BrokenPipeError:
-        _discard_output()
+        # Leaves the interpreter nothing to flush into the closed pipe when it ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
         return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return code
 
 
-def run(arguments: Sequence[str], surroundings: Surroundings) -> int:
+def run(arguments: Sequence[str], process: ProcessContext) -> int:
     """One command line from beginning to end; returns the exit code."""
-    session = Session(surroundings)
+    session = CommandSession(process)
     with session.logging():
-        return _guarded(session, arguments)
-
-
-def _guarded(session: Session, arguments: Sequence[str]) -> int:
-    try:
-        return _dispatch(session, arguments)
-    except TentacleError as error:
-        return complain(error)
-    except click.ClickException as error:
-        return complain(TentacleError(error.format_message()))
-    except (BrokenPipeError, KeyboardInterrupt):
-        raise
-    except OSError as error:
-        return complain(refusal_of(error), cause=error)
-    except Exception as error:  # noqa: BLE001
-        return confess(error, session.open_fallback_log())
+        try:
+            return _dispatch(session, arguments)
+        except TentacleError as error:
+            return report_error(error)
+        except click.ClickException as error:
+            return report_error(TentacleError(error.format_message()))
+        except (BrokenPipeError, KeyboardInterrupt):
+            raise
+        except OSError as error:
+            return report_error(refusal_of(error), cause=error)
+        except Exception as error:  # noqa: BLE001
+            return report_unexpected_error(error, session.open_fallback_log())
 
 
 def refusal_of(error: OSError) -> TentacleError:
-    """What the system did not let us do, in one line: a full disk or a name too long is nobody's programming error."""
+    """A failure of the system in one line: a full disk or a name that is too long is no error of this program."""
     place = f" ('{os.fsdecode(error.filename)}')" if isinstance(error.filename, str | bytes) else ""
     return TentacleError(f"The system refused an operation: {error.strerror or type(error).__name__}{place}.")
 
 
-def _dispatch(session: Session, arguments: Sequence[str]) -> int:
+def _dispatch(session: CommandSession, arguments: Sequence[str]) -> int:
     word, rest = split_command(arguments)
     entry = command_table.find(word) if word else None
-    if entry is None:
-        return render(_without_command(word, arguments), session) or EXIT_USAGE
-    try:
-        with ROOT.make_context(help_texts.EXECUTABLE, [entry.name, *rest], obj=session) as context:
-            return render(ROOT.invoke(context), session)
-    except click.exceptions.Exit as end:
-        return end.exit_code
+    if entry is not None:
+        try:
+            with ROOT.make_context(help_texts.EXECUTABLE, [entry.name, *rest], obj=session) as context:
+                return render(ROOT.invoke(context), session)
+        except click.exceptions.Exit as end:
+            return end.exit_code
+    if word[:1].isalpha():
+        result = help_texts.unsupported(word)
+    else:
+        result = Result(data=help_texts.general_json() if asks_for_json(arguments) else help_texts.general_text())
+    return render(result, session) or EXIT_USAGE
 
 
 def split_command(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """The command's word, the first argument that is no common flag (empty when there is none), and all others."""
+    """The command, which is the first argument that is no common flag, and the other arguments; `""` without one."""
     for at, argument in enumerate(arguments):
         if not parse([argument], _BEFORE_THE_COMMAND).given and argument != "--":
             return argument, [*arguments[:at], *arguments[at + 1 :]]
     return "", list(arguments)
 
 
-def _without_command(word: str, arguments: Sequence[str]) -> Result:
-    """What is shown when the first argument is no command: the usage, or that a word is none."""
-    if word[:1].isalpha():
-        return help_texts.unsupported(word)
-    return Result(data=help_texts.general_json() if asks_for_json(arguments) else help_texts.general_text())
-
-
-def _have_all_streams() -> None:
-    """Whoever started us may have closed 0, 1 or 2: the next file that is opened, a configuration say, would be it."""
+def _open_missing_streams() -> None:
+    """Opens 0, 1 and 2 where they are closed; else the next file that is opened, a configuration say, would be one."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -132,10 +127,3 @@ def _have_all_streams() -> None:
     sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
-
-
-def _discard_output() -> None:
-    """Leaves the interpreter nothing to flush into the closed pipe when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

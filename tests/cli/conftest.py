@@ -1,13 +1,14 @@
-"""The command line run in this process, and as the installed program; a small Octopus Server to talk to."""
+"""The command line run in this process, and as the installed program; a small Octopus Server and its polling port."""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import os
+import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tentacle.cli.frame.session import Surroundings
+from tentacle.cli.frame.session import ProcessContext
 from tentacle.cli.main import run
+from tentacle.settings import certificates
+from tentacle.settings.store import SettingsFile
+from tests.cli.hostile import Place, nowhere
+from tests.sockets import talking
 
 PROGRAM = Path(sys.executable).parent / "tentacle"
 API_KEY = "API-TESTKEY0123456789"
@@ -46,7 +51,7 @@ class Tentacle:
 
     def __call__(self, *arguments: str, stdin: str = "", **changes: Any) -> Ended:
         out, err = io.StringIO(), io.StringIO()
-        world = Surroundings(
+        world = ProcessContext(
             environ=self.environ, cwd=self.cwd, stdin=io.StringIO(stdin), stdout=out, stderr=err, machine_name="vm"
         )
         code = run(arguments, replace(world, **changes))
@@ -92,6 +97,33 @@ def instance(tentacle: Tentacle, tmp_path: Path) -> Path:
     home = tmp_path / "I"
     tentacle.ok("create-instance", "--instance=I", f"--config={home}/I.cfg")
     return home
+
+
+@pytest.fixture
+def ready(tentacle: Tentacle, instance: Path) -> SettingsFile:
+    """The configuration of that instance, with a certificate, listening where the recorded one did."""
+    tentacle.ok("new-certificate", "--instance=I")
+    tentacle.ok("configure", "--instance=I", "--port=20933")
+    return SettingsFile(instance / "I.cfg")
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """The address of a server that has nothing."""
+    with nowhere() as address:
+        yield address
+
+
+@pytest.fixture
+def place(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A directory with a file, an instance I beside it; the port that the instance listens on is taken."""
+    cwd = tmp_path / "work"
+    cwd.mkdir()
+    monkeypatch.chdir(cwd)
+    (cwd / "file").write_text("x")
+    made = Place(cwd, tmp_path, dict(os.environ))
+    made.make_instance(url)
+    return made
 
 
 @dataclass
@@ -212,3 +244,43 @@ async def octopus() -> AsyncIterator[Octopus]:
     async with TestServer(server.application(), host="127.0.0.1") as running:
         server.url = str(running.make_url("/"))
         yield server
+
+
+@dataclass(frozen=True)
+class Comms:
+    """A port that answers like a server's polling port: TLS, a self-signed certificate, a page."""
+
+    port: int
+    thumbprint: str
+
+
+@pytest.fixture
+async def comms(tmp_path: Path) -> AsyncIterator[Comms]:
+    """Such a port."""
+    made = certificates.generate()
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(made.certificate_pem + made.key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+        await reader.read()
+
+    async with talking(answer, context) as port:
+        yield Comms(port, made.thumbprint)
+
+
+@pytest.fixture
+def comms_port(comms: Comms) -> int:
+    """A polling port of nobody in particular."""
+    return comms.port
+
+
+@pytest.fixture
+def its_comms_port(octopus: Any, comms: Comms) -> int:
+    """The polling port of the server of the test."""
+    octopus.thumbprint = comms.thumbprint
+    return comms.port

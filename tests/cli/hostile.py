@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from tentacle.cli.frame.command import TentacleOption
 from tentacle.cli.frame.command_table import entry_of
-from tentacle.cli.frame.session import Surroundings
+from tentacle.cli.frame.session import ProcessContext
 from tentacle.cli.main import load, run
 
 MARK: Final = "S3CR3T-M4RK"
@@ -65,7 +65,7 @@ class Place:
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
-        world = Surroundings(
+        world = ProcessContext(
             environ=self.environ, cwd=self.cwd, stdin=io.StringIO(""), stdout=out, stderr=err, machine_name="vm"
         )
         return run(arguments, world), out.getvalue(), err.getvalue()

@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import pytest
 
 from tentacle.cli.frame.command_table import ENTRIES
 from tentacle.settings.store import SettingsFile
-from tests.cli.hostile import Place, base_of, complaint, litter, nowhere, unheard
+from tests.cli.hostile import Place, base_of, complaint, litter, unheard
 
 PROGRAM = Path(sys.executable).with_name("tentacle")
 ROOT = Path(__file__).parent.parent.parent
@@ -107,23 +106,6 @@ def test_a_disk_that_takes_nothing(kind: str, reason: str, tmp_path: Path) -> No
     code, out, err = told["configure"]
     assert (code, out) == (1, "")
     assert reason in err
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    with nowhere() as address:
-        yield address
-
-
-@pytest.fixture
-def place(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Place:
-    cwd = tmp_path / "work"
-    cwd.mkdir()
-    monkeypatch.chdir(cwd)
-    (cwd / "file").write_text("x")
-    made = Place(cwd, tmp_path, dict(os.environ))
-    made.make_instance(url)
-    return made
 
 
 def damage(kind: str, home: Path, registry: Path) -> None:

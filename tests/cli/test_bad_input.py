@@ -20,7 +20,7 @@ import pytest
 from tentacle.cli.frame.command import TentacleOption
 from tentacle.cli.frame.command_table import ENTRIES
 from tentacle.settings.store import SettingsFile
-from tests.cli.hostile import MARK, SERVING, Place, base_of, complaint, leaks, litter, nowhere, options_of, unheard
+from tests.cli.hostile import MARK, SERVING, Place, base_of, complaint, leaks, litter, options_of, unheard
 
 VALUES: Final[dict[str, str]] = {
     "empty": "",
@@ -41,12 +41,6 @@ VALUES: Final[dict[str, str]] = {
 
 Case = tuple[str, list[str], bool]
 """What it is, the arguments, and whether the value is a secret."""
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    with nowhere() as address:
-        yield address
 
 
 @pytest.fixture

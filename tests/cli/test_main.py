@@ -256,10 +256,10 @@ def test_the_level_of_the_environment_holds_for_console_and_file(tentacle: Any, 
 
 def test_steps_are_shown_one_by_one_and_their_result_last(tentacle: Any) -> None:
     from tentacle.cli.frame.render import render
-    from tentacle.cli.frame.session import Session, Surroundings
+    from tentacle.cli.frame.session import CommandSession, ProcessContext
 
     out = io.StringIO()
-    session = Session(Surroundings(environ={}, cwd=tentacle.cwd, stdout=out, stderr=out))
+    session = CommandSession(ProcessContext(environ={}, cwd=tentacle.cwd, stdout=out, stderr=out))
     seen: list[str] = []
 
     def steps() -> Any:

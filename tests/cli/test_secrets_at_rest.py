@@ -10,31 +10,20 @@ import pytest
 
 from tentacle.cli.frame.command_table import ENTRIES
 from tentacle.settings.store import SettingsFile
-from tests.cli.hostile import SERVING, Place, base_of, litter, nowhere, unheard
+from tests.cli.hostile import SERVING, Place, base_of, litter, unheard
 
 SERVICE_USER = 12345
 PASSWORD = "pr0xy-p4ssw0rd"
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    with nowhere() as address:
-        yield address
-
-
-@pytest.fixture
-def place(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Place:
-    cwd = tmp_path / "work"
-    cwd.mkdir()
-    monkeypatch.chdir(cwd)
-    (cwd / "file").write_text("x")
-    made = Place(cwd, tmp_path, dict(os.environ))
-    made.make_instance(url)
+def place(place: Place) -> Place:
     for kind in ("proxy", "polling-proxy"):
         assert (
-            made.run(kind, "--instance=I", "--proxyEnable=true", "--proxyHost=h", f"--proxyPassword={PASSWORD}")[0] == 0
+            place.run(kind, "--instance=I", "--proxyEnable=true", "--proxyHost=h", f"--proxyPassword={PASSWORD}")[0]
+            == 0
         )
-    return made
+    return place
 
 
 def key_of(place: Place) -> bytes:

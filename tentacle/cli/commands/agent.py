@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from tentacle.cli.frame.command import command, option, order_given
-from tentacle.cli.frame.options import (
+from tentacle.cli.frame.options import instance_options
+from tentacle.cli.frame.render import say
+from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
+from tentacle.cli.frame.values import whole_number
+from tentacle.cli.registration.options import (
     ApiOptions,
     RegisterOptions,
     api_options,
     extra_api_options,
-    instance_options,
     register_options,
 )
-from tentacle.cli.frame.render import say
-from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
-from tentacle.cli.frame.values import whole_number
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates
 from tentacle.settings.model import Settings
-from tentacle.settings.store import SettingsFile
 
-LEAST_WAIT_MS = 20
-"""A shorter wait is none."""
+LEAST_WAIT_MS: Final = 20
+"""A shorter `--wait` is ignored, as in the original."""
 
 
 @command("agent")
@@ -50,7 +50,7 @@ LEAST_WAIT_MS = 20
 @api_options
 @extra_api_options
 def agent(
-    session: Session,
+    session: CommandSession,
     *,
     where: InstanceOptions,
     wait: int | None,
@@ -60,10 +60,15 @@ def agent(
     registering: RegisterOptions,
     api: ApiOptions,
 ) -> Steps:
-    """Blocks until it is told to end; makes a certificate first where there is none."""
+    """Runs until a signal ends it; makes a certificate first where there is none."""
     file = session.choose(where)
     if not ephemeral:
-        _refuse_without_ephemeral(order_given())
+        ordinary = {"instance", "config", "wait", "console", "noninteractive"}
+        if any(name not in ordinary for name in order_given()):
+            raise TentacleError(
+                "The options of registration go with --ephemeral only.",
+                hint="Add it, or register this machine for good with 'Tentacle register-worker'.",
+            )
     if wait is not None and wait >= LEAST_WAIT_MS:
         yield f"Sleeping for {wait}ms..."
         time.sleep(wait / 1000)
@@ -86,28 +91,15 @@ def agent(
         )
 
     if ephemeral:
-        from tentacle.cli.registration.ephemeral import as_ephemeral
+        from tentacle.cli.registration.ephemeral import run_ephemeral
 
-        return as_ephemeral(session, load, api, registering, pools, run)
+        return run_ephemeral(session, load, api, registering, pools, run)
     settings = load()
     if settings.certificate is None:
-        settings = session.overridden(_with_certificate(file))
+        made = certificates.generate()
+        # One that another process has just made stays.
+        settings = session.overridden(file.update(lambda s: s if s.certificate else replace(s, certificate=made)))
         if settings.certificate is not None:
             yield "A new certificate has been generated and installed as none were yet available. Thumbprint:"
             yield settings.certificate.thumbprint
     return Result(exit_code=run(settings, load))
-
-
-def _refuse_without_ephemeral(given: Sequence[str]) -> None:
-    ordinary = {"instance", "config", "wait", "console", "noninteractive"}
-    if any(name not in ordinary for name in given):
-        raise TentacleError(
-            "The options of registration go with --ephemeral only.",
-            hint="Add it, or register this machine for good with 'Tentacle register-worker'.",
-        )
-
-
-def _with_certificate(file: SettingsFile) -> Settings:
-    """The settings with a certificate of their own; one that another process has just made stays."""
-    made = certificates.generate()
-    return file.update(lambda settings: settings if settings.certificate else replace(settings, certificate=made))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
 from tentacle.settings.show import server_document
@@ -16,8 +16,8 @@ from tentacle.settings.show import server_document
 @command("clear-trusted-servers")
 @instance_options
 @option("--keep", help="A comma separated list of Server Comms Addresses to keep as trusted servers")
-@facts_option
-def clear_trusted_servers(session: Session, *, where: InstanceOptions, keep: str | None) -> Result:
+@json_option
+def clear_trusted_servers(session: CommandSession, *, where: InstanceOptions, keep: str | None) -> Result:
     """All of them, or all but the polled ones that are kept; says nothing.
 
     A list that is given but names nothing is refused: it is a script's empty variable more often than a wish.
@@ -29,4 +29,4 @@ def clear_trusted_servers(session: Session, *, where: InstanceOptions, keep: str
             "The list of addresses to keep is empty.", hint="Leave --keep out to remove all trusted servers."
         )
     left = file.update(lambda settings: replace(settings, servers=trust.keep_addresses(settings.servers, kept)))
-    return Result(facts={"TrustedOctopusServers": [server_document(server) for server in left.servers]})
+    return Result(document={"TrustedOctopusServers": [server_document(server) for server in left.servers]})

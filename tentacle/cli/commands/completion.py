@@ -8,9 +8,9 @@ import click
 
 from tentacle.cli.frame.command import TentacleCommand, command
 from tentacle.cli.frame.command_table import ENTRIES
-from tentacle.cli.frame.completion import SHELLS, Branch, branch_of
+from tentacle.cli.frame.completion import SHELLS, branch_of
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.errors import TentacleError
 
 NOTES: Final = """\
@@ -26,23 +26,16 @@ Prints a completion script for a shell: tentacle completion bash|zsh|fish
 
 @command("completion", quiet=True, takes_words=True, notes=NOTES)
 @click.pass_context
-def completion(context: click.Context, _session: Session) -> Result:
-    """Made from the very tree that reads the command line, so that it cannot be behind."""
+def completion(context: click.Context, _session: CommandSession) -> Result:
+    """Made from the commands that read the command line, so that it is never out of date."""
     word = context.args[0] if context.args else ""
     make = SHELLS.get(word.lower())
     if make is None or len(context.args) != 1:
         told = f"'{word:.60}' is not a shell that can be taught" if word and make is None else "Name one shell"
         raise TentacleError(f"{told}.", hint=f"Give one of: {', '.join(SHELLS)}; e.g. tentacle completion bash")
-    return Result(data=make(_branches(context)))
-
-
-def _branches(context: click.Context) -> list[Branch]:
     group = context.find_root().command
     assert isinstance(group, click.Group)
-    found = []
-    for entry in ENTRIES:
-        one = group.get_command(context, entry.name)
-        if isinstance(one, TentacleCommand):
-            words = {"help": [each.name for each in ENTRIES], "completion": list(SHELLS)}.get(entry.name, [])
-            found.append(branch_of(one, words))
-    return found
+    words = {"help": [entry.name for entry in ENTRIES], "completion": list(SHELLS)}
+    found = (group.get_command(context, entry.name) for entry in ENTRIES)
+    commands = [one for one in found if isinstance(one, TentacleCommand)]
+    return Result(data=make([branch_of(one, words.get(one.name or "", [])) for one in commands]))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tentacle.cli.frame.command import command, option, order_given
-from tentacle.cli.frame.options import Decorator, facts_option, in_order, instance_options
+from tentacle.cli.frame.options import Decorator, in_order, instance_options, json_option
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import true_or_false, whole_number
 from tentacle.disk import make_directories
 from tentacle.errors import TentacleError
@@ -58,9 +58,9 @@ def _option(key: Key) -> Decorator:
     option("--reset-trust", is_flag=True, help="Removes all trusted Octopus Servers"),
     *(_option(key) for key in KEYS.values() if key.options and key.ours),
 )
-@facts_option
+@json_option
 def configure(
-    session: Session,
+    session: CommandSession,
     *,
     where: InstanceOptions,
     trusted: tuple[str, ...],
@@ -74,9 +74,9 @@ def configure(
     keys = {key.identifier: key for key in KEYS.values()}
     for name in dict.fromkeys(order_given()):
         if name in keys:
-            changes.append(_change(keys[name], given[name], session.surroundings.cwd))
+            changes.append(_change(keys[name], given[name], session.process.cwd))
     if not changes:
-        return Result(facts={"Changes": ()})
+        return Result(document={"Changes": ()})
     for change in changes:
         if change.directory is not None:
             make_directories(change.directory, mode=change.mode, like=file.path)
@@ -88,7 +88,7 @@ def configure(
 
     file.update(apply)
     lines = tuple(change.line for change in changes)
-    return Result(lines, restart=True, facts={"Changes": lines})
+    return Result(lines, restart=True, document={"Changes": lines})
 
 
 def _trust_changes(trusted: tuple[str, ...], removed: tuple[str, ...], *, reset: bool) -> list[Change]:

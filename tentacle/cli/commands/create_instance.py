@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option
+from tentacle.cli.frame.options import json_option
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.disk import exists, make_directories
 from tentacle.errors import TentacleError
 from tentacle.settings.instances import DEFAULT_NAME, clean_name, new_instance_paths
@@ -19,15 +18,18 @@ from tentacle.settings.model import Settings
 @option("--instance", help="Name of the instance to create")
 @option("--config", help="Path to configuration file to create")
 @option("--home", help="[Optional] Path to the home directory - defaults to the same directory as the config file")
-@facts_option
-def create_instance(session: Session, *, instance: str | None, config: str | None, home: str | None) -> Result:
+@json_option
+def create_instance(session: CommandSession, *, instance: str | None, config: str | None, home: str | None) -> Result:
     """Making an instance again is no error: its path and home are replaced, all other settings stay.
 
     Without a name and a path nothing is registered; the file is then found from its own directory.
     """
     name = clean_name(instance) if instance and instance.strip() else DEFAULT_NAME
-    folder, path = new_instance_paths(config, home, session.surroundings.cwd)
-    shown = _home_to_store(folder, path, session.surroundings.cwd)
+    folder, path = new_instance_paths(config, home, session.process.cwd)
+    # A relative home in the file is seen from the file's directory, a typed one from the current directory.  It is
+    # stored as it was typed where both mean the same directory, else as an absolute path.
+    cwd = session.process.cwd
+    shown = folder if (cwd / folder).resolve() == (path.parent / folder).resolve() else cwd / folder
     file = session.settings_file(path)
     is_alone = not exists(path.parent)
     made = file.create(directory_mode=session.registry.directory_mode_for(path), settings=Settings(home=shown))
@@ -45,14 +47,5 @@ def create_instance(session: Session, *, instance: str | None, config: str | Non
     there = path.parent / shown
     make_directories(there, mode=session.registry.directory_mode_for(there / path.name), like=path)
     session.choose(InstanceOptions(name if is_named else None, str(path)))
-    facts = {"ConfigurationFilePath": str(path), "Home": str(there)}
-    return Result((*lines, f"Setting home directory to: {shown}"), facts=facts)
-
-
-def _home_to_store(folder: Path, path: Path, cwd: Path) -> Path:
-    """The home as it was typed where that means the same to whoever reads the file, else the absolute path.
-
-    A stored relative home is seen from the file's directory, a typed one from the current directory.
-    """
-    same = (cwd / folder).resolve() == (path.parent / folder).resolve()
-    return folder if same else cwd / folder
+    document = {"ConfigurationFilePath": str(path), "Home": str(there)}
+    return Result((*lines, f"Setting home directory to: {shown}"), document=document)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 
 from tentacle.cli.frame.command import command
-from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 
 
 @command("delete-instance")
 @instance_options
-@facts_option
-def delete_instance(session: Session, *, where: InstanceOptions) -> Result:
+@json_option
+def delete_instance(session: CommandSession, *, where: InstanceOptions) -> Result:
     """A configuration that was given by its path has no name to forget, and nothing happens.
 
     Unlike the original, an instance whose configuration is gone or damaged can be deleted too.
@@ -27,6 +27,6 @@ def delete_instance(session: Session, *, where: InstanceOptions) -> Result:
         session.choose(where)
         name = session.instance_name
     if name is None:
-        return Result(facts={"Deleted": None})
+        return Result(document={"Deleted": None})
     deleted = session.registry.delete(name).name
-    return Result((f"Deleted instance: {deleted}",), facts={"Deleted": deleted})
+    return Result((f"Deleted instance: {deleted}",), document={"Deleted": deleted})

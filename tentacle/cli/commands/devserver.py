@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.credentials import Source, read_secret
 from tentacle.cli.frame.options import together
 from tentacle.cli.frame.render import show
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.secrets import SecretOptions, file_option, read_secret, stdin_option
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue, need_port, whole_number
 from tentacle.devserver.main import DevServerOptions, run_devserver
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Options:
     """The options as given."""
 
     host: str
@@ -34,8 +34,8 @@ class Wishes:
 
 @command("devserver")
 @together(
-    "wishes",
-    Wishes,
+    "given",
+    Options,
     option("--host", default="127.0.0.1", help="The address to listen on; the default is 127.0.0.1"),
     option(
         "--port",
@@ -53,38 +53,31 @@ class Wishes:
     ),
     option("--data", help="The directory to keep everything in; without it nothing is kept"),
     option("--apiKey", "api_key", sensitive=True, help="The API key to accept; the default is a new one"),
-    option("--apiKeyFile", "api_key_file", help="A file that holds nothing but the API key"),
-    option(
-        "--apiKeyStdin", "api_key_stdin", is_flag=True, help="Read the API key from the first line of standard input"
-    ),
+    file_option("--apiKey", "api_key", "API key"),
+    stdin_option("--apiKey", "api_key", "API key"),
     option("--username", default="admin", help="The name of the one user; the default is admin"),
     option("--password", sensitive=True, help="The user's password; without one only the API key signs in"),
-    option("--passwordFile", "password_file", help="A file that holds nothing but the password"),
-    option(
-        "--passwordStdin",
-        "password_stdin",
-        is_flag=True,
-        help="Read the password from the first line of standard input",
-    ),
+    file_option("--password", "password", "password"),
+    stdin_option("--password", "password", "password"),
     option("--ready-file", help="A file to write addresses, key and thumbprint to, as JSON, when the server is ready"),
 )
-def devserver(session: Session, *, wishes: Wishes) -> Result:
-    """Says its address, its API key and its thumbprint, and serves until it is told to end."""
-    for name, port in (("--port", wishes.port), ("--comms-port", wishes.comms_port)):
+def devserver(session: CommandSession, *, given: Options) -> Result:
+    """Shows its address, its API key and its thumbprint, and serves until a signal ends it."""
+    for name, port in (("--port", given.port), ("--comms-port", given.comms_port)):
         if port != 0:
             need_port(port, name)
-    if not wishes.host.isprintable():
-        raise InvalidValue(f"The value '{wishes.host}' of --host is not the name or the address of a host.")
-    key = Source("API key", wishes.api_key, wishes.api_key_file, wishes.api_key_stdin)
-    password = Source("password", wishes.password, wishes.password_file, wishes.password_stdin)
+    if not given.host.isprintable():
+        raise InvalidValue(f"The value '{given.host}' of --host is not the name or the address of a host.")
+    key = SecretOptions("API key", given.api_key, given.api_key_file, given.api_key_stdin)
+    password = SecretOptions("password", given.password, given.password_file, given.password_stdin)
     options = DevServerOptions(
-        host=wishes.host,
-        port=wishes.port,
-        comms_port=wishes.comms_port,
-        data=session.path(wishes.data) if wishes.data else None,
+        host=given.host,
+        port=given.port,
+        comms_port=given.comms_port,
+        data=session.path(given.data) if given.data else None,
         api_key=read_secret(session, key),
-        username=wishes.username,
+        username=given.username,
         password=read_secret(session, password),
-        ready_file=session.path(wishes.ready_file) if wishes.ready_file else None,
+        ready_file=session.path(given.ready_file) if given.ready_file else None,
     )
     return Result(exit_code=run_devserver(options, lambda line: show(line, session)))

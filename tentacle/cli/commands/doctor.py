@@ -15,33 +15,28 @@ from tentacle.cli.doctor.finding import Level, Section, local_probe, section
 from tentacle.cli.doctor.instance import ExaminedInstance, clones_of, instance_probes
 from tentacle.cli.doctor.listening import listening_probes
 from tentacle.cli.doctor.machine import machine_probes
-from tentacle.cli.doctor.octopus import ExaminedServer, ask, network_for
+from tentacle.cli.doctor.octopus import ExaminedServer, ask
 from tentacle.cli.doctor.polling import PollingPort, planned_polls, polling_findings, polling_port, polling_section
 from tentacle.cli.doctor.reach import Target
 from tentacle.cli.doctor.report import failed, report_document, report_text
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.credentials import are_given, required_access
-from tentacle.cli.frame.options import (
-    ApiOptions,
-    api_options,
-    extra_api_options,
-    format_option,
-    in_order,
-    instance_options,
-)
+from tentacle.cli.frame.options import format_option, in_order, instance_options
 from tentacle.cli.frame.output_file import write_secret
 from tentacle.cli.frame.render import trace
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import Style
 from tentacle.cli.frame.values import output_format, whole_number
+from tentacle.cli.registration.credentials import credentials_are_given, required_access
+from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
+from tentacle.cli.registration.server_access import polling_proxy, route_to_register
 from tentacle.disk import is_directory
 from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
 from tentacle.observe.text import visible
 from tentacle.octopus.credentials import Credentials
-from tentacle.octopus.server_address import ServerAddress, polling_address
+from tentacle.octopus.server_address import polling_address
 from tentacle.settings.instances import Instance
-from tentacle.settings.model import resolved_home
+from tentacle.settings.model import Settings, resolved_home
 
 NOTES: Final = """\
 Looks at this machine, the instance, its agent and the way to its servers, and
@@ -77,7 +72,7 @@ class ServerOptions:
 @format_option
 @extra_api_options
 def doctor(
-    session: Session,
+    session: CommandSession,
     *,
     where: InstanceOptions,
     api: ApiOptions,
@@ -92,7 +87,8 @@ def doctor(
     target = session.path(bundle) if bundle else None
     instance = _examined_instance(session, where)
     # Much can be looked at without credentials.
-    credentials = required_access(session, api).credentials if api.server and are_given(session, api) else None
+    given = api.server and credentials_are_given(session, api)
+    credentials = required_access(session, api).credentials if given else None
     options = ServerOptions(space, comms_address, comms_port, credentials)
     sections = asyncio.run(_examine(session, instance, api, options))
     code = EXIT_USER_ERROR if failed(sections) else EXIT_OK
@@ -110,13 +106,13 @@ def doctor(
     redact = session.redactor.redact
     if as_json:
         return Result(data=redact(json.dumps(document, indent=2)) + "\n", problems=problems, exit_code=code)
-    style = Style.of(session.surroundings.stdout, session.environ)
+    style = Style.of(session.process.stdout, session.environ)
     return Result(data=redact(report_text(sections, style)) + written, problems=problems, exit_code=code)
 
 
-def _examined_instance(session: Session, where: InstanceOptions) -> ExaminedInstance:
+def _examined_instance(session: CommandSession, where: InstanceOptions) -> ExaminedInstance:
     """The instance that the options name; a damaged one is examined too, and so is a machine without any."""
-    now = session.surroundings.clock()
+    now = session.process.clock()
     try:
         file = session.choose(where)
         settings = session.overridden(file.load())
@@ -138,7 +134,7 @@ def _examined_instance(session: Session, where: InstanceOptions) -> ExaminedInst
 
 
 async def _examine(
-    session: Session, instance: ExaminedInstance, api: ApiOptions, options: ServerOptions
+    session: CommandSession, instance: ExaminedInstance, api: ApiOptions, options: ServerOptions
 ) -> Sequence[Section]:
     """All sections, which are found out at the same time."""
     settings = instance.settings
@@ -160,21 +156,15 @@ async def _server_section(
     instance: ExaminedInstance, api: ApiOptions, options: ServerOptions, *, is_polled: bool
 ) -> Section:
     """The server that was named, and then its communications port, unless servers are polled anyway."""
-    address = ServerAddress.parse(api.server or "")
-    network = network_for(
-        URL(address.base),
-        instance.settings,
-        ignore_ssl_errors=api.ignore_ssl_errors,
-        ca_file=api.ca_file,
-        pin=api.server_thumbprint or None,
-    )
-    server = ExaminedServer(address, options.credentials, network, options.space or None, trace)
+    settings = instance.settings or Settings()
+    route = route_to_register(api.server or "", api, settings)
+    server = ExaminedServer(route, options.credentials, options.space or None, trace)
     answered = await ask(server, instance)
     findings = list(answered.findings)
     if not is_polled and not any(one.check == "name" and one.level is Level.FAIL for one in findings):
-        polled = URL(polling_address(address.origin, options.comms_address, options.comms_port))
-        needed = instance.settings is None or instance.settings.no_listen
-        target = Target(polled.host or "", polled.port or 0, network.proxy)
+        polled = URL(polling_address(route.address.origin, options.comms_address, options.comms_port))
+        needed = instance.settings is None or settings.no_listen
+        target = Target(polled.host or "", polled.port or 0, polling_proxy(settings))
         port = PollingPort(target, answered.thumbprint, needed, "as its REST interface says")
         findings += [replace(one, check=f"poll {one.check}") for one in await polling_findings(port)]
-    return Section(f"Octopus Server {address.display}", tuple(findings))
+    return Section(f"Octopus Server {route.address.display}", tuple(findings))

@@ -9,14 +9,14 @@ from tentacle.cli.frame import help_text as help_texts
 from tentacle.cli.frame.command import TentacleCommand, command
 from tentacle.cli.frame.options import format_option
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 
 
 @command("help", takes_words=True)
 @format_option
 @click.pass_context
-def help(context: click.Context, _session: Session, *, output: str | None) -> Result:
-    """A word that is no command is told so, but asking is no failure; words after the first do not matter."""
+def help(context: click.Context, _session: CommandSession, *, output: str | None) -> Result:
+    """Says so where the word is no command, with exit code 0 nevertheless; words after the first are ignored."""
     as_json = (output or "").lower() == "json"
     word = next(iter(context.args), "")
     if not word[:1].isalpha():

@@ -6,14 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.render import warn_loudly
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.disk import read_bytes
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates, rotation
-from tentacle.settings.certificates import StoredCertificate
 
 
 @command("import-certificate")
@@ -38,9 +37,9 @@ from tentacle.settings.certificates import StoredCertificate
     sensitive=True,
     help="Personal Information Exchange (PFX) private key password",
 )
-@facts_option
+@json_option
 def import_certificate(
-    session: Session,
+    session: CommandSession,
     *,
     where: InstanceOptions,
     from_registry: bool,
@@ -50,27 +49,6 @@ def import_certificate(
 ) -> Steps:
     """The certificate takes the place of the one that is there; every other setting stays."""
     file = session.choose(where)
-    _check_sources(from_registry, from_file, from_base64)
-    told: list[str] = []
-    if from_file:
-        found = _from_file(session, from_file, pfx_password, told)
-    else:
-        told.append("Importing the certificate via base64...")
-        found = certificates.load_base64(from_base64 or "")
-    yield from told
-    file.update(lambda settings: replace(rotation.without_overlap(settings), certificate=found))
-    if certificates.has_small_key(found):
-        yield (
-            "The imported certificate's private key is smaller than the currently-recommended bit length; "
-            "generating a new key for the tentacle is advised."
-        )
-    for problem in certificates.ailments(found, datetime.fromtimestamp(session.surroundings.clock(), UTC)):
-        warn_loudly(f"The imported certificate {problem}; generating a new one for the tentacle is advised.")
-    yield f"Certificate with thumbprint {found.thumbprint} imported successfully."
-    return Result(restart=True, facts={"Thumbprint": found.thumbprint})
-
-
-def _check_sources(from_registry: bool, from_file: str | None, from_base64: str | None) -> None:
     given = [source for source in (from_registry, from_file, from_base64) if source]
     if len(given) > 1:
         raise TentacleError("Please specify only one of either from-registry or from-file or from-base64")
@@ -81,11 +59,24 @@ def _check_sources(from_registry: bool, from_file: str | None, from_base64: str 
             "No Octopus 1.x Tentacle certificate was found: there is no Windows registry on this machine.",
             hint="Use --from-file or --from-base64.",
         )
-
-
-def _from_file(session: Session, name: str, password: str | None, told: list[str]) -> StoredCertificate:
-    try:
-        content = read_bytes(session.path(name))
-    except FileNotFoundError:
-        raise TentacleError(f"Certificate '{name}' was not found.") from None
-    return certificates.load_file(content, name, password, tell=told.append)
+    told: list[str] = []
+    if from_file:
+        try:
+            content = read_bytes(session.path(from_file))
+        except FileNotFoundError:
+            raise TentacleError(f"Certificate '{from_file}' was not found.") from None
+        found = certificates.load_file(content, from_file, pfx_password, tell=told.append)
+    else:
+        told.append("Importing the certificate via base64...")
+        found = certificates.load_base64(from_base64 or "")
+    yield from told
+    file.update(lambda settings: replace(rotation.without_overlap(settings), certificate=found))
+    if certificates.has_small_key(found):
+        yield (
+            "The imported certificate's private key is smaller than the currently-recommended bit length; "
+            "generating a new key for the tentacle is advised."
+        )
+    for problem in certificates.ailments(found, datetime.fromtimestamp(session.process.clock(), UTC)):
+        warn_loudly(f"The imported certificate {problem}; generating a new one for the tentacle is advised.")
+    yield f"Certificate with thumbprint {found.thumbprint} imported successfully."
+    return Result(restart=True, document={"Thumbprint": found.thumbprint})

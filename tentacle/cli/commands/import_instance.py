@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, together
+from tentacle.cli.frame.options import json_option, together
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 from tentacle.host.errors import HostError
 from tentacle.host.services import UNIT_DIRECTORY
 from tentacle.host.unit import service_name, unit_path
 from tentacle.settings import trust
 from tentacle.settings.import_original.instance import MACHINE_ID, MACHINE_KEY, Original, read_original
-from tentacle.settings.instances import Instance, clean_name
-from tentacle.settings.model import ProxySettings, Settings, TrustedServer, resolved_home
+from tentacle.settings.instances import clean_name
+from tentacle.settings.model import ProxySettings, Settings, resolved_home
 from tentacle.settings.show import configuration_document
 from tentacle.settings.store import SettingsFile
 
 
 @dataclass(frozen=True)
-class Wishes:
+class ImportOptions:
     """The options as given."""
 
     name: str | None
@@ -39,7 +39,7 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Target:
-    """The new instance; `known` says that its name leads to this very file already."""
+    """The new instance; `known` says whether its name is registered for this very file already."""
 
     name: str
     file: SettingsFile
@@ -48,8 +48,8 @@ class Target:
 
 @command("import-instance")
 @together(
-    "wishes",
-    Wishes,
+    "options",
+    ImportOptions,
     option("--name", help="Name of the original instance to take over"),
     option("--from", "source", help="Configuration file (XML) of the original instance, instead of its name"),
     option("--instance", help="Name of the new instance to create"),
@@ -72,48 +72,66 @@ class Target:
         " directory of the new configuration file",
     ),
 )
-@facts_option
-def import_instance(session: Session, *, wishes: Wishes) -> Steps:
+@json_option
+def import_instance(session: CommandSession, *, options: ImportOptions) -> Steps:
     """Everything is read and checked before the one file is written; nothing of the original is ever written."""
-    source = _source(session, wishes)
-    target = _target(session, wishes, source)
-    original = read_original(
-        source, machine_id=session.path(wishes.machine_id), machine_key=session.path(wishes.machine_key)
-    )
-    _mask(session, original.settings)
-    settings = _with_home(original, target.file.path, keep=wishes.keep_home)
-    _write(session, target, settings)
-    yield f"Read the original's configuration: {source}"
-    yield from _told(original, settings, target.file.path)
-    yield f"Created configuration file: {target.file.path}"
-    yield f"Saving instance: {target.name}"
-    yield "Nothing of the original was changed. Stop it for good before this one starts: both are the same to a server."
-    yield from _how_to_stop(wishes.name)
-    return Result(facts=_facts(target, settings, original))
-
-
-def _source(session: Session, wishes: Wishes) -> Path:
-    """The original's configuration file."""
-    named, given = (wishes.name or "").strip(), (wishes.source or "").strip()
+    named, given = (options.name or "").strip(), (options.source or "").strip()
     if bool(named) == bool(given):
         raise TentacleError(
             "Please specify the original instance by its name or by its configuration file.",
             hint="e.g. --name=Tentacle, or --from=/etc/octopus/Tentacle/tentacle-Tentacle.config",
         )
-    return session.registry.find(named).config_path if named else session.path(given)
+    source = session.registry.find(named).config_path if named else session.path(given)
+    target = _target(session, options, source)
+    original = read_original(
+        source, machine_id=session.path(options.machine_id), machine_key=session.path(options.machine_key)
+    )
+    for proxy in (original.settings.proxy, original.settings.polling_proxy):
+        session.redactor.add(proxy.password)
+    path = target.file.path
+    settings = replace(original.settings, home=_home(original, path, keep=options.keep_home))
+    created = target.file.create(directory_mode=session.registry.directory_mode_for(path), settings=settings)
+    if not created and target.file.load() != settings:
+        raise TentacleError(
+            f"There is a configuration file at {path} already, with other settings.",
+            hint="Give another path by --config.",
+        )
+    # An import that was killed before this is completed by the next one.
+    if not target.known:
+        session.registry.create(target.name, path)
+    if settings.home == path.parent:
+        session.choose(InstanceOptions(target.name, None))
+    yield f"Read the original's configuration: {source}"
+    yield from _description(original, settings, path)
+    yield f"Created configuration file: {path}"
+    yield f"Saving instance: {target.name}"
+    yield "Nothing of the original was changed. Stop it for good before this one starts: both are the same to a server."
+    with suppress(HostError, OSError):
+        service = service_name(options.name or "")
+        if unit_path(UNIT_DIRECTORY, service).is_file():
+            yield f"  systemctl disable --now {shlex.quote(service)}"
+    return Result(
+        document={
+            "InstanceName": target.name,
+            "ConfigurationFilePath": str(path),
+            "LeftOut": original.left_out,
+            "Configuration": configuration_document(settings, path),
+        }
+    )
 
 
-def _target(session: Session, wishes: Wishes, source: Path) -> Target:
+def _target(session: CommandSession, options: ImportOptions, source: Path) -> Target:
     """The new instance's name and file, neither of which belongs to anything else."""
-    if not (wishes.instance or "").strip() or not (wishes.config or "").strip():
+    if not (options.instance or "").strip() or not (options.config or "").strip():
         raise TentacleError(
             "Please specify the name and the configuration file of the new instance.",
             hint="e.g. --instance=Worker --config=/etc/octopus/Worker/tentacle-Worker.config",
         )
-    name, path = clean_name(wishes.instance or ""), session.path(wishes.config or "").absolute()
+    name, path = clean_name(options.instance or ""), session.path(options.config or "").absolute()
     if path.resolve() == source.resolve():
         raise TentacleError(f"'{path}' is the original's configuration file.", hint="Give another path by --config.")
-    known = _registered(session, name)
+    instances = session.registry.list_all()
+    known = next((one for one in instances if (one.name or "").lower() == name.lower()), None)
     if known is not None and known.config_path != path:
         raise TentacleError(
             f"There is an instance called {known.name} already.",
@@ -122,49 +140,28 @@ def _target(session: Session, wishes: Wishes, source: Path) -> Target:
     return Target(name, SettingsFile(path), known is not None)
 
 
-def _registered(session: Session, name: str) -> Instance | None:
-    return next((one for one in session.registry.list_all() if (one.name or "").lower() == name.lower()), None)
-
-
-def _with_home(original: Original, path: Path, *, keep: bool) -> Settings:
-    """The settings with a home of their own: two agents in one home would sweep each other's scripts away."""
+def _home(original: Original, path: Path, *, keep: bool) -> Path:
+    """The home of the new instance: its own, as two agents in one home would sweep each other's scripts away."""
     if keep:
-        return replace(original.settings, home=original.home)
+        return original.home
     if path.parent.resolve() == original.home.resolve():
         raise TentacleError(
             f"The new configuration file lies in the original's home directory '{original.home}'.",
             hint="Give a path in another directory by --config, or say --keep-home.",
         )
-    return replace(original.settings, home=path.parent)
+    return path.parent
 
 
-def _mask(session: Session, settings: Settings) -> None:
-    for proxy in (settings.proxy, settings.polling_proxy):
-        session.redactor.add(proxy.password)
-
-
-def _write(session: Session, target: Target, settings: Settings) -> None:
-    """Writes file and name; what an import that was killed has left is completed."""
-    file = target.file
-    created = file.create(directory_mode=session.registry.directory_mode_for(file.path), settings=settings)
-    if not created and file.load() != settings:
-        raise TentacleError(
-            f"There is a configuration file at {file.path} already, with other settings.",
-            hint="Give another path by --config.",
-        )
-    if not target.known:
-        session.registry.create(target.name, file.path)
-    if settings.home == file.path.parent:
-        session.choose(InstanceOptions(target.name, None))
-
-
-def _told(original: Original, settings: Settings, path: Path) -> Iterator[str]:
+def _description(original: Original, settings: Settings, path: Path) -> Iterator[str]:
     if settings.certificate is None:
         yield "Certificate: the original has none; the agent makes one when it starts"
     else:
         yield f"Certificate: {settings.certificate.thumbprint}, decrypted with {original.certificate_key}"
     for server in settings.servers:
-        yield f"Trusted server: {_server(server)}"
+        polled = f", {server.address}" if server.address else ""
+        subscription = f" as {server.subscription_id}" if server.address and server.subscription_id else ""
+        kind = trust.kind_of(server) or server.style.label
+        yield f"Trusted server: {server.thumbprint}, {kind}{polled}{subscription}"
     if not settings.servers:
         yield "Trusted server: none"
     yield (
@@ -185,24 +182,6 @@ def _told(original: Original, settings: Settings, path: Path) -> Iterator[str]:
         yield f"Left out, of no use here: {', '.join(original.left_out)}"
 
 
-def _how_to_stop(name: str | None) -> Iterator[str]:
-    """The command that ends the original's service, where there is one under its name."""
-    try:
-        service = service_name(name or "")
-        found = unit_path(UNIT_DIRECTORY, service).is_file()
-    except (HostError, OSError):
-        return
-    if found:
-        yield f"  systemctl disable --now {shlex.quote(service)}"
-
-
-def _server(server: TrustedServer) -> str:
-    if server.address is None:
-        return f"{server.thumbprint}, {trust.kind_of(server) or server.style.label}"
-    subscription = f" as {server.subscription_id}" if server.subscription_id else ""
-    return f"{server.thumbprint}, {trust.kind_of(server) or server.style.label}, {server.address}{subscription}"
-
-
 def _proxy(proxy: ProxySettings) -> str:
     if proxy.use_default:
         return "the environment's"
@@ -210,12 +189,3 @@ def _proxy(proxy: ProxySettings) -> str:
         return "none"
     user = f", user {proxy.username}" if proxy.username else ""
     return f"{proxy.host}:{proxy.port}{user}{' with a password' if proxy.password else ''}"
-
-
-def _facts(target: Target, settings: Settings, original: Original) -> dict[str, Any]:
-    return {
-        "InstanceName": target.name,
-        "ConfigurationFilePath": str(target.file.path),
-        "LeftOut": original.left_out,
-        "Configuration": configuration_document(settings, target.file.path),
-    }

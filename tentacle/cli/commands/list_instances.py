@@ -5,7 +5,7 @@ from __future__ import annotations
 from tentacle.cli.frame.command import command
 from tentacle.cli.frame.options import format_option
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.style import document_text
 from tentacle.cli.frame.values import output_format
 from tentacle.observe.text import visible
@@ -13,7 +13,7 @@ from tentacle.observe.text import visible
 
 @command("list-instances", quiet=True)
 @format_option
-def list_instances(session: Session, *, output: str | None) -> Result:
+def list_instances(session: CommandSession, *, output: str | None) -> Result:
     """One line per instance, by name; JSON ends without a newline."""
     as_json = output_format(output) == "json"
     found = session.registry.list_all()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import whole_number
 from tentacle.errors import TentacleError
 from tentacle.home_layout import HEARTBEAT_FILE
@@ -21,15 +21,15 @@ from tentacle.settings.model import resolved_home
     default=60,
     help="Maximum allowed age of the liveness heartbeat in seconds (default 60).",
 )
-@facts_option
-def livez(session: Session, *, where: InstanceOptions, max_age: int) -> Result:
+@json_option
+def livez(session: CommandSession, *, where: InstanceOptions, max_age: int) -> Result:
     """Prints nothing when the heartbeat is recent."""
     file = session.choose(where)
     if max_age <= 0:
         raise TentacleError("--max-age must be a positive number of seconds.")
     heartbeat = resolved_home(session.overridden(file.load()), file.path) / HEARTBEAT_FILE
     try:
-        age = session.surroundings.clock() - heartbeat.stat().st_mtime
+        age = session.process.clock() - heartbeat.stat().st_mtime
     except OSError:
         raise TentacleError(
             f"Liveness heartbeat file not found at {heartbeat}; the Tentacle agent may not be running."
@@ -38,4 +38,4 @@ def livez(session: Session, *, where: InstanceOptions, max_age: int) -> Result:
         raise TentacleError(
             f"Liveness heartbeat at {heartbeat} is stale: last written {age:.0f}s ago (threshold {max_age}s)."
         )
-    return Result(facts={"HeartbeatAgeSeconds": round(max(age, 0.0), 3)})
+    return Result(document={"HeartbeatAgeSeconds": round(max(age, 0.0), 3)})

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.output_file import write_secret
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates, rotation
 from tentacle.settings.certificates import StoredCertificate
@@ -32,9 +32,9 @@ from tentacle.settings.model import Settings
     " Tentacle configuration; for use with the import-certificate command",
 )
 @option("--pfx-password", sensitive=True, help="The password to use for the exported pfx file")
-@facts_option
+@json_option
 def new_certificate(
-    session: Session,
+    session: CommandSession,
     *,
     where: InstanceOptions,
     if_blank: bool,
@@ -44,7 +44,10 @@ def new_certificate(
 ) -> Result:
     """Without `--if-blank` a certificate that is there is replaced."""
     file = session.choose(where)
-    _refuse_together({"--if-blank": if_blank, "--export-file": export_file, "--export-pfx": export_pfx})
+    options = {"--if-blank": if_blank, "--export-file": export_file, "--export-pfx": export_pfx}
+    together = [name for name, value in options.items() if value]
+    if len(together) > 1:
+        raise TentacleError(f"Invalid command: {together[0]} and {together[1]} cannot be specified together")
     present = session.overridden(file.load()).certificate if if_blank else None
     if present is not None:
         return _kept(present)
@@ -54,32 +57,27 @@ def new_certificate(
         return _exported(made, session.path(export_file), text, export_file)
     if export_pfx:
         return _exported(made, session.path(export_pfx), certificates.export_pfx(made, pfx_password), export_pfx)
-    stored = file.update(lambda settings: settings if if_blank and settings.certificate else _with(settings, made))
+
+    def install(settings: Settings) -> Settings:
+        if if_blank and settings.certificate:
+            return settings
+        return replace(rotation.without_overlap(settings), certificate=made)
+
+    stored = file.update(install)
     if stored.certificate not in (None, made):
         return _kept(stored.certificate)  # another process has made one at the same time
     title = "A new certificate has been generated and installed. Thumbprint:"
-    facts = {"Thumbprint": made.thumbprint, "Created": True}
-    return Result((title, made.thumbprint), restart=True, facts=facts)
-
-
-def _with(settings: Settings, made: StoredCertificate) -> Settings:
-    return replace(rotation.without_overlap(settings), certificate=made)
+    document = {"Thumbprint": made.thumbprint, "Created": True}
+    return Result((title, made.thumbprint), restart=True, document=document)
 
 
 def _kept(present: StoredCertificate) -> Result:
-    facts = {"Thumbprint": present.thumbprint, "Created": False}
-    return Result(("A certificate already exists, no changes will be applied.",), facts=facts)
-
-
-def _refuse_together(given: dict[str, object]) -> None:
-    """Raises TentacleError for the first two options that exclude each other."""
-    present = [name for name, value in given.items() if value]
-    if len(present) > 1:
-        raise TentacleError(f"Invalid command: {present[0]} and {present[1]} cannot be specified together")
+    document = {"Thumbprint": present.thumbprint, "Created": False}
+    return Result(("A certificate already exists, no changes will be applied.",), document=document)
 
 
 def _exported(made: StoredCertificate, path: Path, content: bytes, shown: str) -> Result:
     write_secret(path, content)
     title = f"A new certificate has been generated and written to {shown}. Thumbprint:"
-    facts = {"Thumbprint": made.thumbprint, "Created": True, "File": str(path)}
-    return Result((title, made.thumbprint), facts=facts)
+    document = {"Thumbprint": made.thumbprint, "Created": True, "File": str(path)}
+    return Result((title, made.thumbprint), document=document)

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.credentials import required_access
-from tentacle.cli.frame.options import (
-    ApiOptions,
-    api_options,
-    extra_api_options,
-    facts_option,
-    instance_options,
-    together,
-)
+from tentacle.cli.frame.options import instance_options, json_option, together
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import whole_number
-from tentacle.cli.registration.server_access import check_connectivity, client_of, custom_proxy
+from tentacle.cli.registration.credentials import required_access
+from tentacle.cli.registration.options import WEB_SOCKET_HELP, ApiOptions, api_options, extra_api_options
+from tentacle.cli.registration.server_access import (
+    check_polling_port,
+    converse,
+    refuse_web_socket,
+    route_when_registered,
+)
 from tentacle.errors import TentacleError
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.registration import server_thumbprint
-from tentacle.octopus.server_address import ServerAddress, polling_address
+from tentacle.octopus.server_address import polling_address
 from tentacle.octopus.spaces import Scope
 from tentacle.settings import trust
-from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
+from tentacle.settings.model import CommunicationStyle, TrustedServer
 from tentacle.settings.show import server_document
 
 
 @dataclass(frozen=True)
-class Node:
+class NodeOptions:
     """Which node of the server to poll, as given."""
 
     comms_address: str | None
@@ -45,7 +43,7 @@ class Node:
 @api_options
 @together(
     "node",
-    Node,
+    NodeOptions,
     option(
         "--server-comms-address",
         "comms_address",
@@ -62,8 +60,7 @@ class Node:
     option(
         "--server-web-socket",
         "web_socket",
-        help="When using active communication over websockets, the address of the Octopus Server, eg"
-        " 'wss://example.com/OctopusComms'. Refer to http://g.octopushq.com/WebSocketComms",
+        help=WEB_SOCKET_HELP,
     ),
     option(
         "--reuse-server-thumbprint",
@@ -73,77 +70,62 @@ class Node:
     ),
 )
 @extra_api_options
-@facts_option
-def poll_server(session: Session, *, where: InstanceOptions, api: ApiOptions, node: Node) -> Steps:
-    """Only a server that this Tentacle polls already gets a further address; nobody is trusted who was not before."""
+@json_option
+def poll_server(session: CommandSession, *, where: InstanceOptions, api: ApiOptions, node: NodeOptions) -> Steps:
+    """Adds an address of a server that this Tentacle polls already; no other server is trusted."""
     access = None if node.reuse else required_access(session, api)
     file = session.choose(where)
-    _check_addresses(node)
-    address = polling_address(access.server if access else "", node.comms_address, node.comms_port)
-    settings = session.overridden(file.load())
-    if access is None:
-        known = _first_polled(settings)
-    else:
-        proxy = custom_proxy(settings.polling_proxy)
-        file.update(lambda same: same)  # whoever may not write here is told before the server is asked
-        yield f"Checking connectivity on the server communications port {urlsplit(address).port}..."
-        asyncio.run(check_connectivity(address, proxy))
-        yield "Connected successfully"
-        yield f"Configuring Tentacle to poll the server at {ServerAddress.parse(access.server).display}"
-        thumbprint = asyncio.run(_thumbprint(client_of(api, access, proxy=proxy, trust_env=False)))
-        known = _polled(settings, thumbprint, session.instance_name)
-    server = replace(known, address=address)
-    file.update(lambda s: replace(s, servers=trust.add_or_update(s.servers, server)))
-    yield "Polling endpoint configured"
-    return Result(restart=True, facts=server_document(server))
-
-
-def _check_addresses(node: Node) -> None:
-    if node.web_socket and node.comms_address:
-        raise TentacleError("Please specify a --server-web-socket, or a --server-comms-address - not both.")
-    if node.web_socket:
-        raise TentacleError("Websockets is only supported on Windows Server 2012 and later")
+    refuse_web_socket(node.web_socket, node.comms_address, polling=True)
     if node.reuse and not (node.comms_address or "").strip():
         raise TentacleError(
             "You must specify either a WebSocketAddress or a ServerCommsAddress",
             hint="e.g. --server-comms-address=https://octopus-node2:10943",
         )
+    address = polling_address(access.server if access else "", node.comms_address, node.comms_port)
+    settings = session.overridden(file.load())
+    if access is None:
+        known = _first_polled(settings.servers)
+        if known is None:
+            # One that is only trusted has no subscription to poll another node with.
+            raise TentacleError(
+                "No trusted server that is polled is configured, so there is no thumbprint to reuse.",
+                hint="Register with 'Tentacle register-worker --comms-style=TentacleActive' first.",
+            )
+    else:
+        route = route_when_registered(access.server, api, settings)
+        file.update(lambda same: same)  # fails here, before the server is asked, where the file cannot be written
+        yield from check_polling_port(address, settings)
+        yield f"Configuring Tentacle to poll the server at {route.address.display}"
+
+        async def ask(client: OctopusClient) -> str:
+            return await server_thumbprint(client, Scope(await client.root()))
+
+        thumbprint = converse(route.client(access.credentials), ask)
+        known = _polled(settings.servers, thumbprint, session.instance_argument)
+    server = replace(known, address=address)
+    file.update(lambda s: replace(s, servers=trust.add_or_update(s.servers, server)))
+    yield "Polling endpoint configured"
+    return Result(restart=True, document=server_document(server))
 
 
-async def _thumbprint(client: OctopusClient) -> str:
-    async with client:
-        return await server_thumbprint(client, Scope(await client.root()))
+def _first_polled(servers: Sequence[TrustedServer]) -> TrustedServer | None:
+    polled = (one for one in servers if one.style is CommunicationStyle.TENTACLE_ACTIVE and one.subscription_id)
+    return next(polled, None)
 
 
-def _is_polled(server: TrustedServer) -> bool:
-    return server.style is CommunicationStyle.TENTACLE_ACTIVE and bool(server.subscription_id)
-
-
-def _first_polled(settings: Settings) -> TrustedServer:
-    """The first server that is polled: one that is only trusted has no subscription to poll another node with."""
-    found = next(filter(_is_polled, settings.servers), None)
-    if found is None:
-        raise TentacleError(
-            "No trusted server that is polled is configured, so there is no thumbprint to reuse.",
-            hint="Register with 'Tentacle register-worker --comms-style=TentacleActive' first.",
-        )
-    return found
-
-
-def _polled(settings: Settings, thumbprint: str, instance: str | None) -> TrustedServer:
+def _polled(servers: Sequence[TrustedServer], thumbprint: str, instance: str) -> TrustedServer:
     """What is polled of the server with `thumbprint`.  Raises TentacleError with the original's two texts."""
-    own = [server for server in settings.servers if trust.same_thumbprint(server.thumbprint, thumbprint)]
-    of_instance = f" --instance {instance}" if instance else ""
-    if not own:
+    trusted = [server for server in servers if trust.same_thumbprint(server.thumbprint, thumbprint)]
+    if not trusted:
         raise TentacleError(
             f"The Octopus Server with the thumbprint '{thumbprint}' is not yet trusted.",
-            hint=f"Trust this Octopus Server using 'Tentacle configure --trust=\"{thumbprint}\"{of_instance}'",
+            hint=f"Trust this Octopus Server using 'Tentacle configure --trust=\"{thumbprint}\"{instance}'",
         )
-    found = next(filter(_is_polled, own), None)
+    found = _first_polled(trusted)
     if found is None:
         raise TentacleError(
             "This Tentacle has not been configured to connect to the specified Octopus Server as a polling Tentacle.",
             hint=f"Reconfigure this Tentacle to poll the server using 'Tentacle server-comms --thumbprint="
-            f'"{thumbprint}" --style=TentacleActive{of_instance} --host HOST\'',
+            f'"{thumbprint}" --style=TentacleActive{instance} --host HOST\'',
         )
     return found

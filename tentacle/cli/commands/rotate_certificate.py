@@ -7,24 +7,22 @@ tries both all the while.  Not a command of the original.
 
 from __future__ import annotations
 
-import asyncio
+from typing import Final
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.credentials import Access, required_access
-from tentacle.cli.frame.options import ApiOptions, api_options, extra_api_options, facts_option, instance_options
+from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.render import say
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
-from tentacle.cli.registration.server_access import client_of, custom_proxy
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
+from tentacle.cli.registration.credentials import Access, required_access
+from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
+from tentacle.cli.registration.server_access import converse, route_to_register
 from tentacle.errors import TentacleError
-from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.machines import replace_thumbprint
-from tentacle.octopus.server_address import ServerAddress
 from tentacle.settings import certificates, rotation, trust
-from tentacle.settings.model import Settings
 from tentacle.settings.store import SettingsFile
 
-FINISH = "When every Octopus Server knows the new certificate: Tentacle rotate-certificate --finish"
+FINISH: Final = "When every Octopus Server knows the new certificate: Tentacle rotate-certificate --finish"
 
 
 @command("rotate-certificate")
@@ -40,9 +38,9 @@ FINISH = "When every Octopus Server knows the new certificate: Tentacle rotate-c
 @option("--space", help="With --update-server: the space in which this machine is registered")
 @api_options
 @extra_api_options
-@facts_option
+@json_option
 def rotate_certificate(
-    session: Session,
+    session: CommandSession,
     *,
     where: InstanceOptions,
     update_server: bool,
@@ -56,16 +54,12 @@ def rotate_certificate(
         raise TentacleError("--update-server, --finish and --undo are steps of their own: give one of them.")
     file = session.choose(where)
     if update_server:
-        return _told(session, file, api, required_access(session, api), space or None)
+        return _tell_server(session, file, api, required_access(session, api), space or None)
     if finish or undo:
         after = file.update(rotation.finish if finish else rotation.undo)
         assert after.certificate is not None, "one of the two certificates stays"
         line = f"The only certificate of this Tentacle is now {after.certificate.thumbprint}"
-        return Result((line,), facts={"Thumbprint": after.certificate.thumbprint})
-    return _begun(file)
-
-
-def _begun(file: SettingsFile) -> Result:
+        return Result((line,), document={"Thumbprint": after.certificate.thumbprint})
     before = file.load().next_certificate
     after = file.update(lambda settings: rotation.begin(settings, certificates.generate()))
     assert after.next_certificate is not None, "it has just begun"
@@ -78,17 +72,25 @@ def _begun(file: SettingsFile) -> Result:
             "Tell each Octopus Server: Tentacle rotate-certificate --update-server --server=..., or on its pages",
             FINISH,
         ),
-        facts={"NewThumbprint": thumbprint, "Created": before is None},
+        document={"NewThumbprint": thumbprint, "Created": before is None},
     )
 
 
-def _told(session: Session, file: SettingsFile, api: ApiOptions, access: Access, space: str | None) -> Steps:
+def _tell_server(
+    session: CommandSession, file: SettingsFile, api: ApiOptions, access: Access, space: str | None
+) -> Steps:
     settings = session.overridden(file.load())
-    old, new = _old_and_new(settings)
-    proxy = settings.polling_proxy
-    client = client_of(api, access, proxy=custom_proxy(proxy), trust_env=proxy.use_default)
-    yield f"Telling the Octopus Server at {ServerAddress.parse(access.server).display} of the certificate {new}"
-    count = asyncio.run(_tell(client, old, new, space))
+    known, coming, gone = settings.certificate, settings.next_certificate, settings.previous_certificate
+    if known is not None and coming is not None:
+        old, new = known.thumbprint, coming.thumbprint
+    elif known is not None and gone is not None:
+        old, new = gone.thumbprint, known.thumbprint
+    else:
+        raise TentacleError("No certificate is being replaced.", hint="Begin with: Tentacle rotate-certificate")
+    route = route_to_register(access.server, api, settings)
+    client = route.client(access.credentials)
+    yield f"Telling the Octopus Server at {route.address.display} of the certificate {new}"
+    count = converse(client, lambda client: replace_thumbprint(client, old, new, space, say))
     if not count:
         raise TentacleError(
             f"The Octopus Server knows no machine with the thumbprint {old}.",
@@ -99,18 +101,4 @@ def _told(session: Session, file: SettingsFile, api: ApiOptions, access: Access,
     if len({trust.normalise_thumbprint(server.thumbprint) for server in settings.servers}) > 1:
         yield "More than one server is trusted: a server that calls this Tentacle has to be told before it can again"
     yield FINISH
-    return Result(facts={"OldThumbprint": old, "NewThumbprint": new, "Machines": count})
-
-
-def _old_and_new(settings: Settings) -> tuple[str, str]:
-    known, coming, gone = settings.certificate, settings.next_certificate, settings.previous_certificate
-    if known is not None and coming is not None:
-        return known.thumbprint, coming.thumbprint
-    if known is not None and gone is not None:
-        return gone.thumbprint, known.thumbprint
-    raise TentacleError("No certificate is being replaced.", hint="Begin with: Tentacle rotate-certificate")
-
-
-async def _tell(client: OctopusClient, old: str, new: str, space: str | None) -> int:
-    async with client:
-        return await replace_thumbprint(client, old, new, space, say)
+    return Result(document={"OldThumbprint": old, "NewThumbprint": new, "Machines": count})

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, instance_options, together
+from tentacle.cli.frame.options import instance_options, json_option, together
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import need_port, whole_number
+from tentacle.cli.registration.options import COMMS_STYLES, WEB_SOCKET_HELP
 from tentacle.errors import TentacleError
+from tentacle.octopus.server_address import DEFAULT_COMMS_PORT
 from tentacle.settings import trust
-from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
+from tentacle.settings.model import CommunicationStyle, Settings
 from tentacle.settings.show import server_document
-
-DEFAULT_SERVER_PORT = 10943
 
 
 @dataclass(frozen=True)
-class Comms:
+class CommsOptions:
     """The options as given."""
 
     thumbprint: str | None
@@ -33,7 +32,7 @@ class Comms:
 @instance_options
 @together(
     "comms",
-    Comms,
+    CommsOptions,
     option(
         "--thumbprint",
         help="The thumbprint of the Octopus Server to configure communication with; if only one Octopus Server is"
@@ -41,6 +40,7 @@ class Comms:
     ),
     option(
         "--style",
+        values=COMMS_STYLES,
         help="The communication style to use with the Octopus Server - either TentacleActive or TentaclePassive",
     ),
     option("--host", help="When using active communication, the host name of the Octopus Server"),
@@ -48,27 +48,38 @@ class Comms:
         "--port",
         type=str,
         callback=whole_number,
-        default=DEFAULT_SERVER_PORT,
+        default=DEFAULT_COMMS_PORT,
         help="When using active communication, the communications port of the Octopus Server; the default is 10943",
     ),
     option(
         "--web-socket",
-        help="When using active communication over websockets, the address of the Octopus Server, eg"
-        " 'wss://example.com/OctopusComms'. Refer to http://g.octopushq.com/WebSocketComms",
+        help=WEB_SOCKET_HELP,
     ),
 )
-@facts_option
-def server_comms(session: Session, *, where: InstanceOptions, comms: Comms) -> Result:
-    """Nobody is contacted; a polling entry without a subscription gets a new one."""
+@json_option
+def server_comms(session: CommandSession, *, where: InstanceOptions, comms: CommsOptions) -> Result:
+    """Contacts no server; a polling entry without a subscription gets a new one."""
     file = session.choose(where)
     servers = file.update(lambda settings: changed(settings, comms)).servers
-    facts = {"TrustedOctopusServers": [server_document(server) for server in servers]}
-    return Result(("Updated server communications configuration",), restart=True, facts=facts)
+    document = {"TrustedOctopusServers": [server_document(server) for server in servers]}
+    return Result(("Updated server communications configuration",), restart=True, document=document)
 
 
-def changed(settings: Settings, comms: Comms) -> Settings:
-    """`settings` after `comms`; raises TentacleError in the original's order of checks."""
-    thumbprint = _thumbprint(settings.servers, comms.thumbprint)
+def changed(settings: Settings, comms: CommsOptions) -> Settings:
+    """`settings` after the options; raises TentacleError in the original's order of checks."""
+    if not settings.servers:
+        raise TentacleError(
+            "Before server communications can be modified, trust must be established with the configure command",
+            hint="e.g. 'Tentacle configure --trust=THUMBPRINT'",
+        )
+    thumbprint = comms.thumbprint or ""
+    if not thumbprint.strip():
+        thumbprint = settings.servers[0].thumbprint
+        if any(not trust.same_thumbprint(one.thumbprint, thumbprint) for one in settings.servers):
+            raise TentacleError(
+                "More than one server is trusted; please provide the thumbprint of the server to configure, "
+                "e.g. --thumbprint=..."
+            )
     style = CommunicationStyle.parse(comms.style or "")
     if style is None:
         raise TentacleError("Please specify a valid communications style, e.g. --style=TentaclePassive")
@@ -85,24 +96,7 @@ def changed(settings: Settings, comms: Comms) -> Settings:
     return replace(settings, servers=servers)
 
 
-def _thumbprint(servers: Sequence[TrustedServer], given: str | None) -> str:
-    if not servers:
-        raise TentacleError(
-            "Before server communications can be modified, trust must be established with the configure command",
-            hint="e.g. 'Tentacle configure --trust=THUMBPRINT'",
-        )
-    if given and given.strip():
-        return given
-    distinct = {trust.normalise_thumbprint(server.thumbprint) for server in servers}
-    if len(distinct) != 1:
-        raise TentacleError(
-            "More than one server is trusted; please provide the thumbprint of the server to configure, "
-            "e.g. --thumbprint=..."
-        )
-    return servers[0].thumbprint
-
-
-def address_of(comms: Comms) -> str:
+def address_of(comms: CommsOptions) -> str:
     """The address to poll: `https://HOST:PORT`, or the web socket's."""
     if comms.host and comms.web_socket:
         raise TentacleError("The hostname and websocket options cannot be used together")
@@ -114,16 +108,12 @@ def address_of(comms: Comms) -> str:
     if not comms.host:
         raise TentacleError("Please provide either the server hostname or websocket address, e.g. --host=OCTOPUS")
     host = comms.host.strip().strip("[]")
-    if not host or set(host) & set("/\\@?# ") or not host.isprintable() or not _has_dns_form(host):
+    try:
+        host.encode("idna")  # what cannot be looked up: a part is empty or too long
+        wrong = not host or set(host) & set("/\\@?# ") or not host.isprintable()
+    except UnicodeError:
+        wrong = True
+    if wrong:
         raise TentacleError(f"'{comms.host}' is not a host name.", hint="Give the name alone, e.g. --host=OCTOPUS")
     need_port(comms.port, "--port")
     return f"https://[{host}]:{comms.port}" if ":" in host else f"https://{host}:{comms.port}"
-
-
-def _has_dns_form(host: str) -> bool:
-    """Whether a name can be looked up at all: no part of it may be empty or too long."""
-    try:
-        host.encode("idna")
-    except UnicodeError:
-        return False
-    return True

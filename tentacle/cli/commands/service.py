@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option
+from tentacle.cli.frame.options import json_option
 from tentacle.cli.frame.result import Result, Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 
 ALL = "*"
@@ -35,8 +35,8 @@ ALL = "*"
 @option("--dependOn", "depend_on", help="Services that are to be started first, by name")
 @option("--instance", help="Name of the instance to use, or * to use all instances")
 @option("--status", is_flag=True, help="Show what the service is doing")
-@facts_option
-def service(session: Session, *, instance: str | None, **options: bool | str | None) -> Steps:
+@json_option
+def service(session: CommandSession, *, instance: str | None, **options: bool | str | None) -> Steps:
     """Whatever the order of the options: restart, stop, uninstall, install, reconfigure, start, status."""
     from tentacle.cli.service.control import ServiceControl, ServiceOptions
     from tentacle.host.systemctl import require_systemd
@@ -52,7 +52,7 @@ def service(session: Session, *, instance: str | None, **options: bool | str | N
         file = session.choose(InstanceOptions(instance, None))
         control = ServiceControl(session, session.instance_name, file.path)
         yield from control.carry_out(wanted)
-        return Result(facts=control.document())
+        return Result(document=control.document())
     if wanted.installs or wanted.uninstall:
         raise TentacleError("--instance=* can only be used for --start, --stop, and --restart flags")
     # Every instance gets its turn, also after one that fails.
@@ -65,4 +65,4 @@ def service(session: Session, *, instance: str | None, **options: bool | str | N
         except TentacleError as error:
             problems += [error.message, *([error.hint] if error.hint else [])]
             code = error.exit_code
-    return Result(problems=tuple(problems), exit_code=code, facts={"Services": services})
+    return Result(problems=tuple(problems), exit_code=code, document={"Services": services})

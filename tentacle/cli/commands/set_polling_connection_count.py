@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.settings.keys import KEYS
 
 COUNT = KEYS["polling-connection-count"]
@@ -14,10 +14,10 @@ COUNT = KEYS["polling-connection-count"]
 @command("set-polling-connection-count")
 @instance_options
 @option(*COUNT.options, "given", help=COUNT.help)
-@facts_option
-def set_polling_connection_count(session: Session, *, where: InstanceOptions, given: str | None) -> Result:
+@json_option
+def set_polling_connection_count(session: CommandSession, *, where: InstanceOptions, given: str | None) -> Result:
     """The count must be a whole number above 0."""
     file = session.choose(where)
     count = COUNT.check(given or "")
     file.update(lambda settings: COUNT.put(settings, count))
-    return Result((COUNT.line(count),), restart=True, facts={"PollingConnectionCount": count})
+    return Result((COUNT.line(count),), restart=True, document={"PollingConnectionCount": count})

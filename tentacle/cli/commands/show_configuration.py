@@ -6,20 +6,14 @@ import asyncio
 from typing import Any
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.credentials import Access, optional_access
-from tentacle.cli.frame.options import (
-    ApiOptions,
-    api_options,
-    extra_api_options,
-    facts_option,
-    in_order,
-    instance_options,
-)
+from tentacle.cli.frame.options import in_order, instance_options, json_option
 from tentacle.cli.frame.output_file import write_public
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import document_text
-from tentacle.cli.registration.server_access import client_of, custom_proxy
+from tentacle.cli.registration.credentials import Access, optional_access
+from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
+from tentacle.cli.registration.server_access import route_when_registered
 from tentacle.cli.registration.server_view import Unknown, server_view
 from tentacle.disk import make_directories
 from tentacle.errors import TentacleError
@@ -40,9 +34,9 @@ from tentacle.settings.show import configuration_document
 )
 @api_options
 @extra_api_options
-@facts_option
+@json_option
 def show_configuration(
-    session: Session, *, where: InstanceOptions, file: str | None, space: str | None, api: ApiOptions
+    session: CommandSession, *, where: InstanceOptions, file: str | None, space: str | None, api: ApiOptions
 ) -> Result:
     """Secrets and proxies are no part of it; a machine that the server does not know is told, and no failure."""
     access = optional_access(session, api)
@@ -70,7 +64,7 @@ def _ask_server(settings: Settings, api: ApiOptions, access: Access, space: str 
             "No certificate has been generated for this Tentacle. Unable to display configuration.",
             hint="Make one with 'Tentacle new-certificate'.",
         )
-    client = client_of(api, access, proxy=custom_proxy(settings.polling_proxy), trust_env=False)
+    client = route_when_registered(access.server, api, settings).client(access.credentials)
     return asyncio.run(server_view(client, settings.certificate.thumbprint, space or None))
 
 

@@ -8,7 +8,7 @@ from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import format_option, instance_options
 from tentacle.cli.frame.output_file import write_public
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import output_format
 
 
@@ -23,7 +23,9 @@ from tentacle.cli.frame.values import output_format
     " be removed in Octopus 4.0 since it is no longer needed.",
 )
 @format_option
-def show_thumbprint(session: Session, *, where: InstanceOptions, export_file: str | None, output: str | None) -> Result:
+def show_thumbprint(
+    session: CommandSession, *, where: InstanceOptions, export_file: str | None, output: str | None
+) -> Result:
     """The bare thumbprint or JSON, neither with a newline; nothing where there is no certificate."""
     file = session.choose(where)
     as_json = output_format(output) == "json"

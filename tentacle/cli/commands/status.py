@@ -8,7 +8,7 @@ from typing import Final
 from tentacle.cli.frame.command import command
 from tentacle.cli.frame.options import format_option, instance_options
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import Style
 from tentacle.cli.frame.values import output_format
 from tentacle.cli.status.state import instance_state
@@ -31,16 +31,16 @@ Exit codes: 0  the agent is running and nothing keeps it from its work
 @command("status", quiet=True, notes=NOTES)
 @instance_options
 @format_option
-def status(session: Session, *, where: InstanceOptions, output: str | None) -> Result:
+def status(session: CommandSession, *, where: InstanceOptions, output: str | None) -> Result:
     """The live part is what the agent wrote last; the page says when that is old."""
     as_json = output_format(output) == "json"
     file = session.choose(where)
     settings = session.overridden(file.load())
-    now = session.surroundings.clock()
+    now = session.process.clock()
     home = resolved_home(settings, file.path)
     state = instance_state(session.instance_name, file.path, home, settings, session.environ, now)
     code = EXIT_OK if state.healthy else EXIT_NOT_RUNNING
     if as_json:
         return Result(data=json.dumps(state_document(state), indent=2) + "\n", exit_code=code)
-    style = Style.of(session.surroundings.stdout, session.environ)
+    style = Style.of(session.process.stdout, session.environ)
     return Result(data=state_text(state, style, now), exit_code=code)

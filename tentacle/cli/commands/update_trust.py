@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import facts_option, instance_options
+from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import InstanceOptions, Session
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
 from tentacle.settings.model import Settings, TrustedServer
@@ -17,8 +17,8 @@ from tentacle.settings.model import Settings, TrustedServer
 @instance_options
 @option("--oldThumbprint", "old", help="The thumbprint of the old Octopus Server to be replaced")
 @option("--newThumbprint", "new", help="The thumbprint of the new Octopus Server")
-@facts_option
-def update_trust(session: Session, *, where: InstanceOptions, old: str | None, new: str | None) -> Result:
+@json_option
+def update_trust(session: CommandSession, *, where: InstanceOptions, old: str | None, new: str | None) -> Result:
     """Every registration that trusts the old thumbprint trusts the new one instead."""
     file = session.choose(where)
     if not old or not old.strip():
@@ -33,18 +33,19 @@ def update_trust(session: Session, *, where: InstanceOptions, old: str | None, n
         return replace(settings, servers=trust.update_trust(before, old, new))
 
     file.update(apply)
-    told = [_told(server, old, new) for server in before]
+    told = []
+    for server in before:
+        entry = f"{trust.kind_of(server)} {server.address or ''} {server.thumbprint}"
+        matches = trust.same_thumbprint(server.thumbprint, old)
+        told.append(
+            f"Updating {entry} - changing to trust {new}"
+            if matches
+            else f"Ignoring {entry} - does not match old thumbprint"
+        )
     title = f"Updating Octopus servers thumbprint from {old} to {new}"
     finding = (
         f"Finding existing Octopus Server registrations trusting the thumbprint {old} and updating them to trust the "
         f"thumbprint {new}:"
     )
-    facts = {"Updated": sum(trust.same_thumbprint(server.thumbprint, old) for server in before)}
-    return Result((title, finding, *told), restart=True, facts=facts)
-
-
-def _told(server: TrustedServer, old: str, new: str) -> str:
-    entry = f"{trust.kind_of(server)} {server.address or ''} {server.thumbprint}"
-    if trust.same_thumbprint(server.thumbprint, old):
-        return f"Updating {entry} - changing to trust {new}"
-    return f"Ignoring {entry} - does not match old thumbprint"
+    document = {"Updated": sum(trust.same_thumbprint(server.thumbprint, old) for server in before)}
+    return Result((title, finding, *told), restart=True, document=document)

@@ -9,13 +9,13 @@ from tentacle import __version__
 from tentacle.cli.frame.command import command
 from tentacle.cli.frame.options import format_option
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import output_format
 
 
 @command("version")
 @format_option
-def version(_session: Session, *, output: str | None) -> Result:
+def version(_session: CommandSession, *, output: str | None) -> Result:
     """The bare version, or its parts as JSON; neither ends with a newline."""
     if output_format(output) == "text":
         return Result(data=__version__)

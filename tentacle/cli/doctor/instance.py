@@ -19,6 +19,7 @@ from tentacle.cli.doctor.finding import Finding, Probe, fail, local_probe, ok, w
 from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.cli.frame.style import moment, size, span
 from tentacle.cli.status.state import agent_state, disk_space, option_for
+from tentacle.disk import DiskError
 from tentacle.errors import TentacleError
 from tentacle.home_layout import LOG_FILE, LOGS, WORK
 from tentacle.host.account import user_name
@@ -70,11 +71,11 @@ def clones_of(config: Path, certificate: StoredCertificate | None, registry: Ins
     """The other instances of this machine that have the same certificate, as far as they can be read."""
     if certificate is None:
         return
-    with suppress(SettingsError):
+    with suppress(DiskError, SettingsError):
         for other in registry.list_all():
             if os.path.realpath(other.config_path) == os.path.realpath(config):
                 continue
-            with suppress(SettingsError):
+            with suppress(DiskError, SettingsError):
                 theirs = SettingsFile(other.config_path).load().certificate
                 if theirs is not None and same_thumbprint(theirs.thumbprint, certificate.thumbprint):
                     yield other.name or str(other.config_path)

@@ -7,7 +7,6 @@ when it was given credentials, and only once it is known who answers.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,23 +14,20 @@ from email.utils import parsedate_to_datetime
 
 from yarl import URL
 
-from tentacle import __version__
 from tentacle.cli.doctor.finding import LIMIT, Finding, Level, fail, ok, warn
 from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.cli.doctor.polling import describe
 from tentacle.cli.doctor.reach import Target, reach
 from tentacle.cli.frame.style import span
-from tentacle.cli.registration.server_access import custom_proxy
-from tentacle.octopus.client import OctopusClient
+from tentacle.cli.registration.server_access import ServerRoute, server_versions
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.errors import AccessRefused, OctopusError
-from tentacle.octopus.http_client import HttpClient, HttpOptions, HttpResponse
+from tentacle.octopus.http_client import HttpResponse
 from tentacle.octopus.json_document import JsonDocument
-from tentacle.octopus.proxies import ProxyUrl, environment_proxy
+from tentacle.octopus.proxies import ProxyUrl
 from tentacle.octopus.registration import MachineKind, machines_with, server_thumbprint
-from tentacle.octopus.server_address import ServerAddress
 from tentacle.octopus.spaces import choose_scope
-from tentacle.settings.model import CommunicationStyle, Settings
+from tentacle.settings.model import Settings
 from tentacle.settings.trust import same_address, same_thumbprint
 
 CLOCK_WARNS = 30.0
@@ -45,9 +41,8 @@ ENOUGH_TIME = 3 * LIMIT
 class ExaminedServer:
     """Which server to ask and how.  `credentials` of `None`: only what everybody may see."""
 
-    address: ServerAddress
+    route: ServerRoute
     credentials: Credentials | None
-    network: HttpOptions
     space: str | None = None
     trace: Callable[[str], None] = field(default=lambda _: None)
     clock: Callable[[], float] = time.time
@@ -61,34 +56,19 @@ class ServerFindings:
     thumbprint: str | None = None
 
 
-def network_for(
-    url: URL, settings: Settings | None, *, ignore_ssl_errors: bool, ca_file: str | None, pin: str | None
-) -> HttpOptions:
-    """The way that registration takes (tentacle-cli.md 5.3, the end).  Raises `InvalidAddress` for a proxy."""
-    polling = settings is not None and (
-        settings.no_listen or any(s.style is CommunicationStyle.TENTACLE_ACTIVE for s in settings.servers)
-    )
-    proxy, from_environment = None, True
-    if settings is not None:
-        proxy = custom_proxy(settings.polling_proxy) if polling else None
-        from_environment = (settings.polling_proxy if polling else settings.proxy).use_default
-    chosen = proxy or (environment_proxy(url) if from_environment else None)
-    return HttpOptions(ignore_ssl_errors, ca_file, chosen, False, LIMIT, pin)
-
-
 async def ask(server: ExaminedServer, instance: ExaminedInstance) -> ServerFindings:
     """Finds out about the server as much as is possible in `ENOUGH_TIME`."""
     try:
         async with asyncio.timeout(ENOUGH_TIME):
             return await _ask(server, instance)
     except TimeoutError:
-        found = f"{server.address.display} answers too slowly: not everything within {ENOUGH_TIME:g} s"
+        found = f"{server.route.address.display} answers too slowly: not everything within {ENOUGH_TIME:g} s"
         return ServerFindings((fail("octopus", found, "Look at the server's load, and at what is in between."),))
 
 
 async def _ask(server: ExaminedServer, instance: ExaminedInstance) -> ServerFindings:
-    url = URL(server.address.base)
-    way = await reach(_target(url, server.network.proxy))
+    url = URL(server.route.address.base)
+    way = await reach(_target(url, server.route.proxy_in_use))
     findings = list(way.findings)
     if not way.complete:
         return ServerFindings(tuple(findings))
@@ -113,9 +93,7 @@ def _target(url: URL, proxy: ProxyUrl | None) -> Target:
 async def _root(server: ExaminedServer, url: URL) -> list[Finding]:
     """The root document that everybody may see."""
     try:
-        http = HttpClient(server.network, user_agent=f"tentacle/{__version__}", cookies=False, on_request=server.trace)
-        async with http:
-            reply = await http.send("GET", URL(f"{server.address.base}/api"), {})
+        reply = await server.route.root_document(LIMIT, server.trace)
     except OctopusError as error:
         secure = url.scheme == "https"
         check = "tls" if secure and "certificate" in error.message else "http"
@@ -124,13 +102,13 @@ async def _root(server: ExaminedServer, url: URL) -> list[Finding]:
 
 
 def _version(reply: HttpResponse, server: ExaminedServer) -> list[Finding]:
-    try:
-        root = json.loads(reply.body)
-        version, api = str(root["Version"]), str(root["ApiVersion"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        found = f"{server.address.display} answers with HTTP status {reply.status}, and not like an Octopus Server"
+    versions = server_versions(reply)
+    if versions is None:
+        found = (
+            f"{server.route.address.display} answers with HTTP status {reply.status}, and not like an Octopus Server"
+        )
         return [fail("octopus", found, "Give --server the address at which the Octopus web portal opens.")]
-    return [ok("octopus", f"Octopus Server {version[:60]}, API {api[:20]}")]
+    return [ok("octopus", f"Octopus Server {versions[0][:60]}, API {versions[1][:20]}")]
 
 
 def clock_findings(reply: HttpResponse, now: float) -> list[Finding]:
@@ -150,20 +128,8 @@ def clock_findings(reply: HttpResponse, now: float) -> list[Finding]:
 async def _signed_in(
     server: ExaminedServer, instance: ExaminedInstance, findings: list[Finding], credentials: Credentials
 ) -> ServerFindings:
-    network = server.network
     thumbprint = None
-    client = OctopusClient(
-        server.address.base,
-        credentials,
-        version=__version__,
-        ignore_ssl_errors=network.ignore_ssl_errors,
-        ca_file=network.ca_file,
-        pin=network.pin,
-        proxy=network.proxy,
-        timeout=LIMIT,
-        retry_for=0,
-        on_request=server.trace,
-    )
+    client = server.route.probing_client(credentials, LIMIT, server.trace)
     try:
         async with client:
             scope = await choose_scope(client, server.space)

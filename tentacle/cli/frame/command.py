@@ -1,7 +1,7 @@
-"""How a command of ours is an ordinary click command that reads the original's option syntax.
+"""A click command that reads the original's option syntax.
 
-`TentacleCommand` translates the arguments by `grammar` into the one form that click reads, `--name=value`; click then
-does what it is good at: types, defaults, callbacks.  Must not know any single command.
+`TentacleCommand` translates the arguments by `grammar` into the one form that click reads, `--name=value`; types,
+defaults and callbacks are click's.  Must not know any single command.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import click
 
 from tentacle.cli.frame import help_text as help_texts
 from tentacle.cli.frame.command_table import Entry, entry_of
-from tentacle.cli.frame.grammar import Given, Option, OptionSyntaxError, Parsed, parse
+from tentacle.cli.frame.grammar import Option, OptionSyntaxError, Parsed, parse
 from tentacle.cli.frame.help_text import OptionHelp
 from tentacle.cli.frame.render import render
 from tentacle.cli.frame.result import Result
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue
 from tentacle.errors import TentacleError
 
@@ -34,7 +34,7 @@ COMMON_OPTIONS: Final = (
 """Accepted by every command (tentacle-cli.md 1.1, steps 4 and 10); a command that declares one itself receives it."""
 
 LONGEST_VALUE: Final = 64 * 1024
-"""Characters.  A certificate in base64 is the longest thing that anybody means; the rest is a file in a wrong place."""
+"""Characters.  The longest value that makes sense is a certificate in base64."""
 
 LONGEST_NAME: Final = 100
 """Characters of an argument that can be a misspelt option."""
@@ -49,15 +49,16 @@ _ORDER: Final = "tentacle.order"
 
 
 class UnrecognizedArguments(TentacleError):
-    """Arguments that the command does not know."""
+    """The command does not know these arguments."""
 
 
 class TentacleOption(click.Option):
-    """A click option that knows whether its value is a secret."""
+    """A click option that knows whether its value is a secret, and which `values` it takes; none: any."""
 
-    def __init__(self, *args: Any, sensitive: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, sensitive: bool = False, values: Iterable[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.sensitive = sensitive
+        self.values = tuple(values)
 
     @property
     def described(self) -> OptionHelp:
@@ -70,8 +71,8 @@ class TentacleCommand(click.Command):
     """A click command in the original's syntax.
 
     `quiet`: log lines are not shown, because standard output belongs to the data.  `takes_words`: arguments that are
-    no options are handed on in `ctx.args` instead of being refused.  `notes`: more lines for the help of a command
-    that the original does not have.
+    no options are put into `ctx.args` instead of being refused.  `notes`: more lines for the help of a command that the
+    original does not have.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class TentacleCommand(click.Command):
         return self.help_text(as_json=False)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        session = ctx.ensure_object(Session)
+        session = ctx.ensure_object(CommandSession)
         if asks_for_help(args):
             render(Result(data=self.help_text(as_json=asks_for_json(args))), session)
             ctx.exit()
@@ -108,40 +109,49 @@ class TentacleCommand(click.Command):
             session.mute_console()
         own = [one for one in parsed.given if one.name in declared]
         ctx.meta[_ORDER] = tuple(declared[one.name].name for one in own)
-        super().parse_args(ctx, [_as_click_reads_it(one, declared[one.name]) for one in own])
-        ctx.args = list(parsed.leftover)
+        for_click = []
+        for one in own:
+            name = max(declared[one.name].opts, key=len)
+            for_click.append(name if one.value is None else f"{name}={one.value}")
+        super().parse_args(ctx, for_click)
+        ctx.args = list(parsed.extra)
         session.command_line = " ".join([help_texts.EXECUTABLE, self.entry.name, *args])
         return ctx.args
 
-    def _read(self, args: Sequence[str], session: Session) -> Parsed:
-        """Reads the arguments, and remembers secrets before anything can complain about them."""
+    def _read(self, args: Sequence[str], session: CommandSession) -> Parsed:
+        """Reads the arguments; has secrets masked before any error can repeat them."""
         declared = self._declared()
         own = [Option(option.described.names, option.described.takes_value) for option in declared.values()]
         parsed = parse(args, [*COMMON_OPTIONS, *own])
         sensitive = {one.name for one in parsed.given if one.name in declared and declared[one.name].sensitive}
         for one in parsed.given:
             session.redactor.add(one.value if one.name in sensitive else _password_in(one.name, one.value or ""))
-        for argument in parsed.leftover:
+        for argument in parsed.extra:
             name, value = _split(argument)
             session.redactor.add(_password_in(name, value or ""))
         for one in parsed.given:
-            _check(one, secret=one.name in sensitive)
-        if parsed.leftover and not self.takes_words:
-            raise self._unrecognized(parsed.leftover, session)
+            value = one.value or ""
+            if len(value) > LONGEST_VALUE:
+                raise InvalidValue(f"The value of --{one.name} is longer than {LONGEST_VALUE} characters.")
+            control = next((c for c in value.strip() if category(c) == "Cc"), None)
+            if control is not None and one.name not in sensitive:
+                raise InvalidValue(f"The value of --{one.name} holds a control character ({control!a}); leave it out.")
+        if parsed.extra and not self.takes_words:
+            raise self._unrecognized(parsed.extra, session)
         return parsed
 
-    def _unrecognized(self, leftover: Sequence[str], session: Session) -> UnrecognizedArguments:
+    def _unrecognized(self, extra: Sequence[str], session: CommandSession) -> UnrecognizedArguments:
         """The refusal of arguments that are no options; what was meant as a secret is not repeated."""
         options = list(self._declared().values())
-        meant = [_nearest(argument, options) for argument in leftover]
+        meant = [_nearest(argument, options) for argument in extra]
         secrets = {name for option in options if option.sensitive for name in option.described.names}
-        for argument, near, following in zip(leftover, meant, [*leftover[1:], None], strict=True):
+        for argument, near, following in zip(extra, meant, [*extra[1:], None], strict=True):
             name, value = _split(argument)
             if argument.startswith(("-", "/")) and (near in secrets or _SECRET.search(name)):
                 session.redactor.add(following if value is None else value)
         close = next(filter(None, meant), None)
         return UnrecognizedArguments(
-            f"Unrecognized command line arguments: {' '.join(leftover)}", hint=close and f"Did you mean --{close}?"
+            f"Unrecognized command line arguments: {' '.join(extra)}", hint=close and f"Did you mean --{close}?"
         )
 
     def _declared(self) -> dict[str, TentacleOption]:
@@ -149,12 +159,12 @@ class TentacleCommand(click.Command):
 
 
 def asks_for_help(args: Sequence[str]) -> bool:
-    """True when `--help` stands anywhere, even where it could be a value: then the person is lost."""
+    """Whether `--help` stands anywhere, even where it could be a value of another option."""
     return bool(parse(args, [HELP]).given)
 
 
 def asks_for_json(args: Sequence[str]) -> bool:
-    """True when `--format=json` stands anywhere; any other format is text (tentacle-cli.md 1.8)."""
+    """Whether `--format=json` stands anywhere; any other format is text (tentacle-cli.md 1.8)."""
     try:
         formats = [one.value for one in parse(args, [_FORMAT]).given]
     except OptionSyntaxError:
@@ -171,7 +181,7 @@ def order_given() -> tuple[str, ...]:
 def command(
     name: str, *, quiet: bool = False, takes_words: bool = False, notes: str = ""
 ) -> Callable[[Callable[..., Any]], TentacleCommand]:
-    """Makes a function the command `name` of the table; it gets the `Session` and returns an `Outcome`."""
+    """Makes a function the command `name` of the table; it gets the `CommandSession` and returns an `Outcome`."""
 
     def decorate(function: Callable[..., Any]) -> TentacleCommand:
         return click.command(
@@ -186,19 +196,12 @@ def command(
     return decorate
 
 
-def option(*names: str, sensitive: bool = False, **attributes: Any) -> Callable[[Any], Any]:
-    """`click.option` with the original's spelling of names; `sensitive` values never reach a log."""
-    return click.option(*names, cls=TentacleOption, sensitive=sensitive, **attributes)
+def option(*names: str, sensitive: bool = False, values: Iterable[str] = (), **attributes: Any) -> Callable[[Any], Any]:
+    """`click.option` with the original's spelling of names; `sensitive` values never reach a log.
 
-
-def _check(given: Given, *, secret: bool) -> None:
-    """Raises InvalidValue for a value that nobody means, whatever the option is."""
-    value = given.value or ""
-    if len(value) > LONGEST_VALUE:
-        raise InvalidValue(f"The value of --{given.name} is longer than {LONGEST_VALUE} characters.")
-    control = None if secret else next((c for c in value.strip() if category(c) == "Cc"), None)
-    if control is not None:
-        raise InvalidValue(f"The value of --{given.name} holds a control character ({control!a}); leave it out.")
+    `values` are offered by completion; whether another one is refused is the command's business.
+    """
+    return click.option(*names, cls=TentacleOption, sensitive=sensitive, values=values, **attributes)
 
 
 def _password_in(name: str, value: str) -> str | None:
@@ -214,14 +217,9 @@ def _split(argument: str) -> tuple[str, str | None]:
 
 
 def _nearest(argument: str, options: Iterable[TentacleOption]) -> str | None:
-    """The name of the option that was probably meant by an argument that is none."""
+    """The name of the option that an unknown argument probably means."""
     if argument in _ASKING:
         return HELP.name
     known = {name.lower(): name for option in options for name in option.described.names if len(name) > 1}
     close = difflib.get_close_matches(_split(argument[:LONGEST_NAME])[0], [*known, HELP.name], n=1, cutoff=0.75)
     return known.get(close[0], HELP.name) if close else None
-
-
-def _as_click_reads_it(given: Given, option: TentacleOption) -> str:
-    name = max(option.opts, key=len)
-    return name if given.value is None else f"{name}={given.value}"

@@ -1,7 +1,7 @@
-"""The table of all commands: names, aliases, descriptions and where each one lives.
+"""The table of all commands: names, aliases, descriptions, and the module of each.
 
-A command's module is imported when it is used, so that `version` does not pay for an HTTP client.  Must not import
-any command itself.
+A command's module is imported when the command is used, so that `version` does not pay for an HTTP client.  Must not
+import any command itself.
 """
 
 from __future__ import annotations
@@ -12,28 +12,37 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Entry:
-    """One command; `aliases` are words that mean it too.  Descriptions are the original's (tentacle-cli.md 2)."""
+    """One command; `aliases` are words that mean it too.  Descriptions are the original's (tentacle-cli.md 2).
+
+    `shared_module` is the module under `tentacle.cli.commands` for a command that shares it with others.
+    """
 
     name: str
     description: str
     aliases: tuple[str, ...] = ()
+    shared_module: str = ""
 
     @property
     def function(self) -> str:
-        """The name of its module under `tentacle.cli.commands`, and of the function in it."""
+        """The name of the function that is the command."""
         return self.name.replace("-", "_")
+
+    @property
+    def module(self) -> str:
+        """The full name of the module that holds the command."""
+        return f"tentacle.cli.commands.{self.shared_module or self.function}"
 
 
 ENTRIES: tuple[Entry, ...] = (
     Entry("agent", "Starts the Tentacle Agent in debug mode", ("", "run")),
-    Entry("checkservices", "Checks the Tentacle instances are running"),
+    Entry("checkservices", "Checks the Tentacle instances are running", shared_module="windows_only"),
     Entry("clear-trusted-servers", "Clears trusted servers in the Tentacle Configuration"),
     Entry("completion", "Prints a script that completes commands and options in bash, zsh or fish"),
     Entry("configure", "Sets Tentacle settings such as the port number and thumbprints"),
     Entry("create-instance", "Registers a new instance of the Tentacle service"),
     Entry("delete-instance", "Deletes an instance of the Tentacle service"),
-    Entry("deregister-from", "Deregisters this deployment target from an Octopus Server"),
-    Entry("deregister-worker", "Deregisters this worker from an Octopus Server"),
+    Entry("deregister-from", "Deregisters this deployment target from an Octopus Server", shared_module="deregister"),
+    Entry("deregister-worker", "Deregisters this worker from an Octopus Server", shared_module="deregister"),
     Entry("devserver", "Starts an embedded Octopus-like server to try a Tentacle with"),
     Entry("doctor", "Looks for whatever keeps this Tentacle from working, and says what to do"),
     Entry("extract", "Extracts a NuGet package"),
@@ -46,20 +55,38 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "migrate-preinstalled-k8s-config",
         "Migrates the configuration from the pre-install hook to the running agent instance",
+        shared_module="kubernetes_only",
     ),
     Entry("new-certificate", "Creates and installs a new certificate for this Tentacle"),
     Entry("poll-server", "Configures an Octopus Server that this Tentacle will poll"),
-    Entry("polling-proxy", "Configure the HTTP proxy used by polling Tentacles to reach the Octopus Server"),
+    Entry(
+        "polling-proxy",
+        "Configure the HTTP proxy used by polling Tentacles to reach the Octopus Server",
+        shared_module="proxy",
+    ),
     Entry("proxy", "Configure the HTTP proxy used by Octopus"),
     Entry(
         "register-k8s-cluster",
         '[Obsolete: Please use the "register-k8s-target" command instead] Registers this kubernetes cluster as a '
         "deployment target with an Octopus Server",
+        shared_module="kubernetes_only",
     ),
-    Entry("register-k8s-target", "Registers this kubernetes agent as a deployment target with an Octopus Server"),
-    Entry("register-k8s-worker", "Registers this kubernetes agent as a worker with an Octopus Server"),
-    Entry("register-with", "Registers this machine as a deployment target with an Octopus Server"),
-    Entry("register-worker", "Registers this machine as a worker with an Octopus Server"),
+    Entry(
+        "register-k8s-target",
+        "Registers this kubernetes agent as a deployment target with an Octopus Server",
+        shared_module="kubernetes_only",
+    ),
+    Entry(
+        "register-k8s-worker",
+        "Registers this kubernetes agent as a worker with an Octopus Server",
+        shared_module="kubernetes_only",
+    ),
+    Entry(
+        "register-with",
+        "Registers this machine as a deployment target with an Octopus Server",
+        shared_module="register",
+    ),
+    Entry("register-worker", "Registers this machine as a worker with an Octopus Server", shared_module="register"),
     Entry("rotate-certificate", "Replaces this Tentacle's certificate while servers may know the old or the new one"),
     Entry("server-comms", "Configure how the Tentacle communicates with an Octopus Server"),
     Entry("service", "Start, stop, install and configure the Tentacle service"),
@@ -76,7 +103,7 @@ ENTRIES: tuple[Entry, ...] = (
         "with a new thumbprint to trust",
     ),
     Entry("version", "Show the Tentacle version information"),
-    Entry("watchdog", "Configure a scheduled task to monitor the Tentacle service(s)"),
+    Entry("watchdog", "Configure a scheduled task to monitor the Tentacle service(s)", shared_module="windows_only"),
 )
 """In the order of help: by name, ordinal."""
 
@@ -89,11 +116,11 @@ def entry_of(name: str) -> Entry:
 
 
 def find(word: str) -> Entry | None:
-    """The command that `word` means: any case, leading dashes and slashes do not count, aliases do."""
+    """The command that `word` means, by name or alias; case and leading dashes and slashes do not count."""
     return _BY_WORD.get(word.lower().lstrip("-/"))
 
 
 def nearest(word: str) -> str | None:
-    """The name of the command that was probably meant by a `word` that means none."""
+    """The name of the command that was probably meant by `word`, which is no command."""
     close = difflib.get_close_matches(word[:100].lower().lstrip("-/"), _BY_WORD, n=1, cutoff=0.7)
     return close[0] if close else None

@@ -1,7 +1,7 @@
-"""Completion scripts for shells, made from the command tree: what may be typed where.
+"""Completion scripts for bash, zsh and fish, made from the commands and their options.
 
-Knows the three shells' ways of completing and what kinds of values options take.  Names of instances are asked for
-when they are needed, by `list-instances`; they are only ever compared and inserted, never evaluated.
+Knows how the three shells complete, and what kinds of values options take.  The scripts ask for the names of instances
+when they need them, by `list-instances`; names are only ever compared and inserted, never evaluated.
 """
 
 from __future__ import annotations
@@ -11,19 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tentacle.cli.frame.command import COMMON_OPTIONS, TentacleCommand, TentacleOption
+from tentacle.cli.frame.command import TentacleCommand, TentacleOption
+from tentacle.cli.frame.help_text import HELP_OPTION
 from tentacle.cli.frame.values import true_or_false
 
 FILES, FOLDERS, INSTANCES = "(files)", "(folders)", "(instances)"
-"""Kinds of values that the shell, or the registry, knows; anything else stands for itself."""
+"""Kinds of values that the shell or `list-instances` knows; any other value stands for itself."""
 
-_STYLES: Final = ("TentaclePassive", "TentacleActive")
-_VALUES: Final[dict[str, tuple[str, ...]]] = {
-    "format": ("text", "json"),
-    "comms-style": _STYLES,
-    "style": _STYLES,
-    "mode": ("listening", "polling"),
-    "tenanted-deployment-participation": ("Untenanted", "TenantedOrUntenanted", "Tenanted"),
+_KINDS_OF_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "instance": (INSTANCES,),
     "app": (FOLDERS,),
     "home": (FOLDERS,),
@@ -37,9 +32,9 @@ _PROGRAMS: Final = ("tentacle", "Tentacle")
 
 @dataclass(frozen=True)
 class Choice:
-    """An option of a command: its name with dashes, what it is for, and its values (`None`: it takes none).
+    """An option of a command: the name that is offered, with dashes, what it is for, and its values.
 
-    `names` are all that mean it, the one that is offered among them.
+    `values` is `None` where it takes none; `names` are all of its names.
     """
 
     name: str
@@ -61,32 +56,28 @@ class Branch:
 def branch_of(command: TentacleCommand, words: Iterable[str] = ()) -> Branch:
     """What may be typed behind one command."""
     options = [param for param in command.params if isinstance(param, TentacleOption) and not param.hidden]
-    choices = [Choice(_name(one), _sentence(one.help or ""), _values(one), tuple(one.opts)) for one in options]
-    common = [Choice("--help", "Show detailed help for this command", None)]
-    assert COMMON_OPTIONS[0].name == "help"
-    return Branch(command.entry.name, _sentence(command.entry.description), (*choices, *common), tuple(words))
+    choices = (*map(_choice, options), Choice("--help", HELP_OPTION.description, None))
+    return Branch(command.entry.name, _sentence(command.entry.description), choices, tuple(words))
 
 
-def _name(option: TentacleOption) -> str:
-    """The first of the long names: the others are there for old habits."""
-    return next((name for name in option.opts if name.startswith("--")), option.opts[0])
+def _choice(option: TentacleOption) -> Choice:
+    # The first of the long names: the others are there for old habits.
+    name = next((name for name in option.opts if name.startswith("--")), option.opts[0])
+    word = name.lstrip("-")
+    values: tuple[str, ...] | None
+    if option.is_flag:
+        values = None
+    elif option.callback is true_or_false:
+        values = ("true", "false")
+    else:
+        values = option.values or _KINDS_OF_VALUES.get(word, (FILES,) if word.lower().endswith(_FILE_ENDS) else ())
+    return Choice(name, _sentence(option.help or ""), values, tuple(option.opts))
 
 
 def _sentence(text: str) -> str:
     """The first sentence of a help text: shells show one line."""
     head = text.split(". ", maxsplit=1)[0].split("; ", maxsplit=1)[0].split(" - e.g.", maxsplit=1)[0]
     return head.rstrip(".")[:100]
-
-
-def _values(option: TentacleOption) -> tuple[str, ...] | None:
-    if option.is_flag:
-        return None
-    name = _name(option).lstrip("-")
-    if option.callback is true_or_false:
-        return ("true", "false")
-    if name in _VALUES:
-        return _VALUES[name]
-    return (FILES,) if name.lower().endswith(_FILE_ENDS) else ()
 
 
 def bash(branches: Sequence[Branch]) -> str:
@@ -106,7 +97,9 @@ def zsh(branches: Sequence[Branch]) -> str:
     """For zsh: a file `_tentacle` in `$fpath`, or sourced after `compinit`."""
     commands = "\n".join(f"    {shlex.quote(f'{one.name}:{one.about}')}" for one in branches)
     options = "\n".join(
-        f"    {one.name}) options=(\n" + "\n".join(f"      {_zsh_option(o)}" for o in one.options) + "\n    ) ;;"
+        f"    {one.name}) options=(\n"
+        + "".join(f"      {shlex.quote(f'{each.name}:{each.about}')}\n" for each in one.options)
+        + "    ) ;;"
         for one in branches
     )
     after = "\n".join(f"    {one.name}) after=({_words(one.words)}) ;;" for one in branches if one.words)
@@ -119,10 +112,6 @@ def zsh(branches: Sequence[Branch]) -> str:
     )
 
 
-def _zsh_option(option: Choice) -> str:
-    return shlex.quote(f"{option.name}:{option.about}")
-
-
 def fish(branches: Sequence[Branch]) -> str:
     """For fish: a file in `~/.config/fish/completions`."""
     lines = [_FISH]
@@ -133,19 +122,17 @@ def fish(branches: Sequence[Branch]) -> str:
             lines.append(f"{start} -n __fish_use_subcommand -a {one.name} -d {_fish_quoted(one.about)}")
             when = f"-n '__fish_seen_subcommand_from {one.name}'"
             lines += [f"{start} {when} -a '{' '.join(one.words)}'"] if one.words else []
-            lines += [f"{start} {when} {_fish_option(option)}" for option in one.options]
+            for option in one.options:
+                values = ""
+                if option.values in ((FILES,), (FOLDERS,)):
+                    values = " -r -F"
+                elif option.values == (INSTANCES,):
+                    values = " -x -a '(__tentacle_instances)'"
+                elif option.values is not None:
+                    values = f" -x -a {_fish_quoted(' '.join(option.values))}"
+                name = option.name.lstrip("-")
+                lines.append(f"{start} {when} -l {name} -d {_fish_quoted(option.about)}{values}")
     return "\n".join(lines) + "\n"
-
-
-def _fish_option(option: Choice) -> str:
-    described = f"-l {option.name.lstrip('-')} -d {_fish_quoted(option.about)}"
-    if option.values is None:
-        return described
-    if option.values in ((FILES,), (FOLDERS,)):
-        return f"{described} -r -F"
-    if option.values == (INSTANCES,):
-        return f"{described} -x -a '(__tentacle_instances)'"
-    return f"{described} -x -a {_fish_quoted(' '.join(option.values))}"
 
 
 def _fish_quoted(text: str) -> str:

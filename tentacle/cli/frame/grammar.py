@@ -1,11 +1,11 @@
-"""The original's option syntax as a pure parser: arguments in, options and leftovers out (tentacle-cli.md 1.3).
+"""The original's option syntax as a pure parser: arguments in, options and extra arguments out (tentacle-cli.md 1.3).
 
 Knows names and whether they take a value.  Must not know click, commands, types or defaults.
 
     --name=value  --name:value  --name value  -name=value  /name value  --NAME  -bVALUE  -xf  --flag  --flag=ignored
 
-Only names that were declared are options; everything else is left over, in order, for the caller to refuse.  So an
-absolute path is never taken for an option by mistake: as a value it follows its option, whatever it looks like.
+Only names that were declared are options; everything else is extra, in order, for the caller to refuse.  So an absolute
+path is never taken for an option by mistake: as a value it follows its option, whatever it looks like.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Parsed:
     """The options in the order given, and the arguments that are none."""
 
     given: tuple[Given, ...]
-    leftover: tuple[str, ...]
+    extra: tuple[str, ...]
 
 
 def parse(arguments: Sequence[str], options: Iterable[Option]) -> Parsed:
@@ -66,21 +66,18 @@ class _Reader:
         self._rest = list(reversed(arguments))
         self._options = {name.lower(): option for option in options for name in option.names}
         self._given: list[Given] = []
-        self._leftover: list[str] = []
+        self._extra: list[str] = []
 
     def read(self) -> Parsed:
         while self._rest:
             argument = self._rest.pop()
-            if argument != "--" and not self._read_option(argument):
-                self._leftover.append(argument)
-        return Parsed(tuple(self._given), tuple(self._leftover))
-
-    def _read_option(self, argument: str) -> bool:
-        match = _ARGUMENT.fullmatch(argument)
-        if match and (option := self._declared(match["name"])):
-            self._give(option, match["prefix"] + match["name"], match["value"])
-            return True
-        return argument[:1] == "-" and argument[1:2] != "-" and self._read_bundle(argument[1:])
+            match = _ARGUMENT.fullmatch(argument)
+            option = self._declared(match["name"]) if match else None
+            if match and option:
+                self._give(option, match["prefix"] + match["name"], match["value"])
+            elif argument != "--" and not (re.match("-[^-]", argument) and self._read_bundle(argument[1:])):
+                self._extra.append(argument)
+        return Parsed(tuple(self._given), tuple(self._extra))
 
     def _declared(self, name: str) -> Option | None:
         """The option called `name`; a flag may carry a sign, which means nothing (`--force-` is on)."""

@@ -21,7 +21,7 @@ _COMMAND_WIDTH: Final = 15
 _COMMAND_INDENT: Final = "   "
 _DESCRIPTION_COLUMN: Final = 29
 _CONTINUATION_INDENT: Final = 31
-_WINDOW: Final = _WIDTH - _DESCRIPTION_COLUMN - 2
+_DESCRIPTION_WIDTH: Final = _WIDTH - _DESCRIPTION_COLUMN - 2
 _BREAK: Final = re.compile(r"\s|(?<=\w)-")
 
 
@@ -39,7 +39,13 @@ HELP_OPTION: Final = OptionHelp(("help",), False, "Show detailed help for this c
 
 def general_text(entries: Sequence[Entry] = ENTRIES) -> str:
     """All commands with their descriptions, which the original does not wrap."""
-    commands = "".join(f"  {entry.name:<{_COMMAND_WIDTH}}\n{_paragraph(entry.description)}\n" for entry in entries)
+    indent = _COMMAND_INDENT
+    commands = ""
+    for entry in entries:
+        text = textwrap.fill(
+            entry.description, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        )
+        commands += f"  {entry.name:<{_COMMAND_WIDTH}}\n{text}\n"
     return (
         f"Usage: {EXECUTABLE} <command> [<options>]\n\nWhere <command> is one of: \n\n"
         f"{commands}\nOr use <command> --help for more details.\n"
@@ -70,7 +76,7 @@ def command_json(entry: Entry, options: Sequence[OptionHelp]) -> str:
 
 
 def unsupported(word: str) -> Result:
-    """What is said to a word that is no command; the exit code is the caller's matter."""
+    """What is shown for a word that is no command; the caller decides the exit code."""
     close = nearest(word)
     suggestion = (f"Did you mean '{EXECUTABLE} {close}'?",) if close else ()
     return Result(problems=(f"Command '{word}' is not supported", *suggestion), data=f"See '{EXECUTABLE} help'\n")
@@ -96,20 +102,14 @@ def wrapped(text: str) -> Iterator[str]:
     """The lines of a description: each ends with its last blank, or with a hyphen inside a word.
 
     The original also breaks at dots and commas, one character early and with a hyphen of its own, and after the dashes
-    of an option.  None of its descriptions comes to that, so nobody misses it.
+    of an option.  None of its descriptions is broken there.
     """
-    while len(text) > _WINDOW:
-        cut = max((match.end() for match in _BREAK.finditer(text, 0, _WINDOW)), default=_WINDOW)
+    while len(text) > _DESCRIPTION_WIDTH:
+        cut = max((match.end() for match in _BREAK.finditer(text, 0, _DESCRIPTION_WIDTH)), default=_DESCRIPTION_WIDTH)
         yield text[:cut]
         text = text[cut:]
     if text:
         yield text
-
-
-def _paragraph(text: str) -> str:
-    return textwrap.fill(
-        text, _WIDTH, initial_indent=_COMMAND_INDENT, subsequent_indent=_COMMAND_INDENT, break_on_hyphens=False
-    )
 
 
 def _entry_document(entry: Entry) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Files that a command writes where its user says: whole or not at all, and private where they hold a secret.
+"""Files that a command writes to a path that its user gave: whole or not at all, and private where they hold a secret.
 
 Knows what `tentacle.disk` offers.  Must not know what is written.
 """
@@ -15,7 +15,7 @@ from tentacle.errors import TentacleError
 
 _SECRET: Final = 0o600
 _MOST_LINKS: Final = 40
-"""As the system has it."""
+"""How many links in a row are followed; the kernel's limit."""
 
 
 def write_public(path: Path, content: bytes) -> None:
@@ -29,7 +29,7 @@ def write_secret(path: Path, content: bytes) -> None:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Replaces what a link points to and never the link, which may be `/dev/stdout`."""
+    """Replaces what a link points to, and never the link itself."""
     try:
         target = _behind_links(path)
         if not target.parent.is_dir():
@@ -38,7 +38,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
         if known and not target.is_file():
             raise TentacleError(f"'{path}' is not a regular file.", hint="Give the path of one, or of a new one.")
         if known and mode == _SECRET and target.stat().st_uid not in _trusted():
-            # A file keeps its owner; somebody may have made this one to be given what we write.
+            # A file keeps its owner: another user may have made this one in order to read what we write.
             raise TentacleError(f"'{path}' belongs to another user.", hint="Give the path of a new file.")
     except OSError as error:
         raise TentacleError(f"'{str(path)[:200]}' cannot be written: {error.strerror}.") from None
@@ -47,7 +47,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
 
 def _behind_links(path: Path) -> Path:
-    """Where the link leads; not one that somebody else has put there, in /tmp say, to have us write elsewhere."""
+    """Where the link leads.  Refuses a link of another user, which, in /tmp say, could lead anywhere."""
     for _ in range(_MOST_LINKS):
         if not path.is_symlink():
             return path

@@ -1,6 +1,6 @@
 """The only place of the command line that writes to the terminal.
 
-Lines pass through Python's logging, whose handlers show them and append them to the instance's log file; data goes
+Lines go through Python's logging, whose handlers show them and append them to the instance's log file; data goes
 straight to standard output.  Must not know any command.
 """
 
@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import click
 
+from tentacle.cli.frame.restart import Effect
 from tentacle.cli.frame.result import Outcome, Result
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.style import document_text
 from tentacle.errors import EXIT_INTERNAL, TentacleError
 from tentacle.observe.logs import FILE_ONLY_LOGGER
@@ -28,21 +29,30 @@ LONGEST_MESSAGE: Final = 1200
 """Characters of an error that are shown."""
 
 
-def render(outcome: Outcome, session: Session) -> int:
+def render(outcome: Outcome, session: CommandSession) -> int:
     """Shows all of `outcome`, running it to its end when it takes steps; returns the exit code."""
-    result = _run(outcome)
+    result = outcome if isinstance(outcome, Result) else run_steps(outcome)
     for line in result.lines:
         say(line)
     for problem in result.problems:
         _LOG.error("%s", in_short(problem))
+    effect = Effect.UNCHANGED
+    if result.restart or result.changed:
+        effect = session.effect_of_changes(voted=result.restart)
     if session.as_json and not result.data:
-        show(document_text(_document(result, session)), session)
+        document = dict(result.document)
+        if session.instance is not None:
+            restart = {"RestartRequired": effect is Effect.AFTER_RESTART}
+            document = {"Instance": session.instance_name, **document, **restart}
+        show(document_text(document), session)
     elif result.data:
-        stdout = session.surroundings.stdout
+        stdout = session.process.stdout
         # Tools get the bare data, as from the original; at a terminal the prompt is to stand on a line of its own.
         click.echo(result.data, file=stdout, nl=stdout.isatty() and not result.data.endswith("\n"))
-    if result.restart:
+    if effect is Effect.AFTER_RESTART:
         _LOG.warning("These changes require a restart of the %s.", "Tentacle" if session.instance_name else "service")
+    elif effect is Effect.AT_ONCE and result.restart:
+        say("The running agent takes this up by itself.")
     return result.exit_code
 
 
@@ -51,26 +61,26 @@ def say(line: str) -> None:
     _LOG.info("%s", line)
 
 
-def show(line: str, session: Session) -> None:
+def show(line: str, session: CommandSession) -> None:
     """One line of data at once: on standard output whatever is switched off, and in no log."""
-    click.echo(line, file=session.surroundings.stdout)
+    click.echo(line, file=session.process.stdout)
 
 
 def trace(line: str) -> None:
-    """One request that was made, on standard error, for a person who asked for `--verbose`; secrets are masked."""
+    """One request that was made, on standard error, where `--verbose` was given; secrets are masked."""
     context = click.get_current_context(silent=True)
-    session = context.find_object(Session) if context else None
+    session = context.find_object(CommandSession) if context else None
     if session is not None and session.verbose:
-        click.echo(visible(session.redactor.redact(line)), file=session.surroundings.stderr)
+        click.echo(visible(session.redactor.redact(line)), file=session.process.stderr)
 
 
 def warn_loudly(line: str) -> None:
-    """One line that nobody who reads standard error can miss."""
+    """One line on standard error."""
     _LOG.error("%s", line)
 
 
-def complain(error: TentacleError, *, cause: Exception | None = None) -> int:
-    """Tells an expected failure in one line, and the hint in a second one; returns the exit code.
+def report_error(error: TentacleError, *, cause: Exception | None = None) -> int:
+    """Shows an expected failure in one line, and the hint in a second one; returns the exit code.
 
     The traceback of its `cause` goes to the log file only.
     """
@@ -82,33 +92,25 @@ def complain(error: TentacleError, *, cause: Exception | None = None) -> int:
     return error.exit_code
 
 
-def confess(error: Exception, log: Path) -> int:
-    """Tells an unexpected failure in one line; the traceback goes to the log file only."""
+def report_unexpected_error(error: Exception, log: Path) -> int:
+    """Shows an unexpected failure in one line; the traceback goes to the log file only.  Returns the exit code."""
     where = f"details in {log}" if log.exists() else f"its details are lost: {log} cannot be written"
-    _LOG.critical("Unexpected error: %s (%s)", _told(error), where, exc_info=error)
+    name = type(error).__name__
+    shown = in_short(visible(f"{name}: {error}" if str(error) else name))
+    _LOG.critical("Unexpected error: %s (%s)", shown, where, exc_info=error)
     return EXIT_INTERNAL
 
 
-def _document(result: Result, session: Session) -> dict[str, Any]:
-    if session.instance is None:
-        return dict(result.facts)
-    return {"Instance": session.instance_name, **result.facts, "RestartRequired": result.restart}
-
-
 def in_short(text: str) -> str:
-    """`text` without its middle when it is longer than anybody reads: somebody gave us a file for a word."""
+    """`text` without its middle when it is longer than anybody reads, as when a file was given for a word."""
     if len(text) <= LONGEST_MESSAGE:
         return text
     half = LONGEST_MESSAGE // 2
     return f"{text[:half]} [...{len(text) - 2 * half} characters...] {text[-half:]}"
 
 
-def _told(error: Exception) -> str:
-    return in_short(visible(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__))
-
-
-def told(steps: Generator[str, None, T]) -> T:
-    """What `steps` return, after each of their lines has been said as it came."""
+def run_steps(steps: Generator[str, None, T]) -> T:
+    """Runs `steps` to their end, showing each line as it comes; returns what they return."""
     while True:
         try:
             say(next(steps))
@@ -118,7 +120,3 @@ def told(steps: Generator[str, None, T]) -> T:
         except KeyboardInterrupt as interrupt:
             # Wherever it struck, the command may have a last word; one that has none, or has ended, raises it again.
             say(steps.throw(interrupt))
-
-
-def _run(outcome: Outcome) -> Result:
-    return outcome if isinstance(outcome, Result) else told(outcome)

@@ -1,22 +1,26 @@
-"""What a command gives back.  Knows nothing of how it is shown."""
+"""What a command returns.  Knows nothing of how it is shown."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from tentacle.errors import EXIT_OK
+
+EXIT_INTERRUPTED: Final = 130
+"""What a shell shows for a program that SIGINT ended."""
 
 
 @dataclass(frozen=True)
 class Result:
     """The end of a command.
 
-    `lines` are told to the person and to the log file; `data` is what was asked for and reaches standard output
-    as it stands, also when log lines are switched off; `problems` go to standard error without failing the command.
-    `restart` says that a running agent has to be restarted before the changes hold.  `facts` are what a program wants
-    to know of it, under the original's kind of names; they are shown instead of the lines when JSON was asked for.
+    `lines` are for the person and for the log file; `data` is what was asked for and goes to standard output
+    unchanged, also when log lines are switched off; `problems` go to standard error without failing the command.
+    `restart` is set by the commands that "vote for restart" (tentacle-cli.md 1.4), `changed` by the others that change
+    settings; whether a restart is really needed is found out when the result is shown.  `document` is for programs,
+    with names such as the original's; it is shown instead of the lines when JSON was asked for.
     """
 
     lines: tuple[str, ...] = ()
@@ -24,7 +28,8 @@ class Result:
     problems: tuple[str, ...] = ()
     exit_code: int = EXIT_OK
     restart: bool = False
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    changed: bool = False
+    document: Mapping[str, Any] = field(default_factory=dict)
 
 
 Steps = Generator[str, None, Result]

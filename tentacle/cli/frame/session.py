@@ -1,6 +1,6 @@
-"""What one run of the command line works with: the surroundings it was started in, and the instance it chose.
+"""What one run of the command line works with: the process it is, and the instance it chose.
 
-Everything that a command takes from outside comes through here, so that a test can hand in its own.  Must not know any
+Everything that a command takes from outside comes through here, so that a test can replace it.  Must not know any
 command.  Settings are imported where they are used: `version` and `help` answer without them.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from tentacle import __version__
+from tentacle.cli.frame.restart import Effect, InstanceSnapshot
 from tentacle.home_layout import LOGS
 from tentacle.observe.logfile import FileLogHandler
 from tentacle.observe.logs import FILE_ONLY_LOGGER, ConsoleHandler, logging_to
@@ -42,7 +43,7 @@ class InstanceOptions:
 
 
 def current_directory() -> Path:
-    """Where we are; a directory that is gone keeps its name, so that using it says which one is missing."""
+    """The current directory; one that is gone keeps its name, so that an error can say which one is missing."""
     try:
         return Path.cwd()
     except FileNotFoundError:
@@ -50,8 +51,8 @@ def current_directory() -> Path:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """The world as the process found it."""
+class ProcessContext:
+    """What the process was started with: environment, directory, streams, machine and clock."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     cwd: Path = field(default_factory=current_directory)
@@ -64,17 +65,18 @@ class Surroundings:
     processors: int = field(default_factory=processor_count)
 
 
-class Session:
-    """One run: its surroundings, its log, its secrets and, once a command asked for it, its instance."""
+class CommandSession:
+    """One run: its process, its log, its secrets and, once a command asked for it, its instance."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self.surroundings = surroundings
+    def __init__(self, process: ProcessContext) -> None:
+        self.process = process
         self.redactor = Redactor()
         self.command_line = ""
         self.instance: Instance | None = None
         self.as_json = False
         self.verbose = False
-        self._console = ConsoleHandler(surroundings.stdout, surroundings.stderr)
+        self._before: InstanceSnapshot | None = None
+        self._console = ConsoleHandler(process.stdout, process.stderr)
         self._log_file = FileLogHandler()
 
     def logging(self) -> AbstractContextManager[None]:
@@ -87,16 +89,21 @@ class Session:
         return self.instance.name if self.instance else None
 
     @property
+    def instance_argument(self) -> str:
+        """What the original adds to a command that it advises: the chosen instance, where that has a name."""
+        return f" --instance {self.instance_name}" if self.instance_name else ""
+
+    @property
     def environ(self) -> Mapping[str, str]:
         """The environment variables."""
-        return self.surroundings.environ
+        return self.process.environ
 
     def mute_console(self) -> None:
         """Keeps log lines off standard output for the rest of the run."""
         self._console.mute_stdout()
 
     def answer_in_json(self) -> None:
-        """The result is told as one JSON document; lines for people go to the log file only."""
+        """Has the result shown as one JSON document; lines go to the log file only."""
         self.as_json = True
         self.mute_console()
 
@@ -114,13 +121,28 @@ class Session:
         """
         from tentacle.settings.model import resolved_home
 
-        self.instance = self.registry.select(where.instance, where.config, self.surroundings.cwd)
+        self.instance = self.registry.select(where.instance, where.config, self.process.cwd)
         file = self.settings_file(self.instance.config_path)
-        self._open_log(resolved_home(self.overridden(file.load()), file.path) / LOGS)
+        settings = file.load()
+        home = resolved_home(self.overridden(settings), file.path)
+        if self._before is None or self._before.file.path != file.path:
+            self._before = InstanceSnapshot.take(file, settings, home)
+        self._open_log(home / LOGS)
         return file
 
+    @property
+    def agent_has_run(self) -> bool:
+        """Whether an agent of the chosen instance ran when the instance was chosen first."""
+        return self._before is not None and self._before.agent is not None
+
+    def effect_of_changes(self, *, voted: bool) -> Effect:
+        """When the changes to the chosen instance hold that were made since it was chosen; see `InstanceSnapshot`."""
+        if self._before is None:
+            return Effect.AFTER_RESTART if voted else Effect.UNCHANGED
+        return self._before.effect(self.environ, voted=voted)
+
     def settings_file(self, path: Path) -> SettingsFile:
-        """The configuration at `path`; whoever has to wait for another process that changes it is told so."""
+        """The configuration at `path`; a line is shown while another process that changes it is waited for."""
         from tentacle.settings.store import SettingsFile
 
         return SettingsFile(path, waiting=lambda: _LOG.info("Waiting for another process that is changing %s...", path))
@@ -131,12 +153,12 @@ class Session:
 
         enabled = is_enabled(self.environ)
         return apply_environment(
-            settings, self.environ, find_env_file(self.surroundings.program.parent) if enabled else None
+            settings, self.environ, find_env_file(self.process.program.parent) if enabled else None
         )
 
     def path(self, given: str) -> Path:
         """The file or directory that an option names, seen from the current directory."""
-        return self.surroundings.cwd / given
+        return self.process.cwd / given
 
     def open_fallback_log(self) -> Path:
         """The log file; when no instance was chosen, one in `$DefaultLogDirectory` or the user's own data folder."""

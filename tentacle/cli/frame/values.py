@@ -1,6 +1,6 @@
-"""The kinds of values that options take, read as the original reads them but refused in one line.
+"""The kinds of values that options take, read as the original reads them, but refused in one line.
 
-Knows texts and click's option callbacks.  Must not know any command.
+Knows click's option callbacks.  Must not know any command.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ def parse_whole_number(text: str, name: str) -> int:
 
     Raises InvalidValue naming the option `name`.
     """
-    if re.fullmatch(r"\s*[+-]?[0-9]{1,10}\s*", text) and -(2**31) <= int(text) < 2**31:
-        return int(text)
+    digits = text.strip()
+    if re.fullmatch(r"[+-]?[0-9]{1,10}", digits) and -(2**31) <= int(digits) < 2**31:
+        return int(digits)
     raise InvalidValue(f"The value '{text}' of {name} is not a valid whole number.", hint="Give it in digits.")
 
 
@@ -48,12 +49,20 @@ def true_or_false(_context: click.Context, param: click.Parameter, value: str | 
 
 
 def need_port(port: int, name: str) -> None:
-    """Raises InvalidValue unless `port` is one that somebody can be called at."""
+    """Raises InvalidValue unless `port` is a TCP port that can be connected to."""
     if not 1 <= port <= LARGEST_PORT:
         raise InvalidValue(f"The value {port} of {name} is not a port.", hint=f"Ports are 1 to {LARGEST_PORT}.")
 
 
+def parse_port(text: str | None, name: str) -> int:
+    """The port in the value of the option `name`.  Raises InvalidValue."""
+    port = parse_whole_number(text or "", name)
+    need_port(port, name)
+    return port
+
+
 Format = Literal["text", "json"]
+FORMATS: Final[tuple[Format, ...]] = ("text", "json")
 
 
 def output_format(value: str | None) -> Format:
@@ -67,5 +76,5 @@ def output_format(value: str | None) -> Format:
 
 
 def longest_name(param: click.Parameter) -> str:
-    """The name by which an option is spoken of, e.g. `--port`."""
+    """The name of an option in messages, e.g. `--port`."""
     return max(param.opts, key=len)

@@ -1,7 +1,7 @@
 """Questions to a person, each of which an option answers too.
 
-Asks on a terminal only.  Elsewhere it collects the options that are missing, so that all are named at once.  Must not
-know what is asked.
+They are asked on a terminal only.  Elsewhere the options that are missing are collected, so that one error names them
+all.  Must not know what is asked.
 """
 
 from __future__ import annotations
@@ -10,25 +10,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, TextIO, TypeVar
 
+from tentacle.cli.frame.result import EXIT_INTERRUPTED
 from tentacle.errors import TentacleError
 from tentacle.observe.text import visible
 
 T = TypeVar("T")
 
-EXIT_INTERRUPTED: Final = 130
-"""What a shell shows for a program that SIGINT ended."""
 _ATTEMPTS: Final = 5
 _LONGEST_ANSWER: Final = 4096
 
 
 class Unanswered(TentacleError):
-    """Answers that nobody gave."""
+    """A question without an answer."""
 
 
-class Wizard:
-    """`defaults`: every question that has a default is answered by it, and nobody is asked.
+class Questions:
+    """With `defaults` no question is asked, and the default is the answer.
 
-    `terminal`: whether there is somebody to ask.
+    `terminal` says whether there is a person to ask; None: where both streams are a terminal.
     """
 
     def __init__(self, stdin: TextIO, stdout: TextIO, *, defaults: bool, terminal: bool | None = None) -> None:
@@ -41,9 +40,10 @@ class Wizard:
     def answer(
         self, option: str, given: str | None, question: str, check: Callable[[str], T], *, default: str | None = None
     ) -> T | None:
-        """What `check` makes of the option, of the answer, or of the default; `None` for what is missing.
+        """What `check` returns for the option `given`, else for the person's answer, else for the default.
 
-        Raises what `check` raises for an option or a default, and for an answer that stays wrong.
+        None where there is none of them; the option is then missing.  Raises what `check` raises for an option or a
+        default, and for an answer that stays wrong.
         """
         if given is not None and given.strip():
             return check(given)
@@ -55,18 +55,23 @@ class Wizard:
         return None
 
     def agrees(self, question: str, *, default: bool) -> bool:
-        """Yes or no; the default where nobody is asked."""
+        """Yes or no; the default where no questions are asked."""
         if not self.asks:
             return default
-        answer = self._ask(f"{question} (yes/no)", _yes_or_no, "yes" if default else "no")
-        return bool(answer)
+
+        def check(text: str) -> bool:
+            if text.lower() not in {"y", "yes", "n", "no"}:
+                raise TentacleError(f"'{text:.40}' is neither yes nor no.")
+            return text.lower() in {"y", "yes"}
+
+        return self._ask(f"{question} (yes/no)", check, "yes" if default else "no")
 
     def miss(self, option: str) -> None:
-        """Notes that an option is needed."""
+        """Notes that the option is missing."""
         self._missing.append(option)
 
     def need_all(self) -> None:
-        """Raises `Unanswered` when anything was missing, with all of it."""
+        """Raises `Unanswered` when options are missing, with their names."""
         if not self._missing:
             return
         if self._defaults:
@@ -80,7 +85,7 @@ class Wizard:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Ctrl-C ends everything, as it does in every program, but here it is said that nothing has happened."""
+        """Turns Ctrl-C into an error that says that nothing has happened, where a person is asked."""
         try:
             yield
         except KeyboardInterrupt:
@@ -90,14 +95,17 @@ class Wizard:
             raise Unanswered("Interrupted; nothing was changed.", exit_code=EXIT_INTERRUPTED) from None
 
     def tell(self, lines: Sequence[str]) -> None:
-        """Shows lines to whoever is asked."""
+        """Shows lines to the person, where questions are asked."""
         if self.asks:
             self._stdout.writelines(f"{visible(line)}\n" for line in lines)
             self._stdout.flush()
 
     def _ask(self, question: str, check: Callable[[str], T], default: str | None) -> T:
         for attempt in range(_ATTEMPTS):
-            line = self._reply(f"{question}{f' [{default}]' if default else ''}: ")
+            with self.interruptible():
+                self._stdout.write(visible(f"{question}{f' [{default}]' if default else ''}: "))
+                self._stdout.flush()
+                line = self._stdin.readline(_LONGEST_ANSWER)
             if not line:
                 self._stdout.write("\n")
                 raise Unanswered("The input ended before all questions were answered; nothing was changed.")
@@ -108,17 +116,3 @@ class Wizard:
                     raise
                 self.tell([f"  {text}" for text in (error.message, error.hint) if text])
         raise AssertionError("the last attempt returns or raises")
-
-    def _reply(self, prompt: str) -> str:
-        with self.interruptible():
-            self._stdout.write(visible(prompt))
-            self._stdout.flush()
-            return self._stdin.readline(_LONGEST_ANSWER)
-
-
-def _yes_or_no(text: str) -> bool:
-    if text.lower() in {"y", "yes"}:
-        return True
-    if text.lower() in {"n", "no"}:
-        return False
-    raise TentacleError(f"'{text:.40}' is neither yes nor no.")

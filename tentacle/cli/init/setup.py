@@ -1,40 +1,42 @@
-"""What `init` wants to reach, question by question, and which commands lead there from what is there already.
+"""What `init` is to set up: every question, and what is there already.
 
-Knows the single commands' options and nothing of how they work.  Must not change anything itself.
+Knows the options of `init`.  Must not change anything.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tentacle.cli.doctor.listening import port_owner
-from tentacle.cli.frame.options import ApiOptions
-from tentacle.cli.frame.session import Session
-from tentacle.cli.frame.values import InvalidValue, need_port, parse_whole_number
-from tentacle.cli.init.questions import Wizard
-from tentacle.cli.init.server_questions import LATER, Introduction, Registration, printable
+from tentacle.cli.frame.session import CommandSession
+from tentacle.cli.frame.values import InvalidValue, parse_port
+from tentacle.cli.init.questions import Questions
+from tentacle.cli.init.server_questions import LATER, ServerQuestions, WantedRegistration, printable
+from tentacle.cli.registration.options import ApiOptions
+from tentacle.cli.registration.server_access import accepted_pin, is_polling
 from tentacle.errors import TentacleError
 from tentacle.host.account import require_account
 from tentacle.host.errors import HostError
 from tentacle.host.systemctl import require_systemd
+from tentacle.octopus.certificates import parse_pin
+from tentacle.octopus.errors import InvalidAddress
 from tentacle.settings.errors import InstanceError
 from tentacle.settings.instances import DEFAULT_NAME, clean_name
-from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings
+from tentacle.settings.model import DEFAULT_PORT, Settings
 from tentacle.settings.store import SettingsFile
 from tentacle.transport.listener import bind
 
-LISTENING, POLLING = "listening", "polling"
+LISTENING, POLLING = MODES = "listening", "polling"
 CONFIG_NAME: Final = "tentacle.config"
 _OWN_FOLDER: Final = "worker"
-"""Where the instance of the usual name lives; a directory of that name is the register's."""
+"""The directory of the instance with the usual name, whose own name the registry uses for its directory."""
 
 
 @dataclass(frozen=True)
-class Wishes:
+class InitOptions:
     """The options as given."""
 
     instance: str | None
@@ -59,71 +61,85 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Present:
-    """What is there: the configuration's path and, where there is one, its settings."""
+class ExistingInstance:
+    """An instance that is there already; both are `None` where there is none, `settings` where the file is gone."""
 
     config: Path | None = None
     settings: Settings | None = None
 
 
 @dataclass(frozen=True)
-class Goal:
-    """All answers.  `registration` is `None` when nobody is to be told of this machine, `trust` a thumbprint."""
+class Setup:
+    """All answers.  Without `registration` the machine is not registered; `trust` is a server's thumbprint."""
 
     instance: str
     config: Path
     mode: str
     port: int
     app: Path
-    registration: Registration | None
+    registration: WantedRegistration | None
     trust: str | None
     service: bool
 
 
-def present(session: Session, instance: str) -> Present:
-    """What there is of the instance.  Raises `SettingsError` for one that cannot be read."""
+def existing_instance(session: CommandSession, name: str) -> ExistingInstance:
+    """What there is of the instance.  Raises `SettingsError` or `DiskError` for one that cannot be read."""
     try:
-        found = session.registry.find(instance)
+        found = session.registry.find(name)
     except InstanceError:
-        if instance.lower() in {(one.name or "").lower() for one in session.registry.list_all()}:
+        if name.lower() in {(one.name or "").lower() for one in session.registry.list_all()}:
             raise
-        return Present()
+        return ExistingInstance()
     file = SettingsFile(found.config_path)
-    return Present(found.config_path, file.load() if file.exists() else None)
+    return ExistingInstance(found.config_path, file.load() if file.exists() else None)
 
 
-def goal(session: Session, wizard: Wizard, wishes: Wishes, api: ApiOptions) -> Goal:
-    """Asks what was not given.  Raises `TentacleError`."""
-    if wishes.service and wishes.no_service:
+def ask_for_setup(session: CommandSession, questions: Questions, options: InitOptions, api: ApiOptions) -> Setup:
+    """Asks for what the options do not say.  Raises `TentacleError`."""
+    if options.service and options.no_service:
         raise TentacleError("--service and --no-service exclude each other.", hint="Leave one of them out.")
-    if wishes.service:
-        _need_service(wishes)
-    instance = wizard.answer("--instance", wishes.instance, "Name of the instance", clean_name, default=DEFAULT_NAME)
-    there = present(session, instance or DEFAULT_NAME)
+    if options.service:
+        require_systemd(as_root=True)
+        if (options.service_user or "").strip():
+            require_account((options.service_user or "").strip())
+    accepted_pin(api)  # what makes no sense is refused before the first question
+    instance = questions.answer(
+        "--instance", options.instance, "Name of the instance", clean_name, default=DEFAULT_NAME
+    )
+    there = existing_instance(session, instance or DEFAULT_NAME)
     known = there.settings or Settings()
-    config = _config(session, wizard, wishes, there, instance or DEFAULT_NAME)
-    polls = any(server.style is CommunicationStyle.TENTACLE_ACTIVE for server in known.servers)
-    usual = POLLING if polls or known.no_listen else LISTENING
-    question = "listening (the server calls us) or polling (we call the server)?"
-    mode = wizard.answer("--mode", wishes.mode, question, _mode, default=usual)
+    config = _ask_for_config(session, questions, options, there, instance or DEFAULT_NAME)
+    mode = questions.answer(
+        "--mode",
+        options.mode,
+        "listening (the server calls us) or polling (we call the server)?",
+        _mode,
+        default=POLLING if is_polling(known) else LISTENING,
+    )
     port: int | None = known.port
     if mode == LISTENING:
-        check = _free_port if wizard.asks and there.settings is None and not wishes.port else _port
-        port = wizard.answer("--port", wishes.port, "Port to listen on", check, default=str(known.port or 10933))
-    app = wizard.answer(
+        check = _free_port if questions.asks and there.settings is None and not options.port else _port
+        default = str(known.port or DEFAULT_PORT)
+        port = questions.answer("--port", options.port, "Port to listen on", check, default=default)
+    usual_app: Path | None = known.application_directory
+    if there.settings is None and not is_root():
+        usual_app = config.parent / "Applications" if config else None
+    app = questions.answer(
         "--app",
-        wishes.app,
+        options.app,
         "Directory for applications",
         lambda text: session.path(printable(text)),
-        default=str(known.application_directory if there.settings or is_root() else _own_applications(config)),
+        default=str(usual_app),
     )
-    registration = None if wishes.no_register else _registration(session, wizard, wishes, api, _Known(known, mode))
-    trust = _trust(wizard, wishes, _Known(known, mode), registration)
-    service = wishes.service or (not wishes.no_service and _wants_service(wizard))
-    wizard.need_all()
+    registration = None
+    if not options.no_register:
+        registration = _ask_for_registration(session, questions, options, api, known, mode)
+    trust = _ask_for_trust(questions, options.trust, may_ask=registration is None and mode == LISTENING, known=known)
+    service = options.service or (not options.no_service and _wants_service(questions))
+    questions.need_all()
     if instance is None or config is None or mode is None or port is None or app is None:
         raise AssertionError("what is missing was named")
-    return Goal(instance, config, mode, port, app, registration, trust, service)
+    return Setup(instance, config, mode, port, app, registration, trust, service)
 
 
 def is_root() -> bool:
@@ -131,32 +147,22 @@ def is_root() -> bool:
     return os.geteuid() == 0
 
 
-def _own_applications(config: Path | None) -> Path | None:
-    """Where somebody without root's rights may deploy to."""
-    return config.parent / "Applications" if config else None
-
-
-def _need_service(wishes: Wishes) -> None:
-    """Raises `HostError` for a service that cannot be, before anything is done."""
-    require_systemd(as_root=True)
-    if (wishes.service_user or "").strip():
-        require_account((wishes.service_user or "").strip())
-
-
-def _wants_service(wizard: Wizard) -> bool:
-    """Nobody is asked for what cannot be."""
-    if not wizard.asks:
+def _wants_service(questions: Questions) -> bool:
+    """Asks, where there is a person to ask and a service is possible."""
+    if not questions.asks:
         return False
     try:
         require_systemd(as_root=True)
     except HostError:
         return False
-    return wizard.agrees("Install and start the service (systemd)?", default=True)
+    return questions.agrees("Install and start the service (systemd)?", default=True)
 
 
-def _config(session: Session, wizard: Wizard, wishes: Wishes, there: Present, instance: str) -> Path | None:
+def _ask_for_config(
+    session: CommandSession, questions: Questions, options: InitOptions, there: ExistingInstance, instance: str
+) -> Path | None:
     if there.config is not None:
-        given = session.path(wishes.config) if wishes.config else there.config
+        given = session.path(options.config) if options.config else there.config
         if given != there.config:
             raise TentacleError(
                 f"The instance '{instance}' is there already, with the configuration {there.config}.",
@@ -165,100 +171,87 @@ def _config(session: Session, wizard: Wizard, wishes: Wishes, there: Present, in
         return there.config
 
     def check(text: str) -> Path:
-        return _unused(session, session.path(printable(text)))
+        config = session.path(printable(text))
+        user = next((one.name for one in session.registry.list_all() if one.config_path == config), None)
+        if user is not None:
+            raise TentacleError(
+                f"'{config}' is the configuration of the instance '{user}'.", hint="Give another path by --config."
+            )
+        return config
 
-    default = str(_default_config(session, instance))
-    if wishes.config is None and not wizard.asks:
-        # Where the file lies is of no interest to a script that does not say.
+    # A directory of its own, not the one that holds the names of all instances.
+    instances = session.registry.directory
+    folder = instances / instance.replace(" ", "-")
+    if folder == session.registry.folder.parent:
+        folder = instances / _OWN_FOLDER
+    default = str(folder / CONFIG_NAME)
+    if options.config is None and not questions.asks:
+        # A script that does not name the file takes the usual one, also without --yes.
         return check(default)
-    return wizard.answer("--config", wishes.config, "Configuration file", check, default=default)
+    return questions.answer("--config", options.config, "Configuration file", check, default=default)
 
 
-def _default_config(session: Session, instance: str) -> Path:
-    """In a directory of its own: not in the one that has the names of all instances."""
-    base, name = session.registry.directory, instance.replace(" ", "-")
-    own = base / name
-    return (base / _OWN_FOLDER if own == session.registry.folder.parent else own) / CONFIG_NAME
-
-
-def _unused(session: Session, config: Path) -> Path:
-    user = next((one.name for one in session.registry.list_all() if one.config_path == config), None)
-    if user is not None:
-        raise TentacleError(
-            f"'{config}' is the configuration of the instance '{user}'.", hint="Give another path by --config."
-        )
-    return config
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What the questions about the server depend on."""
-
-    settings: Settings
-    mode: str | None
-
-    @property
-    def proxy(self) -> ProxySettings:
-        return self.settings.polling_proxy if self.mode == POLLING else self.settings.proxy
-
-
-def _registration(
-    session: Session, wizard: Wizard, wishes: Wishes, api: ApiOptions, now: _Known
-) -> Registration | None:
-    known = now.settings
-    if not api.server and known.servers and not wizard.asks:
-        return None  # It is registered already, and nobody asks for anything else.
-    introduction = Introduction(session, wizard, api, now.proxy, (wishes.space or "").strip() or None)
+def _ask_for_registration(
+    session: CommandSession,
+    questions: Questions,
+    options: InitOptions,
+    api: ApiOptions,
+    known: Settings,
+    mode: str | None,
+) -> WantedRegistration | None:
+    if not api.server and known.servers and not questions.asks:
+        return None  # It is registered already, and nothing else was asked for.
+    space = (options.space or "").strip() or None
+    about_server = ServerQuestions(session, questions, api, known, mode == POLLING, space)
     server = LATER
-    if api.server or not known.servers or wizard.agrees("A server is trusted already.  Register again?", default=False):
-        server = introduction.server()
+    again = "A server is trusted already.  Register again?"
+    if api.server or not known.servers or questions.agrees(again, default=False):
+        server = about_server.server()
     if server == LATER:
         return None
-    credentials = introduction.credentials(server)
-    default = session.surroundings.machine_name
-    name = wizard.answer("--name", wishes.name, "Name of this worker on the server", printable, default=default)
-    pools = introduction.pools(server, credentials, wishes.pools)
+    credentials = about_server.credentials(server)
+    default = session.process.machine_name
+    name = questions.answer("--name", options.name, "Name of this worker on the server", printable, default=default)
+    pools = about_server.pools(server, credentials, options.pools)
     if name is None or pools is None:
         return None
-    reached_at, port = wishes.public_host_name, wishes.comms_port
-    if wizard.asks and now.mode == LISTENING:
+    host, port = options.public_host_name, options.comms_port
+    if questions.asks and mode == LISTENING:
         question = "Name or address at which the server reaches this machine"
-        reached_at = wizard.answer("", reached_at, question, printable, default=default)
-    if wizard.asks and now.mode == POLLING and not wishes.comms_address:
-        port = introduction.comms_port(server, port)
-    return Registration(server, name, pools, credentials, reached_at, port)
+        host = questions.answer("", host, question, printable, default=default)
+    if questions.asks and mode == POLLING and not options.comms_address:
+        port = about_server.comms_port(server, port)
+    return WantedRegistration(server, name, pools, credentials, host, port)
 
 
-def _trust(wizard: Wizard, wishes: Wishes, now: _Known, registration: Registration | None) -> str | None:
-    """Whom a listening machine trusts that nobody is told of; registration sees to that itself."""
-    if (wishes.trust or "").strip():
-        return _thumbprint(wishes.trust or "")
-    if not wizard.asks or registration is not None or now.mode != LISTENING or now.settings.servers:
+def _ask_for_trust(questions: Questions, given: str | None, *, may_ask: bool, known: Settings) -> str | None:
+    """The server that a listening machine is to trust; where it registers, registration sees to that."""
+
+    def check(text: str) -> str | None:
+        try:
+            return None if text.strip() == LATER else parse_pin(text)
+        except InvalidAddress:
+            message = f"'{text:.80}' is no thumbprint: it has 40 hexadecimal digits (or 64)."
+            raise InvalidValue(message) from None
+
+    if (given or "").strip():
+        return check(given or "")
+    if not questions.asks or not may_ask or known.servers:
         return None
-    question = f"Thumbprint of the Octopus Server to trust ({LATER} for none)"
-    return wizard.answer("", None, question, _thumbprint, default=LATER)
-
-
-def _thumbprint(text: str) -> str | None:
-    found = text.strip().replace(":", "").upper()
-    if found == LATER:
-        return None
-    if not re.fullmatch("[0-9A-F]{40}|[0-9A-F]{64}", found):
-        raise InvalidValue(f"'{text:.80}' is no thumbprint: it has 40 hexadecimal digits (or 64).")
-    return found
+    return questions.answer(
+        "", None, f"Thumbprint of the Octopus Server to trust ({LATER} for none)", check, default=LATER
+    )
 
 
 def _mode(text: str) -> str:
-    for mode in (LISTENING, POLLING):
+    for mode in MODES:
         if text.strip() and mode.startswith(text.strip().lower()):
             return mode
     raise InvalidValue(f"'{text:.40}' is neither {LISTENING} nor {POLLING}.")
 
 
 def _port(text: str) -> int:
-    port = parse_whole_number(text, "--port")
-    need_port(port, "--port")
-    return port
+    return parse_port(text, "--port")
 
 
 def _free_port(text: str) -> int:

@@ -1,6 +1,6 @@
-"""What an ephemeral worker leaves for the next run to clear up, should it be killed: a note of which worker it was.
+"""The note by which the next run of an ephemeral worker finds the worker of a run that was killed, and removes it.
 
-Knows the note, which holds no secret, and that only one run at a time may keep it.  Must not know any server.
+The note is a file without secrets, which one run at a time may hold.  Must not know any server.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _LARGEST: Final = 64 * 1024
 
 
 @dataclass(frozen=True)
-class Worker:
+class NotedWorker:
     """A worker that a run has made: on which server, in which space (None: the default), under which name.
 
-    `machine_id` is None when the run ended before the server had told it.
+    `machine_id` is None when the run ended before the server had answered with it.
     """
 
     server: str
@@ -34,16 +34,31 @@ class Worker:
     thumbprint: str
     machine_id: str | None = None
 
+    @classmethod
+    def parse(cls, content: bytes) -> NotedWorker | None:
+        """The worker in a note; None when the note was cleared, or is not one of ours."""
+        try:
+            worker = cls(**json.loads(content))
+        except (ValueError, TypeError, RecursionError):
+            return None
+        needed = (worker.server, worker.name, worker.thumbprint)
+        optional = (worker.space, worker.machine_id)
+        good = all(isinstance(each, str) for each in needed) and all(isinstance(e, str | None) for e in optional)
+        return worker if good else None
+
 
 class Note:
-    """The note of this run; `earlier` is the worker of a run before, which did not take it off."""
+    """The note of this run; `earlier` is the worker that a run before has left on its server.
+
+    Without a `descriptor` nothing is noted.
+    """
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
-        self.earlier = None if descriptor is None else _parsed(os.pread(descriptor, _LARGEST, 0))
+        self.earlier = None if descriptor is None else NotedWorker.parse(os.pread(descriptor, _LARGEST, 0))
 
-    def write(self, worker: Worker) -> None:
-        """Remembers `worker` whatever becomes of this process.  Raises `OSError`."""
+    def write(self, worker: NotedWorker) -> None:
+        """Puts `worker` on the disk.  Raises `OSError`."""
         content = json.dumps(asdict(worker)).encode()
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
@@ -51,17 +66,22 @@ class Note:
             os.fsync(self._descriptor)
 
     def clear(self) -> None:
-        """There is nothing to clear up any more."""
+        """Forgets the worker, which is on no server any more.  Raises `OSError`."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
 
 
+def another_is_running(home: Path) -> TentacleError:
+    """The refusal to run where an agent of the same instance runs, which would be the same worker."""
+    return TentacleError(f"another agent is already running for {home}", hint="stop it first, or use another instance")
+
+
 @contextmanager
 def noting(home: Path) -> Iterator[Note]:
-    """The note in `home`, ours until the end; the system lets go of it however this process ends.
+    """Holds the note in `home`; the system lets go of it however this process ends.
 
-    Where nothing can be written, there is none, and nothing is lost but the clearing up.  Raises `TentacleError` while
-    another run keeps it: its worker would be taken for one that was left.
+    Where nothing can be written, nothing is noted, and a killed run's worker stays on its server.  Raises
+    `TentacleError` while another run holds the note: its worker would be taken for one that was left.
     """
     try:
         descriptor = os.open(
@@ -74,23 +94,8 @@ def noting(home: Path) -> Iterator[Note]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise TentacleError(
-            f"another agent is already running for {home}", hint="stop it first, or use another instance"
-        ) from None
+        raise another_is_running(home) from None
     try:
         yield Note(descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None)
     finally:
         os.close(descriptor)
-
-
-def _parsed(content: bytes) -> Worker | None:
-    """The worker in a note; None when it was cleared, or is not one of ours."""
-    try:
-        members = json.loads(content)
-        worker = Worker(**members)
-    except (ValueError, TypeError, RecursionError):
-        return None
-    needed = (worker.server, worker.name, worker.thumbprint)
-    optional = (worker.space, worker.machine_id)
-    good = all(isinstance(each, str) for each in needed) and all(isinstance(e, str | None) for e in optional)
-    return worker if good else None

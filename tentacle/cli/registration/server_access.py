@@ -1,87 +1,178 @@
-"""Calling an Octopus Server for a command: the client with the right proxy, certificates and notices.
+"""How this machine calls an Octopus Server: its address, the proxy on the way, the certificates that are accepted.
 
-Knows which proxy is used when (tentacle-cli.md 5.3, last paragraph).  Must not know what is said to the server.
+Decides that for every command that calls a server (tentacle-cli.md 5.3, last paragraph), so that what is tried out is
+what is used later.  Must not know what is said to the server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from yarl import URL
 
 from tentacle import __version__
-from tentacle.cli.frame.credentials import Access
-from tentacle.cli.frame.options import ApiOptions
 from tentacle.cli.frame.render import say, trace, warn_loudly
+from tentacle.cli.registration.options import ApiOptions
 from tentacle.errors import TentacleError
+from tentacle.octopus.certificates import parse_pin
 from tentacle.octopus.client import OctopusClient, Rehearse
 from tentacle.octopus.connectivity import ConnectivityCheck
+from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.errors import ConnectionFailed
+from tentacle.octopus.http_client import HttpClient, HttpOptions, HttpResponse
 from tentacle.octopus.proxies import ProxyUrl, environment_proxy
-from tentacle.settings.model import ProxySettings
+from tentacle.octopus.server_address import ServerAddress
+from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings
 
-PATIENCE = 60.0
-"""Seconds for which one step goes on trying a server that cannot be reached or is busy (tentacle-cli.md 5.4)."""
+T = TypeVar("T")
+
+RETRY_SECONDS: Final = 60.0
+"""How long one step goes on trying a server that cannot be reached or is busy (tentacle-cli.md 5.4)."""
 
 
-def custom_proxy(proxy: ProxySettings) -> ProxyUrl | None:
-    """The proxy that was configured outright, None when the environment's or no proxy is to be used."""
+@dataclass(frozen=True)
+class ServerRoute:
+    """The way to a server's REST interface.
+
+    It leads through `proxy`; where that is None and `environment_proxies` is set, through the one that `HTTPS_PROXY`
+    and its like name.  `pin` is the thumbprint of the only certificate that is accepted.
+    """
+
+    address: ServerAddress
+    proxy: ProxyUrl | None
+    environment_proxies: bool
+    ignore_ssl_errors: bool = False
+    ca_file: str | None = None
+    pin: str | None = None
+
+    @property
+    def proxy_in_use(self) -> ProxyUrl | None:
+        """The proxy that requests go through.  Raises InvalidAddress for one in the environment that is no address."""
+        return self.proxy or (environment_proxy(URL(self.address.base)) if self.environment_proxies else None)
+
+    def client(
+        self,
+        credentials: Credentials,
+        *,
+        retry_for: float = RETRY_SECONDS,
+        on_request: Callable[[str], None] = trace,
+        rehearse: Rehearse | None = None,
+    ) -> OctopusClient:
+        """A client that has not said anything yet; the arguments are those of `OctopusClient`."""
+        if self.ignore_ssl_errors:
+            warn_loudly(
+                "WARNING: --ignoreSslErrors: the certificate of the Octopus Server is NOT checked. "
+                "Whoever sits in between can read these credentials and take this machine over."
+            )
+        return self._client(credentials, on_notice=say, retry_for=retry_for, on_request=on_request, rehearse=rehearse)
+
+    def probing_client(
+        self, credentials: Credentials, timeout: float, on_request: Callable[[str], None] = trace
+    ) -> OctopusClient:
+        """A client for a single look: no notices, no retries, and `timeout` seconds for a request."""
+        return self._client(credentials, timeout=timeout, retry_for=0.0, on_request=on_request)
+
+    def _client(self, credentials: Credentials, **how: Any) -> OctopusClient:
+        return OctopusClient(
+            self.address.display,
+            credentials,
+            version=__version__,
+            ignore_ssl_errors=self.ignore_ssl_errors,
+            ca_file=self.ca_file,
+            pin=self.pin,
+            proxy=self.proxy,
+            trust_env=self.environment_proxies,
+            **how,
+        )
+
+    async def root_document(self, timeout: float, on_request: Callable[[str], None] = trace) -> HttpResponse:
+        """The server's answer to a request for its root document, which everybody may see.  Raises OctopusError."""
+        ignore, proxies = self.ignore_ssl_errors, self.environment_proxies
+        options = HttpOptions(ignore, self.ca_file, self.proxy, proxies, timeout, self.pin)
+        user_agent = f"tentacle/{__version__}"
+        async with HttpClient(options, user_agent=user_agent, cookies=False, on_request=on_request) as http:
+            return await http.send("GET", URL(f"{self.address.base}/api"), {})
+
+
+def converse(client: OctopusClient, act: Callable[[OctopusClient], Awaitable[T]]) -> T:
+    """Signs `client` in and returns what `act` returns for it.  Raises OctopusError."""
+
+    async def conversation() -> T:
+        async with client:
+            return await act(client)
+
+    return asyncio.run(conversation())
+
+
+def route_to_register(server: str, api: ApiOptions, settings: Settings, *, polling: bool | None = None) -> ServerRoute:
+    """The way to `server` for a machine that registers with it in order to poll or to listen; None: as it does now.
+
+    A polling machine registers through the proxy that it polls through.  A listening machine's own proxy is for its
+    scripts alone; only whether the environment's proxies are used depends on it.  Raises TentacleError.
+    """
+    if polling or (polling is None and is_polling(settings)):
+        proxy, environment_proxies = polling_proxy(settings), settings.polling_proxy.use_default
+    else:
+        proxy, environment_proxies = None, settings.proxy.use_default
+    return _route(server, api, proxy, environment_proxies)
+
+
+def route_when_registered(server: str, api: ApiOptions, settings: Settings) -> ServerRoute:
+    """The way to `server` for the original's commands about a machine that is registered already.
+
+    Whether it polls or listens does not matter, and the environment's proxies are never used.  Raises TentacleError.
+    """
+    return _route(server, api, polling_proxy(settings), False)
+
+
+def is_polling(settings: Settings) -> bool:
+    """Whether a machine with these settings polls; one that does not listen is meant to."""
+    return settings.no_listen or any(one.style is CommunicationStyle.TENTACLE_ACTIVE for one in settings.servers)
+
+
+def polling_proxy(settings: Settings) -> ProxyUrl | None:
+    """The proxy that polling goes through, which is never the environment's; None where there is none."""
+    proxy: ProxySettings = settings.polling_proxy
     if proxy.use_default or not proxy.host:
         return None
     return ProxyUrl(proxy.host.strip("[]"), proxy.port, proxy.username or None, proxy.password or None)
 
 
-def client_of(
-    api: ApiOptions,
-    access: Access,
-    *,
-    proxy: ProxyUrl | None,
-    trust_env: bool,
-    retry_for: float = PATIENCE,
-    on_request: Callable[[str], None] | None = None,
-    rehearse: Rehearse | None = None,
-) -> OctopusClient:
-    """A client that has not yet said anything; `trust_env` lets it use `HTTPS_PROXY` and its like.
-
-    `retry_for`, `on_request` and `rehearse` as `OctopusClient` has them.
-    """
-    if api.ignore_ssl_errors and api.server_thumbprint:
-        raise TentacleError(
-            "--ignoreSslErrors and --serverThumbprint exclude each other.",
-            hint="Leave --ignoreSslErrors out: with a thumbprint no other certificate is accepted.",
-        )
-    if api.ignore_ssl_errors:
-        warn_loudly(
-            "WARNING: --ignoreSslErrors: the certificate of the Octopus Server is NOT checked. "
-            "Whoever sits in between can read these credentials and take this machine over."
-        )
-    return OctopusClient(
-        access.server,
-        access.credentials,
-        version=__version__,
-        ignore_ssl_errors=api.ignore_ssl_errors,
-        ca_file=api.ca_file,
-        pin=api.server_thumbprint or None,
-        proxy=proxy,
-        trust_env=trust_env,
-        retry_for=retry_for,
-        on_notice=say,
-        on_request=on_request or trace,
-        rehearse=rehearse,
-    )
+def server_versions(reply: HttpResponse) -> tuple[str, str] | None:
+    """The versions of the server and of its interface; None for an answer that is no root document."""
+    try:
+        root = json.loads(reply.body)
+        return str(root["Version"]), str(root["ApiVersion"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
-async def check_connectivity(address: str, proxy: ProxyUrl | None) -> str:
-    """The thumbprint of the certificate that `address`, `https://HOST:PORT`, shows.
+def refuse_web_socket(web_socket: str | None, comms_address: str | None, *, polling: bool) -> None:
+    """Raises TentacleError for `--server-web-socket` where it cannot be used, with the original's texts."""
+    if web_socket and comms_address:
+        raise TentacleError("Please specify a --server-web-socket, or a --server-comms-address - not both.")
+    if web_socket and polling:
+        raise TentacleError("Websockets is only supported on Windows Server 2012 and later")
 
-    Raises ConnectionFailed when nothing answers there like a server's polling port.
+
+def check_polling_port(address: str, settings: Settings) -> Generator[str, None, str]:
+    """Makes sure that a server's polling port answers, through the proxy that polling uses; yields each step.
+
+    `address` is `https://HOST:PORT`.  Returns the thumbprint of the certificate that is shown there.  Raises
+    ConnectionFailed when nothing answers like a server's polling port.
     """
     parts = urlsplit(address)
     assert parts.hostname is not None and parts.port is not None, "polling_address always names both"
+    yield f"Checking connectivity on the server communications port {parts.port}..."
     trace(f"POST {address}/handshake")
+    proxy = polling_proxy(settings)
     try:
-        return await ConnectivityCheck(on_retry=say).run(parts.hostname, parts.port, proxy=proxy)
+        shown = asyncio.run(ConnectivityCheck(on_retry=say).run(parts.hostname, parts.port, proxy=proxy))
     except ConnectionFailed as error:
         if proxy is not None or environment_proxy(URL(address)) is None:
             raise
@@ -90,3 +181,23 @@ async def check_connectivity(address: str, proxy: ProxyUrl | None) -> str:
             hint="Polling does not use the proxy of HTTPS_PROXY. If there is no way without one, name it: "
             "Tentacle polling-proxy --proxyEnable=true --proxyHost=... --proxyPort=...",
         ) from error
+    yield "Connected successfully"
+    return shown
+
+
+def accepted_pin(api: ApiOptions) -> str | None:
+    """The thumbprint of the only certificate to accept from the server, None: whatever the system trusts.
+
+    Raises TentacleError for options about the certificate that make no sense.
+    """
+    if api.ignore_ssl_errors and api.server_thumbprint:
+        raise TentacleError(
+            "--ignoreSslErrors and --serverThumbprint exclude each other.",
+            hint="Leave --ignoreSslErrors out: with a thumbprint no other certificate is accepted.",
+        )
+    return parse_pin(api.server_thumbprint) if api.server_thumbprint else None
+
+
+def _route(server: str, api: ApiOptions, proxy: ProxyUrl | None, environment_proxies: bool) -> ServerRoute:
+    pin, address = accepted_pin(api), ServerAddress.parse(server)
+    return ServerRoute(address, proxy, environment_proxies, api.ignore_ssl_errors, api.ca_file, pin)

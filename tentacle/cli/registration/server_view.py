@@ -35,43 +35,30 @@ async def server_view(client: OctopusClient, thumbprint: str, space: str | None)
             raise TentacleError(
                 "This Tentacle is registered multiple times with the server. Unable to display configuration."
             )
-        shown = await (_target(client, scope, machines[0]) if machines else _worker(client, scope, workers[0]))
+        machine = (*machines, *workers)[0]
+        policy = machine.text("MachinePolicyId")
+        policies = await _named(client, scope, "MachinePolicies", [policy] if policy else [])
+        shown: dict[str, Any] = {
+            "DisplayName": machine.text("Name"),
+            "MachinePolicy": policies[0] if policies else None,
+        }
+        endpoint = machine.object("Endpoint")
+        if endpoint.text("CommunicationStyle") == "TentaclePassive":
+            shown["Communication"] = {"PublicHostName": endpoint.text("Uri")}
+        if workers:
+            shown["WorkerPools"] = await _named(client, scope, "WorkerPools", machine.texts("WorkerPoolIds"))
+            return {"Tentacle": shown}
+        shown["Environments"] = await _named(client, scope, "Environments", machine.texts("EnvironmentIds"))
+        shown["Roles"] = machine.texts("Roles")
+        if scope.find_link("Tenants"):
+            shown["Tenants"] = await _named(client, scope, "Tenants", machine.texts("TenantIds"))
+            shown["TenantTags"] = machine.texts("TenantTags")
         return {"Tentacle": shown}
 
 
 async def _with_thumbprint(client: OctopusClient, scope: Scope, link: str, thumbprint: str) -> list[JsonDocument]:
     found = await client.collection(expand(scope.link(link), id="all", thumbprint=thumbprint))
     return [machine for machine in found if has_thumbprint(machine, thumbprint)]
-
-
-async def _target(client: OctopusClient, scope: Scope, machine: JsonDocument) -> dict[str, Any]:
-    shown = {
-        **await _common(client, scope, machine),
-        "Environments": await _named(client, scope, "Environments", machine.texts("EnvironmentIds")),
-        "Roles": machine.texts("Roles"),
-    }
-    if scope.find_link("Tenants"):
-        shown["Tenants"] = await _named(client, scope, "Tenants", machine.texts("TenantIds"))
-        shown["TenantTags"] = machine.texts("TenantTags")
-    return shown
-
-
-async def _worker(client: OctopusClient, scope: Scope, machine: JsonDocument) -> dict[str, Any]:
-    pools = await _named(client, scope, "WorkerPools", machine.texts("WorkerPoolIds"))
-    return {**await _common(client, scope, machine), "WorkerPools": pools}
-
-
-async def _common(client: OctopusClient, scope: Scope, machine: JsonDocument) -> dict[str, Any]:
-    policy = machine.text("MachinePolicyId")
-    policies = await _named(client, scope, "MachinePolicies", [policy] if policy else [])
-    shown: dict[str, Any] = {
-        "DisplayName": machine.text("Name"),
-        "MachinePolicy": policies[0] if policies else None,
-    }
-    endpoint = machine.object("Endpoint")
-    if endpoint.text("CommunicationStyle") == "TentaclePassive":
-        shown["Communication"] = {"PublicHostName": endpoint.text("Uri")}
-    return shown
 
 
 async def _named(client: OctopusClient, scope: Scope, link: str, ids: Iterable[str]) -> list[dict[str, str | None]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tentacle.cli.frame.output_file import write_public
-from tentacle.cli.frame.session import Session
+from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.service.files import hand_over
 from tentacle.errors import TentacleError
 from tentacle.host.account import (
@@ -72,7 +72,7 @@ class ServiceOptions:
 class ServiceControl:
     """The service of one instance; `instance` is `None` for the unnamed one, whose file is `config`."""
 
-    def __init__(self, session: Session, instance: str | None, config: Path) -> None:
+    def __init__(self, session: CommandSession, instance: str | None, config: Path) -> None:
         self.name = service_name(instance or None)
         self._session = session
         self._instance = instance
@@ -179,7 +179,7 @@ class ServiceControl:
 
     def _program(self) -> tuple[str, ...]:
         """What systemd starts: the program of this process, under the original's name where there is such a file."""
-        program = self._session.surroundings.program
+        program = self._session.process.program
         named = program.with_name("Tentacle")
         program = named if named.exists() else program
         if not program.is_file() or program.suffix == ".py":

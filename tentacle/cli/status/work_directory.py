@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -57,8 +58,11 @@ def read_work_directory(work: Path, *, clock: Callable[[], float] = time.monoton
             running = finding.stage is Stage.RUNNING
             since = header.created / 1000
             scripts.append(UnfinishedScript(header.ticket, not running, since, finding.pid if running else None))
-    runs = [workspaces.runs.path] if workspaces.runs.path.is_dir() else []
-    size, complete = total_size(folders + runs, clock)
+    size, complete = total_size(folders, clock)
+    # Not the whole directory of runs: it also holds the list of tickets that have finished.
+    for path in (path for name in names for path in workspaces.runs.paths(name)):
+        with suppress(OSError):
+            size += path.lstat().st_blocks * 512
     return WorkDirectory(tuple(scripts), len(folders), size, complete)
 
 

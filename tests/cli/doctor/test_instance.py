@@ -100,3 +100,13 @@ def test_an_instance_is_no_clone_of_itself_behind_a_link(linked: Path, tmp_path:
     SettingsFile(tmp_path / "copy.config").save(Settings(certificate=own))
     registry.create("copy", tmp_path / "copy.config")
     assert list(clones_of(linked, own, registry)) == ["copy"]
+
+
+def test_what_the_file_system_refuses_is_passed_over_among_clones(linked: Path, tmp_path: Path) -> None:
+    registry = InstanceRegistry(tmp_path / "machine")
+    own = SettingsFile(linked).load().certificate
+    (tmp_path / "a directory").mkdir()
+    registry.create("broken", tmp_path / "a directory")
+    SettingsFile(tmp_path / "copy.config").save(Settings(certificate=own))
+    registry.create("copy", tmp_path / "copy.config")
+    assert list(clones_of(linked, own, registry)) == ["copy"]

@@ -16,6 +16,10 @@ from typing import Any
 
 import pytest
 
+from tentacle.cli.frame.command_table import entry_of
+from tentacle.cli.frame.completion import FILES, FOLDERS, INSTANCES, branch_of
+from tentacle.cli.main import load
+
 PROGRAM = Path(sys.executable).with_name("tentacle")
 STATUS_OPTIONS = {"--instance", "--config", "--format", "--help"}
 EVIL = "$(touch evil)`touch evil`"
@@ -159,3 +163,24 @@ def test_every_command_and_option_is_there(tentacle: Any) -> None:
         for option in options:
             if len(option["Name"]) > 1:
                 assert f"--{option['Name']}" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "values"),
+    [
+        ("version", "--format", ("text", "json")),
+        ("register-worker", "--comms-style", ("TentaclePassive", "TentacleActive")),
+        ("server-comms", "--style", ("TentaclePassive", "TentacleActive")),
+        ("register-with", "--tenanted-deployment-participation", ("Untenanted", "TenantedOrUntenanted", "Tenanted")),
+        ("init", "--mode", ("listening", "polling")),
+        ("proxy", "--proxyEnable", ("true", "false")),
+        ("proxy", "--proxyPasswordFile", (FILES,)),
+        ("agent", "--instance", (INSTANCES,)),
+        ("configure", "--app", (FOLDERS,)),
+        ("register-worker", "--name", ()),
+        ("register-worker", "--force", None),
+    ],
+)
+def test_values_are_those_that_the_option_declares(name: str, option: str, values: tuple[str, ...] | None) -> None:
+    choices = {choice.name: choice.values for choice in branch_of(load(entry_of(name))).options}
+    assert choices[option] == values

@@ -17,7 +17,7 @@ ALL = (PORT, NAME, FORCE, QUIET)
 
 def given_in(*arguments: str) -> list[tuple[str, str | None]]:
     parsed = parse(arguments, ALL)
-    assert parsed.leftover == ()
+    assert parsed.extra == ()
     return [(one.name, one.value) for one in parsed.given]
 
 
@@ -88,7 +88,7 @@ def test_a_value_that_is_missing_at_the_end_is_an_error(argument: str) -> None:
 @pytest.mark.parametrize("argument", ["word", "--unknown=x", "/usr/bin/x", "-", "/", "--=x", "-xq", "--f-orce", ""])
 def test_what_is_no_option_is_left_over(argument: str) -> None:
     parsed = parse(["--force", argument, "--port", "1"], ALL)
-    assert parsed.leftover == (argument,)
+    assert parsed.extra == (argument,)
     assert [one.name for one in parsed.given] == ["f", "port"]
 
 
@@ -102,7 +102,7 @@ def test_any_arguments_are_read_or_refused(arguments: list[str]) -> None:
         parsed = parse(arguments, ALL)
     except OptionSyntaxError:
         return
-    assert len(parsed.leftover) <= len(arguments)
+    assert len(parsed.extra) <= len(arguments)
     for one in parsed.given:
         option = next(option for option in ALL if option.name == one.name)
         assert (one.value is not None) == option.takes_value
@@ -120,4 +120,4 @@ def test_what_is_written_is_read_again(pairs: list[tuple[Option, str]], prefix: 
 
 @given(st.text(alphabet=st.characters(exclude_characters="-/"), min_size=1))
 def test_words_are_never_options(word: str) -> None:
-    assert parse([word], ALL).leftover == (word,)
+    assert parse([word], ALL).extra == (word,)

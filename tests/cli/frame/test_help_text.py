@@ -28,15 +28,6 @@ from tests.recorded import VECTORS
 VECTOR = json.loads((VECTORS / "cli-commands.json").read_text())
 ORIGINAL: dict[str, dict[str, Any]] = {command["name"]: command for command in VECTOR["commands"]}
 
-REFUSED = {
-    # Windows only, or about Kubernetes: listed and described as in the original, refused when they are run
-    "checkservices",
-    "migrate-preinstalled-k8s-config",
-    "register-k8s-cluster",
-    "register-k8s-target",
-    "register-k8s-worker",
-    "watchdog",
-}
 OURS = {"completion", "devserver", "doctor", "import-instance", "init", "rotate-certificate", "status"}
 SECRETS = [
     "apiKeyFile",
@@ -113,37 +104,6 @@ def test_prototypes_are_the_originals(name: str) -> None:
     recorded = [text.partition(" An Octopus-accessible")[0] for text in ORIGINAL[name]["option_prototypes"]]
     assert shown[: len(recorded) - 1] == recorded[:-1]
     assert recorded[-1] == "--help"
-
-
-@pytest.mark.parametrize("form", ["text", "json"])
-@pytest.mark.parametrize("name", sorted(REFUSED))
-def test_what_is_for_other_hosts_says_so_and_what_to_do_instead(tentacle: Any, name: str, form: str) -> None:
-    ended = tentacle(name, f"--format={form}", *(["--instances=*"] if name == "checkservices" else []))
-    assert (ended.code, ended.out) == (1, "")
-    text, hint = ended.err.splitlines()
-    assert text in (
-        "This command is only supported on Windows.",
-        "This command can only be run from within a Kubernetes agent.",
-    )
-    assert "'Tentacle " in hint
-
-
-def test_checkservices_asks_for_its_instances_first(tentacle: Any) -> None:
-    ended = tentacle("checkservices")
-    assert (ended.code, ended.out) == (1, "")
-    assert ended.err == (
-        "Use --instances argument to specify which instances to check. Use --instances=* to check all instances.\n"
-    )
-
-
-def test_watchdog_repeats_what_it_was_asked_to_do_and_refuses(tentacle: Any) -> None:
-    ended = tentacle("watchdog", "--interval=7", "--create", "--delete", "--instances=a")
-    assert ended.code == 1
-    assert ended.lines == [
-        "Setting watchdog task interval to 7 minutes",
-        "Creating watchdog task",
-        "Removing watchdog task",
-    ]
 
 
 def test_general_help_pads_names_and_keeps_trailing_blanks() -> None:

@@ -6,12 +6,12 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tentacle.cli.commands.server_comms import Comms, address_of
+from tentacle.cli.commands.proxy import ProxyOptions, changed_proxy
+from tentacle.cli.commands.server_comms import CommsOptions, address_of
 from tentacle.cli.commands.version import version_document
-from tentacle.cli.frame.proxy_options import ProxyWishes, changed_proxy
 from tentacle.cli.frame.values import InvalidValue, output_format, parse_whole_number
 from tentacle.cli.registration.registration import normalised_subscription
 from tentacle.errors import TentacleError
@@ -26,7 +26,9 @@ def read_or_refused(read: Any, *arguments: Any) -> Any:
         return None
 
 
-@pytest.mark.parametrize(("text", "number"), [("0", 0), (" +7 ", 7), ("-1", -1), ("2147483647", 2**31 - 1)])
+@pytest.mark.parametrize(
+    ("text", "number"), [("0", 0), (" +7 ", 7), ("-1", -1), ("2147483647", 2**31 - 1), ("0\x1f", 0)]
+)
 def test_whole_numbers(text: str, number: int) -> None:
     assert parse_whole_number(text, "--x") == number
 
@@ -43,6 +45,7 @@ def test_every_number_of_32_bits_is_read(number: int) -> None:
 
 
 @given(st.text())
+@example("0\x1f")
 def test_any_text_is_a_value_or_an_error(text: str) -> None:
     read_or_refused(parse_whole_number, text, "--x")
     count = read_or_refused(polling_count, text)
@@ -58,14 +61,14 @@ def test_a_subscription_is_normal_or_refused(text: str, scheme: str) -> None:
 
 @given(st.text() | st.sampled_from(["::1", "[::1]", "host"]), st.integers())
 def test_an_address_is_one_url_or_refused(host: str, port: int) -> None:
-    found = read_or_refused(address_of, Comms("T", "2", host, port, None))
+    found = read_or_refused(address_of, CommsOptions("T", "2", host, port, None))
     assert found is None or re.fullmatch(r"https://[^/\s@]+:\d{1,5}", found)
 
 
 @given(st.text(), st.text())
 def test_a_proxy_is_named_or_refused(host: str, port: str) -> None:
-    wishes = ProxyWishes(enable=True, username=None, password=None, host=host, port=port)
-    found = read_or_refused(changed_proxy, ProxySettings(), wishes, ("host", "port"))
+    given_options = ProxyOptions(enable=True, username=None, password=None, host=host, port=port)
+    found = read_or_refused(changed_proxy, ProxySettings(), given_options, ("host", "port"))
     assert found is None or found[0].use_default is (found[0].host is None)
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.cli.registration.ephemeral_note import Worker, noting
+from tentacle.cli.registration.ephemeral_note import NotedWorker, noting
 from tentacle.errors import TentacleError
 from tentacle.home_layout import EPHEMERAL_NOTE
 
-LEFT = Worker("http://octopus/", None, "w", "A" * 40, "Workers-1")
+LEFT = NotedWorker("http://octopus/", None, "w", "A" * 40, "Workers-1")
 
 
 def test_what_was_not_cleared_is_found_by_the_next(tmp_path: Path) -> None:
     with noting(tmp_path) as note:
         assert note.earlier is None
-        note.write(Worker(**{**LEFT.__dict__, "name": "w" * 1000}))
+        note.write(NotedWorker(**{**LEFT.__dict__, "name": "w" * 1000}))
         note.write(LEFT)
     assert (tmp_path / EPHEMERAL_NOTE).stat().st_mode & 0o777 == 0o600
     with noting(tmp_path) as note:

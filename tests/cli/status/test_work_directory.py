@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tentacle.cli.status.work_directory import LONGEST_COUNT, WorkDirectory, read_work_directory, total_size
+from tentacle.scripts.workspace.finished import FILE
+from tentacle.scripts.workspace.workspaces import Workspaces
 
 
 @pytest.fixture
@@ -37,3 +39,13 @@ def test_without_a_work_directory_there_is_nothing(tmp_path: Path) -> None:
     assert read_work_directory(tmp_path / "Work") == WorkDirectory()
     (tmp_path / "file").write_text("")
     assert read_work_directory(tmp_path / "file").problem == f"{tmp_path}/file: Not a directory"
+
+
+def test_the_files_of_runs_count_and_the_list_of_finished_tickets_does_not(tmp_path: Path) -> None:
+    runs = Workspaces(tmp_path / "Work").runs
+    runs.path.mkdir(parents=True)
+    (runs.path / FILE).write_bytes(b"x" * 5000)
+    assert read_work_directory(tmp_path / "Work") == WorkDirectory()
+    for path in runs.paths("ServerTasks-1"):
+        path.write_bytes(b"x" * 5000)
+    assert read_work_directory(tmp_path / "Work").size >= 15_000

@@ -1,4 +1,7 @@
-"""`register-with`: makes this machine a deployment target of an Octopus Server (tentacle-cli.md 5.2)."""
+"""`register-worker` and `register-with`: make this machine a worker or a target of an Octopus Server.
+
+(tentacle-cli.md 5.2)
+"""
 
 from __future__ import annotations
 
@@ -8,32 +11,30 @@ from typing import Final
 import click
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import (
+from tentacle.cli.frame.options import instance_options, json_option, together
+from tentacle.cli.frame.result import Steps
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
+from tentacle.cli.frame.values import InvalidValue
+from tentacle.cli.registration.options import (
     ApiOptions,
     RegisterOptions,
     api_options,
     extra_api_options,
     extra_register_options,
-    facts_option,
-    instance_options,
     register_options,
-    together,
 )
-from tentacle.cli.frame.result import Steps
-from tentacle.cli.frame.session import InstanceOptions, Session
-from tentacle.cli.frame.values import InvalidValue
-from tentacle.cli.registration.registration import registration
-from tentacle.octopus.registration import TargetRole
+from tentacle.cli.registration.registration import register_machine
+from tentacle.octopus.registration import TargetRole, WorkerRole
 from tentacle.octopus.resources import Participation
 
-_BY_WORD: Final = {
+_PARTICIPATIONS: Final = {
     word: each for number, each in enumerate(Participation) for word in (each.value.lower(), str(number))
 }
 
 
 def participation(_context: click.Context, _param: click.Parameter, value: str) -> Participation:
-    """The callback of the option: one of the three words in any case, or its number."""
-    found = _BY_WORD.get(value.strip().lower())
+    """The callback of an option whose value is one of the three words in any case, or its number."""
+    found = _PARTICIPATIONS.get(value.strip().lower())
     if found is None:
         raise InvalidValue(
             f"The value '{value}' is not valid. Valid values are Untenanted, TenantedOrUntenanted and Tenanted."
@@ -94,21 +95,48 @@ class TargetOptions:
         "participation",
         callback=participation,
         default=Participation.UNTENANTED.value,
+        values=(each.value for each in Participation),
         help="How the machine should participate in tenanted deployments. Allowed values are Untenanted,"
         " TenantedOrUntenanted and Tenanted.",
     ),
 )
 @extra_register_options
 @extra_api_options
-@facts_option
+@json_option
 def register_with(
-    session: Session,
+    session: CommandSession,
     *,
     where: InstanceOptions,
     api: ApiOptions,
     registering: RegisterOptions,
     target: TargetOptions,
 ) -> Steps:
-    """Afterwards this Tentacle trusts the server, and the agent has to be restarted."""
+    """Afterwards this Tentacle trusts the server."""
     role = TargetRole(target.environments, target.roles, target.tenants, target.tenant_tags, target.participation)
-    return registration(session, where, api, registering, role)
+    return register_machine(session, where, api, registering, role)
+
+
+@command("register-worker")
+@instance_options
+@api_options
+@register_options
+@option(
+    "--workerpool",
+    "pools",
+    multiple=True,
+    help="The worker pool name, slug or Id to add the machine to - e.g., 'Windows Pool'; specify this argument multiple"
+    " times to add to multiple pools",
+)
+@extra_register_options
+@extra_api_options
+@json_option
+def register_worker(
+    session: CommandSession,
+    *,
+    where: InstanceOptions,
+    api: ApiOptions,
+    registering: RegisterOptions,
+    pools: tuple[str, ...],
+) -> Steps:
+    """Afterwards this Tentacle trusts the server."""
+    return register_machine(session, where, api, registering, WorkerRole(pools))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tentacle.cli.frame.credentials import optional_access, required_access
-from tentacle.cli.frame.options import ApiOptions
-from tentacle.cli.frame.session import Session, Surroundings
+from tentacle.cli.frame.session import CommandSession, ProcessContext
+from tentacle.cli.registration.credentials import optional_access, required_access
+from tentacle.cli.registration.options import ApiOptions
 from tentacle.errors import TentacleError
 from tentacle.octopus.credentials import Credentials
 
@@ -31,15 +31,15 @@ NOTHING: dict[str, Any] = {
 }
 
 
-def session(cwd: Path, stdin: str = "", **environ: str) -> Session:
-    return Session(Surroundings(environ=environ, cwd=cwd, stdin=io.StringIO(stdin)))
+def session(cwd: Path, stdin: str = "", **environ: str) -> CommandSession:
+    return CommandSession(ProcessContext(environ=environ, cwd=cwd, stdin=io.StringIO(stdin)))
 
 
 def options(**given: Any) -> ApiOptions:
     return ApiOptions(**{**NOTHING, **given})
 
 
-def found(of: Session, **given: Any) -> Credentials:
+def found(of: CommandSession, **given: Any) -> Credentials:
     return required_access(of, options(**given)).credentials
 
 

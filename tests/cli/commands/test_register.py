@@ -1,4 +1,4 @@
-"""`register-worker`, `register-with`, `deregister-*` against a server of this test (tentacle-cli.md 5)."""
+"""`register-worker` and `register-with` against a server of this test (tentacle-cli.md 5)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,6 @@ def recorded(name: str) -> Any:
 
 def recorded_body(name: str) -> Any:
     return next(r["body"] for r in recorded(name)["requests"] if r.get("body") and r["method"] == "POST")
-
-
-@pytest.fixture
-def ready(tentacle: Any, instance: Path) -> SettingsFile:
-    """An instance with a certificate, listening where the recorded one did."""
-    tentacle.ok("new-certificate", "--instance=I")
-    tentacle.ok("configure", "--instance=I", "--port=20933")
-    return SettingsFile(instance / "I.cfg")
 
 
 def own_thumbprint(file: SettingsFile) -> str:
@@ -242,60 +234,10 @@ async def test_a_wrong_key_is_told_without_the_key(tentacle: Any, ready: Setting
     assert ready.load().servers == ()
 
 
-async def test_deregistering_as_recorded(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
-    access = (f"--server={octopus.url}", f"--apiKey={KEY}")
-    await tentacle.aside("register-worker", *access, "--name=ubuntu worker", "--workerpool=Linux", "--instance=I")
-    before = ready.load()
-    ended = await tentacle.aside("deregister-worker", *access, "--instance=I")
-    assert (ended.code, ended.err) == (0, "")
-    assert ended.out == recorded("rest-deregister")["output"].replace("--instance Tentacle", "--instance I")
-    assert octopus.deleted == ["Workers-1"]
-    assert ready.load() == before
-
-
-async def test_several_of_ours_go_only_together(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
-    for number in (1, 2):
-        endpoint = {"Thumbprint": own_thumbprint(ready)}
-        links = {"Self": f"/api/Spaces-1/machines/M{number}"}
-        octopus.machines.append({"Id": f"M{number}", "Name": f"m{number}", "Endpoint": endpoint, "Links": links})
-    access = (f"--server={octopus.url}", f"--apiKey={KEY}", f"--config={ready.path}")
-    ended = await tentacle.aside("deregister-from", *access)
-    assert ended.code == 1
-    assert ended.err.startswith("The Tentacle matches more than one machine on the server.")
-    ended = await tentacle.aside("deregister-from", *access, "-m")
-    assert ended.lines[:2] == [f"Deleting machine 'm{n}' from the Octopus Server..." for n in (1, 2)]
-    assert ended.lines[2].endswith(f"'Tentacle configure --remove-trust={SERVER}'")
-    assert ended.lines[3:] == ["Machine deregistered successfully"]
-    ended = await tentacle.aside("deregister-worker", *access)
-    assert (ended.code, ended.err) == (1, "No worker was found matching this Tentacle's thumbprint.\n")
-
-
 async def test_ignoring_certificates_is_said_loudly(tentacle: Any, ready: SettingsFile, octopus: Any) -> None:
     ended = await tentacle.aside(
         "register-worker", f"--server={octopus.url}", f"--apiKey={KEY}", "--workerpool=Linux", "--ignoreSslErrors"
     )
     assert ended.code == 0
     assert ended.err.startswith("WARNING: --ignoreSslErrors")
-    assert ready.load().servers
-
-
-async def test_the_configuration_with_what_the_server_knows(
-    tentacle: Any, ready: SettingsFile, octopus: Any, instance: Path
-) -> None:
-    access = (f"--server={octopus.url}", f"--apiKey={KEY}")
-    ended = await tentacle.aside("show-configuration", *access)
-    assert ended.code == 0
-    assert ended.err.startswith("No machines or workers were found on the specified server with the thumbprint '")
-    assert json.loads(ended.out)["Octopus"]["Home"] == str(instance)
-    await tentacle.aside("register-worker", *access, "--name=w", "--workerpool=Linux", "--publicHostName=h")
-    ended = await tentacle.aside("show-configuration", *access, "--file=out/configuration.json")
-    assert (ended.code, ended.out, ended.err) == (0, "", "")
-    text = (tentacle.cwd / "out" / "configuration.json").read_text()
-    shown = json.loads(text)["Tentacle"]
-    assert shown["WorkerPools"] == [{"Id": "workerpools-1", "Name": "Linux"}]
-    assert shown["DisplayName"] == "w"
-    assert shown["MachinePolicy"] is None
-    assert shown["Communication"]["PublicHostName"] == "https://h:20933/"
-    assert not text.endswith("\n")
-    assert list(shown) == sorted(shown)
     assert ready.load().servers

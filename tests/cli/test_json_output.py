@@ -16,41 +16,42 @@ KEY = "API-TESTKEY0123456789"
 SERVER = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
 
 
-def facts(tentacle: Any, *arguments: str) -> Any:
+def document(tentacle: Any, *arguments: str) -> Any:
     return json.loads(tentacle.ok(*arguments, "--format=json").out)
 
 
 def test_a_life_in_json(tentacle: Any, tmp_path: Path) -> None:
     home, on = tmp_path / "J", "--instance=J"
-    made = facts(tentacle, "create-instance", on, f"--config={home}/J.cfg")
+    made = document(tentacle, "create-instance", on, f"--config={home}/J.cfg")
     assert made == {
         "Instance": "J",
         "ConfigurationFilePath": f"{home}/J.cfg",
         "Home": str(home),
         "RestartRequired": False,
     }
-    certificate = facts(tentacle, "new-certificate", on)
+    certificate = document(tentacle, "new-certificate", on)
     thumbprint = tentacle.ok("show-thumbprint", on).out
     assert certificate == {"Instance": "J", "Thumbprint": thumbprint, "Created": True, "RestartRequired": True}
-    assert facts(tentacle, "new-certificate", on, "--if-blank")["Created"] is False
-    assert facts(tentacle, "configure", on, "--port=5", "--trust=T")["Changes"] == [
+    assert document(tentacle, "new-certificate", on, "--if-blank")["Created"] is False
+    assert document(tentacle, "configure", on, "--port=5", "--trust=T")["Changes"] == [
         "Adding 1 trusted Octopus Servers",
         "Services listen port: 5",
     ]
-    assert facts(tentacle, "configure", on) == {"Instance": "J", "Changes": [], "RestartRequired": False}
+    assert document(tentacle, "configure", on) == {"Instance": "J", "Changes": [], "RestartRequired": False}
     assert (
-        facts(tentacle, "set-polling-connection-count", on, "--pollingConnectionCount=3")["PollingConnectionCount"] == 3
+        document(tentacle, "set-polling-connection-count", on, "--pollingConnectionCount=3")["PollingConnectionCount"]
+        == 3
     )
-    assert facts(tentacle, "update-trust", on, "--oldThumbprint=t", "--newThumbprint=U")["Updated"] == 1
-    polled = facts(tentacle, "server-comms", on, "--style=TentacleActive", "--host=h")["TrustedOctopusServers"]
+    assert document(tentacle, "update-trust", on, "--oldThumbprint=t", "--newThumbprint=U")["Updated"] == 1
+    polled = document(tentacle, "server-comms", on, "--style=TentacleActive", "--host=h")["TrustedOctopusServers"]
     assert [server["CommunicationStyle"] for server in polled] == [1, 2]
-    assert facts(tentacle, "clear-trusted-servers", on)["TrustedOctopusServers"] == []
-    assert facts(tentacle, "show-configuration", on)["Tentacle"]["CertificateThumbprint"] == thumbprint
-    assert facts(tentacle, "delete-instance", on)["Deleted"] == "J"
+    assert document(tentacle, "clear-trusted-servers", on)["TrustedOctopusServers"] == []
+    assert document(tentacle, "show-configuration", on)["Tentacle"]["CertificateThumbprint"] == thumbprint
+    assert document(tentacle, "delete-instance", on)["Deleted"] == "J"
 
 
 def test_a_proxy_without_its_password(tentacle: Any, instance: Path) -> None:
-    shown = facts(tentacle, "proxy", "--instance=I", "--proxyEnable=true", "--proxyHost=h", "--proxyPassword=hush")
+    shown = document(tentacle, "proxy", "--instance=I", "--proxyEnable=true", "--proxyHost=h", "--proxyPassword=hush")
     assert shown == {
         "Instance": "I",
         "UseDefaultProxy": False,

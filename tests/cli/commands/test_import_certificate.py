@@ -1,4 +1,4 @@
-"""`new-certificate`, `import-certificate` and `show-thumbprint` (tentacle-cli.md 3.11 to 3.13)."""
+"""`import-certificate` (tentacle-cli.md 3.12)."""
 
 from __future__ import annotations
 
@@ -24,50 +24,6 @@ def thumbprint(tentacle: Any) -> str:
 
 def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
-
-
-def test_a_new_one_is_installed_and_shown_bare(tentacle: Any) -> None:
-    ended = tentacle.ok("new-certificate")
-    assert ended.lines[0] == "A new certificate has been generated and installed. Thumbprint:"
-    assert ended.lines[2:] == [RESTART]
-    assert thumbprint(tentacle) == ended.lines[1]
-    assert tentacle.ok("show-thumbprint", "--thumbprint-only", "--format=json").out == (
-        f'{{"Thumbprint":"{ended.lines[1]}"}}'
-    )
-
-
-def test_if_blank_keeps_the_one_that_is_there(tentacle: Any) -> None:
-    assert tentacle.ok("new-certificate", "-b").lines[-1] == RESTART
-    before = thumbprint(tentacle)
-    assert tentacle.ok("new-certificate", "--if-blank").out == (
-        "A certificate already exists, no changes will be applied.\n"
-    )
-    assert thumbprint(tentacle) == before
-
-
-def test_without_a_certificate_there_is_nothing_to_show(tentacle: Any) -> None:
-    assert tentacle.ok("show-thumbprint").out == ""
-    assert tentacle.ok("show-thumbprint", "--format=JSON").out == '{"Thumbprint":null}'
-    assert tentacle("show-thumbprint", "--format=xml").err == ("The format 'xml' is not supported. Try text or json.\n")
-
-
-def test_the_thumbprint_goes_to_a_file(tentacle: Any) -> None:
-    tentacle.ok("new-certificate")
-    assert tentacle.ok("show-thumbprint", "-e", "thumb.txt").out == ""
-    assert (tentacle.cwd / "thumb.txt").read_text() == thumbprint(tentacle)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "names"),
-    [
-        (["-b", "-e", "x"], "--if-blank and --export-file"),
-        (["-b", "--export-pfx=x"], "--if-blank and --export-pfx"),
-        (["-ex", "--export-pfx=x"], "--export-file and --export-pfx"),
-    ],
-)
-def test_what_cannot_be_together(tentacle: Any, arguments: list[str], names: str) -> None:
-    ended = tentacle("new-certificate", *arguments)
-    assert (ended.code, ended.err) == (1, f"Invalid command: {names} cannot be specified together\n")
 
 
 def test_an_exported_text_can_be_imported_and_is_private(tentacle: Any) -> None:
@@ -148,10 +104,3 @@ def test_importing_keeps_everything_else(tentacle: Any) -> None:
     tentacle.ok("import-certificate", "-f", "c.txt")
     after = tentacle.ok("show-configuration").out.replace(f'"CertificateThumbprint": "{thumbprint(tentacle)}"', "")
     assert after == before
-
-
-@pytest.mark.parametrize("target", ["missing/c.txt", "."])
-def test_a_file_that_cannot_be_written_is_one_line(tentacle: Any, target: str) -> None:
-    ended = tentacle("new-certificate", "--export-file", target)
-    assert ended.code == 1
-    assert "Traceback" not in ended.err

@@ -1,4 +1,4 @@
-"""`create-instance`, `delete-instance` and `list-instances` (tentacle-cli.md 3.1 to 3.3)."""
+"""`create-instance` (tentacle-cli.md 3.1)."""
 
 from __future__ import annotations
 
@@ -91,61 +91,3 @@ def test_an_instance_that_cannot_be_registered_leaves_no_half_of_it(tentacle: An
     (tmp_path / "machine" / "Tentacle" / "Instances" / "i.config").mkdir()
     assert tentacle("create-instance", "--instance=I", "--config=new/I.cfg").code == 1
     assert (tentacle.cwd / "new" / "I.cfg").exists()  # it was there before
-
-
-def test_a_path_that_others_wrote_down_does_not_move_the_cursor(tentacle: Any, instance: Path, tmp_path: Path) -> None:
-    entry = {"Name": "evil\x1b[2J", "ConfigurationFilePath": "/x\n/y\x1b]0;z\x07"}
-    (tmp_path / "machine" / "Tentacle" / "Instances" / "evil.config").write_text(json.dumps(entry))
-    lines = tentacle.ok("list-instances").lines
-    assert len(lines) == 2
-    assert all(line.isprintable() for line in lines)
-    assert json.loads(tentacle.ok("list-instances", "--format=json").out)[1]["InstanceName"] == entry["Name"]
-
-
-def test_instances_are_listed_by_name(tentacle: Any, tmp_path: Path) -> None:
-    for name in ("b", "A"):
-        tentacle.ok("create-instance", f"--instance={name}", f"--config={tmp_path}/{name}.cfg")
-    assert tentacle.ok("list-instances", "--format=Text").lines == [
-        f"Instance 'A' uses configuration '{tmp_path}/A.cfg'.",
-        f"Instance 'b' uses configuration '{tmp_path}/b.cfg'.",
-    ]
-    ended = tentacle.ok("list-instances", "--format=json")
-    assert not ended.out.endswith("\n")
-    assert f'"InstanceName": "A",\n    "ConfigurationFilePath": "{tmp_path}/A.cfg"' in ended.out
-
-
-def test_no_instances_as_json(tentacle: Any) -> None:
-    assert tentacle.ok("list-instances", "--format=json").out == "[]"
-    assert tentacle("list-instances", "--instance=I").code == 1
-
-
-def test_deleting_forgets_the_name_only(tentacle: Any, instance: Path) -> None:
-    assert tentacle.ok("delete-instance", "--instance=i").out == "Deleted instance: I\n"
-    assert (instance / "I.cfg").exists()
-    ended = tentacle("delete-instance", "--instance=I")
-    assert ended.code == 1
-    assert ended.err.splitlines() == [
-        "Instance I of Tentacle has not been configured on this machine. Available instances: .",
-        "Set one up with 'Tentacle init', or make one with 'Tentacle create-instance'.",
-    ]
-
-
-def test_an_instance_whose_configuration_is_gone_can_be_deleted(tentacle: Any, instance: Path) -> None:
-    (instance / "I.cfg").unlink()
-    ended = tentacle("show-thumbprint", "--instance=I")
-    assert ended.code == 1
-    assert "could not be located at the specified location" in ended.err
-    assert tentacle.ok("delete-instance", "--instance=I").out == "Deleted instance: I\n"
-
-
-def test_a_configuration_given_by_its_path_has_no_name_to_delete(tentacle: Any, instance: Path) -> None:
-    assert tentacle.ok("delete-instance", f"--config={instance}/I.cfg").out == ""
-    assert len(tentacle.ok("list-instances").lines) == 1
-
-
-def test_an_unknown_instance(tentacle: Any, instance: Path) -> None:
-    ended = tentacle("show-thumbprint", "--instance=invalidinstance")
-    assert (ended.code, ended.out) == (1, "")
-    assert "Instance invalidinstance of Tentacle has not been configured" in ended.err
-    assert "Available instances: I." in ended.err
-    assert instance.exists()

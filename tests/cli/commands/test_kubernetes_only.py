@@ -1,0 +1,19 @@
+"""Commands for Kubernetes: refused in a line that says what to do instead (tentacle-cli.md 3.22 and 5.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize(
+    "name", ["migrate-preinstalled-k8s-config", "register-k8s-cluster", "register-k8s-target", "register-k8s-worker"]
+)
+def test_it_says_what_to_do_instead(tentacle: Any, name: str, form: str) -> None:
+    ended = tentacle(name, f"--format={form}")
+    assert (ended.code, ended.out) == (1, "")
+    text, hint = ended.err.splitlines()
+    assert text == "This command can only be run from within a Kubernetes agent."
+    assert "'Tentacle " in hint

@@ -1,0 +1,30 @@
+"""`livez` (tentacle-cli.md 3.16)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("age", "arguments", "said"),
+    [
+        (5, [], None),
+        (300, [], "is stale: last written 300s ago (threshold 60s)."),
+        (90, ["--max-age=120"], None),
+        (30, ["--max-age=10"], "is stale"),
+        (5, ["--max-age=0"], "--max-age must be a positive number of seconds."),
+        (None, [], "not found at"),
+    ],
+)
+def test_livez(tentacle: Any, instance: Path, age: int | None, arguments: list[str], said: str | None) -> None:
+    now = 1_800_000_000.0
+    if age is not None:
+        (instance / "livez.heartbeat").touch()
+        os.utime(instance / "livez.heartbeat", (now - age, now - age))
+    ended = tentacle("livez", *arguments, clock=lambda: now)
+    assert (ended.code, ended.out) == (0 if said is None else 1, "")
+    assert (said or "") in ended.err
