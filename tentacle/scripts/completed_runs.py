@@ -30,7 +30,7 @@ class CompletedRuns:
         """Takes over what an earlier agent has remembered."""
         self._finished.load()
 
-    def remove_left(self) -> None:
+    def remove_trash(self) -> None:
         """Has everything removed soon that an earlier agent has put away."""
         for path in self._workspaces.trash():
             self._trash.add(path)
@@ -38,7 +38,7 @@ class CompletedRuns:
     async def aclose(self) -> None:
         """Lets go of everything; scripts that run, run on."""
         for run in self._running.values():
-            await run.abandon()
+            await run.detach()
         self._running.clear()
         await self._trash.aclose()
 
@@ -66,19 +66,19 @@ class CompletedRuns:
             run.files.mark_completed()
             self.follow(run)
         else:
-            await run.abandon()
+            await run.detach()
             self._forget(run, ScriptExitCode.CANCELLED)
 
     def complete_damaged(self, name: str, workspace: Path) -> None:
         """Forgets a run whose files cannot be read."""
         self._finished.add(name, ScriptExitCode.UNKNOWN_RESULT)
-        self.put_away(name, workspace)
+        self.remove(name, workspace)
 
     def follow(self, run: Run) -> None:
         """Keeps a completed run that has not ended, for the sake of its lock."""
         self._running[run.files.name] = run
         run.when_ended = self._ended
-        if (left := self._workspaces.put_away(run.files.workspace)) is not None:
+        if (left := self._workspaces.move_to_trash(run.files.workspace)) is not None:
             self._trash.add(left)
 
     def discard(self, name: str, workspace: Path) -> list[Path]:
@@ -91,7 +91,7 @@ class CompletedRuns:
             self._finished.add(name, found[1].result.exit_code)
         return self._workspaces.forget(name, workspace)
 
-    def put_away(self, name: str, workspace: Path) -> None:
+    def remove(self, name: str, workspace: Path) -> None:
         """Removes what there is of a run, or has it removed soon: whoever waits need not wait for a whole tree."""
         for left in self._workspaces.forget(name, workspace):
             self._trash.add(left)
@@ -103,4 +103,4 @@ class CompletedRuns:
     def _forget(self, run: Run, unended: int) -> None:
         self._finished.add(run.files.name, unended if run.result is None else run.result.exit_code)
         self._sandbox.forget(run.files)
-        self.put_away(run.files.name, run.files.workspace)
+        self.remove(run.files.name, run.files.workspace)

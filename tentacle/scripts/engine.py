@@ -26,10 +26,10 @@ from tentacle.scripts.launch.fork_server_client import ForkServerClient
 from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
 from tentacle.scripts.output.known_secrets import KnownSecrets
-from tentacle.scripts.run import LOST, Means, Run
+from tentacle.scripts.run import LOST, Run, RunContext
 from tentacle.scripts.sandbox.sandbox import Sandbox, SandboxOptions
 from tentacle.scripts.shim.clock import now_ms
-from tentacle.scripts.startup_check import try_out
+from tentacle.scripts.startup_check import check_sandbox
 from tentacle.scripts.workspace.old_layout import old_runs
 from tentacle.scripts.workspace.run_files import Finding, RunFiles, Stage, run_name
 from tentacle.scripts.workspace.run_header import RunHeader
@@ -109,7 +109,7 @@ class ScriptEngine:
         own = {name: value for name, value in os.environ.items() if name in variables}
         self._fork_server = ForkServerClient(environment=own)
         self._shims = ShimPool(self._fork_server)
-        self._means = Means(
+        self._context = RunContext(
             launch=self._shims.launch,
             mutexes=Mutexes(self.options.busy_after, self.options.busy_every),
             environment=variables,
@@ -118,7 +118,7 @@ class ScriptEngine:
             mask=self.secrets.mask,
             sandbox=Sandbox(self.workspaces.work, self.options.sandbox),
         )
-        self.completed = CompletedRuns(self.workspaces, self._means.sandbox)
+        self.completed = CompletedRuns(self.workspaces, self._context.sandbox)
         self._runs: dict[str, Run] = {}
         """By the name that a run's files have, as those that are being started."""
         self._starting: dict[str, asyncio.Task[Run | int]] = {}
@@ -132,9 +132,9 @@ class ScriptEngine:
         await asyncio.to_thread(self._prepare_host)
         await self._fork_server.start()
         if self.options.sandbox.asks:
-            await try_out(self.workspaces, self._means)
-        left = await asyncio.to_thread(lambda: list(self._find_left()))
-        self.completed.remove_left()
+            await check_sandbox(self.workspaces, self._context)
+        left = await asyncio.to_thread(lambda: list(self._unfinished_runs()))
+        self.completed.remove_trash()
         # In the order in which they were asked for; those that run already hold their locks before others ask for them.
         for files, found in sorted(left, key=lambda one: (one[1].stage is Stage.PREPARED, one[0].header.created)):
             run = self._resume(files, found)
@@ -148,7 +148,7 @@ class ScriptEngine:
         self.workspaces.runs.require_locks()
         self.workspaces.runs.require_no_newer()
         self.completed.load()
-        self._means.sandbox.prepare()
+        self._context.sandbox.prepare()
 
     async def aclose(self) -> None:
         """Lets go of everything; scripts that run, run on."""
@@ -157,7 +157,7 @@ class ScriptEngine:
         await asyncio.gather(*self._starting.values(), return_exceptions=True)
         await self.workspaces.aclose()
         for run in self._runs.values():
-            await run.abandon()
+            await run.detach()
         self._runs.clear()
         await self.completed.aclose()
         self._shims.close()
@@ -212,7 +212,7 @@ class ScriptEngine:
             del self._runs[name]
             await self.completed.complete(run)
         elif not self.completed.is_running(name):
-            self.completed.put_away(name, self.workspaces.work / ticket)
+            self.completed.remove(name, self.workspaces.work / ticket)
 
     def discard(self, name: str, workspace: Path) -> list[Path]:
         """Takes away a run whose script does not run; returns the directories that must then be removed.
@@ -283,7 +283,7 @@ class ScriptEngine:
             if (code := self.completed.exit_code(name)) is not None:
                 return code
             run = await self._prepare(request)
-            run.begin()
+            run.start()
         self._runs[name] = run
         return run
 
@@ -304,7 +304,7 @@ class ScriptEngine:
         else:
             files = self._make_workspace(request)
         await self.workspaces.sync(files)
-        return Run(files, self._means)
+        return Run(files, self._context)
 
     def _make_workspace(self, request: StartRequest) -> RunFiles:
         if self.options.minimum_free_bytes is not None:
@@ -318,7 +318,7 @@ class ScriptEngine:
             timeout=timeout if timeout > 0 else None,
             arguments=request.arguments,
             sealed=self.secrets.seal(request.ticket, [file.password for file in request.files]),
-            limits=self._means.sandbox.limits,
+            limits=self._context.sandbox.limits,
         )
         return self.workspaces.prepare(header, request.body, request.files)
 
@@ -339,7 +339,7 @@ class ScriptEngine:
         files = None if self.completed.is_running(name) else self.workspaces.runs.open(name)
         return None if files is None else self._resume(files, files.examine())
 
-    def _find_left(self) -> Iterator[tuple[RunFiles, Finding]]:
+    def _unfinished_runs(self) -> Iterator[tuple[RunFiles, Finding]]:
         """The runs of an earlier agent that have not ended."""
         old = {files.name: files for files in old_runs(self.workspaces)}
         for name in (*old, *(name for name in self.workspaces.runs.names() if name not in old)):
@@ -362,16 +362,16 @@ class ScriptEngine:
 
     def _resume(self, files: RunFiles, found: Finding) -> Run:
         """The run whose files these are, going on from where they say that it stands."""
-        run = Run(files, self._means)
+        run = Run(files, self._context)
         if found.result is not None:
-            run.show(found.result)
+            run.mark_ended(found.result)
         elif found.stage is not Stage.PREPARED:
             run.adopt()
         elif files.header.is_of_this_boot:
-            run.begin()
+            run.start()
         else:
             # Whether it was started before the machine went down is not known for sure: it must not run twice.
-            run.show(files.end(ScriptExitCode.UNKNOWN_RESULT, LOST))
+            run.mark_ended(files.end(ScriptExitCode.UNKNOWN_RESULT, LOST))
         return run
 
     async def _status(self, run: Run, after: int) -> RunStatus:

@@ -39,7 +39,7 @@ class LaunchError(ScriptError):
     """No process could be made for a script; the script has not run."""
 
 
-class IsolationUnavailableError(ScriptError):
+class SandboxUnavailableError(ScriptError):
     """This host, or this user, cannot keep scripts apart as the settings ask for.  The agent must not start."""
 
     default_exit_code = EXIT_USER_ERROR

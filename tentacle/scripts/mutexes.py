@@ -110,7 +110,9 @@ class Mutexes:
         self._mutex(request).take(request)
         return Lease(self, request)
 
-    async def enter(self, request: MutexRequest, *, timeout: float | None, cancelled: asyncio.Event, say: Say) -> Lease:
+    async def acquire(
+        self, request: MutexRequest, *, timeout: float | None, cancelled: asyncio.Event, say: Say
+    ) -> Lease:
         """Waits for the lock and gives it.  `timeout` is in seconds; `None` waits for ever.
 
         Raises `WaitCancelledError` when `cancelled` is set first, `WaitTimedOutError` when the time is up.  Both

@@ -33,7 +33,7 @@ _TOUCH = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Kept:
+class Removable:
     """What may be removed: the workspace, if there is one, and the files of the run of that `name`.
 
     `silent` are the seconds since its script was last heard of.
@@ -103,7 +103,7 @@ class WorkspaceCleaner:
         self._quota = quota or Quota()
         self._clock = clock
         self._since_boot = since_boot
-        self._told_of: set[Path] = set()
+        self._reported: set[Path] = set()
         """What could not be removed: said once, though tried again and again."""
 
     async def run(self) -> None:
@@ -122,7 +122,7 @@ class WorkspaceCleaner:
         log.debug("Cleaning workspaces older than %s", self._older_than)
         await asyncio.to_thread(self._empty_trash)
         removed = 0
-        for kept in await asyncio.to_thread(lambda: list(self._kept())):
+        for kept in await asyncio.to_thread(lambda: list(self._removable())):
             if kept.silent > self._older_than.total_seconds():
                 removed += await self._remove(kept)
         if removed:
@@ -137,7 +137,7 @@ class WorkspaceCleaner:
         before = used = await asyncio.to_thread(usage_of, work)
         removed = 0
         if not self._quota.allows(used):
-            kept = await asyncio.to_thread(lambda: sorted(self._kept(), key=lambda one: -one.silent))
+            kept = await asyncio.to_thread(lambda: sorted(self._removable(), key=lambda one: -one.silent))
             for one in kept:
                 if self._quota.allows(used) or one.silent <= STILL_ASKED_FOR.total_seconds():
                     break
@@ -158,7 +158,7 @@ class WorkspaceCleaner:
             )
         return removed
 
-    async def _remove(self, kept: Kept) -> bool:
+    async def _remove(self, kept: Removable) -> bool:
         """True when the workspace is gone; one whose script runs stays."""
         if self._engine.is_live(kept.name) or self._engine.workspaces.runs.is_held(kept.name):
             return False
@@ -168,16 +168,16 @@ class WorkspaceCleaner:
             return True
         # By now it has another name, under which every sweep tries it again.
         log.warning("Could not delete workspace %s.", kept.workspace)
-        self._told_of.update(self._engine.workspaces.trash())
+        self._reported.update(self._engine.workspaces.trash())
         return False
 
     def _empty_trash(self) -> None:
         for trash in self._engine.workspaces.trash():
-            if not remove_tree(trash) and trash not in self._told_of:
+            if not remove_tree(trash) and trash not in self._reported:
                 log.warning("Could not delete %s, the rest of a workspace.", trash)
-                self._told_of.add(trash)
+                self._reported.add(trash)
 
-    def _kept(self) -> Iterator[Kept]:
+    def _removable(self) -> Iterator[Removable]:
         workspaces = self._engine.workspaces
         runs = set()
         for name in workspaces.runs.names():
@@ -187,11 +187,11 @@ class WorkspaceCleaner:
             silent = self._silent(name, None if found is None else found[1])
             if silent is not None:
                 runs.add(name)
-                yield Kept(name, workspace, silent)
+                yield Removable(name, workspace, silent)
         for directory in workspaces.directories():
             changed = workspaces.changed(directory)
             if changed is not None and run_name(directory.name) not in runs:
-                yield Kept(run_name(directory.name), directory, self._clock() - changed)
+                yield Removable(run_name(directory.name), directory, self._clock() - changed)
 
     def _silent(self, name: str, found: Finding | None) -> float | None:
         """Seconds since the run was last heard of; `None` when it has just been removed."""

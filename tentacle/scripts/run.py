@@ -60,18 +60,18 @@ _STATES = {
 }
 
 
-class Launch(Protocol):
+class LaunchShim(Protocol):
     def __call__(self, order: RunOrder, cgroup: str, *, fresh: bool) -> Coroutine[Any, Any, Shim]: ...
 
 
 @dataclass(frozen=True)
-class Means:
+class RunContext:
     """What every run of an agent needs.  `environment` is that of the scripts; `cancel_grace` is in seconds.
 
     `mask` makes the mask for a log from the run's ticket and its sealed passwords.
     """
 
-    launch: Launch
+    launch: LaunchShim
     mutexes: Mutexes
     environment: Mapping[str, str] = field(repr=False)
     cancel_grace: float
@@ -83,13 +83,13 @@ class Means:
 class Run:
     """Owns the run's files, its task and its lock."""
 
-    def __init__(self, files: RunFiles, means: Means) -> None:
+    def __init__(self, files: RunFiles, context: RunContext) -> None:
         self.files = files
         self.step = Step.WAITING
         self.result: Result | None = None
         self.ended = asyncio.Event()
-        self._means = means
-        self._reader = LogReader(means.line_limit, means.mask(files.header.ticket, files.header.sealed))
+        self._context = context
+        self._reader = LogReader(context.line_limit, context.mask(files.header.ticket, files.header.sealed))
         self._cancelled = asyncio.Event()
         self.when_ended: Callable[[Run], None] = lambda _: None
         self._terminate: Callable[[], None] | None = None
@@ -105,17 +105,17 @@ class Run:
         """Counts once the run has ended."""
         return 0 if self.result is None else self.result.exit_code
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Waits for the lock, then starts the script, in a task of its own."""
         self._spawn(self._from_waiting())
 
     def adopt(self) -> None:
         """Goes on with a script that is running: it has its lock at once."""
         self.step = Step.RUNNING
-        self._means.sandbox.renew(self.files)
-        self._spawn(self._locked(self._means.mutexes.hold(self.files.header.wants)))
+        self._context.sandbox.restore_limits(self.files)
+        self._spawn(self._locked(self._context.mutexes.hold(self.files.header.wants)))
 
-    def show(self, result: Result) -> None:
+    def mark_ended(self, result: Result) -> None:
         """Stands for a run that has ended before."""
         self._end(result)
 
@@ -126,7 +126,7 @@ class Run:
             if self._terminate is not None:
                 self._terminate()
 
-    async def abandon(self) -> None:
+    async def detach(self) -> None:
         """Lets go: the script, if it runs, runs on; if it waits, it will not be started by us."""
         if self._task is not None:
             self._task.cancel()
@@ -165,7 +165,7 @@ class Run:
     async def _from_waiting(self) -> None:
         header = self.files.header
         try:
-            lease = await self._means.mutexes.enter(
+            lease = await self._context.mutexes.acquire(
                 header.wants,
                 timeout=header.timeout,
                 cancelled=self._cancelled,
@@ -205,7 +205,7 @@ class Run:
                 self.step = Step.RUNNING
                 await self._until_gone(found.pid)
             elif found.stage is Stage.LOST:
-                await asyncio.to_thread(self._means.sandbox.end_left, self.files)
+                await asyncio.to_thread(self._context.sandbox.kill_remaining, self.files)
                 self.files.cut_log(await asyncio.to_thread(self._reader.readable_end, self.files.log))
                 return self.files.end(ScriptExitCode.UNKNOWN_RESULT, LOST)
             elif self._cancelled.is_set():
@@ -224,23 +224,23 @@ class Run:
             workspace=workspace,
             script=f"{workspace}/{SCRIPT_FILE}",
             arguments=argument_vector(files.header.arguments),
-            environment=dict(self._means.environment),
+            environment=dict(self._context.environment),
             mark="",
             preamble=(),
-            grace=self._means.cancel_grace,
+            grace=self._context.cancel_grace,
         )
-        order = await self._means.sandbox.order(files, order)
+        order = await self._context.sandbox.order(files, order)
         user = _user_name() if order.uid is None else str(order.uid)
         order = order._replace(preamble=_preamble(workspace, user))
-        return await self._means.launch(order, self._means.sandbox.birthplace(), fresh=fresh)
+        return await self._context.launch(order, self._context.sandbox.shim_cgroup(), fresh=fresh)
 
     async def _until_over(self, shim: Shim) -> None:
         """Returns when the shim that we have launched is done with the run; meanwhile a cancel reaches it."""
         try:
-            await self._until(shim.over, shim.terminate)
+            await self._until(shim.finished, shim.terminate)
         finally:
             # A cancel may be under way to it, and must not meet another run.
-            shim.let_go(clean=not self._cancelled.is_set())
+            shim.release(clean=not self._cancelled.is_set())
 
     async def _until_gone(self, pid: int) -> None:
         """Returns when the process has ended that another agent has launched; meanwhile a cancel reaches it."""

@@ -14,8 +14,8 @@ import secrets
 from pathlib import Path
 
 from tentacle.contracts.script import ProcessOutputSource
-from tentacle.scripts.errors import IsolationUnavailableError
-from tentacle.scripts.run import Means, Run
+from tentacle.scripts.errors import SandboxUnavailableError
+from tentacle.scripts.run import Run, RunContext
 from tentacle.scripts.sandbox.sandbox import Mode
 from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_files import run_name
@@ -40,8 +40,8 @@ _HINTS = {
 }
 
 
-async def try_out(workspaces: Workspaces, means: Means) -> None:
-    """Raises `IsolationUnavailableError` with what has kept the empty script from running."""
+async def check_sandbox(workspaces: Workspaces, context: RunContext) -> None:
+    """Raises `SandboxUnavailableError` with what has kept the empty script from running."""
     for path in workspaces.work.glob(f"{_NAME}*"):
         for left in workspaces.forget(run_name(path.name), path):
             await asyncio.to_thread(remove_tree, left)
@@ -51,22 +51,22 @@ async def try_out(workspaces: Workspaces, means: Means) -> None:
     name = f"{_NAME}{secrets.token_hex(4)}"
     header = RunHeader(ticket=name, task=name, mutex=name, isolation=1, timeout=None, arguments=())
     files = await asyncio.to_thread(workspaces.prepare, header, "exit 0", ())
-    run = Run(files, means)
-    run.begin()
+    run = Run(files, context)
+    run.start()
     try:
         async with asyncio.timeout(_LONGEST):
             await run.ended.wait()
         if run.exit_code != 0:
-            raise await _refusal(run, means.sandbox.options.mode)
-        log.info("Scripts run with %s; an empty one was run so.", means.sandbox.options)
+            raise await _refusal(run, context.sandbox.options.mode)
+        log.info("Scripts run with %s; an empty one was run so.", context.sandbox.options)
     except TimeoutError:
-        raise IsolationUnavailableError(
+        raise SandboxUnavailableError(
             f"An empty script did not end within {_LONGEST:.0f} seconds with the isolation and limits that are set",
-            hint=_HINTS[means.sandbox.options.mode],
+            hint=_HINTS[context.sandbox.options.mode],
         ) from None
     finally:
         run.cancel()
-        await run.abandon()
+        await run.detach()
         for left in workspaces.forget(files.name, files.workspace):
             await asyncio.to_thread(remove_tree, left)
 
@@ -78,11 +78,11 @@ def _has_room(directory: Path) -> bool:
     return status.f_bavail * status.f_frsize >= _ROOM_BYTES and inodes >= _ROOM_INODES
 
 
-async def _refusal(run: Run, mode: Mode) -> IsolationUnavailableError:
+async def _refusal(run: Run, mode: Mode) -> SandboxUnavailableError:
     page = await run.page(0, _PAGE)
     said = [entry.text for entry in page.entries if entry.source is ProcessOutputSource.STD_ERR]
     reason = said[0] if said else f"an empty script ended with code {run.exit_code}"
-    return IsolationUnavailableError(
+    return SandboxUnavailableError(
         f"Scripts cannot be run with the isolation '{mode.value}' and the limits that are set: {reason}",
         hint=_HINTS[mode],
     )

@@ -26,7 +26,7 @@ _PROGRAM = (
 )
 
 
-class LineGoneError(Exception):
+class ConnectionLostError(Exception):
     """The process at the other end of the socket has died, or will never answer."""
 
 
@@ -50,11 +50,11 @@ class ForkServerClient:
         async with self._turn:
             self._running()
 
-    async def launch(self, order: RunOrder, line: socket.socket, cgroup: str = "") -> int:
+    async def launch(self, order: RunOrder, connection: socket.socket, cgroup: str = "") -> int:
         """Starts a shim that carries out the order; returns its process number.  Raises `LaunchError`.
 
-        It keeps `line` to be asked again.  It is born in the `cgroup` of that path, if there is one and the kernel can
-        do it.
+        The shim keeps its end `connection`, over which it can be given further runs.  It is born in the cgroup with the
+        path `cgroup`, unless that is empty or the kernel cannot do it.
         """
         question = QUESTION + os.fsencode(cgroup)
         async with self._turn:
@@ -62,8 +62,8 @@ class ForkServerClient:
                 if self._socket is None:
                     await self._end()
                 try:
-                    return await self._ask(self._running(), question, order, line)
-                except LineGoneError:
+                    return await self._ask(self._running(), question, order, connection)
+                except ConnectionLostError:
                     continue
         raise LaunchError(
             "The process that starts scripts ends as soon as it is started",
@@ -97,11 +97,11 @@ class ForkServerClient:
         self._socket = ours
         return ours
 
-    async def _ask(self, server: socket.socket, question: bytes, order: RunOrder, line: socket.socket) -> int:
+    async def _ask(self, server: socket.socket, question: bytes, order: RunOrder, connection: socket.socket) -> int:
         # A server whose answer nobody waited for would answer the next question with it.
         self._socket = None
         try:
-            hand_over(server, question, order, line)
+            send_order(server, question, order, connection)
             answer = await _receive(server)
             self._socket = server
         finally:
@@ -132,21 +132,21 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def hand_over(to: socket.socket, question: bytes, order: RunOrder, *more: socket.socket) -> None:
-    """Sends the question with the order, in memory of its own, and `more` sockets.  Raises `LineGoneError`."""
+def send_order(to: socket.socket, question: bytes, order: RunOrder, *more: socket.socket) -> None:
+    """Sends the question with the order, in memory of its own, and `more` sockets.  Raises `ConnectionLostError`."""
     memory = os.memfd_create("tentacle-run", os.MFD_CLOEXEC)
     try:
         with os.fdopen(os.dup(memory), "wb") as file:
             file.write(order.encode())
         socket.send_fds(to, [question], [memory, *(one.fileno() for one in more)])
     except (BrokenPipeError, ConnectionResetError) as error:
-        raise LineGoneError from error
+        raise ConnectionLostError from error
     finally:
         os.close(memory)
 
 
 async def _receive(server: socket.socket) -> int:
-    """Returns the fork server's next answer.  Raises `LineGoneError` when none can come."""
+    """Returns the fork server's next answer.  Raises `ConnectionLostError` when none can come."""
     loop = asyncio.get_running_loop()
     readable = loop.create_future()
 
@@ -160,9 +160,9 @@ async def _receive(server: socket.socket) -> int:
             await readable
         data = server.recv(ANSWER.size)
     except (TimeoutError, ConnectionResetError) as error:
-        raise LineGoneError from error
+        raise ConnectionLostError from error
     finally:
         loop.remove_reader(server)
     if len(data) != ANSWER.size:
-        raise LineGoneError
+        raise ConnectionLostError
     return int(ANSWER.unpack(data)[0])

@@ -19,7 +19,7 @@ import signal
 import socket
 from collections.abc import Callable
 
-from tentacle.scripts.launch.fork_server_client import ForkServerClient, LineGoneError, hand_over
+from tentacle.scripts.launch.fork_server_client import ConnectionLostError, ForkServerClient, send_order
 from tentacle.scripts.shim.fork_server import AGAIN
 from tentacle.scripts.shim.run_order import RunOrder
 
@@ -30,34 +30,34 @@ _MOST_RUNS = 200
 
 
 class Shim:
-    """One such process, from the agent's side; `over` is set when it does not watch over its last run any more."""
+    """One such process, from the agent's side; `finished` is set when it does not watch over its last run any more."""
 
-    def __init__(self, line: socket.socket, pid: int, give_back: Callable[[Shim], None] | None) -> None:
+    def __init__(self, connection: socket.socket, pid: int, give_back: Callable[[Shim], None] | None) -> None:
         """Without `give_back` it serves one run only."""
         self.pid = pid
-        self.over = asyncio.Event()
+        self.finished = asyncio.Event()
         self.runs = 1
         self._free = False
-        self._line: socket.socket | None = line
+        self._connection: socket.socket | None = connection
         self._give_back = give_back
         self._loop = asyncio.get_running_loop()
         try:
             self._process: int | None = os.pidfd_open(pid)
         except ProcessLookupError:
             self._process = None
-        self._loop.add_reader(line, self._on_readable)
+        self._loop.add_reader(connection, self._on_readable)
 
-    def ask(self, order: RunOrder) -> bool:
+    def run_again(self, order: RunOrder) -> bool:
         """Gives it one more run; false when it has gone and the run is nobody's."""
-        if self._line is None or not self._free:
+        if self._connection is None or not self._free:
             return False
-        self.over.clear()
+        self.finished.clear()
         self._free = False
         self.runs += 1
         try:
-            hand_over(self._line, AGAIN, order)
-        except LineGoneError:
-            self._hang_up()
+            send_order(self._connection, AGAIN, order)
+        except ConnectionLostError:
+            self._disconnect()
             return False
         return True
 
@@ -66,7 +66,7 @@ class Shim:
         if self._process is not None:
             terminate(self._process)
 
-    def let_go(self, *, clean: bool) -> None:
+    def release(self, *, clean: bool) -> None:
         """Nobody waits for it any more.  It is used again if it is `clean` and free, and else will end."""
         if clean and self._free and self._give_back is not None:
             self._give_back(self)
@@ -75,32 +75,32 @@ class Shim:
 
     def close(self) -> None:
         """Forgets it; a script that it watches over runs on."""
-        self._hang_up()
+        self._disconnect()
         if self._process is not None:
             os.close(self._process)
             self._process = None
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         self._free = False
-        if self._line is not None:
-            self._loop.remove_reader(self._line)
-            self._line.close()
-            self._line = None
-        self.over.set()
+        if self._connection is not None:
+            self._loop.remove_reader(self._connection)
+            self._connection.close()
+            self._connection = None
+        self.finished.set()
 
     def _on_readable(self) -> None:
-        if self._line is None:
+        if self._connection is None:
             return
         try:
-            self._free = bool(self._line.recv(16))
+            self._free = bool(self._connection.recv(16))
         except BlockingIOError:
             return
         except OSError:
             self._free = False
         if self._free:
-            self.over.set()
+            self.finished.set()
         else:
-            self._hang_up()
+            self._disconnect()
 
 
 def terminate(process: int) -> None:
@@ -127,7 +127,7 @@ class ShimPool:
         while self._idle and not fresh and not alone:
             shim, timer = self._idle.popitem()
             timer.cancel()
-            if shim.ask(order):
+            if shim.run_again(order):
                 return shim
             shim.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

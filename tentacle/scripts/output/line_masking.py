@@ -22,15 +22,15 @@ WITHHELD: Final = "[Tentacle withheld this line: its sensitive values could not 
 _FAILURES = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
-class Rest(enum.Enum):
+class NoMoreLines(enum.Enum):
     """Why no more lines of a stream can be had at this moment."""
 
-    OVER = "there will never be any"
-    OPEN = "there may be some later"
-    FAR = "they are too far away, or come too late, to wait for them"
+    ENDED = "there will never be any"
+    NOT_YET = "there may be some later"
+    TOO_FAR = "they are too far away, or come too late, to wait for them"
 
 
-Coming = Callable[[], str | Rest]
+NextLines = Callable[[], str | NoMoreLines]
 """The next lines of the stream, joined, each time it is asked."""
 
 
@@ -57,12 +57,12 @@ class LineMasking:
                 return end[-reach:]
         return (before + end)[-reach:]
 
-    def cover(self, lines: Sequence[str], before: str, coming: Coming) -> list[str]:
+    def cover(self, lines: Sequence[str], before: str, next_lines: NextLines) -> list[str]:
         """The first of the `lines` that may be shown now, as they may be shown.  `before` is the stream's `tail`."""
         if self._mask is None:
             return [WITHHELD] * len(lines)
         try:
-            return _cover(self._mask, lines, before, coming)
+            return _cover(self._mask, lines, before, next_lines)
         except _FAILURES as error:
             return _withheld(lines, error)
 
@@ -82,23 +82,23 @@ def _withheld(lines: Sequence[str], error: Exception) -> list[str]:
     return [WITHHELD] * len(lines)
 
 
-def _cover(mask: Mask, lines: Sequence[str], before: str, coming: Coming) -> list[str]:
+def _cover(mask: Mask, lines: Sequence[str], before: str, next_lines: NextLines) -> list[str]:
     text = before + "".join(lines)
     after, open_end = "", mask.open_end(text)
     if not open_end and not mask.is_in(text):
         return list(lines)
-    end, rest = text[-mask.reach :], Rest.OPEN
+    end, rest = text[-mask.reach :], NoMoreLines.NOT_YET
     while open_end > len(after):
-        more = coming()
-        if isinstance(more, Rest):
+        more = next_lines()
+        if isinstance(more, NoMoreLines):
             rest = more
             break
         after += more[: mask.reach]
         open_end = mask.open_end(end + after)
     waiting = max(open_end - len(after), 0)
-    hidden = waiting if rest is Rest.FAR and waiting >= SHORTEST else 0
+    hidden = waiting if rest is NoMoreLines.TOO_FAR and waiting >= SHORTEST else 0
     covered = mask.cover_lines(lines, before, after, hidden_end=hidden)
-    return covered[: _settled(lines, waiting)] if rest is Rest.OPEN else covered
+    return covered[: _settled(lines, waiting)] if rest is NoMoreLines.NOT_YET else covered
 
 
 def _settled(lines: Sequence[str], waiting: int) -> int:

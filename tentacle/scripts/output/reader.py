@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.masking import Mask
-from tentacle.scripts.output.line_masking import Coming, LineMasking, Rest
+from tentacle.scripts.output.line_masking import LineMasking, NextLines, NoMoreLines
 from tentacle.scripts.output.lines import NOTHING_OPEN, Lines, LineState, cut_mark, flush, split
 from tentacle.scripts.output.record_reader import RecordReader
 from tentacle.scripts.shim.clock import now_ms
@@ -123,7 +123,7 @@ class LogReader:
         while not more and not waits and (found := records.next(cursor)) is not None:
             record = self._decode(*found, cursor)
             first = min(max(cursor.skip, after - cursor.sequence), len(record.texts))
-            ahead = _Ahead(log, records.offset, record.occurred, None if ended else self._clock)
+            ahead = _LookAhead(log, records.offset, record.occurred, None if ended else self._clock)
             shown = self._shown(record, cursor, first, ahead)
             stop, room = _fit(shown, first, room, at_least_one=not entries)
             source = _SOURCES[record.kind]
@@ -165,7 +165,7 @@ class LogReader:
             return split(state, body, self._limit)
         return NOTHING_OPEN, flush(state)
 
-    def _shown(self, record: _Record, cursor: _Cursor, first: int, ahead: _Ahead) -> list[str]:
+    def _shown(self, record: _Record, cursor: _Cursor, first: int, ahead: _LookAhead) -> list[str]:
         """The record's texts as they are shown: those that may be now, if more than the `first` are wanted at all."""
         if first == len(record.texts):
             return record.texts
@@ -181,17 +181,17 @@ class LogReader:
                 shown[number] += cut_mark(self._limit)
         return shown
 
-    def _coming(self, record: _Record, ahead: _Ahead) -> Coming:
+    def _coming(self, record: _Record, ahead: _LookAhead) -> NextLines:
         """The lines of the record's stream that come behind it, record by record."""
         state = record.stream.lines
 
-        def next_lines() -> str | Rest:
+        def next_lines() -> str | NoMoreLines:
             nonlocal state
             body = ahead.next_body(record.kind)
-            if body is Rest.OVER and state.length:
+            if body is NoMoreLines.ENDED and state.length:
                 # The end of the run ends the open line.
                 body = b""
-            if isinstance(body, Rest):
+            if isinstance(body, NoMoreLines):
                 return body
             state, lines = self._lines(state, body)
             return "".join(lines.texts)
@@ -241,7 +241,7 @@ class _Records:
         return records + ([(ended.kind, ended.reason)] if ended.reason else [])
 
 
-class _Ahead:
+class _LookAhead:
     """What lies behind a record, as far as it may be waited for."""
 
     def __init__(self, log: int, offset: int, occurred: int, clock: Callable[[], int] | None) -> None:
@@ -252,24 +252,24 @@ class _Ahead:
         self._clock = clock
         self._records: RecordReader | None = None
 
-    def next_body(self, kind: bytes) -> bytes | Rest:
+    def next_body(self, kind: bytes) -> bytes | NoMoreLines:
         """Returns the body of the next record of this kind."""
         records = self._records = self._records or RecordReader(self._log, self._offset, _LOOK)
         while records.offset < self._offset + _FAR:
             try:
                 found = records.next()
             except CorruptRecordError:
-                return Rest.FAR
+                return NoMoreLines.TOO_FAR
             if found is None:
                 if self._clock is None:
-                    return Rest.OVER
+                    return NoMoreLines.ENDED
                 # What has been written in time may take a moment until it is there.
-                return Rest.FAR if self._clock() > self._latest + _LATE else Rest.OPEN
+                return NoMoreLines.TOO_FAR if self._clock() > self._latest + _LATE else NoMoreLines.NOT_YET
             if found[1] > self._latest:
-                return Rest.FAR
+                return NoMoreLines.TOO_FAR
             if found[0] == kind:
                 return found[2]
-        return Rest.FAR
+        return NoMoreLines.TOO_FAR
 
 
 def _fit(texts: list[str], first: int, room: int, *, at_least_one: bool) -> tuple[int, int]:

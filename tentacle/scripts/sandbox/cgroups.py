@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tentacle.scripts.errors import IsolationUnavailableError
+from tentacle.scripts.errors import SandboxUnavailableError
 from tentacle.scripts.shim.run_cgroup import LEAF, PROCESSES, remove_empty
 from tentacle.scripts.shim.run_order import CgroupLimit, CgroupNote, CgroupOrder
 
@@ -98,11 +98,11 @@ def parse_cgroups(text: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Place:
+class CgroupParents:
     """The directories in which cgroups of runs are made: of version 2, and of version 1 by controller."""
 
     unified: Path | None = None
-    single: dict[str, Path] = field(default_factory=dict)
+    legacy: dict[str, Path] = field(default_factory=dict)
 
     def order(self, name: str, limits: Limits) -> CgroupOrder:
         """Returns what the shim must know of the cgroup of the run of that name."""
@@ -110,14 +110,14 @@ class Place:
         settings: list[CgroupLimit] = []
         notes: list[CgroupNote] = []
         for controller in limits.controllers:
-            parent, single = self.single.get(controller, self.unified), controller in self.single
+            parent, legacy = self.legacy.get(controller, self.unified), controller in self.legacy
             if parent is None:
                 continue
             if parent not in parents:
                 parents.append(parent)
             index = parents.index(parent)
-            settings += [CgroupLimit(index, *setting) for setting in _settings(controller, limits, single=single)]
-            notes += [CgroupNote(index, *note) for note in _notes(controller, limits, single=single)]
+            settings += [CgroupLimit(index, *setting) for setting in _settings(controller, limits, legacy=legacy)]
+            notes += [CgroupNote(index, *note) for note in _notes(controller, limits, legacy=legacy)]
         directories = tuple(str(parent / f"{PREFIX}{name}") for parent in parents)
         return CgroupOrder(directories, self.unified is not None, tuple(settings), tuple(notes))
 
@@ -127,26 +127,26 @@ class Place:
         One that is not `older_than` so many seconds may have been made for somebody who is about to be born.
         """
         latest = time.time() - older_than
-        for parent in {self.unified, *self.single.values()} - {None}:
+        for parent in {self.unified, *self.legacy.values()} - {None}:
             with suppress(OSError):
                 for path in Path(str(parent)).glob(f"{PREFIX}*"):
                     if path.stat().st_ctime <= latest:
                         remove_empty(str(path))
 
 
-def _settings(controller: str, limits: Limits, *, single: bool) -> Iterator[tuple[str, str, bool]]:
+def _settings(controller: str, limits: Limits, *, legacy: bool) -> Iterator[tuple[str, str, bool]]:
     """File, value, and whether the file must exist."""
     if controller == "memory":
         value = str(limits.memory)
-        yield ("memory.limit_in_bytes" if single else "memory.max"), value, True
+        yield ("memory.limit_in_bytes" if legacy else "memory.max"), value, True
         # In version 1 the limit of memory and swap together; neither is there without accounting of swap.
-        yield ("memory.memsw.limit_in_bytes", value, False) if single else ("memory.swap.max", "0", False)
-        if not single:
+        yield ("memory.memsw.limit_in_bytes", value, False) if legacy else ("memory.swap.max", "0", False)
+        if not legacy:
             # A script that has lost one of its processes would go on with half of its work.
             yield "memory.oom.group", "1", False
     elif controller == "cpu":
         quota = max(1000, round((limits.cpu or 0) * _PERIOD))
-        if single:
+        if legacy:
             yield "cpu.cfs_period_us", str(_PERIOD), True
             yield "cpu.cfs_quota_us", str(quota), True
         else:
@@ -155,11 +155,11 @@ def _settings(controller: str, limits: Limits, *, single: bool) -> Iterator[tupl
         yield "pids.max", str(limits.tasks), True
 
 
-def _notes(controller: str, limits: Limits, *, single: bool) -> Iterator[tuple[str, str, str]]:
+def _notes(controller: str, limits: Limits, *, legacy: bool) -> Iterator[tuple[str, str, str]]:
     """File, counter, and the line for the log when it is not zero."""
     if controller == "memory":
         text = f"The script has met its memory limit of {_amount(limits.memory or 0)}: processes of it were killed."
-        yield ("memory.oom_control" if single else "memory.events"), "oom_kill", text
+        yield ("memory.oom_control" if legacy else "memory.events"), "oom_kill", text
     elif controller == "pids":
         text = f"The script has met its limit of {limits.tasks} tasks: {{times}} times no process could be made."
         yield "pids.events", "max", text
@@ -169,51 +169,51 @@ def _amount(size: int) -> str:
     return f"{size // _MEBIBYTE} MiB" if size % _MEBIBYTE == 0 else f"{size} bytes"
 
 
-def find_place(limits: Limits, proc: Path = Path("/proc/self")) -> Place | None:
+def find_cgroup_parents(limits: Limits, proc: Path = Path("/proc/self")) -> CgroupParents | None:
     """Where this process may make cgroups; `None` where it may not and no limit asks for one.
 
-    May move this process and those beside it into a leaf.  Raises `IsolationUnavailableError` when a limit cannot be
+    May move this process and those beside it into a leaf.  Raises `SandboxUnavailableError` when a limit cannot be
     kept.
     """
     mounts = parse_mounts((proc / "mountinfo").read_text(encoding="utf-8", errors="replace"))
     cgroups = parse_cgroups((proc / "cgroup").read_text(encoding="utf-8", errors="replace"))
-    unified = _unified_place(mounts, cgroups)
+    unified = _unified_parent(mounts, cgroups)
     offered = frozenset() if unified is None else frozenset(_words(unified / "cgroup.controllers"))
-    single: dict[str, Path] = {}
+    legacy: dict[str, Path] = {}
     for controller in limits.controllers:
         if controller not in offered:
-            single[controller] = _single_place(mounts, cgroups, controller)
+            legacy[controller] = _legacy_parent(mounts, cgroups, controller)
     if unified is not None and (handed := [name for name in limits.controllers if name in offered]):
-        _hand_down(unified, handed)
-    return Place(unified, single) if unified is not None or single else None
+        _enable_controllers(unified, handed)
+    return CgroupParents(unified, legacy) if unified is not None or legacy else None
 
 
-def _unified_place(mounts: list[Mount], cgroups: dict[str, str]) -> Path | None:
+def _unified_parent(mounts: list[Mount], cgroups: dict[str, str]) -> Path | None:
     for mount in mounts:
         own = mount.directory(cgroups.get("", "/..")) if mount.unified else None
         if own is None:
             continue
         # Whoever was started inside the leaf, by systemd or beside an agent that has moved there.
         above = own.parent
-        if own.name == LEAF and _is_ours(above) and _may_make(above):
+        if own.name == LEAF and _is_delegated(above) and _can_create_in(above):
             return above
-        if _may_make(own):
+        if _can_create_in(own):
             return own
     return None
 
 
-def _single_place(mounts: list[Mount], cgroups: dict[str, str], controller: str) -> Path:
+def _legacy_parent(mounts: list[Mount], cgroups: dict[str, str], controller: str) -> Path:
     for mount in mounts:
         own = mount.directory(cgroups.get(controller, "/..")) if controller in mount.controllers else None
-        if own is not None and _may_make(own):
+        if own is not None and _can_create_in(own):
             return own
-    raise IsolationUnavailableError(
+    raise SandboxUnavailableError(
         f"A limit for scripts needs the cgroup controller '{controller}', and this process cannot use it",
         hint="Run the agent as a systemd service with Delegate=yes, or set that limit to none.",
     )
 
 
-def _may_make(directory: Path) -> bool:
+def _can_create_in(directory: Path) -> bool:
     """Tried out, since rights, mounts and namespaces all have a say in it."""
     trial = directory / f"{PREFIX}trial-{secrets.token_hex(4)}"
     try:
@@ -224,7 +224,7 @@ def _may_make(directory: Path) -> bool:
     return os.access(directory / PROCESSES, os.W_OK)
 
 
-def _hand_down(directory: Path, controllers: list[str]) -> None:
+def _enable_controllers(directory: Path, controllers: list[str]) -> None:
     """Makes the controllers usable below `directory`."""
     file = directory / "cgroup.subtree_control"
     if set(controllers) <= set(_words(file)):
@@ -239,14 +239,14 @@ def _hand_down(directory: Path, controllers: list[str]) -> None:
             _move_into_leaf(directory)
             file.write_text(wanted)
     except OSError as error:
-        raise IsolationUnavailableError(
+        raise SandboxUnavailableError(
             f"The limits for scripts cannot be set up in the cgroup '{directory}': {error.strerror}",
             hint="Run the agent as a systemd service with Delegate=yes, or set the limits to none.",
         ) from error
 
 
 def _move_into_leaf(directory: Path) -> None:
-    if not _is_ours(directory):
+    if not _is_delegated(directory):
         raise PermissionError(errno.EPERM, "it belongs to others too, and was not delegated to this agent")
     leaf = directory / LEAF
     leaf.mkdir(exist_ok=True)
@@ -260,7 +260,7 @@ def _move_into_leaf(directory: Path) -> None:
             return
 
 
-def _is_ours(directory: Path) -> bool:
+def _is_delegated(directory: Path) -> bool:
     """True for a cgroup that was handed over to us: by systemd, to our user, or as the whole of a container."""
     for mark in _DELEGATION_MARKS:
         with suppress(OSError):

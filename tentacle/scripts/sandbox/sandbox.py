@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tentacle.errors import one_line
-from tentacle.scripts.sandbox.cgroups import PREFIX, Limits, Place, find_place
+from tentacle.scripts.sandbox.cgroups import PREFIX, CgroupParents, Limits, find_cgroup_parents
 from tentacle.scripts.sandbox.uids import UidRange, Uids
 from tentacle.scripts.shim.run_cgroup import RunCgroup, remove_empty
 from tentacle.scripts.shim.run_order import CgroupOrder, PrivateView, RunOrder
@@ -71,11 +71,11 @@ class Sandbox:
         self.options = options
         self._work = work
         self._uids = Uids(work, options.uids)
-        self._place: Place | None = None
+        self._cgroup_parents: CgroupParents | None = None
         self._swept = 0.0
 
     def prepare(self) -> None:
-        """Finds out what the host offers; `work` must exist.  Raises `IsolationUnavailableError`.
+        """Finds out what the host offers; `work` must exist.  Raises `SandboxUnavailableError`.
 
         May move this process into another cgroup: to be called before it has children.
         """
@@ -84,7 +84,7 @@ class Sandbox:
             # To be gone through, not to be listed.
             self._work.chmod(0o711)
         if self.options.use_cgroup or self.options.limits.controllers:
-            self._place = find_place(self.options.limits)
+            self._cgroup_parents = find_cgroup_parents(self.options.limits)
         self._sweep()
 
     async def order(self, files: RunFiles, order: RunOrder) -> RunOrder:
@@ -107,35 +107,35 @@ class Sandbox:
     def limits(self) -> tuple[float | None, ...]:
         """What a run must keep of its limits, for an agent that takes it over; empty when there are none."""
         limits = self.options.limits
-        kept = self._place is not None and limits.controllers
+        kept = self._cgroup_parents is not None and limits.controllers
         return (limits.memory, limits.cpu, limits.tasks) if kept else ()
 
-    def birthplace(self) -> str:
+    def shim_cgroup(self) -> str:
         """A cgroup in which a shim may be born, to share it with its scripts; empty where it has to stay outside.
 
         Under limits it must, or a script could have it killed for its own use of memory.
         """
-        if self._place is None or self._place.unified is None or self.options.asks:
+        if self._cgroup_parents is None or self._cgroup_parents.unified is None or self.options.asks:
             return ""
-        return f"{self._place.unified}/{PREFIX}{secrets.token_hex(16)}"
+        return f"{self._cgroup_parents.unified}/{PREFIX}{secrets.token_hex(16)}"
 
-    def renew(self, files: RunFiles) -> None:
+    def restore_limits(self, files: RunFiles) -> None:
         """Gives a run that an earlier agent has started its limits once more.
 
         Before version 254 systemd cannot start an agent where controllers are handed down, so the unit takes them away
         between two agents, and with them the limits of all scripts that run on.
         """
         kept = files.header.limits
-        if not kept or self._place is None:
+        if not kept or self._cgroup_parents is None:
             return
         try:
             memory, cpu, tasks = kept
             limits = Limits(_whole(memory), cpu, _whole(tasks))
-            RunCgroup(self._place.order(_mark(files), limits)).make()
+            RunCgroup(self._cgroup_parents.order(_mark(files), limits)).make()
         except (OSError, ValueError) as error:
             log.warning("Script %s runs on without its limits: %s", files.header.ticket, one_line(error))
 
-    def end_left(self, files: RunFiles) -> None:
+    def kill_remaining(self, files: RunFiles) -> None:
         """Ends what a run has left whose shim has died, or the lock that it held would protect nobody."""
         order = self._cgroup(files)
         cgroup = None if order is None else RunCgroup(order)
@@ -163,12 +163,12 @@ class Sandbox:
         return owner if self.options.mode is Mode.USER and owner in self.options.uids else None
 
     def _cgroup(self, files: RunFiles) -> CgroupOrder | None:
-        return None if self._place is None else self._place.order(_mark(files), self.options.limits)
+        return None if self._cgroup_parents is None else self._cgroup_parents.order(_mark(files), self.options.limits)
 
     def _sweep(self) -> None:
         self._swept = time.monotonic()
-        if self._place is not None:
-            self._place.sweep(_SURELY_USED)
+        if self._cgroup_parents is not None:
+            self._cgroup_parents.sweep(_SURELY_USED)
 
     def _view(self, files: RunFiles, environment: Mapping[str, str]) -> PrivateView:
         """Raises `OSError` when the run's directories for temporary files cannot be made."""

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tentacle.scripts.errors import IsolationUnavailableError, ScriptError
+from tentacle.scripts.errors import SandboxUnavailableError, ScriptError
 from tentacle.scripts.shim.run_processes import real_and_saved_uids
 
 CLAIMS = Path("/run/tentacle-script-users")
@@ -59,21 +59,21 @@ class Uids:
         """Free at the last look, and not leased since."""
 
     def check(self) -> None:
-        """Raises `IsolationUnavailableError` when this process cannot run scripts under these users."""
+        """Raises `SandboxUnavailableError` when this process cannot run scripts under these users."""
         if os.geteuid() != 0:
-            raise IsolationUnavailableError(
+            raise SandboxUnavailableError(
                 "Scripts can run under users of their own only if the agent runs as root",
                 hint="Run the agent as root, or set --script-isolation=private.",
             )
         taken = next((user for user in pwd.getpwall() if user.pw_uid in self._range), None)
         if taken is not None:
-            raise IsolationUnavailableError(
+            raise SandboxUnavailableError(
                 f"The range of users for scripts, {self._range}, holds {taken.pw_uid}, which is '{taken.pw_name}'",
                 hint="Set --script-uid-range to numbers that no user of this machine has.",
             )
         for directory in self._work.parents:
             if not directory.stat().st_mode & 0o001:
-                raise IsolationUnavailableError(
+                raise SandboxUnavailableError(
                     f"Scripts under users of their own cannot reach their workspaces through '{directory}'",
                     hint=f"Run: chmod o+x '{directory}'",
                 )
@@ -82,15 +82,15 @@ class Uids:
     def _claim(self) -> None:
         """Holds the range for as long as this process lives."""
         try:
-            file = _opened(self._claims)
+            file = _open_claims(self._claims)
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, len(self._range), self._range.first)
         except BlockingIOError as error:
-            raise IsolationUnavailableError(
+            raise SandboxUnavailableError(
                 f"Another agent on this machine runs scripts under users of the range {self._range}",
                 hint="Give each instance a --script-uid-range of its own.",
             ) from error
         except OSError as error:
-            raise IsolationUnavailableError(
+            raise SandboxUnavailableError(
                 f"The range of users for scripts cannot be claimed in '{self._claims}': {error.strerror}",
                 hint="The agent needs to write there, so that no other agent lends the same users.",
             ) from error
@@ -104,7 +104,7 @@ class Uids:
             uid = workspace.stat().st_uid
             if uid not in self._range:
                 uid = self._next()
-            _hand_over(workspace, uid)
+            _change_owner(workspace, uid)
             return uid
 
     def _next(self) -> int:
@@ -134,7 +134,7 @@ class Uids:
 
 
 @functools.cache
-def _opened(claims: Path) -> int:
+def _open_claims(claims: Path) -> int:
     """Stays open: closing it would let go of everything that this process has claimed."""
     return os.open(claims, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
@@ -144,7 +144,7 @@ def _running() -> set[int]:
     return {uid for pid in pids for uid in real_and_saved_uids(pid)}
 
 
-def _hand_over(workspace: Path, uid: int) -> None:
+def _change_owner(workspace: Path, uid: int) -> None:
     for _, folders, files, descriptor in os.fwalk(workspace):
         for name in folders:
             os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)

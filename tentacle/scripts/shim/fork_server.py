@@ -76,8 +76,8 @@ def _serve(agent: socket.socket) -> bool:
         answer = -(error.errno or 1)
     if answer == 0:
         agent.close()
-        order, line = descriptors
-        run(order, _AgentLine(line), os.fsdecode(cgroup) if inside else None)
+        order, connection = descriptors
+        run(order, _AgentConnection(connection), os.fsdecode(cgroup) if inside else None)
     for descriptor in descriptors:
         os.close(descriptor)
     try:
@@ -87,9 +87,9 @@ def _serve(agent: socket.socket) -> bool:
     return True
 
 
-def _receive(line: socket.socket, longest: int) -> tuple[bytes, list[int]]:
+def _receive(connection: socket.socket, longest: int) -> tuple[bytes, list[int]]:
     """A message and the descriptors that come with it, which no script may inherit.  Raises `OSError`."""
-    message, descriptors, _, _ = socket.recv_fds(line, longest, 2)
+    message, descriptors, _, _ = socket.recv_fds(connection, longest, 2)
     for descriptor in descriptors:
         # `recv_fds` takes flags, and gives them to nobody.
         os.set_inheritable(descriptor, False)
@@ -115,13 +115,13 @@ def _fork_into(cgroup: bytes) -> int:
         os.close(directory)
 
 
-class _AgentLine:
+class _AgentConnection:
     """The socket over which a shim is asked again."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, descriptor)
 
-    def next(self) -> int | None:
+    def next_order(self) -> int | None:
         """Says that this shim is free, and waits for the order of a further run; `None` when none will come."""
         try:
             self._socket.send(FREE, socket.MSG_NOSIGNAL)
@@ -130,5 +130,5 @@ class _AgentLine:
             return None
         return descriptors[0] if descriptors else None
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         self._socket.close()

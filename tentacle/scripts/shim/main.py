@@ -51,20 +51,20 @@ def name_process(name: str) -> None:
     _prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
-class AgentLine(Protocol):
+class AgentConnection(Protocol):
     """The way to the agent that has asked for this process."""
 
-    def next(self) -> int | None:
+    def next_order(self) -> int | None:
         """Offers the process for a further run; returns a descriptor of its order, `None` when there will be none."""
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         """Says that the process will not run anything any more."""
 
 
-def run(order: int, line: AgentLine, cgroup: str | None = None) -> NoReturn:
+def run(order: int, agent: AgentConnection, cgroup: str | None = None) -> NoReturn:
     """Runs what the order on descriptor `order` says, in the calling process, and ends the process.
 
-    As long as nothing stands against it, `line` is asked for a further run first.  `cgroup` is that in which the
+    As long as nothing stands against it, `agent` is asked for a further run first.  `cgroup` is that in which the
     process has been born.
 
     The caller has blocked SIGTERM, so that a cancel that comes early is not lost, ignores the other signals that could
@@ -75,30 +75,30 @@ def run(order: int, line: AgentLine, cgroup: str | None = None) -> NoReturn:
     name_process("tentacle-shim")
     # Nobody who waits for the agent's own output to end should wait for a script.
     os.dup2(_STDIN, _STDERR, inheritable=False)
-    birthplace = None if cgroup is None else RunCgroup.of(cgroup, inside=True)
+    shared_cgroup = None if cgroup is None else RunCgroup.of(cgroup, inside=True)
     watch = WriteWatch()
     following: int | None = order
     while following is not None:
         data = os.pread(following, os.fstat(following).st_size, 0)
         os.close(following)
-        following = line.next() if _run_one(RunOrder.decode(data), watch, birthplace) else None
+        following = agent.next_order() if _run_one(RunOrder.decode(data), watch, shared_cgroup) else None
         if signal.SIGTERM in signal.sigpending():
             # Meant for the run before, or for this one, which has not begun yet: whoever asked will look after it.
             break
     # To leave a cgroup takes the kernel some milliseconds, for which nobody has to wait.
-    line.hang_up()
-    if birthplace is not None and birthplace.leave():
-        birthplace.remove()
+    agent.close()
+    if shared_cgroup is not None and shared_cgroup.leave():
+        shared_cgroup.remove()
     os._exit(0)
 
 
-def _run_one(order: RunOrder, watch: WriteWatch, birthplace: RunCgroup | None) -> bool:
+def _run_one(order: RunOrder, watch: WriteWatch, shared_cgroup: RunCgroup | None) -> bool:
     """Runs what `order` says, if nobody else does or did; true when this process is as good as new afterwards."""
     record = run_record.claim(order.run)
     if record is None:
         return False
-    if birthplace is not None:
-        run_record.note_cgroup(record, birthplace.directory)
+    if shared_cgroup is not None:
+        run_record.note_cgroup(record, shared_cgroup.directory)
     try:
         log = open_log(order.log)
     except OSError as error:
@@ -108,15 +108,15 @@ def _run_one(order: RunOrder, watch: WriteWatch, birthplace: RunCgroup | None) -
     writer, code = LogWriter(log), ScriptExitCode.FATAL
     try:
         writer.write([(DEBUG_ENTRY, text.encode("utf-8", "replace")) for text in order.preamble])
-        supervisor = Supervisor(order, writer, watch, birthplace)
+        supervisor = Supervisor(order, writer, watch, shared_cgroup)
         code = supervisor.run()
     finally:
         failure = sys.exc_info()[1]
         if failure is not None:
             writer.entry(ERR_ENTRY, f"Tentacle lost control of this script: {type(failure).__name__}: {failure}")
-        told = writer.entry(DEBUG_ENTRY, f"Process {SHELL} in {order.workspace} exited with code {code}")
-        untold = "" if told else f"Process {SHELL} exited with code {code}"
-        result = run_record.Result.now(code, lost=writer.lost, kind=DEBUG_ENTRY, reason=untold)
+        logged = writer.entry(DEBUG_ENTRY, f"Process {SHELL} in {order.workspace} exited with code {code}")
+        unlogged = "" if logged else f"Process {SHELL} exited with code {code}"
+        result = run_record.Result.now(code, lost=writer.lost, kind=DEBUG_ENTRY, reason=unlogged)
         run_record.write_result(record, result)
     clean = supervisor.close() and not writer.lost
     os.close(log)
@@ -136,18 +136,18 @@ class _NotStartedError(Exception):
 class Supervisor:
     """Starts bash, moves its output into the log, and knows when it is over."""
 
-    def __init__(self, order: RunOrder, log: LogWriter, watch: WriteWatch, birthplace: RunCgroup | None) -> None:
+    def __init__(self, order: RunOrder, log: LogWriter, watch: WriteWatch, shared_cgroup: RunCgroup | None) -> None:
         self._order = order
-        self._birthplace = birthplace
+        self._shared_cgroup = shared_cgroup
         self._log = log
         self._pipes = OutputPipes(watch)
         self._cancels = 0
         self._kill_at = 0.0
         self._asked: set[int] = set()
-        self._cgroup: RunCgroup | None = birthplace
+        self._cgroup: RunCgroup | None = shared_cgroup
         self._processes = RunProcesses(os.getpid(), order.mark)
         self._bash = 0
-        self._told: int | None = None
+        self._exit_pipe: int | None = None
         self._exit_code: int | None = None
         self._poll = select.epoll()
         self._wake, self._wake_writer = self._listen_to_signals()
@@ -166,7 +166,7 @@ class Supervisor:
             self._log.entry(ERR_ENTRY, f"{type(error.reason).__name__}: {error.reason}")
             return ScriptExitCode.INVOCATION_ERROR
         finally:
-            if self._cgroup is not None and self._birthplace is None:
+            if self._cgroup is not None and self._shared_cgroup is None:
                 for line in self._cgroup.met_limits():
                     self._log.entry(ERR_ENTRY, line)
                 self._cgroup.remove()
@@ -180,9 +180,9 @@ class Supervisor:
         os.close(self._wake_writer)
         still_open = self._pipes.open
         self._pipes.close()
-        if self._cancels or still_open or self._exit_code is None or self._told is not None:
+        if self._cancels or still_open or self._exit_code is None or self._exit_pipe is not None:
             return False
-        return not self._reap() and (self._birthplace is None or self._birthplace.pids() == [os.getpid()])
+        return not self._reap() and (self._shared_cgroup is None or self._shared_cgroup.pids() == [os.getpid()])
 
     def _start(self) -> None:
         for attempt in range(1, _STARTS + 1):
@@ -196,15 +196,15 @@ class Supervisor:
                     raise _NotStartedError(error) from error
             else:
                 break
-        if started.told is None:
+        if started.exit_pipe is None:
             self._bash = started.pid
         else:
-            self._told = started.told
-            self._poll.register(self._told, select.EPOLLIN)
+            self._exit_pipe = started.exit_pipe
+            self._poll.register(self._exit_pipe, select.EPOLLIN)
 
     def _make_cgroup(self) -> None:
         wanted = self._order.cgroup
-        if wanted is not None and wanted.directories and self._birthplace is None:
+        if wanted is not None and wanted.directories and self._shared_cgroup is None:
             self._cgroup = RunCgroup(wanted)
             try:
                 self._cgroup.make()
@@ -222,7 +222,7 @@ class Supervisor:
             self._poll.poll(_CANCEL_TICK if self._cancels else None)
             self._drop_wake_ups()
             self._reap()
-            self._listen()
+            self._read_exit_pipe()
             self._move_output()
             over = self._cancel() if self._cancels else self._exit_code is not None and not self._pipes.open
         if not self._cancels:
@@ -270,16 +270,16 @@ class Supervisor:
                 code = os.waitstatus_to_exitcode(status)
                 self._exit_code = code if code >= 0 else 128 - code
 
-    def _listen(self) -> None:
+    def _read_exit_pipe(self) -> None:
         """What the first process of the script's namespace tells of bash, or its silence when it was killed."""
-        if self._told is None:
+        if self._exit_pipe is None:
             return
         try:
-            message = os.read(self._told, 64)
+            message = os.read(self._exit_pipe, 64)
         except BlockingIOError:
             return
-        os.close(self._told)
-        self._told = None
+        os.close(self._exit_pipe)
+        self._exit_pipe = None
         self._exit_code = exit_code(message)
 
     def _move_output(self) -> None:
@@ -291,7 +291,7 @@ class Supervisor:
 
     def _cancel(self) -> bool:
         """One step of the cancel; true when nothing is left that could run."""
-        living = self._processes.near() or self._processes.everybody()
+        living = self._processes.find_fast() or self._processes.find_all()
         terminate(pid for pid in living if pid not in self._asked)
         self._asked.update(living)
         if living and (self._cancels > 1 or time.monotonic() >= self._kill_at):

@@ -60,11 +60,11 @@ def enter(view: PrivateView, own: str) -> None:
         os.close(directory)
 
 
-def run_as_first(told: int, failed: Callable[[OSError], NoReturn], script: Callable[[], NoReturn]) -> NoReturn:
+def run_as_first(exit_pipe: int, failed: Callable[[OSError], NoReturn], script: Callable[[], NoReturn]) -> NoReturn:
     """Goes on as the first process of the new pid namespace; `script` becomes the second.
 
-    The calling process ends.  How the script ended is written to `told`; the first process stays until it has no child
-    any more, for with it everybody in the namespace would end.
+    The calling process ends.  The first process writes how the script ended to `exit_pipe`.  It stays until it has no
+    child any more, because its end would kill every process in the namespace.
     """
     if os.fork():
         os._exit(0)
@@ -75,17 +75,17 @@ def run_as_first(told: int, failed: Callable[[OSError], NoReturn], script: Calla
         failed(error)
     if pid == 0:
         script()
-    _close_all_but(told)
-    _reap(pid, told)
+    _close_all_but(exit_pipe)
+    _reap(pid, exit_pipe)
 
 
 def exit_code(message: bytes) -> int:
-    """The exit code that the first process has told, 137 when it was killed before it could."""
+    """Returns the exit code that the first process has written, 137 when it was killed before it could."""
     status = int.from_bytes(message, "big", signed=True) if len(message) == _EXIT else -signal.SIGKILL
     return status if status >= 0 else 128 - status
 
 
-def _reap(script: int, told: int) -> NoReturn:
+def _reap(script: int, exit_pipe: int) -> NoReturn:
     while True:
         try:
             pid, status = os.wait()
@@ -93,8 +93,8 @@ def _reap(script: int, told: int) -> NoReturn:
             os._exit(0)
         if pid == script:
             code = os.waitstatus_to_exitcode(status)
-            os.write(told, code.to_bytes(_EXIT, "big", signed=True))
-            os.close(told)
+            os.write(exit_pipe, code.to_bytes(_EXIT, "big", signed=True))
+            os.close(exit_pipe)
 
 
 def _unshare() -> None:

@@ -33,7 +33,7 @@ class OutputPipes:
         self._watch = watch
         for reader in self.readers:
             os.set_blocking(reader, False)
-        watch.begin(self.readers)
+        watch.start(self.readers)
 
     @property
     def open(self) -> bool:
@@ -48,7 +48,7 @@ class OutputPipes:
     def close(self) -> None:
         """Closes everything; whoever still writes is told that nobody reads."""
         self.close_writers()
-        self._watch.end()
+        self._watch.stop()
         while self.readers:
             os.close(self.readers.pop())
 

@@ -32,7 +32,7 @@ class RunProcesses:
         self._cgroup = cgroup
         self._uid = uid
 
-    def near(self) -> list[int]:
+    def find_fast(self) -> list[int]:
         """Those that are quickly found: in the cgroup, and below the root; the others are all but never there."""
         found = [] if self._root is None else descendants(self._root)
         if self._cgroup is not None:
@@ -40,11 +40,11 @@ class RunProcesses:
             found += [pid for pid in self._cgroup.pids() if pid not in known and is_alive(pid)]
         return [pid for pid in found if pid not in (os.getpid(), self._root)]
 
-    def everybody(self) -> list[int]:
+    def find_all(self) -> list[int]:
         """Those that any of the ways finds."""
-        near = self.near()
-        known = {*near, os.getpid(), self._root}
-        return near + [pid for pid in _all_processes() if pid not in known and self._is_ours(pid)]
+        fast = self.find_fast()
+        known = {*fast, os.getpid(), self._root}
+        return fast + [pid for pid in _all_processes() if pid not in known and self._is_ours(pid)]
 
     def kill(self, meanwhile: Callable[[], object], seconds: float) -> list[int]:
         """Kills until nobody is found; gives who is left when `seconds` have passed.
@@ -53,17 +53,17 @@ class RunProcesses:
         """
         give_up = time.monotonic() + seconds
         refused: set[int] = set()
-        while found := [pid for pid in self.near() or self.everybody() if pid not in refused]:
+        while found := [pid for pid in self.find_fast() or self.find_all() if pid not in refused]:
             if time.monotonic() > give_up:
                 break
             if self._cgroup is not None:
                 self._cgroup.kill()
             refused |= self._freeze(found)
             signal_all(found, signal.SIGKILL)
-            signal_all(self.near(), signal.SIGKILL)
+            signal_all(self.find_fast(), signal.SIGKILL)
             meanwhile()
             time.sleep(_PAUSE)
-        return self.everybody()
+        return self.find_all()
 
     def _freeze(self, found: list[int]) -> set[int]:
         """Stops everybody, as long as somebody new turns up; gives those that we may not touch."""
@@ -75,7 +75,7 @@ class RunProcesses:
                 break
             refused |= signal_all(new, signal.SIGSTOP)
             stopped.update(new)
-            found = self.near()
+            found = self.find_fast()
         return refused
 
     def _is_ours(self, pid: int) -> bool:

@@ -27,11 +27,11 @@ _OLD_KERNEL = (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG, errno.EOPNO
 
 
 class Started:
-    """`pid` is the child of ours.  Where `told` is a descriptor, it is not bash, and that tells how bash ended."""
+    """`pid` is the child of ours.  Where `exit_pipe` is a descriptor, it is not bash, and that tells how bash ended."""
 
-    def __init__(self, pid: int, told: int | None = None) -> None:
+    def __init__(self, pid: int, exit_pipe: int | None = None) -> None:
         self.pid = pid
-        self.told = told
+        self.exit_pipe = exit_pipe
 
 
 def start(order: RunOrder, writers: Sequence[int], cgroup: RunCgroup | None) -> Started:
@@ -39,7 +39,7 @@ def start(order: RunOrder, writers: Sequence[int], cgroup: RunCgroup | None) -> 
     inherited = cgroup is None or cgroup.inside
     if inherited and order.view is None and order.uid is None:
         return Started(_spawn(order, writers))
-    return _Birth(order, writers, None if inherited else cgroup).start()
+    return _ForkedStart(order, writers, None if inherited else cgroup).start()
 
 
 def _spawn(order: RunOrder, writers: Sequence[int]) -> int:
@@ -67,7 +67,7 @@ def _command(order: RunOrder) -> list[str]:
     return [SHELL, order.script, *order.arguments]
 
 
-class _Birth:
+class _ForkedStart:
     """One start by fork: what the parent and the child of it do."""
 
     def __init__(self, order: RunOrder, writers: Sequence[int], cgroup: RunCgroup | None) -> None:
@@ -76,7 +76,7 @@ class _Birth:
         self._cgroup = cgroup
         self._step = "joining the cgroup"
         self._failure, self._failure_writer = os.pipe2(os.O_CLOEXEC)
-        self._told, self._told_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._exit_pipe, self._exit_pipe_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def start(self) -> Started:
         if self._order.uid is not None:
@@ -92,11 +92,11 @@ class _Birth:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(self._failure_writer)
-        os.close(self._told_writer)
+        os.close(self._exit_pipe_writer)
         self._raise_failure()
         if self._order.view is not None:
-            return Started(pid, self._told)
-        os.close(self._told)
+            return Started(pid, self._exit_pipe)
+        os.close(self._exit_pipe)
         return Started(pid)
 
     def _fork(self) -> tuple[int, bool]:
@@ -117,7 +117,7 @@ class _Birth:
         failure = os.read(self._failure, _LONGEST_FAILURE)
         os.close(self._failure)
         if failure:
-            os.close(self._told)
+            os.close(self._exit_pipe)
             number, _, text = failure.decode("utf-8", "replace").partition(" ")
             raise OSError(int(number), text)
 
@@ -130,7 +130,7 @@ class _Birth:
                 self._step = "giving the script namespaces of its own"
                 namespaces.enter(self._order.view, self._order.workspace)
                 self._step = "giving the script its own /proc"
-                namespaces.run_as_first(self._told_writer, self._fail, self._become_bash)
+                namespaces.run_as_first(self._exit_pipe_writer, self._fail, self._become_bash)
             self._become_bash()
         except OSError as error:
             self._fail(error)

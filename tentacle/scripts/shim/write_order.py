@@ -74,16 +74,16 @@ class WriteWatch:
         """Streams by watch number, which the kernel never gives twice."""
         self._descriptor: int = _inotify_init(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def begin(self, readers: Sequence[int]) -> None:
+    def start(self, readers: Sequence[int]) -> None:
         """Watches these pipes, which are the streams 0, 1..., by their reading ends."""
-        self.end()
+        self.stop()
         if self._descriptor >= 0:
             for stream, reader in enumerate(readers):
                 watch = _inotify_add_watch(self._descriptor, b"/proc/self/fd/%d" % reader, _IN_MODIFY)
                 self._streams[watch] = stream
             self._streams.pop(-1, None)
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Watches nothing any more."""
         for watch in self._streams:
             _inotify_remove_watch(self._descriptor, watch)

@@ -140,7 +140,7 @@ class Workspaces:
                 return (path / name).lstat().st_mtime
         return None
 
-    def put_away(self, path: Path) -> Path | None:
+    def move_to_trash(self, path: Path) -> Path | None:
         """Takes a workspace out of the way, so that its place is free at once; returns what must then be removed.
 
         `None` when there is nothing of it; itself where it cannot be moved.
@@ -159,17 +159,17 @@ class Workspaces:
 
         Whatever somebody has put in the place of a file goes too.  Raises `OSError`.
         """
-        left = [self.put_away(workspace)]
+        left = [self.move_to_trash(workspace)]
         for path in self.runs.paths(name):
             try:
                 path.unlink(missing_ok=True)
             except (IsADirectoryError, PermissionError):
-                left.append(self.put_away(path))
+                left.append(self.move_to_trash(path))
         return [path for path in left if path is not None]
 
     def remove(self, path: Path) -> bool:
         """Removes a workspace with everything in it; true when it is gone.  Follows no symbolic link."""
-        left = self.put_away(path)
+        left = self.move_to_trash(path)
         return left is None or remove_tree(left)
 
     def trash(self) -> Iterator[Path]:
