@@ -1,7 +1,8 @@
-"""What remains of runs that were completed: their exit codes for an hour, and the lock of those that still run.
+"""What the agent keeps of completed runs: their exit codes for an hour, and the mutex of those that still run.
 
-A completed run is remembered first, then its workspace is put away, then its log goes, then its `.run` file: whatever
-the agent dies over, the next one knows that nobody will ask for it any more.
+The steps of a completion have a fixed order: the exit code is recorded, the workspace is moved to the trash, the log is
+removed, the `.run` file is removed.  So an agent that dies between two steps leaves enough for the next one to know
+that the run was completed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tentacle.scripts.workspace.workspaces import Workspaces
 
 
 class CompletedRuns:
-    """Runs go by the name that their files have (`run_files.run_name`).  Use from one event loop."""
+    """Identifies runs by the name of their files (`run_files.run_name`).  Use from one event loop."""
 
     def __init__(self, workspaces: Workspaces, sandbox: Sandbox) -> None:
         self._workspaces = workspaces
@@ -27,23 +28,23 @@ class CompletedRuns:
         self._running: dict[str, Run] = {}
 
     def load(self) -> None:
-        """Takes over what an earlier agent has remembered."""
+        """Reads the exit codes that an earlier agent recorded."""
         self._finished.load()
 
     def remove_trash(self) -> None:
-        """Has everything removed soon that an earlier agent has put away."""
+        """Schedules the removal of what an earlier agent moved to the trash."""
         for path in self._workspaces.trash():
             self._trash.add(path)
 
     async def aclose(self) -> None:
-        """Lets go of everything; scripts that run, run on."""
+        """Stops following the runs; scripts that run continue."""
         for run in self._running.values():
             await run.detach()
         self._running.clear()
         await self._trash.aclose()
 
     async def drained(self) -> None:
-        """Returns when everything that was put away has been removed."""
+        """Returns when the trash is empty."""
         await self._trash.drained()
 
     @property
@@ -55,12 +56,15 @@ class CompletedRuns:
         return name in self._running
 
     def exit_code(self, name: str) -> int | None:
-        """Returns how a run of the last hour ended, as far as that is known; `None` for any other."""
+        """Returns the exit code of a run that was completed in the last hour; `None` for any other.
+
+        It is `UNKNOWN_RESULT` as long as the script has not ended.
+        """
         code = self._finished.get(name)
         return ScriptExitCode.UNKNOWN_RESULT if code is None and name in self._running else code
 
     async def complete(self, run: Run) -> None:
-        """Forgets the run.  Its script is not ended by this; one that waits for its lock will not start any more."""
+        """Forgets the run.  Does not end a running script.  One that waits for its mutex will not start any more."""
         if run.step in (Step.LAUNCHING, Step.RUNNING):
             self._finished.add(run.files.name, ScriptExitCode.UNKNOWN_RESULT)
             run.files.mark_completed()
@@ -75,14 +79,14 @@ class CompletedRuns:
         self.remove(name, workspace)
 
     def follow(self, run: Run) -> None:
-        """Keeps a completed run that has not ended, for the sake of its lock."""
+        """Keeps a completed run until its script ends, because it holds its mutex until then."""
         self._running[run.files.name] = run
         run.when_ended = self._ended
         if (left := self._workspaces.move_to_trash(run.files.workspace)) is not None:
             self._trash.add(left)
 
     def discard(self, name: str, workspace: Path) -> list[Path]:
-        """Forgets a run whose script does not run; returns the directories that must then be removed.
+        """Forgets a run whose script does not run; returns the directories that the caller must remove.
 
         Raises `OSError`.
         """
@@ -92,7 +96,7 @@ class CompletedRuns:
         return self._workspaces.forget(name, workspace)
 
     def remove(self, name: str, workspace: Path) -> None:
-        """Removes what there is of a run, or has it removed soon: whoever waits need not wait for a whole tree."""
+        """Removes the files of a run; its directories go to the trash, which is emptied without the caller."""
         for left in self._workspaces.forget(name, workspace):
             self._trash.add(left)
 
@@ -100,7 +104,7 @@ class CompletedRuns:
         self._running.pop(run.files.name, None)
         self._forget(run, ScriptExitCode.UNKNOWN_RESULT)
 
-    def _forget(self, run: Run, unended: int) -> None:
-        self._finished.add(run.files.name, unended if run.result is None else run.result.exit_code)
-        self._sandbox.forget(run.files)
+    def _forget(self, run: Run, code_without_result: int) -> None:
+        self._finished.add(run.files.name, code_without_result if run.result is None else run.result.exit_code)
+        self._sandbox.remove_cgroup(run.files)
         self.remove(run.files.name, run.files.workspace)

@@ -1,8 +1,8 @@
-"""Runs one empty script the way all scripts will be run, before the agent takes on any.
+"""Runs one empty script in the sandbox and with the limits of the settings, before the agent accepts any.
 
-So that a host that cannot keep scripts apart as the settings ask for says so when the agent is started, with the
-reason that the first real script would have met.  Only on a full disk, where nothing can be tried out, the agent starts
-all the same: it is the one that sweeps old workspaces, and a script that cannot be kept apart is not run anyway.
+A host that cannot provide them fails here, when the agent starts, with the reason that the first real script would have
+met.  On a full disk the check is skipped and the agent starts: it is needed to sweep old workspaces, and a script whose
+sandbox fails does not run anyway.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tentacle.scripts.workspace.workspaces import Workspaces
 log = logging.getLogger(__name__)
 
 _NAME = ".isolation-check-"
-"""Starts with a dot: no ticket does."""
+"""Starts with a dot, which no ticket may."""
 _LONGEST = 30.0
 _PAGE = 64 * 1024
 _ROOM_BYTES, _ROOM_INODES = 256 * 1024, 32
-"""What an empty script surely does with."""
+"""Enough for an empty script."""
 _HINTS = {
     Mode.NONE: "Set the limits for scripts to none, or wider.",
     Mode.PRIVATE: "The kernel must allow mount and pid namespaces, without root user namespaces too "
@@ -41,7 +41,7 @@ _HINTS = {
 
 
 async def check_sandbox(workspaces: Workspaces, context: RunContext) -> None:
-    """Raises `SandboxUnavailableError` with what has kept the empty script from running."""
+    """Raises `SandboxUnavailableError` with the reason when the empty script cannot be run."""
     for path in workspaces.work.glob(f"{_NAME}*"):
         for left in workspaces.forget(run_name(path.name), path):
             await asyncio.to_thread(remove_tree, left)
@@ -73,7 +73,7 @@ async def check_sandbox(workspaces: Workspaces, context: RunContext) -> None:
 
 def _has_room(directory: Path) -> bool:
     status = os.statvfs(directory)
-    # Some file systems make their inodes as they are needed, and say that there are none.
+    # Some file systems create inodes on demand, and report a total of zero.
     inodes = status.f_favail if status.f_files else _ROOM_INODES
     return status.f_bavail * status.f_frsize >= _ROOM_BYTES and inodes >= _ROOM_INODES
 

@@ -1,10 +1,10 @@
-"""Users for scripts, one per run, out of a range that nobody else has.
+"""Users for scripts, one per run, from a range that is reserved for them.
 
-A workspace belongs to the user of its run: the owner on the disk is the lease, and holds over restarts of the agent.
-So a user is free when no workspace belongs to it and no process runs under it.  What a script has left elsewhere, in
-/tmp say, is not looked for: so every user has its turn before one comes again.
+A workspace belongs to the user of its run: the owner on the disk is the lease, and survives restarts of the agent.  A
+user is free when it owns no workspace and no process runs under it.  Files that a script has left elsewhere, say in
+/tmp, are not searched; so every user of the range is used once before one is used again.
 
-While an agent lives it holds its range in a file of the machine, so that no two agents ever lend the same user.
+While an agent lives it locks its range in a file of the machine, so that no two agents ever lease the same user.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from tentacle.scripts.errors import SandboxUnavailableError, ScriptError
 from tentacle.scripts.shim.run_processes import real_and_saved_uids
 
 CLAIMS = Path("/run/tentacle-script-users")
-"""Has a byte for every user; locked are those that some agent lends."""
+"""Has a byte for every user; an agent locks the bytes of its range."""
 _AT_ONCE = 1000
-"""Users that are noted as free at one look, however wide the range is."""
+"""Free users collected in one search, however wide the range is."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Uids:
         self._next_look = uids.first
         self._turn = threading.Lock()
         self._fresh: deque[int] = deque()
-        """Free at the last look, and not leased since."""
+        """The users that were free in the last search and were not leased since."""
 
     def check(self) -> None:
         """Raises `SandboxUnavailableError` when this process cannot run scripts under these users."""
@@ -80,7 +80,7 @@ class Uids:
         self._claim()
 
     def _claim(self) -> None:
-        """Holds the range for as long as this process lives."""
+        """Locks the range for as long as this process lives."""
         try:
             file = _open_claims(self._claims)
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, len(self._range), self._range.first)
@@ -96,9 +96,9 @@ class Uids:
             ) from error
 
     def lease(self, workspace: Path) -> int:
-        """Returns the user of the workspace, who owns it from now on with all that is in it.
+        """Returns the user of the workspace, and makes it the owner of the workspace and everything in it.
 
-        Raises `ScriptError` when all are taken, `OSError` when the workspace cannot be handed over.
+        Raises `ScriptError` when all users are taken, `OSError` when the owner cannot be changed.
         """
         with self._turn:
             uid = workspace.stat().st_uid
@@ -109,8 +109,13 @@ class Uids:
 
     def _next(self) -> int:
         if not self._fresh:
-            taken = self._owners() | _running()
-            # Goes on where the last look ended, or the first users would come again and again.
+            pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+            taken = {uid for pid in pids for uid in real_and_saved_uids(pid)}
+            with os.scandir(self._work) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):
+                        taken.add(entry.stat(follow_symlinks=False).st_uid)
+            # Continues where the last search ended, or the first users would be used again and again.
             turn = itertools.chain(
                 range(self._next_look, self._range.last + 1), range(self._range.first, self._next_look)
             )
@@ -124,24 +129,11 @@ class Uids:
         self._next_look = self._range.first if uid == self._range.last else uid + 1
         return uid
 
-    def _owners(self) -> set[int]:
-        owners = set()
-        with os.scandir(self._work) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    owners.add(entry.stat(follow_symlinks=False).st_uid)
-        return owners
-
 
 @functools.cache
 def _open_claims(claims: Path) -> int:
-    """Stays open: closing it would let go of everything that this process has claimed."""
+    """Returns the open file.  It stays open, because closing it would release all locks of this process on it."""
     return os.open(claims, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-
-
-def _running() -> set[int]:
-    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
-    return {uid for pid in pids for uid in real_and_saved_uids(pid)}
 
 
 def _change_owner(workspace: Path, uid: int) -> None:
@@ -149,8 +141,8 @@ def _change_owner(workspace: Path, uid: int) -> None:
         for name in folders:
             os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
         for name in files:
-            # A second name may stand for a file that belongs elsewhere.
+            # A hard link may be a second name of a file outside.
             if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_nlink == 1:
                 os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
-    # Last, since this is what makes the lease.
+    # Last, because this makes the lease.
     os.chown(workspace, uid, uid, follow_symlinks=False)

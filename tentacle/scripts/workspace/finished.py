@@ -1,4 +1,4 @@
-"""The tickets of the last hour whose result has been fetched: a repeated start of one of them must not run it again.
+"""The exit codes of runs that were completed in the last hour: a repeated start of such a ticket must not run again.
 
 Kept in `Work/.runs/finished` for the next agent, as records of a fixed size, appended and not synced
 (docs/spec/run-files.md).
@@ -26,43 +26,46 @@ _SIZE = _RECORD.size + _CRC.size
 
 
 class FinishedTickets:
-    """Exit codes by the name of the run (`run_files.run_name`).  `clock` gives milliseconds and does not step."""
+    """Exit codes by the name of the run (`run_files.run_name`).  `clock` returns milliseconds and does not step."""
 
     def __init__(self, directory: Path, clock: Callable[[], int] = since_boot_ms) -> None:
         self._path = directory / FILE
         self._clock = clock
         self._codes: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        """The exit code and, by our clock, the time of each; the oldest first."""
+        """The exit code and the time, by `clock`, of each run; the oldest first."""
         self._written = 0
 
     def load(self) -> None:
-        """Takes over what an earlier agent has kept; what cannot be read is passed over."""
+        """Reads what an earlier agent has written; skips what cannot be read."""
         with contextlib.suppress(OSError), os.fdopen(os.open(self._path, _flags(os.O_RDONLY)), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             self._written = size // _SIZE
             file.seek(max(self._written - MOST, 0) * _SIZE)
             data = file.read(MOST * _SIZE)
             for start in range(0, len(data) - _SIZE + 1, _SIZE):
-                self._take(data[start : start + _SIZE])
+                self._load_record(data[start : start + _SIZE])
 
     def add(self, name: str, exit_code: int) -> None:
-        """Remembers that the run is over; the disk may fail."""
+        """Records the exit code of a completed run; ignores a failing disk."""
         self._codes.pop(name, None)
         self._codes[name] = (exit_code, self._clock())
         self._forget_old()
         with contextlib.suppress(OSError):
             if self._written >= 2 * MOST:
-                self._write_anew()
+                draft = self._path.with_name(f"{FILE}.new")
+                draft.unlink(missing_ok=True)
+                self._append(draft, list(self._codes))
+                draft.rename(self._path)
             else:
                 self._append(self._path, [name])
 
     def get(self, name: str) -> int | None:
-        """Returns the exit code; `None` for a ticket that is not among them, or is no more."""
+        """Returns the exit code of the run; `None` when it is unknown or too old."""
         self._forget_old()
         found = self._codes.get(name)
         return None if found is None else found[0]
 
-    def _take(self, data: bytes) -> None:
+    def _load_record(self, data: bytes) -> None:
         if _CRC.unpack_from(data, _RECORD.size)[0] != zlib.crc32(data[: _RECORD.size]):
             return
         name, code, wall, since_boot, boot = _RECORD.unpack_from(data)
@@ -84,23 +87,17 @@ class FinishedTickets:
         try:
             size = os.fstat(descriptor).st_size
             if size % _SIZE:
-                # Half a record would put all that follow out of step.
+                # An incomplete record would shift all that follow.
                 os.ftruncate(descriptor, size - size % _SIZE)
-            os.write(descriptor, b"".join(self._record(name) for name in names))
+            records = bytearray()
+            for name in names:
+                code, time = self._codes[name]
+                data = _RECORD.pack(bytes.fromhex(name), code, now_ms() - (self._clock() - time), time, BOOT)
+                records += data + _CRC.pack(zlib.crc32(data))
+            os.write(descriptor, records)
             self._written = size // _SIZE + len(names)
         finally:
             os.close(descriptor)
-
-    def _record(self, name: str) -> bytes:
-        code, time = self._codes[name]
-        data = _RECORD.pack(bytes.fromhex(name), code, now_ms() - (self._clock() - time), time, BOOT)
-        return data + _CRC.pack(zlib.crc32(data))
-
-    def _write_anew(self) -> None:
-        draft = self._path.with_name(f"{FILE}.new")
-        draft.unlink(missing_ok=True)
-        self._append(draft, list(self._codes))
-        draft.rename(self._path)
 
 
 def _flags(flags: int) -> int:

@@ -1,11 +1,11 @@
-"""Runs of Tentacle 0.1, which kept all of a run in its workspace, brought into today's two files.
+"""Converts runs of Tentacle 0.1, which kept all files of a run in its workspace, into today's two files.
 
-    TICKET/.tentacle/prepared or claimed    what was asked for, as JSON; the renaming was the claim
-    TICKET/.tentacle/result                 the exit code; locked by the process that watches over the run
+    TICKET/.tentacle/prepared or claimed    the request, as JSON; the renaming was the claim
+    TICKET/.tentacle/result                 the exit code; locked by the shim
     TICKET/Output.log                       records: `o 1795402850283 12`, line feed, 12 bytes, line feed
 
-An agent that starts copies each of them.  A run that still has its old process is followed: what that process writes is
-copied on, until it has ended.  A copy that was not finished is made anew.  To be removed once nobody upgrades from 0.1.
+An agent that starts copies each of them.  A run whose old shim still lives is followed: what that shim writes is copied
+until it has ended.  An unfinished copy is made anew.  To be removed when nobody upgrades from 0.1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def old_runs(workspaces: Workspaces) -> Iterator[RunFiles]:
-    """Returns the runs that an agent of version 0.1 has left; one that cannot be read is named in the log."""
+    """Yields the runs that an agent of version 0.1 has left; logs one that cannot be read."""
     for workspace in workspaces.directories():
         try:
             if stat.S_ISDIR((workspace / _STATE).lstat().st_mode):
@@ -60,7 +60,7 @@ def _take_over(workspaces: Workspaces, workspace: Path) -> Iterator[RunFiles]:
     except ValueError:
         if claimed:
             raise
-        # It was never more than a directory.
+        # The start was never finished, so there is no run.
         return
     limits = json.loads(_read(state / "limits")) if (state / "limits").exists() else {}
     names = ("ticket", "task", "mutex", "isolation", "timeout", "arguments", "created", "boot")
@@ -97,7 +97,7 @@ def _read(path: Path) -> bytes:
 
 
 class OldRun(RunFiles):
-    """A run that a process of version 0.1 may still watch over: its files are a copy that grows as the old ones do."""
+    """A run that a shim of version 0.1 may still watch: its files are a copy that grows with the old ones."""
 
     def __init__(self, files: RunFiles, result: int, old_log: int, state: Path, *, claimed: bool) -> None:
         """Takes over `files` and the descriptors of the old ones."""
@@ -114,12 +114,13 @@ class OldRun(RunFiles):
         return os.fsdecode(line) if end and line.startswith(b"/") else ""
 
     def examine(self) -> Finding:
-        """Returns where the old files say that the run stands; copies what they say."""
+        """Returns the stage of the run by its old files; copies what is new in them."""
         holder = run_record.holder(self._result)
-        # Looked at after the lock: the old process writes its result before it lets go of it.
-        result = self._read_result()
+        # Read after the lock was checked: the old shim writes its result before it releases the lock.
+        words = os.pread(self._result, _RESULT_LENGTH, 0).split()
         self._copy_log()
-        if result is not None:
+        if len(words) == 5 and words[0] == b"exit" and words[4] == b"end":
+            result = Result(int(words[1]), int(words[3]), 0, bytes(16))
             run_record.write_result(self.run, result)
             return Finding(Stage.ENDED, result=result)
         if holder is not None:
@@ -139,14 +140,8 @@ class OldRun(RunFiles):
                 remove_tree(self._state)
             super().close()
 
-    def _read_result(self) -> Result | None:
-        words = os.pread(self._result, _RESULT_LENGTH, 0).split()
-        if len(words) != 5 or words[0] != b"exit" or words[4] != b"end":
-            return None
-        return Result(int(words[1]), int(words[3]), 0, bytes(16))
-
     def _copy_log(self) -> None:
-        """Copies the whole records that have come since the last time.  A full disk makes it wait."""
+        """Copies the whole records that are new.  On a full disk they are copied next time."""
         while records := self._next_records():
             end = os.fstat(self.log).st_size
             try:

@@ -1,4 +1,4 @@
-"""Removes what has been put away, after the caller who waited for that has its answer."""
+"""Removes directories in the background, after the request that moved them to the trash has its answer."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.validation import SCRIPT_FILE
 
 _SOON = 0.005
-"""Seconds in which an answer has left, and some more has come together to be removed."""
+"""Seconds, enough for the answer to leave and for more directories to be added."""
 
 
 class TrashRemover:
-    """Use from one event loop.  What it has not removed when the agent ends is left to the next agent."""
+    """Use from one event loop.  The next agent removes what is left when this one ends."""
 
     def __init__(self) -> None:
         self._waiting: list[Path] = []
         self._task: asyncio.Task[None] | None = None
 
     def add(self, path: Path) -> None:
-        """Has a directory removed soon."""
+        """Schedules the removal of a directory."""
         self._waiting.append(path)
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
     async def aclose(self) -> None:
-        """Ends with the directory that is being removed."""
+        """Waits for the removal that is under way, and drops the others."""
         self._waiting.clear()
         await self.drained()
 
     async def drained(self) -> None:
-        """Returns when there is nothing left to remove."""
+        """Returns when nothing is left to remove."""
         if self._task is not None:
             await asyncio.wait({self._task})
 
@@ -48,7 +48,7 @@ class TrashRemover:
 
 
 def _remove_bare(path: Path) -> bool:
-    """Removes a workspace in which the script has left nothing; false for any other."""
+    """Removes a workspace in which the script has left nothing; returns false for any other."""
     try:
         (path / SCRIPT_FILE).unlink(missing_ok=True)
         path.rmdir()
