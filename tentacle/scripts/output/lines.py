@@ -49,7 +49,7 @@ def split(state: LineState, chunk: bytes, limit: int) -> tuple[LineState, Lines]
         return _open(_cut(rest, limit, texts, cut), after_cr=after_cr), Lines(texts, tuple(cut))
     end = chunk.rfind(b"\n")
     if end < 0:
-        return _longer(state, chunk, after_cr=after_cr), Lines([])
+        return _append(state, chunk, after_cr=after_cr), Lines([])
     whole = state.rest + chunk[:end]
     return _open(chunk[end + 1 :], after_cr=after_cr), Lines(whole.decode("utf-8", "replace").split("\n"))
 
@@ -63,7 +63,7 @@ def _open(rest: bytes, *, after_cr: bool) -> LineState:
     return LineState((rest,) if rest else (), len(rest), after_cr)
 
 
-def _longer(state: LineState, chunk: bytes, *, after_cr: bool) -> LineState:
+def _append(state: LineState, chunk: bytes, *, after_cr: bool) -> LineState:
     """Appends `chunk` to the open line.  Joins pieces so rarely that a line read byte by byte stays linear."""
     pieces = [*state.pieces, chunk] if chunk else list(state.pieces)
     while len(pieces) > 1 and len(pieces[-2]) <= len(pieces[-1]):

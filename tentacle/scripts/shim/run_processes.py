@@ -42,10 +42,15 @@ class RunProcesses:
 
     def find_all(self) -> list[int]:
         """Returns the processes that any of the four ways finds."""
-        fast = self.find_fast()
-        known = {*fast, os.getpid(), self._root}
-        others = (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208
-        return fast + [pid for pid in others if pid not in known and self._is_ours(pid)]
+        found = self.find_fast()
+        known = {*found, os.getpid(), self._root}
+        for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):  # noqa: PTH208
+            if pid in known:
+                continue
+            by_mark = self._mark in _read(pid, "environ").split(b"\0")
+            if by_mark or (self._uid is not None and self._uid in real_and_saved_uids(pid) and is_alive(pid)):
+                found.append(pid)
+        return found
 
     def kill(self, meanwhile: Callable[[], object], seconds: float) -> list[int]:
         """Kills until no process is found or `seconds` have passed; returns the processes that are left.
@@ -79,11 +84,6 @@ class RunProcesses:
             stopped.update(new)
             found = self.find_fast()
         return refused
-
-    def _is_ours(self, pid: int) -> bool:
-        if self._mark in _read(pid, "environ").split(b"\0"):
-            return True
-        return self._uid is not None and self._uid in real_and_saved_uids(pid) and is_alive(pid)
 
 
 def real_and_saved_uids(pid: int) -> tuple[int, ...]:

@@ -43,7 +43,14 @@ class FinishedTickets:
             file.seek(max(self._written - MOST, 0) * _SIZE)
             data = file.read(MOST * _SIZE)
             for start in range(0, len(data) - _SIZE + 1, _SIZE):
-                self._load_record(data[start : start + _SIZE])
+                (crc,) = _CRC.unpack_from(data, start + _RECORD.size)
+                if crc != zlib.crc32(data[start : start + _RECORD.size]):
+                    continue
+                name, code, wall, since_boot, boot = _RECORD.unpack_from(data, start)
+                age = self._clock() - since_boot if boot == BOOT else now_ms() - wall
+                if age < LONGEST_MS:
+                    self._codes.pop(name.hex(), None)
+                    self._codes[name.hex()] = (code, self._clock() - max(age, 0))
 
     def add(self, name: str, exit_code: int) -> None:
         """Records the exit code of a completed run; ignores a failing disk."""
@@ -64,15 +71,6 @@ class FinishedTickets:
         self._forget_old()
         found = self._codes.get(name)
         return None if found is None else found[0]
-
-    def _load_record(self, data: bytes) -> None:
-        if _CRC.unpack_from(data, _RECORD.size)[0] != zlib.crc32(data[: _RECORD.size]):
-            return
-        name, code, wall, since_boot, boot = _RECORD.unpack_from(data)
-        age = self._clock() - since_boot if boot == BOOT else now_ms() - wall
-        if age < LONGEST_MS:
-            self._codes.pop(name.hex(), None)
-            self._codes[name.hex()] = (code, self._clock() - max(age, 0))
 
     def _forget_old(self) -> None:
         latest = self._clock() - LONGEST_MS

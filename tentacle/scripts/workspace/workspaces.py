@@ -92,7 +92,10 @@ class Workspaces:
                     _put(root, wanted)
             finally:
                 os.close(root)
-            return self.runs.create(header, _opening(header))
+            # The first entries of the log (tentacle-services.md 3.6, 1 to 3); all on standard output.
+            level = "FullIsolation" if header.wants.exclusive else "NoIsolation"
+            acquiring = f"Acquiring isolation mutex {header.mutex} with {level} in {header.task}"
+            return self.runs.create(header, ("##octopus[stdout-verbose]", acquiring, "##octopus[stdout-default]"))
         except OSError as error:
             if not existed:
                 self.remove(path)
@@ -186,16 +189,6 @@ class Workspaces:
     def trash(self) -> Iterator[Path]:
         """Yields the directories in the trash, also those of an earlier agent."""
         yield from self.work.glob(f"{_TRASH}*")
-
-
-def _opening(header: RunHeader) -> list[str]:
-    """Returns the first entries of the log (tentacle-services.md 3.6, 1 to 3); all on standard output."""
-    level = "FullIsolation" if header.wants.exclusive else "NoIsolation"
-    return [
-        "##octopus[stdout-verbose]",
-        f"Acquiring isolation mutex {header.mutex} with {level} in {header.task}",
-        "##octopus[stdout-default]",
-    ]
 
 
 def _create(directory: int, name: str) -> int:
