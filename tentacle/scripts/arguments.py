@@ -1,7 +1,7 @@
 """Splits the argument string of a script the way .NET does (tentacle-services.md 3.3, `script-runs.json`).
 
-Not a shell: only blanks and tabs part arguments, only double quotes group, a backslash means something only in front
-of a double quote, nothing is expanded.
+Not a shell: only blanks and tabs separate arguments, and only double quotes group.  A backslash has a meaning only in
+front of a double quote.  Nothing is expanded.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ _TOKEN = re.compile(r'(?P<slashes>\\+)(?P<quote>"?)|(?P<plain>[^\\" \t]+)|(?P<ma
 
 
 def tokenise(text: str) -> tuple[str, ...]:
-    """The arguments in `text`.  An unbalanced quote reaches to the end."""
+    """Returns the arguments in `text`.  An unbalanced quote reaches to the end."""
     found: list[str] = []
     current: list[str] | None = None
     quoted, position = False, 0
     while position < len(text):
         match = _TOKEN.match(text, position)
-        assert match is not None, "every character belongs to some token"
+        assert match is not None, "every character belongs to a token"
         position = match.end()
         if match["blank"] and not quoted:
             if current is not None:
@@ -35,21 +35,15 @@ def tokenise(text: str) -> tuple[str, ...]:
             else:
                 quoted = not quoted
         elif match["slashes"] and match["quote"]:
-            position -= _take_slashes(match["slashes"], current)
+            # Half of the backslashes remain.  With an odd number the quote is literal, else it is read next.
+            half, odd = divmod(len(match["slashes"]), 2)
+            current.append("\\" * half + '"' * odd)
+            position -= 1 - odd
         else:
             current.append(match[0])
     return tuple(found) if current is None else (*found, "".join(current))
 
 
-def _take_slashes(slashes: str, current: list[str]) -> int:
-    """Half of the backslashes in front of a quote; an odd one makes the quote literal.  Gives what is left unread."""
-    current.append("\\" * (len(slashes) // 2))
-    if len(slashes) % 2:
-        current.append('"')
-        return 0
-    return 1
-
-
 def argument_vector(arguments: Sequence[str]) -> tuple[str, ...]:
-    """What a script is given as `$1`, `$2`...: the arguments joined by blanks, unquoted, then split again."""
+    """Returns what a script gets as `$1`, `$2`...: the arguments joined by blanks, unquoted, then split again."""
     return tokenise(" ".join(arguments))

@@ -1,7 +1,8 @@
-"""What remains of runs that were completed: their exit codes for an hour, and the lock of those that still run.
+"""What the agent keeps of completed runs: their exit codes for an hour, and the mutex of those that still run.
 
-A completed run is remembered first, then its workspace is put away, then its log goes, then its `.run` file: whatever
-the agent dies over, the next one knows that nobody will ask for it any more.
+The steps of a completion have a fixed order: the exit code is recorded, the workspace is moved to the trash, the log is
+removed, the `.run` file is removed.  So an agent that dies between two steps leaves enough for the next one to know
+that the run was completed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _BIG_LOG = 1024 * 1024
 
 
 class CompletedRuns:
-    """Runs go by the name that their files have (`run_files.run_name`).  Use from one event loop."""
+    """Identifies runs by the name of their files (`run_files.run_name`).  Use from one event loop."""
 
     def __init__(self, workspaces: Workspaces, sandbox: Sandbox) -> None:
         self._workspaces = workspaces
@@ -30,24 +31,24 @@ class CompletedRuns:
         self._running: dict[str, Run] = {}
 
     def load(self) -> None:
-        """Takes over what an earlier agent has remembered."""
+        """Reads the exit codes that an earlier agent recorded."""
         self._finished.load()
 
-    def remove_left(self) -> None:
-        """Has everything removed soon that an earlier agent has put away."""
+    def remove_trash(self) -> None:
+        """Schedules the removal of what an earlier agent moved to the trash."""
         for path in self._workspaces.trash():
             self._trash.add(path)
 
     async def aclose(self) -> None:
-        """Lets go of everything; scripts that run, run on."""
+        """Stops following the runs; scripts that run continue."""
         for run in self._running.values():
-            await run.abandon()
+            await run.detach()
         self._running.clear()
         await self._trash.aclose()
         self._finished.close()
 
     async def drained(self) -> None:
-        """Returns when everything that was put away has been removed."""
+        """Returns when the trash is empty."""
         await self._trash.drained()
 
     @property
@@ -59,34 +60,37 @@ class CompletedRuns:
         return name in self._running
 
     def exit_code(self, name: str) -> int | None:
-        """Returns how a run of the last hour ended, as far as that is known; `None` for any other."""
+        """Returns the exit code of a run that was completed in the last hour; `None` for any other.
+
+        It is `UNKNOWN_RESULT` as long as the script has not ended.
+        """
         code = self._finished.get(name)
         return ScriptExitCode.UNKNOWN_RESULT if code is None and name in self._running else code
 
     async def complete(self, run: Run) -> None:
-        """Forgets the run.  Its script is not ended by this; one that waits for its lock will not start any more."""
+        """Forgets the run.  Does not end a running script.  One that waits for its mutex will not start any more."""
         if run.step in (Step.LAUNCHING, Step.RUNNING):
             self._finished.add(run.files.name, ScriptExitCode.UNKNOWN_RESULT)
             run.files.mark_completed()
             self.follow(run)
         else:
-            await run.abandon()
+            await run.detach()
             self._forget(run, ScriptExitCode.CANCELLED)
 
     def complete_damaged(self, name: str, workspace: Path) -> None:
         """Forgets a run whose files cannot be read."""
         self._finished.add(name, ScriptExitCode.UNKNOWN_RESULT)
-        self.put_away(name, workspace)
+        self.remove(name, workspace)
 
     def follow(self, run: Run) -> None:
-        """Keeps a completed run that has not ended, for the sake of its lock."""
+        """Keeps a completed run until its script ends, because it holds its mutex until then."""
         self._running[run.files.name] = run
         run.when_ended = self._ended
-        if (left := self._workspaces.put_away(run.files.workspace)) is not None:
+        if (left := self._workspaces.move_to_trash(run.files.workspace)) is not None:
             self._trash.add(left)
 
     def discard(self, name: str, workspace: Path) -> list[Path]:
-        """Forgets a run whose script does not run; returns the directories that must then be removed.
+        """Forgets a run whose script does not run; returns the directories that the caller must remove.
 
         Raises `OSError`.
         """
@@ -95,8 +99,8 @@ class CompletedRuns:
             self._finished.add(name, found[1].result.exit_code)
         return self._workspaces.forget(name, workspace)
 
-    def put_away(self, name: str, workspace: Path) -> None:
-        """Removes what there is under the name of a run that is not known, and of its workspace."""
+    def remove(self, name: str, workspace: Path) -> None:
+        """Removes what there is under the name of a run, and of its workspace; directories go to the trash."""
         for left in self._workspaces.forget(name, workspace):
             self._trash.add(left)
 
@@ -104,12 +108,12 @@ class CompletedRuns:
         self._running.pop(run.files.name, None)
         self._forget(run, ScriptExitCode.UNKNOWN_RESULT)
 
-    def _forget(self, run: Run, unended: int) -> None:
-        self._finished.add(run.files.name, unended if run.result is None else run.result.exit_code)
-        self._sandbox.forget(run.files)
+    def _forget(self, run: Run, code_without_result: int) -> None:
+        self._finished.add(run.files.name, code_without_result if run.result is None else run.result.exit_code)
+        self._sandbox.remove_cgroup(run.files)
         workspace = run.files.workspace
         if run.files.log_size() > _BIG_LOG:
-            self.put_away(run.files.name, workspace)
+            self.remove(run.files.name, workspace)
         else:
             # Its files can wait: it is remembered that the run is over.
-            self._trash.add(self._workspaces.put_away(workspace) or workspace, run.files.name)
+            self._trash.add(self._workspaces.move_to_trash(workspace) or workspace, run.files.name)

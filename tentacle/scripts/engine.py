@@ -1,7 +1,7 @@
 """The engine's front door: start, status, cancel, complete, by ticket.
 
-Keeps what must be kept once per agent: one run per ticket, whatever its case and however often it is asked for; what an
-earlier agent left; the refusal while the agent drains.  What a run is and does stands in `run.py`.
+Knows what exists once per agent: the runs by ticket (case does not count, and a repeated start is the same run), the
+runs that an earlier agent left, the refusal while the agent drains.  The life of a single run is in `run.py`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from tentacle.scripts.launch.fork_server_client import ForkServerClient
 from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
 from tentacle.scripts.output.known_secrets import KnownSecrets
-from tentacle.scripts.run import Means, Run
+from tentacle.scripts.run import Run, RunContext
 from tentacle.scripts.sandbox.sandbox import Sandbox, SandboxOptions
 from tentacle.scripts.shim.clock import now_ms
-from tentacle.scripts.startup_check import try_out
+from tentacle.scripts.startup_check import check_sandbox
 from tentacle.scripts.workspace.old_layout import old_runs
 from tentacle.scripts.workspace.run_files import Finding, RunFiles, Stage, run_name
 from tentacle.scripts.workspace.run_header import RunHeader
@@ -39,9 +39,9 @@ log = logging.getLogger(__name__)
 
 _MEBIBYTE = 1024 * 1024
 _SMALL_BODY = 256 * 1024
-"""Characters of a script that is written down in place."""
+"""Characters; a longer script is written in a thread."""
 _CANCEL_ANSWER = 0.1
-"""Seconds for which the answer to a cancel waits, since most scripts end at once."""
+"""Seconds for which a cancel waits for the end before it answers, since most scripts end at once."""
 _FINISHED = "A script has run under this ticket before, and its result was fetched: nothing is run again."
 
 
@@ -74,7 +74,7 @@ class StartRequest:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """`exit_code` counts once `state` is complete, and complete is said with the last page of the log only."""
+    """`exit_code` is valid once `state` is complete, which is reported only with the last page of the log."""
 
     state: ProcessState
     exit_code: int
@@ -85,8 +85,8 @@ class RunStatus:
 class ScriptEngine:
     """Runs scripts below `work`; use from one event loop, one engine per directory.
 
-    `environment` is added to the agent's own for every script; a value of `None` takes a variable away.  `known` are
-    the sensitive values that the agent knows, and `watch` is told of every mask that is made of them.
+    `environment` is added to the agent's own for every script; a value of `None` removes a variable.  `known` are the
+    sensitive values that the agent knows.  `watch` is called with every mask that is made of them.
     """
 
     def __init__(
@@ -99,16 +99,16 @@ class ScriptEngine:
         watch: Callable[[Mask], None] = lambda _: None,
     ) -> None:
         self.options = options or EngineOptions()
-        # A link on the way may lie where a script that is kept apart does not see it any more.
+        # A symbolic link on the way may lie where a script in its sandbox cannot see it.
         self.workspaces = Workspaces(Path(os.path.realpath(work)))
         self.secrets = KnownSecrets(known, self.workspaces.work / MASK_KEY, watch)
         wanted: dict[str, str | None] = {**os.environ, **(environment or {})}
         variables = {name: value for name, value in wanted.items() if value is not None}
-        # A script may be able to read the environment of the process above it: nothing there that it must not know.
+        # A script may be able to read the environment of its parent process, so that holds nothing secret.
         own = {name: value for name, value in os.environ.items() if name in variables}
         self._fork_server = ForkServerClient(environment=own)
         self._shims = ShimPool(self._fork_server)
-        self._means = Means(
+        self._context = RunContext(
             launch=self._shims.launch,
             mutexes=Mutexes(self.options.busy_after, self.options.busy_every),
             environment=variables,
@@ -117,24 +117,24 @@ class ScriptEngine:
             mask=self.secrets.mask,
             sandbox=Sandbox(self.workspaces.work, self.options.sandbox),
         )
-        self.completed = CompletedRuns(self.workspaces, self._means.sandbox)
+        self.completed = CompletedRuns(self.workspaces, self._context.sandbox)
         self._runs: dict[str, Run] = {}
-        """By the name that a run's files have, as those that are being started."""
+        """By the name of the run's files, as `_starting`."""
         self._starting: dict[str, asyncio.Task[Run | int]] = {}
         self._refusal: TentacleError | None = None
 
     async def start(self) -> None:
-        """Takes over what an earlier agent left, before anything new is let in.
+        """Takes over the runs of an earlier agent, before the first request.
 
-        Raises `ScriptError` when scripts cannot be run here, or not kept apart as the options ask for.
+        Raises `ScriptError` when scripts cannot be run here, or not in the sandbox that the options ask for.
         """
         await asyncio.to_thread(self._prepare_host)
         await self._fork_server.start()
         if self.options.sandbox.asks:
-            await try_out(self.workspaces, self._means)
-        left = await asyncio.to_thread(lambda: list(self._find_left()))
-        self.completed.remove_left()
-        # In the order in which they were asked for; those that run already hold their locks before others ask for them.
+            await check_sandbox(self.workspaces, self._context)
+        left = await asyncio.to_thread(lambda: list(self._unfinished_runs()))
+        self.completed.remove_trash()
+        # In the order of the requests, but runs whose script runs first: they take their mutexes before others wait.
         for files, found in sorted(left, key=lambda one: (one[1].stage is Stage.PREPARED, one[0].header.created)):
             run = self._resume(files, found)
             if files.completed:
@@ -147,33 +147,33 @@ class ScriptEngine:
         self.workspaces.runs.require_locks()
         self.workspaces.runs.require_no_newer()
         self.completed.load()
-        self._means.sandbox.prepare()
+        self._context.sandbox.prepare()
 
     async def aclose(self) -> None:
-        """Lets go of everything; scripts that run, run on."""
+        """Stops following the runs and ends the fork server; scripts that run continue."""
         for task in self._starting.values():
             task.cancel()
         await asyncio.gather(*self._starting.values(), return_exceptions=True)
         await self.workspaces.aclose()
         for run in self._runs.values():
-            await run.abandon()
+            await run.detach()
         self._runs.clear()
         await self.completed.aclose()
         self._shims.close()
         await self._fork_server.aclose()
 
     async def start_script(self, request: StartRequest, wait: timedelta | None = None) -> RunStatus:
-        """Starts the script once, however often it is asked for, and returns its log from the beginning.
+        """Starts the script, unless its ticket has a run already; returns its log from the beginning.
 
-        With `wait` the answer comes when the script has ended or that time is over.  A ticket that was completed in the
-        last hour is answered with its exit code.  Raises a `ScriptError` when the request cannot be carried out;
+        With `wait` it returns when the script has ended or that time is over.  For a ticket that was completed in the
+        last hour it returns the recorded exit code.  Raises `ScriptError` when the request cannot be carried out;
         nothing has run then.
         """
         name = run_name(require_ticket(request.ticket))
         starting = self._starting.get(name)
         if starting is None:
             starting = self._starting[name] = asyncio.create_task(self._admit(name, request))
-            starting.add_done_callback(lambda task: self._admitted(name, task))
+            starting.add_done_callback(lambda task: self._on_admitted(name, task))
         run = await asyncio.shield(starting)
         if isinstance(run, int):
             entry = ProcessOutput(ProcessOutputSource.STD_OUT, now_ms(), _FINISHED)
@@ -183,12 +183,12 @@ class ScriptEngine:
         return await self._status(run, 0)
 
     async def status(self, ticket: str, after: int) -> RunStatus | None:
-        """Returns what is new after entry number `after`; `None` for a ticket that is not known."""
+        """Returns the state and the entries after number `after`; `None` for an unknown ticket."""
         run = await self._find(ticket)
         return None if run is None else await self._status(run, after)
 
     async def cancel(self, ticket: str, after: int) -> RunStatus | None:
-        """Ends the script, or its wait; then as `status`.  May be repeated."""
+        """Cancels the script, or its wait for the mutex; returns what `status` does.  May be repeated."""
         run = await self._find(ticket)
         if run is None:
             return None
@@ -197,26 +197,26 @@ class ScriptEngine:
         return await self._status(run, after)
 
     async def complete(self, ticket: str) -> None:
-        """Forgets the run and removes its workspace.  A script that still runs is not ended by this."""
+        """Forgets the run and removes its workspace.  Does not end a script that still runs."""
         try:
             name = run_name(require_ticket(ticket))
             run = await self._find(ticket)
         except InvalidTicketError:
             return
         except DamagedRunError:
-            # A damaged record must not stand in the way of its removal.
+            # Completing is the way to remove a damaged run.
             self.completed.complete_damaged(name, self.workspaces.work / ticket)
             return
         if run is not None:
             del self._runs[name]
             await self.completed.complete(run)
         elif not self.completed.is_running(name):
-            self.completed.put_away(name, self.workspaces.work / ticket)
+            self.completed.remove(name, self.workspaces.work / ticket)
 
     def discard(self, name: str, workspace: Path) -> list[Path]:
-        """Takes away a run whose script does not run; returns the directories that must then be removed.
+        """Forgets a run whose script does not run; returns the directories that the caller must remove.
 
-        `name` is that of the run, or of what would be the run of a directory that is none of ours.
+        `name` is that of the run; for a foreign directory, the name that its run would have.
         """
         run = self._runs.pop(name, None)
         if run is not None:
@@ -224,31 +224,31 @@ class ScriptEngine:
         return self.completed.discard(name, workspace)
 
     def is_running(self, ticket: str) -> bool:
-        """True from the first request to start it until the script has ended."""
+        """Returns whether a script was requested under the ticket and has not ended."""
         return self.is_live(run_name(ticket))
 
     def is_live(self, name: str) -> bool:
-        """As `is_running`, by the name of the run; true also for a run that was completed and has not ended."""
+        """As `is_running`, by the name of the run.  A completed run counts until it has ended."""
         run = self._runs.get(name)
         return name in self._starting or self.completed.is_running(name) or (run is not None and not run.ended.is_set())
 
     def is_known(self, ticket: str) -> bool:
-        """True for a ticket under which a script has run that is not forgotten, and for one that a directory has."""
+        """Returns whether the ticket has a run, a workspace, or was completed in the last hour."""
         name = run_name(ticket)
         left = self.completed.exit_code(name) is not None or self.workspaces.find(ticket) is not None
         return left or self.is_live(name) or self.workspaces.runs.exists(name)
 
     def running(self) -> tuple[str, ...]:
-        """The tickets of all scripts that have not ended."""
+        """Returns the tickets of all scripts that have not ended."""
         return tuple(run.files.header.ticket for run in self._unended())
 
     def touch_running(self) -> None:
-        """Keeps foreign sweepers away from the workspaces of all scripts that have not ended."""
+        """Touches the workspaces of all scripts that have not ended, so that foreign sweepers leave them alone."""
         for run in self._unended():
             self.workspaces.touch(run.files.workspace)
 
     async def drain(self, refusal: TentacleError, deadline: float | None) -> tuple[str, ...]:
-        """Refuses new scripts with `refusal` from now on and waits for the others to end.
+        """Refuses new scripts with `refusal` from now on and waits for the running ones to end.
 
         `deadline` is in seconds; `None` waits for ever.  Returns the tickets of those that still run.
         """
@@ -257,7 +257,7 @@ class ScriptEngine:
         return await self._wait_for_ends(deadline)
 
     async def cancel_all(self, deadline: float | None) -> tuple[str, ...]:
-        """Cancels every script, also those that wait for their lock; then as `drain`."""
+        """Cancels every script, also those that wait for their mutex; waits and returns as `drain` does."""
         for run in self._unended():
             run.cancel()
         return await self._wait_for_ends(deadline)
@@ -276,34 +276,31 @@ class ScriptEngine:
         return [run for run in (*self._runs.values(), *self.completed.running) if not run.ended.is_set()]
 
     async def _admit(self, name: str, request: StartRequest) -> Run | int:
-        """Returns the run; the exit code of one that was completed."""
+        """Returns the run of the request, or the exit code of a ticket that was completed in the last hour."""
         run = self._runs.get(name) or self._load(name)
         if run is None:
             if (code := self.completed.exit_code(name)) is not None:
                 return code
-            run = await self._prepare(request)
-            run.begin()
+            if self._refusal is not None:
+                raise self._refusal
+            for file in request.files:
+                file_parts(file.name)
+            require_arguments(request.arguments)
+            # A thread that makes many small calls beside a busy loop costs both more than the calls do.
+            if request.files or len(request.body) > _SMALL_BODY:
+                files = await asyncio.to_thread(self._make_workspace, request)
+            else:
+                files = self._make_workspace(request)
+            await self.workspaces.sync(files)
+            run = Run(files, self._context)
+            run.start()
         self._runs[name] = run
         return run
 
-    def _admitted(self, name: str, task: asyncio.Task[Run | int]) -> None:
+    def _on_admitted(self, name: str, task: asyncio.Task[Run | int]) -> None:
         self._starting.pop(name, None)
         if not task.cancelled():
             task.exception()
-
-    async def _prepare(self, request: StartRequest) -> Run:
-        if self._refusal is not None:
-            raise self._refusal
-        for file in request.files:
-            file_parts(file.name)
-        require_arguments(request.arguments)
-        # A thread that makes many small calls beside a busy loop costs both more than the calls do.
-        if request.files or len(request.body) > _SMALL_BODY:
-            files = await asyncio.to_thread(self._make_workspace, request)
-        else:
-            files = self._make_workspace(request)
-        await self.workspaces.sync(files)
-        return Run(files, self._means)
 
     def _make_workspace(self, request: StartRequest) -> RunFiles:
         if self.options.minimum_free_bytes is not None:
@@ -317,12 +314,12 @@ class ScriptEngine:
             timeout=timeout if timeout > 0 else None,
             arguments=request.arguments,
             sealed=self.secrets.seal(request.ticket, [file.password for file in request.files]),
-            limits=self._means.sandbox.limits,
+            limits=self._context.sandbox.limits,
         )
         return self.workspaces.prepare(header, request.body, request.files)
 
     async def _find(self, ticket: str) -> Run | None:
-        """The run of a ticket, from memory or disk; one that is being started is waited for."""
+        """Returns the run of a ticket, from memory or disk.  Waits for one that is being started."""
         try:
             name = run_name(require_ticket(ticket))
         except InvalidTicketError:
@@ -334,13 +331,13 @@ class ScriptEngine:
         return self._runs.get(name)
 
     def _load(self, name: str) -> Run | None:
-        """A run that is on disk only: it ended before this agent was started."""
-        # The files of one that was completed may still be there for a moment.
+        """Returns a run that is on disk only: it ended before this agent was started."""
+        # The files of a completed run may still be there for a moment.
         files = None if self.completed.exit_code(name) is not None else self.workspaces.runs.open(name)
         return None if files is None else self._resume(files, files.examine())
 
-    def _find_left(self) -> Iterator[tuple[RunFiles, Finding]]:
-        """The runs of an earlier agent that have not ended."""
+    def _unfinished_runs(self) -> Iterator[tuple[RunFiles, Finding]]:
+        """Yields the runs of an earlier agent that have not ended; finishes the removal of completed ones."""
         names = self.workspaces.runs.names()
         old = {files.name: files for files in old_runs(self.workspaces)}
         for name in (*old, *(name for name in names if name not in old)):
@@ -352,7 +349,7 @@ class ScriptEngine:
             if files is None:
                 continue
             found = files.examine()
-            # An agent that died over a complete has remembered it first.
+            # A completion that was cut off has recorded the exit code first.
             gone = files.completed or (self.completed.exit_code(name) is not None and found.stage is not Stage.LOST)
             if found.stage is Stage.RUNNING or not (gone or found.stage is Stage.ENDED):
                 yield files, found
@@ -362,17 +359,17 @@ class ScriptEngine:
                 self.completed.discard(name, files.workspace)
 
     def _resume(self, files: RunFiles, found: Finding) -> Run:
-        """The run whose files these are, going on from where they say that it stands."""
-        run = Run(files, self._means)
+        """Returns a run that continues from the stage that its files show."""
+        run = Run(files, self._context)
         if found.result is not None:
-            run.show(found.result)
+            run.mark_ended(found.result)
         elif found.stage is not Stage.PREPARED:
             run.adopt()
         elif files.header.is_of_this_boot:
-            run.begin()
+            run.start()
         else:
-            # Whether it was started before the machine went down is not known for sure: it must not run twice.
-            run.show(run.lose())
+            # It may have been started before the machine went down, and must not run twice.
+            run.mark_ended(run.lose())
         return run
 
     async def _status(self, run: Run, after: int) -> RunStatus:

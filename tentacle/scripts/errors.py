@@ -1,4 +1,4 @@
-"""What may go wrong in the engine, in words for a person."""
+"""The errors of the engine, in words for a person."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from tentacle.errors import EXIT_INTERNAL, EXIT_USER_ERROR, TentacleError
 
 
 class ScriptError(TentacleError):
-    """A script could not be taken on, started or removed."""
+    """A script could not be accepted, started or removed."""
 
     default_exit_code = EXIT_INTERNAL
 
 
 class DamagedRunError(ScriptError):
-    """The files of a run cannot be read, and it cannot be said that there was no such run."""
+    """The files of a run exist but cannot be read, so the ticket cannot be treated as unused."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
@@ -39,7 +39,7 @@ class LaunchError(ScriptError):
     """No process could be made for a script; the script has not run."""
 
 
-class IsolationUnavailableError(ScriptError):
-    """This host, or this user, cannot keep scripts apart as the settings ask for.  The agent must not start."""
+class SandboxUnavailableError(ScriptError):
+    """This host or user cannot provide the sandbox or the limits of the settings.  The agent must not start."""
 
     default_exit_code = EXIT_USER_ERROR

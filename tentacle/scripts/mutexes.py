@@ -1,7 +1,8 @@
-"""Which scripts may run beside each other: one reader/writer lock per mutex name (tentacle-services.md 3.13).
+"""Which scripts may run at the same time: one reader/writer lock per mutex name (tentacle-services.md 3.13).
 
-FullIsolation writes, NoIsolation reads.  Whoever asked first is served first: a waiting writer holds back the
-readers behind it.  Who waits is told whom for, after a moment and then from time to time.
+A script with FullIsolation is a writer, one with NoIsolation a reader.  Requests are served in their order: a waiting
+writer blocks the readers behind it.  The log of a waiting script names the holders, after a moment and then from time
+to time.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Say = Callable[[Sequence[str]], None]
 
 @dataclass(frozen=True)
 class MutexRequest:
-    """What a run asks for: the lock `mutex`, whose case counts, for itself or with others.  `task` names the run."""
+    """The mutex that a run needs: its name (case counts) and whether it is exclusive.  `task` names the run."""
 
     mutex: str
     exclusive: bool
@@ -31,15 +32,15 @@ class MutexRequest:
 
 
 class WaitCancelledError(Exception):
-    """The wait for the lock was cancelled; the log says so already."""
+    """The wait for the mutex was cancelled; the log says so already."""
 
 
 class WaitTimedOutError(Exception):
-    """The wait for the lock took too long; the log says so already."""
+    """The wait for the mutex took too long; the log says so already."""
 
 
 class Lease:
-    """A held lock.  Give it back with `release`, once or more often."""
+    """A held mutex.  `release` gives it back; repeating that does nothing."""
 
     def __init__(self, mutexes: Mutexes, request: MutexRequest) -> None:
         self._mutexes = mutexes
@@ -52,7 +53,7 @@ class Lease:
 
 
 class _Mutex:
-    """Holders and queue of one name."""
+    """The holders and the queue of one mutex."""
 
     def __init__(self) -> None:
         self.writer: str | None = None
@@ -81,7 +82,7 @@ class _Mutex:
         self.serve()
 
     def serve(self) -> None:
-        """Lets in whoever stands at the head of the queue, as long as that is possible."""
+        """Grants the requests at the head of the queue, as long as the mutex is free for them."""
         while self.queue and (self.queue[0][1].done() or self.free_for(self.queue[0][0])):
             request, turn = self.queue.popleft()
             if not turn.done():
@@ -89,16 +90,17 @@ class _Mutex:
                 turn.set_result(None)
 
     def holders(self, own_task: str) -> tuple[str, bool, bool]:
-        """Who holds the lock, in words; whether that is several tasks; whether the own task is among them."""
+        """Returns the holders in words, whether they are several tasks, and whether `own_task` is one of them."""
         if self.writers and self.writer is not None:
             return _link(self.writer), False, self.writer == own_task
         tasks = sorted(self.readers)
         names = ["This Task" if task == own_task else _link(task) for task in tasks]
-        return _join(names) or "(error - task not found)", len(tasks) > 1, own_task in tasks
+        joined = " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+        return joined or "(error - task not found)", len(tasks) > 1, own_task in tasks
 
 
 class Mutexes:
-    """All locks of an agent.  `busy_after` and `busy_every` are seconds."""
+    """All mutexes of an agent.  `busy_after` and `busy_every` are seconds."""
 
     def __init__(self, busy_after: float = 0.1, busy_every: float = 600.0) -> None:
         self._busy_after = busy_after
@@ -106,15 +108,17 @@ class Mutexes:
         self._mutexes: dict[str, _Mutex] = {}
 
     def hold(self, request: MutexRequest) -> Lease:
-        """Takes the lock without asking: for a script that was let in before this agent was started."""
+        """Takes the mutex without waiting, for a script that an earlier agent has started."""
         self._mutex(request).take(request)
         return Lease(self, request)
 
-    async def enter(self, request: MutexRequest, *, timeout: float | None, cancelled: asyncio.Event, say: Say) -> Lease:
-        """Waits for the lock and gives it.  `timeout` is in seconds; `None` waits for ever.
+    async def acquire(
+        self, request: MutexRequest, *, timeout: float | None, cancelled: asyncio.Event, say: Say
+    ) -> Lease:
+        """Waits for the mutex; returns the lease.  `timeout` is in seconds; `None` waits for ever.
 
-        Raises `WaitCancelledError` when `cancelled` is set first, `WaitTimedOutError` when the time is up.  Both
-        have told the log before.
+        Raises `WaitCancelledError` when `cancelled` is set first, `WaitTimedOutError` when the time is up.  The log has
+        the reason by then.
         """
         mutex = self._mutex(request)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -127,8 +131,13 @@ class Mutexes:
             await self._wait(mutex, request, turn, timeout, cancelled, say)
             lease = Lease(self, request)
         finally:
-            if lease is None:
-                self._leave(mutex, request, turn)
+            if lease is None and turn.done() and not turn.cancelled():
+                # The mutex was given to this run in the same moment in which the wait ended.
+                self._release(request)
+            elif lease is None:
+                turn.cancel()
+                mutex.serve()
+                self._forget(request)
         return lease
 
     async def _wait(
@@ -147,7 +156,7 @@ class Mutexes:
             left = None if give_up is None else give_up - loop.time()
             if cancelled.is_set() or (left is not None and left <= 0):
                 break
-            await _first(turn, cancelled, pause if left is None else min(pause, left))
+            await _wait_for_either(turn, cancelled, pause if left is None else min(pause, left))
             if not turn.done():
                 say(("##octopus[stdout-wait]", _busy(mutex, request), "##octopus[stdout-default]"))
             pause = self._busy_every
@@ -156,20 +165,12 @@ class Mutexes:
         if cancelled.is_set():
             say((_still_running("This task was canceled before it could start.", mutex, request),))
             raise WaitCancelledError
-        say((_still_running(f"This task waited more than {_minutes(timeout)} minutes and timed out.", mutex, request),))
+        minutes = (Decimal(timeout or 0) / 60).quantize(Decimal(1), ROUND_HALF_UP)
+        say((_still_running(f"This task waited more than {minutes:,} minutes and timed out.", mutex, request),))
         raise WaitTimedOutError
 
     def _mutex(self, request: MutexRequest) -> _Mutex:
         return self._mutexes.setdefault(request.mutex, _Mutex())
-
-    def _leave(self, mutex: _Mutex, request: MutexRequest, turn: asyncio.Future[None]) -> None:
-        """Out of the queue, or out of the lock when it was given in the very moment of leaving."""
-        if turn.done() and not turn.cancelled():
-            self._release(request)
-            return
-        turn.cancel()
-        mutex.serve()
-        self._forget(request)
 
     def _release(self, request: MutexRequest) -> None:
         self._mutexes[request.mutex].give_back(request)
@@ -180,8 +181,8 @@ class Mutexes:
             del self._mutexes[request.mutex]
 
 
-async def _first(turn: asyncio.Future[None], cancelled: asyncio.Event, seconds: float) -> None:
-    """Returns when the turn has come, the cancel has come or the time is up."""
+async def _wait_for_either(turn: asyncio.Future[None], cancelled: asyncio.Event, seconds: float) -> None:
+    """Returns when `turn` is done, `cancelled` is set or the time is up."""
     cancel = asyncio.ensure_future(cancelled.wait())
     either: set[asyncio.Future[Any]] = {turn, cancel}
     try:
@@ -192,10 +193,6 @@ async def _first(turn: asyncio.Future[None], cancelled: asyncio.Event, seconds: 
 
 def _link(task: str) -> str:
     return f"[{task}](~/app#/tasks/{task})"
-
-
-def _join(names: Sequence[str]) -> str:
-    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def _busy(mutex: _Mutex, request: MutexRequest) -> str:
@@ -212,7 +209,3 @@ def _busy(mutex: _Mutex, request: MutexRequest) -> str:
 def _still_running(what: str, mutex: _Mutex, request: MutexRequest) -> str:
     holders, several, _ = mutex.holders(request.task)
     return f"{what} {f'Tasks {holders} are' if several else f'Task {holders} is'} still running."
-
-
-def _minutes(seconds: float | None) -> str:
-    return f"{(Decimal(seconds or 0) / 60).quantize(Decimal(1), ROUND_HALF_UP):,}"

@@ -1,9 +1,9 @@
-"""Removes old workspaces that nobody has completed (tentacle-services.md 5.1), and more of them when there is a quota.
+"""Removes old workspaces that were never completed (tentacle-services.md 5.1), and more of them when there is a quota.
 
-A run's age counts from its end, by a clock that does not step as long as the machine runs, and else by the time of its
-log.  A directory that is no run of ours is a workspace if it holds a log or a script as the original names them; its
-age is that file's.  Everything else below the work directory, every script that still runs and every target of a
-symbolic link is left alone.
+A run's age counts from its end: by a clock that does not step as long as the machine runs, after that by the time of
+its log.  A directory that is not a run of this agent is a workspace if it holds a log or a script with the original's
+name; its age is that file's.  The sweep leaves alone everything else below the work directory, every script that still
+runs and every target of a symbolic link.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from tentacle.scripts.workspace.run_files import Finding, run_name
 log = logging.getLogger(__name__)
 
 STILL_ASKED_FOR = timedelta(minutes=10)
-"""For how long after its last line of log a workspace is kept whatever the quota: its result may not be fetched yet."""
+"""How long after its last record a workspace is kept despite the quota: its result may not have been fetched yet."""
 _BLOCK = 512
 _TOUCH = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What may be removed: the workspace, if there is one, and the files of the run of that `name`.
+class Removable:
+    """A workspace, which may be missing, and the files of the run of that `name`.
 
-    `silent` are the seconds since its script was last heard of.
+    `silent` is the time in seconds since the script's last sign of life.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a directory takes on its disk: bytes, in whole blocks, and inodes."""
+    """What a directory occupies on its disk: bytes, in whole blocks, and inodes."""
 
     bytes: int = 0
     inodes: int = 0
@@ -63,7 +63,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Quota:
-    """What all workspaces together may take; `None` is no limit."""
+    """What all workspaces together may occupy; `None` is no limit."""
 
     bytes: int | None = None
     inodes: int | None = None
@@ -82,9 +82,9 @@ class Quota:
 
 
 class WorkspaceCleaner:
-    """Sweeps the workspaces of `engine` at once and then `every` so often.
+    """Sweeps the workspaces of `engine` at once, then each time `every` has passed.
 
-    `clock` gives seconds since 1970, `since_boot` milliseconds of a clock that does not step.
+    `clock` returns seconds since 1970, `since_boot` milliseconds of a clock that does not step.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class WorkspaceCleaner:
         self._quota = quota or Quota()
         self._clock = clock
         self._since_boot = since_boot
-        self._told_of: set[Path] = set()
-        """What could not be removed: said once, though tried again and again."""
+        self._reported: set[Path] = set()
+        """What could not be removed: each sweep tries again, but logs it only once."""
 
     async def run(self) -> None:
-        """Sweeps for ever.  Meanwhile keeps foreign sweepers away from what runs: they look at the script's file."""
+        """Sweeps for ever.  In between it touches the workspaces in use, so that foreign sweepers leave them alone."""
         while True:
             await self.sweep()
             left = self._every.total_seconds()
@@ -118,11 +118,11 @@ class WorkspaceCleaner:
                 left -= pause
 
     async def sweep(self) -> int:
-        """Removes what is too old, then what is too much; returns the number of workspaces removed."""
+        """Removes what is too old, then what exceeds the quota; returns the number of workspaces removed."""
         log.debug("Cleaning workspaces older than %s", self._older_than)
         await asyncio.to_thread(self._empty_trash)
         removed = 0
-        for kept in await asyncio.to_thread(lambda: list(self._kept())):
+        for kept in await asyncio.to_thread(lambda: list(self._removable())):
             if kept.silent > self._older_than.total_seconds():
                 removed += await self._remove(kept)
         if removed:
@@ -132,12 +132,12 @@ class WorkspaceCleaner:
         return removed + (await self._make_room() if self._quota else 0)
 
     async def _make_room(self) -> int:
-        """Removes workspaces, the one first whose script has been silent the longest, until the quota is kept."""
+        """Removes workspaces, those silent for the longest time first, until the quota is met."""
         work, runs = self._engine.workspaces.work, self._engine.workspaces.runs
         before = used = await asyncio.to_thread(usage_of, work)
         removed = 0
         if not self._quota.allows(used):
-            kept = await asyncio.to_thread(lambda: sorted(self._kept(), key=lambda one: -one.silent))
+            kept = await asyncio.to_thread(lambda: sorted(self._removable(), key=lambda one: -one.silent))
             for one in kept:
                 if self._quota.allows(used) or one.silent <= STILL_ASKED_FOR.total_seconds():
                     break
@@ -158,43 +158,43 @@ class WorkspaceCleaner:
             )
         return removed
 
-    async def _remove(self, kept: Kept) -> bool:
-        """True when the workspace is gone; one whose script runs stays."""
+    async def _remove(self, kept: Removable) -> bool:
+        """Removes a workspace unless its script runs; returns whether it is gone."""
         if self._engine.is_live(kept.name) or self._engine.workspaces.runs.is_held(kept.name):
             return False
         left = self._engine.discard(kept.name, kept.workspace)
         gone = [await asyncio.to_thread(remove_tree, path) for path in left]
         if all(gone):
             return True
-        # By now it has another name, under which every sweep tries it again.
+        # It is in the trash by now, and every sweep tries that again.
         log.warning("Could not delete workspace %s.", kept.workspace)
-        self._told_of.update(self._engine.workspaces.trash())
+        self._reported.update(self._engine.workspaces.trash())
         return False
 
     def _empty_trash(self) -> None:
         for trash in self._engine.workspaces.trash():
-            if not remove_tree(trash) and trash not in self._told_of:
+            if not remove_tree(trash) and trash not in self._reported:
                 log.warning("Could not delete %s, the rest of a workspace.", trash)
-                self._told_of.add(trash)
+                self._reported.add(trash)
 
-    def _kept(self) -> Iterator[Kept]:
+    def _removable(self) -> Iterator[Removable]:
         workspaces = self._engine.workspaces
         runs = set()
         for name in workspaces.runs.names():
             found = workspaces.runs.look(name)
-            # Of what cannot be read, the workspace is a directory like any other.
+            # The ticket of a damaged run is unknown, so its workspace is treated as a foreign directory.
             workspace = workspaces.work / found[0].ticket if found else workspaces.runs.path / name
             silent = self._silent(name, None if found is None else found[1])
             if silent is not None:
                 runs.add(name)
-                yield Kept(name, workspace, silent)
+                yield Removable(name, workspace, silent)
         for directory in workspaces.directories():
             changed = workspaces.changed(directory)
             if changed is not None and run_name(directory.name) not in runs:
-                yield Kept(run_name(directory.name), directory, self._clock() - changed)
+                yield Removable(run_name(directory.name), directory, self._clock() - changed)
 
     def _silent(self, name: str, found: Finding | None) -> float | None:
-        """Seconds since the run was last heard of; `None` when it has just been removed."""
+        """Returns the seconds since the run's last sign of life; `None` when it has just been removed."""
         if found is not None and found.result is not None and found.result.boot == BOOT:
             silent = self._since_boot() - found.result.since_boot
             if silent >= 0:
@@ -208,9 +208,9 @@ class WorkspaceCleaner:
 
 
 def usage_of(*paths: Path) -> Usage:
-    """What the files, and the directories with everything in them, take.
+    """Returns what the files, and the directories with everything in them, occupy.
 
-    Follows no link; what has several names counts once, what is not there not at all.
+    Follows no symbolic link.  A file with several names counts once, a missing one not at all.
     """
     found: dict[tuple[int, int], int] = {}
     for path in paths:

@@ -1,12 +1,12 @@
-"""One run, from admission to the end, as the agent sees it.
+"""One run, from the accepted request to the end, as the agent sees it.
 
     waiting --> launching --> running --> ended
        |            |                       ^
        +------------+-----------------------+     cancelled or timed out while waiting; could not be started
 
-Waiting for the lock belongs to the agent; running belongs to the shim, and what the agent knows of it comes from the
-run's files alone.  So a run that an earlier agent started enters at `running`, one that it only prepared at `waiting`,
-and neither is ever started twice.
+The agent waits for the mutex; the shim runs the script, and the agent learns of it from the run's files alone.  So a
+run that an earlier agent started enters at `running`, one that it only prepared at `waiting`, and neither is ever
+started twice.
 """
 
 from __future__ import annotations
@@ -60,18 +60,18 @@ _STATES = {
 }
 
 
-class Launch(Protocol):
+class LaunchShim(Protocol):
     def __call__(self, order: RunOrder, cgroup: str, *, fresh: bool) -> Coroutine[Any, Any, Shim]: ...
 
 
 @dataclass(frozen=True)
-class Means:
-    """What every run of an agent needs.  `environment` is that of the scripts; `cancel_grace` is in seconds.
+class RunContext:
+    """What all runs of an agent share.  `environment` is that of the scripts; `cancel_grace` is in seconds.
 
-    `mask` makes the mask for a log from the run's ticket and its sealed passwords.
+    `mask` returns the mask for a run's log from its ticket and its sealed passwords.
     """
 
-    launch: Launch
+    launch: LaunchShim
     mutexes: Mutexes
     environment: Mapping[str, str] = field(repr=False)
     cancel_grace: float
@@ -81,19 +81,19 @@ class Means:
 
 
 class Run:
-    """Owns the run's files, its task and its lock."""
+    """Owns the run's files, its task and the lease of its mutex."""
 
-    def __init__(self, files: RunFiles, means: Means) -> None:
+    def __init__(self, files: RunFiles, context: RunContext) -> None:
         self.files = files
         self.step = Step.WAITING
         self.result: Result | None = None
         self.ended = asyncio.Event()
-        self._means = means
-        self._reader = LogReader(means.line_limit, means.mask(files.header.ticket, files.header.sealed))
+        self._context = context
+        self._reader = LogReader(context.line_limit, context.mask(files.header.ticket, files.header.sealed))
         self._cancelled = asyncio.Event()
         self.when_ended: Callable[[Run], None] = lambda _: None
         self._terminate: Callable[[], None] | None = None
-        """Asks the shim to end the script, while there is one."""
+        """Asks the shim to end the script; `None` while there is no shim."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -102,21 +102,21 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """Counts once the run has ended."""
+        """Valid once the run has ended."""
         return 0 if self.result is None else self.result.exit_code
 
-    def begin(self) -> None:
-        """Waits for the lock, then starts the script, in a task of its own."""
-        self._spawn(self._from_waiting())
+    def start(self) -> None:
+        """Waits for the mutex, then starts the script, in a task of its own."""
+        self._spawn(self._wait_and_run())
 
     def adopt(self) -> None:
-        """Goes on with a script that is running: it has its lock at once."""
+        """Follows a script that is running already; it gets its mutex without waiting."""
         self.step = Step.RUNNING
-        self._means.sandbox.renew(self.files)
-        self._spawn(self._locked(self._means.mutexes.hold(self.files.header.wants)))
+        self._context.sandbox.restore_limits(self.files)
+        self._spawn(self._follow_with(self._context.mutexes.hold(self.files.header.wants)))
 
-    def show(self, result: Result) -> None:
-        """Stands for a run that has ended before."""
+    def mark_ended(self, result: Result) -> None:
+        """Sets the result of a run that had ended before this agent was started."""
         self._end(result)
 
     def lose(self) -> Result:
@@ -125,23 +125,23 @@ class Run:
         return self.files.end(ScriptExitCode.UNKNOWN_RESULT, LOST)
 
     def cancel(self) -> None:
-        """Ends the wait, or asks the shim to end the script; nothing when it has ended.  Again: nothing new."""
+        """Ends the wait for the mutex, or asks the shim to end the script.  May be repeated."""
         if not self._cancelled.is_set():
             self._cancelled.set()
             if self._terminate is not None:
                 self._terminate()
 
-    async def abandon(self) -> None:
-        """Lets go: the script, if it runs, runs on; if it waits, it will not be started by us."""
+    async def detach(self) -> None:
+        """Stops following the run.  A running script continues; a waiting one is not started by this agent."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
         self.files.close()
-        # Whoever waits for the end gets the state as it is.
+        # Wakes the callers that wait for the end; they see the state as it is.
         self.ended.set()
 
     async def page(self, after: int, page_bytes: int) -> Page:
-        """The entries after number `after`.  A long way through the log is gone in a thread."""
+        """Returns the entries after number `after`.  Reads a long part of the log in a thread."""
         log = self.files.open_log()
         try:
             if self._reader.unread(log, after) <= _READ_IN_PLACE:
@@ -160,21 +160,21 @@ class Run:
             self._end(Result.now(ScriptExitCode.FATAL))
 
     def _end(self, result: Result) -> None:
-        # The result first: whoever sees the end must see the code.
+        # The result first: a reader that sees the end must see the code.
         self.result = result
         self.step = Step.ENDED
         self.files.close()
         self.ended.set()
         self.when_ended(self)
 
-    async def _from_waiting(self) -> None:
+    async def _wait_and_run(self) -> None:
         header = self.files.header
         try:
-            lease = await self._means.mutexes.enter(
+            lease = await self._context.mutexes.acquire(
                 header.wants,
                 timeout=header.timeout,
                 cancelled=self._cancelled,
-                say=lambda lines: self.files.say(*lines),
+                say=lambda lines: self.files.log_entries(*lines),
             )
         except WaitCancelledError:
             self._end(self._unstarted(ScriptExitCode.CANCELLED, "Script execution canceled."))
@@ -182,14 +182,14 @@ class Run:
             self._end(self._unstarted(ScriptExitCode.TIMEOUT, "Script execution timed out."))
         else:
             self.step = Step.LAUNCHING
-            await self._locked(lease)
+            await self._follow_with(lease)
 
     def _unstarted(self, exit_code: int, line: str) -> Result:
-        self.files.say(line)
+        self.files.log_entries(line)
         return self.files.end(exit_code)
 
-    async def _locked(self, lease: Lease) -> None:
-        """Follows the run to its end, whoever started it, and gives the lock back."""
+    async def _follow_with(self, lease: Lease) -> None:
+        """Follows the run to its end, then releases the mutex."""
         try:
             self._end(await self._follow())
         except (ScriptError, OSError) as error:
@@ -200,7 +200,7 @@ class Run:
             lease.release()
 
     async def _follow(self) -> Result:
-        """Returns the result, after as many looks at the files as it takes."""
+        """Examines the files, launches or waits, and repeats that until there is a result; returns it."""
         launches = 0
         while True:
             found = self.files.examine()
@@ -208,9 +208,9 @@ class Run:
                 return found.result
             if found.stage is Stage.RUNNING:
                 self.step = Step.RUNNING
-                await self._until_gone(found.pid)
+                await self._wait_for_process(found.pid)
             elif found.stage is Stage.LOST:
-                await asyncio.to_thread(self._means.sandbox.end_left, self.files)
+                await asyncio.to_thread(self._context.sandbox.kill_remaining, self.files)
                 self.files.cut_log(await asyncio.to_thread(self._reader.readable_end, self.files.log))
                 return self.files.end(ScriptExitCode.UNKNOWN_RESULT, LOST)
             elif self._cancelled.is_set():
@@ -219,7 +219,12 @@ class Run:
                 raise LaunchError("The process that watches over the script ends as soon as it is started")
             else:
                 launches += 1
-                await self._until_over(await self._launch(fresh=launches > 1))
+                shim = await self._launch(fresh=launches > 1)
+                try:
+                    await self._wait_until(shim.finished, shim.terminate)
+                finally:
+                    # A cancel may still be on its way to the shim, and must not end another run.
+                    shim.release(clean=not self._cancelled.is_set())
 
     async def _launch(self, *, fresh: bool) -> Shim:
         files, workspace = self.files, str(self.files.workspace)
@@ -229,26 +234,25 @@ class Run:
             workspace=workspace,
             script=f"{workspace}/{SCRIPT_FILE}",
             arguments=argument_vector(files.header.arguments),
-            environment=dict(self._means.environment),
+            environment=dict(self._context.environment),
             mark="",
             preamble=(),
-            grace=self._means.cancel_grace,
+            grace=self._context.cancel_grace,
         )
-        order = await self._means.sandbox.order(files, order)
+        order = await self._context.sandbox.order(files, order)
         user = _user_name() if order.uid is None else str(order.uid)
-        order = order._replace(preamble=_preamble(workspace, user))
-        return await self._means.launch(order, self._means.sandbox.birthplace(), fresh=fresh)
+        # What the log says right before the script starts (tentacle-services.md 3.6, 5 to 7); all debug entries.
+        preamble = (
+            "Executable directory is /bin",
+            "Executable name or full path: /bin/bash",
+            f"Starting /bin/bash in working directory '{workspace}' using 'Unicode (UTF-8)' encoding running as "
+            f"'{user}'",
+        )
+        order = order._replace(preamble=preamble)
+        return await self._context.launch(order, self._context.sandbox.shim_cgroup(), fresh=fresh)
 
-    async def _until_over(self, shim: Shim) -> None:
-        """Returns when the shim that we have launched is done with the run; meanwhile a cancel reaches it."""
-        try:
-            await self._until(shim.over, shim.terminate)
-        finally:
-            # A cancel may be under way to it, and must not meet another run.
-            shim.let_go(clean=not self._cancelled.is_set())
-
-    async def _until_gone(self, pid: int) -> None:
-        """Returns when the process has ended that another agent has launched; meanwhile a cancel reaches it."""
+    async def _wait_for_process(self, pid: int) -> None:
+        """Waits for the end of a shim that an earlier agent has launched.  Meanwhile a cancel reaches the shim."""
         try:
             process = os.pidfd_open(pid)
         except ProcessLookupError:
@@ -257,12 +261,12 @@ class Run:
         gone = asyncio.Event()
         loop.add_reader(process, gone.set)
         try:
-            await self._until(gone, lambda: terminate(process))
+            await self._wait_until(gone, lambda: terminate(process))
         finally:
             loop.remove_reader(process)
             os.close(process)
 
-    async def _until(self, over: asyncio.Event, ask_to_end: Callable[[], None]) -> None:
+    async def _wait_until(self, over: asyncio.Event, ask_to_end: Callable[[], None]) -> None:
         self._terminate = ask_to_end
         try:
             if self._cancelled.is_set():
@@ -278,12 +282,3 @@ def _user_name() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return str(os.geteuid())
-
-
-def _preamble(workspace: str, user: str) -> tuple[str, ...]:
-    """What the log says right before the script starts (tentacle-services.md 3.6, 5 to 7); all debug entries."""
-    return (
-        "Executable directory is /bin",
-        "Executable name or full path: /bin/bash",
-        f"Starting /bin/bash in working directory '{workspace}' using 'Unicode (UTF-8)' encoding running as '{user}'",
-    )

@@ -1,8 +1,8 @@
-"""Runs one empty script the way all scripts will be run, before the agent takes on any.
+"""Runs one empty script in the sandbox and with the limits of the settings, before the agent accepts any.
 
-So that a host that cannot keep scripts apart as the settings ask for says so when the agent is started, with the
-reason that the first real script would have met.  Only on a full disk, where nothing can be tried out, the agent starts
-all the same: it is the one that sweeps old workspaces, and a script that cannot be kept apart is not run anyway.
+A host that cannot provide them fails here, when the agent starts, with the reason that the first real script would have
+met.  On a full disk the check is skipped and the agent starts: it is needed to sweep old workspaces, and a script whose
+sandbox fails does not run anyway.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import secrets
 from pathlib import Path
 
 from tentacle.contracts.script import ProcessOutputSource
-from tentacle.scripts.errors import IsolationUnavailableError
-from tentacle.scripts.run import Means, Run
+from tentacle.scripts.errors import SandboxUnavailableError
+from tentacle.scripts.run import Run, RunContext
 from tentacle.scripts.sandbox.sandbox import Mode
 from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_files import run_name
@@ -25,11 +25,11 @@ from tentacle.scripts.workspace.workspaces import Workspaces
 log = logging.getLogger(__name__)
 
 _NAME = ".isolation-check-"
-"""Starts with a dot: no ticket does."""
+"""Starts with a dot, which no ticket may."""
 _LONGEST = 30.0
 _PAGE = 64 * 1024
 _ROOM_BYTES, _ROOM_INODES = 256 * 1024, 32
-"""What an empty script surely does with."""
+"""Enough for an empty script."""
 _HINTS = {
     Mode.NONE: "Set the limits for scripts to none, or wider.",
     Mode.PRIVATE: "The kernel must allow mount and pid namespaces, without root user namespaces too "
@@ -40,8 +40,8 @@ _HINTS = {
 }
 
 
-async def try_out(workspaces: Workspaces, means: Means) -> None:
-    """Raises `IsolationUnavailableError` with what has kept the empty script from running."""
+async def check_sandbox(workspaces: Workspaces, context: RunContext) -> None:
+    """Raises `SandboxUnavailableError` with the reason when the empty script cannot be run."""
     for path in workspaces.work.glob(f"{_NAME}*"):
         for left in workspaces.forget(run_name(path.name), path):
             await asyncio.to_thread(remove_tree, left)
@@ -51,38 +51,38 @@ async def try_out(workspaces: Workspaces, means: Means) -> None:
     name = f"{_NAME}{secrets.token_hex(4)}"
     header = RunHeader(ticket=name, task=name, mutex=name, isolation=1, timeout=None, arguments=())
     files = await asyncio.to_thread(workspaces.prepare, header, "exit 0", ())
-    run = Run(files, means)
-    run.begin()
+    run = Run(files, context)
+    run.start()
     try:
         async with asyncio.timeout(_LONGEST):
             await run.ended.wait()
         if run.exit_code != 0:
-            raise await _refusal(run, means.sandbox.options.mode)
-        log.info("Scripts run with %s; an empty one was run so.", means.sandbox.options)
+            raise await _refusal(run, context.sandbox.options.mode)
+        log.info("Scripts run with %s; an empty one was run so.", context.sandbox.options)
     except TimeoutError:
-        raise IsolationUnavailableError(
+        raise SandboxUnavailableError(
             f"An empty script did not end within {_LONGEST:.0f} seconds with the isolation and limits that are set",
-            hint=_HINTS[means.sandbox.options.mode],
+            hint=_HINTS[context.sandbox.options.mode],
         ) from None
     finally:
         run.cancel()
-        await run.abandon()
+        await run.detach()
         for left in workspaces.forget(files.name, files.workspace):
             await asyncio.to_thread(remove_tree, left)
 
 
 def _has_room(directory: Path) -> bool:
     status = os.statvfs(directory)
-    # Some file systems make their inodes as they are needed, and say that there are none.
+    # Some file systems create inodes on demand, and report a total of zero.
     inodes = status.f_favail if status.f_files else _ROOM_INODES
     return status.f_bavail * status.f_frsize >= _ROOM_BYTES and inodes >= _ROOM_INODES
 
 
-async def _refusal(run: Run, mode: Mode) -> IsolationUnavailableError:
+async def _refusal(run: Run, mode: Mode) -> SandboxUnavailableError:
     page = await run.page(0, _PAGE)
     said = [entry.text for entry in page.entries if entry.source is ProcessOutputSource.STD_ERR]
     reason = said[0] if said else f"an empty script ended with code {run.exit_code}"
-    return IsolationUnavailableError(
+    return SandboxUnavailableError(
         f"Scripts cannot be run with the isolation '{mode.value}' and the limits that are set: {reason}",
         hint=_HINTS[mode],
     )

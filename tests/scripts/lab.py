@@ -75,7 +75,7 @@ class Lab:
         return self.engine.workspaces.runs.log_path(run_name(ticket))
 
     def shim(self, ticket: str = "T-1") -> int | None:
-        """The process that watches over the run."""
+        """Returns the process number of the run's shim; `None` when there is none."""
         with self.run_path(ticket).open("rb") as file:
             return run_record.holder(file.fileno())
 

@@ -174,13 +174,13 @@ from tentacle.scripts.errors import ScriptError
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
 from tentacle.scripts.sandbox.sandbox import SandboxOptions, Mode
 from tests.scripts.lab import Lab
-from tests.scripts.rooms import options
+from tests.scripts.sandboxes import options
 
 async def main(home):
     subprocess.run(["mount", "-t", "tmpfs", "-o", sys.argv[2], "tmpfs", home], check=True)
     work = Path(home) / "Work"
-    isolation = options(SandboxOptions(Mode.PRIVATE, use_cgroup=False))
-    lab = Lab(work, isolation)
+    private = options(SandboxOptions(Mode.PRIVATE, use_cgroup=False))
+    lab = Lab(work, private)
     await lab.engine.start()
     await lab.run("for n in {1..50}; do echo x >$n; done", "old")
     lab.age("old")
@@ -194,7 +194,7 @@ async def main(home):
     told = []
     logging.getLogger("tentacle").addHandler(handler := logging.Handler())
     handler.emit = lambda record: told.append(record.getMessage())
-    lab = Lab(work, isolation)
+    lab = Lab(work, private)
     await lab.engine.start()
     try:
         await lab.run("echo never", "refused")

@@ -64,7 +64,7 @@ HOOKS = {
     "log begun": lambda: kill_before(run_record, "head"),
     "run written": lambda: kill_after(RunDirectory, "create"),
     "run synced": lambda: kill_after(Workspaces, "sync"),
-    "lock asked for": lambda: kill_before(Mutexes, "enter"),
+    "lock asked for": lambda: kill_before(Mutexes, "acquire"),
     "process asked for": lambda: kill_before(ForkServerClient, "launch"),
     "process started": lambda: kill_after(ForkServerClient, "launch"),
     "just ended": lambda: kill_before(run.Run, "_end"),
@@ -72,7 +72,7 @@ HOOKS = {
     "status asked": lambda: kill_after(run.Run, "page", lambda page: "500" in [e.text for e in page.entries[-3:]]),
     "complete asked": lambda: kill_before(CompletedRuns, "_forget"),
     "completion remembered": lambda: kill_after(FinishedTickets, "add"),
-    "workspace moved": lambda: kill_after(Workspaces, "put_away"),
+    "workspace moved": lambda: kill_after(Workspaces, "move_to_trash"),
     "being removed": lambda: kill_before(trash.TrashRemover, "_remove_all"),
     "removed": lambda: kill_after(ScriptEngine, "complete"),
 }

@@ -27,7 +27,7 @@ class Waiter:
     def __init__(self, mutexes: Mutexes, isolation: MutexRequest, timeout: float | None = None) -> None:
         self.said: list[str] = []
         self.cancelled = asyncio.Event()
-        entering = mutexes.enter(isolation, timeout=timeout, cancelled=self.cancelled, say=self._say)
+        entering = mutexes.acquire(isolation, timeout=timeout, cancelled=self.cancelled, say=self._say)
         self.task = asyncio.create_task(entering)
 
     def _say(self, lines: Sequence[str]) -> None:
@@ -155,7 +155,7 @@ async def test_a_waiter_that_is_torn_down_leaves_the_queue(mutexes: Mutexes) -> 
         ),
     ],
 )
-async def test_who_waits_is_told_for_whom(
+async def test_a_waiting_run_is_told_the_holders(
     mutexes: Mutexes, holders: list[MutexRequest], wish: MutexRequest, message: str
 ) -> None:
     leases = [mutexes.hold(holder) for holder in holders]
@@ -193,7 +193,7 @@ async def test_a_cancel_is_told_after_one_more_block(mutexes: Mutexes) -> None:
         lease.release()
 
 
-async def test_who_comes_cancelled_is_told_only_that(mutexes: Mutexes) -> None:
+async def test_a_run_that_is_already_cancelled_is_told_only_that(mutexes: Mutexes) -> None:
     lease = mutexes.hold(writer("A"))
     waiting = Waiter(mutexes, writer("B"))
     waiting.cancelled.set()

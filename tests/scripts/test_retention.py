@@ -112,9 +112,7 @@ async def test_it_sweeps_at_once_and_again(lab: Lab, caplog: pytest.LogCaptureFi
     assert "Deleted 1 workspace." in caplog.messages
 
 
-async def test_a_run_whose_record_is_damaged_is_not_removed_while_it_is_watched_over(
-    lab: Lab, new_lab: Callable[..., Lab]
-) -> None:
+async def test_a_damaged_run_is_not_removed_while_its_shim_lives(lab: Lab, new_lab: Callable[..., Lab]) -> None:
     """An agent that was started later cannot tell what it is, but that somebody lives there."""
     await lab.start("echo ready; read -t 600 <>/dev/zero; sleep 600")
     await lab.started()

@@ -28,8 +28,8 @@ from tentacle.scripts.engine import EngineOptions, ScriptEngine, StartRequest
 from tentacle.scripts.sandbox.sandbox import SandboxOptions, Mode
 
 async def main(work, mode, limits, bodies):
-    isolation = SandboxOptions(Mode(mode), Limits(**limits))
-    engine = ScriptEngine(Path(work), options=EngineOptions(minimum_free_bytes=None, sandbox=isolation))
+    sandbox = SandboxOptions(Mode(mode), Limits(**limits))
+    engine = ScriptEngine(Path(work), options=EngineOptions(minimum_free_bytes=None, sandbox=sandbox))
     try:
         await engine.start()
         asked = [StartRequest(f"T-{number}", body) for number, body in enumerate(bodies)]

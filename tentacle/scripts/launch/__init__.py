@@ -1,1 +1,1 @@
-"""How the agent reaches what starts scripts: the only place that knows."""
+"""How the agent reaches the fork server and the shims; no other package does."""

@@ -1,6 +1,6 @@
-"""The agent's side of the fork server: keeps one, asks it for a shim per run, replaces it when it dies.
+"""The agent's side of the fork server: keeps one, asks it for shims, replaces it when it dies.
 
-Asking twice for the same run is harmless: the shim that comes second finds the run claimed and ends.
+Asking twice for the same run is harmless: the second shim finds the run claimed and ends.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _PROGRAM = (
 )
 
 
-class LineGoneError(Exception):
-    """The process at the other end of the socket has died, or will never answer."""
+class ConnectionLostError(Exception):
+    """The process at the other end of the socket has died, or does not answer."""
 
 
 class ForkServerClient:
-    """Use from one event loop.  `python` runs the fork server, in `environment`, or in the agent's own."""
+    """Use from one event loop.  `python` runs the fork server, in `environment`, by default the agent's own."""
 
     def __init__(self, python: str = sys.executable, environment: Mapping[str, str] | None = None) -> None:
         self._python = python
@@ -42,40 +42,54 @@ class ForkServerClient:
 
     @property
     def pid(self) -> int | None:
-        """The fork server's process number, while there is one."""
+        """The process number of the fork server; `None` when there is none."""
         return self._process.pid if self._process else None
 
     async def start(self) -> None:
-        """Has the fork server ready before the first script needs it."""
+        """Starts the fork server before the first script needs it."""
         async with self._turn:
-            self._running()
+            self._ensure_server()
 
-    async def launch(self, order: RunOrder, line: socket.socket, cgroup: str = "") -> int:
+    async def launch(self, order: RunOrder, connection: socket.socket, cgroup: str = "") -> int:
         """Starts a shim that carries out the order; returns its process number.  Raises `LaunchError`.
 
-        It keeps `line` to be asked again.  It is born in the `cgroup` of that path, if there is one and the kernel can
-        do it.
+        The shim keeps its end `connection`, over which it can be given further runs.  It is born in the cgroup with the
+        path `cgroup`, unless that is empty or the kernel cannot do it.
         """
         question = QUESTION + os.fsencode(cgroup)
         async with self._turn:
             for _ in range(_ATTEMPTS):
                 if self._socket is None:
                     await self._end()
+                server = self._ensure_server()
+                # Without its answer, the server cannot be used again: that would be taken for the next one's.
+                self._socket = None
                 try:
-                    return await self._ask(self._running(), question, order, line)
-                except LineGoneError:
+                    send_order(server, question, order, connection)
+                    answer = await _receive(server)
+                    self._socket = server
+                except ConnectionLostError:
                     continue
+                finally:
+                    if self._socket is None:
+                        server.close()
+                if answer < 0:
+                    raise LaunchError(
+                        f"No process could be made for the script: {os.strerror(-answer)}",
+                        hint="Look at the limits on tasks and memory of the agent's service.",
+                    )
+                return answer
         raise LaunchError(
             "The process that starts scripts ends as soon as it is started",
             hint=f"Run '{self._python} -I -S -c pass' by hand and see what is wrong with it.",
         )
 
     async def aclose(self) -> None:
-        """Ends the fork server.  What it has started lives on."""
+        """Ends the fork server.  The shims live on."""
         async with self._turn:
             await self._end()
 
-    def _running(self) -> socket.socket:
+    def _ensure_server(self) -> socket.socket:
         if self._socket is not None:
             return self._socket
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -97,23 +111,6 @@ class ForkServerClient:
         self._socket = ours
         return ours
 
-    async def _ask(self, server: socket.socket, question: bytes, order: RunOrder, line: socket.socket) -> int:
-        # A server whose answer nobody waited for would answer the next question with it.
-        self._socket = None
-        try:
-            hand_over(server, question, order, line)
-            answer = await _receive(server)
-            self._socket = server
-        finally:
-            if self._socket is None:
-                server.close()
-        if answer < 0:
-            raise LaunchError(
-                f"No process could be made for the script: {os.strerror(-answer)}",
-                hint="Look at the limits on tasks and memory of the agent's service.",
-            )
-        return answer
-
     async def _end(self) -> None:
         """Closes the fork server and waits for its end; may be cancelled and repeated."""
         if self._socket is not None:
@@ -132,21 +129,21 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def hand_over(to: socket.socket, question: bytes, order: RunOrder, *more: socket.socket) -> None:
-    """Sends the question with the order, in memory of its own, and `more` sockets.  Raises `LineGoneError`."""
+def send_order(to: socket.socket, question: bytes, order: RunOrder, *more: socket.socket) -> None:
+    """Sends `question` with the order, in a memory file, and the sockets `more`.  Raises `ConnectionLostError`."""
     memory = os.memfd_create("tentacle-run", os.MFD_CLOEXEC)
     try:
         with os.fdopen(os.dup(memory), "wb") as file:
             file.write(order.encode())
         socket.send_fds(to, [question], [memory, *(one.fileno() for one in more)])
     except (BrokenPipeError, ConnectionResetError) as error:
-        raise LineGoneError from error
+        raise ConnectionLostError from error
     finally:
         os.close(memory)
 
 
 async def _receive(server: socket.socket) -> int:
-    """Returns the fork server's next answer.  Raises `LineGoneError` when none can come."""
+    """Returns the fork server's next answer.  Raises `ConnectionLostError` when none can come."""
     loop = asyncio.get_running_loop()
     readable = loop.create_future()
 
@@ -160,9 +157,9 @@ async def _receive(server: socket.socket) -> int:
             await readable
         data = server.recv(ANSWER.size)
     except (TimeoutError, ConnectionResetError) as error:
-        raise LineGoneError from error
+        raise ConnectionLostError from error
     finally:
         loop.remove_reader(server)
     if len(data) != ANSWER.size:
-        raise LineGoneError
+        raise ConnectionLostError
     return int(ANSWER.unpack(data)[0])

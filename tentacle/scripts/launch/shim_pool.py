@@ -1,13 +1,13 @@
 """The shims of one agent: forked when needed, used again while they are clean.
 
-    launched -> busy -> free -> busy -> ... -> let go
+    launched -> busy -> free -> busy -> ... -> ended by the agent
                   |
-                  +---> gone      ended by itself: it had something to clear up, or somebody has ended it
+                  +---> gone      ended by itself, because its run left something behind, or was killed
 
-A fresh process costs more than all else that is done for a short script.  So a shim whose script has ended of its own
-accord, and has left nobody behind, is kept for a moment and asked again; never one whose script had a user of its own.
-It is asked over a socket pair, on which it says that it is free; its end on that socket is its end.  When the agent's
-end is closed it finishes what it has begun, as it would for an agent that has died, and goes.
+A fresh process costs more than everything else that is done for a short script.  So a shim is kept for a moment and
+given another run if its script has ended without a cancel and has left no process behind.  A shim whose script had a
+user of its own is never used again.  Agent and shim share a socket pair: the shim reports there that it is free, and
+when it ends its side is closed.  When the agent's side is closed, a shim finishes its run and ends.
 """
 
 from __future__ import annotations
@@ -19,92 +19,92 @@ import signal
 import socket
 from collections.abc import Callable
 
-from tentacle.scripts.launch.fork_server_client import ForkServerClient, LineGoneError, hand_over
+from tentacle.scripts.launch.fork_server_client import ConnectionLostError, ForkServerClient, send_order
 from tentacle.scripts.shim.fork_server import AGAIN
 from tentacle.scripts.shim.run_order import RunOrder
 
 _MOST_IDLE = 32
 _IDLE = 10.0
-"""Seconds after which a shim that has nothing to do is let go."""
+"""Seconds after which an idle shim is ended."""
 _MOST_RUNS = 200
 
 
 class Shim:
-    """One such process, from the agent's side; `over` is set when it does not watch over its last run any more."""
+    """One shim, from the agent's side.  `finished` is set while it has no run."""
 
-    def __init__(self, line: socket.socket, pid: int, give_back: Callable[[Shim], None] | None) -> None:
-        """Without `give_back` it serves one run only."""
+    def __init__(self, connection: socket.socket, pid: int, give_back: Callable[[Shim], None] | None) -> None:
+        """`give_back` is called when it can be used again; without it, it serves one run only."""
         self.pid = pid
-        self.over = asyncio.Event()
+        self.finished = asyncio.Event()
         self.runs = 1
         self._free = False
-        self._line: socket.socket | None = line
+        self._connection: socket.socket | None = connection
         self._give_back = give_back
         self._loop = asyncio.get_running_loop()
         try:
             self._process: int | None = os.pidfd_open(pid)
         except ProcessLookupError:
             self._process = None
-        self._loop.add_reader(line, self._on_readable)
+        self._loop.add_reader(connection, self._on_readable)
 
-    def ask(self, order: RunOrder) -> bool:
-        """Gives it one more run; false when it has gone and the run is nobody's."""
-        if self._line is None or not self._free:
+    def run_again(self, order: RunOrder) -> bool:
+        """Gives the shim one more run; returns false when it is gone and has not taken the run."""
+        if self._connection is None or not self._free:
             return False
-        self.over.clear()
+        self.finished.clear()
         self._free = False
         self.runs += 1
         try:
-            hand_over(self._line, AGAIN, order)
-        except LineGoneError:
-            self._hang_up()
+            send_order(self._connection, AGAIN, order)
+        except ConnectionLostError:
+            self._disconnect()
             return False
         return True
 
     def terminate(self) -> None:
-        """Asks it to end its script."""
+        """Asks the shim to end its script."""
         if self._process is not None:
             terminate(self._process)
 
-    def let_go(self, *, clean: bool) -> None:
-        """Nobody waits for it any more.  It is used again if it is `clean` and free, and else will end."""
+    def release(self, *, clean: bool) -> None:
+        """Gives the shim back.  It is used again if it is `clean` and free; otherwise it ends after its run."""
         if clean and self._free and self._give_back is not None:
             self._give_back(self)
         else:
             self.close()
 
     def close(self) -> None:
-        """Forgets it; a script that it watches over runs on."""
-        self._hang_up()
+        """Closes the connection; a script that the shim watches continues."""
+        self._disconnect()
         if self._process is not None:
             os.close(self._process)
             self._process = None
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         self._free = False
-        if self._line is not None:
-            self._loop.remove_reader(self._line)
-            self._line.close()
-            self._line = None
-        self.over.set()
+        if self._connection is not None:
+            self._loop.remove_reader(self._connection)
+            self._connection.close()
+            self._connection = None
+        self.finished.set()
 
     def _on_readable(self) -> None:
-        if self._line is None:
+        if self._connection is None:
             return
         try:
-            self._free = bool(self._line.recv(16))
+            self._free = bool(self._connection.recv(16))
         except BlockingIOError:
             return
         except OSError:
             self._free = False
         if self._free:
-            self.over.set()
+            self.finished.set()
         else:
-            self._hang_up()
+            self._disconnect()
 
 
 def terminate(process: int) -> None:
-    """Asks the process of that descriptor to end."""
+    """Sends SIGTERM to the process of that descriptor."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(process, signal.SIGTERM)
 
@@ -120,14 +120,14 @@ class ShimPool:
     async def launch(self, order: RunOrder, cgroup: str = "", *, fresh: bool = False) -> Shim:
         """Returns a shim that carries out the order.  Raises `LaunchError`.
 
-        A new one, which it is for sure if it has to be `fresh`, is born in the `cgroup` of that path, if there is one
-        and the kernel can do it.
+        It may be an idle one, unless `fresh`.  A new one is born in the cgroup with the path `cgroup`, unless that is
+        empty or the kernel cannot do it.
         """
         alone = order.uid is not None
         while self._idle and not fresh and not alone:
             shim, timer = self._idle.popitem()
             timer.cancel()
-            if shim.ask(order):
+            if shim.run_again(order):
                 return shim
             shim.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -141,7 +141,7 @@ class ShimPool:
         return shim
 
     def close(self) -> None:
-        """Lets all go that have nothing to do."""
+        """Ends all idle shims."""
         while self._idle:
             shim, timer = self._idle.popitem()
             timer.cancel()

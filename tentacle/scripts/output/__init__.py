@@ -1,1 +1,1 @@
-"""What a script has said, as its reader may see it: entries, lines, masking."""
+"""The output of a script as its reader may see it: lines, masking, pages of entries."""

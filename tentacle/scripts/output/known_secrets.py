@@ -1,9 +1,9 @@
 """Which values the log of a run must not show: those that the agent knows, and the passwords of the run's own files.
 
-The passwords must be masked by the next agent too, so they are kept with what was asked for: sealed with a key that
-lies beside the workspaces and not in them.  A workspace that is archived, copied or published by its own script gives
-away neither the encrypted files nor how to open them.  Against a script that runs as the agent's own user this is no
-protection, and none is possible.  What cannot be unsealed cannot be masked: such a log is withheld.
+The next agent must mask the passwords too, so they are kept in the run's header, sealed with a key that lies beside the
+workspaces and not in them.  A workspace that its script archives, copies or publishes gives away neither the encrypted
+files nor the key.  Against a script that runs as the agent's own user this is no protection, and none is possible.  A
+log whose passwords cannot be unsealed cannot be masked, and is withheld.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class KnownSecrets:
-    """The values of one agent.  `watch` is told of every mask that is made, so that the agent's own logs use it too."""
+    """The values of one agent.  `watch` is called with every new mask, so that the agent's own logs use it too."""
 
     def __init__(self, known: Iterable[str], key_file: Path, watch: Callable[[Mask], None] = lambda _: None) -> None:
         self._key = KeyFile(key_file)
@@ -33,13 +33,13 @@ class KnownSecrets:
         self.learn(known)
 
     def learn(self, known: Iterable[str]) -> None:
-        """What the agent knows from now on; runs that are there already keep what they have."""
+        """Replaces the values that the agent knows; masks of existing runs stay as they are."""
         self._known = frozenset(worth_masking(known))
         self._common = Mask(self._known)
         self._watch(self._common)
 
     def seal(self, ticket: str, passwords: Iterable[str | None]) -> str:
-        """Returns what has to be kept of a run's passwords; nothing when there is nothing to mask.
+        """Returns the sealed passwords of a run, for its header; empty when there is nothing to mask.
 
         Raises `ScriptError` when the key cannot be made.
         """
@@ -59,7 +59,7 @@ class KnownSecrets:
             raise ScriptError(f"The key for sensitive values cannot be used: {one_line(error)}") from error
 
     def mask(self, ticket: str, sealed: str) -> Mask | None:
-        """Returns the mask for a run's log; `None` when its passwords cannot be known: then no line may be shown."""
+        """Returns the mask for a run's log; `None` when its passwords cannot be unsealed: then no line may be shown."""
         if not sealed:
             return self._common
         try:

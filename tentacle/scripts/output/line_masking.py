@@ -1,10 +1,10 @@
-"""Covers sensitive values in the lines of a run, also those that go from line to line.  Fails closed.
+"""Masks sensitive values in the lines of a run, also values that span several lines.  Fails closed.
 
-A line that ends as a value begins cannot be shown before it is known how its stream goes on.  So it waits: for the
-next lines of that stream, or for the end of the run.  It does not wait for long: what comes a second later, or behind
-64 KiB of what others have written, no longer counts.  The end that may be a beginning is then covered, unless it is so
-short that it gives nothing away: every log is full of lines that end with the first letter of something.  All of this
-follows from the log alone, times and all, so that a line is the same whoever reads it, and whenever.
+A line that ends with the beginning of a value cannot be shown before its stream goes on.  So it waits for the next
+lines of that stream, or for the end of the run, but not for long: what comes more than a second later, or after 64 KiB
+of other output, no longer counts.  Then the end of the line that may begin a value is masked, unless it is too short to
+give anything away: many lines end with the first letter of some value.  All this depends on the log and its times
+alone, so every reader sees the same line at any time.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ WITHHELD: Final = "[Tentacle withheld this line: its sensitive values could not 
 _FAILURES = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
-class Rest(enum.Enum):
-    """Why no more lines of a stream can be had at this moment."""
+class NoMoreLines(enum.Enum):
+    """Why no further lines of a stream are available now."""
 
-    OVER = "there will never be any"
-    OPEN = "there may be some later"
-    FAR = "they are too far away, or come too late, to wait for them"
+    ENDED = "there will never be any"
+    NOT_YET = "there may be some later"
+    TOO_FAR = "they are too far away, or come too late, to wait for them"
 
 
-Coming = Callable[[], str | Rest]
-"""The next lines of the stream, joined, each time it is asked."""
+NextLines = Callable[[], str | NoMoreLines]
+"""Returns the next lines of the stream, joined, with each call."""
 
 
 class LineMasking:
-    """Covers what `mask` covers; everything, when there is none."""
+    """Masks what `mask` covers; without a mask, withholds every line."""
 
     def __init__(self, mask: Mask | None) -> None:
         self._mask = mask
@@ -44,7 +44,7 @@ class LineMasking:
         return self._mask is None or bool(self._mask)
 
     def tail(self, before: str, lines: Sequence[str]) -> str:
-        """What has to be remembered of a stream that said `lines` after `before`."""
+        """Returns the end of a stream, after `before` and `lines`, that may begin a value."""
         reach = self._mask.reach if self._mask else 0
         if not reach:
             return ""
@@ -57,17 +57,17 @@ class LineMasking:
                 return end[-reach:]
         return (before + end)[-reach:]
 
-    def cover(self, lines: Sequence[str], before: str, coming: Coming) -> list[str]:
-        """The first of the `lines` that may be shown now, as they may be shown.  `before` is the stream's `tail`."""
+    def cover(self, lines: Sequence[str], before: str, next_lines: NextLines) -> list[str]:
+        """Returns those first of the `lines` that may be shown now, masked.  `before` is the stream's `tail`."""
         if self._mask is None:
             return [WITHHELD] * len(lines)
         try:
-            return _cover(self._mask, lines, before, coming)
+            return _cover(self._mask, lines, before, next_lines)
         except _FAILURES as error:
             return _withheld(lines, error)
 
     def cover_entry(self, text: str) -> str:
-        """An entry of the agent's own, which stands alone: it ends no value and begins none."""
+        """Returns an entry of the agent's own, masked.  No value spans such entries."""
         if self._mask is None:
             return text
         try:
@@ -77,34 +77,30 @@ class LineMasking:
 
 
 def _withheld(lines: Sequence[str], error: Exception) -> list[str]:
-    # Nothing of the error but its kind: it may know the line.
+    # Only the type of the error: its text may quote the line.
     log.error("%d line(s) of a script were withheld: masking failed (%s)", len(lines), type(error).__name__)
     return [WITHHELD] * len(lines)
 
 
-def _cover(mask: Mask, lines: Sequence[str], before: str, coming: Coming) -> list[str]:
+def _cover(mask: Mask, lines: Sequence[str], before: str, next_lines: NextLines) -> list[str]:
     text = before + "".join(lines)
     after, open_end = "", mask.open_end(text)
     if not open_end and not mask.is_in(text):
         return list(lines)
-    end, rest = text[-mask.reach :], Rest.OPEN
+    end, rest = text[-mask.reach :], NoMoreLines.NOT_YET
     while open_end > len(after):
-        more = coming()
-        if isinstance(more, Rest):
+        more = next_lines()
+        if isinstance(more, NoMoreLines):
             rest = more
             break
         after += more[: mask.reach]
         open_end = mask.open_end(end + after)
     waiting = max(open_end - len(after), 0)
-    hidden = waiting if rest is Rest.FAR and waiting >= SHORTEST else 0
+    hidden = waiting if rest is NoMoreLines.TOO_FAR and waiting >= SHORTEST else 0
     covered = mask.cover_lines(lines, before, after, hidden_end=hidden)
-    return covered[: _settled(lines, waiting)] if rest is Rest.OPEN else covered
-
-
-def _settled(lines: Sequence[str], waiting: int) -> int:
-    """How many of the lines end before the last `waiting` characters."""
-    number = len(lines)
-    while number and waiting > 0:
-        number -= 1
-        waiting -= len(lines[number])
-    return number
+    if rest is NoMoreLines.NOT_YET:
+        # The lines that hold the last `waiting` characters cannot be shown yet.
+        while covered and waiting > 0:
+            covered.pop()
+            waiting -= len(lines[len(covered)])
+    return covered

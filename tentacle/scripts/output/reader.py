@@ -1,8 +1,8 @@
-"""Reads a run's log page by page, at a cost that follows what is new.
+"""Reads a run's log page by page, at a cost proportional to what is new.
 
-Entries are numbered from 1 in the order of the file, by nothing but the file and the result of the run, so that numbers
-mean the same after a restart.  A cursor remembers where a page ended and which lines were open there; the next call
-goes on from it.
+Entries are numbered from 1 in the order of the file.  The numbers depend only on the file and the result of the run, so
+they stay the same after a restart.  A cursor keeps where a page ended and which lines were open there; the next call
+continues from it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.masking import Mask
-from tentacle.scripts.output.line_masking import Coming, LineMasking, Rest
+from tentacle.scripts.output.line_masking import LineMasking, NextLines, NoMoreLines
 from tentacle.scripts.output.lines import NOTHING_OPEN, Lines, LineState, cut_mark, flush, split
 from tentacle.scripts.output.record_reader import RecordReader
 from tentacle.scripts.shim.clock import now_ms
@@ -24,14 +24,14 @@ from tentacle.scripts.shim.log_writer import lost_text
 from tentacle.scripts.shim.run_record import Result
 
 _ENTRY_OVERHEAD = 24
-"""What an entry counts for besides its text, so that a page of empty lines ends too."""
+"""Bytes counted for an entry besides its text, so that a page of empty lines ends too."""
 _CURSORS = 6
 _NOTHING: Final = Mask()
 _LOOK = 4096
-"""Bytes that are read at a time to see how a stream goes on; mostly its next line is near."""
+"""Bytes that are read at a time to look ahead in a stream; mostly its next line is near."""
 _FAR = 64 * 1024
 _LATE = 1000
-"""Bytes of log, and milliseconds, behind a line that may begin something sensitive: then it waits no longer."""
+"""Bytes of log, and milliseconds, after which a line that may begin a sensitive value waits no longer."""
 
 _SOURCES = {
     OUT: ProcessOutputSource.STD_OUT,
@@ -44,7 +44,7 @@ _SOURCES = {
 
 @dataclass(frozen=True)
 class Page:
-    """Some entries, the number to ask from next, and whether there are more right now."""
+    """Some entries, the number to continue from, and whether there are more right now."""
 
     entries: tuple[ProcessOutput, ...]
     next_sequence: int
@@ -52,16 +52,16 @@ class Page:
 
 
 class _Stream(NamedTuple):
-    """What one stream carries over from record to record; `tail` is the end of its lines, as masking needs it."""
+    """The state of one stream between records; `tail` is the end of its lines that masking needs."""
 
     lines: LineState = NOTHING_OPEN
     tail: str = ""
 
 
 class _Cursor(NamedTuple):
-    """Before the record at `offset`; `sequence` entries lie before it, `skip` of its own have been given too.
+    """A position before the record at `offset`, after `sequence` entries and the first `skip` of that record.
 
-    `closing` counts the records behind the last one of the file, which the end of the run adds.
+    `closing` counts the records after the last one of the file that the end of the run adds.
     """
 
     offset: int = 0
@@ -79,14 +79,14 @@ class _Cursor(NamedTuple):
         return self.out if kind == OUT else self.err
 
     def behind(self, offset: int, record: _Record, closing: int) -> _Cursor:
-        """The cursor behind `record`, which ends at `offset`."""
+        """Returns the cursor behind `record`, which ends at `offset`."""
         out = record.stream if record.kind == OUT else self.out
         err = record.stream if record.kind == ERR else self.err
         return _Cursor(offset, self.sequence + len(record.texts), 0, closing, out, err)
 
 
 class _Record(NamedTuple):
-    """What a record makes of its stream (of none when it is an entry), and the lines that it completes."""
+    """A record as the lines that it completes, and the state of its stream afterwards (unused for an entry)."""
 
     kind: bytes
     occurred: int
@@ -96,25 +96,25 @@ class _Record(NamedTuple):
 
 
 class LogReader:
-    """The pages of one log.  Calls may come from several threads; at worst they do the same work twice."""
+    """Reads pages of one log.  May be called from several threads; at worst they do the same work twice."""
 
     def __init__(self, line_limit: int, mask: Mask | None = _NOTHING, clock: Callable[[], int] = now_ms) -> None:
-        """Without a `mask` that is known, no line of the script is shown.  `clock` is in milliseconds since 1970."""
+        """With a `mask` of `None`, no line of the script is shown.  `clock` is in milliseconds since 1970."""
         self._limit = line_limit
         self._clock = clock
         self._masking = LineMasking(mask)
         self._cursors: OrderedDict[int, _Cursor] = OrderedDict()
-        """Where pages ended, by the number of entries given until there; the last few."""
+        """The ends of the last few pages, by the number of entries before them."""
 
     def unread(self, log: int, after: int) -> int:
-        """About how many bytes of the log must be looked at to answer a call."""
+        """Returns about how many bytes of the log a call must read."""
         return os.fstat(log).st_size - self._nearest(after).offset
 
     def read(self, log: int, after: int, page_bytes: int, *, ended: Result | None) -> Page:
-        """Returns the entries with numbers above `after`, none of them twice, from the open log.
+        """Returns the entries with numbers above `after` from the open log.
 
-        `page_bytes` bounds the text; one entry is always returned.  `ended` is the result of a run that has ended: what
-        cannot be read then never will be, and an entry says so (tentacle-services.md 3.7).
+        `page_bytes` bounds the text, but one entry is always returned.  `ended` is the result of a run that has ended:
+        what cannot be read then never will be, and an entry says so (tentacle-services.md 3.7).
         """
         cursor = self._nearest(after)
         records = _Records(log, cursor, ended)
@@ -123,7 +123,7 @@ class LogReader:
         while not more and not waits and (found := records.next(cursor)) is not None:
             record = self._decode(*found, cursor)
             first = min(max(cursor.skip, after - cursor.sequence), len(record.texts))
-            ahead = _Ahead(log, records.offset, record.occurred, None if ended else self._clock)
+            ahead = _LookAhead(log, records.offset, record.occurred, None if ended else self._clock)
             shown = self._shown(record, cursor, first, ahead)
             stop, room = _fit(shown, first, room, at_least_one=not entries)
             source = _SOURCES[record.kind]
@@ -165,15 +165,15 @@ class LogReader:
             return split(state, body, self._limit)
         return NOTHING_OPEN, flush(state)
 
-    def _shown(self, record: _Record, cursor: _Cursor, first: int, ahead: _Ahead) -> list[str]:
-        """The record's texts as they are shown: those that may be now, if more than the `first` are wanted at all."""
+    def _shown(self, record: _Record, cursor: _Cursor, first: int, ahead: _LookAhead) -> list[str]:
+        """Returns the record's texts that may be shown now, masked, unless only the `first` of them are needed."""
         if first == len(record.texts):
             return record.texts
         if not self._masking:
             shown = record.texts
         elif record.kind in (OUT, ERR):
-            coming = self._coming(record, ahead)
-            shown = self._masking.cover(record.texts, cursor.stream(record.kind).tail, coming)
+            following = self._lines_after(record, ahead)
+            shown = self._masking.cover(record.texts, cursor.stream(record.kind).tail, following)
         else:
             shown = [self._masking.cover_entry(text) for text in record.texts]
         for number in record.cut:
@@ -181,17 +181,17 @@ class LogReader:
                 shown[number] += cut_mark(self._limit)
         return shown
 
-    def _coming(self, record: _Record, ahead: _Ahead) -> Coming:
-        """The lines of the record's stream that come behind it, record by record."""
+    def _lines_after(self, record: _Record, ahead: _LookAhead) -> NextLines:
+        """Returns a function that reads the lines of the record's stream that follow it, record by record."""
         state = record.stream.lines
 
-        def next_lines() -> str | Rest:
+        def next_lines() -> str | NoMoreLines:
             nonlocal state
             body = ahead.next_body(record.kind)
-            if body is Rest.OVER and state.length:
+            if body is NoMoreLines.ENDED and state.length:
                 # The end of the run ends the open line.
                 body = b""
-            if isinstance(body, Rest):
+            if isinstance(body, NoMoreLines):
                 return body
             state, lines = self._lines(state, body)
             return "".join(lines.texts)
@@ -200,7 +200,7 @@ class LogReader:
 
 
 class _Records:
-    """The records behind a cursor: those of the file, then those that the end of the run adds."""
+    """The records after a cursor: those of the file, then those that the end of the run adds."""
 
     def __init__(self, log: int, cursor: _Cursor, ended: Result | None) -> None:
         self._reader = RecordReader(log, cursor.offset)
@@ -215,7 +215,7 @@ class _Records:
     def next(self, cursor: _Cursor) -> tuple[bytes, int, bytes] | None:
         """Returns kind, time and body of the next record; `None` when there is none now.
 
-        `cursor` is where the last one, all of which has been read, has led to.
+        `cursor` stands behind the record that was read last.
         """
         if not self.closing and not self._corrupt:
             try:
@@ -225,55 +225,52 @@ class _Records:
                 self._corrupt = True
         if self._ended is None:
             return None
-        closing = self._closing(self._ended, cursor.given + 1)
+        # The open lines end with the run; then follows what is missing from the log.
+        ended, corrupt = self._ended, f"Corrupt Tentacle log at line {cursor.given + 1}, no more logs will be read"
+        closing = [(OUT, ""), (ERR, "")]
+        closing += [(ERR_ENTRY, corrupt)] if self._corrupt or self._reader.has_more_bytes() else []
+        closing += [(ERR_ENTRY, lost_text(ended.lost))] if ended.lost else []
+        closing += [(ended.kind, ended.reason)] if ended.reason else []
         if self.closing == len(closing):
             return None
         self.closing += 1
         kind, text = closing[self.closing - 1]
-        return kind, self._ended.ended, text.encode("utf-8", "replace")
-
-    def _closing(self, ended: Result, number: int) -> list[tuple[bytes, str]]:
-        """The lines that are open end with the run; then comes what could not be written, in whichever way."""
-        corrupt = f"Corrupt Tentacle log at line {number}, no more logs will be read"
-        records = [(OUT, ""), (ERR, "")]
-        records += [(ERR_ENTRY, corrupt)] if self._corrupt or self._reader.has_more_bytes() else []
-        records += [(ERR_ENTRY, lost_text(ended.lost))] if ended.lost else []
-        return records + ([(ended.kind, ended.reason)] if ended.reason else [])
+        return kind, ended.ended, text.encode("utf-8", "replace")
 
 
-class _Ahead:
-    """What lies behind a record, as far as it may be waited for."""
+class _LookAhead:
+    """Reads the records after a given one, as far as its lines may wait for them."""
 
     def __init__(self, log: int, offset: int, occurred: int, clock: Callable[[], int] | None) -> None:
-        """Behind the record that ends at `offset` and was written at `occurred`; `clock` unless the run has ended."""
+        """Starts at `offset`, the end of a record written at `occurred`.  `clock` is `None` when the run has ended."""
         self._log = log
         self._offset = offset
         self._latest = occurred + _LATE
         self._clock = clock
         self._records: RecordReader | None = None
 
-    def next_body(self, kind: bytes) -> bytes | Rest:
-        """Returns the body of the next record of this kind."""
+    def next_body(self, kind: bytes) -> bytes | NoMoreLines:
+        """Returns the body of the next record of this kind, or why there is none."""
         records = self._records = self._records or RecordReader(self._log, self._offset, _LOOK)
         while records.offset < self._offset + _FAR:
             try:
                 found = records.next()
             except CorruptRecordError:
-                return Rest.FAR
+                return NoMoreLines.TOO_FAR
             if found is None:
                 if self._clock is None:
-                    return Rest.OVER
-                # What has been written in time may take a moment until it is there.
-                return Rest.FAR if self._clock() > self._latest + _LATE else Rest.OPEN
+                    return NoMoreLines.ENDED
+                # A record written in time may take a moment to appear in the file.
+                return NoMoreLines.TOO_FAR if self._clock() > self._latest + _LATE else NoMoreLines.NOT_YET
             if found[1] > self._latest:
-                return Rest.FAR
+                return NoMoreLines.TOO_FAR
             if found[0] == kind:
                 return found[2]
-        return Rest.FAR
+        return NoMoreLines.TOO_FAR
 
 
 def _fit(texts: list[str], first: int, room: int, *, at_least_one: bool) -> tuple[int, int]:
-    """Up to where the texts from `first` on fit into `room`, and what room is left."""
+    """Returns the index behind the last text from `first` on that fits into `room` bytes, and the bytes left."""
     together = "".join(texts[first:])
     cost = _ENTRY_OVERHEAD * (len(texts) - first) + (len(together) if together.isascii() else len(together.encode()))
     if cost <= room:

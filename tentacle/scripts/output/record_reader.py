@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 
-from tentacle.scripts.shim.log_format import VERSION, CorruptRecordError, RecordHeader, parse_header, require_whole
+from tentacle.scripts.shim.log_format import VERSION, CorruptRecordError, parse_header, require_whole
 
 BUFFER = 256 * 1024
 
 
 class RecordReader:
-    """Stands behind the last whole record of an open log, which may grow meanwhile."""
+    """Reads an open log, which may grow meanwhile, up to its last whole record."""
 
     def __init__(self, log: int, offset: int, size: int = BUFFER) -> None:
-        """`offset` is 0 or what another reader of the same log has given as its `offset`."""
+        """`offset` is 0 or the `offset` of another reader of the same log."""
         self._log = log
         self._base = offset
         self._size = size
@@ -28,11 +28,19 @@ class RecordReader:
     def next(self) -> tuple[bytes, int, bytes] | None:
         """Returns kind, time and body of the next record, once all of it can be read; else `None`.
 
-        Raises `CorruptRecordError`.  A record that is being written may look so for a moment.
+        Raises `CorruptRecordError`, for a moment perhaps also for a record that is being written.
         """
-        if self.offset == 0 and not self._skip_version():
-            return None
-        header = self._header()
+        if self.offset == 0:
+            self._fill(len(VERSION))
+            if not self._buffer.startswith(VERSION):
+                if VERSION.startswith(self._buffer):
+                    return None
+                raise CorruptRecordError
+            self._position = len(VERSION)
+        header = parse_header(self._buffer, self._position)
+        if header is None:
+            self._fill(0)
+            header = parse_header(self._buffer, self._position)
         if header is None:
             return None
         if len(self._buffer) < header.end:
@@ -47,24 +55,8 @@ class RecordReader:
         return header.kind, header.occurred, self._buffer[header.body : header.end]
 
     def has_more_bytes(self) -> bool:
-        """True when there are bytes behind the last whole record."""
+        """Returns whether there are bytes behind the last whole record."""
         return os.fstat(self._log).st_size > self.offset
-
-    def _header(self) -> RecordHeader | None:
-        header = parse_header(self._buffer, self._position)
-        if header is None:
-            self._fill(0)
-            header = parse_header(self._buffer, self._position)
-        return header
-
-    def _skip_version(self) -> bool:
-        self._fill(len(VERSION))
-        if self._buffer.startswith(VERSION):
-            self._position = len(VERSION)
-            return True
-        if VERSION.startswith(self._buffer):
-            return False
-        raise CorruptRecordError
 
     def _fill(self, needed: int) -> None:
         self._base, self._position = self.offset, 0

@@ -1,1 +1,1 @@
-"""How scripts are kept apart: modes, cgroups, users."""
+"""The sandbox of a script: modes, cgroups, users."""

@@ -1,12 +1,12 @@
 """Where the agent may make a cgroup for each run, and what its limits are called there.
 
-Knows both versions of cgroups: version 2 for everything; version 1, each controller mounted for itself, only for limits
-that version 2 does not offer because the host has given the controller to version 1.  What happens to a run's cgroup
-later is `shim/run_cgroup.py`.
+Knows both versions of cgroups: version 2 (the unified hierarchy) for everything; version 1 (a legacy hierarchy per
+controller) only for limits whose controller the host has given to version 1.  The cgroup of a running script is the
+business of `shim/run_cgroup.py`.
 
-A cgroup of version 2 that hands controllers to those below must not hold processes itself.  So where limits are wanted,
-the agent moves with everybody beside it into a leaf, and for that the cgroup must be ours: handed over by systemd
-(`Delegate=yes`), or by a container.
+A cgroup of version 2 that enables controllers for those below must not hold processes itself.  So if there are limits,
+the agent moves into a leaf, with all processes beside it.  For that the cgroup must be delegated to the agent: by
+systemd (`Delegate=yes`), or by a container.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tentacle.scripts.errors import IsolationUnavailableError
+from tentacle.scripts.errors import SandboxUnavailableError
 from tentacle.scripts.shim.run_cgroup import LEAF, PROCESSES, remove_empty
 from tentacle.scripts.shim.run_order import CgroupLimit, CgroupNote, CgroupOrder
 
 PREFIX = "tentacle-run-"
 _PERIOD = 100_000
-"""Microseconds in which a script may use its share of the processors."""
+"""Microseconds over which the limit of processors is measured."""
 _MEBIBYTE = 1024 * 1024
 _DELEGATION_MARKS = ("trusted.delegate", "user.delegate")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one script may use: `memory` in bytes, `cpu` in processors (1.5 is one and a half), `tasks` at a time."""
+    """The limits of one script: `memory` in bytes, `cpu` in processors (1.5 is one and a half), `tasks` at a time."""
 
     memory: int | None = None
     cpu: float | None = None
@@ -54,7 +54,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Mount:
-    """A mounted hierarchy: `root` is the cgroup that is seen at `point`; `controllers` are those of version 1."""
+    """A mounted hierarchy: `root` is the cgroup that is visible at `point`; `controllers` are those of version 1."""
 
     root: str
     point: str
@@ -62,7 +62,7 @@ class Mount:
     controllers: frozenset[str] = frozenset()
 
     def directory(self, cgroup: str) -> Path | None:
-        """Where the cgroup of that name lies, if it is to be seen here."""
+        """Returns the directory of the cgroup of that name; `None` when it is not visible in this mount."""
         if self.root not in ("/", cgroup) and not cgroup.startswith(f"{self.root}/"):
             return None
         inner = cgroup.removeprefix(self.root).strip("/")
@@ -70,7 +70,7 @@ class Mount:
 
 
 def parse_mounts(text: str) -> list[Mount]:
-    """The cgroup hierarchies of `/proc/self/mountinfo`, the latest mount first; other lines are passed over."""
+    """Returns the cgroup hierarchies of `/proc/self/mountinfo`, the latest mount first; skips other lines."""
     found = []
     for line in text.splitlines():
         left, separator, right = line.partition(" - ")
@@ -87,7 +87,7 @@ def _unescape(text: str) -> str:
 
 
 def parse_cgroups(text: str) -> dict[str, str]:
-    """The cgroup of a process by controller, from `/proc/PID/cgroup`; that of version 2 under the empty name."""
+    """Returns the cgroup of a process by controller, from `/proc/PID/cgroup`; version 2 has the empty name."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         number, _, rest = line.partition(":")
@@ -98,55 +98,55 @@ def parse_cgroups(text: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Place:
-    """The directories in which cgroups of runs are made: of version 2, and of version 1 by controller."""
+class CgroupParents:
+    """The directories in which cgroups of runs are made: one of version 2, and those of version 1 by controller."""
 
     unified: Path | None = None
-    single: dict[str, Path] = field(default_factory=dict)
+    legacy: dict[str, Path] = field(default_factory=dict)
 
     def order(self, name: str, limits: Limits) -> CgroupOrder:
-        """Returns what the shim must know of the cgroup of the run of that name."""
+        """Returns the cgroup of the run of that name, with its limits, as the shim needs it."""
         parents: list[Path] = [] if self.unified is None else [self.unified]
         settings: list[CgroupLimit] = []
         notes: list[CgroupNote] = []
         for controller in limits.controllers:
-            parent, single = self.single.get(controller, self.unified), controller in self.single
+            parent, legacy = self.legacy.get(controller, self.unified), controller in self.legacy
             if parent is None:
                 continue
             if parent not in parents:
                 parents.append(parent)
             index = parents.index(parent)
-            settings += [CgroupLimit(index, *setting) for setting in _settings(controller, limits, single=single)]
-            notes += [CgroupNote(index, *note) for note in _notes(controller, limits, single=single)]
+            settings += [CgroupLimit(index, *setting) for setting in _settings(controller, limits, legacy=legacy)]
+            notes += [CgroupNote(index, *note) for note in _notes(controller, limits, legacy=legacy)]
         directories = tuple(str(parent / f"{PREFIX}{name}") for parent in parents)
         return CgroupOrder(directories, self.unified is not None, tuple(settings), tuple(notes))
 
     def sweep(self, older_than: float) -> None:
-        """Removes the cgroups of runs in which nobody lives any more.
+        """Removes the cgroups of runs that have no processes any more.
 
-        One that is not `older_than` so many seconds may have been made for somebody who is about to be born.
+        Leaves those younger than `older_than` seconds: their first process may not have started yet.
         """
         latest = time.time() - older_than
-        for parent in {self.unified, *self.single.values()} - {None}:
+        for parent in {self.unified, *self.legacy.values()} - {None}:
             with suppress(OSError):
                 for path in Path(str(parent)).glob(f"{PREFIX}*"):
                     if path.stat().st_ctime <= latest:
                         remove_empty(str(path))
 
 
-def _settings(controller: str, limits: Limits, *, single: bool) -> Iterator[tuple[str, str, bool]]:
-    """File, value, and whether the file must exist."""
+def _settings(controller: str, limits: Limits, *, legacy: bool) -> Iterator[tuple[str, str, bool]]:
+    """Yields the file, the value, and whether the file must exist."""
     if controller == "memory":
         value = str(limits.memory)
-        yield ("memory.limit_in_bytes" if single else "memory.max"), value, True
-        # In version 1 the limit of memory and swap together; neither is there without accounting of swap.
-        yield ("memory.memsw.limit_in_bytes", value, False) if single else ("memory.swap.max", "0", False)
-        if not single:
-            # A script that has lost one of its processes would go on with half of its work.
+        yield ("memory.limit_in_bytes" if legacy else "memory.max"), value, True
+        # In version 1 this limits memory and swap together.  Both files need a kernel that accounts swap.
+        yield ("memory.memsw.limit_in_bytes", value, False) if legacy else ("memory.swap.max", "0", False)
+        if not legacy:
+            # Kills the whole script, since one that has lost a process would continue with half of its work.
             yield "memory.oom.group", "1", False
     elif controller == "cpu":
         quota = max(1000, round((limits.cpu or 0) * _PERIOD))
-        if single:
+        if legacy:
             yield "cpu.cfs_period_us", str(_PERIOD), True
             yield "cpu.cfs_quota_us", str(quota), True
         else:
@@ -155,11 +155,11 @@ def _settings(controller: str, limits: Limits, *, single: bool) -> Iterator[tupl
         yield "pids.max", str(limits.tasks), True
 
 
-def _notes(controller: str, limits: Limits, *, single: bool) -> Iterator[tuple[str, str, str]]:
-    """File, counter, and the line for the log when it is not zero."""
+def _notes(controller: str, limits: Limits, *, legacy: bool) -> Iterator[tuple[str, str, str]]:
+    """Yields the file, the counter, and the line for the log if the counter is not zero."""
     if controller == "memory":
         text = f"The script has met its memory limit of {_amount(limits.memory or 0)}: processes of it were killed."
-        yield ("memory.oom_control" if single else "memory.events"), "oom_kill", text
+        yield ("memory.oom_control" if legacy else "memory.events"), "oom_kill", text
     elif controller == "pids":
         text = f"The script has met its limit of {limits.tasks} tasks: {{times}} times no process could be made."
         yield "pids.events", "max", text
@@ -169,63 +169,63 @@ def _amount(size: int) -> str:
     return f"{size // _MEBIBYTE} MiB" if size % _MEBIBYTE == 0 else f"{size} bytes"
 
 
-def find_place(limits: Limits, proc: Path = Path("/proc/self")) -> Place | None:
-    """Where this process may make cgroups; `None` where it may not and no limit asks for one.
+def find_cgroup_parents(limits: Limits, proc: Path = Path("/proc/self")) -> CgroupParents | None:
+    """Returns where this process may make cgroups; `None` where it may not and no limit needs one.
 
-    May move this process and those beside it into a leaf.  Raises `IsolationUnavailableError` when a limit cannot be
+    May move this process and those beside it into a leaf.  Raises `SandboxUnavailableError` when a limit cannot be
     kept.
     """
     mounts = parse_mounts((proc / "mountinfo").read_text(encoding="utf-8", errors="replace"))
     cgroups = parse_cgroups((proc / "cgroup").read_text(encoding="utf-8", errors="replace"))
-    unified = _unified_place(mounts, cgroups)
+    unified = _unified_parent(mounts, cgroups)
     offered = frozenset() if unified is None else frozenset(_words(unified / "cgroup.controllers"))
-    single: dict[str, Path] = {}
+    legacy: dict[str, Path] = {}
     for controller in limits.controllers:
         if controller not in offered:
-            single[controller] = _single_place(mounts, cgroups, controller)
+            legacy[controller] = _legacy_parent(mounts, cgroups, controller)
     if unified is not None and (handed := [name for name in limits.controllers if name in offered]):
-        _hand_down(unified, handed)
-    return Place(unified, single) if unified is not None or single else None
+        _enable_controllers(unified, handed)
+    return CgroupParents(unified, legacy) if unified is not None or legacy else None
 
 
-def _unified_place(mounts: list[Mount], cgroups: dict[str, str]) -> Path | None:
+def _unified_parent(mounts: list[Mount], cgroups: dict[str, str]) -> Path | None:
     for mount in mounts:
         own = mount.directory(cgroups.get("", "/..")) if mount.unified else None
         if own is None:
             continue
-        # Whoever was started inside the leaf, by systemd or beside an agent that has moved there.
+        # This process was started inside the leaf, by systemd or beside an agent that has moved there.
         above = own.parent
-        if own.name == LEAF and _is_ours(above) and _may_make(above):
+        if own.name == LEAF and _is_delegated(above) and _can_create_in(above):
             return above
-        if _may_make(own):
+        if _can_create_in(own):
             return own
     return None
 
 
-def _single_place(mounts: list[Mount], cgroups: dict[str, str], controller: str) -> Path:
+def _legacy_parent(mounts: list[Mount], cgroups: dict[str, str], controller: str) -> Path:
     for mount in mounts:
         own = mount.directory(cgroups.get(controller, "/..")) if controller in mount.controllers else None
-        if own is not None and _may_make(own):
+        if own is not None and _can_create_in(own):
             return own
-    raise IsolationUnavailableError(
+    raise SandboxUnavailableError(
         f"A limit for scripts needs the cgroup controller '{controller}', and this process cannot use it",
         hint="Run the agent as a systemd service with Delegate=yes, or set that limit to none.",
     )
 
 
-def _may_make(directory: Path) -> bool:
-    """Tried out, since rights, mounts and namespaces all have a say in it."""
-    trial = directory / f"{PREFIX}trial-{secrets.token_hex(4)}"
+def _can_create_in(directory: Path) -> bool:
+    """Tries it out, since rights, mounts and namespaces all decide about it."""
+    probe = directory / f"{PREFIX}trial-{secrets.token_hex(4)}"
     try:
-        trial.mkdir()
+        probe.mkdir()
     except OSError:
         return False
-    remove_empty(str(trial))
+    remove_empty(str(probe))
     return os.access(directory / PROCESSES, os.W_OK)
 
 
-def _hand_down(directory: Path, controllers: list[str]) -> None:
-    """Makes the controllers usable below `directory`."""
+def _enable_controllers(directory: Path, controllers: list[str]) -> None:
+    """Enables the controllers for the cgroups below `directory`."""
     file = directory / "cgroup.subtree_control"
     if set(controllers) <= set(_words(file)):
         return
@@ -239,18 +239,18 @@ def _hand_down(directory: Path, controllers: list[str]) -> None:
             _move_into_leaf(directory)
             file.write_text(wanted)
     except OSError as error:
-        raise IsolationUnavailableError(
+        raise SandboxUnavailableError(
             f"The limits for scripts cannot be set up in the cgroup '{directory}': {error.strerror}",
             hint="Run the agent as a systemd service with Delegate=yes, or set the limits to none.",
         ) from error
 
 
 def _move_into_leaf(directory: Path) -> None:
-    if not _is_ours(directory):
+    if not _is_delegated(directory):
         raise PermissionError(errno.EPERM, "it belongs to others too, and was not delegated to this agent")
     leaf = directory / LEAF
     leaf.mkdir(exist_ok=True)
-    # Who forks meanwhile leaves somebody behind: look again.
+    # A process that forks meanwhile leaves its child behind, so look again.
     for _ in range(10):
         beside = _words(directory / PROCESSES)
         for pid in beside:
@@ -260,15 +260,15 @@ def _move_into_leaf(directory: Path) -> None:
             return
 
 
-def _is_ours(directory: Path) -> bool:
-    """True for a cgroup that was handed over to us: by systemd, to our user, or as the whole of a container."""
+def _is_delegated(directory: Path) -> bool:
+    """Returns whether the cgroup was delegated to the agent: by systemd, to its user, or as the root of a container."""
     for mark in _DELEGATION_MARKS:
         with suppress(OSError):
             return os.getxattr(directory, mark) == b"1"
     with suppress(OSError):
         if os.geteuid() and directory.stat().st_uid == os.geteuid():
             return True
-    # The top of what can be seen: nobody above it, as in a container.
+    # The topmost visible cgroup, as in a container.
     return not (directory.parent / PROCESSES).exists() and (directory / "cgroup.type").exists()
 
 

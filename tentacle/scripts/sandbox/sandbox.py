@@ -1,11 +1,11 @@
-"""How scripts of one agent are kept apart: from the settings to what the order of each run says.
+"""The sandbox of scripts: from the settings to the order of each run.
 
     none       the agent's own user, files and processes, as the original does
-    private    its own /tmp and /var/tmp, the other workspaces hidden, no process to be seen but its own
+    private    its own /tmp and /var/tmp, the other workspaces hidden, no process visible but its own
     user       a user of its own, so that it can read and signal nothing of another script or of the agent
 
-With each of them, where the host lets us, a cgroup of its own, with the limits that are set.  What the settings ask for
-and the host cannot give is an error at the start; nothing falls back to less.
+With each of them, where the host permits it, every script has a cgroup of its own, with the limits of the settings.
+What the settings ask for and the host cannot provide is an error when the agent starts; nothing falls back to less.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tentacle.errors import one_line
-from tentacle.scripts.sandbox.cgroups import PREFIX, Limits, Place, find_place
+from tentacle.scripts.sandbox.cgroups import PREFIX, CgroupParents, Limits, find_cgroup_parents
 from tentacle.scripts.sandbox.uids import UidRange, Uids
 from tentacle.scripts.shim.run_cgroup import RunCgroup, remove_empty
 from tentacle.scripts.shim.run_order import CgroupOrder, PrivateView, RunOrder
@@ -34,9 +35,9 @@ log = logging.getLogger(__name__)
 
 _BETWEEN_SWEEPS = 600.0
 _SURELY_USED = 60.0
-"""Seconds after which a cgroup in which nobody lives is not just about to be used."""
+"""Seconds after which a cgroup without processes is not just about to be used."""
 _LONGEST_KILL = 10.0
-_TEMPORARY = {"tmp": "/tmp", "var-tmp": "/var/tmp"}  # noqa: S108 - what scripts call so
+_TEMPORARY = {"tmp": "/tmp", "var-tmp": "/var/tmp"}  # noqa: S108 - the names that scripts use
 
 
 class Mode(enum.Enum):
@@ -47,7 +48,7 @@ class Mode(enum.Enum):
 
 @dataclass(frozen=True)
 class SandboxOptions:
-    """`uids` counts in mode `user` only.  `use_cgroup` of false leaves cgroups alone as long as no limit needs one."""
+    """`uids` matters in mode `user` only.  Without `use_cgroup`, cgroups are made only if a limit needs one."""
 
     mode: Mode = Mode.NONE
     limits: Limits = field(default_factory=Limits)
@@ -56,7 +57,7 @@ class SandboxOptions:
 
     @property
     def asks(self) -> bool:
-        """True when there is anything that a host might be unable to give."""
+        """True when the options ask for anything that a host might be unable to provide."""
         return self.mode is not Mode.NONE or bool(self.limits.controllers)
 
     def __str__(self) -> str:
@@ -65,30 +66,30 @@ class SandboxOptions:
 
 
 class Sandbox:
-    """Describes for each run of the agent the surroundings that it gets."""
+    """Completes the orders of the agent's runs by their sandbox."""
 
     def __init__(self, work: Path, options: SandboxOptions) -> None:
         self.options = options
         self._work = work
         self._uids = Uids(work, options.uids)
-        self._place: Place | None = None
+        self._cgroup_parents: CgroupParents | None = None
         self._swept = 0.0
 
     def prepare(self) -> None:
-        """Finds out what the host offers; `work` must exist.  Raises `IsolationUnavailableError`.
+        """Finds out what the host offers; `work` must exist.  Raises `SandboxUnavailableError`.
 
-        May move this process into another cgroup: to be called before it has children.
+        May move this process into another cgroup, so call it before there are child processes.
         """
         if self.options.mode is Mode.USER:
             self._uids.check()
-            # To be gone through, not to be listed.
+            # Scripts must pass through the directory, and must not list it.
             self._work.chmod(0o711)
         if self.options.use_cgroup or self.options.limits.controllers:
-            self._place = find_place(self.options.limits)
+            self._cgroup_parents = find_cgroup_parents(self.options.limits)
         self._sweep()
 
     async def order(self, files: RunFiles, order: RunOrder) -> RunOrder:
-        """Returns the order with the surroundings of its run.  Raises `ScriptError` or `OSError`."""
+        """Returns the order with the sandbox of its run.  Raises `ScriptError` or `OSError`."""
         if time.monotonic() - self._swept > _BETWEEN_SWEEPS:
             await asyncio.to_thread(self._sweep)
         mark = _mark(files)
@@ -96,79 +97,76 @@ class Sandbox:
         uid: int | None = None
         if self.options.mode is Mode.USER:
             uid = await asyncio.to_thread(self._uids.lease, files.workspace)
-            # The agent's own would be closed to the script, and most tools keep something there.
+            # The script may not enter the agent's own home, and most tools keep files there.
             variables |= {"HOME": str(files.workspace), "USER": str(uid), "LOGNAME": str(uid)}
-            if not _is_everybodys(variables.get("TMPDIR", "")):
+            if not _is_open_to_all(variables.get("TMPDIR", "")):
                 variables.pop("TMPDIR", None)
         view = self._view(files, order.environment) if self.options.mode is Mode.PRIVATE else None
         return order._replace(mark=mark, environment=variables, cgroup=self._cgroup(files), view=view, uid=uid)
 
     @property
     def limits(self) -> tuple[float | None, ...]:
-        """What a run must keep of its limits, for an agent that takes it over; empty when there are none."""
+        """The limits that a run's header keeps, for an agent that takes the run over; empty without limits."""
         limits = self.options.limits
-        kept = self._place is not None and limits.controllers
+        kept = self._cgroup_parents is not None and limits.controllers
         return (limits.memory, limits.cpu, limits.tasks) if kept else ()
 
-    def birthplace(self) -> str:
-        """A cgroup in which a shim may be born, to share it with its scripts; empty where it has to stay outside.
+    def shim_cgroup(self) -> str:
+        """Returns the path of a new cgroup that a shim shares with its scripts; empty where it must stay outside.
 
-        Under limits it must, or a script could have it killed for its own use of memory.
+        With limits it must, or a script could have it killed by its use of memory.
         """
-        if self._place is None or self._place.unified is None or self.options.asks:
+        if self._cgroup_parents is None or self._cgroup_parents.unified is None or self.options.asks:
             return ""
-        return f"{self._place.unified}/{PREFIX}{secrets.token_hex(16)}"
+        return f"{self._cgroup_parents.unified}/{PREFIX}{secrets.token_hex(16)}"
 
-    def renew(self, files: RunFiles) -> None:
-        """Gives a run that an earlier agent has started its limits once more.
+    def restore_limits(self, files: RunFiles) -> None:
+        """Sets the limits again for a run that an earlier agent has started.
 
         Before version 254 systemd cannot start an agent where controllers are handed down, so the unit takes them away
         between two agents, and with them the limits of all scripts that run on.
         """
         kept = files.header.limits
-        if not kept or self._place is None:
+        if not kept or self._cgroup_parents is None:
             return
         try:
             memory, cpu, tasks = kept
             limits = Limits(_whole(memory), cpu, _whole(tasks))
-            RunCgroup(self._place.order(_mark(files), limits)).make()
+            RunCgroup(self._cgroup_parents.order(_mark(files), limits)).make()
         except (OSError, ValueError) as error:
             log.warning("Script %s runs on without its limits: %s", files.header.ticket, one_line(error))
 
-    def end_left(self, files: RunFiles) -> None:
-        """Ends what a run has left whose shim has died, or the lock that it held would protect nobody."""
+    def kill_remaining(self, files: RunFiles) -> None:
+        """Kills what remains of a run whose shim has died.  Otherwise its mutex could be released too early."""
         order = self._cgroup(files)
         cgroup = None if order is None else RunCgroup(order)
         if shared := files.cgroup:
             cgroup = RunCgroup.of(shared)
-        RunProcesses(None, _mark(files), cgroup, self._user_of(files)).kill(lambda: None, _LONGEST_KILL)
+        uid: int | None = None
+        if self.options.mode is Mode.USER:
+            with suppress(OSError):
+                owner = files.workspace.stat().st_uid
+                uid = owner if owner in self.options.uids else None
+        RunProcesses(None, _mark(files), cgroup, uid).kill(lambda: None, _LONGEST_KILL)
         if cgroup is not None:
             cgroup.remove()
 
-    def forget(self, files: RunFiles) -> None:
-        """Removes what may be left of a run that is over; somebody who still lives keeps it.
+    def remove_cgroup(self, files: RunFiles) -> None:
+        """Removes the cgroup of a run that is over, unless it still holds processes.
 
-        Where nothing is asked for, the shim had a cgroup of its own, which is swept if it could not remove it.
+        Without limits and in mode `none`, the shim had a cgroup of its own, which is swept if it could not remove it.
         """
         order = self._cgroup(files) if self.options.asks else None
         for directory in () if order is None else order.directories:
             remove_empty(directory)
 
-    def _user_of(self, files: RunFiles) -> int | None:
-        """The user that the run has for itself, if it has one."""
-        try:
-            owner = files.workspace.stat().st_uid
-        except OSError:
-            return None
-        return owner if self.options.mode is Mode.USER and owner in self.options.uids else None
-
     def _cgroup(self, files: RunFiles) -> CgroupOrder | None:
-        return None if self._place is None else self._place.order(_mark(files), self.options.limits)
+        return None if self._cgroup_parents is None else self._cgroup_parents.order(_mark(files), self.options.limits)
 
     def _sweep(self) -> None:
         self._swept = time.monotonic()
-        if self._place is not None:
-            self._place.sweep(_SURELY_USED)
+        if self._cgroup_parents is not None:
+            self._cgroup_parents.sweep(_SURELY_USED)
 
     def _view(self, files: RunFiles, environment: Mapping[str, str]) -> PrivateView:
         """Raises `OSError` when the run's directories for temporary files cannot be made."""
@@ -192,7 +190,7 @@ def _whole(number: float | None) -> int | None:
     return None if number is None else int(number)
 
 
-def _is_everybodys(directory: str) -> bool:
+def _is_open_to_all(directory: str) -> bool:
     try:
         return Path(directory).stat().st_mode & 0o007 == 0o007
     except (OSError, ValueError):
@@ -200,7 +198,7 @@ def _is_everybodys(directory: str) -> bool:
 
 
 def _mark(files: RunFiles) -> str:
-    """Names the run and no other one, whoever asks and after whatever restart; tells nothing about it."""
+    """Returns an identifier of the run: unique, the same after a restart, and without any information on the run."""
     header = files.header
     return _digest(f"{files.workspace}\0{header.created}\0{header.boot}\0{header.ticket}")
 

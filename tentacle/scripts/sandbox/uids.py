@@ -1,10 +1,10 @@
-"""Users for scripts, one per run, out of a range that nobody else has.
+"""Users for scripts, one per run, from a range that is reserved for them.
 
-A workspace belongs to the user of its run: the owner on the disk is the lease, and holds over restarts of the agent.
-So a user is free when no workspace belongs to it and no process runs under it.  What a script has left elsewhere, in
-/tmp say, is not looked for: so every user has its turn before one comes again.
+A workspace belongs to the user of its run: the owner on the disk is the lease, and survives restarts of the agent.  A
+user is free when it owns no workspace and no process runs under it.  Files that a script has left elsewhere, say in
+/tmp, are not searched; so every user of the range is used once before one is used again.
 
-While an agent lives it holds its range in a file of the machine, so that no two agents ever lend the same user.
+While an agent lives it locks its range in a file of the machine, so that no two agents ever lease the same user.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tentacle.scripts.errors import IsolationUnavailableError, ScriptError
+from tentacle.scripts.errors import SandboxUnavailableError, ScriptError
 from tentacle.scripts.shim.run_processes import real_and_saved_uids
 
 CLAIMS = Path("/run/tentacle-script-users")
-"""Has a byte for every user; locked are those that some agent lends."""
+"""Has a byte for every user; an agent locks the bytes of its range."""
 _AT_ONCE = 1000
-"""Users that are noted as free at one look, however wide the range is."""
+"""Free users collected in one search, however wide the range is."""
 
 
 @dataclass(frozen=True)
@@ -56,61 +56,66 @@ class Uids:
         self._next_look = uids.first
         self._turn = threading.Lock()
         self._fresh: deque[int] = deque()
-        """Free at the last look, and not leased since."""
+        """The users that were free in the last search and were not leased since."""
 
     def check(self) -> None:
-        """Raises `IsolationUnavailableError` when this process cannot run scripts under these users."""
+        """Raises `SandboxUnavailableError` when this process cannot run scripts under these users."""
         if os.geteuid() != 0:
-            raise IsolationUnavailableError(
+            raise SandboxUnavailableError(
                 "Scripts can run under users of their own only if the agent runs as root",
                 hint="Run the agent as root, or set --script-isolation=private.",
             )
         taken = next((user for user in pwd.getpwall() if user.pw_uid in self._range), None)
         if taken is not None:
-            raise IsolationUnavailableError(
+            raise SandboxUnavailableError(
                 f"The range of users for scripts, {self._range}, holds {taken.pw_uid}, which is '{taken.pw_name}'",
                 hint="Set --script-uid-range to numbers that no user of this machine has.",
             )
         for directory in self._work.parents:
             if not directory.stat().st_mode & 0o001:
-                raise IsolationUnavailableError(
+                raise SandboxUnavailableError(
                     f"Scripts under users of their own cannot reach their workspaces through '{directory}'",
                     hint=f"Run: chmod o+x '{directory}'",
                 )
         self._claim()
 
     def _claim(self) -> None:
-        """Holds the range for as long as this process lives."""
+        """Locks the range for as long as this process lives."""
         try:
-            file = _opened(self._claims)
+            file = _open_claims(self._claims)
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, len(self._range), self._range.first)
         except BlockingIOError as error:
-            raise IsolationUnavailableError(
+            raise SandboxUnavailableError(
                 f"Another agent on this machine runs scripts under users of the range {self._range}",
                 hint="Give each instance a --script-uid-range of its own.",
             ) from error
         except OSError as error:
-            raise IsolationUnavailableError(
+            raise SandboxUnavailableError(
                 f"The range of users for scripts cannot be claimed in '{self._claims}': {error.strerror}",
                 hint="The agent needs to write there, so that no other agent lends the same users.",
             ) from error
 
     def lease(self, workspace: Path) -> int:
-        """Returns the user of the workspace, who owns it from now on with all that is in it.
+        """Returns the user of the workspace, and makes it the owner of the workspace and everything in it.
 
-        Raises `ScriptError` when all are taken, `OSError` when the workspace cannot be handed over.
+        Raises `ScriptError` when all users are taken, `OSError` when the owner cannot be changed.
         """
         with self._turn:
             uid = workspace.stat().st_uid
             if uid not in self._range:
                 uid = self._next()
-            _hand_over(workspace, uid)
+            _change_owner(workspace, uid)
             return uid
 
     def _next(self) -> int:
         if not self._fresh:
-            taken = self._owners() | _running()
-            # Goes on where the last look ended, or the first users would come again and again.
+            pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+            taken = {uid for pid in pids for uid in real_and_saved_uids(pid)}
+            with os.scandir(self._work) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):
+                        taken.add(entry.stat(follow_symlinks=False).st_uid)
+            # Continues where the last search ended, or the first users would be used again and again.
             turn = itertools.chain(
                 range(self._next_look, self._range.last + 1), range(self._range.first, self._next_look)
             )
@@ -124,33 +129,20 @@ class Uids:
         self._next_look = self._range.first if uid == self._range.last else uid + 1
         return uid
 
-    def _owners(self) -> set[int]:
-        owners = set()
-        with os.scandir(self._work) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    owners.add(entry.stat(follow_symlinks=False).st_uid)
-        return owners
-
 
 @functools.cache
-def _opened(claims: Path) -> int:
-    """Stays open: closing it would let go of everything that this process has claimed."""
+def _open_claims(claims: Path) -> int:
+    """Returns the open file.  It stays open, because closing it would release all locks of this process on it."""
     return os.open(claims, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
-def _running() -> set[int]:
-    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
-    return {uid for pid in pids for uid in real_and_saved_uids(pid)}
-
-
-def _hand_over(workspace: Path, uid: int) -> None:
+def _change_owner(workspace: Path, uid: int) -> None:
     for _, folders, files, descriptor in os.fwalk(workspace):
         for name in folders:
             os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
         for name in files:
-            # A second name may stand for a file that belongs elsewhere.
+            # A hard link may be a second name of a file outside.
             if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_nlink == 1:
                 os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
-    # Last, since this is what makes the lease.
+    # Last, because this makes the lease.
     os.chown(workspace, uid, uid, follow_symlinks=False)

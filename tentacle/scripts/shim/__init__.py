@@ -1,1 +1,1 @@
-"""All that outlives the agent: the processes that start scripts and watch over them.  Standard library only."""
+"""The fork server and the shims, which are processes of their own.  Standard library only."""

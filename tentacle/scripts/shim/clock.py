@@ -1,4 +1,4 @@
-"""The clocks of a run, and which start of the machine they count from.
+"""The clocks of a run, and the boot that they count from.
 
 Standard library only: part of the shim.
 """
@@ -12,12 +12,12 @@ _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def now_ms() -> int:
-    """Returns milliseconds since 1970, by a clock that may be set at any moment."""
+    """Returns milliseconds since 1970, by a clock that may be set at any time."""
     return time.time_ns() // 1_000_000
 
 
 def since_boot_ms() -> int:
-    """Returns milliseconds since the machine was started, by a clock that nobody sets and that counts sleep too."""
+    """Returns milliseconds since the machine was started, by a clock that cannot be set and that counts sleep too."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
@@ -27,7 +27,7 @@ def _read_boot_id() -> bytes:
             boot = bytes.fromhex(file.read(64).strip().replace(b"-", b"").decode("ascii"))
     except (OSError, ValueError):
         boot = b""
-    # A host that does not tell it counts as started anew with every process: then nothing is ever run twice.
+    # Without a boot id, every process counts as a new boot: then no run is ever started twice.
     return boot if len(boot) == 16 else os.urandom(16)
 
 

@@ -1,9 +1,9 @@
 """Forks the shims, because a small process forks quickly and a big agent does not.
 
-The agent asks over a socket pair: one message is answered with the new process's number, or a negative error number.
-It comes with two descriptors: the shim reads its order from the first, and keeps the second, a socket, to be asked
-again.  The message may name a cgroup: the shim is then born in it, where the kernel can do that.  When the agent's end
-closes, the fork server ends; what it has forked lives on.
+The agent sends requests over a socket pair.  The answer to each is the new process's number, or a negative error
+number.  A request comes with two descriptors: the shim reads its order from the first, and keeps the second, a socket
+over which it can be given further runs.  The request may name a cgroup: then the shim is born in it, where the kernel
+can do that.  When the agent's end closes, the fork server ends; the shims live on.
 
 Started by `launch/` with an isolated interpreter.  Standard library only: part of the shim.
 """
@@ -28,9 +28,9 @@ from tentacle.scripts.shim.write_order import interleave
 
 ANSWER = struct.Struct("!i")
 QUESTION = b"run"
-"""What a message begins with; the path of the cgroup, if there is one, follows."""
+"""The beginning of a request; the path of the cgroup follows, if there is one."""
 AGAIN, FREE = b"again", b"free"
-"""What is said on the socket of a shim: a further run, with its order; that the last one is over."""
+"""The messages on the socket of a shim: the agent gives it a further run; the shim reports that it is free."""
 _LONGEST_QUESTION = 8192
 
 
@@ -40,7 +40,7 @@ def main(descriptor: int) -> NoReturn:
     name_process("tentacle-fork")
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(ignored, signal.SIG_IGN)
-    # Ended children need no waiting for; a cancel that comes before its receiver is ready must wait, not kill.
+    # The kernel reaps ended shims.  A SIGTERM that reaches a shim before its handler is set must wait, not kill.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     _warm_up()
@@ -53,7 +53,7 @@ def main(descriptor: int) -> NoReturn:
 
 
 def _warm_up() -> None:
-    """Does once what every forked process does, so that each finds it compiled, cached and in shared memory."""
+    """Does once what every shim does, so that each finds it compiled, cached and in shared memory."""
     RunOrder.decode(RunOrder("", "", "", "", (), {"A": "b"}, "", (), 5.0).encode())
     for _ in range(20):
         record(OUT, now_ms(), interleave((0, 1), (b"a\n", b"b\n"))[0][1])
@@ -76,8 +76,8 @@ def _serve(agent: socket.socket) -> bool:
         answer = -(error.errno or 1)
     if answer == 0:
         agent.close()
-        order, line = descriptors
-        run(order, _AgentLine(line), os.fsdecode(cgroup) if inside else None)
+        order, connection = descriptors
+        run(order, _AgentConnection(connection), os.fsdecode(cgroup) if inside else None)
     for descriptor in descriptors:
         os.close(descriptor)
     try:
@@ -87,42 +87,38 @@ def _serve(agent: socket.socket) -> bool:
     return True
 
 
-def _receive(line: socket.socket, longest: int) -> tuple[bytes, list[int]]:
-    """A message and the descriptors that come with it, which no script may inherit.  Raises `OSError`."""
-    message, descriptors, _, _ = socket.recv_fds(line, longest, 2)
+def _receive(connection: socket.socket, longest: int) -> tuple[bytes, list[int]]:
+    """Returns a message and its descriptors, which no script inherits.  Raises `OSError`."""
+    message, descriptors, _, _ = socket.recv_fds(connection, longest, 2)
     for descriptor in descriptors:
-        # `recv_fds` takes flags, and gives them to nobody.
+        # `recv_fds` ignores its flags, so MSG_CMSG_CLOEXEC would have no effect.
         os.set_inheritable(descriptor, False)
     return message, descriptors
 
 
 def _fork(cgroup: bytes) -> tuple[int, bool]:
-    """As `os.fork`; and whether the child is born in the cgroup, which is made for it."""
+    """Returns what `os.fork` does, and whether the child is born in the cgroup, which is made for it."""
     if cgroup:
-        # Whoever is born outside tries it in another way, and says what stands against that.
+        # A shim that is born outside makes a cgroup for its script in another way, and reports why that fails.
         with contextlib.suppress(OSError):
-            return _fork_into(cgroup), True
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(cgroup, 0o755)  # noqa: PTH102 - pathlib is too much for a small process
+            directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                return fork_into_cgroup(directory), True
+            finally:
+                os.close(directory)
     return os.fork(), False
 
 
-def _fork_into(cgroup: bytes) -> int:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(cgroup, 0o755)  # noqa: PTH102 - pathlib is too much for a small process
-    directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        return fork_into_cgroup(directory)
-    finally:
-        os.close(directory)
-
-
-class _AgentLine:
-    """The socket over which a shim is asked again."""
+class _AgentConnection:
+    """The socket over which a shim is given further runs."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, descriptor)
 
-    def next(self) -> int | None:
-        """Says that this shim is free, and waits for the order of a further run; `None` when none will come."""
+    def next_order(self) -> int | None:
+        """Reports that this shim is free, waits, and returns the order of a further run; `None` when none will come."""
         try:
             self._socket.send(FREE, socket.MSG_NOSIGNAL)
             _, descriptors = _receive(self._socket, len(AGAIN))
@@ -130,5 +126,5 @@ class _AgentLine:
             return None
         return descriptors[0] if descriptors else None
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         self._socket.close()

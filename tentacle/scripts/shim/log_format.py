@@ -1,7 +1,7 @@
 """The records of a run's log.
 
 The file begins with a line that names its version.  A record is 17 bytes and a body: a CRC-32 of everything behind it,
-the length of the body, milliseconds since 1970, the kind (docs/spec/run-files.md).  Kinds in small letters carry the
+the length of the body, milliseconds since 1970, the kind (docs/spec/run-files.md).  Kinds in small letters carry
 raw output of a stream, wherever the reads happened to cut it; an empty one ends the stream's open line.  Kinds in
 capitals carry one whole entry in UTF-8.  A reader stops at the first record that is not whole.
 
@@ -19,7 +19,7 @@ OUT, ERR = b"o", b"e"
 OUT_ENTRY, ERR_ENTRY, DEBUG_ENTRY = b"O", b"E", b"D"
 KINDS = frozenset((OUT, ERR, OUT_ENTRY, ERR_ENTRY, DEBUG_ENTRY))
 LONGEST_BODY = 8 * 1024 * 1024
-"""More than any writer puts into one record; a header that announces more is rubbish."""
+"""Bytes, more than any writer puts into one record; a header with a larger length is corrupt."""
 LATEST = (1 << 63) - 1
 """The last moment that can be told to a server, in milliseconds since 1970."""
 

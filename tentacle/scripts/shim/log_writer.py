@@ -1,7 +1,7 @@
-"""Appends records to a run's log, and counts what a full or failing disk swallowed.
+"""Appends records to a run's log, and counts what a full or failing disk has lost.
 
-The script must not notice that the disk is full: its output is read and, where it cannot be written, counted.  Where
-output was lost an entry says so, as soon as there is room for the entry.
+The script must not notice that the disk is full: its output is read and, where it cannot be written, counted.  As soon
+as there is room for it, an entry says how much was lost.
 
 Standard library only: part of the shim.
 """
@@ -19,7 +19,7 @@ Piece = tuple[bytes, bytes]
 
 
 def open_log(path: str) -> int:
-    """Returns a descriptor for reading and appending; a log that is not there begins anew.  Raises `OSError`."""
+    """Returns a descriptor for reading and appending; creates a missing log.  Raises `OSError`."""
     log = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         if os.fstat(log).st_size == 0:
@@ -40,7 +40,7 @@ class LogWriter:
         self._lost = 0
         self._reason = 0
         self._torn = False
-        """The log ends in a part of a record that cannot be taken back: nothing behind it could be read."""
+        """The log ends with a part of a record that could not be removed, so nothing behind it could be read."""
 
     @property
     def lost(self) -> int:
@@ -48,13 +48,15 @@ class LogWriter:
         return self._lost
 
     def write(self, pieces: Sequence[Piece]) -> bool:
-        """Appends the pieces in this order, with one system call.
+        """Appends the pieces in this order, with one system call; returns whether all of them were written.
 
-        Returns false, and raises nothing, when a failing disk has not taken all of them.  What it has taken stays, down
-        to the last whole record: a reader may have seen it.
+        Raises nothing.  The whole records that were written stay, because a reader may have seen them.
         """
         now = self._clock()
-        mark = self._mark(now) if self._lost else []
+        mark: list[bytes] = []
+        if self._lost:
+            text = lost_text(self._lost, os.strerror(self._reason))
+            mark = [record(OUT, now, b""), record(ERR, now, b""), record(ERR_ENTRY, now, text.encode())]
         records = mark + [record(kind, now, body) for kind, body in pieces]
         written = self._append(records)
         if mark and written >= len(mark):
@@ -64,15 +66,11 @@ class LogWriter:
         return written == len(records)
 
     def entry(self, kind: bytes, text: str) -> bool:
-        """Appends one whole entry, as `write`."""
+        """Appends one whole entry; returns what `write` does."""
         return self.write([(kind, text.encode("utf-8", "replace"))])
 
-    def _mark(self, now: int) -> list[bytes]:
-        text = lost_text(self._lost, os.strerror(self._reason))
-        return [record(OUT, now, b""), record(ERR, now, b""), record(ERR_ENTRY, now, text.encode())]
-
     def _append(self, records: list[bytes]) -> int:
-        """Returns how many of the records are in the log, all of them or the first ones."""
+        """Returns how many of the records, from the first on, are in the log."""
         block = memoryview(b"".join(records))
         done = 0
         try:
@@ -97,7 +95,7 @@ class LogWriter:
 
 
 def lost_text(lost: int, reason: str = "") -> str:
-    """Returns what the log says in the place of `lost` bytes of output."""
+    """Returns the entry that stands in place of `lost` bytes of output."""
     why = f": {reason}" if reason else ""
     return (
         f"Tentacle could not write {lost} bytes of this script's output to its log{why}. "

@@ -1,18 +1,19 @@
-"""The shim: one process that watches over one run, from the claim to the result.
+"""The shim: one process that watches one run at a time, from the claim to the result.
 
     claim -> bash starts -> output flows -> bash has ended and both pipes are closed -> result
                                  |
-                              SIGTERM: everything is asked to end; after the grace, or at a second SIGTERM, everything
-                              is killed -> result -1
+                              SIGTERM: every process is asked to end; after the grace, or at a second SIGTERM, every
+                              process is killed -> result -1
 
-The fork server forks it; it leads a session of its own and needs nobody: the agent may die and come back as often as it
-likes.  When its script has ended of its own accord and has left nobody behind, it offers itself for a further run.
+The fork server forks it.  It leads a session of its own and does not depend on the agent, which may die and come back
+at any time.  When its script has ended without a cancel and has left no process behind, it asks for a further run.
 
 Standard library only: part of the shim.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -47,25 +48,25 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
 def name_process(name: str) -> None:
-    """What `ps` and `top` call this process; at most 15 characters."""
+    """Sets the name of this process in `ps` and `top`; at most 15 characters."""
     _prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
-class AgentLine(Protocol):
-    """The way to the agent that has asked for this process."""
+class AgentConnection(Protocol):
+    """The connection to the agent that has requested this process."""
 
-    def next(self) -> int | None:
-        """Offers the process for a further run; returns a descriptor of its order, `None` when there will be none."""
+    def next_order(self) -> int | None:
+        """Reports that the process is free; returns a descriptor of the next order, `None` when none will come."""
 
-    def hang_up(self) -> None:
-        """Says that the process will not run anything any more."""
+    def close(self) -> None:
+        """Tells the agent that the process takes no further run."""
 
 
-def run(order: int, line: AgentLine, cgroup: str | None = None) -> NoReturn:
-    """Runs what the order on descriptor `order` says, in the calling process, and ends the process.
+def run(order: int, agent: AgentConnection, cgroup: str | None = None) -> NoReturn:
+    """Carries out the order on descriptor `order` in the calling process, then ends the process.
 
-    As long as nothing stands against it, `line` is asked for a further run first.  `cgroup` is that in which the
-    process has been born.
+    While the process is clean after a run, it asks `agent` for a further order first.  `cgroup` is the cgroup that the
+    process was born in.
 
     The caller has blocked SIGTERM, so that a cancel that comes early is not lost, ignores the other signals that could
     end it, and has no standard input or output.
@@ -73,32 +74,32 @@ def run(order: int, line: AgentLine, cgroup: str | None = None) -> NoReturn:
     os.setsid()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     name_process("tentacle-shim")
-    # Nobody who waits for the agent's own output to end should wait for a script.
+    # A reader that waits for the end of the agent's own output should not wait for a script.
     os.dup2(_STDIN, _STDERR, inheritable=False)
-    birthplace = None if cgroup is None else RunCgroup.of(cgroup, inside=True)
+    shared_cgroup = None if cgroup is None else RunCgroup.of(cgroup, inside=True)
     watch = WriteWatch()
     following: int | None = order
     while following is not None:
         data = os.pread(following, os.fstat(following).st_size, 0)
         os.close(following)
-        following = line.next() if _run_one(RunOrder.decode(data), watch, birthplace) else None
+        following = agent.next_order() if _run_one(RunOrder.decode(data), watch, shared_cgroup) else None
         if signal.SIGTERM in signal.sigpending():
-            # Meant for the run before, or for this one, which has not begun yet: whoever asked will look after it.
+            # For the last run, or for the next one, which has not begun: the agent examines it and launches it again.
             break
-    # To leave a cgroup takes the kernel some milliseconds, for which nobody has to wait.
-    line.hang_up()
-    if birthplace is not None and birthplace.leave():
-        birthplace.remove()
+    # Leaving a cgroup takes the kernel some milliseconds, so the agent is told first.
+    agent.close()
+    if shared_cgroup is not None and shared_cgroup.leave():
+        shared_cgroup.remove()
     os._exit(0)
 
 
-def _run_one(order: RunOrder, watch: WriteWatch, birthplace: RunCgroup | None) -> bool:
-    """Runs what `order` says, if nobody else does or did; true when this process is as good as new afterwards."""
+def _run_one(order: RunOrder, watch: WriteWatch, shared_cgroup: RunCgroup | None) -> bool:
+    """Carries out `order` unless its run is claimed; returns whether this process is clean afterwards."""
     record = run_record.claim(order.run)
     if record is None:
         return False
-    if birthplace is not None:
-        run_record.note_cgroup(record, birthplace.directory)
+    if shared_cgroup is not None:
+        run_record.note_cgroup(record, shared_cgroup.directory)
     try:
         log = open_log(order.log)
     except OSError as error:
@@ -108,25 +109,25 @@ def _run_one(order: RunOrder, watch: WriteWatch, birthplace: RunCgroup | None) -
     writer, code = LogWriter(log), ScriptExitCode.FATAL
     try:
         writer.write([(DEBUG_ENTRY, text.encode("utf-8", "replace")) for text in order.preamble])
-        supervisor = Supervisor(order, writer, watch, birthplace)
+        supervisor = Supervisor(order, writer, watch, shared_cgroup)
         code = supervisor.run()
     finally:
         failure = sys.exc_info()[1]
         if failure is not None:
             writer.entry(ERR_ENTRY, f"Tentacle lost control of this script: {type(failure).__name__}: {failure}")
-        told = writer.entry(DEBUG_ENTRY, f"Process {SHELL} in {order.workspace} exited with code {code}")
-        untold = "" if told else f"Process {SHELL} exited with code {code}"
-        result = run_record.Result.now(code, lost=writer.lost, kind=DEBUG_ENTRY, reason=untold)
+        logged = writer.entry(DEBUG_ENTRY, f"Process {SHELL} in {order.workspace} exited with code {code}")
+        unlogged = "" if logged else f"Process {SHELL} exited with code {code}"
+        result = run_record.Result.now(code, lost=writer.lost, kind=DEBUG_ENTRY, reason=unlogged)
         run_record.write_result(record, result)
     clean = supervisor.close() and not writer.lost
     os.close(log)
-    # With it goes the lock, which says that somebody watches over the run.
+    # This releases the lock, by which the agent sees that a shim watches the run.
     os.close(record)
     return clean
 
 
 class _NotStartedError(Exception):
-    """The script could not be started, for the reason given."""
+    """The script could not be started; `reason` is the error."""
 
     def __init__(self, reason: OSError) -> None:
         super().__init__(reason)
@@ -134,20 +135,20 @@ class _NotStartedError(Exception):
 
 
 class Supervisor:
-    """Starts bash, moves its output into the log, and knows when it is over."""
+    """Starts bash, moves its output into the log, waits for the end or carries out a cancel."""
 
-    def __init__(self, order: RunOrder, log: LogWriter, watch: WriteWatch, birthplace: RunCgroup | None) -> None:
+    def __init__(self, order: RunOrder, log: LogWriter, watch: WriteWatch, shared_cgroup: RunCgroup | None) -> None:
         self._order = order
-        self._birthplace = birthplace
+        self._shared_cgroup = shared_cgroup
         self._log = log
         self._pipes = OutputPipes(watch)
         self._cancels = 0
         self._kill_at = 0.0
         self._asked: set[int] = set()
-        self._cgroup: RunCgroup | None = birthplace
+        self._cgroup: RunCgroup | None = shared_cgroup
         self._processes = RunProcesses(os.getpid(), order.mark)
         self._bash = 0
-        self._told: int | None = None
+        self._exit_pipe: int | None = None
         self._exit_code: int | None = None
         self._poll = select.epoll()
         self._wake, self._wake_writer = self._listen_to_signals()
@@ -166,13 +167,13 @@ class Supervisor:
             self._log.entry(ERR_ENTRY, f"{type(error.reason).__name__}: {error.reason}")
             return ScriptExitCode.INVOCATION_ERROR
         finally:
-            if self._cgroup is not None and self._birthplace is None:
+            if self._cgroup is not None and self._shared_cgroup is None:
                 for line in self._cgroup.met_limits():
                     self._log.entry(ERR_ENTRY, line)
                 self._cgroup.remove()
 
     def close(self) -> bool:
-        """Gives back all that the run has taken; true when it has left nothing that a further run could notice."""
+        """Releases what the run used; returns whether it has left nothing that a further run could notice."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         signal.set_wakeup_fd(-1)
         self._poll.close()
@@ -180,9 +181,9 @@ class Supervisor:
         os.close(self._wake_writer)
         still_open = self._pipes.open
         self._pipes.close()
-        if self._cancels or still_open or self._exit_code is None or self._told is not None:
+        if self._cancels or still_open or self._exit_code is None or self._exit_pipe is not None:
             return False
-        return not self._reap() and (self._birthplace is None or self._birthplace.pids() == [os.getpid()])
+        return not self._reap() and (self._shared_cgroup is None or self._shared_cgroup.pids() == [os.getpid()])
 
     def _start(self) -> None:
         for attempt in range(1, _STARTS + 1):
@@ -190,26 +191,26 @@ class Supervisor:
                 self._make_cgroup()
                 started = start(self._order, self._pipes.writers, self._cgroup)
             except OSError as error:
-                # An agent that sweeps up may have taken the cgroup away while nobody was in it yet.
+                # A sweep of the agent may have removed the cgroup while it was still empty.
                 swept = self._cgroup is not None and error.errno in (errno.ENOENT, errno.ENODEV)
                 if not swept or attempt == _STARTS:
                     raise _NotStartedError(error) from error
             else:
                 break
-        if started.told is None:
+        if started.exit_pipe is None:
             self._bash = started.pid
         else:
-            self._told = started.told
-            self._poll.register(self._told, select.EPOLLIN)
+            self._exit_pipe = started.exit_pipe
+            self._poll.register(self._exit_pipe, select.EPOLLIN)
 
     def _make_cgroup(self) -> None:
         wanted = self._order.cgroup
-        if wanted is not None and wanted.directories and self._birthplace is None:
+        if wanted is not None and wanted.directories and self._shared_cgroup is None:
             self._cgroup = RunCgroup(wanted)
             try:
                 self._cgroup.make()
             except OSError:
-                # Without limits to keep, it would only have made a cancel quicker.
+                # Without limits, the cgroup would only make a cancel faster.
                 if wanted.limits:
                     raise
                 self._cgroup = None
@@ -220,21 +221,22 @@ class Supervisor:
         over = False
         while not over:
             self._poll.poll(_CANCEL_TICK if self._cancels else None)
-            self._drop_wake_ups()
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake, 4096)
             self._reap()
-            self._listen()
+            self._read_exit_pipe()
             self._move_output()
-            over = self._cancel() if self._cancels else self._exit_code is not None and not self._pipes.open
+            over = self._cancel_step() if self._cancels else self._exit_code is not None and not self._pipes.open
         if not self._cancels:
             return self._exit_code or 0
-        # What the pipes still hold, whoever else may keep them open; then both streams end.
+        # What the pipes still hold, even if another process keeps them open; then both streams end.
         self._reap()
         self._move_output()
         self._log.write([(OUT, b""), (ERR, b"")])
         return ScriptExitCode.CANCELLED_WHILE_RUNNING
 
     def _listen_to_signals(self) -> tuple[int, int]:
-        """Makes signals wake the poll; returns the pipe that tells it, whose reading end must then be emptied."""
+        """Makes signals wake the poll; returns the two ends of the pipe that does it, which must be read empty."""
         wake, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
@@ -248,16 +250,10 @@ class Supervisor:
             self._kill_at = time.monotonic() + self._order.grace
         self._cancels += 1
 
-    def _drop_wake_ups(self) -> None:
-        try:
-            os.read(self._wake, 4096)
-        except BlockingIOError:
-            return
-
     def _reap(self) -> bool:
-        """Takes in every child that has ended: bash, and the orphans that this process has adopted.
+        """Reaps every child that has ended: bash, and the orphans that this process has adopted.
 
-        True while there are others that have not ended.
+        Returns whether there are others that have not ended.
         """
         while True:
             try:
@@ -270,16 +266,16 @@ class Supervisor:
                 code = os.waitstatus_to_exitcode(status)
                 self._exit_code = code if code >= 0 else 128 - code
 
-    def _listen(self) -> None:
-        """What the first process of the script's namespace tells of bash, or its silence when it was killed."""
-        if self._told is None:
+    def _read_exit_pipe(self) -> None:
+        """Reads the exit code of bash from the first process of the script's namespace, which may have been killed."""
+        if self._exit_pipe is None:
             return
         try:
-            message = os.read(self._told, 64)
+            message = os.read(self._exit_pipe, 64)
         except BlockingIOError:
             return
-        os.close(self._told)
-        self._told = None
+        os.close(self._exit_pipe)
+        self._exit_pipe = None
         self._exit_code = exit_code(message)
 
     def _move_output(self) -> None:
@@ -289,9 +285,9 @@ class Supervisor:
         if pieces:
             self._log.write(pieces)
 
-    def _cancel(self) -> bool:
-        """One step of the cancel; true when nothing is left that could run."""
-        living = self._processes.near() or self._processes.everybody()
+    def _cancel_step(self) -> bool:
+        """Takes one step of the cancel; returns whether no process is left."""
+        living = self._processes.find_fast() or self._processes.find_all()
         terminate(pid for pid in living if pid not in self._asked)
         self._asked.update(living)
         if living and (self._cancels > 1 or time.monotonic() >= self._kill_at):

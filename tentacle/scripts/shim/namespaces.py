@@ -1,8 +1,8 @@
-"""A script's own view of the machine: its own /tmp and /var/tmp, no other workspace, no process but its own.
+"""The namespaces of a private script: its own /tmp and /var/tmp, no other workspace, no process but its own.
 
-Entered by the process that becomes the script, in three steps: `unshare` the namespaces (with a user namespace in
-which everybody keeps the number that they have, where we are not root), mount what is different, and fork a first
-process of the new pid namespace that lives as long as anybody in it.
+The process that becomes the script enters them in three steps.  It unshares the namespaces (with a user namespace that
+keeps the user's number, unless it is root), mounts what is different, and forks a first process of the new pid
+namespace that lives as long as any process in it.
 
 Standard library only: part of the shim.
 """
@@ -38,14 +38,19 @@ _EXIT = 4
 
 
 def enter(view: PrivateView, own: str) -> None:
-    """Puts the calling process into namespaces of its own and makes their view; its children see it.
+    """Puts the calling process, and its later children, into namespaces of their own and makes the mounts.
 
     `own` is the run's workspace.  Raises `OSError`.
     """
-    _unshare()
-    # What the host mounts later is seen, what is mounted here is not seen by the host.
+    uid, gid = os.geteuid(), os.getegid()
+    syscalls.unshare(CLONE_NEWNS | CLONE_NEWPID | (CLONE_NEWUSER if uid else 0))
+    if uid:
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{uid} {uid} 1")
+        _write("/proc/self/gid_map", f"{gid} {gid} 1")
+    # Later mounts of the host stay visible here; the mounts made here are invisible to the host.
     syscalls.mount("none", "/", None, MS_REC | MS_SLAVE)
-    # Opened here: what was opened before belongs to the mounts of the host, and cannot be bound among ours.
+    # Opened after the unshare: an earlier descriptor belongs to a mount of the host and cannot be bound here.
     workspace = os.open(own, _DIRECTORY)
     temporary = [(os.open(source, _DIRECTORY), target) for source, target in view.temporary]
     for directory, target in temporary:
@@ -60,11 +65,11 @@ def enter(view: PrivateView, own: str) -> None:
         os.close(directory)
 
 
-def run_as_first(told: int, failed: Callable[[OSError], NoReturn], script: Callable[[], NoReturn]) -> NoReturn:
-    """Goes on as the first process of the new pid namespace; `script` becomes the second.
+def run_as_first(exit_pipe: int, failed: Callable[[OSError], NoReturn], script: Callable[[], NoReturn]) -> NoReturn:
+    """Forks the first process of the new pid namespace, and in it the second, which calls `script`.
 
-    The calling process ends.  How the script ended is written to `told`; the first process stays until it has no child
-    any more, for with it everybody in the namespace would end.
+    The calling process ends.  The first process writes how the script ended to `exit_pipe`.  It stays until it has no
+    child any more, because its end would kill every process in the namespace.
     """
     if os.fork():
         os._exit(0)
@@ -75,35 +80,26 @@ def run_as_first(told: int, failed: Callable[[OSError], NoReturn], script: Calla
         failed(error)
     if pid == 0:
         script()
-    _close_all_but(told)
-    _reap(pid, told)
+    # Above all the writing ends of the output pipes: while they are open here, the shim never sees their end.
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        if int(name) != exit_pipe:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+    while True:
+        try:
+            ended, status = os.wait()
+        except ChildProcessError:
+            os._exit(0)
+        if ended == pid:
+            code = os.waitstatus_to_exitcode(status)
+            os.write(exit_pipe, code.to_bytes(_EXIT, "big", signed=True))
+            os.close(exit_pipe)
 
 
 def exit_code(message: bytes) -> int:
-    """The exit code that the first process has told, 137 when it was killed before it could."""
+    """Returns the exit code that the first process has written, 137 when it was killed before it could."""
     status = int.from_bytes(message, "big", signed=True) if len(message) == _EXIT else -signal.SIGKILL
     return status if status >= 0 else 128 - status
-
-
-def _reap(script: int, told: int) -> NoReturn:
-    while True:
-        try:
-            pid, status = os.wait()
-        except ChildProcessError:
-            os._exit(0)
-        if pid == script:
-            code = os.waitstatus_to_exitcode(status)
-            os.write(told, code.to_bytes(_EXIT, "big", signed=True))
-            os.close(told)
-
-
-def _unshare() -> None:
-    uid, gid = os.geteuid(), os.getegid()
-    syscalls.unshare(CLONE_NEWNS | CLONE_NEWPID | (CLONE_NEWUSER if uid else 0))
-    if uid:
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"{uid} {uid} 1")
-        _write("/proc/self/gid_map", f"{gid} {gid} 1")
 
 
 def _bind(directory: int, target: str) -> None:
@@ -111,20 +107,12 @@ def _bind(directory: int, target: str) -> None:
 
 
 def _make_directories(path: str) -> None:
-    """What has vanished with the directory above it is made anew."""
+    """Makes the directories that a mount over one of their parents has hidden."""
     made = ""
     for part in path.strip("/").split("/"):
         made += f"/{part}"
         with contextlib.suppress(FileExistsError):
             os.mkdir(made, 0o711)  # noqa: PTH102
-
-
-def _close_all_but(kept: int) -> None:
-    """Above all the writing ends of the pipes, which would never be seen closed."""
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
-        if int(name) != kept:
-            with contextlib.suppress(OSError):
-                os.close(int(name))
 
 
 def _write(path: str, text: str) -> None:

@@ -1,7 +1,8 @@
 """The two pipes that carry a script's output, from the reading side.
 
-Every run has pipes of its own: a script can keep an end of them, or pass it on, and must read nothing of a later run.
-They have no name, so they need no file system; a script can open its `/dev/stderr` again without losing what was there.
+Every run has pipes of its own, because a script can keep an end of them or pass it on, and must not read the output of
+a later run.  They have no name, so they need no file system.  A script can open its `/dev/stderr` again without losing
+what was there.
 
 Standard library only: part of the shim.
 """
@@ -19,7 +20,7 @@ _ONE_READ = 65536
 _MOST_AT_ONCE = 512 * 1024
 _ROUNDS = 16
 _SETTLE = 0.0003
-"""Seconds to wait for the news of a write whose bytes are here already."""
+"""Seconds to wait for the event of a write whose bytes are here already."""
 
 
 class OutputPipes:
@@ -33,11 +34,11 @@ class OutputPipes:
         self._watch = watch
         for reader in self.readers:
             os.set_blocking(reader, False)
-        watch.begin(self.readers)
+        watch.start(self.readers)
 
     @property
     def open(self) -> bool:
-        """True while anybody holds the writing end of one of them."""
+        """True while any process holds the writing end of one of them."""
         return not all(self._ended)
 
     def close_writers(self) -> None:
@@ -46,9 +47,9 @@ class OutputPipes:
             os.close(self.writers.pop())
 
     def close(self) -> None:
-        """Closes everything; whoever still writes is told that nobody reads."""
+        """Closes everything; a process that still writes gets SIGPIPE."""
         self.close_writers()
-        self._watch.end()
+        self._watch.stop()
         while self.readers:
             os.close(self.readers.pop())
 
@@ -65,22 +66,22 @@ class OutputPipes:
         return pieces + [(_KINDS[stream], b"") for stream in ended], [self.readers[stream] for stream in ended]
 
     def _fill(self, data: list[bytearray]) -> list[int]:
-        """Reads until both pipes are empty and every write of what was read has been told of; returns the writes."""
+        """Reads until both pipes are empty and the events of all writes have arrived; returns the writes."""
         writes: list[int] = []
         for _ in range(_ROUNDS):
             read = sum([self._read(stream, data[stream]) for stream in range(len(data))])
-            told = self._watch.writes()
-            writes += told
-            if not all(data) and all(data[stream] for stream in told):
-                # Only one stream has been written: there is no order to find out.
+            new = self._watch.writes()
+            writes += new
+            if not all(data) and all(data[stream] for stream in new):
+                # Only one stream was written, so the order does not matter.
                 return []
-            settled = not read and not told
+            settled = not read and not new
             if max(map(len, data)) > _MOST_AT_ONCE or (settled and not self._watch.more_within(_SETTLE)):
                 break
         return writes
 
     def _read(self, stream: int, into: bytearray) -> int:
-        """Reads what is there; notices the end.  Returns the number of bytes."""
+        """Reads what is available and notes the end of the stream; returns the number of bytes."""
         start = len(into)
         while not self._ended[stream] and len(into) - start < _MOST_AT_ONCE:
             try:

@@ -1,7 +1,7 @@
-"""Finds and signals everything that descends from a process.
+"""Finds and signals the descendants of a process.
 
-Who watches over a script is a child subreaper: whatever the script starts, however often it forks, detaches or changes
-its session, keeps a chain of parents that leads there.  So /proc tells all of it.
+A shim is a child subreaper.  So every process that its script starts, even if it forks again, detaches or changes its
+session, keeps a chain of parents that leads to the shim, and /proc shows it.
 
 Standard library only: part of the shim.
 """
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 
 def _status(pid: str) -> tuple[int, bool] | None:
-    """Parent and whether there is still life in process `pid`."""
+    """Returns the parent of process `pid` and whether it is alive; `None` when there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib is too much for a small process
             fields = file.read().rpartition(b")")[2].split()
@@ -26,13 +26,13 @@ def _status(pid: str) -> tuple[int, bool] | None:
 
 
 def is_alive(pid: int) -> bool:
-    """True for a process that exists and has not ended."""
+    """Returns whether the process exists and has not ended."""
     status = _status(str(pid))
     return status is not None and status[1]
 
 
 def descendants(root: int) -> list[int]:
-    """The living processes below `root`, parents before their children."""
+    """Returns the living descendants of `root`, parents before their children."""
     children: dict[int, list[int]] = {}
     living = set()
     for name in os.listdir("/proc"):  # noqa: PTH208
@@ -40,18 +40,14 @@ def descendants(root: int) -> list[int]:
             children.setdefault(status[0], []).append(int(name))
             if status[1]:
                 living.add(int(name))
-    return [pid for pid in _below(root, children) if pid in living]
-
-
-def _below(root: int, children: dict[int, list[int]]) -> Iterator[int]:
-    todo = list(children.get(root, ()))
-    for pid in todo:
-        yield pid
-        todo.extend(children.get(pid, ()))
+    found = list(children.get(root, ()))
+    for pid in found:
+        found.extend(children.get(pid, ()))
+    return [pid for pid in found if pid in living]
 
 
 def signal_all(pids: Iterable[int], number: int) -> set[int]:
-    """Signals each; gives those that we were not allowed to signal."""
+    """Signals each; returns those that this process may not signal."""
     refused = set()
     for pid in pids:
         try:
@@ -64,7 +60,7 @@ def signal_all(pids: Iterable[int], number: int) -> set[int]:
 
 
 def terminate(pids: Iterable[int]) -> None:
-    """Asks each to end; a stopped one is woken, so that it hears it."""
+    """Asks each to end; wakes stopped processes, so that they receive the signal."""
     for pid in pids:
         signal_all((pid,), signal.SIGTERM)
         signal_all((pid,), signal.SIGCONT)

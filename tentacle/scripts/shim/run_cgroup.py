@@ -1,10 +1,9 @@
-"""The cgroup of one run, from the side of the process that watches over it.
+"""The cgroup of one run, from the shim's side.
 
-Makes it with its limits, tells who is in it, kills it, says which limit was met, and removes it when it is empty.
-Where it lies and what the limits are called there, `sandbox/cgroups.py` finds out.
+Makes it with its limits, lists and kills its processes, reports which limit was met, and removes it when it is empty.
+Must not know where it lies and what the limits are called there: `sandbox/cgroups.py` finds that out.
 
-Where no limit is set, the shim is born in it itself: the script then inherits it for nothing, and only a cancel has to
-move somebody.
+Without limits the shim itself is born in it: then the script inherits it at no cost, and only a cancel moves the shim.
 
 Standard library only: part of the shim.
 """
@@ -20,12 +19,12 @@ from tentacle.scripts.shim.run_order import CgroupOrder
 
 PROCESSES = "cgroup.procs"
 LEAF = "agent"
-"""Where the agent itself lives, when the cgroup that it was given hands controllers down."""
+"""The agent's own cgroup, when the one that was delegated to it enables controllers."""
 _REMOVALS, _PATIENCE, _PAUSE = 50, 10, 0.002
 
 
 class RunCgroup:
-    """One cgroup: a directory, or several where the limits of an old kernel live in hierarchies of their own."""
+    """One cgroup: a directory, or several where version 1 has a hierarchy per controller."""
 
     def __init__(self, order: CgroupOrder, *, inside: bool = False) -> None:
         """`inside` says that the calling process is in it."""
@@ -34,7 +33,7 @@ class RunCgroup:
 
     @classmethod
     def of(cls, directory: str, *, inside: bool = False) -> RunCgroup:
-        """One of version 2 without limits."""
+        """Returns a cgroup of version 2 without limits."""
         return cls(CgroupOrder((directory,), unified=True), inside=inside)
 
     @property
@@ -42,7 +41,7 @@ class RunCgroup:
         return self._order.directories[0]
 
     def make(self) -> None:
-        """Makes the directories and sets the limits; raises `OSError`.  One that is there already is taken."""
+        """Makes the directories, unless they exist, and sets the limits; raises `OSError`."""
         for directory in self._order.directories:
             try:
                 os.mkdir(directory, 0o755)  # noqa: PTH102 - pathlib is too much for a small process
@@ -56,7 +55,7 @@ class RunCgroup:
                     raise
 
     def open(self) -> int | None:
-        """The directory into which a process can be born; `None` where the kernel cannot do that."""
+        """Returns the open directory for `fork_into_cgroup`; `None` where the kernel cannot do that."""
         return os.open(self._order.directories[0], os.O_RDONLY | os.O_DIRECTORY) if self._order.unified else None
 
     def join(self, *, born: bool) -> None:
@@ -65,18 +64,18 @@ class RunCgroup:
             _write(f"{directory}/{PROCESSES}", "0")
 
     def pids(self) -> list[int]:
-        """Who is in it, or in one that was made below it."""
+        """Returns the processes in it and in the cgroups below it."""
         found: dict[int, None] = {}
         for directory in self._order.directories:
             for path in _tree(directory):
                 for word in _read(f"{path}/{PROCESSES}").split():
-                    # 0 stands for a process that this one cannot see.
+                    # 0 stands for a process in a pid namespace that is not visible here.
                     if word != b"0":
                         found[int(word)] = None
         return list(found)
 
     def leave(self) -> bool:
-        """Moves the calling process to where the agent is, if it is inside; false when it must stay."""
+        """Moves the calling process to the agent's cgroup, if it is inside; returns false when it must stay."""
         above = os.path.dirname(self._order.directories[0])  # noqa: PTH120
         for directory in (above, f"{above}/{LEAF}"):
             if not self.inside:
@@ -89,7 +88,7 @@ class RunCgroup:
         return not self.inside
 
     def kill(self) -> None:
-        """Kills everything in it at once; on an old kernel holds everybody still, so that they can be killed."""
+        """Kills all its processes at once; an old kernel only freezes them, so that they can be killed."""
         if not self._order.unified or not self.leave():
             return
         for file in ("cgroup.kill", "cgroup.freeze"):
@@ -101,7 +100,7 @@ class RunCgroup:
                 return
 
     def met_limits(self) -> list[str]:
-        """One line for every limit that the script has met."""
+        """Returns one line for every limit that the script has met."""
         lines = []
         for index, file, counter, text in self._order.notes:
             words = _read(f"{self._order.directories[index]}/{file}").split()
@@ -111,40 +110,37 @@ class RunCgroup:
         return lines
 
     def remove(self) -> None:
-        """Removes it and those below it; one in which somebody lives, be it the calling process, stays."""
+        """Removes it and those below it, unless it holds a living process, the calling one included."""
         if self.inside:
             return
         for attempt in range(_REMOVALS):
             if all(remove_empty(directory) for directory in self._order.directories):
                 return
-            # Whoever has closed the last pipe may not have ended yet, and the kernel not have finished with them.
+            # The process that closed the last pipe may not have ended yet, or the kernel has not removed it yet.
             if attempt > _PATIENCE and any(is_alive(pid) for pid in self.pids()):
                 return
             time.sleep(_PAUSE)
 
 
 def remove_empty(directory: str) -> bool:
-    """Removes a cgroup with all those below it, as far as nobody lives there; true when it is gone."""
+    """Removes a cgroup and those below it, unless they hold processes; returns whether it is gone."""
     try:
         os.rmdir(directory)  # noqa: PTH106
     except FileNotFoundError:
         return True
     except OSError:
-        return _remove_with_inner(directory)
+        # It has processes, or cgroups below it: these go first, the deepest before the others.
+        for path in reversed(list(_tree(directory))):
+            try:
+                os.rmdir(path)  # noqa: PTH106
+            except OSError:
+                continue
+        return not os.path.isdir(directory)  # noqa: PTH112
     return True
 
 
-def _remove_with_inner(directory: str) -> bool:
-    for path in reversed(list(_tree(directory))):
-        try:
-            os.rmdir(path)  # noqa: PTH106
-        except OSError:
-            continue
-    return not os.path.isdir(directory)  # noqa: PTH112
-
-
 def _tree(directory: str) -> Iterator[str]:
-    """The directory and all below it, parents first; a script may have nested them as deep as it likes."""
+    """Yields the directory and all below it, parents first.  Not recursive: a script may nest them deeply."""
     todo = [directory]
     for path in todo:
         yield path
@@ -164,7 +160,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _read(path: str) -> bytes:
-    """What is in the file; nothing when it cannot be read."""
+    """Returns the content of the file; empty when it cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:

@@ -1,4 +1,4 @@
-"""What the process that watches over a run is told: one value, with one encoder and one decoder.
+"""The order that a shim carries out: one value, with one encoder and one decoder.
 
 It reaches the shim on a descriptor, so that no secret of the script's environment touches the disk or a command line.
 Named tuples and no dataclasses: importing those would make each such process a megabyte bigger.
@@ -22,7 +22,7 @@ class CgroupLimit(NamedTuple):
 
 
 class CgroupNote(NamedTuple):
-    """What to say, `text`, when the `counter` in `file` of the directory number `directory` is not zero."""
+    """A line for the log, `text`, if the `counter` in `file` of the directory number `directory` is not zero."""
 
     directory: int
     file: str
@@ -40,10 +40,10 @@ class CgroupOrder(NamedTuple):
 
 
 class PrivateView(NamedTuple):
-    """A view of the file system of the run's own (`namespaces.py`).
+    """The mounts of a private run (`namespaces.py`).
 
-    `work` is the directory of all workspaces, which is hidden but for the run's own.  `temporary` are directories to be
-    mounted, each with the directory that it is mounted on; `wanted` are directories that must exist then.
+    `work` is the directory of all workspaces, of which only the run's own stays visible.  `temporary` are pairs of a
+    directory and the one that it is mounted on; `wanted` are directories that must exist afterwards.
     """
 
     work: str
@@ -52,7 +52,7 @@ class PrivateView(NamedTuple):
 
 
 class RunOrder(NamedTuple):
-    """All that a shim must know of its run.
+    """All that a shim must know about its run.
 
     `run` and `log` are the run's two files, `script` the file that bash reads, `mark` the value of the variable by
     which the run's processes are known.  `preamble` are the entries that come right before the script's own.  `grace`
@@ -79,7 +79,7 @@ class RunOrder(NamedTuple):
 
     @classmethod
     def decode(cls, data: bytes) -> RunOrder:
-        """Returns what `encode` was called for.  Of no use for data that may come from elsewhere."""
+        """Returns the order that `encode` encoded.  Does not validate, so only for data of this program."""
         order = cls(**json.loads(data))
         cgroup, view = order.cgroup, order.view
         if cgroup is not None:

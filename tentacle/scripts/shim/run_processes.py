@@ -1,9 +1,9 @@
-"""Everything that belongs to a run, and its end.
+"""Finds and kills all processes of a run.
 
 Four ways lead from a run to its processes: the cgroup that they were born in; the chain of parents, which ends at the
-process that watches over the run, since orphans fall to it; the mark in their environment, which finds what another
-process has started for them or what outlived its shim; and the user, where the run has one of its own.  A process
-would have to leave all of them, so killing is repeated until none of the ways finds anybody.
+shim, because it adopts orphans; the mark in their environment, which finds what another process has started for them or
+what outlived the shim; and the user, where the run has one of its own.  A process would have to escape all four, and
+killing is repeated until none of them finds a process.
 
 Standard library only: part of the shim.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from tentacle.scripts.shim.process_tree import descendants, is_alive, signal_all
 from tentacle.scripts.shim.run_cgroup import RunCgroup
@@ -24,7 +24,7 @@ _PAUSE = 0.002
 
 
 class RunProcesses:
-    """The processes of one run.  `root` watches over it, if anybody does; `uid` is that of the run alone."""
+    """The processes of one run.  `root` is its shim, if there is one; `uid` is the user that only this run has."""
 
     def __init__(self, root: int | None, mark: str, cgroup: RunCgroup | None = None, uid: int | None = None) -> None:
         self._root = root
@@ -32,41 +32,48 @@ class RunProcesses:
         self._cgroup = cgroup
         self._uid = uid
 
-    def near(self) -> list[int]:
-        """Those that are quickly found: in the cgroup, and below the root; the others are all but never there."""
+    def find_fast(self) -> list[int]:
+        """Returns the processes that are found fast: in the cgroup, and below the shim.  There are rarely others."""
         found = [] if self._root is None else descendants(self._root)
         if self._cgroup is not None:
             known = set(found)
             found += [pid for pid in self._cgroup.pids() if pid not in known and is_alive(pid)]
         return [pid for pid in found if pid not in (os.getpid(), self._root)]
 
-    def everybody(self) -> list[int]:
-        """Those that any of the ways finds."""
-        near = self.near()
-        known = {*near, os.getpid(), self._root}
-        return near + [pid for pid in _all_processes() if pid not in known and self._is_ours(pid)]
+    def find_all(self) -> list[int]:
+        """Returns the processes that any of the four ways finds."""
+        found = self.find_fast()
+        known = {*found, os.getpid(), self._root}
+        for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):  # noqa: PTH208
+            if pid in known:
+                continue
+            by_mark = self._mark in _read(pid, "environ").split(b"\0")
+            if by_mark or (self._uid is not None and self._uid in real_and_saved_uids(pid) and is_alive(pid)):
+                found.append(pid)
+        return found
 
     def kill(self, meanwhile: Callable[[], object], seconds: float) -> list[int]:
-        """Kills until nobody is found; gives who is left when `seconds` have passed.
+        """Kills until no process is found or `seconds` have passed; returns the processes that are left.
 
-        What forks faster than we look is stopped first, then killed.  `meanwhile` is called again and again, to reap.
+        Stops them all before it kills, because some may fork faster than they are found.  Calls `meanwhile` repeatedly,
+        to reap.
         """
         give_up = time.monotonic() + seconds
         refused: set[int] = set()
-        while found := [pid for pid in self.near() or self.everybody() if pid not in refused]:
+        while found := [pid for pid in self.find_fast() or self.find_all() if pid not in refused]:
             if time.monotonic() > give_up:
                 break
             if self._cgroup is not None:
                 self._cgroup.kill()
             refused |= self._freeze(found)
             signal_all(found, signal.SIGKILL)
-            signal_all(self.near(), signal.SIGKILL)
+            signal_all(self.find_fast(), signal.SIGKILL)
             meanwhile()
             time.sleep(_PAUSE)
-        return self.everybody()
+        return self.find_all()
 
     def _freeze(self, found: list[int]) -> set[int]:
-        """Stops everybody, as long as somebody new turns up; gives those that we may not touch."""
+        """Stops the processes, and new ones, until there are none; returns those that this process may not signal."""
         stopped: set[int] = set()
         refused: set[int] = set()
         for _ in range(20):
@@ -75,25 +82,16 @@ class RunProcesses:
                 break
             refused |= signal_all(new, signal.SIGSTOP)
             stopped.update(new)
-            found = self.near()
+            found = self.find_fast()
         return refused
-
-    def _is_ours(self, pid: int) -> bool:
-        if self._mark in _read(pid, "environ").split(b"\0"):
-            return True
-        return self._uid is not None and self._uid in real_and_saved_uids(pid) and is_alive(pid)
 
 
 def real_and_saved_uids(pid: int) -> tuple[int, ...]:
-    """Under which users the process runs: real, effective and saved; none when it has gone."""
+    """Returns the real, effective and saved user of the process; empty when it is gone."""
     for line in _read(pid, "status").splitlines():
         if line.startswith(b"Uid:"):
             return tuple(int(word) for word in line.split()[1:4])
     return ()
-
-
-def _all_processes() -> Iterator[int]:
-    yield from (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208
 
 
 def _read(pid: int, name: str) -> bytes:

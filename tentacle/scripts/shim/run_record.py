@@ -1,13 +1,13 @@
-"""The file that tells a run, `.run`: who has claimed it, how it ended, and who watches over it now.
+"""The record of a run, its `.run` file: whether it is claimed, how it ended, and which shim watches it now.
 
 The first 4,096 bytes hold what changes while the run lives, each at a fixed place; they are real bytes, so that a full
-disk cannot refuse a change.  Behind them stands the header: what was asked for.  The agent writes all of it before the
-run may start (`workspace/run_files.py`); afterwards only the process that watches over the run writes, until it ends.
-The form of the file is docs/spec/run-files.md.
+disk cannot refuse a change.  The header follows: what was requested.  The agent writes all of it before the run may
+start (`workspace/run_files.py`); afterwards only the shim writes, until it ends.  The form of the file is
+docs/spec/run-files.md.
 
-That process holds a POSIX record lock on the file as long as it lives.  Such a lock dies with its holder, is not
-inherited, and the kernel tells who holds it, so no stale process number is ever believed.  It also ends when its holder
-closes any descriptor of the file, so the holder has one only.
+The shim holds a POSIX record lock on the file as long as it watches the run.  Such a lock dies with its holder and is
+not inherited, and the kernel names the holder, so no stale process number is ever believed.  It also ends when its
+holder closes any descriptor of the file, so the shim has only one.
 
 Standard library only: part of the shim.
 """
@@ -43,8 +43,8 @@ class Result(NamedTuple):
     """How a run ended.
 
     `ended` is in milliseconds since 1970; `since_boot` in milliseconds of a clock that does not step, counted from the
-    start of the machine that is named by `boot` (16 bytes).  `lost` bytes of output are missing from the log without a
-    word there.  `reason` is one last line for the log, of that `kind` of record, which the log itself had no room for.
+    start of the machine that is named by `boot` (16 bytes).  `lost` bytes of output are missing from the log without an
+    entry that says so.  `reason` is one last line, of that `kind` of record, for which the log had no room.
     """
 
     exit_code: int
@@ -62,12 +62,12 @@ class Result(NamedTuple):
 
 
 def head() -> bytes:
-    """The first bytes of a new file: nobody has claimed the run."""
+    """Returns the head of a new file: the run is not claimed."""
     return VERSION.ljust(HEAD - 1) + b"\n"
 
 
 def encode_header(header: bytes) -> bytes:
-    """What stands behind the first bytes."""
+    """Returns what follows the head."""
     return _HEADER.pack(len(header), zlib.crc32(header)) + header
 
 
@@ -77,17 +77,18 @@ def read_header(run: int, longest: int) -> bytes | None:
     if len(start) != HEAD + _HEADER.size or not start.startswith(VERSION):
         return None
     length, crc = _HEADER.unpack_from(start, HEAD)
-    if length > min(longest, os.fstat(run).st_size):
+    # No header is empty, and zeros, which a power cut leaves, have the CRC of one that is.
+    if not 0 < length <= min(longest, os.fstat(run).st_size):
         return None
     header = os.pread(run, length, HEAD + _HEADER.size)
     return header if len(header) == length and zlib.crc32(header) == crc else None
 
 
 def claim(path: str) -> int | None:
-    """Takes the run on.
+    """Claims the run for the calling process.
 
-    Returns the locked descriptor, the only one that the calling process may ever have of this file; `None` when
-    somebody else has or had the run, or when its file is gone.
+    Returns the locked descriptor, the only one that the process may ever have of this file; `None` when the run is or
+    was claimed by another one, or when its file is gone.
     """
     try:
         run = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -98,7 +99,7 @@ def claim(path: str) -> int | None:
     except (BlockingIOError, PermissionError):
         os.close(run)
         return None
-    # With the lock, since whoever held it before may have ended the run meanwhile.
+    # Only now that the lock is held, since its former holder may have ended the run meanwhile.
     if is_claimed(run) or is_completed(run) or read_result(run) is not None:
         os.close(run)
         return None
@@ -112,12 +113,12 @@ def mark_claimed(run: int) -> None:
 
 
 def is_claimed(run: int) -> bool:
-    """True from the claim on, whatever has become of the run."""
+    """Returns whether the run was ever claimed."""
     return os.pread(run, len(_CLAIMED), _CLAIM_AT).strip() != b""
 
 
 def was_begun(run: int) -> bool:
-    """True for a file whose header is damaged, but which says that there was a run: it is claimed, watched, or over."""
+    """Returns whether a file with a damaged header belongs to a real run: it is claimed, watched or has ended."""
     claimed = os.pread(run, len(_CLAIMED), _CLAIM_AT) == _CLAIMED
     return claimed or read_result(run) is not None or holder(run) is not None
 
@@ -130,24 +131,24 @@ def version_of(run: int) -> int:
 
 
 def mark_completed(run: int) -> None:
-    """Notes that nobody will ask for this run any more; only its lock still counts."""
+    """Notes that the run was completed; it only keeps its mutex until its script ends."""
     os.pwrite(run, _COMPLETED, _COMPLETED_AT)
 
 
 def is_completed(run: int) -> bool:
-    """True after `mark_completed`."""
+    """Returns whether `mark_completed` was called for the run."""
     return os.pread(run, len(_COMPLETED), _COMPLETED_AT) == _COMPLETED
 
 
 def holder(run: int) -> int | None:
-    """Returns the process that watches over the run; `None` when nobody does.  Takes no lock itself."""
+    """Returns the process number of the run's shim; `None` when there is none.  Takes no lock itself."""
     question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(run, fcntl.F_GETLK, question))
     return None if kind == fcntl.F_UNLCK else int(pid)
 
 
 def write_result(run: int, result: Result) -> None:
-    """Puts the result into its place, with one write.  A reason that is too long is cut."""
+    """Writes the result to its place, with one write.  A reason that is too long is cut."""
     reason = result.reason.encode("utf-8", "replace")[:LONGEST_REASON]
     data = _RESULT.pack(*result[:6], len(reason), reason)
     os.pwrite(run, _CRC.pack(zlib.crc32(data)) + data, _RESULT_AT)

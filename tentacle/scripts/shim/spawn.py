@@ -1,7 +1,7 @@
-"""Starts bash, in the cgroup, the namespaces and as the user that the run's order wants.
+"""Starts bash in the sandbox of the run's order: its cgroup, its namespaces, its user.
 
-Without any of them it is a plain spawn; with them a fork, in which the new process prepares its own surroundings and
-then becomes bash.  What goes wrong on the way comes back as the `OSError` that it was.
+Without any of them it is a plain spawn.  With them it is a fork, in which the new process prepares its sandbox and then
+becomes bash.  An `OSError` in the child is raised again in the parent.
 
 Standard library only: part of the shim.
 """
@@ -27,26 +27,22 @@ _OLD_KERNEL = (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG, errno.EOPNO
 
 
 class Started:
-    """`pid` is the child of ours.  Where `told` is a descriptor, it is not bash, and that tells how bash ended."""
+    """`pid` is bash.  But with an `exit_pipe` it is another child, and the exit code of bash is read from there."""
 
-    def __init__(self, pid: int, told: int | None = None) -> None:
+    def __init__(self, pid: int, exit_pipe: int | None = None) -> None:
         self.pid = pid
-        self.told = told
+        self.exit_pipe = exit_pipe
 
 
 def start(order: RunOrder, writers: Sequence[int], cgroup: RunCgroup | None) -> Started:
     """Starts the script with its output on the two `writers`.  Raises `OSError`; nothing runs then."""
     inherited = cgroup is None or cgroup.inside
-    if inherited and order.view is None and order.uid is None:
-        return Started(_spawn(order, writers))
-    return _Birth(order, writers, None if inherited else cgroup).start()
-
-
-def _spawn(order: RunOrder, writers: Sequence[int]) -> int:
+    if not inherited or order.view is not None or order.uid is not None:
+        return _ForkedStart(order, writers, None if inherited else cgroup).start()
     out, err = writers
     os.chdir(order.workspace)
     try:
-        return os.posix_spawn(
+        pid = os.posix_spawn(
             SHELL,
             _command(order),
             order.environment,
@@ -61,14 +57,15 @@ def _spawn(order: RunOrder, writers: Sequence[int]) -> int:
         )
     finally:
         os.chdir("/")
+    return Started(pid)
 
 
 def _command(order: RunOrder) -> list[str]:
     return [SHELL, order.script, *order.arguments]
 
 
-class _Birth:
-    """One start by fork: what the parent and the child of it do."""
+class _ForkedStart:
+    """One start by fork: what the parent and the child do."""
 
     def __init__(self, order: RunOrder, writers: Sequence[int], cgroup: RunCgroup | None) -> None:
         self._order = order
@@ -76,31 +73,37 @@ class _Birth:
         self._cgroup = cgroup
         self._step = "joining the cgroup"
         self._failure, self._failure_writer = os.pipe2(os.O_CLOEXEC)
-        self._told, self._told_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._exit_pipe, self._exit_pipe_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def start(self) -> Started:
         if self._order.uid is not None:
-            # Or the script could not open its own /dev/stderr again.
+            # Otherwise the script could not open its own /dev/stderr again.
             for writer in self._writers:
                 os.fchown(writer, self._order.uid, -1)
-        # A signal that comes before the child is what it will be must not end in our handlers.
+        # The handlers of the shim must not run in the child, so signals are blocked until it has reset them.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
         try:
             pid, born = self._fork()
             if pid == 0:
-                self._live(born=born)
+                self._run_child(born=born)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(self._failure_writer)
-        os.close(self._told_writer)
-        self._raise_failure()
+        os.close(self._exit_pipe_writer)
+        # Closed by the child's `execve`, so this returns when bash runs or when something has failed.
+        failure = os.read(self._failure, _LONGEST_FAILURE)
+        os.close(self._failure)
+        if failure:
+            os.close(self._exit_pipe)
+            error_number, _, text = failure.decode("utf-8", "replace").partition(" ")
+            raise OSError(int(error_number), text)
         if self._order.view is not None:
-            return Started(pid, self._told)
-        os.close(self._told)
+            return Started(pid, self._exit_pipe)
+        os.close(self._exit_pipe)
         return Started(pid)
 
     def _fork(self) -> tuple[int, bool]:
-        """As `os.fork`; and whether the child is born in the cgroup."""
+        """Returns what `os.fork` does, and whether the child is born in the cgroup."""
         directory = None if self._cgroup is None else self._cgroup.open()
         if directory is not None:
             try:
@@ -112,17 +115,8 @@ class _Birth:
                 os.close(directory)
         return os.fork(), False
 
-    def _raise_failure(self) -> None:
-        """Waits until bash runs; raises what has kept it from it."""
-        failure = os.read(self._failure, _LONGEST_FAILURE)
-        os.close(self._failure)
-        if failure:
-            os.close(self._told)
-            number, _, text = failure.decode("utf-8", "replace").partition(" ")
-            raise OSError(int(number), text)
-
-    def _live(self, *, born: bool) -> NoReturn:
-        """The child's life up to bash; never comes back to the parent's code."""
+    def _run_child(self, *, born: bool) -> NoReturn:
+        """Prepares the child and becomes bash; never returns to the parent's code."""
         try:
             if self._cgroup is not None:
                 self._cgroup.join(born=born)
@@ -130,7 +124,7 @@ class _Birth:
                 self._step = "giving the script namespaces of its own"
                 namespaces.enter(self._order.view, self._order.workspace)
                 self._step = "giving the script its own /proc"
-                namespaces.run_as_first(self._told_writer, self._fail, self._become_bash)
+                namespaces.run_as_first(self._exit_pipe_writer, self._fail, self._become_bash)
             self._become_bash()
         except OSError as error:
             self._fail(error)
@@ -142,33 +136,26 @@ class _Birth:
             self._step = "entering the workspace"
             os.chdir(self._order.workspace)
             os.setsid()
-            self._connect()
+            null = os.open(os.devnull, os.O_RDONLY)
+            for number, descriptor in enumerate((null, *self._writers)):
+                os.dup2(descriptor, number, inheritable=True)
             if (uid := self._order.uid) is not None:
                 self._step = "changing the user"
                 os.setgroups([uid])
                 os.setresgid(uid, uid, uid)
                 os.setresuid(uid, uid, uid)
             self._step = "starting bash"
-            _forget_signals()
+            # Every signal gets its default action, and none stays blocked.
+            for signal_number in _ALL_SIGNALS:
+                if signal_number not in _NOT_TO_CATCH and signal.getsignal(signal_number) is not signal.SIG_DFL:
+                    signal.signal(signal_number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.execve(SHELL, _command(self._order), self._order.environment)  # noqa: S606
         except OSError as error:
             self._fail(error)
-
-    def _connect(self) -> None:
-        null = os.open(os.devnull, os.O_RDONLY)
-        for number, descriptor in enumerate((null, *self._writers)):
-            os.dup2(descriptor, number, inheritable=True)
 
     def _fail(self, error: OSError) -> NoReturn:
         where = f"{self._step}, {error.filename}" if error.filename else self._step
         message = f"{error.errno or errno.EIO} {error.strerror} ({where})"
         os.write(self._failure_writer, message.encode("utf-8", "replace")[:_LONGEST_FAILURE])
         os._exit(127)
-
-
-def _forget_signals() -> None:
-    """Every signal does what it does by default, and none is held back."""
-    for number in _ALL_SIGNALS:
-        if number not in _NOT_TO_CATCH and signal.getsignal(number) is not signal.SIG_DFL:
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -1,4 +1,4 @@
-"""The few calls of the kernel that Python does not offer, as functions that raise `OSError`.
+"""The few system calls that Python does not offer, as functions that raise `OSError`.
 
 Standard library only: part of the shim.
 """
@@ -19,7 +19,7 @@ _CLONE_INTO_CGROUP = 0x200000000
 _SYS_CLONE3 = 435
 """The same on every architecture that Python runs on under Linux."""
 
-# PyDLL: the lock of the interpreter is kept, so that a child made here finds it in its own hands.
+# PyDLL keeps the interpreter lock during the call, so that a forked child holds it.
 _libc = ctypes.PyDLL(None, use_errno=True)
 _python = ctypes.pythonapi
 
@@ -59,9 +59,9 @@ def mount(source: str, target: str, kind: str | None, flags: int, data: str | No
 
 
 def fork_into_cgroup(cgroup: int) -> int:
-    """As `os.fork`, but the child begins its life in the cgroup whose directory is open as `cgroup`.
+    """Does what `os.fork` does, but the child is born in the cgroup whose directory is open as `cgroup`.
 
-    Raises `OSError` where the kernel does not know this (before 5.7), or does not allow it.
+    Raises `OSError` where the kernel does not know this (before 5.7) or does not permit it.
     """
     arguments = _CloneArguments(flags=_CLONE_INTO_CGROUP, exit_signal=signal.SIGCHLD, cgroup=cgroup)
     _python.PyOS_BeforeFork()

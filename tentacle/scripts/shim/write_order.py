@@ -1,8 +1,8 @@
-"""In which order two streams were written, when all there is are two pipes full of bytes.
+"""Finds the order in which a script has written to its two pipes.
 
-A script that writes to both its streams wants its reader to see the lines as it wrote them.  inotify tells of each
-write to a pipe, in order, only joining neighbours of the same stream.  The lines that are found in the pipes are dealt
-out over that sequence.  Without inotify (a user has few instances of it) the order of readiness must do.
+A reader expects the lines of both streams in the order of writing.  inotify reports each write to a pipe, in order; it
+only joins neighbouring writes to the same stream.  The lines found in the pipes are distributed over that sequence.
+Without inotify (a user has few instances of it) the order in which the pipes become readable must do.
 
 Standard library only: part of the shim.
 """
@@ -27,12 +27,12 @@ _inotify_remove_watch = _libc.inotify_rm_watch
 
 
 def units(data: bytes) -> list[bytes]:
-    """`data` cut behind each line end; the last unit may be the beginning of a line."""
+    """Returns `data` cut behind each line end; the last unit may be the beginning of a line."""
     return _UNIT.findall(data)
 
 
 def interleave(writes: Sequence[int], data: Sequence[bytes]) -> list[tuple[int, bytes]]:
-    """Deals the bytes of the streams out over the sequence in which they were written.
+    """Distributes the bytes of the streams over the sequence in which they were written.
 
     `writes` names a stream for each write (neighbours may be joined); `data` is what was read, by stream.  Returns
     pairs of stream and bytes.  Nothing is lost or reordered within a stream.
@@ -48,10 +48,10 @@ def interleave(writes: Sequence[int], data: Sequence[bytes]) -> list[tuple[int, 
 
 
 def _shares(pieces: list[bytes], turns: int) -> list[bytes]:
-    """The units of one stream in `turns` shares: even ones, the rest to the last.
+    """Returns the units of one stream in `turns` equal shares; the last one gets the remainder.
 
-    With fewer units than turns the last turns get them: the first ones wrote the beginnings of lines, or were seen
-    before.
+    With fewer units than turns the last turns get one each: the first turns wrote the beginnings of lines, or what was
+    read before.
     """
     if turns == 0:
         return []
@@ -63,28 +63,28 @@ def _shares(pieces: list[bytes], turns: int) -> list[bytes]:
 
 
 class WriteWatch:
-    """Tells which of some pipes were written, in order.  Works on without inotify, then telling nothing.
+    """Reports which of some pipes were written, in order.  Without inotify it reports nothing.
 
-    It serves one run after another, since closing an inotify instance takes the kernel some milliseconds.  The pipes of
-    a former run may live on in somebody's hands: what is written to them is passed over.
+    It serves one run after another, since closing an inotify instance takes the kernel some milliseconds.  Another
+    process may still hold the pipes of a former run; writes to them are ignored.
     """
 
     def __init__(self) -> None:
         self._streams: dict[int, int] = {}
-        """Streams by watch number, which the kernel never gives twice."""
+        """Streams by watch number, which the kernel never uses twice."""
         self._descriptor: int = _inotify_init(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def begin(self, readers: Sequence[int]) -> None:
-        """Watches these pipes, which are the streams 0, 1..., by their reading ends."""
-        self.end()
+    def start(self, readers: Sequence[int]) -> None:
+        """Watches these pipes, given by their reading ends; they are the streams 0, 1..."""
+        self.stop()
         if self._descriptor >= 0:
             for stream, reader in enumerate(readers):
                 watch = _inotify_add_watch(self._descriptor, b"/proc/self/fd/%d" % reader, _IN_MODIFY)
                 self._streams[watch] = stream
             self._streams.pop(-1, None)
 
-    def end(self) -> None:
-        """Watches nothing any more."""
+    def stop(self) -> None:
+        """Stops watching the pipes."""
         for watch in self._streams:
             _inotify_remove_watch(self._descriptor, watch)
         self._streams.clear()
@@ -103,11 +103,11 @@ class WriteWatch:
         return [stream for stream in seen if stream >= 0]
 
     def more_within(self, seconds: float) -> bool:
-        """Waits for the next news; false when there is none in that time, or never will be any."""
+        """Waits for the next write; returns false when there is none in that time."""
         return self._descriptor >= 0 and bool(select.select([self._descriptor], [], [], seconds)[0])
 
     def close(self) -> None:
-        """Gives the inotify instance back."""
+        """Closes the inotify instance."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,1 +1,1 @@
-"""The directories in which scripts run, and the files that tell of a run."""
+"""The directories in which scripts run, and the files of the runs."""

@@ -1,7 +1,7 @@
-"""Puts the files of new runs on the disk, for all who wait for it at once.
+"""Syncs the files of new runs to the disk, those of all waiting starts together.
 
-One commit of the disk's journal takes as long for many files as for one, and a thread for each of them would cost more
-than the commit.
+One commit of the file system's journal takes as long for many files as for one, and a thread for each of them would
+cost more than the commit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class BatchSync:
-    """Syncs files that are new in `directory`, and the directory.  Use from one event loop."""
+    """Syncs new files of `directory`, and the directory.  Use from one event loop."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -27,14 +27,14 @@ class BatchSync:
     async def sync(self, descriptor: int) -> None:
         """Returns when the open file and its name are on the disk; raises `OSError`."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # A descriptor of its own, since whoever waits may be cancelled and close the file.
+        # A descriptor of its own, since the caller may be cancelled and close the file.
         self._waiting.append((os.dup(descriptor), done))
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         await done
 
     async def aclose(self) -> None:
-        """Waits until nobody waits any more."""
+        """Waits until all pending files are synced."""
         if self._task is not None:
             await asyncio.wait({self._task})
 
@@ -53,10 +53,10 @@ class BatchSync:
 
 
 def _sync_all(files: Sequence[int], directory: Path) -> list[OSError | None]:
-    """Syncs and closes the files; returns for each what has gone wrong."""
+    """Syncs and closes the files; returns the error of each, `None` without one."""
     if len(files) > 1:
         for file in files:
-            # All are on their way before the first is waited for: so the first commit of the journal has all of them.
+            # Starts the writes of all files before waiting for one, so that the first journal commit covers all.
             _libc.sync_file_range(file, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
     failures = [_sync(file) for file in files]
     try:

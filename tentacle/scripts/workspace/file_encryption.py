@@ -33,20 +33,16 @@ _MARKS: tuple[tuple[bytes, str], ...] = (
 
 
 def encrypt(source: BinaryIO, target: BinaryIO, password: str, random: Callable[[int], bytes] = os.urandom) -> None:
-    """Writes the text in `source` encrypted to `target`, in memory that does not grow with it."""
-    vector = random(16)
-    encryptor = Cipher(algorithms.AES(_key(password)), modes.CBC(vector)).encryptor()
+    """Writes the text in `source` encrypted to `target`, in bounded memory."""
+    sha1 = hashes.SHA1()  # noqa: S303 - the receiving script decides
+    derivation = PBKDF2HMAC(sha1, length=_KEY_BYTES, salt=_SALT, iterations=_ROUNDS)
+    key, vector = derivation.derive(password.encode("utf-8", "replace")), random(16)
+    encryptor = Cipher(algorithms.AES(key), modes.CBC(vector)).encryptor()
     padder = padding.PKCS7(128).padder()
     target.write(_PREFIX + vector)
     for text in _as_utf8(source):
         target.write(encryptor.update(padder.update(text)))
     target.write(encryptor.update(padder.finalize()) + encryptor.finalize())
-
-
-def _key(password: str) -> bytes:
-    sha1 = hashes.SHA1()  # noqa: S303 - the receiving script decides
-    derivation = PBKDF2HMAC(sha1, length=_KEY_BYTES, salt=_SALT, iterations=_ROUNDS)
-    return derivation.derive(password.encode("utf-8", "replace"))
 
 
 def _as_utf8(source: BinaryIO) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The tickets of the last hour whose result has been fetched: a repeated start of one of them must not run it again.
+"""The exit codes of runs that were completed in the last hour: a repeated start of such a ticket must not run again.
 
 Kept in `Work/.runs/finished` for the next agent, as records of a fixed size, appended and not synced
 (docs/spec/run-files.md).
@@ -26,13 +26,13 @@ _SIZE = _RECORD.size + _CRC.size
 
 
 class FinishedTickets:
-    """Exit codes by the name of the run (`run_files.run_name`).  `clock` gives milliseconds and does not step."""
+    """Exit codes by the name of the run (`run_files.run_name`).  `clock` returns milliseconds and does not step."""
 
     def __init__(self, directory: Path, clock: Callable[[], int] = since_boot_ms) -> None:
         self._path = directory / FILE
         self._clock = clock
         self._codes: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        """The exit code and, by our clock, the time of each; the oldest first."""
+        """The exit code and the time, by `clock`, of each run; the oldest first."""
         self._written = 0
         self._file: int | None = None
         """Open for appending."""
@@ -44,17 +44,24 @@ class FinishedTickets:
             self._file = None
 
     def load(self) -> None:
-        """Takes over what an earlier agent has kept; what cannot be read is passed over."""
+        """Reads what an earlier agent has written; skips what cannot be read."""
         with contextlib.suppress(OSError), contextlib.ExitStack() as undo:
             file = os.open(self._path, _flags(os.O_RDONLY))
             undo.callback(os.close, file)
             self._written = os.fstat(file).st_size // _SIZE
             data = os.pread(file, MOST * _SIZE, max(self._written - MOST, 0) * _SIZE)
             for start in range(0, len(data) - _SIZE + 1, _SIZE):
-                self._take(data[start : start + _SIZE])
+                (crc,) = _CRC.unpack_from(data, start + _RECORD.size)
+                if crc != zlib.crc32(data[start : start + _RECORD.size]):
+                    continue
+                name, code, wall, since_boot, boot = _RECORD.unpack_from(data, start)
+                age = self._clock() - since_boot if boot == BOOT else now_ms() - wall
+                if age < LONGEST_MS:
+                    self._codes.pop(name.hex(), None)
+                    self._codes[name.hex()] = (code, self._clock() - max(age, 0))
 
     def add(self, name: str, exit_code: int) -> None:
-        """Remembers that the run is over; the disk may fail."""
+        """Records the exit code of a completed run; ignores a failing disk."""
         self._codes.pop(name, None)
         self._codes[name] = (exit_code, self._clock())
         self._forget_old()
@@ -65,20 +72,11 @@ class FinishedTickets:
                 self._append(name)
 
     def get(self, name: str) -> int | None:
-        """Returns the exit code; `None` for a ticket that is not among them, or is no more."""
+        """Returns the exit code of the run; `None` when it is unknown or too old."""
         self._forget_old()
         code, time = self._codes.get(name, (None, 0))
         # One that a clock which was set back makes younger than it is may stand before it.
         return code if time > self._clock() - LONGEST_MS else None
-
-    def _take(self, data: bytes) -> None:
-        if _CRC.unpack_from(data, _RECORD.size)[0] != zlib.crc32(data[: _RECORD.size]):
-            return
-        name, code, wall, since_boot, boot = _RECORD.unpack_from(data)
-        age = self._clock() - since_boot if boot == BOOT else now_ms() - wall
-        if age < LONGEST_MS:
-            self._codes.pop(name.hex(), None)
-            self._codes[name.hex()] = (code, self._clock() - max(age, 0))
 
     def _forget_old(self) -> None:
         latest = self._clock() - LONGEST_MS
@@ -97,10 +95,13 @@ class FinishedTickets:
             size = os.fstat(self._file).st_size
             self._written = size // _SIZE
             if size % _SIZE:
-                # Half a record would put all that follow out of step.
+                # An incomplete record would shift all that follow.
                 os.ftruncate(self._file, self._written * _SIZE)
-        os.write(self._file, self._record(name))
-        self._written += 1
+        if os.write(self._file, self._record(name)) == _SIZE:
+            self._written += 1
+        else:
+            # The disk is full: the next one to be appended cuts off what was written.
+            self.close()
 
     def _record(self, name: str) -> bytes:
         code, time = self._codes[name]

@@ -1,11 +1,11 @@
-"""Runs of Tentacle 0.1, which kept all of a run in its workspace, brought into today's two files.
+"""Converts runs of Tentacle 0.1, which kept all files of a run in its workspace, into today's two files.
 
-    TICKET/.tentacle/prepared or claimed    what was asked for, as JSON; the renaming was the claim
-    TICKET/.tentacle/result                 the exit code; locked by the process that watches over the run
+    TICKET/.tentacle/prepared or claimed    the request, as JSON; the renaming was the claim
+    TICKET/.tentacle/result                 the exit code; locked by the shim
     TICKET/Output.log                       records: `o 1795402850283 12`, line feed, 12 bytes, line feed
 
-An agent that starts copies each of them.  A run that still has its old process is followed: what that process writes is
-copied on, until it has ended.  A copy that was not finished is made anew.  To be removed once nobody upgrades from 0.1.
+An agent that starts copies each of them.  A run whose old shim still lives is followed: what that shim writes is copied
+until it has ended.  An unfinished copy is made anew.  To be removed when nobody upgrades from 0.1.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def old_runs(workspaces: Workspaces) -> Iterator[RunFiles]:
-    """Returns the runs that an agent of version 0.1 has left.
+    """Yields the runs that an agent of version 0.1 has left.
 
-    One that cannot be read is named in the log and stays behind as a damaged run, so that it is not started again.
+    Logs one that cannot be read, and leaves a damaged run in its place, so that it is not started again.
     """
     for workspace in workspaces.directories():
         try:
@@ -74,7 +74,7 @@ def _take_over(workspaces: Workspaces, workspace: Path) -> Iterator[RunFiles]:
     except ValueError:
         if claimed:
             raise
-        # It was never more than a directory.
+        # The start was never finished, so there is no run.
         return
     limits = dict(json.loads(_read(state / "limits"))) if (state / "limits").exists() else {}
     names = ("ticket", "task", "mutex", "isolation", "timeout", "arguments", "created", "boot")
@@ -125,7 +125,7 @@ def _read(path: Path) -> bytes:
 
 
 class OldRun(RunFiles):
-    """A run that a process of version 0.1 may still watch over: its files are a copy that grows as the old ones do."""
+    """A run that a shim of version 0.1 may still watch: its files are a copy that grows with the old ones."""
 
     def __init__(self, files: RunFiles, result: int, old_log: int, state: Path, *, claimed: bool) -> None:
         """Takes over `files` and the descriptors of the old ones."""
@@ -142,12 +142,13 @@ class OldRun(RunFiles):
         return os.fsdecode(line) if end and line.startswith(b"/") else ""
 
     def examine(self) -> Finding:
-        """Returns where the old files say that the run stands; copies what they say."""
+        """Returns the stage of the run by its old files; copies what is new in them."""
         holder = run_record.holder(self._result)
-        # Looked at after the lock: the old process writes its result before it lets go of it.
-        result = self._read_result()
+        # Read after the lock was checked: the old shim writes its result before it releases the lock.
+        words = os.pread(self._result, _RESULT_LENGTH, 0).split()
         self._copy_log()
-        if result is not None:
+        if len(words) == 5 and words[0] == b"exit" and words[4] == b"end":
+            result = Result(int(words[1]), int(words[3]), 0, bytes(16))
             run_record.write_result(self.run, result)
             return Finding(Stage.ENDED, result=result)
         if holder is not None:
@@ -179,7 +180,7 @@ class OldRun(RunFiles):
         return Result(code, ended, 0, bytes(16)) if fits else None
 
     def _copy_log(self) -> None:
-        """Copies the whole records that have come since the last time.  A full disk makes it wait."""
+        """Copies the whole records that are new.  On a full disk they are copied next time."""
         while (found := self._next_records())[0]:
             records, copied = found
             end = os.fstat(self.log).st_size

@@ -1,8 +1,8 @@
-"""Directory trees that scripts have made: removed, or measured, whatever has been done to them.
+"""Removes or walks directory trees that scripts have made, in whatever state they are.
 
-Neither follows a symbolic link or enters what is mounted in the tree: that belongs to somebody else.  A script may have
-taken away its own rights on a directory, nested them deeper than any path may be long, and given them names that are
-no text; so everything is done relative to open directories, few of them at a time, and nothing is recursive.
+Neither follows a symbolic link or enters a mount inside the tree: what lies there is not the script's.  A script may
+have removed its own rights on a directory, nested directories deeper than any path may be long, and used names that are
+not text.  So all work is relative to open directories, few of them at a time, and nothing is recursive.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _PAUSE = 0.1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 _STEP = 1000
-"""Characters of a path at a time: in no encoding more bytes than the kernel takes, and more than any name has."""
-_MOST_CAMPS = 64
-"""Deep directories that are kept open to go on from, so that the way down is not gone again for everything in them."""
+"""Characters of a path at a time: in any encoding fewer bytes than the kernel's limit, and more than a name has."""
+_MOST_BASES = 64
+"""Deep directories that stay open as starting points, so that the walk need not descend from the top each time."""
 
 
 def remove_tree(path: Path, pause: Callable[[float], None] = time.sleep) -> bool:
-    """Removes a directory; true when it is gone.  Tries again when a script still writes there."""
+    """Removes a directory; returns whether it is gone.  Tries again when a script still writes there."""
     for attempt in range(_ATTEMPTS):
         if attempt:
             pause(_PAUSE)
@@ -60,7 +60,7 @@ def _empty(path: Path) -> None:
 
 
 def _mount_of(descriptor: int) -> str:
-    """Which mount an open file belongs to: one that is bound elsewhere is on the same device."""
+    """Returns the mount of an open file.  Its device is not enough, since a bind mount has the same one."""
     information = os.open(f"/proc/self/fdinfo/{descriptor}", os.O_RDONLY)
     try:
         text = os.read(information, 4096).decode()
@@ -75,10 +75,10 @@ def _require_mount(descriptor: int, mount: str) -> None:
 
 
 class _Clearance:
-    """Takes away everything below one directory.
+    """Removes everything below one directory.
 
-    Each directory inside is moved up beside the first ones before it is looked into.  So there is no depth; and what
-    is mounted cannot be moved, so that it is never looked into.
+    Moves each directory inside to the top before it reads it, so there is no depth.  A mount cannot be moved, so it is
+    never entered.
     """
 
     def __init__(self, root: int, mount: str) -> None:
@@ -92,7 +92,7 @@ class _Clearance:
         self._clear(self._root)
         while self._moved:
             name = self._moved.pop()
-            # What cannot be removed stays, with all the others that it does not hinder gone.
+            # An entry that cannot be removed stays; the others are removed.
             with contextlib.suppress(OSError):
                 directory = _enter(name, self._root)
                 try:
@@ -115,81 +115,74 @@ class _Clearance:
         try:
             os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=self._root)
         except PermissionError:
-            # Who moves a directory writes its entry for the one above.
+            # Moving a directory changes its entry `..`, which needs the right to write it.
             os.close(_enter(name, directory))
             os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=self._root)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            self._clear_in_place(name, directory)
+            # A directory of an overlay's lower layer, say a container's image, can be removed but not moved.
+            inner = _enter(name, directory)
+            try:
+                _require_mount(inner, self._mount)
+                self._clear(inner)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=directory)
             return
         self._moved.append(fresh)
 
-    def _clear_in_place(self, name: str, directory: int) -> None:
-        """What a lower layer of an overlay holds, a container's image say, can be removed but not moved."""
-        inner = _enter(name, directory)
-        try:
-            _require_mount(inner, self._mount)
-            self._clear(inner)
-        finally:
-            os.close(inner)
-        os.rmdir(name, dir_fd=directory)
-
 
 def _enter(name: str, directory: int | None = None) -> int:
-    """The open directory, opened up to its owner: a script may have taken away its own rights."""
+    """Returns the open directory.  Restores the owner's rights, which a script may have removed."""
     try:
         inner = os.open(name, _DIRECTORY, dir_fd=directory)
     except PermissionError:
-        return _enter_closed(name, directory)
+        handle = os.open(name, _HANDLE, dir_fd=directory)
+        try:
+            itself = f"/proc/self/fd/{handle}"
+            os.chmod(itself, stat.S_IRWXU)  # noqa: PTH101
+            return os.open(itself, os.O_RDONLY | os.O_DIRECTORY)
+        finally:
+            os.close(handle)
     if os.fstat(inner).st_mode & stat.S_IRWXU != stat.S_IRWXU:
         with contextlib.suppress(OSError):
             os.fchmod(inner, stat.S_IRWXU)
     return inner
 
 
-def _enter_closed(name: str, directory: int | None) -> int:
-    handle = os.open(name, _HANDLE, dir_fd=directory)
-    try:
-        itself = f"/proc/self/fd/{handle}"
-        os.chmod(itself, stat.S_IRWXU)  # noqa: PTH101
-        return os.open(itself, os.O_RDONLY | os.O_DIRECTORY)
-    finally:
-        os.close(handle)
-
-
 def entries_below(path: Path) -> Iterator[os.stat_result]:
-    """The directory itself and everything below it on the same file system.  Raises `OSError` when it is not there."""
+    """Yields the directory and everything below it on the same file system.  Raises `OSError` when it is missing."""
     with contextlib.ExitStack() as opened:
         top = os.open(path, _DIRECTORY)
         opened.callback(os.close, top)
         first = os.fstat(top)
         yield first
         left = [(top, ".")]
-        camps = 0
+        bases = 0
         while left:
-            camp, inner = left.pop()
+            base, inner = left.pop()
             try:
-                directory = _open_below(camp, inner)
+                directory = _open_below(base, inner)
             except OSError:
-                # It has gone, or its script has closed it to everybody.
+                # It is gone, or its script has removed all rights.
                 continue
-            found = _look(directory)
-            if len(inner) > _STEP // 2 and camps < _MOST_CAMPS:
+            found = _entries(directory)
+            if len(inner) > _STEP // 2 and bases < _MOST_BASES:
                 opened.callback(os.close, directory)
-                camp, inner, camps = directory, ".", camps + 1
+                base, inner, bases = directory, ".", bases + 1
             else:
                 os.close(directory)
             for name, status in found:
                 if status.st_dev == first.st_dev:
                     yield status
                     if stat.S_ISDIR(status.st_mode):
-                        left.append((camp, f"{inner}/{name}"))
+                        left.append((base, f"{inner}/{name}"))
 
 
-def _look(directory: int) -> list[tuple[str, os.stat_result]]:
+def _entries(directory: int) -> list[tuple[str, os.stat_result]]:
     found: list[tuple[str, os.stat_result]] = []
-    # What goes while we look takes nothing any more.
+    # Entries that vanish meanwhile occupy nothing.
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
@@ -198,7 +191,7 @@ def _look(directory: int) -> list[tuple[str, os.stat_result]]:
 
 
 def _open_below(top: int, inner: str) -> int:
-    """The open directory, reached in steps, since its path may be longer than the kernel takes."""
+    """Returns the open directory, reached in steps, since its path may be longer than the kernel's limit."""
     directory = os.dup(top)
     while inner:
         cut = len(inner) if len(inner) <= _STEP else inner.rindex("/", 0, _STEP + 1)

@@ -1,12 +1,12 @@
-"""The two files that tell a run, `Work/.runs/NAME.run` and `NAME.log`, from the agent's side.
+"""The two files of a run, `Work/.runs/NAME.run` and `NAME.log`, from the agent's side.
 
     prepared -> running -> ended
         |          |
         +----------+-----> lost       claimed, but neither alive nor with a result
 
-They lie outside the workspace, where the script cannot reach them.  NAME is made from the folded ticket.  Nothing that
-is read here is trusted for size, depth, type or time: whoever can write here may have.  The form of the files is
-docs/spec/run-files.md.
+They lie outside the workspace, where the script cannot reach them.  NAME is made from the folded ticket.  Nothing read
+here is trusted in size, depth, type or time, since another process of the same user may have written it.  The form of
+the files is docs/spec/run-files.md.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Stage(enum.Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """Where a run stands: `pid` of its shim while it is running, `result` when it has ended."""
+    """The stage of a run; `pid` is that of its shim while it is running, `result` is set when it has ended."""
 
     stage: Stage
     pid: int = 0
@@ -62,7 +62,7 @@ class Finding:
 
 
 def examine(run: int) -> Finding:
-    """Returns where the run of the open `.run` file stands now."""
+    """Returns the stage of the run with the open `.run` file."""
     for attempt in range(2):
         if (result := run_record.read_result(run)) is not None:
             return Finding(Stage.ENDED, result=result)
@@ -70,7 +70,7 @@ def examine(run: int) -> Finding:
             return Finding(Stage.RUNNING, pid)
         if attempt == 0 and not run_record.is_claimed(run):
             return Finding(Stage.PREPARED)
-        # Between the two looks a shim may have written its result and let go of its lock: look once more.
+        # Between these checks a shim may have written its result and released its lock, so check once more.
     return Finding(Stage.LOST)
 
 
@@ -85,36 +85,36 @@ class RunFiles:
         self.run_path = directory / f"{name}{_RUN}"
         self.log_path = directory / f"{name}{_LOG}"
         self.temporary = directory / f"{name}{_TEMPORARY}"
-        """Where a sandbox may keep directories that vanish with the run."""
+        """Where a sandbox may keep directories that are removed with the run."""
         self.run = run
         self.log = log
         self.opened = True
         self.completed = run_record.is_completed(run)
 
     def examine(self) -> Finding:
-        """Returns where the run stands now."""
+        """Returns the stage of the run."""
         return examine(self.run)
 
     @property
     def cgroup(self) -> str:
-        """The cgroup that the run's shim was born in and shares with it; empty when there is none that is known."""
+        """The cgroup that the shim was born in and shares with the script; empty when none is recorded."""
         return run_record.read_cgroup(self.run)
 
-    def say(self, *lines: str) -> None:
-        """Entries of the agent on the script's standard output.  Only while no shim writes."""
+    def log_entries(self, *lines: str) -> None:
+        """Logs entries of the agent on standard output.  Only while no shim writes."""
         LogWriter(self.log).write([(OUT_ENTRY, line.encode("utf-8", "replace")) for line in lines])
 
     def end(self, exit_code: int, reason: str = "") -> Result:
-        """Ends a run that no shim will end: open lines first, then the reason, then the result."""
+        """Ends a run that has no shim: ends the open lines, logs the reason, writes the result and returns it."""
         writer = LogWriter(self.log)
         writer.write([(OUT, b""), (ERR, b"")])
-        told = not reason or writer.entry(ERR_ENTRY, reason)
-        result = Result.now(exit_code, kind=ERR_ENTRY, reason="" if told else reason)
+        logged = not reason or writer.entry(ERR_ENTRY, reason)
+        result = Result.now(exit_code, kind=ERR_ENTRY, reason="" if logged else reason)
         run_record.write_result(self.run, result)
         return result
 
     def cut_log(self, position: int) -> None:
-        """Takes off what a machine that went down has left half written, from the first bytes on if need be."""
+        """Removes what follows the last whole record, at `position`, after a crash; the whole log, if it has none."""
         if os.fstat(self.log).st_size > position:
             os.ftruncate(self.log, position)
         if position == 0:
@@ -123,7 +123,7 @@ class RunFiles:
                 os.write(self.log, VERSION)
 
     def mark_completed(self) -> None:
-        """Nobody will ask for the run any more; what is left of it is its lock."""
+        """Marks the run as completed and removes its log; the `.run` file stays until the script ends."""
         run_record.mark_completed(self.run)
         self.completed = True
         self.log_path.unlink(missing_ok=True)
@@ -132,7 +132,7 @@ class RunFiles:
         """Forgets the run.  Only after its shim has ended; raises `OSError`."""
         self.close()
         self.log_path.unlink(missing_ok=True)
-        # Last, and with it the memory that there was such a run.
+        # Last, because without this file there is no run.
         self.run_path.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ class RunFiles:
             return 0
 
     def open_log(self) -> int:
-        """Returns a descriptor of the log, to be closed by the caller: a thread may read when the files are closed."""
+        """Returns a descriptor of the log that the caller must close; it may outlive these files, say in a thread."""
         if self.opened:
             return os.dup(self.log)
         try:
@@ -170,7 +170,7 @@ class RunDirectory:
         self.path = work / RUNS
 
     def ensure(self) -> None:
-        """Makes the directory when it is missing.  Raises `ScriptError` where it cannot be the agent's alone."""
+        """Makes the directory when it is missing.  Raises `ScriptError` when it belongs to another user."""
         try:
             with contextlib.suppress(FileExistsError):
                 self.path.mkdir(mode=0o700)
@@ -188,7 +188,7 @@ class RunDirectory:
             raise ScriptError(f"The directory '{self.path}' cannot be made: {error.strerror}") from error
 
     def require_locks(self) -> None:
-        """Raises `ScriptError` on a file system that has no locks: then nobody could tell which scripts run."""
+        """Raises `ScriptError` on a file system without locks, where running scripts could not be recognised."""
         probe = self.path / f".lock-{secrets.token_hex(4)}"
         try:
             descriptor = os.open(probe, _NEW, 0o600)
@@ -207,7 +207,7 @@ class RunDirectory:
             ) from error
 
     def require_no_newer(self) -> None:
-        """Raises `ScriptError` when a later version of Tentacle has written here: what it runs cannot be taken over."""
+        """Raises `ScriptError` when a later version of Tentacle has written here; its runs cannot be taken over."""
         for name in self.names():
             with contextlib.suppress(OSError):
                 run = os.open(self.run_path(name), _LOOK)
@@ -231,11 +231,11 @@ class RunDirectory:
         return self.path / f"{name}{_LOG}"
 
     def exists(self, name: str) -> bool:
-        """Whether anything has the name of that run's `.run` file."""
+        """Returns whether anything has the name of that run's `.run` file."""
         return os.path.lexists(self.run_path(name))
 
     def names(self) -> list[str]:
-        """Returns the names of all runs; none when somebody has removed the directory."""
+        """Returns the names of all runs; none when the directory was removed."""
         try:
             with os.scandir(self.path) as entries:
                 names = [entry.name.removesuffix(_RUN) for entry in entries if entry.name.endswith(_RUN)]
@@ -245,9 +245,9 @@ class RunDirectory:
         return [name for name in names if _NAME_OF_RUN.fullmatch(name)]
 
     def create(self, header: RunHeader, opening: Sequence[str]) -> RunFiles:
-        """Writes the two files, the log with the first entries.  From then on this is a run.
+        """Writes the two files, with the first entries in the log; from then on this is a run.
 
-        What was never a whole run gives way.  Raises `OSError`, and leaves nothing then.
+        Replaces files that were never a whole run.  Raises `OSError`, and leaves no file then.
         """
         name, encoded = run_name(header.ticket), header.encode()
         if len(encoded) > LONGEST_HEADER:
@@ -281,7 +281,7 @@ class RunDirectory:
     def open(self, name: str) -> RunFiles | None:
         """Returns the run of that name; `None` when there is none.
 
-        Raises `DamagedRunError` when there is something else: a run must not be taken for none and be started again.
+        Raises `DamagedRunError` when its files cannot be read: treated as missing, the run could be started again.
         """
         path = self.run_path(name)
         try:
@@ -312,7 +312,7 @@ class RunDirectory:
         return RunFiles(self.path, name, self.work / header.ticket, header, run, log)
 
     def look(self, name: str) -> tuple[RunHeader, Finding] | None:
-        """Returns what was asked for and where it stands, and changes nothing; `None` when that cannot be read."""
+        """Returns the header and the stage of a run, and changes nothing; `None` when they cannot be read."""
         try:
             run = os.open(self.run_path(name), _LOOK)
         except OSError:
@@ -326,7 +326,7 @@ class RunDirectory:
             os.close(run)
 
     def is_held(self, name: str) -> bool:
-        """Whether a shim watches over the run of that name, whatever else can be read there."""
+        """Returns whether a shim watches the run of that name, even if its header is damaged."""
         try:
             run = os.open(self.run_path(name), _LOOK)
         except OSError:
@@ -339,11 +339,11 @@ class RunDirectory:
             os.close(run)
 
     def paths(self, name: str) -> tuple[Path, ...]:
-        """Returns everything that may be there of the run of that name, the `.run` file last."""
+        """Returns the paths that the run of that name may have, the `.run` file last."""
         return self.path / f"{name}{_TEMPORARY}", self.log_path(name), self.run_path(name)
 
     def _read(self, path: Path, run: int) -> RunHeader | None:
-        """Returns the header; `None` when it was never whole: then nobody was told that there is such a run."""
+        """Returns the header; `None` when it was never whole: then the start was never answered."""
         found = os.fstat(run)
         if not stat.S_ISREG(found.st_mode):
             raise DamagedRunError(path, "it is not a file")
@@ -368,11 +368,11 @@ class RunDirectory:
         return header
 
     def _trusted(self) -> tuple[int, int]:
-        # On some network file systems nothing belongs to us, but all to one.
+        # On some network file systems all files belong to one user, that of the mount.
         return os.geteuid(), self.work.stat().st_uid
 
     def _new(self, path: Path, data: bytes, flags: int = 0) -> int:
-        """Returns the open new file with that content, in place of whatever had the name."""
+        """Returns an open new file with that content; replaces whatever has the name."""
         try:
             descriptor = os.open(path, _NEW | flags, 0o600)
         except FileExistsError:
@@ -393,5 +393,5 @@ class RunDirectory:
 
 
 def run_name(ticket: str) -> str:
-    """Returns what the files of a run are called: a ticket may be longer than a name, and case does not count."""
+    """Returns the name of a run's files: a ticket may be too long for a file name, and its case does not count."""
     return hashlib.sha256(fold(ticket).encode("utf-8", "surrogatepass")).hexdigest()

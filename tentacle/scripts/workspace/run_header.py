@@ -1,4 +1,4 @@
-"""What was asked for, as it stands in a run's `.run` file.  Nothing of it is trusted when it is read."""
+"""The header of a run's `.run` file: what was requested.  Nothing in it is trusted when it is read."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tentacle.scripts.mutexes import MutexRequest
 from tentacle.scripts.shim.clock import BOOT, now_ms
 
 _LARGEST = 1 << 53
-"""Whole numbers above mean different things to different readers of JSON."""
+"""JSON readers disagree on larger whole numbers."""
 
 
 @dataclass(frozen=True)
 class RunHeader:
-    """What was asked for, kept from before the start.
+    """The request of a run.
 
-    `timeout` is in seconds, `None` for no limit; `created` in milliseconds since 1970; `boot` the start of the machine,
-    as 32 hexadecimal digits; `sealed` what is kept of the passwords of its files (`output/known_secrets.py`); `limits`
-    those of memory in bytes, of processors and of tasks.
+    `timeout` is in seconds, `None` for no limit; `created` in milliseconds since 1970; `boot` the boot id, as 32
+    hexadecimal digits; `sealed` the sealed passwords of its files (`output/known_secrets.py`); `limits` those of memory
+    in bytes, of processors and of tasks.
     """
 
     ticket: str
@@ -40,7 +40,7 @@ class RunHeader:
 
     @property
     def is_of_this_boot(self) -> bool:
-        """Whether the machine has run all the time since the run was asked for."""
+        """Whether the machine has not been restarted since the request."""
         return self.boot.replace("-", "") == BOOT.hex()
 
     def encode(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Removes what belonged to completed runs, after the caller who waited for that has its answer."""
+"""Removes what belonged to completed runs in the background, after the request that completed them has its answer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tentacle.scripts.workspace.validation import SCRIPT_FILE
 from tentacle.scripts.workspace.workspaces import Workspaces
 
 _SOON = 0.01
-"""Seconds in which an answer has left, and some more has come together to be removed."""
+"""Seconds, enough for the answer to leave and for more directories to be added."""
 
 
 class TrashRemover:
-    """Use from one event loop.  What it has not removed when the agent ends is left to the next agent."""
+    """Use from one event loop.  The next agent removes what is left when this one ends."""
 
     def __init__(self, workspaces: Workspaces) -> None:
         self._workspaces = workspaces
@@ -24,18 +24,18 @@ class TrashRemover:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, directory: Path, run: str | None = None) -> None:
-        """Has a directory removed soon, and the files of the run of that name."""
+        """Schedules the removal of a directory, and of the files of the run of that name."""
         self._waiting.append((directory, run))
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
     async def aclose(self) -> None:
-        """Ends with what is being removed."""
+        """Waits for the removal that is under way, and drops the others."""
         self._waiting.clear()
         await self.drained()
 
     async def drained(self) -> None:
-        """Returns when there is nothing left to remove."""
+        """Returns when nothing is left to remove."""
         if self._task is not None:
             await asyncio.wait({self._task})
 
@@ -60,7 +60,7 @@ class TrashRemover:
 
 
 def _remove_bare(path: Path) -> bool:
-    """Removes a workspace in which the script has left nothing; false for any other."""
+    """Removes a workspace in which the script has left nothing; returns false for any other."""
     try:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:

@@ -1,4 +1,4 @@
-"""What may name a workspace or a file in it; everything else is refused before anything is written."""
+"""Validates tickets, file names and arguments before anything is written."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ LONGEST_TICKET = 200
 _LONGEST_NAME = 255
 _LONGEST_PATH = 2048
 _OURS = frozenset((SCRIPT_FILE, LOG_FILE, ".tentacle"))
-"""What the agent, the original or an earlier version keeps in a workspace."""
+"""Names that the agent, the original or an earlier version uses in a workspace."""
 
 
 def fold(ticket: str) -> str:
-    """Equal for tickets that differ by case only."""
+    """Returns the same text for tickets that differ only by case."""
     return ticket.casefold()
 
 
 def require_ticket(ticket: str) -> str:
-    """Gives `ticket` when it can be the name of a directory of its own; raises `InvalidTicketError`."""
+    """Returns `ticket` when it can name a directory; raises `InvalidTicketError` otherwise."""
     if not ticket:
         raise _ticket_error(ticket, "it is empty")
     if ticket.startswith("."):
@@ -40,7 +40,7 @@ def require_ticket(ticket: str) -> str:
 
 
 def file_parts(name: str) -> tuple[str, ...]:
-    """The directories and the file that `name` means, below the workspace; raises `InvalidFileNameError`.
+    """Returns the directories and the file name in `name`, below the workspace; raises `InvalidFileNameError`.
 
     A backslash is an ordinary character, as in the original on Linux.
     """
@@ -63,7 +63,7 @@ def file_parts(name: str) -> tuple[str, ...]:
 
 
 def require_arguments(arguments: Sequence[str]) -> None:
-    """Raises `InvalidArgumentError` when a process could not be given these."""
+    """Raises `InvalidArgumentError` when no process could get these arguments."""
     for number, argument in enumerate(arguments, 1):
         if "\0" in argument:
             raise InvalidArgumentError(f"Argument {number} of the script holds a NUL character")

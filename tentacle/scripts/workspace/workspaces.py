@@ -1,7 +1,7 @@
-"""The directories in which scripts run, `Work/TICKET`, and what is put there before a start.
+"""The directories in which scripts run, `Work/TICKET`, and the files written there before a start.
 
-Everything is written relative to open directories and never through a symbolic link, whatever may lie there already.
-The files that tell the run are written last (`run_files.py`): from then on it is one.
+Everything is written relative to open directories and never through a symbolic link, whatever exists there already.
+The files of the run (`run_files.py`) are written last: only then there is a run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 @dataclass(frozen=True)
 class WorkspaceFile:
-    """A file for the workspace.  `source` is moved there, or read when it has a password, even an empty one."""
+    """A file for the workspace.  `source` is moved there; with a password, even an empty one, it is encrypted."""
 
     name: str
     source: Path
@@ -57,10 +57,14 @@ class Workspaces:
         self.runs.ensure()
 
     def directories(self) -> list[Path]:
-        """What may be workspaces: real directories whose names may be tickets; none when somebody has removed all."""
+        """Returns what may be a workspace: real directories whose names may be tickets."""
         try:
             with os.scandir(self.work) as entries:
-                return [Path(entry.path) for entry in entries if _is_workspace(entry)]
+                return [
+                    Path(entry.path)
+                    for entry in entries
+                    if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+                ]
         except FileNotFoundError:
             return []
 
@@ -73,29 +77,39 @@ class Workspaces:
             return None
 
     def prepare(self, header: RunHeader, body: str, files: Sequence[WorkspaceFile]) -> RunFiles:
-        """Makes the workspace, everything in it, and the run; after a `sync` the run may start at any time.
+        """Makes the workspace, everything in it, and the run, which may start after `sync`.
 
-        Names must have been checked.  On failure nothing of a new workspace is left; raises `ScriptError`.
+        The file names must be valid.  Raises `ScriptError`, and leaves nothing of a new workspace then.
         """
         path = self.work / header.ticket
         existed = self._make(path)
         try:
-            _fill(path, body, files)
-            return self.runs.create(header, _opening(header))
+            root = os.open(path, _DIRECTORY)
+            try:
+                with os.fdopen(_create(root, SCRIPT_FILE), "wb") as file:
+                    file.write(body.replace("\r\n", "\n").encode("utf-8", "replace"))
+                for wanted in files:
+                    _put(root, wanted)
+            finally:
+                os.close(root)
+            # The first entries of the log (tentacle-services.md 3.6, 1 to 3); all on standard output.
+            level = "FullIsolation" if header.wants.exclusive else "NoIsolation"
+            acquiring = f"Acquiring isolation mutex {header.mutex} with {level} in {header.task}"
+            return self.runs.create(header, ("##octopus[stdout-verbose]", acquiring, "##octopus[stdout-default]"))
         except OSError as error:
             if not existed:
                 self.remove(path)
             raise ScriptError(f"The workspace '{path}' could not be prepared: {_reason(error)}") from error
 
     def _make(self, path: Path) -> bool:
-        """Makes the directory of a workspace; true when there was one already."""
+        """Makes the directory of a workspace; returns whether there was one already."""
         for attempt in range(2):
             try:
                 path.mkdir(mode=0o700)
             except FileExistsError:
                 return True
             except FileNotFoundError as error:
-                # Somebody has removed all.
+                # The directory of all workspaces was removed.
                 if attempt:
                     raise ScriptError(f"The workspace '{path}' could not be prepared: {_reason(error)}") from error
                 self.ensure()
@@ -107,7 +121,7 @@ class Workspaces:
         return False
 
     async def sync(self, files: RunFiles) -> None:
-        """From the return on this is a run even if the machine goes down.  If that fails it is none; `ScriptError`."""
+        """Syncs a new run, so that it survives a power cut.  Removes its files and raises `ScriptError` on failure."""
         try:
             await self._sync.sync(files.run)
         except OSError as error:
@@ -115,15 +129,15 @@ class Workspaces:
             raise ScriptError(f"The workspace '{files.workspace}' could not be prepared: {_reason(error)}") from error
 
     async def aclose(self) -> None:
-        """Waits for what is being synced, whoever still wants it."""
+        """Waits for the syncs that are under way."""
         await self._sync.aclose()
 
     def touch(self, path: Path) -> None:
-        """Keeps a foreign sweeper, which judges by the age of the script's file, from a workspace that is in use."""
+        """Touches the script's file, by whose age a foreign sweeper judges a workspace."""
         with contextlib.suppress(OSError):
             root = os.open(path, _DIRECTORY)
             try:
-                # A script may have put a link, or a second name of a file elsewhere, in its place.
+                # A script may have replaced it by a symbolic link, or by a hard link to a file outside.
                 found = os.stat(SCRIPT_FILE, dir_fd=root, follow_symlinks=False)
                 if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
                     os.utime(SCRIPT_FILE, dir_fd=root, follow_symlinks=False)
@@ -131,7 +145,7 @@ class Workspaces:
                 os.close(root)
 
     def changed(self, path: Path) -> float | None:
-        """Returns when a script was last heard of in a directory that is no run of ours, in seconds since 1970.
+        """Returns the last sign of life of a script in a foreign directory, in seconds since 1970.
 
         `None` for a directory in which no script has run.
         """
@@ -140,10 +154,10 @@ class Workspaces:
                 return (path / name).lstat().st_mtime
         return None
 
-    def put_away(self, path: Path) -> Path | None:
-        """Takes a workspace out of the way, so that its place is free at once; returns what must then be removed.
+    def move_to_trash(self, path: Path) -> Path | None:
+        """Renames a workspace, so that its name is free at once; returns the directory that the caller must remove.
 
-        `None` when there is nothing of it; itself where it cannot be moved.
+        `None` when there is no such workspace; `path` itself where it cannot be renamed.
         """
         trash = self.work / f"{_TRASH}{secrets.token_hex(8)}"
         try:
@@ -155,55 +169,30 @@ class Workspaces:
         return trash
 
     def forget(self, name: str, workspace: Path) -> list[Path]:
-        """Takes everything of a run away, its `.run` file last; returns the directories that must then be removed.
+        """Removes everything of a run, its `.run` file last; returns the directories that the caller must remove.
 
-        Whatever somebody has put in the place of a file goes too.  Raises `OSError`.
+        A directory in place of one of the files goes too.  Raises `OSError`.
         """
-        left = [workspace if workspace.name.startswith(_TRASH) else self.put_away(workspace)]
+        left = [workspace if workspace.name.startswith(_TRASH) else self.move_to_trash(workspace)]
         for path in self.runs.paths(name):
             try:
                 path.unlink(missing_ok=True)
             except (IsADirectoryError, PermissionError):
-                left.append(self.put_away(path))
+                left.append(self.move_to_trash(path))
         return [path for path in left if path is not None]
 
     def remove(self, path: Path) -> bool:
-        """Removes a workspace with everything in it; true when it is gone.  Follows no symbolic link."""
-        left = self.put_away(path)
+        """Removes a workspace with everything in it; returns whether it is gone.  Follows no symbolic link."""
+        left = self.move_to_trash(path)
         return left is None or remove_tree(left)
 
     def trash(self) -> Iterator[Path]:
-        """What an agent that died while it removed workspaces has left."""
+        """Yields the directories in the trash, also those of an earlier agent."""
         yield from self.work.glob(f"{_TRASH}*")
 
 
-def _is_workspace(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-
-
-def _opening(header: RunHeader) -> list[str]:
-    """What the log says first of all (tentacle-services.md 3.6, 1 to 3); all on standard output."""
-    level = "FullIsolation" if header.wants.exclusive else "NoIsolation"
-    return [
-        "##octopus[stdout-verbose]",
-        f"Acquiring isolation mutex {header.mutex} with {level} in {header.task}",
-        "##octopus[stdout-default]",
-    ]
-
-
-def _fill(path: Path, body: str, files: Sequence[WorkspaceFile]) -> None:
-    root = os.open(path, _DIRECTORY)
-    try:
-        with os.fdopen(_create(root, SCRIPT_FILE), "wb") as file:
-            file.write(body.replace("\r\n", "\n").encode("utf-8", "replace"))
-        for wanted in files:
-            _put(root, wanted)
-    finally:
-        os.close(root)
-
-
 def _create(directory: int, name: str) -> int:
-    """A new file in place of whatever had the name."""
+    """Returns an open new file; replaces a file of that name."""
     try:
         return os.open(name, _FRESH, 0o600, dir_fd=directory)
     except FileExistsError:
@@ -216,7 +205,11 @@ def _put(root: int, file: WorkspaceFile) -> None:
     directory = os.dup(root)
     try:
         for part in directories:
-            directory = _enter(directory, part)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, 0o700, dir_fd=directory)
+            inner = os.open(part, _DIRECTORY, dir_fd=directory)
+            os.close(directory)
+            directory = inner
         if file.password is None:
             _move(file.source, directory, name)
         else:
@@ -224,15 +217,6 @@ def _put(root: int, file: WorkspaceFile) -> None:
                 encrypt(source, target, file.password)
     finally:
         os.close(directory)
-
-
-def _enter(directory: int, part: str) -> int:
-    """The open sub-directory, made when it is missing; closes `directory`."""
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(part, 0o700, dir_fd=directory)
-    inner = os.open(part, _DIRECTORY, dir_fd=directory)
-    os.close(directory)
-    return inner
 
 
 def _move(source: Path, directory: int, name: str) -> None:

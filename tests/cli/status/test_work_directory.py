@@ -9,6 +9,7 @@ import pytest
 
 from tentacle.cli.status.work_directory import LONGEST_COUNT, WorkDirectory, read_work_directory, total_size
 from tentacle.scripts.workspace.finished import FILE
+from tentacle.scripts.workspace.run_files import run_name
 from tentacle.scripts.workspace.workspaces import Workspaces
 
 
@@ -46,6 +47,6 @@ def test_the_files_of_runs_count_and_the_list_of_finished_tickets_does_not(tmp_p
     runs.path.mkdir(parents=True)
     (runs.path / FILE).write_bytes(b"x" * 5000)
     assert read_work_directory(tmp_path / "Work") == WorkDirectory()
-    for path in runs.paths("ServerTasks-1"):
+    for path in runs.paths(run_name("ServerTasks-1")):
         path.write_bytes(b"x" * 5000)
     assert read_work_directory(tmp_path / "Work").size >= 15_000

@@ -74,8 +74,8 @@ async def test_a_caller_that_leaves_does_not_get_its_answer_to_the_next(lab: Lab
     shim = await pool.launch(ORDER)
     assert shim.pid > 1
     # There is no such run.
-    await shim.over.wait()
-    shim.let_go(clean=True)
+    await shim.finished.wait()
+    shim.release(clean=True)
     await client.aclose()
 
 

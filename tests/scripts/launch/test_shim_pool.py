@@ -1,4 +1,4 @@
-"""The processes that watch over runs are used again, but only when a script has left nothing of itself in them."""
+"""Shims are used again, but only when their script has left no process behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tentacle.scripts.engine import RunStatus
 from tentacle.scripts.sandbox.sandbox import Mode
 from tentacle.scripts.shim.process_tree import is_alive
 from tests.scripts.lab import Lab, lines, until
-from tests.scripts.rooms import WAYS, options
+from tests.scripts.sandboxes import SANDBOXES, options
 
 SHIM = "echo $PPID"
 
@@ -32,21 +32,21 @@ def idle(lab: Lab) -> list[int]:
 
 
 @pytest.fixture(params=["tree", "cgroup", "private", "private, cgroup"])
-async def room(request: pytest.FixtureRequest, new_lab: Callable[..., Lab]) -> Lab:
-    lab = new_lab(options(WAYS[request.param]))
+async def sandboxed(request: pytest.FixtureRequest, new_lab: Callable[..., Lab]) -> Lab:
+    lab = new_lab(options(SANDBOXES[request.param]))
     await lab.engine.start()
     return lab
 
 
-async def test_scripts_that_come_one_after_another_share_one(room: Lab) -> None:
-    """A pid namespace may live a moment longer than its script; who watches over it is then not waited for."""
+async def test_scripts_that_come_one_after_another_share_a_shim(sandboxed: Lab) -> None:
+    """A pid namespace may live a moment longer than its script; its shim is then not reused."""
     found = set()
     for number in range(20):
-        status = await room.run(f"{SHIM}; echo {number}; echo error >&2; exit {number}", f"T-{number}")
+        status = await sandboxed.run(f"{SHIM}; echo {number}; echo error >&2; exit {number}", f"T-{number}")
         assert (lines(status)[1:], status.exit_code) == ([str(number), "error"], number)
-        found.update(idle(room))
-        await room.engine.complete(f"T-{number}")
-    assert len(found) == 1 or room.engine.options.sandbox.mode is Mode.PRIVATE
+        found.update(idle(sandboxed))
+        await sandboxed.engine.complete(f"T-{number}")
+    assert len(found) == 1 or sandboxed.engine.options.sandbox.mode is Mode.PRIVATE
 
 
 async def test_it_keeps_no_descriptor_and_no_signal_of_a_run(lab: Lab) -> None:
@@ -63,9 +63,9 @@ async def test_it_keeps_no_descriptor_and_no_signal_of_a_run(lab: Lab) -> None:
         assert await state(f"T-{number}") == first
 
 
-async def test_a_script_inherits_nothing_of_it(room: Lab) -> None:
+async def test_a_script_inherits_nothing_of_its_shim(sandboxed: Lab) -> None:
     for ticket in ("first", "again"):
-        status = await room.run("for fd in /proc/self/fd/*; do [ -e $fd ] && echo ${fd##*/}; done", ticket)
+        status = await sandboxed.run("for fd in /proc/self/fd/*; do [ -e $fd ] && echo ${fd##*/}; done", ticket)
         # The script itself is what bash reads from.
         assert sorted(set(lines(status)) - {"255"}) == ["0", "1", "2"]
 
@@ -105,12 +105,12 @@ UNCLEAN = {
 }
 
 
-@pytest.mark.parametrize("way", ["tree", "cgroup"])
+@pytest.mark.parametrize("sandbox", ["tree", "cgroup"])
 @pytest.mark.parametrize("name", UNCLEAN)
-async def test_one_whose_script_has_left_somebody_is_not_used_again(
-    name: str, way: str, new_lab: Callable[..., Lab]
+async def test_a_shim_whose_script_has_left_a_process_is_not_used_again(
+    name: str, sandbox: str, new_lab: Callable[..., Lab]
 ) -> None:
-    lab = new_lab(options(WAYS[way]))
+    lab = new_lab(options(SANDBOXES[sandbox]))
     await lab.engine.start()
     shim = shim_of(await lab.run(f"{SHIM}; {UNCLEAN[name]}"))
     await until(lambda: not is_alive(shim))
@@ -122,13 +122,13 @@ async def test_one_whose_script_has_left_somebody_is_not_used_again(
     await until(lambda: not lab.alive())
 
 
-async def test_one_whose_script_was_cancelled_is_not_used_again(room: Lab) -> None:
-    await room.start("echo ready; sleep 600")
-    await room.started()
-    await room.engine.cancel("T-1", 0)
-    assert (await room.ended()).exit_code == ScriptExitCode.CANCELLED_WHILE_RUNNING
-    assert idle(room) == []
-    assert (await room.run("exit 3", "T-2")).exit_code == 3
+async def test_a_shim_whose_script_was_cancelled_is_not_used_again(sandboxed: Lab) -> None:
+    await sandboxed.start("echo ready; sleep 600")
+    await sandboxed.started()
+    await sandboxed.engine.cancel("T-1", 0)
+    assert (await sandboxed.ended()).exit_code == ScriptExitCode.CANCELLED_WHILE_RUNNING
+    assert idle(sandboxed) == []
+    assert (await sandboxed.run("exit 3", "T-2")).exit_code == 3
 
 
 async def test_a_cancel_at_the_very_end_meets_no_other_script(lab: Lab) -> None:
@@ -143,7 +143,7 @@ async def test_a_cancel_at_the_very_end_meets_no_other_script(lab: Lab) -> None:
         assert (await lab.ended(first)).exit_code in (0, ScriptExitCode.CANCELLED_WHILE_RUNNING)
 
 
-async def test_one_that_dies_while_nobody_needs_it_is_replaced(lab: Lab) -> None:
+async def test_an_idle_shim_that_dies_is_replaced(lab: Lab) -> None:
     shim = shim_of(await lab.run(SHIM))
     assert idle(lab) == [shim]
     os.kill(shim, signal.SIGKILL)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.masking import MASK, Mask
-from tentacle.scripts.output.line_masking import WITHHELD, LineMasking, Rest
+from tentacle.scripts.output.line_masking import WITHHELD, LineMasking, NoMoreLines
 from tentacle.scripts.output.lines import NOTHING_OPEN, cut_mark, flush, split
 from tentacle.scripts.output.reader import LogReader, Page
 from tentacle.scripts.shim.log_format import DEBUG_ENTRY, ERR, OUT, OUT_ENTRY, VERSION, record
@@ -270,8 +270,8 @@ def test_without_a_known_mask_nothing_of_the_script_is_shown(log: int) -> None:
     assert texts(read(log, LogReader(1000, None))) == ["ours", WITHHELD, WITHHELD, WITHHELD]
 
 
-def test_an_empty_mask_is_no_veil_at_all() -> None:
+def test_an_empty_mask_covers_nothing() -> None:
     assert not LineMasking(Mask())
     assert LineMasking(None)
     assert LineMasking(Mask()).tail("abc", ["def"]) == ""
-    assert LineMasking(Mask([SECRET])).cover(["corr"], "", lambda: Rest.OPEN) == []
+    assert LineMasking(Mask([SECRET])).cover(["corr"], "", lambda: NoMoreLines.NOT_YET) == []

@@ -13,10 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.scripts.errors import IsolationUnavailableError
-from tentacle.scripts.sandbox.cgroups import Limits, Mount, Place, find_place, parse_cgroups, parse_mounts
+from tentacle.scripts.errors import SandboxUnavailableError
+from tentacle.scripts.sandbox.cgroups import (
+    CgroupParents,
+    Limits,
+    Mount,
+    find_cgroup_parents,
+    parse_cgroups,
+    parse_mounts,
+)
 from tentacle.scripts.shim.run_cgroup import LEAF, RunCgroup, remove_empty
-from tests.scripts.rooms import place
+from tests.scripts.sandboxes import cgroup_parents
 
 HYBRID = """\
 23 1 0:21 / / rw - ext4 /dev/vda rw
@@ -71,7 +78,7 @@ def test_any_text_is_read_as_something(text: str) -> None:
 def test_limits_are_named_as_each_version_names_them() -> None:
     limits = Limits(memory=64 * 1024**2, cpu=1.5, tasks=50)
     assert limits.controllers == ("memory", "cpu", "pids")
-    new = Place(Path("/u")).order("x", limits)
+    new = CgroupParents(Path("/u")).order("x", limits)
     assert new.directories == ("/u/tentacle-run-x",)
     assert [tuple(one[1:3]) for one in new.limits] == [
         ("memory.max", "67108864"),
@@ -80,7 +87,7 @@ def test_limits_are_named_as_each_version_names_them() -> None:
         ("cpu.max", "150000 100000"),
         ("pids.max", "50"),
     ]
-    old = Place(Path("/u"), {"memory": Path("/m"), "cpu": Path("/c"), "pids": Path("/c")}).order("x", limits)
+    old = CgroupParents(Path("/u"), {"memory": Path("/m"), "cpu": Path("/c"), "pids": Path("/c")}).order("x", limits)
     assert old.directories == ("/u/tentacle-run-x", "/m/tentacle-run-x", "/c/tentacle-run-x")
     assert [tuple(one[:3]) for one in old.limits] == [
         (1, "memory.limit_in_bytes", "67108864"),
@@ -100,31 +107,31 @@ def pretend(tmp_path: Path, mounts: str, cgroups: str) -> Path:
 
 def test_without_a_cgroup_only_limits_are_refused(tmp_path: Path) -> None:
     proc = pretend(tmp_path, "23 1 0:21 / / rw - ext4 /dev/vda rw\n", "0::/\n")
-    assert find_place(Limits(), proc) is None
-    with pytest.raises(IsolationUnavailableError, match="the cgroup controller 'memory'") as refused:
-        find_place(Limits(memory=2**30), proc)
+    assert find_cgroup_parents(Limits(), proc) is None
+    with pytest.raises(SandboxUnavailableError, match="the cgroup controller 'memory'") as refused:
+        find_cgroup_parents(Limits(memory=2**30), proc)
     assert refused.value.exit_code == 1
     assert "Delegate=yes" in (refused.value.hint or "")
 
 
 def test_a_cgroup_that_is_not_ours_is_left_as_it_is() -> None:
     """Real directories of version 2: this process's own, in which others live too."""
-    top = place().unified
+    top = cgroup_parents().unified
     assert top is not None
     group = top / f"tentacle-test-{os.getpid()}"
     group.mkdir()
     try:
         inner = group / "below"
-        run = RunCgroup(Place(group).order("one", Limits()))
+        run = RunCgroup(CgroupParents(group).order("one", Limits()))
         run.make()
         run.make()
         assert [path.name for path in group.glob("tentacle-run-*")] == ["tentacle-run-one"]
         assert run.pids() == []
         (group / "tentacle-run-one" / "deeper").mkdir()
         inner.mkdir()
-        Place(group).sweep(3600)
+        CgroupParents(group).sweep(3600)
         assert (group / "tentacle-run-one").exists()
-        Place(group).sweep(0)
+        CgroupParents(group).sweep(0)
         assert not (group / "tentacle-run-one").exists()
         assert inner.exists()
         run.remove()
@@ -134,9 +141,9 @@ def test_a_cgroup_that_is_not_ours_is_left_as_it_is() -> None:
 
 
 def test_cgroups_that_a_script_has_nested_deeply_are_removed_too() -> None:
-    top = place().unified
+    top = cgroup_parents().unified
     assert top is not None
-    run = RunCgroup(Place(top).order(f"deep-{os.getpid()}", Limits()))
+    run = RunCgroup(CgroupParents(top).order(f"deep-{os.getpid()}", Limits()))
     run.make()
     deep = Path(run.directory)
     for number in range(1200):
@@ -155,12 +162,12 @@ MOVER = """
 import sys
 from pathlib import Path
 from tentacle.errors import TentacleError
-from tentacle.scripts.sandbox.cgroups import _hand_down
+from tentacle.scripts.sandbox.cgroups import _enable_controllers
 top, controller = Path(sys.argv[1]), sys.argv[2]
 (top / "cgroup.procs").write_text("0")
 try:
-    _hand_down(top, [controller])
-    _hand_down(top, [controller])
+    _enable_controllers(top, [controller])
+    _enable_controllers(top, [controller])
 except TentacleError as error:
     print(error, error.hint)
 print(Path("/proc/self/cgroup").read_text().split("0::")[1].split("\\n")[0].rpartition("/")[2])
@@ -170,7 +177,7 @@ print(Path("/proc/self/cgroup").read_text().split("0::")[1].split("\\n")[0].rpar
 @pytest.fixture
 def group() -> Iterator[tuple[Path, str]]:
     """A cgroup of version 2 for a test, and a controller that it has, whichever that is here."""
-    top = place().unified
+    top = cgroup_parents().unified
     assert top is not None
     offered = (top / "cgroup.controllers").read_text().split()
     # For some others, processes beside children are no hindrance.
@@ -201,7 +208,7 @@ def test_an_agent_moves_into_a_leaf_of_what_it_was_handed(group: tuple[Path, str
     assert (path / "cgroup.subtree_control").read_text().split() == [controller]
 
 
-def test_an_agent_moves_nobody_in_what_was_not_handed_to_it(group: tuple[Path, str]) -> None:
+def test_an_agent_moves_no_process_in_a_cgroup_that_was_not_delegated_to_it(group: tuple[Path, str]) -> None:
     path, controller = group
     refused, where = moved(path, controller)
     assert refused.startswith(f"The limits for scripts cannot be set up in the cgroup '{path}': it belongs to others")

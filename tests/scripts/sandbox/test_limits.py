@@ -13,12 +13,12 @@ import pytest
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessOutputSource
 from tentacle.scripts.engine import EngineOptions
-from tentacle.scripts.errors import IsolationUnavailableError
+from tentacle.scripts.errors import SandboxUnavailableError
 from tentacle.scripts.sandbox.cgroups import Limits
 from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.shim.run_processes import MARK
 from tests.scripts.lab import Lab, lines
-from tests.scripts.rooms import living, options, place
+from tests.scripts.sandboxes import cgroup_parents, living, options
 
 MEBIBYTE = 1024 * 1024
 NO_LIMIT = {
@@ -36,7 +36,7 @@ async def limited(new_lab: Callable[..., Lab], mode: Mode = Mode.NONE, **limits:
 
 
 def own_directories(limits: Limits, mark: str) -> list[Path]:
-    return [Path(directory) for directory in place(limits).order(mark, limits).directories]
+    return [Path(directory) for directory in cgroup_parents(limits).order(mark, limits).directories]
 
 
 async def test_the_limits_are_those_of_the_scripts_own_cgroup(new_lab: Callable[..., Lab]) -> None:
@@ -47,7 +47,7 @@ async def test_the_limits_are_those_of_the_scripts_own_cgroup(new_lab: Callable[
     status = await lab.engine.status("T-1", 0)
     assert status is not None
     mark = next(entry.text for entry in status.entries if len(entry.text) == 32)
-    order = place(limits).order(mark, limits)
+    order = cgroup_parents(limits).order(mark, limits)
     for index, file, value, must in order.limits:
         path = Path(order.directories[index]) / file
         assert path.read_text().strip() == value or not must
@@ -84,7 +84,7 @@ async def test_a_fork_bomb_meets_the_task_limit_and_nobody_else_does(new_lab: Ca
 
 async def test_a_limit_in_which_nothing_can_run_is_refused_at_the_start(new_lab: Callable[..., Lab]) -> None:
     lab = new_lab(options(SandboxOptions(limits=Limits(memory=4096))))
-    with pytest.raises(IsolationUnavailableError, match="the limits that are set"):
+    with pytest.raises(SandboxUnavailableError, match="the limits that are set"):
         await lab.engine.start()
     assert await lab.left() == []
 
@@ -99,7 +99,7 @@ async def test_a_later_agent_gives_a_running_script_its_own_limits_again(new_lab
     assert status is not None
     mark = next(entry.text for entry in status.entries if len(entry.text) == 32)
     await lab.engine.aclose()
-    order = place(limits).order(mark, limits)
+    order = cgroup_parents(limits).order(mark, limits)
     wanted = [(Path(order.directories[i]) / file, value) for i, file, value, must in order.limits if must]
     for file, _ in wanted:
         if file.name in NO_LIMIT:

@@ -16,13 +16,13 @@ import pytest
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessState
 from tentacle.scripts.engine import EngineOptions
-from tentacle.scripts.errors import IsolationUnavailableError
+from tentacle.scripts.errors import SandboxUnavailableError
 from tentacle.scripts.sandbox.cgroups import Limits
 from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.scripts.shim.run_processes import real_and_saved_uids
 from tests.scripts.lab import Lab, lines, recorded_form, until
-from tests.scripts.rooms import WAYS, living, options, own_uids
+from tests.scripts.sandboxes import SANDBOXES, living, options, own_uids
 
 BODIES = {
     "both streams": "echo one; echo two >&2; exit 3",
@@ -49,17 +49,17 @@ def open_work() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def rooms(open_work: Path, new_lab: Callable[..., Lab]) -> AsyncIterator[Callable[..., Lab]]:
-    def make(way: str, work: Path = open_work) -> Lab:
-        return new_lab(options(replace(WAYS[way], uids=own_uids())), work)
+async def make_lab(open_work: Path, new_lab: Callable[..., Lab]) -> AsyncIterator[Callable[..., Lab]]:
+    def make(sandbox: str, work: Path = open_work) -> Lab:
+        return new_lab(options(replace(SANDBOXES[sandbox], uids=own_uids())), work)
 
     yield make
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "tree"])
-async def test_the_peer_sees_no_difference(rooms: Callable[..., Lab], open_work: Path, way: str) -> None:
+@pytest.mark.parametrize("sandbox", [sandbox for sandbox in SANDBOXES if sandbox != "tree"])
+async def test_the_peer_sees_no_difference(make_lab: Callable[..., Lab], open_work: Path, sandbox: str) -> None:
     seen: list[list[tuple[ProcessState, int, list[dict[str, str]]]]] = []
-    for lab in (rooms("tree", open_work.parent / "plain"), rooms(way)):
+    for lab in (make_lab("tree", open_work.parent / "plain"), make_lab(sandbox)):
         await lab.engine.start()
         seen.append([])
         for number, body in enumerate(BODIES.values()):
@@ -72,9 +72,9 @@ async def test_the_peer_sees_no_difference(rooms: Callable[..., Lab], open_work:
         assert other == plain
 
 
-@pytest.mark.parametrize("way", ["private", "private, cgroup"])
-async def test_private_scripts_do_not_see_each_other(rooms: Callable[..., Lab], way: str) -> None:
-    lab = rooms(way)
+@pytest.mark.parametrize("sandbox", ["private", "private, cgroup"])
+async def test_private_scripts_do_not_see_each_other(make_lab: Callable[..., Lab], sandbox: str) -> None:
+    lab = make_lab(sandbox)
     await lab.engine.start()
     await lab.start("echo secret >/tmp/one; echo secret >/var/tmp/one; echo $$; echo ready; exec sleep 600", "T-1")
     await lab.started("T-1")
@@ -92,8 +92,8 @@ async def test_private_scripts_do_not_see_each_other(rooms: Callable[..., Lab], 
     assert not (lab.work / "T-1").exists()
 
 
-async def test_a_private_workspace_is_the_real_one(rooms: Callable[..., Lab]) -> None:
-    lab = rooms("private")
+async def test_a_private_workspace_is_the_real_one(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab("private")
     await lab.engine.start()
     await lab.start("echo ready; until test -e go; do read -t 0.02 </dev/zero; done; cat go; echo back >answer")
     await lab.started()
@@ -104,13 +104,13 @@ async def test_a_private_workspace_is_the_real_one(rooms: Callable[..., Lab]) ->
 
 @pytest.mark.parametrize("below", [True, False])
 async def test_the_directory_for_temporary_files_is_private_too(
-    rooms: Callable[..., Lab], open_work: Path, monkeypatch: pytest.MonkeyPatch, below: bool
+    make_lab: Callable[..., Lab], open_work: Path, monkeypatch: pytest.MonkeyPatch, below: bool
 ) -> None:
     shared = open_work.parent / "shared" if below else Path("/dev/shm") / f"tentacle-{os.getpid()}"
     shared.mkdir()
     try:
         monkeypatch.setenv("TMPDIR", str(shared))
-        lab = rooms("private")
+        lab = make_lab("private")
         await lab.engine.start()
         assert lines(await lab.run('echo x >"$TMPDIR/file" && mktemp')) != []
         assert list(shared.iterdir()) == []
@@ -118,26 +118,28 @@ async def test_the_directory_for_temporary_files_is_private_too(
         shutil.rmtree(shared)
 
 
-@pytest.mark.parametrize("way", ["private", "user"])
+@pytest.mark.parametrize("sandbox", ["private", "user"])
 async def test_the_work_directory_may_be_a_link_into_what_is_covered(
-    rooms: Callable[..., Lab], open_work: Path, way: str
+    make_lab: Callable[..., Lab], open_work: Path, sandbox: str
 ) -> None:
     real = open_work.parent / "real"
     real.mkdir()
     link = open_work.parent / "link"
     link.symlink_to(real)
-    lab = rooms(way, link)
+    lab = make_lab(sandbox, link)
     await lab.engine.start()
     await lab.start("echo ready; sleep 600", "T-1")
     await lab.started("T-1")
     found = lines(await lab.run("pwd; ls -A .. 2>/dev/null; echo x >file; cat Bootstrap.sh | wc -l", "T-2"))
-    assert found == [f"{real}/T-2", *(["T-2"] if way == "private" else []), "0"]
+    assert found == [f"{real}/T-2", *(["T-2"] if sandbox == "private" else []), "0"]
     assert (real / "T-2" / "file").read_text() == "x\n"
 
 
-async def test_what_has_been_tried_out_is_told(rooms: Callable[..., Lab], caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_sandbox_that_was_tried_is_logged(
+    make_lab: Callable[..., Lab], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
-    lab = rooms("user")
+    lab = make_lab("user")
     await lab.engine.start()
     users = lab.engine.options.sandbox.uids
     (said,) = [text for text in caplog.messages if text.startswith("Scripts run with")]
@@ -146,39 +148,39 @@ async def test_what_has_been_tried_out_is_told(rooms: Callable[..., Lab], caplog
     assert str(limits) == "at most 64 MiB of memory, 1.5 processors, 100 tasks each"
 
 
-async def test_a_file_that_comes_while_a_script_runs_can_be_read_by_it(rooms: Callable[..., Lab]) -> None:
+async def test_a_file_that_comes_while_a_script_runs_can_be_read_by_it(make_lab: Callable[..., Lab]) -> None:
     """As an upload into the workspace does: the agent's own file, with the mode of any new one."""
-    for way in ("private", "user"):
-        lab = rooms(way)
+    for sandbox in ("private", "user"):
+        lab = make_lab(sandbox)
         await lab.engine.start()
         body = "mkdir sub; echo ready; until test -e sub/go; do read -t 0.02 <>/dev/zero; done; cat sub/go; rm -r sub"
-        await lab.start(body, f"T-{way}")
-        await lab.started(f"T-{way}")
-        part = lab.work / f"T-{way}" / "sub" / ".part"
+        await lab.start(body, f"T-{sandbox}")
+        await lab.started(f"T-{sandbox}")
+        part = lab.work / f"T-{sandbox}" / "sub" / ".part"
         part.write_text("late file\n")
         part.chmod(0o644)
         part.rename(part.with_name("go"))
-        status = await lab.ended(f"T-{way}")
+        status = await lab.ended(f"T-{sandbox}")
         assert (status.exit_code, lines(status)[-1]) == (0, "late file")
         await lab.close()
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o1777])
 async def test_a_directory_for_temporary_files_is_named_to_other_users_only_if_they_may_use_it(
-    rooms: Callable[..., Lab], open_work: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+    make_lab: Callable[..., Lab], open_work: Path, monkeypatch: pytest.MonkeyPatch, mode: int
 ) -> None:
     directory = open_work.parent / "temporary"
     directory.mkdir()
     directory.chmod(mode)
     monkeypatch.setenv("TMPDIR", str(directory))
-    lab = rooms("user")
+    lab = make_lab("user")
     await lab.engine.start()
     found = lines(await lab.run('f=$(mktemp) && echo "${TMPDIR-none}" && rm "$f"'))
     assert found == ["none" if mode == 0o700 else str(directory)]
 
 
-async def test_what_a_private_script_leaves_on_purpose_lives_on(rooms: Callable[..., Lab]) -> None:
-    lab = rooms("private")
+async def test_what_a_private_script_leaves_on_purpose_lives_on(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab("private")
     await lab.engine.start()
     token = f"600.{os.getpid()}"
     status = await lab.run(f"setsid sleep {token} >/dev/null 2>&1 & exit 4")
@@ -188,8 +190,10 @@ async def test_what_a_private_script_leaves_on_purpose_lives_on(rooms: Callable[
     await until(lambda: not lab.alive())
 
 
-async def test_when_the_first_process_of_a_private_script_is_killed_the_script_was(rooms: Callable[..., Lab]) -> None:
-    lab = rooms("private")
+async def test_killing_the_first_process_kills_a_private_script(
+    make_lab: Callable[..., Lab],
+) -> None:
+    lab = make_lab("private")
     await lab.engine.start()
     token = f"601.{os.getpid()}"
     await lab.start(f"echo ready; sleep {token}")
@@ -203,12 +207,12 @@ async def test_when_the_first_process_of_a_private_script_is_killed_the_script_w
     assert living(token) == []
 
 
-@pytest.mark.parametrize("way", ["user", "user, cgroup"])
-async def test_each_script_has_a_user_of_its_own(rooms: Callable[..., Lab], open_work: Path, way: str) -> None:
+@pytest.mark.parametrize("sandbox", ["user", "user, cgroup"])
+async def test_each_script_has_a_user_of_its_own(make_lab: Callable[..., Lab], open_work: Path, sandbox: str) -> None:
     key = open_work.parent / "agent.key"
     key.write_text("secret")
     key.chmod(0o600)
-    lab = rooms(way)
+    lab = make_lab(sandbox)
     await lab.engine.start()
     await lab.start("id -u; echo secret >file; chmod 644 file; echo $$; echo ready; sleep 600", "T-1")
     await lab.started("T-1")
@@ -233,21 +237,21 @@ async def test_each_script_has_a_user_of_its_own(rooms: Callable[..., Lab], open
 
 
 @pytest.mark.usefixtures("open_work")
-async def test_a_shim_whose_script_had_a_user_of_its_own_is_never_used_again(rooms: Callable[..., Lab]) -> None:
-    lab = rooms("user")
+async def test_a_shim_whose_script_had_a_user_of_its_own_is_never_used_again(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab("user")
     await lab.engine.start()
     shims = [lines(await lab.run("echo $PPID", f"T-{number}")) for number in range(3)]
     assert len({line for (line,) in shims}) == 3
     assert not lab.engine._shims._idle
 
 
-async def test_refused_without_rights(rooms: Callable[..., Lab], tmp_path: Path) -> None:
-    closed = rooms("user", tmp_path / "Work")
-    with pytest.raises(IsolationUnavailableError, match="cannot reach their workspaces through") as refused:
+async def test_refused_without_rights(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
+    closed = make_lab("user", tmp_path / "Work")
+    with pytest.raises(SandboxUnavailableError, match="cannot reach their workspaces through") as refused:
         await closed.engine.start()
     assert (refused.value.hint or "").startswith("Run: chmod o+x '/")
     taken = Lab(tmp_path / "Work", options(SandboxOptions(Mode.USER, uids=UidRange(65534, 65534))))
-    with pytest.raises(IsolationUnavailableError, match="holds 65534, which is 'nobody'"):
+    with pytest.raises(SandboxUnavailableError, match="holds 65534, which is 'nobody'"):
         await taken.engine.start()
     await taken.engine.aclose()
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.scripts.errors import IsolationUnavailableError, ScriptError
+from tentacle.scripts.errors import SandboxUnavailableError, ScriptError
 from tentacle.scripts.sandbox.uids import UidRange, Uids
-from tests.scripts.rooms import own_uids
+from tests.scripts.sandboxes import own_uids
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_no_user_twice_while_a_workspace_or_a_process_of_it_is_left(work: Path) 
 
 
 def test_a_range_with_a_user_of_the_system_is_refused(work: Path) -> None:
-    with pytest.raises(IsolationUnavailableError, match="65534, which is 'nobody'"):
+    with pytest.raises(SandboxUnavailableError, match="65534, which is 'nobody'"):
         Uids(work, UidRange(65000, 65534)).check()
 
 
@@ -116,7 +116,7 @@ def test_no_two_agents_lend_the_same_users(work: Path, tmp_path: Path) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         for begin, end in ((first, first + 9), (first + 9, first + 20), (first - 5, first)):
-            with pytest.raises(IsolationUnavailableError, match="Another agent on this machine runs scripts under"):
+            with pytest.raises(SandboxUnavailableError, match="Another agent on this machine runs scripts under"):
                 Uids(work, UidRange(begin, end), claims)._claim()
         Uids(work, UidRange(first + 10, first + 20), claims)._claim()
         holder.kill()
@@ -125,7 +125,7 @@ def test_no_two_agents_lend_the_same_users(work: Path, tmp_path: Path) -> None:
 
 
 def test_a_range_that_cannot_be_claimed_is_refused(work: Path, tmp_path: Path) -> None:
-    with pytest.raises(IsolationUnavailableError, match=r"cannot be claimed in .* No such file"):
+    with pytest.raises(SandboxUnavailableError, match=r"cannot be claimed in .* No such file"):
         Uids(work, own_uids(), tmp_path / "nowhere" / "claims")._claim()
 
 

@@ -141,7 +141,7 @@ def test_a_reason_that_is_too_long_is_cut_between_characters_or_shows_it(run: in
 def test_any_bytes_are_read_as_something(data: bytes, longest: int) -> None:
     run = os.memfd_create("run")
     os.write(run, data)
-    assert run_record.read_header(run, longest) in (None, b"")
+    assert run_record.read_header(run, longest) is None
     assert run_record.read_result(run) is None
     assert run_record.holder(run) is None
     assert run_record.version_of(run) >= 0
@@ -155,7 +155,7 @@ def test_a_header_is_whole_or_none(header: bytes, end: int) -> None:
     run = os.memfd_create("run")
     whole = run_record.head() + run_record.encode_header(header)
     os.write(run, whole[: HEAD + end])
-    assert run_record.read_header(run, 1000) == (header if HEAD + end >= len(whole) else None)
+    assert run_record.read_header(run, 1000) == (header if header and HEAD + end >= len(whole) else None)
     os.close(run)
 
 

@@ -21,7 +21,7 @@ def file(tmp_path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
-async def test_who_comes_meanwhile_shares_the_next_turn(tmp_path: Path, file: int) -> None:
+async def test_files_that_come_meanwhile_share_the_next_sync(tmp_path: Path, file: int) -> None:
     """While a turn is under way, here held up by a busy thread, all others become one turn behind it."""
     busy, free = threading.Event(), threading.Event()
 
@@ -45,7 +45,7 @@ async def test_who_comes_meanwhile_shares_the_next_turn(tmp_path: Path, file: in
     await sync.aclose()
 
 
-async def test_a_failure_is_that_of_its_own_and_who_has_left_harms_nobody(tmp_path: Path, file: int) -> None:
+async def test_a_failure_belongs_to_its_own_file_and_a_cancelled_wait_harms_no_other(tmp_path: Path, file: int) -> None:
     sync = BatchSync(tmp_path)
     pipe, writer = os.pipe()
     left = asyncio.create_task(sync.sync(file))

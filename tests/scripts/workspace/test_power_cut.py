@@ -140,7 +140,7 @@ def record_a_run(work: Path) -> list[Operation]:
         files = workspaces.prepare(header, "echo", ())
         asyncio.run(workspaces.sync(files))
         recorder.milestone("answered")
-        files.say("Waiting", "Waiting still")
+        files.log_entries("Waiting", "Waiting still")
         run = run_record.claim(str(files.run_path))
         assert run is not None
         run_record.note_cgroup(run, "/sys/fs/cgroup/" + "x" * 500)

@@ -111,7 +111,7 @@ def test_removing_follows_no_link_and_needs_no_rights(workspaces: Workspaces, tr
     assert workspaces.remove(path), "what is not there is gone"
 
 
-def test_a_ticket_is_free_as_soon_as_its_workspace_is_put_away(workspaces: Workspaces) -> None:
+def test_a_ticket_is_free_as_soon_as_its_workspace_is_moved_to_the_trash(workspaces: Workspaces) -> None:
     prepare(workspaces)
     (trash,) = workspaces.forget(run_name("T"), workspaces.work / "T")
     assert (workspaces.find("T"), list(workspaces.trash())) == (None, [trash])
@@ -120,7 +120,7 @@ def test_a_ticket_is_free_as_soon_as_its_workspace_is_put_away(workspaces: Works
     prepare(workspaces)
     assert remove_tree(trash)
     assert (workspaces.work / "T" / "Bootstrap.sh").exists()
-    assert workspaces.put_away(workspaces.work / "nowhere") is None
+    assert workspaces.move_to_trash(workspaces.work / "nowhere") is None
 
 
 def test_a_file_in_place_of_the_work_directory_is_told(tmp_path: Path) -> None:

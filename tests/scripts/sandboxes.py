@@ -1,4 +1,4 @@
-"""Labs whose scripts are kept apart in each of the ways, and how to find what lives of a script that hides."""
+"""The sandboxes that the tests run scripts in, and how to find the processes of a script that hides."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tentacle.scripts.engine import EngineOptions
-from tentacle.scripts.sandbox.cgroups import Limits, Place, find_place
+from tentacle.scripts.sandbox.cgroups import CgroupParents, Limits, find_cgroup_parents
 from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
 
-WAYS = {
+SANDBOXES = {
     "tree": SandboxOptions(use_cgroup=False),
     "cgroup": SandboxOptions(),
     "private": SandboxOptions(Mode.PRIVATE, use_cgroup=False),
@@ -22,8 +22,8 @@ WAYS = {
 }
 
 
-def options(isolation: SandboxOptions, **more: Any) -> EngineOptions:
-    return EngineOptions(**{"cancel_grace": 0.3, "minimum_free_bytes": None, "sandbox": isolation, **more})
+def options(sandbox: SandboxOptions, **more: Any) -> EngineOptions:
+    return EngineOptions(**{"cancel_grace": 0.3, "minimum_free_bytes": None, "sandbox": sandbox, **more})
 
 
 def own_uids(count: int = 50) -> UidRange:
@@ -32,9 +32,9 @@ def own_uids(count: int = 50) -> UidRange:
     return UidRange(first, first + count - 1)
 
 
-def place(limits: Limits | None = None) -> Place:
-    """Where cgroups can be made here; tests that need one fail where there is none."""
-    found = find_place(limits or Limits())
+def cgroup_parents(limits: Limits | None = None) -> CgroupParents:
+    """Returns where cgroups can be made here; tests that need one fail where there is none."""
+    found = find_cgroup_parents(limits or Limits())
     assert found is not None, (
         "These tests need a writable cgroup: run them as root, or as `systemd-run --user --scope -p Delegate=yes ...`"
     )
