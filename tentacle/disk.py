@@ -36,7 +36,7 @@ class NotEnoughSpace(DiskError):
 def cannot(verb: str, path: Path, error: OSError) -> DiskError:
     """The error for a failed file operation; `verb` is `write` (a file), or for example `create directory`.
 
-    The texts are the original's (tentacle-cli.md 3.1 and 3.2).
+    The texts are the original's (docs/spec/command-line.md, "create-instance" and "delete-instance").
     """
     user = os.geteuid()
     try:
@@ -221,7 +221,9 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def with_margin(size: int) -> int:
-    """The bytes that must be free for `size` bytes of work: a tenth and a mebibyte more (tentacle-services.md 5.3)."""
+    """The bytes that must be free for `size` bytes of work: a tenth and a mebibyte more (docs/spec/services.md,
+    "Free space").
+    """
     return size + size // 10 + _MEBIBYTE
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 MASK: Final = "********"
 SHORTEST: Final = 4
-"""Characters; shorter values would cover half of every log (tentacle-services.md 3.16)."""
+"""Characters; shorter values would cover half of every log (docs/spec/services.md, "Masking")."""
 _LONGEST_PIECE: Final = 256
 
 Span = tuple[int, int]
@@ -22,7 +22,9 @@ Span = tuple[int, int]
 
 
 def worth_masking(values: Iterable[str | None]) -> Iterator[str]:
-    """Yields the values as they are looked for in lines: without line ends, and none that is too short (3.16)."""
+    """Yields the values as they are looked for in lines: without line ends, and none that is too short
+    (docs/spec/services.md, "Masking").
+    """
     for value in values:
         joined = (value or "").replace("\r", "").replace("\n", "")
         if len(joined) >= SHORTEST:

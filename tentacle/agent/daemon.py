@@ -182,7 +182,7 @@ async def _drain(agent: Agent, deadline: timedelta, cancel_within: float | None)
 
 
 class _Input:
-    """Standard input: an empty line, or its end, ends the agent (tentacle-cli.md 1.2).
+    """Standard input: an empty line, or its end, ends the agent (docs/spec/command-line.md, "agent").
 
     Read without Python's buffers: whoever waits there for the end of a line keeps the whole agent waiting.
     """

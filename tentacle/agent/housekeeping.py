@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.AS
 
 
 async def beat(home: Path) -> None:
-    """Touches `HOME/livez.heartbeat` for ever (tentacle-services.md 5.2)."""
+    """Touches `HOME/livez.heartbeat` for ever (docs/spec/command-line.md, "livez")."""
     failing = False
     while True:
         try:

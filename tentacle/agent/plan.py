@@ -1,6 +1,6 @@
 """From settings to what is to be done: whom to trust, whom to poll and how often, where to listen.  Pure.
 
-The lines that go with it are those that operators and tools know (what-peers-rely-on.md, "At start").
+The lines that go with it are those that operators and tools know (docs/spec/command-line.md, "Agent start lines").
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def _plan_poll(
 
 
 def polling_connections(configured: int | None, environment: Mapping[str, str]) -> tuple[int, list[str]]:
-    """How many connections to open to each server, and the lines that say why (tentacle-services.md 6.2)."""
+    """How many connections to open to each server, and the lines that say why (docs/spec/command-line.md,
+    "Agent start lines").
+    """
     requested, lines = _unsigned(environment.get(COUNT_VARIABLE, "")), []
     if requested is not None:
         count = requested
@@ -152,7 +154,9 @@ def _shown(parts: SplitResult) -> str:
 
 
 def _proxy(proxy: ProxySettings) -> Proxy | None:
-    """The proxy for polling.  On Linux the original takes "the default proxy" for none (tentacle-services.md 6.3)."""
+    """The proxy for polling.  On Linux the original takes "the default proxy" for none (docs/spec/command-line.md,
+    "proxy and polling-proxy").
+    """
     if proxy.use_default or not proxy.host or not proxy.host.strip():
         return None
     return Proxy(proxy.host.strip().strip("[]"), proxy.port, proxy.username, proxy.password)

@@ -1,6 +1,7 @@
 """What this agent knows and no log may show: passwords of proxies, its private keys, the server's credentials.
 
-A password is looked for in all the spellings in which a proxy's address carries it (tentacle-services.md 3.16).  Pure.
+A password is looked for in all the spellings in which a proxy's address carries it (docs/spec/services.md, "Masking").
+Pure.
 """
 
 from __future__ import annotations

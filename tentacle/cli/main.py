@@ -1,6 +1,7 @@
 """The program `tentacle`: finds the command, runs it, and turns what happens into text and an exit code.
 
-The one place of the command line that catches every exception (tentacle-cli.md 0 and 1.1).  Must not know any command.
+The one place of the command line that catches every exception (docs/spec/command-line.md, "Exit codes" and
+"Start of a command").  Must not know any command.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The services that this agent names when a server asks for its capabilities (tentacle-services.md 2.1)."""
+"""The services that this agent names when a server asks for its capabilities (docs/spec/services.md,
+"Capabilities").
+"""
 
 from __future__ import annotations
 

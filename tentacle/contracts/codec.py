@@ -1,10 +1,10 @@
 """The one codec between a contract dataclass and a document (the decoded BSON of a message).
 
 A document is what the `bson` package decodes to: `dict`, `list`, `str`, `int` (int32), `Int64`, `float`, `bool`,
-`Binary`, `DatetimeMS`, `None`.  Rules of reading and writing are those of the original's serializer (halibut.md
-3.3 to 3.6): member names in Pascal case and in the order of declaration, nulls written, `$type` first and only
-where the slot does not tell the type, unknown members skipped, member names matched exactly and then without
-regard to case.
+`Binary`, `DatetimeMS`, `None`.  Rules of reading and writing are those of the original's serializer (docs/spec/wire.md,
+"Serializer rules" and "Type names" and "BSON values"): member names in Pascal case and in the order of declaration,
+nulls written, `$type` first and only where the slot does not tell the type, unknown members skipped, member names
+matched exactly and then without regard to case.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def _reader(annotation: Any) -> Callable[[Any, str], Any]:
 
 
 def _nullable_reader(item_type: Any) -> Callable[[Any, str], Any]:
-    """An empty text is null too, except where the member is text (halibut.md 3.5)."""
+    """An empty text is null too, except where the member is text (docs/spec/wire.md, "BSON values")."""
     inner, nothing = _reader(item_type), (None,) if item_type is str else (None, "")
 
     def read(value: Any, where: str) -> Any:

@@ -1,4 +1,6 @@
-"""A file that travels beside a message; its bytes follow the message on the wire (halibut.md 4)."""
+"""A file that travels beside a message; its bytes follow the message on the wire (docs/spec/wire.md,
+"Data streams").
+"""
 
 from __future__ import annotations
 

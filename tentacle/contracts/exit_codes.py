@@ -1,4 +1,4 @@
-"""Exit codes that are not the script's own (tentacle-services.md 3.5).
+"""Exit codes that are not the script's own (docs/spec/services.md, "Exit codes").
 
 Imported by the shim too, which must stay small: nothing is imported here that it does not have.
 """

@@ -1,4 +1,4 @@
-"""The answer to an upload (tentacle-services.md 4.3).  A download is answered with a `DataStream` or null."""
+"""The answer to an upload (docs/spec/services.md, "Uploads").  A download is answered with a `DataStream` or null."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The types that both script services use: tickets, states, log entries, files (tentacle-services.md 1.3)."""
+"""The types that both script services use: tickets, states, log entries, files (docs/spec/services.md, "Types")."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OLD = "Octopus.Shared.Contracts.{0}, Octopus.Shared"
 
 
 def legacy(name: str) -> tuple[str, str]:
-    """The two names of a V1 type; the first is the one that is written (tentacle-services.md 1.5)."""
+    """The two names of a V1 type; the first is the one that is written (docs/spec/services.md, "Legacy type names")."""
     return OLD.format(name), NEW.format(name)
 
 

@@ -1,4 +1,6 @@
-"""Script service V1: the agent makes the ticket, a start is not idempotent (tentacle-services.md 1.3, 3.12)."""
+"""Script service V1: the agent makes the ticket, a start is not idempotent (docs/spec/services.md, "Types" and
+"Script service V1").
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from tentacle.contracts.script import (
 @contract(*legacy("StartScriptCommand"))
 @dataclass(frozen=True)
 class StartScriptCommand:
-    """Old servers send neither `scripts` nor `isolation_mutex_name` (halibut-versions.md)."""
+    """Old servers send neither `scripts` nor `isolation_mutex_name` (docs/spec/wire.md, "Old versions")."""
 
     script_body: str = field(default="", repr=False)
     isolation: ScriptIsolationLevel = ScriptIsolationLevel.NO_ISOLATION

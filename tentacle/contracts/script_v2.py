@@ -1,4 +1,6 @@
-"""Script service V2: the caller names the ticket, a start may be repeated (tentacle-services.md 1.3, 3.10)."""
+"""Script service V2: the caller names the ticket, a start may be repeated (docs/spec/services.md, "Types" and
+"Script service V2").
+"""
 
 from __future__ import annotations
 

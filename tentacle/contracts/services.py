@@ -1,4 +1,6 @@
-"""The table of services and their methods, with parameters and results, for both ends (tentacle-services.md 1.2)."""
+"""The table of services and their methods, with parameters and results, for both ends (docs/spec/services.md,
+"Methods").
+"""
 
 from __future__ import annotations
 

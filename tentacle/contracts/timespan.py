@@ -1,4 +1,4 @@
-"""Time spans as .NET writes them: `[-][d.]hh:mm:ss[.fffffff]` (halibut.md 3.5).
+"""Time spans as .NET writes them: `[-][d.]hh:mm:ss[.fffffff]` (docs/spec/wire.md, "BSON values").
 
 Knows text and `timedelta`, nothing else.  A .NET tick is 100 ns; `timedelta` keeps microseconds, so the seventh
 decimal is dropped when reading.

@@ -55,7 +55,7 @@ class ServiceState:
 
 
 def require_systemd(*, as_root: bool, booted: Path = BOOTED) -> None:
-    """Raises `HostError` when services cannot be managed here (texts: tentacle-cli.md 3.19)."""
+    """Raises `HostError` when services cannot be managed here (texts: docs/spec/command-line.md, "service")."""
     if not BASH.exists():
         raise HostError("Could not detect bash. bash is required to run tentacle.")
     if not booted.is_dir() or shutil.which("systemctl") is None:

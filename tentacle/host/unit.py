@@ -16,7 +16,7 @@ from typing import Final
 from tentacle.host.errors import HostError
 
 DESCRIPTION: Final = "Octopus Deploy: Tentacle deployment agent"
-"""The same in the original's units, which are taken over (tentacle-cli.md 3.19)."""
+"""The same in the original's units, which are taken over (docs/spec/command-line.md, "Unit file")."""
 SUFFIX: Final = ".service"
 _UNNAMED: Final = "OctopusDeploy Tentacle"
 _LONGEST_NAME: Final = 255
@@ -41,7 +41,8 @@ class UnitSettings:
 
 
 def service_name(instance: str | None) -> str:
-    """The unit's name, without `.service`, of an instance, or of one without a name (tentacle-cli.md 3.19).
+    """The unit's name, without `.service`, of an instance, or of one without a name (docs/spec/command-line.md,
+    "service").
 
     Slashes are dropped, blanks become dashes.  What systemd does not allow in a name, and a dot in front, is written as
     `\\xNN`, as `systemd-escape` does.  Raises `HostError` when the result is empty or too long.

@@ -26,8 +26,8 @@ _BY_NAME = {
 def threshold(environ: Mapping[str, str]) -> int:
     """Returns the lowest level that is shown and written: Info, or the one that `OCTOPUS__TENTACLE__LOGLEVEL` names.
 
-    The name must be spelled exactly (tentacle-cli.md 1.1).  With any other the default is used: a wrong level must not
-    keep a worker from starting.
+    The name must be spelled exactly (docs/spec/command-line.md, "Log levels").  With any other the default is used: a
+    wrong level must not keep a worker from starting.
     """
     return _BY_NAME.get(environ.get(LEVEL_VARIABLE, ""), logging.INFO)
 

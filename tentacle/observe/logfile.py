@@ -23,7 +23,7 @@ from tentacle.observe.levels import short_name
 from tentacle.observe.text import visible
 
 KEPT: Final = 7
-"""How many old files are kept, beside the current one (tentacle-services.md 6.9)."""
+"""How many old files are kept, beside the current one (docs/spec/command-line.md, "Log file")."""
 MAX_BYTES: Final = 100 * 1024 * 1024
 _PENDING_RECORDS: Final = 1000
 _OPEN = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -31,7 +31,8 @@ _OPEN = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK |
 
 
 class LayoutFormatter(logging.Formatter):
-    """`yyyy-MM-dd HH:mm:ss.ffff  PID  TID LEVEL  message`, local time, one record per line (tentacle-services.md 6.9).
+    """`yyyy-MM-dd HH:mm:ss.ffff  PID  TID LEVEL  message`, local time, one record per line (docs/spec/command-line.md,
+    "Log file").
 
     A traceback follows on lines of its own; they are indented, so that none looks like a record.
     """

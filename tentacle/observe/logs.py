@@ -21,7 +21,8 @@ FILE_ONLY_LOGGER: Final = "tentacle.file_only"
 
 
 class ConsoleHandler(logging.Handler):
-    """Messages only, never a traceback; Info and Warn to stdout, Error and Fatal to stderr (tentacle-cli.md 1.6).
+    """Messages only, never a traceback; Info and Warn to stdout, Error and Fatal to stderr (docs/spec/command-line.md,
+    "Standard output and standard error").
 
     An agent goes on when the reader of a stream closes it.
     """

@@ -1,4 +1,5 @@
-"""The first lines of a log: which program runs, on which machine, as which user (tentacle-cli.md 1.9).
+"""The first lines of a log: which program runs, on which machine, as which user (docs/spec/command-line.md,
+"Start-up block of the log").
 
 Looks at the process and the system; writes nothing.
 """
@@ -62,7 +63,9 @@ def operating_system() -> str:
 
 
 def describe_process(version: str, instance_name: str | None, environ: Mapping[str, str]) -> list[str]:
-    """The start-up block, line by line; tools look these names up in the log file (what-peers-rely-on.md)."""
+    """The start-up block, line by line; tools look these names up in the log file (docs/spec/command-line.md,
+    "Start-up block of the log").
+    """
     try:
         directory = str(Path.cwd())
     except FileNotFoundError:

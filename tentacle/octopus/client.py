@@ -1,7 +1,8 @@
 """A client of the Octopus Server's REST interface: documents by link, with retries where they are safe.
 
-Knows the root document, signing in, paging and how changes are sent (tentacle-cli.md 5.4).  Knows nothing of workers,
-pools or registration.  Paths other than the root's come from the server's own links.
+Knows the root document, signing in, paging and how changes are sent (docs/spec/rest.md, "Requests" and
+"Collections and pages" and "Signing in").  Knows nothing of workers, pools or registration.  Paths other than the
+root's come from the server's own links.
 """
 
 from __future__ import annotations
@@ -303,7 +304,7 @@ class OctopusClient:
         return document
 
     async def _sign_in(self) -> None:
-        """Exchanges user name and password for the cookies of a session (tentacle-cli.md 5.4)."""
+        """Exchanges user name and password for the cookies of a session (docs/spec/rest.md, "Signing in")."""
         link = (await self.root()).require_link("SignIn")
         body = {
             "Username": self._credentials.username,

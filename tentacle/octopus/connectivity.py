@@ -1,8 +1,8 @@
 """Checks that the server's communications port answers, before a polling agent is registered.
 
-Knows the `POST /handshake` of tentacle-cli.md 5.3, step 7, over TLS that accepts any certificate, directly or through a
-proxy.  Reads the head of the answer alone: the answer of a Halibut port is HTTP/1.0 with a length that counts
-characters, two line ends too many and a connection that is simply cut.
+Knows the `POST /handshake` of docs/spec/rest.md, "Connectivity check", over TLS that accepts any certificate, directly
+or through a proxy.  Reads the head of the answer alone: the answer of a Halibut port is HTTP/1.0 with a length that
+counts characters, two line ends too many and a connection that is simply cut.
 """
 
 from __future__ import annotations

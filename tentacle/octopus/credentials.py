@@ -1,6 +1,7 @@
 """The credentials for the server, and how they are kept out of everything that a person reads.
 
-Knows the original's three kinds (tentacle-cli.md 5.1), OIDC tokens beside them, and the headers that carry them.
+Knows the original's three kinds (docs/spec/command-line.md, "Server and credentials"), OIDC tokens beside them, and the
+headers that carry them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Finds the server's ids of what a person wrote: names, slugs or ids.
 
-Knows the order of the search and the exact messages (tentacle-cli.md 5.6).  The user can always fix what is not found,
-so the exit code is 1 throughout.
+Knows the order of the search and the exact messages (docs/spec/rest.md, "Looking up names").  The user can always fix
+what is not found, so the exit code is 1 throughout.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ async def tenant_ids(client: OctopusClient, scope: Scope, wanted: Sequence[str])
 async def environment_ids(client: OctopusClient, scope: Scope, wanted: Sequence[str]) -> tuple[str, ...]:
     """The ids of environments by name, slug or id.  Raises `RegistrationError`.
 
-    They are looked for in the collection behind the link `Environments`, then among the second version of
-    environments, which has no link (tentacle-cli.md 5.6).
+    They are looked for in the collection behind the link `Environments`, then among the second version of environments,
+    which has no link (docs/spec/rest.md, "Requests of a registration").
     """
     search = _Search(wanted)
     template = scope.find_link("Environments")

@@ -13,7 +13,7 @@ _EXPRESSION = re.compile(r"\{([/?&+#]?)([^{}]*)\}")
 
 # The paths that every Octopus Server has had for years.  They are used only for a document without any links at all:
 # one that has links and lacks one means it.  An old server has no `Spaces`, and a user who may not see worker pools
-# gets no link to them (tentacle-cli.md 5.5).
+# gets no link to them (docs/spec/rest.md, "Links and templates").
 ROOT_LINKS: Mapping[str, str] = {
     "Self": "~/api",
     "CurrentUser": "~/api/users/me",
@@ -40,7 +40,9 @@ def space_links(space_id: str) -> dict[str, str]:
 
 
 def find_link(links: Mapping[str, str], name: str) -> str | None:
-    """Returns the link called `name`, in any case (tentacle-cli.md 5.4); None when there is none or it is empty."""
+    """Returns the link called `name`, in any case (docs/spec/rest.md, "Links and templates"); None when there is none
+    or it is empty.
+    """
     wanted = name.lower()
     return next((link for key, link in links.items() if key.lower() == wanted and link), None)
 
@@ -53,8 +55,8 @@ def parameters_of(template: str) -> frozenset[str]:
 def expand(template: str, **values: str | int | Sequence[str] | None) -> str:
     """Returns `template` with its parameters filled in.
 
-    Parameters that it does not list are left out, as are those whose value is None or an empty list
-    (tentacle-cli.md 5.4).  A list is written `a,b`.  Case does not count in names.
+    Parameters that it does not list are left out, as are those whose value is None or an empty list (docs/spec/rest.md,
+    "Links and templates").  A list is written `a,b`.  Case does not count in names.
     """
     encoded = {name.lower(): text for name, value in values.items() if (text := _encoded(value)) is not None}
     out: list[str] = []

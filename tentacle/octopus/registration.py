@@ -1,7 +1,7 @@
 """Registers this machine with an Octopus Server, and deregisters it.
 
-Knows the order of steps and their messages (tentacle-cli.md 5.3, 5.6, 5.8).  Knows nothing of where names, thumbprints
-and addresses come from, or of what is stored afterwards.
+Knows the order of steps and their messages (docs/spec/rest.md, "Steps of a registration" and "A name that is taken" and
+"Deregistering").  Knows nothing of where names, thumbprints and addresses come from, or of what is stored afterwards.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ async def server_thumbprint(client: OctopusClient, scope: Scope) -> str:
 
 
 def check_version(own: str, root: JsonDocument) -> None:
-    """Raises `RegistrationError` when the server is too old for this agent (tentacle-cli.md 5.3, step 10)."""
+    """Raises `RegistrationError` when the server is too old for this agent (docs/spec/rest.md, "Version check")."""
     version = root.text("Version") or ""
     major = re.match(r"\s*v?(\d{1,9})\b", version)
     if major is None:

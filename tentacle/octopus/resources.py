@@ -1,7 +1,7 @@
 """Workers and deployment targets as the server keeps them: frozen descriptions and their JSON bodies.
 
-Pure.  Members, their order and their values are those of the original's client (tentacle-cli.md 5.7); a server may
-compare them.  Knows nothing of requests.
+Pure.  Members, their order and their values are those of the original's client (docs/spec/rest.md,
+"Worker document of a registration" and "Endpoints"); a server may compare them.  Knows nothing of requests.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def json_value(response: HttpResponse) -> object:
 
 
 def failure(response: HttpResponse, redact: Callable[[str], str]) -> OctopusError:
-    """The error for an answer outside 2xx (tentacle-cli.md 5.4)."""
+    """The error for an answer outside 2xx (docs/spec/rest.md, "Errors of the server")."""
     status = response.status
     if status == 407:
         return ProxyRefused("", offers=[response.headers.get("proxy-authenticate", "")])

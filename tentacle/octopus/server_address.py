@@ -1,4 +1,5 @@
-"""The address of an Octopus Server, where its links lead, and where a polling agent reaches it (tentacle-cli.md 3.9).
+"""The address of an Octopus Server, where its links lead, and where a polling agent reaches it
+(docs/spec/command-line.md, "poll-server").
 
 Pure text.  Every link and every redirect comes from a stranger, and none may lead to another host.
 """
@@ -33,7 +34,8 @@ class ServerAddress:
 
     @classmethod
     def parse(cls, text: str) -> ServerAddress:
-        """Reads what a person typed; `/api` and what follows it is ignored (tentacle-cli.md 5.4).
+        """Reads what a person typed; `/api` and what follows it is ignored (docs/spec/rest.md,
+        "Address of the server").
 
         Raises `InvalidAddress`.
         """

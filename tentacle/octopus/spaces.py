@@ -1,6 +1,6 @@
 """Chooses the space of a server that a command works in, and finds that space's links.
 
-Knows the rules of choosing (tentacle-cli.md 5.5).  Knows nothing of what is done in the space.
+Knows the rules of choosing (docs/spec/rest.md, "Choosing the space").  Knows nothing of what is done in the space.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Scope:
 async def choose_scope(client: OctopusClient, name: str | None) -> Scope:
     """Returns the scope of the space called `name`, or of the default space when `name` is empty or None.
 
-    Raises `RegistrationError` with the messages of tentacle-cli.md 5.5, and any `OctopusError`.
+    Raises `RegistrationError` with the messages of docs/spec/rest.md, "Choosing the space", and any `OctopusError`.
     """
     root = await client.root()
     if root.link("Spaces") is None:

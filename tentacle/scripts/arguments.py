@@ -1,4 +1,5 @@
-"""Splits the argument string of a script the way .NET does (tentacle-services.md 3.3, `script-runs.json`).
+"""Splits the argument string of a script the way .NET does (docs/spec/services.md, "Script arguments",
+`script-runs.json`).
 
 Not a shell: only blanks and tabs separate arguments, and only double quotes group.  A backslash has a meaning only in
 front of a double quote.  Nothing is expanded.

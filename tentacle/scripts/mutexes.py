@@ -1,4 +1,5 @@
-"""Which scripts may run at the same time: one reader/writer lock per mutex name (tentacle-services.md 3.13).
+"""Which scripts may run at the same time: one reader/writer lock per mutex name (docs/spec/services.md,
+"Isolation mutex").
 
 A script with FullIsolation is a writer, one with NoIsolation a reader.  Requests are served in their order: a waiting
 writer blocks the readers behind it.  The log of a waiting script names the holders, after a moment and then from time

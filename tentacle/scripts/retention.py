@@ -1,4 +1,5 @@
-"""Removes old workspaces that were never completed (tentacle-services.md 5.1), and more of them when there is a quota.
+"""Removes old workspaces that were never completed (docs/spec/services.md, "Workspace cleaner"), and more of them when
+there is a quota.
 
 A run's age counts from its end: by a clock that does not step as long as the machine runs, after that by the time of
 its log.  A directory that is not a run of this agent is a workspace if it holds a log or a script with the original's

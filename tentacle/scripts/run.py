@@ -241,7 +241,8 @@ class Run:
         )
         order = await self._context.sandbox.order(files, order)
         user = _user_name() if order.uid is None else str(order.uid)
-        # What the log says right before the script starts (tentacle-services.md 3.6, 5 to 7); all debug entries.
+        # What the log says right before the script starts (docs/spec/services.md, "Log entries around a script"); all
+        # debug entries.
         preamble = (
             "Executable directory is /bin",
             "Executable name or full path: /bin/bash",

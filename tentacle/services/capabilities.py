@@ -1,4 +1,4 @@
-"""Answers which services this agent has (tentacle-services.md 2.1)."""
+"""Answers which services this agent has (docs/spec/services.md, "Capabilities")."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """From a request to a response: finds the method, checks the arguments, and turns every failure into a wire error.
 
 The only place where an exception becomes a wire error.  The texts are those that a server's client looks for
-(tentacle-services.md 1.6, halibut.md 3.8 and 10.2): the beginning of `details` tells it whether the service failed
-(not tried again) or could not be reached (tried again).
+(docs/spec/services.md, "Failures of a call" and docs/spec/wire.md, "Dispatch" and "Errors on the wire"): the beginning
+of `details` tells it whether the service failed (not tried again) or could not be reached (tried again).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a script finds in its environment about the agent that runs it (tentacle-services.md 3.4).
+"""What a script finds in its environment about the agent that runs it (docs/spec/services.md, "Script environment").
 
 Health checks, upgrades and Calamari read these.  A value of `None` removes the variable.
 """
@@ -53,7 +53,8 @@ def script_environment(facts: AgentFacts, runtime: str) -> Mapping[str, str | No
         "OCTOPUS_BEARER_TOKEN": None,
         "OCTOPUS_PASSWORD": None,
         "CREDENTIALS_DIRECTORY": None,
-        # An agent in a container is configured by these (tentacle-cli.md 4.8): its private key, and its own proxy.
+        # An agent in a container is configured by these (docs/spec/command-line.md, "Settings from the environment"):
+        # its private key, and its own proxy.
         "TENTACLE_CERTIFICATE": None,
         "TENTACLE_POLLING_CUSTOM_PROXY_PASSWORD": None,
     }

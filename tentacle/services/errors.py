@@ -1,4 +1,6 @@
-"""Failures of a call, with what a server's client needs to tell them apart (tentacle-services.md 1.6)."""
+"""Failures of a call, with what a server's client needs to tell them apart (docs/spec/services.md,
+"Failures of a call").
+"""
 
 from __future__ import annotations
 

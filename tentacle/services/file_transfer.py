@@ -1,4 +1,4 @@
-"""Files up and down (tentacle-services.md 4).
+"""Files up and down (docs/spec/services.md, "File transfer").
 
 A path is used as the server gives it: absolute, or relative to the agent's home.  A server that may run scripts may
 write files; what is protected here is the host against accidents: an upload appears whole or not at all.
@@ -57,7 +57,9 @@ class FileTransferService:
         return Outgoing(DataStream(identity, length), {identity: file})
 
     def resolve(self, remote_path: str) -> Path:
-        """The absolute path that `remote_path` means: backslashes are slashes, `..` is resolved (4.1)."""
+        """The absolute path that `remote_path` means: backslashes are slashes, `..` is resolved (docs/spec/services.md,
+        "Paths of files").
+        """
         if not remote_path.strip() or "\0" in remote_path:
             raise ArgumentError(f"The path {remote_path[:200]!r} is not in a form that can be used.")
         path = remote_path.replace("\\", "/")
@@ -119,7 +121,9 @@ def _umask() -> int:
 
 
 def _open(path: Path) -> tuple[BinaryIO, int] | None:
-    """Returns the file and its length, or `None` when there is no such file or it is a directory (4.4)."""
+    """Returns the file and its length, or `None` when there is no such file or it is a directory
+    (docs/spec/services.md, "Downloads").
+    """
     try:
         # Looked at before it is opened: opening alone rewinds a tape, arms a watchdog, or waits for a pipe's writer.
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)

@@ -11,7 +11,9 @@ from tentacle.services.errors import FileError
 
 
 def script_body(default: str, scripts: Mapping[ScriptType, str]) -> str:
-    """The script's text for bash: its own if there is one, else the default (tentacle-services.md 3.2)."""
+    """The script's text for bash: its own if there is one, else the default (docs/spec/services.md,
+    "Preparing a script").
+    """
     return scripts.get(ScriptType.BASH, default)
 
 

@@ -1,4 +1,6 @@
-"""Script service V1 (tentacle-services.md 3.12): the agent makes the ticket, and nothing may be repeated."""
+"""Script service V1 (docs/spec/services.md, "Script service V1"): the agent makes the ticket, and nothing may be
+repeated.
+"""
 
 from __future__ import annotations
 

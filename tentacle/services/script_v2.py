@@ -1,4 +1,6 @@
-"""Script service V2 (tentacle-services.md 3.10): the caller names the ticket, and may repeat every call."""
+"""Script service V2 (docs/spec/services.md, "Script service V2"): the caller names the ticket, and may repeat every
+call.
+"""
 
 from __future__ import annotations
 

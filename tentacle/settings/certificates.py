@@ -43,7 +43,7 @@ NO_PRIVATE_KEY = (
     "Unable to load X509 Certificate file. The X509 certificate file you provided does not include the private key. "
     "Please make sure the private key is included in your X509 certificate file and try again."
 )
-"""(tentacle-cli.md 3.12)"""
+"""(docs/spec/command-line.md, "import-certificate")"""
 
 SIGNATURE_NAMES = {
     "1.2.840.113549.1.1.4": "md5RSA",
@@ -85,7 +85,8 @@ def generate(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     serial: Callable[[], int] = lambda: secrets.randbelow(2**63 - 1) + 1,
 ) -> StoredCertificate:
-    """Returns a new identity with the properties of the original's (tentacle-cli.md 4.7): RSA 2048, no extensions.
+    """Returns a new identity with the properties of the original's (docs/spec/command-line.md,
+    "Properties of a generated certificate"): RSA 2048, no extensions.
 
     It is valid from yesterday's midnight UTC to a hundred years after today's; `serial` returns 1 to 2^63-1.
     """
@@ -156,7 +157,8 @@ def load_base64(text: str) -> StoredCertificate:
 
 
 def load_file(data: bytes, name: str, password: str | None = None, *, tell: Tell = lambda _: None) -> StoredCertificate:
-    """Returns the identity in the content of the file `name`, by the original's rule (tentacle-cli.md 3.12).
+    """Returns the identity in the content of the file `name`, by the original's rule (docs/spec/command-line.md,
+    "import-certificate").
 
     `.pfx` is PKCS#12; anything else is base64 text, or PKCS#12 when it is not base64.  `tell` is called with each line
     to print.
@@ -205,8 +207,8 @@ def has_small_key(stored: StoredCertificate) -> bool:
 def weaknesses(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
     """Returns why a certificate should be replaced, each reason to be read after its name.
 
-    Servers know it by its thumbprint and look neither at its dates nor at its signature (halibut.md 1.3), so that none
-    of this keeps an agent from working.
+    Servers know it by its thumbprint and look neither at its dates nor at its signature (docs/spec/wire.md,
+    "Thumbprints and trust"), so that none of this keeps an agent from working.
     """
     key = _parsed(stored)[1]
     found = list(ailments(stored, now))

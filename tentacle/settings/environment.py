@@ -1,4 +1,5 @@
-"""Settings from environment variables, which override those of the file (tentacle-cli.md 4.8).
+"""Settings from environment variables, which override those of the file (docs/spec/command-line.md,
+"Settings from the environment").
 
 For containers: active only when `OCTOPUS_CONTRIBUTE_ENV_SETTINGS` is true.  The variables are read and never written
 to a file.  The environment of the process counts over a `.env` file.  Must not know the configuration file.

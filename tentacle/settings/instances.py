@@ -1,8 +1,9 @@
 """The instances of this machine: a registry of names, each with the path of its configuration file.
 
-One JSON file per instance, as the original writes them (tentacle-cli.md 4.1), so that both find each other's.  The
-registry of the machine is root's; a user who may not write there has one of his own besides.  Knows which instance a
-command means (4.2).  Must not know what a configuration holds.
+One JSON file per instance, as the original writes them (docs/spec/command-line.md, "Registry of instances"), so that
+both find each other's.  The registry of the machine is root's; a user who may not write there has one of his own
+besides.  Knows which instance a command means (docs/spec/command-line.md, "Choosing the instance").  Must not know what
+a configuration holds.
 """
 
 from __future__ import annotations
@@ -117,7 +118,8 @@ def registry_file_name(name: str) -> str:
 
 
 def new_instance_paths(config: str | None, home: str | None, cwd: Path) -> tuple[Path, Path]:
-    """Returns home and configuration file for `create-instance`, both absolute (tentacle-cli.md 3.1, 1 and 2).
+    """Returns home and configuration file for `create-instance`, both absolute (docs/spec/command-line.md,
+    "create-instance").
 
     The original keeps a relative home as it is typed and later looks for it below itself; here it stays put.
     """
@@ -210,7 +212,8 @@ class InstanceRegistry:
         return Instance(entry.name, entry.config_path)
 
     def select(self, instance: str | None, config: str | None, cwd: Path) -> Instance:
-        """Returns the instance that a command means; its configuration file exists (rules and texts: 4.1, 4.2).
+        """Returns the instance that a command means; its configuration file exists (docs/spec/command-line.md,
+        "Registry of instances" and "Choosing the instance").
 
         `instance` wins over `config`; then `Tentacle.config` in `cwd`; then the one called Tentacle; then the only one.
         """

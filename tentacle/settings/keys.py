@@ -122,7 +122,9 @@ def listen_port(port: int) -> int:
 
 
 def polling_count(given: str) -> int:
-    """Returns the number of polling connections in `given` (tentacle-cli.md 3.5)."""
+    """Returns the number of polling connections in `given` (docs/spec/command-line.md,
+    "set-polling-connection-count").
+    """
     digits = given.strip()
     if not digits:
         raise SettingsError(f"Please specify the number of polling connections, {POLLING_COUNT_EXAMPLE}")

@@ -1,6 +1,6 @@
 """The settings of one instance, as frozen values.
 
-Knows names, types and defaults (tentacle-cli.md 4.4).  Must not know how they are stored, or where.
+Knows names, types and defaults (docs/spec/command-line.md, "Settings").  Must not know how they are stored, or where.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ DEFAULT_APPLICATION_DIRECTORY = Path("/home/Octopus/Applications")
 
 
 class CommunicationStyle(enum.IntEnum):
-    """Who calls whom.  Only the first three concern a Tentacle; the rest are read and kept (tentacle-cli.md 4.5)."""
+    """Who calls whom.  Only the first three concern a Tentacle; the rest are read and kept (docs/spec/command-line.md,
+    "Trusted servers").
+    """
 
     NONE = 0
     TENTACLE_PASSIVE = 1

@@ -1,4 +1,5 @@
-"""The settings as `show-configuration` prints them: the original's tree of keys (tentacle-cli.md 3.15).
+"""The settings as `show-configuration` prints them: the original's tree of keys (docs/spec/command-line.md,
+"show-configuration").
 
 Walks the table of keys.  Holds no secret: neither the certificate nor a proxy is part of it.
 """

@@ -1,7 +1,8 @@
 """Which servers are trusted, and how that list changes.
 
-Pure functions on tuples of `TrustedServer`; no file, no output.  The rules are tentacle-cli.md 3.4 to 3.8 and 4.5.
-A thumbprint is compared without regard to case and surrounding blanks, an address as an absolute URI.
+Pure functions on tuples of `TrustedServer`; no file, no output.  The rules are docs/spec/command-line.md,
+"Commands for settings" and "Trusted servers". A thumbprint is compared without regard to case and surrounding blanks,
+an address as an absolute URI.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from tentacle.settings.model import CommunicationStyle, TrustedServer
 Servers = tuple[TrustedServer, ...]
 
 SUBSCRIPTION_ALPHABET = "bcdefghjklmnpqrstuvwxyz23456789"
-"""No `i`, `o`, `0`, `1`, which people misread; no `a`, which the original never draws (tentacle-cli.md 5.3, 12)."""
+"""No `i`, `o`, `0`, `1`, which people misread; no `a`, which the original never draws (docs/spec/rest.md,
+"Subscription").
+"""
 SUBSCRIPTION_LENGTH = 20
 DEFAULT_SCHEME_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -90,7 +93,9 @@ def update_trust(servers: Servers, old: str, new: str) -> Servers:
 
 
 def keep_addresses(servers: Servers, addresses: Collection[str]) -> Servers:
-    """`clear-trusted-servers --keep`: returns the entries that poll one of `addresses` (tentacle-cli.md 3.6)."""
+    """`clear-trusted-servers --keep`: returns the entries that poll one of `addresses` (docs/spec/command-line.md,
+    "clear-trusted-servers").
+    """
     kept = {normalise_address(address.strip().replace("http://", "https://", 1)) for address in addresses}
     return tuple(s for s in servers if s.address is not None and normalise_address(s.address) in kept)
 
@@ -98,7 +103,8 @@ def keep_addresses(servers: Servers, addresses: Collection[str]) -> Servers:
 def make_polling(
     servers: Servers, thumbprint: str, address: str, *, new_id: Callable[[], str] | None = None
 ) -> Servers:
-    """`server-comms --style=TentacleActive` (tentacle-cli.md 3.8): returns the list with `address` polled.
+    """`server-comms --style=TentacleActive` (docs/spec/command-line.md, "server-comms"): returns the list with
+    `address` polled.
 
     Changes the entry with this address, else one without a style, else adds one.  It keeps its subscription, or takes
     that of another polling entry of this thumbprint, or gets a new one.
@@ -133,7 +139,8 @@ def new_subscription_id(choose: Callable[[str], str] = secrets.choice) -> str:
 
 
 def parse_servers(text: str) -> Servers:
-    """Returns the list that the original writes in JSON (tentacle-cli.md 4.5); member names in any case.
+    """Returns the list that the original writes in JSON (docs/spec/command-line.md, "Trusted servers"); member names in
+    any case.
 
     Raises `SettingsError`, whose text fits behind the name of wherever `text` came from.
     """

@@ -10,7 +10,9 @@ LONGEST = 120.0
 
 
 def delay(elapsed: float, multiplier: float, shortest: float = SHORTEST, longest: float = LONGEST) -> float:
-    """The original's rule (halibut.md 5.4): the time since the first failed attempt, times a factor, within bounds."""
+    """The original's rule (docs/spec/wire.md, "Reconnect delays"): the time since the first failed attempt, times a
+    factor, within bounds.
+    """
     return min(max(elapsed * (1 + multiplier), shortest), longest)
 
 

@@ -1,4 +1,6 @@
-"""The calling side in listening mode: dials agents, keeps a few connections for the next call (halibut.md 5.1)."""
+"""The calling side in listening mode: dials agents, keeps a few connections for the next call (docs/spec/wire.md,
+"Listening client").
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Runs the handler for every request, to its end, even when the connection of the request has gone.
 
-The original never ties a call to its connection either (tentacle-services.md 1.1): a script that was asked for is
-started, whether or not the connection breaks at that moment.
+The original never ties a call to its connection either (docs/spec/services.md, "Calls and connections"): a script that
+was asked for is started, whether or not the connection breaks at that moment.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from tentacle.wire.errors import ProtocolError
 
 @dataclass(frozen=True)
 class Proxy:
-    """An HTTP proxy that is asked with CONNECT (halibut.md 7)."""
+    """An HTTP proxy that is asked with CONNECT (docs/spec/wire.md, "HTTP proxies")."""
 
     host: str
     port: int

@@ -95,7 +95,7 @@ class Listener:
         self._context = identity.context()
 
     def drop_untrusted(self) -> None:
-        """Ends the connections of peers that are not trusted any more (halibut.md 1.3)."""
+        """Ends the connections of peers that are not trusted any more (docs/spec/wire.md, "Thumbprints and trust")."""
         for task, thumbprint in list(self._trusted.items()):
             if not self._is_trusted(thumbprint):
                 task.cancel()

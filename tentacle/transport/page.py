@@ -1,4 +1,6 @@
-"""The page for browsers that open the port, and for servers that ask whether it is open (halibut.md 2.4)."""
+"""The page for browsers that open the port, and for servers that ask whether it is open (docs/spec/wire.md,
+"The page for browsers").
+"""
 
 from __future__ import annotations
 

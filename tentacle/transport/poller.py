@@ -1,4 +1,6 @@
-"""Polling: keeps N connections to a server, dials again when one breaks (halibut.md 5.4, tentacle-services.md 6.3)."""
+"""Polling: keeps N connections to a server, dials again when one breaks (docs/spec/wire.md, "Polling service" and
+"Reconnect delays").
+"""
 
 from __future__ import annotations
 

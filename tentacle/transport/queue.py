@@ -1,4 +1,6 @@
-"""The calling side in polling mode: requests wait here until their subscriber collects them (halibut.md 5.3, 5.5)."""
+"""The calling side in polling mode: requests wait here until their subscriber collects them (docs/spec/wire.md,
+"Polling client" and "Polling queue").
+"""
 
 from __future__ import annotations
 

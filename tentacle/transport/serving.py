@@ -1,6 +1,6 @@
 """The service's side of a connection in both modes: answers one request after the other.
 
-The order of messages is that of halibut.md 5.2 (listening) and 5.4 (polling).
+The order of messages is that of docs/spec/wire.md, "Listening service" and "Polling service".
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ async def serve_polling(
 ) -> None:
     """Identifies as `subscription`, and serves until the connection breaks or, between calls, is not `wanted` any more.
 
-    Raises `NotWelcome` when the server closes before it identifies itself (halibut.md 1.3).  Nothing is sent unasked
-    between two polls (what-peers-rely-on.md, wire habits).
+    Raises `NotWelcome` when the server closes before it identifies itself (docs/spec/wire.md, "Thumbprints and trust").
+    Nothing is sent unasked between two polls (docs/spec/wire.md, "Polling service").
     """
     timeouts = exchange.timeouts
     await _introduce(exchange, subscription)
@@ -76,7 +76,7 @@ async def _introduce(exchange: Exchange, subscription: str) -> None:
 
 
 async def say_end(exchange: Exchange) -> None:
-    """Sends the connector's `END`, where the protocol allows one (halibut.md 5.8)."""
+    """Sends the connector's `END`, where the protocol allows one (docs/spec/wire.md, "Ending a connection")."""
     await exchange.send(End(), 1)
 
 

@@ -40,7 +40,7 @@ class ByteStream(Protocol):
 
 
 class TcpStream:
-    """A TCP connection.  A vanished peer looks like one that has closed (halibut.md 13.7)."""
+    """A TCP connection.  A vanished peer looks like one that has closed (docs/spec/wire.md, "Ending a connection")."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, timeouts: Timeouts) -> None:
         self._reader = reader
@@ -90,7 +90,7 @@ class TcpStream:
 
 
 def keep_alive(sock: socket.socket, timeouts: Timeouts) -> None:
-    """Lets the system notice a peer that vanished without closing (halibut.md 1.1)."""
+    """Lets the system notice a peer that vanished without closing (docs/spec/wire.md, "TCP")."""
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, timeouts.keep_alive_idle)

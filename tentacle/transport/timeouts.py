@@ -1,4 +1,4 @@
-"""Every time-out of the transport in one place, in seconds (halibut.md 1.4, column "Rec.").
+"""Every time-out of the transport in one place, in seconds (docs/spec/wire.md, "Time-outs").
 
 Where ours differ from the original the comment says why.
 """

@@ -1,8 +1,8 @@
 """TLS for both directions: pyOpenSSL over memory buffers, under asyncio.  No other module of this room knows it.
 
 Peers are known by the SHA-1 thumbprint of their certificate and by nothing else: no chain, no names, no dates
-(halibut.md 1.3).  The standard library cannot ask for a client certificate and accept an unknown self-signed one,
-hence pyOpenSSL.
+(docs/spec/wire.md, "Thumbprints and trust").  The standard library cannot ask for a client certificate and accept an
+unknown self-signed one, hence pyOpenSSL.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tentacle.transport.stream import RECEIVE_SIZE, TcpStream
 
 _RECORD = 16 * 1024
 _CIPHERS = b"DEFAULT:@SECLEVEL=1"
-"""Level 1, because certificates of old installations may have RSA keys below 2048 bits (halibut.md 13.2)."""
+"""Level 1, because certificates of old installations may have RSA keys below 2048 bits (docs/spec/wire.md, "TLS")."""
 
 
 class TlsIdentity:
@@ -168,7 +168,8 @@ class TlsStream:
             except SSL.WantReadError:
                 break
             except SSL.Error:
-                # A proper end, an abrupt one or garbage: for us the peer is gone (halibut.md 5.8).
+                # A proper end, an abrupt one or garbage: for us the peer is gone (docs/spec/wire.md,
+                # "Ending a connection").
                 self._closed_by_peer = True
                 break
             size += len(pieces[-1])
@@ -216,7 +217,7 @@ class TlsStream:
 
 
 def _is_address(host: str) -> bool:
-    """True for an IP literal, for which no server name is sent (halibut.md 1.2)."""
+    """True for an IP literal, for which no server name is sent (docs/spec/wire.md, "TLS")."""
     return ":" in host or host.replace(".", "").isdecimal()
 
 

@@ -1,4 +1,4 @@
-"""HTTP CONNECT (halibut.md 7), the request that asks a proxy for a connection, as a pure protocol.
+"""HTTP CONNECT (docs/spec/wire.md, "HTTP proxies"), the request that asks a proxy for a connection, as a pure protocol.
 
 Knows the bytes of the request, the head of the answer, and which refusals are final.  Must not know sockets, or what
 the connection is for.
@@ -112,7 +112,7 @@ def sign_in_advice(offers: Iterable[str]) -> str | None:
     """What to do about a proxy that does not take a user name and a password as they are; None where it does.
 
     `offers` are the values of its `Proxy-Authenticate` headers (RFC 9110, 11.7.1).  The original knows no other way
-    than Basic either (halibut.md 7).
+    than Basic either (docs/spec/wire.md, "HTTP proxies").
     """
     # One header may list several schemes, and each may bring parameters, which hold a "=".
     named = [match[1] for offer in offers for part in offer.split(",") if (match := _SCHEME.match(part))]

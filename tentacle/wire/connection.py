@@ -5,9 +5,9 @@
     while (event := connection.next_event()) is not None: ...
     for record in connection.send(event): ...  # each to be written, and flushed, on its own
 
-Knows the order of things (`rules`) and how each is written; must not know where bytes come from.  Each element of
-what `send` returns goes into a TLS record of its own: old peers lose bytes that arrive together with the end of
-a message, and tools tell control lines from messages by their size (what-peers-rely-on.md, wire habits).
+Knows the order of things (`rules`) and how each is written; must not know where bytes come from.  Each element of what
+`send` returns goes into a TLS record of its own: old peers lose bytes that arrive together with the end of a message,
+and tools tell control lines from messages by their size (docs/spec/wire.md, "Control lines").
 """
 
 from __future__ import annotations

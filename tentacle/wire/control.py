@@ -1,4 +1,6 @@
-"""Control lines: the few words in which two ends agree on whose turn it is (halibut.md 2.1 to 2.3)."""
+"""Control lines: the few words in which two ends agree on whose turn it is (docs/spec/wire.md, "Control lines" and
+"Identification").
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ _KINDS = {kind.value: kind for kind in IdentityKind}
 
 
 def encode_identity(identity: Identity) -> bytes:
-    """The identity line with its empty line, to be sent in one write (halibut.md 2.1)."""
+    """The identity line with its empty line, to be sent in one write (docs/spec/wire.md, "Control lines")."""
     words = [identity.kind.value, VERSION]
     if identity.subscription is not None:
         words.append(identity.subscription)
@@ -56,7 +58,8 @@ def take_identity(buffer: ReceiveBuffer, limits: Limits) -> Identity | None:
 
 
 def normalise_subscription(text: str) -> str:
-    """A subscription as .NET writes it: scheme and host in lower case, `/` when there is no path (halibut.md 2.3).
+    """A subscription as .NET writes it: scheme and host in lower case, `/` when there is no path (docs/spec/wire.md,
+    "Subscription names").
 
     Raises `ProtocolError` for anything that is not an absolute URI.
     """

@@ -1,4 +1,6 @@
-"""A message on the wire: one complete raw deflate stream, without a length before it (halibut.md 3.1)."""
+"""A message on the wire: one complete raw deflate stream, without a length before it (docs/spec/wire.md,
+"Message framing").
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def split_for_records(data: bytes) -> list[bytes]:
     """`data` in pieces of at most one TLS record each, the last of which is never tiny.
 
     An old peer stops reading once it has all plain text, before the end of the deflate stream.  If the last bytes of
-    the stream arrived alone, it would take them for a control line (halibut.md 3.1).
+    the stream arrived alone, it would take them for a control line (docs/spec/wire.md, "Records and old peers").
     """
     pieces = [data[i : i + TLS_RECORD] for i in range(0, len(data), TLS_RECORD)]
     if len(pieces) > 1 and len(pieces[-1]) < _SMALLEST_TAIL:
@@ -41,7 +43,7 @@ class Inflater:
     """Inflates one message as it arrives, within limits, and puts back the bytes of the next element.
 
     The message ends where the deflate stream ends, not where its document does: old peers send the last block some
-    milliseconds later in a record of its own (halibut-versions.md 4).
+    milliseconds later in a record of its own (docs/spec/wire.md, "Message framing").
     """
 
     def __init__(self, limits: Limits) -> None:

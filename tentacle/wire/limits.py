@@ -14,11 +14,11 @@ class Limits:
     control_line: int = 1024
     """An identity line with a long subscription id has some 70."""
     preface: int = 20_000
-    """The original stops there too (halibut.md 2.2)."""
+    """The original stops there too (docs/spec/wire.md, "Preface")."""
     deflated_message: int = 64 * MIB
     inflated_message: int = 256 * MIB
     nesting: int = 64
-    """Containers inside containers; the original's reader allows as many (halibut.md 3.3)."""
+    """Containers inside containers; the original's reader allows as many (docs/spec/wire.md, "Serializer rules")."""
     streams_per_message: int = 1024
     stream_length: int = 1024 * 1024 * MIB
     """One TiB: a bound against nonsense; whether the disk has the room is asked when the length is known."""

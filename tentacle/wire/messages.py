@@ -1,4 +1,5 @@
-"""Requests and responses, and the envelope they travel in: one BSON document `{"Message": ...}` (halibut.md 3.2).
+"""Requests and responses, and the envelope they travel in: one BSON document `{"Message": ...}` (docs/spec/wire.md,
+"Envelope").
 
 Values are what the `bson` package makes of a document (`Int64`, `Binary`, `DatetimeMS`, ...), so that encoding a
 decoded message gives the same bytes again.  What a parameter means is not known here.
@@ -41,7 +42,9 @@ class Request:
 
 @dataclass(frozen=True)
 class ServerError:
-    """Why a call failed; `details` tells the caller's code what kind of failure it was (halibut.md 10.2)."""
+    """Why a call failed; `details` tells the caller's code what kind of failure it was (docs/spec/wire.md,
+    "How a client reads an error").
+    """
 
     message: str
     details: str | None = None
@@ -93,7 +96,8 @@ def decode_message(data: bytes, limits: Limits) -> Message | None:
 
 
 def announced_streams(message: Message | None) -> tuple[tuple[UUID, int], ...]:
-    """Id and length of every data stream that follows `message`, in the order of the document (halibut.md 4.1).
+    """Id and length of every data stream that follows `message`, in the order of the document (docs/spec/wire.md,
+    "Data streams in the document").
 
     A data stream is recognised by its shape, a document with a GUID called `id` and a whole number called `length`: it
     carries its type's name only in slots of static type `object`.
@@ -106,7 +110,9 @@ def announced_streams(message: Message | None) -> tuple[tuple[UUID, int], ...]:
 
 
 def guid(value: UUID) -> Binary:
-    """A GUID as .NET writes it: binary subtype 4, the first three fields little-endian (halibut.md 3.5)."""
+    """A GUID as .NET writes it: binary subtype 4, the first three fields little-endian (docs/spec/wire.md,
+    "BSON values").
+    """
     return Binary(value.bytes_le, GUID_SUBTYPE)
 
 
@@ -117,7 +123,9 @@ def read_guid(value: object) -> UUID | None:
 
 
 def _first_document(data: bytes) -> bytes:
-    """Plain text after the end of the document is ignored, as the original does (halibut.md 3.1)."""
+    """Plain text after the end of the document is ignored, as the original does (docs/spec/wire.md,
+    "Message framing").
+    """
     length = int.from_bytes(data[:4], "little", signed=True)
     if length < 5 or length > len(data):
         raise ProtocolError("a message announces more bytes than it has")

@@ -1,7 +1,7 @@
 """Which kind of peer a connection comes from, decided on its first bytes; and the preface that a connector sends.
 
-Every connector begins with `MX`, two newlines (halibut.md 2.2); anything else on the port is a browser, a
-probe, or a server that asks for our certificate (2.5).
+Every connector begins with `MX`, two newlines (docs/spec/wire.md, "Preface"); anything else on the port is a browser, a
+probe, or a server that asks for our certificate (docs/spec/wire.md, "Certificate discovery").
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tentacle.wire.limits import Limits
 
 MAGIC = b"MX"
 PREFACE = b"MX\n\n"
-"""Sent by connectors on Linux; from Windows it comes with CR LF.  Accept both (halibut-versions.md 2)."""
+"""Sent by connectors on Linux; from Windows it comes with CR LF.  Accept both (docs/spec/wire.md, "Preface")."""
 
 
 class Caller(enum.Enum):

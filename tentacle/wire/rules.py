@@ -1,4 +1,5 @@
-"""What is legal, and when: the whole protocol is the one table at the end of this file (halibut.md 5.1 to 5.4).
+"""What is legal, and when: the whole protocol is the one table at the end of this file (docs/spec/wire.md,
+"The order of things").
 
 A connection is in one state.  In each state exactly one side may act; the table says what it may do and which state
 follows.  Data streams are not in the table: they belong to the request or response before them, and nothing else may
@@ -83,7 +84,9 @@ _MAY_HANG_UP: Final = frozenset(
         State.SEND_NEXT,
     }
 )
-"""States between two exchanges: a peer that closes here has done nothing wrong (halibut.md 5.8)."""
+"""States between two exchanges: a peer that closes here has done nothing wrong (docs/spec/wire.md,
+"Ending a connection").
+"""
 
 
 def may_hang_up(state: State) -> bool:

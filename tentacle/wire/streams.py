@@ -1,4 +1,5 @@
-"""Data-stream blocks: id, length, the bytes, the length again (halibut.md 4.2).  One reader, one writer.
+"""Data-stream blocks: id, length, the bytes, the length again (docs/spec/wire.md, "Data stream blocks").  One reader,
+one writer.
 
 Both refuse every difference from what the message before them announced: a stream more or less, another length, or
 anything in between.
@@ -42,7 +43,9 @@ def check_announced(streams: Announced, limits: Limits) -> None:
 
 
 class StreamReader:
-    """Reads the blocks that a message announced; they may come in any order (halibut.md 4.3)."""
+    """Reads the blocks that a message announced; they may come in any order (docs/spec/wire.md,
+    "Reading data streams").
+    """
 
     def __init__(self, announced: Iterable[tuple[UUID, int]]) -> None:
         self._expected = dict(announced)
@@ -106,7 +109,9 @@ class StreamWriter:
         return not self._expected and not self._open
 
     def send(self, event: StreamEvent) -> list[bytes]:
-        """The bytes of `event`, one element per write, as the original splits them (halibut.md 4.2)."""
+        """The bytes of `event`, one element per write, as the original splits them (docs/spec/wire.md,
+        "Data stream blocks").
+        """
         match event:
             case StreamBegin(identity, length) if not self._open:
                 return self._begin(identity, length)

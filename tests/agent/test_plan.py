@@ -1,4 +1,4 @@
-"""From settings to what is to be done, and the lines that say so (tentacle-services.md 6.1 to 6.3)."""
+"""From settings to what is to be done, and the lines that say so (docs/spec/command-line.md, "Agent start lines")."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_polling_and_not_listening() -> None:
 
 
 def test_trust_without_an_address_beside_the_same_server_polled() -> None:
-    """What `configure --trust` and then `server-comms` leave (what-peers-rely-on.md)."""
+    """What `configure --trust` and then `server-comms` leave (docs/spec/command-line.md, "Trusted servers")."""
     settings = Settings(servers=(TrustedServer(T2, CommunicationStyle.TENTACLE_PASSIVE), polling()), no_listen=True)
     plan = make_plan(settings, {})
     assert (plan.trusted, len(plan.polls)) == (frozenset((T2.upper(),)), 1)

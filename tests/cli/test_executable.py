@@ -1,4 +1,6 @@
-"""The installed program as other people's tools drive it (tentacle-cli.md 8.2, what-peers-rely-on.md)."""
+"""The installed program as other people's tools drive it (docs/spec/command-line.md, "What the original's tests demand"
+and "Running a command").
+"""
 
 from __future__ import annotations
 

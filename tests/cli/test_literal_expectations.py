@@ -1,4 +1,5 @@
-"""What the original's own test suite demands of the executable, case by case (tentacle-cli.md 8.2; numbers are its).
+"""What the original's own test suite demands of the executable, case by case (docs/spec/command-line.md,
+"What the original's tests demand"; numbers are its).
 
 Those about usage, help texts and versions (1 to 4, 9, 11, 12, 15) are in `test_executable`; here are the others.
 """
@@ -192,7 +193,8 @@ def test_26_the_configuration_of_a_polling_tentacle_to_the_letter(tentacle: Any,
     tentacle.ok("configure", "--instance=I", f"--trust={SERVER}", f"--app={home}/appdir", "--noListen=True")
     polled = ("--style=TentacleActive", "--host=localhost", "--port=40124")
     tentacle.ok("server-comms", "--instance=I", f"--thumbprint={SERVER}", *polled)
-    # The entry that `--trust` made stays beside it (what-peers-rely-on.md); the address tells it from the one we want.
+    # The entry that `--trust` made stays beside it (docs/spec/command-line.md, "Trusted servers"); the address tells it
+    # from the one we want.
     tentacle.ok("clear-trusted-servers", "--instance=I", "--keep=https://localhost:40124")
     ended = tentacle.program("show-configuration", "--instance=I")
     [server] = json.loads(ended.out)["Tentacle"]["Communication"]["TrustedOctopusServers"]

@@ -1,4 +1,6 @@
-"""What is tolerated from a peer (halibut.md 3.5), what is refused, and that nothing else can happen."""
+"""What is tolerated from a peer (docs/spec/wire.md, "BSON values"), what is refused, and that nothing else can
+happen.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time spans in .NET's notation (halibut.md 3.5)."""
+"""Time spans in .NET's notation (docs/spec/wire.md, "BSON values")."""
 
 from __future__ import annotations
 

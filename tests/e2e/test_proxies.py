@@ -1,4 +1,6 @@
-"""Registration and polling through a real squid and a real nginx, as processes (tentacle-cli.md 5.3, 6.3)."""
+"""Registration and polling through a real squid and a real nginx, as processes (docs/spec/rest.md, "Connectivity check"
+and "Proxies of the REST client").
+"""
 
 from __future__ import annotations
 

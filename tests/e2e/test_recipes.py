@@ -1,6 +1,7 @@
 """The command sequences of the original's own installations, container and wizard, as they are written: real processes.
 
-(tentacle-cli.md 7.2, 7.3 and 4.8.)  Only paths and ports are those of this test.
+(docs/spec/command-line.md, "Wizard sequence" and "Container variables" and "Settings from the environment".)  Only
+paths and ports are those of this test.
 """
 
 from __future__ import annotations

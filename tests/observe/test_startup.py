@@ -1,4 +1,4 @@
-"""The start-up block, whose names tools look up (what-peers-rely-on.md)."""
+"""The start-up block, whose names tools look up (docs/spec/command-line.md, "Start-up block of the log")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine's front door, with real scripts (tentacle-services.md 3, `script-runs.json`)."""
+"""The engine's front door, with real scripts (docs/spec/services.md, "Script service V2", `script-runs.json`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers, writers, queue and messages of the isolation lock (tentacle-services.md 3.13)."""
+"""Readers, writers, queue and messages of the isolation lock (docs/spec/services.md, "Isolation mutex")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Old workspaces go, everything else stays (tentacle-services.md 5.1)."""
+"""Old workspaces go, everything else stays (docs/spec/services.md, "Workspace cleaner")."""
 
 from __future__ import annotations
 

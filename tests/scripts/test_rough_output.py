@@ -62,7 +62,9 @@ async def test_a_progress_bar(any_lab: Lab) -> None:
 
 
 async def test_a_child_that_speaks_after_the_end_of_the_script(any_lab: Lab) -> None:
-    """The pipe is the child's too: the run ends with it (tentacle-services.md 3.9), in the original as here."""
+    """The pipe is the child's too: the run ends with it (docs/spec/services.md, "Waiting for the end"), in the original
+    as here.
+    """
     status = await any_lab.run(f"(sleep 0.3; echo late; echo {SECRET} >&2) & echo early; exit 3")
     said = SECRET if type(any_lab) is Lab else MASK
     assert (lines(status), status.exit_code) == (["early", "late", said], 3)

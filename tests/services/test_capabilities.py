@@ -1,4 +1,4 @@
-"""Exactly three names, in this order: the server counts them (tentacle-services.md 2.1)."""
+"""Exactly three names, in this order: the server counts them (docs/spec/services.md, "Capabilities")."""
 
 from __future__ import annotations
 

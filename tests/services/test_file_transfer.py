@@ -1,4 +1,4 @@
-"""Files up and down (tentacle-services.md 4): whole or not at all."""
+"""Files up and down (docs/spec/services.md, "File transfer"): whole or not at all."""
 
 from __future__ import annotations
 

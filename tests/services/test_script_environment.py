@@ -1,4 +1,4 @@
-"""What scripts read about their agent (tentacle-services.md 3.4)."""
+"""What scripts read about their agent (docs/spec/services.md, "Script environment")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Script service V1 as an old server uses it (tentacle-services.md 3.12)."""
+"""Script service V1 as an old server uses it (docs/spec/services.md, "Script service V1")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Script service V2: the caller names the ticket and may repeat every call (tentacle-services.md 3.10)."""
+"""Script service V2: the caller names the ticket and may repeat every call (docs/spec/services.md,
+"Script service V2").
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ async def test_a_wait_that_is_too_short(bench: Bench) -> None:
 
 
 async def test_a_start_whose_connection_dies_is_carried_out(bench: Bench) -> None:
-    """The caller's end is no end of the work (tentacle-services.md 1.1): here even the waiting itself is cut off."""
+    """The caller's end is no end of the work (docs/spec/services.md, "Calls and connections"): here even the waiting
+    itself is cut off.
+    """
     call = asyncio.ensure_future(start(bench, "echo run >> ../count; sleep 0.2; exit 6", wait=timedelta(hours=1)))
     while not (bench.home / "Work" / "count").exists():  # noqa: ASYNC110
         await asyncio.sleep(0.01)

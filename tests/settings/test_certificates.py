@@ -126,7 +126,9 @@ def test_base64_there_and_back(identity: StoredCertificate) -> None:
 
 
 def test_the_original_s_own_export_is_read() -> None:
-    """The blob of an instance that the original wrote, decrypted here (tentacle-cli.md 4.6)."""
+    """The blob of an instance that the original wrote, decrypted here (docs/spec/command-line.md,
+    "Original secrets").
+    """
     folder = VECTORS / "dotnet-instance"
     text = (folder / "tentacle-Legacy.config").read_text(encoding="utf-8-sig")
     blob = re.search(r'"Tentacle.Certificate">([^<]+)<', text)

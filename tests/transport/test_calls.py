@@ -99,7 +99,9 @@ async def test_files_travel_both_ways(tmp_path: Path, size: int) -> None:
 
 
 async def test_a_stale_connection_is_replaced_without_an_error(tmp_path: Path) -> None:
-    """The original drops an idle connection after a minute; a caller must take that as normal (halibut.md 1.4)."""
+    """The original drops an idle connection after a minute; a caller must take that as normal (docs/spec/wire.md,
+    "Time-outs").
+    """
     options = ListenerOptions(timeouts=replace(FAST, listening_idle=0.05))
     async with listening_agent(tmp_path, Echo(), options) as agent, caller(tmp_path) as server:
         await server.call(address(agent), request(1), {})
@@ -280,7 +282,7 @@ async def test_an_agent_that_is_not_trusted_keeps_trying_and_says_so(
     [(1, 120, 0, 5), (1, 120, 2, 5), (1, 120, 3, 6), (1, 120, 60, 120), (0.5, 120, 30, 45)],
 )
 def test_the_delay_is_the_specified_one(multiplier: float, longest: float, elapsed: float, expected: float) -> None:
-    """halibut.md 5.4, test vectors of the original."""
+    """docs/spec/wire.md, "Reconnect delays", test vectors of the original."""
     assert delay(elapsed, multiplier, 5, longest) == expected
 
 

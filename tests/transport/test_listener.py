@@ -81,7 +81,7 @@ async def test_a_browser_gets_a_page_with_security_headers(tmp_path: Path) -> No
 
 
 async def test_the_handshake_of_a_registering_agent_is_answered(tmp_path: Path) -> None:
-    """The original asks a server's port with `POST /handshake` (tentacle-cli.md 5.3)."""
+    """The original asks a server's port with `POST /handshake` (docs/spec/rest.md, "Connectivity check")."""
     async with listening_agent(tmp_path, Echo()) as agent:
         code, output = await run(
             "curl", "-sSk", "-X", "POST", "-o", "/dev/null", "-w", "%{http_code}",

@@ -143,7 +143,7 @@ def test_empty_lines_before_a_control_line_are_skipped() -> None:
 
 
 def test_a_deflate_tail_that_comes_late_belongs_to_the_message() -> None:
-    """Halibut 3.x sends a last empty block in a record of its own (halibut-versions.md 4)."""
+    """Halibut 3.x sends a last empty block in a record of its own (docs/spec/wire.md, "Message framing")."""
     compressor = zlib.compressobj(wbits=-15)
     head = compressor.compress(encode_message(REQUEST)) + compressor.flush(zlib.Z_SYNC_FLUSH)
     connection = identified()
@@ -228,7 +228,7 @@ def block(identity: uuid.UUID, data: bytes, length: int | None = None, again: in
 
 
 def test_a_block_is_written_as_the_specification_shows() -> None:
-    """halibut.md 11.1 (f)."""
+    """docs/spec/wire.md, "Worked bytes"."""
     connection = identified()
     connection.receive_data(request_with("x"))
     drain(connection)
@@ -325,7 +325,7 @@ def test_an_error_response_keeps_its_three_members() -> None:
 
 
 def test_the_empty_message_is_the_specified_one() -> None:
-    """halibut.md 11.1 (c)."""
+    """docs/spec/wire.md, "Worked bytes"."""
     connection = Connection(Role.POLLING_CLIENT)
     connection.receive_data(b"MX\n\nMX-SUBSCRIBER 1.0 poll://abc/\r\n\r\n")
     drain(connection)

@@ -1,4 +1,4 @@
-"""`agent` (also `run`): the worker itself (tentacle-cli.md 3.18)."""
+"""`agent` (also `run`): the worker itself (docs/spec/command-line.md, "agent")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`clear-trusted-servers`: forgets the servers that this Tentacle trusts (tentacle-cli.md 3.6)."""
+"""`clear-trusted-servers`: forgets the servers that this Tentacle trusts (docs/spec/command-line.md,
+"clear-trusted-servers").
+"""
 
 from __future__ import annotations
 

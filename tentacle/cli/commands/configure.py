@@ -1,4 +1,6 @@
-"""`configure`: how this Tentacle listens, where it works and whom it trusts (tentacle-cli.md 3.4)."""
+"""`configure`: how this Tentacle listens, where it works and whom it trusts (docs/spec/command-line.md,
+"configure").
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`create-instance`: a configuration file, its home directory and a name for both (tentacle-cli.md 3.1)."""
+"""`create-instance`: a configuration file, its home directory and a name for both (docs/spec/command-line.md,
+"create-instance").
+"""
 
 from __future__ import annotations
 

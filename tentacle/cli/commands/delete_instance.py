@@ -1,4 +1,4 @@
-"""`delete-instance`: forgets an instance's name; its files stay (tentacle-cli.md 3.2)."""
+"""`delete-instance`: forgets an instance's name; its files stay (docs/spec/command-line.md, "delete-instance")."""
 
 from __future__ import annotations
 

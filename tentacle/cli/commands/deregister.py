@@ -1,4 +1,5 @@
-"""`deregister-worker` and `deregister-from`: take this machine off an Octopus Server (tentacle-cli.md 5.8).
+"""`deregister-worker` and `deregister-from`: take this machine off an Octopus Server (docs/spec/command-line.md,
+"deregister-worker and deregister-from").
 
 Local settings stay as they are: the server is still trusted.
 """

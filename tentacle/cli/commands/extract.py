@@ -1,4 +1,5 @@
-"""`extract`: the content of a NuGet package put into a directory (tentacle-cli.md 3.17): everything, or nothing.
+"""`extract`: the content of a NuGet package put into a directory (docs/spec/command-line.md, "extract"): everything, or
+nothing.
 
 A package is a zip file that somebody else made.  Nothing of it gets outside the destination (no `..`, no link in the
 package, no link that was there before), names are checked before anything is written, and sizes before the disk is

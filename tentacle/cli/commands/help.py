@@ -1,4 +1,4 @@
-"""`help`: all commands, or one of them (tentacle-cli.md 1.7 and 1.8)."""
+"""`help`: all commands, or one of them (docs/spec/command-line.md, "Help text" and "Help as JSON")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`import-certificate`: an identity from elsewhere (tentacle-cli.md 3.12)."""
+"""`import-certificate`: an identity from elsewhere (docs/spec/command-line.md, "import-certificate")."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The original's commands for agents inside Kubernetes, which this is not: listed and described, and always refused.
 
-Knows which options the original declares for them (tentacle-cli.md 3.22 and 5.2).
+Knows which options the original declares for them (docs/spec/command-line.md, "Commands for other kinds of hosts").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`list-instances`: the instances of this machine (tentacle-cli.md 3.3)."""
+"""`list-instances`: the instances of this machine (docs/spec/command-line.md, "list-instances")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`livez`: whether the agent's heartbeat is recent, for probes (tentacle-cli.md 3.16)."""
+"""`livez`: whether the agent's heartbeat is recent, for probes (docs/spec/command-line.md, "livez")."""
 
 from __future__ import annotations
 

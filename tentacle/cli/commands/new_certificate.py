@@ -1,4 +1,4 @@
-"""`new-certificate`: a new identity, installed or written to a file (tentacle-cli.md 3.11)."""
+"""`new-certificate`: a new identity, installed or written to a file (docs/spec/command-line.md, "new-certificate")."""
 
 from __future__ import annotations
 

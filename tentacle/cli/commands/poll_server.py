@@ -1,4 +1,6 @@
-"""`poll-server`: one more node of a server that this Tentacle polls already (tentacle-cli.md 3.9)."""
+"""`poll-server`: one more node of a server that this Tentacle polls already (docs/spec/command-line.md,
+"poll-server").
+"""
 
 from __future__ import annotations
 

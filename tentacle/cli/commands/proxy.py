@@ -1,4 +1,6 @@
-"""`proxy` and `polling-proxy`: the HTTP proxies that a listening and a polling Tentacle use (tentacle-cli.md 3.10)."""
+"""`proxy` and `polling-proxy`: the HTTP proxies that a listening and a polling Tentacle use (docs/spec/command-line.md,
+"proxy and polling-proxy").
+"""
 
 from __future__ import annotations
 

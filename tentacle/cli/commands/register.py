@@ -1,6 +1,6 @@
 """`register-worker` and `register-with`: make this machine a worker or a target of an Octopus Server.
 
-(tentacle-cli.md 5.2)
+(docs/spec/command-line.md, "register-worker")
 """
 
 from __future__ import annotations

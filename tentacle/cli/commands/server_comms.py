@@ -1,4 +1,6 @@
-"""`server-comms`: who calls whom, this Tentacle or a server that it trusts (tentacle-cli.md 3.8)."""
+"""`server-comms`: who calls whom, this Tentacle or a server that it trusts (docs/spec/command-line.md,
+"server-comms").
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`service`: the agent as a service of this machine (tentacle-cli.md 3.19)."""
+"""`service`: the agent as a service of this machine (docs/spec/command-line.md, "service")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`set-polling-connection-count`: the same as `configure --pollingConnectionCount` (tentacle-cli.md 3.5)."""
+"""`set-polling-connection-count`: the same as `configure --pollingConnectionCount` (docs/spec/command-line.md,
+"set-polling-connection-count").
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`show-configuration`: the settings as JSON, and what a server knows of this machine (tentacle-cli.md 3.15)."""
+"""`show-configuration`: the settings as JSON, and what a server knows of this machine (docs/spec/command-line.md,
+"show-configuration").
+"""
 
 from __future__ import annotations
 

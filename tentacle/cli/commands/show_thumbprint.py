@@ -1,4 +1,4 @@
-"""`show-thumbprint`: how servers know this Tentacle (tentacle-cli.md 3.13)."""
+"""`show-thumbprint`: how servers know this Tentacle (docs/spec/command-line.md, "show-thumbprint")."""
 
 from __future__ import annotations
 

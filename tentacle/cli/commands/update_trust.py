@@ -1,4 +1,4 @@
-"""`update-trust`: a server got a new certificate (tentacle-cli.md 3.7)."""
+"""`update-trust`: a server got a new certificate (docs/spec/command-line.md, "update-trust")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`version`: which Tentacle this is (tentacle-cli.md 3.14)."""
+"""`version`: which Tentacle this is (docs/spec/command-line.md, "version")."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The original's commands for Windows, where a task looks after stopped services: refused here, as systemd does that.
 
-(tentacle-cli.md 3.20 and 3.21)
+(docs/spec/command-line.md, "Commands for other kinds of hosts")
 """
 
 from __future__ import annotations

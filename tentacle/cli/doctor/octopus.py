@@ -1,7 +1,8 @@
 """The Octopus Server's REST interface: who answers, whether clocks agree, and what it knows of this machine.
 
-Knows the root document, `certificate-global` and machines by thumbprint (tentacle-cli.md 5.4 to 5.6).  Signs in only
-when it was given credentials, and only once it is known who answers.
+Knows the root document, `certificate-global` and machines by thumbprint (docs/spec/rest.md,
+"Requests of a registration" and "What a server knows of this machine").  Signs in only when it was given credentials,
+and only once it is known who answers.
 """
 
 from __future__ import annotations

@@ -31,7 +31,9 @@ COMMON_OPTIONS: Final = (
     *(Option((name,), takes_value=False) for name in ("nologo", "noconsolelogging", "console", "noninteractive")),
     Option(("monitorMutex",), takes_value=True),
 )
-"""Accepted by every command (tentacle-cli.md 1.1, steps 4 and 10); a command that declares one itself receives it."""
+"""Accepted by every command (docs/spec/command-line.md, "Options that every command accepts"); a command that declares
+one itself receives it.
+"""
 
 LONGEST_VALUE: Final = 64 * 1024
 """Characters.  The longest value that makes sense is a certificate in base64."""
@@ -164,7 +166,7 @@ def asks_for_help(args: Sequence[str]) -> bool:
 
 
 def asks_for_json(args: Sequence[str]) -> bool:
-    """Whether `--format=json` stands anywhere; any other format is text (tentacle-cli.md 1.8)."""
+    """Whether `--format=json` stands anywhere; any other format is text (docs/spec/command-line.md, "Help as JSON")."""
     try:
         formats = [one.value for one in parse(args, [_FORMAT]).given]
     except OptionSyntaxError:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Entry:
-    """One command; `aliases` are words that mean it too.  Descriptions are the original's (tentacle-cli.md 2).
+    """One command; `aliases` are words that mean it too.  Descriptions are the original's (docs/spec/command-line.md,
+    "List of commands").
 
     `shared_module` is the module under `tentacle.cli.commands` for a command that shares it with others.
     """

@@ -1,4 +1,5 @@
-"""The original's option syntax as a pure parser: arguments in, options and extra arguments out (tentacle-cli.md 1.3).
+"""The original's option syntax as a pure parser: arguments in, options and extra arguments out
+(docs/spec/command-line.md, "Option syntax").
 
 Knows names and whether they take a value.  Must not know click, commands, types or defaults.
 

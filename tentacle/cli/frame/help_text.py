@@ -1,4 +1,5 @@
-"""The help texts, to the letter as the original prints them (tentacle-cli.md 1.7 and 1.8), and as JSON.
+"""The help texts, to the letter as the original prints them (docs/spec/command-line.md, "Help text" and
+"Help as JSON"), and as JSON.
 
 Pure: names and descriptions in, text out.  Must not know click or how a command is found.
 """

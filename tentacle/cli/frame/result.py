@@ -16,11 +16,11 @@ EXIT_INTERRUPTED: Final = 130
 class Result:
     """The end of a command.
 
-    `lines` are for the person and for the log file; `data` is what was asked for and goes to standard output
-    unchanged, also when log lines are switched off; `problems` go to standard error without failing the command.
-    `restart` is set by the commands that "vote for restart" (tentacle-cli.md 1.4), `changed` by the others that change
-    settings; whether a restart is really needed is found out when the result is shown.  `document` is for programs,
-    with names such as the original's; it is shown instead of the lines when JSON was asked for.
+    `lines` are for the person and for the log file; `data` is what was asked for and goes to standard output unchanged,
+    also when log lines are switched off; `problems` go to standard error without failing the command. `restart` is set
+    by the commands that "vote for restart" (docs/spec/command-line.md, "Restart notice"), `changed` by the others that
+    change settings; whether a restart is really needed is found out when the result is shown.  `document` is for
+    programs, with names such as the original's; it is shown instead of the lines when JSON was asked for.
     """
 
     lines: tuple[str, ...] = ()

@@ -36,7 +36,7 @@ LOG_FOLDER_VARIABLE: Final = "DefaultLogDirectory"
 
 @dataclass(frozen=True)
 class InstanceOptions:
-    """Which instance is meant, as given (tentacle-cli.md 4.2)."""
+    """Which instance is meant, as given (docs/spec/command-line.md, "Choosing the instance")."""
 
     instance: str | None
     config: str | None
@@ -115,7 +115,8 @@ class CommandSession:
         return InstanceRegistry(*instance_directories(self.environ))
 
     def choose(self, where: InstanceOptions) -> SettingsFile:
-        """The configuration of the instance that the options mean (tentacle-cli.md 4.2), with its log opened.
+        """The configuration of the instance that the options mean (docs/spec/command-line.md, "Choosing the instance"),
+        with its log opened.
 
         Raises InstanceError or ConfigurationError when there is none.
         """

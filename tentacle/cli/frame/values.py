@@ -25,7 +25,8 @@ def whole_number(_context: click.Context, param: click.Parameter, value: str | i
 
 
 def parse_whole_number(text: str, name: str) -> int:
-    """A whole number of 32 bits, with a sign and blanks around it if need be (tentacle-cli.md 1.3).
+    """A whole number of 32 bits, with a sign and blanks around it if need be (docs/spec/command-line.md,
+    "Option values").
 
     Raises InvalidValue naming the option `name`.
     """

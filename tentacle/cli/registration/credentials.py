@@ -1,6 +1,7 @@
 """Which Octopus Server a command calls, and the credentials it signs in with: by options or by the environment.
 
-Knows what excludes what (tentacle-cli.md 5.1).  Must not know how a secret is read, or what is said to the server.
+Knows what excludes what (docs/spec/command-line.md, "Server and credentials").  Must not know how a secret is read, or
+what is said to the server.
 """
 
 from __future__ import annotations

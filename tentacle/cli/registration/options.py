@@ -1,4 +1,5 @@
-"""The options by which a command calls an Octopus Server and registers with it (tentacle-cli.md 5.1 and 5.2).
+"""The options by which a command calls an Octopus Server and registers with it (docs/spec/command-line.md,
+"Server and credentials" and "register-worker").
 
 They have the original's names and descriptions.  Must not know what commands do with them.
 """

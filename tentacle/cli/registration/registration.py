@@ -1,5 +1,5 @@
-"""What `register-worker`, `register-with` and `agent --ephemeral` share (tentacle-cli.md 5.3): checks, conversation,
-write-back.
+"""What `register-worker`, `register-with` and `agent --ephemeral` share (docs/spec/rest.md, "Steps of a registration"):
+checks, conversation, write-back.
 
 Knows the order of the steps and their lines.  Local settings change only after the server has accepted.
 """

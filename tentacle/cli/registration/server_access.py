@@ -1,7 +1,7 @@
 """How this machine calls an Octopus Server: its address, the proxy on the way, the certificates that are accepted.
 
-Decides that for every command that calls a server (tentacle-cli.md 5.3, last paragraph), so that what is tried out is
-what is used later.  Must not know what is said to the server.
+Decides that for every command that calls a server (docs/spec/rest.md, "Proxies of the REST client"), so that what is
+tried out is what is used later.  Must not know what is said to the server.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings
 T = TypeVar("T")
 
 RETRY_SECONDS: Final = 60.0
-"""How long one step goes on trying a server that cannot be reached or is busy (tentacle-cli.md 5.4)."""
+"""How long one step goes on trying a server that cannot be reached or is busy (docs/spec/rest.md, "Retries")."""
 
 
 @dataclass(frozen=True)

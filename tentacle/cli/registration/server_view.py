@@ -1,4 +1,5 @@
-"""What an Octopus Server knows of this machine, as `show-configuration` shows it (tentacle-cli.md 3.15).
+"""What an Octopus Server knows of this machine, as `show-configuration` shows it (docs/spec/rest.md,
+"What a server knows of this machine").
 
 Knows the look-ups and the names of the result.  Must not know local settings.
 """

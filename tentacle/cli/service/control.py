@@ -1,4 +1,5 @@
-"""What `service` does for one instance, in the original's order and with its texts (tentacle-cli.md 3.19).
+"""What `service` does for one instance, in the original's order and with its texts (docs/spec/command-line.md,
+"service").
 
 Knows the host's services and accounts.  Must not know how options are parsed.
 """

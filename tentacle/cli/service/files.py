@@ -1,6 +1,6 @@
 """Which files of an instance its service's user must own, and handing them over.
 
-Knows where an instance keeps what (what-peers-rely-on.md, "Files").  Must not know systemd.
+Knows where an instance keeps what (docs/spec/command-line.md, "Files of an instance").  Must not know systemd.
 """
 
 from __future__ import annotations

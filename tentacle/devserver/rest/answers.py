@@ -1,6 +1,6 @@
 """How answers leave: JSON with headers that keep browsers from doing more than showing it, and failures as documents.
 
-Knows HTTP statuses and texts (tentacle-cli.md 5.4); must not know resources or routes.
+Knows HTTP statuses and texts (docs/spec/rest.md, "Requests"); must not know resources or routes.
 """
 
 from __future__ import annotations

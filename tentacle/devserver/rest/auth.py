@@ -22,7 +22,7 @@ from tentacle.devserver.storage import ApiKey, Clock, Store, iso
 KEY_HEADER: Final = "X-Octopus-ApiKey"
 CSRF_HEADER: Final = "X-Octopus-Csrf-Token"
 API_KEY: Final = re.compile(r"API-[A-Z0-9]+", re.ASCII)
-"""What clients take for a key (tentacle-cli.md 6.2)."""
+"""What clients take for a key (docs/spec/rest.md, "Access to the embedded server")."""
 
 START_KEY: Final = "devserver"
 """The purpose of the key that the server shows at its start; each start replaces it."""

@@ -1,4 +1,4 @@
-"""Resources and keys as the JSON documents that clients read: members, links, paths (tentacle-cli.md 6.1).
+"""Resources and keys as the JSON documents that clients read: members, links, paths (docs/spec/rest.md, "Resources").
 
 Knows resources and paths of the API; must not know the database or HTTP.
 """

@@ -1,4 +1,4 @@
-"""Query parameters: numbers and flags, pages of collections, and filters (tentacle-cli.md 6.1).
+"""Query parameters: numbers and flags, pages of collections, and filters (docs/spec/rest.md, "Resources").
 
 Knows query parameters, resources and tasks; must not know the database or routes.
 """

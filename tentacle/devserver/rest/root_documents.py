@@ -1,6 +1,7 @@
 """The documents that clients start from: the root, a space's root, the server's certificate, its node and status.
 
-Knows link templates (tentacle-cli.md 6.1); must not know storage or HTTP.  Every link that is named here is answered.
+Knows link templates (docs/spec/rest.md, "Root documents"); must not know storage or HTTP.  Every link that is named
+here is answered.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Roots, signing in, users with their spaces and keys, the certificate, the server's node and status.
 
-Knows the paths that clients start from (tentacle-cli.md 5.4, 6.1); must not know workers or tasks.
+Knows the paths that clients start from (docs/spec/rest.md, "Signing in" and "Root documents"); must not know workers or
+tasks.
 """
 
 from __future__ import annotations

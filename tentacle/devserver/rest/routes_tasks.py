@@ -1,4 +1,4 @@
-"""Queue a task, look at it, follow its log, cancel it (tentacle-cli.md 6.2).
+"""Queue a task, look at it, follow its log, cancel it (docs/spec/rest.md, "Tasks").
 
 Knows how tasks are asked for; must not know how they run.
 """

@@ -1,7 +1,7 @@
 """Which handler answers a request: paths without regard to case, spaces before the path, the method override.
 
 Knows HTTP methods and paths; must not know resources.  aiohttp sees one catch-all route and this table does the rest,
-because clients write the same path in several ways (tentacle-cli.md 5.4, 6.1, 6.2).
+because clients write the same path in several ways (docs/spec/rest.md, "Paths and methods").
 """
 
 from __future__ import annotations

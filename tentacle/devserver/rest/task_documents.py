@@ -1,4 +1,4 @@
-"""Tasks as the JSON and the text that clients read (tentacle-cli.md 6.2).
+"""Tasks as the JSON and the text that clients read (docs/spec/rest.md, "Task states" and "Task log").
 
 Knows tasks and paths of the API; must not know the database or HTTP.
 """

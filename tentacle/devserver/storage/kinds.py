@@ -1,6 +1,7 @@
 """The kinds of resources in one table: their paths, ids, members, defaults and what they refer to.
 
-Knows shapes (tentacle-cli.md 5.7 and 6.1); must not know the database or HTTP.
+Knows shapes (docs/spec/rest.md, "Worker document of a registration" and "Endpoints" and "Resources"); must not know the
+database or HTTP.
 """
 
 from __future__ import annotations

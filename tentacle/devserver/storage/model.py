@@ -61,7 +61,7 @@ class Resource:
 
 
 class TaskState(enum.StrEnum):
-    """The state of a task in the words of the API (tentacle-cli.md 6.2)."""
+    """The state of a task in the words of the API (docs/spec/rest.md, "Task states")."""
 
     QUEUED = "Queued"
     EXECUTING = "Executing"

@@ -1,4 +1,4 @@
-"""The task "AdHocScript": one script on one or more workers or targets (tentacle-cli.md 6.2).
+"""The task "AdHocScript": one script on one or more workers or targets (docs/spec/rest.md, "Tasks").
 
 Knows the task's arguments and what its activities are called; must not know HTTP.
 """

@@ -1,4 +1,5 @@
-"""The task "Health": asks workers what they can do and what they are, and keeps the answers (tentacle-services.md 7).
+"""The task "Health": asks workers what they can do and what they are, and keeps the answers (docs/spec/services.md,
+"Health checks").
 
 Knows the script and how its lines are read; must not know HTTP.  The schedule at the end queues these tasks by the
 interval of each machine's policy.

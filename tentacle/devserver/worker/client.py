@@ -1,6 +1,7 @@
 """Everything that this server asks of one worker: what it can do, run a script, take a file, give a file.
 
-Knows which service to choose (tentacle-services.md 2.1 to 2.3); must not know tasks, storage or the wire.
+Knows which service to choose (docs/spec/services.md, "Capabilities" and "Choosing the script service"); must not know
+tasks, storage or the wire.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ OLD_CAPABILITIES: Final = (V1, FILES)
 """The services of a worker that has no capabilities service."""
 
 KEEP_CAPABILITIES: Final = 600.0
-"""Seconds for which an answer is believed (1.2)."""
+"""Seconds for which an answer is believed (docs/spec/services.md, "Capabilities")."""
 
 NEVER_RAN: Final = ScriptOutcome(ScriptExitCode.CANCELLED, cancelled=True)
 
 
 def new_ticket() -> ScriptTicket:
-    """Returns a ticket as the original's client makes it: at most 22 letters and digits of a random GUID (2.7)."""
+    """Returns a ticket as the original's client makes it: at most 22 letters and digits of a random GUID
+    (docs/spec/services.md, "What a command contains").
+    """
     text = base64.b64encode(uuid.uuid4().bytes).decode("ascii")
     return ScriptTicket("".join(c for c in text if c.isalnum()))
 

@@ -140,7 +140,9 @@ def address_of(endpoint: Endpoint) -> Address:
 
 
 def _endpoint_document(endpoint: Endpoint) -> dict[str, Any]:
-    """What the original's client says of an endpoint in each request; agents do not read it (halibut.md 3.4)."""
+    """What the original's client says of an endpoint in each request; agents do not read it (docs/spec/wire.md,
+    "Request endpoint").
+    """
     return {
         "PollingRequestQueueTimeout": "00:02:00",
         "RetryListeningSleepInterval": "00:00:01",

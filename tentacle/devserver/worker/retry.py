@@ -1,4 +1,5 @@
-"""Which failed calls are made again, when, and for how long (tentacle-services.md 2.4, 2.5).
+"""Which failed calls are made again, when, and for how long (docs/spec/services.md, "How a server conducts a script"
+and "Retries by the server").
 
 Knows failures and time; must not know what a call is for.
 """
@@ -31,7 +32,9 @@ class RetryPolicy:
 
 
 def is_missing_service(failure: CallFailed) -> bool:
-    """Returns whether the worker answered that it has no such service: it is too old to have it (2.2)."""
+    """Returns whether the worker answered that it has no such service: it is too old to have it (docs/spec/services.md,
+    "Fallback without capabilities").
+    """
     text = f"{failure.message}\n{failure.details}"
     if "CreateService(" in text and SHUTTING_DOWN not in text and "ObjectDisposedException" not in text:
         return True

@@ -1,4 +1,5 @@
-"""The two script services behind one interface: start, status, cancel, complete (tentacle-services.md 2.4, 3.10, 3.12).
+"""The two script services behind one interface: start, status, cancel, complete (docs/spec/services.md,
+"How a server conducts a script" and "Script service V2" and "Script service V1").
 
 Knows which commands each service takes; must not know when they are called.
 """
@@ -33,7 +34,7 @@ from tentacle.devserver.worker.typed_calls import TypedCalls, expect
 from tentacle.devserver.worker.waiting import ends_before
 
 MUTEX: Final = "RunningScript"
-"""The isolation mutex that the original's client names (2.7)."""
+"""The isolation mutex that the original's client names (docs/spec/services.md, "What a command contains")."""
 
 CANCEL_DURATION: Final = 30.0
 """Seconds for which a cancellation is repeated at a worker that cannot be reached."""

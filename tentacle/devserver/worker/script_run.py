@@ -1,4 +1,5 @@
-"""One script from its start to its completion, as the original's client runs it (tentacle-services.md 2.4).
+"""One script from its start to its completion, as the original's client runs it (docs/spec/services.md,
+"How a server conducts a script").
 
 Knows the order of the calls and the pauses between them; must not know which version of the service it talks to.
 """

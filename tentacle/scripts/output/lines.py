@@ -1,4 +1,4 @@
-"""Splits raw output into lines, wherever the reads cut it (tentacle-services.md 3.8, `script-runs.json`).
+"""Splits raw output into lines, wherever the reads cut it (docs/spec/services.md, "Lines", `script-runs.json`).
 
 A line ends at LF, CR LF or a lone CR.  A CR ends it at once; an LF that follows belongs to it, even in a later read.
 Bytes are decoded line by line, so that a character cut by a read is whole again; invalid UTF-8 becomes U+FFFD.  A line

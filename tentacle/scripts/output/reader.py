@@ -114,7 +114,7 @@ class LogReader:
         """Returns the entries with numbers above `after` from the open log.
 
         `page_bytes` bounds the text, but one entry is always returned.  `ended` is the result of a run that has ended:
-        what cannot be read then never will be, and an entry says so (tentacle-services.md 3.7).
+        what cannot be read then never will be, and an entry says so (docs/spec/services.md, "Log paging").
         """
         cursor = self._nearest(after)
         records = _Records(log, cursor, ended)

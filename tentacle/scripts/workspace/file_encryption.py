@@ -1,4 +1,4 @@
-"""Files that only the receiving script shall read (tentacle-services.md 3.2).
+"""Files that only the receiving script shall read (docs/spec/services.md, "Encrypted files").
 
 Format: the bytes `IV__`, 16 bytes of initialisation vector, AES-128-CBC with PKCS7 padding.  The key is PBKDF2 with
 HMAC-SHA1, salt `Octopuss`, 1000 rounds.  What is encrypted is text: the content is read with the encoding that its

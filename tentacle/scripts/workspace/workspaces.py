@@ -92,7 +92,8 @@ class Workspaces:
                     _put(root, wanted)
             finally:
                 os.close(root)
-            # The first entries of the log (tentacle-services.md 3.6, 1 to 3); all on standard output.
+            # The first entries of the log (docs/spec/services.md, "Log entries around a script"); all on standard
+            # output.
             level = "FullIsolation" if header.wants.exclusive else "NoIsolation"
             acquiring = f"Acquiring isolation mutex {header.mutex} with {level} in {header.task}"
             return self.runs.create(header, ("##octopus[stdout-verbose]", acquiring, "##octopus[stdout-default]"))

@@ -1,7 +1,8 @@
 """An existing instance of the original Octopus Tentacle: its settings as ours, and what has no use here.
 
-The door of this folder.  Knows the original's keys and their types (tentacle-cli.md 4.4 to 4.6).  Reads, and never
-writes, files of the old instance.  Must not know where the new one will be.
+The door of this folder.  Knows the original's keys and their types (docs/spec/command-line.md, "Settings" and
+"Trusted servers" and "Original secrets").  Reads, and never writes, files of the old instance.  Must not know where the
+new one will be.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Secrets of an original Octopus Tentacle on Linux: AES-256-CBC with a key of the machine (tentacle-cli.md 4.6).
+"""Secrets of an original Octopus Tentacle on Linux: AES-256-CBC with a key of the machine (docs/spec/command-line.md,
+"Original secrets").
 
 Opens them only: ours are sealed by `tentacle.sealing`.  A wrong key shows by bad padding at best, so each key is tried
 until one yields something that can be read.  Must not know what a secret is for.

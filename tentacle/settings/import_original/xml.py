@@ -1,4 +1,5 @@
-"""The XML configuration of an original Octopus Tentacle, as a mapping of keys to texts (tentacle-cli.md 4.4).
+"""The XML configuration of an original Octopus Tentacle, as a mapping of keys to texts (docs/spec/command-line.md,
+"Original configuration file").
 
 Pure: bytes in, values out.  A document type declaration is refused before anything of it is read, so that no entity can
 grow, and no file or address can be named.  Must not know what a key means.

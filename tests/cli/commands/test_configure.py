@@ -1,4 +1,6 @@
-"""`configure` and `set-polling-connection-count` (tentacle-cli.md 3.4, 3.5)."""
+"""`configure` and `set-polling-connection-count` (docs/spec/command-line.md, "configure" and
+"set-polling-connection-count").
+"""
 
 from __future__ import annotations
 

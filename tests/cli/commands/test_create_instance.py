@@ -1,4 +1,4 @@
-"""`create-instance` (tentacle-cli.md 3.1)."""
+"""`create-instance` (docs/spec/command-line.md, "create-instance")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`delete-instance` (tentacle-cli.md 3.2)."""
+"""`delete-instance` (docs/spec/command-line.md, "delete-instance")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`deregister-worker` and `deregister-from` against a server of this test (tentacle-cli.md 5.8)."""
+"""`deregister-worker` and `deregister-from` against a server of this test (docs/spec/rest.md, "Deregistering")."""
 
 from __future__ import annotations
 

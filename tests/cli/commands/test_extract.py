@@ -1,4 +1,6 @@
-"""`extract` (tentacle-cli.md 3.17): what packages from strangers may put where, and what leaves it as it was."""
+"""`extract` (docs/spec/command-line.md, "extract"): what packages from strangers may put where, and what leaves it as
+it was.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`import-certificate` (tentacle-cli.md 3.12)."""
+"""`import-certificate` (docs/spec/command-line.md, "import-certificate")."""
 
 from __future__ import annotations
 

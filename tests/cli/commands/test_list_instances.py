@@ -1,4 +1,4 @@
-"""`list-instances` (tentacle-cli.md 3.3)."""
+"""`list-instances` (docs/spec/command-line.md, "list-instances")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`livez` (tentacle-cli.md 3.16)."""
+"""`livez` (docs/spec/command-line.md, "livez")."""
 
 from __future__ import annotations
 

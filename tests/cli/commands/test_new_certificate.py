@@ -1,4 +1,4 @@
-"""`new-certificate` (tentacle-cli.md 3.11)."""
+"""`new-certificate` (docs/spec/command-line.md, "new-certificate")."""
 
 from __future__ import annotations
 

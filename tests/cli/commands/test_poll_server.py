@@ -1,4 +1,4 @@
-"""`poll-server` (tentacle-cli.md 3.9)."""
+"""`poll-server` (docs/spec/command-line.md, "poll-server")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`proxy` and `polling-proxy` (tentacle-cli.md 3.10)."""
+"""`proxy` and `polling-proxy` (docs/spec/command-line.md, "proxy and polling-proxy")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`register-worker` and `register-with` against a server of this test (tentacle-cli.md 5)."""
+"""`register-worker` and `register-with` against a server of this test (docs/spec/rest.md, "Steps of a registration" and
+"Deregistering").
+"""
 
 from __future__ import annotations
 

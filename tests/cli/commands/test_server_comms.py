@@ -1,4 +1,6 @@
-"""`server-comms`, `update-trust` and `clear-trusted-servers` (tentacle-cli.md 3.6 to 3.8)."""
+"""`server-comms`, `update-trust` and `clear-trusted-servers` (docs/spec/command-line.md, "clear-trusted-servers" and
+"update-trust" and "server-comms").
+"""
 
 from __future__ import annotations
 

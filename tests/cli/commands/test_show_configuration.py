@@ -1,4 +1,4 @@
-"""`show-configuration` with what a server of this test knows (tentacle-cli.md 3.15)."""
+"""`show-configuration` with what a server of this test knows (docs/spec/command-line.md, "show-configuration")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`show-thumbprint` (tentacle-cli.md 3.13)."""
+"""`show-thumbprint` (docs/spec/command-line.md, "show-thumbprint")."""
 
 from __future__ import annotations
 

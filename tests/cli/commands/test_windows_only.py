@@ -1,4 +1,6 @@
-"""Commands for Windows: refused in a line that says what to do instead (tentacle-cli.md 3.20 and 3.21)."""
+"""Commands for Windows: refused in a line that says what to do instead (docs/spec/command-line.md,
+"Commands for other kinds of hosts").
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What is said of a restart: it is needed, or the running agent takes the changes up itself (tentacle-cli.md 1.4)."""
+"""What is said of a restart: it is needed, or the running agent takes the changes up itself (docs/spec/command-line.md,
+"Restart notice").
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where secrets come from, and which of them wins (tentacle-cli.md 5.1)."""
+"""Where secrets come from, and which of them wins (docs/spec/command-line.md, "Server and credentials")."""
 
 from __future__ import annotations
 

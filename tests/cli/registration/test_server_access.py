@@ -1,4 +1,6 @@
-"""The way to an Octopus Server: whatever calls one agrees with registration (tentacle-cli.md 5.3, the end)."""
+"""The way to an Octopus Server: whatever calls one agrees with registration (docs/spec/rest.md,
+"Proxies of the REST client").
+"""
 
 from __future__ import annotations
 

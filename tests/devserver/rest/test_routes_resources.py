@@ -1,4 +1,6 @@
-"""Everyday clients: the Go SDK, the `octopus` command line, .NET's client, curl (tentacle-cli.md 6.2)."""
+"""Everyday clients: the Go SDK, the `octopus` command line, .NET's client, curl (docs/spec/rest.md,
+"What everyday clients ask").
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documents that clients start from (tentacle-cli.md 6.2)."""
+"""The documents that clients start from (docs/spec/rest.md, "Tasks")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of a durable log (tentacle-services.md 3.7)."""
+"""Pages of a durable log (docs/spec/services.md, "Log paging")."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def encrypted(data: bytes, password: str = "secret") -> bytes:
 
 
 def decrypted(data: bytes, password: str = "secret") -> bytes:
-    """As the receiving script does it, by the documented format (tentacle-services.md 3.2)."""
+    """As the receiving script does it, by the documented format (docs/spec/services.md, "Encrypted files")."""
     assert data[:4] == b"IV__"
     key = hashlib.pbkdf2_hmac("sha1", password.encode(), b"Octopuss", 1000, 16)
     decryptor = Cipher(algorithms.AES(key), modes.CBC(data[4:20])).decryptor()

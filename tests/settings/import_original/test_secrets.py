@@ -18,7 +18,7 @@ from tentacle.settings.import_original.secrets import MACHINE_ID_IV, CannotOpen,
 
 MACHINE_ID = "816490f117f14c7a8fa2697781ed795b"
 FOOBAR = "yspqcK7xCvd5c+1OSB7kxw=="
-"""What the original makes of `FooBar` on the machine with that id (tentacle-cli.md 4.6)."""
+"""What the original makes of `FooBar` on the machine with that id (docs/spec/command-line.md, "Original secrets")."""
 
 
 def sealed(text: bytes, key: bytes, iv: bytes) -> str:
