@@ -24,6 +24,7 @@ from tentacle.contracts.script_v2 import (
 )
 from tentacle.devserver.worker import CommsOptions, Endpoint, HalibutComms
 from tentacle.settings import certificates
+from tentacle.transport.calling import POOL_SIZE
 from tentacle.transport.tls import TlsIdentity
 from tests.e2e.stage import Process, Stage, free_port
 
@@ -111,10 +112,11 @@ class Caller:
 
 
 @asynccontextmanager
-async def caller(of: Bench) -> AsyncIterator[Caller]:
+async def caller(of: Bench, most_idle: int = POOL_SIZE) -> AsyncIterator[Caller]:
+    """Calls the agent, and keeps up to so many connections open from call to call."""
     with tempfile.TemporaryDirectory() as spool:
         identity = TlsIdentity(of.server.certificate_pem, of.server.key_pem)
-        comms = HalibutComms(identity, CommsOptions("127.0.0.1", 0, Path(spool) / "spool"))
+        comms = HalibutComms(identity, CommsOptions("127.0.0.1", 0, Path(spool) / "spool", most_idle=most_idle))
         await comms.start()
         try:
             yield Caller(comms, of.endpoint)

@@ -1,4 +1,8 @@
-"""How long a script takes from start to complete, and how many a second: beside `bash -c`, and beside ssh."""
+"""How long a script takes from start to complete, and how many a second: beside `bash -c`, and beside ssh.
+
+All of ssh's commands go over one open connection, so our caller keeps its connections open too.  The server's own
+client keeps five, and opens a new one for every other call at the same time: that is measured as well.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from pathlib import Path
 from benchmarks.bench import bench, caller, say
 from benchmarks.neighbours import Once, command, ssh
 
-OURS = "ours"
+OURS, FIVE = "ours", "ours, five connections kept"
 ROUNDS = 5
 TIMES = 50
 MANY = 200
@@ -67,7 +71,7 @@ def tell(found: Mapping[str, Figures]) -> None:
         say(f"{name}: echo, start to complete", f"{statistics.median(figures.median):.1f} ms")
         say(f"{name}: a second, {AT_ONCE} at once", f"{statistics.median(figures.rate):.0f}")
     for name, figures in found.items():
-        if name != OURS:
+        if name not in (OURS, FIVE):
             times = statistics.median(a / b for a, b in zip(ours.median, figures.median, strict=True))
             rates = statistics.median(a / b for a, b in zip(ours.rate, figures.rate, strict=True))
             say(f"ours beside {name}", f"time {times:.2f} x, throughput {rates:.2f} x")
@@ -76,13 +80,16 @@ def tell(found: Mapping[str, Figures]) -> None:
 async def measure(undo: ExitStack) -> None:
     of = undo.enter_context(bench())
     over_ssh = undo.enter_context(ssh(of.stage.directory))
-    async with caller(of) as agent:
+    async with caller(of, AT_ONCE) as agent, caller(of) as frugal:
         numbers = iter(range(10**9))
 
         async def script() -> None:
             await agent.whole(f"speed-{next(numbers)}", "echo hi")
 
-        ways = {OURS: script, "bash -c": command("/bin/bash", "-c", "echo hi")}
+        async def with_five() -> None:
+            await frugal.whole(f"speed-{next(numbers)}", "echo hi")
+
+        ways = {OURS: script, FIVE: with_five, "bash -c": command("/bin/bash", "-c", "echo hi")}
         if over_ssh is None:
             say("ssh", "not installed")
         else:

@@ -29,6 +29,7 @@ from tentacle.wire.rules import Role
 
 ATTEMPTS = 5
 POOL_SIZE = 5
+"""As many as the server's own client keeps."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class _Idle:
 
 
 class ListeningCaller:
-    """Calls listening agents.  Connections that worked are kept, up to five per address."""
+    """Calls listening agents.  Connections that worked are kept, up to `most_idle` per address."""
 
     def __init__(
         self,
@@ -47,9 +48,11 @@ class ListeningCaller:
         timeouts: Timeouts,
         limits: Limits,
         *,
+        most_idle: int = POOL_SIZE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._identity = identity
+        self._most_idle = most_idle
         self._spool = spool
         self._timeouts = timeouts
         self._limits = limits
@@ -142,7 +145,7 @@ class ListeningCaller:
 
     def _keep(self, address: Address, exchange: Exchange) -> None:
         pool = self._pool[address]
-        if len(pool) < POOL_SIZE:
+        if len(pool) < self._most_idle:
             pool.append(_Idle(exchange, self._clock()))
         else:
             exchange.stream.abort()

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from tentacle.devserver.worker.caller import NO_STREAMS, CallFailed, CallResult, Endpoint
 from tentacle.errors import TentacleError, one_line
 from tentacle.settings.certificates import StoredCertificate
-from tentacle.transport.calling import ListeningCaller
+from tentacle.transport.calling import POOL_SIZE, ListeningCaller
 from tentacle.transport.dial import Address
 from tentacle.transport.errors import CallFailed as NotCalled
 from tentacle.transport.listener import Listener, ListenerOptions
@@ -36,13 +36,17 @@ DEFAULT_PORT = 443
 
 @dataclass(frozen=True)
 class CommsOptions:
-    """The address that polling workers connect to; with `port` 0 the system chooses one."""
+    """The address that polling workers connect to; with `port` 0 the system chooses one.
+
+    To each listening worker, up to `most_idle` connections are kept for the next call.
+    """
 
     host: str
     port: int
     spool: Path
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
+    most_idle: int = POOL_SIZE
 
 
 async def start_comms(certificate: StoredCertificate, options: CommsOptions) -> HalibutComms:
@@ -58,7 +62,9 @@ class HalibutComms:
     def __init__(self, identity: TlsIdentity, options: CommsOptions) -> None:
         self._options = options
         self._spool = Spool(options.spool)
-        self._listening = ListeningCaller(identity, self._spool, options.timeouts, options.limits)
+        self._listening = ListeningCaller(
+            identity, self._spool, options.timeouts, options.limits, most_idle=options.most_idle
+        )
         # Each worker that polls, as its subscription and its thumbprint in capital letters.
         self._subscribers: frozenset[tuple[str, str]] = frozenset()
         self._polling = PollingQueues(
