@@ -20,7 +20,7 @@ def engine_options(settings: ScriptSettings, environment: Mapping[str, str]) -> 
     """The options that the settings and the environment ask for."""
     grace = timespan_from(environment, GRACE_VARIABLE, _DEFAULT_GRACE)
     sandbox = SandboxOptions(
-        mode=Mode(settings.isolation),
+        mode=Mode(settings.sandbox),
         limits=Limits(settings.memory_limit, settings.cpu_limit, settings.task_limit),
         uids=UidRange(*settings.uid_range),
     )

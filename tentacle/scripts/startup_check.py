@@ -24,7 +24,7 @@ from tentacle.scripts.workspace.workspaces import Workspaces
 
 log = logging.getLogger(__name__)
 
-_NAME = ".isolation-check-"
+_NAME = ".sandbox-check-"
 """Starts with a dot, which no ticket may."""
 _LONGEST = 30.0
 _PAGE = 64 * 1024

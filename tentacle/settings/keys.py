@@ -152,12 +152,12 @@ def _proxy_keys(section: str, original: str, variables: tuple[str, str, str, str
     ]
 
 
-def _script_key(name: str, syntax: Syntax, help_text: str) -> Key:
+def _script_key(name: str, syntax: Syntax, help_text: str, field: str = "") -> Key:
     return Key(
         f"script-{name}",
         Kind.SYNTAX,
         f"Tentacle.Scripts.{''.join(word.capitalize() for word in name.split('-'))}",
-        field=f"scripts.{name.replace('-', '_')}",
+        field=f"scripts.{field or name.replace('-', '_')}",
         syntax=syntax,
         ours=True,
         options=(f"--script-{name}",),
@@ -255,9 +255,10 @@ _ROWS: Final = (
     ),
     _script_key(
         "isolation",
-        scripts.ISOLATION,
+        scripts.SANDBOX,
         "How scripts are kept apart: none, private (own /tmp, other workspaces and processes hidden) or user "
         "(a user of its own for each). Default: none",
+        field="sandbox",
     ),
     _script_key("memory-limit", scripts.MEMORY, "Memory that one script may use, e.g. 512M or 2G. Default: none"),
     _script_key("cpu-limit", scripts.CPU, "Processors that one script may use, e.g. 1.5 or 150%. Default: none"),

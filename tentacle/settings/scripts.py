@@ -13,7 +13,7 @@ from typing import Any
 
 from tentacle.settings.errors import SettingsError
 
-ISOLATIONS = ("none", "private", "user")
+SANDBOXES = ("none", "private", "user")
 NO_LIMIT = "none"
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _LEAST_MEMORY = 4 * 1024**2
@@ -25,12 +25,12 @@ _LEAST_UID, _MOST_UID = 1000, 2**31 - 2
 
 @dataclass(frozen=True)
 class ScriptSettings:
-    """`isolation` is one of `ISOLATIONS`; `memory_limit` in bytes, `cpu_limit` in processors, `task_limit` in tasks.
+    """`sandbox` is one of `SANDBOXES`; `memory_limit` in bytes, `cpu_limit` in processors, `task_limit` in tasks.
 
-    A limit of `None` is no limit.  `uid_range`, first and last user, is used by the isolation `user` only.
+    A limit of `None` is no limit.  `uid_range`, first and last user, is used by the sandbox `user` only.
     """
 
-    isolation: str = "none"
+    sandbox: str = "none"
     memory_limit: int | None = None
     cpu_limit: float | None = None
     task_limit: int | None = None
@@ -49,9 +49,9 @@ class Syntax:
         return NO_LIMIT if value is None else self.show(value)
 
 
-def _isolation(text: str) -> str:
-    if text.lower() not in ISOLATIONS:
-        raise SettingsError(f"must be {', '.join(ISOLATIONS[:-1])} or {ISOLATIONS[-1]}, not {_shown(text)}")
+def _sandbox(text: str) -> str:
+    if text.lower() not in SANDBOXES:
+        raise SettingsError(f"must be {', '.join(SANDBOXES[:-1])} or {SANDBOXES[-1]}, not {_shown(text)}")
     return text.lower()
 
 
@@ -104,7 +104,7 @@ def _shown(text: str) -> str:
     return repr(text[:40])
 
 
-ISOLATION = Syntax(_isolation, str)
+SANDBOX = Syntax(_sandbox, str)
 MEMORY = Syntax(_memory, _show_memory)
 CPU = Syntax(_cpu, "{:.12g}".format)
 TASKS = Syntax(_tasks, str)

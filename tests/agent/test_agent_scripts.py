@@ -11,7 +11,7 @@ from tentacle.scripts.engine import EngineOptions
 from tentacle.scripts.sandbox.cgroups import Limits
 from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
-from tentacle.settings.scripts import ISOLATIONS, ScriptSettings
+from tentacle.settings.scripts import SANDBOXES, ScriptSettings
 from tests.agent.process import AgentHome, Server
 
 
@@ -20,7 +20,7 @@ def test_the_settings_become_options() -> None:
     settings = ScriptSettings("user", 2**30, 1.5, 200, (30000, 30099))
     sandbox = SandboxOptions(Mode.USER, Limits(2**30, 1.5, 200), UidRange(30000, 30099))
     assert engine_options(settings, {}).sandbox == sandbox
-    assert tuple(mode.value for mode in Mode) == ISOLATIONS
+    assert tuple(mode.value for mode in Mode) == SANDBOXES
 
 
 def test_the_grace_of_a_cancel_comes_from_the_environment() -> None:
@@ -31,7 +31,7 @@ def test_the_grace_of_a_cancel_comes_from_the_environment() -> None:
 
 
 async def test_a_script_is_kept_apart_as_the_settings_say(agent: AgentHome, server: Server, tmp_path: Path) -> None:
-    agent.set(scripts=ScriptSettings(isolation="private"))
+    agent.set(scripts=ScriptSettings(sandbox="private"))
     running = await agent.start()
     server.port = await running.port()
     answer = await server.script("echo x >/tmp/made-by-a-test; echo $$; ls -A ..", 30)
@@ -44,7 +44,7 @@ async def test_a_script_is_kept_apart_as_the_settings_say(agent: AgentHome, serv
 
 async def test_an_agent_that_cannot_keep_scripts_apart_does_not_start(agent: AgentHome) -> None:
     agent.home.chmod(0o700)
-    agent.set(scripts=ScriptSettings(isolation="user"))
+    agent.set(scripts=ScriptSettings(sandbox="user"))
     running = await agent.start()
     code, problems = await running.ended()
     assert code == 1

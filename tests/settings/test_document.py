@@ -15,7 +15,7 @@ from tentacle.settings import certificates, document
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import ConfigurationError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
-from tentacle.settings.scripts import ISOLATIONS, ScriptSettings
+from tentacle.settings.scripts import SANDBOXES, ScriptSettings
 
 SOURCE = Path("/c.config")
 SEALER = Sealer(bytes(32))
@@ -28,7 +28,7 @@ servers = st.builds(TrustedServer, texts, st.sampled_from(CommunicationStyle), o
 proxies = st.builds(ProxySettings, st.booleans(), optional_texts, numbers, optional_texts, optional_texts)
 script_settings = st.builds(
     ScriptSettings,
-    isolation=st.sampled_from(ISOLATIONS),
+    sandbox=st.sampled_from(SANDBOXES),
     memory_limit=st.none() | st.integers(4 * 1024**2, 2**40),
     cpu_limit=st.none() | st.integers(1, 100_000).map(lambda hundredths: hundredths / 100),
     task_limit=st.none() | st.integers(8, 4194304),

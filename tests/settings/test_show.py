@@ -60,7 +60,7 @@ def test_the_tree_of_a_polling_tentacle() -> None:
 
 def test_how_scripts_are_kept_apart_is_shown_where_it_was_set() -> None:
     assert "Scripts" not in configuration_document(Settings())["Tentacle"]
-    scripts = ScriptSettings(isolation="user", memory_limit=512 * 1024**2, cpu_limit=1.5)
+    scripts = ScriptSettings(sandbox="user", memory_limit=512 * 1024**2, cpu_limit=1.5)
     tree = configuration_document(Settings(scripts=scripts))["Tentacle"]
     assert list(tree) == sorted(tree)
     assert tree["Scripts"] == {

@@ -36,7 +36,7 @@ from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import fold, require_ticket
 
 LOG_DELETED = "The log of this script has been deleted while no agent was there to read it."
-LONGEST_HEADER = 16 * 1024 * 1024
+LONGEST_HEADER = 4 * 1024 * 1024
 """Bytes.  No process can be given arguments of such a size."""
 _RUN, _LOG, _TEMPORARY = ".run", ".log", ".tmp"
 _NAME_OF_RUN = re.compile("[0-9a-f]{64}")
