@@ -1,4 +1,4 @@
-"""The only place where a whole agent is put together, from settings and the facts of its surroundings."""
+"""The only place where a whole agent is put together, from settings and its surroundings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tentacle.observe.redaction import Redactor
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
 from tentacle.services.dispatch import Files, refusal
-from tentacle.services.environment import AgentFacts, script_environment
+from tentacle.services.environment import AgentProperties, script_environment
 from tentacle.services.errors import ShuttingDown
 from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
@@ -289,7 +289,7 @@ def _identities(settings: Settings) -> tuple[TlsIdentity, TlsIdentity | None]:
 
 def _variables(settings: Settings, home: Path, surroundings: Surroundings) -> Mapping[str, str | None]:
     certificate, proxy = settings.certificate, settings.proxy
-    facts = AgentFacts(
+    properties = AgentProperties(
         home=home,
         applications=settings.application_directory,
         instance_name=surroundings.instance_name,
@@ -302,4 +302,4 @@ def _variables(settings: Settings, home: Path, surroundings: Surroundings) -> Ma
         proxy_username=proxy.username,
         proxy_password=proxy.password,
     )
-    return script_environment(facts, f"{platform.python_implementation()} {platform.python_version()}")
+    return script_environment(properties, f"{platform.python_implementation()} {platform.python_version()}")

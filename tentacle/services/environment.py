@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class AgentFacts:
+class AgentProperties:
     """What an agent tells its scripts of itself.  `proxy_*` are those of the web proxy, not of the polling proxy."""
 
     home: Path | None
@@ -27,27 +27,27 @@ class AgentFacts:
     proxy_password: str | None = field(default=None, repr=False)
 
 
-def script_environment(facts: AgentFacts, runtime: str) -> Mapping[str, str | None]:
+def script_environment(properties: AgentProperties, runtime: str) -> Mapping[str, str | None]:
     """The variables, by name.  `runtime` describes what the agent runs on."""
-    base = facts.home or Path()
-    program = str(facts.executable.parent)
+    base = properties.home or Path()
+    program = str(properties.executable.parent)
     return {
-        "TentacleHome": None if facts.home is None else str(facts.home),
-        "TentacleApplications": str(facts.applications),
+        "TentacleHome": None if properties.home is None else str(properties.home),
+        "TentacleApplications": str(properties.applications),
         "TentacleJournal": str(base / "DeploymentJournal.xml"),
         "CalamariPackageRetentionJournalPath": str(base / "PackageRetentionJournal.json"),
-        "TentacleInstanceName": facts.instance_name,
-        "TentacleVersion": facts.version,
+        "TentacleInstanceName": properties.instance_name,
+        "TentacleVersion": properties.version,
         "TentacleNetFrameworkDescription": runtime,
-        "TentacleExecutablePath": str(facts.executable),
+        "TentacleExecutablePath": str(properties.executable),
         "TentacleProgramDirectoryPath": program,
         "AgentProgramDirectoryPath": program,
-        "TentacleCertificateSignatureAlgorithm": facts.signature_algorithm,
-        "TentacleUseDefaultProxy": str(facts.use_default_proxy),
-        "TentacleProxyUsername": facts.proxy_username,
-        "TentacleProxyPassword": facts.proxy_password,
-        "TentacleProxyHost": facts.proxy_host,
-        "TentacleProxyPort": str(facts.proxy_port),
+        "TentacleCertificateSignatureAlgorithm": properties.signature_algorithm,
+        "TentacleUseDefaultProxy": str(properties.use_default_proxy),
+        "TentacleProxyUsername": properties.proxy_username,
+        "TentacleProxyPassword": properties.proxy_password,
+        "TentacleProxyHost": properties.proxy_host,
+        "TentacleProxyPort": str(properties.proxy_port),
         # Credentials for our own command line must not reach scripts.
         "OCTOPUS_API_KEY": None,
         "OCTOPUS_BEARER_TOKEN": None,

@@ -9,11 +9,11 @@ from pathlib import Path
 from tentacle.contracts.script import ScriptTicket
 from tentacle.contracts.script_v2 import StartScriptCommandV2
 from tentacle.scripts.engine import ScriptEngine
-from tentacle.services.environment import AgentFacts, script_environment
+from tentacle.services.environment import AgentProperties, script_environment
 from tentacle.services.service_list import make_dispatcher
 from tests.services.bench import QUICK, Bench
 
-FACTS = AgentFacts(
+PROPERTIES = AgentProperties(
     home=Path("/srv/home"),
     applications=Path("/srv/apps"),
     instance_name="I",
@@ -25,7 +25,7 @@ FACTS = AgentFacts(
 
 
 def test_the_variables() -> None:
-    variables = script_environment(FACTS, "CPython 3")
+    variables = script_environment(PROPERTIES, "CPython 3")
     assert {name: value for name, value in variables.items() if value is not None} == {
         "TentacleHome": "/srv/home",
         "TentacleApplications": "/srv/apps",
@@ -48,18 +48,18 @@ def test_the_variables() -> None:
     assert {"TentacleProxyUsername", "TENTACLE_POLLING_CUSTOM_PROXY_PASSWORD"} | own <= {
         name for name, value in variables.items() if value is None
     }
-    assert script_environment(replace(FACTS, use_default_proxy=False), "")["TentacleUseDefaultProxy"] == "False"
-    assert "hidden" not in repr(FACTS)
+    assert script_environment(replace(PROPERTIES, use_default_proxy=False), "")["TentacleUseDefaultProxy"] == "False"
+    assert "hidden" not in repr(PROPERTIES)
 
 
 def test_without_a_home_the_journals_lie_where_the_agent_works() -> None:
-    variables = script_environment(replace(FACTS, home=None, instance_name=None), "")
+    variables = script_environment(replace(PROPERTIES, home=None, instance_name=None), "")
     assert (variables["TentacleHome"], variables["TentacleInstanceName"]) == (None, None)
     assert variables["TentacleJournal"] == "DeploymentJournal.xml"
 
 
 async def test_a_script_finds_them(bench: Bench, tmp_path: Path) -> None:
-    engine = ScriptEngine(tmp_path / "other", environment=script_environment(FACTS, "CPython 3"), options=QUICK)
+    engine = ScriptEngine(tmp_path / "other", environment=script_environment(PROPERTIES, "CPython 3"), options=QUICK)
     await engine.start()
     bench.dispatcher = make_dispatcher(engine, None, lambda: (_ for _ in ()).throw(AssertionError))
     command = StartScriptCommandV2(
