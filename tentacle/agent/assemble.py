@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 CLEANER_DELAY = "TENTACLE_WORKSPACE_CLEANER_DELAY"
 SHORTEST_CLEANER_DELAY = timedelta(milliseconds=100)
-"""Zero would make a sweep follow on the other without a pause."""
+"""With zero, sweeps would follow each other without a pause."""
 CLEANER_AGE = "TENTACLE_WORKSPACE_CLEANER_DELETE_OLDER_THAN"
 QUOTA_BYTES = "TENTACLE_WORKSPACE_QUOTA_BYTES"
 QUOTA_INODES = "TENTACLE_WORKSPACE_QUOTA_INODES"
@@ -224,7 +224,7 @@ class Agent:
         )
 
     def in_short(self) -> str:
-        """One line for whoever watches over the agent."""
+        """Returns one line for systemd's status."""
         listening = self.status().listening
         parts = [f"listening on {listening}"] if listening else []
         parts += [f"polling {len(self.pollers)} server(s)"] if self.pollers else []

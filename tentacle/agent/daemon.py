@@ -119,7 +119,7 @@ async def _main(
 
 
 class _Stop:
-    """The wish to end.  A second signal makes it urgent; the end of the input beside one does not.
+    """Records requests to stop.  A second signal ends the process at once; an end of input after a signal does not.
 
     A terminal that is closed sends a signal and an end, in either order.
     """

@@ -1,4 +1,4 @@
-"""What an agent does on a clock: the heartbeat file; and how what it goes by is read from the environment."""
+"""The heartbeat file, and readers of environment variables."""
 
 from __future__ import annotations
 

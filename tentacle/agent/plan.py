@@ -157,6 +157,5 @@ def _proxy(proxy: ProxySettings) -> Proxy | None:
     """The proxy for polling.  On Linux the original takes "the default proxy" for none (docs/spec/command-line.md,
     "proxy and polling-proxy").
     """
-    if proxy.use_default or not proxy.host or not proxy.host.strip():
-        return None
-    return Proxy(proxy.host.strip().strip("[]"), proxy.port, proxy.username, proxy.password)
+    host = proxy.custom_host
+    return None if host is None else Proxy(host, proxy.port, proxy.username, proxy.password)

@@ -45,7 +45,7 @@ class Polling:
     def follow(self, polls: Collection[PollPlan], trusted: Collection[str]) -> None:
         """Makes `polls` what is polled.
 
-        Connections that are not wanted any more end when they have answered the call that they are at; those to a
+        A surplus connection ends after its current call; those to a
         server whose thumbprint is not `trusted` any more are cut.
         """
         wanted = {_key(poll): poll for poll in polls}

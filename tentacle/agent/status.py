@@ -35,7 +35,7 @@ RUNNING, DRAINING, STOPPED = "running", "draining", "stopped"
 
 @dataclass(frozen=True)
 class Polled:
-    """One server that is polled: `up` of `asked` connections are identified.  `thumbprint` is whom it must show."""
+    """One server that is polled: `up` of `asked` connections are identified.  `thumbprint` is its certificate's."""
 
     address: str
     subscription: str

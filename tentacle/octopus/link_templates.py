@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 _EXPRESSION = re.compile(r"\{([/?&+#]?)([^{}]*)\}")
 
-# The paths that every Octopus Server has had for years.  They are used only for a document without any links at all:
-# one that has links and lacks one means it.  An old server has no `Spaces`, and a user who may not see worker pools
-# gets no link to them (docs/spec/rest.md, "Links and templates").
+# The paths that every Octopus Server has had for years.  They are used only for a document without any links at all: in
+# a document that has links, a missing link means that the server lacks the feature.  An old server has no `Spaces`, and
+# a user who may not see worker pools gets no link to them (docs/spec/rest.md, "Links and templates").
 ROOT_LINKS: Mapping[str, str] = {
     "Self": "~/api",
     "CurrentUser": "~/api/users/me",

@@ -86,6 +86,12 @@ class ProxySettings:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
 
+    @property
+    def custom_host(self) -> str | None:
+        """The host of a proxy that was set for this instance, without brackets; `None` when another way is taken."""
+        host = (self.host or "").strip().strip("[]")
+        return None if self.use_default or not host else host
+
 
 @dataclass(frozen=True)
 class Settings:

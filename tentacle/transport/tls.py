@@ -204,7 +204,7 @@ class TlsStream:
     def _output(self) -> Iterator[bytes]:
         """The bytes that the TLS engine wants to send.
 
-        A read that returns less than it might is taken for the last: another, which finds nothing, would cost as much.
+        A short read is the last one: a further read would find nothing and cost as much.
         """
         full = True
         while full:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.machine import Machine, missing_tools
 from tests.e2e.stage import Process
+from tests.e2e.test_systemd import wait_until
 
 AS_NOBODY = (
     *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
@@ -32,7 +33,9 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 def stop(machine: Machine, agent: Process, home: str) -> None:
     """Ends an agent, whose process has a number of its own inside."""
-    status = json.loads((machine.root / home.removeprefix("/") / "status.json").read_text())
+    file = machine.root / home.removeprefix("/") / "status.json"
+    wait_until(file.exists)
+    status = json.loads(file.read_text())
     machine.run("kill", str(status["pid"]))
     assert agent.wait() == 0
 

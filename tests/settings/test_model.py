@@ -60,3 +60,12 @@ def test_a_relative_home_belongs_beside_the_configuration(tmp_path: Path) -> Non
     assert resolved_home(Settings(), config) == tmp_path
     assert resolved_home(Settings(home=Path("data")), config) == tmp_path / "data"
     assert resolved_home(Settings(home=Path("/srv/t")), config) == Path("/srv/t")
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [(None, None), ("", None), (" ", None), ("proxy", "proxy"), (" proxy ", "proxy"), ("[::1] ", "::1"), ("[]", None)],
+)
+def test_a_custom_proxy_is_the_same_for_all_who_use_it(host: str | None, found: str | None) -> None:
+    assert ProxySettings(use_default=False, host=host).custom_host == found
+    assert ProxySettings(use_default=True, host=host).custom_host is None

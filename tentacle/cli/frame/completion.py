@@ -61,7 +61,7 @@ def branch_of(command: TentacleCommand, words: Iterable[str] = ()) -> Branch:
 
 
 def _choice(option: TentacleOption) -> Choice:
-    # The first of the long names: the others are there for old habits.
+    # The first of the long names: the others are older spellings.
     name = next((name for name in option.opts if name.startswith("--")), option.opts[0])
     word = name.lstrip("-")
     values: tuple[str, ...] | None

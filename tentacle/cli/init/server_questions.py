@@ -162,7 +162,7 @@ class ServerQuestions:
 
 
 def printable(text: str) -> str:
-    """`text` without blanks around.  Raises `InvalidValue` for one that is empty or would not show."""
+    """Returns `text` without blanks around it.  Raises `InvalidValue` for an empty or unprintable text."""
     if not text.strip() or not text.isprintable():
         raise InvalidValue(f"'{text:.80}' is empty or holds characters that cannot be printed.")
     return text.strip()

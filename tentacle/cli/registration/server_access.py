@@ -138,9 +138,9 @@ def is_polling(settings: Settings) -> bool:
 def polling_proxy(settings: Settings) -> ProxyUrl | None:
     """The proxy that polling goes through, which is never the environment's; None where there is none."""
     proxy: ProxySettings = settings.polling_proxy
-    if proxy.use_default or not proxy.host:
+    if proxy.custom_host is None:
         return None
-    return ProxyUrl(proxy.host.strip("[]"), proxy.port, proxy.username or None, proxy.password or None)
+    return ProxyUrl(proxy.custom_host, proxy.port, proxy.username or None, proxy.password or None)
 
 
 def server_versions(reply: HttpResponse) -> tuple[str, str] | None:

@@ -118,7 +118,7 @@ class ServiceControl:
         }
 
     def _act(self, verb: str, *lines: str) -> Lines:
-        """Yields the last of `lines` when it is done, the others before."""
+        """Yields all but the last of `lines`, acts, then yields the last."""
         failures = {
             "restart": "The service could not be restarted",
             "stop": "The service could not be stopped",

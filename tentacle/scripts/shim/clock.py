@@ -1,7 +1,4 @@
-"""The clocks of a run, and the boot that they count from.
-
-Standard library only: part of the shim.
-"""
+"""The clocks of a run, and the boot that they count from."""
 
 from __future__ import annotations
 

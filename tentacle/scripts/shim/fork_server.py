@@ -5,7 +5,7 @@ number.  A request comes with two descriptors: the shim reads its order from the
 over which it can be given further runs.  The request may name a cgroup: then the shim is born in it, where the kernel
 can do that.  When the agent's end closes, the fork server ends; the shims live on.
 
-Started by `launch/` with an isolated interpreter.  Standard library only: part of the shim.
+Started by `launch/` with an isolated interpreter.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 The script must not notice that the disk is full: its output is read and, where it cannot be written, counted.  As soon
 as there is room for it, an entry says how much was lost.
-
-Standard library only: part of the shim.
 """
 
 from __future__ import annotations

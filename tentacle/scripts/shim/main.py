@@ -7,8 +7,6 @@
 
 The fork server forks it.  It leads a session of its own and does not depend on the agent, which may die and come back
 at any time.  When its script has ended without a cancel and has left no process behind, it asks for a further run.
-
-Standard library only: part of the shim.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 The process that becomes the script enters them in three steps.  It unshares the namespaces (with a user namespace that
 keeps the user's number, unless it is root), mounts what is different, and forks a first process of the new pid
 namespace that lives as long as any process in it.
-
-Standard library only: part of the shim.
 """
 
 from __future__ import annotations

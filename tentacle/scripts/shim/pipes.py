@@ -3,8 +3,6 @@
 Every run has pipes of its own, because a script can keep an end of them or pass it on, and must not read the output of
 a later run.  They have no name, so they need no file system.  A script can open its `/dev/stderr` again without losing
 what was there.
-
-Standard library only: part of the shim.
 """
 
 from __future__ import annotations

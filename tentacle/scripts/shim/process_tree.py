@@ -2,8 +2,6 @@
 
 A shim is a child subreaper.  So every process that its script starts, even if it forks again, detaches or changes its
 session, keeps a chain of parents that leads to the shim, and /proc shows it.
-
-Standard library only: part of the shim.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ Makes it with its limits, lists and kills its processes, reports which limit was
 Must not know where it lies and what the limits are called there: `sandbox/cgroups.py` finds that out.
 
 Without limits the shim itself is born in it: then the script inherits it at no cost, and only a cancel moves the shim.
-
-Standard library only: part of the shim.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 It reaches the shim on a descriptor, so that no secret of the script's environment touches the disk or a command line.
 Named tuples and no dataclasses: importing those would make each such process a megabyte bigger.
-
-Standard library only: part of the shim.
 """
 
 from __future__ import annotations

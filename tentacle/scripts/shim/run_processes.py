@@ -4,8 +4,6 @@ Four ways lead from a run to its processes: the cgroup that they were born in; t
 shim, because it adopts orphans; the mark in their environment, which finds what another process has started for them or
 what outlived the shim; and the user, where the run has one of its own.  A process would have to escape all four, and
 killing is repeated until none of them finds a process.
-
-Standard library only: part of the shim.
 """
 
 from __future__ import annotations

@@ -3,13 +3,11 @@
 The first 4,096 bytes hold what changes while the run lives, each at a fixed place; they are real bytes, so that a full
 disk cannot refuse a change.  The header follows: what was requested.  The agent writes all of it before the run may
 start (`workspace/run_files.py`); afterwards only the shim writes, until it ends.  The form of the file is
-docs/spec/run-files.md.
+docs/spec/run-files.md, "The run file" and "The lock".
 
 The shim holds a POSIX record lock on the file as long as it watches the run.  Such a lock dies with its holder and is
 not inherited, and the kernel names the holder, so no stale process number is ever believed.  It also ends when its
 holder closes any descriptor of the file, so the shim has only one.
-
-Standard library only: part of the shim.
 """
 
 from __future__ import annotations

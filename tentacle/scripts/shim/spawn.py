@@ -2,8 +2,6 @@
 
 Without any of them it is a plain spawn.  With them it is a fork, in which the new process prepares its sandbox and then
 becomes bash.  An `OSError` in the child is raised again in the parent.
-
-Standard library only: part of the shim.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The few system calls that Python does not offer, as functions that raise `OSError`.
-
-Standard library only: part of the shim.
-"""
+"""The few system calls that Python does not offer, as functions that raise `OSError`."""
 
 from __future__ import annotations
 

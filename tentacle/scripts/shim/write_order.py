@@ -3,8 +3,6 @@
 A reader expects the lines of both streams in the order of writing.  inotify reports each write to a pipe, in order; it
 only joins neighbouring writes to the same stream.  The lines found in the pipes are distributed over that sequence.
 Without inotify (a user has few instances of it) the order in which the pipes become readable must do.
-
-Standard library only: part of the shim.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The exit codes of runs that were completed in the last hour: a repeated start of such a ticket must not run again.
 
 Kept in `Work/.runs/finished` for the next agent, as records of a fixed size, appended and not synced
-(docs/spec/run-files.md).
+(docs/spec/run-files.md, "Finished tickets").
 """
 
 from __future__ import annotations

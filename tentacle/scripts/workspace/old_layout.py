@@ -145,10 +145,9 @@ class OldRun(RunFiles):
         """Returns the stage of the run by its old files; copies what is new in them."""
         holder = run_record.holder(self._result)
         # Read after the lock was checked: the old shim writes its result before it releases the lock.
-        words = os.pread(self._result, _RESULT_LENGTH, 0).split()
+        result = self._read_result()
         self._copy_log()
-        if len(words) == 5 and words[0] == b"exit" and words[4] == b"end":
-            result = Result(int(words[1]), int(words[3]), 0, bytes(16))
+        if result is not None:
             run_record.write_result(self.run, result)
             return Finding(Stage.ENDED, result=result)
         if holder is not None:

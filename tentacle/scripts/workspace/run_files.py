@@ -6,7 +6,7 @@
 
 They lie outside the workspace, where the script cannot reach them.  NAME is made from the folded ticket.  Nothing read
 here is trusted in size, depth, type or time, since another process of the same user may have written it.  The form of
-the files is docs/spec/run-files.md.
+the files is in docs/spec/run-files.md, "The run file" and "The log file".
 """
 
 from __future__ import annotations
