@@ -2,8 +2,8 @@
 
 The file begins with a line that names its version.  A record is 17 bytes and a body: a CRC-32 of everything behind it,
 the length of the body, milliseconds since 1970, the kind (docs/spec/run-files.md, "The log file").  Kinds in small
-letters carry raw output of a stream, wherever the reads happened to cut it; an empty one ends the stream's open line.  Kinds in
-capitals carry one whole entry in UTF-8.  A reader stops at the first record that is not whole.
+letters carry the raw output of a stream, wherever the reads happened to cut it; an empty one ends the stream's open
+line.  Kinds in capitals carry one whole entry in UTF-8.  A reader stops at the first record that is not whole.
 """
 
 from __future__ import annotations
