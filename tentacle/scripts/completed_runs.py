@@ -74,6 +74,10 @@ class CompletedRuns:
             run.files.mark_completed()
             self.follow(run)
         else:
+            if run.step is Step.WAITING:
+                # First, so that another call does not find the run again while this one waits.
+                self._finished.add(run.files.name, ScriptExitCode.CANCELLED)
+                run.files.mark_completed()
             await run.detach()
             self._forget(run, ScriptExitCode.CANCELLED)
 
@@ -109,10 +113,15 @@ class CompletedRuns:
         self._forget(run, ScriptExitCode.UNKNOWN_RESULT)
 
     def _forget(self, run: Run, code_without_result: int) -> None:
-        self._finished.add(run.files.name, code_without_result if run.result is None else run.result.exit_code)
+        code = code_without_result if run.result is None else run.result.exit_code
+        written = self._finished.add(run.files.name, code)
         self._sandbox.remove_cgroup(run.files)
         workspace = run.files.workspace
-        if run.files.log_size() > _BIG_LOG:
+        if not written:
+            # On a full disk the `.run` file alone tells the next agent that the script has run: it stays.
+            run.files.log_path.unlink(missing_ok=True)
+            self._trash.add(self._workspaces.move_to_trash(workspace) or workspace)
+        elif run.files.log_size() > _BIG_LOG:
             self.remove(run.files.name, workspace)
         else:
             # Its files can wait: it is remembered that the run is over.

@@ -213,7 +213,7 @@ class Run:
                 await asyncio.to_thread(self._context.sandbox.kill_remaining, self.files)
                 self.files.cut_log(await asyncio.to_thread(self._reader.readable_end, self.files.log))
                 return self.files.end(ScriptExitCode.UNKNOWN_RESULT, LOST)
-            elif self._cancelled.is_set():
+            elif self._cancelled.is_set() or self.files.completed:
                 return self._unstarted(ScriptExitCode.CANCELLED, "Script execution canceled.")
             elif launches == _LAUNCHES:
                 raise LaunchError("The process that watches over the script ends as soon as it is started")

@@ -104,9 +104,10 @@ class Shim:
 
 
 def terminate(process: int) -> None:
-    """Sends SIGTERM to the process of that descriptor."""
+    """Sends SIGTERM to the process of that descriptor, and wakes it: its script may have stopped it."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(process, signal.SIGTERM)
+        signal.pidfd_send_signal(process, signal.SIGCONT)
 
 
 class ShimPool:

@@ -32,13 +32,18 @@ QUESTION = b"run"
 AGAIN, FREE = b"again", b"free"
 """The messages on the socket of a shim: the agent gives it a further run; the shim reports that it is free."""
 _LONGEST_QUESTION = 8192
+_IGNORED = (
+    signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM,
+    signal.SIGPROF, signal.SIGIO, signal.SIGPWR,
+)  # fmt: skip
+"""What would end a shim by default, sent by a script to its parent for example."""
 
 
 def main(descriptor: int) -> NoReturn:
     """Serves the socket `descriptor` until its other end is closed."""
     os.set_inheritable(descriptor, False)
     name_process("tentacle-fork")
-    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    for ignored in _IGNORED:
         signal.signal(ignored, signal.SIG_IGN)
     # The kernel reaps ended shims.  A SIGTERM that reaches a shim before its handler is set must wait, not kill.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

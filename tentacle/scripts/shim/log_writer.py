@@ -6,7 +6,9 @@ as there is room for it, an entry says how much was lost.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Sequence
 
 from tentacle.scripts.shim.clock import now_ms
@@ -17,10 +19,16 @@ Piece = tuple[bytes, bytes]
 
 
 def open_log(path: str) -> int:
-    """Returns a descriptor for reading and appending; creates a missing log.  Raises `OSError`."""
-    log = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """Returns a descriptor for reading and appending; creates a missing log.
+
+    Raises `OSError`, also for what is no file: a pipe would hold up its writer.
+    """
+    log = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
-        if os.fstat(log).st_size == 0:
+        found = os.fstat(log)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is not a file")
+        if found.st_size == 0:
             os.write(log, VERSION)
     except OSError:
         os.close(log)

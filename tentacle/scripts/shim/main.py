@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import resource
 import select
 import signal
 import sys
@@ -36,6 +37,8 @@ from tentacle.scripts.shim.spawn import SHELL, start
 from tentacle.scripts.shim.write_order import WriteWatch
 
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
+_LIMITS = 16
+"""Linux knows so many kinds of resource limits."""
 _CANCEL_TICK = 0.02
 _LONGEST_KILL = 30.0
 _STARTS = 3
@@ -76,11 +79,13 @@ def run(order: int, agent: AgentConnection, cgroup: str | None = None) -> NoRetu
     os.dup2(_STDIN, _STDERR, inheritable=False)
     shared_cgroup = None if cgroup is None else RunCgroup.of(cgroup, inside=True)
     watch = WriteWatch()
+    limits = _own_limits()
     following: int | None = order
     while following is not None:
         data = os.pread(following, os.fstat(following).st_size, 0)
         os.close(following)
-        following = agent.next_order() if _run_one(RunOrder.decode(data), watch, shared_cgroup) else None
+        clean = _run_one(RunOrder.decode(data), watch, shared_cgroup)
+        following = agent.next_order() if clean and _own_limits() == limits else None
         if signal.SIGTERM in signal.sigpending():
             # For the last run, or for the next one, which has not begun: the agent examines it and launches it again.
             break
@@ -89,6 +94,12 @@ def run(order: int, agent: AgentConnection, cgroup: str | None = None) -> NoRetu
     if shared_cgroup is not None and shared_cgroup.leave():
         shared_cgroup.remove()
     os._exit(0)
+
+
+def _own_limits() -> tuple[object, ...]:
+    """Returns what a script can change of its parent, and a later script would inherit."""
+    limits = [resource.getrlimit(number) for number in range(_LIMITS)]
+    return os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0), os.sched_getscheduler(0), limits
 
 
 def _run_one(order: RunOrder, watch: WriteWatch, shared_cgroup: RunCgroup | None) -> bool:

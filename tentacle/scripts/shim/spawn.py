@@ -15,7 +15,7 @@ from typing import NoReturn
 from tentacle.scripts.shim import namespaces
 from tentacle.scripts.shim.run_cgroup import RunCgroup
 from tentacle.scripts.shim.run_order import RunOrder
-from tentacle.scripts.shim.syscalls import fork_into_cgroup
+from tentacle.scripts.shim.syscalls import fork_into_cgroup, join_new_session_keyring
 
 SHELL = "/bin/bash"
 _ALL_SIGNALS = tuple(int(number) for number in signal.valid_signals())
@@ -134,6 +134,8 @@ class _ForkedStart:
             self._step = "entering the workspace"
             os.chdir(self._order.workspace)
             os.setsid()
+            # The keys of one script, or of the agent, are none of another one's business.
+            join_new_session_keyring()
             null = os.open(os.devnull, os.O_RDONLY)
             for number, descriptor in enumerate((null, *self._writers)):
                 os.dup2(descriptor, number, inheritable=True)

@@ -13,6 +13,8 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 0x20, 0x1000, 0x4000, 0x80000
 
 _CLONE_INTO_CGROUP = 0x200000000
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+_SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219}.get(os.uname().machine)
 _SYS_CLONE3 = 435
 """The same on every architecture that Python runs on under Linux."""
 
@@ -53,6 +55,12 @@ def mount(source: str, target: str, kind: str | None, flags: int, data: str | No
     words = (os.fsencode(source), os.fsencode(target), kind and kind.encode())
     if _libc.mount(*words, ctypes.c_ulong(flags), data and data.encode()) != 0:
         _fail(target)
+
+
+def join_new_session_keyring() -> None:
+    """Gives the calling process a session keyring of its own (keyctl(2)), where the kernel has keyrings."""
+    if _SYS_KEYCTL is not None:
+        _libc.syscall(_SYS_KEYCTL, ctypes.c_long(_KEYCTL_JOIN_SESSION_KEYRING), None)
 
 
 def fork_into_cgroup(cgroup: int) -> int:

@@ -60,8 +60,8 @@ class FinishedTickets:
                     self._codes.pop(name.hex(), None)
                     self._codes[name.hex()] = (code, self._clock() - max(age, 0))
 
-    def add(self, name: str, exit_code: int) -> None:
-        """Records the exit code of a completed run; ignores a failing disk."""
+    def add(self, name: str, exit_code: int) -> bool:
+        """Records the exit code of a completed run; returns false when the disk fails, and the next agent misses it."""
         self._codes.pop(name, None)
         self._codes[name] = (exit_code, self._clock())
         self._forget_old()
@@ -69,7 +69,9 @@ class FinishedTickets:
             if self._written >= 2 * MOST:
                 self._write_anew()
             else:
-                self._append(name)
+                return self._append(name)
+            return True
+        return False
 
     def get(self, name: str) -> int | None:
         """Returns the exit code of the run; `None` when it is unknown or too old."""
@@ -86,7 +88,8 @@ class FinishedTickets:
                 break
             del self._codes[name]
 
-    def _append(self, name: str) -> None:
+    def _append(self, name: str) -> bool:
+        """Returns whether the whole record was written."""
         # Somebody may have removed the file, or the directory with it.
         if self._file is not None and os.fstat(self._file).st_nlink == 0:
             self.close()
@@ -99,9 +102,10 @@ class FinishedTickets:
                 os.ftruncate(self._file, self._written * _SIZE)
         if os.write(self._file, self._record(name)) == _SIZE:
             self._written += 1
-        else:
-            # The disk is full: the next one to be appended cuts off what was written.
-            self.close()
+            return True
+        # The disk is full: the next one to be appended cuts off what was written.
+        self.close()
+        return False
 
     def _record(self, name: str) -> bytes:
         code, time = self._codes[name]

@@ -32,12 +32,12 @@ def remove_tree(path: Path, pause: Callable[[float], None] = time.sleep) -> bool
         if attempt:
             pause(_PAUSE)
         try:
-            _empty(path)
-            path.rmdir()
+            try:
+                _empty(path)
+                path.rmdir()
+            except NotADirectoryError:
+                path.unlink()
         except FileNotFoundError:
-            return True
-        except NotADirectoryError:
-            path.unlink(missing_ok=True)
             return True
         except OSError:
             continue

@@ -16,6 +16,7 @@ import enum
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -34,6 +35,8 @@ from tentacle.scripts.shim.run_record import Result
 from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import fold, require_ticket
+
+logger = logging.getLogger(__name__)
 
 LOG_DELETED = "The log of this script has been deleted while no agent was there to read it."
 LONGEST_HEADER = 4 * 1024 * 1024
@@ -297,18 +300,17 @@ class RunDirectory:
                 return None
             log_path = self.log_path(name)
             deleted = not log_path.exists() or log_path.stat().st_size == 0
-            log = open_log(str(log_path))
-            if not stat.S_ISREG(os.fstat(log).st_mode):
-                os.close(log)
-                raise DamagedRunError(log_path, "it is not a file")
+            try:
+                log = open_log(str(log_path))
+            except OSError as error:
+                # Its result counts without it, and its mutex.
+                logger.warning("The log of a script, '%s', cannot be read: %s", log_path, one_line(error))
+                log = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             if deleted:
                 LogWriter(log).entry(ERR_ENTRY, LOG_DELETED)
-        except OSError as error:
+        except (OSError, DamagedRunError) as error:
             os.close(run)
-            raise DamagedRunError(path, one_line(error)) from error
-        except DamagedRunError:
-            os.close(run)
-            raise
+            raise error if isinstance(error, DamagedRunError) else DamagedRunError(path, one_line(error)) from error
         return RunFiles(self.path, name, self.work / header.ticket, header, run, log)
 
     def look(self, name: str) -> tuple[RunHeader, Finding] | None:

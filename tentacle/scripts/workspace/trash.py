@@ -55,8 +55,9 @@ class TrashRemover:
                 # The next agent finds it.
                 continue
             for path in left:
-                if not _remove_bare(path):
-                    remove_tree(path)
+                if not _remove_bare(path) and not remove_tree(path):
+                    # The sweeper tries again, and says so.
+                    continue
 
 
 def _remove_bare(path: Path) -> bool:

@@ -96,7 +96,13 @@ class Workspaces:
             # output.
             level = "FullIsolation" if header.wants.exclusive else "NoIsolation"
             acquiring = f"Acquiring isolation mutex {header.mutex} with {level} in {header.task}"
-            return self.runs.create(header, ("##octopus[stdout-verbose]", acquiring, "##octopus[stdout-default]"))
+            opening = ("##octopus[stdout-verbose]", acquiring, "##octopus[stdout-default]")
+            try:
+                return self.runs.create(header, opening)
+            except FileNotFoundError:
+                # A script has removed the directory of all runs.
+                self.runs.ensure()
+                return self.runs.create(header, opening)
         except OSError as error:
             if not existed:
                 self.remove(path)

@@ -21,6 +21,7 @@ from tentacle.scripts.sandbox.cgroups import Limits
 from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.scripts.shim.run_processes import real_and_saved_uids
+from tentacle.scripts.shim.syscalls import join_new_session_keyring
 from tests.scripts.lab import Lab, lines, recorded_form, until
 from tests.scripts.sandboxes import SANDBOXES, living, options, own_uids
 
@@ -243,6 +244,23 @@ async def test_a_shim_whose_script_had_a_user_of_its_own_is_never_used_again(mak
     shims = [lines(await lab.run("echo $PPID", f"T-{number}")) for number in range(3)]
     assert len({line for (line,) in shims}) == 3
     assert not lab.engine._shims._idle
+
+
+ADD_KEY, KEYCTL = {"x86_64": (248, 250), "aarch64": (217, 219)}[os.uname().machine]
+
+
+@pytest.mark.usefixtures("open_work")
+async def test_the_keys_of_a_script_are_its_own(make_lab: Callable[..., Lab]) -> None:
+    """The session keyring is inherited: a service has one, and all its scripts would share it."""
+    join_new_session_keyring()
+    lab = make_lab("user")
+    await lab.engine.start()
+    names = 'my ($kind, $name, $key) = ("user", "tentacle-test", "secret"); print'
+    add = f"perl -e '{names} syscall({ADD_KEY}, $kind, $name, $key, 6, -3)'; echo"
+    find = f"perl -e '{names} syscall({KEYCTL}, 10, -3, $kind, $name, 0)'; echo"
+    (added, found) = lines(await lab.run(f"{add}; {find}", "T-1"))
+    assert added == found != "-1"
+    assert lines(await lab.run(find, "T-2")) == ["-1"]
 
 
 async def test_refused_without_rights(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
