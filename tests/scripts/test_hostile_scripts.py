@@ -18,8 +18,9 @@ FULL = ScriptIsolationLevel.FULL_ISOLATION
 
 
 async def test_a_stopped_shim_is_woken_by_a_cancel(lab: Lab) -> None:
-    await lab.start("echo ready; kill -STOP $PPID; sleep 600")
-    await lab.started()
+    await lab.start("echo ready; until [ -e go ]; do sleep 0.01; done; kill -STOP $PPID; sleep 600")
+    await lab.started()  # a shim that stops earlier writes no line
+    (lab.work / "T-1" / "go").touch()
     shim = lab.shim()
     await until(lambda: " (tentacle-shim) T " in Path(f"/proc/{shim}/stat").read_text())
     await lab.engine.cancel("T-1", 0)
