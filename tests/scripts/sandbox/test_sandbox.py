@@ -186,6 +186,7 @@ async def test_what_a_private_script_leaves_on_purpose_lives_on(make_lab: Callab
     token = f"600.{os.getpid()}"
     status = await lab.run(f"setsid sleep {token} >/dev/null 2>&1 & exit 4")
     assert (status.state, status.exit_code) == (ProcessState.COMPLETE, 4)
+    await until(lambda: len(living(token)) == 1)  # bash may end before its child has become `sleep`
     (daemon,) = living(token)
     os.kill(daemon, signal.SIGKILL)
     await until(lambda: not lab.alive())
