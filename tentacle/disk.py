@@ -33,18 +33,21 @@ class NotEnoughSpace(DiskError):
     """The file system of a directory has less free space than the work to come may need."""
 
 
+def user_name(uid: int) -> str:
+    """The name of a user; its number where the system has no name for it."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def cannot(verb: str, path: Path, error: OSError) -> DiskError:
     """The error for a failed file operation; `verb` is `write` (a file), or for example `create directory`.
 
     The texts are the original's (docs/spec/command-line.md, "create-instance" and "delete-instance").
     """
-    user = os.geteuid()
-    try:
-        name = pwd.getpwuid(user).pw_name
-    except KeyError:
-        name = str(user)
     what = verb if " " in verb else f"{verb} file"
-    message = f"Unable to {what} '{path}' as user '{name}'."
+    message = f"Unable to {what} '{path}' as user '{user_name(os.geteuid())}'."
     if isinstance(error, PermissionError):
         return DiskError(f"{message} Please check file permissions.")
     return DiskError(f"{message} {one_line(OSError(error.strerror or type(error).__name__))}.")

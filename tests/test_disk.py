@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tentacle import disk
-from tentacle.disk import DiskError, NotEnoughSpace
+from tentacle.disk import DiskError, NotEnoughSpace, user_name
 
 WRITER = """
 import os, signal, sys
@@ -198,3 +198,7 @@ def test_the_message_has_all_the_numbers(tmp_path: Path) -> None:
     assert f"containing the directory '{tmp_path}' on machine '" in text
     assert "does not have enough free disk space available for this operation to proceed. The disk only has " in text
     assert text.endswith(" available; please free up at least 1.1 EB.")
+
+
+def test_a_user_without_a_name_is_shown_by_number() -> None:
+    assert (user_name(0), user_name(54321)) == ("root", "54321")

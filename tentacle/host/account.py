@@ -47,14 +47,6 @@ def find_account(name: str) -> Account | None:
     return Account(found.pw_name, found.pw_uid, found.pw_gid, Path(found.pw_dir))
 
 
-def user_name(uid: int) -> str:
-    """The name of a user; its number where the system has no name for it."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
 def require_account(name: str) -> Account:
     """As `find_account`, but raises `HostError` when there is no such user."""
     account = find_account(name)

@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from tentacle.host.account import Account, user_name
+from tentacle.disk import user_name
+from tentacle.host.account import Account
 from tentacle.host.errors import HostError
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import os
 import platform
-import pwd
 import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+
+from tentacle.disk import user_name
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
 """Where a container finds its limits."""
@@ -39,14 +40,6 @@ def processor_count(cgroups: Path = CGROUPS) -> int:
         except (OSError, ValueError):
             continue
     return allowed
-
-
-def user_name() -> str:
-    """The effective user's name, or its number where the system has no name for it (containers)."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def temp_directory(environ: Mapping[str, str]) -> str:
@@ -75,7 +68,7 @@ def describe_process(version: str, instance_name: str | None, environ: Mapping[s
         "OperatingSystem": operating_system(),
         "OsBitVersion": "x64" if is_64_bit else "x86",
         "Is64BitProcess": str(is_64_bit),
-        "CurrentUser": user_name(),
+        "CurrentUser": user_name(os.geteuid()),
         "MachineName": machine_name(),
         "ProcessorCount": str(processor_count()),
         "CurrentDirectory": directory,

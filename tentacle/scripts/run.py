@@ -15,13 +15,13 @@ import asyncio
 import enum
 import logging
 import os
-import pwd
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessState
+from tentacle.disk import user_name
 from tentacle.errors import one_line
 from tentacle.masking import Mask
 from tentacle.scripts.arguments import argument_vector
@@ -240,7 +240,7 @@ class Run:
             grace=self._context.cancel_grace,
         )
         order = await self._context.sandbox.order(files, order)
-        user = _user_name() if order.uid is None else str(order.uid)
+        user = user_name(os.geteuid()) if order.uid is None else str(order.uid)
         # What the log says right before the script starts (docs/spec/services.md, "Log entries around a script"); all
         # debug entries.
         preamble = (
@@ -276,10 +276,3 @@ class Run:
             await over.wait()
         finally:
             self._terminate = None
-
-
-def _user_name() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())

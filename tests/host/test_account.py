@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.host.account import find_account, require_account, require_usable, user_name
+from tentacle.host.account import find_account, require_account, require_usable
 from tentacle.host.errors import HostError
 
 
@@ -30,7 +30,3 @@ def test_a_user_who_cannot_do_it_is_told_apart_before_anything_is_installed(tmp_
     private.chmod(0o700)
     with pytest.raises(HostError, match="cannot run"):
         require_usable(nobody, [str(private)], {})
-
-
-def test_a_user_without_a_name_is_shown_by_number() -> None:
-    assert (user_name(0), user_name(54321)) == ("root", "54321")

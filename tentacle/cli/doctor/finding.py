@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from tentacle.disk import user_name
 from tentacle.errors import TentacleError, one_line
-from tentacle.host.account import user_name
 
 T = TypeVar("T")
 

@@ -19,10 +19,9 @@ from tentacle.cli.doctor.finding import Finding, Probe, fail, local_probe, ok, w
 from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.cli.frame.style import moment, size, span
 from tentacle.cli.status.state import agent_state, disk_space, option_for
-from tentacle.disk import DiskError
+from tentacle.disk import DiskError, user_name
 from tentacle.errors import TentacleError
 from tentacle.home_layout import LOG_FILE, LOGS, WORK
-from tentacle.host.account import user_name
 from tentacle.host.systemctl import BOOTED
 from tentacle.settings.certificates import StoredCertificate, weaknesses
 from tentacle.settings.errors import SettingsError

@@ -19,8 +19,8 @@ from OpenSSL import SSL
 from tentacle import __version__
 from tentacle.cli.doctor.finding import LIMIT, Finding, Probe, fail, local_probe, ok, warn
 from tentacle.cli.doctor.instance import ExaminedInstance
+from tentacle.disk import user_name
 from tentacle.errors import TentacleError
-from tentacle.host.account import user_name
 from tentacle.host.systemctl import BASH, BOOTED, Systemctl
 from tentacle.host.unit import service_name
 from tentacle.observe.redaction import MASK

@@ -11,8 +11,7 @@ from typing import Final, Literal
 import click
 
 from tentacle.errors import TentacleError
-
-LARGEST_PORT: Final = 65535
+from tentacle.settings.keys import LARGEST_PORT
 
 
 class InvalidValue(TentacleError):

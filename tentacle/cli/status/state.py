@@ -20,10 +20,9 @@ from tentacle.agent.status import DRAINING, LARGEST_FILE, STOPPED, AgentStatus
 from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_pem
 from tentacle.cli.frame.style import counted, moment, size, span
 from tentacle.cli.status.work_directory import WorkDirectory, read_work_directory
-from tentacle.disk import DiskError, read_bytes, with_margin
+from tentacle.disk import DiskError, read_bytes, user_name, with_margin
 from tentacle.errors import TentacleError
 from tentacle.home_layout import STATUS_FILE, WORK
-from tentacle.host.account import user_name
 from tentacle.scripts.workspace.workspaces import FOR_A_SCRIPT
 from tentacle.settings.certificates import weaknesses
 from tentacle.settings.model import CommunicationStyle, Settings

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from tentacle.cli.doctor.finding import Finding, Level, in_daemon_thread, local_probe
+from tentacle.disk import user_name
 from tentacle.errors import TentacleError
-from tentacle.host.account import user_name
 
 
 async def test_what_blocks_is_left_alone_after_its_time() -> None:

@@ -14,8 +14,8 @@ from tentacle.agent.status import AgentStatus, write_status
 from tentacle.cli.doctor.finding import Level
 from tentacle.cli.doctor.instance import ExaminedInstance, agent, certificate, clone, clones_of, rights
 from tentacle.cli.frame.certificate_text import summary_of_pem
+from tentacle.disk import user_name
 from tentacle.home_layout import STATUS_FILE
-from tentacle.host.account import user_name
 from tentacle.settings import certificates
 from tentacle.settings.instances import InstanceRegistry
 from tentacle.settings.model import Settings

@@ -35,6 +35,15 @@ async def limited(new_lab: Callable[..., Lab], mode: Mode = Mode.NONE, **limits:
     return lab
 
 
+async def started_mark(lab: Lab) -> str:
+    """Starts a script that sleeps, and returns the mark of its run."""
+    await lab.start(f"echo ${MARK}; echo ready; sleep 600")
+    await lab.started()
+    status = await lab.engine.status("T-1", 0)
+    assert status is not None
+    return next(entry.text for entry in status.entries if len(entry.text) == 32)
+
+
 def own_directories(limits: Limits, mark: str) -> list[Path]:
     return [Path(directory) for directory in cgroup_parents(limits).order(mark, limits).directories]
 
@@ -42,11 +51,7 @@ def own_directories(limits: Limits, mark: str) -> list[Path]:
 async def test_the_limits_are_those_of_the_scripts_own_cgroup(new_lab: Callable[..., Lab]) -> None:
     limits = Limits(memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
     lab = await limited(new_lab, memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
-    await lab.start(f"echo ${MARK}; echo ready; sleep 600")
-    await lab.started()
-    status = await lab.engine.status("T-1", 0)
-    assert status is not None
-    mark = next(entry.text for entry in status.entries if len(entry.text) == 32)
+    mark = await started_mark(lab)
     order = cgroup_parents(limits).order(mark, limits)
     for index, file, value, must in order.limits:
         path = Path(order.directories[index]) / file
@@ -93,11 +98,7 @@ async def test_a_later_agent_gives_a_running_script_its_own_limits_again(new_lab
     """They were taken away in between, as systemd before 254 does; whatever is set for new ones meanwhile."""
     limits = Limits(memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
     lab = await limited(new_lab, memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
-    await lab.start(f"echo ${MARK}; echo ready; sleep 600")
-    await lab.started()
-    status = await lab.engine.status("T-1", 0)
-    assert status is not None
-    mark = next(entry.text for entry in status.entries if len(entry.text) == 32)
+    mark = await started_mark(lab)
     await lab.engine.aclose()
     order = cgroup_parents(limits).order(mark, limits)
     wanted = [(Path(order.directories[i]) / file, value) for i, file, value, must in order.limits if must]
