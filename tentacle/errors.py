@@ -14,7 +14,7 @@ EXIT_USER_ERROR = 1
 EXIT_USAGE = 2
 """No command, or a command that does not exist."""
 EXIT_INTERNAL = 100
-"""Everything else.  (Exit codes of the original: specification of the command line, section 0.)"""
+"""Everything else (docs/spec/command-line.md, "Exit codes")."""
 
 
 class TentacleError(Exception):

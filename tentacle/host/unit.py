@@ -42,7 +42,7 @@ class UnitSettings:
 
 def service_name(instance: str | None) -> str:
     """The unit's name, without `.service`, of an instance, or of one without a name (docs/spec/command-line.md,
-    "service").
+    "Unit file").
 
     Slashes are dropped, blanks become dashes.  What systemd does not allow in a name, and a dot in front, is written as
     `\\xNN`, as `systemd-escape` does.  Raises `HostError` when the result is empty or too long.
