@@ -1,14 +1,18 @@
 """What the README tells a stranger to type: every command and option exists, and the blocks work as they are pasted.
 
-They are run by bash, as root, in a machine of their own that was booted with systemd.  Only three things differ: where
-the Octopus Server is, its key, and that Tentacle is there already instead of being fetched by pip.
+Those of the installation are run by bash, as root, in a machine of their own that was booted with systemd.  Only three
+things differ: where the Octopus Server is, its key, and that Tentacle is there already instead of being fetched by pip.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,7 @@ from tentacle.cli.frame import command_table
 from tentacle.cli.frame.command import COMMON_OPTIONS, TentacleOption
 from tentacle.cli.main import load
 from tests.e2e.machine import ROOT, Machine, missing_tools
-from tests.e2e.stage import TENTACLE, Server
+from tests.e2e.stage import TENTACLE, Server, free_port
 from tests.e2e.test_systemd import start_server
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -96,3 +100,30 @@ def test_every_block_of_the_installation_works_as_pasted(machine: Machine) -> No
         machine.run("rm", "-r", "/etc/octopus/worker")
         paste(machine, server, fetch, key, block)
         assert machine.on_the_network(lambda: works(machine, server))
+
+
+def test_a_worker_can_be_tried_without_an_octopus_server_as_pasted(tmp_path: Path) -> None:
+    """Only the two ports differ, because others may be using them."""
+    section = TEXT[TEXT.index("### Without an Octopus Server") : TEXT.index("## How it is built")]
+    text = "".join(block for block in BLOCKS if block in section)
+    for port in ("8065", "8043"):
+        assert port in text
+        text = text.replace(port, str(free_port()))
+    path = f"{TENTACLE.parent}{os.pathsep}{os.environ['PATH']}"
+    with subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", text],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as shell:
+        try:
+            said, _ = shell.communicate(timeout=60)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+    assert shell.returncode == 0, said
+    assert re.search("^Hello from .", said, re.MULTILINE)
+    assert not list(tmp_path.iterdir())
