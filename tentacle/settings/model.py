@@ -98,8 +98,8 @@ class Settings:
     """Everything that one instance is set up with.
 
     `home` is kept as it was given, see `resolved_home`.  `listen_ip` of None is every address;
-    `polling_connection_count` of None is the agent's default.  A listening Tentacle calls the REST API by `proxy`; a
-    polling one does everything by `polling_proxy`.
+    `polling_connection_count` of None is the agent's default.  Scripts are told of `proxy`; polling, and the
+    registration of a polling Tentacle, go by `polling_proxy`.
 
     `certificate` is the identity that servers know.  While it is being replaced there is one more, never both:
     `next_certificate` until the servers have been told of it, then `previous_certificate` until all know the new one.
