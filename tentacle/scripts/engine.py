@@ -112,6 +112,7 @@ class ScriptEngine:
             launch=self._shims.launch,
             mutexes=Mutexes(self.options.busy_after, self.options.busy_every),
             environment=variables,
+            user=disk.user_name(os.geteuid()),
             cancel_grace=self.options.cancel_grace,
             line_limit=self.options.line_limit,
             mask=self.secrets.mask,

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tentacle import disk
 from tentacle.scripts.errors import ScriptError
 from tentacle.scripts.workspace.batch_sync import BatchSync
 from tentacle.scripts.workspace.file_encryption import encrypt
@@ -86,8 +87,11 @@ class Workspaces:
         try:
             root = os.open(path, _DIRECTORY)
             try:
-                with os.fdopen(_create(root, SCRIPT_FILE), "wb") as file:
-                    file.write(body.replace("\r\n", "\n").encode("utf-8", "replace"))
+                script = _create(root, SCRIPT_FILE)
+                try:
+                    disk.write_all(script, body.replace("\r\n", "\n").encode("utf-8", "replace"))
+                finally:
+                    os.close(script)
                 for wanted in files:
                     _put(root, wanted)
             finally:
