@@ -7,6 +7,7 @@ client keeps five, and opens a new one for every other call at the same time: th
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import time
 from collections.abc import Mapping
@@ -65,6 +66,18 @@ async def in_turns(ways: Mapping[str, Once]) -> dict[str, Figures]:
     return found
 
 
+def file_system(directory: Path) -> str:
+    """The kind of the file system; for ext4 also whether it has a journal, without which it makes files slowly."""
+    device = directory.stat().st_dev
+    numbers = f"{os.major(device)}:{os.minor(device)}"
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    kind = next((mount[mount.index("-") + 1] for mount in mounts if mount[2] == numbers), "unknown")
+    if kind != "ext4":
+        return kind
+    name = Path(f"/sys/dev/block/{numbers}").resolve().name
+    return "ext4" if any(Path("/proc/fs/jbd2").glob(f"{name}-*")) else "ext4 without a journal"
+
+
 def tell(found: Mapping[str, Figures]) -> None:
     ours = found[OURS]
     for name, figures in found.items():
@@ -94,6 +107,7 @@ async def measure(undo: ExitStack) -> None:
             say("ssh", "not installed")
         else:
             ways["ssh, open connection"] = command(*over_ssh, "echo hi")
+        say("file system", file_system(of.stage.directory))
         say("a small call, median", f"{await median_ms(agent.capabilities):.2f} ms")
         tell(await in_turns(ways))
     memory = [line for line in Path(f"/proc/{of.agent.pid}/status").read_text().splitlines() if "VmRSS" in line]

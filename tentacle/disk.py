@@ -101,6 +101,13 @@ def write_atomic(path: Path, content: bytes, *, mode: int, like: Path | None = N
         raise cannot("write", path, error) from None
 
 
+def write_all(descriptor: int, content: bytes) -> None:
+    """Writes all of `content` to an open file.  Raises `OSError`; a part may have been written then."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
 def exists(path: Path) -> bool:
     """Whether anything is at `path`.  Raises `DiskError` when this user may not see that."""
     try:

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from tentacle import disk
 from tentacle.home_layout import LOG_FILE
 from tentacle.observe.levels import short_name
 from tentacle.observe.text import visible
@@ -61,11 +62,11 @@ class RollingFile:
         """Appends `text`.  Raises `OSError`."""
         with self._opened() as fd:
             if not self._is_due(os.fstat(fd)):
-                _write_all(fd, text.encode(errors="backslashreplace"))
+                disk.write_all(fd, text.encode(errors="backslashreplace"))
                 return
         self._roll()
         with self._opened() as fd:
-            _write_all(fd, text.encode(errors="backslashreplace"))
+            disk.write_all(fd, text.encode(errors="backslashreplace"))
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
@@ -150,8 +151,3 @@ def _give_to_owner_of_parent(fd: int, status: os.stat_result, parent: Path) -> N
     owner = parent.stat()
     if owner.st_uid != 0:
         os.fchown(fd, owner.st_uid, owner.st_gid)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]

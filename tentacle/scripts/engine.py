@@ -7,6 +7,7 @@ runs that an earlier agent left, the refusal while the agent drains.  The life o
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 _MEBIBYTE = 1024 * 1024
 _SMALL_BODY = 256 * 1024
-"""Characters; a longer script is written in a thread."""
+"""Characters; a longer script is written in a thread of its own."""
 _CANCEL_ANSWER = 0.1
 """Seconds for which a cancel waits for the end before it answers, since most scripts end at once."""
 _FINISHED = "A script has run under this ticket before, and its result was fetched: nothing is run again."
@@ -112,6 +113,7 @@ class ScriptEngine:
             launch=self._shims.launch,
             mutexes=Mutexes(self.options.busy_after, self.options.busy_every),
             environment=variables,
+            user=disk.user_name(os.geteuid()),
             cancel_grace=self.options.cancel_grace,
             line_limit=self.options.line_limit,
             mask=self.secrets.mask,
@@ -286,13 +288,7 @@ class ScriptEngine:
             for file in request.files:
                 file_parts(file.name)
             require_arguments(request.arguments)
-            # A thread that makes many small calls beside a busy loop costs both more than the calls do.
-            if request.files or len(request.body) > _SMALL_BODY:
-                files = await asyncio.to_thread(self._make_workspace, request)
-            else:
-                files = self._make_workspace(request)
-            await self.workspaces.sync(files)
-            run = Run(files, self._context)
+            run = Run(await self._make_workspace(request), self._context)
             run.start()
         self._runs[name] = run
         return run
@@ -302,7 +298,15 @@ class ScriptEngine:
         if not task.cancelled():
             task.exception()
 
-    def _make_workspace(self, request: StartRequest) -> RunFiles:
+    async def _make_workspace(self, request: StartRequest) -> RunFiles:
+        prepare = functools.partial(self._prepare, request)
+        if request.files or len(request.body) > _SMALL_BODY:
+            # Large files must not hold up the scripts that start together with this one.
+            prepared = await asyncio.to_thread(prepare)
+            return await self.workspaces.make(lambda: prepared)
+        return await self.workspaces.make(prepare)
+
+    def _prepare(self, request: StartRequest) -> RunFiles:
         if self.options.minimum_free_bytes is not None:
             disk.require_free(self.workspaces.work, self.options.minimum_free_bytes)
         timeout = request.mutex_timeout.total_seconds()

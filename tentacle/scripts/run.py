@@ -21,7 +21,6 @@ from typing import Any, Protocol
 
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessState
-from tentacle.disk import user_name
 from tentacle.errors import one_line
 from tentacle.masking import Mask
 from tentacle.scripts.arguments import argument_vector
@@ -66,7 +65,8 @@ class LaunchShim(Protocol):
 
 @dataclass(frozen=True)
 class RunContext:
-    """What all runs of an agent share.  `environment` is that of the scripts; `cancel_grace` is in seconds.
+    """What all runs of an agent share.  `environment` is that of the scripts; `cancel_grace` is in seconds; `user` is
+    the name of the agent's own user.
 
     `mask` returns the mask for a run's log from its ticket and its sealed passwords.
     """
@@ -74,6 +74,7 @@ class RunContext:
     launch: LaunchShim
     mutexes: Mutexes
     environment: Mapping[str, str] = field(repr=False)
+    user: str
     cancel_grace: float
     line_limit: int
     mask: Callable[[str, str], Mask | None]
@@ -240,7 +241,7 @@ class Run:
             grace=self._context.cancel_grace,
         )
         order = await self._context.sandbox.order(files, order)
-        user = user_name(os.geteuid()) if order.uid is None else str(order.uid)
+        user = self._context.user if order.uid is None else str(order.uid)
         # What the log says right before the script starts (docs/spec/services.md, "Log entries around a script"); all
         # debug entries.
         preamble = (

@@ -75,6 +75,8 @@ class TlsStream:
         self._tls = connection
         self._sending = asyncio.Lock()
         self._closed_by_peer = False
+        self._may_hold_more = True
+        """The TLS engine may hold records that have not been read.  Asking one that holds none costs an exception."""
 
     @classmethod
     async def accept(cls, inner: TcpStream, context: SSL.Context) -> TlsStream:
@@ -114,8 +116,7 @@ class TlsStream:
     async def receive(self) -> bytes:
         """Returns the plain text of the records that have arrived; `b""` once the connection has ended in any way."""
         while not self._closed_by_peer:
-            data = self._read_available()
-            if data:
+            if self._may_hold_more and (data := self._read_available()):
                 return data
             if not self._closed_by_peer:
                 await self._feed()
@@ -166,6 +167,7 @@ class TlsStream:
             try:
                 pieces.append(self._tls.recv(RECEIVE_SIZE - size))
             except SSL.WantReadError:
+                self._may_hold_more = False
                 break
             except SSL.Error:
                 # A proper end, an abrupt one or garbage: for us the peer is gone (docs/spec/wire.md,
@@ -188,6 +190,7 @@ class TlsStream:
         data = await self._inner.receive()
         if data:
             self._tls.bio_write(data)
+            self._may_hold_more = True
             # This must not wait for room: two ends that both send much would wait for each other for ever.
             self._post_output()
         else:

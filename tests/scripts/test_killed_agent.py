@@ -63,7 +63,7 @@ HOOKS = {
     "files written": lambda: kill_before(RunDirectory, "create"),
     "log begun": lambda: kill_before(run_record, "head"),
     "run written": lambda: kill_after(RunDirectory, "create"),
-    "run synced": lambda: kill_after(Workspaces, "sync"),
+    "run synced": lambda: kill_after(Workspaces, "make"),
     "lock asked for": lambda: kill_before(Mutexes, "acquire"),
     "process asked for": lambda: kill_before(ForkServerClient, "launch"),
     "process started": lambda: kill_after(ForkServerClient, "launch"),

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tentacle import disk
 from tentacle.scripts.errors import LaunchError
 from tentacle.scripts.shim.fork_server import ANSWER, QUESTION
 from tentacle.scripts.shim.run_order import RunOrder
@@ -133,8 +134,7 @@ def send_order(to: socket.socket, question: bytes, order: RunOrder, *more: socke
     """Sends `question` with the order, in a memory file, and the sockets `more`.  Raises `ConnectionLostError`."""
     memory = os.memfd_create("tentacle-run", os.MFD_CLOEXEC)
     try:
-        with os.fdopen(os.dup(memory), "wb") as file:
-            file.write(order.encode())
+        disk.write_all(memory, order.encode())
         socket.send_fds(to, [question], [memory, *(one.fileno() for one in more)])
     except (BrokenPipeError, ConnectionResetError) as error:
         raise ConnectionLostError from error

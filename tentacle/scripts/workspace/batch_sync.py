@@ -1,77 +1,101 @@
-"""Syncs the files of new runs to the disk, those of all waiting starts together.
+"""Makes the files of new runs and syncs them to the disk, those of all waiting starts together.
 
 One commit of the file system's journal takes as long for many files as for one, and a thread for each of them would
-cost more than the commit.
+cost more than the commit.  Making a file waits too while the disk is busy, and the event loop must not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from tentacle.disk import flush_directory
+from tentacle.scripts.errors import ScriptError
+from tentacle.scripts.workspace.run_files import RunFiles
 
 _SYNC_FILE_RANGE_WRITE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
+Prepare = Callable[[], RunFiles]
+
 
 class BatchSync:
-    """Syncs new files of `directory`, and the directory.  Use from one event loop."""
+    """Syncs new `.run` files of `directory`, and the directory.  Use from one event loop."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Prepare, asyncio.Future[RunFiles]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def sync(self, descriptor: int) -> None:
-        """Returns when the open file and its name are on the disk; raises `OSError`."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # A descriptor of its own, since the caller may be cancelled and close the file.
-        self._waiting.append((os.dup(descriptor), done))
+    async def make(self, prepare: Prepare) -> RunFiles:
+        """Calls `prepare` in a thread; returns its run when the `.run` file and its name are on the disk.
+
+        Raises what `prepare` raises.  Removes the files and raises `ScriptError` when they cannot be synced.
+        """
+        made: asyncio.Future[RunFiles] = asyncio.get_running_loop().create_future()
+        self._waiting.append((prepare, made))
         if self._task is None:
             self._task = asyncio.create_task(self._run())
-        await done
+        return await made
 
     async def aclose(self) -> None:
-        """Waits until all pending files are synced."""
+        """Waits until all pending runs are made."""
         if self._task is not None:
             await asyncio.wait({self._task})
 
     async def _run(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            failures = await asyncio.to_thread(_sync_all, [file for file, _ in batch], self._directory)
-            for (_, done), failure in zip(batch, failures, strict=True):
-                if done.done():
-                    continue
-                if failure is None:
-                    done.set_result(None)
+            runs = await asyncio.to_thread(_make_all, [prepare for prepare, _ in batch], self._directory)
+            for (_, made), run in zip(batch, runs, strict=True):
+                if made.done():
+                    # The caller was cancelled.  The run stays for the next agent.
+                    if isinstance(run, RunFiles):
+                        run.close()
+                elif isinstance(run, RunFiles):
+                    made.set_result(run)
                 else:
-                    done.set_exception(failure)
+                    made.set_exception(run)
         self._task = None
 
 
-def _sync_all(files: Sequence[int], directory: Path) -> list[OSError | None]:
-    """Syncs and closes the files; returns the error of each, `None` without one."""
-    if len(files) > 1:
-        for file in files:
+def _make_all(prepares: Sequence[Prepare], directory: Path) -> list[RunFiles | Exception]:
+    """Returns the synced run of each start, or why there is none."""
+    runs: list[RunFiles | Exception] = []
+    for prepare in prepares:
+        try:
+            runs.append(prepare())
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this start alone
+            runs.append(error)
+    failures = _sync([run for run in runs if isinstance(run, RunFiles)], directory)
+    for run, failure in failures.items():
+        with contextlib.suppress(OSError):
+            run.remove()
+        runs[runs.index(run)] = ScriptError(
+            f"The workspace '{run.workspace}' could not be prepared: {failure.strerror}: '{run.run_path}'"
+        )
+    return runs
+
+
+def _sync(runs: Sequence[RunFiles], directory: Path) -> dict[RunFiles, OSError]:
+    """Syncs the runs and their directory; returns the errors."""
+    if len(runs) > 1:
+        for run in runs:
             # Starts the writes of all files before waiting for one, so that the first journal commit covers all.
-            _libc.sync_file_range(file, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
-    failures = [_sync(file) for file in files]
+            _libc.sync_file_range(run.run, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
+    failures = {}
+    for run in runs:
+        try:
+            os.fsync(run.run)
+        except OSError as error:
+            failures[run] = error
     try:
-        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        if runs:
+            flush_directory(directory)
     except OSError as error:
-        return [failure or error for failure in failures]
-    failure = _sync(folder)
-    return [own or failure for own in failures]
-
-
-def _sync(descriptor: int) -> OSError | None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        return error
-    finally:
-        os.close(descriptor)
-    return None
+        return dict.fromkeys(runs, error) | failures
+    return failures

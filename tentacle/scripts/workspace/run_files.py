@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tentacle import disk
 from tentacle.errors import one_line
 from tentacle.home_layout import RUNS
 from tentacle.scripts.errors import DamagedRunError, InvalidTicketError, ScriptError
@@ -384,9 +385,7 @@ class RunDirectory:
                 path.unlink()
             descriptor = os.open(path, _NEW | flags, 0o600)
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            disk.write_all(descriptor, data)
         except OSError:
             os.close(descriptor)
             path.unlink(missing_ok=True)

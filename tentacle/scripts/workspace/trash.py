@@ -11,8 +11,8 @@ from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.validation import SCRIPT_FILE
 from tentacle.scripts.workspace.workspaces import Workspaces
 
-_SOON = 0.01
-"""Seconds, enough for the answer to leave and for more directories to be added."""
+_SOON = 0.1
+"""Seconds, enough for the answer to leave and for more directories to be added: each batch costs a change of thread."""
 
 
 class TrashRemover:

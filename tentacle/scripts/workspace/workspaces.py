@@ -12,10 +12,11 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tentacle import disk
 from tentacle.scripts.errors import ScriptError
 from tentacle.scripts.workspace.batch_sync import BatchSync
 from tentacle.scripts.workspace.file_encryption import encrypt
@@ -77,17 +78,21 @@ class Workspaces:
             return None
 
     def prepare(self, header: RunHeader, body: str, files: Sequence[WorkspaceFile]) -> RunFiles:
-        """Makes the workspace, everything in it, and the run, which may start after `sync`.
+        """Makes the workspace, everything in it, and the run.
 
-        The file names must be valid.  Raises `ScriptError`, and leaves nothing of a new workspace then.
+        The file names must be valid.  The run may start once it is synced (`make`).  Raises `ScriptError`, and leaves
+        nothing of a new workspace then.
         """
         path = self.work / header.ticket
         existed = self._make(path)
         try:
             root = os.open(path, _DIRECTORY)
             try:
-                with os.fdopen(_create(root, SCRIPT_FILE), "wb") as file:
-                    file.write(body.replace("\r\n", "\n").encode("utf-8", "replace"))
+                script = _create(root, SCRIPT_FILE)
+                try:
+                    disk.write_all(script, body.replace("\r\n", "\n").encode("utf-8", "replace"))
+                finally:
+                    os.close(script)
                 for wanted in files:
                     _put(root, wanted)
             finally:
@@ -127,16 +132,15 @@ class Workspaces:
                 return False
         return False
 
-    async def sync(self, files: RunFiles) -> None:
-        """Syncs a new run, so that it survives a power cut.  Removes its files and raises `ScriptError` on failure."""
-        try:
-            await self._sync.sync(files.run)
-        except OSError as error:
-            files.remove()
-            raise ScriptError(f"The workspace '{files.workspace}' could not be prepared: {_reason(error)}") from error
+    async def make(self, prepare: Callable[[], RunFiles]) -> RunFiles:
+        """Calls `prepare` and syncs its run, so that it survives a power cut: in a thread, for all that wait together.
+
+        Raises `ScriptError`, and what `prepare` raises.
+        """
+        return await self._sync.make(prepare)
 
     async def aclose(self) -> None:
-        """Waits for the syncs that are under way."""
+        """Waits for the runs that are being made."""
         await self._sync.aclose()
 
     def touch(self, path: Path) -> None:

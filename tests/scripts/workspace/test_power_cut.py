@@ -137,8 +137,7 @@ def record_a_run(work: Path) -> list[Operation]:
     recorder = Recorder(workspaces.runs.path)
     finished = FinishedTickets(workspaces.runs.path)
     with recorder.recording():
-        files = workspaces.prepare(header, "echo", ())
-        asyncio.run(workspaces.sync(files))
+        files = asyncio.run(workspaces.make(lambda: workspaces.prepare(header, "echo", ())))
         recorder.milestone("answered")
         files.log_entries("Waiting", "Waiting still")
         run = run_record.claim(str(files.run_path))
