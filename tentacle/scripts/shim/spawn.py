@@ -38,6 +38,8 @@ def start(order: RunOrder, writers: Sequence[int], cgroup: RunCgroup | None) -> 
     if not inherited or order.view is not None or order.uid is not None:
         return _ForkedStart(order, writers, None if inherited else cgroup).start()
     out, err = writers
+    # A plain spawn cannot do it in the child, so the shim does it and the script inherits its keyring.
+    join_new_session_keyring()
     os.chdir(order.workspace)
     try:
         pid = os.posix_spawn(

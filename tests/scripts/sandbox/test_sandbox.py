@@ -250,11 +250,12 @@ async def test_a_shim_whose_script_had_a_user_of_its_own_is_never_used_again(mak
 ADD_KEY, KEYCTL = {"x86_64": (248, 250), "aarch64": (217, 219)}[os.uname().machine]
 
 
+@pytest.mark.parametrize("sandbox", SANDBOXES)
 @pytest.mark.usefixtures("open_work")
-async def test_the_keys_of_a_script_are_its_own(make_lab: Callable[..., Lab]) -> None:
+async def test_the_keys_of_a_script_are_its_own(sandbox: str, make_lab: Callable[..., Lab]) -> None:
     """The session keyring is inherited: a service has one, and all its scripts would share it."""
     join_new_session_keyring()
-    lab = make_lab("user")
+    lab = make_lab(sandbox)
     await lab.engine.start()
     names = 'my ($kind, $name, $key) = ("user", "tentacle-test", "secret"); print'
     add = f"perl -e '{names} syscall({ADD_KEY}, $kind, $name, $key, 6, -3)'; echo"
