@@ -38,15 +38,21 @@ class Parts:
 
     def sweep(self) -> None:
         """Removes the copies that a killed agent left; to be called before the first copy is begun."""
-        if self._notes is None or not self._notes.is_dir():
+        if self._notes is None:
             return
-        for note in self._notes.iterdir():
-            # What cannot be removed now, on a disk that is not mounted say, is tried again by the next agent.
-            with suppress(OSError):
-                part = note.readlink()
-                if part.name == _file_name(note.name):
-                    part.unlink(missing_ok=True)
-                note.unlink()
+        # A script may have put something else in its place, or taken away the rights: then no copy could be noted.
+        with suppress(OSError):
+            if self._notes.is_symlink() or not self._notes.is_dir():
+                self._notes.unlink()
+                return
+            self._notes.chmod(0o700)
+            for note in self._notes.iterdir():
+                # What cannot be removed now, on a disk that is not mounted say, is tried again by the next agent.
+                with suppress(OSError):
+                    part = note.readlink()
+                    if part.name == _file_name(note.name):
+                        part.unlink(missing_ok=True)
+                    note.unlink()
 
 
 def _file_name(name: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,20 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 stream = DataStream(uuid4(), 3_000_000)
 service = FileTransferService(home, Parts(home / "Work" / ".uploads"))
 asyncio.run(service.methods["UploadFile"]((str(target), stream), {stream.id: source}))
+"""
+
+SWEEP = """
+import os, sys
+from pathlib import Path
+from tentacle.services.parts import Parts
+home = Path(sys.argv[1])
+if os.geteuid() == 0:
+    # Root may read everything, so the sweep is another user's.
+    for path in (home, home / ".uploads"):
+        os.chown(path, 65534, 65534)
+    os.chdir(home)
+    os.setresuid(65534, 65534, 65534)
+Parts(Path(".uploads")).sweep()
 """
 
 
@@ -70,6 +86,36 @@ def test_notes_lead_to_nothing_but_what_was_noted(tmp_path: Path) -> None:
     Parts(notes).sweep()
     assert precious.exists()
     assert [path.name for path in notes.iterdir()] == ["file"]
+
+
+IN_PLACE_OF_NOTES: dict[str, Callable[[Path, Path], object]] = {
+    "a file": lambda notes, _: notes.touch(),
+    "a pipe": lambda notes, _: os.mkfifo(notes),
+    "a link to a directory": lambda notes, other: notes.symlink_to(other),
+    "a link to nothing": lambda notes, other: notes.symlink_to(other / "nothing"),
+}
+
+
+@pytest.mark.parametrize("what", IN_PLACE_OF_NOTES)
+def test_what_lies_in_place_of_the_notes_hinders_no_copy(what: str, tmp_path: Path) -> None:
+    notes, other = tmp_path / UPLOADS, tmp_path / "other"
+    other.mkdir(mode=0o755)
+    IN_PLACE_OF_NOTES[what](notes, other)
+    parts = Parts(notes)
+    parts.sweep()
+    with parts.beside(tmp_path / "target"):
+        assert notes.is_dir()
+        assert not notes.is_symlink()
+    assert stat.S_IMODE(other.stat().st_mode) == 0o755
+    assert list(other.iterdir()) == []
+
+
+def test_notes_that_may_not_be_read_are_swept_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / UPLOADS).mkdir()
+    (tmp_path / UPLOADS / "4567").symlink_to("/nowhere/.4567.part")
+    (tmp_path / UPLOADS).chmod(0)
+    subprocess.run([sys.executable, "-c", SWEEP, str(tmp_path)], timeout=60, check=True)
+    assert list((tmp_path / UPLOADS).iterdir()) == []
 
 
 def test_nothing_is_noted_of_what_is_done(tmp_path: Path) -> None:
