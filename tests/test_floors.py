@@ -199,3 +199,17 @@ def test_broad_except_stands_in_three_places_only(relative: str, path: Path) -> 
             names = {n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)} if node.type else {"bare"}
             if names & {"Exception", "BaseException", "bare"}:
                 assert relative in BROAD_EXCEPT_ALLOWED, f"{relative}:{node.lineno} catches everything"
+
+
+NAMES_OF_TWO = frozenset({"CallFailed", "Finding", "ProxyRefused"})
+"""Of classes whose other one is as well known by that name; to this list nothing is added."""
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    """What stands for one thing only can be searched for, and needs no look at the import."""
+    found: dict[str, list[str]] = {}
+    for relative, path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(relative)
+    assert {name: places for name, places in found.items() if len(places) > 1 and name not in NAMES_OF_TWO} == {}

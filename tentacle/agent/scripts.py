@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from tentacle.agent.housekeeping import timespan_from
 from tentacle.scripts.engine import EngineOptions
-from tentacle.scripts.sandbox.cgroups import Limits
+from tentacle.scripts.sandbox.cgroups import ScriptLimits
 from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.settings.scripts import ScriptSettings
@@ -21,7 +21,7 @@ def engine_options(settings: ScriptSettings, environment: Mapping[str, str]) -> 
     grace = timespan_from(environment, GRACE_VARIABLE, _DEFAULT_GRACE)
     sandbox = SandboxOptions(
         mode=Mode(settings.sandbox),
-        limits=Limits(settings.memory_limit, settings.cpu_limit, settings.task_limit),
+        limits=ScriptLimits(settings.memory_limit, settings.cpu_limit, settings.task_limit),
         uids=UidRange(*settings.uid_range),
     )
     return EngineOptions(sandbox=sandbox, cancel_grace=grace.total_seconds())

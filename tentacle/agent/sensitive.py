@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
-from tentacle.settings.keys import KEYS, Kind
+from tentacle.settings.keys import KEYS, ValueKind
 from tentacle.settings.model import Settings
 
 CREDENTIAL_VARIABLES = ("OCTOPUS_API_KEY", "OCTOPUS_BEARER_TOKEN", "OCTOPUS_PASSWORD")
@@ -33,7 +33,7 @@ def spellings(password: str) -> Iterator[str]:
 
 
 def _passwords(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
-    known = (key.get(settings) for key in KEYS.values() if key.kind is Kind.SECRET)
+    known = (key.get(settings) for key in KEYS.values() if key.kind is ValueKind.SECRET)
     for password in (*known, *_of_addresses(environment)):
         if password:
             yield from spellings(password)

@@ -20,7 +20,7 @@ from tentacle.cli.frame.command import TentacleCommand, asks_for_json
 from tentacle.cli.frame.command_table import Entry
 from tentacle.cli.frame.grammar import Option, parse
 from tentacle.cli.frame.render import render, report_error, report_unexpected_error
-from tentacle.cli.frame.result import EXIT_INTERRUPTED, Result
+from tentacle.cli.frame.result import EXIT_INTERRUPTED, CommandResult
 from tentacle.cli.frame.session import CommandSession, ProcessContext
 from tentacle.errors import EXIT_USAGE, TentacleError
 
@@ -106,7 +106,9 @@ def _dispatch(session: CommandSession, arguments: Sequence[str]) -> int:
     if word[:1].isalpha():
         result = help_texts.unsupported(word)
     else:
-        result = Result(data=help_texts.general_json() if asks_for_json(arguments) else help_texts.general_text())
+        result = CommandResult(
+            data=help_texts.general_json() if asks_for_json(arguments) else help_texts.general_text()
+        )
     return render(result, session) or EXIT_USAGE
 
 

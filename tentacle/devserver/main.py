@@ -22,7 +22,7 @@ from aiohttp import web
 import tentacle
 from tentacle.devserver.home import Home, data_directory
 from tentacle.devserver.page import StartPage
-from tentacle.devserver.rest import API_KEY, Authentication, Identity, Password, Server, application, new_api_key
+from tentacle.devserver.rest import API_KEY, Authentication, Password, Server, ServerIdentity, application, new_api_key
 from tentacle.devserver.storage import Database, Store, TaskStore
 from tentacle.devserver.tasks import (
     ADHOC_SCRIPT,
@@ -178,7 +178,7 @@ async def assemble(options: DevServerOptions, home: Home, thumbprint: str, datab
     installation = await store.setting("installation", str(uuid.uuid4()))
     password = None if options.password is None else Password.of(options.username, options.password)
     return Server(
-        identity=Identity(installation, thumbprint, tentacle.__version__),
+        identity=ServerIdentity(installation, thumbprint, tentacle.__version__),
         store=store,
         tasks=tasks,
         queue=TaskQueue(tasks, handlers, _now, options.limits),

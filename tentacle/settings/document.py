@@ -19,7 +19,7 @@ from tentacle.errors import one_line
 from tentacle.sealing import UnsealError, is_sealed
 from tentacle.settings.certificates import StoredCertificate, from_pem
 from tentacle.settings.errors import CertificateError, ConfigurationError, SettingsError
-from tentacle.settings.keys import KEYS, Key, Kind
+from tentacle.settings.keys import KEYS, Key, ValueKind
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.trust import same_entry
 
@@ -293,17 +293,17 @@ def _scalar(document: Section, key: Key, unseal: SealFunction) -> Any:
     if section is None:
         return None
     match key.kind:
-        case Kind.TEXT:
+        case ValueKind.TEXT:
             return section.text(name)
-        case Kind.PATH:
+        case ValueKind.PATH:
             return section.path(name)
-        case Kind.PORT | Kind.COUNT:
+        case ValueKind.PORT | ValueKind.COUNT:
             return section.whole(name)
-        case Kind.FLAG:
+        case ValueKind.FLAG:
             return section.flag(name)
-        case Kind.SECRET:
+        case ValueKind.SECRET:
             return _secret(section, name, unseal)
-        case Kind.SYNTAX:
+        case ValueKind.SYNTAX:
             value = section.values.get(name)
             try:
                 return None if value is None else key.parse(str(value))
@@ -316,7 +316,7 @@ def _scalar_out(key: Key, settings: Settings, seal: SealFunction) -> Any:
     value = key.get(settings)
     if value is None or (key.ours and key.is_default(settings)):
         return None
-    return seal(key.name, value) if key.kind is Kind.SECRET else key.text(value)
+    return seal(key.name, value) if key.kind is ValueKind.SECRET else key.text(value)
 
 
 def _merged(known: Mapping[str, Any], previous: Section | None, ours: tuple[str, ...]) -> dict[Any, Any]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from tentacle.disk import DiskError, is_file, read_bytes
 from tentacle.settings.certificates import StoredCertificate, load_base64
 from tentacle.settings.errors import CertificateError, SettingsError
-from tentacle.settings.keys import KEYS, Key, Kind
+from tentacle.settings.keys import KEYS, Key, ValueKind
 from tentacle.settings.model import Settings
 from tentacle.settings.trust import parse_servers, same_thumbprint
 
@@ -92,11 +92,11 @@ def _read_env_file(path: Path | None) -> dict[str, str]:
 def _value(key: Key, text: str) -> Any:
     """Returns the value of `key` that the text of a variable means.  Raises `SettingsError` with a `must be ...`."""
     match key.kind:
-        case Kind.TEXT | Kind.SECRET:
+        case ValueKind.TEXT | ValueKind.SECRET:
             return text
-        case Kind.PATH:
+        case ValueKind.PATH:
             return Path(text)
-        case Kind.PORT | Kind.COUNT:
+        case ValueKind.PORT | ValueKind.COUNT:
             try:
                 number = int(text) if text.isascii() and "_" not in text else None
             except ValueError:
@@ -104,12 +104,12 @@ def _value(key: Key, text: str) -> Any:
             if number is None or abs(number) >= 2**31:
                 raise SettingsError(f"must be a whole number, not {text!r:.40}")
             return number
-        case Kind.FLAG:
+        case ValueKind.FLAG:
             word = text.strip().lower()
             if word not in ("true", "false"):
                 raise SettingsError(f"must be true or false, not {text!r:.40}")
             return word == "true"
-        case Kind.SYNTAX:
+        case ValueKind.SYNTAX:
             return key.parse(text)
 
 

@@ -24,7 +24,7 @@ _MODE = 0o600
 
 
 @dataclass(frozen=True)
-class Machine:
+class OriginMachine:
     """`name` is the host name; `digest` is empty where the system has no machine id."""
 
     name: str
@@ -36,7 +36,7 @@ def origin_path_of(config_path: Path) -> Path:
     return beside(config_path, ORIGIN_SUFFIX)
 
 
-def this_machine(thumbprint: str, *, machine_id: Path = MACHINE_ID) -> Machine:
+def this_machine(thumbprint: str, *, machine_id: Path = MACHINE_ID) -> OriginMachine:
     """Returns this machine.  The digest is bound to `thumbprint`, so that it names no machine elsewhere."""
     try:
         identity = read_bytes(machine_id, limit=1024).strip()
@@ -45,16 +45,16 @@ def this_machine(thumbprint: str, *, machine_id: Path = MACHINE_ID) -> Machine:
     # An empty id, or the word that stands in the image of a system that was never started, is none.
     known = len(identity) == 32
     text = b"tentacle origin\0" + thumbprint.upper().encode() + b"\0" + identity
-    return Machine(socket.gethostname(), hashlib.sha256(text).hexdigest() if known else "")
+    return OriginMachine(socket.gethostname(), hashlib.sha256(text).hexdigest() if known else "")
 
 
-def read_origin(config_path: Path, thumbprint: str) -> Machine | None:
+def read_origin(config_path: Path, thumbprint: str) -> OriginMachine | None:
     """Returns the machine on which the identity was first used, or `None` when that is not known."""
     try:
         values = json.loads(read_bytes(origin_path_of(config_path), limit=LARGEST_FILE))
         if str(values["thumbprint"]).upper() != thumbprint.upper():
             return None
-        return Machine(str(values["host"]), str(values["machine"]))
+        return OriginMachine(str(values["host"]), str(values["machine"]))
     except (OSError, DiskError, ValueError, TypeError, KeyError, RecursionError):
         return None
 

@@ -23,7 +23,7 @@ LARGEST_PORT: Final = 65535
 POLLING_COUNT_EXAMPLE: Final = "e.g. --pollingConnectionCount=5"
 
 
-class Kind(enum.Enum):
+class ValueKind(enum.Enum):
     """What a value is in Python, and so how it is read from a file, a variable or an option and written again."""
 
     TEXT = enum.auto()
@@ -53,7 +53,7 @@ class Key:
     """
 
     name: str
-    kind: Kind
+    kind: ValueKind
     dotted: str
     field: str = ""
     syntax: Syntax | None = None
@@ -97,7 +97,7 @@ class Key:
 
     def text(self, value: Any) -> Any:
         """Returns a value as it is shown and, unless it is a secret, written: a text, a number or a truth value."""
-        if self.kind is Kind.PATH and value is not None:
+        if self.kind is ValueKind.PATH and value is not None:
             return str(value)
         return self.syntax.text(value) if self.syntax else value
 
@@ -140,11 +140,11 @@ def polling_count(given: str) -> int:
 
 def _proxy_keys(section: str, original: str, variables: tuple[str, str, str, str, str], *, at_once: bool) -> list[Key]:
     rows = (
-        ("use-default", Kind.FLAG, "UseDefaultProxy"),
-        ("host", Kind.TEXT, "ProxyHost"),
-        ("port", Kind.PORT, "ProxyPort"),
-        ("username", Kind.TEXT, "ProxyUsername"),
-        ("password", Kind.SECRET, "ProxyPassword"),
+        ("use-default", ValueKind.FLAG, "UseDefaultProxy"),
+        ("host", ValueKind.TEXT, "ProxyHost"),
+        ("port", ValueKind.PORT, "ProxyPort"),
+        ("username", ValueKind.TEXT, "ProxyUsername"),
+        ("password", ValueKind.SECRET, "ProxyPassword"),
     )
     return [
         Key(f"{section}.{name}", kind, f"{original}.{theirs}", shown=False, variable=variable, at_once=at_once)
@@ -155,7 +155,7 @@ def _proxy_keys(section: str, original: str, variables: tuple[str, str, str, str
 def _script_key(name: str, syntax: Syntax, help_text: str, field: str = "") -> Key:
     return Key(
         f"script-{name}",
-        Kind.SYNTAX,
+        ValueKind.SYNTAX,
         f"Tentacle.Scripts.{''.join(word.capitalize() for word in name.split('-'))}",
         field=f"scripts.{field or name.replace('-', '_')}",
         syntax=syntax,
@@ -169,7 +169,7 @@ def _script_key(name: str, syntax: Syntax, help_text: str, field: str = "") -> K
 _ROWS: Final = (
     Key(
         "home",
-        Kind.PATH,
+        ValueKind.PATH,
         "Octopus.Home",
         variable="OCTOPUS_HOME",
         options=("--home", "--homedir"),
@@ -179,7 +179,7 @@ _ROWS: Final = (
     ),
     Key(
         "application-directory",
-        Kind.PATH,
+        ValueKind.PATH,
         "Tentacle.Deployment.ApplicationDirectory",
         variable="TENTACLE_APPLICATION_DIRECTORY",
         options=("--app", "--appdir"),
@@ -189,7 +189,7 @@ _ROWS: Final = (
     ),
     Key(
         "port",
-        Kind.PORT,
+        ValueKind.PORT,
         "Tentacle.Services.PortNumber",
         variable="TENTACLE_SERVICE_PORT",
         options=("--port",),
@@ -199,7 +199,7 @@ _ROWS: Final = (
     ),
     Key(
         "no-listen",
-        Kind.FLAG,
+        ValueKind.FLAG,
         "Tentacle.Services.NoListen",
         variable="TENTACLE_NO_LISTEN",
         options=("--noListen",),
@@ -209,7 +209,7 @@ _ROWS: Final = (
     ),
     Key(
         "listen-ip",
-        Kind.TEXT,
+        ValueKind.TEXT,
         "Tentacle.Services.ListenIP",
         variable="TENTACLE_LISTEN_IP",
         options=("--listenIpAddress",),
@@ -220,7 +220,7 @@ _ROWS: Final = (
     ),
     Key(
         "polling-connection-count",
-        Kind.COUNT,
+        ValueKind.COUNT,
         "Tentacle.Communication.PollingConnectionCount",
         options=("--pollingConnectionCount",),
         help="The number of polling connections this Tentacle should open to each Octopus Server it polls. Only applies"

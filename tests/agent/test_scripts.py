@@ -8,7 +8,7 @@ from tentacle.agent.scripts import engine_options
 from tentacle.contracts.script import ProcessState
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2
 from tentacle.scripts.engine import EngineOptions
-from tentacle.scripts.sandbox.cgroups import Limits
+from tentacle.scripts.sandbox.cgroups import ScriptLimits
 from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.settings.scripts import SANDBOXES, ScriptSettings
@@ -18,7 +18,7 @@ from tests.agent.process import AgentHome, Server
 def test_the_settings_become_options() -> None:
     assert engine_options(ScriptSettings(), {}) == EngineOptions()
     settings = ScriptSettings("user", 2**30, 1.5, 200, (30000, 30099))
-    sandbox = SandboxOptions(Mode.USER, Limits(2**30, 1.5, 200), UidRange(30000, 30099))
+    sandbox = SandboxOptions(Mode.USER, ScriptLimits(2**30, 1.5, 200), UidRange(30000, 30099))
     assert engine_options(settings, {}).sandbox == sandbox
     assert tuple(mode.value for mode in Mode) == SANDBOXES
 

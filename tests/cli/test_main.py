@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tentacle import __version__
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 
 
 class Deaf(io.StringIO):
@@ -266,7 +266,7 @@ def test_steps_are_shown_one_by_one_and_their_result_last(tentacle: Any) -> None
         yield "one"
         seen.append(out.getvalue())
         yield "two"
-        return Result(lines=("three",), data="four", restart=True, exit_code=7)
+        return CommandResult(lines=("three",), data="four", restart=True, exit_code=7)
 
     with session.logging():
         assert render(steps(), session) == 7

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tentacle.scripts.engine import EngineOptions
-from tentacle.scripts.sandbox.cgroups import CgroupParents, Limits, find_cgroup_parents
+from tentacle.scripts.sandbox.cgroups import CgroupParents, ScriptLimits, find_cgroup_parents
 from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
 
@@ -32,9 +32,9 @@ def own_uids(count: int = 50) -> UidRange:
     return UidRange(first, first + count - 1)
 
 
-def cgroup_parents(limits: Limits | None = None) -> CgroupParents:
+def cgroup_parents(limits: ScriptLimits | None = None) -> CgroupParents:
     """Returns where cgroups can be made here; tests that need one fail where there is none."""
-    found = find_cgroup_parents(limits or Limits())
+    found = find_cgroup_parents(limits or ScriptLimits())
     assert found is not None, (
         "These tests need a writable cgroup: run them as root, or as `systemd-run --user --scope -p Delegate=yes ...`"
     )

@@ -23,12 +23,12 @@ import asyncio, json, sys
 from datetime import timedelta
 from pathlib import Path
 from tentacle.errors import TentacleError
-from tentacle.scripts.sandbox.cgroups import Limits
+from tentacle.scripts.sandbox.cgroups import ScriptLimits
 from tentacle.scripts.engine import EngineOptions, ScriptEngine, StartRequest
 from tentacle.scripts.sandbox.sandbox import SandboxOptions, Mode
 
 async def main(work, mode, limits, bodies):
-    sandbox = SandboxOptions(Mode(mode), Limits(**limits))
+    sandbox = SandboxOptions(Mode(mode), ScriptLimits(**limits))
     engine = ScriptEngine(Path(work), options=EngineOptions(minimum_free_bytes=None, sandbox=sandbox))
     try:
         await engine.start()

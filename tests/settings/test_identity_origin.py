@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.settings import certificates
-from tentacle.settings.identity_origin import Machine, origin_path_of, read_origin, remember_origin, this_machine
+from tentacle.settings.identity_origin import OriginMachine, origin_path_of, read_origin, remember_origin, this_machine
 from tentacle.settings.store import SettingsFile
 
 
@@ -33,7 +33,7 @@ def test_a_clone_keeps_the_first_machine_and_another_certificate_does_not(tmp_pa
     config = tmp_path / "T.config"
     origin_path_of(config).write_text(json.dumps({"thumbprint": "ABC", "host": "first", "machine": "digest"}))
     remember_origin(config, "abc")
-    assert read_origin(config, "ABC") == Machine("first", "digest")
+    assert read_origin(config, "ABC") == OriginMachine("first", "digest")
     remember_origin(config, "DEF")
     assert read_origin(config, "ABC") is None
     found = read_origin(config, "DEF")

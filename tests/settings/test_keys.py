@@ -20,18 +20,18 @@ from tentacle.sealing import Sealer
 from tentacle.settings import certificates, document
 from tentacle.settings.environment import SWITCH, apply_environment
 from tentacle.settings.import_original.instance import read_original
-from tentacle.settings.keys import KEYS, Key, Kind, polling_count
+from tentacle.settings.keys import KEYS, Key, ValueKind, polling_count
 from tentacle.settings.model import Settings
 from tentacle.settings.show import configuration_document
 
 SOURCE = Path("/c.config")
 SEALER = Sealer(bytes(32))
 PLAIN = {
-    Kind.TEXT: "10.0.0.1",
-    Kind.PATH: "/somewhere/else",
-    Kind.PORT: "4711",
-    Kind.COUNT: "17",
-    Kind.SECRET: "hunter2",
+    ValueKind.TEXT: "10.0.0.1",
+    ValueKind.PATH: "/somewhere/else",
+    ValueKind.PORT: "4711",
+    ValueKind.COUNT: "17",
+    ValueKind.SECRET: "hunter2",
 }
 SYNTAX = {
     "script-isolation": "private",
@@ -47,18 +47,18 @@ every_key = pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 
 def sample(key: Key) -> str:
     """A text that means another value than the default."""
-    if key.kind is Kind.FLAG:
+    if key.kind is ValueKind.FLAG:
         return str(not key.get(Settings()))
-    return SYNTAX[key.name] if key.kind is Kind.SYNTAX else PLAIN[key.kind]
+    return SYNTAX[key.name] if key.kind is ValueKind.SYNTAX else PLAIN[key.kind]
 
 
 def changed(key: Key) -> Settings:
-    values: dict[Kind, Any] = {
-        Kind.PATH: Path,
-        Kind.PORT: int,
-        Kind.COUNT: int,
-        Kind.FLAG: lambda text: text == "True",
-        Kind.SYNTAX: key.parse,
+    values: dict[ValueKind, Any] = {
+        ValueKind.PATH: Path,
+        ValueKind.PORT: int,
+        ValueKind.COUNT: int,
+        ValueKind.FLAG: lambda text: text == "True",
+        ValueKind.SYNTAX: key.parse,
     }
     settings = key.put(Settings(), values.get(key.kind, str)(sample(key)))
     assert not key.is_default(settings)
@@ -82,7 +82,7 @@ def test_every_scalar_field_of_the_model_has_one_row() -> None:
 def test_a_row_is_written_to_the_file_and_read_from_it(key: Key) -> None:
     text = document.render(changed(key), document.parse("", SOURCE), SEALER.seal)
     assert document.to_settings(document.parse(text, SOURCE), SEALER.unseal) == changed(key)
-    assert key.kind is not Kind.SECRET or sample(key) not in text
+    assert key.kind is not ValueKind.SECRET or sample(key) not in text
     assert sample(key) not in document.render(Settings(), document.parse(text, SOURCE), SEALER.seal)
 
 
@@ -92,7 +92,7 @@ def test_a_row_is_shown_where_it_says(key: Key) -> None:
     for name in key.dotted.split("."):
         shown = shown.get(name, {})
     assert shown == (key.text(key.get(changed(key))) if key.shown else {})
-    assert not (key.shown and key.kind is Kind.SECRET)
+    assert not (key.shown and key.kind is ValueKind.SECRET)
 
 
 @every_key
@@ -103,7 +103,7 @@ def test_a_row_is_overridden_by_its_variable(key: Key) -> None:
 
 @every_key
 def test_a_row_is_taken_over_from_the_original_unless_it_is_ours(key: Key, tmp_path: Path) -> None:
-    if key.kind is Kind.SECRET:
+    if key.kind is ValueKind.SECRET:
         return  # test_instance.py has a recorded one
     config = tmp_path / "original.config"
     entry = f'<set key="{key.dotted}">{sample(key)}</set>'
@@ -127,7 +127,7 @@ def test_a_running_agent_takes_a_row_up_or_says_that_it_does_not(key: Key) -> No
 
 @every_key
 def test_a_secret_is_masked(key: Key) -> None:
-    assert (sample(key) in known_values(changed(key), {})) is (key.kind is Kind.SECRET)
+    assert (sample(key) in known_values(changed(key), {})) is (key.kind is ValueKind.SECRET)
 
 
 @pytest.mark.parametrize(("text", "count"), [("1", 1), (" +7 ", 7), ("5\x1f", 5), ("999999999", 999999999)])
@@ -149,7 +149,7 @@ from tentacle.settings import keys
 
 keys.KEYS["greeting"] = keys.Key(
     "greeting",
-    keys.Kind.TEXT,
+    keys.ValueKind.TEXT,
     "Tentacle.Manners.Greeting",
     ours=True,
     variable="TENTACLE_GREETING",

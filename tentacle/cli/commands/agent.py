@@ -10,7 +10,7 @@ from typing import Final
 from tentacle.cli.frame.command import command, option, order_given
 from tentacle.cli.frame.options import instance_options
 from tentacle.cli.frame.render import say
-from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import whole_number
 from tentacle.cli.registration.options import (
@@ -102,4 +102,4 @@ def agent(
         if settings.certificate is not None:
             yield "A new certificate has been generated and installed as none were yet available. Thumbprint:"
             yield settings.certificate.thumbprint
-    return Result(exit_code=run(settings, load))
+    return CommandResult(exit_code=run(settings, load))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
@@ -19,7 +19,7 @@ from tentacle.settings.show import server_document
 @instance_options
 @option("--keep", help="A comma separated list of Server Comms Addresses to keep as trusted servers")
 @json_option
-def clear_trusted_servers(session: CommandSession, *, where: InstanceOptions, keep: str | None) -> Result:
+def clear_trusted_servers(session: CommandSession, *, where: InstanceOptions, keep: str | None) -> CommandResult:
     """All of them, or all but the polled ones that are kept; says nothing.
 
     A list that is given but names nothing is refused: it is a script's empty variable more often than a wish.
@@ -31,4 +31,4 @@ def clear_trusted_servers(session: CommandSession, *, where: InstanceOptions, ke
             "The list of addresses to keep is empty.", hint="Leave --keep out to remove all trusted servers."
         )
     left = file.update(lambda settings: replace(settings, servers=trust.keep_addresses(settings.servers, kept)))
-    return Result(document={"TrustedOctopusServers": [server_document(server) for server in left.servers]})
+    return CommandResult(document={"TrustedOctopusServers": [server_document(server) for server in left.servers]})

@@ -9,7 +9,7 @@ import click
 from tentacle.cli.frame.command import TentacleCommand, command
 from tentacle.cli.frame.command_table import ENTRIES
 from tentacle.cli.frame.completion import SHELLS, branch_of
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession
 from tentacle.errors import TentacleError
 
@@ -26,7 +26,7 @@ Prints a completion script for a shell: tentacle completion bash|zsh|fish
 
 @command("completion", quiet=True, takes_words=True, notes=NOTES)
 @click.pass_context
-def completion(context: click.Context, _session: CommandSession) -> Result:
+def completion(context: click.Context, _session: CommandSession) -> CommandResult:
     """Made from the commands that read the command line, so that it is never out of date."""
     word = context.args[0] if context.args else ""
     make = SHELLS.get(word.lower())
@@ -38,4 +38,4 @@ def completion(context: click.Context, _session: CommandSession) -> Result:
     words = {"help": [entry.name for entry in ENTRIES], "completion": list(SHELLS)}
     found = (group.get_command(context, entry.name) for entry in ENTRIES)
     commands = [one for one in found if isinstance(one, TentacleCommand)]
-    return Result(data=make([branch_of(one, words.get(one.name or "", [])) for one in commands]))
+    return CommandResult(data=make([branch_of(one, words.get(one.name or "", [])) for one in commands]))

@@ -12,19 +12,19 @@ from typing import Any
 
 from tentacle.cli.frame.command import command, option, order_given
 from tentacle.cli.frame.options import Decorator, in_order, instance_options, json_option
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import true_or_false, whole_number
 from tentacle.disk import make_directories
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
 from tentacle.settings.errors import SettingsError
-from tentacle.settings.keys import KEYS, Key, Kind
+from tentacle.settings.keys import KEYS, Key, ValueKind
 from tentacle.settings.model import Settings
 
 
 @dataclass(frozen=True)
-class Change:
+class SettingsChange:
     """One option understood: how the settings change, the line that says so, a directory that it needs.
 
     A directory that is made has `mode` and belongs to the owner of the configuration.
@@ -39,9 +39,9 @@ class Change:
 def _option(key: Key) -> Decorator:
     """The option of one scalar setting; a number or a truth value is checked as soon as it is read."""
     match key.kind:
-        case Kind.PORT:
+        case ValueKind.PORT:
             return option(*key.options, key.identifier, type=str, callback=whole_number, help=key.help)
-        case Kind.FLAG:
+        case ValueKind.FLAG:
             return option(*key.options, key.identifier, callback=true_or_false, help=key.help)
     return option(*key.options, key.identifier, help=key.help)
 
@@ -69,7 +69,7 @@ def configure(
     removed: tuple[str, ...],
     reset_trust: bool,
     **given: Any,
-) -> Result:
+) -> CommandResult:
     """Trust changes first, then the rest in the order of the command line; all of it is saved, or nothing."""
     file = session.choose(where)
     changes = _trust_changes(trusted, removed, reset=reset_trust)
@@ -78,7 +78,7 @@ def configure(
         if name in keys:
             changes.append(_change(keys[name], given[name], session.process.cwd))
     if not changes:
-        return Result(document={"Changes": ()})
+        return CommandResult(document={"Changes": ()})
     for change in changes:
         if change.directory is not None:
             make_directories(change.directory, mode=change.mode, like=file.path)
@@ -90,10 +90,10 @@ def configure(
 
     file.update(apply)
     lines = tuple(change.line for change in changes)
-    return Result(lines, restart=True, document={"Changes": lines})
+    return CommandResult(lines, restart=True, document={"Changes": lines})
 
 
-def _trust_changes(trusted: tuple[str, ...], removed: tuple[str, ...], *, reset: bool) -> list[Change]:
+def _trust_changes(trusted: tuple[str, ...], removed: tuple[str, ...], *, reset: bool) -> list[SettingsChange]:
     if not all(thumbprint.strip() for thumbprint in trusted):
         raise TentacleError("A valid thumbprint must be supplied", hint="e.g. --trust=THUMBPRINT")
 
@@ -103,30 +103,30 @@ def _trust_changes(trusted: tuple[str, ...], removed: tuple[str, ...], *, reset:
             servers = trust.trust(servers, thumbprint)
         return replace(settings, servers=servers)
 
-    changes: list[Change] = []
+    changes: list[SettingsChange] = []
     if reset:
-        changes.append(Change("Removing all trusted Octopus Servers...", lambda s: replace(s, servers=())))
+        changes.append(SettingsChange("Removing all trusted Octopus Servers...", lambda s: replace(s, servers=())))
     if removed:
         line = f"Removing {len(removed)} trusted Octopus Servers"
-        changes.append(Change(line, lambda s: replace(s, servers=trust.remove(s.servers, removed))))
+        changes.append(SettingsChange(line, lambda s: replace(s, servers=trust.remove(s.servers, removed))))
     if trusted:
-        changes.append(Change(f"Adding {len(trusted)} trusted Octopus Servers", add))
+        changes.append(SettingsChange(f"Adding {len(trusted)} trusted Octopus Servers", add))
     return changes
 
 
-def _change(key: Key, given: Any, cwd: Path) -> Change:
+def _change(key: Key, given: Any, cwd: Path) -> SettingsChange:
     """The change that an option asks for.  Raises `TentacleError` for a value that the setting cannot have."""
-    if key.kind is Kind.PATH:
+    if key.kind is ValueKind.PATH:
         # Absolute and without `.` and `..`; nothing given is the current directory itself.
         value: Any = Path(os.path.normpath(cwd / given))
-    elif key.kind is Kind.SYNTAX:
+    elif key.kind is ValueKind.SYNTAX:
         try:
             value = key.parse(given)
         except SettingsError as error:
             raise TentacleError(f"The value of {key.options[0]} {error.message}.") from None
     else:
         value = key.check(given)
-    change = Change(key.line(value), lambda settings: key.put(settings, value))
+    change = SettingsChange(key.line(value), lambda settings: key.put(settings, value))
     if key.directory_mode is None:
         return change
     return replace(change, directory=value, mode=key.directory_mode)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import json_option
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.disk import exists, make_directories
 from tentacle.errors import TentacleError
@@ -21,7 +21,9 @@ from tentacle.settings.model import Settings
 @option("--config", help="Path to configuration file to create")
 @option("--home", help="[Optional] Path to the home directory - defaults to the same directory as the config file")
 @json_option
-def create_instance(session: CommandSession, *, instance: str | None, config: str | None, home: str | None) -> Result:
+def create_instance(
+    session: CommandSession, *, instance: str | None, config: str | None, home: str | None
+) -> CommandResult:
     """Making an instance again is no error: its path and home are replaced, all other settings stay.
 
     Without a name and a path nothing is registered; the file is then found from its own directory.
@@ -50,4 +52,4 @@ def create_instance(session: CommandSession, *, instance: str | None, config: st
     make_directories(there, mode=session.registry.directory_mode_for(there / path.name), like=path)
     session.choose(InstanceOptions(name if is_named else None, str(path)))
     document = {"ConfigurationFilePath": str(path), "Home": str(there)}
-    return Result((*lines, f"Setting home directory to: {shown}"), document=document)
+    return CommandResult((*lines, f"Setting home directory to: {shown}"), document=document)

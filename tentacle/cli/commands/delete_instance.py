@@ -6,7 +6,7 @@ import contextlib
 
 from tentacle.cli.frame.command import command
 from tentacle.cli.frame.options import instance_options, json_option
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 
@@ -14,7 +14,7 @@ from tentacle.errors import TentacleError
 @command("delete-instance")
 @instance_options
 @json_option
-def delete_instance(session: CommandSession, *, where: InstanceOptions) -> Result:
+def delete_instance(session: CommandSession, *, where: InstanceOptions) -> CommandResult:
     """A configuration that was given by its path has no name to forget, and nothing happens.
 
     Unlike the original, an instance whose configuration is gone or damaged can be deleted too.
@@ -27,6 +27,6 @@ def delete_instance(session: CommandSession, *, where: InstanceOptions) -> Resul
         session.choose(where)
         name = session.instance_name
     if name is None:
-        return Result(document={"Deleted": None})
+        return CommandResult(document={"Deleted": None})
     deleted = session.registry.delete(name).name
-    return Result((f"Deleted instance: {deleted}",), document={"Deleted": deleted})
+    return CommandResult((f"Deleted instance: {deleted}",), document={"Deleted": deleted})

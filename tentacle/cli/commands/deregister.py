@@ -9,7 +9,7 @@ from __future__ import annotations
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import Decorator, in_order, instance_options, json_option
 from tentacle.cli.frame.render import say
-from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.registration.credentials import required_access
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
@@ -76,4 +76,4 @@ def _deregister(
             f"'Tentacle configure --remove-trust={outcome.server_thumbprint}{session.instance_argument}'"
         )
     yield f"{kind.value.capitalize()} deregistered successfully"
-    return Result(document={"Deleted": outcome.names, "ServerThumbprint": outcome.server_thumbprint})
+    return CommandResult(document={"Deleted": outcome.names, "ServerThumbprint": outcome.server_thumbprint})

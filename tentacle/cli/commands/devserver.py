@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import together
 from tentacle.cli.frame.render import show
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.secrets import SecretOptions, file_option, read_secret, stdin_option
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue, need_port, whole_number
@@ -61,7 +61,7 @@ class Options:
     stdin_option("--password", "password", "password"),
     option("--ready-file", help="A file to write addresses, key and thumbprint to, as JSON, when the server is ready"),
 )
-def devserver(session: CommandSession, *, given: Options) -> Result:
+def devserver(session: CommandSession, *, given: Options) -> CommandResult:
     """Shows its address, its API key and its thumbprint, and serves until a signal ends it."""
     for name, port in (("--port", given.port), ("--comms-port", given.comms_port)):
         if port != 0:
@@ -80,4 +80,4 @@ def devserver(session: CommandSession, *, given: Options) -> Result:
         password=read_secret(session, password),
         ready_file=session.path(given.ready_file) if given.ready_file else None,
     )
-    return Result(exit_code=run_devserver(options, lambda line: show(line, session)))
+    return CommandResult(exit_code=run_devserver(options, lambda line: show(line, session)))

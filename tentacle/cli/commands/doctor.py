@@ -11,19 +11,19 @@ from typing import Final
 from yarl import URL
 
 from tentacle.cli.doctor.bundle import make_bundle
-from tentacle.cli.doctor.finding import Level, Section, local_probe, section
+from tentacle.cli.doctor.finding import Level, ReportSection, local_probe, section
 from tentacle.cli.doctor.instance import ExaminedInstance, clones_of, instance_probes
 from tentacle.cli.doctor.listening import listening_probes
 from tentacle.cli.doctor.machine import machine_probes
 from tentacle.cli.doctor.octopus import ExaminedServer, ask
 from tentacle.cli.doctor.polling import PollingPort, planned_polls, polling_findings, polling_port, polling_section
-from tentacle.cli.doctor.reach import Target
+from tentacle.cli.doctor.reach import ProbeTarget
 from tentacle.cli.doctor.report import failed, report_document, report_text
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import format_option, in_order, instance_options
 from tentacle.cli.frame.output_file import write_secret
 from tentacle.cli.frame.render import trace
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import Style
 from tentacle.cli.frame.values import output_format, whole_number
@@ -81,7 +81,7 @@ def doctor(
     space: str | None,
     comms_address: str | None,
     comms_port: int | None,
-) -> Result:
+) -> CommandResult:
     """All probes run at the same time, each step for five seconds at most."""
     as_json = output_format(output) == "json"
     target = session.path(bundle) if bundle else None
@@ -105,9 +105,9 @@ def doctor(
             code = error.exit_code
     redact = session.redactor.redact
     if as_json:
-        return Result(data=redact(json.dumps(document, indent=2)) + "\n", problems=problems, exit_code=code)
+        return CommandResult(data=redact(json.dumps(document, indent=2)) + "\n", problems=problems, exit_code=code)
     style = Style.of(session.process.stdout, session.environ)
-    return Result(data=redact(report_text(sections, style)) + written, problems=problems, exit_code=code)
+    return CommandResult(data=redact(report_text(sections, style)) + written, problems=problems, exit_code=code)
 
 
 def _examined_instance(session: CommandSession, where: InstanceOptions) -> ExaminedInstance:
@@ -135,7 +135,7 @@ def _examined_instance(session: CommandSession, where: InstanceOptions) -> Exami
 
 async def _examine(
     session: CommandSession, instance: ExaminedInstance, api: ApiOptions, options: ServerOptions
-) -> Sequence[Section]:
+) -> Sequence[ReportSection]:
     """All sections, which are found out at the same time."""
     settings = instance.settings
     polls, problem = planned_polls(settings, session.environ) if settings else ([], None)
@@ -154,7 +154,7 @@ async def _examine(
 
 async def _server_section(
     instance: ExaminedInstance, api: ApiOptions, options: ServerOptions, *, is_polled: bool
-) -> Section:
+) -> ReportSection:
     """The server that was named, and then its communications port, unless servers are polled anyway."""
     settings = instance.settings or Settings()
     route = route_to_register(api.server or "", api, settings)
@@ -164,7 +164,7 @@ async def _server_section(
     if not is_polled and not any(one.check == "name" and one.level is Level.FAIL for one in findings):
         polled = URL(polling_address(route.address.origin, options.comms_address, options.comms_port))
         needed = instance.settings is None or settings.no_listen
-        target = Target(polled.host or "", polled.port or 0, polling_proxy(settings))
+        target = ProbeTarget(polled.host or "", polled.port or 0, polling_proxy(settings))
         port = PollingPort(target, answered.thumbprint, needed, "as its REST interface says")
         findings += [replace(one, check=f"poll {one.check}") for one in await polling_findings(port)]
-    return Section(f"Octopus Server {route.address.display}", tuple(findings))
+    return ReportSection(f"Octopus Server {route.address.display}", tuple(findings))

@@ -25,7 +25,7 @@ from urllib.parse import unquote
 
 from tentacle.cli.frame.command import command, option, order_given
 from tentacle.cli.frame.options import json_option
-from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession
 from tentacle.errors import TentacleError, one_line
 
@@ -73,7 +73,7 @@ def extract(session: CommandSession, *, package: str | None, destination: str | 
         raise TentacleError("Please specify the destination directory via the --destination argument.")
     count = extract_package(paths["package"], paths["destination"])
     yield f"{count:,} files extracted"
-    return Result(document={"Destination": str(paths["destination"]), "Files": count})
+    return CommandResult(document={"Destination": str(paths["destination"]), "Files": count})
 
 
 def extract_package(package: Path, destination: Path) -> int:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.render import warn_loudly
-from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.disk import read_bytes
 from tentacle.errors import TentacleError
@@ -79,4 +79,4 @@ def import_certificate(
     for problem in certificates.ailments(found, datetime.fromtimestamp(session.process.clock(), UTC)):
         warn_loudly(f"The imported certificate {problem}; generating a new one for the tentacle is advised.")
     yield f"Certificate with thumbprint {found.thumbprint} imported successfully."
-    return Result(restart=True, document={"Thumbprint": found.thumbprint})
+    return CommandResult(restart=True, document={"Thumbprint": found.thumbprint})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import json_option, together
-from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 from tentacle.host.errors import HostError
@@ -38,7 +38,7 @@ class ImportOptions:
 
 
 @dataclass(frozen=True)
-class Target:
+class ImportTarget:
     """The new instance; `known` says whether its name is registered for this very file already."""
 
     name: str
@@ -110,7 +110,7 @@ def import_instance(session: CommandSession, *, options: ImportOptions) -> Steps
         service = service_name(options.name or "")
         if unit_path(UNIT_DIRECTORY, service).is_file():
             yield f"  systemctl disable --now {shlex.quote(service)}"
-    return Result(
+    return CommandResult(
         document={
             "InstanceName": target.name,
             "ConfigurationFilePath": str(path),
@@ -120,7 +120,7 @@ def import_instance(session: CommandSession, *, options: ImportOptions) -> Steps
     )
 
 
-def _target(session: CommandSession, options: ImportOptions, source: Path) -> Target:
+def _target(session: CommandSession, options: ImportOptions, source: Path) -> ImportTarget:
     """The new instance's name and file, neither of which belongs to anything else."""
     if not (options.instance or "").strip() or not (options.config or "").strip():
         raise TentacleError(
@@ -137,7 +137,7 @@ def _target(session: CommandSession, options: ImportOptions, source: Path) -> Ta
             f"There is an instance called {known.name} already.",
             hint="Give another name by --instance, or forget that one with 'Tentacle delete-instance' first.",
         )
-    return Target(name, SettingsFile(path), known is not None)
+    return ImportTarget(name, SettingsFile(path), known is not None)
 
 
 def _home(original: Original, path: Path, *, keep: bool) -> Path:

@@ -7,7 +7,7 @@ from typing import Final
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import json_option, together
-from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.init import steps
 from tentacle.cli.init.questions import Questions
@@ -70,7 +70,7 @@ def init(session: CommandSession, *, options: InitOptions, api: ApiOptions) -> S
     setup = ask_for_setup(session, questions, options, api)
     questions.tell(["", *_summary(setup)])
     if not questions.agrees("Go ahead?", default=True):
-        return Result(("Nothing was changed.",))
+        return CommandResult(("Nothing was changed.",))
     changed: dict[str, bool] = {}
     try:
         changed["Instance"] = yield from steps.make_instance(session, setup)
@@ -92,7 +92,7 @@ def init(session: CommandSession, *, options: InitOptions, api: ApiOptions) -> S
             service = shlex.join(["tentacle", "service", instance, "--install", "--start"])
             next_step += f", or as a service: {service}"
     restart = any(changed.values()) and not changed["Service"] and session.agent_has_run
-    return Result((f"Done.  {next_step}",), restart=restart, document={"Changed": changed})
+    return CommandResult((f"Done.  {next_step}",), restart=restart, document={"Changed": changed})
 
 
 def _summary(setup: Setup) -> list[str]:

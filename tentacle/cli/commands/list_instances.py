@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tentacle.cli.frame.command import command
 from tentacle.cli.frame.options import format_option
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.style import document_text
 from tentacle.cli.frame.values import output_format
@@ -13,12 +13,12 @@ from tentacle.observe.text import visible
 
 @command("list-instances", quiet=True)
 @format_option
-def list_instances(session: CommandSession, *, output: str | None) -> Result:
+def list_instances(session: CommandSession, *, output: str | None) -> CommandResult:
     """One line per instance, by name; JSON ends without a newline."""
     as_json = output_format(output) == "json"
     found = session.registry.list_all()
     if as_json:
         entries = [{"InstanceName": one.name, "ConfigurationFilePath": str(one.config_path)} for one in found]
-        return Result(data=document_text(entries))
+        return CommandResult(data=document_text(entries))
     lines = [f"Instance '{one.name}' uses configuration '{one.config_path}'." for one in found]
-    return Result(data="".join(f"{visible(line)}\n" for line in lines) or "No instances installed")
+    return CommandResult(data="".join(f"{visible(line)}\n" for line in lines) or "No instances installed")

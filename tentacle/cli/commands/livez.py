@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import whole_number
 from tentacle.errors import TentacleError
@@ -22,7 +22,7 @@ from tentacle.settings.model import resolved_home
     help="Maximum allowed age of the liveness heartbeat in seconds (default 60).",
 )
 @json_option
-def livez(session: CommandSession, *, where: InstanceOptions, max_age: int) -> Result:
+def livez(session: CommandSession, *, where: InstanceOptions, max_age: int) -> CommandResult:
     """Prints nothing when the heartbeat is recent."""
     file = session.choose(where)
     if max_age <= 0:
@@ -38,4 +38,4 @@ def livez(session: CommandSession, *, where: InstanceOptions, max_age: int) -> R
         raise TentacleError(
             f"Liveness heartbeat at {heartbeat} is stale: last written {age:.0f}s ago (threshold {max_age}s)."
         )
-    return Result(document={"HeartbeatAgeSeconds": round(max(age, 0.0), 3)})
+    return CommandResult(document={"HeartbeatAgeSeconds": round(max(age, 0.0), 3)})

@@ -9,7 +9,7 @@ from pathlib import Path
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.output_file import write_secret
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates, rotation
@@ -41,7 +41,7 @@ def new_certificate(
     export_file: str | None,
     export_pfx: str | None,
     pfx_password: str | None,
-) -> Result:
+) -> CommandResult:
     """Without `--if-blank` a certificate that is there is replaced."""
     file = session.choose(where)
     options = {"--if-blank": if_blank, "--export-file": export_file, "--export-pfx": export_pfx}
@@ -68,16 +68,16 @@ def new_certificate(
         return _kept(stored.certificate)  # another process has made one at the same time
     title = "A new certificate has been generated and installed. Thumbprint:"
     document = {"Thumbprint": made.thumbprint, "Created": True}
-    return Result((title, made.thumbprint), restart=True, document=document)
+    return CommandResult((title, made.thumbprint), restart=True, document=document)
 
 
-def _kept(present: StoredCertificate) -> Result:
+def _kept(present: StoredCertificate) -> CommandResult:
     document = {"Thumbprint": present.thumbprint, "Created": False}
-    return Result(("A certificate already exists, no changes will be applied.",), document=document)
+    return CommandResult(("A certificate already exists, no changes will be applied.",), document=document)
 
 
-def _exported(made: StoredCertificate, path: Path, content: bytes, shown: str) -> Result:
+def _exported(made: StoredCertificate, path: Path, content: bytes, shown: str) -> CommandResult:
     write_secret(path, content)
     title = f"A new certificate has been generated and written to {shown}. Thumbprint:"
     document = {"Thumbprint": made.thumbprint, "Created": True, "File": str(path)}
-    return Result((title, made.thumbprint), document=document)
+    return CommandResult((title, made.thumbprint), document=document)

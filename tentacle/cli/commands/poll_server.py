@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option, together
-from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import whole_number
 from tentacle.cli.registration.credentials import required_access
@@ -107,7 +107,7 @@ def poll_server(session: CommandSession, *, where: InstanceOptions, api: ApiOpti
     server = replace(known, address=address)
     file.update(lambda s: replace(s, servers=trust.add_or_update(s.servers, server)))
     yield "Polling endpoint configured"
-    return Result(restart=True, document=server_document(server))
+    return CommandResult(restart=True, document=server_document(server))
 
 
 def _first_polled(servers: Sequence[TrustedServer]) -> TrustedServer | None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from tentacle.cli.frame.command import command, option, order_given
 from tentacle.cli.frame.options import in_order, instance_options, json_option, together
 from tentacle.cli.frame.render import warn_loudly
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.secrets import SecretOptions, credential_option, file_option, read_secret, stdin_option
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import InvalidValue, parse_port, true_or_false
@@ -59,19 +59,19 @@ _proxy_options = in_order(
 
 @command("proxy")
 @_proxy_options
-def proxy(session: CommandSession, *, where: InstanceOptions, given: ProxyOptions) -> Result:
+def proxy(session: CommandSession, *, where: InstanceOptions, given: ProxyOptions) -> CommandResult:
     """Without `--proxyEnable=true` the proxy is off."""
     return _set_proxy(session, where, given, polling=False)
 
 
 @command("polling-proxy")
 @_proxy_options
-def polling_proxy(session: CommandSession, *, where: InstanceOptions, given: ProxyOptions) -> Result:
+def polling_proxy(session: CommandSession, *, where: InstanceOptions, given: ProxyOptions) -> CommandResult:
     """As `proxy`, for the way to the servers that this Tentacle polls."""
     return _set_proxy(session, where, given, polling=True)
 
 
-def _set_proxy(session: CommandSession, where: InstanceOptions, given: ProxyOptions, *, polling: bool) -> Result:
+def _set_proxy(session: CommandSession, where: InstanceOptions, given: ProxyOptions, *, polling: bool) -> CommandResult:
     file = session.choose(where)
     order = order_given()
     if given.password_file or given.password_stdin or given.password_credential:
@@ -97,7 +97,7 @@ def _set_proxy(session: CommandSession, where: InstanceOptions, given: ProxyOpti
         "ProxyUsername": changed.username,
         "ProxyPasswordSet": changed.password is not None,
     }
-    return Result(tuple(lines), changed=True, document=document)
+    return CommandResult(tuple(lines), changed=True, document=document)
 
 
 def changed_proxy(proxy: ProxySettings, given: ProxyOptions, order: Sequence[str]) -> tuple[ProxySettings, list[str]]:

@@ -12,7 +12,7 @@ from typing import Final
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.render import say
-from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.registration.credentials import Access, required_access
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
@@ -48,7 +48,7 @@ def rotate_certificate(
     undo: bool,
     space: str | None,
     api: ApiOptions,
-) -> Result | Steps:
+) -> CommandResult | Steps:
     """A running agent follows each step within seconds."""
     if [update_server, finish, undo].count(True) > 1:
         raise TentacleError("--update-server, --finish and --undo are steps of their own: give one of them.")
@@ -59,13 +59,13 @@ def rotate_certificate(
         after = file.update(rotation.finish if finish else rotation.undo)
         assert after.certificate is not None, "one of the two certificates stays"
         line = f"The only certificate of this Tentacle is now {after.certificate.thumbprint}"
-        return Result((line,), document={"Thumbprint": after.certificate.thumbprint})
+        return CommandResult((line,), document={"Thumbprint": after.certificate.thumbprint})
     before = file.load().next_certificate
     after = file.update(lambda settings: rotation.begin(settings, certificates.generate()))
     assert after.next_certificate is not None, "it has just begun"
     thumbprint = after.next_certificate.thumbprint
     title = "A new certificate is to replace the old one, which stays in use. Thumbprint of the new one:"
-    return Result(
+    return CommandResult(
         (
             title if before is None else "A certificate is being replaced already. Thumbprint of the new one:",
             thumbprint,
@@ -101,4 +101,4 @@ def _tell_server(
     if len({trust.normalise_thumbprint(server.thumbprint) for server in settings.servers}) > 1:
         yield "More than one server is trusted: a server that calls this Tentacle has to be told before it can again"
     yield FINISH
-    return Result(document={"OldThumbprint": old, "NewThumbprint": new, "Machines": count})
+    return CommandResult(document={"OldThumbprint": old, "NewThumbprint": new, "Machines": count})

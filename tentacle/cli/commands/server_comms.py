@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option, together
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import need_port, whole_number
 from tentacle.cli.registration.options import COMMS_STYLES, WEB_SOCKET_HELP
@@ -20,7 +20,7 @@ from tentacle.settings.show import server_document
 
 
 @dataclass(frozen=True)
-class CommsOptions:
+class ServerCommsOptions:
     """The options as given."""
 
     thumbprint: str | None
@@ -34,7 +34,7 @@ class CommsOptions:
 @instance_options
 @together(
     "comms",
-    CommsOptions,
+    ServerCommsOptions,
     option(
         "--thumbprint",
         help="The thumbprint of the Octopus Server to configure communication with; if only one Octopus Server is"
@@ -59,15 +59,15 @@ class CommsOptions:
     ),
 )
 @json_option
-def server_comms(session: CommandSession, *, where: InstanceOptions, comms: CommsOptions) -> Result:
+def server_comms(session: CommandSession, *, where: InstanceOptions, comms: ServerCommsOptions) -> CommandResult:
     """Contacts no server; a polling entry without a subscription gets a new one."""
     file = session.choose(where)
     servers = file.update(lambda settings: changed(settings, comms)).servers
     document = {"TrustedOctopusServers": [server_document(server) for server in servers]}
-    return Result(("Updated server communications configuration",), restart=True, document=document)
+    return CommandResult(("Updated server communications configuration",), restart=True, document=document)
 
 
-def changed(settings: Settings, comms: CommsOptions) -> Settings:
+def changed(settings: Settings, comms: ServerCommsOptions) -> Settings:
     """`settings` after the options; raises TentacleError in the original's order of checks."""
     if not settings.servers:
         raise TentacleError(
@@ -98,7 +98,7 @@ def changed(settings: Settings, comms: CommsOptions) -> Settings:
     return replace(settings, servers=servers)
 
 
-def address_of(comms: CommsOptions) -> str:
+def address_of(comms: ServerCommsOptions) -> str:
     """The address to poll: `https://HOST:PORT`, or the web socket's."""
     if comms.host and comms.web_socket:
         raise TentacleError("The hostname and websocket options cannot be used together")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import json_option
-from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 
@@ -52,7 +52,7 @@ def service(session: CommandSession, *, instance: str | None, **options: bool | 
         file = session.choose(InstanceOptions(instance, None))
         control = ServiceControl(session, session.instance_name, file.path)
         yield from control.carry_out(wanted)
-        return Result(document=control.document())
+        return CommandResult(document=control.document())
     if wanted.installs or wanted.uninstall:
         raise TentacleError("--instance=* can only be used for --start, --stop, and --restart flags")
     # Every instance gets its turn, also after one that fails.
@@ -65,4 +65,4 @@ def service(session: CommandSession, *, instance: str | None, **options: bool | 
         except TentacleError as error:
             problems += [error.message, *([error.hint] if error.hint else [])]
             code = error.exit_code
-    return Result(problems=tuple(problems), exit_code=code, document={"Services": services})
+    return CommandResult(problems=tuple(problems), exit_code=code, document={"Services": services})

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.settings.keys import KEYS
 
@@ -17,9 +17,11 @@ COUNT = KEYS["polling-connection-count"]
 @instance_options
 @option(*COUNT.options, "given", help=COUNT.help)
 @json_option
-def set_polling_connection_count(session: CommandSession, *, where: InstanceOptions, given: str | None) -> Result:
+def set_polling_connection_count(
+    session: CommandSession, *, where: InstanceOptions, given: str | None
+) -> CommandResult:
     """The count must be a whole number above 0."""
     file = session.choose(where)
     count = COUNT.check(given or "")
     file.update(lambda settings: COUNT.put(settings, count))
-    return Result((COUNT.line(count),), restart=True, document={"PollingConnectionCount": count})
+    return CommandResult((COUNT.line(count),), restart=True, document={"PollingConnectionCount": count})

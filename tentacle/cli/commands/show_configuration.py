@@ -10,7 +10,7 @@ from typing import Any
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import in_order, instance_options, json_option
 from tentacle.cli.frame.output_file import write_public
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import document_text
 from tentacle.cli.registration.credentials import Access, optional_access
@@ -39,7 +39,7 @@ from tentacle.settings.show import configuration_document
 @json_option
 def show_configuration(
     session: CommandSession, *, where: InstanceOptions, file: str | None, space: str | None, api: ApiOptions
-) -> Result:
+) -> CommandResult:
     """Secrets and proxies are no part of it; a machine that the server does not know is told, and no failure."""
     access = optional_access(session, api)
     settings_file = session.choose(where)
@@ -53,11 +53,11 @@ def show_configuration(
             problems = (unknown.message,)
     text = document_text(document)
     if not file:
-        return Result(data=f"{text}\n", problems=problems)
+        return CommandResult(data=f"{text}\n", problems=problems)
     path = session.path(file)
     make_directories(path.parent)
     write_public(path, text.encode("utf-8", errors="backslashreplace"))
-    return Result(problems=problems)
+    return CommandResult(problems=problems)
 
 
 def _ask_server(settings: Settings, api: ApiOptions, access: Access, space: str | None) -> dict[str, Any]:

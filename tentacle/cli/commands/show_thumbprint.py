@@ -7,7 +7,7 @@ import json
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import format_option, instance_options
 from tentacle.cli.frame.output_file import write_public
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import output_format
 
@@ -25,7 +25,7 @@ from tentacle.cli.frame.values import output_format
 @format_option
 def show_thumbprint(
     session: CommandSession, *, where: InstanceOptions, export_file: str | None, output: str | None
-) -> Result:
+) -> CommandResult:
     """The bare thumbprint or JSON, neither with a newline; nothing where there is no certificate."""
     file = session.choose(where)
     as_json = output_format(output) == "json"
@@ -33,6 +33,6 @@ def show_thumbprint(
     thumbprint = certificate.thumbprint if certificate else None
     text = json.dumps({"Thumbprint": thumbprint}, separators=(",", ":")) if as_json else thumbprint or ""
     if not export_file:
-        return Result(data=text)
+        return CommandResult(data=text)
     write_public(session.path(export_file), text.encode("ascii"))
-    return Result()
+    return CommandResult()

@@ -7,7 +7,7 @@ from typing import Final
 
 from tentacle.cli.frame.command import command
 from tentacle.cli.frame.options import format_option, instance_options
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import Style
 from tentacle.cli.frame.values import output_format
@@ -31,7 +31,7 @@ Exit codes: 0  the agent is running and nothing keeps it from its work
 @command("status", quiet=True, notes=NOTES)
 @instance_options
 @format_option
-def status(session: CommandSession, *, where: InstanceOptions, output: str | None) -> Result:
+def status(session: CommandSession, *, where: InstanceOptions, output: str | None) -> CommandResult:
     """The live part is what the agent wrote last; the page says when that is old."""
     as_json = output_format(output) == "json"
     file = session.choose(where)
@@ -41,6 +41,6 @@ def status(session: CommandSession, *, where: InstanceOptions, output: str | Non
     state = instance_state(session.instance_name, file.path, home, settings, session.environ, now)
     code = EXIT_OK if state.healthy else EXIT_NOT_RUNNING
     if as_json:
-        return Result(data=json.dumps(state_document(state), indent=2) + "\n", exit_code=code)
+        return CommandResult(data=json.dumps(state_document(state), indent=2) + "\n", exit_code=code)
     style = Style.of(session.process.stdout, session.environ)
-    return Result(data=state_text(state, style, now), exit_code=code)
+    return CommandResult(data=state_text(state, style, now), exit_code=code)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
@@ -18,7 +18,7 @@ from tentacle.settings.model import Settings, TrustedServer
 @option("--oldThumbprint", "old", help="The thumbprint of the old Octopus Server to be replaced")
 @option("--newThumbprint", "new", help="The thumbprint of the new Octopus Server")
 @json_option
-def update_trust(session: CommandSession, *, where: InstanceOptions, old: str | None, new: str | None) -> Result:
+def update_trust(session: CommandSession, *, where: InstanceOptions, old: str | None, new: str | None) -> CommandResult:
     """Every registration that trusts the old thumbprint trusts the new one instead."""
     file = session.choose(where)
     if not old or not old.strip():
@@ -48,4 +48,4 @@ def update_trust(session: CommandSession, *, where: InstanceOptions, old: str | 
         f"thumbprint {new}:"
     )
     document = {"Updated": sum(trust.same_thumbprint(server.thumbprint, old) for server in before)}
-    return Result((title, finding, *told), restart=True, document=document)
+    return CommandResult((title, finding, *told), restart=True, document=document)

@@ -8,18 +8,18 @@ import re
 from tentacle import __version__
 from tentacle.cli.frame.command import command
 from tentacle.cli.frame.options import format_option
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import output_format
 
 
 @command("version")
 @format_option
-def version(_session: CommandSession, *, output: str | None) -> Result:
+def version(_session: CommandSession, *, output: str | None) -> CommandResult:
     """The bare version, or its parts as JSON; neither ends with a newline."""
     if output_format(output) == "text":
-        return Result(data=__version__)
-    return Result(data=json.dumps(version_document(__version__), indent=2))
+        return CommandResult(data=__version__)
+    return CommandResult(data=json.dumps(version_document(__version__), indent=2))
 
 
 def version_document(text: str) -> dict[str, str | bool]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tentacle.cli.frame.command import command, option, order_given
 from tentacle.cli.frame.options import json_option
-from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import whole_number
 from tentacle.errors import TentacleError
@@ -16,7 +16,7 @@ from tentacle.errors import TentacleError
 @command("checkservices")
 @option("--instances", help="Comma-separated list of instances to check, or * to check all instances")
 @json_option
-def checkservices(_session: CommandSession, *, instances: str | None) -> Result:
+def checkservices(_session: CommandSession, *, instances: str | None) -> CommandResult:
     """Refused after the one check that the original makes before it looks at the system."""
     if not (instances or "").strip():
         raise TentacleError(

@@ -43,7 +43,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """The findings about one thing, e.g. the machine or a server."""
 
     title: str
@@ -123,7 +123,7 @@ def local_probe(check: str, function: Callable[[], Sequence[Finding]]) -> Probe:
     return probe
 
 
-async def section(title: str, probes: Sequence[Probe]) -> Section:
+async def section(title: str, probes: Sequence[Probe]) -> ReportSection:
     """Runs all probes at the same time; returns their findings in the order of the probes."""
     found = await asyncio.gather(*(probe() for probe in probes))
-    return Section(title, tuple(finding for findings in found for finding in findings))
+    return ReportSection(title, tuple(finding for findings in found for finding in findings))

@@ -14,7 +14,7 @@ from typing import Final
 from tentacle.cli.doctor.finding import Finding, Probe, fail, in_daemon_thread, ok, warn
 from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.cli.doctor.polling import describe
-from tentacle.cli.doctor.reach import Target, reach
+from tentacle.cli.doctor.reach import ProbeTarget, reach
 from tentacle.cli.status.state import agent_state
 from tentacle.errors import TentacleError
 from tentacle.settings.model import Settings
@@ -44,7 +44,7 @@ async def listening(instance: ExaminedInstance, settings: Settings) -> Sequence[
     if not port:
         found = "the agent runs, but has not said on which port it listens"
         return [warn("listening", found, "Look at its log: has it just started?")]
-    target = Target(settings.listen_ip or "127.0.0.1", port)
+    target = ProbeTarget(settings.listen_ip or "127.0.0.1", port)
     reached = await reach(target)
     if reached.certificate is None:
         return reached.findings[-1:]

@@ -18,7 +18,7 @@ from yarl import URL
 from tentacle.cli.doctor.finding import LIMIT, Finding, Level, fail, ok, warn
 from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.cli.doctor.polling import describe
-from tentacle.cli.doctor.reach import Target, reach
+from tentacle.cli.doctor.reach import ProbeTarget, reach
 from tentacle.cli.frame.style import span
 from tentacle.cli.registration.server_access import ServerRoute, server_versions
 from tentacle.octopus.credentials import Credentials
@@ -84,11 +84,11 @@ async def _ask(server: ExaminedServer, instance: ExaminedInstance) -> ServerFind
     return await _signed_in(server, instance, findings, server.credentials)
 
 
-def _target(url: URL, proxy: ProxyUrl | None) -> Target:
+def _target(url: URL, proxy: ProxyUrl | None) -> ProbeTarget:
     host, port, secure = url.host or "", url.port or 443, url.scheme == "https"
     if proxy is not None and not secure:
-        return Target(proxy.host, proxy.port, tls=False)
-    return Target(host, port, proxy, tls=secure)
+        return ProbeTarget(proxy.host, proxy.port, tls=False)
+    return ProbeTarget(host, port, proxy, tls=secure)
 
 
 async def _root(server: ExaminedServer, url: URL) -> list[Finding]:

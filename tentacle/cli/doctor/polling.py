@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tentacle.agent.plan import PollPlan, make_plan
-from tentacle.cli.doctor.finding import Finding, Level, Section, fail, ok, section, warn
-from tentacle.cli.doctor.reach import Target, reach
+from tentacle.cli.doctor.finding import Finding, Level, ReportSection, fail, ok, section, warn
+from tentacle.cli.doctor.reach import ProbeTarget, reach
 from tentacle.cli.frame.certificate_text import CertificateSummary
 from tentacle.errors import TentacleError
 from tentacle.octopus.proxies import ProxyUrl
@@ -28,7 +28,7 @@ class PollingPort:
     What is wrong with a port that is not `needed` is a warning.
     """
 
-    target: Target
+    target: ProbeTarget
     expected: str | None
     needed: bool = True
     source: str = "as trusted"
@@ -38,7 +38,7 @@ def polling_port(poll: PollPlan) -> PollingPort:
     """The port that a polling agent dials."""
     proxy = poll.address.proxy
     through = ProxyUrl(proxy.host.strip("[]"), proxy.port, proxy.username, proxy.password) if proxy else None
-    return PollingPort(Target(poll.address.host, poll.address.port, through), poll.address.thumbprint)
+    return PollingPort(ProbeTarget(poll.address.host, poll.address.port, through), poll.address.thumbprint)
 
 
 def planned_polls(settings: Settings, environ: Mapping[str, str]) -> tuple[list[PollPlan], Finding | None]:
@@ -49,7 +49,7 @@ def planned_polls(settings: Settings, environ: Mapping[str, str]) -> tuple[list[
         return [], fail("polling", error.message, error.hint or "tentacle show-configuration; tentacle poll-server")
 
 
-async def polling_section(port: PollingPort) -> Section:
+async def polling_section(port: PollingPort) -> ReportSection:
     """The findings about one port, as a section."""
     return await section(f"Polling port {port.target}", [lambda: polling_findings(port)])
 

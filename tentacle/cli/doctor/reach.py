@@ -34,7 +34,7 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
-class Target:
+class ProbeTarget:
     """Where to go.  `host` without brackets."""
 
     host: str
@@ -56,7 +56,7 @@ class Reached:
     certificate: CertificateSummary | None = field(default=None)
 
 
-async def reach(target: Target) -> Reached:
+async def reach(target: ProbeTarget) -> Reached:
     """Takes one step after the other until one fails."""
     findings: list[Finding] = []
     hop, port = (target.proxy.host, target.proxy.port) if target.proxy else (target.host, target.port)
@@ -76,7 +76,7 @@ async def reach(target: Target) -> Reached:
     return Reached(tuple(findings), True, certificate)
 
 
-async def _resolve(host: str, port: int, target: Target, findings: list[Finding]) -> list[str]:
+async def _resolve(host: str, port: int, target: ProbeTarget, findings: list[Finding]) -> list[str]:
     what = "proxy name" if target.proxy else "name"
     try:
         found = await in_daemon_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), target.limit)
@@ -95,7 +95,7 @@ async def _resolve(host: str, port: int, target: Target, findings: list[Finding]
 
 
 async def _connect(
-    addresses: Sequence[str], port: int, target: Target, findings: list[Finding]
+    addresses: Sequence[str], port: int, target: ProbeTarget, findings: list[Finding]
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     what = "proxy tcp" if target.proxy else "tcp"
     refused = []
@@ -119,7 +119,11 @@ async def _connect(
 
 
 async def _tunnel(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Target, proxy: ProxyUrl, findings: list[Finding]
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    target: ProbeTarget,
+    proxy: ProxyUrl,
+    findings: list[Finding],
 ) -> None:
     where = authority(proxy.host, proxy.port)
     parser = AnswerParser()
@@ -151,7 +155,7 @@ async def _tunnel(
     findings.append(ok("proxy", f"{where} connects to {target}"))
 
 
-async def _handshake(writer: asyncio.StreamWriter, target: Target) -> CertificateSummary:
+async def _handshake(writer: asyncio.StreamWriter, target: ProbeTarget) -> CertificateSummary:
     context = AcceptingContext()
     # As lenient as polling is: old servers have keys of 1024 bits.
     context.set_ciphers("DEFAULT:@SECLEVEL=1")

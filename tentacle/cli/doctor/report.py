@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from tentacle.cli.doctor.finding import Finding, Level, Section
+from tentacle.cli.doctor.finding import Finding, Level, ReportSection
 from tentacle.cli.frame.style import WIDTH, Style, counted, wrapped
 from tentacle.observe.text import visible
 
@@ -16,12 +16,12 @@ _LEVEL_WIDTH: Final = 6
 _INDENT: Final = 2
 
 
-def failed(sections: Sequence[Section]) -> bool:
+def failed(sections: Sequence[ReportSection]) -> bool:
     """Whether anything keeps the agent from its work."""
     return bool(_count(sections, Level.FAIL))
 
 
-def report_text(sections: Sequence[Section], style: Style) -> str:
+def report_text(sections: Sequence[ReportSection], style: Style) -> str:
     """All findings, and a summary.  Ends with a newline."""
     width = max((len(f.check) for s in sections for f in s.findings), default=0) + 2
     lines: list[str] = []
@@ -52,11 +52,11 @@ def _finding_lines(finding: Finding, width: int, style: Style) -> list[str]:
     return lines
 
 
-def _count(sections: Sequence[Section], level: Level) -> int:
+def _count(sections: Sequence[ReportSection], level: Level) -> int:
     return sum(finding.level is level for each in sections for finding in each.findings)
 
 
-def report_document(sections: Sequence[Section]) -> dict[str, Any]:
+def report_document(sections: Sequence[ReportSection]) -> dict[str, Any]:
     """The same for programs."""
     return {
         "Ok": not failed(sections),

@@ -19,7 +19,7 @@ from tentacle.cli.frame.command_table import Entry, entry_of
 from tentacle.cli.frame.grammar import Option, OptionSyntaxError, Parsed, parse
 from tentacle.cli.frame.help_text import OptionHelp
 from tentacle.cli.frame.render import render
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue
 from tentacle.errors import TentacleError
@@ -103,7 +103,7 @@ class TentacleCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         session = ctx.ensure_object(CommandSession)
         if asks_for_help(args):
-            render(Result(data=self.help_text(as_json=asks_for_json(args))), session)
+            render(CommandResult(data=self.help_text(as_json=asks_for_json(args))), session)
             ctx.exit()
         declared = self._declared()
         parsed = self._read(args, session)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tentacle.cli.frame.command_table import ENTRIES, Entry, nearest
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 
 EXECUTABLE: Final = "Tentacle"
 _WIDTH: Final = 80
@@ -76,11 +76,13 @@ def command_json(entry: Entry, options: Sequence[OptionHelp]) -> str:
     return json.dumps(document, indent=2)
 
 
-def unsupported(word: str) -> Result:
+def unsupported(word: str) -> CommandResult:
     """What is shown for a word that is no command; the caller decides the exit code."""
     close = nearest(word)
     suggestion = (f"Did you mean '{EXECUTABLE} {close}'?",) if close else ()
-    return Result(problems=(f"Command '{word}' is not supported", *suggestion), data=f"See '{EXECUTABLE} help'\n")
+    return CommandResult(
+        problems=(f"Command '{word}' is not supported", *suggestion), data=f"See '{EXECUTABLE} help'\n"
+    )
 
 
 def option_text(option: OptionHelp) -> str:

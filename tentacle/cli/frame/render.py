@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import click
 
 from tentacle.cli.frame.restart import Effect
-from tentacle.cli.frame.result import Outcome, Result
+from tentacle.cli.frame.result import CommandResult, Outcome
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.style import document_text
 from tentacle.errors import EXIT_INTERNAL, TentacleError
@@ -31,7 +31,7 @@ LONGEST_MESSAGE: Final = 1200
 
 def render(outcome: Outcome, session: CommandSession) -> int:
     """Shows all of `outcome`, running it to its end when it takes steps; returns the exit code."""
-    result = outcome if isinstance(outcome, Result) else run_steps(outcome)
+    result = outcome if isinstance(outcome, CommandResult) else run_steps(outcome)
     for line in result.lines:
         say(line)
     for problem in result.problems:

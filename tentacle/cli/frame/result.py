@@ -13,7 +13,7 @@ EXIT_INTERRUPTED: Final = 130
 
 
 @dataclass(frozen=True)
-class Result:
+class CommandResult:
     """The end of a command.
 
     `lines` are for the person and for the log file; `data` is what was asked for and goes to standard output unchanged,
@@ -32,7 +32,7 @@ class Result:
     document: Mapping[str, Any] = field(default_factory=dict)
 
 
-Steps = Generator[str, None, Result]
+Steps = Generator[str, None, CommandResult]
 """A command that takes a while yields its lines as it goes and returns the rest."""
 
-Outcome = Result | Steps
+Outcome = CommandResult | Steps

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from yarl import URL
 
-from tentacle.cli.doctor.reach import Target, reach
+from tentacle.cli.doctor.reach import ProbeTarget, reach
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue, parse_port
 from tentacle.cli.init.questions import Questions, Unanswered
@@ -144,7 +144,7 @@ class ServerQuestions:
             port = parse_port(text, "--server-comms-port")
             polled = URL(polling_address(origin, None, port))
             with self.questions.interruptible():
-                target = Target(polled.host or "", polled.port or 0, polling_proxy(self.settings))
+                target = ProbeTarget(polled.host or "", polled.port or 0, polling_proxy(self.settings))
                 reached = asyncio.run(reach(target))
             if not reached.complete:
                 last = reached.findings[-1]

@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from typing import Final
 
 from tentacle.cli.frame.command_table import entry_of
-from tentacle.cli.frame.result import Outcome, Result
+from tentacle.cli.frame.result import CommandResult, Outcome
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.init.setup import POLLING, InitOptions, Setup, existing_instance
 from tentacle.cli.main import load
@@ -136,7 +136,7 @@ def settings_of(session: CommandSession, setup: Setup) -> Settings:
     return existing_instance(session, setup.instance).settings or SettingsFile(setup.config).load()
 
 
-def _run_shown(session: CommandSession, name: str, arguments: Sequence[str]) -> Generator[str, None, Result]:
+def _run_shown(session: CommandSession, name: str, arguments: Sequence[str]) -> Generator[str, None, CommandResult]:
     """Runs a command: yields it as it could be typed, and its lines below it.  Raises what it raises."""
     yield f"$ {shlex.join(['tentacle', name, *arguments])}"
     command = load(entry_of(name))
@@ -144,7 +144,7 @@ def _run_shown(session: CommandSession, name: str, arguments: Sequence[str]) -> 
     try:
         with command.make_context(name, list(arguments), obj=session) as context:
             outcome: Outcome = command.invoke(context)
-            while not isinstance(outcome, Result):
+            while not isinstance(outcome, CommandResult):
                 try:
                     yield f"  {next(outcome)}"
                 except StopIteration as end:

@@ -17,7 +17,7 @@ from typing import Final
 
 from tentacle.agent.lock import holder
 from tentacle.cli.frame.render import run_steps, say, warn_loudly
-from tentacle.cli.frame.result import Result
+from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.registration.credentials import Access, required_access
 from tentacle.cli.registration.ephemeral_note import Note, NotedWorker, another_is_running, noting
@@ -79,7 +79,7 @@ class _Worker:
 
 def run_ephemeral(
     session: CommandSession, load: Reload, api: ApiOptions, options: RegisterOptions, pools: tuple[str, ...], run: Run
-) -> Result:
+) -> CommandResult:
     """Registers, runs, deregisters, telling each step.  Raises TentacleError when registering or running fails."""
     access = required_access(session, api)
     role = WorkerRole(pools)
@@ -126,7 +126,7 @@ def run_ephemeral(
             code = EXIT_OK
         finally:
             gone = not worker.requested or _take_off(session, api, access, worker)
-    return Result(exit_code=code if gone else code or EXIT_USER_ERROR)
+    return CommandResult(exit_code=code if gone else code or EXIT_USER_ERROR)
 
 
 async def _register(client: OctopusClient, worker: _Worker) -> RegistrationResult:

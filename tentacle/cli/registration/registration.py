@@ -16,7 +16,7 @@ from typing import Any, Final
 from yarl import URL
 
 from tentacle.cli.frame.render import say, warn_loudly
-from tentacle.cli.frame.result import Result, Steps
+from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.registration.credentials import Access, required_access
 from tentacle.cli.registration.options import ApiOptions, RegisterOptions
@@ -91,7 +91,7 @@ def register_machine(
     if options.idempotent:
         yield outcome_text(prepared, outcome)
     yield "Machine registered successfully"
-    return Result(restart=changed or not options.idempotent, document=_document(prepared, outcome))
+    return CommandResult(restart=changed or not options.idempotent, document=_document(prepared, outcome))
 
 
 def check_role(role: WorkerRole | TargetRole) -> None:
@@ -237,7 +237,7 @@ def _dry_run(route: ServerRoute, access: Access, prepared: PreparedRegistration)
     polled = f" and poll it at {prepared.address} as {_subscription_of(outcome)}" if prepared.address else ""
     yield f"Would trust the Octopus Server with the thumbprint {outcome.server_thumbprint}{polled}"
     yield "This was a dry run: nothing was changed"
-    return Result(document={**_document(prepared, outcome), "DryRun": True, "WouldChange": changes})
+    return CommandResult(document={**_document(prepared, outcome), "DryRun": True, "WouldChange": changes})
 
 
 def _document(prepared: PreparedRegistration, outcome: RegistrationResult) -> dict[str, Any]:

@@ -6,17 +6,17 @@ Uses `storage`, `worker` and `tasks`.  This is its door; what lies above imports
 from tentacle.devserver.rest.answers import SAFE, NotSignedIn
 from tentacle.devserver.rest.app import application
 from tentacle.devserver.rest.auth import API_KEY, Authentication, Password, new_api_key
-from tentacle.devserver.rest.root_documents import Identity
+from tentacle.devserver.rest.root_documents import ServerIdentity
 from tentacle.devserver.rest.server import Server
 
 __all__ = [
     "API_KEY",
     "SAFE",
     "Authentication",
-    "Identity",
     "NotSignedIn",
     "Password",
     "Server",
+    "ServerIdentity",
     "application",
     "new_api_key",
 ]

@@ -48,7 +48,7 @@ class Forbidden(Problem):
         super().__init__(message, 403)
 
 
-class NotFound(Problem):
+class ResourceNotFound(Problem):
     """Nothing there; `what` is the kind of thing and `name` what was asked for."""
 
     def __init__(self, what: str, name: str) -> None:

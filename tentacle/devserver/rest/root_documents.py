@@ -64,7 +64,7 @@ _SPACE_LINKS: Final[Json] = {
 
 
 @dataclass(frozen=True)
-class Identity:
+class ServerIdentity:
     """The installation, the version, and the thumbprint that workers trust."""
 
     installation: str
@@ -72,7 +72,7 @@ class Identity:
     version: str
 
 
-def _about(identity: Identity) -> Json:
+def _about(identity: ServerIdentity) -> Json:
     return {
         "Application": "Octopus Deploy",
         "Version": SERVER_VERSION,
@@ -88,19 +88,19 @@ def _space_links(space: str) -> Json:
     return {name: f"/api/{space}/{template}" for name, template in _SPACE_LINKS.items()}
 
 
-def root_document(identity: Identity, default_space: str | None) -> Json:
+def root_document(identity: ServerIdentity, default_space: str | None) -> Json:
     """Returns what `GET /api` answers to anybody; with the default space's links when there is one."""
     links = {**_ROOT_LINKS, **(_space_links(default_space) if default_space else {})}
     return {**_about(identity), "Links": links}
 
 
-def space_document(identity: Identity, space: str) -> Json:
+def space_document(identity: ServerIdentity, space: str) -> Json:
     """Returns what `GET /api/Spaces-N` answers."""
     links = {"Self": f"/api/{space}", "Tasks": _ROOT_LINKS["Tasks"], **_space_links(space)}
     return {**_about(identity), "Id": space, "Links": links}
 
 
-def certificate_document(identity: Identity) -> Json:
+def certificate_document(identity: ServerIdentity) -> Json:
     """Returns the certificate that the server shows to workers, by its thumbprint."""
     return {
         "Id": "certificate-global",

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
-from tentacle.devserver.rest.answers import SAFE, NotFound, Problem, json_answer
+from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, json_answer
 from tentacle.devserver.rest.documents import path_of, status_of
 from tentacle.devserver.rest.paging import paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
@@ -99,7 +99,7 @@ class MachineRoutes:
         remote, client = await self._remote_file(machine, request)
         path = await _answer_of(client.download(remote))
         if path is None:
-            raise NotFound(f"file on {machine.name}", remote)
+            raise ResourceNotFound(f"file on {machine.name}", remote)
         with path.open("rb") as file:
             # From here on the file has no name: nothing of it can be left behind.
             path.unlink()

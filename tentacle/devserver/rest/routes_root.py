@@ -13,7 +13,7 @@ from typing import Final
 
 from aiohttp import web
 
-from tentacle.devserver.rest.answers import Forbidden, NotFound, json_answer
+from tentacle.devserver.rest.answers import Forbidden, ResourceNotFound, json_answer
 from tentacle.devserver.rest.auth import START_KEY, new_api_key
 from tentacle.devserver.rest.documents import collection_path, document, key_document, keys_path
 from tentacle.devserver.rest.paging import paged
@@ -130,7 +130,7 @@ class RootRoutes:
         user, wanted = await self._user(request), request.path["key"]
         found = [key for key in await self.server.store.keys() if key.user == user.id and key.id == wanted.lower()]
         if not found:
-            raise NotFound("API key", wanted)
+            raise ResourceNotFound("API key", wanted)
         if found[0].purpose == START_KEY:
             raise Forbidden("This is the key that the server was started with; it ends with the server.")
         await self.server.store.remove_key(key_id=found[0].id)
@@ -145,7 +145,7 @@ class RootRoutes:
     async def single(self, only: Single, request: ApiRequest) -> web.Response:
         found = only.document()
         if request.path["id"].lower() != found["Id"].lower():
-            raise NotFound(only.what, request.path["id"])
+            raise ResourceNotFound(only.what, request.path["id"])
         return json_answer(found)
 
     async def all_nodes(self, _: ApiRequest) -> web.Response:

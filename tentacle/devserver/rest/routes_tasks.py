@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from tentacle.devserver.rest.answers import SAFE, Forbidden, NotFound, json_answer
+from tentacle.devserver.rest.answers import SAFE, Forbidden, ResourceNotFound, json_answer
 from tentacle.devserver.rest.paging import TASK_FILTERS, filtered, flag_parameter, number_parameter, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
@@ -155,7 +155,7 @@ class TaskRoutes:
         number = whole_number(written, 10**17) if prefix.lower() == "servertasks" else None
         task = None if number is None else await self.server.tasks.get(number)
         if task is None or not _in_space(task, request):
-            raise NotFound("task", request.path["id"])
+            raise ResourceNotFound("task", request.path["id"])
         return task
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tentacle.devserver.rest.answers import NotFound
+from tentacle.devserver.rest.answers import ResourceNotFound
 from tentacle.devserver.rest.auth import Authentication
-from tentacle.devserver.rest.root_documents import Identity
+from tentacle.devserver.rest.root_documents import ServerIdentity
 from tentacle.devserver.rest.routing import ApiRequest
 from tentacle.devserver.storage import (
     ENVIRONMENTS,
@@ -34,7 +34,7 @@ from tentacle.devserver.worker import Machines, WorkerClients
 class Server:
     """The parts, assembled.  `files` is where uploads and downloads lie on their way, `max_file` their limit."""
 
-    identity: Identity
+    identity: ServerIdentity
     store: Store
     tasks: TaskStore
     queue: TaskQueue
@@ -48,19 +48,19 @@ class Server:
         return await self.store.default(SPACES, UNSCOPED)
 
     async def space_of(self, request: ApiRequest) -> str:
-        """Returns the id of the space that a request is about.  Raises `NotFound`."""
+        """Returns the id of the space that a request is about.  Raises `ResourceNotFound`."""
         if request.space is not None:
             return (await self.resource(SPACES, UNSCOPED, request.space)).id
         default = await self.default_space()
         if default is None:
-            raise NotFound("space", "Default")
+            raise ResourceNotFound("space", "Default")
         return default.id
 
     async def resource(self, kind: Kind, space: str, resource_id: str) -> Resource:
-        """Raises `NotFound`."""
+        """Raises `ResourceNotFound`."""
         found = await self.store.get(kind, space, resource_id)
         if found is None:
-            raise NotFound(kind.what, resource_id)
+            raise ResourceNotFound(kind.what, resource_id)
         return found
 
     async def create(self, kind: Kind, space: str, body: Json) -> Resource:

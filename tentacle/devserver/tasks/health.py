@@ -120,7 +120,7 @@ def machine_details(outputs: Sequence[ProcessOutput]) -> Json:
 
 
 @dataclass(frozen=True)
-class Finding:
+class HealthFinding:
     """What a check found out; `summary` is one sentence."""
 
     health: HealthStatus
@@ -158,7 +158,7 @@ class HealthChecks:
                 if run.cancel.is_set() and not run.timed_out:
                     return CANCELED
                 why = error.message if isinstance(error, CallFailed) else f"It did not answer within {limit}."
-                found = Finding(HealthStatus.UNAVAILABLE, why)
+                found = HealthFinding(HealthStatus.UNAVAILABLE, why)
             if found is None:
                 return CANCELED
             seen = {"HealthStatus": found.health, "StatusSummary": found.summary}
@@ -169,7 +169,7 @@ class HealthChecks:
         unavailable = found.health is HealthStatus.UNAVAILABLE
         return failed(f"'{machine.name}' is not available: {found.summary}" if unavailable else found.summary)
 
-    async def _ask(self, run: TaskRun, activity: str, machine: Resource) -> Finding | None:
+    async def _ask(self, run: TaskRun, activity: str, machine: Resource) -> HealthFinding | None:
         """Returns what the machine answers, or `None` when the task is cancelled.  Raises `CallFailed`."""
         policy = await self.machines.policy_of(machine)
         client = self.clients.of(reachable_endpoint(machine), policy.health_retry, run.reporter(activity))
@@ -178,7 +178,7 @@ class HealthChecks:
             return None
         await run.write(activity, "Verbose", f"Capabilities: {', '.join(asking.result())}")
         if policy.connectivity_only:
-            return Finding(HealthStatus.HEALTHY, "The machine answers.")
+            return HealthFinding(HealthStatus.HEALTHY, "The machine answers.")
         details: Json = {}
         log = ScriptLog(run, activity)
 
@@ -190,9 +190,9 @@ class HealthChecks:
         if outcome.cancelled:
             return None
         if outcome.exit_code == 0:
-            return Finding(HealthStatus.HEALTHY, "The machine runs scripts.", details)
+            return HealthFinding(HealthStatus.HEALTHY, "The machine runs scripts.", details)
         error = f"The health check script on '{machine.name}' ended with exit code {outcome.exit_code}."
-        return Finding(HealthStatus.UNHEALTHY, error, details)
+        return HealthFinding(HealthStatus.UNHEALTHY, error, details)
 
 
 @dataclass(frozen=True)

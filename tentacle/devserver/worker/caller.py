@@ -60,7 +60,7 @@ class CallFailed(TentacleError):
         self.connected = connected
 
 
-class Caller(Protocol):
+class WorkerCaller(Protocol):
     """Carries one call to one worker."""
 
     async def call(
@@ -80,7 +80,7 @@ class Caller(Protocol):
         ...
 
 
-class Comms(Caller, Protocol):
+class Comms(WorkerCaller, Protocol):
     """The calling side, with a listener for the workers that poll."""
 
     @property

@@ -19,8 +19,8 @@ from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ScriptTicket
-from tentacle.devserver.worker.caller import Caller, CallFailed, Endpoint
-from tentacle.devserver.worker.retry import Report, Retries, RetryPolicy, is_missing_service
+from tentacle.devserver.worker.caller import CallFailed, Endpoint, WorkerCaller
+from tentacle.devserver.worker.retry import CallRetries, Report, RetryPolicy, is_missing_service
 from tentacle.devserver.worker.script_calls import V1, V2, ScriptCallsV1, ScriptCallsV2, ScriptOrder
 from tentacle.devserver.worker.script_run import Observe, ScriptOutcome, ScriptRun
 from tentacle.devserver.worker.typed_calls import TypedCalls, expect
@@ -67,7 +67,7 @@ class WorkerClient:
     """One worker, for one task.  Every method raises `CallFailed`."""
 
     calls: TypedCalls
-    retries: Retries
+    retries: CallRetries
     cache: CapabilityCache
     interval: StatusInterval
     tickets: Callable[[], ScriptTicket] = new_ticket
@@ -148,11 +148,11 @@ class WorkerClient:
 class WorkerClients:
     """Makes the client of a worker; what workers can do is remembered between tasks."""
 
-    caller: Caller
+    caller: WorkerCaller
     time: Time
     intervals: tuple[StatusInterval, StatusInterval] = (LISTENING, POLLING)
     cache: CapabilityCache = field(default_factory=CapabilityCache)
 
     def of(self, endpoint: Endpoint, policy: RetryPolicy, report: Report) -> WorkerClient:
-        retries = Retries(policy, self.time, report)
+        retries = CallRetries(policy, self.time, report)
         return WorkerClient(TypedCalls(self.caller, endpoint), retries, self.cache, self.intervals[endpoint.polling])

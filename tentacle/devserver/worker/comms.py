@@ -105,7 +105,7 @@ class HalibutComms:
         streams: Mapping[uuid.UUID, Path] = NO_STREAMS,
         timeout: float | None = None,
     ) -> CallResult:
-        """See `caller.Caller`."""
+        """See `caller.WorkerCaller`."""
         activity = uuid.uuid4()
         name = f"{service}::{method}Async[{next(self._numbers)}] / {activity}"
         request = Request(name, service, method, tuple(params), activity, _endpoint_document(endpoint))

@@ -55,7 +55,7 @@ Report = Callable[[str], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Retries:
+class CallRetries:
     """Repeats failed calls by a policy; each retry is reported."""
 
     policy: RetryPolicy

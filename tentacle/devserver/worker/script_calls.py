@@ -29,7 +29,7 @@ from tentacle.contracts.script_v2 import (
 )
 from tentacle.contracts.timespan import MAX_INT32_MILLISECONDS
 from tentacle.devserver.worker.caller import CallFailed
-from tentacle.devserver.worker.retry import Retries
+from tentacle.devserver.worker.retry import CallRetries
 from tentacle.devserver.worker.typed_calls import TypedCalls, expect
 from tentacle.devserver.worker.waiting import ends_before
 
@@ -90,7 +90,7 @@ class ScriptCallsV2:
     """Version 2: everything but the completion may be repeated."""
 
     calls: TypedCalls
-    retries: Retries
+    retries: CallRetries
 
     async def start(self, order: ScriptOrder, ticket: ScriptTicket, cancel: asyncio.Event) -> ScriptStatus:
         """Starts the script; a start that is cancelled on its way may have arrived, so it counts as pending."""

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from tentacle.contracts.codec import CodecError, decode, encode
 from tentacle.contracts.services import SERVICE_METHODS
-from tentacle.devserver.worker.caller import NO_STREAMS, Caller, CallFailed, Endpoint
+from tentacle.devserver.worker.caller import NO_STREAMS, CallFailed, Endpoint, WorkerCaller
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Answer:
 class TypedCalls:
     """Calls to one worker.  Every failure is a `CallFailed`."""
 
-    caller: Caller
+    caller: WorkerCaller
     endpoint: Endpoint
 
     async def call(

@@ -33,7 +33,7 @@ _DELEGATION_MARKS = ("trusted.delegate", "user.delegate")
 
 
 @dataclass(frozen=True)
-class Limits:
+class ScriptLimits:
     """The limits of one script: `memory` in bytes, `cpu` in processors (1.5 is one and a half), `tasks` at a time."""
 
     memory: int | None = None
@@ -104,7 +104,7 @@ class CgroupParents:
     unified: Path | None = None
     legacy: dict[str, Path] = field(default_factory=dict)
 
-    def order(self, name: str, limits: Limits) -> CgroupOrder:
+    def order(self, name: str, limits: ScriptLimits) -> CgroupOrder:
         """Returns the cgroup of the run of that name, with its limits, as the shim needs it."""
         parents: list[Path] = [] if self.unified is None else [self.unified]
         settings: list[CgroupLimit] = []
@@ -134,7 +134,7 @@ class CgroupParents:
                         remove_empty(str(path))
 
 
-def _settings(controller: str, limits: Limits, *, legacy: bool) -> Iterator[tuple[str, str, bool]]:
+def _settings(controller: str, limits: ScriptLimits, *, legacy: bool) -> Iterator[tuple[str, str, bool]]:
     """Yields the file, the value, and whether the file must exist."""
     if controller == "memory":
         value = str(limits.memory)
@@ -155,7 +155,7 @@ def _settings(controller: str, limits: Limits, *, legacy: bool) -> Iterator[tupl
         yield "pids.max", str(limits.tasks), True
 
 
-def _notes(controller: str, limits: Limits, *, legacy: bool) -> Iterator[tuple[str, str, str]]:
+def _notes(controller: str, limits: ScriptLimits, *, legacy: bool) -> Iterator[tuple[str, str, str]]:
     """Yields the file, the counter, and the line for the log if the counter is not zero."""
     if controller == "memory":
         text = f"The script has met its memory limit of {_amount(limits.memory or 0)}: processes of it were killed."
@@ -169,7 +169,7 @@ def _amount(size: int) -> str:
     return f"{size // _MEBIBYTE} MiB" if size % _MEBIBYTE == 0 else f"{size} bytes"
 
 
-def find_cgroup_parents(limits: Limits, proc: Path = Path("/proc/self")) -> CgroupParents | None:
+def find_cgroup_parents(limits: ScriptLimits, proc: Path = Path("/proc/self")) -> CgroupParents | None:
     """Returns where this process may make cgroups; `None` where it may not and no limit needs one.
 
     May move this process and those beside it into a leaf.  Raises `SandboxUnavailableError` when a limit cannot be

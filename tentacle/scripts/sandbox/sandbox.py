@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tentacle.errors import one_line
-from tentacle.scripts.sandbox.cgroups import PREFIX, CgroupParents, Limits, find_cgroup_parents
+from tentacle.scripts.sandbox.cgroups import PREFIX, CgroupParents, ScriptLimits, find_cgroup_parents
 from tentacle.scripts.sandbox.uids import UidRange, Uids
 from tentacle.scripts.shim.run_cgroup import RunCgroup, remove_empty
 from tentacle.scripts.shim.run_order import CgroupOrder, PrivateView, RunOrder
@@ -51,7 +51,7 @@ class SandboxOptions:
     """`uids` matters in mode `user` only.  Without `use_cgroup`, cgroups are made only if a limit needs one."""
 
     mode: Mode = Mode.NONE
-    limits: Limits = field(default_factory=Limits)
+    limits: ScriptLimits = field(default_factory=ScriptLimits)
     uids: UidRange = field(default_factory=UidRange)
     use_cgroup: bool = True
 
@@ -131,7 +131,7 @@ class Sandbox:
             return
         try:
             memory, cpu, tasks = kept
-            limits = Limits(_whole(memory), cpu, _whole(tasks))
+            limits = ScriptLimits(_whole(memory), cpu, _whole(tasks))
             RunCgroup(self._cgroup_parents.order(_mark(files), limits)).make()
         except (OSError, ValueError) as error:
             log.warning("Script %s runs on without its limits: %s", files.header.ticket, one_line(error))

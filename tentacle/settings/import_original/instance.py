@@ -18,7 +18,7 @@ from tentacle.settings.certificates import StoredCertificate, load_base64
 from tentacle.settings.errors import CertificateError, ConfigurationError, SettingsError
 from tentacle.settings.import_original.secrets import CannotOpen, OriginalSecrets, base64_text, readable
 from tentacle.settings.import_original.xml import OriginalValues, parse_configuration
-from tentacle.settings.keys import KEYS, LARGEST_PORT, Key, Kind
+from tentacle.settings.keys import KEYS, LARGEST_PORT, Key, ValueKind
 from tentacle.settings.model import CommunicationStyle, Settings
 from tentacle.settings.trust import Servers, parse_servers, same_thumbprint
 
@@ -98,28 +98,28 @@ class _OriginalFile:
         if text is None:
             return None
         match key.kind:
-            case Kind.TEXT:
+            case ValueKind.TEXT:
                 return text
-            case Kind.PATH:
+            case ValueKind.PATH:
                 return Path(text)
-            case Kind.PORT:
+            case ValueKind.PORT:
                 port = self._whole(key.dotted, text)
                 if port > LARGEST_PORT:
                     raise self._wrong(key.dotted, f"must be a port, and {port} is none")
                 return port
-            case Kind.COUNT:
+            case ValueKind.COUNT:
                 return self._whole(key.dotted, text) or None
-            case Kind.FLAG:
+            case ValueKind.FLAG:
                 word = text.strip().lower()
                 if word not in ("true", "false"):
                     raise self._wrong(key.dotted, f"must be true or false, not {word!r:.40}")
                 return word == "true"
-            case Kind.SECRET:
+            case ValueKind.SECRET:
                 try:
                     return self._secrets.open(text, readable)[0]
                 except CannotOpen as error:
                     raise self._wrong(key.dotted, error.message, hint=error.hint) from None
-            case Kind.SYNTAX:
+            case ValueKind.SYNTAX:
                 try:
                     return key.parse(text)
                 except SettingsError as error:

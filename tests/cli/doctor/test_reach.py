@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from tentacle.cli.doctor.reach import Reached, Target, reach
+from tentacle.cli.doctor.reach import ProbeTarget, Reached, reach
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.settings.certificates import StoredCertificate
 from tests.sockets import silent, talking
@@ -20,7 +20,7 @@ def told(reached: Reached) -> list[tuple[str, str]]:
 
 async def test_the_certificate_of_whoever_answers(identity: StoredCertificate, context: ssl.SSLContext) -> None:
     async with talking(silent, context) as port:
-        reached = await reach(Target("127.0.0.1", port))
+        reached = await reach(ProbeTarget("127.0.0.1", port))
     assert told(reached) == [("tcp", "ok")]
     assert reached.complete
     assert reached.certificate is not None
@@ -31,21 +31,21 @@ async def test_the_certificate_of_whoever_answers(identity: StoredCertificate, c
 async def test_nobody_listens() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        reached = await reach(Target("127.0.0.1", taken.getsockname()[1]))
+        reached = await reach(ProbeTarget("127.0.0.1", taken.getsockname()[1]))
     assert told(reached) == [("tcp", "FAIL")]
     assert "connection refused" in reached.findings[0].found
     assert "Nothing listens there" in (reached.findings[0].advice or "")
 
 
 async def test_a_name_that_does_not_exist() -> None:
-    reached = await reach(Target("octopus.invalid", 10943))
+    reached = await reach(ProbeTarget("octopus.invalid", 10943))
     assert told(reached) == [("name", "FAIL")]
     assert "getent hosts octopus.invalid" in (reached.findings[0].advice or "")
 
 
 async def test_a_peer_that_is_silent_costs_the_limit_and_no_more() -> None:
     async with talking(silent) as port:
-        reached = await reach(Target("127.0.0.1", port, limit=0.3))
+        reached = await reach(ProbeTarget("127.0.0.1", port, limit=0.3))
     assert told(reached) == [("tcp", "ok"), ("tls", "FAIL")]
     assert "nothing answers the TLS handshake" in reached.findings[1].found
 
@@ -56,7 +56,7 @@ async def test_a_peer_that_speaks_something_else() -> None:
         await reader.read()
 
     async with talking(ssh) as port:
-        reached = await reach(Target("127.0.0.1", port))
+        reached = await reach(ProbeTarget("127.0.0.1", port))
     assert told(reached) == [("tcp", "ok"), ("tls", "FAIL")]
 
 
@@ -79,8 +79,8 @@ async def test_through_a_proxy_that_lets_us_and_one_that_does_not(
             await there
 
         async with talking(proxy) as proxy_port:
-            good = await reach(Target("127.0.0.1", port, ProxyUrl("127.0.0.1", proxy_port, "u", "pw")))
-            bad = await reach(Target("127.0.0.1", port, ProxyUrl("127.0.0.1", proxy_port)))
+            good = await reach(ProbeTarget("127.0.0.1", port, ProxyUrl("127.0.0.1", proxy_port, "u", "pw")))
+            bad = await reach(ProbeTarget("127.0.0.1", port, ProxyUrl("127.0.0.1", proxy_port)))
     assert told(good) == [("proxy tcp", "ok"), ("proxy", "ok")]
     assert good.certificate is not None
     assert good.certificate.thumbprint == identity.thumbprint
@@ -108,7 +108,7 @@ async def test_a_proxy_that_refuses_is_told_as_the_agent_tells_it(status: bytes,
         await reader.read()
 
     async with talking(proxy) as port:
-        reached = await reach(Target("octopus.test", 1, ProxyUrl("127.0.0.1", port)))
+        reached = await reach(ProbeTarget("octopus.test", 1, ProxyUrl("127.0.0.1", port)))
     assert told(reached) == [("proxy tcp", "ok"), ("proxy", "FAIL")]
     assert found in reached.findings[1].found
     assert advice in (reached.findings[1].advice or "")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.cli.doctor.finding import Finding, Level, Section, fail, ok, warn
+from tentacle.cli.doctor.finding import Finding, Level, ReportSection, fail, ok, warn
 from tentacle.cli.doctor.report import failed, report_document, report_text
 from tentacle.cli.frame.style import Style
 
 SECTIONS = (
-    Section("This machine", (ok("bash", "/bin/bash 5.2.15"),)),
-    Section("Nothing", ()),
-    Section(
+    ReportSection("This machine", (ok("bash", "/bin/bash 5.2.15"),)),
+    ReportSection("Nothing", ()),
+    ReportSection(
         "Instance worker",
         (
             warn("agent", "it is not running", "tentacle agent --instance=worker"),
@@ -63,5 +63,5 @@ def test_the_document_for_programs() -> None:
 
 @given(st.builds(Finding, st.text(max_size=9), st.sampled_from(Level), st.text(max_size=200), st.none() | st.text()))
 def test_whatever_a_server_says_stays_on_its_line(finding: Finding) -> None:
-    text = report_text([Section("\x1b]0;x\x07", (finding,))], Style(fancy=True))
+    text = report_text([ReportSection("\x1b]0;x\x07", (finding,))], Style(fancy=True))
     assert all(line.isprintable() for line in text.split("\n"))

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tentacle.cli.commands.proxy import ProxyOptions, changed_proxy
-from tentacle.cli.commands.server_comms import CommsOptions, address_of
+from tentacle.cli.commands.server_comms import ServerCommsOptions, address_of
 from tentacle.cli.commands.version import version_document
 from tentacle.cli.frame.values import InvalidValue, output_format, parse_whole_number
 from tentacle.cli.registration.registration import normalised_subscription
@@ -61,7 +61,7 @@ def test_a_subscription_is_normal_or_refused(text: str, scheme: str) -> None:
 
 @given(st.text() | st.sampled_from(["::1", "[::1]", "host"]), st.integers())
 def test_an_address_is_one_url_or_refused(host: str, port: int) -> None:
-    found = read_or_refused(address_of, CommsOptions("T", "2", host, port, None))
+    found = read_or_refused(address_of, ServerCommsOptions("T", "2", host, port, None))
     assert found is None or re.fullmatch(r"https://[^/\s@]+:\d{1,5}", found)
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tentacle.devserver.rest.answers import NotFound, problem_answer
+from tentacle.devserver.rest.answers import ResourceNotFound, problem_answer
 from tentacle.devserver.storage import Invalid
 from tentacle.devserver.tasks import TooManyTasks
 from tentacle.errors import TentacleError
@@ -16,7 +16,7 @@ from tentacle.errors import TentacleError
     ("error", "status", "message", "errors"),
     [
         (Invalid(errors=["Name must be given"]), 400, "There was a problem with your request.", ["Name must be given"]),
-        (NotFound("task", "x" * 300), 404, f"The task '{'x' * 200}...' was not found.", []),
+        (ResourceNotFound("task", "x" * 300), 404, f"The task '{'x' * 200}...' was not found.", []),
         (TooManyTasks("There are 9.", hint="Try again later."), 503, "There are 9. Try again later.", []),
         (TooManyTasks("The server is stopping."), 503, "The server is stopping.", []),
         (TentacleError("two\nlines"), 500, "two lines", []),

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tentacle.scripts.errors import SandboxUnavailableError
 from tentacle.scripts.sandbox.cgroups import (
     CgroupParents,
-    Limits,
     Mount,
+    ScriptLimits,
     find_cgroup_parents,
     parse_cgroups,
     parse_mounts,
@@ -76,7 +76,7 @@ def test_any_text_is_read_as_something(text: str) -> None:
 
 
 def test_limits_are_named_as_each_version_names_them() -> None:
-    limits = Limits(memory=64 * 1024**2, cpu=1.5, tasks=50)
+    limits = ScriptLimits(memory=64 * 1024**2, cpu=1.5, tasks=50)
     assert limits.controllers == ("memory", "cpu", "pids")
     new = CgroupParents(Path("/u")).order("x", limits)
     assert new.directories == ("/u/tentacle-run-x",)
@@ -107,9 +107,9 @@ def pretend(tmp_path: Path, mounts: str, cgroups: str) -> Path:
 
 def test_without_a_cgroup_only_limits_are_refused(tmp_path: Path) -> None:
     proc = pretend(tmp_path, "23 1 0:21 / / rw - ext4 /dev/vda rw\n", "0::/\n")
-    assert find_cgroup_parents(Limits(), proc) is None
+    assert find_cgroup_parents(ScriptLimits(), proc) is None
     with pytest.raises(SandboxUnavailableError, match="the cgroup controller 'memory'") as refused:
-        find_cgroup_parents(Limits(memory=2**30), proc)
+        find_cgroup_parents(ScriptLimits(memory=2**30), proc)
     assert refused.value.exit_code == 1
     assert "Delegate=yes" in (refused.value.hint or "")
 
@@ -122,7 +122,7 @@ def test_a_cgroup_that_is_not_ours_is_left_as_it_is() -> None:
     group.mkdir()
     try:
         inner = group / "below"
-        run = RunCgroup(CgroupParents(group).order("one", Limits()))
+        run = RunCgroup(CgroupParents(group).order("one", ScriptLimits()))
         run.make()
         run.make()
         assert [path.name for path in group.glob("tentacle-run-*")] == ["tentacle-run-one"]
@@ -143,7 +143,7 @@ def test_a_cgroup_that_is_not_ours_is_left_as_it_is() -> None:
 def test_cgroups_that_a_script_has_nested_deeply_are_removed_too() -> None:
     top = cgroup_parents().unified
     assert top is not None
-    run = RunCgroup(CgroupParents(top).order(f"deep-{os.getpid()}", Limits()))
+    run = RunCgroup(CgroupParents(top).order(f"deep-{os.getpid()}", ScriptLimits()))
     run.make()
     deep = Path(run.directory)
     for number in range(1200):

@@ -14,7 +14,7 @@ from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessOutputSource
 from tentacle.scripts.engine import EngineOptions
 from tentacle.scripts.errors import SandboxUnavailableError
-from tentacle.scripts.sandbox.cgroups import Limits
+from tentacle.scripts.sandbox.cgroups import ScriptLimits
 from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.shim.run_processes import MARK
 from tests.scripts.lab import Lab, lines
@@ -30,7 +30,7 @@ NO_LIMIT = {
 
 
 async def limited(new_lab: Callable[..., Lab], mode: Mode = Mode.NONE, **limits: float) -> Lab:
-    lab = new_lab(options(SandboxOptions(mode, Limits(**limits))))  # type: ignore[arg-type]
+    lab = new_lab(options(SandboxOptions(mode, ScriptLimits(**limits))))  # type: ignore[arg-type]
     await lab.engine.start()
     return lab
 
@@ -44,12 +44,12 @@ async def started_mark(lab: Lab) -> str:
     return next(entry.text for entry in status.entries if len(entry.text) == 32)
 
 
-def own_directories(limits: Limits, mark: str) -> list[Path]:
+def own_directories(limits: ScriptLimits, mark: str) -> list[Path]:
     return [Path(directory) for directory in cgroup_parents(limits).order(mark, limits).directories]
 
 
 async def test_the_limits_are_those_of_the_scripts_own_cgroup(new_lab: Callable[..., Lab]) -> None:
-    limits = Limits(memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
+    limits = ScriptLimits(memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
     lab = await limited(new_lab, memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
     mark = await started_mark(lab)
     order = cgroup_parents(limits).order(mark, limits)
@@ -88,7 +88,7 @@ async def test_a_fork_bomb_meets_the_task_limit_and_nobody_else_does(new_lab: Ca
 
 
 async def test_a_limit_in_which_nothing_can_run_is_refused_at_the_start(new_lab: Callable[..., Lab]) -> None:
-    lab = new_lab(options(SandboxOptions(limits=Limits(memory=4096))))
+    lab = new_lab(options(SandboxOptions(limits=ScriptLimits(memory=4096))))
     with pytest.raises(SandboxUnavailableError, match="the limits that are set"):
         await lab.engine.start()
     assert await lab.left() == []
@@ -96,7 +96,7 @@ async def test_a_limit_in_which_nothing_can_run_is_refused_at_the_start(new_lab:
 
 async def test_a_later_agent_gives_a_running_script_its_own_limits_again(new_lab: Callable[..., Lab]) -> None:
     """They were taken away in between, as systemd before 254 does; whatever is set for new ones meanwhile."""
-    limits = Limits(memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
+    limits = ScriptLimits(memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
     lab = await limited(new_lab, memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
     mark = await started_mark(lab)
     await lab.engine.aclose()
@@ -105,7 +105,7 @@ async def test_a_later_agent_gives_a_running_script_its_own_limits_again(new_lab
     for file, _ in wanted:
         if file.name in NO_LIMIT:
             file.write_text(NO_LIMIT[file.name])
-    later = new_lab(options(SandboxOptions(limits=Limits(memory=128 * MEBIBYTE, cpu=1, tasks=50))), lab.work)
+    later = new_lab(options(SandboxOptions(limits=ScriptLimits(memory=128 * MEBIBYTE, cpu=1, tasks=50))), lab.work)
     await later.engine.start()
     assert {file.name for file, _ in wanted} & set(NO_LIMIT)
     assert [file.read_text().strip() for file, _ in wanted] == [value for _, value in wanted]
@@ -115,4 +115,4 @@ async def test_a_later_agent_gives_a_running_script_its_own_limits_again(new_lab
 
 def test_no_limit_asks_for_nothing() -> None:
     assert not EngineOptions().sandbox.asks
-    assert SandboxOptions(limits=Limits(tasks=8)).asks
+    assert SandboxOptions(limits=ScriptLimits(tasks=8)).asks

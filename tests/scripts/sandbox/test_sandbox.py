@@ -17,7 +17,7 @@ from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessState
 from tentacle.scripts.engine import EngineOptions
 from tentacle.scripts.errors import SandboxUnavailableError
-from tentacle.scripts.sandbox.cgroups import Limits
+from tentacle.scripts.sandbox.cgroups import ScriptLimits
 from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.scripts.shim.run_processes import real_and_saved_uids
@@ -145,7 +145,7 @@ async def test_the_sandbox_that_was_tried_is_logged(
     users = lab.engine.options.sandbox.uids
     (said,) = [text for text in caplog.messages if text.startswith("Scripts run with")]
     assert said == f"Scripts run with the isolation 'user' (users {users}) and no limits; an empty one was run so."
-    limits = Limits(64 * 1024**2, 1.5, 100)
+    limits = ScriptLimits(64 * 1024**2, 1.5, 100)
     assert str(limits) == "at most 64 MiB of memory, 1.5 processors, 100 tasks each"
 
 
