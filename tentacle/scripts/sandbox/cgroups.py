@@ -215,7 +215,7 @@ def _legacy_parent(mounts: list[Mount], cgroups: dict[str, str], controller: str
 
 def _can_create_in(directory: Path) -> bool:
     """Tries it out, since rights, mounts and namespaces all decide about it."""
-    probe = directory / f"{PREFIX}trial-{secrets.token_hex(4)}"
+    probe = directory / f"{PREFIX}probe-{secrets.token_hex(4)}"
     try:
         probe.mkdir()
     except OSError:

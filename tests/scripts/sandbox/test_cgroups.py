@@ -137,7 +137,7 @@ def test_a_cgroup_that_is_not_ours_is_left_as_it_is() -> None:
         run.remove()
     finally:
         assert remove_empty(str(group))
-    assert not list(top.glob("tentacle-run-trial-*"))
+    assert not list(top.glob("tentacle-run-probe-*"))
 
 
 def test_cgroups_that_a_script_has_nested_deeply_are_removed_too() -> None:
