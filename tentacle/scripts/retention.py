@@ -28,7 +28,7 @@ from tentacle.scripts.workspace.run_files import Finding, run_name
 log = logging.getLogger(__name__)
 
 STILL_ASKED_FOR = timedelta(minutes=10)
-"""How long after its last record a workspace is kept despite the quota: its result may not have been fetched yet."""
+"""How long after its end a run is kept despite the quota: its result may not have been fetched yet."""
 _BLOCK = 512
 _TOUCH = timedelta(hours=1)
 
