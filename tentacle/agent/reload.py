@@ -28,7 +28,7 @@ SETTLE_SECONDS = 0.2
 
 AT_ONCE = frozenset({"servers", *(key.field.partition(".")[0] for key in KEYS.values() if key.at_once)})
 CERTIFICATES = frozenset({"certificate", "next_certificate", "previous_certificate"})
-WORDS: Mapping[str, str] = {key.field: key.words for key in KEYS.values() if key.words}
+WORDS: Mapping[str, str] = {key.field.partition(".")[0]: key.words for key in KEYS.values() if key.words}
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,7 @@ def _script_key(name: str, syntax: Syntax, help_text: str, field: str = "") -> K
         options=(f"--script-{name}",),
         help=help_text,
         line=lambda value: f"Script {name.replace('-', ' ')} set to: {syntax.text(value)}",
+        words="the script settings",
     )
 
 

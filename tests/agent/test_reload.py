@@ -16,6 +16,7 @@ from tentacle.agent.reload import Change, ConfigurationWatch, change
 from tentacle.errors import TentacleError
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
+from tentacle.settings.scripts import ScriptSettings
 from tentacle.settings.store import SettingsFile, key_path_of
 from tests.pki import identity, pem
 
@@ -91,6 +92,7 @@ def test_the_polling_proxy_is_taken_up_without_showing_its_password() -> None:
         ({"listen_ip": "127.0.0.1"}, "the address to listen on"),
         ({"no_listen": True}, "whether to listen"),
         ({"proxy": ProxySettings(False)}, "the proxy"),
+        ({"scripts": ScriptSettings(memory_limit=1 << 30)}, "the script settings"),
         ({"certificate": stored("new")}, "the certificate"),
     ],
 )
