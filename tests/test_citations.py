@@ -104,6 +104,12 @@ def test_every_citation_leads_somewhere() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_no_citation_goes_by_a_number() -> None:
+    """A number is no heading, so nobody would notice when it leads nowhere any more."""
+    numbered = re.compile(r"\bsections? \d", re.IGNORECASE)
+    assert not [file for file in our_files() if numbered.search(file.read_text(encoding="utf-8", errors="replace"))]
+
+
 def test_every_reference_within_a_specification_leads_somewhere() -> None:
     wrong = [
         f"{path.name}: {problem}"
