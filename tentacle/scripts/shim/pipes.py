@@ -71,7 +71,10 @@ class OutputPipes:
             new = self._watch.writes()
             writes += new
             if not all(data) and all(data[stream] for stream in new):
-                # Only one stream was written, so the order does not matter.
+                # Only one stream was written, so the order does not matter.  What these events tell of may have been
+                # written after it was read: left in the pipe, it would count as written after the next line.
+                for stream in set(new):
+                    self._read(stream, data[stream])
                 return []
             settled = not read and not new
             if max(map(len, data)) > _MOST_AT_ONCE or (settled and not self._watch.more_within(_SETTLE)):
