@@ -9,6 +9,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -110,6 +111,7 @@ class Agent:
 
     async def start(self, say: Callable[[str], None]) -> None:
         """Takes over what an earlier agent left, then opens the port.  Raises `TentacleError`."""
+        self._clear_place_of_spool()
         self._spool.create()
         await asyncio.to_thread(self._parts.sweep)
         await self.engine.start()
@@ -121,6 +123,16 @@ class Agent:
             address = format_address((self._host, self.listener.port))
             say(f"{f'listen://{address}/':<30} {threading.get_native_id() % 10000:>4}  Listener started")
             say(f"Agent listening on: {address}")
+
+    def _clear_place_of_spool(self) -> None:
+        """Moves to the trash what no agent has made there, a script perhaps: the spool removes files only.
+
+        A symbolic link stays, and is refused: whoever made it may want to keep what it leads to.
+        """
+        place = self.home / WORK / SPOOL
+        with suppress(OSError):
+            if not place.is_symlink() and not (place.is_dir() and all(one.is_file() for one in place.iterdir())):
+                self.engine.workspaces.move_to_trash(place)
 
     async def run(self) -> None:
         """Polls and keeps house until it is cancelled."""

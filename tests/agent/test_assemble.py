@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +17,7 @@ from tentacle.contracts.codec import encode
 from tentacle.contracts.script import ScriptTicket
 from tentacle.contracts.script_v2 import StartScriptCommandV2
 from tentacle.errors import TentacleError
+from tentacle.home_layout import SPOOL, WORK
 from tentacle.settings.certificates import from_pem
 from tentacle.wire.messages import Request, ServerError
 from tests.agent.process import AgentHome
@@ -111,3 +114,31 @@ async def test_a_cleaner_without_a_pause_is_given_one(agent: AgentHome, caplog: 
     await asyncio.gather(running, return_exceptions=True)
     await whole.aclose()
     assert 1 <= len([r for r in caplog.records if r.getMessage().startswith("Cleaning workspaces")]) <= 4
+
+
+IN_PLACE_OF_THE_SPOOL: dict[str, Callable[[Path], object]] = {
+    "a file": Path.touch,
+    "a pipe": os.mkfifo,
+    "a directory with directories": lambda spool: (spool / "one" / "more").mkdir(parents=True),
+}
+
+
+@pytest.mark.parametrize("what", IN_PLACE_OF_THE_SPOOL)
+async def test_what_lies_in_place_of_the_spool_keeps_no_agent_from_starting(what: str, agent: AgentHome) -> None:
+    work = agent.home / WORK
+    work.mkdir()
+    IN_PLACE_OF_THE_SPOOL[what](work / SPOOL)
+    running = await agent.start()
+    await running.port()
+    assert list((work / SPOOL).iterdir()) == []
+    await running.stop()
+
+
+async def test_a_spool_that_is_a_link_is_refused_and_what_it_leads_to_stays(agent: AgentHome) -> None:
+    (agent.home / WORK).mkdir()
+    (agent.home / WORK / SPOOL).symlink_to(agent.directory)
+    running = await agent.start()
+    code, problems = await running.ended()
+    assert (code, len(problems)) == (1, 2)
+    assert "for incoming files: it is a symbolic link" in problems[0]
+    assert agent.config.is_file()
