@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from benchmarks.bench import Bench, Caller, bench, caller, now
 from tentacle.contracts.script import ProcessOutputSource, ProcessState
-from tentacle.devserver.worker import CallFailed
+from tentacle.devserver.worker import WorkerCallFailed
 from tests.e2e.stage import processes_below
 
 P = ParamSpec("P")
@@ -50,7 +50,7 @@ async def insist(call: Callable[P, Awaitable[T]], *arguments: P.args, **named: P
     while True:
         try:
             return await call(*arguments, **named)
-        except CallFailed:
+        except WorkerCallFailed:
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.1)

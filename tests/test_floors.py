@@ -189,20 +189,19 @@ def test_modules_and_functions_stay_small(relative: str, path: Path) -> None:
             assert length <= 60, f"{relative}:{node.name} is {length} lines long"
 
 
-BROAD_EXCEPT_ALLOWED = frozenset({"services/dispatch.py", "agent/supervisor.py", "cli/main.py"})
+BROAD_EXCEPT_ALLOWED = frozenset(
+    {"services/dispatch.py", "agent/supervisor.py", "cli/main.py", "scripts/workspace/batch_sync.py"}
+)
+"""A request, a task, a command, and a start among others: whatever fails in one must not end what is around it."""
 
 
 @pytest.mark.parametrize(("relative", "path"), [pytest.param(r, p, id=r) for r, p in modules()])
-def test_broad_except_stands_in_three_places_only(relative: str, path: Path) -> None:
+def test_broad_except_stands_where_one_failure_must_not_cost_others_only(relative: str, path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ExceptHandler):
             names = {n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)} if node.type else {"bare"}
             if names & {"Exception", "BaseException", "bare"}:
                 assert relative in BROAD_EXCEPT_ALLOWED, f"{relative}:{node.lineno} catches everything"
-
-
-NAMES_OF_TWO = frozenset({"CallFailed", "Finding", "ProxyRefused"})
-"""Of classes whose other one is as well known by that name; to this list nothing is added."""
 
 
 def test_a_class_has_a_name_of_its_own() -> None:
@@ -212,4 +211,4 @@ def test_a_class_has_a_name_of_its_own() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, []).append(relative)
-    assert {name: places for name, places in found.items() if len(places) > 1 and name not in NAMES_OF_TWO} == {}
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}

@@ -29,9 +29,9 @@ from tentacle.scripts.output.known_secrets import KnownSecrets
 from tentacle.scripts.run import Run, RunContext
 from tentacle.scripts.sandbox.sandbox import Sandbox, SandboxOptions
 from tentacle.scripts.shim.clock import now_ms
-from tentacle.scripts.startup_check import check_sandbox
+from tentacle.scripts.startup_check import check_sandbox, remove_left_checks
 from tentacle.scripts.workspace.old_layout import old_runs
-from tentacle.scripts.workspace.run_files import Finding, RunFiles, Stage, run_name
+from tentacle.scripts.workspace.run_files import ExaminedRun, RunFiles, Stage, run_name
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import file_parts, require_arguments, require_ticket
 from tentacle.scripts.workspace.workspaces import FOR_A_SCRIPT, WorkspaceFile, Workspaces
@@ -148,6 +148,7 @@ class ScriptEngine:
         self.workspaces.ensure()
         self.workspaces.runs.require_locks()
         self.workspaces.runs.require_no_newer()
+        remove_left_checks(self.workspaces)
         self.completed.load()
         self._context.sandbox.prepare()
 
@@ -340,7 +341,7 @@ class ScriptEngine:
         files = None if self.completed.exit_code(name) is not None else self.workspaces.runs.open(name)
         return None if files is None else self._resume(files, files.examine())
 
-    def _unfinished_runs(self) -> Iterator[tuple[RunFiles, Finding]]:
+    def _unfinished_runs(self) -> Iterator[tuple[RunFiles, ExaminedRun]]:
         """Yields the runs of an earlier agent that have not ended; finishes the removal of completed ones."""
         names = self.workspaces.runs.names()
         old = {files.name: files for files in old_runs(self.workspaces)}
@@ -362,7 +363,7 @@ class ScriptEngine:
             if gone:
                 self.completed.discard(name, files.workspace)
 
-    def _resume(self, files: RunFiles, found: Finding) -> Run:
+    def _resume(self, files: RunFiles, found: ExaminedRun) -> Run:
         """Returns a run that continues from the stage that its files show."""
         run = Run(files, self._context)
         if found.result is not None:

@@ -23,7 +23,7 @@ from tentacle.disk import file_size
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.shim.clock import BOOT, since_boot_ms
 from tentacle.scripts.workspace.removal import entries_below, remove_tree
-from tentacle.scripts.workspace.run_files import Finding, run_name
+from tentacle.scripts.workspace.run_files import ExaminedRun, run_name
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ class WorkspaceCleaner:
             if changed is not None and run_name(directory.name) not in runs:
                 yield Removable(run_name(directory.name), directory, self._clock() - changed)
 
-    def _silent(self, name: str, found: Finding | None) -> float | None:
+    def _silent(self, name: str, found: ExaminedRun | None) -> float | None:
         """Returns the seconds since the run's last sign of life; `None` when it has just been removed."""
         if found is not None and found.result is not None and found.result.boot == BOOT:
             silent = self._since_boot() - found.result.since_boot

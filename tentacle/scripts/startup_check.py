@@ -40,11 +40,15 @@ _HINTS = {
 }
 
 
-async def check_sandbox(workspaces: Workspaces, context: RunContext) -> None:
-    """Raises `SandboxUnavailableError` with the reason when the empty script cannot be run."""
+def remove_left_checks(workspaces: Workspaces) -> None:
+    """Removes what is left of a check when the agent has died in it."""
     for path in workspaces.work.glob(f"{_NAME}*"):
         for left in workspaces.forget(run_name(path.name), path):
-            await asyncio.to_thread(remove_tree, left)
+            remove_tree(left)
+
+
+async def check_sandbox(workspaces: Workspaces, context: RunContext) -> None:
+    """Raises `SandboxUnavailableError` with the reason when the empty script cannot be run."""
     if not _has_room(workspaces.work):
         log.warning("Whether scripts can be kept apart as the settings ask for was not tried out: the disk is full.")
         return

@@ -9,7 +9,7 @@ import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from tentacle.transport.errors import ConnectFailed, NameUnknown, ProxyRefused
+from tentacle.transport.errors import ConnectFailed, NameUnknown, TunnelRefused
 from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
@@ -52,7 +52,7 @@ class Address:
 async def dial(address: Address, identity: TlsIdentity, timeouts: Timeouts) -> TlsStream:
     """Returns a connection to the peer at `address`.
 
-    Raises `ConnectFailed` (also as `ProxyRefused`, `TlsFailed`), `UnexpectedCertificate` or `TimedOut`.
+    Raises `ConnectFailed` (also as `TunnelRefused`, `TlsFailed`), `UnexpectedCertificate` or `TimedOut`.
     """
     host = _ascii_name(address.host)
     async with AsyncExitStack() as undo:
@@ -120,10 +120,10 @@ async def _tunnel(tcp: TcpStream, host: str, port: int, proxy: Proxy) -> None:
         while (answer := parser.feed(await tcp.receive())) is None:
             pass
     except ProtocolError as error:
-        raise ProxyRefused(f"the proxy {proxy_name(proxy)} closed the connection or made no sense") from error
+        raise TunnelRefused(f"the proxy {proxy_name(proxy)} closed the connection or made no sense") from error
     if not answer.connected:
         shown = "".join(c if c.isprintable() else "?" for c in answer.status_line[:100])
-        raise ProxyRefused(
+        raise TunnelRefused(
             f"the proxy {proxy_name(proxy)} refused a connection to {authority(host, port)}: {shown}",
             hint=_refusal_hint(answer),
         )

@@ -17,7 +17,7 @@ class NameUnknown(ConnectFailed):
     """The host's name cannot be resolved."""
 
 
-class ProxyRefused(ConnectFailed):
+class TunnelRefused(ConnectFailed):
     """The HTTP proxy refused the connection."""
 
 

@@ -24,7 +24,7 @@ from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, Proces
 from tentacle.contracts.script_v1 import ScriptStatusResponse
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2
 from tentacle.contracts.services import SERVICE_METHODS
-from tentacle.devserver.worker.caller import NO_STREAMS, CallFailed, CallResult, Endpoint
+from tentacle.devserver.worker.caller import NO_STREAMS, CallResult, Endpoint, WorkerCallFailed
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 UNKNOWN_SERVICE = "Octopus.Tentacle.Communications.UnknownServiceNameException: Error: {} has not been registered"
@@ -82,18 +82,18 @@ class FakeWorker:
     calls: list[str] = field(default_factory=list)
     scripts: dict[str, Script] = field(default_factory=dict)
     started: asyncio.Event = field(default_factory=asyncio.Event)
-    fail_next: list[CallFailed] = field(default_factory=list)
+    fail_next: list[WorkerCallFailed] = field(default_factory=list)
     completed: int = 0
 
     async def answer(
         self, service: str, method: str, params: list[Any], streams: Mapping[UUID, Path]
     ) -> tuple[Any, Mapping[UUID, Path]]:
-        """The result and the files that go with it.  Raises `CallFailed` with the worker's words."""
+        """The result and the files that go with it.  Raises `WorkerCallFailed` with the worker's words."""
         self.calls.append(method)
         if self.fail_next:
             raise self.fail_next.pop(0)
         if service not in (*(self.capabilities or ("IScriptService", "IFileTransferService")), *self._hidden()):
-            raise CallFailed(f"Error: {service}", UNKNOWN_SERVICE.format(service), connected=True)
+            raise WorkerCallFailed(f"Error: {service}", UNKNOWN_SERVICE.format(service), connected=True)
         known = SERVICE_METHODS[service][method.lower()]
         given = [None if d is None else _read(t, d) for t, d in zip(known.parameters, params, strict=True)]
         if service == "IFileTransferService":
@@ -209,7 +209,7 @@ class MemoryComms:
         if endpoint.uri in self.silent:
             await asyncio.Event().wait()
         if endpoint.uri not in self.workers:
-            raise CallFailed(f"Nobody answers at {endpoint.uri}", connected=False)
+            raise WorkerCallFailed(f"Nobody answers at {endpoint.uri}", connected=False)
         worker = self.workers[endpoint.uri]
         result, files = await worker.answer(service, method, over_the_wire(params), streams)
         return CallResult(over_the_wire(result), files)

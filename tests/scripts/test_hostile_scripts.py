@@ -34,11 +34,26 @@ async def test_no_signal_that_can_be_ignored_ends_a_shim(lab: Lab, name: str) ->
     assert (status.exit_code, lines(status)) == (4, ["still"])
 
 
-@pytest.mark.parametrize("what", ["prlimit --pid $PPID --nofile=12", "renice -n 19 -p $PPID", "taskset -pc 0 $PPID"])
-async def test_no_later_script_gets_a_shim_with_changed_limits(lab: Lab, what: str) -> None:
-    wanted = lines(await lab.run("ulimit -n; nice; taskset -p $$ | sed 's/.*: //'", "before"))
-    await lab.run(f"{what} >/dev/null", "hostile")
-    assert lines(await lab.run("ulimit -n; nice; taskset -p $$ | sed 's/.*: //'", "after")) == wanted
+CHANGES = [
+    "prlimit --pid $PPID --nofile=12",
+    "renice -n 19 -p $PPID",
+    "taskset -pc 0 $PPID",
+    "ionice -c 3 -p $PPID",
+    "echo 500 > /proc/$PPID/oom_score_adj",
+    "echo 0x1 > /proc/$PPID/coredump_filter",
+    "echo 123456 > /proc/$PPID/timerslack_ns",
+]
+STATE = """
+ulimit -n; nice; taskset -p $$ | tail -c 5; ionice
+cd /proc/$$; cat oom_score_adj coredump_filter timerslack_ns
+"""
+
+
+@pytest.mark.parametrize("what", CHANGES)
+async def test_no_later_script_gets_a_shim_that_a_script_has_changed(lab: Lab, what: str) -> None:
+    wanted = lines(await lab.run(STATE, "before"))
+    assert (await lab.run(f"{what} >/dev/null || exit 9", "hostile")).exit_code == 0
+    assert lines(await lab.run(STATE, "after")) == wanted
 
 
 def command(*words: str | Path) -> None:

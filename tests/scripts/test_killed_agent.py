@@ -31,7 +31,7 @@ from tentacle.scripts.engine import *
 from tentacle.scripts.shim import run_record
 from tentacle.scripts.workspace import trash, workspaces
 from tentacle.scripts.workspace.finished import FinishedTickets
-from tentacle.scripts.workspace.run_files import RunDirectory
+from tentacle.scripts.workspace.run_directory import RunDirectory
 from tentacle.scripts.workspace.workspaces import Workspaces
 from tentacle.scripts.mutexes import Mutexes
 from tentacle.scripts.launch.fork_server_client import ForkServerClient

@@ -117,3 +117,13 @@ def test_what_the_kernel_forbids_is_refused_with_its_reason(home: Path) -> None:
     assert left(home / "Work") == []
     # The same agent runs scripts that are not to be kept apart.
     assert agent(NO_MOUNTS, home, "none", "echo x") == [[0, ["x"]]]
+
+
+def test_what_a_check_has_left_is_removed_by_every_later_agent(home: Path) -> None:
+    left_over = home / "Work" / ".sandbox-check-0123abcd"
+    left_over.mkdir(parents=True)
+    (left_over / "Bootstrap.sh").write_text("exit 0")
+    shutil.chown(home / "Work", 65534, 65534)
+    shutil.chown(left_over, 65534, 65534)
+    assert agent(NOBODY, home, "none", "echo x") == [[0, ["x"]]]
+    assert not left_over.exists()

@@ -25,7 +25,7 @@ from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.rest.task_documents import entry_document, task_document
 from tentacle.devserver.storage import MACHINE_KINDS, Invalid, Kind, Resource
-from tentacle.devserver.worker import CallFailed, WorkerClient, reachable_endpoint
+from tentacle.devserver.worker import WorkerCallFailed, WorkerClient, reachable_endpoint
 from tentacle.errors import one_line
 
 T = TypeVar("T")
@@ -131,7 +131,7 @@ class MachineRoutes:
         policy = await self.server.machines.policy_of(machine)
         try:
             return remote, self.server.clients.of(reachable_endpoint(machine), policy.retry, report)
-        except CallFailed as failure:
+        except WorkerCallFailed as failure:
             raise Invalid(failure.message) from failure
 
     async def _receive(self, http: web.Request, path: Path) -> None:
@@ -156,5 +156,5 @@ async def _answer_of(call: Awaitable[T]) -> T:
     """Returns the worker's answer.  Raises `Problem` 502 with its words."""
     try:
         return await call
-    except CallFailed as failure:
+    except WorkerCallFailed as failure:
         raise Problem(f"The worker did not do it: {one_line(failure)}", 502) from failure

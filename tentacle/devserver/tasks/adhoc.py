@@ -23,7 +23,7 @@ from tentacle.devserver.storage import (
     time_span,
 )
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed
-from tentacle.devserver.worker import CallFailed, Machines, ScriptOrder, WorkerClients, reachable_endpoint
+from tentacle.devserver.worker import Machines, ScriptOrder, WorkerCallFailed, WorkerClients, reachable_endpoint
 
 MAX_SCRIPT: Final = 2 * 2**20
 
@@ -106,7 +106,7 @@ class AdHocScripts:
                 policy = await self.machines.policy_of(machine)
                 client = self.clients.of(reachable_endpoint(machine), policy.retry, run.reporter(activity))
                 outcome = await client.run_script(order, ScriptLog(run, activity).observe, run.cancel)
-            except CallFailed as failure:
+            except WorkerCallFailed as failure:
                 return failed(f"The script could not be run on '{machine.name}': {failure.message}")
         if outcome.cancelled:
             return CANCELED

@@ -39,10 +39,10 @@ from tentacle.devserver.tasks.adhoc import named
 from tentacle.devserver.tasks.queue import TaskQueue
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed
 from tentacle.devserver.worker import (
-    CallFailed,
     Machines,
     ScriptOrder,
     Time,
+    WorkerCallFailed,
     WorkerClients,
     ends_before,
     reachable_endpoint,
@@ -154,10 +154,10 @@ class HealthChecks:
             try:
                 async with asyncio.timeout(seconds(limit)):
                     found = await self._ask(run, activity, machine)
-            except (CallFailed, TimeoutError) as error:
+            except (WorkerCallFailed, TimeoutError) as error:
                 if run.cancel.is_set() and not run.timed_out:
                     return CANCELED
-                why = error.message if isinstance(error, CallFailed) else f"It did not answer within {limit}."
+                why = error.message if isinstance(error, WorkerCallFailed) else f"It did not answer within {limit}."
                 found = HealthFinding(HealthStatus.UNAVAILABLE, why)
             if found is None:
                 return CANCELED
@@ -170,7 +170,7 @@ class HealthChecks:
         return failed(f"'{machine.name}' is not available: {found.summary}" if unavailable else found.summary)
 
     async def _ask(self, run: TaskRun, activity: str, machine: Resource) -> HealthFinding | None:
-        """Returns what the machine answers, or `None` when the task is cancelled.  Raises `CallFailed`."""
+        """Returns what the machine answers, or `None` when the task is cancelled.  Raises `WorkerCallFailed`."""
         policy = await self.machines.policy_of(machine)
         client = self.clients.of(reachable_endpoint(machine), policy.health_retry, run.reporter(activity))
         asking = asyncio.ensure_future(client.capabilities(fresh=True))

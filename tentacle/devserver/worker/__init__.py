@@ -4,7 +4,7 @@ Uses `storage`; must not know tasks or HTTP.  This is its door; the folders abov
 inside.
 """
 
-from tentacle.devserver.worker.caller import CallFailed, Comms, Endpoint
+from tentacle.devserver.worker.caller import Comms, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.client import WorkerClient, WorkerClients
 from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, start_comms
 from tentacle.devserver.worker.machines import Machines, reachable_endpoint
@@ -12,7 +12,6 @@ from tentacle.devserver.worker.script_calls import ScriptOrder
 from tentacle.devserver.worker.waiting import Time, ends_before
 
 __all__ = [
-    "CallFailed",
     "Comms",
     "CommsOptions",
     "Endpoint",
@@ -20,6 +19,7 @@ __all__ = [
     "Machines",
     "ScriptOrder",
     "Time",
+    "WorkerCallFailed",
     "WorkerClient",
     "WorkerClients",
     "ends_before",

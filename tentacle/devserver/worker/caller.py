@@ -42,7 +42,7 @@ class CallResult:
     streams: Mapping[UUID, Path] = field(default_factory=dict)
 
 
-class CallFailed(TentacleError):
+class WorkerCallFailed(TentacleError):
     """A call without a result.
 
     `details` and `error_type` are what the worker answered (`details` is empty when it answered nothing at all);
@@ -75,7 +75,7 @@ class WorkerCaller(Protocol):
     ) -> CallResult:
         """Returns the worker's answer; `params` are documents made by `contracts.codec.encode`, `timeout` is seconds.
 
-        Raises `CallFailed`.  Cancelling the caller's task takes back a call that no worker has fetched yet.
+        Raises `WorkerCallFailed`.  Cancelling the caller's task takes back a call that no worker has fetched yet.
         """
         ...
 

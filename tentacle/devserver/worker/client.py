@@ -19,7 +19,7 @@ from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ScriptTicket
-from tentacle.devserver.worker.caller import CallFailed, Endpoint, WorkerCaller
+from tentacle.devserver.worker.caller import Endpoint, WorkerCaller, WorkerCallFailed
 from tentacle.devserver.worker.retry import CallRetries, Report, RetryPolicy, is_missing_service
 from tentacle.devserver.worker.script_calls import V1, V2, ScriptCallsV1, ScriptCallsV2, ScriptOrder
 from tentacle.devserver.worker.script_run import Observe, ScriptOutcome, ScriptRun
@@ -64,7 +64,7 @@ class CapabilityCache:
 
 @dataclass(frozen=True)
 class WorkerClient:
-    """One worker, for one task.  Every method raises `CallFailed`."""
+    """One worker, for one task.  Every method raises `WorkerCallFailed`."""
 
     calls: TypedCalls
     retries: CallRetries
@@ -78,7 +78,7 @@ class WorkerClient:
         async def ask() -> tuple[str, ...]:
             try:
                 answer = await self.calls.call(CAPABILITIES, "GetCapabilities")
-            except CallFailed as failure:
+            except WorkerCallFailed as failure:
                 if is_missing_service(failure):
                     return OLD_CAPABILITIES
                 raise
@@ -105,7 +105,7 @@ class WorkerClient:
             calls = ScriptCallsV2(self.calls, self.retries) if V2 in names else ScriptCallsV1(self.calls)
             run = ScriptRun(calls, self.interval, self.retries.time, observe, cancel)
             return await run.run(order, self.tickets())
-        except CallFailed as failure:
+        except WorkerCallFailed as failure:
             # The worker may have been replaced by an older or newer one; the next task asks again.
             self.cache.forget(self.calls.endpoint)
             if not cancel.is_set():
@@ -135,7 +135,7 @@ class WorkerClient:
                 return None
             path = answer.streams.get(expect(DataStream, answer).id)
             if path is None:
-                raise CallFailed("The worker announced a file and did not send it.", connected=True)
+                raise WorkerCallFailed("The worker announced a file and did not send it.", connected=True)
             return path
 
         await self.retries.report(f"Beginning download of {remote} from Tentacle")

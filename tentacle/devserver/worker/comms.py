@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tentacle.devserver.worker.caller import NO_STREAMS, CallFailed, CallResult, Endpoint
+from tentacle.devserver.worker.caller import NO_STREAMS, CallResult, Endpoint, WorkerCallFailed
 from tentacle.errors import TentacleError, one_line
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.transport.calling import POOL_SIZE, ListeningCaller
 from tentacle.transport.dial import Address
-from tentacle.transport.errors import CallFailed as NotCalled
+from tentacle.transport.errors import CallFailed
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.queue import PollingQueues
 from tentacle.transport.spool import Spool
@@ -120,18 +120,18 @@ class HalibutComms:
                         received = await self._polling.call(subscription_of(endpoint), request, opened)
                     else:
                         received = await self._listening.call(address_of(endpoint), request, opened)
-        except NotCalled as error:
-            raise CallFailed(one_line(error), connected=error.connected) from error
+        except CallFailed as error:
+            raise WorkerCallFailed(one_line(error), connected=error.connected) from error
         except (TentacleError, OSError) as error:
-            raise CallFailed(one_line(error), connected=True) from error
+            raise WorkerCallFailed(one_line(error), connected=True) from error
         event = received.event
         if not isinstance(event, ResponseEvent):
             received.release()
-            raise CallFailed("The worker answered with something else.", connected=True)
+            raise WorkerCallFailed("The worker answered with something else.", connected=True)
         failure = event.response.error
         if failure is not None:
             received.release()
-            raise CallFailed(failure.message, failure.details or "", failure.error_type, connected=True)
+            raise WorkerCallFailed(failure.message, failure.details or "", failure.error_type, connected=True)
         return CallResult(event.response.result, received.files)
 
 

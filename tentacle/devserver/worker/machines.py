@@ -18,7 +18,7 @@ from tentacle.devserver.storage import (
     communication,
     seconds,
 )
-from tentacle.devserver.worker.caller import CallFailed, Endpoint
+from tentacle.devserver.worker.caller import Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.retry import RetryPolicy
 
 
@@ -28,9 +28,9 @@ def endpoint_of(machine: Resource) -> Endpoint:
 
 
 def reachable_endpoint(machine: Resource) -> Endpoint:
-    """Returns the endpoint to call.  Raises `CallFailed` for one that this server cannot call."""
+    """Returns the endpoint to call.  Raises `WorkerCallFailed` for one that this server cannot call."""
     if communication(machine.body).get("ProxyId"):
-        raise CallFailed(f"'{machine.name}' is to be called through a proxy, which this server does not do.")
+        raise WorkerCallFailed(f"'{machine.name}' is to be called through a proxy, which this server does not do.")
     return endpoint_of(machine)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from tentacle.devserver.worker.caller import CallFailed
+from tentacle.devserver.worker.caller import WorkerCallFailed
 from tentacle.devserver.worker.waiting import Time
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ class RetryPolicy:
     duration: float = 150.0
 
 
-def is_missing_service(failure: CallFailed) -> bool:
+def is_missing_service(failure: WorkerCallFailed) -> bool:
     """Returns whether the worker answered that it has no such service: it is too old to have it (docs/spec/services.md,
     "Fallback without capabilities").
     """
@@ -43,7 +43,7 @@ def is_missing_service(failure: CallFailed) -> bool:
     return missing_method or any(mark in text for mark in marks)
 
 
-def may_retry(failure: CallFailed) -> bool:
+def may_retry(failure: WorkerCallFailed) -> bool:
     """Returns whether another attempt can have another outcome."""
     if SHUTTING_DOWN in f"{failure.message}\n{failure.details}":
         return True
@@ -63,7 +63,7 @@ class CallRetries:
     report: Report
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Returns the result of the first attempt that has one.  Raises the last attempt's `CallFailed`.
+        """Returns the result of the first attempt that has one.  Raises the last attempt's `WorkerCallFailed`.
 
         The first attempt has all the time that its call has; later ones, and the sleeps before them, end with the
         policy's duration.
@@ -71,7 +71,7 @@ class CallRetries:
         began, number, duration = self.time.now(), 0, self.policy.duration
         try:
             return await attempt()
-        except CallFailed as failure:
+        except WorkerCallFailed as failure:
             last = failure
         while self.policy.enabled and may_retry(last):
             number += 1
@@ -87,8 +87,10 @@ class CallRetries:
             try:
                 async with asyncio.timeout(max(1.0, left - delay)):
                     return await attempt()
-            except CallFailed as failure:
+            except WorkerCallFailed as failure:
                 last = failure
             except TimeoutError:
-                last = CallFailed("The worker did not answer in the time that was left for retries.", connected=True)
+                last = WorkerCallFailed(
+                    "The worker did not answer in the time that was left for retries.", connected=True
+                )
         raise last

@@ -28,7 +28,7 @@ from tentacle.contracts.script_v2 import (
     StartScriptCommandV2,
 )
 from tentacle.contracts.timespan import MAX_INT32_MILLISECONDS
-from tentacle.devserver.worker.caller import CallFailed
+from tentacle.devserver.worker.caller import WorkerCallFailed
 from tentacle.devserver.worker.retry import CallRetries
 from tentacle.devserver.worker.typed_calls import TypedCalls, expect
 from tentacle.devserver.worker.waiting import ends_before
@@ -74,7 +74,7 @@ def _status(response: ScriptStatusResponse | ScriptStatusResponseV2) -> ScriptSt
 
 
 class ScriptCalls(Protocol):
-    """What a run needs of either service.  Every method raises `CallFailed`."""
+    """What a run needs of either service.  Every method raises `WorkerCallFailed`."""
 
     async def start(self, order: ScriptOrder, ticket: ScriptTicket, cancel: asyncio.Event) -> ScriptStatus: ...
 
@@ -111,7 +111,7 @@ class ScriptCallsV2:
             before, may_have_arrived = may_have_arrived, True
             try:
                 return await self._call("StartScript", command)
-            except CallFailed as failure:
+            except WorkerCallFailed as failure:
                 may_have_arrived = before or failure.connected
                 raise
 
@@ -119,7 +119,7 @@ class ScriptCallsV2:
         if await ends_before(starting, cancel):
             return starting.result()
         if not may_have_arrived:
-            raise CallFailed("The script was cancelled before it reached the worker.")
+            raise WorkerCallFailed("The script was cancelled before it reached the worker.")
         return ScriptStatus(ticket, (), 0, ProcessState.PENDING, 0)
 
     async def status(self, last: ScriptStatus) -> ScriptStatus:
@@ -135,7 +135,7 @@ class ScriptCallsV2:
         """Never repeated: a failure leaves only a directory, until the agent removes it by its age."""
         try:
             await self.calls.call(V2, "CompleteScript", CompleteScriptCommandV2(last.ticket), timeout=60)
-        except CallFailed as failure:
+        except WorkerCallFailed as failure:
             await self.retries.report(f"Failed to cleanup the script working directory on Tentacle: {failure.message}")
         return last
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tentacle.contracts.script import ProcessOutput, ScriptTicket
-from tentacle.devserver.worker.caller import CallFailed
+from tentacle.devserver.worker.caller import WorkerCallFailed
 from tentacle.devserver.worker.script_calls import ScriptCalls, ScriptOrder, ScriptStatus
 from tentacle.devserver.worker.waiting import StatusInterval, Time, ends_before
 
@@ -41,7 +41,7 @@ class ScriptRun:
     cancel: asyncio.Event
 
     async def run(self, order: ScriptOrder, ticket: ScriptTicket) -> ScriptOutcome:
-        """Raises `CallFailed` when the worker can no longer be asked."""
+        """Raises `WorkerCallFailed` when the worker can no longer be asked."""
         status = await self.calls.start(order, ticket, self.cancel)
         await self.observe(status.logs)
         looks = cancellations = 0
@@ -72,9 +72,9 @@ class ScriptRun:
         try:
             if await ends_before(looking, self.cancel):
                 return looking.result()
-        except CallFailed:
+        except WorkerCallFailed:
             if not self.cancel.is_set():
-                with contextlib.suppress(CallFailed, TimeoutError):
+                with contextlib.suppress(WorkerCallFailed, TimeoutError):
                     async with asyncio.timeout(LAST_CANCEL_TIMEOUT):
                         await self.calls.cancel(status)
             raise

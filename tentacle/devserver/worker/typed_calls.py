@@ -13,7 +13,7 @@ from uuid import UUID
 
 from tentacle.contracts.codec import CodecError, decode, encode
 from tentacle.contracts.services import SERVICE_METHODS
-from tentacle.devserver.worker.caller import NO_STREAMS, CallFailed, Endpoint, WorkerCaller
+from tentacle.devserver.worker.caller import NO_STREAMS, Endpoint, WorkerCaller, WorkerCallFailed
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class TypedCalls:
-    """Calls to one worker.  Every failure is a `CallFailed`."""
+    """Calls to one worker.  Every failure is a `WorkerCallFailed`."""
 
     caller: WorkerCaller
     endpoint: Endpoint
@@ -52,13 +52,13 @@ class TypedCalls:
         except CodecError as error:
             for path in result.streams.values():
                 path.unlink(missing_ok=True)
-            raise CallFailed(
+            raise WorkerCallFailed(
                 f"The worker answered {name} with something else: {error}", "unreadable", connected=True
             ) from error
 
 
 def expect(kind: type[T], answer: Answer) -> T:
-    """Returns the answer's value, which must be of the type `kind`.  Raises `CallFailed` for null."""
+    """Returns the answer's value, which must be of the type `kind`.  Raises `WorkerCallFailed` for null."""
     if not isinstance(answer.value, kind):
-        raise CallFailed(f"The worker answered null instead of a {kind.__name__}.", "unreadable", connected=True)
+        raise WorkerCallFailed(f"The worker answered null instead of a {kind.__name__}.", "unreadable", connected=True)
     return answer.value

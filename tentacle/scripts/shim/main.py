@@ -15,7 +15,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import resource
 import select
 import signal
 import sys
@@ -25,6 +24,7 @@ from typing import NoReturn, Protocol
 
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.scripts.shim import run_record
+from tentacle.scripts.shim.inherited import inherited_state
 from tentacle.scripts.shim.log_format import DEBUG_ENTRY, ERR, ERR_ENTRY, OUT
 from tentacle.scripts.shim.log_writer import LogWriter, open_log
 from tentacle.scripts.shim.namespaces import exit_code
@@ -37,8 +37,6 @@ from tentacle.scripts.shim.spawn import SHELL, start
 from tentacle.scripts.shim.write_order import WriteWatch
 
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
-_LIMITS = 16
-"""Linux knows so many kinds of resource limits."""
 _CANCEL_TICK = 0.02
 _LONGEST_KILL = 30.0
 _STARTS = 3
@@ -79,13 +77,14 @@ def run(order: int, agent: AgentConnection, cgroup: str | None = None) -> NoRetu
     os.dup2(_STDIN, _STDERR, inheritable=False)
     shared_cgroup = None if cgroup is None else RunCgroup.of(cgroup, inside=True)
     watch = WriteWatch()
-    limits = _own_limits()
+    inside = None if shared_cgroup is None else shared_cgroup.directory
+    inherited = inherited_state(inside)
     following: int | None = order
     while following is not None:
         data = os.pread(following, os.fstat(following).st_size, 0)
         os.close(following)
         clean = _run_one(RunOrder.decode(data), watch, shared_cgroup)
-        following = agent.next_order() if clean and _own_limits() == limits else None
+        following = agent.next_order() if clean and inherited_state(inside) == inherited else None
         if signal.SIGTERM in signal.sigpending():
             # For the last run, or for the next one, which has not begun: the agent examines it and launches it again.
             break
@@ -94,12 +93,6 @@ def run(order: int, agent: AgentConnection, cgroup: str | None = None) -> NoRetu
     if shared_cgroup is not None and shared_cgroup.leave():
         shared_cgroup.remove()
     os._exit(0)
-
-
-def _own_limits() -> tuple[object, ...]:
-    """Returns what a script can change of its parent, and a later script would inherit."""
-    limits = [resource.getrlimit(number) for number in range(_LIMITS)]
-    return os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0), os.sched_getscheduler(0), limits
 
 
 def _run_one(order: RunOrder, watch: WriteWatch, shared_cgroup: RunCgroup | None) -> bool:

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from tentacle.scripts.shim import syscalls
 from tentacle.scripts.shim.run_order import PrivateView
+from tentacle.scripts.shim.small_files import write_file
 from tentacle.scripts.shim.syscalls import (
     CLONE_NEWNS,
     CLONE_NEWPID,
@@ -43,9 +44,9 @@ def enter(view: PrivateView, own: str) -> None:
     uid, gid = os.geteuid(), os.getegid()
     syscalls.unshare(CLONE_NEWNS | CLONE_NEWPID | (CLONE_NEWUSER if uid else 0))
     if uid:
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"{uid} {uid} 1")
-        _write("/proc/self/gid_map", f"{gid} {gid} 1")
+        write_file("/proc/self/setgroups", "deny")
+        write_file("/proc/self/uid_map", f"{uid} {uid} 1")
+        write_file("/proc/self/gid_map", f"{gid} {gid} 1")
     # Later mounts of the host stay visible here; the mounts made here are invisible to the host.
     syscalls.mount("none", "/", None, MS_REC | MS_SLAVE)
     # Opened after the unshare: an earlier descriptor belongs to a mount of the host and cannot be bound here.
@@ -111,11 +112,3 @@ def _make_directories(path: str) -> None:
         made += f"/{part}"
         with contextlib.suppress(FileExistsError):
             os.mkdir(made, 0o711)  # noqa: PTH102
-
-
-def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)

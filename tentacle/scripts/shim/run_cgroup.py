@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from tentacle.scripts.shim.process_tree import is_alive
 from tentacle.scripts.shim.run_order import CgroupOrder
+from tentacle.scripts.shim.small_files import read_file, write_file
 
 PROCESSES = "cgroup.procs"
 LEAF = "agent"
@@ -47,7 +48,7 @@ class RunCgroup:
                 continue
         for index, file, value, must in self._order.limits:
             try:
-                _write(f"{self._order.directories[index]}/{file}", value)
+                write_file(f"{self._order.directories[index]}/{file}", value)
             except FileNotFoundError:
                 if must:
                     raise
@@ -59,14 +60,14 @@ class RunCgroup:
     def join(self, *, born: bool) -> None:
         """Moves the calling process in; `born` says that it has been born in the first directory."""
         for directory in self._order.directories[1 if born else 0 :]:
-            _write(f"{directory}/{PROCESSES}", "0")
+            write_file(f"{directory}/{PROCESSES}", "0")
 
     def pids(self) -> list[int]:
         """Returns the processes in it and in the cgroups below it."""
         found: dict[int, None] = {}
         for directory in self._order.directories:
             for path in _tree(directory):
-                for word in _read(f"{path}/{PROCESSES}").split():
+                for word in read_file(f"{path}/{PROCESSES}").split():
                     # 0 stands for a process in a pid namespace that is not visible here.
                     if word != b"0":
                         found[int(word)] = None
@@ -79,7 +80,7 @@ class RunCgroup:
             if not self.inside:
                 break
             try:
-                _write(f"{directory}/{PROCESSES}", "0")
+                write_file(f"{directory}/{PROCESSES}", "0")
             except OSError:
                 continue
             self.inside = False
@@ -91,7 +92,7 @@ class RunCgroup:
             return
         for file in ("cgroup.kill", "cgroup.freeze"):
             try:
-                _write(f"{self._order.directories[0]}/{file}", "1")
+                write_file(f"{self._order.directories[0]}/{file}", "1")
             except OSError:
                 continue
             else:
@@ -101,7 +102,7 @@ class RunCgroup:
         """Returns one line for every limit that the script has met."""
         lines = []
         for index, file, counter, text in self._order.notes:
-            words = _read(f"{self._order.directories[index]}/{file}").split()
+            words = read_file(f"{self._order.directories[index]}/{file}").split()
             times = dict(zip(words[::2], words[1::2], strict=False)).get(counter.encode(), b"0")
             if times.isdigit() and int(times):
                 lines.append(text.replace("{times}", str(int(times))))
@@ -147,28 +148,3 @@ def _tree(directory: str) -> Iterator[str]:
                 todo += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         except OSError:
             continue
-
-
-def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
-
-
-def _read(path: str) -> bytes:
-    """Returns the content of the file; empty when it cannot be read."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return b""
-    pieces = []
-    try:
-        while piece := os.read(descriptor, 65536):
-            pieces.append(piece)
-    except OSError:
-        pieces.append(b"")
-    finally:
-        os.close(descriptor)
-    return b"".join(pieces)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from tentacle.scripts.shim.process_tree import descendants, is_alive, signal_all
 from tentacle.scripts.shim.run_cgroup import RunCgroup
+from tentacle.scripts.shim.small_files import read_file
 
 MARK = "TENTACLE_RUN"
 """The variable that marks the processes of a run."""
@@ -45,7 +46,7 @@ class RunProcesses:
         for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):  # noqa: PTH208
             if pid in known:
                 continue
-            by_mark = self._mark in _read(pid, "environ").split(b"\0")
+            by_mark = self._mark in read_file(f"/proc/{pid}/environ").split(b"\0")
             if by_mark or (self._uid is not None and self._uid in real_and_saved_uids(pid) and is_alive(pid)):
                 found.append(pid)
         return found
@@ -86,15 +87,7 @@ class RunProcesses:
 
 def real_and_saved_uids(pid: int) -> tuple[int, ...]:
     """Returns the real, effective and saved user of the process; empty when it is gone."""
-    for line in _read(pid, "status").splitlines():
+    for line in read_file(f"/proc/{pid}/status").splitlines():
         if line.startswith(b"Uid:"):
             return tuple(int(word) for word in line.split()[1:4])
     return ()
-
-
-def _read(pid: int, name: str) -> bytes:
-    try:
-        with open(f"/proc/{pid}/{name}", "rb") as file:  # noqa: PTH123
-            return file.read()
-    except OSError:
-        return b""

@@ -14,7 +14,10 @@ MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 0x20, 0x1000, 0x4000, 0x80000
 
 _CLONE_INTO_CGROUP = 0x200000000
 _KEYCTL_JOIN_SESSION_KEYRING = 1
-_SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219}.get(os.uname().machine)
+_MACHINE = os.uname().machine
+_SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219}.get(_MACHINE)
+_IOPRIO_WHO_PROCESS = 1
+_SYS_IOPRIO_GET = {"x86_64": 252, "aarch64": 31, "riscv64": 31}.get(_MACHINE)
 _SYS_CLONE3 = 435
 """The same on every architecture that Python runs on under Linux."""
 
@@ -61,6 +64,11 @@ def join_new_session_keyring() -> None:
     """Gives the calling process a session keyring of its own (keyctl(2)), where the kernel has keyrings."""
     if _SYS_KEYCTL is not None:
         _libc.syscall(_SYS_KEYCTL, ctypes.c_long(_KEYCTL_JOIN_SESSION_KEYRING), None)
+
+
+def io_priority() -> int:
+    """Returns the I/O priority of the calling process (ioprio_get(2)); -1 where it is not known how to ask."""
+    return -1 if _SYS_IOPRIO_GET is None else int(_libc.syscall(_SYS_IOPRIO_GET, _IOPRIO_WHO_PROCESS, 0))
 
 
 def fork_into_cgroup(cgroup: int) -> int:

@@ -50,7 +50,10 @@ class BatchSync:
     async def _run(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            runs = await asyncio.to_thread(_make_all, [prepare for prepare, _ in batch], self._directory)
+            work = asyncio.to_thread(_make_all, [prepare for prepare, _ in batch], self._directory)
+            # There may be no thread for it, under a limit of tasks say: then those who wait must hear of it.
+            (done,) = await asyncio.gather(work, return_exceptions=True)
+            runs = [done] * len(batch) if isinstance(done, BaseException) else done
             for (_, made), run in zip(batch, runs, strict=True):
                 if made.done():
                     # The caller was cancelled.  The run stays for the next agent.

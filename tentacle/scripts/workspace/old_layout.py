@@ -24,7 +24,8 @@ from tentacle.scripts.shim import run_record
 from tentacle.scripts.shim.log_format import KINDS, LATEST, LONGEST_BODY, record
 from tentacle.scripts.shim.run_record import Result
 from tentacle.scripts.workspace.removal import remove_tree
-from tentacle.scripts.workspace.run_files import LOG_DELETED, Finding, RunFiles, Stage, run_name
+from tentacle.scripts.workspace.run_directory import LOG_DELETED
+from tentacle.scripts.workspace.run_files import ExaminedRun, RunFiles, Stage, run_name
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import LOG_FILE, require_ticket
 from tentacle.scripts.workspace.workspaces import Workspaces
@@ -141,7 +142,7 @@ class OldRun(RunFiles):
         line, end, _ = os.pread(self._result, _CGROUP_LENGTH, _CGROUP_AT).partition(b"\n")
         return os.fsdecode(line) if end and line.startswith(b"/") else ""
 
-    def examine(self) -> Finding:
+    def examine(self) -> ExaminedRun:
         """Returns the stage of the run by its old files; copies what is new in them."""
         holder = run_record.holder(self._result)
         # Read after the lock was checked: the old shim writes its result before it releases the lock.
@@ -149,10 +150,10 @@ class OldRun(RunFiles):
         self._copy_log()
         if result is not None:
             run_record.write_result(self.run, result)
-            return Finding(Stage.ENDED, result=result)
+            return ExaminedRun(Stage.ENDED, result=result)
         if holder is not None:
-            return Finding(Stage.RUNNING, holder)
-        return Finding(Stage.LOST if self._claimed else Stage.PREPARED)
+            return ExaminedRun(Stage.RUNNING, holder)
+        return ExaminedRun(Stage.LOST if self._claimed else Stage.PREPARED)
 
     def open_log(self) -> int:
         if self.opened:

@@ -1,52 +1,31 @@
-"""The two files of a run, `Work/.runs/NAME.run` and `NAME.log`, from the agent's side.
+"""The two open files of a run, `Work/.runs/NAME.run` and `NAME.log`, from the agent's side.
 
     prepared -> running -> ended
         |          |
         +----------+-----> lost       claimed, but neither alive nor with a result
 
-They lie outside the workspace, where the script cannot reach them.  NAME is made from the folded ticket.  Nothing read
-here is trusted in size, depth, type or time, since another process of the same user may have written it.  The form of
-the files is in docs/spec/run-files.md, "The run file" and "The log file".
+NAME is made from the folded ticket.  `run_directory.py` makes, finds and reads the files, whose form is in
+docs/spec/run-files.md, "The run file" and "The log file".
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
-import errno
-import fcntl
 import hashlib
-import logging
 import os
-import re
-import secrets
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tentacle import disk
-from tentacle.errors import one_line
-from tentacle.home_layout import RUNS
-from tentacle.scripts.errors import DamagedRunError, InvalidTicketError, ScriptError
 from tentacle.scripts.shim import run_record
-from tentacle.scripts.shim.log_format import ERR, ERR_ENTRY, OUT, OUT_ENTRY, VERSION, record
-from tentacle.scripts.shim.log_writer import LogWriter, open_log
+from tentacle.scripts.shim.log_format import ERR, ERR_ENTRY, OUT, OUT_ENTRY, VERSION
+from tentacle.scripts.shim.log_writer import LogWriter
 from tentacle.scripts.shim.run_record import Result
-from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_header import RunHeader
-from tentacle.scripts.workspace.validation import fold, require_ticket
+from tentacle.scripts.workspace.validation import fold
 
-logger = logging.getLogger(__name__)
-
-LOG_DELETED = "The log of this script has been deleted while no agent was there to read it."
-LONGEST_HEADER = 4 * 1024 * 1024
-"""Bytes.  No process can be given arguments of such a size."""
-_RUN, _LOG, _TEMPORARY = ".run", ".log", ".tmp"
-_NAME_OF_RUN = re.compile("[0-9a-f]{64}")
-_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+RUN_SUFFIX, LOG_SUFFIX, TEMPORARY_SUFFIX = ".run", ".log", ".tmp"
 
 
 class Stage(enum.Enum):
@@ -57,7 +36,7 @@ class Stage(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class ExaminedRun:
     """The stage of a run; `pid` is that of its shim while it is running, `result` is set when it has ended."""
 
     stage: Stage
@@ -65,17 +44,17 @@ class Finding:
     result: Result | None = None
 
 
-def examine(run: int) -> Finding:
+def examine(run: int) -> ExaminedRun:
     """Returns the stage of the run with the open `.run` file."""
     for attempt in range(2):
         if (result := run_record.read_result(run)) is not None:
-            return Finding(Stage.ENDED, result=result)
+            return ExaminedRun(Stage.ENDED, result=result)
         if (pid := run_record.holder(run)) is not None:
-            return Finding(Stage.RUNNING, pid)
+            return ExaminedRun(Stage.RUNNING, pid)
         if attempt == 0 and not run_record.is_claimed(run):
-            return Finding(Stage.PREPARED)
+            return ExaminedRun(Stage.PREPARED)
         # Between these checks a shim may have written its result and released its lock, so check once more.
-    return Finding(Stage.LOST)
+    return ExaminedRun(Stage.LOST)
 
 
 class RunFiles:
@@ -86,16 +65,16 @@ class RunFiles:
         self.name = name
         self.workspace = workspace
         self.header = header
-        self.run_path = directory / f"{name}{_RUN}"
-        self.log_path = directory / f"{name}{_LOG}"
-        self.temporary = directory / f"{name}{_TEMPORARY}"
+        self.run_path = directory / f"{name}{RUN_SUFFIX}"
+        self.log_path = directory / f"{name}{LOG_SUFFIX}"
+        self.temporary = directory / f"{name}{TEMPORARY_SUFFIX}"
         """Where a sandbox may keep directories that are removed with the run."""
         self.run = run
         self.log = log
         self.opened = True
         self.completed = run_record.is_completed(run)
 
-    def examine(self) -> Finding:
+    def examine(self) -> ExaminedRun:
         """Returns the stage of the run."""
         return examine(self.run)
 
@@ -164,233 +143,6 @@ class RunFiles:
             return log
         os.close(log)
         return os.open(os.devnull, os.O_RDONLY)
-
-
-class RunDirectory:
-    """`Work/.runs`: the files of all runs."""
-
-    def __init__(self, work: Path) -> None:
-        self.work = work
-        self.path = work / RUNS
-
-    def ensure(self) -> None:
-        """Makes the directory when it is missing.  Raises `ScriptError` when it belongs to another user."""
-        try:
-            with contextlib.suppress(FileExistsError):
-                self.path.mkdir(mode=0o700)
-            found = self.path.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid not in self._trusted():
-                raise ScriptError(
-                    f"'{self.path}' is not a directory of the agent's user, so nothing about scripts can be kept there",
-                    hint="Move it away; the agent makes it anew.",
-                )
-            if stat.S_IMODE(found.st_mode) != 0o700:
-                # Some file systems have no modes.
-                with contextlib.suppress(OSError):
-                    self.path.chmod(0o700)
-        except OSError as error:
-            raise ScriptError(f"The directory '{self.path}' cannot be made: {error.strerror}") from error
-
-    def require_locks(self) -> None:
-        """Raises `ScriptError` on a file system without locks, where running scripts could not be recognised."""
-        probe = self.path / f".lock-{secrets.token_hex(4)}"
-        try:
-            descriptor = os.open(probe, _NEW, 0o600)
-            try:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            finally:
-                os.close(descriptor)
-                probe.unlink(missing_ok=True)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                return
-            raise ScriptError(
-                f"The file system of '{self.path}' cannot lock files: {error.strerror}",
-                hint="Put the instance's home on a local file system (create-instance --home=...), or mount this one "
-                "with locks.",
-            ) from error
-
-    def require_no_newer(self) -> None:
-        """Raises `ScriptError` when a later version of Tentacle has written here; its runs cannot be taken over."""
-        for name in self.names():
-            with contextlib.suppress(OSError):
-                run = os.open(self.run_path(name), _LOOK)
-                try:
-                    found = os.fstat(run)
-                    ours = stat.S_ISREG(found.st_mode) and found.st_uid in self._trusted()
-                    version = run_record.version_of(run) if ours else 0
-                finally:
-                    os.close(run)
-                if version > run_record.VERSION_NUMBER:
-                    raise ScriptError(
-                        f"The scripts in '{self.work}' were run by a newer version of Tentacle (run files of version "
-                        f"{version}; this one knows {run_record.VERSION_NUMBER}): a downgrade is not supported",
-                        hint="Install the newer version again, or move that directory away when no script runs.",
-                    )
-
-    def run_path(self, name: str) -> Path:
-        return self.path / f"{name}{_RUN}"
-
-    def log_path(self, name: str) -> Path:
-        return self.path / f"{name}{_LOG}"
-
-    def exists(self, name: str) -> bool:
-        """Returns whether anything has the name of that run's `.run` file."""
-        return os.path.lexists(self.run_path(name))
-
-    def names(self) -> list[str]:
-        """Returns the names of all runs; none when the directory was removed."""
-        try:
-            with os.scandir(self.path) as entries:
-                names = [entry.name.removesuffix(_RUN) for entry in entries if entry.name.endswith(_RUN)]
-        except FileNotFoundError:
-            return []
-        # A path is made of a name: one such as `..` would be another place than a run's.
-        return [name for name in names if _NAME_OF_RUN.fullmatch(name)]
-
-    def create(self, header: RunHeader, opening: Sequence[str]) -> RunFiles:
-        """Writes the two files, with the first entries in the log; from then on this is a run.
-
-        Replaces files that were never a whole run.  Raises `OSError`, and leaves no file then.
-        """
-        name, encoded = run_name(header.ticket), header.encode()
-        if len(encoded) > LONGEST_HEADER:
-            # No agent would read it again.
-            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
-        run_path, log_path = self.run_path(name), self.log_path(name)
-        start = b"".join(record(OUT_ENTRY, header.created, line.encode("utf-8", "replace")) for line in opening)
-        log = self._new(log_path, VERSION + start, os.O_APPEND)
-        try:
-            run = self._new(run_path, run_record.head() + run_record.encode_header(encoded))
-        except OSError:
-            os.close(log)
-            log_path.unlink(missing_ok=True)
-            raise
-        return RunFiles(self.path, name, self.work / header.ticket, header, run, log)
-
-    def bar(self, name: str) -> bool:
-        """Keeps a run that cannot be read from being started again; false when its name is taken already."""
-        with contextlib.suppress(OSError):
-            try:
-                run = os.open(self.run_path(name), _NEW, 0o600)
-            except FileExistsError:
-                return False
-            try:
-                os.write(run, run_record.head())
-                run_record.mark_claimed(run)
-            finally:
-                os.close(run)
-        return True
-
-    def open(self, name: str) -> RunFiles | None:
-        """Returns the run of that name; `None` when there is none.
-
-        Raises `DamagedRunError` when its files cannot be read: treated as missing, the run could be started again.
-        """
-        path = self.run_path(name)
-        try:
-            run = os.open(path, _OPEN)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise DamagedRunError(path, one_line(error)) from error
-        try:
-            header = self._read(path, run)
-            if header is None:
-                os.close(run)
-                return None
-            log_path = self.log_path(name)
-            deleted = not log_path.exists() or log_path.stat().st_size == 0
-            try:
-                log = open_log(str(log_path))
-            except OSError as error:
-                # Its result counts without it, and its mutex.
-                logger.warning("The log of a script, '%s', cannot be read: %s", log_path, one_line(error))
-                log = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-            if deleted:
-                LogWriter(log).entry(ERR_ENTRY, LOG_DELETED)
-        except (OSError, DamagedRunError) as error:
-            os.close(run)
-            raise error if isinstance(error, DamagedRunError) else DamagedRunError(path, one_line(error)) from error
-        return RunFiles(self.path, name, self.work / header.ticket, header, run, log)
-
-    def look(self, name: str) -> tuple[RunHeader, Finding] | None:
-        """Returns the header and the stage of a run, and changes nothing; `None` when they cannot be read."""
-        try:
-            run = os.open(self.run_path(name), _LOOK)
-        except OSError:
-            return None
-        try:
-            header = self._read(self.run_path(name), run)
-            return None if header is None else (header, examine(run))
-        except (OSError, DamagedRunError):
-            return None
-        finally:
-            os.close(run)
-
-    def is_held(self, name: str) -> bool:
-        """Returns whether a shim watches the run of that name, even if its header is damaged."""
-        try:
-            run = os.open(self.run_path(name), _LOOK)
-        except OSError:
-            return False
-        try:
-            return run_record.holder(run) is not None
-        except OSError:
-            return False
-        finally:
-            os.close(run)
-
-    def paths(self, name: str) -> tuple[Path, ...]:
-        """Returns the paths that the run of that name may have, the `.run` file last."""
-        return self.path / f"{name}{_TEMPORARY}", self.log_path(name), self.run_path(name)
-
-    def _read(self, path: Path, run: int) -> RunHeader | None:
-        """Returns the header; `None` when it was never whole: then the start was never answered."""
-        found = os.fstat(run)
-        if not stat.S_ISREG(found.st_mode):
-            raise DamagedRunError(path, "it is not a file")
-        if found.st_uid not in self._trusted():
-            raise DamagedRunError(path, "it was not written by this agent's user")
-        data = run_record.read_header(run, LONGEST_HEADER)
-        if data is None:
-            if run_record.was_begun(run):
-                raise DamagedRunError(path, "what was asked for is not to be read any more")
-            return None
-        try:
-            header = RunHeader.decode(data)
-        except ValueError as error:
-            raise DamagedRunError(path, one_line(error)) from error
-        if run_name(header.ticket) != path.name.removesuffix(_RUN):
-            raise DamagedRunError(path, "it belongs to another ticket")
-        try:
-            # The path of the workspace is made of it.
-            require_ticket(header.ticket)
-        except InvalidTicketError as error:
-            raise DamagedRunError(path, "its ticket cannot name a workspace") from error
-        return header
-
-    def _trusted(self) -> tuple[int, int]:
-        # On some network file systems all files belong to one user, that of the mount.
-        return os.geteuid(), self.work.stat().st_uid
-
-    def _new(self, path: Path, data: bytes, flags: int = 0) -> int:
-        """Returns an open new file with that content; replaces whatever has the name."""
-        try:
-            descriptor = os.open(path, _NEW | flags, 0o600)
-        except FileExistsError:
-            if path.is_dir() and not path.is_symlink():
-                remove_tree(path)
-            else:
-                path.unlink()
-            descriptor = os.open(path, _NEW | flags, 0o600)
-        try:
-            disk.write_all(descriptor, data)
-        except OSError:
-            os.close(descriptor)
-            path.unlink(missing_ok=True)
-            raise
-        return descriptor
 
 
 def run_name(ticket: str) -> str:

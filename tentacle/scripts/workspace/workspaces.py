@@ -21,7 +21,8 @@ from tentacle.scripts.errors import ScriptError
 from tentacle.scripts.workspace.batch_sync import BatchSync
 from tentacle.scripts.workspace.file_encryption import encrypt
 from tentacle.scripts.workspace.removal import remove_tree
-from tentacle.scripts.workspace.run_files import RunDirectory, RunFiles
+from tentacle.scripts.workspace.run_directory import RunDirectory
+from tentacle.scripts.workspace.run_files import RunFiles
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import LOG_FILE, SCRIPT_FILE, file_parts
 

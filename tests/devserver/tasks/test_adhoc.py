@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tentacle.devserver.worker import CallFailed
+from tentacle.devserver.worker import WorkerCallFailed
 from tests.devserver.running_server import POLL, URI, RunningServer
 
 
@@ -20,7 +20,7 @@ async def test_a_worker_that_goes_away_in_the_middle_fails_the_task(ready: Runni
     worker = ready.comms.workers[URI]
     task = await ready.script("sleep 1000", "Workers-1")
     await asyncio.wait_for(worker.started.wait(), 10)
-    worker.fail_next.append(CallFailed("The connection broke", connected=True))
+    worker.fail_next.append(WorkerCallFailed("The connection broke", connected=True))
     ended = await ready.ended(task)
     assert ended["State"] == "Failed"
     assert worker.calls[-1] == "CancelScript", "a script that nobody watches is cancelled, and not completed"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.contracts.script import ProcessOutput
-from tentacle.devserver.worker.caller import CallFailed, Endpoint
+from tentacle.devserver.worker.caller import Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.client import OLD_CAPABILITIES, WorkerClient, WorkerClients, new_ticket
 from tentacle.devserver.worker.retry import INVOCATION, RetryPolicy
 from tentacle.devserver.worker.script_calls import ScriptOrder
@@ -17,7 +17,7 @@ from tentacle.devserver.worker.waiting import StatusInterval, Time
 from tests.devserver.fake_worker import FakeWorker, MemoryComms
 
 URI = "https://worker:10933/"
-BROKEN = CallFailed("The connection broke", connected=True)
+BROKEN = WorkerCallFailed("The connection broke", connected=True)
 QUICK = (StatusInterval(1.0, 0.01, 0.01), StatusInterval(1.0, 0.01, 0.01))
 
 
@@ -111,7 +111,7 @@ async def test_broken_calls_are_made_again_and_the_script_runs_once(bench: Bench
 
 async def test_retries_end_with_their_time(bench: Bench) -> None:
     del bench.comms.workers[URI]
-    with pytest.raises(CallFailed, match="Nobody answers"):
+    with pytest.raises(WorkerCallFailed, match="Nobody answers"):
         await bench.client(policy=RetryPolicy(True, 10.0)).capabilities()
     # 1 + 2 + 3 s have gone; after 4 s more there would be no time left to try.
     assert bench.clock.slept == [1, 2, 3]
@@ -121,14 +121,14 @@ async def test_retries_end_with_their_time(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "failure",
     [
-        CallFailed("No", f"{INVOCATION}\n at x", connected=True),
-        CallFailed("m", "d", "Halibut.MethodNotFoundHalibutClientException"),
+        WorkerCallFailed("No", f"{INVOCATION}\n at x", connected=True),
+        WorkerCallFailed("m", "d", "Halibut.MethodNotFoundHalibutClientException"),
     ],
 )
-async def test_a_worker_that_said_no_is_not_asked_again(bench: Bench, failure: CallFailed) -> None:
+async def test_a_worker_that_said_no_is_not_asked_again(bench: Bench, failure: WorkerCallFailed) -> None:
     await bench.client().capabilities()
     bench.worker.fail_next.append(failure)
-    with pytest.raises(CallFailed):
+    with pytest.raises(WorkerCallFailed):
         await bench.client().run_script(ORDER, bench.observe, bench.cancel)
     assert bench.clock.slept == []
 
@@ -137,7 +137,7 @@ async def test_v1_is_never_started_twice(bench: Bench) -> None:
     bench.worker.capabilities = None
     await bench.client().capabilities()
     bench.worker.fail_next.append(BROKEN)
-    with pytest.raises(CallFailed):
+    with pytest.raises(WorkerCallFailed):
         await bench.client().run_script(ORDER, bench.observe, bench.cancel)
     assert bench.worker.calls.count("StartScript") == 1
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from tentacle.devserver.main import DevServerOptions, running
-from tentacle.devserver.worker.caller import CallFailed, Endpoint
+from tentacle.devserver.worker.caller import Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.client import WorkerClient, WorkerClients
 from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, address_of, start_comms, subscription_of
 from tentacle.devserver.worker.retry import RetryPolicy
@@ -44,7 +44,7 @@ class OnTheWire:
     async def __call__(self, request: Request, files: Mapping[UUID, Path]) -> Answer:
         try:
             result, made = await self.worker.answer(request.service, request.method, list(request.params), files)
-        except CallFailed as error:
+        except WorkerCallFailed as error:
             return Response(request.id, error=ServerError(error.message, error.details, error.error_type)), {}
         opened: dict[UUID, BinaryIO] = {name: path.open("rb") for name, path in made.items()}
         return Response(request.id, result), opened
@@ -131,8 +131,8 @@ async def test_a_file_there_and_back(comms: HalibutComms, endpoint: Endpoint, tm
 
 
 async def test_the_words_of_the_worker_arrive(comms: HalibutComms, endpoint: Endpoint, handler: OnTheWire) -> None:
-    handler.worker.fail_next.append(CallFailed("It does not work", "because\nof this", "Some.Type"))
-    with pytest.raises(CallFailed, match="It does not work") as caught:
+    handler.worker.fail_next.append(WorkerCallFailed("It does not work", "because\nof this", "Some.Type"))
+    with pytest.raises(WorkerCallFailed, match="It does not work") as caught:
         await comms.call(endpoint, "ICapabilitiesServiceV2", "GetCapabilities", [])
     assert (caught.value.details, caught.value.error_type, caught.value.connected) == (
         "because\nof this",
@@ -142,7 +142,7 @@ async def test_the_words_of_the_worker_arrive(comms: HalibutComms, endpoint: End
 
 
 async def test_nobody_there_was_not_connected(comms: HalibutComms, unused_tcp_port: int) -> None:
-    with pytest.raises(CallFailed) as caught:
+    with pytest.raises(WorkerCallFailed) as caught:
         await comms.call(Endpoint(f"https://127.0.0.1:{unused_tcp_port}/", AGENT), "IScriptService", "GetStatus", [])
     assert not caught.value.connected
 
@@ -150,13 +150,13 @@ async def test_nobody_there_was_not_connected(comms: HalibutComms, unused_tcp_po
 async def test_somebody_else_there_gets_nothing(comms: HalibutComms, tmp_path: Path, handler: OnTheWire) -> None:
     async with listening_agent(tmp_path, handler) as listener:  # type: ignore[arg-type]
         other = Endpoint(f"https://127.0.0.1:{listener.port}/", "A" * 40)
-        with pytest.raises(CallFailed):
+        with pytest.raises(WorkerCallFailed):
             await comms.call(other, "ICapabilitiesServiceV2", "GetCapabilities", [])
     assert handler.worker.calls == []
 
 
 async def test_a_call_that_takes_too_long_is_given_up(comms: HalibutComms) -> None:
-    with pytest.raises(CallFailed, match="GetCapabilities"):
+    with pytest.raises(WorkerCallFailed, match="GetCapabilities"):
         await comms.call(Endpoint(SUBSCRIPTION, AGENT), "ICapabilitiesServiceV2", "GetCapabilities", [], timeout=0.05)
 
 
@@ -165,7 +165,7 @@ async def test_a_poller_that_is_not_registered_is_not_served(
 ) -> None:
     comms.trust([Endpoint(SUBSCRIPTION, "B" * 40), Endpoint("https://h:1/", AGENT)])
     async with polling_agent(tmp_path, comms.address, handler):
-        with pytest.raises(CallFailed):
+        with pytest.raises(WorkerCallFailed):
             await comms.call(Endpoint(SUBSCRIPTION, AGENT), "IScriptService", "GetStatus", [], timeout=0.3)
     assert handler.worker.calls == []
 

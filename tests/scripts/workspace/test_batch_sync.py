@@ -17,6 +17,7 @@ from tentacle.scripts.workspace.batch_sync import BatchSync
 from tentacle.scripts.workspace.run_files import RunFiles
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.workspaces import Workspaces
+from tests.scripts.lab import until
 
 
 @pytest.fixture
@@ -44,8 +45,7 @@ async def test_starts_that_come_meanwhile_share_the_next_sync(workspaces: Worksp
     busy.wait(30)
     sync = BatchSync(workspaces.runs.path)
     waiting = [asyncio.create_task(sync.make(preparing(workspaces, f"T-{number}"))) for number in range(6)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await until(lambda: not threads._work_queue.empty())
     # One turn for the first that came, the rest waits for the next one.
     assert threads._work_queue.qsize() == 1
     free.set()
@@ -108,3 +108,16 @@ async def test_without_the_directory_nothing_is_on_the_disk(workspaces: Workspac
 
     with pytest.raises(ScriptError, match="could not be prepared: No such file or directory"):
         await BatchSync(workspaces.runs.path).make(prepare)
+
+
+async def test_where_no_thread_can_be_started_the_callers_hear_of_it(workspaces: Workspaces) -> None:
+    threads = ThreadPoolExecutor(1)
+    threads.shutdown()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(threads)
+    sync = BatchSync(workspaces.runs.path)
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            await sync.make(preparing(workspaces, "T-1"))
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    (await sync.make(preparing(workspaces, "T-1"))).close()

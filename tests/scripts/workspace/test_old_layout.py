@@ -19,7 +19,8 @@ from tentacle.contracts.script import ProcessState
 from tentacle.scripts.engine import RunStatus
 from tentacle.scripts.errors import ScriptError
 from tentacle.scripts.shim.clock import BOOT
-from tentacle.scripts.workspace.run_files import LOG_DELETED, run_name
+from tentacle.scripts.workspace.run_directory import LOG_DELETED
+from tentacle.scripts.workspace.run_files import run_name
 from tests.scripts.lab import Lab, lines, until
 
 OPENING = [

@@ -29,7 +29,7 @@ from tentacle.scripts.shim.log_format import DEBUG_ENTRY, ERR, OUT
 from tentacle.scripts.shim.log_writer import LogWriter, open_log
 from tentacle.scripts.shim.run_record import Result
 from tentacle.scripts.workspace.finished import FinishedTickets
-from tentacle.scripts.workspace.run_files import LOG_DELETED
+from tentacle.scripts.workspace.run_directory import LOG_DELETED
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.workspaces import Workspaces
 from tests.scripts.lab import Lab
