@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -132,48 +131,6 @@ def test_an_interrupt_ends_without_a_word(tentacle: Any, instance: Path) -> None
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=20) == ("", "")
     assert process.returncode == 130
-
-
-def test_the_agent_makes_its_certificate_says_where_it_listens_and_ends(tentacle: Any, instance: Path) -> None:
-    tentacle.ok("configure", "--instance=I", "--port=0", "--listenIpAddress=127.0.0.1", "--trust=T")
-    with subprocess.Popen(
-        [Path(sys.executable).parent / "tentacle", "run", "--instance=I", "--noninteractive"],
-        env=tentacle.environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        said: list[str] = []
-        for line in process.stdout:
-            said.append(line.rstrip("\n"))
-            if "Agent listening on" in line:
-                break
-        process.send_signal(signal.SIGTERM)
-        _, problems = process.communicate(timeout=20)
-    assert (process.returncode, problems) == (0, "")
-    assert said[0] == "A new certificate has been generated and installed as none were yet available. Thumbprint:"
-    assert said[1] == tentacle.ok("show-thumbprint", "--instance=I").out
-    assert any(re.search(r"listen://.+:\d+/.*Listener started", line) for line in said)
-    assert all(line in tentacle.log(instance) for line in said)
-
-
-def test_the_embedded_server_says_its_key_on_standard_output_only(tentacle: Any) -> None:
-    with subprocess.Popen(
-        [Path(sys.executable).parent / "tentacle", "devserver", "--ready-file=ready.json"],
-        cwd=tentacle.cwd,
-        env=tentacle.environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        said = dict(process.stdout.readline().rstrip("\n").split(": ", 1) for _ in range(4))
-        process.send_signal(signal.SIGTERM)
-        _, problems = process.communicate(timeout=20)
-    assert (process.returncode, problems) == (0, "")
-    assert re.fullmatch(r"API-[A-Z0-9]+", said["API key"])
-    assert re.fullmatch(r"[0-9A-F]{40}", said["Thumbprint"])
 
 
 def test_a_reader_that_leaves_costs_no_traceback(tentacle: Any) -> None:

@@ -1,6 +1,4 @@
-"""`configure` and `set-polling-connection-count` (docs/spec/command-line.md, "configure" and
-"set-polling-connection-count").
-"""
+"""`configure` (docs/spec/command-line.md, "configure")."""
 
 from __future__ import annotations
 
@@ -97,14 +95,6 @@ def test_a_directory_that_cannot_be_made_changes_nothing(tentacle: Any) -> None:
     ended = tentacle("configure", "--port=5", "--app=file/x")
     assert ended.code == 1
     assert shown(tentacle) == before
-
-
-def test_the_command_of_its_own_for_the_count(tentacle: Any) -> None:
-    ended = tentacle.ok("set-polling-connection-count", "--pollingConnectionCount=5")
-    assert ended.lines == ["Polling connection count set to: 5", RESTART]
-    ended = tentacle("set-polling-connection-count")
-    assert ended.err == "Please specify the number of polling connections, e.g. --pollingConnectionCount=5\n"
-    assert ended.code == 1
 
 
 def test_the_start_up_block_masks_no_more_than_secrets(tentacle: Any, instance: Path) -> None:

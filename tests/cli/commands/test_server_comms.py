@@ -1,22 +1,15 @@
-"""`server-comms`, `update-trust` and `clear-trusted-servers` (docs/spec/command-line.md, "clear-trusted-servers" and
-"update-trust" and "server-comms").
-"""
+"""`server-comms` (docs/spec/command-line.md, "server-comms")."""
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import pytest
 
+from tests.cli.commands.trusted import servers
+
 pytestmark = pytest.mark.usefixtures("instance")
-
-
-def servers(tentacle: Any) -> list[dict[str, Any]]:
-    document = json.loads(tentacle.ok("show-configuration").out)
-    found: list[dict[str, Any]] = document["Tentacle"]["Communication"]["TrustedOctopusServers"]
-    return found
 
 
 def test_trust_then_polling_leaves_two_entries(tentacle: Any) -> None:
@@ -86,43 +79,3 @@ def test_what_cannot_be_is_told_and_nothing_changes(
     assert (ended.code, ended.out) == (1, "")
     assert ended.err.splitlines()[0] == message
     assert servers(tentacle) == before
-
-
-def test_update_trust_tells_every_entry(tentacle: Any) -> None:
-    tentacle.ok("configure", "--trust=OLD", "--trust=OTHER")
-    tentacle.ok("server-comms", "--thumbprint=OLD", "--style=TentacleActive", "--host=h")
-    ended = tentacle.ok("update-trust", "--oldThumbprint=old", "--newThumbprint=NEW")
-    assert ended.lines == [
-        "Updating Octopus servers thumbprint from old to NEW",
-        "Finding existing Octopus Server registrations trusting the thumbprint old and updating them to trust the "
-        "thumbprint NEW:",
-        "Updating listening tentacle  OLD - changing to trust NEW",
-        "Ignoring listening tentacle  OTHER - does not match old thumbprint",
-        "Updating polling tentacle https://h:10943 OLD - changing to trust NEW",
-        "These changes require a restart of the Tentacle.",
-    ]
-    assert [server["Thumbprint"] for server in servers(tentacle)] == ["NEW", "OTHER", "NEW"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "Please specify a thumbprint to replace, e.g., --oldThumbprint=VALUE"),
-        (["--oldThumbprint=A"], "Please specify a new thumbprint to trust, e.g., --newThumbprint=VALUE"),
-    ],
-)
-def test_update_trust_needs_both(tentacle: Any, arguments: list[str], message: str) -> None:
-    ended = tentacle("update-trust", *arguments)
-    assert (ended.code, ended.err) == (1, f"{message}\n")
-
-
-def test_clearing_keeps_what_is_named(tentacle: Any) -> None:
-    tentacle.ok("configure", "--trust=T")
-    for host in ("one", "two"):
-        tentacle.ok("server-comms", "--style=2", f"--host={host}", "--thumbprint=T")
-    assert tentacle.ok("clear-trusted-servers", "--keep=http://TWO:10943/,https://x").out == ""
-    assert [server["Address"] for server in servers(tentacle)] == ["https://two:10943"]
-    assert tentacle("clear-trusted-servers", "--keep= ,").code == 1
-    assert len(servers(tentacle)) == 1
-    tentacle.ok("clear-trusted-servers")
-    assert servers(tentacle) == []

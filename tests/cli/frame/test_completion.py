@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import select
@@ -146,23 +145,6 @@ def test_zsh(script: Callable[[str], Path], environ: dict[str, str], instance: P
     assert "--format" in zsh(path, environ, "tentacle status --f")
     assert "json" in zsh(path, environ, "tentacle status --format=j")
     assert "--instance=I" in zsh(path, environ, "tentacle status --instance=")
-
-
-@pytest.mark.parametrize("words", [[], ["tcsh"], ["bash", "zsh"]])
-def test_other_shells_are_named(tentacle: Any, words: list[str]) -> None:
-    ended = tentacle("completion", *words)
-    assert ended.code == 1
-    assert "bash, zsh, fish" in ended.err
-
-
-def test_every_command_and_option_is_there(tentacle: Any) -> None:
-    text = tentacle.ok("completion", "bash").out
-    for command in json.loads(tentacle.ok("help", "--format=json").out)["Commands"]:
-        options = json.loads(tentacle.ok(command["Name"], "--help", "--format=json").out)["Options"]
-        line = next(line for line in text.splitlines() if line.strip().startswith(f"{command['Name']}) words=("))
-        for option in options:
-            if len(option["Name"]) > 1:
-                assert f"--{option['Name']}" in line
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.cli.frame.command_table import ENTRIES, entry_of, find, nearest
+from tentacle.cli.frame.command_table import ENTRIES, entry_of
 from tentacle.cli.frame.help_text import (
     OptionHelp,
     command_json,
@@ -167,34 +167,6 @@ def test_what_has_no_options_of_its_own_shows_the_common_one_only(tentacle: Any)
     text = tentacle.ok("completion", "--help").out
     assert text.count("is any of") == 1
     assert "Or one of" not in text
-
-
-@pytest.mark.parametrize(
-    ("word", "name"),
-    [
-        ("version", "version"),
-        ("--VERSION", "version"),
-        ("/version", "version"),
-        ("-?", "help"),
-        ("h", "help"),
-        ("run", "agent"),
-    ],
-)
-def test_words_find_commands(word: str, name: str) -> None:
-    entry = find(word)
-    assert entry is not None
-    assert entry.name == name
-
-
-@pytest.mark.parametrize("word", ["", "-", "//", "unknown-command"])
-def test_other_words_find_nothing(word: str) -> None:
-    assert find(word) is None
-
-
-def test_a_misspelt_word_is_near_its_command() -> None:
-    assert nearest("create-instnace") == "create-instance"
-    assert nearest("--Regster-worker") == "register-worker"
-    assert nearest("zzz") is None
 
 
 def test_help_of_our_own_commands_fits_a_terminal(tentacle: Any) -> None:

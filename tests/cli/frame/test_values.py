@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from tentacle.cli.commands.proxy import ProxyOptions, changed_proxy
 from tentacle.cli.commands.server_comms import ServerCommsOptions, address_of
-from tentacle.cli.commands.version import version_document
 from tentacle.cli.frame.values import InvalidValue, output_format, parse_whole_number
 from tentacle.cli.registration.registration import normalised_subscription
 from tentacle.errors import TentacleError
@@ -70,14 +69,3 @@ def test_a_proxy_is_named_or_refused(host: str, port: str) -> None:
     given_options = ProxyOptions(enable=True, username=None, password=None, host=host, port=port)
     found = read_or_refused(changed_proxy, ProxySettings(), given_options, ("host", "port"))
     assert found is None or found[0].use_default is (found[0].host is None)
-
-
-@pytest.mark.parametrize(
-    ("text", "numbers", "is_prerelease"),
-    [("1.2.3", "1.2.3", False), ("1.2.3-rc.1", "1.2.3", True), ("8.1", "8.1.0", False), ("0.1.0.dev1", "0.1.0", True)],
-)
-def test_the_parts_of_a_version(text: str, numbers: str, is_prerelease: bool) -> None:
-    document = version_document(text)
-    assert document["MajorMinorPatch"] == numbers
-    assert document["IsPrerelease"] is is_prerelease
-    assert document["NuGetVersion"] == document["InformationalVersion"] == text
