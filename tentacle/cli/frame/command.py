@@ -43,7 +43,8 @@ LONGEST_NAME: Final = 100
 
 _ASKING: Final = ("-h", "-?", "/h", "/?")
 _ADDRESS: Final = re.compile("host|proxy|server|address|socket", re.IGNORECASE)
-_USER_INFO: Final = re.compile(r"//[^/?#@\s:]*:(?P<password>[^/?#\s]+)@")
+_USER_INFO: Final = re.compile(r"//[^/?#@\s:]*:(?P<password>[^/?#\s]+(?=@)|(?!\d+[/?#]).+(?=@))")
+"""Also of an address that is none because the password has a `/`, `?`, `#` or blank in it; a port is no password."""
 _SECRET: Final = re.compile("pass?w|pwd|key|kye|token|secret")
 """What the names of secrets have in them, misspelt or for another command."""
 _SEPARATOR: Final = re.compile("[:=]")
@@ -208,7 +209,8 @@ def option(*names: str, sensitive: bool = False, values: Iterable[str] = (), **a
 
 def _password_in(name: str, value: str) -> str | None:
     """The password in an option's address, such as `http://user:password@host` or `user:password@host`."""
-    found = _USER_INFO.search(value if "//" in value or not _ADDRESS.search(name) else f"//{value}")
+    address = value if "//" in value or not _ADDRESS.search(name) else f"//{value}"
+    found = _USER_INFO.search(address[: address.rfind("@") + 1])
     return found["password"] if found else None
 
 
