@@ -67,29 +67,6 @@ def test_the_environment_is_silent_beside_an_option_of_any_kind(tmp_path: Path) 
     assert found(world, username="u").password == "p"
 
 
-def test_passwords_may_hold_blanks_at_their_ends(tmp_path: Path) -> None:
-    (tmp_path / "p").write_text(" p \n")
-    assert found(session(tmp_path), username="u", password_file="p").password == " p "
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "The file 'key' with the API key is empty."),
-        (b" \n\n", "The file 'key' with the API key is empty."),
-        (b"one\ntwo\n", "The file 'key' with the API key has more than one line."),
-        (b"\xff\xfe", "The file 'key' with the API key is not UTF-8 text."),
-        (None, "The file 'key' with the API key does not exist."),
-    ],
-)
-def test_files_that_hold_no_key(tmp_path: Path, content: bytes | None, message: str) -> None:
-    if content is not None:
-        (tmp_path / "key").write_bytes(content)
-    with pytest.raises(TentacleError) as caught:
-        found(session(tmp_path), api_key_file="key")
-    assert caught.value.message == message
-
-
 def test_an_oidc_token_is_in_a_file_and_for_a_service_account(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("ey.oidc.token\n")
     world = session(tmp_path, OCTOPUS_API_KEY="API-ENV")
