@@ -80,6 +80,8 @@ class FakeWorker:
     home: Path
     capabilities: tuple[str, ...] | None = SUPPORTED
     calls: list[str] = field(default_factory=list)
+    given: list[Any] = field(default_factory=list)
+    """What each call of `calls` was given, as far as it got to be read."""
     scripts: dict[str, Script] = field(default_factory=dict)
     started: asyncio.Event = field(default_factory=asyncio.Event)
     fail_next: list[WorkerCallFailed] = field(default_factory=list)
@@ -96,6 +98,7 @@ class FakeWorker:
             raise WorkerCallFailed(f"Error: {service}", UNKNOWN_SERVICE.format(service), connected=True)
         known = SERVICE_METHODS[service][method.lower()]
         given = [None if d is None else _read(t, d) for t, d in zip(known.parameters, params, strict=True)]
+        self.given += given
         if service == "IFileTransferService":
             return await self._file(method, given, streams)
         if method == "GetCapabilities":

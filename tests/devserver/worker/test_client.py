@@ -3,67 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tentacle.contracts.script import ProcessOutput
-from tentacle.devserver.worker.caller import Endpoint, WorkerCallFailed
-from tentacle.devserver.worker.client import OLD_CAPABILITIES, WorkerClient, WorkerClients, new_ticket
+from tentacle.devserver.worker.caller import WorkerCallFailed
+from tentacle.devserver.worker.client import new_ticket
 from tentacle.devserver.worker.retry import INVOCATION, RetryPolicy
-from tentacle.devserver.worker.script_calls import ScriptOrder
-from tentacle.devserver.worker.waiting import StatusInterval, Time
-from tests.devserver.fake_worker import FakeWorker, MemoryComms
-
-URI = "https://worker:10933/"
-BROKEN = WorkerCallFailed("The connection broke", connected=True)
-QUICK = (StatusInterval(1.0, 0.01, 0.01), StatusInterval(1.0, 0.01, 0.01))
-
-
-class Clock:
-    """Time that passes only when somebody sleeps; long sleeps take no time at all."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.slept: list[float] = []
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        self.slept.append(seconds)
-        await asyncio.sleep(min(seconds, 0.01))
-
-
-class Bench:
-    """A client with its worker."""
-
-    def __init__(self, home: Path) -> None:
-        self.worker = FakeWorker(home)
-        self.comms = MemoryComms({URI: self.worker})
-        self.clock = Clock()
-        self.said: list[str] = []
-        self.lines: list[str] = []
-        self.cancel = asyncio.Event()
-        self._clients = WorkerClients(self.comms, Time(lambda: self.clock.now, self.clock.sleep), QUICK)
-
-    def client(self, uri: str = URI, policy: RetryPolicy | None = None) -> WorkerClient:
-        return self._clients.of(Endpoint(uri, "A" * 40), policy or RetryPolicy(), self.report)
-
-    async def report(self, line: str) -> None:
-        self.said.append(line)
-
-    async def observe(self, outputs: Sequence[ProcessOutput]) -> None:
-        self.lines += [output.text for output in outputs]
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    ready = Bench(tmp_path)
-    yield ready
-    await ready.worker.close()
-
-
-ORDER = ScriptOrder("echo one; echo two; exit 3", "ServerTasks-1")
+from tests.devserver.worker.bench import BROKEN, ORDER, URI, Bench
 
 
 async def test_v2_is_one_start_and_one_completion_for_a_quick_script(bench: Bench) -> None:
@@ -76,16 +23,6 @@ async def test_v2_is_one_start_and_one_completion_for_a_quick_script(bench: Benc
         "Discovered Tentacle capabilities: IScriptService,IFileTransferService,IScriptServiceV2",
         "Using ScriptServiceV2",
     ]
-
-
-async def test_v1_looks_twice_at_the_end_and_shows_each_line_once(bench: Bench) -> None:
-    bench.worker.capabilities = None
-    outcome = await bench.client().run_script(ORDER, bench.observe, bench.cancel)
-    assert outcome.exit_code == 3
-    assert bench.worker.calls[-3:] == ["GetStatus", "GetStatus", "CompleteScript"]
-    assert bench.lines.count("one") == bench.lines.count("two") == 1
-    assert bench.said[-1] == "Using ScriptServiceV1"
-    assert await bench.client().capabilities() == OLD_CAPABILITIES
 
 
 async def test_capabilities_are_asked_once_in_ten_minutes(bench: Bench) -> None:
@@ -133,46 +70,6 @@ async def test_a_worker_that_said_no_is_not_asked_again(bench: Bench, failure: W
     assert bench.clock.slept == []
 
 
-async def test_v1_is_never_started_twice(bench: Bench) -> None:
-    bench.worker.capabilities = None
-    await bench.client().capabilities()
-    bench.worker.fail_next.append(BROKEN)
-    with pytest.raises(WorkerCallFailed):
-        await bench.client().run_script(ORDER, bench.observe, bench.cancel)
-    assert bench.worker.calls.count("StartScript") == 1
-
-
-async def test_a_failed_completion_does_not_matter_to_v2(bench: Bench) -> None:
-    await bench.client().capabilities()
-    calls = bench.worker.calls
-
-    async def observe(outputs: Sequence[ProcessOutput]) -> None:
-        await bench.observe(outputs)
-        if calls[-1] == "StartScript":
-            bench.worker.fail_next.append(BROKEN)
-
-    outcome = await bench.client().run_script(ORDER, observe, bench.cancel)
-    assert outcome.exit_code == 3
-    assert "Failed to cleanup the script working directory on Tentacle" in bench.said[-1]
-
-
-@pytest.mark.parametrize("old", [False, True])
-async def test_cancelling_is_repeated_until_the_script_has_ended(bench: Bench, old: bool) -> None:
-    if old:
-        bench.worker.capabilities = None
-    running = asyncio.create_task(
-        bench.client().run_script(ScriptOrder("sleep 1000", "t"), bench.observe, bench.cancel)
-    )
-    await asyncio.wait_for(bench.worker.started.wait(), 10)
-    bench.cancel.set()
-    outcome = await asyncio.wait_for(running, 10)
-    assert outcome.cancelled
-    assert "CancelScript" in bench.worker.calls
-    assert bench.worker.calls[-1] == "CompleteScript"
-    (script,) = bench.worker.scripts.values()
-    assert script.process.returncode == -9
-
-
 async def test_cancelling_before_anything_was_reached_asks_nobody(bench: Bench) -> None:
     bench.comms.silent.add(URI)
     running = asyncio.create_task(bench.client().run_script(ORDER, bench.observe, bench.cancel))
@@ -180,20 +77,6 @@ async def test_cancelling_before_anything_was_reached_asks_nobody(bench: Bench) 
     bench.cancel.set()
     assert (await asyncio.wait_for(running, 10)).cancelled
     assert bench.worker.calls == []
-
-
-async def test_a_start_that_never_connected_is_not_cancelled_at_the_worker(bench: Bench) -> None:
-    await bench.client().capabilities()
-    del bench.comms.workers[URI]
-
-    async def report(line: str) -> None:
-        if "Retry attempt 1" in line:
-            bench.cancel.set()
-
-    bench.report = report  # type: ignore[method-assign]
-    outcome = await bench.client().run_script(ORDER, bench.observe, bench.cancel)
-    assert outcome.cancelled
-    assert bench.worker.calls == ["GetCapabilities"]
 
 
 async def test_files_are_sent_again_from_the_beginning(bench: Bench, tmp_path: Path) -> None:

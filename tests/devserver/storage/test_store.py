@@ -1,0 +1,147 @@
+"""Resources, keys and settings in a real database file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tentacle.devserver.storage import (
+    ENVIRONMENTS,
+    MACHINES,
+    POOLS,
+    SPACES,
+    UNSCOPED,
+    WORKERS,
+    ApiKey,
+    Database,
+    HealthStatus,
+    Invalid,
+    Store,
+)
+
+KEY = ApiKey("hash-1", "apikeys-1", "Users-1", "ci", "API-ABC", "2026-11-23")
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    made = Database(tmp_path / "store.db")
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def store(database: Database) -> Store:
+    return Store(database)
+
+
+async def test_what_is_added_is_found_by_kind_space_and_id_in_any_case(store: Store) -> None:
+    made = await store.add(ENVIRONMENTS, "Spaces-1", {"Name": "Dev", "Slug": "dev"})
+    assert (made.id, made.name, made.space, made.kind) == ("Environments-1", "Dev", "Spaces-1", "environments")
+    assert await store.get(ENVIRONMENTS, "Spaces-1", "ENVIRONMENTS-1") == made
+    assert await store.get(ENVIRONMENTS, "Spaces-2", made.id) is None
+    assert await store.get(POOLS, "Spaces-1", made.id) is None
+
+
+async def test_lists_are_oldest_first_also_beyond_nine(store: Store) -> None:
+    for number in range(11):
+        await store.add(ENVIRONMENTS, f"Spaces-{number % 2}", {"Name": f"e{number}"})
+    assert [one.name for one in await store.all(ENVIRONMENTS, "Spaces-0")] == [f"e{n}" for n in range(0, 11, 2)]
+    assert [one.name for one in await store.everywhere(ENVIRONMENTS)] == [f"e{n}" for n in range(11)]
+
+
+async def test_a_number_is_never_given_twice_and_shared_by_kinds_that_count_together(store: Store) -> None:
+    first = await store.add(WORKERS, "Spaces-1", {"Name": "w"})
+    await store.remove(first)
+    await store.remove(first)
+    assert [(await store.add(kind, "Spaces-1", {"Name": "w"})).id for kind in (MACHINES, WORKERS, POOLS)] == [
+        "Machines-2",
+        "Workers-3",
+        "WorkerPools-1",
+    ]
+    assert [await store.next_number("keys"), await store.next_number("keys"), await store.next_number("x")] == [1, 2, 1]
+
+
+async def test_a_name_is_taken_within_its_kind_and_space_only(store: Store) -> None:
+    made = await store.add(POOLS, "Spaces-1", {"Name": "Pool"})
+    other = await store.add(POOLS, "Spaces-1", {"Name": "Other"})
+    for refused in (
+        store.add(POOLS, "Spaces-1", {"Name": "POOL"}),
+        store.replace(replace(other, name="pool", body={"Name": "pool"})),
+    ):
+        with pytest.raises(Invalid) as caught:
+            await refused
+        [error] = caught.value.errors
+        assert error.lower() == "the name 'pool' is already used. please choose another one."
+    await store.add(POOLS, "Spaces-2", {"Name": "Pool"})
+    await store.add(WORKERS, "Spaces-1", {"Name": "Pool"})
+    await store.replace(replace(made, name="POOL", body={"Name": "POOL"}))
+    assert [one.name for one in await store.all(POOLS, "Spaces-1")] == ["POOL", "Other"]
+
+
+async def test_a_name_that_was_refused_costs_no_number(store: Store) -> None:
+    await store.add(POOLS, "Spaces-1", {"Name": "a"})
+    with pytest.raises(Invalid):
+        await store.add(POOLS, "Spaces-1", {"Name": "a"})
+    assert (await store.add(POOLS, "Spaces-1", {"Name": "b"})).id == "WorkerPools-2"
+
+
+async def test_what_is_replaced_keeps_what_was_observed(store: Store) -> None:
+    made = await store.add(WORKERS, "Spaces-1", {"Name": "w"})
+    await store.observe(made.id, {"HealthStatus": "Healthy", "ShellName": "Bash"})
+    await store.observe(made.id, {"HealthStatus": "Unavailable"})
+    await store.replace(replace(made, name="v", body={"Name": "v", "IsDisabled": True}))
+    found = await store.get(WORKERS, "Spaces-1", made.id)
+    assert found is not None
+    assert (found.name, found.is_disabled, found.health) == ("v", True, HealthStatus.UNAVAILABLE)
+    assert found.observed["ShellName"] == "Bash"
+    await store.remove(made)
+    await store.observe(made.id, {"HealthStatus": "Healthy"})
+    assert await store.all(WORKERS, "Spaces-1") == []
+
+
+async def test_one_of_a_space_is_the_default_and_no_other(store: Store) -> None:
+    for space in ("Spaces-1", "Spaces-2"):
+        for name in ("a", "b"):
+            await store.add(POOLS, space, {"Name": name, "IsDefault": name == "a"})
+    await store.add(SPACES, UNSCOPED, {"Name": "a", "IsDefault": True})
+    await store.make_default(POOLS, "Spaces-1", "workerpools-2")
+    assert [one.is_default for one in await store.everywhere(POOLS)] == [False, True, True, False]
+    assert [(await store.default(POOLS, space)) for space in ("Spaces-3",)] == [None]
+    default = await store.default(POOLS, "Spaces-1")
+    assert default is not None
+    assert default.name == "b"
+    assert await store.default(SPACES, UNSCOPED) is not None
+
+
+async def test_keys_are_kept_replaced_and_removed(store: Store) -> None:
+    second = replace(KEY, hash="hash-2", id="apikeys-2", purpose="devserver")
+    third = replace(second, hash="hash-3", id="apikeys-3")
+    for key in (KEY, second, third):
+        await store.add_key(key)
+    await store.add_key(replace(KEY, hash="hash-3", id="apikeys-4"))
+    assert [key.id for key in await store.keys()] == ["apikeys-1", "apikeys-2", "apikeys-4"]
+    await store.remove_keys_for(purpose="devserver")
+    await store.remove_key(key_id="apikeys-4")
+    assert await store.keys() == [KEY]
+
+
+async def test_a_setting_is_what_it_was_first(store: Store, database: Database) -> None:
+    assert await store.setting("installation", "one") == "one"
+    assert await Store(database).setting("installation", "two") == "one"
+    assert await store.setting("other", "two") == "two"
+
+
+async def test_everything_is_there_after_the_file_was_closed(store: Store, database: Database, tmp_path: Path) -> None:
+    made = await store.add(POOLS, "Spaces-1", {"Name": "P", "Description": "ümläut \0"})
+    await store.add_key(KEY)
+    await database.close()
+    again = Database(tmp_path / "store.db")
+    await again.open()
+    assert await Store(again).all(POOLS, "Spaces-1") == [made]
+    assert await Store(again).keys() == [KEY]
+    assert (await Store(again).add(POOLS, "Spaces-1", {"Name": "Q"})).id == "WorkerPools-2"
+    await again.close()
