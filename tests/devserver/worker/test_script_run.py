@@ -65,13 +65,16 @@ async def test_a_script_that_cannot_be_asked_any_more_is_cancelled_before_it_is_
     assert script.cancelled
 
 
-async def test_a_worker_that_is_lost_altogether_is_given_up_with_its_own_failure(bench: Bench) -> None:
+async def test_a_script_that_cannot_be_cancelled_either_is_given_up_for_the_first_failure(bench: Bench) -> None:
+    await bench.client().capabilities()
+
     async def observe(_: Sequence[ProcessOutput]) -> None:
-        bench.comms.workers.clear()
+        bench.worker.fail_next += [BROKEN, WorkerCallFailed("Not even that", connected=True)]
 
     client = bench.client(policy=RetryPolicy(enabled=False))
-    with pytest.raises(WorkerCallFailed, match="Nobody answers"):
+    with pytest.raises(WorkerCallFailed, match="The connection broke"):
         await client.run_script(ScriptOrder("sleep 1000", "t"), observe, bench.cancel)
+    assert bench.worker.calls[-1] == "CancelScript"
 
 
 async def test_cancellations_are_repeated_with_pauses_between_them(bench: Bench) -> None:
