@@ -28,19 +28,6 @@ async def test_a_stopped_shim_is_woken_by_a_cancel(lab: Lab) -> None:
     assert lab.alive() == []
 
 
-@pytest.mark.parametrize("name", ["USR1", "USR2", "ALRM", "PROF", "HUP", "INT", "QUIT"])
-async def test_no_signal_that_can_be_ignored_ends_a_shim(lab: Lab, name: str) -> None:
-    status = await lab.run(f"kill -{name} $PPID; echo still; exit 4")
-    assert (status.exit_code, lines(status)) == (4, ["still"])
-
-
-@pytest.mark.parametrize("what", ["prlimit --pid $PPID --nofile=12", "renice -n 19 -p $PPID", "taskset -pc 0 $PPID"])
-async def test_no_later_script_gets_a_shim_with_changed_limits(lab: Lab, what: str) -> None:
-    wanted = lines(await lab.run("ulimit -n; nice; taskset -p $$ | sed 's/.*: //'", "before"))
-    await lab.run(f"{what} >/dev/null", "hostile")
-    assert lines(await lab.run("ulimit -n; nice; taskset -p $$ | sed 's/.*: //'", "after")) == wanted
-
-
 def command(*words: str | Path) -> None:
     subprocess.run(words, check=True, timeout=60)
 
