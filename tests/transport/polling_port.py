@@ -13,7 +13,7 @@ from tentacle.transport.queue import PollingQueues
 from tentacle.transport.spool import Spool
 from tentacle.wire.rules import Role
 from tests.pki import identity
-from tests.transport.harness import FAST
+from tests.transport.harness import FAST, request, response
 
 SUBSCRIPTION = "poll://abc/"
 
@@ -65,3 +65,7 @@ class PollingPort:
         """Cuts all connections, and waits until they are gone."""
         for exchange in list(self.up):
             await exchange.stream.aclose()
+
+    async def call(self, *params: object) -> object:
+        """The result of a call to whoever polls first."""
+        return response(await self._queues.call(SUBSCRIPTION, request(*params), {})).result
