@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from tentacle.agent.plan import PollPlan
 from tentacle.agent.polling import Polling
+from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
 from tentacle.transport.dial import Address
 from tentacle.transport.poller import Poller, PollerOptions
@@ -32,6 +35,16 @@ class Server:
         return PollPlan(address, subscription, f"https://127.0.0.1:{self.number}/", connections)
 
 
+class Sleepy(Backoff):
+    """After a failure it waits for longer than any test does."""
+
+    def __init__(self) -> None:
+        super().__init__(time.monotonic, random.Random(1))
+
+    def wait(self) -> float:
+        return 1000
+
+
 @asynccontextmanager
 async def servers(tmp_path: Path, count: int) -> AsyncIterator[list[Server]]:
     async with AsyncExitStack() as stack:
@@ -50,7 +63,7 @@ async def polling(tmp_path: Path, polls: Collection[PollPlan], echo: Echo | None
 
     def make(poll: PollPlan) -> Poller:
         options = PollerOptions(poll.address, poll.subscription, poll.connections, FAST)
-        return Poller(identity("agent"), calls, spool, options)
+        return Poller(identity("agent"), calls, spool, options, make_backoff=Sleepy)
 
     polling = Polling(make, polls)
     task = asyncio.create_task(polling.run())
