@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from tentacle.octopus.errors import (
-    AccessRefused,
-    ConnectionFailed,
-    NotFound,
-    OctopusError,
-    ProxyRefused,
-    ServerFailed,
-    UnexpectedAnswer,
-    ValidationFailed,
-)
 from tentacle.octopus.machines import replace_thumbprint
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.octopus.registration import MachineKind, RegistrationRequest, WorkerRole, deregister, register
@@ -122,74 +110,6 @@ async def test_a_user_who_may_not_ask_who_he_is(gone: str, octopus: Any, connect
         assert (await register(client, LINUX)).space_name == "Default"
 
 
-def page(status: int, **headers: str) -> Callable[[web.Request], Any]:
-    """Something in front of the server answers changes in its place, for people."""
-    names = {name.replace("_", "-"): value for name, value in {"Server": "squid/5.7", **headers}.items()}
-
-    async def answer(request: web.Request) -> web.StreamResponse | None:
-        if request.method == "GET":
-            return None
-        return web.Response(status=status, text="<html><h1>Denied", content_type="text/html", headers=names)
-
-    return answer
-
-
-@pytest.mark.parametrize(
-    ("status", "kind", "hint", "posts"),
-    [
-        (400, ValidationFailed, "check the address and its scheme", 1),
-        (401, AccessRefused, "has to let these requests pass", 1),
-        (403, AccessRefused, "has to let these requests pass", 1),
-        (404, NotFound, None, 1),
-        (405, ServerFailed, "its log may say more", 1),
-        (500, ServerFailed, "its log may say more", 3),
-        (502, ServerFailed, "Try again later", 3),
-    ],
-)
-async def test_a_page_of_something_in_between(
-    status: int, kind: type[OctopusError], hint: str | None, posts: int, octopus: Any, connect: Any
-) -> None:
-    server = await octopus(intercept=page(status))
-    async with connect(server, retry_for=2.0) as client:
-        with pytest.raises(kind) as caught:
-            await register(client, LINUX)
-    said = f"/api/Spaces-1/workers was answered with HTTP status {status} by 'squid/5.7' instead of an Octopus Server."
-    assert caught.value.message == said
-    assert (hint or "") in (caught.value.hint or "")
-    assert len(server.writes) == posts
-    assert not server.collections["workers"]
-
-
-async def test_a_change_that_is_led_elsewhere_is_not_taken_for_done(octopus: Any, connect: Any) -> None:
-    server = await octopus(intercept=page(302, Location="/login?back=/api/Spaces-1/workers"))
-    async with connect(server) as client:
-        with pytest.raises(UnexpectedAnswer, match=r"status 302 by 'squid/5\.7'") as caught:
-            await register(client, LINUX)
-    assert "perhaps to sign in there" in (caught.value.hint or "")
-    assert len(server.requests) == len(server.gets) + 1
-
-
-@pytest.mark.parametrize(
-    ("headers", "hint"),
-    [
-        ({"Retry-After": "120"}, "It asks to be left alone for 120 seconds."),
-        ({"Retry-After": "Mon, 23 Nov 2026 10:02:00 GMT", "Date": "Mon, 23 Nov 2026 10:00:00 GMT"}, "for 120 seconds."),
-    ],
-)
-async def test_who_asks_for_more_patience_than_there_is_is_quoted(
-    headers: dict[str, str], hint: str, octopus: Any, connect: Any
-) -> None:
-    async def busy(request: web.Request) -> web.StreamResponse | None:
-        return web.Response(status=429, headers=headers) if request.path.endswith("/me") else None
-
-    server = await octopus(intercept=busy)
-    async with connect(server) as client:
-        with pytest.raises(ServerFailed, match=r"is asked too often \(status 429\)") as caught:
-            await register(client, LINUX)
-    assert (caught.value.hint or "").endswith(hint)
-    assert server.gets.count("/api/users/me") == 1
-
-
 async def test_an_answer_that_breaks_off_is_asked_for_again(octopus: Any, connect: Any) -> None:
     notices: list[str] = []
 
@@ -254,17 +174,6 @@ async def test_two_that_register_the_same_at_once_agree(listening: bool, octopus
     assert [result.changed for result in ended if not result.created] == [()]
 
 
-async def test_a_silent_server_behind_a_proxy_is_told_apart(connect: Any) -> None:
-    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await reader.read()
-
-    async with talking(silent) as port:
-        for server in ("http://octopus.test", "https://octopus.test"):
-            with pytest.raises(ConnectionFailed, match=rf"did not answer through the proxy http://127\.0\.0\.1:{port}"):
-                async with connect(server, proxy=ProxyUrl("127.0.0.1", port), timeout=0.3, retry_for=0.0):
-                    pass
-
-
 async def test_from_http_to_https_on_the_same_host(octopus: Any, connect: Any, server_tls: Any) -> None:
     """A proxy of the test leads to a name on the standard ports, where only http's says that https is meant."""
     server, heads = await octopus(tls=server_tls), []
@@ -286,51 +195,3 @@ async def test_from_http_to_https_on_the_same_host(octopus: Any, connect: Any, s
     assert heads == ["GET http://octopus.test/api HTTP/1.1", "CONNECT octopus.test:443 HTTP/1.1"]
     assert notices == ["http://octopus.test leads to https://octopus.test: use that in --server"]
     assert [request.method for request in server.writes] == ["POST"], "nothing is sent to http any more"
-
-
-@pytest.mark.parametrize(
-    ("offers", "hint"),
-    [
-        (b"Proxy-Authenticate: Basic realm=x\r\nProxy-Authenticate: NTLM\r\n", "Correct its user name and password"),
-        (b"Proxy-Authenticate: NTLM\r\nProxy-Authenticate: Negotiate\r\n", "The proxy offers NTLM, Negotiate"),
-    ],
-)
-@pytest.mark.parametrize("server", ["http://octopus.test", "https://octopus.test"])
-async def test_all_that_a_proxy_offers_is_read(offers: bytes, hint: str, server: str, connect: Any) -> None:
-    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 407 Who?\r\nContent-Length: 0\r\n" + offers + b"\r\n")
-        await reader.read()
-
-    async with talking(proxy) as port:
-        with pytest.raises(ProxyRefused) as caught:
-            async with connect(server, proxy=ProxyUrl("127.0.0.1", port)):
-                pass
-    assert hint in (caught.value.hint or "")
-
-
-@pytest.fixture
-def black_hole() -> Iterator[int]:
-    """A port whose queue is full: the system drops whoever wants to connect, as firewalls do."""
-    with socket.socket() as listening, ExitStack() as stack:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(0)
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listening.getsockname())
-        yield listening.getsockname()[1]
-
-
-async def test_a_firewall_that_swallows_connections(
-    black_hole: int, connect: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tentacle.octopus.http_client.CONNECT_SECONDS", 0.2)
-    address = f"http://127.0.0.1:{black_hole}"
-    with pytest.raises(ConnectionFailed) as caught:
-        async with connect(address, retry_for=0.0):
-            pass
-    assert caught.value.message == f"The Octopus Server at {address} did not take a connection within 0.2 seconds."
-    with pytest.raises(ConnectionFailed, match=rf"The proxy {address} did not take a connection within 0\.2 seconds"):
-        async with connect("http://octopus.test", proxy=ProxyUrl("127.0.0.1", black_hole), retry_for=0.0):
-            pass

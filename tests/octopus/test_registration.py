@@ -216,60 +216,6 @@ async def test_a_target_with_everything(octopus: Any, connect: Any) -> None:
     assert body["Endpoint"]["ProxyId"] == "Proxies-1"
 
 
-NOT_FOUND: dict[str, tuple[RegistrationRequest, str]] = {
-    "pools": (
-        RegistrationRequest("w", POLLING, WorkerRole(("X", "Linux", "Y Z"))),
-        "Could not find the worker pools with names, slugs or Ids: X, Y Z on the Octopus Server. "
-        "Ensure the worker pools exist and you have permission to access them.",
-    ),
-    "policy": (
-        RegistrationRequest("w", POLLING, WorkerRole(("Linux",)), policy="X"),
-        "Could not find the machine policy named X on the Octopus Server. "
-        "Ensure the machine policy exists and you have permission to access it.",
-    ),
-    "proxy": (
-        RegistrationRequest("w", listening("vm"), WorkerRole(("Linux",)), proxy="X"),
-        "Could not find the proxy name named X on the Octopus Server. "
-        "Ensure the proxy name exists and you have permission to access it.",
-    ),
-    "environment": (
-        RegistrationRequest("w", POLLING, TargetRole(("X",), ("web",))),
-        "Could not find the environment with name, slug or Id X on the Octopus Server. "
-        "Ensure the environment exists and you have permission to access it.",
-    ),
-    "tenant": (
-        RegistrationRequest("w", POLLING, TargetRole(("Dev",), ("web",), tenants=("X",))),
-        "Could not find the tenant with name, slug or Id X on the Octopus Server. "
-        "Ensure the tenant exists and you have permission to access it.",
-    ),
-    "tags": (
-        RegistrationRequest("w", POLLING, TargetRole(("Dev",), ("web",), tenant_tags=("T/VIP", "A/B", "C/D"))),
-        "Could not find the tags named: A/B, C/D on the Octopus Server. "
-        "Ensure the tags exist and you have permission to access them.",
-    ),
-}
-
-
-@pytest.mark.parametrize(("request_", "message"), [pytest.param(*case, id=name) for name, case in NOT_FOUND.items()])
-async def test_what_is_not_found_is_said_exactly(
-    request_: RegistrationRequest, message: str, octopus: Any, connect: Any
-) -> None:
-    server = await octopus()
-    async with connect(server) as client:
-        with pytest.raises(RegistrationError) as caught:
-            await register(client, request_)
-    assert str(caught.value) == message
-    assert caught.value.exit_code == 1
-    assert not server.writes
-
-
-async def test_environments_only_in_their_second_version(octopus: Any, connect: Any) -> None:
-    server = await octopus(has_v2=True, omit_links={"Environments"})
-    async with connect(server) as client:
-        await register(client, RegistrationRequest("t", POLLING, TargetRole(("ephemeral",), ("web",))))
-    assert server.writes[0].body["EnvironmentIds"] == ["Environments-9"]
-
-
 @pytest.mark.parametrize("link", ["Workers", "WorkerPools", "CertificateConfiguration"])
 async def test_a_missing_link_is_named(link: str, octopus: Any, connect: Any) -> None:
     server = await octopus(omit_links={link})

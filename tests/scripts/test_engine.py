@@ -266,31 +266,6 @@ async def test_times_are_those_of_the_writing(lab: Lab) -> None:
     assert times["b"] <= time.time_ns() // 1_000_000
 
 
-async def test_full_isolation_waits_for_others_and_says_so(lab: Lab) -> None:
-    await lab.start("echo ready; sleep 0.4", "T-1", task_id="ServerTasks-1")
-    await lab.started()
-    status = await lab.run("echo mine", "T-2", isolation=FULL, task_id="ServerTasks-2")
-    assert [e.text for e in status.entries][3:6] == [
-        "##octopus[stdout-wait]",
-        "Waiting for the script in task [ServerTasks-1](~/app#/tasks/ServerTasks-1) to finish as this script requires "
-        "that no other Octopus scripts are executing on this target at the same time.",
-        "##octopus[stdout-default]",
-    ]
-    assert status.exit_code == 0
-
-
-async def test_a_wait_that_takes_too_long_ends_without_running(lab: Lab) -> None:
-    await lab.start("echo ready; sleep 60", "T-1", isolation=FULL, task_id="A")
-    await lab.started()
-    status = await lab.run("touch ../ran", "T-2", task_id="B", mutex_timeout=timedelta(seconds=0.2))
-    assert status.exit_code == ScriptExitCode.TIMEOUT
-    assert [e.text for e in status.entries][-2:] == [
-        "This task waited more than 0 minutes and timed out. Task [A](~/app#/tasks/A) is still running.",
-        "Script execution timed out.",
-    ]
-    assert not (lab.work / "ran").exists()
-
-
 async def test_a_full_disk_is_refused_with_the_numbers(tmp_path: Path) -> None:
     engine = ScriptEngine(tmp_path / "Work", options=EngineOptions(minimum_free_bytes=2**60))
     await engine.start()

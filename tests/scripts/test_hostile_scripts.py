@@ -28,34 +28,6 @@ async def test_a_stopped_shim_is_woken_by_a_cancel(lab: Lab) -> None:
     assert lab.alive() == []
 
 
-@pytest.mark.parametrize("name", ["USR1", "USR2", "ALRM", "PROF", "HUP", "INT", "QUIT"])
-async def test_no_signal_that_can_be_ignored_ends_a_shim(lab: Lab, name: str) -> None:
-    status = await lab.run(f"kill -{name} $PPID; echo still; exit 4")
-    assert (status.exit_code, lines(status)) == (4, ["still"])
-
-
-CHANGES = [
-    "prlimit --pid $PPID --nofile=12",
-    "renice -n 19 -p $PPID",
-    "taskset -pc 0 $PPID",
-    "ionice -c 3 -p $PPID",
-    "echo 500 > /proc/$PPID/oom_score_adj",
-    "echo 0x1 > /proc/$PPID/coredump_filter",
-    "echo 123456 > /proc/$PPID/timerslack_ns",
-]
-STATE = """
-ulimit -n; nice; taskset -p $$ | tail -c 5; ionice
-cd /proc/$$; cat oom_score_adj coredump_filter timerslack_ns
-"""
-
-
-@pytest.mark.parametrize("what", CHANGES)
-async def test_no_later_script_gets_a_shim_that_a_script_has_changed(lab: Lab, what: str) -> None:
-    wanted = lines(await lab.run(STATE, "before"))
-    assert (await lab.run(f"{what} >/dev/null || exit 9", "hostile")).exit_code == 0
-    assert lines(await lab.run(STATE, "after")) == wanted
-
-
 def command(*words: str | Path) -> None:
     subprocess.run(words, check=True, timeout=60)
 

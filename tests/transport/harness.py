@@ -1,11 +1,12 @@
-"""A listener and a caller on loopback, as the tests of the transport use them."""
+"""A listener, a caller, a polling server and its agent on loopback, as the tests of the transport use them."""
 
 from __future__ import annotations
 
 import asyncio
 import io
+import random
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -13,13 +14,22 @@ from uuid import UUID, uuid4
 
 from bson.int64 import Int64
 
+from tentacle.transport.backoff import Backoff
+from tentacle.transport.calling import ListeningCaller
 from tentacle.transport.calls import Calls
-from tentacle.transport.exchange import Answer, Exchange
+from tentacle.transport.dial import Address
+from tentacle.transport.exchange import Answer, Exchange, Received
 from tentacle.transport.listener import Listener, ListenerOptions
+from tentacle.transport.poller import Poller, PollerOptions
+from tentacle.transport.queue import PollingQueues
 from tentacle.transport.serving import serve_listening
 from tentacle.transport.spool import Spool
+from tentacle.transport.stream import RECEIVE_SIZE, TcpStream
 from tentacle.transport.timeouts import Timeouts
+from tentacle.wire.events import ResponseEvent
+from tentacle.wire.limits import Limits
 from tentacle.wire.messages import Request, Response, guid
+from tentacle.wire.rules import Role
 from tests.pki import identity
 
 FAST = Timeouts(
@@ -85,3 +95,116 @@ async def listening_agent(
         await listener.aclose()
         await calls.aclose(5)
         assert list((tmp_path / "spool").iterdir()) == []
+
+
+SUBSCRIPTION = "poll://abcdefghijklmnopqrst/"
+
+
+def request(*params: object) -> Request:
+    return Request("IEcho::Say[1] / 1", "IEcho", "Say", params)
+
+
+def response(received: Received) -> Response:
+    assert isinstance(received.event, ResponseEvent)
+    return received.event.response
+
+
+def spool_in(directory: Path) -> Spool:
+    spool = Spool(directory)
+    spool.create()
+    return spool
+
+
+@asynccontextmanager
+async def caller(tmp_path: Path, timeouts: Timeouts = FAST) -> AsyncIterator[ListeningCaller]:
+    calling = ListeningCaller(identity("server"), spool_in(tmp_path / "server-spool"), timeouts, Limits())
+    try:
+        yield calling
+    finally:
+        await calling.aclose()
+        assert list((tmp_path / "server-spool").iterdir()) == []
+
+
+def address(listener: Listener) -> Address:
+    return Address("127.0.0.1", listener.port, identity("agent").thumbprint)
+
+
+@asynccontextmanager
+async def polling_server(tmp_path: Path, timeouts: Timeouts = FAST) -> AsyncIterator[tuple[Listener, PollingQueues]]:
+    queues = PollingQueues(timeouts)
+    options = ListenerOptions(host="127.0.0.1", role=Role.POLLING_CLIENT, timeouts=timeouts)
+    listener = Listener(
+        identity("server"),
+        lambda thumbprint: thumbprint == identity("agent").thumbprint,
+        queues.serve,
+        spool_in(tmp_path / "server-spool"),
+        options,
+    )
+    await listener.start()
+    try:
+        yield listener, queues
+    finally:
+        await listener.aclose()
+
+
+@asynccontextmanager
+async def polling_agent(tmp_path: Path, port: int, handler: Echo, connections: int = 1) -> AsyncIterator[Poller]:
+    calls = Calls(handler)
+    options = PollerOptions(Address("127.0.0.1", port, identity("server").thumbprint), SUBSCRIPTION, connections, FAST)
+    poller = Poller(identity("agent"), calls, spool_in(tmp_path / "agent-spool"), options, make_backoff=impatient)
+    task = asyncio.create_task(poller.run())
+    try:
+        yield poller
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await calls.aclose(5)
+
+
+class Impatient(Backoff):
+    """A back-off that does not make tests wait."""
+
+    def wait(self) -> float:
+        super().wait()
+        return 0.01
+
+
+def impatient() -> Backoff:
+    return Impatient(asyncio.get_running_loop().time, random.Random(1))
+
+
+async def tcp_to(port: int) -> TcpStream:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=RECEIVE_SIZE)
+    return TcpStream(reader, writer, Timeouts())
+
+
+async def run(*command: str, stdin: bytes = b"") -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(stdin), 60)
+    assert process.returncode is not None
+    return process.returncode, output.decode(errors="replace")
+
+
+@asynccontextmanager
+async def two_ends(timeouts: Timeouts = FAST) -> AsyncIterator[tuple[TcpStream, TcpStream]]:
+    """The two ends of one connection: of who accepts, and of who dials."""
+    accepted: asyncio.Queue[TcpStream] = asyncio.Queue()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.put_nowait(TcpStream(reader, writer, timeouts))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0, limit=RECEIVE_SIZE) as server:
+        peer = TcpStream(*await asyncio.open_connection(*server.sockets[0].getsockname(), limit=RECEIVE_SIZE), timeouts)
+        stream = await accepted.get()
+        try:
+            yield stream, peer
+        finally:
+            peer.abort()
+            stream.abort()
+            await asyncio.sleep(0)

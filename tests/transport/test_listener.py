@@ -13,9 +13,8 @@ from tentacle.transport.errors import ConnectFailed
 from tentacle.transport.listener import ListenerOptions, bind
 from tentacle.transport.stream import TcpStream
 from tentacle.transport.tls import TlsStream
-from tests.pki import identity, write_pem
-from tests.transport.harness import FAST, Echo, listening_agent
-from tests.transport.test_tls import run, tcp_to
+from tests.pki import identity
+from tests.transport.harness import FAST, Echo, listening_agent, run, tcp_to
 
 HELLO = b"MX\n\nMX-CLIENT 1.0\r\n\r\n"
 
@@ -56,48 +55,6 @@ async def test_a_caller_without_certificate_gets_not_one_byte(tmp_path: Path) ->
             "openssl", "s_client", "-connect", f"127.0.0.1:{agent.port}", "-quiet", stdin=HELLO + b"\n"
         )  # fmt: skip
         assert "MX-SERVER" not in output
-
-
-async def test_a_browser_gets_a_page_with_security_headers(tmp_path: Path) -> None:
-    async with listening_agent(tmp_path, Echo()) as agent:
-        code, output = await run(
-            "curl", "--silent", "--show-error", "--insecure", "--include", f"https://127.0.0.1:{agent.port}/"
-        )
-        assert code == 0, output
-        head, _, body = output.partition("\r\n\r\n")
-        lines = head.split("\r\n")
-        assert lines[0] == "HTTP/1.0 200 OK"
-        names = {line.split(":")[0] for line in lines[1:]}
-        assert names >= {
-            "Content-Security-Policy",
-            "Referrer-Policy",
-            "X-Content-Type-Options",
-            "X-Frame-Options",
-            "X-XSS-Protection",
-            "Strict-Transport-Security",
-        }
-        assert "<title>Octopus Tentacle</title>" in body
-        assert "Octopus Tentacle configured successfully" in body
-
-
-async def test_the_handshake_of_a_registering_agent_is_answered(tmp_path: Path) -> None:
-    """The original asks a server's port with `POST /handshake` (docs/spec/rest.md, "Connectivity check")."""
-    async with listening_agent(tmp_path, Echo()) as agent:
-        code, output = await run(
-            "curl", "-sSk", "-X", "POST", "-o", "/dev/null", "-w", "%{http_code}",
-            f"https://127.0.0.1:{agent.port}/handshake",
-        )  # fmt: skip
-        assert (code, output) == (0, "200")
-
-
-async def test_curl_with_the_servers_own_certificate_gets_the_page_too(tmp_path: Path) -> None:
-    certificate, key = write_pem("server", tmp_path)
-    async with listening_agent(tmp_path, Echo()) as agent:
-        code, output = await run(
-            "curl", "-sSk", "--cert", str(certificate), "--key", str(key), f"https://127.0.0.1:{agent.port}/"
-        )
-        assert code == 0
-        assert "configured successfully" in output
 
 
 async def test_plain_http_is_closed_promptly(tmp_path: Path) -> None:

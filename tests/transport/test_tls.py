@@ -14,6 +14,7 @@ from tentacle.transport.stream import RECEIVE_SIZE, TcpStream
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
 from tests.pki import identity, made_by_openssl, pem, write_pem
+from tests.transport.harness import run, tcp_to
 
 Serve = Callable[[TlsStream], Awaitable[None]]
 
@@ -42,11 +43,6 @@ async def server(serve: Serve, failures: list[TlsFailed] | None = None) -> Async
     finally:
         listening.close()
         await asyncio.wait_for(asyncio.gather(*tasks), 30)
-
-
-async def tcp_to(port: int) -> TcpStream:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=RECEIVE_SIZE)
-    return TcpStream(reader, writer, Timeouts())
 
 
 async def echo(stream: TlsStream) -> None:
@@ -104,18 +100,6 @@ async def test_not_a_byte_goes_to_a_server_with_another_certificate() -> None:
             await TlsStream.connect(tcp, identity("server").context(), "127.0.0.1", "0" * 40)
         tcp.abort()
     assert got == [b""]
-
-
-async def run(*command: str, stdin: bytes = b"") -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await asyncio.wait_for(process.communicate(stdin), 60)
-    assert process.returncode is not None
-    return process.returncode, output.decode(errors="replace")
 
 
 @pytest.mark.parametrize("version", ["tls1_2", "tls1_3"])

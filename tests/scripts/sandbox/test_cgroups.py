@@ -140,24 +140,6 @@ def test_a_cgroup_that_is_not_ours_is_left_as_it_is() -> None:
     assert not list(top.glob("tentacle-run-probe-*"))
 
 
-def test_cgroups_that_a_script_has_nested_deeply_are_removed_too() -> None:
-    top = cgroup_parents().unified
-    assert top is not None
-    run = RunCgroup(CgroupParents(top).order(f"deep-{os.getpid()}", ScriptLimits()))
-    run.make()
-    deep = Path(run.directory)
-    for number in range(1200):
-        deep /= "d"
-        try:
-            deep.mkdir()
-        except OSError:
-            assert number > 100, "the kernel may know a limit"
-            break
-    assert run.pids() == []
-    run.remove()
-    assert not Path(run.directory).exists()
-
-
 MOVER = """
 import sys
 from pathlib import Path

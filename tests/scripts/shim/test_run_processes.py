@@ -146,13 +146,6 @@ async def test_the_shim_is_born_in_the_cgroup_of_its_script(sandboxed: Lab) -> N
     await until(lambda: not group.exists())
 
 
-async def test_a_shim_that_cannot_be_born_in_a_cgroup_is_born_outside_it(new_lab: Callable[..., Lab]) -> None:
-    lab = new_lab(options(SANDBOXES["cgroup"]))
-    await lab.engine.start()
-    lab.engine._context.sandbox.shim_cgroup = lambda: "/nowhere/at/all"  # type: ignore[method-assign]
-    assert lines(await lab.run("grep -c tentacle-run /proc/self/cgroup")) == ["1"]
-
-
 async def test_killing_gives_up_after_its_time_and_returns_the_processes_left() -> None:
     mark = uuid4().hex
     with sleeping({MARK: mark}) as child:
