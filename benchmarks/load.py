@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 LINES = 20
 PATIENCE = 120.0
+ENDED_AFTER = 5.0
 
 
 @dataclass
@@ -118,7 +119,10 @@ def main() -> int:
         doubled = [number for number, times in ran.items() if times != 1]
         missing = options.scripts - len(ran)
         of.agent.stop()
-        left = processes_below(of.stage.directory)
+        # Idle shims end by themselves, a moment after their agent.
+        deadline = time.monotonic() + ENDED_AFTER
+        while (left := processes_below(of.stage.directory)) and time.monotonic() < deadline:
+            time.sleep(0.1)
     figures = {
         "lost results": len(tally.lost) + missing,
         "scripts that ran twice": len(doubled),
