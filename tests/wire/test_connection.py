@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-import zlib
 from typing import Any
 
 import bson
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.wire.connection import Connection
-from tentacle.wire.envelope import deflate, split_for_records
+from tentacle.wire.envelope import deflate
 from tentacle.wire.errors import LocalProtocolError, ProtocolError
 from tentacle.wire.events import (
     Closed,
@@ -32,7 +31,7 @@ from tentacle.wire.events import (
     StreamEnd,
 )
 from tentacle.wire.limits import Limits
-from tentacle.wire.messages import REQUEST_TYPE, Request, Response, ServerError, encode_message, guid
+from tentacle.wire.messages import Request, Response, encode_message, guid
 from tentacle.wire.rules import Role, State
 
 HELLO = b"MX\n\nMX-CLIENT 1.0\r\n\r\n"
@@ -63,10 +62,6 @@ def identified(limits: Limits | None = None) -> Connection:
     return connection
 
 
-def message(body: Any) -> bytes:
-    return deflate(bson.encode({"Message": body}))
-
-
 def request_with(*params: Any) -> bytes:
     return deflate(encode_message(Request("id-1", "IService", "Method", params)))
 
@@ -84,26 +79,13 @@ def refused(connection: Connection, data: bytes) -> str:
 
 
 @pytest.mark.parametrize(
-    "preface", [b"MX\n\n", b"MX\r\n\r\n", b"MX\n\r\n", b"MX and more\n\n"], ids=["lf", "crlf", "mixed", "words"]
-)
-def test_every_form_of_the_preface(preface: bytes) -> None:
-    connection = Connection(Role.LISTENING_SERVICE)
-    connection.receive_data(preface + b"MX-CLIENT 1.0\r\n\r\n")
-    assert drain(connection) == [Preface(), Identity(IdentityKind.CLIENT)]
-
-
-@pytest.mark.parametrize(
     "data",
     [
         b"GET / HTTP/1.1\r\n\r\n",
         b"MX" + b"x" * 200,
         b"MX\n\nMX-NOBODY 1.0\r\n\r\n",
-        b"MX\n\n\r\n\r\n",
-        b"MX\n\nMX-CLIENT 1.0\r\nmore\r\n",
-        b"MX\n\nMX-CLIENT 1.0\rx",
         b"MX\n\nMX-SERVER 1.0\r\n\r\n",
         b"MX\n\nMX-SUBSCRIBER 1.0 poll://abc/\r\n\r\n",
-        b"MX\n\nMX-SUBSCRIBER 1.0\r\n\r\n",
         b"MX\n\n" + b"A" * 100,
     ],
 )
@@ -111,19 +93,8 @@ def test_a_bad_beginning_is_refused(data: bytes) -> None:
     refused(Connection(Role.LISTENING_SERVICE, SMALL), data)
 
 
-@pytest.mark.parametrize("subscription", [b"nonsense", b"poll:", b"poll://\xff/"])
-def test_a_subscription_that_is_no_uri_is_refused(subscription: bytes) -> None:
-    refused(Connection(Role.POLLING_CLIENT), b"MX\n\nMX-SUBSCRIBER 1.0 " + subscription + b"\r\n\r\n")
-
-
-def test_a_subscription_is_normalised_as_dotnet_does() -> None:
-    connection = Connection(Role.POLLING_CLIENT)
-    connection.receive_data(b"MX\n\nMX-SUBSCRIBER 1.0 poll://SQ-TENTAPOLL\r\n\r\n")
-    assert drain(connection)[1] == Identity(IdentityKind.SUBSCRIBER, "poll://sq-tentapoll/")
-
-
-@pytest.mark.parametrize("line", [b"NOPE\r\n", b"next\r\n", b" NEXT\r\n", b"NEXT\rX", b"N" * 100])
-def test_a_bad_control_line_is_refused(line: bytes) -> None:
+@pytest.mark.parametrize("line", [b"NOPE\r\n", b"PROCEED\r\n", b"N" * 100])
+def test_a_control_line_that_is_not_expected_is_refused(line: bytes) -> None:
     connection = served(identified(SMALL))
     refused(connection, line)
 
@@ -136,64 +107,19 @@ def served(connection: Connection) -> Connection:
     return connection
 
 
-def test_empty_lines_before_a_control_line_are_skipped() -> None:
-    connection = served(identified())
-    connection.receive_data(b"\r\n\r\nNEXT\r\n")
-    assert drain(connection) == [Next()]
-
-
-def test_a_deflate_tail_that_comes_late_belongs_to_the_message() -> None:
-    """Halibut 3.x sends a last empty block in a record of its own (docs/spec/wire.md, "Message framing")."""
-    compressor = zlib.compressobj(wbits=-15)
-    head = compressor.compress(encode_message(REQUEST)) + compressor.flush(zlib.Z_SYNC_FLUSH)
-    connection = identified()
-    connection.receive_data(head)
-    assert drain(connection) == []
-    connection.receive_data(compressor.flush())
-    assert drain(connection) == [RequestEvent(REQUEST)]
-    assert connection.between_elements
-
-
 @pytest.mark.parametrize(
     "data",
     [
         b"\xff\xff\xff\xff",
-        deflate(b""),
         deflate(b"\x04\x00\x00\x00"),
-        deflate(b"\xff\xff\xff\x7f" + b"x" * 20),
-        deflate(b"\x14\x00\x00\x00" + b"\xff" * 16),
-        message("text"),
-        message(["list"]),
-        deflate(bson.encode({"Other": 1})),
-        message({"$type": "System.Diagnostics.Process, System", "id": "x"}),
-        message({"$type": REQUEST_TYPE, "id": 1, "service": "s", "method": "m"}),
-        message({"$type": REQUEST_TYPE, "id": "1", "service": "s", "method": "m", "params": "x"}),
-        deflate(encode_message(Response("id"))),
+        deflate(bson.encode({"Message": "text"})),
         deflate(b"\0" * 20_000),
-        zlib.compressobj(0, wbits=-15).compress(b"x" * 5000) + b"y" * 5000,
+        deflate(encode_message(Response("id"))),
+        deflate(encode_message(None))[:-1] + b"\xff",
     ],
 )
 def test_a_bad_message_is_refused(data: bytes) -> None:
     refused(identified(SMALL), data)
-
-
-def test_endless_empty_blocks_are_refused() -> None:
-    """A deflate stream may go on for ever without giving a single byte."""
-    refused(identified(SMALL), b"\x00\x00\x00\xff\xff" * 1000)
-
-
-@pytest.mark.parametrize("depth", [70, 5000, 200_000])
-def test_nesting_is_bounded(depth: int) -> None:
-    refused(identified(Limits()), deflate(nest(depth)))
-
-
-def nest(depth: int) -> bytes:
-    """The BSON of `depth` documents inside each other, made without recursion."""
-    heads, length = [], 5
-    for _ in range(depth):
-        length += 4 + 3 + 1
-        heads.append(length.to_bytes(4, "little") + b"\x03a\x00")
-    return b"".join(reversed(heads)) + b"\x05\x00\x00\x00\x00" + b"\x00" * depth
 
 
 def test_the_peer_may_close_between_two_exchanges_only() -> None:
@@ -227,30 +153,15 @@ def block(identity: uuid.UUID, data: bytes, length: int | None = None, again: in
     return head + data + (length if again is None else again).to_bytes(8, "little", signed=True)
 
 
-def test_a_block_is_written_as_the_specification_shows() -> None:
-    """docs/spec/wire.md, "Worked bytes"."""
-    connection = identified()
-    connection.receive_data(request_with("x"))
-    drain(connection)
-    connection.send(ResponseEvent(Response("id-1", stream_document(STREAM_ID, 5))))
-    sent = [connection.send(e) for e in (StreamBegin(STREAM_ID, 5), StreamChunk(b"hello"), StreamEnd())]
-    assert b"".join(b"".join(s) for s in sent).hex() == (
-        "33221100554477668899aabbccddeeff" + "0500000000000000" + "68656c6c6f" + "0500000000000000"
-    )
-
-
 @pytest.mark.parametrize(
     "blocks",
     [
         block(uuid.uuid4(), b"abc"),
         block(STREAM_ID, b"abcd"),
-        block(STREAM_ID, b"ab"),
         block(STREAM_ID, b"abc", again=4),
-        block(STREAM_ID, b"", length=-1),
-        block(STREAM_ID, b"", length=2**62),
         block(STREAM_ID, b"abc") + block(STREAM_ID, b"abc"),
     ],
-    ids=["unknown", "longer", "shorter", "trailer", "negative", "huge", "twice"],
+    ids=["unknown", "longer", "trailer", "twice"],
 )
 def test_a_stream_that_is_not_what_was_announced_is_refused(blocks: bytes) -> None:
     connection = identified(SMALL)
@@ -265,17 +176,13 @@ def test_a_stream_that_is_not_what_was_announced_is_refused(blocks: bytes) -> No
         refused(connection, blocks)
 
 
-@pytest.mark.parametrize("lengths", [[-1], [101], [1, 1, 1], [2**63 - 1]])
+@pytest.mark.parametrize("lengths", [[-1], [101], [1, 1, 1]])
 def test_an_announcement_beyond_the_limits_is_refused(lengths: list[int]) -> None:
     documents = [stream_document(uuid.uuid4(), length) for length in lengths]
     refused(identified(SMALL), request_with(*documents))
 
 
-def test_the_same_id_twice_is_refused() -> None:
-    refused(identified(SMALL), request_with(stream_document(STREAM_ID, 1), stream_document(STREAM_ID, 1)))
-
-
-def test_streams_may_come_in_any_order_and_may_be_empty() -> None:
+def test_streams_follow_their_request_in_any_order() -> None:
     first, second = uuid.uuid4(), uuid.uuid4()
     connection = identified()
     connection.receive_data(request_with(stream_document(first, 0), [{"c": stream_document(second, 2)}]))
@@ -317,13 +224,6 @@ def test_nothing_can_be_sent_out_of_turn(role: Role) -> None:
             connection.send(event)
 
 
-def test_an_error_response_keeps_its_three_members() -> None:
-    response = Response("id", None, ServerError("message", "details", None))
-    plain = encode_message(response)
-    error = bson.decode(plain)["Message"]["error"]
-    assert list(error.items()) == [("message", "message"), ("details", "details"), ("HalibutErrorType", None)]
-
-
 def test_the_empty_message_is_the_specified_one() -> None:
     """docs/spec/wire.md, "Worked bytes"."""
     connection = Connection(Role.POLLING_CLIENT)
@@ -332,15 +232,6 @@ def test_the_empty_message_is_the_specified_one() -> None:
     connection.send(Identity(IdentityKind.SERVER))
     (record,) = connection.send(Nothing())
     assert record.hex() == "e3636060e0f24d2d2e4e4c4f65600000"
-
-
-@given(st.integers(0, 200_000))
-def test_records_lose_nothing_and_never_end_in_a_crumb(size: int) -> None:
-    data = bytes(size % 251 for _ in range(size))
-    records = split_for_records(data)
-    assert b"".join(records) == data
-    assert all(len(record) <= 16384 for record in records)
-    assert len(records) < 2 or len(records[-1]) >= 1024
 
 
 @given(st.binary(max_size=300), st.integers(1, 64))

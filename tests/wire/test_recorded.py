@@ -26,9 +26,9 @@ from tentacle.wire.events import (
     StreamEnd,
 )
 from tentacle.wire.limits import Limits
-from tentacle.wire.messages import Request, decode_message, encode_message
+from tentacle.wire.messages import Request, decode_message
 from tentacle.wire.rules import Role
-from tests.recorded import Recorded, Turn, conversations, messages
+from tests.recorded import Recorded, Turn, conversations
 
 ALL = [pytest.param(c, id=c.name) for c in conversations()]
 CONTROL: dict[str, Event] = {"NEXT\r\n": Next(), "PROCEED\r\n": Proceed(), "END\r\n": End()}
@@ -141,8 +141,3 @@ def test_the_end_of_a_conversation_is_clean(recorded: Recorded) -> None:
     if connection.state.name in ("EXPECT_CONTROL", "EXPECT_REQUEST", "SEND_NEXT"):
         connection.receive_data(b"")
         assert connection.next_event() == Closed()
-
-
-@pytest.mark.parametrize(("where", "plain"), messages(), ids=[where for where, _ in messages()])
-def test_a_message_encodes_to_the_bytes_it_came_from(where: str, plain: bytes) -> None:
-    assert encode_message(decode_message(plain, Limits())) == plain
