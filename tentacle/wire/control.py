@@ -73,7 +73,8 @@ def normalise_subscription(text: str) -> str:
 
 
 def _parse_identity(line: bytes) -> Identity:
-    words = line.decode("latin-1").split()
+    # At blanks only: other white space belongs to a word.
+    words = [word for word in line.decode("latin-1").split(" ") if word]
     if not words or words[0] not in _KINDS:
         raise ProtocolError(f"unknown identity {_show(line)}")
     kind = _KINDS[words[0]]

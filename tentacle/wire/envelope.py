@@ -60,10 +60,11 @@ class Inflater:
         """Consumes from `buffer`.  Returns the plain text once the stream has ended, `None` before."""
         while len(buffer):
             chunk = buffer.take(_STEP)
-            self._consumed += len(chunk)
+            self._add(chunk)
+            # What came along with the end of the message is no part of it.
+            self._consumed += len(chunk) - len(self._inflate.unused_data)
             if self._consumed > self._limits.deflated_message:
                 raise ProtocolError(f"a message of more than {self._limits.deflated_message} bytes")
-            self._add(chunk)
             if self._inflate.eof:
                 buffer.push_back(self._inflate.unused_data)
                 return bytes(self._plain)

@@ -14,7 +14,9 @@ from uuid import UUID
 
 import bson
 from bson.binary import Binary
+from bson.code import Code
 from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.dbref import DBRef
 from bson.errors import BSONError
 
 from tentacle.wire.errors import ProtocolError
@@ -24,7 +26,8 @@ REQUEST_TYPE = "Halibut.Transport.Protocol.RequestMessage, Halibut"
 RESPONSE_TYPE = "Halibut.Transport.Protocol.ResponseMessage, Halibut"
 GUID_SUBTYPE = 4
 
-_CONTAINERS = (dict, list)
+_CONTAINERS = (dict, list, DBRef, Code)
+"""What the `bson` package makes of documents and lists; the last two of a document with `$ref`, and of a scope."""
 _OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 
@@ -195,7 +198,7 @@ def _text(body: dict[str, Any], name: str) -> str:
 def _check_nesting(root: object, limit: int) -> None:
     """Raises `ProtocolError` for containers nested deeper than `limit`, so that recursion over the document is safe."""
     level: list[Any] = [root]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         level = [v for c in level for v in _children(c) if isinstance(v, _CONTAINERS)]
         if not level:
             return
@@ -203,7 +206,11 @@ def _check_nesting(root: object, limit: int) -> None:
 
 
 def _children(container: Any) -> Iterable[Any]:
-    return container.values() if isinstance(container, dict) else container
+    if isinstance(container, dict):
+        return container.values()
+    if isinstance(container, list):
+        return container
+    return container.as_doc().values() if isinstance(container, DBRef) else (container.scope,)
 
 
 def _find_streams(value: Any, found: list[tuple[UUID, int]]) -> None:
@@ -215,7 +222,7 @@ def _find_streams(value: Any, found: list[tuple[UUID, int]]) -> None:
             if identity is not None:
                 found.append((identity, int(length)))
                 return
-    elif not isinstance(value, list):
+    elif not isinstance(value, _CONTAINERS):
         return
     for child in _children(value):
         if isinstance(child, _CONTAINERS):

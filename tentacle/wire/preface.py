@@ -7,6 +7,7 @@ probe, or a server that asks for our certificate (docs/spec/wire.md, "Certificat
 from __future__ import annotations
 
 import enum
+import re
 
 from tentacle.wire.buffer import ReceiveBuffer
 from tentacle.wire.errors import ProtocolError
@@ -15,6 +16,7 @@ from tentacle.wire.limits import Limits
 MAGIC = b"MX"
 PREFACE = b"MX\n\n"
 """Sent by connectors on Linux; from Windows it comes with CR LF.  Accept both (docs/spec/wire.md, "Preface")."""
+_BLANK_LINE = re.compile(rb"\n\r*\n")
 
 
 class Caller(enum.Enum):
@@ -40,27 +42,14 @@ def take_preface(buffer: ReceiveBuffer, limits: Limits) -> bytes | None:
 
     Carriage returns do not count, so that both line ends are understood.  Nothing after the blank line is consumed.
     """
-    window = buffer.peek(limits.preface + 1)
-    for end in _blank_line_ends(window):
-        taken = buffer.take(end)
+    found = _BLANK_LINE.search(buffer.peek(limits.preface))
+    if found:
+        taken = buffer.take(found.end())
         if not taken.startswith(MAGIC):
             raise ProtocolError("the connection did not begin with MX")
         return taken
-    if len(window) > limits.preface:
+    if len(buffer) > limits.preface:
         raise ProtocolError(f"no blank line within the first {limits.preface} bytes of the connection")
     if buffer.at_eof:
         raise ProtocolError("the connection ended within its preface")
     return None
-
-
-def _blank_line_ends(window: bytes) -> list[int]:
-    """The position after the first blank line in `window`, if there is one."""
-    previous_was_newline = False
-    for position, byte in enumerate(window):
-        if byte == 0x0A:
-            if previous_was_newline:
-                return [position + 1]
-            previous_was_newline = True
-        elif byte != 0x0D:
-            previous_was_newline = False
-    return []
