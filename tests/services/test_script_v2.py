@@ -64,7 +64,7 @@ async def test_five_starts_at_once_are_one_script(bench: Bench) -> None:
     body = "echo run >> ../count; read -r _ < fifo || true"
     answers = await asyncio.gather(*(start(bench, body, "Tt" if n % 2 else "tT", None) for n in range(5)))
     assert {answer.ticket.task_id for answer in answers} == {"Tt", "tT"}
-    assert (await start(bench, "")).state is ProcessState.COMPLETE
+    assert (await start(bench, "", "TT")).state is ProcessState.COMPLETE
     assert (bench.home / "Work" / "count").read_text() == "run\n"
 
 
