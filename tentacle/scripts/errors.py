@@ -23,6 +23,13 @@ class DamagedRunError(ScriptError):
         )
 
 
+class WorkspaceNotPreparedError(ScriptError):
+    """The files of a script could not be written; nothing has run."""
+
+    def __init__(self, workspace: Path, why: str) -> None:
+        super().__init__(f"The workspace '{workspace}' could not be prepared: {why}")
+
+
 class InvalidTicketError(ScriptError):
     """A ticket that cannot name a workspace.  Nothing has been written."""
 

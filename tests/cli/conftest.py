@@ -79,6 +79,18 @@ class Tentacle:
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 
+    def start(self, *arguments: str, stdin: int | None = None) -> subprocess.Popen[str]:
+        """The installed program, which goes on; `stdin` is as for `Popen`."""
+        return subprocess.Popen(
+            [PROGRAM, *arguments],
+            cwd=self.cwd,
+            env=self.environ,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def log(self, home: Path) -> str:
         return (home / "Logs" / "OctopusTentacle.txt").read_text(encoding="utf-8")
 

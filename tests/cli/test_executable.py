@@ -118,14 +118,7 @@ def test_a_life_of_an_instance(tentacle: Any, tmp_path: Path) -> None:
 
 
 def test_an_interrupt_ends_without_a_word(tentacle: Any, instance: Path) -> None:
-    program = Path(sys.executable).parent / "tentacle"
-    with subprocess.Popen(
-        [program, "agent", "--instance=I", "--wait=60000"],
-        env=tentacle.environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with tentacle.start("agent", "--instance=I", "--wait=60000") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "Sleeping for 60000ms...\n"
         process.send_signal(signal.SIGINT)

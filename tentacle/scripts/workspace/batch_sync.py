@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tentacle.disk import flush_directory
-from tentacle.scripts.errors import ScriptError
+from tentacle.scripts.errors import WorkspaceNotPreparedError
 from tentacle.scripts.workspace.run_files import RunFiles
 
 _SYNC_FILE_RANGE_WRITE = 2
@@ -34,7 +34,8 @@ class BatchSync:
     async def make(self, prepare: Prepare) -> RunFiles:
         """Calls `prepare` in a thread; returns its run when the `.run` file and its name are on the disk.
 
-        Raises what `prepare` raises.  Removes the files and raises `ScriptError` when they cannot be synced.
+        Raises what `prepare` raises.  Removes the files and raises `WorkspaceNotPreparedError` when they cannot be
+        synced.
         """
         made: asyncio.Future[RunFiles] = asyncio.get_running_loop().create_future()
         self._waiting.append((prepare, made))
@@ -78,9 +79,8 @@ def _make_all(prepares: Sequence[Prepare], directory: Path) -> list[RunFiles | E
     for run, failure in failures.items():
         with contextlib.suppress(OSError):
             run.remove()
-        runs[runs.index(run)] = ScriptError(
-            f"The workspace '{run.workspace}' could not be prepared: {failure.strerror}: '{run.run_path}'"
-        )
+        why = f"{failure.strerror}: '{run.run_path}'"
+        runs[runs.index(run)] = WorkspaceNotPreparedError(run.workspace, why)
     return runs
 
 

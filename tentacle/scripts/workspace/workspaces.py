@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tentacle import disk
-from tentacle.scripts.errors import ScriptError
+from tentacle.scripts.errors import ScriptError, WorkspaceNotPreparedError
 from tentacle.scripts.workspace.batch_sync import BatchSync
 from tentacle.scripts.workspace.file_encryption import encrypt
 from tentacle.scripts.workspace.removal import remove_tree
@@ -112,7 +112,7 @@ class Workspaces:
         except OSError as error:
             if not existed:
                 self.remove(path)
-            raise ScriptError(f"The workspace '{path}' could not be prepared: {_reason(error)}") from error
+            raise WorkspaceNotPreparedError(path, _reason(error)) from error
 
     def _make(self, path: Path) -> bool:
         """Makes the directory of a workspace; returns whether there was one already."""
@@ -124,11 +124,11 @@ class Workspaces:
             except FileNotFoundError as error:
                 # The directory of all workspaces was removed.
                 if attempt:
-                    raise ScriptError(f"The workspace '{path}' could not be prepared: {_reason(error)}") from error
+                    raise WorkspaceNotPreparedError(path, _reason(error)) from error
                 self.ensure()
             except OSError as error:
                 self.ensure()
-                raise ScriptError(f"The workspace '{path}' could not be prepared: {_reason(error)}") from error
+                raise WorkspaceNotPreparedError(path, _reason(error)) from error
             else:
                 return False
         return False

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,7 @@ from tentacle.settings.store import SettingsFile
 
 def test_the_agent_makes_its_certificate_says_where_it_listens_and_ends(tentacle: Any, instance: Path) -> None:
     tentacle.ok("configure", "--instance=I", "--port=0", "--listenIpAddress=127.0.0.1", "--trust=T")
-    with subprocess.Popen(
-        [Path(sys.executable).parent / "tentacle", "run", "--instance=I", "--noninteractive"],
-        env=tentacle.environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with tentacle.start("run", "--instance=I", "--noninteractive") as process:
         assert process.stdout is not None
         said: list[str] = []
         for line in process.stdout:

@@ -6,9 +6,7 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +15,7 @@ from tests.cli.commands.programs import until
 
 
 def test_the_embedded_server_says_its_key_on_standard_output_only(tentacle: Any) -> None:
-    with subprocess.Popen(
-        [Path(sys.executable).parent / "tentacle", "devserver", "--ready-file=ready.json"],
-        cwd=tentacle.cwd,
-        env=tentacle.environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with tentacle.start("devserver", "--ready-file=ready.json") as process:
         assert process.stdout is not None
         said = dict(process.stdout.readline().rstrip("\n").split(": ", 1) for _ in range(4))
         process.send_signal(signal.SIGTERM)
@@ -62,15 +53,7 @@ def ask(address: str, path: str, **more: Any) -> Any:
 def test_every_option_reaches_the_server(tentacle: Any) -> None:
     (tentacle.cwd / "password").write_text("open sesame\n")
     given = ("--data=kept", "--apiKeyStdin", "--username=somebody", "--passwordFile=password", "--ready-file=ready")
-    with subprocess.Popen(
-        [Path(sys.executable).parent / "tentacle", "devserver", *given],
-        cwd=tentacle.cwd,
-        env=tentacle.environ,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with tentacle.start("devserver", *given, stdin=subprocess.PIPE) as process:
         try:
             assert process.stdin is not None
             assert process.stdout is not None

@@ -32,13 +32,6 @@ def watch() -> Iterator[SlowWatch]:
     watch.close()
 
 
-@pytest.fixture
-def pipes(watch: SlowWatch) -> Iterator[OutputPipes]:
-    pipes = OutputPipes(watch)
-    yield pipes
-    pipes.close()
-
-
 def test_a_line_that_is_written_while_the_shim_looks_comes_before_the_next(
     watch: SlowWatch, pipes: OutputPipes
 ) -> None:

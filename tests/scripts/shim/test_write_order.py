@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -63,20 +62,6 @@ def test_without_inotify_nothing_is_told_and_nothing_fails() -> None:
     assert pipes.collect() == ([(OUT, b"2\n"), (ERR, b"1\n")], [])
     pipes.close()
     watch.close()
-
-
-@pytest.fixture
-def watch() -> Iterator[WriteWatch]:
-    watch = WriteWatch()
-    yield watch
-    watch.close()
-
-
-@pytest.fixture
-def pipes(watch: WriteWatch) -> Iterator[OutputPipes]:
-    pipes = OutputPipes(watch)
-    yield pipes
-    pipes.close()
 
 
 def test_pipes_tell_the_order_of_writing_and_the_end_script_for_script(watch: WriteWatch) -> None:
