@@ -16,13 +16,13 @@ import click
 
 from tentacle.cli.frame import command_table
 from tentacle.cli.frame import help_text as help_texts
-from tentacle.cli.frame.command import TentacleCommand, asks_for_json
+from tentacle.cli.frame.command import TentacleCommand, asks_for_help, asks_for_json
 from tentacle.cli.frame.command_table import Entry
 from tentacle.cli.frame.grammar import Option, parse
 from tentacle.cli.frame.render import render, report_error, report_unexpected_error
 from tentacle.cli.frame.result import EXIT_INTERRUPTED, CommandResult
 from tentacle.cli.frame.session import CommandSession, ProcessContext
-from tentacle.errors import EXIT_USAGE, TentacleError
+from tentacle.errors import EXIT_OK, EXIT_USAGE, TentacleError
 
 EXIT_BROKEN_PIPE: Final = 141
 """What a shell shows for a program that SIGPIPE ended."""
@@ -104,12 +104,9 @@ def _dispatch(session: CommandSession, arguments: Sequence[str]) -> int:
         except click.exceptions.Exit as end:
             return end.exit_code
     if word[:1].isalpha():
-        result = help_texts.unsupported(word)
-    else:
-        result = CommandResult(
-            data=help_texts.general_json() if asks_for_json(arguments) else help_texts.general_text()
-        )
-    return render(result, session) or EXIT_USAGE
+        return render(help_texts.unsupported(word), session) or EXIT_USAGE
+    text = help_texts.general_json() if asks_for_json(arguments) else help_texts.general_text()
+    return render(CommandResult(data=text), session) or (EXIT_OK if asks_for_help(arguments) else EXIT_USAGE)
 
 
 def split_command(arguments: Sequence[str]) -> tuple[str, list[str]]:

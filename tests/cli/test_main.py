@@ -33,9 +33,7 @@ def test_version_is_found_and_common_options_do_not_matter(tentacle: Any, argume
     assert tentacle.ok(*arguments).out == __version__
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["--help"], [""], ["--console", "version"], ["--nologo"], ["--foo"], ["--"], ["/"]]
-)
+@pytest.mark.parametrize("arguments", [[], [""], ["--console", "version"], ["--nologo"], ["--foo"], ["--"], ["/"]])
 def test_without_a_command_the_usage_is_shown(tentacle: Any, arguments: list[str]) -> None:
     ended = tentacle(*arguments)
     assert (ended.code, ended.err) == (2, "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from unicodedata import category
 
 import click
@@ -42,6 +42,7 @@ LONGEST_NAME: Final = 100
 """Characters of an argument that can be a misspelt option."""
 
 _ASKING: Final = ("-h", "-?", "/h", "/?")
+"""Ask a command for its help, unless they are options of its own as `-h` is of `register-worker`."""
 _ADDRESS: Final = re.compile("host|proxy|server|address|socket", re.IGNORECASE)
 _USER_INFO: Final = re.compile(r"//[^/?#@\s:]*:(?P<password>[^/?#\s]+(?=@)|(?!\d+[/?#]).+(?=@))")
 """Also of an address that is none because the password has a `/`, `?`, `#` or blank in it; a port is no password."""
@@ -104,10 +105,9 @@ class TentacleCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         session = ctx.ensure_object(CommandSession)
         if asks_for_help(args):
-            render(CommandResult(data=self.help_text(as_json=asks_for_json(args))), session)
-            ctx.exit()
+            self._show_help(ctx, args)
         declared = self._declared()
-        parsed = self._read(args, session)
+        parsed = self._read(ctx, args, session)
         if self.quiet or any(one.name == "noconsolelogging" for one in parsed.given):
             session.mute_console()
         own = [one for one in parsed.given if one.name in declared]
@@ -121,11 +121,17 @@ class TentacleCommand(click.Command):
         session.command_line = " ".join([help_texts.EXECUTABLE, self.entry.name, *args])
         return ctx.args
 
-    def _read(self, args: Sequence[str], session: CommandSession) -> Parsed:
+    def _show_help(self, ctx: click.Context, args: Sequence[str]) -> NoReturn:
+        render(CommandResult(data=self.help_text(as_json=asks_for_json(args))), ctx.ensure_object(CommandSession))
+        ctx.exit()
+
+    def _read(self, ctx: click.Context, args: Sequence[str], session: CommandSession) -> Parsed:
         """Reads the arguments; has secrets masked before any error can repeat them."""
         declared = self._declared()
         own = [Option(option.described.names, option.described.takes_value) for option in declared.values()]
         parsed = parse(args, [*COMMON_OPTIONS, *own])
+        if not self.takes_words and any(argument in _ASKING for argument in parsed.extra):
+            self._show_help(ctx, args)
         sensitive = {one.name for one in parsed.given if one.name in declared and declared[one.name].sensitive}
         for one in parsed.given:
             session.redactor.add(one.value if one.name in sensitive else _password_in(one.name, one.value or ""))
@@ -222,8 +228,6 @@ def _split(argument: str) -> tuple[str, str | None]:
 
 def _nearest(argument: str, options: Iterable[TentacleOption]) -> str | None:
     """The name of the option that an unknown argument probably means."""
-    if argument in _ASKING:
-        return HELP.name
     known = {name.lower(): name for option in options for name in option.described.names if len(name) > 1}
     close = difflib.get_close_matches(_split(argument[:LONGEST_NAME])[0], [*known, HELP.name], n=1, cutoff=0.75)
     return known.get(close[0], HELP.name) if close else None

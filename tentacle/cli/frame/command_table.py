@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,33 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("version", "Show the Tentacle version information"),
     Entry("watchdog", "Configure a scheduled task to monitor the Tentacle service(s)", shared_module="windows_only"),
 )
-"""In the order of help: by name, ordinal."""
+"""By name, ordinal."""
+
+GROUPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("Every day", ("init", "status", "doctor", "service", "register-worker", "deregister-worker")),
+    ("Run the agent", ("agent", "livez")),
+    (
+        "Instances and settings",
+        (
+            *("list-instances", "create-instance", "delete-instance", "import-instance", "configure"),
+            *("show-configuration", "proxy", "polling-proxy", "set-polling-connection-count"),
+        ),
+    ),
+    ("Certificates", ("show-thumbprint", "new-certificate", "rotate-certificate", "import-certificate")),
+    (
+        "Octopus Servers",
+        ("poll-server", "server-comms", "update-trust", "clear-trusted-servers", "register-with", "deregister-from"),
+    ),
+    ("Help and tools", ("help", "version", "completion", "extract", "devserver")),
+    (
+        "For Windows or Kubernetes only",
+        (
+            *("checkservices", "watchdog", "register-k8s-cluster", "register-k8s-target", "register-k8s-worker"),
+            "migrate-preinstalled-k8s-config",
+        ),
+    ),
+)
+"""In the order of general help: a title, and the names of the commands below it."""
 
 _BY_WORD = {word: entry for entry in ENTRIES for word in (entry.name, *entry.aliases) if word}
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tentacle.cli.frame.command_table import ENTRIES, Entry, nearest
+from tentacle.cli.frame.command_table import ENTRIES, GROUPS, Entry, entry_of, nearest
 from tentacle.cli.frame.result import CommandResult
 
 EXECUTABLE: Final = "Tentacle"
@@ -38,18 +38,12 @@ class OptionHelp:
 HELP_OPTION: Final = OptionHelp(("help",), False, "Show detailed help for this command")
 
 
-def general_text(entries: Sequence[Entry] = ENTRIES) -> str:
-    """All commands with their descriptions, which the original does not wrap."""
-    indent = _COMMAND_INDENT
-    commands = ""
-    for entry in entries:
-        text = textwrap.fill(
-            entry.description, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
-        )
-        commands += f"  {entry.name:<{_COMMAND_WIDTH}}\n{text}\n"
+def general_text() -> str:
+    """All commands with their descriptions in groups; the original has one list, and does not wrap descriptions."""
+    groups = "".join(f"{title}:\n\n{''.join(map(_entry_text, names))}\n" for title, names in GROUPS)
     return (
         f"Usage: {EXECUTABLE} <command> [<options>]\n\nWhere <command> is one of: \n\n"
-        f"{commands}\nOr use <command> --help for more details.\n"
+        f"{groups}Or use <command> --help for more details.\n"
     )
 
 
@@ -61,9 +55,9 @@ def command_text(entry: Entry, options: Sequence[OptionHelp], notes: str = "") -
     return f"{start}{own}{option_text(HELP_OPTION)}"
 
 
-def general_json(entries: Sequence[Entry] = ENTRIES) -> str:
-    """All commands as indented JSON, without a newline at its end."""
-    return json.dumps({"Commands": [_entry_document(entry) for entry in entries]}, indent=2)
+def general_json() -> str:
+    """All commands, by name, as indented JSON, without a newline at its end."""
+    return json.dumps({"Commands": [_entry_document(entry) for entry in ENTRIES]}, indent=2)
 
 
 def command_json(entry: Entry, options: Sequence[OptionHelp]) -> str:
@@ -113,6 +107,14 @@ def wrapped(text: str) -> Iterator[str]:
         text = text[cut:]
     if text:
         yield text
+
+
+def _entry_text(name: str) -> str:
+    indent = _COMMAND_INDENT
+    text = textwrap.fill(
+        entry_of(name).description, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+    return f"  {name:<{_COMMAND_WIDTH}}\n{text}\n"
 
 
 def _entry_document(entry: Entry) -> dict[str, object]:

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 
-@pytest.mark.parametrize("arguments", [["help"], ["-h"], ["-?"], ["/?"], ["h"], ["help", "--nologo"], ["help", "-x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["help"], ["--help"], ["-h"], ["-?"], ["/?"], ["/help"], ["h"], ["--nologo", "--help"]),
+        *(["help", "--nologo"], ["help", "-x"], ["help", "-h"]),
+    ],
+)
 def test_help_is_no_failure(tentacle: Any, arguments: list[str]) -> None:
     assert tentacle.ok(*arguments).out.startswith("Usage: Tentacle <command>")
 
@@ -21,6 +27,8 @@ def test_help_is_no_failure(tentacle: Any, arguments: list[str]) -> None:
         ["help", "configure"],
         ["CONFIGURE", "--help", "--bogus", "--port"],
         ["configure", "/HELP"],
+        ["configure", "-h"],
+        ["configure", "--port=1", "/?", "--bogus"],
         ["configure", "--port", "--help"],
         ["help", "Configure", "more", "words"],
     ],
@@ -33,6 +41,10 @@ def test_help_for_every_command_needs_no_instance(tentacle: Any) -> None:
     commands = json.loads(tentacle.ok("help", "--format=json").out)["Commands"]
     for name in [command["Name"] for command in commands]:
         assert tentacle.ok(name, "--help").out.startswith(f"Usage: Tentacle {name} [<options>]\n")
+
+
+def test_a_command_with_an_option_of_that_name_is_given_it(tentacle: Any) -> None:
+    assert "Usage:" not in tentacle("register-worker", "-h", "worker.example.com").out
 
 
 def test_help_for_an_unknown_command_says_so_and_succeeds(tentacle: Any) -> None:

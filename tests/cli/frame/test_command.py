@@ -76,8 +76,6 @@ def test_passwords_in_addresses_are_neither_told_nor_logged(
 @pytest.mark.parametrize(
     ("argument", "meant"),
     [
-        ("-h", "help"),
-        ("/?", "help"),
         ("--hlep", "help"),
         ("--no-listen=true", "noListen"),
         ("--reset_trust", "reset-trust"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.cli.frame.command_table import ENTRIES, Entry, entry_of, find, nearest
+from tentacle.cli.frame.command_table import ENTRIES, GROUPS, Entry, entry_of, find, nearest
 from tentacle.cli.main import load
 
 
@@ -65,3 +65,8 @@ def test_neither_case_nor_dashes_of_a_name_count(entry: Entry, dashes: str, rand
 def test_whatever_is_near_is_a_command(word: str) -> None:
     name = nearest(word)
     assert name is None or find(name) is not None
+
+
+def test_general_help_has_every_command_in_one_group() -> None:
+    grouped = [name for _title, names in GROUPS for name in names]
+    assert sorted(grouped) == [entry.name for entry in ENTRIES]

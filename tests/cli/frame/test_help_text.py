@@ -109,7 +109,7 @@ def test_prototypes_are_the_originals(name: str) -> None:
 def test_general_help_pads_names_and_keeps_trailing_blanks() -> None:
     text = general_text()
     assert text.startswith(
-        "Usage: Tentacle <command> [<options>]\n\nWhere <command> is one of: \n\n  agent          \n"
+        "Usage: Tentacle <command> [<options>]\n\nWhere <command> is one of: \n\nEvery day:\n\n  init           \n"
     )
     assert "\n  deregister-worker\n   Deregisters this worker from an Octopus Server\n" in text
     assert text.endswith("\n\nOr use <command> --help for more details.\n")
