@@ -32,6 +32,14 @@ def threshold(environ: Mapping[str, str]) -> int:
     return _BY_NAME.get(environ.get(LEVEL_VARIABLE, ""), logging.INFO)
 
 
+def syslog_priority(level: int) -> int:
+    """Returns the priority that systemd's journal and syslog have for a level: 7 debug to 2 critical (syslog(3))."""
+    for priority, at_least in ((2, logging.CRITICAL), (3, logging.ERROR), (4, logging.WARNING), (6, logging.INFO)):
+        if level >= at_least:
+            return priority
+    return 7
+
+
 def short_name(level: int) -> str:
     """Returns the name in the log file, e.g. `WARN` for levels from warning up to error."""
     for name, at_least in reversed(_BY_NAME.items()):

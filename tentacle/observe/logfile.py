@@ -23,24 +23,22 @@ from tentacle.home_layout import LOG_FILE
 from tentacle.observe.levels import short_name
 from tentacle.observe.text import visible
 
-KEPT: Final = 7
-"""How many old files are kept, beside the current one (docs/spec/command-line.md, "Log file")."""
-MAX_BYTES: Final = 100 * 1024 * 1024
 _PENDING_RECORDS: Final = 1000
 _OPEN = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """No symbolic link is followed and no pipe waited for: root's commands write into a directory of the service user."""
 
 
 class LayoutFormatter(logging.Formatter):
-    """`yyyy-MM-dd HH:mm:ss.ffff  PID  TID LEVEL  message`, local time, one record per line (docs/spec/command-line.md,
-    "Log file").
+    """`yyyy-MM-dd HH:mm:ss.ffff+hh:mm  PID  TID LEVEL  message`, local time with its distance from UTC, one record per
+    line (docs/spec/command-line.md, "Log file").
 
     A traceback follows on lines of its own; they are indented, so that none looks like a record.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        when = datetime.fromtimestamp(record.created)
-        stamp = f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 100:04d}"
+        when = datetime.fromtimestamp(record.created).astimezone()
+        offset = f"{when:%z}"
+        stamp = f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 100:04d}{offset[:3]}:{offset[3:5]}"
         level = short_name(record.levelno)
         tid = threading.get_native_id()
         lines = [f"{stamp}  {record.process or 0:>5}  {tid:>5} {level:>5}  {visible(record.getMessage())}"]
@@ -51,12 +49,15 @@ class LayoutFormatter(logging.Formatter):
 
 
 class RollingFile:
-    """An append-only text file that starts anew every day (and at `MAX_BYTES`): `name.0.txt` is the newest old one."""
+    """An append-only text file that starts anew every day and at `max_bytes`; `name.0.txt` is the newest of `kept` old
+    ones.
+    """
 
-    def __init__(self, path: Path, *, now: Callable[[], datetime] = datetime.now, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, path: Path, *, max_bytes: int, kept: int, now: Callable[[], datetime] = datetime.now) -> None:
         self.path = path
         self._now = now
         self._max_bytes = max_bytes
+        self._kept = kept
 
     def append(self, text: str) -> None:
         """Appends `text`.  Raises `OSError`."""
@@ -91,7 +92,12 @@ class RollingFile:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self._is_due(self.path.stat()):
-                for number in range(KEPT - 1, 0, -1):
+                surplus = self._kept
+                with contextlib.suppress(FileNotFoundError):
+                    while True:  # More were kept once.
+                        self._rolled(surplus).unlink()
+                        surplus += 1
+                for number in range(self._kept - 1, 0, -1):
                     with contextlib.suppress(FileNotFoundError):
                         self._rolled(number - 1).replace(self._rolled(number))
                 self.path.replace(self._rolled(0))
@@ -118,8 +124,8 @@ class FileLogHandler(logging.Handler):
         """The file that the records go to; `None` while they are kept."""
         return self._file.path if self._file else None
 
-    def attach(self, folder: Path) -> None:
-        """Logs into `folder` from now on, beginning with the records that were kept; never raises `OSError`.
+    def attach(self, folder: Path, *, max_bytes: int, kept: int) -> None:
+        """Logs into `folder` from now on, beginning with the records that are pending; never raises `OSError`.
 
         A folder that is missing is made.
         """
@@ -132,7 +138,7 @@ class FileLogHandler(logging.Handler):
                     _give_to_owner_of_parent(fd, os.fstat(fd), folder.parent)
                 finally:
                     os.close(fd)
-        self._file = RollingFile(folder / LOG_FILE)
+        self._file = RollingFile(folder / LOG_FILE, max_bytes=max_bytes, kept=kept)
         while self._pending:
             self.handle(self._pending.popleft())
 

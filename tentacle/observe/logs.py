@@ -6,11 +6,12 @@ Knows two streams, and the handler of the log file.  Must not know which program
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, TextIO
 
-from tentacle.observe.levels import threshold
+from tentacle.observe.levels import syslog_priority, threshold
 from tentacle.observe.logfile import FileLogHandler
 from tentacle.observe.redaction import Redactor
 from tentacle.observe.text import visible
@@ -18,19 +19,23 @@ from tentacle.observe.text import visible
 PACKAGE_LOGGER: Final = "tentacle"
 FILE_ONLY_LOGGER: Final = "tentacle.file_only"
 """Records of this logger go to the log file and never to the console."""
+JOURNAL_VARIABLE: Final = "JOURNAL_STREAM"
+"""Set by systemd where an output of a service is a stream of the journal: its device and inode (systemd.exec(5))."""
 
 
 class ConsoleHandler(logging.Handler):
     """Messages only, never a traceback; Info and Warn to stdout, Error and Fatal to stderr (docs/spec/command-line.md,
     "Standard output and standard error").
 
-    An agent goes on when the reader of a stream closes it.
+    A stream that is `journal`, the one of systemd's journal, is told the priority of each line.  An agent goes on when
+    the reader of a stream closes it.
     """
 
-    def __init__(self, stdout: TextIO, stderr: TextIO) -> None:
+    def __init__(self, stdout: TextIO, stderr: TextIO, journal: str = "") -> None:
         super().__init__()
         self._stdout = stdout
         self._stderr = stderr
+        self._journals = [stream for stream in (stdout, stderr) if journal and _identity(stream) == journal]
         self._mute_stdout = False
 
     def mute_stdout(self) -> None:
@@ -42,11 +47,24 @@ class ConsoleHandler(logging.Handler):
         if self._mute_stdout and not to_stderr:
             return
         stream = self._stderr if to_stderr else self._stdout
+        text = visible(record.getMessage(), keep="\n\t")
+        if stream in self._journals:
+            prefix = f"<{syslog_priority(record.levelno)}>"
+            text = prefix + text.replace("\n", f"\n{prefix}")
         try:
-            stream.write(visible(record.getMessage(), keep="\n\t") + "\n")
+            stream.write(text + "\n")
             stream.flush()
         except (OSError, ValueError):  # The reader closed the pipe, or the stream is closed at the end.
             return
+
+
+def _identity(stream: TextIO) -> str:
+    """Device and inode of what a stream writes to, as the variable for the journal has them; empty where it has none"""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from tentacle.settings import scripts
+from tentacle.settings import logs, scripts
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.model import Settings
 from tentacle.settings.scripts import Syntax
@@ -167,6 +167,21 @@ def _script_key(name: str, syntax: Syntax, help_text: str, field: str = "") -> K
     )
 
 
+def _log_key(name: str, syntax: Syntax, help_text: str) -> Key:
+    return Key(
+        f"log-{name}",
+        ValueKind.SYNTAX,
+        f"Tentacle.Log.{''.join(word.capitalize() for word in name.split('-'))}",
+        field=f"logs.{name.replace('-', '_')}",
+        syntax=syntax,
+        ours=True,
+        options=(f"--log-{name}",),
+        help=help_text,
+        line=lambda value: f"Log {name.replace('-', ' ')} set to: {syntax.text(value)}",
+        words="the size and number of log files",
+    )
+
+
 _ROWS: Final = (
     Key(
         "home",
@@ -265,6 +280,8 @@ _ROWS: Final = (
     _script_key("cpu-limit", scripts.CPU, "Processors that one script may use, e.g. 1.5 or 150%. Default: none"),
     _script_key("task-limit", scripts.TASKS, "Processes and threads that one script may have. Default: none"),
     _script_key("uid-range", scripts.UIDS, "Users for --script-isolation=user, e.g. 20000-20999, which is the default"),
+    _log_key("file-size", logs.FILE_SIZE, "Size at which a new log file begins, as one does every day. Default: 100M"),
+    _log_key("files-kept", logs.FILES_KEPT, "Number of old log files that are kept. Default: 7"),
 )
 KEYS: Final[dict[str, Key]] = {key.name: key for key in _ROWS}
 """By name, in the order of the file, of help and of what is said."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import SettingsError
+from tentacle.settings.logs import LogSettings
 from tentacle.settings.scripts import ScriptSettings
 
 DEFAULT_PORT = 10933
@@ -118,6 +119,7 @@ class Settings:
     proxy: ProxySettings = field(default_factory=ProxySettings)
     polling_proxy: ProxySettings = field(default_factory=ProxySettings)
     scripts: ScriptSettings = field(default_factory=ScriptSettings)
+    logs: LogSettings = field(default_factory=LogSettings)
 
 
 def other_certificate(settings: Settings) -> StoredCertificate | None:

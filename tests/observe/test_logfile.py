@@ -7,18 +7,22 @@ import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.home_layout import LOG_FILE
-from tentacle.observe.logfile import KEPT, FileLogHandler, LayoutFormatter, RollingFile
+from tentacle.observe.logfile import FileLogHandler, LayoutFormatter, RollingFile
 
-LAYOUT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{4} {2}[ \d]{5,} {2}[ \d]{5,} [ A-Z]{5}  "
+KEPT = 7
+SIZES: dict[str, Any] = {"max_bytes": 2**20, "kept": KEPT}
+LAYOUT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{4}[+-]\d\d:\d\d {2}[ \d]{5,} {2}[ \d]{5,} [ A-Z]{5}  "
 
 
 def record(message: str, level: int = logging.INFO) -> logging.LogRecord:
@@ -33,11 +37,27 @@ def handler() -> Iterator[FileLogHandler]:
 
 
 def test_the_layout_is_the_originals() -> None:
+    """And says how far the time is from UTC, which it is not in the original."""
     told = record("hello")
-    told.created = datetime(2026, 1, 2, 3, 4, 5, 678912).timestamp()
+    told.created = datetime(2026, 1, 2, 3, 4, 5, 678912, tzinfo=UTC).timestamp()
     told.process = 42
     line = LayoutFormatter().format(told)
-    assert line == f"2026-01-02 03:04:05.6789     42  {threading.get_native_id():>5}  INFO  hello\n"
+    when = datetime.fromisoformat(line[:30])
+    assert when == datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
+    assert line[30:] == f"     42  {threading.get_native_id():>5}  INFO  hello\n"
+
+
+@pytest.mark.parametrize(("zone", "stamp"), [("UTC0", "03:04:05.0000+00:00"), ("IST-5:30", "08:34:05.0000+05:30")])
+def test_times_tell_their_distance_from_utc(zone: str, stamp: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = record("x")
+    told.created = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setenv("TZ", zone)
+            time.tzset()
+            assert LayoutFormatter().format(told).startswith(f"2026-01-02 {stamp}  ")
+    finally:
+        time.tzset()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +94,7 @@ def test_a_traceback_is_indented_so_that_it_forges_nothing() -> None:
 
 def test_what_came_before_the_file_was_known_is_in_it(handler: FileLogHandler, tmp_path: Path) -> None:
     handler.handle(record("first"))
-    handler.attach(tmp_path / "deep" / "Logs")
+    handler.attach(tmp_path / "deep" / "Logs", **SIZES)
     handler.handle(record("second"))
     path = tmp_path / "deep" / "Logs" / LOG_FILE
     assert handler.path == path
@@ -85,7 +105,7 @@ def test_what_came_before_the_file_was_known_is_in_it(handler: FileLogHandler, t
 def test_the_beginning_that_is_kept_has_a_limit(handler: FileLogHandler, tmp_path: Path) -> None:
     for number in range(5000):
         handler.handle(record(str(number)))
-    handler.attach(tmp_path)
+    handler.attach(tmp_path, **SIZES)
     lines = (tmp_path / LOG_FILE).read_text().splitlines()
     assert len(lines) == 1000
     assert lines[-1].endswith("4999")
@@ -97,7 +117,7 @@ def old(path: Path, days: int) -> None:
 
 
 def test_each_day_begins_a_new_file_and_seven_old_ones_stay(tmp_path: Path) -> None:
-    file = RollingFile(tmp_path / LOG_FILE)
+    file = RollingFile(tmp_path / LOG_FILE, **SIZES)
     for day in range(KEPT + 3):
         file.append(f"day {day}\n")
         old(file.path, 1)
@@ -108,8 +128,14 @@ def test_each_day_begins_a_new_file_and_seven_old_ones_stay(tmp_path: Path) -> N
     assert (tmp_path / f"OctopusTentacle.{KEPT - 1}.txt").read_text() == "day 2\n"
 
 
+def test_fewer_files_than_before_stay_when_fewer_are_wanted(tmp_path: Path) -> None:
+    for kept in (5, 5, 5, 5, 5, 2):
+        RollingFile(tmp_path / LOG_FILE, max_bytes=1, kept=kept).append("x\n")
+    assert {path.name for path in tmp_path.iterdir()} == {LOG_FILE, "OctopusTentacle.0.txt", "OctopusTentacle.1.txt"}
+
+
 def test_the_same_day_appends_and_a_huge_day_rolls(tmp_path: Path) -> None:
-    file = RollingFile(tmp_path / LOG_FILE, max_bytes=10)
+    file = RollingFile(tmp_path / LOG_FILE, max_bytes=10, kept=KEPT)
     file.append("12345\n")
     file.append("67890\n")
     assert file.path.read_text() == "12345\n67890\n"
@@ -124,7 +150,7 @@ def test_several_writers_lose_no_line_when_all_roll(tmp_path: Path) -> None:
 
     def write() -> None:
         for _ in range(200):
-            RollingFile(path).append("x\n")
+            RollingFile(path, **SIZES).append("x\n")
 
     writers = [threading.Thread(target=write) for _ in range(4)]
     for writer in writers:
@@ -138,7 +164,7 @@ def test_several_writers_lose_no_line_when_all_roll(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_costs_the_line_and_nothing_else(handler: FileLogHandler, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    handler.attach(tmp_path / "file" / "Logs")
+    handler.attach(tmp_path / "file" / "Logs", **SIZES)
     handler.handle(record("lost"))
 
 
@@ -146,7 +172,7 @@ def test_links_and_pipes_in_place_of_the_file_are_not_followed(handler: FileLogH
     victim = tmp_path / "victim"
     victim.write_text("")
     (tmp_path / LOG_FILE).symlink_to(victim)
-    handler.attach(tmp_path)
+    handler.attach(tmp_path, **SIZES)
     handler.handle(record("lost"))
     assert victim.read_text() == ""
     (tmp_path / LOG_FILE).unlink()
@@ -159,7 +185,7 @@ def test_root_leaves_the_log_to_the_owner_of_the_home(handler: FileLogHandler, t
     home = tmp_path / "service"
     home.mkdir()
     os.chown(home, 12345, 54321)
-    handler.attach(home / "Logs")
+    handler.attach(home / "Logs", **SIZES)
     handler.handle(record("x"))
     for path in (home / "Logs", home / "Logs" / LOG_FILE):
         assert (path.stat().st_uid, path.stat().st_gid) == (12345, 54321)

@@ -18,7 +18,7 @@ from tentacle.observe.redaction import Redactor
 def test_who_sees_what(tmp_path: Path) -> None:
     stdout, stderr = io.StringIO(), io.StringIO()
     file = FileLogHandler()
-    file.attach(tmp_path)
+    file.attach(tmp_path, max_bytes=2**20, kept=7)
     before = (logging.getLogger().handlers[:], logging.getLogger("tentacle").handlers[:])
     with logging_to(ConsoleHandler(stdout, stderr), file, Redactor(["secret"]), {}):
         logging.getLogger("tentacle.agent").info("a secret")
@@ -30,7 +30,7 @@ def test_who_sees_what(tmp_path: Path) -> None:
     assert (logging.getLogger().handlers[:], logging.getLogger("tentacle").handlers[:]) == before
     assert (stdout.getvalue(), stderr.getvalue()) == ("a ********\n", "")
     lines = (tmp_path / LOG_FILE).read_text().splitlines()
-    assert [line[45:].strip() for line in lines] == ["a ********", "for the file", "their ********"]
+    assert [line[51:].strip() for line in lines] == ["a ********", "for the file", "their ********"]
 
 
 def record(level: int, message: str) -> logging.LogRecord:
@@ -76,3 +76,25 @@ def test_a_reader_who_left_does_not_matter() -> None:
     ConsoleHandler(stream, stream).handle(record(logging.INFO, "x"))
     with pytest.raises(BrokenPipeError):
         stream.close()
+
+
+def test_the_journal_is_told_the_priority_of_each_line() -> None:
+    """The variable names the stream, so that a pipe behind which no journal is gets the bare text."""
+    (from_journal, journal), (from_pipe, pipe) = os.pipe(), os.pipe()
+    status = os.fstat(journal)
+    with os.fdopen(journal, "w") as stdout, os.fdopen(pipe, "w") as stderr:
+        handler = ConsoleHandler(stdout, stderr, f"{status.st_dev}:{status.st_ino}")
+        handler.handle(record(logging.DEBUG, "d"))
+        handler.handle(record(logging.INFO, "first\nsecond"))
+        handler.handle(record(logging.WARNING, "w"))
+        handler.handle(record(logging.ERROR, "e"))
+    for end, text in ((from_journal, "<7>d\n<6>first\n<6>second\n<4>w\n"), (from_pipe, "e\n")):
+        with os.fdopen(end) as stream:
+            assert stream.read() == text
+
+
+@pytest.mark.parametrize("text", ["", "0:0", "nonsense"])
+def test_a_variable_of_another_stream_changes_nothing(text: str) -> None:
+    stdout = io.StringIO()
+    ConsoleHandler(stdout, stdout, text).handle(record(logging.INFO, "x"))
+    assert stdout.getvalue() == "x\n"

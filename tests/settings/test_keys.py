@@ -39,6 +39,8 @@ SYNTAX = {
     "script-cpu-limit": "1.5",
     "script-task-limit": "200",
     "script-uid-range": "30000-30099",
+    "log-file-size": "20M",
+    "log-files-kept": "30",
 }
 CERTIFICATE = certificates.generate()
 PLAN = make_plan(Settings(), {})

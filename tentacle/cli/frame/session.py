@@ -20,12 +20,13 @@ from tentacle import __version__
 from tentacle.cli.frame.restart import Effect, InstanceSnapshot
 from tentacle.home_layout import LOGS
 from tentacle.observe.logfile import FileLogHandler
-from tentacle.observe.logs import FILE_ONLY_LOGGER, ConsoleHandler, logging_to
+from tentacle.observe.logs import FILE_ONLY_LOGGER, JOURNAL_VARIABLE, ConsoleHandler, logging_to
 from tentacle.observe.redaction import Redactor
 from tentacle.observe.startup import describe_process, machine_name, processor_count
 
 if TYPE_CHECKING:
     from tentacle.settings.instances import Instance, InstanceRegistry
+    from tentacle.settings.logs import LogSettings
     from tentacle.settings.model import Settings
     from tentacle.settings.store import SettingsFile
 
@@ -76,7 +77,7 @@ class CommandSession:
         self.as_json = False
         self.verbose = False
         self._before: InstanceSnapshot | None = None
-        self._console = ConsoleHandler(process.stdout, process.stderr)
+        self._console = ConsoleHandler(process.stdout, process.stderr, process.environ.get(JOURNAL_VARIABLE, ""))
         self._log_file = FileLogHandler()
 
     def logging(self) -> AbstractContextManager[None]:
@@ -128,7 +129,7 @@ class CommandSession:
         home = resolved_home(self.overridden(settings), file.path)
         if self._before is None or self._before.file.path != file.path:
             self._before = InstanceSnapshot.take(file, settings, home)
-        self._open_log(home / LOGS)
+        self._open_log(home / LOGS, settings.logs)
         return file
 
     @property
@@ -164,15 +165,16 @@ class CommandSession:
     def open_fallback_log(self) -> Path:
         """The log file; when no instance was chosen, one in `$DefaultLogDirectory` or the user's own data folder."""
         from tentacle.settings.instances import user_directory
+        from tentacle.settings.logs import LogSettings
 
         if self._log_file.path is None:
             folder = self.environ.get(LOG_FOLDER_VARIABLE, "")
-            self._open_log(Path(folder) if folder else user_directory() / LOGS)
+            self._open_log(Path(folder) if folder else user_directory() / LOGS, LogSettings())
         assert self._log_file.path is not None
         return self._log_file.path
 
-    def _open_log(self, folder: Path) -> None:
+    def _open_log(self, folder: Path, settings: LogSettings) -> None:
         for line in describe_process(__version__, self.instance_name, self.environ):
             _FILE_LOG.info("%s", line)
         _FILE_LOG.info("CommandLine: %s", self.command_line)
-        self._log_file.attach(folder)
+        self._log_file.attach(folder, max_bytes=settings.file_size, kept=settings.files_kept)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tentacle.home_layout import LOG_FILE
+
 pytestmark = pytest.mark.usefixtures("instance")
 
 RESTART = "These changes require a restart of the Tentacle."
@@ -123,9 +125,26 @@ def test_how_scripts_are_kept_apart(tentacle: Any) -> None:
     assert again.lines[:2] == ["Script memory limit set to: none", "Script isolation set to: none"]
 
 
+def test_how_large_the_log_becomes(tentacle: Any, instance: Path) -> None:
+    assert tentacle.ok("configure", "--instance=I", "--log-file-size=4M", "--log-files-kept=1").lines == [
+        "Log file size set to: 4M",
+        "Log files kept set to: 1",
+        RESTART,
+    ]
+    log = instance / "Logs" / LOG_FILE
+    log.with_suffix(".1.txt").write_text("older than what is kept")
+    log.write_bytes(b"x" * 4 * 2**20)
+    tentacle.ok("show-thumbprint", "--instance=I")
+    assert log.stat().st_size < 4096
+    assert sorted(path.name for path in log.parent.iterdir()) == ["OctopusTentacle.0.txt", LOG_FILE]
+
+
 @pytest.mark.parametrize(
     ("option", "problem"),
     [
+        ("--log-file-size=1k", "must be a size from 4M, such as 100M or 2G, not '1k'"),
+        ("--log-file-size=none", "must be a size from 4M, such as 100M or 2G, not 'none'"),
+        ("--log-files-kept=0", "must be a number from 1 to 1000, not '0'"),
         ("--script-isolation=docker", "must be none, private or user, not 'docker'"),
         ("--script-memory-limit=lots", "must be a size from 4M, such as 512M or 2G, or none, not 'lots'"),
         ("--script-cpu-limit=0", "must be a number of processors, such as 1.5 or 150%, or none, not '0'"),
