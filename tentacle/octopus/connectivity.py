@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tentacle.octopus.certificates import AcceptingContext, thumbprint_of
+from tentacle.octopus.certificates import AcceptingContext
 from tentacle.octopus.errors import PROXY_RULES, ConnectionFailed, network_reason
 from tentacle.octopus.proxies import ProxyUrl
+from tentacle.thumbprints import thumbprint_of
 from tentacle.wire.connect import (
     FINAL_REFUSALS,
     AnswerParser,

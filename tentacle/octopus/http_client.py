@@ -17,7 +17,7 @@ import aiohttp
 from yarl import URL
 
 from tentacle.errors import one_line
-from tentacle.octopus.certificates import AcceptingContext, PinnedContext, subject_of, thumbprint_of, verifying_context
+from tentacle.octopus.certificates import AcceptingContext, PinnedContext, subject_of, verifying_context
 from tentacle.octopus.errors import (
     CertificateRefused,
     ConnectionFailed,
@@ -28,6 +28,7 @@ from tentacle.octopus.errors import (
     network_reason,
 )
 from tentacle.octopus.proxies import ProxyUrl, environment_proxy
+from tentacle.thumbprints import thumbprint_of
 from tentacle.wire.connect import FINAL_REFUSALS
 
 MAX_BODY = 32 * 1024 * 1024

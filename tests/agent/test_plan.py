@@ -14,7 +14,7 @@ from tentacle.errors import TentacleError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.transport.dial import Address, Proxy
 
-T1, T2 = "A" * 40, "b" * 40
+T1, T2 = "A" * 40, "B" * 40
 POLLED = (
     f"Agent will poll Octopus Server at https://octopus:10943/ for subscription poll://abc/ expecting thumbprint {T2}"
 )
