@@ -53,6 +53,12 @@ def test_every_server_is_trusted_whatever_its_style() -> None:
     )
 
 
+def test_a_thumbprint_that_no_server_can_have_is_named() -> None:
+    said = lines(Settings(servers=(TrustedServer("AA", CommunicationStyle.TENTACLE_PASSIVE),)))
+    assert said[0] == "Agent will trust Octopus Servers with the thumbprint: AA"
+    assert said[1].startswith("'AA' is not the thumbprint of a certificate")
+
+
 def test_polling_and_not_listening() -> None:
     plan = make_plan(Settings(servers=(polling(),), no_listen=True, polling_connection_count=3), {})
     assert plan.listen is None
