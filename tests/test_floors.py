@@ -11,7 +11,11 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "tentacle"
 
-GROUND: tuple[tuple[str, ...], ...] = (("errors",), ("masking", "disk", "home_layout"), ("sealing",))
+GROUND: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("masking", "disk", "home_layout", "pem", "thumbprints"),
+    ("sealing",),
+)
 """Modules, not packages; they are laid in this order."""
 FLOORS: tuple[tuple[str, ...], ...] = (
     tuple(name for layer in GROUND for name in layer),
@@ -33,6 +37,8 @@ MUST_NOT_SEE: dict[str, frozenset[str]] = {
     "errors": _WAITING | _FILES,
     "masking": _WAITING | _FILES,
     "home_layout": _WAITING | _FILES,
+    "pem": _WAITING | _FILES,
+    "thumbprints": _WAITING | _FILES,
     "disk": _WAITING,
     "sealing": _WAITING,
     "wire": _WAITING | _FILES,

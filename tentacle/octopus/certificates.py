@@ -7,36 +7,55 @@ thumbprint, which the Halibut wire uses, is `transport.tls`.
 from __future__ import annotations
 
 import hashlib
-import re
 import ssl
-import stat
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from tentacle.octopus.errors import InvalidAddress
-
-SHA1_DIGITS = 40
+from tentacle.disk import DiskError, read_bytes
+from tentacle.errors import one_line
+from tentacle.octopus.errors import InvalidAddress, network_reason
+from tentacle.pem import content_of
+from tentacle.thumbprints import SHA1_DIGITS, clean_thumbprint, is_thumbprint
 
 
 def verifying_context(ca_file: Path | str | None) -> ssl.SSLContext:
-    """Returns a context that accepts what this machine trusts, and what the PEM file `ca_file` holds if there is one.
+    """Returns a context that accepts what this machine trusts, and the certificates in `ca_file` if there is one.
 
-    Raises `InvalidAddress` when that file cannot be used.
+    The file is PEM or DER, or base64 of either.  Raises `InvalidAddress` when it cannot be used.
     """
     context = ssl.create_default_context()
     if ca_file is not None:
         try:
-            if not stat.S_ISREG(Path(ca_file).stat().st_mode):
-                raise ValueError("it is not a regular file")  # reading from a pipe may never end
-            context.load_verify_locations(cafile=str(ca_file))
-        except (OSError, ValueError) as error:
+            context.load_verify_locations(cadata=_authorities(read_bytes(Path(ca_file))))
+        except (OSError, ValueError, DiskError) as error:
             raise InvalidAddress(
-                f"The certificate file {ca_file} cannot be used: {error}.",
-                hint="It must hold one or more certificates in PEM form.",
+                f"The certificate file {ca_file} cannot be used: {_why_unusable(error)}.",
+                hint="It must hold one or more certificates, as PEM or DER.",
             ) from error
     return context
+
+
+def _authorities(data: bytes) -> str:
+    """The certificates in a file, as PEM.  Raises `ValueError` where there is none."""
+    content = content_of(data)
+    if not content.blocks:
+        return ssl.DER_cert_to_PEM_cert(x509.load_der_x509_certificate(content.data).public_bytes(Encoding.DER))
+    found = b"".join(block.pem for block in content.blocks if block.is_certificate)
+    if not found:
+        raise ValueError(f"it holds no certificate, only: {', '.join({block.label for block in content.blocks})}")
+    return found.decode("ascii", "replace")
+
+
+def _why_unusable(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"a certificate in it is damaged ({network_reason(error)})"
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    text = one_line(error).rstrip(".")
+    return text if text.startswith("it ") or isinstance(error, DiskError) else "no certificate is in it"
 
 
 class AcceptingContext(ssl.SSLContext):
@@ -93,23 +112,18 @@ class PinnedContext(AcceptingContext):
 
 
 def parse_pin(text: str) -> str:
-    """Returns a thumbprint that people may write in any case, with colons and blanks, in upper case without them.
+    """Returns a thumbprint in upper case that people have pasted, see `clean_thumbprint`.
 
     40 hexadecimal digits are SHA-1, 64 are SHA-256.  Raises `InvalidAddress` for anything else.
     """
-    pin = re.sub(r"[\s:\u200e]", "", text).upper()
-    if not re.fullmatch(r"[0-9A-F]{40}|[0-9A-F]{64}", pin):
+    pin = clean_thumbprint(text)
+    if not is_thumbprint(pin):
         raise InvalidAddress(
             f"'{text[:100]}' is not the thumbprint of a certificate.",
             hint="Give 40 (SHA-1) or 64 (SHA-256) hexadecimal digits, for example from: "
             "openssl x509 -noout -fingerprint -sha256 -in CERTIFICATE",
         )
     return pin
-
-
-def thumbprint_of(der: bytes) -> str:
-    """The SHA-1 thumbprint of a certificate in DER form: 40 hexadecimal digits in upper case."""
-    return hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
 
 
 def subject_of(der: bytes) -> str:

@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tentacle.octopus.certificates import AcceptingContext, thumbprint_of
-from tentacle.octopus.errors import PROXY_RULES, ConnectionFailed, network_reason
+from tentacle.octopus.certificates import AcceptingContext
+from tentacle.octopus.errors import PROXY_RULES, ConnectionFailed, is_tls_nonsense, network_reason
 from tentacle.octopus.proxies import ProxyUrl
+from tentacle.thumbprints import thumbprint_of
 from tentacle.wire.connect import (
     FINAL_REFUSALS,
     AnswerParser,
@@ -77,6 +78,8 @@ class ConnectivityCheck:
                 break
             except (OSError, EOFError, ValueError) as error:
                 reason = self._reason(error)
+                if is_tls_nonsense(error):
+                    break
             if number < attempts:
                 delay = self.delays[number - 1]
                 self.on_retry(

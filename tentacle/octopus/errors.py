@@ -60,6 +60,10 @@ class NameUnresolved(ConnectionFailed):
     """The name of the server, or of the proxy, cannot be resolved: probably mistyped, so that waiting rarely helps."""
 
 
+class NoTls(OctopusError):
+    """What answers does not speak TLS, or none that we speak; it will not learn it, so this is not tried again."""
+
+
 class CertificateRefused(OctopusError):
     """The server's TLS certificate is not accepted; `pinned` when exactly one, known by its thumbprint, would be."""
 
@@ -128,6 +132,11 @@ class UnexpectedAnswer(OctopusError):
 
 class RegistrationError(OctopusError):
     """The server's state does not allow the request: no such pool, the name is taken, no machine matches."""
+
+
+def is_tls_nonsense(error: BaseException | None) -> bool:
+    """Whether a peer answered a TLS handshake with something else, rather than that it went away meanwhile."""
+    return isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
 
 
 def network_reason(error: BaseException) -> str:

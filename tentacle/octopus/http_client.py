@@ -17,17 +17,20 @@ import aiohttp
 from yarl import URL
 
 from tentacle.errors import one_line
-from tentacle.octopus.certificates import AcceptingContext, PinnedContext, subject_of, thumbprint_of, verifying_context
+from tentacle.octopus.certificates import AcceptingContext, PinnedContext, subject_of, verifying_context
 from tentacle.octopus.errors import (
     CertificateRefused,
     ConnectionFailed,
     NameUnresolved,
     NotAnOctopusServer,
+    NoTls,
     OctopusError,
     ProxyRefused,
+    is_tls_nonsense,
     network_reason,
 )
 from tentacle.octopus.proxies import ProxyUrl, environment_proxy
+from tentacle.thumbprints import thumbprint_of
 from tentacle.wire.connect import FINAL_REFUSALS
 
 MAX_BODY = 32 * 1024 * 1024
@@ -72,7 +75,7 @@ class HttpOptions:
 
 
 class HttpClient:
-    """Sends requests over one pool of connections.
+    """Sends each request over a connection of its own.
 
     With `cookies` the server's cookies are kept and sent back.  `on_request` gets a line for each request.
     """
@@ -98,6 +101,8 @@ class HttpClient:
             headers={"Accept": "application/json", "User-Agent": self._user_agent},
             skip_auto_headers=("Accept-Encoding", "Content-Type"),
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, CONNECT_SECONDS)),
+            # A server may close a connection after an answer without saying so, which costs the next request.
+            connector=aiohttp.TCPConnector(force_close=True),
             trust_env=False,
         )
         return self
@@ -241,7 +246,8 @@ def _octopus_error(error: Exception, url: URL, proxy: ProxyUrl | None, timeout: 
             hint="Check what is between here and there: proxies, load balancers, firewalls.",
         )
     if isinstance(error, aiohttp.ClientSSLError):
-        return ConnectionFailed(
+        kind = NoTls if is_tls_nonsense(error.os_error) else ConnectionFailed
+        return kind(
             f"No TLS connection to {where} was possible: {_reason(error)}.",
             hint="If the server speaks plain HTTP, use http:// in its address.",
         )

@@ -1,17 +1,13 @@
-"""This Tentacle's identity, a private key with its self-signed certificate: made, imported and exported.
+"""This Tentacle's identity, a private key with its self-signed certificate: made, judged and exported.
 
-Knows X.509 and PKCS#12 through `cryptography`.  Must not know where a certificate is stored, nor which servers are
-trusted (`trust.py`).
+Knows X.509 and PKCS#12 through `cryptography`.  How one is read from a file is `certificate_files.py`.  Must not know
+where a certificate is stored, nor which servers are trusted (`trust.py`).
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
-import contextlib
-import hashlib
 import secrets
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
@@ -31,20 +27,16 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from tentacle.settings.errors import CertificateError
+from tentacle.thumbprints import thumbprint_of
 
 SUBJECT = "Octopus Tentacle"
 KEY_BITS = 2048
 VALID_YEARS = 100
 SOON = timedelta(days=60)
 """From how long before its end a certificate is warned of."""
-LARGEST_IMPORT = 1024 * 1024
-
-NO_PRIVATE_KEY = (
-    "Unable to load X509 Certificate file. The X509 certificate file you provided does not include the private key. "
-    "Please make sure the private key is included in your X509 certificate file and try again."
+USABLE_KEYS = (
+    "Use RSA with 2048 bits or more, or ECDSA on P-256, P-384 or P-521; 'Tentacle new-certificate' makes such a key."
 )
-"""(docs/spec/command-line.md, "import-certificate")"""
-
 SIGNATURE_NAMES = {
     "1.2.840.113549.1.1.4": "md5RSA",
     "1.2.840.113549.1.1.5": "sha1RSA",
@@ -60,11 +52,6 @@ SIGNATURE_NAMES = {
 """What .NET calls a signature algorithm, by object identifier."""
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-Tell = Callable[[str], None]
-
-
-class NotBase64Error(CertificateError):
-    """The text is not base64; it may be something else."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +61,6 @@ class StoredCertificate:
     thumbprint: str
     certificate_pem: bytes = field(repr=False)
     key_pem: bytes = field(repr=False)
-
-
-def thumbprint_of(der: bytes) -> str:
-    """Returns what peers know a certificate by: SHA-1 of its DER, in upper-case hex."""
-    return hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
 
 
 def generate(
@@ -115,63 +97,7 @@ def from_pem(certificate_pem: bytes, key_pem: bytes) -> StoredCertificate:
         key = _load_key(key_pem)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise CertificateError("The certificate or its private key is damaged.") from None
-    return _matched(certificate, key)
-
-
-def load_pfx(
-    data: bytes, password: str | None = None, *, source: str = "given", tell: Tell = lambda _: None
-) -> StoredCertificate:
-    """Returns the identity in a PKCS#12 file, legacy encryption included; no password and an empty one are the same.
-
-    `source` names the file in messages; `tell` is called with a line when there are more certificates than one.
-    Raises `CertificateError` for a wrong password, no private key, or anything that is not PKCS#12.
-    """
-    if not data:
-        raise CertificateError(f"The certificate {source} is empty.")
-    if len(data) > LARGEST_IMPORT:
-        raise CertificateError(f"The certificate {source} is larger than {LARGEST_IMPORT} bytes.")
-    bundle = _parse_pfx(data, password, source)
-    if bundle.key is None or bundle.cert is None:
-        raise CertificateError(NO_PRIVATE_KEY)
-    if bundle.additional_certs:
-        tell(f"PFX file {source} contains multiple certificates, taking the first one.")
-    return _matched(bundle.cert.certificate, bundle.key)
-
-
-def load_base64(text: str) -> StoredCertificate:
-    """Returns the identity in base64 of a PKCS#12 without a password; blanks and a byte order mark do not matter.
-
-    Raises `NotBase64Error` when it is no base64, `CertificateError` when it is base64 of something else.
-    """
-    try:
-        data = base64.b64decode("".join(text.removeprefix("\ufeff").split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise NotBase64Error(
-            "The certificate is not valid base64 text.", hint="Give a PFX file in base64, or a file by --from-file."
-        ) from None
-    if not _looks_like_pfx(data):
-        with contextlib.suppress(ValueError):
-            x509.load_der_x509_certificate(data)
-            raise CertificateError(NO_PRIVATE_KEY)
-    return load_pfx(data, source="in the base64 text")
-
-
-def load_file(data: bytes, name: str, password: str | None = None, *, tell: Tell = lambda _: None) -> StoredCertificate:
-    """Returns the identity in the content of the file `name`, by the original's rule (docs/spec/command-line.md,
-    "import-certificate").
-
-    `.pfx` is PKCS#12; anything else is base64 text, or PKCS#12 when it is not base64.  `tell` is called with each line
-    to print.
-    """
-    if not name.lower().endswith(".pfx"):
-        tell(f"Importing the certificate stored in {name}...")
-        try:
-            return load_base64(data.decode("utf-8"))
-        except (UnicodeDecodeError, NotBase64Error):
-            pass
-    using = " using the provided password" if password else ""
-    tell(f"Importing the certificate stored in PFX file in {name}{using}...")
-    return load_pfx(data, password, source=name, tell=tell)
+    return identity_of(certificate, key)
 
 
 def export_pfx(stored: StoredCertificate, password: str | None = None) -> bytes:
@@ -233,32 +159,10 @@ def ailments(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _parse_pfx(data: bytes, password: str | None, source: str) -> pkcs12.PKCS12KeyAndCertificates:
-    with warnings.catch_warnings():
-        # Files of old tools are BER rather than DER, which the operator can do nothing about.
-        warnings.simplefilter("ignore")
-        try:
-            return pkcs12.load_pkcs12(data, password.encode() if password else None)
-        except UnsupportedAlgorithm:
-            reason, hint = "is encrypted in a way that is not supported", "Export it with AES-256 or 3DES."
-        except (ValueError, TypeError):
-            if not _looks_like_pfx(data):
-                reason, hint = "is not a PFX (PKCS#12) file", "Export it together with its private key as PFX."
-            elif password:
-                reason, hint = "cannot be opened: the password is wrong or the file is damaged", "See --pfx-password."
-            else:
-                reason, hint = "cannot be opened: it needs a password or is damaged", "Give it by --pfx-password."
-    raise CertificateError(f"The certificate {source} {reason}.", hint=hint)
-
-
-def _looks_like_pfx(data: bytes) -> bool:
-    """A sequence that starts with the version number 3."""
-    return data[:1] == b"\x30" and b"\x02\x01\x03" in data[2:10]
-
-
-def _matched(certificate: x509.Certificate, key: object) -> StoredCertificate:
+def identity_of(certificate: x509.Certificate, key: object) -> StoredCertificate:
+    """Returns the identity of a certificate and its key.  Raises `CertificateError` for two that do not match."""
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise CertificateError("The private key of the certificate is neither RSA nor ECDSA.")
+        raise CertificateError("The private key of the certificate is neither RSA nor ECDSA.", hint=USABLE_KEYS)
     try:
         belongs = certificate.public_key() == key.public_key()
     except (ValueError, UnsupportedAlgorithm):

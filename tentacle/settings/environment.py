@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tentacle.disk import DiskError, is_file, read_bytes
-from tentacle.settings.certificates import StoredCertificate, load_base64
+from tentacle.settings.certificate_files import load_base64
+from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import CertificateError, SettingsError
 from tentacle.settings.keys import KEYS, Key, ValueKind
 from tentacle.settings.model import Settings

@@ -115,9 +115,9 @@ def listen_address(given: str) -> str | None:
 
 
 def listen_port(port: int) -> int:
-    """Returns `port` unless it is below 0."""
-    if port < 0:
-        raise SettingsError(f"The port {port} is below 0.", hint=f"Give one from 1 to {LARGEST_PORT}.")
+    """Returns `port` unless it is none; 0 lets the system choose."""
+    if not 0 <= port <= LARGEST_PORT:
+        raise SettingsError(f"{port} is not a port.", hint=f"Give one from 1 to {LARGEST_PORT}.")
     return port
 
 

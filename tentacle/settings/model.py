@@ -13,6 +13,7 @@ from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.logs import LogSettings
 from tentacle.settings.scripts import ScriptSettings
+from tentacle.thumbprints import clean_thumbprint
 
 DEFAULT_PORT = 10933
 DEFAULT_PROXY_PORT = 80
@@ -59,7 +60,7 @@ class CommunicationStyle(enum.IntEnum):
 
 @dataclass(frozen=True)
 class TrustedServer:
-    """A server that may command us, known by the SHA-1 thumbprint of its certificate.
+    """A server that may command us, known by the SHA-1 thumbprint of its certificate; one that was pasted is cleaned.
 
     `address` is set where we poll it, as given (`https://host:10943`, `wss://...`); `subscription_id` is the
     `poll://.../` under which it queues for us.  Raises `SettingsError` for a blank thumbprint.
@@ -71,10 +72,10 @@ class TrustedServer:
     subscription_id: str | None = None
 
     def __post_init__(self) -> None:
-        trimmed = self.thumbprint.strip()
-        if not trimmed:
+        clean = clean_thumbprint(self.thumbprint)
+        if not clean:
             raise SettingsError("A valid thumbprint must be supplied.", hint="e.g. --trust=THUMBPRINT")
-        object.__setattr__(self, "thumbprint", trimmed)
+        object.__setattr__(self, "thumbprint", clean)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Which servers are trusted, and how that list changes.
 
 Pure functions on tuples of `TrustedServer`; no file, no output.  The rules are docs/spec/command-line.md,
-"Commands for settings" and "Trusted servers". A thumbprint is compared without regard to case and surrounding blanks,
-an address as an absolute URI.
+"Commands for settings" and "Trusted servers". A thumbprint is compared as `thumbprints` cleans it and without regard to
+case, an address as an absolute URI.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.model import CommunicationStyle, TrustedServer
+from tentacle.thumbprints import clean_thumbprint
 
 Servers = tuple[TrustedServer, ...]
 
@@ -33,8 +34,8 @@ KINDS = {
 
 
 def normalise_thumbprint(thumbprint: str) -> str:
-    """Returns the form in which thumbprints are compared: no blanks around, upper case."""
-    return thumbprint.strip().upper()
+    """Returns the form in which thumbprints are compared: as `clean_thumbprint` leaves it, in upper case."""
+    return clean_thumbprint(thumbprint).upper()
 
 
 def same_thumbprint(one: str, other: str) -> bool:
@@ -126,6 +127,13 @@ def make_listening(servers: Servers, thumbprint: str) -> Servers:
     own = (s for s in servers if same_thumbprint(s.thumbprint, thumbprint) and s.address is None)
     chosen = next(own, None) or TrustedServer(thumbprint, CommunicationStyle.TENTACLE_PASSIVE)
     return add_or_update(servers, replace(chosen, style=CommunicationStyle.TENTACLE_PASSIVE))
+
+
+def not_trusted(servers: Servers, which: str) -> SettingsError:
+    """The error for a thumbprint that no entry has; `which` is read after `No trusted server was found`."""
+    known = ", ".join(dict.fromkeys(server.thumbprint for server in servers))
+    hint = f"These are trusted: {known}." if known else "No server is trusted."
+    return SettingsError(f"No trusted server was found {which}", hint=hint)
 
 
 def kind_of(server: TrustedServer) -> str:

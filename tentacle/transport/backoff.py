@@ -36,7 +36,7 @@ class Backoff:
             self._since = self._clock()
 
     def success(self) -> None:
-        """The peer is there and has identified itself."""
+        """The peer is there: it has identified itself, to this loop or to another one."""
         self._since = None
         self._worked = True
 

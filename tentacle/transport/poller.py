@@ -65,6 +65,8 @@ class Poller:
         self._options = options
         self._make_backoff = make_backoff
         self._connected = 0
+        self._identified = asyncio.Event()
+        """Set for a moment when a connection has found the server there, for those that sleep."""
 
     @property
     def connected(self) -> int:
@@ -123,7 +125,17 @@ class Poller:
                     wait,
                     f" ({hint})" if hint else "",
                 )
-                await asyncio.sleep(wait)
+                await self._pause(wait, backoff)
+
+    async def _pause(self, seconds: float, backoff: Backoff) -> None:
+        """Waits, but not to the end when the server is there again for another connection."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._identified.wait()
+        except TimeoutError:
+            return
+        backoff.success()
+        await asyncio.sleep(backoff.wait())
 
     def _try_the_other(self, tried: int) -> bool:
         """Switches to the other certificate, unless another connection has.  Returns False when there is none."""
@@ -151,6 +163,8 @@ class Poller:
             identified = True
             self._connected += 1
             backoff.success()
+            self._identified.set()
+            self._identified.clear()
             log.info("Polling %s as %s", options.address, options.subscription)
 
         try:

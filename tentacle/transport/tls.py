@@ -21,6 +21,8 @@ from tentacle.transport.errors import TlsFailed, UnexpectedCertificate
 from tentacle.transport.stream import RECEIVE_SIZE, TcpStream
 
 _RECORD = 16 * 1024
+_TRIAL_ROUNDS = 4
+"""How often each end speaks in a handshake of TLS 1.2, and once more."""
 _CIPHERS = b"DEFAULT:@SECLEVEL=1"
 """Level 1, because certificates of old installations may have RSA keys below 2048 bits (docs/spec/wire.md, "TLS")."""
 
@@ -54,6 +56,28 @@ class TlsIdentity:
         context.set_session_id(b"tentacle")
         context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
         return context
+
+    def check(self) -> None:
+        """Makes sure that TLS takes this key, by handshakes with itself in memory; they take some milliseconds.
+
+        Peers have TLS 1.2 or 1.3, whose rules for keys and curves differ.  Raises `TlsFailed` with OpenSSL's reason.
+        """
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            try:
+                context = self.context()
+                context.set_max_proto_version(version)
+                ends = (SSL.Connection(context, None), SSL.Connection(context, None))
+                ends[0].set_connect_state()
+                ends[1].set_accept_state()
+                for one, other in (ends, ends[::-1]) * _TRIAL_ROUNDS:
+                    with suppress(SSL.WantReadError):
+                        one.do_handshake()
+                    with suppress(SSL.WantReadError):
+                        other.bio_write(one.bio_read(RECEIVE_SIZE))
+                for one in ends:
+                    one.do_handshake()  # it is complete
+            except SSL.Error as error:
+                raise TlsFailed(f"TLS refuses its key ({_reason(error)})") from None
 
 
 def _accept_every_certificate(

@@ -14,7 +14,7 @@ from tentacle.errors import TentacleError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.transport.dial import Address, Proxy
 
-T1, T2 = "A" * 40, "b" * 40
+T1, T2 = "A" * 40, "B" * 40
 POLLED = (
     f"Agent will poll Octopus Server at https://octopus:10943/ for subscription poll://abc/ expecting thumbprint {T2}"
 )
@@ -51,6 +51,12 @@ def test_every_server_is_trusted_whatever_its_style() -> None:
         POLLED,
         "Starting 1 polling connections",
     )
+
+
+def test_a_thumbprint_that_no_server_can_have_is_named() -> None:
+    said = lines(Settings(servers=(TrustedServer("AA", CommunicationStyle.TENTACLE_PASSIVE),)))
+    assert said[0] == "Agent will trust Octopus Servers with the thumbprint: AA"
+    assert said[1].startswith("'AA' is not the thumbprint of a certificate")
 
 
 def test_polling_and_not_listening() -> None:

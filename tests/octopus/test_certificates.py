@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
 import ssl
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.octopus.certificates import parse_pin
+from tentacle.octopus.certificates import parse_pin, verifying_context
 from tentacle.octopus.errors import CertificateRefused, InvalidAddress
 from tentacle.octopus.proxies import ProxyUrl
 
@@ -149,3 +150,37 @@ async def test_a_pin_through_a_proxy(
 def test_there_is_nothing_to_pin_without_tls(connect: Any) -> None:
     with pytest.raises(InvalidAddress, match="shows no certificate"):
         connect("http://octopus", pin="A" * 40)
+
+
+@pytest.mark.parametrize("way", ["DER", "base64 of DER", "by PowerShell", "CRLF", "a chain"])
+async def test_a_file_of_authorities_as_people_have_it(
+    way: str, octopus: Any, connect: Any, server_tls: ssl.SSLContext, certificate: tuple[Path, str], tmp_path: Path
+) -> None:
+    pem = certificate[0].read_text().partition("-----BEGIN PRIVATE")[0]
+    der = ssl.PEM_cert_to_DER_cert(pem)
+    other = tmp_path / "other.pem"
+    made(other)
+    saved = tmp_path / "authorities"
+    saved.write_bytes(
+        {
+            "DER": der,
+            "base64 of DER": base64.encodebytes(der),
+            "by PowerShell": pem.encode("utf-16"),
+            "CRLF": pem.replace("\n", "\r\n").encode(),
+            "a chain": other.read_bytes() + pem.encode(),
+        }[way]
+    )
+    async with connect(await octopus(tls=server_tls), ca_file=saved) as client:
+        assert await client.root()
+
+
+def test_a_file_without_a_certificate_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "key.pem"
+    for content, why in (
+        (b"words", "no certificate is in it"),
+        (b"-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n", "holds no certificate, only: PRIVATE KEY"),
+        (b"-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----\n", "a certificate in it is damaged"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(InvalidAddress, match=why):
+            verifying_context(file)

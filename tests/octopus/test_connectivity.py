@@ -111,6 +111,12 @@ async def test_a_port_that_is_something_else(answer: bytes, tls: bool, said: str
             await quick(delays=()).run("127.0.0.1", port)
 
 
+async def test_what_speaks_no_tls_is_asked_once() -> None:
+    async with peer(b"HTTP/1.1 400 Bad Request\r\n\r\n", None) as port:
+        with pytest.raises(ConnectionFailed, match=r"no TLS connection .* \(tried 1 time\)"):
+            await quick().run("127.0.0.1", port)
+
+
 async def test_a_port_that_is_closed_and_one_that_is_silent(server_tls: Any) -> None:
     async with peer(b"", server_tls) as port:
         pass

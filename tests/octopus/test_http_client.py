@@ -21,6 +21,7 @@ from tentacle.octopus.errors import (
     InvalidAddress,
     NotAnOctopusServer,
     NotFound,
+    NoTls,
     ProxyRefused,
 )
 from tentacle.octopus.http_client import HttpClient, HttpOptions
@@ -123,10 +124,43 @@ async def test_a_certificate_file_that_is_none(octopus: Any, connect: Any, tmp_p
 
 async def test_https_where_http_is_spoken(octopus: Any, connect: Any) -> None:
     server = await octopus()
-    with pytest.raises(ConnectionFailed, match="No TLS connection") as caught:
-        async with connect(server.url.replace("http://", "https://"), retry_for=0.0):
+    notices: list[str] = []
+    with pytest.raises(NoTls, match="No TLS connection") as caught:
+        async with connect(server.url.replace("http://", "https://"), on_notice=notices.append):
             pass
     assert "http://" in (caught.value.hint or "")
+    assert notices == [], "it is said at once"
+
+
+async def test_a_version_of_tls_that_we_do_not_speak(connect: Any) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        writer.write(bytes.fromhex("15030100020246"))  # the alert "protocol_version"
+        await writer.drain()
+        await reader.read()
+
+    notices: list[str] = []
+    async with talking(talk) as port:
+        with pytest.raises(NoTls, match="protocol version"):
+            async with connect(f"https://127.0.0.1:{port}", on_notice=notices.append):
+                pass
+    assert notices == []
+
+
+async def test_a_server_that_answers_one_request_a_connection_without_saying_so() -> None:
+    """A second request on the same connection would be swallowed: nobody could tell whether it was done."""
+    asked: list[str] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).split()[0].decode())
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+        await reader.read(1)
+
+    async with talking(talk) as port, HttpClient(HttpOptions(), user_agent="t", cookies=False, on_request=None) as http:
+        for method in ("GET", "POST", "POST"):
+            assert (await http.send(method, URL(f"http://127.0.0.1:{port}/"), {})).status == 200
+    assert asked == ["GET", "POST", "POST"]
 
 
 async def test_a_proxy_with_credentials(octopus: Any, connect: Any) -> None:

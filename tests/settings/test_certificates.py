@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.settings import certificates
+from tentacle.settings import certificate_files, certificates
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import CertificateError
 from tests.recorded import VECTORS
@@ -104,7 +104,7 @@ def test_a_pfx_of_openssl_is_read(
 ) -> None:
     where = ("-inkey", "key.pem", "-in", "cert.pem", "-out", "x.pfx", "-passout", f"pass:{password or ''}")
     openssl("pkcs12", "-export", *where, *options)
-    assert certificates.load_pfx((pems / "x.pfx").read_bytes(), password) == identity
+    assert certificate_files.load_pfx((pems / "x.pfx").read_bytes(), password) == identity
 
 
 @pytest.mark.parametrize("password", [None, "", "secret"])
@@ -116,13 +116,13 @@ def test_openssl_reads_what_we_export(
     shown = openssl("pkcs12", "-in", "x.pfx", "-nodes", "-passin", f"pass:{password or ''}")
     assert identity.certificate_pem.decode() in shown
     assert identity.key_pem.decode() in shown
-    assert certificates.load_pfx(exported, password) == identity
+    assert certificate_files.load_pfx(exported, password) == identity
 
 
 def test_base64_there_and_back(identity: StoredCertificate) -> None:
     text = certificates.export_base64(identity)
     assert "\n" not in text
-    assert certificates.load_base64(f"\ufeff{text[:70]}\r\n {text[70:]}\n") == identity
+    assert certificate_files.load_base64(f"\ufeff{text[:70]}\r\n {text[70:]}\n") == identity
 
 
 def test_the_original_s_own_export_is_read() -> None:
@@ -138,7 +138,7 @@ def test_the_original_s_own_export_is_read() -> None:
     machine = (folder / "machine-id").read_text().strip().encode()
     decryptor = Cipher(algorithms.AES(machine), modes.CBC(b"743677397A244326")).decryptor()
     plain = decryptor.update(base64.b64decode(blob[1])) + decryptor.finalize()
-    made = certificates.load_base64(plain[: -plain[-1]].decode())
+    made = certificate_files.load_base64(plain[: -plain[-1]].decode())
     assert made.thumbprint == expected[1]
     assert certificates.signature_algorithm_name(made) == "sha256RSA"
 
@@ -162,7 +162,7 @@ def test_the_first_of_several_certificates_is_the_one_of_the_key(
         "pass:",
     )
     told: list[str] = []
-    assert certificates.load_file((pems / "x.pfx").read_bytes(), "dir/x.PFX", tell=told.append) == identity
+    assert certificate_files.load_file((pems / "x.pfx").read_bytes(), "dir/x.PFX", tell=told.append) == identity
     assert told == [
         "Importing the certificate stored in PFX file in dir/x.PFX...",
         "PFX file dir/x.PFX contains multiple certificates, taking the first one.",
@@ -172,9 +172,10 @@ def test_the_first_of_several_certificates_is_the_one_of_the_key(
 def test_a_file_that_is_not_called_pfx_is_base64_or_else_pfx(identity: StoredCertificate) -> None:
     told: list[str] = []
     text = b"\xef\xbb\xbf" + certificates.export_base64(identity).encode()
-    assert certificates.load_file(text, "cert.txt", "ignored", tell=told.append) == identity
+    assert certificate_files.load_file(text, "cert.txt", "ignored", tell=told.append) == identity
     assert (
-        certificates.load_file(certificates.export_pfx(identity, "pw"), "cert.p12", "pw", tell=told.append) == identity
+        certificate_files.load_file(certificates.export_pfx(identity, "pw"), "cert.p12", "pw", tell=told.append)
+        == identity
     )
     assert told == [
         "Importing the certificate stored in cert.txt...",
@@ -186,10 +187,10 @@ def test_a_file_that_is_not_called_pfx_is_base64_or_else_pfx(identity: StoredCer
 def test_a_pfx_without_a_private_key(openssl: OpenSsl, pems: Path) -> None:
     openssl("pkcs12", "-export", "-nokeys", "-in", "cert.pem", "-out", "x.pfx", "-passout", "pass:")
     with pytest.raises(CertificateError, match="does not include the private key"):
-        certificates.load_pfx((pems / "x.pfx").read_bytes())
+        certificate_files.load_pfx((pems / "x.pfx").read_bytes())
     der = openssl("x509", "-in", "cert.pem", "-outform", "PEM").split("-----")[2]
     with pytest.raises(CertificateError, match="does not include the private key"):
-        certificates.load_base64(der)
+        certificate_files.load_base64(der)
 
 
 @pytest.mark.parametrize(
@@ -202,27 +203,27 @@ def test_a_pfx_without_a_private_key(openssl: OpenSsl, pems: Path) -> None:
 )
 def test_a_wrong_password(identity: StoredCertificate, password: str | None, wrong: str | None, message: str) -> None:
     with pytest.raises(CertificateError, match=message) as caught:
-        certificates.load_pfx(certificates.export_pfx(identity, password), wrong)
+        certificate_files.load_pfx(certificates.export_pfx(identity, password), wrong)
     assert "secret" not in f"{caught.value} {caught.value.hint}"
 
 
 @pytest.mark.parametrize("data", [b"x" * 300, b"\x30", b"-----BEGIN CERTIFICATE-----", bytes(range(64))])
 def test_garbage_is_no_pfx(data: bytes) -> None:
     with pytest.raises(CertificateError, match=r"The certificate f\.pfx is not a PFX"):
-        certificates.load_pfx(data, source="f.pfx")
+        certificate_files.load_pfx(data, source="f.pfx")
 
 
 def test_empty_and_huge_files() -> None:
     with pytest.raises(CertificateError, match="is empty"):
-        certificates.load_pfx(b"")
+        certificate_files.load_pfx(b"")
     with pytest.raises(CertificateError, match="is larger than"):
-        certificates.load_pfx(b"\x30" * (certificates.LARGEST_IMPORT + 1))
+        certificate_files.load_pfx(b"\x30" * (certificate_files.LARGEST_IMPORT + 1))
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_identity_or_a_certificate_error(data: bytes) -> None:
     with pytest.raises(CertificateError):
-        certificates.load_file(data, "x.cer")
+        certificate_files.load_file(data, "x.cer")
 
 
 @given(st.data())
@@ -232,7 +233,7 @@ def test_a_damaged_pfx_is_a_certificate_error_or_the_same_identity(
     damaged = bytearray(certificates.export_pfx(identity))
     damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(1, 255))
     try:
-        assert certificates.load_pfx(bytes(damaged)) == identity
+        assert certificate_files.load_pfx(bytes(damaged)) == identity
     except CertificateError as error:
         assert "\n" not in str(error)
 
@@ -265,7 +266,7 @@ def test_a_small_key_and_another_algorithm(openssl: OpenSsl, tmp_path: Path) -> 
     curve = certificates.from_pem((tmp_path / "c").read_bytes(), (tmp_path / "k").read_bytes())
     assert not certificates.has_small_key(curve)
     assert certificates.signature_algorithm_name(curve) == "sha256ECDSA"
-    assert certificates.load_pfx(certificates.export_pfx(curve, "pw"), "pw") == curve
+    assert certificate_files.load_pfx(certificates.export_pfx(curve, "pw"), "pw") == curve
 
 
 def test_a_key_that_tls_with_a_server_cannot_use(openssl: OpenSsl, tmp_path: Path) -> None:

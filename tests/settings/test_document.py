@@ -16,6 +16,7 @@ from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import ConfigurationError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.settings.scripts import SANDBOXES, ScriptSettings
+from tentacle.thumbprints import clean_thumbprint
 
 SOURCE = Path("/c.config")
 SEALER = Sealer(bytes(32))
@@ -24,7 +25,8 @@ texts = st.text(min_size=1).filter(str.strip)
 optional_texts = st.none() | texts
 paths = texts.filter(lambda text: "\0" not in text).map(Path).filter(lambda path: bool(str(path).strip()))
 numbers = st.integers(-(2**31), 2**31 - 1)
-servers = st.builds(TrustedServer, texts, st.sampled_from(CommunicationStyle), optional_texts, optional_texts)
+thumbprints = texts.filter(clean_thumbprint)
+servers = st.builds(TrustedServer, thumbprints, st.sampled_from(CommunicationStyle), optional_texts, optional_texts)
 proxies = st.builds(ProxySettings, st.booleans(), optional_texts, numbers, optional_texts, optional_texts)
 script_settings = st.builds(
     ScriptSettings,

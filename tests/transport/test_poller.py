@@ -35,13 +35,18 @@ class Impatient(Backoff):
 
 @asynccontextmanager
 async def polling(
-    port: PollingPort, tmp_path: Path, connections: int, who: str, fallback: str | None = None
+    port: PollingPort,
+    tmp_path: Path,
+    connections: int,
+    who: str,
+    fallback: str | None = None,
+    make_backoff: Callable[[], Backoff] | None = None,
 ) -> AsyncIterator[tuple[Poller, list[Impatient]]]:
     spool = Spool(tmp_path / "spool")
     spool.create()
     backoffs: list[Impatient] = []
 
-    def make_backoff() -> Backoff:
+    def impatient() -> Backoff:
         backoffs.append(Impatient())
         return backoffs[-1]
 
@@ -51,7 +56,8 @@ async def polling(
         )
         other = identity(fallback) if fallback else None
         calls = Calls(Echo())
-        poller = Poller(identity(who), calls, spool, options, fallback=other, make_backoff=make_backoff)
+        backoff = make_backoff or impatient
+        poller = Poller(identity(who), calls, spool, options, fallback=other, make_backoff=backoff)
         task = asyncio.create_task(poller.run())
         try:
             yield poller, backoffs
@@ -126,6 +132,29 @@ async def test_many_connections_agree_on_one_certificate(tmp_path: Path) -> None
     async with polling(port, tmp_path, 8, "agent", "new"):
         await port.has(8)
         assert port.seen.count(identity("new").thumbprint) == 8
+
+
+class Drowsy(Impatient):
+    """Sleeps for an hour unless the server was there a moment ago."""
+
+    def wait(self) -> float:
+        self.waits += 1
+        worked, self._worked = self._worked, False
+        return 0.02 if worked else 3600
+
+
+async def test_when_one_connection_is_back_the_others_are_soon(tmp_path: Path) -> None:
+    port = PollingPort()
+    made: list[Impatient] = []
+
+    def make_backoff() -> Backoff:
+        made.append(Drowsy() if made else Impatient())
+        return made[-1]
+
+    async with polling(port, tmp_path, 5, "agent", make_backoff=make_backoff):
+        await until(lambda: len(made) == 5 and all(backoff.waits for backoff in made))
+        port.known = {identity("agent").thumbprint}
+        await port.has(5)
 
 
 async def test_where_neither_is_welcome_each_round_is_followed_by_a_wait(

@@ -169,3 +169,24 @@ def test_an_identity_shows_no_key() -> None:
 def test_a_certificate_with_the_wrong_key_is_told() -> None:
     with pytest.raises(TlsFailed, match="does not belong"):
         TlsIdentity(pem("agent")[0], pem("server")[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("-newkey", "rsa:2048"), None),
+        (("-newkey", "rsa:1024"), None),
+        (("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"), None),
+        (("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-521"), None),
+        (("-newkey", "rsa:512"), "ee key too small"),
+        (("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"), "no shared cipher"),
+        (("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp224r1"), "no shared cipher"),
+    ],
+)
+def test_a_trial_shows_whether_tls_takes_a_key(tmp_path: Path, options: tuple[str, ...], reason: str | None) -> None:
+    made = TlsIdentity(*made_by_openssl(tmp_path, *options))
+    if reason is None:
+        made.check()
+    else:
+        with pytest.raises(TlsFailed, match=rf"TLS refuses its key \({reason}\)"):
+            made.check()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from tentacle.cli.frame.certificate_check import require_usable_by_tls
 from tentacle.cli.frame.command import command, option, order_given
 from tentacle.cli.frame.options import instance_options
 from tentacle.cli.frame.render import say
@@ -22,6 +23,7 @@ from tentacle.cli.registration.options import (
 )
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates
+from tentacle.settings.environment import is_enabled
 from tentacle.settings.model import Settings
 
 LEAST_WAIT_MS: Final = 20
@@ -90,6 +92,9 @@ def agent(
             redactor=session.redactor,
         )
 
+    overriding = load().certificate if is_enabled(session.environ) else None
+    if overriding is not None and overriding != file.load().certificate:
+        require_usable_by_tls(overriding)  # one of the configuration was checked when it was imported
     if ephemeral:
         from tentacle.cli.registration.ephemeral import run_ephemeral
 

@@ -14,6 +14,7 @@ from tentacle.cli.frame.command import command, option, order_given
 from tentacle.cli.frame.options import Decorator, in_order, instance_options, json_option
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
+from tentacle.cli.frame.thumbprint_doubts import doubts_about
 from tentacle.cli.frame.values import true_or_false, whole_number
 from tentacle.disk import make_directories
 from tentacle.errors import TentacleError
@@ -21,6 +22,7 @@ from tentacle.settings import trust
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.keys import KEYS, Key, ValueKind
 from tentacle.settings.model import Settings
+from tentacle.thumbprints import clean_thumbprint
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,13 @@ def configure(
 
     file.update(apply)
     lines = tuple(change.line for change in changes)
-    return CommandResult(lines, restart=True, document={"Changes": lines})
+    doubts = doubts_about(trusted)
+    document = {"Changes": lines, **({"Warnings": doubts} if doubts else {})}
+    return CommandResult((*lines, *doubts), restart=True, document=document)
 
 
 def _trust_changes(trusted: tuple[str, ...], removed: tuple[str, ...], *, reset: bool) -> list[SettingsChange]:
-    if not all(thumbprint.strip() for thumbprint in trusted):
+    if not all(clean_thumbprint(thumbprint) for thumbprint in trusted):
         raise TentacleError("A valid thumbprint must be supplied", hint="e.g. --trust=THUMBPRINT")
 
     def add(settings: Settings) -> Settings:

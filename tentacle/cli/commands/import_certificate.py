@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from tentacle.cli.frame.certificate_check import require_usable_by_tls
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.render import warn_loudly
@@ -12,7 +13,7 @@ from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.disk import read_bytes
 from tentacle.errors import TentacleError
-from tentacle.settings import certificates, rotation
+from tentacle.settings import certificate_files, certificates, rotation
 
 
 @command("import-certificate")
@@ -65,11 +66,12 @@ def import_certificate(
             content = read_bytes(session.path(from_file))
         except FileNotFoundError:
             raise TentacleError(f"Certificate '{from_file}' was not found.") from None
-        found = certificates.load_file(content, from_file, pfx_password, tell=told.append)
+        found = certificate_files.load_file(content, from_file, pfx_password, tell=told.append)
     else:
         told.append("Importing the certificate via base64...")
-        found = certificates.load_base64(from_base64 or "")
+        found = certificate_files.load_base64(from_base64 or "", pfx_password)
     yield from told
+    require_usable_by_tls(found)
     file.update(lambda settings: replace(rotation.without_overlap(settings), certificate=found))
     if certificates.has_small_key(found):
         yield (

@@ -87,10 +87,7 @@ def changed(settings: Settings, comms: ServerCommsOptions) -> Settings:
         raise TentacleError("Please specify a valid communications style, e.g. --style=TentaclePassive")
     known = next((one for one in settings.servers if trust.same_thumbprint(one.thumbprint, thumbprint)), None)
     if known is None:
-        known_ones = ", ".join(dict.fromkeys(server.thumbprint for server in settings.servers))
-        raise TentacleError(
-            "No trusted server was found with the supplied thumbprint", hint=f"These are trusted: {known_ones}."
-        )
+        raise trust.not_trusted(settings.servers, "with the supplied thumbprint")
     if style is CommunicationStyle.TENTACLE_ACTIVE:
         servers = trust.make_polling(settings.servers, known.thumbprint, address_of(comms))
     else:

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option
-from tentacle.cli.frame.result import CommandResult
+from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
+from tentacle.cli.frame.thumbprint_doubts import doubts_about
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
 from tentacle.settings.model import Settings, TrustedServer
+from tentacle.thumbprints import clean_thumbprint
 
 
 @command("update-trust")
@@ -18,12 +20,15 @@ from tentacle.settings.model import Settings, TrustedServer
 @option("--oldThumbprint", "old", help="The thumbprint of the old Octopus Server to be replaced")
 @option("--newThumbprint", "new", help="The thumbprint of the new Octopus Server")
 @json_option
-def update_trust(session: CommandSession, *, where: InstanceOptions, old: str | None, new: str | None) -> CommandResult:
-    """Every registration that trusts the old thumbprint trusts the new one instead."""
+def update_trust(session: CommandSession, *, where: InstanceOptions, old: str | None, new: str | None) -> Steps:
+    """Every registration that trusts the old thumbprint trusts the new one instead.
+
+    Unlike the original, it fails where neither is trusted, as the new server could not reach this Tentacle afterwards.
+    """
     file = session.choose(where)
-    if not old or not old.strip():
+    if not old or not clean_thumbprint(old):
         raise TentacleError("Please specify a thumbprint to replace, e.g., --oldThumbprint=VALUE")
-    if not new or not new.strip():
+    if not new or not clean_thumbprint(new):
         raise TentacleError("Please specify a new thumbprint to trust, e.g., --newThumbprint=VALUE")
     before: tuple[TrustedServer, ...] = ()
 
@@ -33,19 +38,22 @@ def update_trust(session: CommandSession, *, where: InstanceOptions, old: str | 
         return replace(settings, servers=trust.update_trust(before, old, new))
 
     file.update(apply)
-    told = []
+    yield f"Updating Octopus servers thumbprint from {old} to {new}"
+    yield (
+        f"Finding existing Octopus Server registrations trusting the thumbprint {old} and updating them to trust the "
+        f"thumbprint {new}:"
+    )
     for server in before:
         entry = f"{trust.kind_of(server)} {server.address or ''} {server.thumbprint}"
         matches = trust.same_thumbprint(server.thumbprint, old)
-        told.append(
+        yield (
             f"Updating {entry} - changing to trust {new}"
             if matches
             else f"Ignoring {entry} - does not match old thumbprint"
         )
-    title = f"Updating Octopus servers thumbprint from {old} to {new}"
-    finding = (
-        f"Finding existing Octopus Server registrations trusting the thumbprint {old} and updating them to trust the "
-        f"thumbprint {new}:"
-    )
-    document = {"Updated": sum(trust.same_thumbprint(server.thumbprint, old) for server in before)}
-    return CommandResult((title, finding, *told), restart=True, document=document)
+    updated = sum(trust.same_thumbprint(server.thumbprint, old) for server in before)
+    if not updated and not any(trust.same_thumbprint(server.thumbprint, new) for server in before):
+        raise trust.not_trusted(before, "with the old thumbprint")
+    doubts = doubts_about([new]) if updated else ()
+    document = {"Updated": updated, **({"Warnings": doubts} if doubts else {})}
+    return CommandResult(doubts, restart=True, document=document)

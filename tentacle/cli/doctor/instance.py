@@ -30,6 +30,7 @@ from tentacle.settings.instances import InstanceRegistry
 from tentacle.settings.model import Settings
 from tentacle.settings.store import SettingsFile, key_path_of
 from tentacle.settings.trust import same_thumbprint
+from tentacle.thumbprints import doubt_about
 
 LEAST_INODES: Final = 1000
 """A script needs few, but with so few left the disk is about to be full."""
@@ -88,6 +89,7 @@ def instance_probes(instance: ExaminedInstance) -> list[Probe]:
     if instance.settings is not None:
         probes += [
             local_probe("certificate", lambda: certificate(instance)),
+            local_probe("trust", lambda: trusted(instance)),
             local_probe("clone", lambda: clone(instance)),
             local_probe("disk", lambda: free_space(instance)),
             local_probe("agent", lambda: agent(instance)),
@@ -175,6 +177,21 @@ def certificate(instance: ExaminedInstance) -> Sequence[Finding]:
         advice = f"tentacle new-certificate{instance.option}, then register again with --force"
         return [warn("certificate", f"{text}: {'; '.join(f'it {one}' for one in weak)}", advice)]
     return [ok("certificate", text)]
+
+
+def trusted(instance: ExaminedInstance) -> Sequence[Finding]:
+    """Which thumbprints that are trusted no server can have."""
+    servers = instance.settings.servers if instance.settings else ()
+    return [
+        warn("trust", f"'{one:.100}' {doubt}: no server can have it", _trust_another(instance, one))
+        for one in dict.fromkeys(server.thumbprint for server in servers)
+        if (doubt := doubt_about(one))
+    ]
+
+
+def _trust_another(instance: ExaminedInstance, thumbprint: str) -> str:
+    remove = shlex.quote(f"--remove-trust={thumbprint}")
+    return f"tentacle configure{instance.option} {remove} --trust=THUMBPRINT, with the one that the server's pages show"
 
 
 def clone(instance: ExaminedInstance) -> Sequence[Finding]:

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tentacle.cli.frame.style import moment
-from tentacle.settings.certificates import SIGNATURE_NAMES, thumbprint_of
+from tentacle.settings.certificates import SIGNATURE_NAMES
+from tentacle.thumbprints import thumbprint_of
 
 _LONGEST_NAME: Final = 200
 

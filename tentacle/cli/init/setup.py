@@ -21,12 +21,11 @@ from tentacle.errors import TentacleError
 from tentacle.host.account import require_account
 from tentacle.host.errors import HostError
 from tentacle.host.systemctl import require_systemd
-from tentacle.octopus.certificates import parse_pin
-from tentacle.octopus.errors import InvalidAddress
 from tentacle.settings.errors import InstanceError
 from tentacle.settings.instances import DEFAULT_NAME, clean_name
 from tentacle.settings.model import DEFAULT_PORT, Settings
 from tentacle.settings.store import SettingsFile
+from tentacle.thumbprints import clean_thumbprint, doubt_about
 from tentacle.transport.listener import bind
 
 LISTENING, POLLING = MODES = "listening", "polling"
@@ -228,11 +227,12 @@ def _ask_for_trust(questions: Questions, given: str | None, *, may_ask: bool, kn
     """The server that a listening machine is to trust; where it registers, registration sees to that."""
 
     def check(text: str) -> str | None:
-        try:
-            return None if text.strip() == LATER else parse_pin(text)
-        except InvalidAddress:
-            message = f"'{text:.80}' is no thumbprint: it has 40 hexadecimal digits (or 64)."
-            raise InvalidValue(message) from None
+        if text.strip() == LATER:
+            return None
+        doubt = doubt_about(text)
+        if doubt:
+            raise InvalidValue(f"'{text:.80}' {doubt}.")
+        return clean_thumbprint(text)
 
     if (given or "").strip():
         return check(given or "")

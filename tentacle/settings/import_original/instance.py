@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tentacle.disk import read_bytes
-from tentacle.settings.certificates import StoredCertificate, load_base64
+from tentacle.settings.certificate_files import load_base64
+from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import CertificateError, ConfigurationError, SettingsError
 from tentacle.settings.import_original.secrets import CannotOpen, OriginalSecrets, base64_text, readable
 from tentacle.settings.import_original.xml import OriginalValues, parse_configuration

@@ -12,7 +12,9 @@ import pytest
 
 from tentacle.agent.lock import only_agent
 from tentacle.settings import certificates
+from tentacle.settings.certificates import from_pem
 from tentacle.settings.store import SettingsFile
+from tests.pki import made_by_openssl
 
 
 def test_the_agent_makes_its_certificate_says_where_it_listens_and_ends(tentacle: Any, instance: Path) -> None:
@@ -74,3 +76,11 @@ def test_a_certificate_of_the_environment_is_used_and_none_is_made(tentacle: Any
         ended = tentacle("agent", "--instance=I", "--noninteractive")
     assert (ended.code, ended.out) == (1, "")
     assert ready.load().certificate is None
+
+
+def test_a_certificate_of_the_environment_that_tls_will_not_take(tentacle: Any, instance: Path) -> None:
+    made = certificates.export_base64(from_pem(*made_by_openssl(tentacle.cwd, "-newkey", "rsa:512")))
+    tentacle.environ.update(OCTOPUS_CONTRIBUTE_ENV_SETTINGS="true", TENTACLE_CERTIFICATE=made)
+    ended = tentacle("agent", "--instance=I", "--noninteractive")
+    assert (ended.code, ended.out) == (1, "")
+    assert "TLS refuses its key (ee key too small); it is RSA 512 bits" in ended.err

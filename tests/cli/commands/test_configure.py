@@ -27,19 +27,21 @@ def thumbprints(tentacle: Any) -> list[str]:
 def test_trust_comes_first_and_the_rest_in_the_order_of_the_line(tentacle: Any) -> None:
     tentacle.ok("configure", "--trust=ABC123", "--trust=DEF456")
     ended = tentacle.ok(
-        "configure", "--noListen:False", "/port", "90210", "--app=Apps", "--trust=GHI789", "--remove-trust=ABC123"
+        "configure", "--noListen:False", "/port", "9021", "--app=Apps", "--trust=GHI789", "--remove-trust=ABC123"
     )
     assert ended.lines == [
         "Removing 1 trusted Octopus Servers",
         "Adding 1 trusted Octopus Servers",
         "Tentacle will listen on a TCP port",
-        "Services listen port: 90210",
+        "Services listen port: 9021",
         f"Application directory set to: {tentacle.cwd}/Apps",
+        "'GHI789' is not the thumbprint of a certificate, which has 40 hexadecimal digits: it is stored, but no server"
+        " can have it.",
         RESTART,
     ]
     assert thumbprints(tentacle) == ["DEF456", "GHI789"]
     assert (tentacle.cwd / "Apps").is_dir()
-    assert shown(tentacle)["Services"] == {"ListenIP": None, "NoListen": False, "PortNumber": 90210}
+    assert shown(tentacle)["Services"] == {"ListenIP": None, "NoListen": False, "PortNumber": 9021}
 
 
 def test_reset_trust_empties_before_it_trusts(tentacle: Any) -> None:
@@ -47,6 +49,25 @@ def test_reset_trust_empties_before_it_trusts(tentacle: Any) -> None:
     ended = tentacle.ok("configure", "--trust=C", "--reset-trust")
     assert ended.lines[:2] == ["Removing all trusted Octopus Servers...", "Adding 1 trusted Octopus Servers"]
     assert thumbprints(tentacle) == ["C"]
+
+
+def test_a_thumbprint_may_be_pasted(tentacle: Any) -> None:
+    pasted = "\u200esha1 Fingerprint=" + ":".join(["ab"] * 20)
+    assert tentacle.ok("configure", f"--trust={pasted}").lines == ["Adding 1 trusted Octopus Servers", RESTART]
+    assert thumbprints(tentacle) == ["AB" * 20]
+    tentacle.ok("configure", "--remove-trust=" + " ".join(["ab"] * 20))
+    assert thumbprints(tentacle) == []
+
+
+def test_a_recipe_s_address_is_trusted_but_not_silently(tentacle: Any) -> None:
+    ended = tentacle.ok("configure", "--trust=https://octopus/", "--format=json")
+    assert "'https://octopus/' is not the thumbprint" in json.loads(ended.out)["Warnings"][0]
+    assert thumbprints(tentacle) == ["https://octopus/"]
+
+
+def test_a_port_that_does_not_exist_is_refused(tentacle: Any) -> None:
+    ended = tentacle("configure", "--port=70000")
+    assert (ended.code, ended.err) == (1, "70000 is not a port.\nGive one from 1 to 65535.\n")
 
 
 def test_nothing_asked_nothing_said(tentacle: Any) -> None:
@@ -71,7 +92,7 @@ def test_home_and_addresses(tentacle: Any) -> None:
     [
         ("--trust= ", "A valid thumbprint must be supplied"),
         ("--port=x", "The value 'x' of --port is not a valid whole number."),
-        ("--port=-1", "The port -1 is below 0."),
+        ("--port=-1", "-1 is not a port."),
         ("--noListen=maybe", "The value 'maybe' of --noListen is neither true nor false."),
         ("--listenIpAddress=host", "'host' is not an IP address."),
         ("--pollingConnectionCount=0", "The polling connection count must be greater than 0, but was 0."),

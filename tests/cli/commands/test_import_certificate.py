@@ -104,3 +104,38 @@ def test_importing_keeps_everything_else(tentacle: Any) -> None:
     tentacle.ok("import-certificate", "-f", "c.txt")
     after = tentacle.ok("show-configuration").out.replace(f'"CertificateThumbprint": "{thumbprint(tentacle)}"', "")
     assert after == before
+
+
+def test_a_key_that_tls_will_not_take_is_refused_and_the_old_one_stays(tentacle: Any, ready: Any) -> None:
+    before = thumbprint(tentacle)
+    for number, (options, why) in enumerate(
+        (
+            (("-newkey", "rsa:512"), "ee key too small"),
+            (("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"), "ECDSA secp256k1"),
+            (("-newkey", "ed25519"), "neither RSA nor ECDSA"),
+        )
+    ):
+        name = f"{number}.pem"
+        (tentacle.cwd / name).write_bytes(b"".join(made_by_openssl(tentacle.cwd, *options)))
+        ended = tentacle("import-certificate", "-f", name)
+        assert ended.code == 1
+        refused, advice = ended.err.splitlines()
+        assert why in refused
+        assert "ECDSA on P-256" in advice
+    assert thumbprint(tentacle) == before
+
+
+def test_the_content_of_a_file_counts(tentacle: Any) -> None:
+    """Base64 by PowerShell, under the wrong name; then PEM."""
+    made = tentacle.ok("new-certificate", "--export-file=c.txt").lines[1]
+    text = (tentacle.cwd / "c.txt").read_text(encoding="utf-8-sig")
+    (tentacle.cwd / "c.pfx").write_bytes(f"{text}\r\n".encode("utf-16"))
+    ended = tentacle.ok("import-certificate", "-f", "c.pfx")
+    assert ended.lines[:2] == [
+        "Importing the certificate stored in c.pfx...",
+        f"Certificate with thumbprint {made} imported successfully.",
+    ]
+    certificate, key = made_by_openssl(tentacle.cwd, "-newkey", "rsa:2048", "-days", "3000")
+    (tentacle.cwd / "both.pem").write_bytes(key + certificate)
+    tentacle.ok("import-certificate", "-f", "both.pem")
+    assert thumbprint(tentacle) == from_pem(certificate, key).thumbprint

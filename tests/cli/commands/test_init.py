@@ -68,7 +68,7 @@ def test_away_from_a_terminal_every_missing_option_is_named(stage: Stage) -> Non
 def test_what_init_is_told_can_be_taken_at_its_word(stage: Stage) -> None:
     for arguments, complaint in (
         (["--service", "--no-service"], "--service and --no-service exclude each other."),
-        (["--trust=ABC"], "'ABC' is no thumbprint"),
+        (["--trust=ABC"], "'ABC' is not the thumbprint"),
         (["--mode=sideways"], "'sideways' is neither listening nor polling."),
         (["--port=70000"], "70000"),
     ):

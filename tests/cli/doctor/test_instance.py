@@ -12,13 +12,13 @@ import pytest
 from tentacle.agent.lock import only_agent
 from tentacle.agent.status import AgentStatus, write_status
 from tentacle.cli.doctor.finding import Level
-from tentacle.cli.doctor.instance import ExaminedInstance, agent, certificate, clone, clones_of, rights
+from tentacle.cli.doctor.instance import ExaminedInstance, agent, certificate, clone, clones_of, rights, trusted
 from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.disk import user_name
 from tentacle.home_layout import STATUS_FILE
 from tentacle.settings import certificates
 from tentacle.settings.instances import InstanceRegistry
-from tentacle.settings.model import Settings
+from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.store import SettingsFile
 
 
@@ -49,6 +49,14 @@ def test_the_key_of_a_linked_configuration_must_be_private_too(linked: Path, tmp
         [found] = rights(ExaminedInstance(config=linked, home=tmp_path / "real"))
         assert found.found == f"{path} can be read by others (mode 0644)"
         path.chmod(0o600)
+
+
+def test_a_thumbprint_that_no_server_can_have_is_named() -> None:
+    servers = tuple(TrustedServer(one, CommunicationStyle.TENTACLE_PASSIVE) for one in ("AB" * 20, "https://octopus"))
+    [found] = trusted(ExaminedInstance("T", settings=Settings(servers=servers)))
+    assert found.level is Level.WARN
+    assert found.found.startswith("'https://octopus' is not the thumbprint of a certificate")
+    assert "--remove-trust=https://octopus" in (found.advice or "")
 
 
 def test_a_clone_is_found_behind_a_link(linked: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_a_server_that_is_named_later_is_trusted_by_its_thumbprint(stage: Stage)
         person.answer("is taken by", str(free_port()))
     person.answer("Octopus Server (", "-")
     person.answer("Thumbprint of the Octopus Server", "679D")
-    person.answer("is no thumbprint", ":".join(SERVER[at : at + 2] for at in range(0, 40, 2)).lower())
+    person.answer("is not the thumbprint", ":".join(SERVER[at : at + 2] for at in range(0, 40, 2)).lower())
     person.answer("Go ahead?", "y")
     assert person.end() == 0, person.shown
     assert f"--trust={SERVER}".encode() in person.shown
@@ -97,7 +97,7 @@ def test_the_beginning_of_a_mode_means_it(tentacle: Any, text: str, mode: str) -
         ({"mode": "listeningx"}, "'listeningx' is neither listening nor polling."),
         ({"port": "70000"}, "The value 70000 of --port is not a port."),
         ({"app": "a\u202eb"}, "is empty or holds characters that cannot be printed."),
-        ({"trust": "679D"}, "'679D' is no thumbprint: it has 40 hexadecimal digits (or 64)."),
+        ({"trust": "679D"}, "'679D' is not the thumbprint of a certificate, which has 40 hexadecimal digits."),
         ({"service": True, "no_service": True}, "--service and --no-service exclude each other."),
         ({"instance": "a/b"}, "must not hold slashes"),
     ],
