@@ -21,7 +21,7 @@ from tentacle.wire.messages import ServerError
 from tests.agent.process import PATIENCE, AgentHome, Running, Server
 from tests.pki import identity
 
-THUMBPRINT = identity("server").thumbprint.lower()
+THUMBPRINT = identity("server").thumbprint
 SHUTTING_DOWN = "The Tentacle service is shutting down and cannot process this request."
 PIPE = asyncio.subprocess.PIPE
 
