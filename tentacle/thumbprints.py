@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Final
 
 SHA1_DIGITS: Final = 40
@@ -47,6 +48,12 @@ def doubt_about(thumbprint: str) -> str | None:
     if digits == SHA256_DIGITS:
         return "is a SHA-256 thumbprint, and Octopus Servers are known by SHA-1 (40 hexadecimal digits)"
     return "is not the thumbprint of a certificate, which has 40 hexadecimal digits"
+
+
+def doubts_about(thumbprints: Iterable[str]) -> dict[str, str]:
+    """Those that no server can have, cleaned and each once, with the words that name it and say why."""
+    cleaned = map(clean_thumbprint, thumbprints)
+    return {one: f"'{one:.100}' {doubt}" for one in cleaned if (doubt := doubt_about(one))}
 
 
 def _digits(text: str) -> int:

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from tentacle.errors import TentacleError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
-from tentacle.thumbprints import doubt_about
+from tentacle.thumbprints import doubts_about
 from tentacle.transport.dial import Address, Proxy, proxy_name
 
 MAX_CONNECTIONS = 512
@@ -50,8 +50,8 @@ def make_plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
     lines = [
         f"Agent will trust Octopus Servers with the thumbprint: {server.thumbprint}" for server in settings.servers
     ] or ["The agent is not configured to trust any Octopus Servers."]
-    thumbprints = dict.fromkeys(server.thumbprint for server in settings.servers)
-    lines += [f"'{one:.100}' {doubt}: no server can have it" for one in thumbprints if (doubt := doubt_about(one))]
+    doubts = doubts_about(server.thumbprint for server in settings.servers)
+    lines += [f"{doubt}: no server can have it" for doubt in doubts.values()]
     polls = []
     for server in settings.servers:
         if server.style is CommunicationStyle.TENTACLE_ACTIVE:

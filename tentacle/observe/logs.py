@@ -59,7 +59,7 @@ class ConsoleHandler(logging.Handler):
 
 
 def _identity(stream: TextIO) -> str:
-    """Device and inode of what a stream writes to, as the variable for the journal has them; empty where it has none"""
+    """Device and inode of what a stream writes to, as `JOURNAL_VARIABLE` has them; empty where there are none."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):

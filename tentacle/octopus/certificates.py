@@ -42,7 +42,11 @@ def _authorities(data: bytes) -> str:
     """The certificates in a file, as PEM.  Raises `ValueError` where there is none."""
     content = content_of(data)
     if not content.blocks:
-        return ssl.DER_cert_to_PEM_cert(x509.load_der_x509_certificate(content.data).public_bytes(Encoding.DER))
+        try:
+            der = x509.load_der_x509_certificate(content.data).public_bytes(Encoding.DER)
+        except ValueError:
+            raise ValueError("no certificate is in it") from None
+        return ssl.DER_cert_to_PEM_cert(der)
     found = b"".join(block.pem for block in content.blocks if block.is_certificate)
     if not found:
         raise ValueError(f"it holds no certificate, only: {', '.join({block.label for block in content.blocks})}")
@@ -54,8 +58,7 @@ def _why_unusable(error: Exception) -> str:
         return f"a certificate in it is damaged ({network_reason(error)})"
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
-    text = one_line(error).rstrip(".")
-    return text if text.startswith("it ") or isinstance(error, DiskError) else "no certificate is in it"
+    return one_line(error).rstrip(".")
 
 
 class AcceptingContext(ssl.SSLContext):

@@ -152,34 +152,24 @@ def _proxy_keys(section: str, original: str, variables: tuple[str, str, str, str
     ]
 
 
-def _script_key(name: str, syntax: Syntax, help_text: str, field: str = "") -> Key:
+def _our_key(name: str, syntax: Syntax, help_text: str, field: str = "", *, kind: str, section: str, words: str) -> Key:
+    """A setting that the original does not have, called `KIND-NAME` here, in the file and as an option."""
     return Key(
-        f"script-{name}",
+        f"{kind}-{name}",
         ValueKind.SYNTAX,
-        f"Tentacle.Scripts.{''.join(word.capitalize() for word in name.split('-'))}",
-        field=f"scripts.{field or name.replace('-', '_')}",
+        f"{section}.{''.join(word.capitalize() for word in name.split('-'))}",
+        field=f"{kind}s.{field or name.replace('-', '_')}",
         syntax=syntax,
         ours=True,
-        options=(f"--script-{name}",),
+        options=(f"--{kind}-{name}",),
         help=help_text,
-        line=lambda value: f"Script {name.replace('-', ' ')} set to: {syntax.text(value)}",
-        words="the script settings",
+        line=lambda value: f"{kind.capitalize()} {name.replace('-', ' ')} set to: {syntax.text(value)}",
+        words=words,
     )
 
 
-def _log_key(name: str, syntax: Syntax, help_text: str) -> Key:
-    return Key(
-        f"log-{name}",
-        ValueKind.SYNTAX,
-        f"Tentacle.Log.{''.join(word.capitalize() for word in name.split('-'))}",
-        field=f"logs.{name.replace('-', '_')}",
-        syntax=syntax,
-        ours=True,
-        options=(f"--log-{name}",),
-        help=help_text,
-        line=lambda value: f"Log {name.replace('-', ' ')} set to: {syntax.text(value)}",
-        words="the size and number of log files",
-    )
+_script_key = functools.partial(_our_key, kind="script", section="Tentacle.Scripts", words="the script settings")
+_log_key = functools.partial(_our_key, kind="log", section="Tentacle.Log", words="the size and number of log files")
 
 
 _ROWS: Final = (

@@ -14,7 +14,7 @@ from tentacle.cli.frame.command import command, option, order_given
 from tentacle.cli.frame.options import Decorator, in_order, instance_options, json_option
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
-from tentacle.cli.frame.thumbprint_doubts import doubts_about
+from tentacle.cli.frame.thumbprint_doubts import warnings_about
 from tentacle.cli.frame.values import true_or_false, whole_number
 from tentacle.disk import make_directories
 from tentacle.errors import TentacleError
@@ -92,9 +92,9 @@ def configure(
 
     file.update(apply)
     lines = tuple(change.line for change in changes)
-    doubts = doubts_about(trusted)
-    document = {"Changes": lines, **({"Warnings": doubts} if doubts else {})}
-    return CommandResult((*lines, *doubts), restart=True, document=document)
+    warnings = warnings_about(trusted)
+    document = {"Changes": lines, **({"Warnings": warnings} if warnings else {})}
+    return CommandResult((*lines, *warnings), restart=True, document=document)
 
 
 def _trust_changes(trusted: tuple[str, ...], removed: tuple[str, ...], *, reset: bool) -> list[SettingsChange]:

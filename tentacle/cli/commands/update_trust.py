@@ -8,7 +8,7 @@ from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
-from tentacle.cli.frame.thumbprint_doubts import doubts_about
+from tentacle.cli.frame.thumbprint_doubts import warnings_about
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
 from tentacle.settings.model import Settings, TrustedServer
@@ -54,6 +54,6 @@ def update_trust(session: CommandSession, *, where: InstanceOptions, old: str | 
     updated = sum(trust.same_thumbprint(server.thumbprint, old) for server in before)
     if not updated and not any(trust.same_thumbprint(server.thumbprint, new) for server in before):
         raise trust.not_trusted(before, "with the old thumbprint")
-    doubts = doubts_about([new]) if updated else ()
-    document = {"Updated": updated, **({"Warnings": doubts} if doubts else {})}
-    return CommandResult(doubts, restart=True, document=document)
+    warnings = warnings_about([new]) if updated else ()
+    document = {"Updated": updated, **({"Warnings": warnings} if warnings else {})}
+    return CommandResult(warnings, restart=True, document=document)

@@ -30,7 +30,7 @@ from tentacle.settings.instances import InstanceRegistry
 from tentacle.settings.model import Settings
 from tentacle.settings.store import SettingsFile, key_path_of
 from tentacle.settings.trust import same_thumbprint
-from tentacle.thumbprints import doubt_about
+from tentacle.thumbprints import doubts_about
 
 LEAST_INODES: Final = 1000
 """A script needs few, but with so few left the disk is about to be full."""
@@ -183,9 +183,8 @@ def trusted(instance: ExaminedInstance) -> Sequence[Finding]:
     """Which thumbprints that are trusted no server can have."""
     servers = instance.settings.servers if instance.settings else ()
     return [
-        warn("trust", f"'{one:.100}' {doubt}: no server can have it", _trust_another(instance, one))
-        for one in dict.fromkeys(server.thumbprint for server in servers)
-        if (doubt := doubt_about(one))
+        warn("trust", f"{doubt}: no server can have it", _trust_another(instance, one))
+        for one, doubt in doubts_about(server.thumbprint for server in servers).items()
     ]
 
 
