@@ -8,6 +8,7 @@ import os
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ class Script:
     def kill(self) -> None:
         self.cancelled = True
         if self.process.returncode is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # It has ended, and asyncio has yet to hear of it.
+                os.killpg(self.process.pid, signal.SIGKILL)
 
 
 @dataclass
