@@ -23,6 +23,7 @@ from tentacle.agent.housekeeping import choice_from, timespan_from
 from tentacle.agent.lock import only_agent
 from tentacle.agent.supervisor import keep_running
 from tentacle.errors import EXIT_OK
+from tentacle.host.first_process import is_watched
 from tentacle.host.notify import Notifier
 from tentacle.observe.redaction import Redactor
 from tentacle.settings.model import Settings, resolved_home
@@ -104,7 +105,9 @@ async def _main(
             await asyncio.wait({running, asyncio.ensure_future(stop.first.wait())}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 deadline = timespan_from(surroundings.environment, DRAIN_VARIABLE, DEFAULT_DRAIN)
-                action = choice_from(surroundings.environment, ACTION_VARIABLE, (LEAVE, CANCEL))
+                # Nobody could take them over in a container that ends with this agent.
+                actions = (CANCEL, LEAVE) if is_watched() else (LEAVE, CANCEL)
+                action = choice_from(surroundings.environment, ACTION_VARIABLE, actions)
                 cancel_within = agent.engine.options.cancel_grace + CANCEL_SECONDS if action == CANCEL else None
                 longest = deadline.total_seconds() + (cancel_within or 0) + END_SECONDS
                 notifier.stopping(f"Stopping; {agent.in_short()}", longest)
