@@ -13,6 +13,6 @@ if not (sys.flags.isolated and sys.flags.utf8_mode):
 # An isolated interpreter does not look where PYTHONPATH has led.
 sys.path.append(os.path.dirname(os.path.dirname(__file__)))  # noqa: PTH120
 
-from tentacle.cli.entry import enter  # noqa: E402
+from tentacle.cli.entry import enter
 
 sys.exit(enter())

@@ -25,6 +25,7 @@ from tentacle.agent.supervisor import keep_running
 from tentacle.errors import EXIT_OK
 from tentacle.host.first_process import is_watched
 from tentacle.host.notify import Notifier
+from tentacle.host.shortcomings import require_threads, shortcomings
 from tentacle.observe.redaction import Redactor
 from tentacle.settings.model import Settings, resolved_home
 
@@ -60,6 +61,7 @@ def run_agent(
     `redactor` is the one of this process's logs.
     Raises `TentacleError` when it cannot start.
     """
+    require_threads()
     notifier = Notifier.take_from(os.environ)
     surroundings = Surroundings(
         config_path,
@@ -94,6 +96,8 @@ async def _main(
     _spare_the_collector()
     stop = _Stop()
     async with _signals(stop), _closing(agent):
+        for one in shortcomings(surroundings.environment):
+            log.warning("%s %s", one.what, one.advice)
         await agent.start(log.info)
         running = asyncio.create_task(agent.run())
         notifier.ready(agent.in_short())

@@ -26,6 +26,8 @@ _STAYS_IGNORED: Final = {
 def enter() -> int:
     """Runs this process's command line; returns the exit code."""
     _reset_signals()
+    # Nothing is to be made that all users may write, and nothing that its owner may not use.
+    os.umask((os.umask(0o077) | 0o002) & 0o077)
     for name in _LEADS_TO_CODE:
         # From the environment that libraries see, and not from `os.environ`: scripts get what the operator has set.
         os.unsetenv(name)

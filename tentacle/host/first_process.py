@@ -54,7 +54,7 @@ def _serve(program: int, heard: set[signal.Signals]) -> int:
 
 def _reap() -> dict[int, int]:
     """Returns the exit codes, as a shell shows them, of all that have ended, by process number."""
-    ended = {}
+    ended: dict[int, int] = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

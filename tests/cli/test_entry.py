@@ -78,9 +78,7 @@ def test_as_a_module_it_takes_nothing_from_the_current_directory(tentacle: Any, 
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "de_DE.ISO-8859-1", "ja_JP.eucJP", "nonsense"])
-def test_names_arguments_and_paths_are_utf_8_whatever_the_locale_is(
-    tentacle: Any, tmp_path: Path, locale: str
-) -> None:
+def test_names_arguments_and_paths_are_utf_8_whatever_the_locale_is(tentacle: Any, tmp_path: Path, locale: str) -> None:
     config = tmp_path / "Überall" / "größe.config"
     variables = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1", "PYTHONCOERCECLOCALE": "0"}
     made = said(tentacle, PROGRAM, "create-instance", "--instance=Größe", f"--config={config}", **variables)
@@ -142,7 +140,7 @@ def test_signals_that_were_blocked_and_ignored_and_descriptors_that_were_left_op
 ) -> None:
     """`useradd` and `systemctl` have exit codes, and SIGTERM ends a command."""
     command = (sys.executable, "-c", HOSTILE_START, descriptors, str(PROGRAM))
-    code, out, err = said(tentacle, *command, "doctor", "--instance=I")
+    _, out, err = said(tentacle, *command, "doctor", "--instance=I")
     assert "bash" in out, err
     with subprocess.Popen(
         [*command, "agent", "--instance=I", "--wait=60000"], env=tentacle.environ, stdout=subprocess.PIPE, text=True

@@ -21,6 +21,7 @@ from tentacle.cli.doctor.finding import LIMIT, Finding, Probe, fail, local_probe
 from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.disk import user_name
 from tentacle.errors import TentacleError
+from tentacle.host.shortcomings import shortcomings
 from tentacle.host.systemctl import BASH, BOOTED, Systemctl
 from tentacle.host.unit import service_name
 from tentacle.observe.redaction import MASK
@@ -38,6 +39,7 @@ def machine_probes(instance: ExaminedInstance, environ: Mapping[str, str]) -> li
         local_probe("python", python),
         local_probe("bash", bash),
         local_probe("systemd", lambda: systemd(instance)),
+        local_probe("host", lambda: host(environ)),
         local_probe("proxy", lambda: environment_proxies(environ)),
     ]
 
@@ -119,6 +121,12 @@ def systemd(
     if state.restarts:
         return [warn("systemd", f"{found}, restarted {state.restarts} times", f"journalctl -u {name} -n 50")]
     return [ok("systemd", found)]
+
+
+def host(environ: Mapping[str, str]) -> Sequence[Finding]:
+    """What the agent works around here, as its log says when it starts."""
+    found = [warn("host", one.what.removesuffix("."), one.advice) for one in shortcomings(environ)]
+    return found or [ok("host", "nothing is missing that the agent would have to work around")]
 
 
 def environment_proxies(environ: Mapping[str, str]) -> Sequence[Finding]:
