@@ -66,8 +66,8 @@ def cannot(verb: str, path: Path, error: OSError) -> DiskError:
         return DiskError(f"{message} It is a mount of its own, which cannot be replaced.", hint=hint)
     if isinstance(error, PermissionError):
         closed = closed_directory(path)
-        why = f" The directory '{closed}' is closed to that user." if closed else ""
-        return DiskError(f"{message} Please check file permissions.{why}")
+        hint = f"The directory '{closed}' is closed to that user: chmod o+x '{closed}'" if closed else None
+        return DiskError(f"{message} Please check file permissions.", hint=hint)
     return DiskError(f"{message} {one_line(OSError(error.strerror or type(error).__name__))}.")
 
 
@@ -116,7 +116,7 @@ def set_mode(descriptor: int, mode: int) -> None:
         if error.errno not in _UNSUPPORTED:
             raise
     if os.fstat(descriptor).st_mode & 0o077 & ~mode:
-        raise OSError(errno.EOPNOTSUPP, "Its file system keeps no permissions and shows every file to all users")
+        raise OSError(errno.EOPNOTSUPP, "Its file system shows every file to all users; mount it with umask=077")
 
 
 def read_bytes(path: Path, *, limit: int = LARGEST_FILE) -> bytes:

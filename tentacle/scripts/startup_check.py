@@ -1,8 +1,8 @@
 """Runs one empty script in the sandbox and with the limits of the settings, before the agent accepts any.
 
 A host that cannot provide them, or on whose file system no script can run, fails here, when the agent starts, with the
-reason that the first real script would have met.  On a full disk the check is skipped and the agent starts: it is needed to sweep old workspaces, and a script whose
-sandbox fails does not run anyway.
+reason that the first real script would have met.  On a full disk the check is skipped and the agent starts: it is
+needed to sweep old workspaces, and a script whose sandbox fails does not run anyway.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ async def check_host(workspaces: Workspaces, context: RunContext) -> None:
         return
     name = f"{_NAME}{secrets.token_hex(4)}"
     header = RunHeader(ticket=name, task=name, mutex=name, isolation=1, timeout=None, arguments=())
-    files = await asyncio.to_thread(workspaces.prepare, header, "exit 0", ())
+    files = await asyncio.to_thread(workspaces.prepare, header, "echo", ())
     run = Run(files, context)
     run.start()
     try:
         async with asyncio.timeout(_LONGEST):
             await run.ended.wait()
-        if run.exit_code != 0:
+        if run.exit_code != 0 or (run.result is not None and run.result.lost):
             raise await _refusal(run, context.sandbox.options.mode if asks else None)
         if asks:
             log.info("Scripts run with %s; an empty one was run so.", context.sandbox.options)
@@ -94,7 +94,7 @@ def _has_room(directory: Path) -> bool:
 async def _refusal(run: Run, mode: Mode | None) -> ScriptError:
     page = await run.page(0, _PAGE)
     said = [entry.text for entry in page.entries if entry.source is ProcessOutputSource.STD_ERR]
-    reason = said[0] if said else f"an empty script ended with code {run.exit_code}"
+    reason = said[0] if said else f"an empty script ended with code {run.exit_code}, and its log is not whole"
     if mode is None:
         return ScriptError(
             f"Scripts cannot be run in '{run.files.workspace.parent}': {reason}",

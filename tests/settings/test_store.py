@@ -357,9 +357,13 @@ def test_another_user_is_told_that_it_is_not_his(file: SettingsFile, tmp_path: P
     code = "import sys\nfrom pathlib import Path\nfrom tentacle.settings.store import SettingsFile\n"
     code += "import os\nos.setgroups([])\nos.setuid(65534)\n"
     code += "from tentacle.errors import TentacleError\n"
-    code += "try: SettingsFile(Path('T.config')).load()\nexcept TentacleError as error: print(error)\n"
+    code += "try: SettingsFile(Path('T.config')).load()\nexcept TentacleError as error: print(error, error.hint, sep='\\n')\n"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False
     )
-    assert done.stdout.startswith("Unable to read file '"), done.stderr
-    assert done.stdout.endswith("Please check file permissions.\n")
+    said, closed = done.stdout.splitlines()
+    assert said.startswith("Unable to read file '"), done.stderr
+    assert said.endswith("Please check file permissions.")
+    # The first directory on the way that this user cannot enter.
+    way = [str(folder) for folder in tmp_path.parents if folder.stat().st_mode & 0o001 == 0]
+    assert closed == f"The directory '{way[-1]}' is closed to that user: chmod o+x '{way[-1]}'"
