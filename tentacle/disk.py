@@ -62,8 +62,8 @@ def cannot(verb: str, path: Path, error: OSError) -> DiskError:
     what = verb if " " in verb else f"{verb} file"
     message = f"Unable to {what} '{path}' as user '{user_name(os.geteuid())}'."
     if error.errno == errno.EBUSY:
-        hint = f"Mount its directory, '{path.parent}', in place of the file."
-        return DiskError(f"{message} It is a mount of its own, which cannot be replaced.", hint=hint)
+        mount_hint = f"Mount its directory, '{path.parent}', in place of the file."
+        return DiskError(f"{message} It is a mount of its own, which cannot be replaced.", hint=mount_hint)
     if isinstance(error, PermissionError):
         closed = closed_directory(path)
         hint = f"The directory '{closed}' is closed to that user: chmod o+x '{closed}'" if closed else None

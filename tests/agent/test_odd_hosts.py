@@ -1,5 +1,6 @@
-"""Hosts that lack something, hide something or refuse something: scripts run all the same, and the log says once what is
-missing; or the agent does not start, and says where and why.
+"""Hosts that lack something, hide something or refuse something.
+
+Scripts run all the same, and the log says once what is missing; or the agent does not start, and says where and why.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def trap(tmp_path: Path) -> Path:
     return directory
 
 
-def said(tentacle: Any, *command: str | Path, cwd: Path | None = None, **variables: str) -> tuple[int, str, str]:
+def said(tentacle: Any, *command: str | Path, cwd: Any = None, **variables: str) -> tuple[int, str, str]:
     done = subprocess.run(
         command,
         cwd=cwd or tentacle.cwd,
