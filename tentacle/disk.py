@@ -84,7 +84,7 @@ def sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _UNSUPPORTED:
+        if error.errno not in _UNSUPPORTED - {errno.EINVAL}:
             raise
 
 
@@ -283,6 +283,10 @@ def flush_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         sync(descriptor)
+    except OSError as error:
+        # So say CIFS and others of what is a directory; of a file it would mean that it is none.
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(descriptor)
 

@@ -28,8 +28,12 @@ def say(*words): print(*words, flush=True)
 """
 ORPHAN = "subprocess.run(['/bin/sh', '-c', 'true & exec true'])\n"
 WAIT_UNTIL_REAPED = """\
-while any(b'Z' == open(f'/proc/{p}/stat', 'rb').read().rpartition(b')')[2].split()[0] for p in
-          os.listdir('/proc') if p.isdigit() and p not in ('1', str(os.getpid()))):
+def state(pid):
+    try:
+        return open(f'/proc/{pid}/stat', 'rb').read().rpartition(b')')[2].split()[0]
+    except OSError:
+        return b''
+while any(state(pid) == b'Z' for pid in os.listdir('/proc') if pid.isdigit()):
     time.sleep(0.001)
 """
 
