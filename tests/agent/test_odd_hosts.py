@@ -60,6 +60,9 @@ async def runs_and_cancels(running: Running, server: Server) -> None:
         ("statfs,fstatfs", []),
         ("flock", []),
         ("fsync", []),
+        # What CIFS, exFAT and their kin cannot do.
+        ("mknod,mknodat,link,linkat,symlink,symlinkat", []),
+        ("chmod,fchmod,fchmodat,fchmodat2,chown,fchown,lchown,fchownat", []),
         ("openat2,statx,close_range,unshare,mount,keyctl,io_uring_setup,getxattr", []),
     ],
 )
