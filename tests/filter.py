@@ -18,9 +18,9 @@ _NUMBERS = {
         "fchmod": 91, "flock": 73, "fsync": 74, "fstatfs": 138, "inotify_init1": 294, "memfd_create": 319,
         "pidfd_open": 434, "pidfd_send_signal": 424, "clone3": 435, "openat2": 437, "statx": 332, "close_range": 436,
         "unshare": 272, "mount": 165, "prlimit64": 302, "sched_getaffinity": 204, "statfs": 137, "keyctl": 250,
-        "io_uring_setup": 425, "ioprio_get": 252, "getxattr": 191, "prctl": 157, "mknod": 133, "mknodat": 259, "link": 86,
-        "linkat": 265, "symlink": 88, "symlinkat": 266, "chmod": 90, "fchmodat": 268, "fchmodat2": 452, "chown": 92,
-        "fchown": 93, "lchown": 94, "fchownat": 260,
+        "io_uring_setup": 425, "ioprio_get": 252, "getxattr": 191, "prctl": 157, "mknod": 133, "mknodat": 259,
+        "link": 86, "linkat": 265, "symlink": 88, "symlinkat": 266, "chmod": 90, "fchmodat": 268, "fchmodat2": 452,
+        "chown": 92, "fchown": 93, "lchown": 94, "fchownat": 260,
     },
     "aarch64": {
         "fchmod": 52, "flock": 32, "fsync": 82, "fstatfs": 44, "inotify_init1": 26, "memfd_create": 279,

@@ -26,6 +26,7 @@ from tentacle.errors import EXIT_OK
 from tentacle.host.first_process import is_watched
 from tentacle.host.notify import Notifier
 from tentacle.host.shortcomings import require_threads, shortcomings
+from tentacle.host.step_needs import missing_for_steps
 from tentacle.observe.redaction import Redactor
 from tentacle.settings.model import Settings, resolved_home
 
@@ -96,7 +97,7 @@ async def _main(
     _spare_the_collector()
     stop = _Stop()
     async with _signals(stop), _closing(agent):
-        for one in shortcomings(surroundings.environment):
+        for one in (*shortcomings(surroundings.environment), *missing_for_steps(surroundings.environment)):
             log.warning("%s %s", one.what, one.advice)
         await agent.start(log.info)
         running = asyncio.create_task(agent.run())
