@@ -7,11 +7,14 @@ Must not know what a file means.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import platform
 import pwd
 import secrets
 import stat
+import sys
 import time
 from pathlib import Path
 
@@ -22,6 +25,8 @@ ABANDONED_SECONDS = 60
 LARGEST_FILE = 4 * 1024 * 1024
 """Bytes.  A configuration is a few kilobytes; anything far above is a mistake, or an attack on our memory."""
 _MEBIBYTE = 1024 * 1024
+_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ENOLCK})
+"""How kernels, file systems and filters of system calls say that they cannot do what was asked for."""
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -41,6 +46,14 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
+def user_home() -> Path | None:
+    """The home directory that the system has for this process's user; `None` where it knows no such user."""
+    try:
+        return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:
+        return None
+
+
 def cannot(verb: str, path: Path, error: OSError) -> DiskError:
     """The error for a failed file operation; `verb` is `write` (a file), or for example `create directory`.
 
@@ -48,9 +61,62 @@ def cannot(verb: str, path: Path, error: OSError) -> DiskError:
     """
     what = verb if " " in verb else f"{verb} file"
     message = f"Unable to {what} '{path}' as user '{user_name(os.geteuid())}'."
+    if error.errno == errno.EBUSY:
+        mount_hint = f"Mount its directory, '{path.parent}', in place of the file."
+        return DiskError(f"{message} It is a mount of its own, which cannot be replaced.", hint=mount_hint)
     if isinstance(error, PermissionError):
-        return DiskError(f"{message} Please check file permissions.")
+        closed = closed_directory(path)
+        hint = f"The directory '{closed}' is closed to that user: chmod o+x '{closed}'" if closed else None
+        return DiskError(f"{message} Please check file permissions.", hint=hint)
     return DiskError(f"{message} {one_line(OSError(error.strerror or type(error).__name__))}.")
+
+
+def closed_directory(path: Path) -> Path | None:
+    """The first directory on the way to `path` that this user may not go through (it has no `x`); usually none."""
+    for folder in reversed(path.absolute().parents):
+        if not os.access(folder, os.X_OK):
+            return folder if os.access(folder, os.F_OK) else None
+    return None
+
+
+def sync(descriptor: int) -> None:
+    """Flushes an open file or directory, where its file system can do that.  Raises `OSError` when writing failed."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED - {errno.EINVAL}:
+            raise
+
+
+def lock(descriptor: int, *, shared: bool = False) -> None:
+    """Locks an open file without waiting; the lock ends with the process.
+
+    By flock(2), and where there is none, by fcntl(2), which ends too when the process closes any descriptor of the
+    file.  Raises `BlockingIOError` when another process holds it, and `OSError` where neither kind is to be had.
+    """
+    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        fcntl.lockf(descriptor, how)
+
+
+def set_mode(descriptor: int, mode: int) -> None:
+    """Gives an open file `mode`, or on a file system that keeps no modes makes sure that it is not open to more users.
+
+    Raises `OSError` when it is.
+    """
+    try:
+        os.fchmod(descriptor, mode)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    if os.fstat(descriptor).st_mode & 0o077 & ~mode:
+        raise OSError(errno.EOPNOTSUPP, "Its file system shows every file to all users; mount it with umask=077")
 
 
 def read_bytes(path: Path, *, limit: int = LARGEST_FILE) -> bytes:
@@ -88,10 +154,10 @@ def write_atomic(path: Path, content: bytes, *, mode: int, like: Path | None = N
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
                 keep_owner(file.fileno(), like or path)
-                os.fchmod(file.fileno(), mode)
+                set_mode(file.fileno(), mode)
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                sync(file.fileno())
             temporary.rename(path)
         finally:  # also when we are interrupted
             with contextlib.suppress(OSError):
@@ -216,7 +282,11 @@ def flush_directory(path: Path) -> None:
     """Makes renames and removals in the directory `path` survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
+    except OSError as error:
+        # So say CIFS and others of what is a directory; of a file it would mean that it is none.
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(descriptor)
 
@@ -238,8 +308,16 @@ def with_margin(size: int) -> int:
 
 
 def free_bytes(directory: Path) -> int:
-    """The bytes that this user may still write on the file system of `directory`.  Raises `OSError`."""
-    status = os.statvfs(directory)
+    """The bytes that this user may still write on the file system of `directory`.  Raises `OSError`.
+
+    Where that cannot be asked, nothing shall be refused because of it: then as many as there are numbers for.
+    """
+    try:
+        status = os.statvfs(directory)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        return sys.maxsize
     return status.f_bavail * status.f_frsize
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import fcntl
 import os
 import secrets
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tentacle.disk import cannot, flush_directory, keep_owner, read_bytes
+from tentacle.disk import cannot, flush_directory, keep_owner, lock, read_bytes, set_mode, sync
 from tentacle.errors import TentacleError
 
 PREFIX = "sealed:1:"
@@ -122,7 +121,7 @@ class KeyFile:
         try:
             try:
                 if os.fstat(descriptor).st_mode & 0o077:
-                    os.fchmod(descriptor, 0o600)
+                    set_mode(descriptor, 0o600)
                 key = _decode(os.pread(descriptor, LARGEST_KEY_FILE, 0))
             except OSError as error:
                 raise cannot("read", self.path, error) from None
@@ -140,7 +139,7 @@ class KeyFile:
         while True:
             descriptor = self._open(like)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(descriptor)
                 if os.path.samestat(os.fstat(descriptor), self.path.stat()):
                     return descriptor  # else somebody has put another file there meanwhile
             except (BlockingIOError, FileNotFoundError):
@@ -177,9 +176,9 @@ class KeyFile:
     def _write(self, descriptor: int, key: bytes) -> None:
         try:
             os.ftruncate(descriptor, 0)
-            os.fchmod(descriptor, 0o600)
+            set_mode(descriptor, 0o600)
             os.pwrite(descriptor, base64.b64encode(key) + b"\n", 0)
-            os.fsync(descriptor)
+            sync(descriptor)
             flush_directory(self.path.parent)
         except OSError as error:
             raise cannot("write", self.path, error) from None

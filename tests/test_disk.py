@@ -15,6 +15,7 @@ import pytest
 
 from tentacle import disk
 from tentacle.disk import DiskError, NotEnoughSpace, user_name
+from tests.filter import refused
 
 WRITER = """
 import os, signal, sys
@@ -202,3 +203,69 @@ def test_the_message_has_all_the_numbers(tmp_path: Path) -> None:
 
 def test_a_user_without_a_name_is_shown_by_number() -> None:
     assert (user_name(0), user_name(54321)) == ("root", "54321")
+
+
+# --- hosts and file systems that lack something --------------------------------------------------------------------
+
+
+def refusing(calls: str, code: str, directory: Path) -> str:
+    """What these words of Python print where the system calls are refused."""
+    begin = "import os, sys; from pathlib import Path; from tentacle import disk\n"
+    command = (*refused("EOPNOTSUPP", *calls.split(",")), sys.executable, "-c", begin + code, str(directory))
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=20, check=False
+    )
+    return done.stdout + done.stderr
+
+
+def test_a_file_system_without_fsync_and_modes_takes_a_private_file(tmp_path: Path) -> None:
+    code = "disk.write_atomic(Path(sys.argv[1], 'f'), b'x', mode=0o600); print('written')"
+    assert refusing("fsync,fchmod", code, tmp_path) == "written\n"
+    assert (tmp_path / "f").read_bytes() == b"x"
+
+
+def test_a_secret_is_not_written_where_everybody_can_read_it(tmp_path: Path) -> None:
+    code = "d = os.open(sys.argv[1] + '/f', os.O_RDWR | os.O_CREAT, 0o644)\ntry: disk.set_mode(d, 0o600)\n"
+    code += "except OSError as error: print(error.strerror)"
+    assert refusing("fchmod", code, tmp_path).startswith("Its file system shows every file to all users")
+
+
+def test_without_flock_another_kind_of_lock_keeps_two_apart(tmp_path: Path) -> None:
+    hold = "d = os.open(sys.argv[1] + '/f', os.O_RDWR | os.O_CREAT, 0o600); disk.lock(d)\n"
+    other = "import subprocess; subprocess.run([sys.executable, '-c', sys.argv[2], sys.argv[1]])"
+    code = f"{hold}sys.argv.append({('import os, sys; from tentacle import disk; ' + hold)!r}); {other}; print('held')"
+    said = refusing("flock", code, tmp_path)
+    assert "BlockingIOError" in said
+    assert "held" in said
+
+
+def test_room_that_cannot_be_asked_for_refuses_nothing(tmp_path: Path) -> None:
+    assert refusing("statfs,fstatfs", "print(disk.free_bytes(Path(sys.argv[1])))", tmp_path) == f"{sys.maxsize}\n"
+
+
+def test_a_file_that_is_a_mount_of_its_own_is_named_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text("old")
+    (tmp_path / "inner").write_text("mounted")
+    code = "try: disk.write_atomic(Path(sys.argv[1], 'config'), b'new', mode=0o600)\n"
+    code += "except disk.DiskError as error: print(error, error.hint, sep='\\n')"
+    script = f'mount --bind {tmp_path}/inner {file} && exec "$0" "$@"'
+    user = () if os.geteuid() == 0 else ("--map-root-user",)
+    code = "import os, sys; from pathlib import Path; from tentacle import disk\n" + code
+    done = subprocess.run(
+        ("unshare", "--mount", *user, "/bin/sh", "-c", script, sys.executable, "-c", code, str(tmp_path)),
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    said = done.stdout.splitlines()
+    assert said[0].endswith("It is a mount of its own, which cannot be replaced."), done.stderr
+    assert said[1] == f"Mount its directory, '{tmp_path}', in place of the file."
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config", "inner"]
+    assert (tmp_path / "inner").read_text() == "mounted"
+
+
+def test_the_first_closed_directory_on_the_way(tmp_path: Path) -> None:
+    assert disk.closed_directory(tmp_path / "a" / "b") is None

@@ -23,6 +23,7 @@ from tentacle.agent.scripts import engine_options
 from tentacle.agent.sensitive import known_values
 from tentacle.agent.status import DRAINING, RUNNING, STOPPED, AgentStatus, Polled, publish, tell
 from tentacle.agent.supervisor import keep_running
+from tentacle.disk import user_home
 from tentacle.errors import TentacleError
 from tentacle.home_layout import SPOOL, UPLOADS, WORK
 from tentacle.observe.redaction import Redactor
@@ -314,4 +315,6 @@ def _variables(settings: Settings, home: Path, surroundings: Surroundings) -> Ma
         proxy_username=proxy.username,
         proxy_password=proxy.password,
     )
-    return script_environment(properties, f"{platform.python_implementation()} {platform.python_version()}")
+    variables = script_environment(properties, f"{platform.python_implementation()} {platform.python_version()}")
+    # Where the user has no entry in the system's list, not even a login would have set one.
+    return variables if surroundings.environment.get("HOME") else {**variables, "HOME": str(user_home() or home)}

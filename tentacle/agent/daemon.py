@@ -23,7 +23,10 @@ from tentacle.agent.housekeeping import choice_from, timespan_from
 from tentacle.agent.lock import only_agent
 from tentacle.agent.supervisor import keep_running
 from tentacle.errors import EXIT_OK
+from tentacle.host.first_process import is_watched
 from tentacle.host.notify import Notifier
+from tentacle.host.shortcomings import require_threads, shortcomings
+from tentacle.host.step_needs import missing_for_steps
 from tentacle.observe.redaction import Redactor
 from tentacle.settings.model import Settings, resolved_home
 
@@ -59,6 +62,7 @@ def run_agent(
     `redactor` is the one of this process's logs.
     Raises `TentacleError` when it cannot start.
     """
+    require_threads()
     notifier = Notifier.take_from(os.environ)
     surroundings = Surroundings(
         config_path,
@@ -93,6 +97,8 @@ async def _main(
     _spare_the_collector()
     stop = _Stop()
     async with _signals(stop), _closing(agent):
+        for one in (*shortcomings(surroundings.environment), *missing_for_steps(surroundings.environment)):
+            log.warning("%s %s", one.what, one.advice)
         await agent.start(log.info)
         running = asyncio.create_task(agent.run())
         notifier.ready(agent.in_short())
@@ -104,7 +110,9 @@ async def _main(
             await asyncio.wait({running, asyncio.ensure_future(stop.first.wait())}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 deadline = timespan_from(surroundings.environment, DRAIN_VARIABLE, DEFAULT_DRAIN)
-                action = choice_from(surroundings.environment, ACTION_VARIABLE, (LEAVE, CANCEL))
+                # Nobody could take them over in a container that ends with this agent.
+                actions = (CANCEL, LEAVE) if is_watched() else (LEAVE, CANCEL)
+                action = choice_from(surroundings.environment, ACTION_VARIABLE, actions)
                 cancel_within = agent.engine.options.cancel_grace + CANCEL_SECONDS if action == CANCEL else None
                 longest = deadline.total_seconds() + (cancel_within or 0) + END_SECONDS
                 notifier.stopping(f"Stopping; {agent.in_short()}", longest)

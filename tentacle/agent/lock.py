@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tentacle import disk
 from tentacle.errors import TentacleError
 from tentacle.home_layout import LOCK_FILE
 
@@ -27,7 +27,7 @@ def holder(home: Path) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        disk.lock(descriptor, shared=True)
     except BlockingIOError:
         written = os.pread(descriptor, 20, 0).strip()
         return int(written) if written.isdigit() else 0
@@ -77,7 +77,7 @@ def only_agent(home: Path) -> Iterator[None]:
 def _lock(descriptor: int) -> None:
     for attempt in range(_ATTEMPTS):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            disk.lock(descriptor)
         except BlockingIOError:
             if attempt == _ATTEMPTS - 1:
                 raise

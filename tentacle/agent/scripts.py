@@ -24,4 +24,4 @@ def engine_options(settings: ScriptSettings, environment: Mapping[str, str]) -> 
         limits=ScriptLimits(settings.memory_limit, settings.cpu_limit, settings.task_limit),
         uids=UidRange(*settings.uid_range),
     )
-    return EngineOptions(sandbox=sandbox, cancel_grace=grace.total_seconds())
+    return EngineOptions(sandbox=sandbox, cancel_grace=grace.total_seconds(), try_out=True)

@@ -90,7 +90,12 @@ class RollingFile:
         """Renames the old files by one number, unless another process is doing so or has just done so."""
         folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                # Without locks two processes may both roll, which is better than a log that ends with its first day.
+                if isinstance(error, BlockingIOError):
+                    return
             if self._is_due(self.path.stat()):
                 surplus = self._kept
                 with contextlib.suppress(FileNotFoundError):
@@ -101,7 +106,7 @@ class RollingFile:
                     with contextlib.suppress(FileNotFoundError):
                         self._rolled(number - 1).replace(self._rolled(number))
                 self.path.replace(self._rolled(0))
-        except (BlockingIOError, FileNotFoundError):
+        except FileNotFoundError:
             return
         finally:
             os.close(folder)

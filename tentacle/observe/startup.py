@@ -31,7 +31,10 @@ def processor_count(cgroups: Path = CGROUPS) -> int:
 
     The limit of a container is found in cgroups of version 2 or 1.
     """
-    allowed = len(os.sched_getaffinity(0)) or 1
+    try:
+        allowed = len(os.sched_getaffinity(0)) or 1
+    except OSError:
+        allowed = os.cpu_count() or 1
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             quota, period = " ".join((cgroups / name).read_text() for name in names).split()

@@ -29,7 +29,7 @@ from tentacle.scripts.output.known_secrets import KnownSecrets
 from tentacle.scripts.run import Run, RunContext
 from tentacle.scripts.sandbox.sandbox import Sandbox, SandboxOptions
 from tentacle.scripts.shim.clock import now_ms
-from tentacle.scripts.startup_check import check_sandbox, remove_left_checks
+from tentacle.scripts.startup_check import check_host, remove_left_checks
 from tentacle.scripts.workspace.old_layout import old_runs
 from tentacle.scripts.workspace.run_files import ExaminedRun, RunFiles, Stage, run_name
 from tentacle.scripts.workspace.run_header import RunHeader
@@ -57,6 +57,8 @@ class EngineOptions:
     busy_after: float = 0.1
     busy_every: float = 600.0
     sandbox: SandboxOptions = field(default_factory=SandboxOptions)
+    try_out: bool = False
+    """Runs an empty script at the start, whether or not the sandbox asks for anything."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,8 @@ class ScriptEngine:
         """
         await asyncio.to_thread(self._prepare_host)
         await self._fork_server.start()
-        if self.options.sandbox.asks:
-            await check_sandbox(self.workspaces, self._context)
+        if self.options.sandbox.asks or self.options.try_out:
+            await check_host(self.workspaces, self._context)
         left = await asyncio.to_thread(lambda: list(self._unfinished_runs()))
         self.completed.remove_trash()
         # In the order of the requests, but runs whose script runs first: they take their mutexes before others wait.

@@ -25,7 +25,8 @@ from tentacle.errors import one_line
 from tentacle.masking import Mask
 from tentacle.scripts.arguments import argument_vector
 from tentacle.scripts.errors import LaunchError, ScriptError
-from tentacle.scripts.launch.shim_pool import Shim, terminate
+from tentacle.scripts.launch.other_process import OtherProcess
+from tentacle.scripts.launch.shim_pool import Shim
 from tentacle.scripts.mutexes import Lease, Mutexes, WaitCancelledError, WaitTimedOutError
 from tentacle.scripts.output.reader import LogReader, Page
 from tentacle.scripts.sandbox.sandbox import Sandbox
@@ -255,18 +256,22 @@ class Run:
 
     async def _wait_for_process(self, pid: int) -> None:
         """Waits for the end of a shim that an earlier agent has launched.  Meanwhile a cancel reaches the shim."""
-        try:
-            process = os.pidfd_open(pid)
-        except ProcessLookupError:
+        process = OtherProcess.open(pid)
+        if process is None:
             return
-        loop = asyncio.get_running_loop()
+
+        def is_watched() -> bool:
+            return self.files.examine().pid == pid
+
         gone = asyncio.Event()
-        loop.add_reader(process, gone.set)
+        waiting = asyncio.create_task(process.wait(is_watched))
+        waiting.add_done_callback(lambda _: gone.set())
         try:
-            await self._wait_until(gone, lambda: terminate(process))
+            await self._wait_until(gone, lambda: process.terminate() if process.is_safe or is_watched() else None)
         finally:
-            loop.remove_reader(process)
-            os.close(process)
+            waiting.cancel()
+            await asyncio.wait({waiting})
+            process.close()
 
     async def _wait_until(self, over: asyncio.Event, ask_to_end: Callable[[], None]) -> None:
         self._terminate = ask_to_end

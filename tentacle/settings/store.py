@@ -38,7 +38,8 @@ def key_path_of(config_path: Path) -> Path:
 class SettingsFile:
     """The configuration file at `path`, which need not exist yet.
 
-    A symbolic link is followed once, here, so that writing replaces the file and not the link.  All methods raise
+    A symbolic link is followed, so that writing replaces the file and not the link; at each use anew, because whoever
+    mounts a configuration into a container turns it (as Kubernetes does at each change).  All methods raise
     `ConfigurationError`, or `DiskError` when the file system refuses, with a text of one line.
     """
 
@@ -50,8 +51,16 @@ class SettingsFile:
         `waiting` is called once when that takes more than a moment.
         """
         self.path = path
-        self._target = Path(os.path.realpath(path))
-        self._key = KeyFile(key_path_of(path), wait=lock_wait, waiting=waiting)
+        self._lock_wait = lock_wait
+        self._waiting = waiting
+
+    @property
+    def _target(self) -> Path:
+        return Path(os.path.realpath(self.path))
+
+    @property
+    def _key(self) -> KeyFile:
+        return KeyFile(key_path_of(self.path), wait=self._lock_wait, waiting=self._waiting)
 
     def exists(self) -> bool:
         """Whether there is anything at the path."""

@@ -33,7 +33,9 @@ class Spool:
                 # The link is there to put the files on another disk, and not to have that directory emptied.
                 raise OSError(errno.ELOOP, "it is a symbolic link")
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._directory.chmod(0o700)
+            # Some file systems have no modes.
+            with suppress(OSError):
+                self._directory.chmod(0o700)
             for left in self._directory.iterdir():
                 left.unlink()
         except OSError as error:

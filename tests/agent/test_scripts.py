@@ -16,7 +16,7 @@ from tests.agent.process import AgentHome, Server
 
 
 def test_the_settings_become_options() -> None:
-    assert engine_options(ScriptSettings(), {}) == EngineOptions()
+    assert engine_options(ScriptSettings(), {}) == EngineOptions(try_out=True)
     settings = ScriptSettings("user", 2**30, 1.5, 200, (30000, 30099))
     sandbox = SandboxOptions(Mode.USER, ScriptLimits(2**30, 1.5, 200), UidRange(30000, 30099))
     assert engine_options(settings, {}).sandbox == sandbox

@@ -185,4 +185,6 @@ def test_a_current_directory_that_is_gone_hurts_nobody(tentacle: Any, arguments:
         timeout=20,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    # The shell of the launcher says that it cannot find out where it is.
+    assert done.returncode == 0
+    assert [line for line in done.stderr.splitlines() if "getcwd" not in line] == []

@@ -39,6 +39,8 @@ boot='
     mount -t tmpfs -o mode=0755 tmpfs "$root/run"
     # Only what every machine has: nothing that happens to be installed here is started.
     rm -rf "$root"/etc/systemd/system/*.wants
+    # Nor are the workers of this machine those of the other.
+    rm -rf "$root"/etc/octopus "$root"/etc/systemd/system/{tentacle,Tentacle}*.service*
     # Not chroot: the kernel lets nobody who is in one make a user namespace.
     cd "$root"
     pivot_root . .

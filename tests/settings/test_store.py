@@ -357,9 +357,29 @@ def test_another_user_is_told_that_it_is_not_his(file: SettingsFile, tmp_path: P
     code = "import sys\nfrom pathlib import Path\nfrom tentacle.settings.store import SettingsFile\n"
     code += "import os\nos.setgroups([])\nos.setuid(65534)\n"
     code += "from tentacle.errors import TentacleError\n"
-    code += "try: SettingsFile(Path('T.config')).load()\nexcept TentacleError as error: print(error)\n"
+    code += "try: SettingsFile(Path('T.config')).load()\n"
+    code += "except TentacleError as error: print(error, error.hint, sep='\\n')\n"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False
     )
-    assert done.stdout.startswith("Unable to read file '"), done.stderr
-    assert done.stdout.endswith("Please check file permissions.\n")
+    said, closed = done.stdout.splitlines()
+    assert said.startswith("Unable to read file '"), done.stderr
+    assert said.endswith("Please check file permissions.")
+    # The first directory on the way that this user cannot enter.
+    way = [str(folder) for folder in tmp_path.parents if folder.stat().st_mode & 0o001 == 0]
+    assert closed == f"The directory '{way[-1]}' is closed to that user: chmod o+x '{way[-1]}'"
+
+
+def test_a_configuration_that_is_turned_by_links_is_read_where_they_lead_now(tmp_path: Path) -> None:
+    """As Kubernetes mounts a secret: `..data` leads to a directory that is replaced as a whole, and then removed."""
+    for name, port in (("..1", 1), ("..2", 2)):
+        SettingsFile(tmp_path / name / "T.config").create()
+        SettingsFile(tmp_path / name / "T.config").save(Settings(port=port))
+    (tmp_path / "..data").symlink_to("..1")
+    (tmp_path / "T.config").symlink_to("..data/T.config")
+    file = SettingsFile(tmp_path / "T.config")
+    assert file.load().port == 1
+    (tmp_path / "..new").symlink_to("..2")
+    (tmp_path / "..new").rename(tmp_path / "..data")
+    shutil.rmtree(tmp_path / "..1")
+    assert file.load().port == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from typing import Final
 
 from tentacle.cli.frame.command import command, option
@@ -15,6 +16,7 @@ from tentacle.cli.init.setup import MODES, POLLING, InitOptions, Setup, ask_for_
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
 from tentacle.disk import DiskError
 from tentacle.errors import TentacleError
+from tentacle.host.step_needs import missing_for_steps
 from tentacle.host.systemctl import BOOTED
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.instances import HOME_VARIABLE
@@ -68,7 +70,7 @@ def init(session: CommandSession, *, options: InitOptions, api: ApiOptions) -> S
     process = session.process
     questions = Questions(process.stdin, process.stdout, defaults=options.yes or session.as_json)
     setup = ask_for_setup(session, questions, options, api)
-    questions.tell(["", *_summary(setup)])
+    questions.tell(["", *_summary(setup), *_warnings(process.environ)])
     if not questions.agrees("Go ahead?", default=True):
         return CommandResult(("Nothing was changed.",))
     changed: dict[str, bool] = {}
@@ -93,6 +95,11 @@ def init(session: CommandSession, *, options: InitOptions, api: ApiOptions) -> S
             next_step += f", or as a service: {service}"
     restart = any(changed.values()) and not changed["Service"] and session.agent_has_run
     return CommandResult((f"Done.  {next_step}",), restart=restart, document={"Changed": changed})
+
+
+def _warnings(environ: Mapping[str, str]) -> list[str]:
+    """What steps will miss here: nobody looks for it when the first deployment has gone wrong without a word."""
+    return [f"  note: {one.what} {one.advice}" for one in missing_for_steps(environ)]
 
 
 def _summary(setup: Setup) -> list[str]:

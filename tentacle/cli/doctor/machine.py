@@ -21,6 +21,8 @@ from tentacle.cli.doctor.finding import LIMIT, Finding, Probe, fail, local_probe
 from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.disk import user_name
 from tentacle.errors import TentacleError
+from tentacle.host.shortcomings import shortcomings
+from tentacle.host.step_needs import missing_for_steps
 from tentacle.host.systemctl import BASH, BOOTED, Systemctl
 from tentacle.host.unit import service_name
 from tentacle.observe.redaction import MASK
@@ -38,6 +40,8 @@ def machine_probes(instance: ExaminedInstance, environ: Mapping[str, str]) -> li
         local_probe("python", python),
         local_probe("bash", bash),
         local_probe("systemd", lambda: systemd(instance)),
+        local_probe("host", lambda: host(environ)),
+        local_probe("steps", lambda: step_needs(environ)),
         local_probe("proxy", lambda: environment_proxies(environ)),
     ]
 
@@ -119,6 +123,18 @@ def systemd(
     if state.restarts:
         return [warn("systemd", f"{found}, restarted {state.restarts} times", f"journalctl -u {name} -n 50")]
     return [ok("systemd", found)]
+
+
+def host(environ: Mapping[str, str]) -> Sequence[Finding]:
+    """What the agent works around here, as its log says when it starts."""
+    found = [warn("host", one.what.removesuffix("."), one.advice) for one in shortcomings(environ)]
+    return found or [ok("host", "nothing is missing that the agent would have to work around")]
+
+
+def step_needs(environ: Mapping[str, str]) -> Sequence[Finding]:
+    """What deployment steps miss here; for a service, with the environment of whoever asks."""
+    found = [warn("steps", one.what.removesuffix("."), one.advice) for one in missing_for_steps(environ)]
+    return found or [ok("steps", "openssl and all else that Octopus's own steps use is here")]
 
 
 def environment_proxies(environ: Mapping[str, str]) -> Sequence[Finding]:

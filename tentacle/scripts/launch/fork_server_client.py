@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tentacle.scripts.shim.run_order import RunOrder
 
 _LONGEST_ANSWER = 20.0
 _ATTEMPTS = 3
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108
 _ROOT = Path(__file__).resolve().parents[3]
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv[2]); "
@@ -98,7 +100,7 @@ class ForkServerClient:
             ours.setblocking(False)
             try:
                 self._process = subprocess.Popen(
-                    [self._python, "-I", "-S", "-c", _PROGRAM, str(theirs.fileno()), str(_ROOT)],
+                    [self._python, "-I", "-S", "-X", "utf8", "-c", _PROGRAM, str(theirs.fileno()), str(_ROOT)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
@@ -132,7 +134,7 @@ def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
 
 def send_order(to: socket.socket, question: bytes, order: RunOrder, *more: socket.socket) -> None:
     """Sends `question` with the order, in a memory file, and the sockets `more`.  Raises `ConnectionLostError`."""
-    memory = os.memfd_create("tentacle-run", os.MFD_CLOEXEC)
+    memory = _memory_file()
     try:
         disk.write_all(memory, order.encode())
         socket.send_fds(to, [question], [memory, *(one.fileno() for one in more)])
@@ -140,6 +142,15 @@ def send_order(to: socket.socket, question: bytes, order: RunOrder, *more: socke
         raise ConnectionLostError from error
     finally:
         os.close(memory)
+
+
+def _memory_file() -> int:
+    """Returns a file without a name, on the disk where the kernel or a filter of system calls refuses one in memory."""
+    try:
+        return os.memfd_create("tentacle-run", os.MFD_CLOEXEC)
+    except OSError:
+        with tempfile.TemporaryFile(dir=_SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None) as file:
+            return os.dup(file.fileno())
 
 
 async def _receive(server: socket.socket) -> int:

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import socket
 from collections.abc import Callable
 
 from tentacle.scripts.launch.fork_server_client import ConnectionLostError, ForkServerClient, send_order
+from tentacle.scripts.launch.other_process import OtherProcess
 from tentacle.scripts.shim.fork_server import AGAIN
 from tentacle.scripts.shim.run_order import RunOrder
 
@@ -41,10 +40,7 @@ class Shim:
         self._connection: socket.socket | None = connection
         self._give_back = give_back
         self._loop = asyncio.get_running_loop()
-        try:
-            self._process: int | None = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self._process = None
+        self._process = OtherProcess.open(pid)
         self._loop.add_reader(connection, self._on_readable)
 
     def run_again(self, order: RunOrder) -> bool:
@@ -63,8 +59,9 @@ class Shim:
 
     def terminate(self) -> None:
         """Asks the shim to end its script."""
-        if self._process is not None:
-            terminate(self._process)
+        # Without its end of the connection the process may have gone, and its number belong to another one.
+        if self._process is not None and (self._process.is_safe or self._connection is not None):
+            self._process.terminate()
 
     def release(self, *, clean: bool) -> None:
         """Gives the shim back.  It is used again if it is `clean` and free; otherwise it ends after its run."""
@@ -77,7 +74,7 @@ class Shim:
         """Closes the connection; a script that the shim watches continues."""
         self._disconnect()
         if self._process is not None:
-            os.close(self._process)
+            self._process.close()
             self._process = None
 
     def _disconnect(self) -> None:
@@ -101,13 +98,6 @@ class Shim:
             self.finished.set()
         else:
             self._disconnect()
-
-
-def terminate(process: int) -> None:
-    """Sends SIGTERM to the process of that descriptor, and wakes it: its script may have stopped it."""
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(process, signal.SIGTERM)
-        signal.pidfd_send_signal(process, signal.SIGCONT)
 
 
 class ShimPool:

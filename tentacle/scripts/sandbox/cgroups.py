@@ -175,8 +175,8 @@ def find_cgroup_parents(limits: ScriptLimits, proc: Path = Path("/proc/self")) -
     May move this process and those beside it into a leaf.  Raises `SandboxUnavailableError` when a limit cannot be
     kept.
     """
-    mounts = parse_mounts((proc / "mountinfo").read_text(encoding="utf-8", errors="replace"))
-    cgroups = parse_cgroups((proc / "cgroup").read_text(encoding="utf-8", errors="replace"))
+    mounts = parse_mounts(_text(proc / "mountinfo"))
+    cgroups = parse_cgroups(_text(proc / "cgroup"))
     unified = _unified_parent(mounts, cgroups)
     offered = frozenset() if unified is None else frozenset(_words(unified / "cgroup.controllers"))
     legacy: dict[str, Path] = {}
@@ -273,7 +273,12 @@ def _is_delegated(directory: Path) -> bool:
 
 
 def _words(file: Path) -> list[str]:
+    return _text(file).split()
+
+
+def _text(file: Path) -> str:
+    """Returns what the file holds; nothing where it cannot be read, as all that this process may not use."""
     try:
-        return file.read_text(encoding="ascii", errors="replace").split()
+        return file.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return []
+        return ""

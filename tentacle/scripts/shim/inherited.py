@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Callable
 
 from tentacle.scripts.shim.small_files import read_file
 from tentacle.scripts.shim.syscalls import io_priority
@@ -22,12 +23,24 @@ def inherited_state(cgroup: str | None) -> tuple[object, ...]:
 
     `cgroup` is the directory of the cgroup that the shim shares with its scripts, if it does.
     """
-    limits = [resource.getrlimit(number) for number in range(_LIMITS)]
+    limits = [_or_none(resource.getrlimit, number) for number in range(_LIMITS)]
     files = [read_file(f"/proc/self/{name}") for name in _PROCESS_FILES]
     names: list[str] = []
     if cgroup is not None:
         # A cgroup below it is a name too.
         names = os.listdir(cgroup)  # noqa: PTH208
         files += [read_file(f"{cgroup}/{name}") for name in _CGROUP_FILES if name in names]
-    processor = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0), os.sched_getscheduler(0)
+    processor = (
+        _or_none(os.getpriority, os.PRIO_PROCESS, 0),
+        _or_none(os.sched_getaffinity, 0),
+        _or_none(os.sched_getscheduler, 0),
+    )
     return processor, io_priority(), limits, files, names
+
+
+def _or_none(ask: Callable[..., object], *arguments: int) -> object:
+    """What a filter of system calls keeps from us it keeps from the script too, which could not have changed it."""
+    try:
+        return ask(*arguments)
+    except (OSError, ValueError):
+        return None

@@ -199,6 +199,7 @@ class Supervisor:
                     raise _NotStartedError(error) from error
             else:
                 break
+        self._processes.leader = started.pid
         if started.exit_pipe is None:
             self._bash = started.pid
         else:

@@ -16,11 +16,19 @@ def _status(pid: str) -> tuple[int, bool] | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib is too much for a small process
             fields = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:  # it has gone, or /proc hides it
         return None
     # A process whose first thread has ended looks dead while its other threads (field 20) run on.
     alive = fields[0] not in (b"Z", b"X") or int(fields[17]) > 1
     return int(fields[1]), alive
+
+
+def processes() -> list[str]:
+    """Returns the numbers of all processes that /proc shows; none where there is no /proc."""
+    try:
+        return [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
+    except OSError:
+        return []
 
 
 def is_alive(pid: int) -> bool:
@@ -33,8 +41,8 @@ def descendants(root: int) -> list[int]:
     """Returns the living descendants of `root`, parents before their children."""
     children: dict[int, list[int]] = {}
     living = set()
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if name.isdigit() and (status := _status(name)) is not None:
+    for name in processes():
+        if (status := _status(name)) is not None:
             children.setdefault(status[0], []).append(int(name))
             if status[1]:
                 living.add(int(name))

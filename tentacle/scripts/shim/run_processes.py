@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from tentacle.scripts.shim.process_tree import descendants, is_alive, signal_all
+from tentacle.scripts.shim.process_tree import descendants, is_alive, processes, signal_all
 from tentacle.scripts.shim.run_cgroup import RunCgroup
 from tentacle.scripts.shim.small_files import read_file
 
@@ -30,10 +30,15 @@ class RunProcesses:
         self._mark = f"{MARK}={mark}".encode()
         self._cgroup = cgroup
         self._uid = uid
+        self.leader = 0
+        """The script's first process, whose number is that of its group; 0 when it is not known."""
 
     def find_fast(self) -> list[int]:
         """Returns the processes that are found fast: in the cgroup, and below the shim.  There are rarely others."""
         found = [] if self._root is None else descendants(self._root)
+        if not found and self.leader and not processes():
+            # Without /proc only those are found that have not left the script's own group.
+            found = [-self.leader] if _has_members(self.leader) else []
         if self._cgroup is not None:
             known = set(found)
             found += [pid for pid in self._cgroup.pids() if pid not in known and is_alive(pid)]
@@ -43,7 +48,7 @@ class RunProcesses:
         """Returns the processes that any of the four ways finds."""
         found = self.find_fast()
         known = {*found, os.getpid(), self._root}
-        for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):  # noqa: PTH208
+        for pid in map(int, processes()):
             if pid in known:
                 continue
             by_mark = self._mark in read_file(f"/proc/{pid}/environ").split(b"\0")
@@ -91,3 +96,13 @@ def real_and_saved_uids(pid: int) -> tuple[int, ...]:
         if line.startswith(b"Uid:"):
             return tuple(int(word) for word in line.split()[1:4])
     return ()
+
+
+def _has_members(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return True

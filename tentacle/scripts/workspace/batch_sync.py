@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tentacle.disk import flush_directory
+from tentacle.disk import flush_directory, sync
 from tentacle.scripts.errors import WorkspaceNotPreparedError
 from tentacle.scripts.workspace.run_files import RunFiles
 
@@ -93,7 +92,7 @@ def _sync(runs: Sequence[RunFiles], directory: Path) -> dict[RunFiles, OSError]:
     failures = {}
     for run in runs:
         try:
-            os.fsync(run.run)
+            sync(run.run)
         except OSError as error:
             failures[run] = error
     try:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tentacle.cli.doctor.finding import Level
 from tentacle.cli.doctor.instance import ExaminedInstance
-from tentacle.cli.doctor.machine import bash, environment_proxies, systemd, without_userinfo
+from tentacle.cli.doctor.machine import bash, environment_proxies, host, systemd, without_userinfo
 from tentacle.host.systemctl import Systemctl
 
 
@@ -50,3 +50,12 @@ def test_the_service_of_instances_without_a_name_is_that_of_the_one_it_runs(tmp_
     assert here.level is Level.FAIL
     assert (here.advice or "").endswith("then: systemctl start OctopusDeploy-Tentacle")
     assert (there.level, there.found) == (Level.OK, "running; no service runs this instance, which has no name")
+
+
+def test_what_the_host_lacks_is_a_warning_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    lacking = host({"HOME": f"{tmp_path}/file/home"})
+    assert [(one.level, one.check) for one in lacking] == [(Level.WARN, "host")]
+    assert lacking[0].found.startswith(f"HOME is '{tmp_path}/file/home', where this user cannot write")
+    assert lacking[0].advice == "Set HOME to a directory of the agent's user."
+    assert [one.level for one in host({"HOME": str(tmp_path)})] == [Level.OK]

@@ -1,0 +1,46 @@
+"""Where the program begins: puts in order what a process has from whoever started it, then runs the command.
+
+Stands before `main.py`, which imports nearly everything.  The interpreter is an isolated one already; the launcher in
+`packaging/bin/` and `tentacle/__main__.py` see to that.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Final
+
+from tentacle.host import first_process
+
+_LEADS_TO_CODE: Final = ("OPENSSL_CONF", "OPENSSL_CONF_INCLUDE", "OPENSSL_ENGINES", "OPENSSL_MODULES")
+"""OpenSSL loads libraries that these lead to (openssl-env(7)).  Whoever runs `sudo -E tentacle` might choose them."""
+_CANNOT_CHANGE: Final = {signal.SIGKILL, signal.SIGSTOP}
+_STAYS_IGNORED: Final = {
+    # What `nohup`, and a shell for a job in the background, have switched off.
+    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
+    # Python itself gets errors instead.
+    signal.SIGPIPE, signal.SIGXFSZ,
+}  # fmt: skip
+
+
+def enter() -> int:
+    """Runs this process's command line; returns the exit code."""
+    _reset_signals()
+    # Nothing is to be made that all users may write, and nothing that its owner may not use.
+    os.umask((os.umask(0o077) | 0o002) & 0o077)
+    for name in _LEADS_TO_CODE:
+        # From the environment that libraries see, and not from `os.environ`: scripts get what the operator has set.
+        os.unsetenv(name)
+    if os.getpid() == 1:
+        first_process.continue_in_child()
+    from tentacle.cli.main import main
+
+    return main()
+
+
+def _reset_signals() -> None:
+    """With SIGCHLD ignored no exit code is ever seen, and with SIGTERM blocked no agent ever ends."""
+    for number in signal.valid_signals() - _CANNOT_CHANGE - _STAYS_IGNORED:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -1,0 +1,151 @@
+"""The program as it comes from whoever started it: hostile variables, directories, signals and descriptors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tentacle import __version__
+from tests.cli.conftest import PROGRAM
+
+MODULE = (sys.executable, "-m", "tentacle")
+FOREIGN = "import os; os.write(2, b'foreign code has run')"
+NAMES = ("sitecustomize", "usercustomize", "tentacle", "click", "cryptography", "logging", "re", "typing", "site")
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> Path:
+    """A directory of modules that have the names of ours, of libraries and of Python's own."""
+    directory = tmp_path / "trap"
+    directory.mkdir()
+    for name in NAMES:
+        (directory / f"{name}.py").write_text(FOREIGN)
+    return directory
+
+
+def said(tentacle: Any, *command: str | Path, cwd: Any = None, **variables: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        command,
+        cwd=cwd or tentacle.cwd,
+        env=tentacle.environ | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("name", ["tentacle", "Tentacle"])
+def test_no_variable_leads_to_foreign_code(tentacle: Any, trap: Path, name: str) -> None:
+    variables = {
+        "PYTHONPATH": str(trap),
+        "PYTHONSTARTUP": str(trap / "re.py"),
+        "PYTHONUSERBASE": str(trap),
+        "PYTHONWARNINGS": "error::click.Foreign",
+        "PYTHONINSPECT": "1",
+        "PYTHONBREAKPOINT": "re.foreign",
+        "HOME": str(trap),
+    }
+    ended = said(tentacle, PROGRAM.with_name(name), "version", cwd=trap, **variables)
+    assert ended == (0, __version__, "")
+
+
+def test_another_python_s_home_hurts_nobody(tentacle: Any, tmp_path: Path) -> None:
+    assert said(tentacle, PROGRAM, "version", PYTHONHOME=str(tmp_path)) == (0, __version__, "")
+
+
+def test_what_openssl_would_load_by_a_variable_is_not_loaded(tentacle: Any, tmp_path: Path, instance: Path) -> None:
+    settings = tmp_path / "openssl.cnf"
+    settings.write_text("openssl_conf = x\n[x]\nproviders = p\n[p]\ndefault = d\nlegacy = l\n[d]\nactivate = 0\n[l]\n")
+    ended = said(tentacle, PROGRAM, "new-certificate", "--instance=I", OPENSSL_CONF=str(settings))
+    assert (ended[0], ended[2]) == (0, "")
+
+
+def test_as_a_module_it_takes_nothing_from_the_current_directory(tentacle: Any, trap: Path) -> None:
+    """But for what Python itself imports there before it comes to us."""
+    for name in ("sitecustomize", "usercustomize", "tentacle", "site"):
+        (trap / f"{name}.py").unlink()
+    assert said(tentacle, *MODULE, "version", cwd=trap) == (0, __version__, "")
+    assert said(tentacle, *MODULE, "version", PYTHONPATH=str(trap)) == (0, __version__, "")
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "de_DE.ISO-8859-1", "ja_JP.eucJP", "nonsense"])
+def test_names_arguments_and_paths_are_utf_8_whatever_the_locale_is(tentacle: Any, tmp_path: Path, locale: str) -> None:
+    config = tmp_path / "Überall" / "größe.config"
+    variables = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1", "PYTHONCOERCECLOCALE": "0"}
+    made = said(tentacle, PROGRAM, "create-instance", "--instance=Größe", f"--config={config}", **variables)
+    assert (made[0], made[2]) == (0, "")
+    assert f"Creating empty configuration file: {config}" in made[1]
+    assert config.exists()
+    assert "größe" in said(tentacle, PROGRAM, "list-instances", **variables)[1]
+
+
+def test_it_is_found_by_links_and_started_by_name(tentacle: Any, tmp_path: Path) -> None:
+    (tmp_path / "first").symlink_to(PROGRAM)
+    (tmp_path / "second").symlink_to("first")
+    beside = PROGRAM.parent
+    for command, cwd in (
+        ([tmp_path / "second"], None),
+        (["sh", "tentacle"], beside),
+        (["bash", "tentacle"], beside),
+        (["./tentacle"], beside),
+        ([sys.executable, PROGRAM], None),
+    ):
+        assert said(tentacle, *command, "version", cwd=cwd) == (0, __version__, ""), command
+
+
+def test_below_a_prefix_it_finds_the_python_that_it_was_installed_for(tentacle: Any, tmp_path: Path) -> None:
+    """As with `pip install --user`: no interpreter beside it, and a directory where an isolated one does not look."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    packages = tmp_path / "prefix" / "lib" / version / "site-packages" / "tentacle"
+    program = tmp_path / "prefix" / "bin" / "tentacle"
+    (packages / "cli").mkdir(parents=True)
+    (packages / "cli" / "entry.py").write_text("import sys\nenter = lambda: print(sys.flags.isolated, sys.argv[1:])\n")
+    (tmp_path / "elsewhere").mkdir()
+    bare = Path(sys.base_prefix, "bin", version)
+    (tmp_path / "elsewhere" / version).symlink_to(bare)
+    program.parent.mkdir()
+    program.write_bytes(PROGRAM.read_bytes())
+    program.chmod(0o755)
+    variables = {"PATH": f"{tmp_path / 'elsewhere'}:{os.environ['PATH']}", "PYTHONPATH": "/nowhere"}
+    assert said(tentacle, program, "a b", **variables) == (0, "1 ['a b']\n", "")
+    packages.rename(packages.with_name("other"))
+    code, out, err = said(tentacle, program, "a b", **variables)
+    assert (code, out) == (100, "")
+    assert err.startswith("The Python that Tentacle was installed for is not to be found near")
+
+
+HOSTILE_START = """\
+import os, signal, sys
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+for _ in range(int(sys.argv[1])):
+    os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("descriptors", ["0", "900"])
+def test_signals_that_were_blocked_and_ignored_and_descriptors_that_were_left_open(
+    tentacle: Any, instance: Path, descriptors: str
+) -> None:
+    """`useradd` and `systemctl` have exit codes, and SIGTERM ends a command."""
+    command = (sys.executable, "-c", HOSTILE_START, descriptors, str(PROGRAM))
+    _, out, err = said(tentacle, *command, "doctor", "--instance=I")
+    assert "bash" in out, err
+    with subprocess.Popen(
+        [*command, "agent", "--instance=I", "--wait=60000"], env=tentacle.environ, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "Sleeping for 60000ms...\n"
+        process.terminate()
+        assert process.wait(20) == -signal.SIGTERM
