@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tentacle.agent.assemble import Agent, Surroundings
-from tentacle.agent.housekeeping import choice_from, timespan_from
+from tentacle.agent.housekeeping import choice_from, duration_from
 from tentacle.agent.lock import only_agent
 from tentacle.agent.supervisor import keep_running
 from tentacle.errors import EXIT_OK
@@ -99,6 +99,11 @@ async def _main(
     async with _signals(stop), _closing(agent):
         for one in (*shortcomings(surroundings.environment), *missing_for_steps(surroundings.environment)):
             log.warning("%s %s", one.what, one.advice)
+        # Read now, since whoever has mistyped one looks at the log of the start.
+        deadline = duration_from(surroundings.environment, DRAIN_VARIABLE, DEFAULT_DRAIN)
+        # Nobody could take scripts over in a container that ends with this agent.
+        actions = (CANCEL, LEAVE) if is_watched() else (LEAVE, CANCEL)
+        action = choice_from(surroundings.environment, ACTION_VARIABLE, actions)
         await agent.start(log.info)
         running = asyncio.create_task(agent.run())
         notifier.ready(agent.in_short())
@@ -109,10 +114,6 @@ async def _main(
                 _Input(stop).watch(sys.stdin)
             await asyncio.wait({running, asyncio.ensure_future(stop.first.wait())}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
-                deadline = timespan_from(surroundings.environment, DRAIN_VARIABLE, DEFAULT_DRAIN)
-                # Nobody could take them over in a container that ends with this agent.
-                actions = (CANCEL, LEAVE) if is_watched() else (LEAVE, CANCEL)
-                action = choice_from(surroundings.environment, ACTION_VARIABLE, actions)
                 cancel_within = agent.engine.options.cancel_grace + CANCEL_SECONDS if action == CANCEL else None
                 longest = deadline.total_seconds() + (cancel_within or 0) + END_SECONDS
                 notifier.stopping(f"Stopping; {agent.in_short()}", longest)

@@ -15,6 +15,8 @@ from tentacle.home_layout import HEARTBEAT_FILE
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
+_SECONDS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(s|m|h|d)?", re.IGNORECASE | re.ASCII)
+_SECONDS_IN = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _NUMBER = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
 
 
@@ -33,8 +35,22 @@ async def beat(home: Path) -> None:
         await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
+def duration_from(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:
+    """A time from a variable of our own, as people write one: `3` is seconds; `90s`, `5m`, `2h`, `1d`; or `hh:mm:ss`.
+
+    The default when there is none or it makes no sense.
+    """
+    found = _SECONDS.fullmatch(environment.get(name, "").strip())
+    if found is None:
+        return timespan_from(environment, name, default)
+    return timedelta(seconds=float(found[1]) * _SECONDS_IN[(found[2] or "s").lower()])
+
+
 def timespan_from(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:
-    """A time span from an environment variable; the default when there is none or it makes no sense."""
+    """A time span from a variable of the original, as .NET reads it: `hh:mm:ss`, and `3` is days.
+
+    The default when there is none or it makes no sense.
+    """
     text = environment.get(name, "")
     if not text.strip():
         return default

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from tentacle.agent.housekeeping import timespan_from
+from tentacle.agent.housekeeping import duration_from
 from tentacle.scripts.engine import EngineOptions
 from tentacle.scripts.sandbox.cgroups import ScriptLimits
 from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
@@ -18,7 +18,7 @@ _DEFAULT_GRACE = timedelta(seconds=EngineOptions().cancel_grace)
 
 def engine_options(settings: ScriptSettings, environment: Mapping[str, str]) -> EngineOptions:
     """The options that the settings and the environment ask for."""
-    grace = timespan_from(environment, GRACE_VARIABLE, _DEFAULT_GRACE)
+    grace = duration_from(environment, GRACE_VARIABLE, _DEFAULT_GRACE)
     sandbox = SandboxOptions(
         mode=Mode(settings.sandbox),
         limits=ScriptLimits(settings.memory_limit, settings.cpu_limit, settings.task_limit),

@@ -62,10 +62,11 @@ async def test_a_wish_that_nobody_understands_is_told_and_leaves_them(agent: Age
     agent.environment |= {"TENTACLE_DRAIN_TIMEOUT": "00:00:00.1", "TENTACLE_DRAIN_ACTION": "kill"}
     running = await agent.start()
     server.port = await running.port()
+    # Told at the start, and not when it is too late.
+    assert "The environment variable TENTACLE_DRAIN_ACTION is ignored: it is none of leave, cancel" in running.said
     await server.script(f"echo going; until test -e {agent.directory}/go; do sleep 0.02; done")
     await server.said("going")
     await running.stop()
     (agent.directory / "go").touch()
     await agent.gone()
-    assert "The environment variable TENTACLE_DRAIN_ACTION is ignored: it is none of leave, cancel" in running.said
     assert "1 script(s) still run and are left to the next agent: T" in running.said

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.agent import housekeeping
-from tentacle.agent.housekeeping import beat, choice_from, number_from, timespan_from
+from tentacle.agent.housekeeping import beat, choice_from, duration_from, number_from, timespan_from
 from tentacle.home_layout import HEARTBEAT_FILE
 
 DEFAULT = timedelta(hours=2)
@@ -74,9 +74,27 @@ def test_nonsense_is_the_default_and_told(text: str, caplog: pytest.LogCaptureFi
     assert record.getMessage().isprintable()
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("3", 3), (" 0.5 ", 0.5), ("90s", 90), ("5 m", 300), ("2H", 7200), ("1d", 86400), ("0", 0), ("00:01:30", 90)],
+)
+def test_a_time_as_people_write_it(text: str, seconds: float, caplog: pytest.LogCaptureFixture) -> None:
+    assert duration_from({"NAME": text}, "NAME", DEFAULT) == timedelta(seconds=seconds)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("text", ["soon", "3 s s", "-3", "1e9", "1,5", "٣", "9" * 10, "3w", "."])
+def test_a_time_that_nobody_understands_is_the_default_and_told(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert duration_from({"NAME": text}, "NAME", DEFAULT) == DEFAULT
+    assert [one.getMessage().startswith("The environment variable NAME is ignored: ") for one in caplog.records] == [
+        True
+    ]
+
+
 @given(st.text())
 def test_any_text_gives_a_time_to_wait(text: str) -> None:
     assert timespan_from({"NAME": text}, "NAME", DEFAULT) >= timedelta(0)
+    assert duration_from({"NAME": text}, "NAME", DEFAULT) >= timedelta(0)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_the_grace_of_a_cancel_comes_from_the_environment() -> None:
     def grace(text: str) -> float:
         return engine_options(ScriptSettings(), {"TENTACLE_CANCEL_GRACE": text}).cancel_grace
 
-    assert [grace(text) for text in ("00:01:30", "00:00:00", "", "soon", "-00:00:01")] == [90, 0, 5, 5, 5]
+    assert [grace(text) for text in ("00:01:30", "00:00:00", "7", "", "soon", "-1")] == [90, 0, 7, 5, 5, 5]
 
 
 async def test_a_script_is_kept_apart_as_the_settings_say(agent: AgentHome, server: Server, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tentacle.cli.frame.certificate_check import require_usable_by_tls
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import json_option, together
 from tentacle.cli.frame.result import CommandResult, Steps
@@ -86,6 +87,8 @@ def import_instance(session: CommandSession, *, options: ImportOptions) -> Steps
     original = read_original(
         source, machine_id=session.path(options.machine_id), machine_key=session.path(options.machine_key)
     )
+    if original.settings.certificate is not None:
+        require_usable_by_tls(original.settings.certificate)
     for proxy in (original.settings.proxy, original.settings.polling_proxy):
         session.redactor.add(proxy.password)
     path = target.file.path

@@ -10,8 +10,13 @@ from typing import Any
 
 import pytest
 
+from tentacle.settings.certificates import export_base64, from_pem
+from tentacle.settings.import_original.secrets import MACHINE_ID_IV
 from tentacle.settings.store import SettingsFile
+from tests.pki import made_by_openssl
 from tests.recorded import VECTORS
+from tests.settings.import_original.test_instance import change
+from tests.settings.import_original.test_secrets import sealed
 
 VECTOR = VECTORS / "dotnet-instance"
 THUMBPRINT = "51BBB0AFF048FD2A5DB91E5B00E72CAB2EC3A7DD"
@@ -143,6 +148,20 @@ def test_nothing_is_written_when_something_is_wrong(tentacle: Any, old: Path, op
     assert text in ended.err.splitlines()[0]
     assert fingerprint(old.parent / "machine", old) == before
     assert not (old.parent / "new").exists()
+
+
+def test_a_certificate_that_tls_will_not_take_is_refused_before_anything_is_written(
+    tentacle: Any, old: Path, tmp_path: Path
+) -> None:
+    weak = from_pem(*made_by_openssl(tmp_path, "-newkey", "rsa:512"))
+    config = old / "tentacle-Legacy.config"
+    key = (old / "machine-id").read_text().strip().encode()
+    change(config, "Tentacle.Certificate", sealed(export_base64(weak).encode(), key, MACHINE_ID_IV))
+    change(config, "Tentacle.CertificateThumbprint", weak.thumbprint)
+    ended = take_over(tentacle, old, "--name=legacy")
+    assert (ended.code, ended.out) == (1, "")
+    assert "ee key too small" in ended.err
+    assert not (tmp_path / "new").exists()
 
 
 def test_another_instance_s_file_is_not_overwritten(tentacle: Any, old: Path, instance: Path) -> None:
