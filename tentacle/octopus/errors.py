@@ -61,7 +61,7 @@ class NameUnresolved(ConnectionFailed):
 
 
 class NoTls(OctopusError):
-    """What answers does not speak TLS, or none that we speak; it will not learn it, so this is not tried again."""
+    """One side speaks TLS and the other does not, or none that both speak; that stays so, and is not tried again."""
 
 
 class CertificateRefused(OctopusError):

@@ -36,6 +36,7 @@ from tentacle.wire.connect import FINAL_REFUSALS
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of the longest answer that is read, after decompression."""
 CONNECT_SECONDS = 20.0
+_CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError)
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,11 @@ class HttpClient:
             raise await self._certificate_refused(url, proxy, error) from None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             self._report(method, url, type(error).__name__)
+            if url.scheme == "http" and proxy is None and isinstance(error, _CLOSED) and await self._speaks_tls(url):
+                raise NoTls(
+                    f"The Octopus Server at {url.origin()} speaks HTTPS on this port, and not plain HTTP.",
+                    hint="Use https:// in its address.",
+                ) from error
             raise _octopus_error(error, url, proxy, self._options.timeout) from error
         self._report(method, url, str(response.status))
         return response
@@ -165,6 +171,22 @@ class HttpClient:
         self, url: URL, proxy: ProxyUrl | None, error: aiohttp.ClientConnectorCertificateError
     ) -> CertificateRefused:
         """The error for a refused certificate, which is fetched again over a connection that carries no secret."""
+        der = await self._presented(url.origin(), proxy)
+        reason = getattr(error.certificate_error, "verify_message", "") or one_line(error.certificate_error)
+        return CertificateRefused(
+            str(url.origin()),
+            reason.rstrip("."),
+            subject_of(der) if der else None,
+            thumbprint_of(der) if der else None,
+            pinned=self._options.pin is not None,
+        )
+
+    async def _speaks_tls(self, url: URL) -> bool:
+        """Whether the port behind `url` takes TLS: what does often ends plain HTTP without a word."""
+        return await self._presented(URL.build(scheme="https", host=url.host or "", port=url.port), None) is not None
+
+    async def _presented(self, origin: URL, proxy: ProxyUrl | None) -> bytes | None:
+        """The certificate that the server shows, whoever has signed it; `None` when there was no handshake."""
         context = AcceptingContext()
         timeout = aiohttp.ClientTimeout(total=min(self._options.timeout, CONNECT_SECONDS))
         connector = aiohttp.TCPConnector(force_close=True)
@@ -172,7 +194,7 @@ class HttpClient:
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session,
                 session.head(
-                    url.origin(),
+                    origin,
                     ssl=context,
                     allow_redirects=False,
                     proxy=proxy.url if proxy else None,
@@ -182,15 +204,7 @@ class HttpClient:
                 pass
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             pass  # Only the handshake was wanted.
-        der = context.presented()
-        reason = getattr(error.certificate_error, "verify_message", "") or one_line(error.certificate_error)
-        return CertificateRefused(
-            str(url.origin()),
-            reason.rstrip("."),
-            subject_of(der) if der else None,
-            thumbprint_of(der) if der else None,
-            pinned=self._options.pin is not None,
-        )
+        return context.presented()
 
     def _report(self, method: str, url: URL, outcome: str) -> None:
         if self._on_request is not None:

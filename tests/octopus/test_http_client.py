@@ -132,6 +132,18 @@ async def test_https_where_http_is_spoken(octopus: Any, connect: Any) -> None:
     assert notices == [], "it is said at once"
 
 
+async def test_http_where_https_is_spoken(octopus: Any, connect: Any, server_tls: ssl.SSLContext) -> None:
+    """Such servers close the connection without a word, as one does that is just starting."""
+    server = await octopus(tls=server_tls)
+    notices: list[str] = []
+    with pytest.raises(NoTls, match="speaks HTTPS on this port, and not plain HTTP") as caught:
+        async with connect(server.url.replace("https://", "http://"), on_notice=notices.append):
+            pass
+    assert caught.value.hint == "Use https:// in its address."
+    assert notices == []
+    assert all("X-Octopus-ApiKey" not in request.headers for request in server.requests)
+
+
 async def test_a_version_of_tls_that_we_do_not_speak(connect: Any) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(65536)
