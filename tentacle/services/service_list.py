@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from tentacle.scripts.engine import ScriptEngine
+from tentacle.scripts.sandbox.sandbox import Mode
 from tentacle.services.capabilities import CapabilitiesService
 from tentacle.services.dispatch import Dispatcher
 from tentacle.services.file_transfer import FileTransferService
@@ -29,7 +30,7 @@ def make_dispatcher(
     return Dispatcher(
         (
             ScriptServiceV1(engine, now),
-            FileTransferService(home, parts),
+            FileTransferService(home, parts, wary=engine.options.sandbox.mode is Mode.USER),
             ScriptServiceV2(engine),
             CapabilitiesService(),
         ),
