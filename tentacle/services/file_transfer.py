@@ -34,7 +34,7 @@ _NO_SUCH_FILE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errn
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _SMALL = 256 * 1024
 """Bytes.  The length of a file up to this size is not believed: files of `/proc` and `/sys` say 0, or 4096."""
-_LONGEST_SPOOLED = 256 * 1024 * 1024
+_LONGEST_SPOOLED = 64 * 1024 * 1024
 """Bytes that are read, without a length that is believed, before a file counts as endless."""
 _PROC = Path("/proc")
 
