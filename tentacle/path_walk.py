@@ -65,8 +65,8 @@ class Place:
         self._fenced = _status(trust.fenced)
         self._trail: list[tuple[os.stat_result, str]] = []
         """Every directory on the way, with its name; only the last one is open, since there may be thousands."""
-        self._makers: list[os.stat_result] = []
-        """The links of others that were followed."""
+        self._makers: list[tuple[int, int]] = []
+        """User and group of each link that was followed and is, or may be, the work of others."""
         self._fence: os.stat_result | None = None
         self._followed = Path("/")
         self.name = "."
@@ -103,15 +103,25 @@ class Place:
     def require_readable(self, status: os.stat_result) -> None:
         """Raises `LinkRefused` for a file that is not for those who could have led us to it."""
         self._require(status, _READ)
-        folder = self._folder
-        # Who may write in a directory can, on some hosts, give there a second name to a file that he may not read.
-        second = self._trust.wary and status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode)
-        if second and status.st_uid in self._own and self._is_open(folder) and not status.st_mode & _READ:
-            raise LinkRefused(self.path, "it is a second name of a file that is not its directory's")
+        # Of the directory's own owner, where that is not us; else of anybody.
+        foreign = status.st_uid in self._own or status.st_uid != self._folder.st_uid
+        if foreign and not status.st_mode & _READ:
+            self.require_alone(status)
+
+    def require_alone(self, status: os.stat_result) -> None:
+        """Raises `LinkRefused` for a file with several names, where one of them may be the work of others.
+
+        Who may write in a directory can, on some hosts, give there a second name to a file that he may not use.
+        """
+        if self._trust.wary and stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and self._is_open(self._folder):
+            raise LinkRefused(self.path, "it is one of several names (hard links) of a file, and others can make such")
 
     def require_writable(self) -> None:
-        """Raises `LinkRefused` for a directory in which those who led us to it may make nothing."""
+        """Raises `LinkRefused` for a directory in which those who led us to it may not make, or not replace, files."""
         self._require(self._folder, _WRITE)
+        found = self.status() if self._makers and self._folder.st_mode & stat.S_ISVTX else None
+        if found is not None:
+            self._require(found, _WRITE)
 
     def walk(self, path: str, make: Make | None, *, to_the_end: bool) -> None:
         """Walks to the last name of `path`; with `to_the_end` also through that, while it is a link."""
@@ -179,7 +189,8 @@ class Place:
         self._followed = self.at(name)
         folder = self._folder
         if self._trust.wary and ({link.st_uid, folder.st_uid} - self._own or self._is_open(folder)):
-            self._makers.append(link)
+            # In a directory with the set-group-ID bit a link has the group of that, whoever makes it.
+            self._makers.append((link.st_uid, 0 if folder.st_mode & stat.S_ISGID else link.st_gid))
         # Links of `/proc` to open files, directories and roots lead somewhere else than their text says.
         if link.st_size == len(os.fsencode(target)) or self._leads(name, target):
             return target
@@ -225,11 +236,12 @@ class Place:
         if not all(self._may(maker, status, right) for maker in self._makers):
             raise LinkRefused(self._followed, "it leads to what whoever may have made it must not use")
 
-    def _may(self, maker: os.stat_result, status: os.stat_result, right: int) -> bool:
+    def _may(self, maker: tuple[int, int], status: os.stat_result, right: int) -> bool:
         """Whether the maker of a link has a right, as far as that can be told from modes."""
-        if maker.st_uid == status.st_uid and maker.st_uid not in self._own:
+        uid, gid = maker
+        if uid == status.st_uid and uid not in self._own:
             return True
-        if maker.st_gid == status.st_gid and maker.st_gid not in (0, os.getegid()):
+        if gid == status.st_gid and gid not in (0, os.getegid()):
             return bool(status.st_mode & right << 3)
         return bool(status.st_mode & right)
 

@@ -24,7 +24,6 @@ from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.disk import require_free
 from tentacle.errors import TentacleError
-from tentacle.home_layout import WORK
 from tentacle.path_walk import LinkRefused, Place, Trust, end_of, parent_of
 from tentacle.services.dispatch import Files, Outgoing, ServiceMethod
 from tentacle.services.errors import AccessDenied, ArgumentError, FileError, MissingFile, ServiceError
@@ -42,16 +41,16 @@ _PROC = Path("/proc")
 class FileTransferService:
     """`home` is where relative paths begin; `None` when the instance has none.  `parts` are files half written.
 
-    `wary`: scripts run as other users than the agent, so that their links lead only to what they may use themselves.
+    `trust` says which links are followed; without it all are.
     """
 
     name = "IFileTransferService"
     implementation = "Octopus.Tentacle.Core.Services.FileTransfer.FileTransferService"
 
-    def __init__(self, home: Path | None, parts: Parts | None = None, *, wary: bool = False) -> None:
+    def __init__(self, home: Path | None, parts: Parts | None = None, trust: Trust | None = None) -> None:
         self._home = home
         self._parts = parts or Parts(None)
-        self._trust = Trust(None if home is None else home / WORK, wary=wary, sticky_protects=False)
+        self._trust = trust or Trust()
 
     @property
     def methods(self) -> Mapping[str, ServiceMethod]:

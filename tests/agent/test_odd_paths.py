@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from tentacle.contracts.codec import encode
 from tentacle.contracts.data_stream import DataStream
+from tentacle.settings.model import ScriptSettings
 from tentacle.transport.dial import Address
 from tentacle.wire.events import ResponseEvent
 from tentacle.wire.messages import Request
@@ -150,7 +151,7 @@ ROWS: dict[str, list[Row]] = {
         Row("{d}/instance/Work/T/around", None, b"real"),
         Row("{d}/instance/Work/T/real", None, b"real"),
     ],
-    "in a workspace, by a link that leads out of it": [
+    "in a workspace, by a link that leads out of it (`private`, `user`)": [
         Row("{d}/instance/Work/T/out", None, OUT.replace("{l}", "{p}"), before=in_a_workspace),
         Row("{d}/instance/Work/T/up", None, OUT.replace("{l}", "{p}")),
         Row("{d}/instance/Work/T/out-d/file", OUT_BY_DIRECTORY, OUT_BY_DIRECTORY),
@@ -249,6 +250,7 @@ class Caller:
 async def test_the_table(agent: AgentHome, server: Server) -> None:
     """All lines in one agent: what one call does must not hinder the next."""
     d = agent.directory
+    agent.set(scripts=ScriptSettings(sandbox="private"))
     for name in ("small", "read-only"):
         (d / name).mkdir()
     for name in ("mounted", "read-only/there"):
