@@ -124,10 +124,19 @@ class Place:
             self._require(found, _WRITE)
 
     def walk(self, path: str, make: Make | None, *, to_the_end: bool) -> None:
-        """Walks to the last name of `path`; with `to_the_end` also through that, while it is a link."""
+        """Walks to the last name of `path`; with `to_the_end` also through that, while it is a link.
+
+        A directory that is missing where a link leads is not made: nobody has named it.
+        """
         if len(os.fsencode(path)) > _LONGEST_PATH:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
+        if not path.startswith("/"):
+            # Not from the root: a user need not have the right to come here from there.
+            self._trail.clear()
+            self._enter(os.open(".", _DIRECTORY), os.getcwd())  # noqa: PTH109
         names, links = path.split("/")[::-1], 0
+        own = len(names)
+        """So many of the names that are left are of `path`, the others of a link's target, where nothing is made."""
         while names:
             name, target = names.pop(), None
             if name == "..":
@@ -135,12 +144,12 @@ class Place:
             elif name in ("", "."):
                 continue
             elif names:
-                target = self._step(name, make)
+                target = self._step(name, make if len(names) < own else None)
             else:
                 self.name = name
                 target = self._target(name) if to_the_end else None
             if target is not None:
-                self.name, links = ".", links + 1
+                self.name, links, own = ".", links + 1, min(own, len(names))
                 if links > _MOST_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
                 if target.startswith("/"):
@@ -219,13 +228,12 @@ class Place:
             self._fence = status if os.path.samestat(above, self._fenced) else None
 
     def _leave(self) -> None:
-        """Goes back to the directory that this one was entered from."""
-        if len(self._trail) > 1:
-            _, name = self._trail.pop()
-            above, known = os.open("..", _DIRECTORY, dir_fd=self.directory), self._trail.pop()
-            self._enter(above, known[1])
-            if not os.path.samestat(self._folder, known[0]):
-                raise LinkRefused(self._followed, f"the directory '{name}' on its way was moved meanwhile")
+        """Goes back to the directory that this one was entered from; from the first one, to the one above."""
+        above, (_, name) = os.open("..", _DIRECTORY, dir_fd=self.directory), self._trail.pop()
+        known = self._trail.pop() if self._trail else None
+        self._enter(above, known[1] if known else os.path.dirname(name))  # noqa: PTH120
+        if known and not os.path.samestat(self._folder, known[0]):
+            raise LinkRefused(self._followed, f"the directory '{name}' on its way was moved meanwhile")
 
     def _require_inside(self) -> None:
         fence = self._fence
@@ -260,7 +268,7 @@ class Place:
 
 @contextmanager
 def parent_of(path: Path | str, trust: Trust, make: Make | None = None) -> Iterator[Place]:
-    """Yields the place of an absolute `path`, whose last name is looked at by nobody.
+    """Yields the place of `path`, whose last name is looked at by nobody.
 
     Missing directories on the way are made with `make`.  Raises `LinkRefused`, and `OSError` as the kernel would.
     """

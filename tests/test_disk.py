@@ -24,7 +24,7 @@ from tentacle import disk
 def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 stage = sys.argv[2]
 if stage == "flush": os.fsync = die
-if stage == "rename": Path.rename = die
+if stage == "rename": os.rename = die
 if stage == "renamed": disk.flush_directory = die
 disk.write_atomic(Path(sys.argv[1]), b"new", mode=0o600)
 """

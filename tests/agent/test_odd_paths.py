@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from tentacle.contracts.codec import encode
 from tentacle.contracts.data_stream import DataStream
-from tentacle.settings.model import ScriptSettings
+from tentacle.settings.scripts import ScriptSettings
 from tentacle.transport.dial import Address
 from tentacle.wire.events import ResponseEvent
 from tentacle.wire.messages import Request
@@ -208,7 +208,7 @@ ROWS: dict[str, list[Row]] = {
 
 
 def documented() -> list[str]:
-    section = SPEC.read_text(encoding="utf-8").partition("### Answers for odd paths\n")[2].partition("\n## ")[0]
+    section = SPEC.read_text(encoding="utf-8").partition("### Answers for odd paths\n")[2].partition("\n### ")[0]
     return [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("| ")][1:]
 
 
