@@ -96,9 +96,14 @@ class Place:
             return None
 
     def open(self, flags: int, mode: int = 0o600) -> int:
-        """Opens what has the name.  Raises `OSError`."""
+        """Opens what has the name, and no link.  Raises `LinkRefused`, and `OSError` as the kernel would."""
         nofollow = 0 if self.through_kernel else os.O_NOFOLLOW
-        return os.open(self.name, flags | nofollow | os.O_CLOEXEC, mode, dir_fd=self.directory)
+        try:
+            return os.open(self.name, flags | nofollow | os.O_CLOEXEC, mode, dir_fd=self.directory)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise LinkRefused(self.path, "no link belongs there") from None
+            raise
 
     def require_readable(self, status: os.stat_result) -> None:
         """Raises `LinkRefused` for a file that is not for those who could have led us to it."""
