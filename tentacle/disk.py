@@ -301,6 +301,24 @@ def keep_owner(descriptor: int, like: os.stat_result | None) -> None:
             os.fchown(descriptor, like.st_uid, like.st_gid)
 
 
+def give(name: str, inside: int, uid: int, gid: int) -> bool:
+    """Gives an entry of the open directory `inside`, also a link itself, to a user; returns whether that is done.
+
+    A file with several names (hard links) keeps its owner: one of them may lie elsewhere, and be the reason for another
+    one here.  Raises `OSError`.
+    """
+    entry = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
+    try:
+        # What the name leads to may be exchanged at any time; what is open stays what it is.
+        found = os.fstat(entry)
+        if not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1:
+            return False
+        os.chown(f"/proc/self/fd/{entry}", uid, gid)
+        return True
+    finally:
+        os.close(entry)
+
+
 def status_of(path: Path) -> os.stat_result | None:
     """What is at the end of `path`; `None` for nothing, and for what root does not follow."""
     with contextlib.suppress(OSError), end_of(path, wary_root()) as place:

@@ -85,6 +85,11 @@ class Place:
     def _folder(self) -> os.stat_result:
         return self._trail[-1][0]
 
+    @property
+    def by_others(self) -> bool:
+        """Whether a link that is, or may be, the work of others was followed on the way."""
+        return bool(self._makers)
+
     def close(self) -> None:
         os.close(self.directory)
 
