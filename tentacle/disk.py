@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from tentacle.errors import TentacleError, one_line
-from tentacle.path_walk import end_of, parent_of, wary_root
+from tentacle.path_walk import end_of, parent_of, status_of, wary_root
 
 ABANDONED_SECONDS = 60
 """The age from which an unfinished file belongs to a writer that was killed."""
@@ -148,17 +148,17 @@ def read_bytes(path: Path, *, limit: int = LARGEST_FILE) -> bytes:
     return content
 
 
-def write_atomic(path: Path, content: bytes, *, mode: int, like: Path | None = None) -> None:
+def write_atomic(path: Path, content: bytes, *, mode: int, like: Path | None = None, own: bool = False) -> None:
     """Replaces the content of `path` in one step, or leaves it untouched and raises `DiskError`.
 
     The content is written to a file beside it, flushed to the disk and renamed.  The file has exactly `mode`.  Root
-    also gives it the owner and group of `like`, which is by default the file that was there.
+    also gives it the owner and group of `like`, which is by default the file that was there; unless it is to be `own`.
     """
     temporary = f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
         with parent_of(path, wary_root()) as place:
             place.require_writable()
-            owner = place.status() if like is None else status_of(like)
+            owner = None if own else place.status() if like is None else status_of(like)
             try:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
                 with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=place.directory), "wb") as file:
@@ -299,31 +299,6 @@ def keep_owner(descriptor: int, like: os.stat_result | None) -> None:
     if os.geteuid() == 0 and like is not None:
         with contextlib.suppress(OSError):
             os.fchown(descriptor, like.st_uid, like.st_gid)
-
-
-def give(name: str, inside: int, uid: int, gid: int) -> bool:
-    """Gives an entry of the open directory `inside`, also a link itself, to a user; returns whether that is done.
-
-    A file with several names (hard links) keeps its owner: one of them may lie elsewhere, and be the reason for another
-    one here.  Raises `OSError`.
-    """
-    entry = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
-    try:
-        # What the name leads to may be exchanged at any time; what is open stays what it is.
-        found = os.fstat(entry)
-        if not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1:
-            return False
-        os.chown(f"/proc/self/fd/{entry}", uid, gid)
-        return True
-    finally:
-        os.close(entry)
-
-
-def status_of(path: Path) -> os.stat_result | None:
-    """What is at the end of `path`; `None` for nothing, and for what root does not follow."""
-    with contextlib.suppress(OSError), end_of(path, wary_root()) as place:
-        return place.status()
-    return None
 
 
 def flush_directory(path: Path | str, *, inside: int | None = None) -> None:

@@ -17,7 +17,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,7 @@ class Place:
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
         self._own = {0, os.geteuid()}
+        self._sticky = stat.S_ISVTX if trust.sticky_protects else 0
         self._fenced = _status(trust.fenced)
         self._trail: list[tuple[os.stat_result, str]] = []
         """Every directory on the way, with its name; only the last one is open, since there may be thousands."""
@@ -264,12 +265,16 @@ class Place:
         return bool(status.st_mode & right)
 
     def _is_open(self, folder: os.stat_result) -> bool:
-        """Whether others may put links of theirs, or links that became ours, into a directory."""
+        """Whether others may put links of theirs, or links that became ours, into the directory that is open."""
         if folder.st_uid not in self._own:
             return True
-        protected = folder.st_mode & stat.S_ISVTX and self._trust.sticky_protects
         # The bits of the group are also the bound of what an access control list allows.
-        return bool(folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)) and not protected
+        if not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or folder.st_mode & stat.S_ISVTX & self._sticky:
+            return False
+        # Configurations that Kubernetes mounts lie in such a directory, by links.
+        with suppress(OSError):
+            return not os.fstatvfs(self.directory).f_flag & os.ST_RDONLY
+        return True
 
     def at(self, name: str) -> Path:
         """The path of a name in the directory."""
@@ -291,6 +296,56 @@ def end_of(path: Path | str, trust: Trust, make: Make | None = None) -> Iterator
     """As `parent_of`; when the last name is a link, the place of what that leads to, which may be missing."""
     with _walked(path, trust, make, to_the_end=True) as place:
         yield place
+
+
+def status_of(path: Path) -> os.stat_result | None:
+    """What is at the end of `path`; `None` for nothing, and for what root does not follow."""
+    with suppress(OSError), end_of(path, wary_root()) as place:
+        return place.status()
+    return None
+
+
+def open_alone(path: Path, flags: int, *, like: Path | None = None) -> int:
+    """Opens the file at `path`, which only this program writes, or makes it with mode 0600; follows no link at the end.
+
+    A file with other names in a directory of another user is not opened: root would write over it.  Root gives a new
+    file the owner of `like`.  Raises `OSError`.
+    """
+    with parent_of(path, wary_root()) as place:
+        place.require_writable()
+        if place.status() is None:
+            with suppress(FileExistsError):
+                descriptor = place.open(flags | os.O_CREAT | os.O_EXCL)
+                owner = None if like is None else status_of(like)
+                if owner is not None and os.geteuid() == 0:
+                    with suppress(OSError):
+                        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                return descriptor
+        descriptor = place.open(flags)
+        try:
+            place.require_alone(os.fstat(descriptor))
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+def give(name: str, inside: int, uid: int, gid: int) -> bool:
+    """Gives an entry of the open directory `inside`, also a link itself, to a user; returns whether that is done.
+
+    A file with several names (hard links) keeps its owner: one of them may lie elsewhere, and be the reason for another
+    one here.  Raises `OSError`.
+    """
+    entry = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
+    try:
+        # What the name leads to may be exchanged at any time; what is open stays what it is.
+        found = os.fstat(entry)
+        if not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1:
+            return False
+        os.chown(f"/proc/self/fd/{entry}", uid, gid)
+        return True
+    finally:
+        os.close(entry)
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tentacle.disk import cannot, flush_directory, keep_owner, lock, read_bytes, set_mode, status_of, sync
+from tentacle.disk import cannot, flush_directory, lock, read_bytes, set_mode, sync
 from tentacle.errors import TentacleError
-from tentacle.path_walk import parent_of, wary_root
+from tentacle.path_walk import open_alone
 
 PREFIX = "sealed:1:"
 KEY_BYTES = 32
@@ -160,23 +160,8 @@ class KeyFile:
             time.sleep(RETRY_SECONDS)
 
     def _open(self, like: Path | None) -> int:
-        # No link is followed: in a directory of another user it could lead root to write over any file.
-        flags = os.O_RDWR | os.O_NONBLOCK
         try:
-            with parent_of(self.path, wary_root()) as place:
-                with contextlib.suppress(FileExistsError):
-                    if place.status() is None:
-                        place.require_writable()
-                        descriptor = place.open(flags | os.O_CREAT | os.O_EXCL)
-                        keep_owner(descriptor, None if like is None else status_of(like))
-                        return descriptor
-                descriptor = place.open(flags)
-                try:
-                    place.require_alone(os.fstat(descriptor))
-                except OSError:
-                    os.close(descriptor)
-                    raise
-                return descriptor
+            return open_alone(self.path, os.O_RDWR | os.O_NONBLOCK, like=like)
         except OSError as error:
             raise cannot("write", self.path, error) from None
 

@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tentacle.disk import DiskError, give, is_directory, make_directories, user_name
+from tentacle.disk import DiskError, is_directory, make_directories, user_name
 from tentacle.host.account import Account
 from tentacle.host.errors import HostError
-from tentacle.path_walk import Place, end_of, parent_of, wary_root
+from tentacle.path_walk import Place, end_of, give, parent_of, wary_root
 
 _ROOT = 0
 _OPENED = stat.S_ISVTX | stat.S_IRWXG

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tentacle.disk import give
+from tentacle.path_walk import give
 from tentacle.scripts.errors import SandboxUnavailableError, ScriptError
 from tentacle.scripts.shim.run_processes import real_and_saved_uids
 
