@@ -1,7 +1,8 @@
 """Files on the disk: small ones are read with a limit and replaced in one step; free space is checked.
 
-A reader of a file that is being replaced sees the old content or the new one, never a part.  Knows the file system.
-Must not know what a file means.
+A reader of a file that is being replaced sees the old content or the new one, never a part.  Root's commands may work
+in a directory of another user, so each path is walked (`tentacle.path_walk`), and what is made or replaced is so by the
+open directory at its end.  Knows the file system.  Must not know what a file means.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 from tentacle.errors import TentacleError, one_line
+from tentacle.path_walk import end_of, parent_of, status_of, wary_root
 
 ABANDONED_SECONDS = 60
 """The age from which an unfinished file belongs to a writer that was killed."""
@@ -126,10 +128,14 @@ def read_bytes(path: Path, *, limit: int = LARGEST_FILE) -> bytes:
     or is not a regular file (reading a pipe or a device might never end).
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        with (
+            end_of(path, wary_root()) as place,
+            os.fdopen(place.open(os.O_RDONLY | os.O_NONBLOCK), "rb") as file,
+        ):
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
                 raise DiskError(f"'{path}' is not a regular file.")
+            place.require_readable(found)
             content = file.read(limit + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(error.errno, error.strerror, str(path)) from None
@@ -142,29 +148,42 @@ def read_bytes(path: Path, *, limit: int = LARGEST_FILE) -> bytes:
     return content
 
 
-def write_atomic(path: Path, content: bytes, *, mode: int, like: Path | None = None) -> None:
+def write_atomic(path: Path, content: bytes, *, mode: int, like: Path | None = None, own: bool = False) -> None:
     """Replaces the content of `path` in one step, or leaves it untouched and raises `DiskError`.
 
     The content is written to a file beside it, flushed to the disk and renamed.  The file has exactly `mode`.  Root
-    also gives it the owner and group of `like`, which is by default the file that was there.
+    also gives it the owner and group of `like`, which is by default the file that was there; unless it is to be `own`.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-                keep_owner(file.fileno(), like or path)
-                set_mode(file.fileno(), mode)
-                file.write(content)
-                file.flush()
-                sync(file.fileno())
-            temporary.rename(path)
-        finally:  # also when we are interrupted
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-        flush_directory(path.parent)
+        with parent_of(path, wary_root()) as place:
+            place.require_writable()
+            owner = None if own else place.status() if like is None else status_of(like)
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+                with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=place.directory), "wb") as file:
+                    keep_owner(file.fileno(), owner)
+                    set_mode(file.fileno(), mode)
+                    file.write(content)
+                    file.flush()
+                    sync(file.fileno())
+                os.rename(temporary, place.name, src_dir_fd=place.directory, dst_dir_fd=place.directory)
+            finally:  # also when we are interrupted
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary, dir_fd=place.directory)
+            flush_directory(".", inside=place.directory)
     except OSError as error:
         raise cannot("write", path, error) from None
+
+
+def remove_file(path: Path) -> None:
+    """Removes a file, or a link to one, that may be missing.  Raises `DiskError`."""
+    try:
+        with contextlib.suppress(FileNotFoundError), parent_of(path, wary_root()) as place:
+            place.require_writable()
+            os.unlink(place.name, dir_fd=place.directory)
+    except OSError as error:
+        raise cannot("delete", path, error) from None
 
 
 def write_all(descriptor: int, content: bytes) -> None:
@@ -226,13 +245,20 @@ def remove_unfinished(path: Path, *, older_than: float = 0) -> None:
     Without `older_than` the caller must be the only writer; with it, files that were written in the last `older_than`
     seconds stay.
     """
-    with contextlib.suppress(OSError):
-        for left in path.parent.iterdir():
-            if not is_temporary(left) or not left.name.startswith(f".{path.name}."):
-                continue
-            fresh = older_than > 0 and left.lstat().st_mtime > time.time() - older_than
-            if len(left.name) == len(path.name) + 14 and not fresh:
-                left.unlink(missing_ok=True)
+    with contextlib.suppress(OSError), parent_of(path, wary_root()) as place:
+        place.require_writable()
+        folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place.directory)
+        try:
+            with os.scandir(folder) as entries:
+                for left in entries:
+                    name = left.name
+                    if not name.startswith(f".{path.name}.") or not name.endswith(".tmp"):
+                        continue
+                    fresh = older_than > 0 and left.stat(follow_symlinks=False).st_mtime > time.time() - older_than
+                    if len(name) == len(path.name) + 14 and not fresh:
+                        os.unlink(name, dir_fd=folder)
+        finally:
+            os.close(folder)
 
 
 def make_directories(path: Path, *, mode: int = 0o755, like: Path | None = None) -> None:
@@ -241,21 +267,19 @@ def make_directories(path: Path, *, mode: int = 0o755, like: Path | None = None)
     Root gives new directories the owner of `like`.  Directories that exist stay as they are.  Raises `DiskError`.
     """
     try:
-        present = next(folder for folder in (path, *path.parents) if folder.exists())
-        missing = path.relative_to(present).parts
-        inside = os.open(present, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for depth, name in enumerate(missing, 1):
-                own = mode if depth == len(missing) else 0o755
-                outside, inside = inside, _make_directory(inside, name, own, like)
-                os.close(outside)
-        finally:
-            os.close(inside)
+        owner = None if like is None else status_of(like)
+        with end_of(path, wary_root(), lambda inside, name: _make_directory(inside, name, 0o755, owner)) as place:
+            found = place.status()
+            if found is None:
+                place.require_writable()
+                os.close(_make_directory(place.directory, place.name, mode, owner))
+            elif not stat.S_ISDIR(found.st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     except OSError as error:
         raise cannot("create directory", path, error) from None
 
 
-def _make_directory(inside: int, name: str, mode: int, like: Path | None) -> int:
+def _make_directory(inside: int, name: str, mode: int, owner: os.stat_result | None) -> int:
     """Makes one directory, unless another process was faster, and returns a descriptor of it.
 
     Root may do so in a directory of another user, who could put a link in the way: hence the descriptors.
@@ -265,22 +289,21 @@ def _make_directory(inside: int, name: str, mode: int, like: Path | None) -> int
         os.mkdir(name, mode, dir_fd=inside)
         made = True
     descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
-    if made and like is not None:
-        keep_owner(descriptor, like)
+    if made:
+        keep_owner(descriptor, owner)
     return descriptor
 
 
-def keep_owner(descriptor: int, like: Path) -> None:
-    """Gives an open file the owner and group of `like`, if that exists and we are root."""
-    if os.geteuid() == 0:
+def keep_owner(descriptor: int, like: os.stat_result | None) -> None:
+    """Gives an open file, which root has just made, the owner and group of another one, if there is one."""
+    if os.geteuid() == 0 and like is not None:
         with contextlib.suppress(OSError):
-            owner = like.stat()
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            os.fchown(descriptor, like.st_uid, like.st_gid)
 
 
-def flush_directory(path: Path) -> None:
-    """Makes renames and removals in the directory `path` survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def flush_directory(path: Path | str, *, inside: int | None = None) -> None:
+    """Makes renames and removals in the directory `path` survive a power cut; `inside` as other functions' `dir_fd`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=inside)
     try:
         sync(descriptor)
     except OSError as error:
@@ -291,12 +314,23 @@ def flush_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def behind_links(path: Path) -> Path:
+    """Where `path` leads, without links; `path` itself where directories are missing.  Raises `DiskError`."""
+    try:
+        with end_of(path, wary_root()) as place:
+            return place.path
+    except (FileNotFoundError, NotADirectoryError):
+        return path.absolute()
+    except OSError as error:
+        raise cannot("read", path, error) from None
+
+
 def beside(path: Path, suffix: str) -> Path:
     """Returns the path of the file that belongs to `path`: its name with `suffix`, in its directory.
 
-    A symbolic link is followed, so that a file has one companion, whichever way it is reached.
+    A symbolic link is followed, so that a file has one companion, whichever way it is reached.  Raises `DiskError`.
     """
-    target = Path(os.path.realpath(path))
+    target = behind_links(path)
     return target.with_name(target.name + suffix)
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tentacle.disk import cannot, flush_directory, keep_owner, lock, read_bytes, set_mode, sync
+from tentacle.disk import cannot, flush_directory, lock, read_bytes, set_mode, sync
 from tentacle.errors import TentacleError
+from tentacle.path_walk import open_alone
 
 PREFIX = "sealed:1:"
 KEY_BYTES = 32
@@ -159,17 +160,8 @@ class KeyFile:
             time.sleep(RETRY_SECONDS)
 
     def _open(self, like: Path | None) -> int:
-        # No link is followed: in a directory of another user it could lead root to write over any file.
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
         try:
-            with contextlib.suppress(FileNotFoundError):
-                return os.open(self.path, flags)
-            with contextlib.suppress(FileExistsError):
-                descriptor = os.open(self.path, flags | os.O_CREAT | os.O_EXCL, 0o600)
-                if like is not None:
-                    keep_owner(descriptor, like)
-                return descriptor
-            return os.open(self.path, flags)
+            return open_alone(self.path, os.O_RDWR | os.O_NONBLOCK, like=like)
         except OSError as error:
             raise cannot("write", self.path, error) from None
 

@@ -8,7 +8,9 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import pytest
 from tentacle import disk
 from tentacle.disk import DiskError, NotEnoughSpace, user_name
 from tests.filter import refused
+from tests.other_user import NOBODY, as_nobody, of_nobody, only_root, second_name, secret_of_root
 
 WRITER = """
 import os, signal, sys
@@ -24,7 +27,7 @@ from tentacle import disk
 def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 stage = sys.argv[2]
 if stage == "flush": os.fsync = die
-if stage == "rename": Path.rename = die
+if stage == "rename": os.rename = die
 if stage == "renamed": disk.flush_directory = die
 disk.write_atomic(Path(sys.argv[1]), b"new", mode=0o600)
 """
@@ -269,3 +272,57 @@ def test_a_file_that_is_a_mount_of_its_own_is_named_with_what_to_do(tmp_path: Pa
 
 def test_the_first_closed_directory_on_the_way(tmp_path: Path) -> None:
     assert disk.closed_directory(tmp_path / "a" / "b") is None
+
+
+@only_root
+def test_root_does_not_follow_the_links_of_another_user(tmp_path: Path) -> None:
+    outside = secret_of_root(tmp_path / "outside" / "x")
+    home = of_nobody(tmp_path / "home")
+    as_nobody(home, "ln", "-s", str(outside), "x")
+    as_nobody(home, "ln", "-s", str(outside.parent), "folder")
+    (outside.parent / ".x.12345678.tmp").touch()
+    for path in (home / "x", home / "folder" / "x"):
+        with pytest.raises(DiskError, match=r"Unable to read file '.*'\. The link '.*' is not followed"):
+            disk.read_bytes(path)
+        with pytest.raises(DiskError, match="is not followed"):
+            disk.beside(path, ".key")
+    attempts: tuple[Callable[[], object], ...] = (
+        lambda: disk.write_atomic(home / "folder" / "x", b"new", mode=0o600),
+        lambda: disk.make_directories(home / "folder" / "made"),
+        lambda: disk.remove_file(home / "folder" / "x"),
+    )
+    for write in attempts:
+        with pytest.raises(DiskError, match="is not followed"):
+            write()
+    disk.remove_unfinished(home / "folder" / "x")
+    assert {path.name for path in outside.parent.iterdir()} == {"x", ".x.12345678.tmp"}
+    # A link at the very end is replaced, and what it leads to stays.
+    disk.write_atomic(home / "x", b"new", mode=0o600)
+    assert (outside.read_bytes(), (home / "x").read_bytes()) == (b"secret", b"new")
+
+
+@only_root
+def test_root_follows_another_user_s_links_to_what_that_user_may_use() -> None:
+    with tempfile.TemporaryDirectory() as made:
+        top = Path(made)
+        top.chmod(0o755)
+        home, there = of_nobody(top / "home"), of_nobody(top / "there")
+        as_nobody(home, "ln", "-s", str(there), "folder")
+        as_nobody(there, "touch", "x")
+        disk.write_atomic(home / "folder" / "x", b"new", mode=0o600)
+        assert disk.read_bytes(there / "x") == disk.read_bytes(home / "folder" / "x") == b"new"
+        assert (there / "x").stat().st_uid == NOBODY
+        public = secret_of_root(top / "of-root" / "public")
+        public.chmod(0o644)
+        as_nobody(home, "ln", "-s", str(public), "public")
+        assert disk.read_bytes(home / "public") == b"secret"
+
+
+@only_root
+def test_root_does_not_read_a_secret_by_a_second_name(tmp_path: Path) -> None:
+    secret = secret_of_root(tmp_path / "outside" / "x")
+    home = of_nobody(tmp_path / "home")
+    second_name(home, "x", secret)
+    with pytest.raises(DiskError, match="several names"):
+        disk.read_bytes(home / "x")
+    assert disk.read_bytes(secret) == b"secret"

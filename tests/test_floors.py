@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "tentacle"
 
 GROUND: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("masking", "disk", "home_layout", "pem", "thumbprints"),
+    ("masking", "path_walk", "home_layout", "pem", "thumbprints"),
+    ("disk",),
     ("sealing",),
 )
 """Modules, not packages; they are laid in this order."""
@@ -31,7 +32,9 @@ FLOOR = {room: (number, 0) for number, rooms in enumerate(FLOORS) for room in ro
 }
 
 _WAITING = frozenset({"asyncio", "socket", "ssl", "OpenSSL", "aiohttp", "logging", "click"})
-_FILES = frozenset({"os", "io", "shutil", "tempfile", "fcntl", "pathlib", "tentacle.disk", "tentacle.sealing"})
+_FILES = frozenset(
+    {"os", "io", "shutil", "tempfile", "fcntl", "pathlib", "tentacle.disk", "tentacle.path_walk", "tentacle.sealing"}
+)
 
 MUST_NOT_SEE: dict[str, frozenset[str]] = {
     "errors": _WAITING | _FILES,
@@ -39,6 +42,7 @@ MUST_NOT_SEE: dict[str, frozenset[str]] = {
     "home_layout": _WAITING | _FILES,
     "pem": _WAITING | _FILES,
     "thumbprints": _WAITING | _FILES,
+    "path_walk": _WAITING,
     "disk": _WAITING,
     "sealing": _WAITING,
     "wire": _WAITING | _FILES,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tentacle.disk import DiskError
 from tentacle.sealing import KeyDamaged, KeyFile, KeyLocked, KeyMissing, Sealer, SealingError, UnsealError, is_sealed
+from tests.other_user import as_nobody, of_nobody, only_root, second_name, secret_of_root
 
 KEY = bytes(range(32))
 
@@ -149,3 +150,26 @@ def test_a_key_of_bare_bytes_is_read_and_kept(tmp_path: Path) -> None:
 
 def test_a_purpose_and_a_text_may_hold_what_is_no_unicode() -> None:
     assert Sealer(KEY).unseal("\udcff", Sealer(KEY).seal("\udcff", "\udcfe")) == "\udcfe"
+
+
+@only_root
+def test_root_makes_no_key_of_a_file_that_another_user_gave_a_second_name(tmp_path: Path) -> None:
+    """It would get another mode, and be written over with a key."""
+    victim = secret_of_root(tmp_path / "outside" / "victim")
+    victim.chmod(0o644)
+    home = of_nobody(tmp_path / "home")
+    second_name(home, "x.key", victim)
+    with (
+        pytest.raises(DiskError, match="several names"),
+        key_file(home).hold(like=home / "x", may_make=lambda: True),
+    ):
+        pass
+    assert (victim.read_bytes(), victim.stat().st_mode & 0o777) == (b"secret", 0o644)
+    (home / "x.key").unlink()
+    as_nobody(home, "ln", "-s", str(victim.parent), "folder")
+    with (
+        pytest.raises(DiskError, match="is not followed"),
+        key_file(home / "folder").hold(like=home / "x", may_make=lambda: True),
+    ):
+        pass
+    assert [path.name for path in victim.parent.iterdir()] == ["victim"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from tentacle import disk
 from tentacle.errors import TentacleError
 from tentacle.home_layout import LOCK_FILE
+from tentacle.path_walk import open_alone
 
 _ATTEMPTS = 5
 _BETWEEN = 0.05
@@ -45,7 +46,7 @@ def only_agent(home: Path) -> Iterator[None]:
     path = home / LOCK_FILE
     try:
         home.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = open_alone(path, os.O_RDWR | os.O_NONBLOCK)
     except OSError as error:
         raise TentacleError(
             f"cannot use the home directory {home}: {error.strerror}",

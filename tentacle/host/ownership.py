@@ -12,15 +12,15 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tentacle.disk import user_name
+from tentacle.disk import DiskError, is_directory, make_directories, user_name
 from tentacle.host.account import Account
 from tentacle.host.errors import HostError
+from tentacle.path_walk import Place, end_of, give, parent_of, wary_root
 
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _ROOT = 0
 _OPENED = stat.S_ISVTX | stat.S_IRWXG
 
@@ -33,12 +33,16 @@ def require_own_directory(path: Path, account: Account, *, may_be_sticky: bool =
         shared = shared or (bool(path.stat().st_mode & stat.S_ISVTX) and not may_be_sticky)
     others = any(Path(user.pw_dir) == path and user.pw_uid != account.uid for user in pwd.getpwall())
     if shared or others:
-        raise HostError(
-            f"The directory '{path}' holds an instance, but is not the instance's alone: "
-            f"it cannot be given to the user '{account.name}'.",
-            hint="Give the instance a directory of its own (create-instance --home=...), or run the service as the "
-            "owner of that directory (--username=...).",
-        )
+        raise _shared(path, account)
+
+
+def _shared(path: Path, account: Account) -> HostError:
+    return HostError(
+        f"The directory '{path}' holds an instance, but is not the instance's alone: "
+        f"it cannot be given to the user '{account.name}'.",
+        hint="Give the instance a directory of its own (create-instance --home=...), or run the service as the "
+        "owner of that directory (--username=...).",
+    )
 
 
 def give_directory(directory: Path, names: Iterable[str], account: Account, *, giver: int = _ROOT) -> bool:
@@ -59,16 +63,15 @@ def open_directory(directory: Path, names: Iterable[str], account: Account, *, g
 
 
 def _give_inside(directory: Path, names: Iterable[str], account: Account, giver: int, *, opened: bool) -> bool:
-    try:
-        top = os.open(directory.resolve(), _OPEN)
-    except OSError as error:
-        raise _cannot_give(directory, account, error) from None
-    try:
+    with _opened(directory, account) as (place, top):
         found = os.fstat(top)
         changed = found.st_uid != account.uid
         if opened:
             changed = (found.st_uid, found.st_gid, found.st_mode & _OPENED) != (_ROOT, account.gid, _OPENED)
-        if changed and not may_give(found.st_uid, account, giver):
+        elif found.st_mode & stat.S_ISVTX:
+            raise _shared(place.path, account)
+        # Where a link of another user leads was not said by the giver.
+        if changed and not may_give(found.st_uid, account, account.uid if place.by_others else giver):
             owner = user_name(giver)
             raise HostError(
                 f"The directory '{directory}' is named by a configuration that belongs to {owner}, but is not "
@@ -82,21 +85,29 @@ def _give_inside(directory: Path, names: Iterable[str], account: Account, giver:
         for name in names:
             with suppress(FileNotFoundError):
                 changed = _give_tree(name, top, account) or changed
+    return changed
+
+
+@contextmanager
+def _opened(directory: Path, account: Account) -> Iterator[tuple[Place, int]]:
+    """Yields the place of a directory, walked to once, and the open directory.  Raises `HostError`."""
+    try:
+        with end_of(directory, wary_root()) as place:
+            top = place.open(os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                yield place, top
+            finally:
+                os.close(top)
     except OSError as error:
         raise _cannot_give(directory, account, error) from None
-    finally:
-        os.close(top)
-    return changed
 
 
 def give_file(path: Path, account: Account) -> bool:
     """Gives one file, if it is there.  Returns whether that changed anything.  Raises `HostError`."""
     try:
-        parent = os.open(path.parent.resolve(), _OPEN)
-        try:
-            return _give_entry(path.name, parent, account)
-        finally:
-            os.close(parent)
+        with parent_of(path, wary_root()) as place:
+            place.require_writable()
+            return _give_entry(place.name, place.directory, account)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -108,12 +119,16 @@ def make_directory(path: Path, account: Account, *, giver: int = _ROOT) -> bool:
 
     Where the giver is not root, nothing is created: the giver might not be allowed to create it.
     """
+    if is_directory(path) or giver != _ROOT:
+        return False
     try:
-        if path.is_dir() or giver != _ROOT:
-            return False
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        path.mkdir(mode=0o755)
-        os.chown(path, account.uid, account.gid, follow_symlinks=False)
+        make_directories(path.parent)
+        with parent_of(path, wary_root()) as place:
+            place.require_writable()
+            os.mkdir(place.name, 0o755, dir_fd=place.directory)
+            _give_entry(place.name, place.directory, account)
+    except DiskError as error:
+        raise HostError(error.message) from None
     except OSError as error:
         raise HostError(f"The directory '{path}' cannot be made: {error.strerror}") from None
     return True
@@ -140,11 +155,9 @@ def _give_tree(name: str, parent: int, account: Account) -> bool:
 
 def _give_entry(name: str, parent: int, account: Account) -> bool:
     found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-    linked = stat.S_ISLNK(found.st_mode) or (not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1)
-    if linked or found.st_uid == account.uid:
+    if stat.S_ISLNK(found.st_mode) or found.st_uid == account.uid:
         return False
-    os.chown(name, account.uid, account.gid, dir_fd=parent, follow_symlinks=False)
-    return True
+    return give(name, parent, account.uid, account.gid)
 
 
 def _require_group_of_its_own(account: Account) -> None:

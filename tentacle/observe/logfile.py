@@ -22,10 +22,13 @@ from tentacle import disk
 from tentacle.home_layout import LOG_FILE
 from tentacle.observe.levels import short_name
 from tentacle.observe.text import visible
+from tentacle.path_walk import LinkRefused, Place, parent_of, wary_root
+
+log = logging.getLogger(__name__)
 
 _PENDING_RECORDS: Final = 1000
-_OPEN = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""No symbolic link is followed and no pipe waited for: root's commands write into a directory of the service user."""
+_OPEN = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK
+"""No pipe is waited for: root's commands write into a directory of the service user."""
 
 
 class LayoutFormatter(logging.Formatter):
@@ -58,37 +61,66 @@ class RollingFile:
         self._now = now
         self._max_bytes = max_bytes
         self._kept = kept
+        self._place: Place | None = None
+        self._held = contextlib.ExitStack()
 
     def append(self, text: str) -> None:
         """Appends `text`.  Raises `OSError`."""
-        with self._opened() as fd:
+        with self._opened() as (place, fd):
             if not self._is_due(os.fstat(fd)):
                 disk.write_all(fd, text.encode(errors="backslashreplace"))
                 return
-        self._roll()
-        with self._opened() as fd:
+            self._roll(place)
+        with self._opened() as (_, fd):
             disk.write_all(fd, text.encode(errors="backslashreplace"))
 
+    def close(self) -> None:
+        """Lets go of the directory; the next line opens it again."""
+        self._held.close()
+        self._place = None
+
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[int]:
-        fd = os.open(self.path, _OPEN, 0o640)
+    def _opened(self) -> Iterator[tuple[Place, int]]:
+        place = self._found()
+        made = place.status() is None
+        if made:
+            try:
+                fd = place.open(_OPEN | os.O_CREAT | os.O_EXCL, 0o640)
+            except FileExistsError:  # another process was faster
+                made = False
+        if not made:
+            fd = place.open(_OPEN)
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(f"{self.path} is not a regular file")
-            _give_to_owner_of_parent(fd, status, self.path.parent)
-            yield fd
+            place.require_alone(status)
+            # Only a new file is given away: who owns the directory can put any file of ours there that he may move.
+            if made and (owner := os.fstat(place.directory)).st_uid != os.geteuid():
+                disk.keep_owner(fd, owner)
+            yield place, fd
         finally:
             os.close(fd)
+
+    def _found(self) -> Place:
+        """The place of the file; walked to once, and again when there is another directory."""
+        if self._place is not None:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(self._place.directory), self.path.parent.stat()):
+                    return self._place
+            self.close()
+        self._place = self._held.enter_context(parent_of(self.path, wary_root()))
+        self._place.require_writable()
+        return self._place
 
     def _is_due(self, status: os.stat_result) -> bool:
         if status.st_size == 0:
             return False
         return status.st_size >= self._max_bytes or datetime.fromtimestamp(status.st_mtime).date() < self._now().date()
 
-    def _roll(self) -> None:
+    def _roll(self, place: Place) -> None:
         """Renames the old files by one number, unless another process is doing so or has just done so."""
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place.directory)
         try:
             try:
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,23 +128,23 @@ class RollingFile:
                 # Without locks two processes may both roll, which is better than a log that ends with its first day.
                 if isinstance(error, BlockingIOError):
                     return
-            if self._is_due(self.path.stat()):
+            if self._is_due(os.stat(place.name, dir_fd=folder, follow_symlinks=False)):
                 surplus = self._kept
                 with contextlib.suppress(FileNotFoundError):
                     while True:  # More were kept once.
-                        self._rolled(surplus).unlink()
+                        os.unlink(self._rolled(surplus), dir_fd=folder)
                         surplus += 1
                 for number in range(self._kept - 1, 0, -1):
                     with contextlib.suppress(FileNotFoundError):
-                        self._rolled(number - 1).replace(self._rolled(number))
-                self.path.replace(self._rolled(0))
+                        os.replace(self._rolled(number - 1), self._rolled(number), src_dir_fd=folder, dst_dir_fd=folder)
+                os.replace(place.name, self._rolled(0), src_dir_fd=folder, dst_dir_fd=folder)
         except FileNotFoundError:
             return
         finally:
             os.close(folder)
 
-    def _rolled(self, number: int) -> Path:
-        return self.path.with_suffix(f".{number}{self.path.suffix}")
+    def _rolled(self, number: int) -> str:
+        return f"{self.path.stem}.{number}{self.path.suffix}"
 
 
 class FileLogHandler(logging.Handler):
@@ -122,6 +154,7 @@ class FileLogHandler(logging.Handler):
         super().__init__()
         self.setFormatter(LayoutFormatter())
         self._file: RollingFile | None = None
+        self._refused = False
         self._pending: deque[logging.LogRecord] = deque(maxlen=_PENDING_RECORDS)
 
     @property
@@ -134,15 +167,11 @@ class FileLogHandler(logging.Handler):
 
         A folder that is missing is made.
         """
-        with contextlib.suppress(OSError):
-            if not folder.is_dir():
-                for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
-                    missing.mkdir(mode=0o750, exist_ok=True)
-                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                try:
-                    _give_to_owner_of_parent(fd, os.fstat(fd), folder.parent)
-                finally:
-                    os.close(fd)
+        with contextlib.suppress(disk.DiskError):
+            disk.make_directories(folder.parent, mode=0o750)
+            disk.make_directories(
+                folder, mode=0o750, like=folder.parent if disk.is_of_another_user(folder.parent) else None
+            )
         self._file = RollingFile(folder / LOG_FILE, max_bytes=max_bytes, kept=kept)
         while self._pending:
             self.handle(self._pending.popleft())
@@ -151,14 +180,16 @@ class FileLogHandler(logging.Handler):
         if self._file is None:
             self._pending.append(record)
             return
-        with contextlib.suppress(OSError):
+        try:
             self._file.append(self.format(record))
+        except LinkRefused as error:
+            if not self._refused:
+                self._refused = True
+                log.warning("Nothing is written to the log file '%s'. %s", self._file.path, error.strerror)
+        except OSError:
+            return
 
-
-def _give_to_owner_of_parent(fd: int, status: os.stat_result, parent: Path) -> None:
-    """Gives what root has just made to the owner of its directory: the service's user must be able to write there."""
-    if os.geteuid() != 0 or status.st_uid != 0:
-        return
-    owner = parent.stat()
-    if owner.st_uid != 0:
-        os.fchown(fd, owner.st_uid, owner.st_gid)
+    def close(self) -> None:
+        super().close()
+        if self._file is not None:
+            self._file.close()

@@ -6,10 +6,23 @@ follows the notes and removes the files that they lead to, wherever on the machi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
+
+from tentacle.path_walk import Place, Trust, parent_of
+
+
+@dataclass(frozen=True)
+class Part:
+    """A new file, open for reading and writing, and its name in the directory of its target."""
+
+    file: BinaryIO
+    name: str
 
 
 class Parts:
@@ -19,20 +32,22 @@ class Parts:
         self._notes = notes
 
     @contextmanager
-    def beside(self, target: Path) -> Iterator[Path]:
-        """Yields a path for a new file in the directory of `target`; what is still there at the end is removed."""
+    def beside(self, target: Place) -> Iterator[Part]:
+        """Yields a new file in the directory of `target`; what still has its name at the end is removed."""
         # A name of its own, for one made from the target's might be too long where the target's is not.
         name = uuid4().hex
-        part = target.parent / _file_name(name)
+        part = _file_name(name)
         note = None if self._notes is None else self._notes / name
         try:
             if note is not None:
                 note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                note.symlink_to(part)
-            yield part
+                note.symlink_to(target.at(part))
+            with open(part, "x+b", opener=lambda name, flags: _create(name, flags, target)) as file:
+                yield Part(file, part)
         finally:
+            with suppress(FileNotFoundError):
+                os.unlink(part, dir_fd=target.directory)
             with suppress(OSError):
-                part.unlink(missing_ok=True)
                 if note is not None:
                     note.unlink(missing_ok=True)
 
@@ -51,8 +66,18 @@ class Parts:
                 with suppress(OSError):
                     part = note.readlink()
                     if part.name == _file_name(note.name):
-                        part.unlink(missing_ok=True)
+                        _remove(part)
                     note.unlink()
+
+
+def _create(name: str, flags: int, target: Place) -> int:
+    return os.open(name, flags | os.O_NOFOLLOW, 0o600, dir_fd=target.directory)
+
+
+def _remove(part: Path) -> None:
+    # It was noted without links; one that is on the way by now may be anybody's.
+    with suppress(FileNotFoundError), parent_of(part, Trust(wary=True)) as place:
+        os.unlink(place.name, dir_fd=place.directory)
 
 
 def _file_name(name: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from tentacle.path_walk import Trust
 from tentacle.scripts.engine import ScriptEngine
+from tentacle.scripts.sandbox.sandbox import Mode
 from tentacle.services.capabilities import CapabilitiesService
 from tentacle.services.dispatch import Dispatcher
 from tentacle.services.file_transfer import FileTransferService
@@ -26,10 +29,17 @@ def make_dispatcher(
 
     `cover` masks the texts of failures.
     """
+    mode = engine.options.sandbox.mode
+    # docs/spec/services.md, "Links that scripts make".
+    trust = Trust(
+        fenced=None if mode is Mode.NONE else engine.workspaces.work,
+        wary=os.geteuid() == 0,
+        sticky_protects=mode is not Mode.USER,
+    )
     return Dispatcher(
         (
             ScriptServiceV1(engine, now),
-            FileTransferService(home, parts),
+            FileTransferService(home, parts, trust),
             ScriptServiceV2(engine),
             CapabilitiesService(),
         ),

@@ -8,11 +8,21 @@ understood is never written to.  Knows files and locks.  Must not know what is i
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tentacle.disk import LARGEST_FILE, beside, exists, make_directories, read_bytes, remove_unfinished, write_atomic
+from tentacle.disk import (
+    LARGEST_FILE,
+    DiskError,
+    behind_links,
+    beside,
+    exists,
+    make_directories,
+    read_bytes,
+    remove_file,
+    remove_unfinished,
+    write_atomic,
+)
 from tentacle.home_layout import KEY_SUFFIX
 from tentacle.sealing import LOCK_WAIT_SECONDS, KeyFile, KeyLocked, Sealer, SealingError
 from tentacle.settings import document
@@ -56,7 +66,7 @@ class SettingsFile:
 
     @property
     def _target(self) -> Path:
-        return Path(os.path.realpath(self.path))
+        return behind_links(self.path)
 
     @property
     def _key(self) -> KeyFile:
@@ -84,9 +94,9 @@ class SettingsFile:
 
     def discard(self, *, with_directory: bool) -> None:
         """Removes what `create` has just made."""
-        with contextlib.suppress(OSError):
-            self._target.unlink(missing_ok=True)
-            self._key.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError, DiskError):
+            remove_file(self._target)
+            remove_file(self._key.path)
             if with_directory:
                 self._target.parent.rmdir()
 

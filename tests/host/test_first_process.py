@@ -70,7 +70,7 @@ def test_orphans_are_reaped() -> None:
 def test_signals_are_passed_on(number: signal.Signals) -> None:
     """The kernel keeps those from the first process that it has not asked for."""
     handler = f"signal.signal({int(number)}, lambda n, _: (say('got', n), os._exit(3)))\n"
-    with first(handler + "say('ready')\nwhile True: signal.pause()") as process:
+    with first(handler + "say('ready')\nwhile True: time.sleep(0.05)") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         signalled(process, number)
@@ -79,7 +79,7 @@ def test_signals_are_passed_on(number: signal.Signals) -> None:
 
 
 def test_a_signal_without_a_handler_ends_the_program() -> None:
-    with first("say('ready')\nwhile True: signal.pause()") as process:
+    with first("say('ready')\nwhile True: time.sleep(0.05)") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         signalled(process, signal.SIGTERM)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from tentacle.host.ownership import (
     open_directory,
     require_own_directory,
 )
+from tests.other_user import as_nobody, of_nobody
 
 SOMEBODY = Account("somebody", 54321, 54322, Path("/nonexistent"))
 
@@ -129,3 +132,48 @@ def test_the_systems_directories_are_nobodys_to_give(path: str) -> None:
 
 def test_a_directory_of_its_own_may_be_given(home: Path) -> None:
     require_own_directory(home, SOMEBODY)
+
+
+def test_what_the_user_s_links_lead_to_is_not_given_and_nothing_is_made_there(tmp_path: Path) -> None:
+    nobody = require_account("nobody")
+    outside, shared = tmp_path / "outside", tmp_path / "shared"
+    outside.mkdir()
+    shared.mkdir()
+    shared.chmod(0o777)
+    of_user = of_nobody(tmp_path / "of-user")
+    as_nobody(of_user, "ln", "-s", str(outside), "home")
+    with pytest.raises(HostError, match="is not followed"):
+        give_directory(of_user / "home", ("Work",), nobody)
+    with pytest.raises(HostError, match="is not followed"):
+        make_directory(of_user / "home" / "Work", nobody)
+    with pytest.raises(HostError, match="is not followed"):
+        give_file(of_user / "home" / "file", nobody)
+    assert (owner(outside), list(outside.iterdir())) == ((0, 0), [])
+    # One that the user may write already does not become the user's own either.
+    (of_user / "home").unlink()
+    with reachable(tmp_path):
+        as_nobody(of_user, "ln", "-s", str(shared), "home")
+        with pytest.raises(HostError, match="it is not given to the user"):
+            give_directory(of_user / "home", (), nobody)
+        assert owner(shared) == (0, 0)
+        os.chown(shared, nobody.uid, nobody.gid)
+        assert not give_directory(of_user / "home", (), nobody), "it is the user's already"
+
+
+@contextlib.contextmanager
+def reachable(path: Path) -> Iterator[None]:
+    """Opens the way to a directory of a test for everybody."""
+    above = [folder for folder in (path, *path.parents) if folder.stat().st_mode & 0o001 == 0]
+    for folder in above:
+        folder.chmod(folder.stat().st_mode | 0o001)
+    yield
+    for folder in above:
+        folder.chmod(folder.stat().st_mode & ~0o001)
+
+
+def test_a_directory_that_everybody_uses_is_not_given_even_if_it_came_there_meanwhile(home: Path) -> None:
+    require_own_directory(home, SOMEBODY)
+    home.chmod(0o1777)
+    with pytest.raises(HostError, match="is not the instance's alone"):
+        give_directory(home, (), SOMEBODY)
+    assert owner(home) != THEIRS

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tentacle.home_layout import LOG_FILE
 from tentacle.observe.logfile import FileLogHandler, LayoutFormatter, RollingFile
+from tests.other_user import NOBODY, as_nobody, of_nobody, only_root, second_name, secret_of_root
 
 KEPT = 7
 SIZES: dict[str, Any] = {"max_bytes": 2**20, "kept": KEPT}
@@ -189,3 +190,60 @@ def test_root_leaves_the_log_to_the_owner_of_the_home(handler: FileLogHandler, t
     handler.handle(record("x"))
     for path in (home / "Logs", home / "Logs" / LOG_FILE):
         assert (path.stat().st_uid, path.stat().st_gid) == (12345, 54321)
+
+
+def said_once(caplog: pytest.LogCaptureFixture) -> str:
+    (text,) = (entry.getMessage() for entry in caplog.records)
+    return text
+
+
+@only_root
+def test_root_neither_writes_to_nor_gives_away_a_file_with_a_second_name(
+    handler: FileLogHandler, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    victim = secret_of_root(tmp_path / "outside" / "victim")
+    logs = of_nobody(tmp_path / "Logs")
+    second_name(logs, LOG_FILE, victim)
+    handler.attach(logs, **SIZES)
+    for text in ("lost", "lost too"):
+        handler.handle(record(text))
+    assert (victim.read_bytes(), victim.stat().st_uid) == (b"secret", 0)
+    assert said_once(caplog).startswith(f"Nothing is written to the log file '{logs / LOG_FILE}'. The link '")
+    assert "several names (hard links)" in said_once(caplog)
+    (logs / LOG_FILE).unlink()
+    handler.handle(record("written"))
+    assert (logs / LOG_FILE).read_text().endswith("written\n")
+    assert (logs / LOG_FILE).stat().st_uid == NOBODY
+
+
+@only_root
+def test_root_does_not_give_away_a_file_that_was_moved_there(handler: FileLogHandler, tmp_path: Path) -> None:
+    logs = of_nobody(tmp_path / "Logs")
+    secret_of_root(logs / "exported.pfx")
+    as_nobody(logs, "mv", "exported.pfx", LOG_FILE)
+    handler.attach(logs, **SIZES)
+    handler.handle(record("x"))
+    assert (logs / LOG_FILE).stat().st_uid == 0
+
+
+@only_root
+def test_root_logs_into_no_directory_that_its_link_s_maker_may_not_write(
+    handler: FileLogHandler, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    home = of_nobody(tmp_path / "home")
+    as_nobody(home, "ln", "-s", str(outside), "Logs")
+    handler.attach(home / "Logs", **SIZES)
+    handler.handle(record("lost"))
+    assert list(outside.iterdir()) == []
+    assert "is not followed" in said_once(caplog)
+    (home / "Logs").unlink()
+    of_nobody(home / "Logs")
+    handler.handle(record("written"))
+    assert (home / "Logs" / LOG_FILE).read_text().endswith("written\n")
+    # The directory is exchanged while it is open.
+    (home / "Logs").rename(home / "old")
+    as_nobody(home, "ln", "-s", str(outside), "Logs")
+    handler.handle(record("lost"))
+    assert list(outside.iterdir()) == []

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.home_layout import UPLOADS
+from tentacle.path_walk import Trust, parent_of
 from tentacle.services.parts import Parts
 
 KILLED = """
@@ -103,7 +104,7 @@ def test_what_lies_in_place_of_the_notes_hinders_no_copy(what: str, tmp_path: Pa
     IN_PLACE_OF_NOTES[what](notes, other)
     parts = Parts(notes)
     parts.sweep()
-    with parts.beside(tmp_path / "target"):
+    with parent_of(tmp_path / "target", Trust()) as target, parts.beside(target):
         assert notes.is_dir()
         assert not notes.is_symlink()
     assert stat.S_IMODE(other.stat().st_mode) == 0o755
@@ -120,10 +121,10 @@ def test_notes_that_may_not_be_read_are_swept_all_the_same(tmp_path: Path) -> No
 
 def test_nothing_is_noted_of_what_is_done(tmp_path: Path) -> None:
     parts = Parts(tmp_path / UPLOADS)
-    with parts.beside(tmp_path / "target") as part:
-        part.touch()
-        assert [note.readlink() for note in (tmp_path / UPLOADS).iterdir()] == [part]
-    with pytest.raises(OSError, match="No space"), parts.beside(tmp_path / "target"):
-        raise OSError("No space")
+    with parent_of(tmp_path / "target", Trust()) as target:
+        with parts.beside(target) as part:
+            assert [note.readlink() for note in (tmp_path / UPLOADS).iterdir()] == [tmp_path / part.name]
+        with pytest.raises(OSError, match="No space"), parts.beside(target):
+            raise OSError("No space")
     assert [path.name for path in tmp_path.iterdir()] == [UPLOADS]
     assert list((tmp_path / UPLOADS).iterdir()) == []

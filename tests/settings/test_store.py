@@ -19,6 +19,7 @@ from tentacle.settings import certificates
 from tentacle.settings.errors import ConfigurationError, SettingsError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.settings.store import SettingsFile, key_path_of
+from tests.other_user import as_nobody, of_nobody, only_root, second_name
 from tests.recorded import VECTORS
 
 ADDS = """
@@ -383,3 +384,25 @@ def test_a_configuration_that_is_turned_by_links_is_read_where_they_lead_now(tmp
     (tmp_path / "..new").rename(tmp_path / "..data")
     shutil.rmtree(tmp_path / "..1")
     assert file.load().port == 2
+
+
+@only_root
+def test_root_neither_reads_nor_changes_what_the_owner_of_the_directory_linked_to(tmp_path: Path) -> None:
+    foreign = SettingsFile(tmp_path / "of-root" / "T.config")
+    foreign.create(directory_mode=0o755)
+    with_secret(foreign)
+    before = foreign.path.read_bytes()
+    home = of_nobody(tmp_path / "home")
+    for symbolic in (True, False):
+        if symbolic:
+            as_nobody(home, "ln", "-s", str(foreign.path), "T.config")
+        else:
+            second_name(home, "T.config", foreign.path)
+        linked = SettingsFile(home / "T.config")
+        with pytest.raises(DiskError, match="is not followed"):
+            linked.load()
+        with pytest.raises(DiskError, match="is not followed"):
+            linked.save(Settings(port=7))
+        (home / "T.config").unlink()
+    assert foreign.path.read_bytes() == before
+    assert names(foreign.path.parent) == {"T.config", "T.config.key"}

@@ -25,6 +25,7 @@ from tentacle.home_layout import STATUS_FILE
 from tentacle.masking import SHORTEST
 from tentacle.observe.redaction import MASK, Redactor
 from tentacle.observe.text import visible
+from tentacle.path_walk import parent_of, wary_root
 from tentacle.settings.model import ProxySettings
 from tentacle.settings.show import configuration_document
 from tentacle.settings.store import key_path_of
@@ -124,8 +125,11 @@ def _proxy(proxy: ProxySettings) -> dict[str, Any]:
 def last_lines(path: Path, limit: int = LOG_BYTES) -> str:
     """The whole lines in the last `limit` bytes of a file; when it cannot be read, one line that says why."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        with (
+            parent_of(path, wary_root()) as place,
+            os.fdopen(place.open(os.O_RDONLY | os.O_NONBLOCK), "rb") as file,
+        ):
+            place.require_readable(os.fstat(file.fileno()))
             length = file.seek(0, os.SEEK_END)
             file.seek(max(length - limit, 0))
             data = file.read(limit)

@@ -43,7 +43,8 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     except OSError as error:
         raise TentacleError(f"'{str(path)[:200]}' cannot be written: {error.strerror}.") from None
     remove_unfinished(target, older_than=ABANDONED_SECONDS)
-    write_atomic(target, content, mode=mode)
+    # By now another user may have put a file there: a secret is not given to its owner.
+    write_atomic(target, content, mode=mode, own=mode == _SECRET)
 
 
 def _behind_links(path: Path) -> Path:

@@ -17,6 +17,7 @@ from typing import Final
 
 from tentacle.errors import TentacleError
 from tentacle.home_layout import EPHEMERAL_NOTE
+from tentacle.path_walk import open_alone
 
 _LARGEST: Final = 64 * 1024
 
@@ -84,9 +85,7 @@ def noting(home: Path) -> Iterator[Note]:
     `TentacleError` while another run holds the note: its worker would be taken for one that was left.
     """
     try:
-        descriptor = os.open(
-            home / EPHEMERAL_NOTE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
-        )
+        descriptor = open_alone(home / EPHEMERAL_NOTE, os.O_RDWR | os.O_NONBLOCK)
     except OSError:
         yield Note(None)
         return

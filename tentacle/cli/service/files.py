@@ -5,6 +5,7 @@ Knows where an instance keeps what (docs/spec/command-line.md, "Files of an inst
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from tentacle.host.ownership import (
     open_directory,
     require_own_directory,
 )
+from tentacle.path_walk import end_of, wary_root
 from tentacle.settings.model import Settings, resolved_home
 
 IN_THE_HOME: Final = (
@@ -39,7 +41,11 @@ def hand_over(config: Path, settings: Settings, account: Account, registry: Path
     """
     home, folder = resolved_home(settings, config), config.parent
     try:
-        giver = config.stat().st_uid
+        with end_of(config, wary_root()) as place:
+            found = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
+            # Its owner counts: it must not be another user's file that was given a second name here.
+            place.require_alone(found)
+            giver = found.st_uid
     except OSError as error:
         raise TentacleError(f"'{config}' cannot be looked at: {error.strerror}") from None
     for directory in dict.fromkeys((home, folder)):

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tentacle.path_walk import give
 from tentacle.scripts.errors import SandboxUnavailableError, ScriptError
 from tentacle.scripts.shim.run_processes import real_and_saved_uids
 
@@ -138,11 +139,9 @@ def _open_claims(claims: Path) -> int:
 
 def _change_owner(workspace: Path, uid: int) -> None:
     for _, folders, files, descriptor in os.fwalk(workspace):
-        for name in folders:
-            os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
-        for name in files:
-            # A hard link may be a second name of a file outside.
-            if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_nlink == 1:
-                os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
+        for name in (*folders, *files):
+            # What a script of this workspace has left may be changing it.
+            with suppress(FileNotFoundError):
+                give(name, descriptor, uid, uid)
     # Last, because this makes the lease.
     os.chown(workspace, uid, uid, follow_symlinks=False)

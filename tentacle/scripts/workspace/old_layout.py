@@ -48,7 +48,11 @@ def old_runs(workspaces: Workspaces) -> Iterator[RunFiles]:
     for workspace in workspaces.directories():
         try:
             if _has_state(workspace):
-                yield from _take_over(workspaces, workspace)
+                opened = os.open(workspace / _STATE, _READ | os.O_DIRECTORY)
+                try:
+                    yield from _take_over(workspaces, workspace, opened)
+                finally:
+                    os.close(opened)
         except (OSError, ValueError, RecursionError, KeyError, TypeError, ScriptError) as error:
             if workspaces.runs.bar(run_name(workspace.name)):
                 why = one_line(error)
@@ -65,9 +69,10 @@ def _has_state(workspace: Path) -> bool:
     return is_directory and any(os.path.lexists(state / name) for name in ("claimed", "prepared"))
 
 
-def _take_over(workspaces: Workspaces, workspace: Path) -> Iterator[RunFiles]:
-    state = workspace / _STATE
-    if state.lstat().st_uid not in (os.geteuid(), workspaces.work.stat().st_uid):
+def _take_over(workspaces: Workspaces, workspace: Path, opened: int) -> Iterator[RunFiles]:
+    # Whatever a script puts in its place meanwhile is not looked at.
+    state = Path(f"/proc/self/fd/{opened}")
+    if os.fstat(opened).st_uid not in (os.geteuid(), workspaces.work.stat().st_uid):
         raise ValueError("it was not written by this agent's user")
     claimed = (state / "claimed").exists()
     try:
@@ -92,11 +97,11 @@ def _take_over(workspaces: Workspaces, workspace: Path) -> Iterator[RunFiles]:
         undo.callback(os.close, result)
         old_log, deleted = _open_log(workspace / LOG_FILE)
         undo.callback(os.close, old_log)
-        if not all(stat.S_ISREG(os.fstat(descriptor).st_mode) for descriptor in (result, old_log)):
-            raise ValueError("one of its files is none")
-        old = OldRun(
-            workspaces.runs.create(header, (LOG_DELETED,) if deleted else ()), result, old_log, state, claimed=claimed
-        )
+        statuses = [os.fstat(descriptor) for descriptor in (result, old_log)]
+        if not all(stat.S_ISREG(one.st_mode) and one.st_nlink <= 1 for one in statuses):
+            raise ValueError("one of its files is none, or another file too")
+        files = workspaces.runs.create(header, (LOG_DELETED,) if deleted else ())
+        old = OldRun(files, result, old_log, workspace / _STATE, claimed=claimed)
         undo.pop_all()
     if old.examine().stage is Stage.RUNNING:
         yield old
@@ -105,7 +110,7 @@ def _take_over(workspaces: Workspaces, workspace: Path) -> Iterator[RunFiles]:
         run_record.mark_claimed(old.run)
         run_record.note_cgroup(old.run, old.cgroup)
     old.close()
-    remove_tree(state)
+    remove_tree(workspace / _STATE)
     if (copy := workspaces.runs.open(old.name)) is not None:
         yield copy
 

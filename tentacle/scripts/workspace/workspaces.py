@@ -150,11 +150,15 @@ class Workspaces:
             root = os.open(path, _DIRECTORY)
             try:
                 # A script may have replaced it by a symbolic link, or by a hard link to a file outside.
-                found = os.stat(SCRIPT_FILE, dir_fd=root, follow_symlinks=False)
-                if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
-                    os.utime(SCRIPT_FILE, dir_fd=root, follow_symlinks=False)
+                script = os.open(SCRIPT_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=root)
             finally:
                 os.close(root)
+            try:
+                found = os.fstat(script)
+                if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+                    os.utime(script)
+            finally:
+                os.close(script)
 
     def changed(self, path: Path) -> float | None:
         """Returns the last sign of life of a script in a foreign directory, in seconds since 1970.
