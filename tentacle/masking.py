@@ -1,4 +1,4 @@
-"""Secret values in a log are replaced by asterisks, wherever they are and however they overlap.
+"""Secret values in a log are replaced by asterisks, wherever they are, however they overlap and are written.
 
 The logs of scripts and the log of the agent both use this.  All occurrences of all values are covered: a longer value
 counts over a shorter one inside it, and of values that overlap nothing is left.  Pure.  Must not know where a value
@@ -7,51 +7,181 @@ comes from or where a text goes.
 
 from __future__ import annotations
 
+import json
+import re
+from base64 import b64encode
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from html import escape
 from itertools import accumulate
-from typing import Final
+from typing import Final, Self
+from urllib.parse import quote, quote_plus
 
 MASK: Final = "********"
 SHORTEST: Final = 4
 """Characters; shorter values would cover half of every log (docs/spec/services.md, "Masking")."""
+_SHORTEST_LINE: Final = 8
+"""Characters; shorter lines of a secret, a brace say, are looked for only together with their neighbours."""
 _LONGEST_PIECE: Final = 256
+_LONG: Final = 512
+"""Characters; of longer secrets, which are keys, the lines are looked for, and those are the same in most encodings."""
+_BETWEEN: Final = re.compile(
+    r"(?:\x1b|\\(?:x1b|u001b|033|e))\[[0-?]*[ -/]*[@-~]"
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
+    r"|(?<![ \t])[ \t]*+\r?\n\s*+",
+    re.IGNORECASE,
+)
+"""What may stand within a secret without making it another one: codes of a terminal, also as `\\x1b`, and line ends."""
+_UNRESERVED_BY_DOTNET: Final = "-_.!*()"
+_PERCENT: Final = re.compile(r"%[0-9A-F]{2}")
+_UNICODE: Final = re.compile(r"\\u[0-9a-f]{4}")
+_BY_BACKSLASH: Final = (re.compile(r"[^\w@%+=:,./-]"), re.compile(r"[^\w@%+=:,./-]", re.ASCII))
+_IN_DOUBLE_QUOTES: Final = re.compile(r'[$`"\\]')
+_HTML_SAFE: Final = re.compile(r"[\"&'+<>`]|[^\x00-\x7f]")
+_USER_INFO: Final = re.compile(r"//[^/?#@\s:]*:(?P<password>[^/?#\s]+(?=@)|.+(?=@))")
+"""Also of an address that is none because the password has a `/`, `?`, `#` or blank in it."""
 
 Span = tuple[int, int]
 """The beginning and the end of a part of a text."""
 
 
 def worth_masking(values: Iterable[str | None]) -> Iterator[str]:
-    """Yields the values as they are looked for in lines: without line ends, and none that is too short
-    (docs/spec/services.md, "Masking").
-    """
+    """Yields the values that are not too short, line ends not counted (docs/spec/services.md, "Masking")."""
     for value in values:
-        joined = (value or "").replace("\r", "").replace("\n", "")
-        if len(joined) >= SHORTEST:
-            yield joined
+        if value and len(_joined(value)) >= SHORTEST:
+            yield value
+
+
+def password_in(address: str) -> str | None:
+    """Returns the password in `http://user:password@host`, as it is written there; None where there is none.
+
+    In `http://host:80/a@b` it may be a port, and is hidden rather than shown.
+    """
+    found = _USER_INFO.search(address[: address.rfind("@") + 1])
+    return found["password"] if found else None
+
+
+def forms(secret: str) -> Iterator[str]:
+    """Yields the texts in which a secret may stand in a log, itself first; many are the same.
+
+    Encoded for URLs, JSON, XML and a shell, in base64, where something may stand before it, and in hexadecimal; and
+    the lines of one that has several, which may be indented.
+    """
+    yield secret
+    joined = _joined(secret)
+    if len(joined) < SHORTEST:
+        return
+    yield joined
+    lines = [line.strip() for line in secret.splitlines()]
+    yield from (line for line in lines if len(line) >= _SHORTEST_LINE)
+    for text in dict.fromkeys((secret, joined)):
+        data = text.encode("utf-8", "replace")
+        yield from _in_base64(data)
+        if len(joined) > _LONG:
+            continue
+        yield from _in_urls(data)
+        yield from _in_json(text)
+        yield from _in_markup(text)
+        yield from _in_shells(text)
+        yield from (data.hex(), data.hex().upper())
+    if len(joined) > _LONG:
+        yield from (joined.replace("/", "\\/"), quote(joined, safe=""))
+
+
+def _joined(value: str) -> str:
+    return value.replace("\r", "").replace("\n", "")
+
+
+def _in_urls(data: bytes) -> Iterator[str]:
+    """With upper and lower case digits, a blank as `%20` and as `+`."""
+    for encoded in (quote(data, safe=""), quote(data, safe=_UNRESERVED_BY_DOTNET), quote(data), quote_plus(data)):
+        yield encoded
+        yield _PERCENT.sub(lambda found: found[0].lower(), encoded)
+
+
+def _in_json(text: str) -> Iterator[str]:
+    """As Python, browsers and .NET write it."""
+    plain, ascii_only = json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]
+    safe = _HTML_SAFE.sub(_escaped, plain.replace('\\"', '"'))
+    for encoded in (plain, ascii_only, plain.replace("/", "\\/"), ascii_only.replace("/", "\\/"), safe):
+        yield encoded
+        yield _UNICODE.sub(lambda found: f"\\u{found[0][2:].upper()}", encoded)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """A character by its number, which JSON writes as two where it lies beyond 0xffff."""
+    return json.dumps(found[0])[1:-1] if ord(found[0]) > 127 else f"\\u{ord(found[0]):04x}"
+
+
+def _in_markup(text: str) -> Iterator[str]:
+    yield escape(text, quote=False)
+    quoted = escape(text)
+    yield quoted
+    yield from (quoted.replace("&#x27;", quote_mark) for quote_mark in ("&apos;", "&#39;", "&#039;"))
+    yield escape(text, quote=False).replace('"', "&quot;")
+
+
+def _in_shells(text: str) -> Iterator[str]:
+    yield text.replace("'", "'\"'\"'")
+    yield text.replace("'", r"'\''")
+    yield from (special.sub(r"\\\g<0>", text) for special in _BY_BACKSLASH)
+    yield _IN_DOUBLE_QUOTES.sub(r"\\\g<0>", text)
+    yield text.replace("\\", "\\\\").replace("'", r"\'").replace("\n", r"\n")
+
+
+def _in_base64(data: bytes) -> Iterator[str]:
+    """The digits that depend on `data` alone, wherever it begins in what is encoded; in both alphabets."""
+    for before in range(3):
+        encoded = b64encode(bytes(before) + data).decode("ascii")
+        inner = encoded[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6]
+        yield inner
+        yield inner.replace("+", "-").replace("/", "_")
 
 
 class Mask:
     """Covers `values` in texts.  Immutable; its `repr` shows no value."""
 
-    def __init__(self, values: Iterable[str] = ()) -> None:
+    def __init__(self, values: Iterable[str] = (), others: Sequence[Mask] = ()) -> None:
+        """What the `others` cover is covered too."""
         self._values = tuple({piece for value in values for piece in _pieces(value)})
         self._beginnings = _beginnings(self._values)
-        self.reach = max(map(len, self._values), default=1) - 1
+        self._others = tuple(others)
+        self.reach: int = max([*(len(value) - 1 for value in self._values), *(one.reach for one in others)], default=0)
         """How many characters before and after a place may decide whether it is covered."""
 
+    @classmethod
+    def of_secrets(cls, secrets: Iterable[str]) -> Self:
+        """Covers the secrets in all their `forms`."""
+        return cls({form for secret in secrets for form in forms(secret)})
+
     def __bool__(self) -> bool:
-        return bool(self._values)
+        return bool(self._values) or any(self._others)
 
     def is_in(self, text: str) -> bool:
         """Whether `text` holds a value."""
-        for value in self._values:  # noqa: SIM110 - a generator would take three times as long
+        if self._is_in_plain(text):
+            return True
+        return _has_between(text) and self._is_in_plain(_Squeezed(text).text)
+
+    def _is_in_plain(self, text: str) -> bool:
+        for value in self._values:
             if value in text:
                 return True
-        return False
+        return any(one._is_in_plain(text) for one in self._others)
 
     def spans(self, text: str) -> Iterator[Span]:
-        """Yields every occurrence of every value, in no order; those of one value that overlap are one span."""
+        """Yields every occurrence of every value, in no order; those of one value that overlap are one span.
+
+        Codes of a terminal and line ends, with the blanks around them, do not count.
+        """
+        yield from self._plain_spans(text)
+        if _has_between(text):
+            squeezed = _Squeezed(text)
+            yield from (squeezed.origin(span) for span in self._plain_spans(squeezed.text))
+
+    def _plain_spans(self, text: str) -> Iterator[Span]:
+        for one in self._others:
+            yield from one._plain_spans(text)
         for value in self._values:
             length, start = len(value), text.find(value)
             while start >= 0:
@@ -65,10 +195,12 @@ class Mask:
 
     def open_end(self, text: str) -> int:
         """Returns the length of the longest end of `text` that is the beginning of a value."""
-        for length, value in self._beginnings.get(text[-1:], ()):
-            if text.endswith(value[:length]):
-                return length
-        return 0
+        least = max((one.open_end(text) for one in self._others), default=0)
+        for end in (text[-2:], text[-1:]):
+            for length, value in self._beginnings.get(end, ()):
+                if length > least and text.endswith(value[:length]):
+                    return length
+        return least
 
     def cover(self, text: str) -> str:
         """Returns `text` with every value covered."""
@@ -101,6 +233,33 @@ class Mask:
         return covered
 
 
+class _Squeezed:
+    """A text without what may stand within secrets."""
+
+    def __init__(self, text: str) -> None:
+        kept: list[str] = []
+        self._starts, self._shifts = [0], [0]
+        length = at = 0
+        for found in _BETWEEN.finditer(text):
+            kept.append(text[at : found.start()])
+            length += found.start() - at
+            at = found.end()
+            self._starts.append(length)
+            self._shifts.append(at - length)
+        self.text = "".join((*kept, text[at:]))
+
+    def origin(self, span: Span) -> Span:
+        """Where a part of `text` lies in the text that this was made from."""
+        return self._origin(span[0]), self._origin(span[1] - 1) + 1
+
+    def _origin(self, at: int) -> int:
+        return at + self._shifts[bisect_right(self._starts, at) - 1]
+
+
+def _has_between(text: str) -> bool:
+    return ("\x1b" in text or "\n" in text or "\\" in text) and _BETWEEN.search(text) is not None
+
+
 def merged(spans: Iterable[Span]) -> list[Span]:
     """Returns the spans in order; those that overlap are joined."""
     found: list[Span] = []
@@ -129,11 +288,11 @@ def _pieces(value: str) -> Iterator[str]:
 
 
 def _beginnings(values: Iterable[str]) -> dict[str, list[tuple[int, str]]]:
-    """Returns the beginnings of all values by their last character: length and value, the longest first."""
+    """Returns the beginnings of all values by their last two characters: length and value, the longest first."""
     found: dict[str, list[tuple[int, str]]] = {}
     for value in values:
         for length in range(1, len(value)):
-            found.setdefault(value[length - 1], []).append((length, value))
+            found.setdefault(value[max(length - 2, 0) : length], []).append((length, value))
     for beginnings in found.values():
         beginnings.sort(key=lambda one: -one[0])
     return found

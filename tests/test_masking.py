@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import json
+import re
+import shlex
+import subprocess
+import textwrap
 import time
+from collections.abc import Callable, Iterator
 from itertools import accumulate
+from urllib.parse import quote, quote_plus
+from xml.sax.saxutils import escape as xml_text
+from xml.sax.saxutils import quoteattr
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tentacle.masking import MASK, Mask, cover, merged, worth_masking
+from tentacle.masking import MASK, Mask, cover, merged, password_in, worth_masking
+from tests.pki import pem
 
 VALUES = st.lists(st.text(alphabet="abc", min_size=1, max_size=6), max_size=5)
 TEXTS = st.text(alphabet="abcd", max_size=40)
@@ -102,7 +114,7 @@ def test_a_mask_does_not_show_its_values() -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(None, []), ("", []), ("abc", []), ("a\r\nb", []), ("abcd", ["abcd"]), ("ab\ncd\r\n", ["abcd"])],
+    [(None, []), ("", []), ("abc", []), ("a\r\nb", []), ("abcd", ["abcd"]), ("ab\ncd\r\n", ["ab\ncd\r\n"])],
 )
 def test_which_values_are_worth_masking(value: str | None, expected: list[str]) -> None:
     assert list(worth_masking([value])) == expected
@@ -121,3 +133,120 @@ def test_a_long_text_without_a_value_is_looked_through_quickly() -> None:
     began = time.process_time()
     assert mask.cover_lines([text]) == [text]
     assert time.process_time() - began < 1
+
+
+SECRETS = ["hunter2!", "p&ss wörd'/ÄÖ!\"$`+<\\", "12345", "two lines\nof 'one' secret/+\n", "A+/=" * 40]
+
+
+def by_shell(script: str, secret: str) -> str:
+    """What bash makes of a secret that it is given as an argument."""
+    command = ["bash", "-c", script, "bash", secret]
+    return subprocess.run(command, capture_output=True, text=True, env=SHELL, check=True).stdout
+
+
+SHELL = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+WRITTEN: dict[str, Callable[[str], str]] = {
+    "as it is": lambda secret: f"<{secret}>",
+    "in a URL": lambda secret: f"http://u:{quote(secret, safe='')}@h",
+    "in a query": lambda secret: f"p={quote_plus(secret)}&",
+    "in a URL, lower case": lambda secret: re.sub("%..", lambda found: found[0].lower(), quote(secret, safe="")),
+    "as JSON": lambda secret: json.dumps({"a": secret}),
+    "as JSON, not ASCII": lambda secret: json.dumps({"a": secret}, ensure_ascii=False),
+    "as JSON of PHP": lambda secret: json.dumps({"a": secret}).replace("/", "\\/"),
+    "as XML": lambda secret: f"<a>{xml_text(secret)}</a>",
+    "as an attribute": lambda secret: f"<a b={quoteattr(secret)}/>",
+    "as HTML": lambda secret: html.escape(secret),
+    "quoted by Python": shlex.quote,
+    "quoted by bash": lambda secret: by_shell('echo "${1@Q}"; declare -p 1 2>/dev/null; x=$1; declare -p x', secret),
+    "traced by bash": lambda secret: by_shell('exec 2>&1; set -x; : "$1"', secret),
+    "by printf %q": lambda secret: by_shell('printf "%q" "$1"', secret),
+    "in colours": lambda secret: f"\x1b[1;31m{secret[:3]}\x1b[0m\x1b[K{secret[3:]}\x1b[m",
+    "in colours that were made visible": lambda secret: f"\\x1b[31m{secret[:3]}\\x1b[0m{secret[3:]}",
+    "a character each": lambda secret: "\x1b[0m".join(secret),
+    "indented": lambda secret: secret.replace("\n", "\n    "),
+    "in hexadecimal": lambda secret: secret.encode().hex(),
+}
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("way", WRITTEN)
+def test_a_secret_is_covered_however_it_is_written(way: str, secret: str) -> None:
+    text = WRITTEN[way](secret)
+    covered = Mask.of_secrets([secret]).cover(text)
+    assert MASK in covered
+    rest = covered.replace(MASK, "")
+    assert not [part for part in windows(text_of(secret)) if part in rest]
+
+
+def windows(text: str) -> Iterator[str]:
+    """All pieces of five characters."""
+    return (text[at : at + 5] for at in range(max(len(text) - 4, 1)))
+
+
+def text_of(secret: str) -> str:
+    return secret.replace("\n", "")
+
+
+@given(
+    st.text(min_size=4, max_size=40).filter(lambda text: len(text_of(text).replace("\r", "")) > 3),
+    st.binary(max_size=8),
+    st.binary(max_size=8),
+)
+def test_base64_is_covered_wherever_the_secret_begins_in_it(secret: str, before: bytes, after: bytes) -> None:
+    secret = secret.encode("utf-8", "replace").decode()
+    mask = Mask.of_secrets([secret])
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        covered = mask.cover(encode(before + secret.encode() + after).decode())
+        # Of the digits that belong to the secret and to what is around it, one each remains.
+        assert len(covered.replace(MASK, "")) <= (len(before) * 8 + 5) // 6 + (len(after) + 2) * 8 // 6 + 3
+
+
+def test_the_lines_of_a_key_are_covered_whatever_stands_around_them() -> None:
+    key = pem("masked")[1].decode()
+    mask = Mask.of_secrets([key])
+    for text in (
+        textwrap.indent(key, "    "),
+        textwrap.indent(key, "> "),
+        "".join(f"{number:4} {line}\n" for number, line in enumerate(key.splitlines())),
+        json.dumps({"key": key}),
+        "\n".join(textwrap.wrap("".join(key.splitlines()[1:-1]), 76)),
+        base64.b64encode(b"tls.key: " + key.encode()).decode(),
+        "\n".join(textwrap.wrap(base64.b64encode(key.encode()).decode(), 76)),
+    ):
+        rest = mask.cover(text).replace(MASK, "")
+        assert not [line for line in (*key.splitlines()[1:-1], base64.b64encode(key.encode()).decode()) if line in rest]
+        assert len(rest) < 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    [" " * 1_000_000, "\x1b[" * 500_000, "\x1b]" * 500_000, "\\x1b[1" * 200_000, " \n" * 500_000, "hunte" * 200_000],
+)
+def test_what_may_stand_within_a_secret_costs_little(text: str) -> None:
+    mask = Mask.of_secrets(SECRETS)
+    began = time.process_time()
+    assert not mask.is_in(text)
+    mask.cover(text)
+    assert time.process_time() - began < 10
+
+
+def test_masks_together_cover_what_each_of_them_covers() -> None:
+    both = Mask(others=(Mask(["abcdef"]), Mask(["efgh"])))
+    assert both.cover("xabcdefghx") == f"x{MASK}x"
+    assert (both.reach, both.open_end("xabc"), both.open_end("xef"), bool(both)) == (5, 3, 2, True)
+    assert both.is_in("efgh")
+    assert not Mask(others=(Mask(),))
+
+
+@pytest.mark.parametrize(
+    ("address", "password"),
+    [
+        ("http://me:pw@h:1", "pw"),
+        ("http://me:12/34@h", "12/34"),
+        ("http://me:12?#@h", "12?#"),
+        ("http://h:80/a", None),
+        ("me", None),
+    ],
+)
+def test_the_password_in_an_address(address: str, password: str | None) -> None:
+    assert password_in(address) == password

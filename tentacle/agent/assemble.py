@@ -34,7 +34,7 @@ from tentacle.services.environment import AgentProperties, script_environment
 from tentacle.services.errors import ShuttingDown
 from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
-from tentacle.settings.certificates import signature_algorithm_name, weaknesses
+from tentacle.settings.certificates import StoredCertificate, signature_algorithm_name, weaknesses
 from tentacle.settings.model import Settings, other_certificate, resolved_home
 from tentacle.transport.calls import Calls
 from tentacle.transport.exchange import Answer, Exchange
@@ -295,9 +295,13 @@ def _identities(settings: Settings) -> tuple[TlsIdentity, TlsIdentity | None]:
         )
     other = other_certificate(settings)
     return (
-        TlsIdentity(settings.certificate.certificate_pem, settings.certificate.key_pem),
-        TlsIdentity(other.certificate_pem, other.key_pem) if other else None,
+        _identity(settings.certificate, settings),
+        _identity(other, settings) if other else None,
     )
+
+
+def _identity(stored: StoredCertificate, settings: Settings) -> TlsIdentity:
+    return TlsIdentity(stored.certificate_pem, stored.key_pem, legacy_ciphers=settings.legacy_ciphers)
 
 
 def _variables(settings: Settings, home: Path, surroundings: Surroundings) -> Mapping[str, str | None]:

@@ -28,7 +28,7 @@ class Redactor(logging.Filter):
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         super().__init__()
         self._secrets = frozenset(filter(None, secrets))
-        self._own = Mask(self._secrets)
+        self._own = Mask.of_secrets(self._secrets)
         self._others: weakref.WeakSet[Mask] = weakref.WeakSet()
         self._changing = threading.Lock()
 
@@ -36,7 +36,7 @@ class Redactor(logging.Filter):
         """Masks `secret` from now on; an empty one is ignored."""
         if secret:
             self._secrets |= {secret}
-            self._own = Mask(self._secrets)
+            self._own = Mask.of_secrets(self._secrets)
 
     @property
     def secrets(self) -> frozenset[str]:

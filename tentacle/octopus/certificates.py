@@ -11,14 +11,15 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
+from tentacle.certificate_parsing import parse_certificate
 from tentacle.disk import DiskError, read_bytes
 from tentacle.errors import one_line
 from tentacle.octopus.errors import InvalidAddress, network_reason
 from tentacle.pem import content_of
 from tentacle.thumbprints import SHA1_DIGITS, clean_thumbprint, is_thumbprint
+
+_SEQUENCE = b"\x30"
+"""How every certificate in DER form begins."""
 
 
 def verifying_context(ca_file: Path | str | None) -> ssl.SSLContext:
@@ -42,11 +43,9 @@ def _authorities(data: bytes) -> str:
     """The certificates in a file, as PEM.  Raises `ValueError` where there is none."""
     content = content_of(data)
     if not content.blocks:
-        try:
-            der = x509.load_der_x509_certificate(content.data).public_bytes(Encoding.DER)
-        except ValueError:
-            raise ValueError("no certificate is in it") from None
-        return ssl.DER_cert_to_PEM_cert(der)
+        if not content.data.startswith(_SEQUENCE):
+            raise ValueError("no certificate is in it")
+        return ssl.DER_cert_to_PEM_cert(content.data)
     found = b"".join(block.pem for block in content.blocks if block.is_certificate)
     if not found:
         raise ValueError(f"it holds no certificate, only: {', '.join({block.label for block in content.blocks})}")
@@ -132,7 +131,7 @@ def parse_pin(text: str) -> str:
 def subject_of(der: bytes) -> str:
     """The subject of a certificate as one line of text."""
     try:
-        text = x509.load_der_x509_certificate(der).subject.rfc4514_string()
+        text = parse_certificate(der).subject.rfc4514_string()
     except ValueError:
         return "an unreadable subject"
     return f"'{text[:300]}'" if text else "no subject"

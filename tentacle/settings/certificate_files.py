@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key, pkcs12
 
+from tentacle.certificate_parsing import parse_certificate
 from tentacle.pem import FileContent, PemBlock, content_of
 from tentacle.settings.certificates import USABLE_KEYS, StoredCertificate, identity_of
 from tentacle.settings.errors import CertificateError
@@ -120,7 +121,7 @@ def _known(content: FileContent) -> bool:
 def _from_blocks(blocks: Sequence[PemBlock], password: str | None, source: str, tell: Tell) -> StoredCertificate:
     keys = [_key(block, password, source) for block in blocks if block.is_key]
     try:
-        certificates = [x509.load_pem_x509_certificate(block.pem) for block in blocks if block.is_certificate]
+        certificates = [parse_certificate(block.pem) for block in blocks if block.is_certificate]
     except ValueError:
         raise CertificateError(f"A certificate in {source} is damaged.") from None
     if not certificates:
@@ -175,7 +176,7 @@ def _refuse_what_is_known(data: bytes, source: str) -> None:
     if _SIGNED_DATA in data[:32]:
         raise CertificateError(NO_PRIVATE_KEY, hint=f"A PKCS#7 file ({source}) never holds one.")
     with contextlib.suppress(ValueError):
-        x509.load_der_x509_certificate(data)
+        parse_certificate(data)
         raise CertificateError(NO_PRIVATE_KEY)
     with contextlib.suppress(ValueError, UnsupportedAlgorithm):
         # One that is encrypted is a TypeError.
@@ -192,7 +193,7 @@ def _parse_pfx(data: bytes, password: str | None, source: str) -> pkcs12.PKCS12K
             return pkcs12.load_pkcs12(data, password.encode() if password else None)
         except UnsupportedAlgorithm:
             reason, hint = "is encrypted in a way that is not supported", "Export it with AES-256 or 3DES."
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, x509.InvalidVersion):
             if not _looks_like_pfx(data):
                 reason, hint = "is not a PFX (PKCS#12) file", "Export it together with its private key as PFX."
             elif password:

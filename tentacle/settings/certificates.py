@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from tentacle.certificate_parsing import parse_certificate
 from tentacle.settings.errors import CertificateError
 from tentacle.thumbprints import thumbprint_of
 
@@ -93,7 +94,7 @@ def generate(
 def from_pem(certificate_pem: bytes, key_pem: bytes) -> StoredCertificate:
     """Returns the identity in two PEM texts.  Raises `CertificateError` for damage, and for two that do not match."""
     try:
-        certificate = x509.load_pem_x509_certificate(certificate_pem)
+        certificate = parse_certificate(certificate_pem)
         key = _load_key(key_pem)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise CertificateError("The certificate or its private key is damaged.") from None
@@ -189,4 +190,4 @@ def _parsed(stored: StoredCertificate) -> tuple[x509.Certificate, PrivateKey]:
     key = _load_key(stored.key_pem)
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise CertificateError("The private key of the certificate is neither RSA nor ECDSA.")
-    return x509.load_pem_x509_certificate(stored.certificate_pem), key
+    return parse_certificate(stored.certificate_pem), key

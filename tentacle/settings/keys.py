@@ -20,6 +20,10 @@ from tentacle.settings.model import Settings
 from tentacle.settings.scripts import Syntax
 
 LARGEST_PORT: Final = 65535
+_CIPHERS: Final = ("strong", "legacy")
+_TLS_CIPHERS: Final = Syntax(
+    lambda text: scripts.one_of(_CIPHERS, text) == "legacy", lambda legacy: _CIPHERS[bool(legacy)]
+)
 POLLING_COUNT_EXAMPLE: Final = "e.g. --pollingConnectionCount=5"
 
 
@@ -258,6 +262,19 @@ _ROWS: Final = (
             "TENTACLE_POLLING_CUSTOM_PROXY_PASSWORD",
         ),
         at_once=True,
+    ),
+    Key(
+        "tls-ciphers",
+        ValueKind.SYNTAX,
+        "Tentacle.Tls.Ciphers",
+        field="legacy_ciphers",
+        syntax=_TLS_CIPHERS,
+        ours=True,
+        options=("--tls-ciphers",),
+        help="Which ciphers TLS 1.2 may use: strong (forward secrecy and authenticated encryption), or legacy, which "
+        "adds what Octopus Servers on old systems need. Default: strong",
+        line=lambda legacy: f"TLS ciphers set to: {_TLS_CIPHERS.show(legacy)}",
+        words="the TLS ciphers",
     ),
     _script_key(
         "isolation",

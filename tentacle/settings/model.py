@@ -101,7 +101,8 @@ class Settings:
 
     `home` is kept as it was given, see `resolved_home`.  `listen_ip` of None is every address;
     `polling_connection_count` of None is the agent's default.  Scripts are told of `proxy`; polling, and the
-    registration of a polling Tentacle, go by `polling_proxy`.
+    registration of a polling Tentacle, go by `polling_proxy`.  `legacy_ciphers` lets servers on old systems use TLS
+    ciphers without forward secrecy or authenticated encryption.
 
     `certificate` is the identity that servers know.  While it is being replaced there is one more, never both:
     `next_certificate` until the servers have been told of it, then `previous_certificate` until all know the new one.
@@ -121,6 +122,7 @@ class Settings:
     polling_proxy: ProxySettings = field(default_factory=ProxySettings)
     scripts: ScriptSettings = field(default_factory=ScriptSettings)
     logs: LogSettings = field(default_factory=LogSettings)
+    legacy_ciphers: bool = False
 
 
 def other_certificate(settings: Settings) -> StoredCertificate | None:

@@ -5,9 +5,10 @@ Must not know how that is done, or whether this host can do it.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,9 +50,10 @@ class Syntax:
         return NO_LIMIT if value is None else self.show(value)
 
 
-def _sandbox(text: str) -> str:
-    if text.lower() not in SANDBOXES:
-        raise SettingsError(f"must be {', '.join(SANDBOXES[:-1])} or {SANDBOXES[-1]}, not {_shown(text)}")
+def one_of(words: Sequence[str], text: str) -> str:
+    """Returns the word that `text` is, in any case."""
+    if text.lower() not in words:
+        raise SettingsError(f"must be {', '.join(words[:-1])} or {words[-1]}, not {_shown(text)}")
     return text.lower()
 
 
@@ -104,7 +106,7 @@ def _shown(text: str) -> str:
     return repr(text[:40])
 
 
-SANDBOX = Syntax(_sandbox, str)
+SANDBOX = Syntax(functools.partial(one_of, SANDBOXES), str)
 MEMORY = Syntax(_memory, _show_memory)
 CPU = Syntax(_cpu, "{:.12g}".format)
 TASKS = Syntax(_tasks, str)

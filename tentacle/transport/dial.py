@@ -9,6 +9,7 @@ import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+from tentacle.masking import Mask, worth_masking
 from tentacle.transport.errors import ConnectFailed, NameUnknown, TunnelRefused
 from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, limit
 from tentacle.transport.timeouts import Timeouts
@@ -122,7 +123,10 @@ async def _tunnel(tcp: TcpStream, host: str, port: int, proxy: Proxy) -> None:
     except ProtocolError as error:
         raise TunnelRefused(f"the proxy {proxy_name(proxy)} closed the connection or made no sense") from error
     if not answer.connected:
-        shown = "".join(c if c.isprintable() else "?" for c in answer.status_line[:100])
+        # Masked before it is cut: a log does not know a half of a secret again.
+        secrets = worth_masking((proxy.password, authorization and authorization.removeprefix("Basic ")))
+        status_line = Mask.of_secrets(secrets).cover(answer.status_line)
+        shown = "".join(c if c.isprintable() else "?" for c in status_line[:100])
         raise TunnelRefused(
             f"the proxy {proxy_name(proxy)} refused a connection to {authority(host, port)}: {shown}",
             hint=_refusal_hint(answer),

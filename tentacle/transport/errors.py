@@ -25,6 +25,10 @@ class TlsFailed(ConnectFailed):
     """What answers does not speak TLS with us."""
 
 
+class NoCommonCipher(TlsFailed):
+    """The peer has no cipher that we allow, or says that we have none that it allows."""
+
+
 class UnexpectedCertificate(TransportError):
     """The peer's certificate is not the one that is trusted."""
 

@@ -10,35 +10,51 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.resources import as_file, files
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from OpenSSL import SSL, crypto
 
-from tentacle.transport.errors import TlsFailed, UnexpectedCertificate
+from tentacle.certificate_parsing import parse_certificate
+from tentacle.thumbprints import thumbprint_of
+from tentacle.transport.errors import NoCommonCipher, TlsFailed, UnexpectedCertificate
 from tentacle.transport.stream import RECEIVE_SIZE, TcpStream
 
 _RECORD = 16 * 1024
 _TRIAL_ROUNDS = 4
 """How often each end speaks in a handshake of TLS 1.2, and once more."""
-_CIPHERS = b"DEFAULT:@SECLEVEL=1"
-"""Level 1, because certificates of old installations may have RSA keys below 2048 bits (docs/spec/wire.md, "TLS")."""
+_MOST_UNASKED = 16 * 1024
+"""Bytes that the TLS engine may answer by itself, to key updates say, before the peer sends something for us."""
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!PSK:!DSS:@SECLEVEL=1"
+"""What TLS 1.2 may use, the best first: a key exchange with forward secrecy, and authenticated encryption.
+
+Level 1, because certificates of old installations may have RSA keys below 2048 bits (docs/spec/wire.md, "TLS").
+"""
+LEGACY_CIPHERS = CIPHERS.replace(":!aNULL", ":ECDHE+AES:DHE+AES:RSA+AESGCM:RSA+AES:!AESCCM:!SRP:!aNULL")
+"""As `CIPHERS`, and behind them what else servers on old systems may be limited to."""
+LEGACY_HINT = "if that is an Octopus Server on an old system: Tentacle configure --tls-ciphers=legacy"
 
 
 class TlsIdentity:
     """Our own certificate and key, for both ends of a connection.  Its `repr` shows no key."""
 
-    def __init__(self, certificate_pem: bytes, key_pem: bytes) -> None:
-        self._certificate = x509.load_pem_x509_certificate(certificate_pem)
+    def __init__(self, certificate_pem: bytes, key_pem: bytes, *, legacy_ciphers: bool = False) -> None:
+        """Raises `TlsFailed` for what cannot be used.  `legacy_ciphers` allows `LEGACY_CIPHERS`."""
+        self._ciphers = LEGACY_CIPHERS if legacy_ciphers else CIPHERS
+        self._certificate = parse_certificate(certificate_pem)
         key = load_pem_private_key(key_pem, None)
         if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
             raise TlsFailed("the certificate's private key is neither an RSA nor an ECDSA key")
         if key.public_key() != self._certificate.public_key():
             raise TlsFailed("the private key does not belong to the certificate")
+        try:
+            crypto.X509.from_cryptography(self._certificate)
+        except crypto.Error as error:
+            raise TlsFailed(f"TLS cannot read it ({_reason(error)})") from None
         self._key = key
-        self.thumbprint = thumbprint_of(self._certificate)
+        self.thumbprint = thumbprint_of(self._certificate.public_bytes(Encoding.DER))
 
     def __repr__(self) -> str:
         return f"TlsIdentity({self.thumbprint})"
@@ -47,14 +63,20 @@ class TlsIdentity:
         """A context that shows our certificate and accepts every peer's; trust is decided on its thumbprint."""
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
-        context.set_cipher_list(_CIPHERS)
+        context.set_cipher_list(self._ciphers.encode())
+        # Without it the accepting side has no DHE, the best that servers on Windows Server 2012 R2 have.
+        with as_file(files("tentacle.transport") / "ffdhe2048.pem") as group:
+            context.load_tmp_dh(str(group))
         context.use_certificate(self._certificate)
         context.use_privatekey(self._key)
         context.set_verify(SSL.VERIFY_PEER, _accept_every_certificate)
         # A resumed session would take the peer's certificate from a cache instead of from the peer.
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_session_id(b"tentacle")
-        context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
+        context.set_options(
+            SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE
+        )
+        context.set_info_callback(_remember_alert)
         return context
 
     def check(self) -> None:
@@ -86,9 +108,15 @@ def _accept_every_certificate(
     return True
 
 
-def thumbprint_of(certificate: x509.Certificate) -> str:
-    """SHA-1 over the DER form, 40 upper-case hex digits."""
-    return certificate.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303
+def _remember_alert(connection: SSL.Connection, where: int, code: int) -> None:
+    """Notes in the connection's `_Alerts` that OpenSSL complains to the peer; the end of a stream is no complaint."""
+    alerts = connection.get_app_data()
+    if where == SSL.SSL_CB_WRITE_ALERT and code & 0xFF and alerts is not None:
+        alerts.complained = True
+
+
+class _Alerts:
+    complained = False
 
 
 class TlsStream:
@@ -98,7 +126,11 @@ class TlsStream:
         self._inner = inner
         self._tls = connection
         self._sending = asyncio.Lock()
-        self._closed_by_peer = False
+        self._alerts = _Alerts()
+        connection.set_app_data(self._alerts)
+        self._ended = False
+        """Nothing more can be received: the peer has closed or vanished, or has broken the rules of TLS."""
+        self._unasked = 0
         self._may_hold_more = True
         """The TLS engine may hold records that have not been read.  Asking one that holds none costs an exception."""
 
@@ -130,8 +162,9 @@ class TlsStream:
 
     @property
     def peer_thumbprint(self) -> str | None:
-        certificate = self._tls.get_peer_certificate(as_cryptography=True)
-        return None if certificate is None else thumbprint_of(certificate)
+        """The SHA-1 of the peer's certificate, which only OpenSSL has to understand; None where it showed none."""
+        shown = self._tls.get_peer_certificate()
+        return None if shown is None else thumbprint_of(crypto.dump_certificate(crypto.FILETYPE_ASN1, shown))
 
     @property
     def version(self) -> str:
@@ -139,10 +172,10 @@ class TlsStream:
 
     async def receive(self) -> bytes:
         """Returns the plain text of the records that have arrived; `b""` once the connection has ended in any way."""
-        while not self._closed_by_peer:
+        while not self._ended:
             if self._may_hold_more and (data := self._read_available()):
                 return data
-            if not self._closed_by_peer:
+            if not self._ended:
                 await self._feed()
         return b""
 
@@ -175,12 +208,12 @@ class TlsStream:
                 self._tls.do_handshake()
             except SSL.WantReadError:
                 await self._flush()
-                if self._closed_by_peer:
+                if self._ended:
                     raise TlsFailed("the peer closed the connection during the TLS handshake") from None
                 await self._feed()
             except SSL.Error as error:
                 self._post_output()
-                raise TlsFailed(f"TLS handshake failed: {_reason(error)}") from None
+                raise _handshake_failure(_reason(error)) from None
             else:
                 await self._flush()
                 return self
@@ -196,10 +229,24 @@ class TlsStream:
             except SSL.Error:
                 # A proper end, an abrupt one or garbage: for us the peer is gone (docs/spec/wire.md,
                 # "Ending a connection").
-                self._closed_by_peer = True
+                self._ended = True
                 break
             size += len(pieces[-1])
+        self._answer_for_engine(asked=size > 0)
         return b"".join(pieces)
+
+    def _answer_for_engine(self, *, asked: bool) -> None:
+        """Sends what the engine has to say to what it has just read: an alert, or its part of a key update.
+
+        A peer that renegotiates or breaks the rules hears of it, and that is the end; so is one that keeps the engine
+        busy and sends nothing for us.
+        """
+        # What a `send` has left in the engine, waiting for room, goes out here too; that is no answer.
+        counts = not asked and not self._sending.locked()
+        posted = self._post_output()
+        self._unasked = self._unasked + posted if counts else 0
+        if self._alerts.complained or self._unasked > _MOST_UNASKED:
+            self._ended = True
 
     def _write(self, data: bytes) -> None:
         """Puts `data` into the TLS engine, a record's worth at a time."""
@@ -210,23 +257,28 @@ class TlsStream:
             raise ConnectionResetError(f"TLS failed while sending: {_reason(error)}") from None
 
     async def _feed(self) -> None:
-        """Passes received bytes to the TLS engine, and sends what the engine answers."""
+        """Passes received bytes to the TLS engine."""
         data = await self._inner.receive()
         if data:
             self._tls.bio_write(data)
             self._may_hold_more = True
-            # This must not wait for room: two ends that both send much would wait for each other for ever.
-            self._post_output()
         else:
-            self._closed_by_peer = True
+            self._ended = True
 
     async def _flush(self) -> None:
         for data in self._output():
             await self._inner.send(data)
 
-    def _post_output(self) -> None:
+    def _post_output(self) -> int:
+        """Queues what the engine wants to send, and returns how many bytes that are.
+
+        This must not wait for room: two ends that both send much would wait for each other for ever.
+        """
+        size = 0
         for data in self._output():
             self._inner.post(data)
+            size += len(data)
+        return size
 
     def _output(self) -> Iterator[bytes]:
         """The bytes that the TLS engine wants to send.
@@ -248,7 +300,18 @@ def _is_address(host: str) -> bool:
     return ":" in host or host.replace(".", "").isdecimal()
 
 
-def _reason(error: SSL.Error) -> str:
+def is_no_common_cipher(reason: str) -> bool:
+    """Whether OpenSSL says it: as a server, or as a client that is told so; older ones call the alert otherwise."""
+    return reason == "no shared cipher" or reason.endswith("alert handshake failure")
+
+
+def _handshake_failure(reason: str) -> TlsFailed:
+    if is_no_common_cipher(reason):
+        return NoCommonCipher(f"TLS handshake failed: no cipher in common ({reason})", hint=LEGACY_HINT)
+    return TlsFailed(f"TLS handshake failed: {reason}")
+
+
+def _reason(error: SSL.Error | crypto.Error) -> str:
     """OpenSSL's own words for a failure."""
     for argument in error.args:
         if isinstance(argument, list) and argument:

@@ -115,10 +115,12 @@ def sign_in_advice(offers: Iterable[str]) -> str | None:
     than Basic either (docs/spec/wire.md, "HTTP proxies").
     """
     # One header may list several schemes, and each may bring parameters, which hold a "=".
-    named = [match[1] for offer in offers for part in offer.split(",") if (match := _SCHEME.match(part))]
+    # A name that is cut could be a part of our credentials, which a log would not know again.
+    parts = (_SCHEME.match(part) for offer in offers for part in offer.split(","))
+    named = [found[1] for found in parts if found and len(found[1]) <= _LONGEST_NAME]
     if not named or any(scheme.lower() == "basic" for scheme in named):
         return None
-    names = dict.fromkeys(scheme[:_LONGEST_NAME] for scheme in named[:_MOST_NAMES])
+    names = dict.fromkeys(named[:_MOST_NAMES])
     return (
         f"The proxy offers {', '.join(names)}, and only Basic is known here: whoever runs it has to allow Basic, or a "
         "proxy on this machine that signs in to it, such as cntlm, has to stand in between."

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import ssl
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -94,6 +96,23 @@ async def test_what_speaks_against_the_certificate_is_said_again_and_after_a_cha
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await whole.aclose()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+async def test_old_ciphers_are_taken_when_the_instance_allows_them(agent: AgentHome, legacy: bool) -> None:
+    whole = Agent(replace(agent.settings, legacy_ciphers=legacy), surroundings(agent))
+    await whole.start(lambda _: None)
+    assert whole.listener is not None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("AES128-SHA")
+    try:
+        with nullcontext() if legacy else pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
+            _, writer = await asyncio.open_connection("127.0.0.1", whole.listener.port, ssl=context)
+            writer.transport.abort()
+    finally:
+        await whole.aclose()
 
 
 async def test_one_that_could_not_start_can_be_closed(agent: AgentHome) -> None:

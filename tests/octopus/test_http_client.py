@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 import ssl
 import zlib
@@ -27,6 +28,8 @@ from tentacle.octopus.errors import (
 from tentacle.octopus.http_client import HttpClient, HttpOptions
 from tentacle.octopus.proxies import ProxyUrl
 from tests.octopus.answers import KEY, answering, clean, text
+from tests.odd_certificates import RECIPES, REFUSED_BY_OPENSSL, REFUSED_BY_OPENSSL_SERVERS, as_pem, odd_der
+from tests.pki import pem
 from tests.sockets import talking
 
 
@@ -105,6 +108,23 @@ async def test_an_unknown_certificate_is_described(
     assert "self-signed certificate" in str(error)
     assert "--ignoreSslErrors" in (error.hint or "")
     assert all("X-Octopus-ApiKey" not in request.headers for request in server.requests)
+
+
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - REFUSED_BY_OPENSSL - REFUSED_BY_OPENSSL_SERVERS))
+async def test_an_odd_certificate_is_refused_in_one_line_and_taken_when_it_is_pinned(
+    name: str, octopus: Any, connect: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "odd.pem").write_bytes(as_pem(odd_der(name)) + pem("odd")[1])
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "odd.pem")
+    server = await octopus(tls=tls)
+    with pytest.raises(CertificateRefused) as caught:
+        async with connect(server):
+            pass
+    assert caught.value.thumbprint == hashlib.sha1(odd_der(name), usedforsecurity=False).hexdigest().upper()
+    assert len(str(caught.value).splitlines()) == 1
+    async with connect(server, pin=caught.value.thumbprint) as client:
+        assert (await client.get("/api/users/me")).text("Id") == "Users-1"
 
 
 @pytest.mark.parametrize("way", ["file", "ignored"])

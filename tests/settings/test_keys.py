@@ -34,6 +34,7 @@ PLAIN = {
     ValueKind.SECRET: "hunter2",
 }
 SYNTAX = {
+    "tls-ciphers": "legacy",
     "script-isolation": "private",
     "script-memory-limit": "512M",
     "script-cpu-limit": "1.5",

@@ -16,8 +16,14 @@ from tentacle.cli.doctor.instance import ExaminedInstance, clones_of, instance_p
 from tentacle.cli.doctor.listening import listening_probes
 from tentacle.cli.doctor.machine import machine_probes
 from tentacle.cli.doctor.octopus import ExaminedServer, ask
-from tentacle.cli.doctor.polling import PollingPort, planned_polls, polling_findings, polling_port, polling_section
-from tentacle.cli.doctor.reach import ProbeTarget
+from tentacle.cli.doctor.polling import (
+    PollingPort,
+    planned_polls,
+    polling_findings,
+    polling_port,
+    polling_section,
+    polling_target,
+)
 from tentacle.cli.doctor.report import failed, report_document, report_text
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import format_option, in_order, instance_options
@@ -145,7 +151,7 @@ async def _examine(
     sections = [
         section("This machine", machine_probes(instance, session.environ)),
         section(f"Instance {instance.name or instance.config or ''}".strip(), probes),
-        *(polling_section(polling_port(poll)) for poll in polls),
+        *(polling_section(polling_port(poll, settings or Settings())) for poll in polls),
     ]
     if (api.server or "").strip():
         sections.append(_server_section(instance, api, options, is_polled=bool(polls)))
@@ -164,7 +170,7 @@ async def _server_section(
     if not is_polled and not any(one.check == "name" and one.level is Level.FAIL for one in findings):
         polled = URL(polling_address(route.address.origin, options.comms_address, options.comms_port))
         needed = instance.settings is None or settings.no_listen
-        target = ProbeTarget(polled.host or "", polled.port or 0, polling_proxy(settings))
+        target = polling_target(polled.host or "", polled.port or 0, polling_proxy(settings), settings)
         port = PollingPort(target, answered.thumbprint, needed, "as its REST interface says")
         findings += [replace(one, check=f"poll {one.check}") for one in await polling_findings(port)]
     return ReportSection(f"Octopus Server {route.address.display}", tuple(findings))

@@ -40,7 +40,7 @@ _PATTERNS: Final = (
     re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"),
     re.compile(r"(?i)(?<=password=)[^\s&\"']+"),
 )
-_USERINFO: Final = re.compile(r"(?<=://)[^/\s\"']*@")
+_USERINFO: Final = re.compile(r"(?<=://)[^\s\"']*@")
 
 
 def secrets_of(instance: ExaminedInstance, environ: Mapping[str, str]) -> Iterator[str]:
@@ -93,8 +93,6 @@ class Masking:
         for secret in secrets:
             if len(secret) >= SHORTEST:
                 redactor.add(secret)
-                # As JSON writes it:
-                redactor.add(json.dumps(secret)[1:-1])
 
     def __call__(self, text: str) -> str:
         for pattern in _PATTERNS:

@@ -89,6 +89,7 @@ def instance_probes(instance: ExaminedInstance) -> list[Probe]:
     if instance.settings is not None:
         probes += [
             local_probe("certificate", lambda: certificate(instance)),
+            local_probe("ciphers", lambda: ciphers(instance)),
             local_probe("trust", lambda: trusted(instance)),
             local_probe("clone", lambda: clone(instance)),
             local_probe("disk", lambda: free_space(instance)),
@@ -177,6 +178,15 @@ def certificate(instance: ExaminedInstance) -> Sequence[Finding]:
         advice = f"tentacle new-certificate{instance.option}, then register again with --force"
         return [warn("certificate", f"{text}: {'; '.join(f'it {one}' for one in weak)}", advice)]
     return [ok("certificate", text)]
+
+
+def ciphers(instance: ExaminedInstance) -> Sequence[Finding]:
+    """Whether ciphers are allowed that a scanner would flag."""
+    if instance.settings is None or not instance.settings.legacy_ciphers:
+        return []
+    found = "TLS ciphers without forward secrecy or authenticated encryption are allowed"
+    advice = f"When no server needs them: tentacle configure{instance.option} --tls-ciphers=strong"
+    return [warn("ciphers", found, advice)]
 
 
 def trusted(instance: ExaminedInstance) -> Sequence[Finding]:

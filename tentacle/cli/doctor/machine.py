@@ -148,4 +148,4 @@ def environment_proxies(environ: Mapping[str, str]) -> Sequence[Finding]:
 
 def without_userinfo(text: str) -> str:
     """An address, or a list of them, without user names and passwords."""
-    return re.sub(r"(^|[/,\s])[^/,\s]*@", rf"\1{MASK}@", text)
+    return re.sub(r"((?:^|[,\s])(?:[a-z][a-z0-9+.-]*://)?)[^,\s]*@", rf"\1{MASK}@", text, flags=re.IGNORECASE)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from tentacle.agent.plan import PollPlan, make_plan
 from tentacle.cli.doctor.finding import Finding, Level, ReportSection, fail, ok, section, warn
 from tentacle.cli.doctor.reach import ProbeTarget, reach
-from tentacle.cli.frame.certificate_text import CertificateSummary
+from tentacle.cli.frame.certificate_text import UNREADABLE, CertificateSummary
 from tentacle.errors import TentacleError
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.settings.model import Settings
 from tentacle.settings.trust import same_thumbprint
+from tentacle.transport.tls import CIPHERS, LEGACY_CIPHERS
 
 INSPECTED = "Have this address exempted from TLS inspection: Halibut trusts certificates by thumbprint only."
 
@@ -34,11 +35,16 @@ class PollingPort:
     source: str = "as trusted"
 
 
-def polling_port(poll: PollPlan) -> PollingPort:
-    """The port that a polling agent dials."""
+def polling_port(poll: PollPlan, settings: Settings) -> PollingPort:
+    """The port that an agent with these settings dials."""
     proxy = poll.address.proxy
     through = ProxyUrl(proxy.host.strip("[]"), proxy.port, proxy.username, proxy.password) if proxy else None
-    return PollingPort(ProbeTarget(poll.address.host, poll.address.port, through), poll.address.thumbprint)
+    return PollingPort(polling_target(poll.address.host, poll.address.port, through, settings), poll.address.thumbprint)
+
+
+def polling_target(host: str, port: int, proxy: ProxyUrl | None, settings: Settings) -> ProbeTarget:
+    """Where polling goes, with the ciphers that it may use."""
+    return ProbeTarget(host, port, proxy, ciphers=LEGACY_CIPHERS if settings.legacy_ciphers else CIPHERS)
 
 
 def planned_polls(settings: Settings, environ: Mapping[str, str]) -> tuple[list[PollPlan], Finding | None]:
@@ -86,5 +92,7 @@ def _certificate_finding(certificate: CertificateSummary, port: PollingPort) -> 
 
 def describe(certificate: CertificateSummary) -> str:
     """Whose certificate it is, who issued it, and its thumbprint."""
+    if certificate.subject == UNREADABLE:
+        return f"{UNREADABLE} ({certificate.thumbprint})"
     issuer = "signed by itself" if certificate.self_signed else f"issued by {certificate.issuer}"
     return f"{certificate.subject} ({issuer}, {certificate.thumbprint})"

@@ -18,9 +18,12 @@ from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_d
 from tentacle.errors import one_line
 from tentacle.octopus.certificates import AcceptingContext
 from tentacle.octopus.proxies import ProxyUrl
+from tentacle.transport.tls import LEGACY_HINT, is_no_common_cipher
 from tentacle.wire.connect import FINAL_REFUSALS, AnswerParser, authority, connect_request, sign_in_advice
 from tentacle.wire.errors import ProtocolError
 
+ANY_CIPHERS = "DEFAULT:@SECLEVEL=1"
+"""As lenient as can be: old servers have keys of 1024 bits."""
 _SHOWN = 3
 """How many addresses of one name are shown and tried."""
 
@@ -35,12 +38,13 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class ProbeTarget:
-    """Where to go.  `host` without brackets."""
+    """Where to go, `host` without brackets, and which ciphers TLS 1.2 may use there, as OpenSSL writes them."""
 
     host: str
     port: int
     proxy: ProxyUrl | None = None
     tls: bool = True
+    ciphers: str = ANY_CIPHERS
     limit: float = LIMIT
 
     def __str__(self) -> str:
@@ -157,8 +161,7 @@ async def _tunnel(
 
 async def _handshake(writer: asyncio.StreamWriter, target: ProbeTarget) -> CertificateSummary:
     context = AcceptingContext()
-    # As lenient as polling is: old servers have keys of 1024 bits.
-    context.set_ciphers("DEFAULT:@SECLEVEL=1")
+    context.set_ciphers(target.ciphers)
     try:
         async with asyncio.timeout(target.limit):
             await writer.start_tls(context, server_hostname=target.host)
@@ -173,6 +176,8 @@ async def _handshake(writer: asyncio.StreamWriter, target: ProbeTarget) -> Certi
     except ssl.SSLError as error:
         said = (error.reason or one_line(error)).lower().replace("_", " ")
         advice = "Is this the right port?  It does not speak the TLS that an Octopus Server speaks."
+        if is_no_common_cipher(said):
+            said, advice = f"no cipher in common: {said}", f"{LEGACY_HINT[0].upper()}{LEGACY_HINT[1:]}"
         raise Stopped(fail("tls", f"{target}: no TLS connection ({said})", advice)) from None
     except (OSError, EOFError, ValueError) as error:
         advice = "Something in between cuts the connection, or this is not an Octopus Server's port."

@@ -5,6 +5,8 @@ Knows X.509.  Must not know where a certificate came from, or whom anybody trust
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,11 +15,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from tentacle.certificate_parsing import parse_certificate
 from tentacle.cli.frame.style import moment
 from tentacle.settings.certificates import SIGNATURE_NAMES
 from tentacle.thumbprints import thumbprint_of
 
 _LONGEST_NAME: Final = 200
+UNREADABLE: Final = "a certificate that cannot be read"
 
 
 @dataclass(frozen=True)
@@ -43,25 +47,36 @@ class CertificateSummary:
 
 
 def summary_of_pem(pem: bytes) -> CertificateSummary:
-    """The summary of a certificate in PEM form.  Raises `ValueError`."""
-    return _summary(x509.load_pem_x509_certificate(pem))
+    """The summary of a certificate in PEM form, one that we have read before.  Raises `ValueError`."""
+    certificate = parse_certificate(pem)
+    return _summary(certificate, certificate.public_bytes(Encoding.DER))
 
 
 def summary_of_der(der: bytes) -> CertificateSummary:
-    """The summary of a certificate in DER form.  Raises `ValueError`."""
-    return _summary(x509.load_der_x509_certificate(der))
+    """The summary of what a peer has shown; where it cannot be read, its thumbprint is all that is known of it."""
+    try:
+        return _summary(parse_certificate(der), der)
+    except ValueError:
+        return CertificateSummary(thumbprint_of(der), UNREADABLE, UNREADABLE, UNREADABLE, UNREADABLE, math.nan)
 
 
-def _summary(certificate: x509.Certificate) -> CertificateSummary:
+def _summary(certificate: x509.Certificate, der: bytes) -> CertificateSummary:
     oid = certificate.signature_algorithm_oid.dotted_string
     return CertificateSummary(
-        thumbprint_of(certificate.public_bytes(Encoding.DER)),
-        certificate.subject.rfc4514_string()[:_LONGEST_NAME] or "(no name)",
-        certificate.issuer.rfc4514_string()[:_LONGEST_NAME] or "(no name)",
+        thumbprint_of(der),
+        _name(lambda: certificate.subject),
+        _name(lambda: certificate.issuer),
         SIGNATURE_NAMES.get(oid, oid),
         _key(certificate),
         certificate.not_valid_after_utc.timestamp(),
     )
+
+
+def _name(read: Callable[[], x509.Name]) -> str:
+    try:
+        return read().rfc4514_string()[:_LONGEST_NAME] or "(no name)"
+    except ValueError:
+        return "(a name that cannot be read)"
 
 
 def _key(certificate: x509.Certificate) -> str:

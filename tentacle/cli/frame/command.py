@@ -23,6 +23,7 @@ from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue
 from tentacle.errors import TentacleError
+from tentacle.masking import password_in
 
 HELP: Final = Option(("help",), takes_value=False)
 _FORMAT: Final = Option(("format",), takes_value=True)
@@ -44,8 +45,6 @@ LONGEST_NAME: Final = 100
 _ASKING: Final = ("-h", "-?", "/h", "/?")
 """Ask a command for its help, unless they are options of its own as `-h` is of `register-worker`."""
 _ADDRESS: Final = re.compile("host|proxy|server|address|socket", re.IGNORECASE)
-_USER_INFO: Final = re.compile(r"//[^/?#@\s:]*:(?P<password>[^/?#\s]+(?=@)|(?!\d+[/?#]).+(?=@))")
-"""Also of an address that is none because the password has a `/`, `?`, `#` or blank in it; a port is no password."""
 _SECRET: Final = re.compile("pass?w|pwd|key|kye|token|secret")
 """What the names of secrets have in them, misspelt or for another command."""
 _SEPARATOR: Final = re.compile("[:=]")
@@ -215,9 +214,7 @@ def option(*names: str, sensitive: bool = False, values: Iterable[str] = (), **a
 
 def _password_in(name: str, value: str) -> str | None:
     """The password in an option's address, such as `http://user:password@host` or `user:password@host`."""
-    address = value if "//" in value or not _ADDRESS.search(name) else f"//{value}"
-    found = _USER_INFO.search(address[: address.rfind("@") + 1])
-    return found["password"] if found else None
+    return password_in(value if "//" in value or not _ADDRESS.search(name) else f"//{value}")
 
 
 def _split(argument: str) -> tuple[str, str | None]:

@@ -13,7 +13,8 @@ from typing import Final, TypeVar
 
 from yarl import URL
 
-from tentacle.cli.doctor.reach import ProbeTarget, reach
+from tentacle.cli.doctor.polling import polling_target
+from tentacle.cli.doctor.reach import reach
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue, parse_port
 from tentacle.cli.init.questions import Questions, Unanswered
@@ -144,7 +145,9 @@ class ServerQuestions:
             port = parse_port(text, "--server-comms-port")
             polled = URL(polling_address(origin, None, port))
             with self.questions.interruptible():
-                target = ProbeTarget(polled.host or "", polled.port or 0, polling_proxy(self.settings))
+                target = polling_target(
+                    polled.host or "", polled.port or 0, polling_proxy(self.settings), self.settings
+                )
                 reached = asyncio.run(reach(target))
             if not reached.complete:
                 last = reached.findings[-1]

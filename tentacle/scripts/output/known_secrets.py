@@ -35,7 +35,7 @@ class KnownSecrets:
     def learn(self, known: Iterable[str]) -> None:
         """Replaces the values that the agent knows; masks of existing runs stay as they are."""
         self._known = frozenset(worth_masking(known))
-        self._common = Mask(self._known)
+        self._common = Mask.of_secrets(self._known)
         self._watch(self._common)
 
     def seal(self, ticket: str, passwords: Iterable[str | None]) -> str:
@@ -70,9 +70,9 @@ class KnownSecrets:
                 "The output of script %s is withheld, because its passwords cannot be read: %s", ticket, one_line(error)
             )
             return None
-        mask = Mask({*self._known, *values})
-        self._watch(mask)
-        return mask
+        own = Mask.of_secrets(values)
+        self._watch(own)
+        return Mask(others=(own, self._common))
 
 
 def _purpose(ticket: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import hashlib
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from tentacle.settings.certificates import export_pfx, from_pem
-from tests.pki import made_by_openssl
+from tests.odd_certificates import RECIPES, as_pem, odd_der
+from tests.pki import made_by_openssl, pem
 
 pytestmark = pytest.mark.usefixtures("instance")
 
@@ -123,6 +125,24 @@ def test_a_key_that_tls_will_not_take_is_refused_and_the_old_one_stays(tentacle:
         assert why in refused
         assert "ECDSA on P-256" in advice
     assert thumbprint(tentacle) == before
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_an_odd_certificate_is_imported_or_refused_in_one_line(tentacle: Any, name: str) -> None:
+    (tentacle.cwd / "odd.pem").write_bytes(as_pem(odd_der(name)) + pem("odd")[1])
+    (tentacle.cwd / "odd.der").write_bytes(odd_der(name))
+    alone = tentacle("import-certificate", "-f", "odd.der")
+    assert alone.code == 1
+    ended = tentacle("import-certificate", "-f", "odd.pem")
+    if ended.code == 0:
+        expected = hashlib.sha1(odd_der(name), usedforsecurity=False).hexdigest().upper()
+        assert thumbprint(tentacle) == expected
+        assert expected in tentacle("status").out
+    else:
+        assert ended.code == 1
+        assert any(said in ended.err.splitlines()[0] for said in ("is damaged", "TLS cannot read it"))
+        assert thumbprint(tentacle) == ""
+    assert "Warning" not in ended.err + alone.err
 
 
 def test_the_content_of_a_file_counts(tentacle: Any) -> None:

@@ -12,7 +12,16 @@ import pytest
 from tentacle.agent.lock import only_agent
 from tentacle.agent.status import AgentStatus, write_status
 from tentacle.cli.doctor.finding import Level
-from tentacle.cli.doctor.instance import ExaminedInstance, agent, certificate, clone, clones_of, rights, trusted
+from tentacle.cli.doctor.instance import (
+    ExaminedInstance,
+    agent,
+    certificate,
+    ciphers,
+    clone,
+    clones_of,
+    rights,
+    trusted,
+)
 from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.disk import user_name
 from tentacle.home_layout import STATUS_FILE
@@ -118,3 +127,10 @@ def test_what_the_file_system_refuses_is_passed_over_among_clones(linked: Path, 
     SettingsFile(tmp_path / "copy.config").save(Settings(certificate=own))
     registry.create("copy", tmp_path / "copy.config")
     assert list(clones_of(linked, own, registry)) == ["copy"]
+
+
+def test_ciphers_that_a_scanner_would_flag_are_told() -> None:
+    assert ciphers(ExaminedInstance("T", settings=Settings())) == []
+    [found] = ciphers(ExaminedInstance("T", settings=Settings(legacy_ciphers=True)))
+    assert found.level is Level.WARN
+    assert "configure --instance=T --tls-ciphers=strong" in (found.advice or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_der, summary_of_pem
+from tentacle.cli.frame.certificate_text import UNREADABLE, CertificateSummary, summary_of_der, summary_of_pem
 from tentacle.settings import certificates
+from tests.odd_certificates import RECIPES, odd_der
 from tests.pki import made_by_openssl
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -96,6 +98,13 @@ EMPTY = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
 @pytest.mark.parametrize("nothing", [b"", b"rubbish", EMPTY])
 def test_what_is_no_certificate(nothing: bytes) -> None:
-    for read in (summary_of_der, summary_of_pem):
-        with pytest.raises(ValueError, match=r"\w"):
-            read(nothing)
+    with pytest.raises(ValueError, match=r"\w"):
+        summary_of_pem(nothing)
+    assert summary_of_der(nothing).subject == UNREADABLE
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_of_what_cannot_be_read_the_thumbprint_is_told(name: str) -> None:
+    der = odd_der(name)
+    assert summary_of_der(der).thumbprint == hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
+    assert summary_of_der(odd_der("a name that is not UTF-8")).subject == "(a name that cannot be read)"
