@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "tentacle"
 
 GROUND: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("masking", "path_walk", "home_layout", "pem", "thumbprints"),
+    ("masking", "path_walk", "home_layout", "open_files", "pem", "thumbprints"),
     ("disk",),
     ("sealing",),
 )
@@ -43,6 +43,7 @@ MUST_NOT_SEE: dict[str, frozenset[str]] = {
     "pem": _WAITING | _FILES,
     "thumbprints": _WAITING | _FILES,
     "path_walk": _WAITING,
+    "open_files": _WAITING | _FILES,
     "disk": _WAITING,
     "sealing": _WAITING,
     "wire": _WAITING | _FILES,
