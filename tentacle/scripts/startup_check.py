@@ -33,11 +33,13 @@ _ROOM_BYTES, _ROOM_INODES = 256 * 1024, 32
 """Enough for an empty script."""
 _HINTS = {
     Mode.NONE: "Set the limits for scripts to none, or wider.",
-    Mode.PRIVATE: "The kernel must allow mount and pid namespaces, without root user namespaces too "
+    Mode.PRIVATE: "The kernel must allow mount namespaces, without root user namespaces too "
     "(sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns, the container's seccomp profile, "
     "RestrictNamespaces=, SystemCallFilter= and what hides parts of /proc in the service's unit); "
     "or set --script-isolation=none.",
-    Mode.USER: "The agent needs root with the right to change users (CAP_SETUID, CAP_SETGID, CAP_CHOWN, CAP_KILL).",
+    Mode.USER: "The agent needs root with the rights to change users and to mount (CAP_SETUID, CAP_SETGID, CAP_CHOWN, "
+    "CAP_KILL, CAP_SYS_ADMIN), Linux 5.12 or newer, and a file system with idmapped mounts, such as ext4, xfs or "
+    "btrfs, for the home of the instance, the applications and /tmp; or set --script-isolation=private.",
 }
 
 

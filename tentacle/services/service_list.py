@@ -39,7 +39,7 @@ def make_dispatcher(
     return Dispatcher(
         (
             ScriptServiceV1(engine, now),
-            FileTransferService(home, parts, trust),
+            FileTransferService(home, parts, trust, engine.take_in),
             ScriptServiceV2(engine),
             CapabilitiesService(),
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import shutil
 import subprocess
@@ -58,10 +59,10 @@ def test_a_workspace_keeps_its_user_over_a_restart(work: Path) -> None:
 
 
 def test_no_user_twice_while_a_workspace_or_a_process_of_it_is_left(work: Path) -> None:
-    uids = own_uids(2)
+    uids = own_uids(3)
     leases = Uids(work, uids)
     one, two = workspace(work, "T-1"), workspace(work, "T-2")
-    assert {leases.lease(one), leases.lease(two)} == {uids.first, uids.last}
+    assert {leases.lease(one), leases.lease(two)} == {uids.first + 1, uids.last}
     three = workspace(work, "T-3")
     with pytest.raises(ScriptError, match=f"All users for scripts, {uids}, are taken"):
         leases.lease(three)
@@ -74,9 +75,55 @@ def test_no_user_twice_while_a_workspace_or_a_process_of_it_is_left(work: Path) 
     assert leases.lease(three) == left
 
 
+@pytest.mark.parametrize("directory", ["/tmp", "/var/tmp", "/dev/shm"])
+def test_no_user_twice_while_a_file_for_everybody_is_its_own(work: Path, directory: str) -> None:
+    uids = own_uids(2)
+    leases = Uids(work, uids)
+    left = Path(directory) / f"tentacle-test-{os.getpid()}"
+    left.touch()
+    try:
+        os.chown(left, uids.last, -1)
+        with pytest.raises(ScriptError, match="are taken"):
+            leases.lease(workspace(work, "T-1"))
+    finally:
+        left.unlink()
+    assert leases.lease(work / "T-1") == uids.last
+
+
+@pytest.mark.parametrize("kind", ["-M", "-Q", "-S"])
+def test_no_user_twice_while_a_system_v_object_is_its_own(work: Path, kind: str) -> None:
+    uids = own_uids(2)
+    leases = Uids(work, uids)
+    size = [] if kind == "-Q" else ["1"]
+    made = subprocess.run(["ipcmk", kind, *size], user=uids.last, capture_output=True, text=True, check=True)
+    try:
+        with pytest.raises(ScriptError, match="are taken"):
+            leases.lease(workspace(work, "T-1"))
+    finally:
+        subprocess.run(["ipcrm", kind.lower(), made.stdout.split()[-1]], check=True)
+    assert leases.lease(work / "T-1") == uids.last
+
+
+def test_a_home_that_is_left_keeps_its_user(work: Path) -> None:
+    uids = own_uids(2)
+    home = work / ".runs" / "name.tmp" / "home"
+    home.mkdir(parents=True)
+    os.chown(home, uids.last, uids.last)
+    with pytest.raises(ScriptError, match="are taken"):
+        Uids(work, uids).lease(workspace(work, "T-1"))
+
+
 def test_a_range_with_a_user_of_the_system_is_refused(work: Path) -> None:
     with pytest.raises(SandboxUnavailableError, match="65534, which is 'nobody'"):
         Uids(work, UidRange(65000, 65534)).check()
+    with pytest.raises(SandboxUnavailableError, match="is too small"):
+        Uids(work, own_uids(1)).check()
+
+
+def test_a_range_with_a_group_of_the_system_is_refused(work: Path) -> None:
+    group = next(group for group in grp.getgrall() if group.gr_gid > 0)
+    with pytest.raises(SandboxUnavailableError, match=f"holds {group.gr_gid}, which is '"):
+        Uids(work, UidRange(group.gr_gid, group.gr_gid + 1)).check()
 
 
 def test_every_user_has_its_turn_before_one_comes_again(work: Path) -> None:
@@ -87,7 +134,7 @@ def test_every_user_has_its_turn_before_one_comes_again(work: Path) -> None:
         path = workspace(work, f"T-{number}")
         given.append(leases.lease(path) - uids.first)
         shutil.rmtree(path)
-    assert given == [0, 1, 2, 0, 1]
+    assert given == [1, 2, 1, 2, 1]
 
 
 def test_a_range_may_be_as_wide_as_it_likes(work: Path) -> None:
