@@ -3,10 +3,11 @@
 Scripts share the pid namespace of the host, whatever else they have of their own: what they lock one another with knows
 its owners by process and thread number (docs/spec/services.md, "What Calamari needs of the host").
 
-A script with a user of its own has more: everything that is not meant for it is read-only; processes of others are
-hidden; its System V objects, message queues and shared memory are its own and end with it.  Shared directories are
-mounted so that the files of their owner are the script's own, and those that the script makes are the owner's on the
-disk (an idmapped mount).  So it leaves nothing there that belongs to its user.
+A script with a user of its own has more: processes of others are hidden; its System V objects, message queues and
+shared memory are its own and end with it.  All file systems are mounted so that its user and one that owns what scripts
+share are exchanged (idmapped mounts, Linux 5.12): the owner's files are the script's own, and what the script makes is
+the owner's on the disk.  So it leaves nothing that belongs to its user, wherever it may write.  A file system that
+cannot do that is read-only.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 
 from tentacle.scripts.shim import syscalls
 from tentacle.scripts.shim.run_order import ScriptView, ViewPlace
-from tentacle.scripts.shim.small_files import write_file
+from tentacle.scripts.shim.small_files import read_file, write_file
 from tentacle.scripts.shim.syscalls import (
     CLONE_NEWIPC,
     CLONE_NEWNS,
@@ -60,8 +62,9 @@ def enter(view: ScriptView, user: int | None = None) -> None:
     # Opened before anything is hidden, but after the unshare: an earlier descriptor belongs to a mount of the host.
     places = [(_take(place, identities), place.target) for place in (*view.outside, *view.inside)]
     if identities is not None:
+        _exchange_users(identities)
         os.close(identities)
-        _make_read_only()
+        _hide_what_others_do()
     for directory, target in places[: len(view.outside)]:
         _put(directory, target, taken_out=user is not None)
     _make_directories(view.work)
@@ -94,11 +97,36 @@ def _put(directory: int, target: str, *, taken_out: bool) -> None:
     os.close(directory)
 
 
-def _make_read_only() -> None:
-    """Leaves nothing in sight writable, whatever its rights are, and hides the processes of other users."""
-    root = os.open("/", _DIRECTORY)
-    syscalls.set_mount(root, MOUNT_ATTR_RDONLY, name="/")
+def _exchange_users(identities: int) -> None:
+    """Replaces all that is mounted by copies in which the users are exchanged, or that are read-only."""
+    copies = {"/": syscalls.open_tree("/")}
+    for line in read_file("/proc/self/mountinfo").splitlines():
+        point = re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), line.split(b" ")[4])
+        name = os.fsdecode(point)
+        if name not in copies:
+            # Some are hidden below others, or must not be copied.
+            with contextlib.suppress(OSError):
+                copies[name] = syscalls.open_tree(name)
+    for name, copy in copies.items():
+        try:
+            syscalls.set_mount(copy, MOUNT_ATTR_IDMAP, identities, name=name)
+        except OSError:
+            syscalls.set_mount(copy, MOUNT_ATTR_RDONLY, name=name)
+    root = copies.pop("/")
+    syscalls.move_mount(root, "/")
+    os.fchdir(root)
     os.close(root)
+    for name, copy in copies.items():
+        # What is hidden below another mount is left out.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            syscalls.move_mount(copy, f".{name}")
+        os.close(copy)
+    syscalls.pivot_root(".", ".")
+    syscalls.unmount(".")
+    os.chdir("/")
+
+
+def _hide_what_others_do() -> None:
     syscalls.mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=2")
     if os.path.isdir(_MEMORY):  # noqa: PTH112
         syscalls.mount("tmpfs", _MEMORY, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")

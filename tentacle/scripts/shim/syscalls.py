@@ -14,7 +14,8 @@ MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 0x20, 0x1000, 0x4000, 0x80000
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_IDMAP = 1, 2, 4, 0x00100000
 
 _CLONE_INTO_CGROUP = 0x200000000
-_AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x100, 0x1000, 0x8000
+_AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _AT_NO_AUTOMOUNT, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x100, 0x800, 0x1000, 0x8000
+_MNT_DETACH = 2
 _OPEN_TREE_CLONE, _MOVE_MOUNT_FROM_EMPTY = 1, 4
 _KEYCTL_JOIN_SESSION_KEYRING, _KEYCTL_CLEAR = 1, 7
 _USER_KEYRINGS = (-5, -4)
@@ -76,13 +77,14 @@ def open_tree(path: str, *, recursive: bool = False) -> int:
 
     Does not follow a symbolic link at the end of `path`.  With `recursive` the mounts below come along.
     """
-    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_SYMLINK_NOFOLLOW | (_AT_RECURSIVE if recursive else 0)
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT
+    flags |= _AT_RECURSIVE if recursive else 0
     tree: int = _libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), ctypes.c_uint(flags))
     return tree if tree >= 0 else _fail(path)
 
 
 def set_mount(tree: int, attributes: int, identities: int | None = None, *, name: str) -> None:
-    """Sets attributes of an open mount and all below it (mount_setattr(2), Linux 5.12).
+    """Sets attributes of an open mount and all that came along with it (mount_setattr(2), Linux 5.12).
 
     MOUNT_ATTR_IDMAP needs the open user namespace `identities`.  `name` is the one that an `OSError` gets.
     """
@@ -97,6 +99,18 @@ def move_mount(tree: int, target: str) -> None:
     """Mounts what `open_tree` has returned on `target` (move_mount(2))."""
     flags = ctypes.c_uint(_MOVE_MOUNT_FROM_EMPTY)
     if _libc.syscall(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), flags) != 0:
+        _fail(target)
+
+
+def pivot_root(root: str, old: str) -> None:
+    """pivot_root(2)."""
+    if _libc.pivot_root(os.fsencode(root), os.fsencode(old)) != 0:
+        _fail(root)
+
+
+def unmount(target: str) -> None:
+    """Takes a mount and all below it out of the tree at once, whoever still uses it (umount2(2) with MNT_DETACH)."""
+    if _libc.umount2(os.fsencode(target), _MNT_DETACH) != 0:
         _fail(target)
 
 
