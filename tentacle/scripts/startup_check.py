@@ -17,7 +17,7 @@ from tentacle.contracts.script import ProcessOutputSource
 from tentacle.errors import EXIT_USER_ERROR
 from tentacle.scripts.errors import SandboxUnavailableError, ScriptError
 from tentacle.scripts.run import Run, RunContext
-from tentacle.scripts.sandbox.sandbox import Mode
+from tentacle.scripts.sandbox.sandbox import NEEDED_FOR_USERS, Mode
 from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_files import run_name
 from tentacle.scripts.workspace.run_header import RunHeader
@@ -37,9 +37,7 @@ _HINTS = {
     "(sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns, the container's seccomp profile, "
     "RestrictNamespaces=, SystemCallFilter= and what hides parts of /proc in the service's unit); "
     "or set --script-isolation=none.",
-    Mode.USER: "The agent needs root with the rights to change users and to mount (CAP_SETUID, CAP_SETGID, CAP_CHOWN, "
-    "CAP_KILL, CAP_SYS_ADMIN), Linux 5.12 or newer, and a file system with idmapped mounts, such as ext4, xfs or "
-    "btrfs, for the home of the instance, the applications and /tmp; or set --script-isolation=private.",
+    Mode.USER: NEEDED_FOR_USERS,
 }
 
 

@@ -34,6 +34,11 @@ from tentacle.scripts.workspace.run_files import RunFiles
 
 log = logging.getLogger(__name__)
 
+NEEDED_FOR_USERS = (
+    "The agent needs root with the rights to change users and to mount (CAP_SETUID, CAP_SETGID, CAP_CHOWN, CAP_KILL, "
+    "CAP_SYS_ADMIN), Linux 5.12 or newer, and a file system with idmapped mounts, such as ext4, xfs or btrfs, for the "
+    "home of the instance, the applications and /tmp/.dotnet; or set --script-isolation=private."
+)
 _BETWEEN_SWEEPS = 600.0
 _SURELY_USED = 60.0
 """Seconds after which a cgroup without processes is not just about to be used."""

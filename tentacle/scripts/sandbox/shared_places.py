@@ -112,14 +112,9 @@ class SharedPlaces:
     def open(self) -> None:
         """Gives what is there to the owner, unless that was done before, and makes what is missing.
 
-        Raises `ScriptError`.
+        Raises `SandboxUnavailableError`.
         """
-        for path in (self._home, self._applications or self._home):
-            if len(path.parts) < _LEAST_DEPTH:
-                raise SandboxUnavailableError(
-                    f"The directory '{path}' is not the instance's alone: scripts are not given rights on it",
-                    hint="Set a directory of its own with --home or --app.",
-                )
+        self.require_own_directories()
         try:
             self.shared_memory.mkdir(mode=_FOR_ONE, parents=True, exist_ok=True)
             found = self.shared_memory.lstat()
@@ -144,6 +139,15 @@ class SharedPlaces:
                 f"Scripts cannot be given rights on '{error.filename or self._home}': {error.strerror}",
                 hint="The home of the instance and the directory of applications must be directories of this machine.",
             ) from error
+
+    def require_own_directories(self) -> None:
+        """Raises `SandboxUnavailableError` for a directory that is surely not the instance's alone."""
+        for path in (self._home, self._applications or self._home):
+            if len(path.parts) < _LEAST_DEPTH:
+                raise SandboxUnavailableError(
+                    f"The directory '{path}' is not the instance's alone: scripts are not given rights on it",
+                    hint="Set a directory of its own with --home or --app.",
+                )
 
     def close(self) -> None:
         """Notes that from now on files of the agent's own user come to these places."""

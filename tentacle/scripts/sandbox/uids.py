@@ -74,7 +74,12 @@ class Uids:
         """The users that were free in the last search and were not leased since."""
 
     def check(self) -> None:
-        """Raises `SandboxUnavailableError` when this process cannot run scripts under these users."""
+        """Raises `SandboxUnavailableError` when this process cannot run scripts under these users; claims them."""
+        self.require_possible()
+        self._claim()
+
+    def require_possible(self) -> None:
+        """Does what `check` does, but claims nothing."""
         if os.geteuid() != 0:
             raise SandboxUnavailableError(
                 "Scripts can run under users of their own only if the agent runs as root",
@@ -93,7 +98,6 @@ class Uids:
                     f"Scripts under users of their own cannot reach their workspaces through '{directory}'",
                     hint=f"Run: chmod o+x '{directory}'",
                 )
-        self._claim()
 
     def _claim(self) -> None:
         """Locks the range for as long as this process lives."""

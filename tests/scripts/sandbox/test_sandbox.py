@@ -23,7 +23,7 @@ from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.scripts.shim.run_processes import real_and_saved_uids
 from tentacle.scripts.shim.syscalls import join_new_session_keyring
 from tests.scripts.lab import Lab, lines, recorded_form, until
-from tests.scripts.sandboxes import SANDBOXES, living, options, own_uids
+from tests.scripts.sandboxes import ADD_KEY, KEYCTL, SANDBOXES, living, options, own_uids
 
 BODIES = {
     "both streams": "echo one; echo two >&2; exit 3",
@@ -224,9 +224,6 @@ async def test_a_shim_whose_script_had_a_user_of_its_own_is_never_used_again(mak
     shims = [lines(await lab.run("echo $PPID", f"T-{number}")) for number in range(3)]
     assert len({line for (line,) in shims}) == 3
     assert not lab.engine._shims._idle
-
-
-ADD_KEY, KEYCTL = {"x86_64": (248, 250), "aarch64": (217, 219)}[os.uname().machine]
 
 
 @pytest.mark.parametrize("sandbox", SANDBOXES)
