@@ -95,7 +95,7 @@ def test_inside_only_the_own_workspace_is_there_and_outside_nothing_is_different
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_user_of_its_own_owns_what_is_shared_and_writes_nowhere_else(tmp_path: Path) -> None:
+def test_a_user_of_its_own_owns_what_is_shared_and_writes_as_its_owner(tmp_path: Path) -> None:
     owner, user = own_uids().owner, own_uids().last
     for path in ("work/own", "common", "open"):
         (tmp_path / path).mkdir(parents=True)
