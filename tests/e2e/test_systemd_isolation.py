@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.e2e.machine import ROOT, Machine
-from tests.e2e.test_systemd import APPLICATIONS, UNIT, WORKER, Site, machine, site, wait_until
+from tests.e2e.test_systemd import APPLICATIONS, POOL, UNIT, WORKER, Site, machine, site, start_server, wait_until
 
 __all__ = ["machine", "site"]
 
@@ -121,6 +122,46 @@ def test_users_for_scripts_need_root_idmapped_mounts_and_a_way_to_the_workspaces
     users = [seen[0], *(output(site, task)[0] for task in begun)]
     assert len(set(users)) == 3
     assert all(31001 <= int(user) <= 31009 for user in users)
+
+
+def test_two_projects_under_accounts_of_their_own(machine: Machine) -> None:
+    """As docs/security.md sets them up."""
+    server = start_server(machine)
+    site = Site(machine, server)
+    (machine.root / "root/octopus.key").write_text(server.key)
+    own = {
+        "https://octopus.example.com": server.rest,
+        "--workerpool=$project": f"--workerpool='{POOL}'",
+        "=10943": f"={server.comms_port}",
+    }
+    text = (ROOT / "docs" / "security.md").read_text().partition("## Projects that are hostile to each other")[2]
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        machine.run("bash", "-euc", re.sub("|".join(map(re.escape, own)), lambda found: own[found[0]], block))
+    host = machine.run("hostname").strip()
+
+    def script_of(project: str, body: str) -> str:
+        return machine.on_the_network(lambda: server.run_script(server.worker(f"{host}-{project}")["Id"], body))
+
+    work = machine.root / "etc/octopus/red/Work"
+    go = "touch /tmp/.dotnet/of-red; echo secret >file; touch begun; until test -e go; do sleep 0.05; done"
+    red = script_of("red", f"id -un; {go}")
+    wait_until(lambda: list(work.glob("*/begun")) != [])
+    (workspace,) = (path.parent for path in work.glob("*/begun"))
+    agent = machine.properties("red", "MainPID")["MainPID"]
+    there = f"/etc/octopus/red/Work/{workspace.name}/file"
+    look = (
+        f"id -un; cat /etc/octopus/red/tentacle.config.key; cat {there}; ls /srv/red; ls /tmp/.dotnet; "
+        f"kill -9 {agent}; cat /proc/{agent}/environ"
+    )
+    seen = output(site, script_of("blue", look))
+    assert seen[0] == "blue", seen
+    assert not [line for line in seen if "secret" in line or "of-red" in line]
+    assert len([line for line in seen if "Permission denied" in line]) == 4, seen
+    assert [line for line in seen if "Operation not permitted" in line] != []
+    (workspace / "go").touch()
+    assert output(site, red) == ["red"]
 
 
 def test_limits_without_root_are_kept_or_refused(site: Site) -> None:
