@@ -21,7 +21,9 @@ _KEYCTL_JOIN_SESSION_KEYRING, _KEYCTL_CLEAR = 1, 7
 _USER_KEYRINGS = (-5, -4)
 """The session keyring of a user, and then the one that it links to."""
 _MACHINE = os.uname().machine
-_SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219}.get(_MACHINE)
+_SYS_KEYCTL = {
+    "x86_64": 250, "i686": 288, "aarch64": 219, "armv7l": 311, "ppc64le": 271, "riscv64": 219, "s390x": 280,
+}.get(_MACHINE)  # fmt: skip
 _IOPRIO_WHO_PROCESS = 1
 _SYS_IOPRIO_GET = {"x86_64": 252, "aarch64": 31, "riscv64": 31}.get(_MACHINE)
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_CLONE3, _SYS_MOUNT_SETATTR = 428, 429, 435, 442
