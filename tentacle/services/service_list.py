@@ -34,7 +34,6 @@ def make_dispatcher(
     trust = Trust(
         fenced=None if mode is Mode.NONE else engine.workspaces.work,
         wary=os.geteuid() == 0,
-        sticky_protects=mode is not Mode.USER,
     )
     return Dispatcher(
         (
