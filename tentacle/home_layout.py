@@ -19,6 +19,17 @@ EPHEMERAL_NOTE: Final = "ephemeral-worker.json"
 OF_THE_AGENT: Final = (WORK, LOGS, LOCK_FILE, HEARTBEAT_FILE, STATUS_FILE, EPHEMERAL_NOTE)
 """Everything that an agent makes in the home, and its user must own."""
 
+TOOLS: Final = "Tools"
+"""Made by servers, like what follows; Calamari is here."""
+FILES: Final = "Files"
+"""Packages."""
+PACKAGE_JOURNAL: Final = "PackageRetentionJournal.json"
+DEPLOYMENT_JOURNAL: Final = "DeploymentJournal.xml"
+OF_SERVERS: Final = (TOOLS, FILES, "Calamari", DEPLOYMENT_JOURNAL, PACKAGE_JOURNAL)
+"""Everything that a server's steps make in the home, under names that are known beforehand."""
+ISOLATION_LOCKS: Final = "ScriptIsolation."
+"""The beginning of the names of Calamari's own locks."""
+
 LOG_FILE: Final = "OctopusTentacle.txt"
 """In `Logs`."""
 
@@ -26,6 +37,8 @@ RUNS: Final = ".runs"
 """In `Work`, like all below: the state and the log of each run, out of the reach of its script."""
 MASK_KEY: Final = ".mask.key"
 """What the passwords of runs are sealed with."""
+SHARED_MEMORY: Final = ".shared-memory"
+"""What .NET 8 locks with, for all scripts, where each has a home of its own."""
 SPOOL: Final = ".spool"
 """Incoming data streams."""
 UPLOADS: Final = ".uploads"

@@ -47,8 +47,6 @@ class Trust:
     """Each entry of this directory is a place of its own: no link inside it leads out."""
     wary: bool = False
     """Whether links that others have made, or could have made, lead only to what their makers may use too."""
-    sticky_protects: bool = True
-    """Whether a link in a sticky directory is its owner's; not where files of others become ours without a look."""
 
 
 def wary_root() -> Trust:
@@ -62,7 +60,6 @@ class Place:
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
         self._own = {0, os.geteuid()}
-        self._sticky = stat.S_ISVTX if trust.sticky_protects else 0
         self._fenced = _status(trust.fenced)
         self._trail: list[tuple[os.stat_result, str]] = []
         """Every directory on the way, with its name; only the last one is open, since there may be thousands."""
@@ -269,7 +266,7 @@ class Place:
         if folder.st_uid not in self._own:
             return True
         # The bits of the group are also the bound of what an access control list allows.
-        if not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or folder.st_mode & stat.S_ISVTX & self._sticky:
+        if not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or folder.st_mode & stat.S_ISVTX:
             return False
         # Configurations that Kubernetes mounts lie in such a directory, by links.
         with suppress(OSError):

@@ -193,3 +193,14 @@ def test_what_is_wrong(text: str, problem: str) -> None:
 def test_that_the_files_are_looked_at() -> None:
     names = {file.relative_to(ROOT).as_posix() for file in our_files()}
     assert {"README.md", "tentacle/wire/rules.py", "packaging/tentacle.service", "tests/vectors/README.md"} <= names
+
+
+def test_every_test_that_a_document_names_exists() -> None:
+    named = {
+        (document, file, name)
+        for document in (ROOT / "docs").rglob("*.md")
+        for file, name in re.findall(r"(tests/[\w/]+\.py)::(\w+)", document.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 10
+    for document, file, name in named:
+        assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), f"{document}: {name}"

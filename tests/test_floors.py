@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "tentacle"
 
 GROUND: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("masking", "path_walk", "home_layout", "pem", "thumbprints", "certificate_parsing"),
+    ("masking", "path_walk", "home_layout", "open_files", "pem", "thumbprints", "certificate_parsing"),
     ("disk",),
     ("sealing",),
 )
@@ -44,6 +44,7 @@ MUST_NOT_SEE: dict[str, frozenset[str]] = {
     "thumbprints": _WAITING | _FILES,
     "path_walk": _WAITING,
     "certificate_parsing": _WAITING | _FILES,
+    "open_files": _WAITING | _FILES,
     "disk": _WAITING,
     "sealing": _WAITING,
     "wire": _WAITING | _FILES,

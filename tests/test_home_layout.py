@@ -11,7 +11,7 @@ from tentacle import home_layout
 PACKAGE = Path(__file__).parent.parent / "tentacle"
 NAMES = {value for name, value in vars(home_layout).items() if name.isupper() and isinstance(value, str)}
 A_HOME_OF_ITS_OWN = "devserver/"
-A_KEY_OF_A_DOCUMENT = "cli/status/state_text.py"
+A_KEY_OF_A_DOCUMENT = ("cli/status/state_text.py", "cli/commands/extract.py")
 
 
 def spelled(path: Path) -> Iterator[tuple[int, str]]:
@@ -26,7 +26,7 @@ def test_no_other_module_spells_a_name_of_the_home() -> None:
         f"{path.relative_to(PACKAGE)}:{line}: {name}"
         for path in PACKAGE.rglob("*.py")
         if path.name != "home_layout.py"
-        and not str(path.relative_to(PACKAGE)).startswith((A_HOME_OF_ITS_OWN, A_KEY_OF_A_DOCUMENT))
+        and not str(path.relative_to(PACKAGE)).startswith((A_HOME_OF_ITS_OWN, *A_KEY_OF_A_DOCUMENT))
         for line, name in spelled(path)
     }
     assert not found

@@ -89,7 +89,7 @@ class Agent:
         self.engine = ScriptEngine(
             self.home / WORK,
             environment=_variables(settings, self.home, surroundings),
-            options=engine_options(settings.scripts, surroundings.environment),
+            options=engine_options(settings.scripts, surroundings.environment, settings.application_directory),
             known=self._known(settings),
             watch=surroundings.redactor.watch,
         )

@@ -28,6 +28,7 @@ from tentacle.host.notify import Notifier
 from tentacle.host.shortcomings import require_threads, shortcomings
 from tentacle.host.step_needs import missing_for_steps
 from tentacle.observe.redaction import Redactor
+from tentacle.open_files import raise_limit
 from tentacle.settings.model import Settings, resolved_home
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ def run_agent(
     Raises `TentacleError` when it cannot start.
     """
     require_threads()
+    raise_limit()
     notifier = Notifier.take_from(os.environ)
     surroundings = Surroundings(
         config_path,

@@ -218,6 +218,10 @@ class ScriptEngine:
         elif not self.completed.is_running(name):
             self.completed.remove(name, self.workspaces.work / ticket)
 
+    def take_in(self, path: Path) -> None:
+        """Lets scripts treat what the agent has written to `path` as their own, where they share that place."""
+        self._context.sandbox.take_in(path)
+
     def discard(self, name: str, workspace: Path) -> list[Path]:
         """Forgets a run whose script does not run; returns the directories that the caller must remove.
 

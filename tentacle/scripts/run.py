@@ -15,7 +15,8 @@ import asyncio
 import enum
 import logging
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -64,6 +65,23 @@ class LaunchShim(Protocol):
     def __call__(self, order: RunOrder, cgroup: str, *, fresh: bool) -> Coroutine[Any, Any, Shim]: ...
 
 
+class LongPages:
+    """How long each of several pages is that are read at once, so that all together are no more than two."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+
+    @contextmanager
+    def size(self, most: int) -> Iterator[int]:
+        """So many bytes for a page that may have `most`: of two pages, half of what is left."""
+        size = max(most - self._taken // 2, _READ_IN_PLACE)
+        self._taken += size
+        try:
+            yield size
+        finally:
+            self._taken -= size
+
+
 @dataclass(frozen=True)
 class RunContext:
     """What all runs of an agent share.  `environment` is that of the scripts; `cancel_grace` is in seconds; `user` is
@@ -80,6 +98,7 @@ class RunContext:
     line_limit: int
     mask: Callable[[str, str], Mask | None]
     sandbox: Sandbox
+    long_pages: LongPages = field(default_factory=LongPages)
 
 
 class Run:
@@ -148,7 +167,8 @@ class Run:
         try:
             if self._reader.unread(log, after) <= _READ_IN_PLACE:
                 return self._reader.read(log, after, page_bytes, ended=self.result)
-            return await asyncio.to_thread(self._reader.read, log, after, page_bytes, ended=self.result)
+            with self._context.long_pages.size(page_bytes) as size:
+                return await asyncio.to_thread(self._reader.read, log, after, size, ended=self.result)
         finally:
             os.close(log)
 

@@ -17,7 +17,7 @@ from tentacle.contracts.script import ProcessOutputSource
 from tentacle.errors import EXIT_USER_ERROR
 from tentacle.scripts.errors import SandboxUnavailableError, ScriptError
 from tentacle.scripts.run import Run, RunContext
-from tentacle.scripts.sandbox.sandbox import Mode
+from tentacle.scripts.sandbox.sandbox import NEEDED_FOR_USERS, Mode
 from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_files import run_name
 from tentacle.scripts.workspace.run_header import RunHeader
@@ -33,11 +33,11 @@ _ROOM_BYTES, _ROOM_INODES = 256 * 1024, 32
 """Enough for an empty script."""
 _HINTS = {
     Mode.NONE: "Set the limits for scripts to none, or wider.",
-    Mode.PRIVATE: "The kernel must allow mount and pid namespaces, without root user namespaces too "
+    Mode.PRIVATE: "The kernel must allow mount namespaces, without root user namespaces too "
     "(sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns, the container's seccomp profile, "
     "RestrictNamespaces=, SystemCallFilter= and what hides parts of /proc in the service's unit); "
     "or set --script-isolation=none.",
-    Mode.USER: "The agent needs root with the right to change users (CAP_SETUID, CAP_SETGID, CAP_CHOWN, CAP_KILL).",
+    Mode.USER: NEEDED_FOR_USERS,
 }
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tentacle.home_layout import DEPLOYMENT_JOURNAL, PACKAGE_JOURNAL
+
 
 @dataclass(frozen=True)
 class AgentProperties:
@@ -34,8 +36,8 @@ def script_environment(properties: AgentProperties, runtime: str) -> Mapping[str
     return {
         "TentacleHome": None if properties.home is None else str(properties.home),
         "TentacleApplications": str(properties.applications),
-        "TentacleJournal": str(base / "DeploymentJournal.xml"),
-        "CalamariPackageRetentionJournalPath": str(base / "PackageRetentionJournal.json"),
+        "TentacleJournal": str(base / DEPLOYMENT_JOURNAL),
+        "CalamariPackageRetentionJournalPath": str(base / PACKAGE_JOURNAL),
         "TentacleInstanceName": properties.instance_name,
         "TentacleVersion": properties.version,
         "TentacleNetFrameworkDescription": runtime,

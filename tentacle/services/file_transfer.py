@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -41,14 +41,22 @@ _PROC = Path("/proc")
 class FileTransferService:
     """`home` is where relative paths begin; `None` when the instance has none.  `parts` are files half written.
 
-    `trust` says which links are followed; without it all are.
+    `trust` says which links are followed; without it all are.  `written` is called in a thread with the path of each
+    file that has been written.
     """
 
     name = "IFileTransferService"
     implementation = "Octopus.Tentacle.Core.Services.FileTransfer.FileTransferService"
 
-    def __init__(self, home: Path | None, parts: Parts | None = None, trust: Trust | None = None) -> None:
+    def __init__(
+        self,
+        home: Path | None,
+        parts: Parts | None = None,
+        trust: Trust | None = None,
+        written: Callable[[Path], None] = lambda _: None,
+    ) -> None:
         self._home = home
+        self._written = written
         self._parts = parts or Parts(None)
         self._trust = trust or Trust()
 
@@ -101,6 +109,7 @@ class FileTransferService:
                 if found is not None and not stat.S_ISREG(found.st_mode):
                     raise _no_file(target, found)
                 digest = _put(source, place, length, self._parts)
+                self._written(place.path)
         except OSError as error:
             raise _failed("write", target, error) from error
         return UploadResult(target, digest, length)

@@ -34,12 +34,11 @@ def make_dispatcher(
     trust = Trust(
         fenced=None if mode is Mode.NONE else engine.workspaces.work,
         wary=os.geteuid() == 0,
-        sticky_protects=mode is not Mode.USER,
     )
     return Dispatcher(
         (
             ScriptServiceV1(engine, now),
-            FileTransferService(home, parts, trust),
+            FileTransferService(home, parts, trust, engine.take_in),
             ScriptServiceV2(engine),
             CapabilitiesService(),
         ),

@@ -279,8 +279,8 @@ _ROWS: Final = (
     _script_key(
         "isolation",
         scripts.SANDBOX,
-        "How scripts are kept apart: none, private (own /tmp, other workspaces and processes hidden) or user "
-        "(a user of its own for each). Default: none",
+        "How scripts are kept apart: none, private (own /tmp, other workspaces hidden) or user (a user of its own "
+        "for each, other processes hidden). Default: none",
         field="sandbox",
     ),
     _script_key("memory-limit", scripts.MEMORY, "Memory that one script may use, e.g. 512M or 2G. Default: none"),

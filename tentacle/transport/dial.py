@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import socket
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 
 from tentacle.masking import Mask, worth_masking
 from tentacle.transport.errors import ConnectFailed, NameUnknown, TunnelRefused
-from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, limit
+from tentacle.transport.stream import TcpStream, connect_tcp, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
 from tentacle.wire.connect import (
@@ -87,9 +86,7 @@ def _ascii_name(host: str) -> str:
 async def _connect(address: Address, timeouts: Timeouts) -> TcpStream:
     target = address.proxy or address
     try:
-        reader, writer = await asyncio.open_connection(
-            _ascii_name(target.host), target.port, limit=RECEIVE_SIZE, happy_eyeballs_delay=0.25
-        )
+        return await connect_tcp(_ascii_name(target.host), target.port, timeouts)
     except socket.gaierror as error:
         raise NameUnknown(
             f"the name {target.host!r} cannot be resolved: {error.strerror}",
@@ -101,7 +98,6 @@ async def _connect(address: Address, timeouts: Timeouts) -> TcpStream:
             f"cannot connect to {what}{authority(target.host, target.port)}: {_reason(error)}",
             hint="check address, port and firewalls between here and there",
         ) from error
-    return TcpStream(reader, writer, timeouts)
 
 
 def _reason(error: OSError) -> str:

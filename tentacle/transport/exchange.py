@@ -14,8 +14,9 @@ from typing import BinaryIO
 from uuid import UUID
 
 from tentacle.transport.errors import Disconnected
+from tentacle.transport.memory import EVERYBODY, FREE, Memory, MemoryShare
 from tentacle.transport.spool import Delivery, Spool
-from tentacle.transport.stream import ByteStream, limit
+from tentacle.transport.stream import ByteStream, limit, piece_size
 from tentacle.transport.timeouts import Timeouts
 from tentacle.wire.connection import Connection
 from tentacle.wire.events import (
@@ -27,14 +28,18 @@ from tentacle.wire.events import (
     StreamEnd,
 )
 from tentacle.wire.messages import Request, Response
-
-_READ_SIZE = 256 * 1024
+from tentacle.wire.rules import State
 
 Answer = tuple[Response, Mapping[UUID, BinaryIO]]
 """A response, and per announced data stream an open file with at least the announced number of bytes to read."""
 
 Handler = Callable[[Request, Mapping[UUID, Path]], Awaitable[Answer]]
 """Answers a request whose data streams lie in the given files; the files may be moved away.  Never raises."""
+
+_WORTH_A_THREAD = 256 * 1024
+"""Messages that take so much memory are read in a thread, so that other calls need not wait for it."""
+_ENOUGH = 128 * 1024
+"""Bytes after which a peer in the middle of something counts as one that has not been waited for yet."""
 
 
 @dataclass(frozen=True)
@@ -47,47 +52,76 @@ class Received:
 
 
 class Exchange:
-    """One connection in use.  It waits within time-outs, and sends and receives in pieces."""
+    """One connection in use.  It waits within time-outs, and sends and receives in pieces.
 
-    def __init__(self, stream: ByteStream, connection: Connection, timeouts: Timeouts, spool: Spool) -> None:
+    Long requests of `peer`, a thumbprint, and long messages to it are paid from `memory`.
+    """
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        connection: Connection,
+        timeouts: Timeouts,
+        spool: Spool,
+        *,
+        peer: str = "",
+        memory: Memory = EVERYBODY,
+    ) -> None:
         self.stream = stream
         self.connection = connection
         self.timeouts = timeouts
         self._spool = spool
+        self._peer = peer
+        self._memory = memory
+        self._waited = 0.0
+        self._arrived = 0
+        self.waiting_since: float | None = None
+        """Since when the peer is waited for, by the loop's clock, little pieces apart; `None` while it is our turn."""
 
     async def receive(self, first_byte: float) -> Received:
         """Returns the next event with all its data streams; waits up to `first_byte` seconds for it to begin.
 
         Raises `ProtocolError`, `TimedOut` or `Disconnected`.  After that the connection cannot be used any more.
         """
-        event = await self._event(first_byte)
-        if not isinstance(event, RequestEvent | ResponseEvent) or not event.streams:
-            return Received(event)
         with ExitStack() as undo:
+            share = self._memory.share(self._peer, self)
+            undo.callback(share.release)
+            event = await self._event(first_byte, share)
+            share.settle()
+            if not isinstance(event, RequestEvent | ResponseEvent) or not (event.streams or share.held):
+                return Received(event)
             delivery = self._spool.delivery()
             undo.callback(delivery.discard)
             for _ in range(event.streams):
-                await self._receive_stream(delivery)
-            undo.pop_all()
-        return Received(event, delivery.files, delivery.discard)
+                await self._receive_stream(delivery, share)
+            return Received(event, delivery.files, undo.pop_all().close)
+
+    def give_up(self) -> None:
+        """Ends the connection.  May be repeated."""
+        self.stream.abort()
+
+    async def pack(self, event: RequestEvent | ResponseEvent) -> list[bytes]:
+        """Returns a message as `send_packed` sends it, which may be much less than what it was made from."""
+        # Encoding a long log takes a while, and other calls must not wait for it.
+        long = isinstance(event, ResponseEvent) and event.response.is_long
+        return await asyncio.to_thread(self.connection.send, event) if long else self.connection.send(event)
 
     async def send(self, event: Event, timeout: float | None = None) -> None:
         """Sends an event without data streams, each of its records on its own."""
-        # Encoding a long log takes a while, and other calls must not wait for it.
-        long = isinstance(event, ResponseEvent) and event.response.is_long
-        records = await asyncio.to_thread(self.connection.send, event) if long else self.connection.send(event)
-        try:
-            await self._write(records, timeout or self.timeouts.send)
-        except OSError as error:
-            raise Disconnected("the connection broke while sending") from error
+        await self._send_records(self.connection.send(event), timeout or self.timeouts.send)
 
-    async def send_message(self, event: RequestEvent | ResponseEvent, files: Mapping[UUID, BinaryIO]) -> None:
-        """Sends a request or response and the data streams that it announces, from the beginning of `files`."""
-        await self.send(event)
-        for identity, length in self.connection.announced:
+    async def send_packed(self, records: list[bytes], files: Mapping[UUID, BinaryIO]) -> None:
+        """Sends the message packed last and the data streams that it announces, from the beginning of `files`."""
+        announced = self.connection.announced
+        await self._send_records(records, self.timeouts.send)
+        for identity, length in announced:
             await self.send(StreamBegin(identity, length))
             await self._send_body(files[identity], length)
             await self.send(StreamEnd())
+
+    async def send_message(self, event: RequestEvent | ResponseEvent, files: Mapping[UUID, BinaryIO]) -> None:
+        """Sends a request or response and the data streams that it announces, from the beginning of `files`."""
+        await self.send_packed(await self.pack(event), files)
 
     async def wait_readable(self) -> None:
         """Returns when the peer has sent something or has closed; what it sent is kept for `receive`."""
@@ -97,7 +131,7 @@ class Exchange:
         left = length
         while left:
             try:
-                data = await asyncio.to_thread(file.read, min(left, _READ_SIZE))
+                data = await asyncio.to_thread(file.read, min(left, piece_size()))
             except OSError as error:
                 raise Disconnected("a file could not be read any more while it was being sent") from error
             if not data:
@@ -106,18 +140,35 @@ class Exchange:
             left -= len(data)
             await self.send(StreamChunk(data))
 
-    async def _write(self, records: list[bytes], timeout: float) -> None:
-        for number, record in enumerate(records, 1):
-            if not self.stream.send_now(record):
-                async with limit(timeout, "the peer to take what was sent"):
-                    await self.stream.drained()
-                    for rest in records[number:]:
-                        await self.stream.send(rest)
-                return
+    async def _send_records(self, records: list[bytes], timeout: float) -> None:
+        try:
+            for number, record in enumerate(records, 1):
+                if not self.stream.send_now(record):
+                    async with limit(timeout, "the peer to take what was sent"):
+                        await self._send_slowly(records[number:])
+                    return
+        except OSError as error:
+            raise Disconnected("the connection broke while sending") from error
 
-    async def _receive_stream(self, delivery: Delivery) -> None:
+    async def _send_slowly(self, records: list[bytes]) -> None:
+        """Sends the rest of a message to a peer that does not take it at once."""
+        loop = asyncio.get_running_loop()
+        share = self._memory.share(self._peer, self)
+        try:
+            if (size := sum(map(len, records))) > FREE:
+                share.take(size)
+            self.waiting_since = loop.time()
+            await self.stream.drained()
+            for record in records:
+                self.waiting_since = loop.time()
+                await self.stream.send(record)
+        finally:
+            self.waiting_since = None
+            share.release()
+
+    async def _receive_stream(self, delivery: Delivery, share: MemoryShare) -> None:
         while True:
-            match await self._event(self.timeouts.receive):
+            match await self._event(self.timeouts.receive, share):
                 case StreamBegin(identity, length):
                     delivery.begin(identity, length)
                 case StreamChunk(data):
@@ -128,11 +179,32 @@ class Exchange:
                 case _:
                     raise Disconnected("the connection ended within a data stream")
 
-    async def _event(self, first_byte: float) -> Event:
+    async def _event(self, first_byte: float, share: MemoryShare) -> Event:
         while True:
-            event = self.connection.next_event()
+            # Who has made a call has to have room for the response.
+            request = self.connection.state is State.EXPECT_REQUEST
+            self.connection.allowed = max(share.held, FREE) if request else None
+            long = request and share.held >= _WORTH_A_THREAD
+            next_event = self.connection.next_event
+            event = await asyncio.to_thread(next_event) if long else next_event()
             if event is not None:
                 return event
-            waiting = self.connection.between_elements
-            async with limit(first_byte if waiting else self.timeouts.receive, "the peer"):
-                self.connection.receive_data(await self.stream.receive())
+            if self.connection.wanted is not None:
+                async with limit(self.timeouts.receive, "memory for a long message"):
+                    await share.grow(self.connection.wanted)
+            else:
+                await self._more(first_byte)
+
+    async def _more(self, first_byte: float) -> None:
+        """Receives, and notes for how long the peer was waited for in vain.  What we do meanwhile does not count."""
+        between = self.connection.between_elements
+        if between or self._arrived >= _ENOUGH:
+            self._waited = self._arrived = 0
+        began = asyncio.get_running_loop().time()
+        self.waiting_since = began - self._waited
+        async with limit(first_byte if between else self.timeouts.receive, "the peer"):
+            data = await self.stream.receive()
+        self._waited += asyncio.get_running_loop().time() - began
+        self._arrived += len(data)
+        self.waiting_since = None
+        self.connection.receive_data(data)

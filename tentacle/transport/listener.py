@@ -1,7 +1,8 @@
 """The listening port: accepts connections, shakes hands, looks at the first bytes, checks trust, and hands them on.
 
-A peer that is not authenticated yet costs little: it has one deadline for everything.  When there are too many such
-peers, the oldest is dropped, so that strangers cannot keep a trusted server out.
+A stranger, who has not shown a trusted certificate yet, costs little: there is one deadline for everything, and nothing
+is done before the first byte has come.  When there are too many, `guests` says who has to go, so that strangers cannot
+keep a trusted server out.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
+from tentacle import open_files
 from tentacle.errors import TentacleError
+from tentacle.transport.doorway import BACKLOG, TELL_EVERY, Doorway
 from tentacle.transport.errors import ConnectFailed, TlsFailed
 from tentacle.transport.exchange import Exchange
+from tentacle.transport.guests import Places, Strangers, longest_idle
 from tentacle.transport.page import serve_page
 from tentacle.transport.spool import Spool
-from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, format_address, limit
+from tentacle.transport.stream import TcpStream, adopt_tcp, format_address, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
 from tentacle.wire.connection import Connection
@@ -32,14 +37,29 @@ Serve = Callable[[Exchange, str], Awaitable[None]]
 """Uses a connection of a trusted peer, given its thumbprint, until it ends."""
 
 
+@dataclass
+class _Trusted:
+    """A trusted peer's connection; before it has an exchange, its first byte is waited for."""
+
+    thumbprint: str
+    since: float
+    exchange: Exchange | None = None
+
+    def idle_since(self) -> float | None:
+        return self.since if self.exchange is None else self.exchange.waiting_since
+
+
 @dataclass(frozen=True)
 class ListenerOptions:
-    """`host` of `None` is every address, IPv6 and IPv4; `port` 0 lets the system choose."""
+    """`host` of `None` is every address, IPv6 and IPv4; `port` 0 lets the system choose.
+
+    `places` of `None`: as many connections as the limit on open files allows.
+    """
 
     host: str | None = None
     port: int = 0
     role: Role = Role.LISTENING_SERVICE
-    max_unauthenticated: int = 100
+    places: Places | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
 
@@ -60,10 +80,15 @@ class Listener:
         self._serve = serve
         self._spool = spool
         self._options = options
-        self._server: asyncio.Server | None = None
+        self._places = options.places or Places.of(open_files.limit())
+        self._doorway: Doorway | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._strangers: dict[asyncio.Task[None], TcpStream] = {}
-        self._trusted: dict[asyncio.Task[None], str] = {}
+        self._unborn: set[asyncio.Task[None]] = set()
+        self._strangers: Strangers[asyncio.Task[None]] = Strangers()
+        self._trusted: dict[asyncio.Task[None], _Trusted] = {}
+        self._handshake = asyncio.Lock()
+        self._dropped = 0
+        self._told = -TELL_EVERY
 
     @property
     def port(self) -> int:
@@ -72,23 +97,21 @@ class Listener:
     async def start(self) -> None:
         """Binds and accepts.  Raises `ConnectFailed` when the address cannot be used."""
         self._socket = bind(self._options.host, self._options.port)
-        self._server = await asyncio.start_server(self._accepted, sock=self._socket, limit=RECEIVE_SIZE)
+        self._doorway = Doorway(self._socket, self._accepted, self._make_room, at_once=self._places.strangers // 8)
+        self._doorway.open()
 
     async def aclose(self) -> None:
         """Stops accepting, and drops all connections."""
-        if self._server is not None:
-            self._server.close()
+        self.stop_accepting()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._server is not None:
-            await self._server.wait_closed()
         # The sockets of connections that were just dropped are closed in the loop's next turn.
         await asyncio.sleep(0)
 
     def stop_accepting(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._doorway is not None:
+            self._doorway.close()
 
     def show(self, identity: TlsIdentity) -> None:
         """Shows this certificate on new connections; existing connections stay."""
@@ -96,37 +119,61 @@ class Listener:
 
     def drop_untrusted(self) -> None:
         """Ends the connections of peers that are not trusted any more (docs/spec/wire.md, "Thumbprints and trust")."""
-        for task, thumbprint in list(self._trusted.items()):
-            if not self._is_trusted(thumbprint):
+        for task, peer in list(self._trusted.items()):
+            if not self._is_trusted(peer.thumbprint):
                 task.cancel()
 
-    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tcp = TcpStream(reader, writer, self._options.timeouts)
-        task = asyncio.create_task(self._connection(tcp))
+    def _accepted(self, sock: socket.socket, address: object) -> None:
+        task = asyncio.create_task(self._connection(sock, format_address(address)))
         self._tasks.add(task)
-        self._strangers[task] = tcp
-        task.add_done_callback(self._forget)
-        if len(self._strangers) > self._options.max_unauthenticated:
-            oldest = next(iter(self._strangers))
-            log.warning(
-                "More than %d connections are not authenticated yet; dropping the oldest, from %s",
-                self._options.max_unauthenticated,
-                self._strangers[oldest].peer,
-            )
-            oldest.cancel()
+        self._unborn.add(task)
+        self._strangers.add(task, address)
+        task.add_done_callback(partial(self._forget, sock))
+        if len(self._strangers) > self._places.strangers or open_files.is_scarce(sock.fileno()):
+            self._make_room()
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
+    def _make_room(self) -> bool:
+        """Drops the stranger who is missed least, or a trusted peer's idle connection.
+
+        A single stranger may be a trusted server that comes just now.
+        """
+        idle_first = len(self._strangers) == 1
+        found = (idle_first and self._longest_idle()) or self._strangers.least_missed() or self._longest_idle()
+        if found is None:
+            return False
+        self._forget_place(found)
+        found.cancel()
+        self._dropped += 1
+        now = asyncio.get_running_loop().time()
+        if now > self._told + TELL_EVERY:
+            log.warning("Too many connections; dropped %d of those that are missed least", self._dropped)
+            self._told, self._dropped = now, 0
+        return True
+
+    def _longest_idle(self) -> asyncio.Task[None] | None:
+        peers = {task: peer.thumbprint for task, peer in self._trusted.items()}
+        return longest_idle(peers, lambda task: self._trusted[task].idle_since())
+
+    def _forget_place(self, task: asyncio.Task[None]) -> None:
+        self._strangers.remove(task)
+        self._trusted.pop(task, None)
+
+    def _forget(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("A connection ended with an error of ours", exc_info=error)
         self._tasks.discard(task)
-        self._trusted.pop(task, None)
-        stranger = self._strangers.pop(task, None)
-        if stranger is not None:
+        self._forget_place(task)
+        if task in self._unborn:
             # A task that was cancelled before its first step has not closed its connection itself.
-            stranger.abort()
+            self._unborn.discard(task)
+            sock.close()
 
-    async def _connection(self, tcp: TcpStream) -> None:
-        peer = tcp.peer
+    async def _connection(self, sock: socket.socket, peer: str) -> None:
+        self._unborn.discard(_this_task())
+        try:
+            tcp = await adopt_tcp(sock, self._options.timeouts)
+        except OSError:
+            return
         try:
             await self._admit(tcp, peer)
         except TlsFailed as error:
@@ -138,7 +185,12 @@ class Listener:
 
     async def _admit(self, tcp: TcpStream, peer: str) -> None:
         async with limit(self._options.timeouts.authenticate, "the peer to say who it is"):
-            stream = await TlsStream.accept(tcp, self._context)
+            stream = await self._shake_hands(tcp)
+            thumbprint = stream.peer_thumbprint
+            trusted = thumbprint is not None and self._is_trusted(thumbprint)
+            if trusted and not self._give_place(str(thumbprint)):
+                log.warning("All connections of trusted peers are in use; the one from %s is closed", peer)
+                return
             first = await _first_bytes(stream)
             caller = sniff(first, at_eof=True)
             if caller is Caller.OTHER:
@@ -146,26 +198,54 @@ class Listener:
                 await stream.aclose()
         if caller is not Caller.HALIBUT:
             return
-        thumbprint = stream.peer_thumbprint
         if thumbprint is None:
             log.info("A client at %s connected, but did not present a client certificate", peer)
-        elif not self._is_trusted(thumbprint):
+        elif not trusted:
             log.warning(
                 "A client at %s presented %s, which is not in the list of thumbprints that we trust", peer, thumbprint
             )
         else:
             await self._use(stream, first, thumbprint, peer)
 
+    async def _shake_hands(self, tcp: TcpStream) -> TlsStream:
+        """As strangers' handshakes cost time, one of them is begun in each turn of the loop."""
+        tcp.push_back(await tcp.receive())
+        task = _this_task()
+        if task in self._strangers:
+            self._strangers.has_spoken(task)
+            if not self._strangers.is_known(task):
+                async with self._handshake:
+                    await asyncio.sleep(0)
+        return await TlsStream.accept(tcp, self._context)
+
+    def _give_place(self, thumbprint: str) -> bool:
+        """Makes a stranger a trusted peer.  Returns False when there is no room for one more."""
+        task = _this_task()
+        self._strangers.remove(task, trusted=True)
+        if len(self._trusted) >= self._places.trusted:
+            found = self._longest_idle()
+            if found is None:
+                return False
+            self._forget_place(found)
+            found.cancel()
+        self._trusted[task] = _Trusted(thumbprint, asyncio.get_running_loop().time())
+        return True
+
     async def _use(self, stream: TlsStream, first: bytes, thumbprint: str, peer: str) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._strangers.pop(task, None)
-            self._trusted[task] = thumbprint
         log.debug("Client at %s authenticated as %s", peer, thumbprint)
         connection = Connection(self._options.role, self._options.limits)
         connection.receive_data(first)
-        await self._serve(Exchange(stream, connection, self._options.timeouts, self._spool), thumbprint)
+        exchange = Exchange(stream, connection, self._options.timeouts, self._spool, peer=thumbprint)
+        if (place := self._trusted.get(_this_task())) is not None:
+            place.exchange = exchange
+        await self._serve(exchange, thumbprint)
         await stream.aclose()
+
+
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None, "connections are served by tasks"
+    return task
 
 
 async def _first_bytes(stream: TlsStream) -> bytes:
@@ -195,7 +275,7 @@ def bind(host: str | None, port: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host is not None))
         try:
             sock.bind((address, port))
-            sock.listen(128)
+            sock.listen(BACKLOG)
         except OSError as error:
             raise ConnectFailed(
                 f"Tentacle cannot listen on {format_address((address, port))}: {error.strerror}",

@@ -155,7 +155,7 @@ class Poller:
         options = self._options
         stream = await dial(options.address, self._identities[self._chosen], options.timeouts)
         connection = Connection(Role.POLLING_SERVICE, options.limits)
-        exchange = Exchange(stream, connection, options.timeouts, self._spool)
+        exchange = Exchange(stream, connection, options.timeouts, self._spool, peer=options.address.thumbprint)
         identified = False
 
         def on_identified() -> None:

@@ -89,7 +89,10 @@ async def _answer_one(exchange: Exchange, calls: Calls, wait: float, *, empty_is
         return False
     response, files = await calls.answer(received.event.request, received)
     try:
-        await exchange.send_message(ResponseEvent(response), files)
+        packed = await exchange.pack(ResponseEvent(response))
+        # A peer that reads slowly must not keep all this in memory.
+        del received, response
+        await exchange.send_packed(packed, files)
     finally:
         for file in files.values():
             file.close()

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
 from tentacle.disk import free_bytes, with_margin
+from tentacle.open_files import is_scarce
 from tentacle.transport.errors import TransportError
 
 _WORTH_A_THREAD = 64 * 1024
@@ -25,6 +27,7 @@ class Spool:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._promised: Counter[Delivery] = Counter()
 
     def create(self) -> None:
         """Raises `TransportError` when the directory cannot be made."""
@@ -46,18 +49,20 @@ class Spool:
 
     def delivery(self) -> Delivery:
         """A place for the data streams of one message."""
-        return Delivery(self._directory)
+        return Delivery(self._directory, self._promised)
 
 
 class Delivery:
     """The data streams of one message, as they arrive.
 
-    A stream for which the disk has no room is read and thrown away: the connection stays in step, and the call is
-    answered with an error because its file is missing from `files`.
+    A stream for which the disk has no room, or too few files can still be opened, is read and thrown away: the
+    connection stays in step, and the call is answered with an error because its file is missing from `files`.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, promised: Counter[Delivery]) -> None:
+        """`promised` says of all deliveries of the spool how many bytes are still to come."""
         self._directory = directory
+        self._promised = promised
         self.files: dict[UUID, Path] = {}
         self._current: BinaryIO | None = None
         self._current_id: UUID | None = None
@@ -68,13 +73,18 @@ class Delivery:
         try:
             # The directory may have been removed meanwhile.
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if free_bytes(self._directory) < with_margin(length):
+            if free_bytes(self._directory) < with_margin(length) + self._promised.total():
                 return
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            if is_scarce(descriptor):
+                os.close(descriptor)
+                path.unlink()
+                return
         except OSError:
             # No inode is left, or the directory cannot be used any more: as good as full.
             return
         self._current = os.fdopen(descriptor, "wb", buffering=0)
+        self._promised[self] = length
         self._current_id = identity
         self.files[identity] = path
 
@@ -86,10 +96,12 @@ class Delivery:
                 _write_all(self._current, data)
             else:
                 await asyncio.to_thread(_write_all, self._current, data)
+            self._promised[self] -= len(data)
         except OSError:
             self._give_up()
 
     def end(self) -> None:
+        self._promised.pop(self, None)
         if self._current is not None:
             self._current.close()
             self._current = self._current_id = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from contextlib import suppress
 from types import TracebackType
 from typing import Protocol
@@ -13,6 +14,8 @@ from tentacle.transport.timeouts import Timeouts
 from tentacle.wire.connect import authority
 
 RECEIVE_SIZE = 256 * 1024
+_SMALLEST_PIECE = 16 * 1024
+_ALL_PIECES = 32 * 1024 * 1024
 _MUCH = 64 * 1024
 """With this many bytes still unsent, a sender has to wait; asyncio's own limit."""
 
@@ -39,12 +42,80 @@ class ByteStream(Protocol):
         """Drops the connection without another byte."""
 
 
+class _Scratch(threading.local):
+    """Where a thread's event loop receives: what has arrived is copied out at once, and nothing else is held."""
+
+    def __init__(self) -> None:
+        self.room = memoryview(bytearray(RECEIVE_SIZE))
+
+
+class _BoundedProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
+    """Receives in pieces that are the smaller the more connections there are.
+
+    A peer's bytes wait here until somebody asks for them.  asyncio alone takes up to 768 KiB from each connection.
+    """
+
+    _scratch = _Scratch()
+    _open = 0
+
+    @classmethod
+    def piece_size(cls) -> int:
+        return max(_SMALLEST_PIECE, min(RECEIVE_SIZE, _ALL_PIECES // max(cls._open, 1)))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        _BoundedProtocol._open += 1
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        _BoundedProtocol._open -= 1
+        super().connection_lost(exc)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._scratch.room[: self.piece_size()]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self._scratch.room[:nbytes]))
+
+
+piece_size = _BoundedProtocol.piece_size
+"""How many bytes of one connection may be in memory at once, on their way in or out."""
+
+
+async def connect_tcp(host: str, port: int, timeouts: Timeouts) -> TcpStream:
+    """A connection to the first address of `host` that answers.  Raises `OSError`."""
+    protocol, reader = _make_protocol()
+    transport, _ = await asyncio.get_running_loop().create_connection(
+        lambda: protocol, host, port, happy_eyeballs_delay=0.25
+    )
+    return TcpStream(reader, _writer(transport, protocol, reader), timeouts)
+
+
+async def adopt_tcp(sock: socket.socket, timeouts: Timeouts) -> TcpStream:
+    """A connection that has been accepted.  Raises `OSError`."""
+    protocol, reader = _make_protocol()
+    transport, _ = await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, sock)
+    return TcpStream(reader, _writer(transport, protocol, reader), timeouts)
+
+
+def _make_protocol() -> tuple[_BoundedProtocol, asyncio.StreamReader]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=_SMALLEST_PIECE, loop=loop)
+    return _BoundedProtocol(reader, loop=loop), reader
+
+
+def _writer(
+    transport: asyncio.Transport, protocol: _BoundedProtocol, reader: asyncio.StreamReader
+) -> asyncio.StreamWriter:
+    return asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+
+
 class TcpStream:
     """A TCP connection.  A vanished peer looks like one that has closed (docs/spec/wire.md, "Ending a connection")."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, timeouts: Timeouts) -> None:
         self._reader = reader
         self._writer = writer
+        self._held = b""
         keep_alive(writer.get_extra_info("socket"), timeouts)
 
     @property
@@ -52,6 +123,9 @@ class TcpStream:
         return format_address(self._writer.get_extra_info("peername"))
 
     async def receive(self) -> bytes:
+        if self._held:
+            held, self._held = self._held, b""
+            return held
         try:
             return await self._reader.read(RECEIVE_SIZE)
         except OSError:
@@ -74,6 +148,10 @@ class TcpStream:
     def post(self, data: bytes) -> None:
         """Queues `data` without waiting for room: for the few bytes that must go out during a `receive`."""
         self._writer.write(data)
+
+    def push_back(self, data: bytes) -> None:
+        """Lets the next `receive` return `data`, which was received before."""
+        self._held = data
 
     def abort(self) -> None:
         """Drops the connection without another byte."""

@@ -32,7 +32,16 @@ from tentacle.wire.events import (
     StreamEnd,
 )
 from tentacle.wire.limits import Limits
-from tentacle.wire.messages import Message, Request, Response, announced_streams, decode_message, encode_message
+from tentacle.wire.messages import (
+    MEMORY_PER_BYTE,
+    Message,
+    Request,
+    Response,
+    announced_streams,
+    decode_message,
+    encode_message,
+    memory_needed,
+)
 from tentacle.wire.preface import PREFACE, take_preface
 from tentacle.wire.rules import IDENTITY, RULES, Role, State, What, may_hang_up
 from tentacle.wire.streams import Announced, StreamReader, StreamWriter, check_announced
@@ -56,6 +65,10 @@ class Connection:
         self._inflater = Inflater(self.limits)
         self._reader: StreamReader | None = None
         self._writer: StreamWriter | None = None
+        self.allowed: int | None = None
+        """Bytes of memory that a message may take before `next_event` pauses; `None`: as many as the limits let it."""
+        self.wanted: int | None = None
+        """Bytes of memory with which `next_event` can go on, when it has paused."""
         self.announced: Announced = ()
         """Id and length of the data streams that must follow the message sent last."""
 
@@ -152,7 +165,7 @@ class Connection:
         return line
 
     def _read_message(self) -> RequestEvent | ResponseEvent | Nothing | None:
-        plain = self._inflater.take(self._buffer)
+        plain = self._take_message()
         if plain is None:
             return None
         self._inflater = Inflater(self.limits)
@@ -167,6 +180,20 @@ class Connection:
         if isinstance(message, Request):
             return RequestEvent(message, len(streams))
         return ResponseEvent(message, len(streams))
+
+    def _take_message(self) -> bytes | bytearray | None:
+        """The plain text of a message, when all of it has arrived and it may take the memory that it needs."""
+        allowed = self.allowed
+        plain = self._inflater.take(self._buffer, None if allowed is None else allowed // MEMORY_PER_BYTE)
+        self.wanted = None
+        if plain is None and not self._inflater.paused:
+            return None
+        # What is wrong with a message is found in its first part, before the rest costs anything.
+        needed = memory_needed(self._inflater.plain, self.limits)
+        if allowed is None or (plain is not None and needed <= allowed):
+            return plain
+        self.wanted = needed if plain is not None else max(needed, 2 * allowed)
+        return None
 
     def _read_stream(self, reader: StreamReader) -> StreamBegin | StreamChunk | StreamEnd | None:
         event = reader.next_event(self._buffer)

@@ -49,34 +49,53 @@ class Inflater:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._inflate = zlib.decompressobj(_RAW)
-        self._plain = bytearray()
+        self.plain = bytearray()
+        """What has been inflated so far."""
         self._consumed = 0
+        self._holds_more = False
+        """Whether the engine may have more to give before it needs another byte."""
+        self.paused = False
+        """Whether the last `take` stopped for the reason that no more was allowed."""
 
     @property
     def started(self) -> bool:
         return self._consumed > 0
 
-    def take(self, buffer: ReceiveBuffer) -> bytes | None:
-        """Consumes from `buffer`.  Returns the plain text once the stream has ended, `None` before."""
-        while len(buffer):
-            chunk = buffer.take(_STEP)
-            self._add(chunk)
-            # What came along with the end of the message is no part of it.
-            self._consumed += len(chunk) - len(self._inflate.unused_data)
-            if self._consumed > self._limits.deflated_message:
-                raise ProtocolError(f"a message of more than {self._limits.deflated_message} bytes")
-            if self._inflate.eof:
-                buffer.push_back(self._inflate.unused_data)
-                return bytes(self._plain)
+    def take(self, buffer: ReceiveBuffer, allowed: int | None = None) -> bytes | bytearray | None:
+        """Consumes from `buffer`.  Returns the plain text once the stream has ended, `None` before.
+
+        With `allowed` it pauses when there are so many bytes of plain text, or a few more, and the stream has not
+        ended.  May be repeated after the end.
+        """
+        self.paused = False
+        while not self._inflate.eof and (self._holds_more or len(buffer)):
+            if allowed is not None and len(self.plain) >= allowed:
+                self.paused = True
+                return None
+            self._step(buffer)
+        if self._inflate.eof:
+            return self.plain
         if buffer.at_eof:
             raise ProtocolError("the connection ended within a message")
         return None
 
-    def _add(self, chunk: bytes) -> None:
-        room = self._limits.inflated_message + 1 - len(self._plain)
+    def _step(self, buffer: ReceiveBuffer) -> None:
+        chunk = self._inflate.unconsumed_tail
+        if not self._holds_more:
+            chunk = buffer.take(_STEP)
+            self._consumed += len(chunk)
+        room = min(_STEP, self._limits.inflated_message + 1 - len(self.plain))
         try:
-            self._plain += self._inflate.decompress(chunk, room)
+            plain = self._inflate.decompress(chunk, room)
         except zlib.error as error:
             raise ProtocolError("a message is not a deflate stream") from error
-        if len(self._plain) > self._limits.inflated_message:
+        self.plain += plain
+        self._holds_more = len(plain) == room
+        # What came along with the end of the message is no part of it.
+        behind = self._inflate.unused_data
+        if self._consumed - len(self._inflate.unconsumed_tail) - len(behind) > self._limits.deflated_message:
+            raise ProtocolError(f"a message of more than {self._limits.deflated_message} bytes")
+        if len(self.plain) > self._limits.inflated_message:
             raise ProtocolError(f"a message that inflates to more than {self._limits.inflated_message} bytes")
+        if self._inflate.eof:
+            buffer.push_back(behind)

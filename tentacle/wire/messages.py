@@ -7,6 +7,7 @@ decoded message gives the same bytes again.  What a parameter means is not known
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,21 @@ GUID_SUBTYPE = 4
 _CONTAINERS = (dict, list, DBRef, Code)
 """What the `bson` package makes of documents and lists; the last two of a document with `$ref`, and of a scope."""
 _OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+
+MEMORY_PER_BYTE = 2
+"""The plain text, and the texts that are read from it."""
+_MEMORY_PER_ELEMENT = 150
+"""About what the costliest value takes, one of a document with short names.  Others are longer in the message."""
+_COUNTED_AT_ONCE = 1024 * 1024
+"""Bytes: for as long no other thread can run."""
+_INT32 = struct.Struct("<i")
+_BSON_CODE_WITH_SCOPE, _BSON_REGULAR_EXPRESSION = 0x0F, 0x0B
+_BSON_DOCUMENTS = frozenset((0x03, 0x04))
+_BSON_WITH_LENGTH = {0x02: 4, 0x05: 5, 0x0C: 16, 0x0D: 4, 0x0E: 4, 0x0F: 4}
+"""Kinds of values whose size stands before them, and how many bytes more they have than it says."""
+_BSON_SIZES = {
+    0x01: 8, 0x06: 0, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x10: 4, 0x11: 8, 0x12: 8, 0x13: 16, 0x7F: 0, 0xFF: 0
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,8 +92,11 @@ def encode_message(message: Message | None) -> bytes:
     return bson.encode({"Message": body}, codec_options=_OPTIONS)
 
 
-def decode_message(data: bytes, limits: Limits) -> Message | None:
-    """Returns the message in an envelope's BSON.  Raises `ProtocolError` for bytes that are not one."""
+def decode_message(data: bytes | bytearray, limits: Limits) -> Message | None:
+    """Returns the message in an envelope's BSON.  Raises `ProtocolError` for bytes that are not one.
+
+    Whether it has too many values is not asked here; see `memory_needed`.
+    """
     try:
         envelope = bson.decode(_first_document(data), codec_options=_OPTIONS)
     except (BSONError, RecursionError, ValueError, TypeError, OverflowError) as error:
@@ -125,14 +144,64 @@ def read_guid(value: object) -> UUID | None:
     return None
 
 
-def _first_document(data: bytes) -> bytes:
+def _first_document(data: bytes | bytearray) -> memoryview:
     """Plain text after the end of the document is ignored, as the original does (docs/spec/wire.md,
     "Message framing").
     """
     length = int.from_bytes(data[:4], "little", signed=True)
     if length < 5 or length > len(data):
         raise ProtocolError("a message announces more bytes than it has")
-    return data[:length]
+    return memoryview(data)[:length]
+
+
+def memory_needed(plain: bytes | bytearray, limits: Limits) -> int:
+    """How many bytes a message needs at most, its plain text and what is read from it together.
+
+    `plain` may be the first part of it, and then it is what this part needs.
+    Raises `ProtocolError` for more than `limits.elements` values, before any of them costs anything.
+    """
+    # Each value has a zero byte, behind its name.  Few messages have so many of these that the values must be counted.
+    zeros = sum(plain.count(0, start, start + _COUNTED_AT_ONCE) for start in range(0, len(plain), _COUNTED_AT_ONCE))
+    if zeros > limits.elements and _has_more_elements(plain, limits.elements):
+        raise ProtocolError(f"a message with more than {limits.elements} values")
+    return MEMORY_PER_BYTE * len(plain) + _MEMORY_PER_ELEMENT * min(zeros, limits.elements)
+
+
+def _has_more_elements(document: bytes | bytearray, limit: int) -> bool:
+    """Whether there are more before the document ends, or is not as it should be, which its reader will find too."""
+    try:
+        return _count_elements(document, limit + 1) > limit
+    except (IndexError, KeyError, ValueError, struct.error):
+        return False
+
+
+def _count_elements(document: bytes | bytearray, enough: int) -> int:
+    """Goes from element to element (bsonspec.org, version 1.1), and into documents and lists, without recursion.
+
+    Stops when it has found `enough`.
+    """
+    position, depth, count = 4, 1, 0
+    while depth and count < enough:
+        kind = document[position]
+        position += 1
+        if not kind:
+            depth -= 1
+            continue
+        count += 1
+        position = document.index(0, position) + 1
+        if kind == _BSON_CODE_WITH_SCOPE:
+            position += 4
+        if kind in _BSON_WITH_LENGTH:
+            (length,) = _INT32.unpack_from(document, position)
+            position += length + _BSON_WITH_LENGTH[kind]
+        elif kind == _BSON_REGULAR_EXPRESSION:
+            position = document.index(0, document.index(0, position) + 1) + 1
+        elif kind not in _BSON_DOCUMENTS:
+            position += _BSON_SIZES[kind]
+        if kind in _BSON_DOCUMENTS or kind == _BSON_CODE_WITH_SCOPE:
+            position += 4
+            depth += 1
+    return count
 
 
 def _request_document(request: Request) -> dict[str, Any]:

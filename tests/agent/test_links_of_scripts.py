@@ -45,7 +45,8 @@ async def root_agent() -> AsyncIterator[AgentHome]:
         home = AgentHome(top)
         home.home.chmod(0o711)
         first = 40000 + os.getpid() % 1000 * 20
-        home.set(scripts=ScriptSettings(sandbox="user", uid_range=(first, first + 19)))
+        settings = ScriptSettings(sandbox="user", uid_range=(first, first + 19))
+        home.set(scripts=settings, application_directory=top / "applications")
         yield home
         await home.close()
         await home.gone()
@@ -56,7 +57,8 @@ async def test_no_link_of_a_script_leads_root_to_what_the_script_may_not_use(
     root_agent: AgentHome, server: Server
 ) -> None:
     secret = secret_of_root(root_agent.directory / "of-root" / "key")
-    shared = root_agent.directory / "shared"
+    # What lies in /tmp otherwise is not in sight of a script.
+    shared = root_agent.home / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
     running = await root_agent.start()

@@ -21,6 +21,9 @@ SANDBOXES = {
     "user, cgroup": SandboxOptions(Mode.USER),
 }
 
+ADD_KEY, KEYCTL = {"x86_64": (248, 250), "aarch64": (217, 219), "riscv64": (217, 219)}[os.uname().machine]
+"""The numbers of these system calls."""
+
 
 def options(sandbox: SandboxOptions, **more: Any) -> EngineOptions:
     return EngineOptions(**{"cancel_grace": 0.3, "minimum_free_bytes": None, "sandbox": sandbox, **more})

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from tentacle.contracts.script import ProcessState
 from tentacle.errors import TentacleError
-from tentacle.scripts.engine import EngineOptions
+from tentacle.scripts.engine import EngineOptions, RunStatus
 from tests.scripts.lab import Lab
 
 MEBIBYTE = 1024 * 1024
@@ -89,3 +89,24 @@ async def test_a_status_call_costs_what_is_new(lab: Lab) -> None:
         assert status is not None
         assert status.entries == ()
     assert time.process_time() - before < 0.2
+
+
+async def test_many_long_logs_at_once_come_in_smaller_pages(new_lab: Callable[..., Lab]) -> None:
+    """And one after the other, each page is as long as it may be."""
+    page = 4 * MEBIBYTE
+    lab = new_lab(EngineOptions(page_bytes=page, minimum_free_bytes=None))
+    await lab.engine.start()
+    line = "x" * 10_000
+    await lab.run(f"for i in $(seq 1 500); do echo {line}; done")
+
+    def size(status: RunStatus | None) -> int:
+        assert status is not None
+        return sum(len(entry.text) for entry in status.entries)
+
+    alone = size(await lab.engine.status("T-1", 0))
+    assert alone > page * 0.9
+    sizes = [size(status) for status in await asyncio.gather(*(lab.engine.status("T-1", 0) for _ in range(20)))]
+    assert max(sizes) <= alone
+    assert min(sizes) >= 200_000
+    assert sum(sizes) < 2 * page + 20 * 256 * 1024
+    assert size(await lab.engine.status("T-1", 0)) == alone

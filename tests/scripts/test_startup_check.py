@@ -79,14 +79,11 @@ def agent(rights: list[str], home: Path, mode: str, *bodies: str, **limits: floa
 
 def test_private_without_root(home: Path) -> None:
     one = "id -u; echo secret >/tmp/one; touch started; sleep 0.3; ls -A /tmp | grep one; kill -9 $$"
-    two = (
-        "id -u; sleep 0.1; ls /tmp/one; ls -A ..; set -- /proc/[0-9]*; echo $#; "
-        "mount -t tmpfs x /mnt; umount /tmp; echo err >/dev/stderr"
-    )
+    two = "id -u; sleep 0.1; ls /tmp/one; ls -A ..; mount -t tmpfs x /mnt; umount /tmp; echo err >/dev/stderr"
     (code, first), (other, second) = agent(NOBODY, home, "private", one, two)
     assert (code, first) == (137, ["65534", "one"])
     assert other == 0
-    assert second[:4] == ["65534", "ls: cannot access '/tmp/one': No such file or directory", "T-1", "2"]
+    assert second[:3] == ["65534", "ls: cannot access '/tmp/one': No such file or directory", "T-1"]
     assert second[-1] == "err"
     assert len([line for line in second if "must be superuser" in line or "denied" in line]) == 2
 

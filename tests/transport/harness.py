@@ -19,12 +19,12 @@ from tentacle.transport.calling import ListeningCaller
 from tentacle.transport.calls import Calls
 from tentacle.transport.dial import Address
 from tentacle.transport.exchange import Answer, Exchange, Received
-from tentacle.transport.listener import Listener, ListenerOptions
+from tentacle.transport.listener import Listener, ListenerOptions, bind
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.queue import PollingQueues
 from tentacle.transport.serving import serve_listening
 from tentacle.transport.spool import Spool
-from tentacle.transport.stream import RECEIVE_SIZE, TcpStream
+from tentacle.transport.stream import TcpStream, adopt_tcp, connect_tcp
 from tentacle.transport.timeouts import Timeouts
 from tentacle.wire.events import ResponseEvent
 from tentacle.wire.limits import Limits
@@ -175,8 +175,7 @@ def impatient() -> Backoff:
 
 
 async def tcp_to(port: int) -> TcpStream:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=RECEIVE_SIZE)
-    return TcpStream(reader, writer, Timeouts())
+    return await connect_tcp("127.0.0.1", port, Timeouts())
 
 
 async def run(*command: str, stdin: bytes = b"") -> tuple[int, str]:
@@ -194,14 +193,10 @@ async def run(*command: str, stdin: bytes = b"") -> tuple[int, str]:
 @asynccontextmanager
 async def two_ends(timeouts: Timeouts = FAST) -> AsyncIterator[tuple[TcpStream, TcpStream]]:
     """The two ends of one connection: of who accepts, and of who dials."""
-    accepted: asyncio.Queue[TcpStream] = asyncio.Queue()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        accepted.put_nowait(TcpStream(reader, writer, timeouts))
-
-    async with await asyncio.start_server(accept, "127.0.0.1", 0, limit=RECEIVE_SIZE) as server:
-        peer = TcpStream(*await asyncio.open_connection(*server.sockets[0].getsockname(), limit=RECEIVE_SIZE), timeouts)
-        stream = await accepted.get()
+    with bind("127.0.0.1", 0) as door:
+        peer = await connect_tcp("127.0.0.1", door.getsockname()[1], timeouts)
+        sock, _ = await asyncio.get_running_loop().sock_accept(door)
+        stream = await adopt_tcp(sock, timeouts)
         try:
             yield stream, peer
         finally:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
+import socket
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from OpenSSL import SSL
 
 from tentacle.transport.errors import ConnectFailed
+from tentacle.transport.guests import Places
 from tentacle.transport.listener import ListenerOptions, bind
 from tentacle.transport.stream import TcpStream
 from tentacle.transport.tls import TlsStream
 from tests.pki import identity
-from tests.transport.harness import FAST, Echo, listening_agent, run, tcp_to
+from tests.transport.harness import FAST, Echo, address, caller, listening_agent, request, response, run, tcp_to
 
 HELLO = b"MX\n\nMX-CLIENT 1.0\r\n\r\n"
 
@@ -74,7 +79,7 @@ async def test_a_silent_peer_is_dropped(tmp_path: Path) -> None:
 
 
 async def test_strangers_push_each_other_out_but_never_a_trusted_server(tmp_path: Path) -> None:
-    options = ListenerOptions(timeouts=FAST, max_unauthenticated=3)
+    options = ListenerOptions(timeouts=FAST, places=Places(3, 100))
     async with listening_agent(tmp_path, Echo(), options) as agent:
         trusted = await tls_to(agent.port, "server")
         await trusted.send(HELLO)
@@ -88,6 +93,91 @@ async def test_strangers_push_each_other_out_but_never_a_trusted_server(tmp_path
             stranger.abort()
         late.abort()
         trusted.abort()
+
+
+async def welcomed(port: int) -> TlsStream:
+    """A new connection of the trusted server."""
+    stream = await tls_to(port, "server")
+    await stream.send(HELLO)
+    assert await stream.receive() == b"MX-SERVER 1.0\r\n\r\n"
+    return stream
+
+
+def client_hello() -> bytes:
+    """The first bytes of a handshake."""
+    connection = SSL.Connection(identity("stranger").context(), None)
+    connection.set_connect_state()
+    with suppress(SSL.WantReadError):
+        connection.do_handshake()
+    return connection.bio_read(65536)
+
+
+@pytest.mark.parametrize("says", [b"", b"\x16", client_hello()], ids=["nothing", "a byte", "hello"])
+async def test_a_crowd_of_strangers_costs_no_call(tmp_path: Path, says: bytes) -> None:
+    """They come again whenever they were dropped.  Nobody knows yet where the server comes from."""
+    options = ListenerOptions(timeouts=FAST, places=Places(40, 100))
+
+    loop = asyncio.get_running_loop()
+
+    async def stranger(port: int) -> None:
+        while True:
+            with socket.socket() as sock, suppress(OSError):
+                sock.setblocking(False)
+                sock.bind(("127.0.0.2", 0))
+                await loop.sock_connect(sock, ("127.0.0.1", port))
+                await loop.sock_sendall(sock, says)
+                while await loop.sock_recv(sock, 65536):
+                    continue
+
+    async with listening_agent(tmp_path, Echo(), options) as agent, asyncio.timeout(60):
+        crowd = [asyncio.create_task(stranger(agent.port)) for _ in range(100)]
+        for _ in range(20):
+            (await welcomed(agent.port)).abort()
+            assert len(agent._strangers) <= 40
+        for task in crowd:
+            task.cancel()
+        await asyncio.gather(*crowd, return_exceptions=True)
+
+
+async def test_a_new_server_pushes_out_a_connection_that_is_idle(tmp_path: Path) -> None:
+    options = ListenerOptions(timeouts=FAST, places=Places(3, 2))
+    async with listening_agent(tmp_path, Echo(), options) as agent:
+        first, second = await welcomed(agent.port), await welcomed(agent.port)
+        third = await welcomed(agent.port)
+        assert await everything(first) == b""
+        assert len(agent._trusted) == 2
+        second.abort()
+        third.abort()
+
+
+async def test_when_all_trusted_peers_are_being_answered_one_more_is_closed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    echo = Echo()
+    echo.hold = asyncio.Event()
+    options = ListenerOptions(timeouts=FAST, places=Places(3, 1))
+    async with listening_agent(tmp_path, echo, options) as agent, caller(tmp_path) as server:
+        call = asyncio.create_task(server.call(address(agent), request("hello"), {}))
+        await echo.entered.wait()
+        assert await everything(await tls_to(agent.port, "server")) == b""
+        assert "All connections of trusted peers are in use" in caplog.text
+        echo.hold.set()
+        assert response(await call).result == ["hello"]
+
+
+async def test_where_files_are_scarce_idle_connections_make_room_for_a_single_stranger(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with listening_agent(tmp_path, Echo()) as agent:
+        idle = await welcomed(agent.port)
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 3, before[1]))
+        try:
+            late = await welcomed(agent.port)
+            assert await everything(idle) == b""
+            late.abort()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_a_server_that_is_not_trusted_any_more_loses_its_connection(tmp_path: Path) -> None:
@@ -137,17 +227,11 @@ def test_an_address_that_is_not_ours_is_said_in_one_line(host: str) -> None:
 async def test_a_connection_that_is_dropped_before_anybody_looked_at_it_is_closed(tmp_path: Path) -> None:
     """The listener ends in the very moment in which somebody comes."""
     async with listening_agent(tmp_path, Echo()) as agent:
-
-        def come_and_go(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            agent._accepted(reader, writer)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            agent._accepted(ours, ("192.0.2.1", 1))
             for task in agent._tasks:
                 task.cancel()
-
-        async with await asyncio.start_server(come_and_go, "127.0.0.1", 0) as door:
-            reader, writer = await asyncio.open_connection(*door.sockets[0].getsockname())
+            theirs.setblocking(False)
             async with asyncio.timeout(30):
-                with suppress(ConnectionResetError):
-                    assert await reader.read() == b""
-            writer.close()
-            with suppress(ConnectionResetError):
-                await writer.wait_closed()
+                assert await asyncio.get_running_loop().sock_recv(theirs, 1) == b""

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,15 @@ import pytest
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
 from tentacle.transport.dial import Address
+from tentacle.transport.exchange import Exchange
+from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.poller import Poller, PollerOptions
+from tentacle.transport.queue import PollingQueues
 from tentacle.transport.spool import Spool
+from tentacle.wire.events import Identity, IdentityKind, RequestEvent
+from tentacle.wire.rules import Role
 from tests.pki import identity
-from tests.transport.harness import FAST, Echo, polling_agent, polling_server
+from tests.transport.harness import FAST, Echo, polling_agent, polling_server, request, response, spool_in
 from tests.transport.polling_port import SUBSCRIPTION, PollingPort
 
 
@@ -178,3 +184,48 @@ async def test_an_agent_that_is_not_trusted_keeps_trying_and_says_so(
         async with polling_agent(tmp_path, listener.port, Echo()), asyncio.timeout(30):
             while sum("Trying again in" in record.message for record in caplog.records) < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+
+
+async def test_a_server_that_never_reads_holds_one_connection_up_and_not_for_long(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    echo, queues = Echo(), PollingQueues(FAST)
+    huge = random.Random(1).randbytes(12_000_000).hex()
+    came = 0
+
+    async def serve(exchange: Exchange, thumbprint: str) -> None:
+        nonlocal came
+        came += 1
+        if came > 1:
+            await queues.serve(exchange, thumbprint)
+            return
+        while not isinstance((await exchange.receive(30)).event, Identity):
+            pass
+        await exchange.send(Identity(IdentityKind.SERVER))
+        await exchange.send_message(RequestEvent(request(huge)), {})
+        await asyncio.Event().wait()
+
+    options = ListenerOptions(host="127.0.0.1", role=Role.POLLING_CLIENT, timeouts=FAST)
+    spool = spool_in(tmp_path)
+    listener = Listener(identity("server"), lambda _: True, serve, spool, options)
+    await listener.start()
+    address = Address("127.0.0.1", listener.port, identity("server").thumbprint)
+    poller = Poller(
+        identity("agent"),
+        Calls(echo),
+        spool,
+        PollerOptions(address, SUBSCRIPTION, 2, replace(FAST, send=0.5)),
+        make_backoff=Impatient,
+    )
+    polling = asyncio.create_task(poller.run())
+    try:
+        await until(lambda: bool(echo.requests))
+        async with asyncio.timeout(30):
+            assert response(await queues.call(SUBSCRIPTION, request("hello"), {})).result == ["hello"]
+        await until(lambda: came == 3)
+        assert "waited 0.5 s for the peer to take what was sent" in caplog.text
+    finally:
+        polling.cancel()
+        with suppress(asyncio.CancelledError):
+            await polling
+        await listener.aclose()

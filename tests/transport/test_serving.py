@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import random
+import weakref
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -118,6 +120,35 @@ async def test_nobody_is_told_who_the_agent_is_before_it_was_said_who_asks(
     with pytest.raises(ProtocolError, match="subscriber identity"):
         await serving
     reading.cancel()
+
+
+class Lines(list[str]):
+    """A result of which one can see whether somebody still holds it."""
+
+
+async def test_an_answer_is_held_as_it_is_sent_only_while_the_caller_does_not_read(
+    listening: tuple[Exchange, Exchange],
+) -> None:
+    """Lines of a log take ten times as much memory as their message."""
+    agent, caller = listening
+    made: list[weakref.ref[Lines]] = []
+
+    async def answer(request: Request, _files: object) -> Answer:
+        lines = Lines(random.Random(1).randbytes(100_000).hex() for _ in range(120))
+        made.append(weakref.ref(lines))
+        return Response(request.id, lines), {}
+
+    serving = started(serve_listening(agent, Calls(answer)))
+    await greet(caller)
+    await caller.send(RequestEvent(request(1)))
+    while agent.waiting_since is None or not made:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert made[0]() is None
+    event = await next_of(caller)
+    assert isinstance(event, ResponseEvent)
+    assert len(event.response.result) == 120
+    await caller.stream.aclose()
+    await serving
 
 
 async def test_the_files_of_an_answer_are_closed_even_when_nobody_takes_it(

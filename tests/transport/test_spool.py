@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
 from pathlib import Path
 from uuid import uuid4
@@ -52,3 +54,21 @@ async def test_a_directory_that_somebody_has_removed_is_made_anew(tmp_path: Path
     assert delivery.files[identity].parent.stat().st_mode & 0o777 == 0o700
     delivery.discard()
     assert list((tmp_path / "Work" / ".spool").iterdir()) == []
+
+
+async def test_where_too_few_files_can_be_opened_a_stream_is_thrown_away(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.create()
+    delivery, identity = spool.delivery(), uuid4()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, before[1]))
+    try:
+        delivery.begin(identity, 4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    await delivery.write(b"data")
+    delivery.end()
+    assert delivery.files == {}
+    assert list(tmp_path.iterdir()) == []

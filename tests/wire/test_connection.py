@@ -274,3 +274,44 @@ def test_any_request_arrives_as_it_was_sent(params: list[Any], identity: str, ch
         receiver.receive_data(data[start : start + chunk])
         events += drain(receiver)
     assert events == [RequestEvent(request)]
+
+
+# --- what a message may take -------------------------------------------------------------------------------------
+
+
+def test_a_long_message_waits_for_memory_before_it_is_unfolded_further() -> None:
+    connection = identified()
+    connection.allowed = 100_000
+    request = Request("id-1", "IService", "Method", ("x" * 1_000_000,))
+    connection.receive_data(deflate(encode_message(request)) + HELLO)
+    assert connection.next_event() is None
+    assert connection.wanted == 200_000
+    steps = 0
+    while (event := connection.next_event()) is None:
+        assert connection.wanted is not None
+        assert connection.wanted > connection.allowed
+        connection.allowed, steps = connection.wanted, steps + 1
+    assert event == RequestEvent(request)
+    assert 2_000_000 < connection.allowed < 6_000_000
+    assert steps < 10
+    assert connection.wanted is None
+
+
+def test_a_short_message_of_many_values_waits_for_memory_too() -> None:
+    connection = identified()
+    connection.allowed = 64 * 1024
+    connection.receive_data(deflate(encode_message(Request("id-1", "IService", "Method", ([{}] * 2000,)))))
+    assert connection.next_event() is None
+    assert connection.wanted is not None
+    assert connection.wanted > 300_000
+    connection.allowed = connection.wanted
+    assert isinstance(connection.next_event(), RequestEvent)
+
+
+def test_a_message_of_too_many_values_is_refused_before_all_of_it_is_unfolded() -> None:
+    connection = identified(Limits(elements=1000))
+    connection.allowed = 64 * 1024
+    connection.receive_data(deflate(encode_message(Request("id-1", "IService", "Method", ([{}] * 1_000_000,)))))
+    with pytest.raises(ProtocolError, match="a message with more than 1000 values"):
+        connection.next_event()
+    assert connection.state is State.CLOSED

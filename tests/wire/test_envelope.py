@@ -22,7 +22,7 @@ EMPTY_MESSAGE = bytes.fromhex("0E 00 00 00 0A 4D 65 73 73 61 67 65 00 00")
 SMALL = Limits(deflated_message=200, inflated_message=1000)
 
 
-def inflater(limits: Limits | None = None) -> Parser[bytes]:
+def inflater(limits: Limits | None = None) -> Parser[bytes | bytearray]:
     return Inflater(limits or Limits()).take
 
 
@@ -206,4 +206,22 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     buffer.feed(deflate(bytes(20_000_000)))
     with pytest.raises(ProtocolError):
         reader.take(buffer)
-    assert len(reader._plain) <= 100_001
+    assert len(reader.plain) <= 100_001
+
+
+@given(st.integers(1, 400_000), CUTS)
+@example(64 * 1024, [])
+@example(200_000, [])
+def test_it_pauses_when_no_more_is_allowed_and_goes_on_when_more_is(length: int, cuts: list[int]) -> None:
+    plain, allowed = bytes(length), 0
+    reader = Inflater(Limits())
+
+    def take(buffer: ReceiveBuffer) -> bytes | bytearray | None:
+        nonlocal allowed
+        while (found := reader.take(buffer, allowed)) is None and reader.paused:
+            assert allowed <= len(reader.plain) <= allowed + 64 * 1024
+            allowed = len(reader.plain) + 10_000
+        return found
+
+    assert outcome(take, deflate(plain) + b"NEXT", cuts) == (plain, b"NEXT")
+    assert reader.take(ReceiveBuffer(), 0) == plain, "the end may be asked for again"

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import struct
+import tracemalloc
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,7 +15,14 @@ import pytest
 from bson.binary import Binary
 from bson.code import Code
 from bson.datetime_ms import DatetimeMS
+from bson.dbref import DBRef
+from bson.decimal128 import Decimal128
 from bson.int64 import Int64
+from bson.max_key import MaxKey
+from bson.min_key import MinKey
+from bson.objectid import ObjectId
+from bson.regex import Regex
+from bson.timestamp import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -29,6 +39,7 @@ from tentacle.wire.messages import (
     decode_message,
     encode_message,
     guid,
+    memory_needed,
     read_guid,
 )
 from tests.recorded import conversations, messages
@@ -410,3 +421,86 @@ def test_a_guid_is_read_as_it_was_written(value: UUID) -> None:
 @pytest.mark.parametrize("value", [None, str(ID), ID, ID.bytes_le, Binary(ID.bytes_le, 3), Binary(b"", 4), 7])
 def test_anything_else_is_no_guid(value: object) -> None:
     assert read_guid(value) is None
+
+
+# --- what it costs -----------------------------------------------------------------------------------------------
+
+FEW = Limits(elements=1000)
+KINDS: list[Any] = [
+    None, True, 1, 2**40, 1.5, "text", "", b"\0\0", Binary(bytes(16), 4), {}, [], {"a": {}}, [[]], DatetimeMS(0),
+    Decimal128("1"), Code("x"), Code("x", {"y": 1}), MinKey(), MaxKey(), ObjectId(), Regex("a", "i"), Timestamp(1, 2),
+    DBRef("c", 1),
+]  # fmt: skip
+"""Every kind of value that can be written."""
+
+
+def elements(value: Any) -> int:
+    """How many elements are in a container, counted by hand."""
+    if isinstance(value, DBRef):
+        return elements(value.as_doc())
+    children = value.values() if isinstance(value, dict) else value
+    if isinstance(value, Code):
+        children = [] if value.scope is None else value.scope.values()
+    if not isinstance(value, dict | list | Code):
+        return 0
+    return sum(1 + elements(child) for child in children)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{type(kind).__name__}")
+def test_values_of_every_kind_are_counted(kind: Any) -> None:
+    document = {"a": [kind] * 500, "b": kind}
+    exactly = elements(document)
+    plain = bson.encode(document)
+    memory_needed(plain, Limits(elements=exactly))
+    if plain.count(0) > exactly - 1:
+        with pytest.raises(ProtocolError, match=f"a message with more than {exactly - 1} values"):
+            memory_needed(plain, Limits(elements=exactly - 1))
+
+
+@pytest.mark.parametrize("kind", [None, {}, [], "", MinKey()], ids=lambda kind: f"{type(kind).__name__}")
+def test_too_many_values_are_found_in_the_first_part_of_a_message(kind: Any) -> None:
+    plain = bson.encode({"Message": {"params": [kind] * 5000}})
+    with pytest.raises(ProtocolError, match="a message with more than 1000 values"):
+        memory_needed(plain[:15_000], FEW)
+    for length in (0, 3, 5, 100, 1500):
+        memory_needed(plain[:length], FEW)
+
+
+def test_many_zeros_are_not_many_values() -> None:
+    memory_needed(bson.encode({"Message": {"params": [bytes(100_000), "\0" * 100_000]}}), FEW)
+
+
+@given(st.binary(max_size=2000), st.integers(0, 3))
+def test_bytes_that_are_no_document_are_left_to_their_reader(rubbish: bytes, zeros: int) -> None:
+    with suppress(ProtocolError):
+        assert memory_needed(rubbish + bytes(zeros * 1000), Limits(elements=3)) >= 2 * len(rubbish)
+
+
+def test_a_length_that_leads_back_ends() -> None:
+    plain = b"\xff\0\0\0" + (b"\x02a\0" + struct.pack("<i", -7)) * 10 + bytes(2000)
+    with suppress(ProtocolError):
+        memory_needed(plain, FEW)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {f"{n:x}": None for n in range(50_000)},
+        [{}] * 50_000,
+        ["x" * 20] * 50_000,
+        ["long" * 500_000],
+        [Regex("")] * 9999,
+    ],
+    ids=["names", "documents", "texts", "text", "expressions"],
+)
+def test_no_message_takes_more_memory_than_was_said(body: Any) -> None:
+    plain = bson.encode({"Message": body})
+    tracemalloc.start()
+    try:
+        with suppress(ProtocolError):
+            decode(plain)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # A list of references comes on top, and the room that a list or a dict keeps for more.
+    assert peak + len(plain) < memory_needed(plain, Limits()) * 1.2

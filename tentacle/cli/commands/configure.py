@@ -18,11 +18,19 @@ from tentacle.cli.frame.thumbprint_doubts import warnings_about
 from tentacle.cli.frame.values import true_or_false, whole_number
 from tentacle.disk import make_directories
 from tentacle.errors import TentacleError
+from tentacle.scripts.sandbox.host_check import require_users
+from tentacle.scripts.sandbox.sandbox import Mode
+from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.settings import trust
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.keys import KEYS, Key, ValueKind
-from tentacle.settings.model import Settings
+from tentacle.settings.model import Settings, resolved_home
 from tentacle.thumbprints import clean_thumbprint
+
+_ON_SCRIPTS = frozenset(
+    KEYS[name].identifier for name in ("script-isolation", "script-uid-range", "home", "application-directory")
+)
+"""The options of which it depends whether scripts can be kept apart."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +98,20 @@ def configure(
             settings = change.apply(settings)
         return settings
 
+    if not _ON_SCRIPTS.isdisjoint(order_given()):
+        _require_isolation(apply(file.load()), file.path)
     file.update(apply)
     lines = tuple(change.line for change in changes)
     warnings = warnings_about(trusted)
     document = {"Changes": lines, **({"Warnings": warnings} if warnings else {})}
     return CommandResult((*lines, *warnings), restart=True, document=document)
+
+
+def _require_isolation(settings: Settings, config: Path) -> None:
+    """Raises `TentacleError` when this host cannot keep scripts apart as the settings ask for."""
+    if settings.scripts.sandbox == Mode.USER.value:
+        uids = UidRange(*settings.scripts.uid_range)
+        require_users(resolved_home(settings, config), settings.application_directory, uids)
 
 
 def _trust_changes(trusted: tuple[str, ...], removed: tuple[str, ...], *, reset: bool) -> list[SettingsChange]:

@@ -95,6 +95,9 @@ def noting(home: Path) -> Iterator[Note]:
         os.close(descriptor)
         raise another_is_running(home) from None
     try:
-        yield Note(descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None)
+        found = os.fstat(descriptor)
+        # Scripts may be allowed to make files in the home: what one has written there is no note.
+        ours = stat.S_ISREG(found.st_mode) and found.st_uid in (os.geteuid(), home.stat().st_uid)
+        yield Note(descriptor if ours else None)
     finally:
         os.close(descriptor)

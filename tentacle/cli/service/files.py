@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from tentacle.errors import TentacleError
-from tentacle.home_layout import OF_THE_AGENT
+from tentacle.home_layout import OF_SERVERS, OF_THE_AGENT
 from tentacle.host.account import Account
 from tentacle.host.ownership import (
     give_directory,
@@ -24,13 +24,7 @@ from tentacle.host.ownership import (
 from tentacle.path_walk import end_of, wary_root
 from tentacle.settings.model import Settings, resolved_home
 
-IN_THE_HOME: Final = (
-    *OF_THE_AGENT,
-    "Tools",
-    "Calamari",
-    "DeploymentJournal.xml",
-    "PackageRetentionJournal.json",
-)
+IN_THE_HOME: Final = (*OF_THE_AGENT, *OF_SERVERS)
 """What an agent and its scripts write in the home directory; anything else there keeps its owner."""
 
 

@@ -27,7 +27,7 @@ from tentacle.transport.stream import format_address, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity
 from tentacle.wire.events import ResponseEvent
-from tentacle.wire.limits import Limits
+from tentacle.wire.limits import ANSWERS, Limits
 from tentacle.wire.messages import Request
 from tentacle.wire.rules import Role
 
@@ -45,7 +45,7 @@ class CommsOptions:
     port: int
     spool: Path
     timeouts: Timeouts = field(default_factory=Timeouts)
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = ANSWERS
     most_idle: int = POOL_SIZE
 
 

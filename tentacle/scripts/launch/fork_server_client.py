@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tentacle import disk
+from tentacle.open_files import restore_limit
 from tentacle.scripts.errors import LaunchError
 from tentacle.scripts.shim.fork_server import ANSWER, QUESTION
 from tentacle.scripts.shim.run_order import RunOrder
@@ -111,6 +112,7 @@ class ForkServerClient:
             except OSError as error:
                 ours.close()
                 raise LaunchError(f"The process that starts scripts could not be started: {error}") from error
+        restore_limit(self._process.pid)
         self._socket = ours
         return ours
 

@@ -25,19 +25,27 @@ from pathlib import Path
 
 from tentacle.errors import one_line
 from tentacle.scripts.sandbox.cgroups import PREFIX, CgroupParents, ScriptLimits, find_cgroup_parents
+from tentacle.scripts.sandbox.shared_places import DOTNET_8, SharedPlaces, dotnet_directories
 from tentacle.scripts.sandbox.uids import UidRange, Uids
 from tentacle.scripts.shim.run_cgroup import RunCgroup, remove_empty
-from tentacle.scripts.shim.run_order import CgroupOrder, PrivateView, RunOrder
+from tentacle.scripts.shim.run_order import CgroupOrder, RunOrder, ScriptView, ViewPlace
 from tentacle.scripts.shim.run_processes import MARK, RunProcesses
 from tentacle.scripts.workspace.run_files import RunFiles
 
 log = logging.getLogger(__name__)
 
+NEEDED_FOR_USERS = (
+    "The agent needs root with the rights to change users and to mount (CAP_SETUID, CAP_SETGID, CAP_CHOWN, CAP_KILL, "
+    "CAP_SYS_ADMIN), Linux 5.12 or newer, and a file system with idmapped mounts, such as ext4, xfs or btrfs, for the "
+    "home of the instance, the applications and /tmp/.dotnet; or set --script-isolation=private."
+)
 _BETWEEN_SWEEPS = 600.0
 _SURELY_USED = 60.0
 """Seconds after which a cgroup without processes is not just about to be used."""
 _LONGEST_KILL = 10.0
 _TEMPORARY = {"tmp": "/tmp", "var-tmp": "/var/tmp"}  # noqa: S108 - the names that scripts use
+_LOCKS = {"run-lock": "/run/lock"}
+_HOME = "home"
 
 
 class Mode(enum.Enum):
@@ -48,11 +56,15 @@ class Mode(enum.Enum):
 
 @dataclass(frozen=True)
 class SandboxOptions:
-    """`uids` matters in mode `user` only.  Without `use_cgroup`, cgroups are made only if a limit needs one."""
+    """`uids` and `applications`, the directory that scripts deploy to, matter in mode `user` only.
+
+    Without `use_cgroup`, cgroups are made only if a limit needs one.
+    """
 
     mode: Mode = Mode.NONE
     limits: ScriptLimits = field(default_factory=ScriptLimits)
     uids: UidRange = field(default_factory=UidRange)
+    applications: Path | None = None
     use_cgroup: bool = True
 
     @property
@@ -72,6 +84,7 @@ class Sandbox:
         self.options = options
         self._work = work
         self._uids = Uids(work, options.uids)
+        self._places = SharedPlaces(work.parent, options.applications, options.uids.owner)
         self._cgroup_parents: CgroupParents | None = None
         self._swept = 0.0
 
@@ -80,10 +93,15 @@ class Sandbox:
 
         May move this process into another cgroup, so call it before there are child processes.
         """
+        if self.options.mode is not Mode.NONE:
+            dotnet_directories()
         if self.options.mode is Mode.USER:
             self._uids.check()
-            # Scripts must pass through the directory, and must not list it.
+            self._places.open()
+            # Scripts that an earlier version has started pass through the directory; they must not list it.
             self._work.chmod(0o711)
+        else:
+            self._places.close()
         if self.options.use_cgroup or self.options.limits.controllers:
             self._cgroup_parents = find_cgroup_parents(self.options.limits)
         self._sweep()
@@ -95,14 +113,23 @@ class Sandbox:
         mark = _mark(files)
         variables = {**order.environment, MARK: mark}
         uid: int | None = None
+        view: ScriptView | None = None
         if self.options.mode is Mode.USER:
             uid = await asyncio.to_thread(self._uids.lease, files.workspace)
-            # The script may not enter the agent's own home, and most tools keep files there.
-            variables |= {"HOME": str(files.workspace), "USER": str(uid), "LOGNAME": str(uid)}
-            if not _is_open_to_all(variables.get("TMPDIR", "")):
+            home = self._make_home(files, uid)
+            variables |= {"HOME": str(home), "USER": str(uid), "LOGNAME": str(uid)}
+        if self.options.mode is not Mode.NONE:
+            view = self._view(files, order.environment, uid)
+            own = tuple(Path(place.target) for place in view.outside if not place.shared)
+            if uid is not None and not _is_below(Path(os.path.normpath(variables.get("TMPDIR", ""))), own):
+                # It is read-only there.
                 variables.pop("TMPDIR", None)
-        view = self._view(files, order.environment) if self.options.mode is Mode.PRIVATE else None
         return order._replace(mark=mark, environment=variables, cgroup=self._cgroup(files), view=view, uid=uid)
+
+    def take_in(self, path: Path) -> None:
+        """Lets scripts treat a file that the agent has put at `path` as their own, if it is in a place of theirs."""
+        if self.options.mode is Mode.USER:
+            self._places.take_in(path)
 
     @property
     def limits(self) -> tuple[float | None, ...]:
@@ -168,33 +195,55 @@ class Sandbox:
         if self._cgroup_parents is not None:
             self._cgroup_parents.sweep(_SURELY_USED)
 
-    def _view(self, files: RunFiles, environment: Mapping[str, str]) -> PrivateView:
+    def _make_home(self, files: RunFiles, uid: int) -> Path:
+        """Raises `OSError`."""
+        home = files.temporary / _HOME
+        for folder in (home, *(home / part for part in reversed(DOTNET_8.parents[:-1])), home / DOTNET_8):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.chown(folder, uid, uid, follow_symlinks=False)
+        return home
+
+    def _view(self, files: RunFiles, environment: Mapping[str, str], uid: int | None) -> ScriptView:
         """Raises `OSError` when the run's directories for temporary files cannot be made."""
-        temporary = dict(_TEMPORARY)
-        wanted = []
+        targets = _TEMPORARY if uid is None else {**_TEMPORARY, **_LOCKS}
+        own = {name: Path(target) for name, target in targets.items() if Path(target).is_dir()}
+        # Without a user of its own, a script sees the shared places as they are, unless they are covered.
+        covered = tuple(own.values())
+        shared = [path for path in self._places.roots if uid is not None or _is_below(path, covered)]
+        dotnet = dotnet_directories()
+        places = [*(dotnet if uid is None else dotnet[:1]), *shared]
+        wanted = ""
         if chosen := environment.get("TMPDIR"):
             folder = Path(os.path.normpath(chosen))
-            if any(folder.is_relative_to(target) for target in temporary.values()):
-                wanted.append(str(folder))
+            if _is_below(folder, covered) and not _is_below(folder, tuple(shared)):
+                wanted = str(folder)
             elif folder.is_dir() and not self._work.is_relative_to(folder):
-                temporary["tmpdir"] = str(folder)
-        sources = {files.temporary / name: target for name, target in temporary.items() if Path(target).is_dir()}
-        for source in sources:
-            source.mkdir(mode=0o700, parents=True, exist_ok=True)
-            source.chmod(0o1777)
-        pairs = tuple((str(source), target) for source, target in sources.items())
-        return PrivateView(str(self._work), pairs, tuple(wanted))
+                own["tmpdir"] = folder
+        for name, target in own.items():
+            source = files.temporary / name
+            inner = Path(wanted).relative_to(target) if _is_below(Path(wanted), (target,)) else Path()
+            for folder in (source, *(source / part for part in reversed(inner.parents[:-1])), source / inner):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.chmod(0o1777)
+        outside = [ViewPlace(str(files.temporary / name), str(own[name])) for name in own if name != "tmpdir"]
+        outside += [ViewPlace(str(path), str(path), shared=True) for path in places]
+        if "tmpdir" in own:
+            outside.append(ViewPlace(str(files.temporary / "tmpdir"), str(own["tmpdir"])))
+        inside = [ViewPlace(str(files.workspace), str(files.workspace))]
+        if uid is None:
+            return ScriptView(str(self._work), tuple(outside), tuple(inside))
+        home = str(files.temporary / _HOME)
+        memory = ViewPlace(str(self._places.shared_memory), f"{home}/{DOTNET_8}", shared=True)
+        inside += [ViewPlace(home, home), memory]
+        return ScriptView(str(self._work), tuple(outside), tuple(inside), self.options.uids.owner)
+
+
+def _is_below(path: Path, directories: tuple[Path, ...]) -> bool:
+    return any(path.is_relative_to(directory) for directory in directories)
 
 
 def _whole(number: float | None) -> int | None:
     return None if number is None else int(number)
-
-
-def _is_open_to_all(directory: str) -> bool:
-    try:
-        return Path(directory).stat().st_mode & 0o007 == 0o007
-    except (OSError, ValueError):
-        return False
 
 
 def _mark(files: RunFiles) -> str:

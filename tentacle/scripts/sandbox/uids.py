@@ -1,8 +1,9 @@
 """Users for scripts, one per run, from a range that is reserved for them.
 
-A workspace belongs to the user of its run: the owner on the disk is the lease, and survives restarts of the agent.  A
-user is free when it owns no workspace and no process runs under it.  Files that a script has left elsewhere, say in
-/tmp, are not searched; so every user of the range is used once before one is used again.
+The first user of the range owns what all scripts share (`shared_places.py`); the others are lent.  A workspace belongs
+to the user of its run: the owner on the disk is the lease, and survives restarts of the agent.  A user is free when it
+owns no workspace, no home, no process, nothing in the directories that everybody may write, and no System V object.
+Every user of the range is used once before one is used again.
 
 While an agent lives it locks its range in a file of the machine, so that no two agents ever lease the same user.
 """
@@ -11,31 +12,44 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import grp
 import itertools
 import os
 import pwd
 import threading
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tentacle.home_layout import RUNS
 from tentacle.path_walk import give
 from tentacle.scripts.errors import SandboxUnavailableError, ScriptError
 from tentacle.scripts.shim.run_processes import real_and_saved_uids
+from tentacle.scripts.workspace.run_files import TEMPORARY_SUFFIX
 
 CLAIMS = Path("/run/tentacle-script-users")
 """Has a byte for every user; an agent locks the bytes of its range."""
+_FEWEST = 2
+_OPEN = ("/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/dev/mqueue")  # noqa: S108 - what is left there
+_SYSTEM_V = {"/proc/sysvipc/shm": (7, 9), "/proc/sysvipc/msg": (7, 9), "/proc/sysvipc/sem": (4, 6)}
+"""The tables of these objects, and the columns of their owner and their maker."""
 _AT_ONCE = 1000
 """Free users collected in one search, however wide the range is."""
 
 
 @dataclass(frozen=True)
 class UidRange:
-    """The users from `first` to `last`."""
+    """The users from `first` to `last`, and the groups of these numbers."""
 
     first: int = 20000
     last: int = 20999
+
+    @property
+    def owner(self) -> int:
+        """The user who owns what scripts share; it is not lent."""
+        return self.first
 
     def __len__(self) -> int:
         return self.last - self.first + 1
@@ -54,31 +68,36 @@ class Uids:
         self._work = work
         self._range = uids
         self._claims = claims
-        self._next_look = uids.first
+        self._next_look = uids.first + 1
         self._turn = threading.Lock()
         self._fresh: deque[int] = deque()
         """The users that were free in the last search and were not leased since."""
 
     def check(self) -> None:
-        """Raises `SandboxUnavailableError` when this process cannot run scripts under these users."""
+        """Raises `SandboxUnavailableError` when this process cannot run scripts under these users; claims them."""
+        self.require_possible()
+        self._claim()
+
+    def require_possible(self) -> None:
+        """Does what `check` does, but claims nothing."""
         if os.geteuid() != 0:
             raise SandboxUnavailableError(
                 "Scripts can run under users of their own only if the agent runs as root",
                 hint="Run the agent as root, or set --script-isolation=private.",
             )
-        taken = next((user for user in pwd.getpwall() if user.pw_uid in self._range), None)
-        if taken is not None:
+        if len(self._range) < _FEWEST:
             raise SandboxUnavailableError(
-                f"The range of users for scripts, {self._range}, holds {taken.pw_uid}, which is '{taken.pw_name}'",
-                hint="Set --script-uid-range to numbers that no user of this machine has.",
+                f"The range of users for scripts, {self._range}, is too small",
+                hint="Set --script-uid-range to two numbers or more: one for what scripts share, the others for them.",
             )
-        for directory in self._work.parents:
+        require_unused(self._range)
+        # The home of the instance, which is the first one, is opened to scripts as a shared place.
+        for directory in self._work.parent.parents:
             if not directory.stat().st_mode & 0o001:
                 raise SandboxUnavailableError(
                     f"Scripts under users of their own cannot reach their workspaces through '{directory}'",
                     hint=f"Run: chmod o+x '{directory}'",
                 )
-        self._claim()
 
     def _claim(self) -> None:
         """Locks the range for as long as this process lives."""
@@ -103,22 +122,17 @@ class Uids:
         """
         with self._turn:
             uid = workspace.stat().st_uid
-            if uid not in self._range:
+            if uid not in self._range or uid == self._range.owner:
                 uid = self._next()
             _change_owner(workspace, uid)
             return uid
 
     def _next(self) -> int:
         if not self._fresh:
-            pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
-            taken = {uid for pid in pids for uid in real_and_saved_uids(pid)}
-            with os.scandir(self._work) as entries:
-                for entry in entries:
-                    with suppress(FileNotFoundError):
-                        taken.add(entry.stat(follow_symlinks=False).st_uid)
+            taken = set(owners_of_anything(self._work))
             # Continues where the last search ended, or the first users would be used again and again.
             turn = itertools.chain(
-                range(self._next_look, self._range.last + 1), range(self._range.first, self._next_look)
+                range(self._next_look, self._range.last + 1), range(self._range.first + 1, self._next_look)
             )
             self._fresh.extend(itertools.islice((uid for uid in turn if uid not in taken), _AT_ONCE))
         if not self._fresh:
@@ -127,8 +141,38 @@ class Uids:
                 hint="Set a wider --script-uid-range, or have finished scripts completed sooner.",
             )
         uid = self._fresh.popleft()
-        self._next_look = self._range.first if uid == self._range.last else uid + 1
+        self._next_look = self._range.first + 1 if uid == self._range.last else uid + 1
         return uid
+
+
+def require_unused(uids: UidRange) -> None:
+    """Raises `SandboxUnavailableError` when a user or a group of this machine has a number of the range."""
+    users = ((user.pw_uid, user.pw_name) for user in pwd.getpwall())
+    groups = ((group.gr_gid, group.gr_name) for group in grp.getgrall())
+    taken = next(((number, name) for number, name in itertools.chain(users, groups) if number in uids), None)
+    if taken is not None:
+        raise SandboxUnavailableError(
+            f"The range of users for scripts, {uids}, holds {taken[0]}, which is '{taken[1]}'",
+            hint="Set --script-uid-range to numbers that no user or group of this machine has.",
+        )
+
+
+def owners_of_anything(work: Path) -> Iterator[int]:
+    """Yields the users that have something that a later process of theirs could come upon, again and again.
+
+    A script of this version can write nothing elsewhere; scripts of earlier ones could, in directories for everybody.
+    """
+    for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):
+        yield from real_and_saved_uids(pid)
+    for directory, pattern in ((work, "*"), (work / RUNS, f"*{TEMPORARY_SUFFIX}/*"), *((Path(p), "*") for p in _OPEN)):
+        for path in directory.glob(pattern):
+            with suppress(OSError):
+                yield path.lstat().st_uid
+    for file, columns in _SYSTEM_V.items():
+        with suppress(OSError, ValueError, IndexError):
+            for line in Path(file).read_text(encoding="ascii").splitlines()[1:]:
+                words = line.split()
+                yield from (int(words[column]) for column in columns)
 
 
 @functools.cache

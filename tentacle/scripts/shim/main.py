@@ -27,7 +27,6 @@ from tentacle.scripts.shim import run_record
 from tentacle.scripts.shim.inherited import inherited_state
 from tentacle.scripts.shim.log_format import DEBUG_ENTRY, ERR, ERR_ENTRY, OUT
 from tentacle.scripts.shim.log_writer import LogWriter, open_log
-from tentacle.scripts.shim.namespaces import exit_code
 from tentacle.scripts.shim.pipes import OutputPipes
 from tentacle.scripts.shim.process_tree import terminate
 from tentacle.scripts.shim.run_cgroup import RunCgroup
@@ -150,7 +149,6 @@ class Supervisor:
         self._cgroup: RunCgroup | None = shared_cgroup
         self._processes = RunProcesses(os.getpid(), order.mark)
         self._bash = 0
-        self._exit_pipe: int | None = None
         self._exit_code: int | None = None
         self._poll = select.epoll()
         self._wake, self._wake_writer = self._listen_to_signals()
@@ -162,7 +160,11 @@ class Supervisor:
         try:
             if not self._cancels:
                 self._start()
-            return self._watch()
+            code = self._watch()
+            if self._order.uid is not None and self._reap():
+                # Another script is going to have this user.
+                self._kill_all()
+            return code
         except _NotStartedError as error:
             reason = f"Error when attempting to execute {SHELL}: {error.reason.strerror}"
             self._log.entry(ERR_ENTRY, f"An exception was thrown when invoking {SHELL}: {reason}")
@@ -183,7 +185,7 @@ class Supervisor:
         os.close(self._wake_writer)
         still_open = self._pipes.open
         self._pipes.close()
-        if self._cancels or still_open or self._exit_code is None or self._exit_pipe is not None:
+        if self._cancels or still_open or self._exit_code is None:
             return False
         return not self._reap() and (self._shared_cgroup is None or self._shared_cgroup.pids() == [os.getpid()])
 
@@ -191,7 +193,7 @@ class Supervisor:
         for attempt in range(1, _STARTS + 1):
             try:
                 self._make_cgroup()
-                started = start(self._order, self._pipes.writers, self._cgroup)
+                self._bash = start(self._order, self._pipes.writers, self._cgroup)
             except OSError as error:
                 # A sweep of the agent may have removed the cgroup while it was still empty.
                 swept = self._cgroup is not None and error.errno in (errno.ENOENT, errno.ENODEV)
@@ -199,12 +201,7 @@ class Supervisor:
                     raise _NotStartedError(error) from error
             else:
                 break
-        self._processes.leader = started.pid
-        if started.exit_pipe is None:
-            self._bash = started.pid
-        else:
-            self._exit_pipe = started.exit_pipe
-            self._poll.register(self._exit_pipe, select.EPOLLIN)
+        self._processes.leader = self._bash
 
     def _make_cgroup(self) -> None:
         wanted = self._order.cgroup
@@ -227,7 +224,6 @@ class Supervisor:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 4096)
             self._reap()
-            self._read_exit_pipe()
             self._move_output()
             over = self._cancel_step() if self._cancels else self._exit_code is not None and not self._pipes.open
         if not self._cancels:
@@ -269,18 +265,6 @@ class Supervisor:
                 code = os.waitstatus_to_exitcode(status)
                 self._exit_code = code if code >= 0 else 128 - code
 
-    def _read_exit_pipe(self) -> None:
-        """Reads the exit code of bash from the first process of the script's namespace, which may have been killed."""
-        if self._exit_pipe is None:
-            return
-        try:
-            message = os.read(self._exit_pipe, 64)
-        except BlockingIOError:
-            return
-        os.close(self._exit_pipe)
-        self._exit_pipe = None
-        self._exit_code = exit_code(message)
-
     def _move_output(self) -> None:
         pieces, ended = self._pipes.collect()
         for reader in ended:
@@ -294,7 +278,10 @@ class Supervisor:
         terminate(pid for pid in living if pid not in self._asked)
         self._asked.update(living)
         if living and (self._cancels > 1 or time.monotonic() >= self._kill_at):
-            for pid in self._processes.kill(self._reap, _LONGEST_KILL):
-                self._log.entry(ERR_ENTRY, f"Failed to kill the launched process and its children: {pid}")
+            self._kill_all()
             return True
         return not living
+
+    def _kill_all(self) -> None:
+        for pid in self._processes.kill(self._reap, _LONGEST_KILL):
+            self._log.entry(ERR_ENTRY, f"Failed to kill the launched process and its children: {pid}")

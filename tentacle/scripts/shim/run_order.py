@@ -37,16 +37,26 @@ class CgroupOrder(NamedTuple):
     notes: tuple[CgroupNote, ...] = ()
 
 
-class PrivateView(NamedTuple):
-    """The mounts of a private run (`namespaces.py`).
+class ViewPlace(NamedTuple):
+    """The directory `source` is mounted on `target`.  It is `shared` by all scripts, or the run's own."""
 
-    `work` is the directory of all workspaces, of which only the run's own stays visible.  `temporary` are pairs of a
-    directory and the one that it is mounted on; `wanted` are directories that must exist afterwards.
+    source: str
+    target: str
+    shared: bool = False
+
+
+class ScriptView(NamedTuple):
+    """The mounts of a run that is kept apart (`namespaces.py`).
+
+    `work` is the directory of all workspaces, which is covered.  The places `outside` are mounted before that, those
+    `inside` it afterwards; both in their order.  `owner` is the user whose files on the disk are those of each script
+    with a user of its own, in shared places.
     """
 
     work: str
-    temporary: tuple[tuple[str, str], ...]
-    wanted: tuple[str, ...]
+    outside: tuple[ViewPlace, ...]
+    inside: tuple[ViewPlace, ...]
+    owner: int | None = None
 
 
 class RunOrder(NamedTuple):
@@ -55,7 +65,7 @@ class RunOrder(NamedTuple):
     `run` and `log` are the run's two files, `script` the file that bash reads, `mark` the value of the variable by
     which the run's processes are known.  `preamble` are the entries that come right before the script's own.  `grace`
     are the seconds between asking to end and killing.  Without `cgroup`, `view` or `uid` (which is the number of the
-    group too) the script gets those of the agent.
+    group too, and which comes with a `view`) the script gets those of the agent.
     """
 
     run: str
@@ -68,7 +78,7 @@ class RunOrder(NamedTuple):
     preamble: tuple[str, ...]
     grace: float
     cgroup: CgroupOrder | None = None
-    view: PrivateView | None = None
+    view: ScriptView | None = None
     uid: int | None = None
 
     def encode(self) -> bytes:
@@ -89,8 +99,9 @@ class RunOrder(NamedTuple):
                 tuple(CgroupNote(*note) for note in notes),
             )
         if view is not None:
-            work, temporary, wanted = view
-            view = PrivateView(work, tuple((source, target) for source, target in temporary), tuple(wanted))
+            work, outside, inside, owner = view
+            outside, inside = (tuple(ViewPlace(*place) for place in places) for places in (outside, inside))
+            view = ScriptView(work, outside, inside, owner)
         return order._replace(
             arguments=tuple(order.arguments), preamble=tuple(order.preamble), cgroup=cgroup, view=view
         )

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tentacle.scripts.shim import namespaces
+from tentacle.scripts.shim.rights import give_up_rights
 from tentacle.scripts.shim.run_cgroup import RunCgroup
 from tentacle.scripts.shim.run_order import RunOrder
-from tentacle.scripts.shim.syscalls import fork_into_cgroup, join_new_session_keyring
+from tentacle.scripts.shim.syscalls import clear_user_keyrings, fork_into_cgroup, join_new_session_keyring
 
 SHELL = "/bin/bash"
 _ALL_SIGNALS = tuple(int(number) for number in signal.valid_signals())
@@ -24,16 +25,11 @@ _LONGEST_FAILURE = 4096
 _OLD_KERNEL = (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG, errno.EOPNOTSUPP)
 
 
-class Started:
-    """`pid` is bash.  But with an `exit_pipe` it is another child, and the exit code of bash is read from there."""
+def start(order: RunOrder, writers: Sequence[int], cgroup: RunCgroup | None) -> int:
+    """Starts the script with its output on the two `writers`; returns the process number of bash.
 
-    def __init__(self, pid: int, exit_pipe: int | None = None) -> None:
-        self.pid = pid
-        self.exit_pipe = exit_pipe
-
-
-def start(order: RunOrder, writers: Sequence[int], cgroup: RunCgroup | None) -> Started:
-    """Starts the script with its output on the two `writers`.  Raises `OSError`; nothing runs then."""
+    Raises `OSError`; nothing runs then.
+    """
     inherited = cgroup is None or cgroup.inside
     if not inherited or order.view is not None or order.uid is not None:
         return _ForkedStart(order, writers, None if inherited else cgroup).start()
@@ -42,7 +38,7 @@ def start(order: RunOrder, writers: Sequence[int], cgroup: RunCgroup | None) -> 
     join_new_session_keyring()
     os.chdir(order.workspace)
     try:
-        pid = os.posix_spawn(
+        return os.posix_spawn(
             SHELL,
             _command(order),
             order.environment,
@@ -57,7 +53,6 @@ def start(order: RunOrder, writers: Sequence[int], cgroup: RunCgroup | None) -> 
         )
     finally:
         os.chdir("/")
-    return Started(pid)
 
 
 def _command(order: RunOrder) -> list[str]:
@@ -73,9 +68,8 @@ class _ForkedStart:
         self._cgroup = cgroup
         self._step = "joining the cgroup"
         self._failure, self._failure_writer = os.pipe2(os.O_CLOEXEC)
-        self._exit_pipe, self._exit_pipe_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
-    def start(self) -> Started:
+    def start(self) -> int:
         if self._order.uid is not None:
             # Otherwise the script could not open its own /dev/stderr again.
             for writer in self._writers:
@@ -89,18 +83,13 @@ class _ForkedStart:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(self._failure_writer)
-        os.close(self._exit_pipe_writer)
         # Closed by the child's `execve`, so this returns when bash runs or when something has failed.
         failure = os.read(self._failure, _LONGEST_FAILURE)
         os.close(self._failure)
         if failure:
-            os.close(self._exit_pipe)
             error_number, _, text = failure.decode("utf-8", "replace").partition(" ")
             raise OSError(int(error_number), text)
-        if self._order.view is not None:
-            return Started(pid, self._exit_pipe)
-        os.close(self._exit_pipe)
-        return Started(pid)
+        return pid
 
     def _fork(self) -> tuple[int, bool]:
         """Returns what `os.fork` does, and whether the child is born in the cgroup."""
@@ -122,17 +111,7 @@ class _ForkedStart:
                 self._cgroup.join(born=born)
             if self._order.view is not None:
                 self._step = "giving the script namespaces of its own"
-                namespaces.enter(self._order.view, self._order.workspace)
-                self._step = "giving the script its own /proc"
-                namespaces.run_as_first(self._exit_pipe_writer, self._fail, self._become_bash)
-            self._become_bash()
-        except OSError as error:
-            self._fail(error)
-        finally:
-            os._exit(127)
-
-    def _become_bash(self) -> NoReturn:
-        try:
+                namespaces.enter(self._order.view, self._order.uid)
             self._step = "entering the workspace"
             os.chdir(self._order.workspace)
             os.setsid()
@@ -146,6 +125,9 @@ class _ForkedStart:
                 os.setgroups([uid])
                 os.setresgid(uid, uid, uid)
                 os.setresuid(uid, uid, uid)
+                self._step = "taking rights from the script"
+                clear_user_keyrings()
+                give_up_rights()
             self._step = "starting bash"
             # Every signal gets its default action, and none stays blocked.
             for signal_number in _ALL_SIGNALS:
@@ -155,6 +137,8 @@ class _ForkedStart:
             os.execve(SHELL, _command(self._order), self._order.environment)  # noqa: S606
         except OSError as error:
             self._fail(error)
+        finally:
+            os._exit(127)
 
     def _fail(self, error: OSError) -> NoReturn:
         where = f"{self._step}, {error.filename}" if error.filename else self._step

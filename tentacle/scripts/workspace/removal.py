@@ -153,11 +153,20 @@ def _enter(name: str, directory: int | None = None) -> int:
 
 def entries_below(path: Path) -> Iterator[os.stat_result]:
     """Yields the directory and everything below it on the same file system.  Raises `OSError` when it is missing."""
+    yield path.lstat()
+    for _, entries in directories_below(path):
+        yield from (status for _, status in entries)
+
+
+def directories_below(path: Path) -> Iterator[tuple[int, list[tuple[str, os.stat_result]]]]:
+    """Yields the directory and all below it, open for as long as the caller looks at it, with what is in each.
+
+    Leaves out what is on another file system.  Raises `OSError` when `path` is missing.
+    """
     with contextlib.ExitStack() as opened:
         top = os.open(path, _DIRECTORY)
         opened.callback(os.close, top)
-        first = os.fstat(top)
-        yield first
+        device = os.fstat(top).st_dev
         left = [(top, ".")]
         bases = 0
         while left:
@@ -167,17 +176,14 @@ def entries_below(path: Path) -> Iterator[os.stat_result]:
             except OSError:
                 # It is gone, or its script has removed all rights.
                 continue
-            found = _entries(directory)
-            if len(inner) > _STEP // 2 and bases < _MOST_BASES:
-                opened.callback(os.close, directory)
-                base, inner, bases = directory, ".", bases + 1
-            else:
-                os.close(directory)
-            for name, status in found:
-                if status.st_dev == first.st_dev:
-                    yield status
-                    if stat.S_ISDIR(status.st_mode):
-                        left.append((base, f"{inner}/{name}"))
+            with contextlib.ExitStack() as here:
+                here.callback(os.close, directory)
+                found = [(name, status) for name, status in _entries(directory) if status.st_dev == device]
+                yield directory, found
+                if len(inner) > _STEP // 2 and bases < _MOST_BASES:
+                    opened.push(here.pop_all())
+                    base, inner, bases = directory, ".", bases + 1
+            left += [(base, f"{inner}/{name}") for name, status in found if stat.S_ISDIR(status.st_mode)]
 
 
 def _entries(directory: int) -> list[tuple[str, os.stat_result]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,17 @@ def test_how_scripts_are_kept_apart(tentacle: Any) -> None:
     ]
     again = tentacle.ok("configure", "--script-memory-limit=none", "--script-isolation=none")
     assert again.lines[:2] == ["Script memory limit set to: none", "Script isolation set to: none"]
+
+
+def test_users_for_scripts_are_refused_where_they_cannot_be_had(tentacle: Any) -> None:
+    before = shown(tentacle)
+    ended = tentacle("configure", "--script-uid-range=65533-65534", "--script-isolation=user")
+    reason = "holds 65534, which is 'nobody'" if os.geteuid() == 0 else "only if the agent runs as root"
+    assert ended.code == 1
+    assert reason in ended.err
+    assert "Set --script-uid-range to" in ended.err or "Run the agent as root" in ended.err
+    assert shown(tentacle) == before
+    assert tentacle.ok("configure", "--script-uid-range=65533-65534").lines[0] == "Script uid range set to: 65533-65534"
 
 
 def test_how_large_the_log_becomes(tentacle: Any, instance: Path) -> None:

@@ -1,28 +1,29 @@
-"""The namespaces of a private script, entered by real processes, and how its end is told across them."""
+"""The mounts of a script that is kept apart, entered by real processes."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tentacle.scripts.shim.namespaces import _make_directories, exit_code
+from tentacle.scripts.shim.namespaces import _make_directories
+from tests.scripts.sandboxes import own_uids
 
 ENTER = """
 import os, sys
 from pathlib import Path
 from tentacle.scripts.shim.namespaces import enter
-from tentacle.scripts.shim.run_order import PrivateView
+from tentacle.scripts.shim.run_order import ScriptView, ViewPlace
 base = Path(sys.argv[1])
 work, own = base / "work", base / "work" / "own"
 shared = base / "shared"
-enter(PrivateView(str(work), ((str(own / "tmp"), str(shared)),), (str(shared / "a" / "b"),)), str(own))
+outside, inside = (ViewPlace(str(own / "tmp"), str(shared)),), (ViewPlace(str(own), str(own)),)
+enter(ScriptView(str(work), outside, inside))
 print(sorted(path.name for path in work.iterdir()), sorted(path.name for path in own.iterdir()))
-print(sorted(path.name for path in (base / "shared").iterdir()), (own / "tmp" / "a" / "b").is_dir())
+print(sorted(path.name for path in (base / "shared").iterdir()))
 (own / "made").write_text("made")
 (base / "shared" / "temporary").write_text("temporary")
 try:
@@ -31,43 +32,29 @@ except OSError as error:
     print(error.strerror)
 print(sorted(int(name) for name in os.listdir("/proc/self/fd"))[:-1])
 """
-FIRST = """
-import os, sys, time
-from tentacle.scripts.shim import syscalls
-from tentacle.scripts.shim.namespaces import exit_code, run_as_first
-reader, writer = os.pipe()
-open_end, held = os.pipe()
-wait, go_on = os.pipe()
-if os.fork():
-    os.close(writer), os.close(held)
-    print("pipe", exit_code(os.read(reader, 64)), flush=True)
-    # A process of the namespace is left, and so is the first one; but that one holds no pipe of the script open.
-    print("output", os.read(open_end, 64), os.read(open_end, 64), flush=True)
-    os.close(go_on)
-    print("end", os.read(reader, 64))
-    os._exit(0)
-os.close(reader), os.close(open_end)
-syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
-syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
-def failed(error):
-    print("failed", error, flush=True)
-    os._exit(1)
-def processes():
-    return len([name for name in os.listdir("/proc") if name.isdigit()])
-def script():
-    os.write(held, b"%d %d" % (os.getpid(), processes()))
-    # An orphan, which is the first process's own to bury.
-    if (child := os.fork()) == 0:
-        os._exit(0 if os.fork() else 9)
-    os.waitpid(child, 0)
-    while processes() > 2:
-        time.sleep(0.001)
-    if os.fork() == 0:
-        os.close(held), os.close(go_on), os.close(writer)
-        os.read(wait, 1)
-        os._exit(9)
-    exec(sys.argv[1])
-run_as_first(writer, failed, script)
+AS_USER = """
+import os, stat, sys
+from pathlib import Path
+from tentacle.scripts.shim.namespaces import enter
+from tentacle.scripts.shim.run_order import ScriptView, ViewPlace
+base, owner, user = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+work, own, common = base / "work", base / "work" / "own", base / "common"
+outside, inside = (ViewPlace(str(common), str(common), shared=True),), (ViewPlace(str(own), str(own)),)
+enter(ScriptView(str(work), outside, inside, owner=owner), user)
+os.setgroups([]), os.setresgid(user, user, user), os.setresuid(user, user, user)
+def tried(what):
+    try:
+        return what()
+    except OSError as error:
+        return error.strerror
+print([(path.name, path.lstat().st_uid == user, path.lstat().st_uid) for path in sorted(common.iterdir())])
+(common / "made").touch()
+os.chmod(common / "of the owner", 0o4755)
+print((common / "made").stat().st_uid == user, tried((common / "of root").unlink), (base / "open" / "made").touch())
+print(tried(lambda: os.kill(os.getppid(), 0)), Path(f"/proc/{os.getppid()}").exists(), os.getpid() != 1)
+Path("/dev/shm/of this script").touch()
+print(os.listdir("/dev/shm"), Path("/proc/sysvipc/shm").read_text().count(chr(10)))
+Path("/dev/null").write_text("")
 """
 
 
@@ -76,21 +63,6 @@ def program(text: str, *arguments: str) -> list[str]:
         [sys.executable, "-c", text, *arguments], capture_output=True, text=True, check=True, timeout=20
     )
     return done.stdout.splitlines()
-
-
-@given(st.integers(0, 255))
-def test_an_exit_code_is_read_as_it_was_written(code: int) -> None:
-    assert exit_code(code.to_bytes(4, "big", signed=True)) == code
-
-
-@given(st.integers(1, 64))
-def test_the_signal_that_ended_a_script_is_told_as_bash_does(number: int) -> None:
-    assert exit_code((-number).to_bytes(4, "big", signed=True)) == 128 + number
-
-
-@given(st.binary(max_size=8).filter(lambda message: len(message) != 4))
-def test_a_first_process_that_said_nothing_was_killed(message: bytes) -> None:
-    assert exit_code(message) == 137
 
 
 def test_hidden_directories_are_made_again_and_those_that_exist_stay(tmp_path: Path) -> None:
@@ -111,7 +83,7 @@ def test_inside_only_the_own_workspace_is_there_and_outside_nothing_is_different
     before = Path("/proc/self/mounts").read_text()
     assert program(ENTER, str(tmp_path)) == [
         "['own'] ['file', 'tmp']",
-        "['a'] True",
+        "[]",
         "Read-only file system",
         "[0, 1, 2]",
     ]
@@ -122,8 +94,30 @@ def test_inside_only_the_own_workspace_is_there_and_outside_nothing_is_different
     assert (tmp_path / "work" / "own" / "tmp" / "temporary").read_text() == "temporary"
 
 
-@pytest.mark.parametrize(
-    ("end", "code"), [("os._exit(0)", 0), ("os._exit(7)", 7), ("os.kill(os.getpid(), 9)", 137), ("os.abort()", 134)]
-)
-def test_the_first_process_tells_how_the_script_ended_and_sees_nobody_else(end: str, code: int) -> None:
-    assert program(FIRST, end) == [f"pipe {code}", "output b'2 2' b''", "end b''"]
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_user_of_its_own_owns_what_is_shared_and_writes_as_its_owner(tmp_path: Path) -> None:
+    owner, user = own_uids().owner, own_uids().last
+    for path in ("work/own", "common", "open"):
+        (tmp_path / path).mkdir(parents=True)
+    (tmp_path / "open").chmod(0o777)
+    for directory in (tmp_path, *tmp_path.parents[:3]):
+        directory.chmod(directory.stat().st_mode | 0o055)
+    os.chown(tmp_path / "common", -1, owner)
+    (tmp_path / "common").chmod(0o1775)
+    for name, uid in (("of root", 0), ("of the owner", owner), ("of somebody", owner + 7)):
+        (tmp_path / "common" / name).touch()
+        os.chown(tmp_path / "common" / name, uid, uid)
+    objects = subprocess.run(["ipcmk", "-M", "100"], capture_output=True, text=True, check=True).stdout.split()
+    try:
+        told = program(AS_USER, str(tmp_path), str(owner), str(user))
+    finally:
+        subprocess.run(["ipcrm", "-m", objects[-1]], check=True)
+    assert told == [
+        f"[('of root', False, 0), ('of somebody', False, {owner + 7}), ('of the owner', True, {user})]",
+        "True Operation not permitted None",
+        "Operation not permitted False True",
+        "['of this script'] 1",
+    ]
+    for made in ((tmp_path / directory / "made").stat() for directory in ("common", "open")):
+        assert (made.st_uid, made.st_gid) == (owner, owner)
+    assert not Path("/dev/shm/of this script").exists()

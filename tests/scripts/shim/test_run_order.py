@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.scripts.shim.run_order import CgroupLimit, CgroupNote, CgroupOrder, PrivateView, RunOrder
+from tentacle.scripts.shim.run_order import CgroupLimit, CgroupNote, CgroupOrder, RunOrder, ScriptView, ViewPlace
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=12)
 """With halves of characters: so Python writes the bytes of a path or an argument that are no text."""
@@ -16,7 +16,8 @@ CGROUPS = st.builds(
     st.lists(st.builds(CgroupLimit, NUMBER, TEXT, TEXT, st.booleans()), max_size=3).map(tuple),
     st.lists(st.builds(CgroupNote, NUMBER, TEXT, TEXT, TEXT), max_size=3).map(tuple),
 )
-VIEWS = st.builds(PrivateView, TEXT, st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple), TEXTS)
+PLACES = st.lists(st.builds(ViewPlace, TEXT, TEXT, st.booleans()), max_size=3).map(tuple)
+VIEWS = st.builds(ScriptView, TEXT, PLACES, PLACES, st.none() | NUMBER)
 ORDERS = st.builds(
     RunOrder,
     run=TEXT,
@@ -43,6 +44,8 @@ def test_what_is_encoded_is_decoded(order: RunOrder) -> None:
     if found.cgroup is not None:
         assert all(isinstance(limit, CgroupLimit) for limit in found.cgroup.limits)
         assert all(isinstance(note, CgroupNote) for note in found.cgroup.notes)
+    if found.view is not None:
+        assert all(isinstance(place, ViewPlace) for place in (*found.view.outside, *found.view.inside))
 
 
 @given(ORDERS)

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.scripts.shim.namespaces import exit_code
 from tentacle.scripts.shim.run_cgroup import RunCgroup
-from tentacle.scripts.shim.run_order import PrivateView, RunOrder
-from tentacle.scripts.shim.spawn import Started, start
+from tentacle.scripts.shim.run_order import RunOrder, ScriptView, ViewPlace
+from tentacle.scripts.shim.spawn import start
 from tests.scripts.sandboxes import cgroup_parents, own_uids
 
 KINDS = ["plain", "user", "cgroup", "private"]
@@ -52,17 +51,18 @@ class Starter:
         script = self.workspace / "script"
         script.write_text(body)
         order = RunOrder("", "", str(self.workspace), str(script), arguments, environment, "", (), 1.0)
+        view = ScriptView(str(self.workspace.parent), (), (ViewPlace(str(self.workspace), str(self.workspace)),))
         if self.kind == "user":
-            return order._replace(uid=own_uids().first)
+            return order._replace(uid=own_uids().last, view=view._replace(owner=own_uids().owner))
         if self.kind == "private":
-            return order._replace(view=PrivateView(str(self.workspace.parent), (), ()))
+            return order._replace(view=view)
         return order
 
     def run(self, order: RunOrder) -> tuple[int, str, str]:
         """The exit code, and what was written to both streams."""
         pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
         try:
-            started = self._start(order, [writer for _, writer in pipes])
+            bash = self._start(order, [writer for _, writer in pipes])
         except OSError:
             for reader, _ in pipes:
                 os.close(reader)
@@ -76,15 +76,10 @@ class Starter:
             if self.kind == "cgroup":
                 self._cgroup.inside = False
         out, err = (self._all_of(reader) for reader, _ in pipes)
-        _, status = os.waitpid(started.pid, 0)
-        if started.exit_pipe is None:
-            return os.waitstatus_to_exitcode(status), out, err
-        os.set_blocking(started.exit_pipe, True)
-        message = os.read(started.exit_pipe, 64)
-        os.close(started.exit_pipe)
-        return exit_code(message), out, err
+        _, status = os.waitpid(bash, 0)
+        return os.waitstatus_to_exitcode(status), out, err
 
-    def _start(self, order: RunOrder, writers: list[int]) -> Started:
+    def _start(self, order: RunOrder, writers: list[int]) -> int:
         if self.kind != "cgroup":
             return start(order, writers, None)
         self._cgroup.make()
@@ -153,10 +148,10 @@ def test_it_inherits_no_signal_that_is_ignored_or_blocked_and_no_descriptor(star
 
 def test_an_own_user_has_one_group_and_owns_what_it_writes_to(base: Path, cgroup: RunCgroup) -> None:
     starter = Starter("user", base, cgroup)
-    uid = str(own_uids().first)
+    uid = str(own_uids().last)
     body = "id -u; id -ru; id -G; stat -L -c %u /dev/stdout; stat -L -c %u /dev/stderr"
     groups = os.getgroups()
-    os.setgroups([own_uids().last])
+    os.setgroups([own_uids().first])
     try:
         assert starter.run(starter.order(body, PATH="/usr/bin:/bin")) == (0, f"{uid}\n" * 5, "")
     finally:
@@ -177,11 +172,11 @@ def test_a_cgroup_that_the_starter_is_in_needs_no_fork(base: Path, cgroup: RunCg
     starter = Starter("plain", base, cgroup)
     order = starter.order("echo fine")
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    started = start(order, [writer, writer], RunCgroup.of("/nowhere/at/all", inside=True))
+    bash = start(order, [writer, writer], RunCgroup.of("/nowhere/at/all", inside=True))
     os.close(writer)
     assert os.read(reader, 100) == b"fine\n"
     os.close(reader)
-    os.waitpid(started.pid, 0)
+    os.waitpid(bash, 0)
 
 
 @pytest.mark.parametrize("kind", ["user", "cgroup"])
@@ -211,7 +206,7 @@ def test_a_plain_start_without_workspace_is_told(base: Path, cgroup: RunCgroup) 
 
 def test_namespaces_that_cannot_be_made_are_told_as_such(base: Path, cgroup: RunCgroup) -> None:
     starter = Starter("private", base, cgroup)
-    view = PrivateView(str(base), (("/nowhere", "/tmp"),), ())
+    view = ScriptView(str(base), (ViewPlace("/nowhere", "/tmp"),), ())
     with pytest.raises(FileNotFoundError, match=r"\(giving the script namespaces of its own, /nowhere\)"):
         starter.run(starter.order()._replace(view=view))
 
