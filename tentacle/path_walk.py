@@ -128,10 +128,13 @@ class Place:
             raise LinkRefused(self.path, "it is one of several names (hard links) of a file, and others can make such")
 
     def require_writable(self) -> None:
-        """Raises `LinkRefused` for a directory in which those who led us to it may not make, or not replace, files."""
-        self._require(self._folder, _WRITE)
-        found = self.status() if self._makers and self._folder.st_mode & stat.S_ISVTX else None
-        if found is not None:
+        """Raises `LinkRefused` where those who led us here may not make or replace what has the name themselves, or
+        may not write in it when it is a directory.
+        """
+        found = self.status() if self._makers else None
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            self._require(self._folder, _WRITE)
+        if found is not None and (stat.S_ISDIR(found.st_mode) or self._folder.st_mode & stat.S_ISVTX):
             self._require(found, _WRITE)
 
     def walk(self, path: str, make: Make | None, *, to_the_end: bool) -> None:
