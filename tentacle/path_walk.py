@@ -124,7 +124,8 @@ class Place:
 
         Who may write in a directory can, on some hosts, give there a second name to a file that he may not use.
         """
-        if self._trust.wary and stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and self._is_open(self._folder):
+        # The sticky bit keeps nobody from that.
+        if self._trust.wary and stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and self._is_open(sticky=0):
             raise LinkRefused(self.path, "it is one of several names (hard links) of a file, and others can make such")
 
     def require_writable(self) -> None:
@@ -211,7 +212,7 @@ class Place:
             os.close(descriptor)
         self._followed = self.at(name)
         folder = self._folder
-        if self._trust.wary and ({link.st_uid, folder.st_uid} - self._own or self._is_open(folder)):
+        if self._trust.wary and ({link.st_uid, folder.st_uid} - self._own or self._is_open(sticky=self._sticky)):
             # In a directory with the set-group-ID bit a link has the group of that, whoever makes it.
             self._makers.append((link.st_uid, 0 if folder.st_mode & stat.S_ISGID else link.st_gid))
         # Links of `/proc` to open files, directories and roots lead somewhere else than their text says.
@@ -267,12 +268,16 @@ class Place:
             return bool(status.st_mode & right << 3)
         return bool(status.st_mode & right)
 
-    def _is_open(self, folder: os.stat_result) -> bool:
-        """Whether others may put links of theirs, or links that became ours, into the directory that is open."""
+    def _is_open(self, *, sticky: int) -> bool:
+        """Whether others may put links of theirs, or links that became ours, into the directory that is open.
+
+        `sticky` is the bit of a mode that keeps them from it.
+        """
+        folder = self._folder
         if folder.st_uid not in self._own:
             return True
         # The bits of the group are also the bound of what an access control list allows.
-        if not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or folder.st_mode & stat.S_ISVTX & self._sticky:
+        if not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or folder.st_mode & sticky:
             return False
         # Configurations that Kubernetes mounts lie in such a directory, by links.
         with suppress(OSError):

@@ -254,6 +254,10 @@ def test_a_file_with_other_names_is_not_opened_to_be_written_over(open_way: Path
     with pytest.raises(LinkRefused, match="no link belongs there"):
         open_alone(own / "link", os.O_RDWR)
     assert status_of(own / "link") is not None
+    own.chmod(0o1777)
+    os.chown(own, 0, 0)
+    with pytest.raises(LinkRefused, match="several names"):
+        open_alone(own / "f", os.O_RDWR)
     assert (victim.read_bytes(), victim.stat().st_mode & 0o777) == (b"secret", 0o600)
 
 
