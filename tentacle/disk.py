@@ -315,9 +315,13 @@ def flush_directory(path: Path | str, *, inside: int | None = None) -> None:
 
 
 def behind_links(path: Path) -> Path:
-    """Where `path` leads, without links; `path` itself where directories are missing.  Raises `DiskError`."""
+    """Where `path` leads, without links, for one who is going to write there; `path` itself where directories are
+    missing.  Raises `DiskError`.
+    """
     try:
         with end_of(path, wary_root()) as place:
+            # Nobody sees any more by whose links it was reached.
+            place.require_writable()
             return place.path
     except (FileNotFoundError, NotADirectoryError):
         return path.absolute()

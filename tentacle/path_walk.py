@@ -121,14 +121,18 @@ class Place:
 
         Who may write in a directory can, on some hosts, give there a second name to a file that he may not use.
         """
-        if self._trust.wary and stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and self._is_open(self._folder):
+        # The sticky bit keeps nobody from that.
+        if self._trust.wary and stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and self._is_open(sticky=0):
             raise LinkRefused(self.path, "it is one of several names (hard links) of a file, and others can make such")
 
     def require_writable(self) -> None:
-        """Raises `LinkRefused` for a directory in which those who led us to it may not make, or not replace, files."""
-        self._require(self._folder, _WRITE)
-        found = self.status() if self._makers and self._folder.st_mode & stat.S_ISVTX else None
-        if found is not None:
+        """Raises `LinkRefused` where those who led us here may not make or replace what has the name themselves, or
+        may not write in it when it is a directory.
+        """
+        found = self.status() if self._makers else None
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            self._require(self._folder, _WRITE)
+        if found is not None and (stat.S_ISDIR(found.st_mode) or self._folder.st_mode & stat.S_ISVTX):
             self._require(found, _WRITE)
 
     def walk(self, path: str, make: Make | None, *, to_the_end: bool) -> None:
@@ -205,7 +209,7 @@ class Place:
             os.close(descriptor)
         self._followed = self.at(name)
         folder = self._folder
-        if self._trust.wary and ({link.st_uid, folder.st_uid} - self._own or self._is_open(folder)):
+        if self._trust.wary and ({link.st_uid, folder.st_uid} - self._own or self._is_open(sticky=stat.S_ISVTX)):
             # In a directory with the set-group-ID bit a link has the group of that, whoever makes it.
             self._makers.append((link.st_uid, 0 if folder.st_mode & stat.S_ISGID else link.st_gid))
         # Links of `/proc` to open files, directories and roots lead somewhere else than their text says.
@@ -261,12 +265,16 @@ class Place:
             return bool(status.st_mode & right << 3)
         return bool(status.st_mode & right)
 
-    def _is_open(self, folder: os.stat_result) -> bool:
-        """Whether others may put links of theirs, or links that became ours, into the directory that is open."""
+    def _is_open(self, *, sticky: int) -> bool:
+        """Whether others may put links of theirs, or links that became ours, into the directory that is open.
+
+        `sticky` is the bit of a mode that keeps them from it.
+        """
+        folder = self._folder
         if folder.st_uid not in self._own:
             return True
         # The bits of the group are also the bound of what an access control list allows.
-        if not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or folder.st_mode & stat.S_ISVTX:
+        if not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or folder.st_mode & sticky:
             return False
         # Configurations that Kubernetes mounts lie in such a directory, by links.
         with suppress(OSError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -67,3 +68,11 @@ async def no_stray_tasks() -> AsyncIterator[None]:
     current = asyncio.current_task()
     left = [task for task in asyncio.all_tasks() if task is not current and not task.done()]
     assert not left, f"tasks left behind: {left}"
+
+
+@pytest.fixture
+def open_way() -> Iterator[Path]:
+    """A directory that every user can reach; those of `tmp_path` are closed on the way."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)

@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -275,9 +274,9 @@ def test_the_first_closed_directory_on_the_way(tmp_path: Path) -> None:
 
 
 @only_root
-def test_root_does_not_follow_the_links_of_another_user(tmp_path: Path) -> None:
-    outside = secret_of_root(tmp_path / "outside" / "x")
-    home = of_nobody(tmp_path / "home")
+def test_root_does_not_follow_the_links_of_another_user(open_way: Path) -> None:
+    outside = secret_of_root(open_way / "outside" / "x")
+    home = of_nobody(open_way / "home")
     as_nobody(home, "ln", "-s", str(outside), "x")
     as_nobody(home, "ln", "-s", str(outside.parent), "folder")
     (outside.parent / ".x.12345678.tmp").touch()
@@ -302,26 +301,27 @@ def test_root_does_not_follow_the_links_of_another_user(tmp_path: Path) -> None:
 
 
 @only_root
-def test_root_follows_another_user_s_links_to_what_that_user_may_use() -> None:
-    with tempfile.TemporaryDirectory() as made:
-        top = Path(made)
-        top.chmod(0o755)
-        home, there = of_nobody(top / "home"), of_nobody(top / "there")
-        as_nobody(home, "ln", "-s", str(there), "folder")
-        as_nobody(there, "touch", "x")
-        disk.write_atomic(home / "folder" / "x", b"new", mode=0o600)
-        assert disk.read_bytes(there / "x") == disk.read_bytes(home / "folder" / "x") == b"new"
-        assert (there / "x").stat().st_uid == NOBODY
-        public = secret_of_root(top / "of-root" / "public")
-        public.chmod(0o644)
-        as_nobody(home, "ln", "-s", str(public), "public")
-        assert disk.read_bytes(home / "public") == b"secret"
+def test_root_follows_another_user_s_links_to_what_that_user_may_use(open_way: Path) -> None:
+    home, there = of_nobody(open_way / "home"), of_nobody(open_way / "there")
+    as_nobody(home, "ln", "-s", str(there), "folder")
+    as_nobody(there, "touch", "x")
+    disk.write_atomic(home / "folder" / "x", b"new", mode=0o600)
+    assert disk.read_bytes(there / "x") == disk.read_bytes(home / "folder" / "x") == b"new"
+    assert (there / "x").stat().st_uid == NOBODY
+    as_nobody(home, "ln", "-s", str(there / "x"), "x")
+    assert disk.behind_links(home / "x") == there / "x"
+    public = secret_of_root(open_way / "of-root" / "public")
+    public.chmod(0o644)
+    as_nobody(home, "ln", "-s", str(public), "public")
+    assert disk.read_bytes(home / "public") == b"secret"
+    with pytest.raises(DiskError, match="is not followed"):
+        disk.behind_links(home / "public")
 
 
 @only_root
-def test_root_does_not_read_a_secret_by_a_second_name(tmp_path: Path) -> None:
-    secret = secret_of_root(tmp_path / "outside" / "x")
-    home = of_nobody(tmp_path / "home")
+def test_root_does_not_read_a_secret_by_a_second_name(open_way: Path) -> None:
+    secret = secret_of_root(open_way / "outside" / "x")
+    home = of_nobody(open_way / "home")
     second_name(home, "x", secret)
     with pytest.raises(DiskError, match="several names"):
         disk.read_bytes(home / "x")

@@ -153,11 +153,11 @@ def test_a_purpose_and_a_text_may_hold_what_is_no_unicode() -> None:
 
 
 @only_root
-def test_root_makes_no_key_of_a_file_that_another_user_gave_a_second_name(tmp_path: Path) -> None:
+def test_root_makes_no_key_of_a_file_that_another_user_gave_a_second_name(open_way: Path) -> None:
     """It would get another mode, and be written over with a key."""
-    victim = secret_of_root(tmp_path / "outside" / "victim")
+    victim = secret_of_root(open_way / "outside" / "victim")
     victim.chmod(0o644)
-    home = of_nobody(tmp_path / "home")
+    home = of_nobody(open_way / "home")
     second_name(home, "x.key", victim)
     with (
         pytest.raises(DiskError, match="several names"),

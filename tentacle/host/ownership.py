@@ -71,7 +71,8 @@ def _give_inside(directory: Path, names: Iterable[str], account: Account, giver:
         elif found.st_mode & stat.S_ISVTX:
             raise _shared(place.path, account)
         # Where a link of another user leads was not said by the giver.
-        if changed and not may_give(found.st_uid, account, account.uid if place.by_others else giver):
+        giver = account.uid if place.by_others else giver
+        if changed and not may_give(found.st_uid, account, giver):
             owner = user_name(giver)
             raise HostError(
                 f"The directory '{directory}' is named by a configuration that belongs to {owner}, but is not "

@@ -109,9 +109,10 @@ class RollingFile:
                 if os.path.samestat(os.fstat(self._place.directory), self.path.parent.stat()):
                     return self._place
             self.close()
-        self._place = self._held.enter_context(parent_of(self.path, wary_root()))
-        self._place.require_writable()
-        return self._place
+        place = self._held.enter_context(parent_of(self.path, wary_root()))
+        place.require_writable()
+        self._place = place
+        return place
 
     def _is_due(self, status: os.stat_result) -> bool:
         if status.st_size == 0:

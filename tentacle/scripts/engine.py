@@ -103,7 +103,7 @@ class ScriptEngine:
     ) -> None:
         self.options = options or EngineOptions()
         # A symbolic link on the way may lie where a script in its sandbox cannot see it.
-        self.workspaces = Workspaces(Path(os.path.realpath(work)))
+        self.workspaces = Workspaces(disk.behind_links(work))
         self.secrets = KnownSecrets(known, self.workspaces.work / MASK_KEY, watch)
         wanted: dict[str, str | None] = {**os.environ, **(environment or {})}
         variables = {name: value for name, value in wanted.items() if value is not None}

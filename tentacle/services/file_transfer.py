@@ -100,7 +100,7 @@ class FileTransferService:
         try:
             if target.endswith("/"):
                 # It can only be a directory, and one is not made for a file that has no name.
-                with end_of(target.rstrip("/"), self._trust) as place:
+                with end_of(target.rstrip("/") or "/", self._trust) as place:
                     raise _no_file(target, place.status())
             with parent_of(target, self._trust, _make_directory) as place:
                 place.require_writable()
@@ -127,7 +127,7 @@ class FileTransferService:
         (docs/spec/services.md, "Downloads").
         """
         try:
-            with end_of(path.rstrip("/"), self._trust) as place:
+            with end_of(path.rstrip("/") or "/", self._trust) as place:
                 found = place.status()
                 if found is None or stat.S_ISDIR(found.st_mode):
                     return None

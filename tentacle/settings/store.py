@@ -74,7 +74,7 @@ class SettingsFile:
 
     def exists(self) -> bool:
         """Whether there is anything at the path."""
-        return exists(self._target)
+        return exists(self.path)
 
     def create(self, *, directory_mode: int = DIRECTORY_MODE, settings: Settings | None = None) -> bool:
         """Makes the file, with `settings` or default ones, and its missing directories.
@@ -167,7 +167,7 @@ class SettingsFile:
 
     def _read(self) -> document.Section:
         try:
-            text = read_bytes(self._target).decode("utf-8-sig")
+            text = read_bytes(self.path).decode("utf-8-sig")
         except FileNotFoundError:
             problem = f"The configuration file at {self.path} could not be located at the specified location."
             raise ConfigurationError(problem) from None

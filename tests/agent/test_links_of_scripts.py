@@ -19,7 +19,7 @@ from tentacle.contracts.script_v2 import ScriptStatusResponseV2
 from tentacle.settings.scripts import ScriptSettings
 from tests.agent.process import AgentHome, Server
 from tests.agent.transfer_calls import Caller
-from tests.other_user import only_root, secret_of_root
+from tests.other_user import only_root, second_name, secret_of_root
 
 REFUSED = "Access to the path '{}' is denied. The link '"
 PLANT = """
@@ -82,6 +82,11 @@ async def test_no_link_of_a_script_leads_root_to_what_the_script_may_not_use(
         assert body is None
     message, _ = await caller.call("UploadFile", f"{shared}/out/fresh", b"new")
     assert "is not followed" in str(message)
+    # As a script can where `fs.protected_hardlinks` is 0.
+    second_name(workspace, "hard", secret)
+    message, body = await caller.call("DownloadFile", f"{workspace}/hard")
+    assert (str(message).startswith(REFUSED.format(f"{workspace}/hard")), body) == (True, None)
+    assert isinstance((await caller.call("UploadFile", f"{workspace}/hard", b"new"))[0], dict)
     # What stays inside is as it always was, and a link in the place of the file is replaced.
     for name in ("in/file", "absolute"):
         assert (await caller.call("DownloadFile", f"{workspace}/{name}"))[1] == b"mine\n"

@@ -12,6 +12,7 @@ import pytest
 from tentacle.agent.lock import only_agent
 from tentacle.errors import TentacleError
 from tentacle.home_layout import LOCK_FILE
+from tests.other_user import of_nobody, only_root, second_name, secret_of_root
 
 HOLD = """
 import sys
@@ -87,3 +88,12 @@ def test_a_home_that_cannot_be_used(tmp_path: Path) -> None:
 def test_the_lock_file_is_the_agent_s_own(tmp_path: Path) -> None:
     with only_agent(tmp_path):
         assert (tmp_path / LOCK_FILE).stat().st_mode & 0o777 == 0o600
+
+
+@only_root
+def test_a_lock_that_is_another_file_too_is_not_written_to(open_way: Path) -> None:
+    home, victim = of_nobody(open_way / "home"), secret_of_root(open_way / "of-root" / "f")
+    second_name(home, LOCK_FILE, victim)
+    with pytest.raises(TentacleError, match="several names"), only_agent(home):
+        pass
+    assert victim.read_bytes() == b"secret"

@@ -199,10 +199,10 @@ def said_once(caplog: pytest.LogCaptureFixture) -> str:
 
 @only_root
 def test_root_neither_writes_to_nor_gives_away_a_file_with_a_second_name(
-    handler: FileLogHandler, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    handler: FileLogHandler, open_way: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    victim = secret_of_root(tmp_path / "outside" / "victim")
-    logs = of_nobody(tmp_path / "Logs")
+    victim = secret_of_root(open_way / "outside" / "victim")
+    logs = of_nobody(open_way / "Logs")
     second_name(logs, LOG_FILE, victim)
     handler.attach(logs, **SIZES)
     for text in ("lost", "lost too"):
@@ -217,8 +217,8 @@ def test_root_neither_writes_to_nor_gives_away_a_file_with_a_second_name(
 
 
 @only_root
-def test_root_does_not_give_away_a_file_that_was_moved_there(handler: FileLogHandler, tmp_path: Path) -> None:
-    logs = of_nobody(tmp_path / "Logs")
+def test_root_does_not_give_away_a_file_that_was_moved_there(handler: FileLogHandler, open_way: Path) -> None:
+    logs = of_nobody(open_way / "Logs")
     secret_of_root(logs / "exported.pfx")
     as_nobody(logs, "mv", "exported.pfx", LOG_FILE)
     handler.attach(logs, **SIZES)
@@ -228,14 +228,15 @@ def test_root_does_not_give_away_a_file_that_was_moved_there(handler: FileLogHan
 
 @only_root
 def test_root_logs_into_no_directory_that_its_link_s_maker_may_not_write(
-    handler: FileLogHandler, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    handler: FileLogHandler, open_way: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outside = tmp_path / "outside"
+    outside = open_way / "outside"
     outside.mkdir()
-    home = of_nobody(tmp_path / "home")
+    home = of_nobody(open_way / "home")
     as_nobody(home, "ln", "-s", str(outside), "Logs")
     handler.attach(home / "Logs", **SIZES)
-    handler.handle(record("lost"))
+    for text in ("lost", "lost too"):
+        handler.handle(record(text))
     assert list(outside.iterdir()) == []
     assert "is not followed" in said_once(caplog)
     (home / "Logs").unlink()

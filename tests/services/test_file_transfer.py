@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from asyncio.subprocess import PIPE
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -19,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tentacle.contracts.codec import encode
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.services.errors import ServiceError
@@ -206,6 +208,56 @@ async def test_across_file_systems(bench: Bench, elsewhere: Path) -> None:
     assert (result.hash, result.length) == (sha1(b"x" * 3_000_000), 3_000_000)
     assert names(elsewhere) == [LONG_NAME]
     assert stat.S_IMODE((elsewhere / LONG_NAME).stat().st_mode) == 0o640
+
+
+SWAP_COPIES = """
+import os, sys, threading
+folder, victim = sys.argv[1:]
+os.chdir(folder)
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+print("ready", flush=True)
+seen = 0
+while not ended.is_set():
+    for name in os.listdir("."):
+        if name.endswith(".part") and not os.path.islink(name):
+            os.symlink(victim, "swap")
+            os.rename("swap", name)
+            seen += 1
+print(seen)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root works in directories of other users")
+async def test_a_copy_that_a_script_replaces_by_a_link_changes_nothing_at_its_end(
+    bench: Bench, elsewhere: Path, open_way: Path
+) -> None:
+    """It once gave the mode of a new file to what the link led to, a key say."""
+    if elsewhere.stat().st_dev == bench.spool.stat().st_dev:
+        pytest.skip("everything lies on one file system here")
+    victim = open_way / "key"
+    victim.write_bytes(b"secret")
+    victim.chmod(0o600)
+    os.chown(elsewhere, 65534, 65534)
+    swapping = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SWAP_COPIES, str(elsewhere), str(victim)), stdin=PIPE, stdout=PIPE
+    )
+    assert swapping.stdout is not None
+    assert await swapping.stdout.readline() == b"ready\n"
+    answers = []
+    try:
+        for turn in range(8):
+            stream, files = bench.arrived(bytes(8 * 1024 * 1024))
+            path = elsewhere / f"target{turn}"
+            response, _ = await bench.handle(SERVICE, "UploadFile", str(path), encode(stream), files=files)
+            answers.append(response.error.message if response.error else "placed")
+            assert not path.is_symlink()
+    finally:
+        seen, _ = await swapping.communicate(b"")
+    assert int(seen) > 0, answers
+    assert any("was replaced while it was being written" in answer for answer in answers), answers
+    assert (victim.read_bytes(), stat.S_IMODE(victim.stat().st_mode), victim.stat().st_uid) == (b"secret", 0o600, 0)
 
 
 SMALL_DISK = """

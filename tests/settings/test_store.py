@@ -387,12 +387,12 @@ def test_a_configuration_that_is_turned_by_links_is_read_where_they_lead_now(tmp
 
 
 @only_root
-def test_root_neither_reads_nor_changes_what_the_owner_of_the_directory_linked_to(tmp_path: Path) -> None:
-    foreign = SettingsFile(tmp_path / "of-root" / "T.config")
+def test_root_neither_reads_nor_changes_what_the_owner_of_the_directory_linked_to(open_way: Path) -> None:
+    foreign = SettingsFile(open_way / "of-root" / "T.config")
     foreign.create(directory_mode=0o755)
     with_secret(foreign)
     before = foreign.path.read_bytes()
-    home = of_nobody(tmp_path / "home")
+    home = of_nobody(open_way / "home")
     for symbolic in (True, False):
         if symbolic:
             as_nobody(home, "ln", "-s", str(foreign.path), "T.config")

@@ -39,7 +39,7 @@ def hand_over(config: Path, settings: Settings, account: Account, registry: Path
             found = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
             # Its owner counts: it must not be another user's file that was given a second name here.
             place.require_alone(found)
-            giver = found.st_uid
+            giver = account.uid if place.by_others else found.st_uid
     except OSError as error:
         raise TentacleError(f"'{config}' cannot be looked at: {error.strerror}") from None
     for directory in dict.fromkeys((home, folder)):

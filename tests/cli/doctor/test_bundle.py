@@ -11,6 +11,7 @@ from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.observe.redaction import Redactor
 from tentacle.settings import certificates
 from tentacle.settings.model import ProxySettings, Settings
+from tests.other_user import as_nobody, of_nobody, only_root, second_name, secret_of_root
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,12 @@ def test_the_end_of_a_long_log_begins_with_a_whole_line(tmp_path: Path) -> None:
     assert "cannot be read" in last_lines(tmp_path / "gone")
     (tmp_path / "link").symlink_to("/etc/shadow")
     assert "cannot be read" in last_lines(tmp_path / "link")
+
+
+@only_root
+def test_a_log_that_is_a_secret_of_root_by_another_name_is_not_packed(open_way: Path) -> None:
+    home, secret = of_nobody(open_way / "home"), secret_of_root(open_way / "of-root" / "f")
+    second_name(home, "log.txt", secret)
+    as_nobody(home, "ln", "-s", str(secret.parent), "Logs")
+    for path in (home / "log.txt", home / "Logs" / "f"):
+        assert last_lines(path).startswith(f"({path} cannot be read: The link '")

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tentacle.cli.frame.output_file import write_public, write_secret
+from tentacle.disk import write_atomic
 from tentacle.errors import TentacleError
+from tests.other_user import as_nobody, of_nobody, only_root, secret_of_root
 
 
 def test_modes(tmp_path: Path) -> None:
@@ -75,3 +77,16 @@ def test_what_is_no_place_for_a_file_stays_as_it_is(tmp_path: Path, kind: str) -
     with pytest.raises(TentacleError):
         write_secret(path, b"x")
     assert len(list(tmp_path.iterdir())) == (0 if kind == "missing" else 1)
+
+
+@only_root
+def test_a_secret_is_not_given_to_the_owner_of_what_it_replaces(open_way: Path) -> None:
+    of_nobody(open_way / "home")
+    as_nobody(open_way / "home", "touch", "x.pfx")
+    write_atomic(open_way / "home" / "x.pfx", b"secret", mode=0o600, own=True)
+    assert (open_way / "home" / "x.pfx").stat().st_uid == 0
+    secret = secret_of_root(open_way / "of-root" / "f")
+    as_nobody(open_way / "home", "ln", "-s", str(secret.parent), "linked")
+    with pytest.raises(TentacleError, match="is not followed"):
+        write_secret(open_way / "home" / "linked" / "f", b"new")
+    assert secret.read_bytes() == b"secret"

@@ -11,6 +11,7 @@ import pytest
 from tentacle.cli.registration.ephemeral_note import NotedWorker, noting
 from tentacle.errors import TentacleError
 from tentacle.home_layout import EPHEMERAL_NOTE
+from tests.other_user import of_nobody, only_root, second_name, secret_of_root
 
 LEFT = NotedWorker("http://octopus/", None, "w", "A" * 40, "Workers-1")
 
@@ -66,3 +67,12 @@ def test_where_no_note_can_be_kept_there_is_none(kind: str, tmp_path: Path) -> N
         note.clear()
         assert note.earlier is None
     assert not (tmp_path / "elsewhere").exists()
+
+
+@only_root
+def test_a_note_that_is_another_file_too_is_none(open_way: Path) -> None:
+    home, victim = of_nobody(open_way / "home"), secret_of_root(open_way / "of-root" / "f")
+    second_name(home, EPHEMERAL_NOTE, victim)
+    with noting(home) as note:
+        note.write(NotedWorker("https://o", None, "n", "T"))
+    assert victim.read_bytes() == b"secret"

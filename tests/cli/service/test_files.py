@@ -33,16 +33,16 @@ def test_the_user_gets_what_an_agent_writes_in_the_home_and_nothing_else(tmp_pat
     assert kept == {"mine"}
 
 
-def test_a_configuration_of_root_that_the_user_gave_a_second_name_gives_nothing(tmp_path: Path) -> None:
+def test_a_configuration_of_root_that_the_user_gave_a_second_name_gives_nothing(open_way: Path) -> None:
     """It would speak for root, and name what the user wants to have."""
-    home, precious = of_nobody(tmp_path / "I"), tmp_path / "precious"
+    home, precious = of_nobody(open_way / "I"), open_way / "precious"
     precious.mkdir()
-    SettingsFile(tmp_path / "root.config").save(Settings(home=precious))
-    second_name(home, "I.config", tmp_path / "root.config")
+    SettingsFile(open_way / "root.config").save(Settings(home=precious))
+    second_name(home, "I.config", open_way / "root.config")
     with pytest.raises(TentacleError, match="several names"):
-        list(hand_over(home / "I.config", Settings(home=precious), SOMEBODY, tmp_path / "Instances"))
+        list(hand_over(home / "I.config", Settings(home=precious), SOMEBODY, open_way / "Instances"))
     (home / "I.config").unlink()
-    as_nobody(home, "ln", "-s", str(tmp_path / "root.config"), "I.config")
-    with pytest.raises(TentacleError, match="is not followed"):
-        list(hand_over(home / "I.config", Settings(home=precious), SOMEBODY, tmp_path / "Instances"))
+    as_nobody(home, "ln", "-s", str(open_way / "root.config"), "I.config")
+    with pytest.raises(TentacleError, match="it is not given to the user 'somebody'"):
+        list(hand_over(home / "I.config", Settings(home=precious), SOMEBODY, open_way / "Instances"))
     assert precious.stat().st_uid == 0
