@@ -14,10 +14,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from tentacle.errors import TentacleError
-from tentacle.transport.errors import ConnectFailed, TlsFailed
+from tentacle.transport.errors import ConnectFailed, NoCommonCipher, TlsFailed
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.page import serve_page
 from tentacle.transport.spool import Spool
+from tentacle.transport.strangers import StrangerLog
 from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, format_address, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
@@ -64,6 +65,7 @@ class Listener:
         self._tasks: set[asyncio.Task[None]] = set()
         self._strangers: dict[asyncio.Task[None], TcpStream] = {}
         self._trusted: dict[asyncio.Task[None], str] = {}
+        self._refused = StrangerLog()
 
     @property
     def port(self) -> int:
@@ -81,6 +83,7 @@ class Listener:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._refused.aclose()
         if self._server is not None:
             await self._server.wait_closed()
         # The sockets of connections that were just dropped are closed in the loop's next turn.
@@ -129,10 +132,16 @@ class Listener:
         peer = tcp.peer
         try:
             await self._admit(tcp, peer)
+        except NoCommonCipher as error:
+            self._refused.tell(logging.WARNING, str(error), peer, f"{peer}: {error} ({error.hint})")
         except TlsFailed as error:
-            log.info("%s: %s", peer, error)
+            self._refused.tell(logging.INFO, str(error), peer, f"{peer}: {error}")
         except (TentacleError, OSError) as error:
-            log.info("The connection from %s ended: %s", peer, error)
+            text = f"The connection from {peer} ended: {error}"
+            if asyncio.current_task() in self._trusted:
+                log.info("%s", text)
+            else:
+                self._refused.tell(logging.INFO, str(error), peer, text)
         finally:
             tcp.abort()
 
@@ -148,11 +157,11 @@ class Listener:
             return
         thumbprint = stream.peer_thumbprint
         if thumbprint is None:
-            log.info("A client at %s connected, but did not present a client certificate", peer)
+            what = "connected, but did not present a client certificate"
+            self._refused.tell(logging.INFO, f"it {what}", peer, f"A client at {peer} {what}")
         elif not self._is_trusted(thumbprint):
-            log.warning(
-                "A client at %s presented %s, which is not in the list of thumbprints that we trust", peer, thumbprint
-            )
+            what = f"presented {thumbprint}, which is not in the list of thumbprints that we trust"
+            self._refused.tell(logging.WARNING, f"it {what}", peer, f"A client at {peer} {what}")
         else:
             await self._use(stream, first, thumbprint, peer)
 
