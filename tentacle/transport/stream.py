@@ -99,7 +99,7 @@ async def adopt_tcp(sock: socket.socket, timeouts: Timeouts) -> TcpStream:
 
 def _make_protocol() -> tuple[_BoundedProtocol, asyncio.StreamReader]:
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=_SMALLEST_PIECE, loop=loop)
+    reader = asyncio.StreamReader(limit=piece_size() // 2, loop=loop)
     return _BoundedProtocol(reader, loop=loop), reader
 
 
