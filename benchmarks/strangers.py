@@ -293,7 +293,6 @@ def main() -> int:
     parser.add_argument(
         "--soft", type=int, default=1024, help="the soft limit on open files with which the agent starts"
     )
-    parser.add_argument("--hard", type=int, default=resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     parser.add_argument("--seconds", type=float, default=10.0, help="of calls under each attack")
     parser.add_argument("--patience", type=float, default=20.0, help="seconds after which a call is lost")
     parser.add_argument("--only", default="", help="attacks with this in their name")
@@ -309,7 +308,7 @@ def main() -> int:
         return 0
     sys.stdout.write(f"{'':<32} descriptors  MiB  calls  lost  median   longest\n")
     for name in [name for name in KINDS if options.only in name]:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (options.soft, options.hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (options.soft, before[1]))
         with bench() as of:
             resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
             port = int(of.endpoint.uri.rsplit(":", 1)[1].strip("/"))

@@ -40,6 +40,7 @@ from tentacle.transport.calls import Calls
 from tentacle.transport.exchange import Answer, Exchange
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.poller import Poller, PollerOptions
+from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.serving import serve_listening
 from tentacle.transport.spool import Spool
 from tentacle.transport.stream import format_address
@@ -103,6 +104,7 @@ class Agent:
         self._calls = Calls(self._handle)
         self._spool = Spool(self.home / WORK / SPOOL)
         self.listener = self._make_listener(self.plan)
+        self._logins = ProxyLogins()
         self._polling = Polling(self._make_poller, self.plan.polls)
 
     @property
@@ -272,7 +274,7 @@ class Agent:
 
     def _make_poller(self, poll: PollPlan) -> Poller:
         options = PollerOptions(poll.address, poll.subscription, poll.connections, self._surroundings.timeouts)
-        return Poller(self._identity, self._calls, self._spool, options, fallback=self._fallback)
+        return Poller(self._identity, self._calls, self._spool, options, fallback=self._fallback, logins=self._logins)
 
     def _is_trusted(self, thumbprint: str) -> bool:
         return thumbprint in self.plan.trusted

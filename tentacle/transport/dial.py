@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, field
 
 from tentacle.masking import Mask, worth_masking
-from tentacle.transport.errors import ConnectFailed, NameUnknown, TunnelRefused
+from tentacle.transport.errors import ConnectFailed, NameUnknown, ProxyLoginRefused, TunnelRefused
+from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.stream import TcpStream, connect_tcp, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
@@ -49,19 +50,23 @@ class Address:
         return authority(self.host, self.port)
 
 
-async def dial(address: Address, identity: TlsIdentity, timeouts: Timeouts) -> TlsStream:
-    """Returns a connection to the peer at `address`.
+async def dial(
+    address: Address, identity: TlsIdentity, timeouts: Timeouts, logins: ProxyLogins | None = None
+) -> TlsStream:
+    """Returns a connection to the peer at `address`; `logins` says when a proxy may be shown credentials.
 
     Raises `ConnectFailed` (also as `TunnelRefused`, `TlsFailed`), `UnexpectedCertificate` or `TimedOut`.
     """
     host = _ascii_name(address.host)
     async with AsyncExitStack() as undo:
-        async with limit(timeouts.connect, f"a connection to {address}"):
-            tcp = await _connect(address, timeouts)
-        undo.callback(tcp.abort)
-        if address.proxy is not None:
-            async with limit(timeouts.proxy_answer, f"the answer of the proxy {proxy_name(address.proxy)}"):
-                await _tunnel(tcp, host, address.port, address.proxy)
+        turn = logins.turn(address.proxy) if logins and address.proxy and address.proxy.username else nullcontext()
+        async with turn:
+            async with limit(timeouts.connect, f"a connection to {address}"):
+                tcp = await _connect(address, timeouts)
+            undo.callback(tcp.abort)
+            if address.proxy is not None:
+                async with limit(timeouts.proxy_answer, f"the answer of the proxy {proxy_name(address.proxy)}"):
+                    await _tunnel(tcp, host, address.port, address.proxy)
         async with limit(timeouts.receive, f"the TLS handshake with {address}"):
             stream = await TlsStream.connect(tcp, identity.context(), host.removesuffix("."), address.thumbprint)
         undo.pop_all()
@@ -123,7 +128,8 @@ async def _tunnel(tcp: TcpStream, host: str, port: int, proxy: Proxy) -> None:
         secrets = worth_masking((proxy.password, authorization and authorization.removeprefix("Basic ")))
         status_line = Mask.of_secrets(secrets).cover(answer.status_line)
         shown = "".join(c if c.isprintable() else "?" for c in status_line[:100])
-        raise TunnelRefused(
+        kind = ProxyLoginRefused if answer.status == 407 else TunnelRefused
+        raise kind(
             f"the proxy {proxy_name(proxy)} refused a connection to {authority(host, port)}: {shown}",
             hint=_refusal_hint(answer),
         )

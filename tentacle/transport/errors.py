@@ -21,6 +21,10 @@ class TunnelRefused(ConnectFailed):
     """The HTTP proxy refused the connection."""
 
 
+class ProxyLoginRefused(TunnelRefused):
+    """The HTTP proxy wants other credentials than those that it was shown."""
+
+
 class TlsFailed(ConnectFailed):
     """What answers does not speak TLS with us."""
 

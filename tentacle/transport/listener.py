@@ -18,11 +18,12 @@ from functools import partial
 from tentacle import open_files
 from tentacle.errors import TentacleError
 from tentacle.transport.doorway import BACKLOG, TELL_EVERY, Doorway
-from tentacle.transport.errors import ConnectFailed, TlsFailed
+from tentacle.transport.errors import ConnectFailed, NoCommonCipher, TlsFailed
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.guests import Places, Strangers, longest_idle
 from tentacle.transport.page import serve_page
 from tentacle.transport.spool import Spool
+from tentacle.transport.strangers import StrangerLog
 from tentacle.transport.stream import TcpStream, adopt_tcp, format_address, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
@@ -89,6 +90,7 @@ class Listener:
         self._handshake = asyncio.Lock()
         self._dropped = 0
         self._told = -TELL_EVERY
+        self._refused = StrangerLog()
 
     @property
     def port(self) -> int:
@@ -106,6 +108,7 @@ class Listener:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._refused.aclose()
         # The sockets of connections that were just dropped are closed in the loop's next turn.
         await asyncio.sleep(0)
 
@@ -176,10 +179,16 @@ class Listener:
             return
         try:
             await self._admit(tcp, peer)
+        except NoCommonCipher as error:
+            self._refused.tell(logging.WARNING, str(error), peer, f"{peer}: {error} ({error.hint})")
         except TlsFailed as error:
-            log.info("%s: %s", peer, error)
+            self._refused.tell(logging.INFO, str(error), peer, f"{peer}: {error}")
         except (TentacleError, OSError) as error:
-            log.info("The connection from %s ended: %s", peer, error)
+            text = f"The connection from {peer} ended: {error}"
+            if asyncio.current_task() in self._trusted:
+                log.info("%s", text)
+            else:
+                self._refused.tell(logging.INFO, str(error), peer, text)
         finally:
             tcp.abort()
 
@@ -199,11 +208,11 @@ class Listener:
         if caller is not Caller.HALIBUT:
             return
         if thumbprint is None:
-            log.info("A client at %s connected, but did not present a client certificate", peer)
+            what = "connected, but did not present a client certificate"
+            self._refused.tell(logging.INFO, f"it {what}", peer, f"A client at {peer} {what}")
         elif not trusted:
-            log.warning(
-                "A client at %s presented %s, which is not in the list of thumbprints that we trust", peer, thumbprint
-            )
+            what = f"presented {thumbprint}, which is not in the list of thumbprints that we trust"
+            self._refused.tell(logging.WARNING, f"it {what}", peer, f"A client at {peer} {what}")
         else:
             await self._use(stream, first, thumbprint, peer)
 

@@ -16,8 +16,9 @@ from tentacle.errors import TentacleError, one_line
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
 from tentacle.transport.dial import Address, dial
-from tentacle.transport.errors import NotWelcome
+from tentacle.transport.errors import NotWelcome, ProxyLoginRefused
 from tentacle.transport.exchange import Exchange
+from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.serving import say_end, serve_polling
 from tentacle.transport.spool import Spool
 from tentacle.transport.timeouts import Timeouts
@@ -56,6 +57,7 @@ class Poller:
         *,
         fallback: TlsIdentity | None = None,
         make_backoff: Callable[[], Backoff] = lambda: Backoff(time.monotonic, random.Random()),
+        logins: ProxyLogins | None = None,
     ) -> None:
         self._group: asyncio.TaskGroup | None = None
         self._loops: dict[int, asyncio.Task[None]] = {}
@@ -64,6 +66,7 @@ class Poller:
         self._spool = spool
         self._options = options
         self._make_backoff = make_backoff
+        self._logins = logins or ProxyLogins()
         self._connected = 0
         self._identified = asyncio.Event()
         """Set for a moment when a connection has found the server there, for those that sleep."""
@@ -117,6 +120,8 @@ class Poller:
                 if refused and self._try_the_other(tried) and refused % 2:
                     continue
                 wait = backoff.wait()
+                if isinstance(error, ProxyLoginRefused):
+                    wait = max(wait, self._logins.pause)
                 hint = getattr(error, "hint", None)
                 log.error(
                     "Polling %s: %s. Trying again in %.1f seconds%s",
@@ -153,7 +158,7 @@ class Poller:
 
     async def _connection(self, backoff: Backoff, number: int) -> None:
         options = self._options
-        stream = await dial(options.address, self._identities[self._chosen], options.timeouts)
+        stream = await dial(options.address, self._identities[self._chosen], options.timeouts, self._logins)
         connection = Connection(Role.POLLING_SERVICE, options.limits)
         exchange = Exchange(stream, connection, options.timeouts, self._spool, peer=options.address.thumbprint)
         identified = False

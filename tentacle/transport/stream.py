@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import threading
 from contextlib import suppress
@@ -84,8 +85,10 @@ piece_size = _BoundedProtocol.piece_size
 async def connect_tcp(host: str, port: int, timeouts: Timeouts) -> TcpStream:
     """A connection to the first address of `host` that answers.  Raises `OSError`."""
     protocol, reader = _make_protocol()
+    # Only for names: cancelled at the wrong moment, a race of addresses leaves a socket to the collector.
+    delay = None if _is_address(host) else 0.25
     transport, _ = await asyncio.get_running_loop().create_connection(
-        lambda: protocol, host, port, happy_eyeballs_delay=0.25
+        lambda: protocol, host, port, happy_eyeballs_delay=delay
     )
     return TcpStream(reader, _writer(transport, protocol, reader), timeouts)
 
@@ -97,9 +100,18 @@ async def adopt_tcp(sock: socket.socket, timeouts: Timeouts) -> TcpStream:
     return TcpStream(reader, _writer(transport, protocol, reader), timeouts)
 
 
+def _is_address(host: str) -> bool:
+    """Whether `host` is an IP address, and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _make_protocol() -> tuple[_BoundedProtocol, asyncio.StreamReader]:
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=_SMALLEST_PIECE, loop=loop)
+    reader = asyncio.StreamReader(limit=piece_size() // 2, loop=loop)
     return _BoundedProtocol(reader, loop=loop), reader
 
 

@@ -18,6 +18,8 @@ from tests.sockets import joined, talking
 from tests.transport.harness import FAST, Echo, listening_agent
 
 PASSWORD = "pass:w0rd-of-the-proxy"
+ECHO = f"HTTP/1.1 407 {'H' * 70}: {basic_authorization('me', PASSWORD)}x\r\n\r\n".replace("Basic ", "").encode()
+"""As long as that the log would cut our credentials in half."""
 
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -41,6 +43,7 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     [
         pytest.param(saying(b"HTTP/1.1 403 Forbidden\r\n\r\n"), "refused a connection to h:1: HTTP/1.1 403", id="403"),
         pytest.param(saying(b"HTTP/1.1 407 Who are you\r\nA: b\r\n\r\n"), "HTTP/1.1 407 Who are you", id="407"),
+        pytest.param(saying(ECHO), "H: ********x", id="our request, cut"),
         pytest.param(saying(b"HTTP/1.0 \x1b[31m\xff\r\n\r\n"), "HTTP/1.0 ?[31mÿ", id="rubbish"),
         pytest.param(saying(b"HTTP/1.1 403 No\r\n\r\n"), "has to allow CONNECT to that host and port", id="rules"),
         pytest.param(saying(b"HTTP/1.1 429 No\r\n\r\n"), "that the proxy's machine can reach it", id="busy"),
@@ -64,6 +67,7 @@ async def test_a_proxy_that_says_no_is_told_in_one_line(answer: Answer, said: st
     assert said in told
     assert f"127.0.0.1:{port}" in told
     assert "\n" not in told
+    assert (basic_authorization("me", PASSWORD) or "")[6:30] not in told
     assert PASSWORD not in told + repr(caught.value) + repr(address)
 
 

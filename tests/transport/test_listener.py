@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import resource
 import socket
@@ -60,6 +61,30 @@ async def test_a_caller_without_certificate_gets_not_one_byte(tmp_path: Path) ->
             "openssl", "s_client", "-connect", f"127.0.0.1:{agent.port}", "-quiet", stdin=HELLO + b"\n"
         )  # fmt: skip
         assert "MX-SERVER" not in output
+
+
+async def test_many_strangers_are_few_lines_and_servers_are_told_as_ever(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tentacle")
+    async with listening_agent(tmp_path, Echo()) as agent:
+        for _ in range(20):
+            stranger = await tls_to(agent.port, "stranger")
+            await stranger.send(HELLO)
+            assert await everything(stranger) == b""
+            tcp = await tcp_to(agent.port)
+            await tcp.send(b"GET / HTTP/1.1\r\n\r\n")
+            await everything(tcp)
+        for _ in range(3):
+            server = await tls_to(agent.port, "server")
+            await server.send(HELLO + b"NEXT\r\n")
+            await everything(server)
+    said = [record.getMessage() for record in caplog.records]
+    thumbprint = identity("stranger").thumbprint
+    assert len([line for line in said if f"presented {thumbprint}, which is not in the list" in line]) == 2
+    assert len([line for line in said if "TLS handshake failed: http request" in line]) == 2
+    assert len([line for line in said if "19 more connection(s) like this, the last from 127.0.0.1:" in line]) == 2
+    assert len([line for line in said if line.startswith("The connection from 127.0.0.1:")]) == 3
 
 
 async def test_plain_http_is_closed_promptly(tmp_path: Path) -> None:

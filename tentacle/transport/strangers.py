@@ -1,0 +1,68 @@
+"""What the log says of peers that nobody knows: a line for each kind in a minute, with a count, however many they are.
+
+Strangers choose how often they come, from which addresses and with which certificates, so none of that may decide how
+much is written: their lines would push out those about servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+MINUTE = 60.0
+_MOST_KINDS = 16
+
+
+@dataclass
+class _Told:
+    """A line was written for this kind; since then `more` have come, the last from `peer`."""
+
+    timer: asyncio.TimerHandle
+    level: int
+    more: int = 0
+    peer: str = ""
+
+
+class StrangerLog:
+    """Writes the first line of each kind at once; after each `interval`, in seconds, how many more there were."""
+
+    def __init__(self, interval: float = MINUTE) -> None:
+        self._interval = interval
+        self._told: dict[str, _Told] = {}
+
+    def tell(self, level: int, kind: str, peer: str, text: str) -> None:
+        """Tells `text` of the stranger at the address `peer`, or counts it.
+
+        What is told apart is the `kind`, what happened, without the address; when there are too many, they are one.
+        """
+        if kind not in self._told and len(self._told) >= _MOST_KINDS:
+            kind = "strangers of other kinds"
+        if (told := self._told.get(kind)) is not None:
+            told.more += 1
+            told.peer = peer
+            return
+        self._told[kind] = _Told(self._later(kind), level)
+        log.log(level, "%s", text)
+
+    def aclose(self) -> None:
+        """Tells what has not been told yet."""
+        for kind, told in self._told.items():
+            told.timer.cancel()
+            self._sum_up(kind, told)
+        self._told.clear()
+
+    def _later(self, kind: str) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(self._interval, self._elapsed, kind)
+
+    def _elapsed(self, kind: str) -> None:
+        told = self._told.pop(kind)
+        if told.more:
+            self._sum_up(kind, told)
+            self._told[kind] = _Told(self._later(kind), told.level)
+
+    def _sum_up(self, kind: str, told: _Told) -> None:
+        if told.more:
+            log.log(told.level, "%d more connection(s) like this, the last from %s: %s", told.more, told.peer, kind)
