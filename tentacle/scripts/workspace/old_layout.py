@@ -53,7 +53,7 @@ def old_runs(workspaces: Workspaces) -> Iterator[RunFiles]:
                     yield from _take_over(workspaces, workspace, opened)
                 finally:
                     os.close(opened)
-        except (OSError, ValueError, RecursionError, KeyError, TypeError, ScriptError) as error:
+        except (OSError, ValueError, RecursionError, MemoryError, KeyError, TypeError, ScriptError) as error:
             if workspaces.runs.bar(run_name(workspace.name)):
                 why = one_line(error)
                 log.warning("The script of an earlier version in '%s' cannot be taken over: %s", workspace, why)

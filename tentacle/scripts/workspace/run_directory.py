@@ -251,7 +251,10 @@ class RunDirectory:
             raise DamagedRunError(path, "it is not a file")
         if found.st_uid not in self._trusted():
             raise DamagedRunError(path, "it was not written by this agent's user")
-        data = run_record.read_header(run, LONGEST_HEADER)
+        try:
+            data = run_record.read_header(run, LONGEST_HEADER)
+        except MemoryError as error:
+            raise DamagedRunError(path, "it is too long for the memory that is left") from error
         if data is None:
             if run_record.was_begun(run):
                 raise DamagedRunError(path, "what was asked for is not to be read any more")

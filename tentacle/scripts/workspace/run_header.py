@@ -52,8 +52,9 @@ class RunHeader:
         try:
             values = json.loads(data)
             header = cls(**{**values, "arguments": tuple(values["arguments"]), "limits": tuple(values["limits"])})
-        except (TypeError, KeyError, RecursionError) as error:
-            raise ValueError(str(error)) from error
+        except (TypeError, KeyError, RecursionError, MemoryError) as error:
+            # Small text can stand for many objects, more than a limit on this process's memory allows.
+            raise ValueError(str(error) or type(error).__name__) from error
         texts = (header.ticket, header.task, header.mutex, header.boot, header.sealed, *header.arguments)
         maybe = [number for number in (header.timeout, *header.limits) if number is not None]
         numbers = (header.isolation, header.created, *maybe)
