@@ -225,6 +225,14 @@ def is_of_another_user(path: Path) -> bool:
         return False
 
 
+def restore_rights(directory: Path) -> None:
+    """Gives the owner of the directory, if that is this user, the rights that a script has taken away."""
+    found = directory.stat()
+    if found.st_uid == os.geteuid() and found.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        with contextlib.suppress(OSError):
+            directory.chmod(stat.S_IMODE(found.st_mode) | stat.S_IRWXU)
+
+
 def may_write(path: Path) -> bool:
     """Whether this user may make files in the directory `path`, or make that directory."""
     try:

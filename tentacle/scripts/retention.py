@@ -22,7 +22,7 @@ from pathlib import Path
 from tentacle.disk import file_size
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.shim.clock import BOOT, since_boot_ms
-from tentacle.scripts.workspace.removal import entries_below, remove_tree
+from tentacle.scripts.workspace.removal import entries_below
 from tentacle.scripts.workspace.run_files import ExaminedRun, run_name
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class WorkspaceCleaner:
         if self._engine.is_live(kept.name) or self._engine.workspaces.runs.is_held(kept.name):
             return False
         left = self._engine.discard(kept.name, kept.workspace)
-        gone = [await asyncio.to_thread(remove_tree, path) for path in left]
+        gone = [await asyncio.to_thread(self._engine.completed.remove_tree, path) for path in left]
         if all(gone):
             return True
         # It is in the trash by now, and every sweep tries that again.
@@ -174,7 +174,7 @@ class WorkspaceCleaner:
 
     def _empty_trash(self) -> None:
         for trash in self._engine.workspaces.trash():
-            if not remove_tree(trash) and trash not in self._reported:
+            if not self._engine.completed.remove_tree(trash) and trash not in self._reported:
                 log.warning("Could not delete %s, the rest of a workspace.", trash)
                 self._reported.add(trash)
 
@@ -213,13 +213,19 @@ def usage_of(*paths: Path) -> Usage:
 
     Follows no symbolic link.  A file with several names counts once, a missing one not at all.
     """
-    found: dict[tuple[int, int], int] = {}
+    shared: set[tuple[int, int]] = set()
+    blocks = inodes = 0
     for path in paths:
         with contextlib.suppress(OSError):
             status = path.lstat()
-            every = entries_below(path) if stat.S_ISDIR(status.st_mode) else [status]
-            found |= {(one.st_dev, one.st_ino): one.st_blocks for one in every}
-    return Usage(sum(found.values()) * _BLOCK, len(found))
+            for one in entries_below(path) if stat.S_ISDIR(status.st_mode) else [status]:
+                if one.st_nlink > 1 and not stat.S_ISDIR(one.st_mode):
+                    identity = one.st_dev, one.st_ino
+                    if identity in shared:
+                        continue
+                    shared.add(identity)
+                blocks, inodes = blocks + one.st_blocks, inodes + 1
+    return Usage(blocks * _BLOCK, inodes)
 
 
 def _workspaces(number: int) -> str:

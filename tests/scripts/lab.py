@@ -90,6 +90,9 @@ class Lab:
     async def left(self) -> list[str]:
         """What is below the work directory, once everything has been removed that is to be."""
         await self.engine.completed.drained()
+        # As the cleaner does, which is no part of the engine.
+        for path in list(self.engine.workspaces.trash()):
+            assert await asyncio.to_thread(self.engine.completed.remove_tree, path)
         return left(self.work)
 
     def alive(self) -> list[int]:

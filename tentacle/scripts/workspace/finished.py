@@ -73,6 +73,10 @@ class FinishedTickets:
             return True
         return False
 
+    def names(self) -> tuple[str, ...]:
+        """Returns the names of all runs that are known here."""
+        return tuple(self._codes)
+
     def get(self, name: str) -> int | None:
         """Returns the exit code of the run; `None` when it is unknown or too old."""
         self._forget_old()

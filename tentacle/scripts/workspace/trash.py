@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tentacle.scripts.workspace.removal import remove_tree
+from tentacle.scripts.workspace.removal import Pace, RemovalStoppedError, remove_tree
 from tentacle.scripts.workspace.validation import SCRIPT_FILE
 from tentacle.scripts.workspace.workspaces import Workspaces
 
@@ -22,6 +22,7 @@ class TrashRemover:
         self._workspaces = workspaces
         self._waiting: list[tuple[Path, str | None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._pace = Pace()
 
     def add(self, directory: Path, run: str | None = None) -> None:
         """Schedules the removal of a directory, and of the files of the run of that name."""
@@ -30,9 +31,14 @@ class TrashRemover:
             self._task = asyncio.create_task(self._run())
 
     async def aclose(self) -> None:
-        """Waits for the removal that is under way, and drops the others."""
+        """Ends the removals that are under way, also those by `remove`, and drops the others."""
         self._waiting.clear()
+        self._pace.stop()
         await self.drained()
+
+    def remove(self, path: Path) -> bool:
+        """Removes a directory now; returns whether it is gone.  Call from a thread; raises `RemovalStoppedError`."""
+        return remove_tree(path, self._pace.rest)
 
     async def drained(self) -> None:
         """Returns when nothing is left to remove."""
@@ -54,10 +60,12 @@ class TrashRemover:
             except OSError:
                 # The next agent finds it.
                 continue
-            for path in left:
-                if not _remove_bare(path) and not remove_tree(path):
-                    # The sweeper tries again, and says so.
-                    continue
+            try:
+                for path in left:
+                    # What cannot be removed the sweeper tries again, and says so.
+                    _ = _remove_bare(path) or self.remove(path)
+            except RemovalStoppedError:
+                return
 
 
 def _remove_bare(path: Path) -> bool:
