@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tentacle.errors import one_line
+from tentacle.home_layout import SPOOL
 from tentacle.scripts.completed_runs import CompletedRuns
 from tentacle.scripts.errors import DamagedRunError
 from tentacle.scripts.startup_check import is_left_check
@@ -47,6 +48,8 @@ def find_left_runs(workspaces: Workspaces, completed: CompletedRuns) -> LeftRuns
             # Its directories go to the trash, which the cleaner empties.
             with contextlib.suppress(OSError):
                 workspaces.forget(run_name(entry.name), path)
+        elif entry.name.startswith(f"{SPOOL}-"):
+            workspaces.move_to_trash(path)
         elif is_workspace(entry) and has_state(path):
             old.append(path)
     return LeftRuns(tuple(dict.fromkeys((*names, *half_removed))), tuple(old))

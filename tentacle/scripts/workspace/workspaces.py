@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tentacle import disk
+from tentacle.errors import EXIT_USER_ERROR
 from tentacle.scripts.errors import ScriptError, WorkspaceNotPreparedError
 from tentacle.scripts.workspace.batch_sync import BatchSync
 from tentacle.scripts.workspace.file_encryption import encrypt
@@ -56,7 +57,11 @@ class Workspaces:
             self.work.mkdir(parents=True, exist_ok=True)
             disk.restore_rights(self.work)
         except OSError as error:
-            raise ScriptError(f"The directory for workspaces cannot be made: {_reason(error)}") from error
+            raise ScriptError(
+                f"The directory for workspaces cannot be made: {_reason(error)}",
+                hint="Move away what is there, or give the agent's user the right to make it.",
+                exit_code=EXIT_USER_ERROR,
+            ) from error
         self.runs.ensure()
 
     def entries(self) -> Iterator[os.DirEntry[str]]:
