@@ -262,7 +262,9 @@ def remove_unfinished(path: Path, *, older_than: float = 0) -> None:
                     name = left.name
                     if not name.startswith(f".{path.name}.") or not name.endswith(".tmp"):
                         continue
-                    fresh = older_than > 0 and left.stat(follow_symlinks=False).st_mtime > time.time() - older_than
+                    # One of the future was written before the clock was set.
+                    age = abs(time.time() - left.stat(follow_symlinks=False).st_mtime)
+                    fresh = older_than > 0 and age < older_than
                     if len(name) == len(path.name) + 14 and not fresh:
                         os.unlink(name, dir_fd=folder)
         finally:

@@ -138,7 +138,7 @@ class ScriptEngine:
             await check_host(self.workspaces, self._context)
         runs = await asyncio.to_thread(lambda: list(unfinished_runs(self.workspaces, self.completed, left)))
         # In the order of the requests, but runs whose script runs first: they take their mutexes before others wait.
-        for files, found in sorted(runs, key=lambda one: (one[1].stage is Stage.PREPARED, one[0].header.created)):
+        for files, found in sorted(runs, key=lambda one: (one[1].stage is Stage.PREPARED, *one[0].header.order)):
             run = self._resume(files, found)
             if files.completed:
                 self.completed.follow(run)

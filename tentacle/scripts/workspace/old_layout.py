@@ -183,7 +183,8 @@ class OldRun(RunFiles):
         except ValueError:
             return None
         fits = -(1 << 31) <= code < 1 << 31 and 0 <= ended <= LATEST
-        return Result(code, ended, 0, bytes(16)) if fits else None
+        # Nothing says when that was but a clock that may have been set: its age counts from now.
+        return Result.now(code)._replace(ended=ended) if fits else None
 
     def _copy_log(self) -> None:
         """Copies the whole records that are new.  On a full disk they are copied next time."""
