@@ -25,7 +25,7 @@ from tentacle.disk import file_size
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.shim.clock import BOOT, BOOT_IS_KNOWN, since_boot_ms
 from tentacle.scripts.workspace.boots import BootLedger
-from tentacle.scripts.workspace.removal import entries_below
+from tentacle.scripts.workspace.removal import RemovalStoppedError, entries_below
 from tentacle.scripts.workspace.run_files import ExaminedRun, run_name
 
 log = logging.getLogger(__name__)
@@ -116,9 +116,15 @@ class WorkspaceCleaner:
         """What could not be removed: each sweep tries again, but logs it only once."""
 
     async def run(self) -> None:
-        """Sweeps for ever.  In between it touches the workspaces in use, so that foreign sweepers leave them alone."""
+        """Sweeps until the engine is closed.
+
+        In between it touches the workspaces in use, so that foreign sweepers leave them alone.
+        """
         while True:
-            await self.sweep()
+            try:
+                await self.sweep()
+            except RemovalStoppedError:
+                return
             left = self._every.total_seconds()
             while left > 0:
                 self._engine.touch_running()

@@ -18,6 +18,7 @@ from tentacle.home_layout import MASK_KEY, RUNS
 from tentacle.scripts.engine import EngineOptions, RunStatus, ScriptEngine, StartRequest
 from tentacle.scripts.shim import run_record
 from tentacle.scripts.workspace import boots, finished
+from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_files import run_name
 
 ENDED = run_record.Result.now(0)
@@ -92,7 +93,7 @@ class Lab:
         await self.engine.completed.drained()
         # As the cleaner does, which is no part of the engine.
         for path in list(self.engine.workspaces.trash()):
-            assert await asyncio.to_thread(self.engine.completed.remove_tree, path)
+            assert await asyncio.to_thread(remove_tree, path)
         return left(self.work)
 
     def alive(self) -> list[int]:

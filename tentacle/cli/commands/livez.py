@@ -36,7 +36,6 @@ def livez(session: CommandSession, *, where: InstanceOptions, max_age: int) -> C
         ) from None
     # One of the future was written before the clock was set: a living agent writes another one at once.
     if abs(age) > max_age:
-        raise TentacleError(
-            f"Liveness heartbeat at {heartbeat} is stale: last written {age:.0f}s ago (threshold {max_age}s)."
-        )
+        when = f"{age:.0f}s ago" if age > 0 else f"{-age:.0f}s in the future"
+        raise TentacleError(f"Liveness heartbeat at {heartbeat} is stale: last written {when} (threshold {max_age}s).")
     return CommandResult(document={"HeartbeatAgeSeconds": round(max(age, 0.0), 3)})

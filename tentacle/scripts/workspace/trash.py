@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tentacle.scripts.workspace.removal import Pace, RemovalStoppedError, remove
 from tentacle.scripts.workspace.validation import SCRIPT_FILE
 from tentacle.scripts.workspace.workspaces import Workspaces
 
+_LONGEST_REST = 0.1
 _SOON = 0.1
 """Seconds, enough for the answer to leave and for more directories to be added: each batch costs a change of thread."""
 
@@ -38,7 +40,11 @@ class TrashRemover:
 
     def remove(self, path: Path) -> bool:
         """Removes a directory now; returns whether it is gone.  Call from a thread; raises `RemovalStoppedError`."""
-        return remove_tree(path, self._pace.rest)
+        began = time.monotonic()
+        gone = remove_tree(path, self._pace.rest)
+        # Also between many small ones.
+        self._pace.rest(min(time.monotonic() - began, _LONGEST_REST))
+        return gone
 
     async def drained(self) -> None:
         """Returns when nothing is left to remove."""
