@@ -33,6 +33,7 @@ class CompletedRuns:
     def load(self) -> None:
         """Reads the exit codes that an earlier agent recorded."""
         self._finished.load()
+        self._trash.reopen()
 
     async def aclose(self) -> None:
         """Stops following the runs; scripts that run continue."""

@@ -32,6 +32,10 @@ class TrashRemover:
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
+    def reopen(self) -> None:
+        """Lets removals begin again after `aclose`."""
+        self._pace = Pace()
+
     async def aclose(self) -> None:
         """Ends the removals that are under way, also those by `remove`, and drops the others."""
         self._waiting.clear()
