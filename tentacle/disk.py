@@ -225,6 +225,14 @@ def is_of_another_user(path: Path) -> bool:
         return False
 
 
+def restore_rights(directory: Path) -> None:
+    """Gives the owner of the directory, if that is this user, the rights that a script has taken away."""
+    found = directory.stat()
+    if found.st_uid == os.geteuid() and found.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        with contextlib.suppress(OSError):
+            directory.chmod(stat.S_IMODE(found.st_mode) | stat.S_IRWXU)
+
+
 def may_write(path: Path) -> bool:
     """Whether this user may make files in the directory `path`, or make that directory."""
     try:
@@ -254,7 +262,9 @@ def remove_unfinished(path: Path, *, older_than: float = 0) -> None:
                     name = left.name
                     if not name.startswith(f".{path.name}.") or not name.endswith(".tmp"):
                         continue
-                    fresh = older_than > 0 and left.stat(follow_symlinks=False).st_mtime > time.time() - older_than
+                    # One of the future was written before the clock was set.
+                    age = abs(time.time() - left.stat(follow_symlinks=False).st_mtime)
+                    fresh = older_than > 0 and age < older_than
                     if len(name) == len(path.name) + 14 and not fresh:
                         os.unlink(name, dir_fd=folder)
         finally:

@@ -40,7 +40,7 @@ MASK_KEY: Final = ".mask.key"
 SHARED_MEMORY: Final = ".shared-memory"
 """What .NET 8 locks with, for all scripts, where each has a home of its own."""
 SPOOL: Final = ".spool"
-"""Incoming data streams."""
+"""Incoming data streams; `.spool-XXXX` where it cannot be used."""
 UPLOADS: Final = ".uploads"
 """Notes of the copies that are being made beside their targets."""
 

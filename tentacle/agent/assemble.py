@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import platform
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from tentacle.agent.sensitive import known_values
 from tentacle.agent.status import DRAINING, RUNNING, STOPPED, AgentStatus, Polled, publish, tell
 from tentacle.agent.supervisor import keep_running
 from tentacle.disk import user_home
-from tentacle.errors import TentacleError
+from tentacle.errors import TentacleError, one_line
 from tentacle.home_layout import SPOOL, UPLOADS, WORK
 from tentacle.observe.redaction import Redactor
 from tentacle.scripts.engine import ScriptEngine
@@ -37,6 +38,7 @@ from tentacle.services.service_list import make_dispatcher
 from tentacle.settings.certificates import StoredCertificate, signature_algorithm_name, weaknesses
 from tentacle.settings.model import Settings, other_certificate, resolved_home
 from tentacle.transport.calls import Calls
+from tentacle.transport.errors import TransportError
 from tentacle.transport.exchange import Answer, Exchange
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.poller import Poller, PollerOptions
@@ -114,10 +116,9 @@ class Agent:
 
     async def start(self, say: Callable[[str], None]) -> None:
         """Takes over what an earlier agent left, then opens the port.  Raises `TentacleError`."""
-        self._clear_place_of_spool()
-        self._spool.create()
         await asyncio.to_thread(self._parts.sweep)
         await self.engine.start()
+        self._make_spool()
         for line in self.plan.lines:
             say(line)
         self._warn_of_certificate()
@@ -127,15 +128,21 @@ class Agent:
             say(f"{f'listen://{address}/':<30} {threading.get_native_id() % 10000:>4}  Listener started")
             say(f"Agent listening on: {address}")
 
-    def _clear_place_of_spool(self) -> None:
-        """Moves to the trash what no agent has made there, a script perhaps: the spool removes files only.
-
-        A symbolic link stays, and is refused: whoever made it may want to keep what it leads to.
+    def _make_spool(self) -> None:
+        """Makes an empty spool: beside its place when a script has left there what cannot be moved to the trash, an
+        immutable file say, or a mount, or a link, which must not lead to the removal of what it leads to.
         """
         place = self.home / WORK / SPOOL
         with suppress(OSError):
-            if not place.is_symlink() and not (place.is_dir() and all(one.is_file() for one in place.iterdir())):
+            if not place.is_symlink() and not (place.is_dir() and next(place.iterdir(), None) is None):
                 self.engine.workspaces.move_to_trash(place)
+        try:
+            self._spool.create()
+        except TransportError as error:
+            beside = place.with_name(f"{SPOOL}-{secrets.token_hex(4)}")
+            log.warning("%s; until the next start they go to %s", one_line(error), beside)
+            self._spool.move(beside)
+            self._spool.create()
 
     async def run(self) -> None:
         """Polls and keeps house until it is cancelled."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +16,7 @@ from tentacle.errors import TentacleError
 from tentacle.home_layout import LOCK_FILE
 from tentacle.path_walk import open_alone
 
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _ATTEMPTS = 5
 _BETWEEN = 0.05
 """Seconds.  Whoever asks `holder` has the lock for a moment; an agent that starts just then tries again."""
@@ -24,7 +28,7 @@ def holder(home: Path) -> int | None:
     Raises `OSError` when that cannot be seen, e.g. because the directory belongs to somebody else.
     """
     try:
-        descriptor = os.open(home / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(home / LOCK_FILE, _FLAGS | os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
@@ -46,7 +50,7 @@ def only_agent(home: Path) -> Iterator[None]:
     path = home / LOCK_FILE
     try:
         home.mkdir(parents=True, exist_ok=True)
-        descriptor = open_alone(path, os.O_RDWR | os.O_NONBLOCK)
+        descriptor = _open(path)
     except OSError as error:
         raise TentacleError(
             f"cannot use the home directory {home}: {error.strerror}",
@@ -66,13 +70,36 @@ def only_agent(home: Path) -> Iterator[None]:
                 f"cannot lock {path}: {error.strerror}",
                 hint="the home directory must lie on a file system that has locks",
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        # On a full disk, or in a file that a script has made immutable, nobody reads who holds it.
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    """Returns the open lock file.  What else a script of this user has put there is moved aside: no agent holds it.
+
+    Raises `OSError`.
+    """
+    with suppress(FileNotFoundError):
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+            path.rename(path.with_name(f"{path.name}-{secrets.token_hex(4)}"))
+    try:
+        return open_alone(path, os.O_RDWR | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+    if os.geteuid() != 0:
+        with suppress(OSError):
+            path.chmod(0o600)
+    # A lock needs no right to write.
+    return open_alone(path, os.O_RDONLY | os.O_NONBLOCK)
 
 
 def _lock(descriptor: int) -> None:

@@ -109,14 +109,16 @@ def write_status(home: Path, status: AgentStatus) -> None:
 
 def clear_unfinished(home: Path) -> None:
     """Removes what an agent that was killed while it wrote has left; for the only agent of `home`."""
-    with contextlib.suppress(OSError):
-        for left in home.glob(f".{STATUS_FILE}.*.tmp"):
-            left.unlink(missing_ok=True)
+    with contextlib.suppress(OSError), os.scandir(home) as entries:
+        for left in entries:
+            if left.name.startswith(f".{STATUS_FILE}.") and left.name.endswith(".tmp"):
+                with contextlib.suppress(OSError):
+                    os.unlink(left.path)  # noqa: PTH108
 
 
 async def publish(home: Path, current: Callable[[], AgentStatus]) -> None:
     """Keeps the file up to date for ever: soon after a change, and now and then without one."""
-    clear_unfinished(home)
+    await asyncio.to_thread(clear_unfinished, home)
     last, at, failing = None, 0.0, False
     while True:
         status, now = current(), time.monotonic()

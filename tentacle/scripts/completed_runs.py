@@ -33,11 +33,7 @@ class CompletedRuns:
     def load(self) -> None:
         """Reads the exit codes that an earlier agent recorded."""
         self._finished.load()
-
-    def remove_trash(self) -> None:
-        """Schedules the removal of what an earlier agent moved to the trash."""
-        for path in self._workspaces.trash():
-            self._trash.add(path)
+        self._trash.reopen()
 
     async def aclose(self) -> None:
         """Stops following the runs; scripts that run continue."""
@@ -50,6 +46,17 @@ class CompletedRuns:
     async def drained(self) -> None:
         """Returns when the trash is empty."""
         await self._trash.drained()
+
+    def names(self) -> tuple[str, ...]:
+        """Returns the names of the runs that were completed in the last hour."""
+        return self._finished.names()
+
+    def remove_tree(self, path: Path) -> bool:
+        """Removes a directory; returns whether it is gone.  Call from a thread.
+
+        It takes its time, and raises `RemovalStoppedError` when this object is closed.
+        """
+        return self._trash.remove(path)
 
     @property
     def running(self) -> tuple[Run, ...]:

@@ -10,14 +10,14 @@ import asyncio
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from tentacle import disk
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState, ScriptIsolationLevel
-from tentacle.errors import TentacleError, one_line
+from tentacle.errors import TentacleError
 from tentacle.home_layout import MASK_KEY
 from tentacle.masking import Mask
 from tentacle.scripts.completed_runs import CompletedRuns
@@ -26,11 +26,11 @@ from tentacle.scripts.launch.fork_server_client import ForkServerClient
 from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
 from tentacle.scripts.output.known_secrets import KnownSecrets
+from tentacle.scripts.recovery import LeftRuns, find_left_runs, unfinished_runs
 from tentacle.scripts.run import Run, RunContext
 from tentacle.scripts.sandbox.sandbox import Sandbox, SandboxOptions
 from tentacle.scripts.shim.clock import now_ms
-from tentacle.scripts.startup_check import check_host, remove_left_checks
-from tentacle.scripts.workspace.old_layout import old_runs
+from tentacle.scripts.startup_check import check_host
 from tentacle.scripts.workspace.run_files import ExaminedRun, RunFiles, Stage, run_name
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import file_parts, require_arguments, require_ticket
@@ -132,27 +132,25 @@ class ScriptEngine:
 
         Raises `ScriptError` when scripts cannot be run here, or not in the sandbox that the options ask for.
         """
-        await asyncio.to_thread(self._prepare_host)
+        left = await asyncio.to_thread(self._prepare_host)
         await self._fork_server.start()
         if self.options.sandbox.asks or self.options.try_out:
             await check_host(self.workspaces, self._context)
-        left = await asyncio.to_thread(lambda: list(self._unfinished_runs()))
-        self.completed.remove_trash()
+        runs = await asyncio.to_thread(lambda: list(unfinished_runs(self.workspaces, self.completed, left)))
         # In the order of the requests, but runs whose script runs first: they take their mutexes before others wait.
-        for files, found in sorted(left, key=lambda one: (one[1].stage is Stage.PREPARED, one[0].header.created)):
+        for files, found in sorted(runs, key=lambda one: (one[1].stage is Stage.PREPARED, *one[0].header.order)):
             run = self._resume(files, found)
             if files.completed:
                 self.completed.follow(run)
             else:
                 self._runs[files.name] = run
 
-    def _prepare_host(self) -> None:
+    def _prepare_host(self) -> LeftRuns:
         self.workspaces.ensure()
         self.workspaces.runs.require_locks()
-        self.workspaces.runs.require_no_newer()
-        remove_left_checks(self.workspaces)
-        self.completed.load()
+        left = find_left_runs(self.workspaces, self.completed)
         self._context.sandbox.prepare()
+        return left
 
     async def aclose(self) -> None:
         """Stops following the runs and ends the fork server; scripts that run continue."""
@@ -346,28 +344,6 @@ class ScriptEngine:
         # The files of a completed run may still be there for a moment.
         files = None if self.completed.exit_code(name) is not None else self.workspaces.runs.open(name)
         return None if files is None else self._resume(files, files.examine())
-
-    def _unfinished_runs(self) -> Iterator[tuple[RunFiles, ExaminedRun]]:
-        """Yields the runs of an earlier agent that have not ended; finishes the removal of completed ones."""
-        names = self.workspaces.runs.names()
-        old = {files.name: files for files in old_runs(self.workspaces)}
-        for name in (*old, *(name for name in names if name not in old)):
-            try:
-                files = old.get(name) or self.workspaces.runs.open(name)
-            except DamagedRunError as error:
-                log.warning("%s", one_line(error))
-                continue
-            if files is None:
-                continue
-            found = files.examine()
-            # A completion that was cut off has recorded the exit code first.
-            gone = files.completed or (self.completed.exit_code(name) is not None and found.stage is not Stage.LOST)
-            if found.stage is Stage.RUNNING or not (gone or found.stage is Stage.ENDED):
-                yield files, found
-                continue
-            files.close()
-            if gone:
-                self.completed.discard(name, files.workspace)
 
     def _resume(self, files: RunFiles, found: ExaminedRun) -> Run:
         """Returns a run that continues from the stage that its files show."""

@@ -1,10 +1,11 @@
 """Removes old workspaces that were never completed (docs/spec/services.md, "Workspace cleaner"), and more of them when
 there is a quota.
 
-A run's age counts from its end: by a clock that does not step as long as the machine runs, after that by the time of
-its log.  A directory that is not a run of this agent is a workspace if it holds a log or a script with the original's
-name; its age is that file's.  The sweep leaves alone everything else below the work directory, every script that still
-runs and every target of a symbolic link.
+A run's age counts from its end, by a clock that does not step, and as long as the machine runs (`workspace/boots.py`).
+A directory that is not a run of this agent is a workspace if it holds a log or a script with the original's name; its
+age is that file's when it is first seen, and grows by the same clock from then on, also when that file seems to be of
+the future.  The sweep leaves alone everything else below the work directory, every script that still runs and every
+target of a symbolic link.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +23,9 @@ from pathlib import Path
 
 from tentacle.disk import file_size
 from tentacle.scripts.engine import ScriptEngine
-from tentacle.scripts.shim.clock import BOOT, since_boot_ms
-from tentacle.scripts.workspace.removal import entries_below, remove_tree
+from tentacle.scripts.shim.clock import BOOT, BOOT_IS_KNOWN, since_boot_ms
+from tentacle.scripts.workspace.boots import BootLedger
+from tentacle.scripts.workspace.removal import RemovalStoppedError, entries_below
 from tentacle.scripts.workspace.run_files import ExaminedRun, run_name
 
 log = logging.getLogger(__name__)
@@ -104,16 +107,28 @@ class WorkspaceCleaner:
         self._quota = quota or Quota()
         self._clock = clock
         self._since_boot = since_boot
+        self._boots = BootLedger(engine.workspaces.runs.path, since_boot)
+        self._seen: dict[Path, tuple[float, float]] = {}
+        """When each file by whose time something is judged was last written, as seconds since 1970 and by `since_boot`,
+        when the sweep began that saw it first.
+        """
         self._reported: set[Path] = set()
         """What could not be removed: each sweep tries again, but logs it only once."""
 
     async def run(self) -> None:
-        """Sweeps for ever.  In between it touches the workspaces in use, so that foreign sweepers leave them alone."""
+        """Sweeps until the engine is closed.
+
+        In between it touches the workspaces in use, so that foreign sweepers leave them alone.
+        """
         while True:
-            await self.sweep()
+            try:
+                await self.sweep()
+            except RemovalStoppedError:
+                return
             left = self._every.total_seconds()
             while left > 0:
                 self._engine.touch_running()
+                await asyncio.to_thread(self._boots.note)
                 pause = min(left, _TOUCH.total_seconds())
                 await asyncio.sleep(pause)
                 left -= pause
@@ -164,7 +179,7 @@ class WorkspaceCleaner:
         if self._engine.is_live(kept.name) or self._engine.workspaces.runs.is_held(kept.name):
             return False
         left = self._engine.discard(kept.name, kept.workspace)
-        gone = [await asyncio.to_thread(remove_tree, path) for path in left]
+        gone = [await asyncio.to_thread(self._engine.completed.remove_tree, path) for path in left]
         if all(gone):
             return True
         # It is in the trash by now, and every sweep tries that again.
@@ -174,7 +189,7 @@ class WorkspaceCleaner:
 
     def _empty_trash(self) -> None:
         for trash in self._engine.workspaces.trash():
-            if not remove_tree(trash) and trash not in self._reported:
+            if not self._engine.completed.remove_tree(trash) and trash not in self._reported:
                 log.warning("Could not delete %s, the rest of a workspace.", trash)
                 self._reported.add(trash)
 
@@ -192,20 +207,32 @@ class WorkspaceCleaner:
         for directory in workspaces.directories():
             changed = workspaces.changed(directory)
             if changed is not None and run_name(directory.name) not in runs:
-                yield Removable(run_name(directory.name), directory, self._clock() - changed)
+                yield Removable(run_name(directory.name), directory, self._unchanged(directory, changed))
 
     def _silent(self, name: str, found: ExaminedRun | None) -> float | None:
         """Returns the seconds since the run's last sign of life; `None` when it has just been removed."""
-        if found is not None and found.result is not None and found.result.boot == BOOT:
-            silent = self._since_boot() - found.result.since_boot
-            if silent >= 0:
-                return silent / 1000
+        latest = math.inf
+        if found is not None and found.result is not None:
+            age = self._boots.age(found.result.boot, found.result.since_boot)
+            if age is not None:
+                return age / 1000
+            if found.result.boot != BOOT and BOOT_IS_KNOWN:
+                # It ended before the machine was started.
+                latest = self._since_boot() / 1000
         for path in (self._engine.workspaces.runs.log_path(name), self._engine.workspaces.runs.run_path(name)):
             try:
-                return self._clock() - path.lstat().st_mtime
+                return min(self._unchanged(path, path.lstat().st_mtime), latest)
             except OSError:
                 continue
         return None
+
+    def _unchanged(self, path: Path, changed: float) -> float:
+        """Returns for how many seconds the file, last written at `changed`, has not been written."""
+        now = self._since_boot() / 1000
+        seen = self._seen.get(path)
+        if seen is None or seen[0] != changed:
+            seen = self._seen[path] = changed, now - max(self._clock() - changed, 0)
+        return now - seen[1]
 
 
 def usage_of(*paths: Path) -> Usage:
@@ -213,13 +240,19 @@ def usage_of(*paths: Path) -> Usage:
 
     Follows no symbolic link.  A file with several names counts once, a missing one not at all.
     """
-    found: dict[tuple[int, int], int] = {}
+    shared: set[tuple[int, int]] = set()
+    blocks = inodes = 0
     for path in paths:
         with contextlib.suppress(OSError):
             status = path.lstat()
-            every = entries_below(path) if stat.S_ISDIR(status.st_mode) else [status]
-            found |= {(one.st_dev, one.st_ino): one.st_blocks for one in every}
-    return Usage(sum(found.values()) * _BLOCK, len(found))
+            for one in entries_below(path) if stat.S_ISDIR(status.st_mode) else [status]:
+                if one.st_nlink > 1 and not stat.S_ISDIR(one.st_mode):
+                    identity = one.st_dev, one.st_ino
+                    if identity in shared:
+                        continue
+                    shared.add(identity)
+                blocks, inodes = blocks + one.st_blocks, inodes + 1
+    return Usage(blocks * _BLOCK, inodes)
 
 
 def _workspaces(number: int) -> str:

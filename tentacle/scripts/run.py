@@ -15,6 +15,7 @@ import asyncio
 import enum
 import logging
 import os
+import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,11 +28,13 @@ from tentacle.masking import Mask
 from tentacle.scripts.arguments import argument_vector
 from tentacle.scripts.errors import LaunchError, ScriptError
 from tentacle.scripts.launch.other_process import OtherProcess
+from tentacle.scripts.launch.shim_guard import Send, ShimGuard
 from tentacle.scripts.launch.shim_pool import Shim
 from tentacle.scripts.mutexes import Lease, Mutexes, WaitCancelledError, WaitTimedOutError
 from tentacle.scripts.output.reader import LogReader, Page
 from tentacle.scripts.sandbox.sandbox import Sandbox
 from tentacle.scripts.shim.run_order import RunOrder
+from tentacle.scripts.shim.run_processes import unkillable
 from tentacle.scripts.shim.run_record import Result
 from tentacle.scripts.workspace.run_files import RunFiles, Stage
 from tentacle.scripts.workspace.validation import SCRIPT_FILE
@@ -42,6 +45,15 @@ LOST = (
     "Tentacle does not know how this script ended: it was started, but neither it nor its result is to be found. "
     "The machine, or the process that watched over it, was stopped in between."
 )
+UNWATCHED_CANCEL = (
+    "The process that watched over this script could not carry out the cancel. It was ended, with everything that the "
+    "script had started."
+)
+ASKED_BY_OTHERS = (
+    "The process that watches over this script was asked to end by a signal that did not come from Tentacle, so the "
+    "script was cancelled."
+)
+_CANCELLED = ScriptExitCode.CANCELLED_WHILE_RUNNING
 _LAUNCHES = 3
 _READ_IN_PLACE = 256 * 1024
 
@@ -113,8 +125,9 @@ class Run:
         self._reader = LogReader(context.line_limit, context.mask(files.header.ticket, files.header.sealed))
         self._cancelled = asyncio.Event()
         self.when_ended: Callable[[Run], None] = lambda _: None
-        self._terminate: Callable[[], None] | None = None
-        """Asks the shim to end the script; `None` while there is no shim."""
+        self._guard: ShimGuard | None = None
+        """Looks after the shim; `None` while there is none."""
+        self._given_up = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -149,8 +162,8 @@ class Run:
         """Ends the wait for the mutex, or asks the shim to end the script.  May be repeated."""
         if not self._cancelled.is_set():
             self._cancelled.set()
-            if self._terminate is not None:
-                self._terminate()
+            if self._guard is not None:
+                self._guard.cancel()
 
     async def detach(self) -> None:
         """Stops following the run.  A running script continues; a waiting one is not started by this agent."""
@@ -227,14 +240,18 @@ class Run:
         while True:
             found = self.files.examine()
             if found.result is not None:
+                cancelled = found.result.exit_code == _CANCELLED
+                if self._given_up and self._cancelled.is_set() and not cancelled:
+                    # Its tracer, say, kept it from stopping, and then it saw the script that was killed here end.
+                    return self.files.end(_CANCELLED, UNWATCHED_CANCEL)
+                if launches and cancelled and not self._cancelled.is_set():
+                    self.files.log_errors(ASKED_BY_OTHERS)
                 return found.result
             if found.stage is Stage.RUNNING:
                 self.step = Step.RUNNING
                 await self._wait_for_process(found.pid)
             elif found.stage is Stage.LOST:
-                await asyncio.to_thread(self._context.sandbox.kill_remaining, self.files)
-                self.files.cut_log(await asyncio.to_thread(self._reader.readable_end, self.files.log))
-                return self.files.end(ScriptExitCode.UNKNOWN_RESULT, LOST)
+                return await self._lost()
             elif self._cancelled.is_set() or self.files.completed:
                 return self._unstarted(ScriptExitCode.CANCELLED, "Script execution canceled.")
             elif launches == _LAUNCHES:
@@ -243,10 +260,19 @@ class Run:
                 launches += 1
                 shim = await self._launch(fresh=launches > 1)
                 try:
-                    await self._wait_until(shim.finished, shim.terminate)
+                    await self._wait_until(shim.finished, shim.pid, shim.send)
                 finally:
                     # A cancel may still be on its way to the shim, and must not end another run.
                     shim.release(clean=not self._cancelled.is_set())
+
+    async def _lost(self) -> Result:
+        """Ends a run whose shim has died, after everything that its script has started."""
+        left = await asyncio.to_thread(self._context.sandbox.kill_remaining, self.files)
+        self.files.cut_log(await asyncio.to_thread(self._reader.readable_end, self.files.log))
+        self.files.log_errors(*map(unkillable, left))
+        if self._cancelled.is_set():
+            return self.files.end(_CANCELLED, UNWATCHED_CANCEL)
+        return self.files.end(ScriptExitCode.UNKNOWN_RESULT, LOST)
 
     async def _launch(self, *, fresh: bool) -> Shim:
         files, workspace = self.files, str(self.files.workspace)
@@ -286,19 +312,43 @@ class Run:
         gone = asyncio.Event()
         waiting = asyncio.create_task(process.wait(is_watched))
         waiting.add_done_callback(lambda _: gone.set())
+
+        def send(number: signal.Signals) -> None:
+            if process.is_safe or is_watched():
+                process.send(number)
+
         try:
-            await self._wait_until(gone, lambda: process.terminate() if process.is_safe or is_watched() else None)
+            await self._wait_until(gone, pid, send)
         finally:
             waiting.cancel()
             await asyncio.wait({waiting})
             process.close()
 
-    async def _wait_until(self, over: asyncio.Event, ask_to_end: Callable[[], None]) -> None:
-        self._terminate = ask_to_end
+    async def _wait_until(self, over: asyncio.Event, shim: int, send: Send) -> None:
+        """Waits until the shim has finished its run or is gone; meanwhile a cancel reaches it."""
+        self._guard = guard = ShimGuard(
+            shim,
+            send,
+            grace=self._context.cancel_grace,
+            has_begun=self.files.is_claimed,
+            give_up=lambda: self._give_up(shim, send),
+        )
         try:
             if self._cancelled.is_set():
-                ask_to_end()
+                guard.cancel()
             self.step = Step.RUNNING
             await over.wait()
         finally:
-            self._terminate = None
+            self._guard = None
+            guard.close()
+
+    def _give_up(self, shim: int, send: Send) -> None:
+        """Kills a shim that does nothing any more; it dies last, so that its script's processes are found."""
+        self._given_up = True
+        ticket = self.files.header.ticket
+        log.warning("The process that watches over script %s does not react, so it is killed with its script", ticket)
+        send(signal.SIGSTOP)
+        ending = asyncio.get_running_loop().run_in_executor(
+            None, self._context.sandbox.kill_remaining, self.files, shim
+        )
+        ending.add_done_callback(lambda _: send(signal.SIGKILL))

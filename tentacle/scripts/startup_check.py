@@ -19,7 +19,6 @@ from tentacle.scripts.errors import SandboxUnavailableError, ScriptError
 from tentacle.scripts.run import Run, RunContext
 from tentacle.scripts.sandbox.sandbox import NEEDED_FOR_USERS, Mode
 from tentacle.scripts.workspace.removal import remove_tree
-from tentacle.scripts.workspace.run_files import run_name
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.workspaces import Workspaces
 
@@ -41,11 +40,9 @@ _HINTS = {
 }
 
 
-def remove_left_checks(workspaces: Workspaces) -> None:
-    """Removes what is left of a check when the agent has died in it."""
-    for path in workspaces.work.glob(f"{_NAME}*"):
-        for left in workspaces.forget(run_name(path.name), path):
-            remove_tree(left)
+def is_left_check(name: str) -> bool:
+    """Returns whether that entry of the work directory is left of a check in which the agent has died."""
+    return name.startswith(_NAME)
 
 
 async def check_host(workspaces: Workspaces, context: RunContext) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 from collections import Counter
 from contextlib import suppress
@@ -18,6 +19,8 @@ from uuid import UUID, uuid4
 from tentacle.disk import free_bytes, with_margin
 from tentacle.open_files import is_scarce
 from tentacle.transport.errors import TransportError
+
+log = logging.getLogger(__name__)
 
 _WORTH_A_THREAD = 64 * 1024
 
@@ -30,7 +33,7 @@ class Spool:
         self._promised: Counter[Delivery] = Counter()
 
     def create(self) -> None:
-        """Raises `TransportError` when the directory cannot be made."""
+        """Raises `TransportError` when the directory cannot be made, but not on a full disk: files are refused then."""
         try:
             if self._directory.is_symlink():
                 # The link is there to put the files on another disk, and not to have that directory emptied.
@@ -42,10 +45,17 @@ class Spool:
             for left in self._directory.iterdir():
                 left.unlink()
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                log.warning("No files are taken in: there is no room for %s", self._directory)
+                return
             raise TransportError(
                 f"cannot use {self._directory} for incoming files: {error.strerror}",
                 hint="the agent needs a directory that belongs to it and has room",
             ) from error
+
+    def move(self, directory: Path) -> None:
+        """Uses another directory, which must be made with `create`, from the next delivery on."""
+        self._directory = directory
 
     def delivery(self) -> Delivery:
         """A place for the data streams of one message."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
+import signal
 import ssl
+import subprocess
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -22,7 +25,7 @@ from tentacle.errors import TentacleError
 from tentacle.home_layout import SPOOL, WORK
 from tentacle.settings.certificates import from_pem
 from tentacle.wire.messages import Request, ServerError
-from tests.agent.process import AgentHome
+from tests.agent.process import PATIENCE, AgentHome, Server
 from tests.pki import made_by_openssl
 
 SHUTTING_DOWN = "The Tentacle service is shutting down and cannot process this request."
@@ -153,11 +156,77 @@ async def test_what_lies_in_place_of_the_spool_keeps_no_agent_from_starting(what
     await running.stop()
 
 
-async def test_a_spool_that_is_a_link_is_refused_and_what_it_leads_to_stays(agent: AgentHome) -> None:
+LEFT_BEHIND = {
+    "an immutable file in the spool": "touch ../.spool/x; chattr +i ../.spool/x",
+    "an immutable spool": "chattr +i ../.spool",
+    "a mount on the spool": "mount -t tmpfs -o ro tmpfs ../.spool",
+    "mounts": "mkdir m ../.trash-1; mount -t tmpfs tmpfs m; mount -t tmpfs tmpfs ../.trash-1; touch m/x ../.trash-1/x",
+    "an immutable workspace": "mkdir d; touch d/f; chattr +i d/f d .; mkdir ../.trash-1; chattr +i ../.trash-1",
+    "an immutable lock": "chattr +i ../../agent.lock",
+    "devices": "rm -f ../../agent.lock ../.runs/finished; for f in ../../agent.lock ../.runs/finished ../.mask.key; do "
+    "mknod $f c 1 5; done",
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts, makes devices and immutable files")
+@pytest.mark.parametrize("what", LEFT_BEHIND)
+async def test_what_a_script_of_root_leaves_keeps_no_agent_from_listening(
+    what: str, agent: AgentHome, server: Server
+) -> None:
+    if "immutable" in what and call("chattr", "+i", agent.config) != 0:
+        pytest.skip("this file system has no immutable files")
+    call("chattr", "-i", agent.config)
+    first = await agent.start()
+    server.port = await first.port()
+    try:
+        answer = await server.script(f"set -e; {LEFT_BEHIND[what]}; echo left; sleep 600")
+        await server.said("left")
+        first.send(signal.SIGKILL)
+        await first.ended()
+        second = await agent.start()
+        server.port = await second.port()
+        answer = await server.script("exit 3", wait=PATIENCE, ticket="N")
+        assert getattr(answer, "exit_code", answer) == 3
+        await second.stop()
+    finally:
+        for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+            if (point := line.split()[4]).startswith(str(agent.home)):
+                assert call("umount", point) == 0
+        call("chattr", "-R", "-f", "-i", agent.home)
+
+
+def call(*words: str | Path) -> int:
+    return subprocess.run(words, capture_output=True, check=False, timeout=60).returncode
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit (util-linux)")
+async def test_nor_a_hundred_thousand_things_where_memory_is_short(agent: AgentHome, server: Server) -> None:
+    work = agent.home / WORK
+    (work / ".uploads").mkdir(parents=True)
+    (work / SPOOL).mkdir()
+    for number in range(25_000):
+        (work / f".trash-{number:016x}").mkdir()
+        (work / f"directory-{number}").mkdir()
+        (work / SPOOL / str(number)).touch()
+        (work / ".uploads" / str(number)).touch()
+    running = await agent.start(wrapper=("prlimit", f"--as={200_000_000}"))
+    server.port = await running.port()
+    answer = await server.script("exit 3", wait=PATIENCE)
+    assert getattr(answer, "exit_code", answer) == 3
+    running.send(signal.SIGTERM)
+    assert await running.ended() == (0, [])
+
+
+async def test_a_spool_that_is_a_link_is_not_used_and_what_it_leads_to_stays(agent: AgentHome) -> None:
     (agent.home / WORK).mkdir()
     (agent.home / WORK / SPOOL).symlink_to(agent.directory)
     running = await agent.start()
-    code, problems = await running.ended()
-    assert (code, len(problems)) == (1, 2)
-    assert "for incoming files: it is a symbolic link" in problems[0]
+    assert "for incoming files: it is a symbolic link" in await running.until("cannot use ")
+    await running.port()
     assert agent.config.is_file()
+    (beside,) = (agent.home / WORK).glob(f"{SPOOL}-*")
+    await running.stop()
+    second = await agent.start()
+    await second.port()
+    assert not beside.exists(), "the next agent makes another one"
+    await second.stop()

@@ -133,7 +133,7 @@ async def test_settings_that_cannot_work(agent: AgentHome, changes: dict[str, An
 
 async def test_a_work_directory_that_is_none(agent: AgentHome) -> None:
     (agent.home / "Work").write_text("")
-    assert f"cannot use {agent.home}/Work/.spool" in await refusal(await agent.start())
+    assert "The directory for workspaces cannot be made: File exists" in await refusal(await agent.start())
 
 
 async def test_a_web_socket_is_refused(agent: AgentHome) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,15 +76,46 @@ def test_a_failure_inside_frees_the_home(tmp_path: Path) -> None:
 
 def test_a_home_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    (tmp_path / "link").mkdir()
-    (tmp_path / "link" / LOCK_FILE).symlink_to(tmp_path / "precious")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / LOCK_FILE).mkdir()
-    for home in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "link", tmp_path / "full", Path("/proc/x")):
+    for home in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/x")):
         with pytest.raises(TentacleError, match=f"cannot use the home directory {home}: ") as refused, only_agent(home):
             pass
         assert refused.value.exit_code == 1
+
+
+IN_PLACE_OF_THE_LOCK: dict[str, Callable[[Path], object]] = {
+    "a directory": lambda path: (path / "more").mkdir(parents=True),
+    "a link": lambda path: path.symlink_to(path.parent / "precious"),
+    "a pipe": os.mkfifo,
+    "a socket": lambda path: os.mknod(path, stat.S_IFSOCK | 0o600),
+    "a device": lambda path: subprocess.run(["mknod", path, "c", "1", "5"], check=True),
+    "a file without rights": lambda path: path.touch(mode=0),
+}
+
+
+@pytest.mark.parametrize("what", IN_PLACE_OF_THE_LOCK)
+def test_what_a_script_puts_in_its_place_keeps_nobody_out_and_no_second_one_in(tmp_path: Path, what: str) -> None:
+    if what == "a device" and os.geteuid() != 0:
+        pytest.skip("only root can make devices")
+    IN_PLACE_OF_THE_LOCK[what](tmp_path / LOCK_FILE)
+    with only_agent(tmp_path), other(tmp_path) as late:
+        assert first_line(late) == f"another agent (process {os.getpid()}) is already running for {tmp_path}"
+        late.communicate()
     assert not (tmp_path / "precious").exists()
+    assert len(list(tmp_path.iterdir())) == (1 if what == "a file without rights" else 2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file immutable")
+def test_an_immutable_one_is_locked_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / LOCK_FILE
+    path.touch()
+    if subprocess.run(["chattr", "+i", path], capture_output=True).returncode != 0:
+        pytest.skip("this file system has no immutable files")
+    try:
+        with only_agent(tmp_path), other(tmp_path) as late:
+            assert first_line(late) == f"another agent (process unknown) is already running for {tmp_path}"
+            late.communicate()
+    finally:
+        subprocess.run(["chattr", "-i", path], check=True)
 
 
 def test_the_lock_file_is_the_agent_s_own(tmp_path: Path) -> None:

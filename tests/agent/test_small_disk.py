@@ -88,7 +88,7 @@ class SmallDisk:
         return sorted(
             str(path.relative_to(self.inside))
             for path in self.inside.rglob("*")
-            if path.name not in (".spool", "cpu", ".runs", "finished")
+            if path.name not in (".spool", "cpu", ".runs", "finished", "boots")
         )
 
     async def still_answers(self) -> None:

@@ -17,7 +17,8 @@ from tentacle.errors import TentacleError
 from tentacle.home_layout import MASK_KEY, RUNS
 from tentacle.scripts.engine import EngineOptions, RunStatus, ScriptEngine, StartRequest
 from tentacle.scripts.shim import run_record
-from tentacle.scripts.workspace.finished import FILE
+from tentacle.scripts.workspace import boots, finished
+from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_files import run_name
 
 ENDED = run_record.Result.now(0)
@@ -90,6 +91,9 @@ class Lab:
     async def left(self) -> list[str]:
         """What is below the work directory, once everything has been removed that is to be."""
         await self.engine.completed.drained()
+        # As the cleaner does, which is no part of the engine.
+        for path in list(self.engine.workspaces.trash()):
+            assert await asyncio.to_thread(remove_tree, path)
         return left(self.work)
 
     def alive(self) -> list[int]:
@@ -117,7 +121,9 @@ def left(work: Path) -> list[str]:
     """The names of workspaces, and of files of runs; not those that every agent has."""
     names = [path.name for path in work.iterdir() if path.name not in (RUNS, MASK_KEY)]
     runs = work / RUNS
-    return sorted(names + [f"{RUNS}/{path.name}" for path in runs.iterdir() if path.name != FILE])
+    return sorted(
+        names + [f"{RUNS}/{path.name}" for path in runs.iterdir() if path.name not in (finished.FILE, boots.FILE)]
+    )
 
 
 async def until(wanted: Callable[[], bool], seconds: float = 15, pause: float = 0.002) -> None:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from tentacle.scripts.engine import RunStatus
 from tentacle.scripts.errors import DamagedRunError, ScriptError
 from tentacle.scripts.shim import run_record
 from tentacle.scripts.shim.log_format import OUT, record
+from tentacle.scripts.shim.process_tree import is_alive
 from tentacle.scripts.shim.run_record import HEAD
 from tests.scripts.lab import QUICK, Lab, lines, until
 
@@ -122,6 +124,98 @@ async def test_a_script_taken_over_can_be_cancelled(next_agent: Lab) -> None:
         await lab.engine.cancel("T-1", 0)
         assert (await lab.ended()).exit_code == ScriptExitCode.CANCELLED_WHILE_RUNNING
         assert lab.alive() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a user of whom nothing else runs, since all of it is killed")
+async def test_a_script_that_kills_all_that_its_user_runs_is_not_the_last_one(tmp_path: Path) -> None:
+    """`kill -9 -1`: agent, fork server, every shim and every other script; the next agent tells the truth of each."""
+    uid = 200_000_000 + os.getpid()
+    work = tmp_path / "home" / "Work"
+    work.mkdir(parents=True)
+    for directory in (work, work.parent):
+        os.chown(directory, uid, uid)
+    scripts = ("echo ready; sleep 600", "until [ -e ../go ]; do sleep 0.01; done; kill -9 -1; sleep 600")
+    # The interpreter may lie in root's home, so that user may read all files.
+    rights = "+dac_override,+dac_read_search"
+    alone = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    alone += [f"--inh-caps={rights}", f"--ambient-caps={rights}", sys.executable, "-c"]
+    agent = await asyncio.create_subprocess_exec(*alone, AGENT, str(work), *scripts, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert agent.stdout is not None
+        assert await agent.stdout.readline() == b"started\n"
+        await until(lambda: any(b"ready" in log.read_bytes() for log in (work / ".runs").glob("*.log")))
+        (work / "go").touch()
+        async with asyncio.timeout(15):
+            assert await agent.wait() == -signal.SIGKILL
+        await agent.communicate()
+        # The script that has killed all others lives on, without anybody who watches it.
+        again = await asyncio.create_subprocess_exec(*alone, ASK, str(work), stdout=asyncio.subprocess.PIPE)
+        async with asyncio.timeout(60):
+            answers, _ = await again.communicate()
+        assert answers.split() == [b"-46", b"-46", b"0"]
+        await until(lambda: of_user(uid) == [])
+    finally:
+        for pid in of_user(uid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def of_user(uid: int) -> list[int]:
+    """The processes of that user that have not ended."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and process.stat().st_uid == uid and is_alive(int(process.name)):
+                found.append(int(process.name))
+    return found
+
+
+ASK = """
+import asyncio, sys
+from datetime import timedelta
+from pathlib import Path
+from tentacle.scripts.engine import *
+async def main(work):
+    engine = ScriptEngine(Path(work), options=EngineOptions(cancel_grace=0.3, minimum_free_bytes=None))
+    await engine.start()
+    for ticket in ("T-1", "T-2"):
+        while (status := await engine.status(ticket, 0)).state.name != "COMPLETE":
+            await asyncio.sleep(0.01)
+        print(status.exit_code)
+    full = ScriptIsolationLevel.FULL_ISOLATION
+    print((await engine.start_script(StartRequest("T-3", "true", isolation=full), timedelta(seconds=20))).exit_code)
+    await engine.aclose()
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_no_number_of_things_that_scripts_have_left_costs_the_start_memory(
+    next_agent: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Work/` and `.runs` are listed once, and nothing is removed before there is an agent."""
+    lab = next_agent
+    lab.engine.workspaces.ensure()
+    runs = lab.engine.workspaces.runs.path
+    for number in range(3000):
+        (lab.work / f".trash-{number:016x}").mkdir()
+        (lab.work / f"directory-{number}").mkdir()
+        (runs / f"{number:064x}.run").touch()
+    listed: list[str] = []
+    real = os.scandir
+
+    def list_directory(path: str) -> object:
+        listed.append(str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", list_directory)
+    tracemalloc.start()
+    await lab.engine.start()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sorted(path for path in listed if path.startswith(str(lab.work))) == [str(lab.work), str(runs)]
+    assert peak < 3_000_000
+    assert (await lab.run("exit 3")).exit_code == 3
+    assert len(list(lab.engine.workspaces.trash())) == 3000
 
 
 async def test_a_script_that_waited_for_its_lock_waits_again_with_its_own_settings(next_agent: Lab) -> None:

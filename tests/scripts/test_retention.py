@@ -18,6 +18,7 @@ import pytest
 from tentacle.scripts.retention import Quota, Usage, WorkspaceCleaner, usage_of
 from tentacle.scripts.shim import run_record
 from tentacle.scripts.shim.clock import since_boot_ms
+from tentacle.scripts.workspace.boots import BootLedger
 from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_files import run_name
 from tests.scripts.lab import Lab, left, lines, until
@@ -75,15 +76,72 @@ async def test_the_age_counts_from_the_end_by_a_clock_that_does_not_step(lab: La
     assert await later.sweep() == 1
 
 
-async def test_the_age_of_a_run_from_before_the_machine_was_started_is_that_of_its_log(lab: Lab) -> None:
+HOUR = 3_600_000
+
+
+@pytest.mark.parametrize("steps", [3 * 86400, -20 * 365 * 86400, None])
+async def test_setting_the_clock_while_the_machine_is_down_removes_no_result(lab: Lab, steps: int | None) -> None:
+    """As with a machine that has no clock of its own: it begins in 1970 and is set later.
+
+    The age is the time for which the machine has run since, and grows also when it is started again and again.
+    """
+    await lab.run("true")
+    runs = lab.engine.workspaces.runs.path
+    with lab.run_path().open("r+b") as file:
+        result = run_record.read_result(file.fileno())
+        assert result is not None
+        run_record.write_result(file.fileno(), result._replace(boot=b"a" * 16, since_boot=5 * HOUR))
+    BootLedger(runs, lambda: 10 * HOUR, b"a" * 16).note()
+    BootLedger(runs, lambda: 8 * HOUR, b"b" * 16).note()
+
+    def later(hours: float) -> WorkspaceCleaner:
+        uptime = int(hours * HOUR)
+        return WorkspaceCleaner(
+            lab.engine,
+            older_than=DAY,
+            every=DAY,
+            clock=lambda: 0.0 if steps is None else time.time() + steps,
+            since_boot=lambda: uptime,
+        )
+
+    assert await later(1).sweep() == 0
+    assert await later(10.9).sweep() == 0
+    assert await later(11.1).sweep() == 1
+
+
+async def test_a_run_of_a_start_that_nobody_noted_is_no_older_than_its_log_or_the_last_start(lab: Lab) -> None:
     await lab.run("true")
     with lab.run_path().open("r+b") as file:
         result = run_record.read_result(file.fileno())
         assert result is not None
         run_record.write_result(file.fileno(), result._replace(boot=bytes(16), since_boot=0))
-    assert await cleaner(lab).sweep() == 0
-    age(lab.log_path())
-    assert await cleaner(lab).sweep() == 1
+    assert await sweep_after(lab, days_up=30) == 0
+    age(lab.log_path(), 3000)
+    assert await sweep_after(lab, days_up=0.9) == 0
+    assert await sweep_after(lab, days_up=1.1) == 1
+
+
+async def sweep_after(lab: Lab, days_up: float) -> int:
+    uptime = int(days_up * 24 * HOUR)
+    return await WorkspaceCleaner(lab.engine, older_than=DAY, every=DAY, since_boot=lambda: uptime).sweep()
+
+
+async def test_a_foreign_directory_of_the_future_goes_a_day_after_it_was_seen(lab: Lab) -> None:
+    """And one that was seen young does not grow old because the clock is set."""
+    for name, days in {"future": -3000, "young": 0.5}.items():
+        (lab.work / name).mkdir()
+        (lab.work / name / "Output.log").touch()
+        age(lab.work / name / "Output.log", days)
+    now, up = [time.time()], [1_000_000]
+    sweeper = WorkspaceCleaner(lab.engine, older_than=DAY, every=DAY, clock=lambda: now[0], since_boot=lambda: up[0])
+    assert await sweeper.sweep() == 0
+    now[0] += 3 * 86400
+    assert await sweeper.sweep() == 0
+    up[0] += 13 * HOUR
+    assert await sweeper.sweep() == 1
+    assert [path.name for path in lab.work.iterdir() if not path.name.startswith(".")] == ["future"]
+    up[0] += 12 * HOUR
+    assert await sweeper.sweep() == 1
 
 
 async def test_the_script_s_file_is_touched_while_it_runs(lab: Lab, tmp_path: Path) -> None:

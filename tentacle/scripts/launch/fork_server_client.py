@@ -6,7 +6,9 @@ Asking twice for the same run is harmless: the second shim finds the run claimed
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +22,9 @@ from tentacle.scripts.errors import LaunchError
 from tentacle.scripts.shim.fork_server import ANSWER, QUESTION
 from tentacle.scripts.shim.run_order import RunOrder
 
-_LONGEST_ANSWER = 20.0
+_LOOK_SECONDS = 0.5
+_LONGEST_ANSWER = 40
+"""Looks; a script may have stopped the server at any moment."""
 _ATTEMPTS = 3
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
 _ROOT = Path(__file__).resolve().parents[3]
@@ -70,7 +74,7 @@ class ForkServerClient:
                 self._socket = None
                 try:
                     send_order(server, question, order, connection)
-                    answer = await _receive(server)
+                    answer = await self._receive(server)
                     self._socket = server
                 except ConnectionLostError:
                     continue
@@ -116,6 +120,34 @@ class ForkServerClient:
         self._socket = ours
         return ours
 
+    def _wake(self) -> None:
+        """A script may have stopped the fork server."""
+        if self._process is not None:
+            # Not `send_signal`, which looks whether the process has ended: nobody but this object reaps it.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self._process.pid, signal.SIGCONT)
+
+    async def _receive(self, server: socket.socket) -> int:
+        """Returns the fork server's next answer.  Raises `ConnectionLostError` when none can come."""
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        loop.add_reader(server, readable.set)
+        try:
+            for _ in range(_LONGEST_ANSWER):
+                self._wake()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_SECONDS):
+                        await readable.wait()
+                        break
+            data = server.recv(ANSWER.size)
+        except (BlockingIOError, ConnectionResetError) as error:
+            raise ConnectionLostError from error
+        finally:
+            loop.remove_reader(server)
+        if len(data) != ANSWER.size:
+            raise ConnectionLostError
+        return int(ANSWER.unpack(data)[0])
+
     async def _end(self) -> None:
         """Closes the fork server and waits for its end; may be cancelled and repeated."""
         if self._socket is not None:
@@ -153,26 +185,3 @@ def _memory_file() -> int:
     except OSError:
         with tempfile.TemporaryFile(dir=_SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None) as file:
             return os.dup(file.fileno())
-
-
-async def _receive(server: socket.socket) -> int:
-    """Returns the fork server's next answer.  Raises `ConnectionLostError` when none can come."""
-    loop = asyncio.get_running_loop()
-    readable = loop.create_future()
-
-    def on_readable() -> None:
-        if not readable.done():
-            readable.set_result(None)
-
-    loop.add_reader(server, on_readable)
-    try:
-        async with asyncio.timeout(_LONGEST_ANSWER):
-            await readable
-        data = server.recv(ANSWER.size)
-    except (TimeoutError, ConnectionResetError) as error:
-        raise ConnectionLostError from error
-    finally:
-        loop.remove_reader(server)
-    if len(data) != ANSWER.size:
-        raise ConnectionLostError
-    return int(ANSWER.unpack(data)[0])

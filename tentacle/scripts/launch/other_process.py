@@ -1,4 +1,4 @@
-"""A process that is not our child: it is asked to end, and its end is waited for.
+"""A process that is not our child: it is sent signals, and its end is waited for.
 
 By a pidfd, which never means another process.  Where there are none (an old kernel, a filter of system calls) by its
 number: then the caller must know by other means that the process is still there.
@@ -38,12 +38,11 @@ class OtherProcess:
         """Whether this can never mean another process."""
         return self._descriptor is not None
 
-    def terminate(self) -> None:
-        """Sends SIGTERM, and wakes it: its script may have stopped it."""
-        with contextlib.suppress(ProcessLookupError):
-            for number in (signal.SIGTERM, signal.SIGCONT):
-                if not self._send_by_descriptor(number):
-                    os.kill(self._pid, number)
+    def send(self, number: signal.Signals) -> None:
+        """Sends the signal.  What is sent after the end is lost, and what another user may not send too."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if not self._send_by_descriptor(number):
+                os.kill(self._pid, number)
 
     def _send_by_descriptor(self, number: signal.Signals) -> bool:
         if self._descriptor is None:

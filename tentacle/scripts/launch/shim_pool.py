@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 from collections.abc import Callable
 
@@ -50,6 +51,8 @@ class Shim:
         self.finished.clear()
         self._free = False
         self.runs += 1
+        # An earlier script may have stopped it.
+        self.send(signal.SIGCONT)
         try:
             send_order(self._connection, AGAIN, order)
         except ConnectionLostError:
@@ -57,11 +60,11 @@ class Shim:
             return False
         return True
 
-    def terminate(self) -> None:
-        """Asks the shim to end its script."""
+    def send(self, number: signal.Signals) -> None:
+        """Sends the signal to the shim.  What is sent after its end is lost."""
         # Without its end of the connection the process may have gone, and its number belong to another one.
         if self._process is not None and (self._process.is_safe or self._connection is not None):
-            self._process.terminate()
+            self._process.send(number)
 
     def release(self, *, clean: bool) -> None:
         """Gives the shim back.  It is used again if it is `clean` and free; otherwise it ends after its run."""

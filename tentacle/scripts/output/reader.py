@@ -18,7 +18,7 @@ from tentacle.masking import Mask
 from tentacle.scripts.output.line_masking import LineMasking, NextLines, NoMoreLines
 from tentacle.scripts.output.lines import NOTHING_OPEN, Lines, LineState, cut_mark, flush, split
 from tentacle.scripts.output.record_reader import RecordReader
-from tentacle.scripts.shim.clock import now_ms
+from tentacle.scripts.shim.clock import now_ms, since_boot_ms
 from tentacle.scripts.shim.log_format import DEBUG_ENTRY, ERR, ERR_ENTRY, OUT, OUT_ENTRY, CorruptRecordError
 from tentacle.scripts.shim.log_writer import lost_text
 from tentacle.scripts.shim.run_record import Result
@@ -98,10 +98,22 @@ class _Record(NamedTuple):
 class LogReader:
     """Reads pages of one log.  May be called from several threads; at worst they do the same work twice."""
 
-    def __init__(self, line_limit: int, mask: Mask | None = _NOTHING, clock: Callable[[], int] = now_ms) -> None:
-        """With a `mask` of `None`, no line of the script is shown.  `clock` is in milliseconds since 1970."""
+    def __init__(
+        self,
+        line_limit: int,
+        mask: Mask | None = _NOTHING,
+        clock: Callable[[], int] = now_ms,
+        since_boot: Callable[[], int] = since_boot_ms,
+    ) -> None:
+        """With a `mask` of `None`, no line of the script is shown.
+
+        `clock` is in milliseconds since 1970, and `since_boot` in milliseconds of a clock that does not step.
+        """
         self._limit = line_limit
         self._clock = clock
+        self._since_boot = since_boot
+        self._waiting = (-1, 0)
+        """Which line waits for the next one, by its end in the log, and since when, by `since_boot`."""
         self._masking = LineMasking(mask)
         self._cursors: OrderedDict[int, _Cursor] = OrderedDict()
         """The ends of the last few pages, by the number of entries before them."""
@@ -123,7 +135,7 @@ class LogReader:
         while not more and not waits and (found := records.next(cursor)) is not None:
             record = self._decode(*found, cursor)
             first = min(max(cursor.skip, after - cursor.sequence), len(record.texts))
-            ahead = _LookAhead(log, records.offset, record.occurred, None if ended else self._clock)
+            ahead = _LookAhead(log, records.offset, record.occurred, None if ended else self._has_waited)
             shown = self._shown(record, cursor, first, ahead)
             stop, room = _fit(shown, first, room, at_least_one=not entries)
             source = _SOURCES[record.kind]
@@ -137,6 +149,13 @@ class LogReader:
         if len(self._cursors) > _CURSORS:
             self._cursors.popitem(last=False)
         return Page(tuple(entries), max(after, cursor.given), more)
+
+    def _has_waited(self, offset: int, latest: int) -> bool:
+        """Returns whether the line that ends at `offset` has waited until `latest`, or as long by the other clock."""
+        if self._waiting[0] != offset:
+            self._waiting = offset, self._since_boot()
+        # A clock that was set back would have it wait for years.
+        return self._clock() > latest or self._since_boot() - self._waiting[1] > 2 * _LATE
 
     def readable_end(self, log: int) -> int:
         """Returns the position behind the last whole record."""
@@ -241,12 +260,15 @@ class _Records:
 class _LookAhead:
     """Reads the records after a given one, as far as its lines may wait for them."""
 
-    def __init__(self, log: int, offset: int, occurred: int, clock: Callable[[], int] | None) -> None:
-        """Starts at `offset`, the end of a record written at `occurred`.  `clock` is `None` when the run has ended."""
+    def __init__(self, log: int, offset: int, occurred: int, has_waited: Callable[[int, int], bool] | None) -> None:
+        """Starts at `offset`, the end of a record written at `occurred`.
+
+        `has_waited` says whether the line there has waited until a time; `None` when the run has ended.
+        """
         self._log = log
         self._offset = offset
         self._latest = occurred + _LATE
-        self._clock = clock
+        self._has_waited = has_waited
         self._records: RecordReader | None = None
 
     def next_body(self, kind: bytes) -> bytes | NoMoreLines:
@@ -258,10 +280,11 @@ class _LookAhead:
             except CorruptRecordError:
                 return NoMoreLines.TOO_FAR
             if found is None:
-                if self._clock is None:
+                if self._has_waited is None:
                     return NoMoreLines.ENDED
                 # A record written in time may take a moment to appear in the file.
-                return NoMoreLines.TOO_FAR if self._clock() > self._latest + _LATE else NoMoreLines.NOT_YET
+                waited = self._has_waited(self._offset, self._latest + _LATE)
+                return NoMoreLines.TOO_FAR if waited else NoMoreLines.NOT_YET
             if found[1] > self._latest:
                 return NoMoreLines.TOO_FAR
             if found[0] == kind:

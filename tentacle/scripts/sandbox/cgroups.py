@@ -126,11 +126,12 @@ class CgroupParents:
 
         Leaves those younger than `older_than` seconds: their first process may not have started yet.
         """
-        latest = time.time() - older_than
+        now = time.time()
         for parent in {self.unified, *self.legacy.values()} - {None}:
             with suppress(OSError):
                 for path in Path(str(parent)).glob(f"{PREFIX}*"):
-                    if path.stat().st_ctime <= latest:
+                    # One of the future was made before the clock was set.
+                    if abs(now - path.stat().st_ctime) >= older_than:
                         remove_empty(str(path))
 
 

@@ -163,8 +163,11 @@ class Sandbox:
         except (OSError, ValueError) as error:
             log.warning("Script %s runs on without its limits: %s", files.header.ticket, one_line(error))
 
-    def kill_remaining(self, files: RunFiles) -> None:
-        """Kills what remains of a run whose shim has died.  Otherwise its mutex could be released too early."""
+    def kill_remaining(self, files: RunFiles, shim: int | None = None) -> list[int]:
+        """Kills what remains of a run whose shim has died, or of the stopped `shim`; returns what is left.
+
+        Otherwise its mutex could be released too early.
+        """
         order = self._cgroup(files)
         cgroup = None if order is None else RunCgroup(order)
         if shared := files.cgroup:
@@ -174,9 +177,10 @@ class Sandbox:
             with suppress(OSError):
                 owner = files.workspace.stat().st_uid
                 uid = owner if owner in self.options.uids else None
-        RunProcesses(None, _mark(files), cgroup, uid).kill(lambda: None, _LONGEST_KILL)
+        left = RunProcesses(shim, _mark(files), cgroup, uid).kill(lambda: None, _LONGEST_KILL)
         if cgroup is not None:
             cgroup.remove()
+        return left
 
     def remove_cgroup(self, files: RunFiles) -> None:
         """Removes the cgroup of a run that is over, unless it still holds processes.

@@ -18,15 +18,19 @@ def since_boot_ms() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
-def _read_boot_id() -> bytes:
+def _read_boot_id() -> bytes | None:
     try:
         with open(_BOOT_ID, "rb") as file:  # noqa: PTH123 - pathlib is too much for a small process
             boot = bytes.fromhex(file.read(64).strip().replace(b"-", b"").decode("ascii"))
     except (OSError, ValueError):
-        boot = b""
-    # Without a boot id, every process counts as a new boot: then no run is ever started twice.
-    return boot if len(boot) == 16 else os.urandom(16)
+        return None
+    return boot if len(boot) == 16 else None
 
 
-BOOT = _read_boot_id()
-"""16 bytes that change with every start of the machine."""
+_known = _read_boot_id()
+BOOT_IS_KNOWN = _known is not None
+BOOT = _known or os.urandom(16)
+"""16 bytes that change with every start of the machine.
+
+Without a boot id, every process counts as a new start: then no run is ever started twice.
+"""

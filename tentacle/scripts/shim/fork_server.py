@@ -20,6 +20,7 @@ import struct
 from typing import NoReturn
 
 from tentacle.scripts.shim.clock import now_ms
+from tentacle.scripts.shim.inherited import InheritedState, process_state
 from tentacle.scripts.shim.log_format import OUT, record
 from tentacle.scripts.shim.main import name_process, run
 from tentacle.scripts.shim.run_order import RunOrder
@@ -32,11 +33,11 @@ QUESTION = b"run"
 AGAIN, FREE = b"again", b"free"
 """The messages on the socket of a shim: the agent gives it a further run; the shim reports that it is free."""
 _LONGEST_QUESTION = 8192
-_IGNORED = (
-    signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM,
-    signal.SIGPROF, signal.SIGIO, signal.SIGPWR,
-)  # fmt: skip
-"""What would end a shim by default, sent by a script to its parent for example."""
+_DESCRIPTORS = 2
+_IGNORED = signal.valid_signals() - {
+    signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT, signal.SIGTERM, signal.SIGCHLD,
+}  # fmt: skip
+"""What would end or stop a shim by default, sent by a script to its parent for example.  Faults end it all the same."""
 
 
 def main(descriptor: int) -> NoReturn:
@@ -51,8 +52,9 @@ def main(descriptor: int) -> NoReturn:
     _warm_up()
     gc.disable()
     gc.freeze()
+    intact = process_state()
     with socket.socket(fileno=descriptor) as agent:
-        while _serve(agent):
+        while _serve(agent, intact):
             continue
     os._exit(0)
 
@@ -66,13 +68,15 @@ def _warm_up() -> None:
         poll.poll(0)
 
 
-def _serve(agent: socket.socket) -> bool:
+def _serve(agent: socket.socket, intact: InheritedState) -> bool:
+    """Answers one request; returns false when there will be no other."""
     try:
         message, descriptors = _receive(agent, _LONGEST_QUESTION)
     except ConnectionResetError:
         # The agent has gone without reading its last answer.
         return False
-    if not message:
+    if not message or len(descriptors) != _DESCRIPTORS:
+        # The agent has gone, or a script has forbidden this process to open files: the agent starts another one.
         return False
     cgroup, inside = message.removeprefix(QUESTION), False
     try:
@@ -82,7 +86,7 @@ def _serve(agent: socket.socket) -> bool:
     if answer == 0:
         agent.close()
         order, connection = descriptors
-        run(order, _AgentConnection(connection), os.fsdecode(cgroup) if inside else None)
+        run(order, _AgentConnection(connection), intact, os.fsdecode(cgroup) if inside else None)
     for descriptor in descriptors:
         os.close(descriptor)
     try:
@@ -94,7 +98,7 @@ def _serve(agent: socket.socket) -> bool:
 
 def _receive(connection: socket.socket, longest: int) -> tuple[bytes, list[int]]:
     """Returns a message and its descriptors, which no script inherits.  Raises `OSError`."""
-    message, descriptors, _, _ = socket.recv_fds(connection, longest, 2)
+    message, descriptors, _, _ = socket.recv_fds(connection, longest, _DESCRIPTORS)
     for descriptor in descriptors:
         # `recv_fds` ignores its flags, so MSG_CMSG_CLOEXEC would have no effect.
         os.set_inheritable(descriptor, False)

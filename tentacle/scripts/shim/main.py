@@ -24,14 +24,14 @@ from typing import NoReturn, Protocol
 
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.scripts.shim import run_record
-from tentacle.scripts.shim.inherited import inherited_state
+from tentacle.scripts.shim.inherited import InheritedState, cgroup_state, process_state
 from tentacle.scripts.shim.log_format import DEBUG_ENTRY, ERR, ERR_ENTRY, OUT
 from tentacle.scripts.shim.log_writer import LogWriter, open_log
 from tentacle.scripts.shim.pipes import OutputPipes
 from tentacle.scripts.shim.process_tree import terminate
 from tentacle.scripts.shim.run_cgroup import RunCgroup
 from tentacle.scripts.shim.run_order import RunOrder
-from tentacle.scripts.shim.run_processes import RunProcesses
+from tentacle.scripts.shim.run_processes import RunProcesses, unkillable
 from tentacle.scripts.shim.spawn import SHELL, start
 from tentacle.scripts.shim.write_order import WriteWatch
 
@@ -60,11 +60,12 @@ class AgentConnection(Protocol):
         """Tells the agent that the process takes no further run."""
 
 
-def run(order: int, agent: AgentConnection, cgroup: str | None = None) -> NoReturn:
+def run(order: int, agent: AgentConnection, intact: InheritedState, cgroup: str | None = None) -> NoReturn:
     """Carries out the order on descriptor `order` in the calling process, then ends the process.
 
     While the process is clean after a run, it asks `agent` for a further order first.  `cgroup` is the cgroup that the
-    process was born in.
+    process was born in.  `intact` is the state that the fork server was started with: when a script has changed that,
+    the fork server is ended too, and the agent, which finds the run not begun, starts another one.
 
     The caller has blocked SIGTERM, so that a cancel that comes early is not lost, ignores the other signals that could
     end it, and has no standard input or output.
@@ -77,13 +78,17 @@ def run(order: int, agent: AgentConnection, cgroup: str | None = None) -> NoRetu
     shared_cgroup = None if cgroup is None else RunCgroup.of(cgroup, inside=True)
     watch = WriteWatch()
     inside = None if shared_cgroup is None else shared_cgroup.directory
-    inherited = inherited_state(inside)
+    if process_state() != intact:
+        os.kill(os.getppid(), signal.SIGKILL)
+        os._exit(1)
+    shared_state = cgroup_state(inside)
     following: int | None = order
     while following is not None:
         data = os.pread(following, os.fstat(following).st_size, 0)
         os.close(following)
-        clean = _run_one(RunOrder.decode(data), watch, shared_cgroup)
-        following = agent.next_order() if clean and inherited_state(inside) == inherited else None
+        clean = _run_one(RunOrder.decode(data), watch, intact, shared_cgroup)
+        clean = clean and process_state() == intact and cgroup_state(inside) == shared_state
+        following = agent.next_order() if clean else None
         if signal.SIGTERM in signal.sigpending():
             # For the last run, or for the next one, which has not begun: the agent examines it and launches it again.
             break
@@ -94,7 +99,7 @@ def run(order: int, agent: AgentConnection, cgroup: str | None = None) -> NoRetu
     os._exit(0)
 
 
-def _run_one(order: RunOrder, watch: WriteWatch, shared_cgroup: RunCgroup | None) -> bool:
+def _run_one(order: RunOrder, watch: WriteWatch, intact: InheritedState, shared_cgroup: RunCgroup | None) -> bool:
     """Carries out `order` unless its run is claimed; returns whether this process is clean afterwards."""
     record = run_record.claim(order.run)
     if record is None:
@@ -107,18 +112,24 @@ def _run_one(order: RunOrder, watch: WriteWatch, shared_cgroup: RunCgroup | None
         reason = f"Tentacle cannot write the log of this script: {error.strerror}"
         run_record.write_result(record, run_record.Result.now(ScriptExitCode.FATAL, kind=ERR_ENTRY, reason=reason))
         return False
-    writer, code = LogWriter(log), ScriptExitCode.FATAL
+    writer = LogWriter(log)
     try:
         writer.write([(DEBUG_ENTRY, text.encode("utf-8", "replace")) for text in order.preamble])
-        supervisor = Supervisor(order, writer, watch, shared_cgroup)
+        supervisor = Supervisor(order, writer, watch, intact, shared_cgroup)
         code = supervisor.run()
     finally:
         failure = sys.exc_info()[1]
         if failure is not None:
+            # Without a result the agent knows that it must look after what still runs, before it frees the mutex.
             writer.entry(ERR_ENTRY, f"Tentacle lost control of this script: {type(failure).__name__}: {failure}")
-        logged = writer.entry(DEBUG_ENTRY, f"Process {SHELL} in {order.workspace} exited with code {code}")
-        unlogged = "" if logged else f"Process {SHELL} exited with code {code}"
-        result = run_record.Result.now(code, lost=writer.lost, kind=DEBUG_ENTRY, reason=unlogged)
+    logged = writer.entry(DEBUG_ENTRY, f"Process {SHELL} in {order.workspace} exited with code {code}")
+    unlogged = "" if logged else f"Process {SHELL} exited with code {code}"
+    result = run_record.Result.now(code, lost=writer.lost, kind=DEBUG_ENTRY, reason=unlogged)
+    try:
+        run_record.write_result(record, result)
+    except OSError:
+        # The script may have forbidden this process to write.
+        intact.restore_limits()
         run_record.write_result(record, result)
     clean = supervisor.close() and not writer.lost
     os.close(log)
@@ -138,8 +149,16 @@ class _NotStartedError(Exception):
 class Supervisor:
     """Starts bash, moves its output into the log, waits for the end or carries out a cancel."""
 
-    def __init__(self, order: RunOrder, log: LogWriter, watch: WriteWatch, shared_cgroup: RunCgroup | None) -> None:
+    def __init__(
+        self,
+        order: RunOrder,
+        log: LogWriter,
+        watch: WriteWatch,
+        intact: InheritedState,
+        shared_cgroup: RunCgroup | None,
+    ) -> None:
         self._order = order
+        self._intact = intact
         self._shared_cgroup = shared_cgroup
         self._log = log
         self._pipes = OutputPipes(watch)
@@ -246,6 +265,8 @@ class Supervisor:
 
     def _on_terminate(self, _number: int, _frame: FrameType | None) -> None:
         if not self._cancels:
+            # To find processes, this one must be able to open files.
+            self._intact.restore_limits()
             self._kill_at = time.monotonic() + self._order.grace
         self._cancels += 1
 
@@ -284,4 +305,4 @@ class Supervisor:
 
     def _kill_all(self) -> None:
         for pid in self._processes.kill(self._reap, _LONGEST_KILL):
-            self._log.entry(ERR_ENTRY, f"Failed to kill the launched process and its children: {pid}")
+            self._log.entry(ERR_ENTRY, unkillable(pid))

@@ -90,6 +90,11 @@ class RunProcesses:
         return refused
 
 
+def unkillable(pid: int) -> str:
+    """Returns the line of the log about a process of the script that could not be killed."""
+    return f"Failed to kill the launched process and its children: {pid}"
+
+
 def real_and_saved_uids(pid: int) -> tuple[int, ...]:
     """Returns the real, effective and saved user of the process; empty when it is gone."""
     for line in read_file(f"/proc/{pid}/status").splitlines():

@@ -30,6 +30,7 @@ LONGEST_REASON = 200
 
 _CLAIM_AT, _COMPLETED_AT, _RESULT_AT, _CGROUP_AT, _CGROUP_SPACE = 64, 128, 512, 1024, 2048
 _CLAIMED, _COMPLETED = b"claimed\n", b"completed\n"
+_UNCLAIMED = b" " * len(_CLAIMED)
 _RESULT = struct.Struct("<iqq16sQcB200s")
 """The members of `Result`, the reason with its length before it."""
 _CRC = struct.Struct("<I")
@@ -111,8 +112,8 @@ def mark_claimed(run: int) -> None:
 
 
 def is_claimed(run: int) -> bool:
-    """Returns whether the run was ever claimed."""
-    return os.pread(run, len(_CLAIMED), _CLAIM_AT).strip() != b""
+    """Returns whether the run was ever claimed; also of a file that has been cut, since nothing may run twice."""
+    return os.pread(run, len(_CLAIMED), _CLAIM_AT) != _UNCLAIMED
 
 
 def was_begun(run: int) -> bool:

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
-from tentacle.scripts.shim.clock import BOOT, now_ms, since_boot_ms
+from tentacle.scripts.shim.clock import BOOT, BOOT_IS_KNOWN, now_ms, since_boot_ms
 
 FILE = "finished"
 MOST = 10_000
@@ -55,10 +55,16 @@ class FinishedTickets:
                 if crc != zlib.crc32(data[start : start + _RECORD.size]):
                     continue
                 name, code, wall, since_boot, boot = _RECORD.unpack_from(data, start)
-                age = self._clock() - since_boot if boot == BOOT else now_ms() - wall
-                if age < LONGEST_MS:
+                if boot == BOOT:
+                    then = min(since_boot, self._clock())
+                elif BOOT_IS_KNOWN:
+                    # Its clock may have been set since the machine was started, so the hour begins then.
+                    then = 0
+                else:
+                    then = self._clock() - max(now_ms() - wall, 0)
+                if self._clock() - then < LONGEST_MS:
                     self._codes.pop(name.hex(), None)
-                    self._codes[name.hex()] = (code, self._clock() - max(age, 0))
+                    self._codes[name.hex()] = (code, then)
 
     def add(self, name: str, exit_code: int) -> bool:
         """Records the exit code of a completed run; returns false when the disk fails, and the next agent misses it."""
@@ -73,11 +79,15 @@ class FinishedTickets:
             return True
         return False
 
+    def names(self) -> tuple[str, ...]:
+        """Returns the names of all runs that are known here."""
+        return tuple(self._codes)
+
     def get(self, name: str) -> int | None:
         """Returns the exit code of the run; `None` when it is unknown or too old."""
         self._forget_old()
         code, time = self._codes.get(name, (None, 0))
-        # One that a clock which was set back makes younger than it is may stand before it.
+        # The oldest need not stand first after a restart of the machine.
         return code if time > self._clock() - LONGEST_MS else None
 
     def _forget_old(self) -> None:

@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tentacle.errors import one_line
@@ -40,32 +40,33 @@ _PIECE = 1024 * 1024
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def old_runs(workspaces: Workspaces) -> Iterator[RunFiles]:
-    """Yields the runs that an agent of version 0.1 has left.
+def old_runs(workspaces: Workspaces, left: Iterable[Path]) -> Iterator[RunFiles]:
+    """Yields the runs that an agent of version 0.1 has left in the workspaces `left`, for which `has_state` is true.
 
     Logs one that cannot be read, and leaves a damaged run in its place, so that it is not started again.
     """
-    for workspace in workspaces.directories():
+    for workspace in left:
         try:
-            if _has_state(workspace):
-                opened = os.open(workspace / _STATE, _READ | os.O_DIRECTORY)
-                try:
-                    yield from _take_over(workspaces, workspace, opened)
-                finally:
-                    os.close(opened)
-        except (OSError, ValueError, RecursionError, KeyError, TypeError, ScriptError) as error:
+            opened = os.open(workspace / _STATE, _READ | os.O_DIRECTORY)
+            try:
+                yield from _take_over(workspaces, workspace, opened)
+            finally:
+                os.close(opened)
+        except (OSError, ValueError, RecursionError, MemoryError, KeyError, TypeError, ScriptError) as error:
             if workspaces.runs.bar(run_name(workspace.name)):
                 why = one_line(error)
                 log.warning("The script of an earlier version in '%s' cannot be taken over: %s", workspace, why)
 
 
-def _has_state(workspace: Path) -> bool:
-    """Whether somebody has begun a run of 0.1 here."""
+def has_state(workspace: Path) -> bool:
+    """Returns whether somebody has begun a run of 0.1 in this workspace, or hides whether it is so."""
     state = workspace / _STATE
     try:
         is_directory = stat.S_ISDIR(state.lstat().st_mode)
     except FileNotFoundError:
         return False
+    except OSError:
+        return True
     return is_directory and any(os.path.lexists(state / name) for name in ("claimed", "prepared"))
 
 
@@ -182,7 +183,8 @@ class OldRun(RunFiles):
         except ValueError:
             return None
         fits = -(1 << 31) <= code < 1 << 31 and 0 <= ended <= LATEST
-        return Result(code, ended, 0, bytes(16)) if fits else None
+        # Nothing says when that was but a clock that may have been set: its age counts from now.
+        return Result.now(code)._replace(ended=ended) if fits else None
 
     def _copy_log(self) -> None:
         """Copies the whole records that are new.  On a full disk they are copied next time."""

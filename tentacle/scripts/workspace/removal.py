@@ -2,7 +2,8 @@
 
 Neither follows a symbolic link or enters a mount inside the tree: what lies there is not the script's.  A script may
 have removed its own rights on a directory, nested directories deeper than any path may be long, and used names that are
-not text.  So all work is relative to open directories, few of them at a time, and nothing is recursive.
+not text, or made more of them than fit into memory.  So all work is relative to open directories, few of them at a
+time, nothing is recursive, and no directory is read as a whole.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import errno
 import os
 import secrets
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+_BATCH = 500
+"""Entries that are removed without a rest."""
 _ATTEMPTS = 3
 _PAUSE = 0.1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -26,14 +30,36 @@ _MOST_BASES = 64
 """Deep directories that stay open as starting points, so that the walk need not descend from the top each time."""
 
 
+class RemovalStoppedError(Exception):
+    """`Pace.stop` was called: the rest of the tree stays."""
+
+
+class Pace:
+    """Lets removals in the background rest, until `stop` ends them all.  May be used from several threads."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+
+    def rest(self, seconds: float) -> None:
+        """Returns after that time; raises `RemovalStoppedError`."""
+        if self._stopped.wait(seconds):
+            raise RemovalStoppedError
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
 def remove_tree(path: Path, pause: Callable[[float], None] = time.sleep) -> bool:
-    """Removes a directory; returns whether it is gone.  Tries again when a script still writes there."""
+    """Removes a directory; returns whether it is gone.  Tries again when a script still writes there.
+
+    Half of the time that a large tree takes is spent in `pause`, so that others get at the disk and at this process.
+    """
     for attempt in range(_ATTEMPTS):
         if attempt:
             pause(_PAUSE)
         try:
             try:
-                _empty(path)
+                _empty(path, pause)
                 path.rmdir()
             except NotADirectoryError:
                 path.unlink()
@@ -45,14 +71,14 @@ def remove_tree(path: Path, pause: Callable[[float], None] = time.sleep) -> bool
     return False
 
 
-def _empty(path: Path) -> None:
+def _empty(path: Path, pause: Callable[[float], None]) -> None:
     above = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         root = _enter(path.name, above)
         try:
             mount = _mount_of(above)
             _require_mount(root, mount)
-            _Clearance(root, mount).run()
+            _Clearance(root, mount, pause).run()
         finally:
             os.close(root)
     finally:
@@ -81,9 +107,12 @@ class _Clearance:
     never entered.
     """
 
-    def __init__(self, root: int, mount: str) -> None:
+    def __init__(self, root: int, mount: str, pause: Callable[[float], None]) -> None:
         self._root = root
         self._mount = mount
+        self._pause = pause
+        self._rested = time.monotonic()
+        self._seen = 0
         self._prefix = f".{secrets.token_hex(8)}-"
         self._moved: list[str] = []
         self._number = 0
@@ -102,12 +131,23 @@ class _Clearance:
                 os.rmdir(name, dir_fd=self._root)
 
     def _clear(self, directory: int) -> None:
-        for name in os.listdir(directory):
-            with contextlib.suppress(OSError):
-                try:
-                    os.unlink(name, dir_fd=directory)
-                except IsADirectoryError:
-                    self._move_up(name, directory)
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                self._rest()
+                if entry.name.startswith(self._prefix):
+                    # It has just come here, and is cleared later.
+                    continue
+                with contextlib.suppress(OSError):
+                    try:
+                        os.unlink(entry.name, dir_fd=directory)
+                    except IsADirectoryError:
+                        self._move_up(entry.name, directory)
+
+    def _rest(self) -> None:
+        self._seen += 1
+        if self._seen % _BATCH == 0:
+            self._pause(time.monotonic() - self._rested)
+            self._rested = time.monotonic()
 
     def _move_up(self, name: str, directory: int) -> None:
         self._number += 1
@@ -152,21 +192,37 @@ def _enter(name: str, directory: int | None = None) -> int:
 
 
 def entries_below(path: Path) -> Iterator[os.stat_result]:
-    """Yields the directory and everything below it on the same file system.  Raises `OSError` when it is missing."""
+    """Yields the directory and everything below it on the same file system, and no directory twice.
+
+    Raises `OSError` when it is missing.
+    """
     yield path.lstat()
     for _, entries in directories_below(path):
         yield from (status for _, status in entries)
 
 
-def directories_below(path: Path) -> Iterator[tuple[int, list[tuple[str, os.stat_result]]]]:
+def directories_below(path: Path) -> Iterator[tuple[int, Iterator[tuple[str, os.stat_result]]]]:
     """Yields the directory and all below it, open for as long as the caller looks at it, with what is in each.
 
-    Leaves out what is on another file system.  Raises `OSError` when `path` is missing.
+    What is in it must be read to its end.  Leaves out what is on another file system, and yields no directory twice.
+    Raises `OSError` when `path` is missing.
     """
     with contextlib.ExitStack() as opened:
         top = os.open(path, _DIRECTORY)
         opened.callback(os.close, top)
-        device = os.fstat(top).st_dev
+        first = os.fstat(top)
+        # What is mounted from the same file system may be there under two names.
+        directories = {first.st_ino}
+
+        def entries_of(directory: int, inside: list[str]) -> Iterator[tuple[str, os.stat_result]]:
+            for name, status in _entries(directory):
+                if status.st_dev != first.st_dev or status.st_ino in directories:
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    directories.add(status.st_ino)
+                    inside.append(name)
+                yield name, status
+
         left = [(top, ".")]
         bases = 0
         while left:
@@ -178,22 +234,20 @@ def directories_below(path: Path) -> Iterator[tuple[int, list[tuple[str, os.stat
                 continue
             with contextlib.ExitStack() as here:
                 here.callback(os.close, directory)
-                found = [(name, status) for name, status in _entries(directory) if status.st_dev == device]
-                yield directory, found
+                inside: list[str] = []
+                yield directory, entries_of(directory, inside)
                 if len(inner) > _STEP // 2 and bases < _MOST_BASES:
                     opened.push(here.pop_all())
                     base, inner, bases = directory, ".", bases + 1
-            left += [(base, f"{inner}/{name}") for name, status in found if stat.S_ISDIR(status.st_mode)]
+            left += [(base, f"{inner}/{name}") for name in inside]
 
 
-def _entries(directory: int) -> list[tuple[str, os.stat_result]]:
-    found: list[tuple[str, os.stat_result]] = []
+def _entries(directory: int) -> Iterator[tuple[str, os.stat_result]]:
     # Entries that vanish meanwhile occupy nothing.
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
-                found.append((entry.name, entry.stat(follow_symlinks=False)))
-    return found
+                yield entry.name, entry.stat(follow_symlinks=False)
 
 
 def _open_below(top: int, inner: str) -> int:

@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tentacle import disk
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 LOG_DELETED = "The log of this script has been deleted while no agent was there to read it."
 LONGEST_HEADER = 4 * 1024 * 1024
 """Bytes.  No process can be given arguments of such a size."""
-_NAME_OF_RUN = re.compile("[0-9a-f]{64}")
+_FILE_OF_RUN = re.compile("([0-9a-f]{64})" + re.escape(RUN_SUFFIX))
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -99,7 +99,8 @@ class RunDirectory:
                 os.close(descriptor)
                 probe.unlink(missing_ok=True)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EPERM):
+                # Full, or kept from any change: what has ended there can still be told of.
                 return
             raise ScriptError(
                 f"The file system of '{self.path}' cannot lock files: {error.strerror}",
@@ -108,24 +109,35 @@ class RunDirectory:
                 exit_code=EXIT_USER_ERROR,
             ) from error
 
-    def require_no_newer(self) -> None:
-        """Raises `ScriptError` when a later version of Tentacle has written here; its runs cannot be taken over."""
+    def unended(self) -> list[str]:
+        """Returns the names of all runs but those that have simply ended, and were neither completed nor damaged.
+
+        Opens each file once, since there may be many.  Raises `ScriptError` when a later version of Tentacle has
+        written here; its runs cannot be taken over.
+        """
+        trusted, names = self._trusted(), []
         for name in self.names():
+            version, over = 0, False
             with contextlib.suppress(OSError):
                 run = os.open(self.run_path(name), _LOOK)
                 try:
                     found = os.fstat(run)
-                    ours = stat.S_ISREG(found.st_mode) and found.st_uid in self._trusted()
-                    version = run_record.version_of(run) if ours else 0
+                    if stat.S_ISREG(found.st_mode) and found.st_uid in trusted:
+                        version = run_record.version_of(run)
+                        ended = run_record.read_result(run) is not None and not run_record.is_completed(run)
+                        over = ended and run_record.read_header(run, LONGEST_HEADER) is not None
                 finally:
                     os.close(run)
-                if version > run_record.VERSION_NUMBER:
-                    raise ScriptError(
-                        f"The scripts in '{self.work}' were run by a newer version of Tentacle (run files of version "
-                        f"{version}; this one knows {run_record.VERSION_NUMBER}): a downgrade is not supported",
-                        hint="Install the newer version again, or move that directory away when no script runs.",
-                        exit_code=EXIT_USER_ERROR,
-                    )
+            if version > run_record.VERSION_NUMBER:
+                raise ScriptError(
+                    f"The scripts in '{self.work}' were run by a newer version of Tentacle (run files of version "
+                    f"{version}; this one knows {run_record.VERSION_NUMBER}): a downgrade is not supported",
+                    hint="Install the newer version again, or move that directory away when no script runs.",
+                    exit_code=EXIT_USER_ERROR,
+                )
+            if not over:
+                names.append(name)
+        return names
 
     def run_path(self, name: str) -> Path:
         return self.path / f"{name}{RUN_SUFFIX}"
@@ -137,15 +149,13 @@ class RunDirectory:
         """Returns whether anything has the name of that run's `.run` file."""
         return os.path.lexists(self.run_path(name))
 
-    def names(self) -> list[str]:
-        """Returns the names of all runs; none when the directory was removed."""
-        try:
-            with os.scandir(self.path) as entries:
-                names = [entry.name.removesuffix(RUN_SUFFIX) for entry in entries if entry.name.endswith(RUN_SUFFIX)]
-        except FileNotFoundError:
-            return []
-        # A path is made of a name: one such as `..` would be another place than a run's.
-        return [name for name in names if _NAME_OF_RUN.fullmatch(name)]
+    def names(self) -> Iterator[str]:
+        """Yields the names of all runs; none when the directory was removed."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.path) as entries:
+            for entry in entries:
+                # A path is made of a name: one such as `..` would be another place than a run's.
+                if found := _FILE_OF_RUN.fullmatch(entry.name):
+                    yield found[1]
 
     def create(self, header: RunHeader, opening: Sequence[str]) -> RunFiles:
         """Writes the two files, with the first entries in the log; from then on this is a run.
@@ -251,7 +261,10 @@ class RunDirectory:
             raise DamagedRunError(path, "it is not a file")
         if found.st_uid not in self._trusted():
             raise DamagedRunError(path, "it was not written by this agent's user")
-        data = run_record.read_header(run, LONGEST_HEADER)
+        try:
+            data = run_record.read_header(run, LONGEST_HEADER)
+        except MemoryError as error:
+            raise DamagedRunError(path, "it is too long for the memory that is left") from error
         if data is None:
             if run_record.was_begun(run):
                 raise DamagedRunError(path, "what was asked for is not to be read any more")

@@ -87,6 +87,14 @@ class RunFiles:
         """Logs entries of the agent on standard output.  Only while no shim writes."""
         LogWriter(self.log).write([(OUT_ENTRY, line.encode("utf-8", "replace")) for line in lines])
 
+    def log_errors(self, *lines: str) -> None:
+        """As `log_entries`, on standard error."""
+        LogWriter(self.log).write([(ERR_ENTRY, line.encode("utf-8", "replace")) for line in lines])
+
+    def is_claimed(self) -> bool:
+        """Returns whether a shim has ever begun the run."""
+        return not self.opened or run_record.is_claimed(self.run)
+
     def end(self, exit_code: int, reason: str = "") -> Result:
         """Ends a run that has no shim: ends the open lines, logs the reason, writes the result and returns it."""
         writer = LogWriter(self.log)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tentacle.contracts.script import ScriptIsolationLevel
 from tentacle.scripts.mutexes import MutexRequest
-from tentacle.scripts.shim.clock import BOOT, now_ms
+from tentacle.scripts.shim.clock import BOOT, now_ms, since_boot_ms
 
 _LARGEST = 1 << 53
 """JSON readers disagree on larger whole numbers."""
@@ -17,9 +17,9 @@ _LARGEST = 1 << 53
 class RunHeader:
     """The request of a run.
 
-    `timeout` is in seconds, `None` for no limit; `created` in milliseconds since 1970; `boot` the boot id, as 32
-    hexadecimal digits; `sealed` the sealed passwords of its files (`output/known_secrets.py`); `limits` those of memory
-    in bytes, of processors and of tasks.
+    `timeout` is in seconds, `None` for no limit; `created` in milliseconds since 1970, `since_boot` in milliseconds
+    since the machine was started, 0 if not known; `boot` the boot id, as 32 hexadecimal digits; `sealed` the sealed
+    passwords of its files (`output/known_secrets.py`); `limits` those of memory in bytes, of processors and of tasks.
     """
 
     ticket: str
@@ -31,6 +31,7 @@ class RunHeader:
     sealed: str = field(default="", repr=False)
     limits: tuple[float | None, ...] = ()
     created: int = field(default_factory=now_ms)
+    since_boot: int = field(default_factory=since_boot_ms)
     boot: str = BOOT.hex()
 
     @property
@@ -43,6 +44,11 @@ class RunHeader:
         """Whether the machine has not been restarted since the request."""
         return self.boot.replace("-", "") == BOOT.hex()
 
+    @property
+    def order(self) -> tuple[int, int]:
+        """A value that is larger for later requests, whatever was done to the clock since the machine was started."""
+        return self.since_boot if self.is_of_this_boot else 0, self.created
+
     def encode(self) -> bytes:
         return json.dumps(vars(self)).encode()
 
@@ -51,12 +57,20 @@ class RunHeader:
         """Raises `ValueError` when `data` is not what `encode` returned."""
         try:
             values = json.loads(data)
-            header = cls(**{**values, "arguments": tuple(values["arguments"]), "limits": tuple(values["limits"])})
-        except (TypeError, KeyError, RecursionError) as error:
-            raise ValueError(str(error)) from error
+            header = cls(
+                **{
+                    "since_boot": 0,
+                    **values,
+                    "arguments": tuple(values["arguments"]),
+                    "limits": tuple(values["limits"]),
+                }
+            )
+        except (TypeError, KeyError, RecursionError, MemoryError) as error:
+            # Small text can stand for many objects, more than a limit on this process's memory allows.
+            raise ValueError(str(error) or type(error).__name__) from error
         texts = (header.ticket, header.task, header.mutex, header.boot, header.sealed, *header.arguments)
         maybe = [number for number in (header.timeout, *header.limits) if number is not None]
-        numbers = (header.isolation, header.created, *maybe)
+        numbers = (header.isolation, header.created, header.since_boot, *maybe)
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers):
             raise ValueError("a value is of another kind than the agent's own")
         if not all(0 <= number < _LARGEST for number in numbers):

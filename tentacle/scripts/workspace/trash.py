@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tentacle.scripts.workspace.removal import remove_tree
+from tentacle.scripts.workspace.removal import Pace, RemovalStoppedError, remove_tree
 from tentacle.scripts.workspace.validation import SCRIPT_FILE
 from tentacle.scripts.workspace.workspaces import Workspaces
 
+_LONGEST_REST = 0.1
 _SOON = 0.1
 """Seconds, enough for the answer to leave and for more directories to be added: each batch costs a change of thread."""
 
@@ -22,6 +24,7 @@ class TrashRemover:
         self._workspaces = workspaces
         self._waiting: list[tuple[Path, str | None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._pace = Pace()
 
     def add(self, directory: Path, run: str | None = None) -> None:
         """Schedules the removal of a directory, and of the files of the run of that name."""
@@ -29,10 +32,23 @@ class TrashRemover:
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
+    def reopen(self) -> None:
+        """Lets removals begin again after `aclose`."""
+        self._pace = Pace()
+
     async def aclose(self) -> None:
-        """Waits for the removal that is under way, and drops the others."""
+        """Ends the removals that are under way, also those by `remove`, and drops the others."""
         self._waiting.clear()
+        self._pace.stop()
         await self.drained()
+
+    def remove(self, path: Path) -> bool:
+        """Removes a directory now; returns whether it is gone.  Call from a thread; raises `RemovalStoppedError`."""
+        began = time.monotonic()
+        gone = remove_tree(path, self._pace.rest)
+        # Also between many small ones.
+        self._pace.rest(min(time.monotonic() - began, _LONGEST_REST))
+        return gone
 
     async def drained(self) -> None:
         """Returns when nothing is left to remove."""
@@ -54,10 +70,12 @@ class TrashRemover:
             except OSError:
                 # The next agent finds it.
                 continue
-            for path in left:
-                if not _remove_bare(path) and not remove_tree(path):
-                    # The sweeper tries again, and says so.
-                    continue
+            try:
+                for path in left:
+                    # What cannot be removed the sweeper tries again, and says so.
+                    _ = _remove_bare(path) or self.remove(path)
+            except RemovalStoppedError:
+                return
 
 
 def _remove_bare(path: Path) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tentacle import disk
+from tentacle.errors import EXIT_USER_ERROR
 from tentacle.scripts.errors import ScriptError, WorkspaceNotPreparedError
 from tentacle.scripts.workspace.batch_sync import BatchSync
 from tentacle.scripts.workspace.file_encryption import encrypt
@@ -54,21 +55,23 @@ class Workspaces:
         """Makes the directories when they are missing; raises `ScriptError`."""
         try:
             self.work.mkdir(parents=True, exist_ok=True)
+            disk.restore_rights(self.work)
         except OSError as error:
-            raise ScriptError(f"The directory for workspaces cannot be made: {_reason(error)}") from error
+            raise ScriptError(
+                f"The directory for workspaces cannot be made: {_reason(error)}",
+                hint="Move away what is there, or give the agent's user the right to make it.",
+                exit_code=EXIT_USER_ERROR,
+            ) from error
         self.runs.ensure()
 
-    def directories(self) -> list[Path]:
-        """Returns what may be a workspace: real directories whose names may be tickets."""
-        try:
-            with os.scandir(self.work) as entries:
-                return [
-                    Path(entry.path)
-                    for entry in entries
-                    if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-                ]
-        except FileNotFoundError:
-            return []
+    def entries(self) -> Iterator[os.DirEntry[str]]:
+        """Yields everything in the directory, one at a time: a script may have put more there than fits into memory."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.work) as entries:
+            yield from entries
+
+    def directories(self) -> Iterator[Path]:
+        """Yields what may be a workspace: real directories whose names may be tickets."""
+        return (Path(entry.path) for entry in self.entries() if is_workspace(entry))
 
     def find(self, ticket: str) -> Path | None:
         """Returns the directory of `ticket`, if there is one."""
@@ -204,7 +207,12 @@ class Workspaces:
 
     def trash(self) -> Iterator[Path]:
         """Yields the directories in the trash, also those of an earlier agent."""
-        yield from self.work.glob(f"{_TRASH}*")
+        return (Path(entry.path) for entry in self.entries() if entry.name.startswith(_TRASH))
+
+
+def is_workspace(entry: os.DirEntry[str]) -> bool:
+    """Returns whether that entry of the work directory may be a workspace."""
+    return not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
 
 
 def _create(directory: int, name: str) -> int:

@@ -14,6 +14,8 @@ import pytest
     [
         (5, [], None),
         (300, [], "is stale: last written 300s ago (threshold 60s)."),
+        (-5, [], None),
+        (-300, [], "is stale: last written 300s in the future (threshold 60s)."),
         (90, ["--max-age=120"], None),
         (30, ["--max-age=10"], "is stale"),
         (5, ["--max-age=0"], "--max-age must be a positive number of seconds."),

@@ -29,11 +29,12 @@ async def test_it_is_asked_to_end_and_its_end_is_waited_for(
     assert other.is_safe is not by_number
     sleeper.send_signal(signal.SIGSTOP)
     waiting = asyncio.create_task(other.wait(lambda: sleeper.poll() is None))
-    other.terminate()
+    other.send(signal.SIGTERM)
+    other.send(signal.SIGCONT)
     async with asyncio.timeout(10):
         await waiting
     assert sleeper.wait() == -signal.SIGTERM
-    other.terminate()
+    other.send(signal.SIGTERM)
     other.close()
     other.close()
 

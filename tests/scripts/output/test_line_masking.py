@@ -156,6 +156,17 @@ def test_it_is_shown_as_it_is_when_another_line_or_the_end_comes(log: int) -> No
     assert texts(read(log, reader, ended=False)) == ["it is corr", "upt"]
 
 
+def test_a_clock_that_was_set_back_has_it_wait_no_longer(log: int) -> None:
+    up = [50_000]
+    reader = LogReader(1000, Mask([SECRET]), lambda: 0, lambda: up[0])
+    os.write(log, record(OUT, 1_800_000_000_000, b"it is corr\n"))
+    assert texts(read(log, reader, ended=False)) == []
+    up[0] += 1990
+    assert texts(read(log, reader, ended=False)) == []
+    up[0] += 20
+    assert texts(read(log, reader, ended=False)) == [f"it is {MASK}"]
+
+
 def test_it_does_not_wait_for_ever(log: int) -> None:
     """What follows is the same for everybody, so the line is too."""
     reader = a_reader()

@@ -26,7 +26,10 @@ from tests.scripts.sandboxes import SANDBOXES, cgroup_parents, options
 ORDER = RunOrder("/nowhere/run", "/nowhere/log", "/nowhere", "/nowhere/script", (), {}, "", (), 1.0)
 
 
-@pytest.mark.parametrize("name", ["USR1", "USR2", "ALRM", "PROF", "HUP", "INT", "QUIT"])
+@pytest.mark.parametrize(
+    "name",
+    ["USR1", "ALRM", "PROF", "HUP", "INT", "QUIT", "TSTP", "TTIN", "XCPU", "XFSZ", "SYS", "SEGV", "RTMIN", "RTMAX"],
+)
 async def test_no_signal_that_can_be_ignored_ends_a_shim(lab: Lab, name: str) -> None:
     status = await lab.run(f"kill -{name} $PPID; echo still; exit 4")
     assert (status.exit_code, lines(status)) == (4, ["still"])

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.scripts.shim.inherited import inherited_state
+from tentacle.scripts.shim.inherited import cgroup_state
 
 CHECK = """
 import sys
-from tentacle.scripts.shim.inherited import inherited_state
-before = inherited_state(None)
+from tentacle.scripts.shim.inherited import process_state
+before = process_state()
 print("ready", flush=True)
 sys.stdin.readline()
-print(inherited_state(None) == before)
+print(process_state() == before)
 """
 
 
@@ -62,11 +62,27 @@ def cgroup(tmp_path: Path) -> Path:
 
 
 def test_a_changed_cgroup_is_seen(cgroup: Path) -> None:
-    before = inherited_state(str(cgroup))
+    before = cgroup_state(str(cgroup))
     (cgroup / "cgroup.procs").write_text(f"{os.getpid()}\n")
-    assert inherited_state(str(cgroup)) == before, "who is in it is another question"
+    assert cgroup_state(str(cgroup)) == before, "who is in it is another question"
     (cgroup / "cgroup.max.depth").write_text("0\n")
-    changed = inherited_state(str(cgroup))
+    changed = cgroup_state(str(cgroup))
     assert changed != before
     (cgroup / "below").mkdir()
-    assert inherited_state(str(cgroup)) != changed
+    assert cgroup_state(str(cgroup)) != changed
+
+
+LIMITED = """
+import resource, sys
+from tentacle.scripts.shim.inherited import process_state
+before = process_state()
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, before.limits[resource.RLIMIT_NOFILE][1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (7, before.limits[resource.RLIMIT_FSIZE][1]))
+before.restore_limits()
+print(process_state() == before)
+"""
+
+
+def test_limits_can_be_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "True\n"

@@ -78,7 +78,7 @@ async def test_a_failure_belongs_to_its_own_start(workspaces: Workspaces) -> Non
     assert unmade.message == "no room"
     assert isinstance(run, RunFiles)
     run.close()
-    assert workspaces.runs.names() == [run.name], "what was not synced is no run"
+    assert list(workspaces.runs.names()) == [run.name], "what was not synced is no run"
 
 
 async def test_a_caller_that_is_cancelled_leaves_its_run_to_the_next_agent(workspaces: Workspaces) -> None:

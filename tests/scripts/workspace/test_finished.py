@@ -122,17 +122,19 @@ def test_rubbish_is_nothing_and_goes_on_as_records(load: Load, tmp_path: Path, r
     assert len((tmp_path / FILE).read_bytes()) % SIZE == 0
 
 
-@pytest.mark.parametrize("minutes", [0, 59, 61, -500])
-def test_after_a_start_of_the_machine_the_time_of_day_counts(
-    load: Load, clock: Clock, monkeypatch: pytest.MonkeyPatch, minutes: int
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("minutes", [0, 59, 61, 4320, -500, -30_000_000])
+def test_after_a_start_of_the_machine_the_hour_begins_anew_whatever_the_clock_says(
+    load: Load, clock: Clock, monkeypatch: pytest.MonkeyPatch, minutes: int, *, known: bool
 ) -> None:
-    """Also one that has been set back: then the hour begins anew, and is never longer."""
+    """A host that does not tell its starts has only the time of day."""
     load().add(name(1), 1)
     monkeypatch.setattr(finished, "BOOT", bytes(16))
+    monkeypatch.setattr(finished, "BOOT_IS_KNOWN", known)
     monkeypatch.setattr(finished, "now_ms", lambda: now_ms() + minutes * 60_000)
     clock.now = 5
     later = load()
-    assert later.get(name(1)) == (None if minutes > 60 else 1)
+    assert later.get(name(1)) == (None if minutes > 60 and not known else 1)
     clock.now += LONGEST_MS
     assert later.get(name(1)) is None
 

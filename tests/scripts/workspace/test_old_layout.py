@@ -144,7 +144,7 @@ async def test_one_that_was_only_prepared_is_started(lab: Lab, old: Make) -> Non
     assert (status.exit_code, lines(status)) == (5, ["ran a-b-c"])
     assert texts(status)[:3] == OPENING
     assert not run.state.exists()
-    assert lab.engine.workspaces.runs.names() == [run_name("T-1")]
+    assert list(lab.engine.workspaces.runs.names()) == [run_name("T-1")]
 
 
 async def test_one_prepared_before_the_machine_went_down_is_not_started(lab: Lab, old: Make) -> None:

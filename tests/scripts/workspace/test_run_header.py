@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -22,6 +23,7 @@ HEADERS = st.builds(
     sealed=st.text(max_size=20),
     limits=st.lists(st.none() | NUMBERS, max_size=3).map(tuple),
     created=st.integers(0, 2**53 - 1),
+    since_boot=st.integers(0, 2**53 - 1),
     boot=st.text(max_size=40),
 )
 HEADER = RunHeader("T", "Task", "M", 1, None, ())
@@ -35,6 +37,17 @@ ANYTHING = st.recursive(
 @given(HEADERS)
 def test_what_is_encoded_is_decoded(header: RunHeader) -> None:
     assert RunHeader.decode(header.encode()) == header
+
+
+def test_the_order_of_requests_does_not_change_with_the_clock() -> None:
+    earlier = RunHeader("T", "Task", "M", 1, None, (), created=2_000_000, since_boot=10)
+    later = RunHeader("T", "Task", "M", 1, None, (), created=1_000_000, since_boot=11)
+    assert earlier.order < later.order
+    # Of another start of the machine nothing else is known.
+    assert dataclasses.replace(earlier, boot="").order > dataclasses.replace(later, boot="").order
+    values = json.loads(earlier.encode())
+    del values["since_boot"]
+    assert RunHeader.decode(json.dumps(values).encode()).since_boot == 0, "as an earlier version wrote it"
 
 
 def changed(**changes: Any) -> bytes:

@@ -18,7 +18,7 @@ from tests.scripts.lab import left
 def workspaces(tmp_path: Path) -> Workspaces:
     workspaces = Workspaces(tmp_path / "Work")
     workspaces.ensure()
-    assert workspaces.directories() == []
+    assert list(workspaces.directories()) == []
     return workspaces
 
 
@@ -115,7 +115,7 @@ def test_a_ticket_is_free_as_soon_as_its_workspace_is_moved_to_the_trash(workspa
     prepare(workspaces)
     (trash,) = workspaces.forget(run_name("T"), workspaces.work / "T")
     assert (workspaces.find("T"), list(workspaces.trash())) == (None, [trash])
-    assert workspaces.runs.names() == []
+    assert list(workspaces.runs.names()) == []
     assert (trash / "Bootstrap.sh").exists()
     prepare(workspaces)
     assert remove_tree(trash)
