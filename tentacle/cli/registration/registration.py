@@ -204,9 +204,14 @@ def outcome_text(prepared: PreparedRegistration, outcome: RegistrationResult) ->
     return f"{what} was on the server already; nothing needed to change"
 
 
+def trusted_server(prepared: PreparedRegistration, outcome: RegistrationResult) -> TrustedServer:
+    """The server, as this machine trusts and perhaps polls it after a registration."""
+    return TrustedServer(outcome.server_thumbprint, prepared.style, prepared.address, _subscription_of(outcome))
+
+
 def with_registration(settings: Settings, prepared: PreparedRegistration, outcome: RegistrationResult) -> Settings:
     """`settings` after a registration: the server is trusted and, where this machine polls, polled."""
-    server = TrustedServer(outcome.server_thumbprint, prepared.style, prepared.address, _subscription_of(outcome))
+    server = trusted_server(prepared, outcome)
     if server in settings.servers and not prepared.connections:
         return settings
     return replace(
