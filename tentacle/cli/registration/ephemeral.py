@@ -29,6 +29,7 @@ from tentacle.cli.registration.options import ApiOptions, RegisterOptions
 from tentacle.cli.registration.registration import (
     PreparedRegistration,
     check_role,
+    naming_all_that_is_missing,
     outcome_text,
     prepare,
     trusted_server,
@@ -131,9 +132,10 @@ def run_ephemeral(
     session: CommandSession, load: Reload, api: ApiOptions, options: RegisterOptions, pools: tuple[str, ...], run: Run
 ) -> CommandResult:
     """Registers, runs, deregisters, telling each step.  Raises TentacleError when registering or running fails."""
-    access = required_access(session, api)
     role = WorkerRole(pools)
-    check_role(role)
+    with naming_all_that_is_missing(session, api, role):
+        access = required_access(session, api)
+        check_role(role)
     if api.api_key or api.bearer_token or api.password:
         warn_loudly(
             "WARNING: the secret on the command line shows in every process list for as long as the agent runs. "
