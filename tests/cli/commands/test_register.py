@@ -201,6 +201,14 @@ def test_what_is_refused_before_anything_is_sent(
     assert ready.load() == before
 
 
+@pytest.mark.parametrize("option", ["--name", "--publicHostName", "--policy", "--space", "--proxy"])
+def test_a_name_of_blanks_alone_is_refused_where_it_is_given(tentacle: Any, ready: SettingsFile, option: str) -> None:
+    given = ("--server=http://127.0.0.1:1", f"--apiKey={KEY}", "--workerpool=P")
+    ended = tentacle("register-worker", *given, f"{option}= ")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == f"The value of {option} is blank.\nLeave {option} out for the default.\n"
+
+
 @pytest.mark.parametrize(
     ("command", "given", "missing"),
     [
