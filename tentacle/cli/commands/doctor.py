@@ -34,6 +34,7 @@ from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import Style
 from tentacle.cli.frame.values import output_format, whole_number
 from tentacle.cli.registration.credentials import credentials_are_given, required_access
+from tentacle.cli.registration.ephemeral_note import running_worker, settings_of_run
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
 from tentacle.cli.registration.server_access import polling_proxy, route_to_register
 from tentacle.disk import is_directory
@@ -136,6 +137,8 @@ def _examined_instance(session: CommandSession, where: InstanceOptions) -> Exami
         return ExaminedInstance(known.name, known.config_path, home, None, problem, now)
     home = resolved_home(settings, file.path)
     clones = tuple(clones_of(file.path, settings.certificate, session.registry))
+    if (ephemeral := running_worker(home)) is not None:
+        settings = settings_of_run(settings, ephemeral)
     return ExaminedInstance(session.instance_name, file.path, home, settings, None, now, clones)
 
 

@@ -19,6 +19,7 @@ from tentacle.agent.plan import make_plan
 from tentacle.agent.status import DRAINING, LARGEST_FILE, STOPPED, AgentStatus
 from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_pem
 from tentacle.cli.frame.style import counted, moment, size, span
+from tentacle.cli.registration.ephemeral_note import running_worker, settings_of_run
 from tentacle.cli.status.work_directory import WorkDirectory, read_work_directory
 from tentacle.disk import DiskError, read_bytes, user_name, with_margin
 from tentacle.errors import TentacleError
@@ -162,6 +163,8 @@ def instance_state(
     name: str | None, config: Path, home: Path, settings: Settings, environ: Mapping[str, str], now: float
 ) -> InstanceState:
     """The state of the instance at this moment; `now` in seconds since 1970."""
+    ephemeral = running_worker(home)
+    settings = settings_of_run(settings, ephemeral) if ephemeral else settings
     polling = any(server.style is CommunicationStyle.TENTACLE_ACTIVE for server in settings.servers)
     agent = agent_state(home, now)
     servers, problem = server_states(settings, environ, agent.live)
@@ -170,7 +173,11 @@ def instance_state(
         name,
         config,
         home,
-        (*(() if settings.no_listen else ("listening",)), *(("polling",) if polling else ())),
+        (
+            *(() if settings.no_listen else ("listening",)),
+            *(("polling",) if polling else ()),
+            *(("ephemeral",) if ephemeral else ()),
+        ),
         None if certificate is None else summary_of_pem(certificate.certificate_pem),
         servers,
         agent,

@@ -63,6 +63,7 @@ def our_options(name: str) -> set[str]:
         *(EPHEMERAL if name == "agent" else ()),
         *(PROXY if name in ("proxy", "polling-proxy") else ()),
         *(["status"] if name == "service" else ()),
+        *(["uninstall-service"] if name == "delete-instance" else ()),
         *((key.name for key in KEYS.values() if key.ours) if name == "configure" else ()),
         *(() if name in NO_FORMAT else ("format",)),
     }
