@@ -103,6 +103,7 @@ class LogReader:
         self._limit = line_limit
         self._clock = clock
         self._masking = LineMasking(mask)
+        self.masks = mask is not None
         self._cursors: OrderedDict[int, _Cursor] = OrderedDict()
         """The ends of the last few pages, by the number of entries before them."""
 

@@ -108,6 +108,7 @@ def _run_one(order: RunOrder, watch: WriteWatch, shared_cgroup: RunCgroup | None
         run_record.write_result(record, run_record.Result.now(ScriptExitCode.FATAL, kind=ERR_ENTRY, reason=reason))
         return False
     writer, code = LogWriter(log), ScriptExitCode.FATAL
+    supervisor = None
     try:
         writer.write([(DEBUG_ENTRY, text.encode("utf-8", "replace")) for text in order.preamble])
         supervisor = Supervisor(order, writer, watch, shared_cgroup)
@@ -118,7 +119,10 @@ def _run_one(order: RunOrder, watch: WriteWatch, shared_cgroup: RunCgroup | None
             writer.entry(ERR_ENTRY, f"Tentacle lost control of this script: {type(failure).__name__}: {failure}")
         logged = writer.entry(DEBUG_ENTRY, f"Process {SHELL} in {order.workspace} exited with code {code}")
         unlogged = "" if logged else f"Process {SHELL} exited with code {code}"
-        result = run_record.Result.now(code, lost=writer.lost, kind=DEBUG_ENTRY, reason=unlogged)
+        cpu, memory = (-1, -1) if supervisor is None else (int(supervisor.cpu * 1000), supervisor.memory)
+        result = run_record.Result.now(
+            code, lost=writer.lost, kind=DEBUG_ENTRY, reason=unlogged, cpu=cpu, memory=memory
+        )
         run_record.write_result(record, result)
     clean = supervisor.close() and not writer.lost
     os.close(log)
@@ -150,6 +154,10 @@ class Supervisor:
         self._processes = RunProcesses(os.getpid(), order.mark)
         self._bash = 0
         self._exit_code: int | None = None
+        self.cpu = 0.0
+        """Seconds that the processes have used that have ended, with their children."""
+        self.memory = 0
+        """Kibibytes that the largest of them had."""
         self._poll = select.epoll()
         self._wake, self._wake_writer = self._listen_to_signals()
         for reader in self._pipes.readers:
@@ -256,11 +264,13 @@ class Supervisor:
         """
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return False
             if pid == 0:
                 return True
+            self.cpu += usage.ru_utime + usage.ru_stime
+            self.memory = max(self.memory, usage.ru_maxrss)
             if pid == self._bash:
                 code = os.waitstatus_to_exitcode(status)
                 self._exit_code = code if code >= 0 else 128 - code
