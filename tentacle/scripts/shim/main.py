@@ -86,7 +86,8 @@ def run(order: int, agent: AgentConnection, cgroup: str | None = None) -> NoRetu
         data = os.pread(following, os.fstat(following).st_size, 0)
         os.close(following)
         decoded = RunOrder.decode(data)
-        title.show(f"{_NAME} {decoded.workspace.rpartition("/")[2]}")
+        ticket = decoded.workspace.rpartition("/")[2]
+        title.show(f"{_NAME} {ticket}")
         clean = _run_one(decoded, watch, shared_cgroup)
         title.show(f"{_NAME} (waits for a script)")
         following = agent.next_order() if clean and inherited_state(inside) == inherited else None
