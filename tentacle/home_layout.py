@@ -14,9 +14,13 @@ LOCK_FILE: Final = "agent.lock"
 HEARTBEAT_FILE: Final = "livez.heartbeat"
 """Touched by the agent every few seconds (docs/spec/command-line.md, "livez")."""
 STATUS_FILE: Final = "status.json"
+CONTROL_SOCKET: Final = "agent.sock"
+"""Where the running agent answers the commands of this machine (docs/spec/control.md)."""
+DRAIN_FILE: Final = "draining.json"
+"""There as long as the operator wants no new scripts here (docs/spec/control.md, "Draining")."""
 EPHEMERAL_NOTE: Final = "ephemeral-worker.json"
 """Which worker a run with `--ephemeral` has registered, for the next run to take off."""
-OF_THE_AGENT: Final = (WORK, LOGS, LOCK_FILE, HEARTBEAT_FILE, STATUS_FILE, EPHEMERAL_NOTE)
+OF_THE_AGENT: Final = (WORK, LOGS, LOCK_FILE, HEARTBEAT_FILE, STATUS_FILE, CONTROL_SOCKET, DRAIN_FILE, EPHEMERAL_NOTE)
 """Everything that an agent makes in the home, and its user must own."""
 
 TOOLS: Final = "Tools"

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tentacle.errors import TentacleError, one_line
 from tentacle.transport.backoff import Backoff
@@ -41,6 +42,16 @@ class PollerOptions:
     limits: Limits = field(default_factory=Limits)
 
 
+@dataclass(frozen=True)
+class PollingLink:
+    """One connection of a poller: up or down, since when, and its last failure.  Times are seconds since 1970."""
+
+    up: bool = False
+    since: float | None = None
+    error: str | None = None
+    failed: float | None = None
+
+
 class Poller:
     """All polling connections to one server.  `run` returns only after `resize(0)`, or when it is cancelled.
 
@@ -67,14 +78,19 @@ class Poller:
         self._options = options
         self._make_backoff = make_backoff
         self._logins = logins or ProxyLogins()
-        self._connected = 0
+        self._links: dict[int, PollingLink] = {}
         self._identified = asyncio.Event()
         """Set for a moment when a connection has found the server there, for those that sleep."""
 
     @property
+    def links(self) -> dict[int, PollingLink]:
+        """The connections that are wanted, by their number from 0 on."""
+        return {number: self._links.get(number, PollingLink()) for number in range(self._options.connections)}
+
+    @property
     def connected(self) -> int:
         """How many connections are identified at this moment."""
-        return self._connected
+        return sum(link.up for link in self._links.values())
 
     @property
     def options(self) -> PollerOptions:
@@ -122,6 +138,7 @@ class Poller:
                 wait = backoff.wait()
                 if isinstance(error, ProxyLoginRefused):
                     wait = max(wait, self._logins.pause)
+                self._note(number, error=one_line(error), failed=time.time())
                 hint = getattr(error, "hint", None)
                 log.error(
                     "Polling %s: %s. Trying again in %.1f seconds%s",
@@ -141,6 +158,9 @@ class Poller:
             return
         backoff.success()
         await asyncio.sleep(backoff.wait())
+
+    def _note(self, number: int, **changes: Any) -> None:
+        self._links[number] = replace(self._links.get(number, PollingLink()), **changes)
 
     def _try_the_other(self, tried: int) -> bool:
         """Switches to the other certificate, unless another connection has.  Returns False when there is none."""
@@ -166,7 +186,7 @@ class Poller:
         def on_identified() -> None:
             nonlocal identified
             identified = True
-            self._connected += 1
+            self._note(number, up=True, since=time.time())
             backoff.success()
             self._identified.set()
             self._identified.clear()
@@ -181,7 +201,8 @@ class Poller:
                 wanted=lambda: number < self._options.connections,
             )
         finally:
-            self._connected -= identified
+            if identified:
+                self._note(number, up=False, since=time.time())
             if connection.state is State.SEND_NEXT:
                 with contextlib.suppress(TentacleError, OSError):
                     await say_end(exchange)

@@ -85,10 +85,22 @@ def test_another_format_is_refused_before_anything_is_done(tentacle: Any, instan
     assert tentacle.ok("show-thumbprint", "--instance=I").out == ""
 
 
-def test_a_failure_has_no_document(tentacle: Any) -> None:
-    ended = tentacle("new-certificate", "--instance=None", "--format=json")
-    assert (ended.code, ended.out) == (1, "")
-    assert ended.err.startswith("Instance None of Tentacle has not been configured")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("new-certificate", "--instance=None", "--format=json"), "Instance None of Tentacle has not been configured"),
+        (("configure", "--format", "JSON", "--prot=1"), "Unrecognized command line arguments: --prot=1"),
+        (("scripts", "/format:json", "log"), "Whose log?"),
+        (("drain", "--format=json", "--timeout=soon"), "of --timeout is not a valid whole number"),
+    ],
+)
+def test_a_failure_is_a_document_too(tentacle: Any, arguments: tuple[str, ...], message: str) -> None:
+    ended = tentacle(*arguments)
+    assert ended.code == 1
+    error = json.loads(ended.out)["Error"]
+    assert (list(error), error["ExitCode"]) == (["Message", "Hint", "ExitCode"], 1)
+    assert ended.err.splitlines() == [line for line in (error["Message"], error["Hint"]) if line]
+    assert message in error["Message"]
 
 
 TAKE_FORMAT = [

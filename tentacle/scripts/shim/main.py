@@ -124,7 +124,8 @@ def _run_one(order: RunOrder, watch: WriteWatch, intact: InheritedState, shared_
             writer.entry(ERR_ENTRY, f"Tentacle lost control of this script: {type(failure).__name__}: {failure}")
     logged = writer.entry(DEBUG_ENTRY, f"Process {SHELL} in {order.workspace} exited with code {code}")
     unlogged = "" if logged else f"Process {SHELL} exited with code {code}"
-    result = run_record.Result.now(code, lost=writer.lost, kind=DEBUG_ENTRY, reason=unlogged)
+    cpu, memory = int(supervisor.cpu * 1000), supervisor.memory
+    result = run_record.Result.now(code, lost=writer.lost, kind=DEBUG_ENTRY, reason=unlogged, cpu=cpu, memory=memory)
     try:
         run_record.write_result(record, result)
     except OSError:
@@ -169,6 +170,10 @@ class Supervisor:
         self._processes = RunProcesses(os.getpid(), order.mark)
         self._bash = 0
         self._exit_code: int | None = None
+        self.cpu = 0.0
+        """Seconds that the processes have used that have ended, with their children."""
+        self.memory = 0
+        """Kibibytes that the largest of them had."""
         self._poll = select.epoll()
         self._wake, self._wake_writer = self._listen_to_signals()
         for reader in self._pipes.readers:
@@ -277,11 +282,13 @@ class Supervisor:
         """
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return False
             if pid == 0:
                 return True
+            self.cpu += usage.ru_utime + usage.ru_stime
+            self.memory = max(self.memory, usage.ru_maxrss)
             if pid == self._bash:
                 code = os.waitstatus_to_exitcode(status)
                 self._exit_code = code if code >= 0 else 128 - code

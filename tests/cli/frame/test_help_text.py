@@ -28,7 +28,10 @@ from tests.recorded import VECTORS
 VECTOR = json.loads((VECTORS / "cli-commands.json").read_text())
 ORIGINAL: dict[str, dict[str, Any]] = {command["name"]: command for command in VECTOR["commands"]}
 
-OURS = {"completion", "devserver", "doctor", "import-instance", "init", "rotate-certificate", "status"}
+OURS = {
+    *("completion", "devserver", "doctor", "drain", "import-instance", "init", "rotate-certificate", "scripts"),
+    *("status", "undrain"),
+}
 SECRETS = [
     "apiKeyFile",
     "apiKeyStdin",
