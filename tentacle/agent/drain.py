@@ -66,6 +66,7 @@ def begin_drain(home: Path, drain: Drain) -> Drain:
         if not drain.reason or drain.reason == existing.reason:
             return existing
         drain = Drain(existing.since, drain.by, drain.reason)
+    drain = Drain(drain.since, drain.by[:LONGEST_TEXT], drain.reason[:LONGEST_TEXT])
     # Root may do this for an agent of another user, who must be able to undo it.
     like = next((one for one in (home / LOCK_FILE, home / WORK) if one.exists()), home)
     write_atomic(home / DRAIN_FILE, json.dumps(asdict(drain)).encode() + b"\n", mode=0o600, like=like)

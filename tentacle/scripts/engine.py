@@ -264,7 +264,6 @@ class ScriptEngine:
         `deadline` is in seconds; `None` waits for ever.  Returns the tickets of those that still run.
         """
         self.refusal = refusal
-        await asyncio.gather(*self._starting.values(), return_exceptions=True)
         return await self.wait_for_ends(deadline)
 
     async def cancel_all(self, deadline: float | None) -> tuple[str, ...]:
@@ -274,7 +273,8 @@ class ScriptEngine:
         return await self.wait_for_ends(deadline)
 
     async def wait_for_ends(self, deadline: float | None) -> tuple[str, ...]:
-        """Waits until all scripts have ended that have been started by now, or for `deadline` seconds; as `drain`."""
+        """Waits until all scripts have ended that have been asked for by now, or for `deadline` seconds; as `drain`."""
+        await asyncio.gather(*self._starting.values(), return_exceptions=True)
         ends = [asyncio.ensure_future(run.ended.wait()) for run in self.unended()]
         try:
             if ends:

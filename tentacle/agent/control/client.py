@@ -6,17 +6,20 @@ Blocks, with a limit for every step.  Must not know what a method does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from tentacle.agent.control.place import connect
+from tentacle.agent.control.place import connect, user_of_peer
 from tentacle.agent.control.protocol import LONGEST_ANSWER, ControlError, ControlRequest, decode_reply
-from tentacle.home_layout import CONTROL_SOCKET
+from tentacle.disk import user_name
+from tentacle.home_layout import CONTROL_SOCKET, LOCK_FILE
 
 ANSWER_SECONDS: Final = 5.0
 """How long is waited for an agent that does not answer: it hangs, or the machine does."""
+EVENT_SECONDS: Final = 30.0
+"""How long is waited for one that has answered before: it tells every two seconds that it is there."""
 
 
 class NoAgent(ControlError):
@@ -32,9 +35,13 @@ class ControlClient:
 
     def __init__(self, home: Path, *, seconds: float = ANSWER_SECONDS) -> None:
         self._path = home / CONTROL_SOCKET
-        self._seconds = seconds
         try:
             self._socket = connect(home, seconds)
+            try:
+                _require_agent(home, user_of_peer(self._socket))
+            except BaseException:
+                self._socket.close()
+                raise
         except OSError as error:
             raise NoAgent(self._path, error) from None
         self._lines = self._socket.makefile("rb")
@@ -54,12 +61,14 @@ class ControlClient:
 
     def follow(self, tell: Callable[[dict[str, Any]], None], method: str, **params: Any) -> dict[str, Any]:
         """The result of a method that may take any time; `tell` gets its events.  Raises `ControlError`."""
-        with self._errors():
+        # An agent that refuses to listen says so before it hangs up.
+        with self._errors(), suppress(BrokenPipeError):
             self._socket.sendall(ControlRequest(method, params).encode())
         while not (reply := decode_reply(self._line())).last:
-            tell(reply.values)
             # From its first event on it is known that the agent is there.
-            self._socket.settimeout(None)
+            self._socket.settimeout(EVENT_SECONDS)
+            if reply.values:
+                tell(reply.values)
         return reply.values
 
     def _line(self) -> bytes:
@@ -74,9 +83,21 @@ class ControlClient:
         try:
             yield
         except TimeoutError:
-            raise ControlError(
-                "silent",
-                f"The agent has not answered within {self._seconds:g} seconds: it hangs, or this machine is very busy.",
-            ) from None
+            waited = f"{self._socket.gettimeout():g} seconds"
+            text = f"The agent has not answered within {waited}: it hangs, or this machine is very busy."
+            raise ControlError("silent", text) from None
         except OSError as error:
             raise NoAgent(self._path, error) from None
+
+
+def _require_agent(home: Path, user: int) -> None:
+    """Raises `ControlError` unless the one who answers belongs to the user that has locked `home`, or to root.
+
+    In a directory where others may make files, another program could wait for root there.
+    """
+    owner = (home / LOCK_FILE).lstat().st_uid
+    if user not in (0, owner):
+        path, who = home / CONTROL_SOCKET, user_name(user)
+        raise ControlError(
+            "stranger", f"{path} belongs to {who}, and the agent to {user_name(owner)}: nothing was asked."
+        )

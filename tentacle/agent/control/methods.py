@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,15 +17,19 @@ from tentacle.agent.control.protocol import ControlError, ControlRequest
 from tentacle.agent.control.server import Method, Tell
 from tentacle.agent.draining import DrainSwitch
 from tentacle.agent.status import AgentStatus
-from tentacle.contracts.script import ProcessState
+from tentacle.contracts.script import ProcessOutput, ProcessState
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.history import ScriptHistory
 from tentacle.scripts.inventory import known_scripts
 
 _LOOK_SECONDS: Final = 0.5
 """How often is looked whether a script that is followed has said more, or one that is waited for has ended."""
-_MOST_ENTRIES: Final = 1000
-"""Entries of a log in one event."""
+_EVENT_SIZE: Final = 256 * 1024
+"""Characters of a log in one event, or one entry, which is at most a megabyte."""
+_ENTRY_SIZE: Final = 40
+"""Characters of an entry beside its text, about."""
+_MEANT_SHOWN: Final = 10
+"""How many tickets are named that a beginning could mean."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,15 @@ class ControlMethods:
         return {"scripts": [dataclasses.asdict(one) for one in found]}
 
     async def _log(self, request: ControlRequest, tell: Tell) -> dict[str, Any]:
-        """Tells the entries of a script's log after number `after`, those that come later too with `follow`."""
+        """Tells the entries of a script's log after number `after`, those that come later too with `follow`.
+
+        The beginning of a ticket will do where no other begins so.
+        """
         ticket, after, follow = request.text("ticket") or "", request.number("after"), request.flag("follow")
         run = await self.engine.find(ticket)
+        if run is None:
+            ticket = await self._meant(ticket)
+            run = await self.engine.find(ticket)
         if run is not None and not run.may_be_shown:
             raise ControlError(
                 "cannot-mask",
@@ -68,24 +78,41 @@ class ControlMethods:
             status = await self.engine.status(ticket, after)
             if run is None or status is None:
                 raise self._no_log(ticket)
-            entries = [[one.source.name, one.occurred, one.text] for one in status.entries]
-            for start in range(0, len(entries), _MOST_ENTRIES):
-                await tell({"entries": entries[start : start + _MOST_ENTRIES]})
+            for entries in _pieces(status.entries):
+                await tell({"entries": entries})
             more, after = status.next_sequence > after, status.next_sequence
             ended = status.state is ProcessState.COMPLETE
             if ended or not (more or follow):
                 code = status.exit_code if ended else None
-                return {"ended": ended, "exit_code": code, "next": after}
+                return {"ticket": run.files.header.ticket, "ended": ended, "exit_code": code, "next": after}
             if not more:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_SECONDS):
                         await run.ended.wait()
 
+    async def _meant(self, beginning: str) -> str:
+        """The one ticket that begins so.  Raises `ControlError`."""
+        found = await asyncio.to_thread(known_scripts, self.engine.workspaces.work, self.history.scripts)
+        wanted = beginning.casefold()
+        known = {one.ticket.casefold(): one.ticket for one in found}
+        meant = [ticket for folded, ticket in known.items() if wanted and folded.startswith(wanted)]
+        if wanted in known or len(meant) == 1:
+            return known.get(wanted) or meant[0]
+        if not meant:
+            raise ControlError(
+                "unknown-script",
+                f"No script with the ticket '{beginning:.200}' is known here.",
+                hint="The tickets are shown by: tentacle scripts",
+            )
+        shown = ", ".join(sorted(meant)[:_MEANT_SHOWN])
+        more = f" and {len(meant) - _MEANT_SHOWN} more" if len(meant) > _MEANT_SHOWN else ""
+        raise ControlError("ambiguous-script", f"Several tickets begin with '{beginning}': {shown}{more}.")
+
     def _no_log(self, ticket: str) -> ControlError:
         if any(one.ticket.casefold() == ticket.casefold() for one in self.history.scripts):
             return ControlError(
                 "log-gone",
-                f"The log of {ticket} is not here any more: the server has fetched it.",
+                f"The log of {ticket} is not here any more: the server has fetched it, or it was too old.",
                 hint="Look into the log of its task on the Octopus Server.",
             )
         return ControlError("unknown-script", f"No script with the ticket '{ticket:.200}' is known here.")
@@ -98,7 +125,7 @@ class ControlMethods:
         clock, seconds = asyncio.get_running_loop().time, request.number("seconds")
         until = clock() + seconds if seconds else math.inf
         drain = self.switch.begin(request.text("by") or "", request.text("reason") or "")
-        running, told = self.engine.running(), None
+        running, told = await self.engine.wait_for_ends(0), None
         while request.flag("wait"):
             if running != told:
                 await tell({"drain": dataclasses.asdict(drain), "running": list(running)})
@@ -110,3 +137,17 @@ class ControlMethods:
 
     async def _undrain(self, _request: ControlRequest, _tell: Tell) -> dict[str, Any]:
         return {"was_draining": self.switch.end()}
+
+
+def _pieces(entries: Iterable[ProcessOutput]) -> Iterator[list[list[Any]]]:
+    """The entries as an event holds them, in as many events as it takes."""
+    piece: list[list[Any]] = []
+    size = 0
+    for one in entries:
+        if piece and size + len(one.text) > _EVENT_SIZE:
+            yield piece
+            piece, size = [], 0
+        piece.append([one.source.name, one.occurred, one.text])
+        size += len(one.text) + _ENTRY_SIZE
+    if piece:
+        yield piece

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 MOST_CLIENTS: Final = 32
 IDLE_SECONDS: Final = 60.0
 """How long a connection may stay without a request."""
+BEAT_SECONDS: Final = 2.0
+"""How often a command that waits is told, by an event without content, that the agent is there."""
 LOOK_SECONDS: Final = 0.5
 """How often is looked whether a peer that sends no more has gone."""
 SEND_SECONDS: Final = 30.0
@@ -71,7 +73,8 @@ class ControlServer:
             )
             return
         self._inode = inode_of(self._home)
-        self._server = await asyncio.start_unix_server(self._on_connection, sock=listening, limit=LONGEST_REQUEST)
+        # Not as a Unix server: that would remove the file itself, by a path that need not lead there any more.
+        self._server = await asyncio.start_server(self._on_connection, sock=listening, limit=LONGEST_REQUEST)
 
     async def aclose(self) -> None:
         """Closes the socket and ends the calls under way."""
@@ -107,8 +110,8 @@ class ControlServer:
         """Why nothing is said to this peer.  The mode of the file keeps others away, but may have been changed."""
         user = user_of_peer(connection)
         if user not in (0, os.geteuid()):
-            own = user_name(os.geteuid())
-            return ControlError("not-permitted", f"Only root and {own} may ask this agent, and not {user_name(user)}.")
+            allowed = "root" if os.geteuid() == 0 else f"root and {user_name(os.geteuid())}"
+            return ControlError("not-permitted", f"Only {allowed} may ask this agent, and not {user_name(user)}.")
         if len(self._connections) > self._most:
             return ControlError("busy", f"{self._most} others are connected to this agent; try again later.")
         return None
@@ -127,18 +130,20 @@ class ControlServer:
             answering = asyncio.ensure_future(self._answer(line, writer))
             listening = asyncio.ensure_future(_next_byte(reader, writer.get_extra_info("socket")))
             try:
-                await asyncio.wait({answering, listening}, return_when=asyncio.FIRST_COMPLETED)
-                early = listening.result() if listening.done() else b""
-                if not answering.done() and not early:
-                    # The peer has gone: nobody waits for the answer.
-                    return
+                while not answering.done():
+                    waited = {answering} if listening.done() else {answering, listening}
+                    await asyncio.wait(waited, timeout=BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                    if not answering.done() and listening.done() and not listening.result():
+                        # The peer has gone: nobody waits for the answer.
+                        return
+                    if not answering.done() and not writer.transport.get_write_buffer_size():
+                        writer.write(encode_event({}))
                 await answering
             finally:
                 for task in (answering, listening):
                     task.cancel()
                 await asyncio.gather(answering, listening, return_exceptions=True)
-            if not early and listening.done() and not listening.cancelled():
-                early = listening.result()
+            early = b"" if listening.cancelled() else listening.result()
 
     async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> None:
         try:
