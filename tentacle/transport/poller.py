@@ -81,6 +81,8 @@ class Poller:
         self._links: dict[int, PollingLink] = {}
         self._identified = asyncio.Event()
         """Set for a moment when a connection has found the server there, for those that sleep."""
+        self._told = ""
+        """The failure that was told last, unless a connection has been made since."""
 
     @property
     def links(self) -> dict[int, PollingLink]:
@@ -139,14 +141,7 @@ class Poller:
                 if isinstance(error, ProxyLoginRefused):
                     wait = max(wait, self._logins.pause)
                 self._note(number, error=one_line(error), failed=time.time())
-                hint = getattr(error, "hint", None)
-                log.error(
-                    "Polling %s: %s. Trying again in %.1f seconds%s",
-                    self._options.address,
-                    one_line(error),
-                    wait,
-                    f" ({hint})" if hint else "",
-                )
+                self._tell_failure(number, error, wait)
                 await self._pause(wait, backoff)
 
     async def _pause(self, seconds: float, backoff: Backoff) -> None:
@@ -158,6 +153,36 @@ class Poller:
             return
         backoff.success()
         await asyncio.sleep(backoff.wait())
+
+    def _tell_failure(self, number: int, error: TentacleError | OSError, wait: float) -> None:
+        """One line a server: what other connections meet too is told by the first one alone, each time that it tries.
+
+        Those that are up while others are not tell nothing, so then each new failure is told.
+        """
+        text = one_line(error)
+        level = logging.ERROR if number == 0 or text != self._told else logging.DEBUG
+        self._told = text
+        asked, up = self._options.connections, self.connected
+        count = f" ({up} of {asked} connections are up)" if asked > 1 else ""
+        hint = getattr(error, "hint", None)
+        log.log(
+            level,
+            "Polling %s: %s. Trying again in %.1f seconds%s%s",
+            self._options.address,
+            text,
+            wait,
+            count,
+            f" ({hint})" if hint else "",
+        )
+
+    def _tell_identified(self) -> None:
+        """One line a server: the first connection that is up, and the last one where that was not all."""
+        self._told = ""
+        asked, up = self._options.connections, self.connected
+        level = logging.INFO if up == 1 else logging.DEBUG
+        log.log(level, "Polling %s as %s", self._options.address, self._options.subscription)
+        if up == asked > 1:
+            log.info("Polling %s: all %d connections are up", self._options.address, asked)
 
     def _note(self, number: int, **changes: Any) -> None:
         self._links[number] = replace(self._links.get(number, PollingLink()), **changes)
@@ -190,7 +215,7 @@ class Poller:
             backoff.success()
             self._identified.set()
             self._identified.clear()
-            log.info("Polling %s as %s", options.address, options.subscription)
+            self._tell_identified()
 
         try:
             await serve_polling(
