@@ -85,7 +85,8 @@ class ControlClient:
         except TimeoutError:
             waited = f"{self._socket.gettimeout():g} seconds"
             text = f"The agent has not answered within {waited}: it hangs, or this machine is very busy."
-            raise ControlError("silent", text) from None
+            hint = "It may still do it when it goes on.  If it does not, restart it: scripts that run go on meanwhile."
+            raise ControlError("silent", text, hint=hint) from None
         except OSError as error:
             raise NoAgent(self._path, error) from None
 

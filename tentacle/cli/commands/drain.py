@@ -77,7 +77,12 @@ def drain(
     running_agent = instance.agent_runs()
     names: list[str] = []
     if api.server:
-        names = disable_on_server(session, api, instance.settings, space or None, disabled=True)
+        try:
+            names = disable_on_server(session, api, instance.settings, space or None, disabled=True)
+        except TentacleError as error:
+            nothing = f"Nothing was drained.  Without the server's knowledge: tentacle drain{instance.option}"
+            hint = f"{error.hint}  {nothing}" if error.hint else nothing
+            raise TentacleError(error.message, hint=hint, exit_code=error.exit_code) from error
     undo = f"tentacle undrain{instance.option}{' --server=...' if names else ''}"
     waiting = _Waiting()
     by = _who(session)
@@ -94,9 +99,10 @@ def drain(
     if not left:
         say(f"Drained: no script runs.  To take new ones again: {undo}")
     elif no_wait:
-        say(f"{counted(len(left), 'script')} still running; they go on to their ends.  To see them: tentacle scripts")
+        going = f"{counted(len(left), 'script')} still running, to the end"
+        say(f"{going}.  To see what runs: tentacle scripts{instance.option}.  To take new ones again: {undo}")
     else:
-        say(f"{counted(len(left), 'script')} still running after {timeout} seconds: {', '.join(left)}")
+        say(f"{counted(len(left), 'script')} still running after {counted(timeout or 0, 'second')}: {', '.join(left)}")
         say(f"New ones are refused.  To wait again: tentacle drain{instance.option}.  To end it: {undo}")
     document = {"Drain": drain_document(began), "Running": list(left), "Drained": not left, "Disabled": names}
     return CommandResult(document=document, exit_code=EXIT_OK if no_wait or not left else EXIT_STILL_RUNNING)

@@ -12,7 +12,7 @@ from tentacle.cli.frame.style import Style, counted, iso, moment, size, span
 from tentacle.observe.text import visible
 from tentacle.scripts.inventory import ENDED, LOST, RUNNING, WAITING, KnownScript
 
-_HEAD: Final = ("STATE", "SINCE", "TOOK", "EXIT", "CPU", "MEMORY", "PROCESSES", "TASK", "TICKET")
+_HEAD: Final = ("STATE", "SINCE (UTC)", "TOOK", "EXIT", "CPU", "MEMORY", "PROCESSES", "TASK", "TICKET")
 _SOURCES: Final = {"STD_OUT": "StdOut", "STD_ERR": "StdErr", "DEBUG": "Debug"}
 
 
