@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,26 @@ from tentacle.cli.frame.command_table import ENTRIES
 from tests.cli.hostile import Place, base_of, nowhere, options_of
 
 KEY = "API-TESTKEY0123456789"
+SPEC = Path(__file__).parents[2] / "docs" / "spec"
+DOCUMENTED = {
+    name
+    for document in ("json.md", "command-line.md")
+    for quoted in re.findall(r"`[^`\n]+`|\"\w+\":", (SPEC / document).read_text())
+    for name in re.findall(r"\b[A-Z]\w*", quoted)
+}
+"""The names that the documents explain."""
 SERVER = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
+
+
+def names_in(value: Any) -> Iterator[str]:
+    """The names of all members of all objects in a document."""
+    if isinstance(value, list):
+        for one in value:
+            yield from names_in(one)
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield name
+            yield from names_in(one)
 
 
 def document(tentacle: Any, *arguments: str) -> Any:
@@ -122,4 +143,4 @@ def test_nothing_but_one_document_is_on_standard_output(
     assert out or err, "not a word"
     assert code in (0, 1, 3)
     if code == 0 or out:
-        json.loads(out)
+        assert set(names_in(json.loads(out))) <= DOCUMENTED

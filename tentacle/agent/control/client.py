@@ -39,7 +39,7 @@ class ControlClient:
             self._socket = connect(home, seconds)
             try:
                 _require_agent(home, user_of_peer(self._socket))
-            except BaseException:
+            except (OSError, ControlError):
                 self._socket.close()
                 raise
         except OSError as error:

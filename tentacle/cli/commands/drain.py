@@ -104,7 +104,7 @@ def drain(
     else:
         say(f"{counted(len(left), 'script')} still running after {counted(timeout or 0, 'second')}: {', '.join(left)}")
         say(f"New ones are refused.  To wait again: tentacle drain{instance.option}.  To end it: {undo}")
-    document = {"Drain": drain_document(began), "Running": list(left), "Drained": not left, "Disabled": names}
+    document = {"Drain": drain_document(began), "Drained": not left, "Tickets": list(left), "DisabledMachines": names}
     return CommandResult(document=document, exit_code=EXIT_OK if no_wait or not left else EXIT_STILL_RUNNING)
 
 

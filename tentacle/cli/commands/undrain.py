@@ -39,4 +39,4 @@ def undrain(session: CommandSession, *, where: InstanceOptions, space: str | Non
     if api.server:
         names = disable_on_server(session, api, instance.settings, space or None, disabled=False)
         yield f"Enabled on the Octopus Server: {', '.join(names)}"
-    return CommandResult(document={"WasDraining": ended, "Enabled": names})
+    return CommandResult(document={"WasDraining": ended, "EnabledMachines": names})

@@ -63,8 +63,8 @@ def report_document(sections: Sequence[ReportSection], instance: str | None = No
         "Version": __version__,
         "Instance": instance,
         "Ok": not failed(sections),
-        "Failures": _count(sections, Level.FAIL),
-        "Warnings": _count(sections, Level.WARN),
+        "FailureCount": _count(sections, Level.FAIL),
+        "WarningCount": _count(sections, Level.WARN),
         "Sections": [
             {
                 "Title": each.title,

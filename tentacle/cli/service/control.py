@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from tentacle.cli.frame.output_file import write_public
 from tentacle.cli.frame.session import CommandSession
+from tentacle.cli.frame.style import iso
 from tentacle.cli.service.files import hand_over
 from tentacle.errors import TentacleError
 from tentacle.host.account import (
@@ -111,7 +112,7 @@ class ServiceControl:
             "State": state.detail,
             "Enabled": state.enabled,
             "ProcessId": state.pid,
-            "Since": state.since.isoformat() if state.since else None,
+            "Since": iso(state.since.timestamp()) if state.since else None,
             "User": state.user or None,
             "Status": state.status or None,
             "Restarts": state.restarts,

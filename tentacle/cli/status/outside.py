@@ -132,7 +132,7 @@ def _or_owner(view: OutsideView) -> str:
 
 
 def outside_document(view: OutsideView) -> dict[str, Any]:
-    """The same for programs, under the names of the whole document; what is not known is null."""
+    """The same for programs, under the names of `status` and `service`; what is not known is null."""
     service = view.service
     return {
         "Version": __version__,
@@ -142,12 +142,9 @@ def outside_document(view: OutsideView) -> dict[str, Any]:
         "Healthy": None,
         "Agent": {"Running": view.running, "ProcessId": view.pid or None},
         "HeartbeatAgeSeconds": None if view.heartbeat is None else round(view.heartbeat, 1),
-        "Service": None
-        if service is None
-        else {
-            "Name": service.name,
-            "State": service.active,
-            "Since": iso(service.since.timestamp()) if service.since else None,
-            "Status": service.status or None,
-        },
+        "Service": service and service.name,
+        "Active": service and service.active,
+        "State": service and service.detail,
+        "Since": iso(service.since.timestamp()) if service and service.since else None,
+        "Status": (service and service.status) or None,
     }

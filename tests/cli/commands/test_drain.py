@@ -41,7 +41,7 @@ def test_a_worker_is_drained_and_takes_scripts_again(stage: Stage, server: Serve
     late = ended(stage, "drain", "--timeout=1", "--reason=new disk", "--format=json")
     assert (late.returncode, late.stderr) == (3, "")
     told = json.loads(late.stdout)
-    assert (told["Drained"], told["Running"], told["Drain"]["Reason"]) == (False, [ticket], "new disk")
+    assert (told["Drained"], told["Tickets"], told["Drain"]["Reason"]) == (False, [ticket], "new disk")
     draining = ended(stage, "status")
     assert (draining.returncode, draining.stdout.splitlines()[0]) == (3, "● w is running, and draining")
     assert document(stage, "status")["Drain"]["Reason"] == "new disk"
