@@ -90,8 +90,7 @@ class ScriptEngine:
     """Runs scripts below `work`; use from one event loop, one engine per directory.
 
     `environment` is added to the agent's own for every script; a value of `None` removes a variable.  `known` are the
-    sensitive values that the agent knows.  `watch` is called with every mask that is made of them.  `ended` is called
-    for every run that has ended; again when another agent finds the run.
+    sensitive values that the agent knows; `watch` gets each mask made of them; `ended` each run's end, some repeatedly.
     """
 
     def __init__(

@@ -179,7 +179,7 @@ def general(text: str, stage: Stage, server: Server) -> str:
         (r"\(\d+ ms\)", "(MS)"),
         (r"Server [\d.]+, API [\d.]+", "Server N, API N"),
         (r"\d+ of \d+ (up|to)", r"N of N \1"),
-        (r"[\w-]{22}(?=, exit code| ended with)", "TICKET"),
+        (r"[\w-]{16,}(?=, exit code| ended with)", "TICKET"),
         (r"\d+ s ago", "AGO"),
         (r"\d+ wanted", "N wanted"),
         (r"(?<=cannot be resolved: )[^\n]*", "REASON"),
