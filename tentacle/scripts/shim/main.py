@@ -33,6 +33,7 @@ from tentacle.scripts.shim.run_cgroup import RunCgroup
 from tentacle.scripts.shim.run_order import RunOrder
 from tentacle.scripts.shim.run_processes import RunProcesses, unkillable
 from tentacle.scripts.shim.spawn import SHELL, start
+from tentacle.scripts.shim.title import ProcessTitle
 from tentacle.scripts.shim.write_order import WriteWatch
 
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
@@ -40,6 +41,7 @@ _CANCEL_TICK = 0.02
 _LONGEST_KILL = 30.0
 _STARTS = 3
 
+_NAME = "tentacle-shim"
 _STDIN, _STDERR = 0, 2
 
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -72,7 +74,8 @@ def run(order: int, agent: AgentConnection, intact: InheritedState, cgroup: str 
     """
     os.setsid()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    name_process("tentacle-shim")
+    name_process(_NAME)
+    title = ProcessTitle()
     # A reader that waits for the end of the agent's own output should not wait for a script.
     os.dup2(_STDIN, _STDERR, inheritable=False)
     shared_cgroup = None if cgroup is None else RunCgroup.of(cgroup, inside=True)
@@ -86,7 +89,11 @@ def run(order: int, agent: AgentConnection, intact: InheritedState, cgroup: str 
     while following is not None:
         data = os.pread(following, os.fstat(following).st_size, 0)
         os.close(following)
-        clean = _run_one(RunOrder.decode(data), watch, intact, shared_cgroup)
+        decoded = RunOrder.decode(data)
+        ticket = decoded.workspace.rpartition("/")[2]
+        title.show(f"{_NAME} {ticket}")
+        clean = _run_one(decoded, watch, intact, shared_cgroup)
+        title.show(f"{_NAME} (waits for a script)")
         clean = clean and process_state() == intact and cgroup_state(inside) == shared_state
         following = agent.next_order() if clean else None
         if signal.SIGTERM in signal.sigpending():
