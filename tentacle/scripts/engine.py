@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -274,13 +275,10 @@ class ScriptEngine:
     async def wait_for_ends(self, deadline: float | None) -> tuple[str, ...]:
         """Waits until all scripts have ended that have been asked for by now, or for `deadline` seconds; as `drain`."""
         await asyncio.gather(*self._starting.values(), return_exceptions=True)
-        ends = [asyncio.ensure_future(run.ended.wait()) for run in self.unended()]
-        try:
-            if ends:
-                await asyncio.wait(ends, timeout=deadline)
-        finally:
-            for end in ends:
-                end.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline):
+                for run in self.unended():
+                    await run.ended.wait()
         return self.running()
 
     def unended(self) -> list[Run]:
@@ -373,8 +371,6 @@ class ScriptEngine:
 
 
 async def _until(event: asyncio.Event, seconds: float) -> None:
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-    except TimeoutError:
-        return
