@@ -89,9 +89,9 @@ def test_a_stranger_in_the_place_of_the_agent_is_asked_nothing(tmp_path: Path) -
     tmp_path.chmod(0o1777)
     (tmp_path / LOCK_FILE).touch()
     ready, over = os.pipe(), os.pipe()
-    os.chdir(tmp_path)
     pid = os.fork()
     if pid == 0:
+        os.chdir(tmp_path)
         os.setgid(65534)
         os.setuid(65534)
         listening = socket.socket(socket.AF_UNIX)
@@ -100,16 +100,16 @@ def test_a_stranger_in_the_place_of_the_agent_is_asked_nothing(tmp_path: Path) -
         os.write(ready[1], b"1")
         os.read(over[0], 1)
         os._exit(0)
-    os.read(ready[0], 1)
-    with pytest.raises(ControlError, match="nothing was asked") as stranger:
-        ControlClient(tmp_path)
-    assert stranger.value.code == "stranger"
-    os.close(over[1])
-    os.write(ready[1], b"")
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    for descriptor in (*ready, over[0]):
-        os.close(descriptor)
+    try:
+        os.read(ready[0], 1)
+        with pytest.raises(ControlError, match="nothing was asked") as stranger:
+            ControlClient(tmp_path)
+        assert stranger.value.code == "stranger"
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        for descriptor in (*ready, *over):
+            os.close(descriptor)
 
 
 async def test_a_real_agent_is_asked_and_its_end_is_told(agent: AgentHome, server: Server) -> None:
