@@ -24,7 +24,9 @@ async def test_what_runs_waits_ran_and_is_remembered(lab: Lab) -> None:
     }
     runs = found["Runs"]
     assert runs.shim == lab.shim("Runs")
-    assert sorted(process.name for process in runs.processes) == ["bash", "sleep"]
+    # The second one is about to become `sleep`, or is it already.
+    assert len(runs.processes) == 2
+    assert {process.name for process in runs.processes} <= {"bash", "sleep"}
     assert (runs.memory or 0) > 100_000
     # A run is listed once, whatever else remembers it.
     again = EndedScript("ended", "", found["Ended"].since, 9.0, 4)
