@@ -311,14 +311,15 @@ def status_of(path: Path) -> os.stat_result | None:
 
 
 def open_alone(path: Path, flags: int, *, like: Path | None = None) -> int:
-    """Opens the file at `path`, which only this program writes, or makes it with mode 0600; follows no link at the end.
+    """Opens the file at `path`, which only this program writes; follows no link at the end.
 
+    One that is missing is made with mode 0600, unless it is to be read only.
     A file with other names in a directory of another user is not opened: root would write over it.  Root gives a new
     file the owner of `like`.  Raises `OSError`.
     """
     with parent_of(path, wary_root()) as place:
         place.require_writable()
-        if place.status() is None:
+        if flags & os.O_ACCMODE != os.O_RDONLY and place.status() is None:
             with suppress(FileExistsError):
                 descriptor = place.open(flags | os.O_CREAT | os.O_EXCL)
                 owner = None if like is None else status_of(like)

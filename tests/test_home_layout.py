@@ -34,5 +34,6 @@ def test_no_other_module_spells_a_name_of_the_home() -> None:
 
 def test_everything_that_an_agent_makes_in_its_home_is_handed_over() -> None:
     assert set(home_layout.OF_THE_AGENT) == {
-        "Work", "Logs", "agent.lock", "livez.heartbeat", "status.json", "ephemeral-worker.json"
+        "Work", "Logs", "agent.lock", "livez.heartbeat", "status.json", "agent.sock", "draining.json",
+        "ephemeral-worker.json",
     }  # fmt: skip

@@ -16,19 +16,32 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tentacle import __version__
+from tentacle.agent.control.methods import ControlMethods
+from tentacle.agent.control.server import ControlServer
+from tentacle.agent.draining import DrainSwitch
 from tentacle.agent.housekeeping import beat, number_from, timespan_from
 from tentacle.agent.plan import Plan, PollPlan, make_plan
-from tentacle.agent.polling import Polling
+from tentacle.agent.polling import Polling, polled
 from tentacle.agent.reload import ConfigurationWatch, change
 from tentacle.agent.scripts import engine_options
 from tentacle.agent.sensitive import known_values
-from tentacle.agent.status import DRAINING, RUNNING, STOPPED, AgentStatus, Polled, publish, tell
+from tentacle.agent.status import (
+    DRAINING,
+    RUNNING,
+    STOPPED,
+    STOPPING,
+    AgentStatus,
+    LastScript,
+    publish,
+    tell,
+)
 from tentacle.agent.supervisor import keep_running
 from tentacle.disk import user_home
 from tentacle.errors import TentacleError, one_line
 from tentacle.home_layout import SPOOL, UPLOADS, WORK
 from tentacle.observe.redaction import Redactor
 from tentacle.scripts.engine import ScriptEngine
+from tentacle.scripts.history import EndedScript, ScriptHistory
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
 from tentacle.services.dispatch import Files, refusal
 from tentacle.services.environment import AgentProperties, script_environment
@@ -95,6 +108,13 @@ class Agent:
             options=engine_options(settings.scripts, surroundings.environment, settings.application_directory),
             known=self._known(settings),
             watch=surroundings.redactor.watch,
+            ended=lambda header, result: self._history.add(EndedScript.of(header, result)),
+        )
+        self._history = ScriptHistory(self.engine.workspaces.runs.path)
+        self._drain = DrainSwitch(self.home, self.engine)
+        self._control = ControlServer(
+            self.home,
+            ControlMethods(self.engine, self._history, self.status, self._drain).by_name,
         )
         self._parts = Parts(self.home / WORK / UPLOADS)
         self._dispatcher = make_dispatcher(
@@ -102,6 +122,7 @@ class Agent:
         )
         self._closing = False
         self._phase = RUNNING
+        self._called: float | None = None
         self._since = time.time()
         self._calls = Calls(self._handle)
         self._spool = Spool(self.home / WORK / SPOOL)
@@ -117,8 +138,11 @@ class Agent:
     async def start(self, say: Callable[[str], None]) -> None:
         """Takes over what an earlier agent left, then opens the port.  Raises `TentacleError`."""
         await asyncio.to_thread(self._parts.sweep)
+        await asyncio.to_thread(self._history.load)
+        self._drain.take_up()
         await self.engine.start()
         self._make_spool()
+        await self._control.start()
         for line in self.plan.lines:
             say(line)
         self._warn_of_certificate()
@@ -213,7 +237,8 @@ class Agent:
         cancelled first, and that many seconds are given to that.  Calls that wait for one of them are answered with
         its state as it is: nothing is left under way.
         """
-        self._phase = DRAINING
+        self._phase = STOPPING
+        self._drain.close()
         tell(self.home, self.status())
         left = await self.engine.drain(ShuttingDown(), deadline)
         if left and cancel_within is not None:
@@ -229,6 +254,8 @@ class Agent:
         await self._settle()
         if self.listener is not None:
             await self.listener.aclose()
+        await self._control.aclose()
+        self._history.close()
         self._phase = STOPPED
         tell(self.home, self.status(), quiet=True)
 
@@ -236,21 +263,28 @@ class Agent:
         """What `status.json` says of this agent."""
         listening = self.listener is not None and self._phase != STOPPED
         return AgentStatus(
-            phase=self._phase,
+            phase=DRAINING if self._phase == RUNNING and self._drain.drain else self._phase,
             pid=os.getpid(),
             since=self._since,
             version=__version__,
             thumbprint=self._identity.thumbprint,
             listening=format_address((self._host, self.listener.port)) if self.listener and listening else None,
-            polled=tuple(_polled(poller) for poller in self.pollers),
+            polled=tuple(polled(poller, self._surroundings.redactor.shown) for poller in self.pollers),
+            drain=self._drain.drain,
+            called=self._called,
+            last_script=self._last_script(),
+            waiting=self._waiting,
         )
+
+    def _last_script(self) -> LastScript | None:
+        headers = [run.files.header for run in self.engine.unended()]
+        running = [LastScript(one.ticket, one.task, one.created / 1000) for one in headers]
+        ended = [LastScript(s.ticket, s.task, s.since, s.ended, s.exit_code) for s in self._history.scripts[-1:]]
+        return max((*running, *ended), key=lambda one: one.since, default=None)
 
     def in_short(self) -> str:
         """Returns one line for systemd's status."""
-        listening = self.status().listening
-        parts = [f"listening on {listening}"] if listening else []
-        parts += [f"polling {len(self.pollers)} server(s)"] if self.pollers else []
-        return "; ".join([*parts, f"{len(self.engine.running())} script(s) running"])
+        return f"{self.status().in_short()}; {len(self.engine.running())} script(s) running"
 
     async def _settle(self) -> None:
         """Lets go of the scripts, which ends every wait for one, and gives the answers that are still owed."""
@@ -262,6 +296,7 @@ class Agent:
         # An engine that has let go must not take up anything again: the scripts belong to the next agent.
         if self._closing:
             return refusal(request, ShuttingDown()), {}
+        self._called = time.time()
         return await self._dispatcher.handle(request, files)
 
     def _known(self, settings: Settings) -> frozenset[str]:
@@ -288,12 +323,6 @@ class Agent:
 
     async def _serve(self, exchange: Exchange, _thumbprint: str) -> None:
         await serve_listening(exchange, self._calls)
-
-
-def _polled(poller: Poller) -> Polled:
-    options = poller.options
-    where = f"https://{options.address}/"
-    return Polled(where, options.subscription, options.address.thumbprint, options.connections, poller.connected)
 
 
 def _identities(settings: Settings) -> tuple[TlsIdentity, TlsIdentity | None]:

@@ -52,6 +52,7 @@ def run_agent(
     *,
     emit: Callable[[str], None],
     interactive: bool = False,
+    is_last: bool = False,
     environment: Mapping[str, str] | None = None,
     reload: Callable[[], Settings] | None = None,
     redactor: Redactor | None = None,
@@ -59,8 +60,9 @@ def run_agent(
     """Runs an agent until it is told to end; its exit code.
 
     `emit` gets the lines for standard output that are no log lines.  With `interactive`, an empty line or the end of
-    standard input ends the agent too.  `reload` reads the settings again when the configuration file has changed.
-    `redactor` is the one of this process's logs.
+    standard input ends the agent too.  With `is_last` no agent follows to take scripts over: those that still run at
+    the end are cancelled, whatever the environment says.  `reload` reads the settings again when the configuration file
+    has changed.  `redactor` is the one of this process's logs.
     Raises `TentacleError` when it cannot start.
     """
     require_threads()
@@ -76,7 +78,7 @@ def run_agent(
     )
     with only_agent(resolved_home(settings, config_path)):
         agent = Agent(settings, surroundings)
-        return asyncio.run(_main(agent, surroundings, emit, notifier, interactive=interactive))
+        return asyncio.run(_main(agent, surroundings, emit, notifier, interactive=interactive, is_last=is_last))
 
 
 def executable() -> Path:
@@ -94,7 +96,13 @@ def _spare_the_collector() -> None:
 
 
 async def _main(
-    agent: Agent, surroundings: Surroundings, emit: Callable[[str], None], notifier: Notifier, *, interactive: bool
+    agent: Agent,
+    surroundings: Surroundings,
+    emit: Callable[[str], None],
+    notifier: Notifier,
+    *,
+    interactive: bool,
+    is_last: bool,
 ) -> int:
     _spare_the_collector()
     stop = _Stop()
@@ -104,8 +112,11 @@ async def _main(
         # Read now, since whoever has mistyped one looks at the log of the start.
         deadline = duration_from(surroundings.environment, DRAIN_VARIABLE, DEFAULT_DRAIN)
         # Nobody could take scripts over in a container that ends with this agent.
-        actions = (CANCEL, LEAVE) if is_watched() else (LEAVE, CANCEL)
+        actions = (CANCEL, LEAVE) if is_last or is_watched() else (LEAVE, CANCEL)
         action = choice_from(surroundings.environment, ACTION_VARIABLE, actions)
+        if is_last and action == LEAVE:
+            log.warning("%s=%s is ignored: no agent takes scripts over after this one", ACTION_VARIABLE, LEAVE)
+            action = CANCEL
         await agent.start(log.info)
         running = asyncio.create_task(agent.run())
         notifier.ready(agent.in_short())

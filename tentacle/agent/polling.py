@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Collection
 
 from tentacle.agent.plan import PollPlan
+from tentacle.agent.status import Link, Polled
 from tentacle.agent.supervisor import keep_running
 from tentacle.transport.dial import Address
 from tentacle.transport.poller import Poller
@@ -74,3 +75,15 @@ class Polling:
 
 def _key(poll: PollPlan) -> _Key:
     return poll.address, poll.subscription
+
+
+def polled(poller: Poller, shown: Callable[[str], str]) -> Polled:
+    """What there is to say of a poller; `shown` masks secrets in the texts of its failures."""
+    options = poller.options
+    links = tuple(
+        Link(number, one.up, one.since, one.error and shown(one.error), one.failed)
+        for number, one in poller.links.items()
+    )
+    address = options.address
+    where = f"https://{address}/"
+    return Polled(where, options.subscription, address.thumbprint, options.connections, poller.connected, links)

@@ -1,4 +1,5 @@
-"""What a running agent tells the people of its own machine: a small file that is written often and read by `status`.
+"""What a running agent tells the people of its own machine: on the control channel, and in a small file for those who
+cannot ask it there.
 
 The file is for looking at only: nothing is ever decided by it, so it is not flushed to the disk, and whoever reads it
 asks the lock whether the agent that wrote it is still there.  Knows the file's form; must not know what an agent is.
@@ -17,8 +18,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from tentacle.agent.drain import Drain
 from tentacle.home_layout import STATUS_FILE
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,19 @@ REFRESH_SECONDS = 10.0
 LARGEST_FILE = 1024 * 1024
 _FORMAT = 1
 
-RUNNING, DRAINING, STOPPED = "running", "draining", "stopped"
+RUNNING, DRAINING, STOPPING, STOPPED = "running", "draining", "stopping", "stopped"
+"""`draining`: an operator wants no new scripts here; `stopping`: the agent ends."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One polling connection: up or down since when; what its last failure was, and when.  None where there is none."""
+
+    number: int
+    up: bool
+    since: float | None = None
+    error: str | None = None
+    failed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,11 +56,27 @@ class Polled:
     thumbprint: str
     asked: int
     up: int
+    links: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True)
+class LastScript:
+    """The script that was asked for last, and when; `ended` and `exit_code` are None as long as it has not ended."""
+
+    ticket: str
+    task: str
+    since: float
+    ended: float | None = None
+    exit_code: int | None = None
 
 
 @dataclass(frozen=True)
 class AgentStatus:
-    """The state of one agent.  Times are seconds since 1970; `listening` is an address, `None` when there is none."""
+    """The state of one agent.  Times are seconds since 1970; `listening` is an address, `None` when there is none.
+
+    `drain` is what the operator asked for; `called` when a server was answered last; `waiting` what has been changed
+    and holds after a restart only.
+    """
 
     phase: str
     pid: int
@@ -56,40 +86,88 @@ class AgentStatus:
     listening: str | None
     polled: tuple[Polled, ...]
     written: float = 0.0
+    drain: Drain | None = None
+    called: float | None = None
+    last_script: LastScript | None = None
+    waiting: tuple[str, ...] = ()
+
+    def in_short(self) -> str:
+        """What an operator wants to know at a glance, without the scripts."""
+        parts = [self.phase] if self.phase != RUNNING else []
+        parts += [f"listening on {self.listening}"] if self.listening else []
+        if self.polled:
+            up, asked = sum(one.up for one in self.polled), sum(one.asked for one in self.polled)
+            servers = f"{len(self.polled)} server{'' if len(self.polled) == 1 else 's'}"
+            parts.append(f"polling {servers}, {up} of {asked} connections up")
+        return "; ".join(parts or ["neither listening nor polling"])
+
+    def document(self) -> dict[str, Any]:
+        """Its values by name, as they are written."""
+        return {"format": _FORMAT, **dataclasses.asdict(self)}
 
     def encode(self) -> bytes:
         """The content of the file."""
-        return json.dumps({"format": _FORMAT, **dataclasses.asdict(self)}, indent=2).encode() + b"\n"
+        return json.dumps(self.document(), indent=2).encode() + b"\n"
 
     @classmethod
     def decode(cls, data: bytes) -> AgentStatus:
         """What `encode` made.  Raises `ValueError` for anything else."""
         try:
-            values = json.loads(data)
-            if values.pop("format") != _FORMAT:
+            return cls.read(json.loads(data))
+        except (RecursionError, UnicodeDecodeError) as error:
+            raise ValueError("it is not what an agent writes") from error
+
+    @classmethod
+    def read(cls, values: Any) -> AgentStatus:
+        """What `document` made, here or in another version with the same format.  Raises `ValueError`."""
+        try:
+            if values["format"] != _FORMAT:
                 raise ValueError("its format is another version's")
-            polled = tuple(_checked(Polled(**each)) for each in values.pop("polled"))
-            return _checked(cls(**values, polled=polled))
-        except (TypeError, KeyError, AttributeError, RecursionError, UnicodeDecodeError) as error:
+            polled = (_read(Polled, {**each, "links": _each(Link, each.get("links"))}) for each in values["polled"])
+            waiting = tuple(map(str, values.get("waiting", ())))
+            last, drain = values.get("last_script"), values.get("drain")
+            nested = {
+                "polled": tuple(polled),
+                "waiting": waiting,
+                "last_script": None if last is None else _read(LastScript, last),
+                "drain": None if drain is None else _read(Drain, drain),
+            }
+            return _read(cls, {**values, **nested})
+        except (TypeError, KeyError, AttributeError) as error:
             raise ValueError("it is not what an agent writes") from error
 
 
-T = TypeVar("T", "AgentStatus", Polled)
+T = TypeVar("T", "AgentStatus", Polled, Link, LastScript, Drain)
 
 
-def _checked(value: T) -> T:
-    """`value` if its fields are of the kinds that they were declared as; raises `TypeError`."""
-    for one in dataclasses.fields(value):
-        given, kind = getattr(value, one.name), one.type
-        fits = {
-            "str": isinstance(given, str),
-            "str | None": given is None or isinstance(given, str),
-            "int": isinstance(given, int) and not isinstance(given, bool),
-            "float": isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < 1e12,
-        }.get(str(kind), True)
-        if not fits:
-            raise TypeError(one.name)
+def _each(kind: type[Link], values: Any) -> tuple[Link, ...]:
+    return tuple(_read(kind, one) for one in values or ())
+
+
+def _read(kind: type[T], values: Any) -> T:
+    """One value; names that this version does not know are left out, and those that it misses have their defaults.
+
+    Raises `TypeError` for a field of another kind than it was declared as.
+    """
+    known = {one.name: str(one.type) for one in dataclasses.fields(kind)}
+    value = kind(**{name: given for name, given in values.items() if name in known})
+    for name, declared in known.items():
+        if not _fits(getattr(value, name), declared):
+            raise TypeError(name)
     return value
+
+
+def _fits(given: Any, declared: str) -> bool:
+    wanted, _, optional = declared.partition(" | ")
+    if given is None:
+        return optional == "None"
+    number = isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < 1e12
+    return {
+        "str": isinstance(given, str),
+        "bool": isinstance(given, bool),
+        "int": number and isinstance(given, int),
+        "float": number,
+    }.get(wanted, True)
 
 
 def write_status(home: Path, status: AgentStatus) -> None:
@@ -122,8 +200,10 @@ async def publish(home: Path, current: Callable[[], AgentStatus]) -> None:
     last, at, failing = None, 0.0, False
     while True:
         status, now = current(), time.monotonic()
-        if status != last or now - at >= REFRESH_SECONDS:
-            last, at = status, now
+        # What changes with every call is not worth a write of its own.
+        lasting = dataclasses.replace(status, called=None, last_script=None)
+        if lasting != last or now - at >= REFRESH_SECONDS:
+            last, at = lasting, now
             failing = not tell(home, status, quiet=failing)
         await asyncio.sleep(LOOK_SECONDS)
 

@@ -73,19 +73,20 @@ def main() -> int:
 def run(arguments: Sequence[str], process: ProcessContext) -> int:
     """One command line from beginning to end; returns the exit code."""
     session = CommandSession(process)
+    session.errors_as_json = asks_for_json(arguments)
     with session.logging():
         try:
             return _dispatch(session, arguments)
         except TentacleError as error:
-            return report_error(error)
+            return report_error(error, session)
         except click.ClickException as error:
-            return report_error(TentacleError(error.format_message()))
+            return report_error(TentacleError(error.format_message()), session)
         except (BrokenPipeError, KeyboardInterrupt):
             raise
         except OSError as error:
-            return report_error(refusal_of(error), cause=error)
+            return report_error(refusal_of(error), session, cause=error)
         except Exception as error:  # noqa: BLE001
-            return report_unexpected_error(error, session.open_fallback_log())
+            return report_unexpected_error(error, session)
 
 
 def refusal_of(error: OSError) -> TentacleError:

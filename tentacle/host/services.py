@@ -50,7 +50,12 @@ class Services:
                 )
 
     def act(self, verb: str, name: str) -> None:
-        """`start`, `stop` or `restart`.  Raises `SystemctlFailed`."""
+        """`start`, `stop` or `restart`.  Raises `SystemctlFailed`.
+
+        A person who starts a service is not refused because it was started too often before.
+        """
+        if verb != "stop":
+            self._forget_failures(name)
         self._systemctl.act(verb, name)
 
     def install(self, name: str, text: str) -> Path:
@@ -74,7 +79,15 @@ class Services:
             except OSError as error:
                 raise HostError(f"'{path}' cannot be removed: {error.strerror}") from None
         self._systemctl.reload()
-        # This is an error for a service that has not failed.
+        self._forget_failures(name)
+
+    def drop_ins(self, name: str) -> Path:
+        """The directory of what people have added to the unit with `systemctl edit`; it need not exist."""
+        return Path(f"{unit_path(self._directory, name)}.d")
+
+    def _forget_failures(self, name: str) -> None:
+        """Has systemd count a service's starts from 0 again."""
+        # This is an error for a service that systemd has not loaded.
         with suppress(SystemctlFailed):
             self._systemctl.act("reset-failed", name)
 

@@ -23,14 +23,19 @@ BOOTED: Final = Path("/run/systemd/system")
 """Exists exactly when the system was booted with systemd (sd_booted(3))."""
 BASH: Final = Path("/bin/bash")
 _PROPERTIES: Final = (
-    "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,MainPID,ActiveEnterTimestamp,User,StatusText,NRestarts"
+    "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,MainPID,ActiveEnterTimestamp,User,StatusText,NRestarts,"
+    "Result,StartLimitBurst"
 )
 _MISSING: Final = "not-found"
+_STARTED_TOO_OFTEN: Final = "start-limit-hit"
 
 
 @dataclass(frozen=True)
 class ServiceState:
-    """What systemd knows of the service `name`; `since` is when it became active, `unit` the path of its file."""
+    """What systemd knows of the service `name`; `since` is when it became active, `unit` the path of its file.
+
+    `restarts` counts since somebody started it, `most_starts` is the limit for a while.
+    """
 
     name: str
     active: str
@@ -42,6 +47,17 @@ class ServiceState:
     user: str
     status: str
     restarts: int
+    result: str = ""
+    most_starts: int = 0
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether systemd starts it no more, because it ended too often.
+
+        `result` says so only where the last start has not failed by itself.
+        """
+        too_often = 0 < self.most_starts <= self.restarts + 1
+        return self.active == "failed" and (too_often or self.result == _STARTED_TOO_OFTEN)
 
     @property
     def is_installed(self) -> bool:
@@ -128,6 +144,8 @@ def read_state(name: str, text: str) -> ServiceState:
         user=known.get("User", ""),
         status=known.get("StatusText", ""),
         restarts=_number(known.get("NRestarts", "")),
+        result=known.get("Result", ""),
+        most_starts=_number(known.get("StartLimitBurst", "")),
     )
 
 

@@ -79,9 +79,9 @@ def unit_text(settings: UnitSettings) -> str:
         "WANTS": after,
         "AFTER": after,
         "USER": settings.user.replace("%", "%%"),
-        "ENVIRONMENT": "\n".join(f"Environment={quoted(f'{k}={v}')}" for k, v in sorted(settings.environment.items())),
+        "ENVIRONMENT": environment_text(settings.environment),
         # The path of the program is the one word in which systemd does not look for variables.
-        "COMMAND": " ".join([quoted(program), *(quoted(argument).replace("$", "$$") for argument in arguments)]),
+        "COMMAND": " ".join([quoted(program), *map(argument, arguments)]),
     }
     text = re.sub(
         r"^@(SINCE|BEFORE)(\d+)@(.*\n)",
@@ -97,6 +97,21 @@ def unit_text(settings: UnitSettings) -> str:
 def read_template() -> str:
     """The template that is installed with this package; `packaging/` shows the same file."""
     return files("tentacle.host").joinpath(_TEMPLATE).read_text(encoding="utf-8")
+
+
+def environment_text(environment: Mapping[str, str]) -> str:
+    """The lines that set variables, sorted."""
+    return "\n".join(f"Environment={quoted(f'{name}={value}')}" for name, value in sorted(environment.items()))
+
+
+def environment_of(text: str) -> str:
+    """The lines of a unit file that set variables."""
+    return "\n".join(line for line in text.splitlines() if line.startswith("Environment="))
+
+
+def argument(word: str) -> str:
+    """An argument of a unit's command, in which systemd looks for variables."""
+    return quoted(word).replace("$", "$$")
 
 
 def quoted(word: str) -> str:

@@ -39,6 +39,11 @@ async def pool_ids(client: OctopusClient, scope: Scope, wanted: Sequence[str]) -
     return await _ids(client, scope.link("WorkerPools"), wanted, "worker pool")
 
 
+async def pool_names(client: OctopusClient, scope: Scope) -> tuple[str, ...]:
+    """The names of all worker pools, in the server's order."""
+    return tuple(pool.text("Name") or "" for pool in await client.collection(expand(scope.link("WorkerPools"))))
+
+
 async def tenant_ids(client: OctopusClient, scope: Scope, wanted: Sequence[str]) -> tuple[str, ...]:
     """The ids of tenants by name, slug or id; no request when none is wanted.  Raises `RegistrationError`."""
     return await _ids(client, scope.link("Tenants"), wanted, "tenant") if wanted else ()

@@ -11,7 +11,7 @@ from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.errors import AccessRefused
 from tentacle.octopus.json_document import printable, same_name
 from tentacle.octopus.registration import MachineKind, machines_with, self_link
-from tentacle.octopus.resources import with_thumbprint
+from tentacle.octopus.resources import with_disabled, with_thumbprint
 from tentacle.octopus.spaces import choose_scope
 
 
@@ -61,3 +61,35 @@ async def replace_thumbprint(
     if not count and refused is not None:
         raise refused
     return count
+
+
+async def set_disabled(
+    client: OctopusClient, thumbprint: str, space: str | None, on_change: Callable[[str], None], *, disabled: bool
+) -> list[str]:
+    """Disables or enables the server's workers and deployment targets with `thumbprint`; everything else stays.
+
+    `on_change` gets a line before each change; what is so already is left alone.  Returns the names of all, so that
+    this may be repeated.  Raises any `OctopusError`.
+    """
+    scope = await choose_scope(client, space)
+    names, refused = [], None
+    for kind in MachineKind:
+        template = scope.find_link(kind.link)
+        if template is None:
+            continue
+        try:
+            ours = await machines_with(client, template, thumbprint)
+        except AccessRefused as error:
+            refused = error
+            continue
+        for machine in ours:
+            name = printable(machine.text("Name") or machine.require("Id"))
+            names.append(name)
+            if machine.flag("IsDisabled") is not disabled:
+                on_change(
+                    f"{'Disabling' if disabled else 'Enabling'} the {kind.value} '{name}' on the Octopus Server..."
+                )
+                await client.update(self_link(machine, template), with_disabled(machine, disabled=disabled))
+    if not names and refused is not None:
+        raise refused
+    return names

@@ -232,6 +232,11 @@ def with_thumbprint(machine: JsonDocument, thumbprint: str) -> dict[str, object]
     return {**_with(machine, "Endpoint", changed), **own}
 
 
+def with_disabled(machine: JsonDocument, *, disabled: bool) -> dict[str, object]:
+    """A machine's whole document, with members that we do not know, disabled or enabled."""
+    return _with(machine, "IsDisabled", disabled)
+
+
 def _with(document: JsonDocument, name: str, value: object) -> dict[str, object]:
     return {**document.values, document.spelling(name): value}
 

@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ from tentacle.scripts.recovery import LeftRuns, find_left_runs, unfinished_runs
 from tentacle.scripts.run import Run, RunContext
 from tentacle.scripts.sandbox.sandbox import Sandbox, SandboxOptions
 from tentacle.scripts.shim.clock import now_ms
+from tentacle.scripts.shim.run_record import Result
 from tentacle.scripts.startup_check import check_host
 from tentacle.scripts.workspace.run_files import ExaminedRun, RunFiles, Stage, run_name
 from tentacle.scripts.workspace.run_header import RunHeader
@@ -89,7 +91,7 @@ class ScriptEngine:
     """Runs scripts below `work`; use from one event loop, one engine per directory.
 
     `environment` is added to the agent's own for every script; a value of `None` removes a variable.  `known` are the
-    sensitive values that the agent knows.  `watch` is called with every mask that is made of them.
+    sensitive values that the agent knows; `watch` gets each mask made of them; `ended` each run's end, some repeatedly.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class ScriptEngine:
         options: EngineOptions | None = None,
         known: Iterable[str] = (),
         watch: Callable[[Mask], None] = lambda _: None,
+        ended: Callable[[RunHeader, Result], None] = lambda _, __: None,
     ) -> None:
         self.options = options or EngineOptions()
         # A symbolic link on the way may lie where a script in its sandbox cannot see it.
@@ -120,12 +123,13 @@ class ScriptEngine:
             line_limit=self.options.line_limit,
             mask=self.secrets.mask,
             sandbox=Sandbox(self.workspaces.work, self.options.sandbox),
+            ended=ended,
         )
         self.completed = CompletedRuns(self.workspaces, self._context.sandbox)
         self._runs: dict[str, Run] = {}
         """By the name of the run's files, as `_starting`."""
         self._starting: dict[str, asyncio.Task[Run | int]] = {}
-        self._refusal: TentacleError | None = None
+        self.refusal: TentacleError | None = None  # the answer to requests for new scripts
 
     async def start(self) -> None:
         """Takes over the runs of an earlier agent, before the first request.
@@ -187,12 +191,12 @@ class ScriptEngine:
 
     async def status(self, ticket: str, after: int) -> RunStatus | None:
         """Returns the state and the entries after number `after`; `None` for an unknown ticket."""
-        run = await self._find(ticket)
+        run = await self.find(ticket)
         return None if run is None else await self._status(run, after)
 
     async def cancel(self, ticket: str, after: int) -> RunStatus | None:
         """Cancels the script, or its wait for the mutex; returns what `status` does.  May be repeated."""
-        run = await self._find(ticket)
+        run = await self.find(ticket)
         if run is None:
             return None
         run.cancel()
@@ -203,7 +207,7 @@ class ScriptEngine:
         """Forgets the run and removes its workspace.  Does not end a script that still runs."""
         try:
             name = run_name(require_ticket(ticket))
-            run = await self._find(ticket)
+            run = await self.find(ticket)
         except InvalidTicketError:
             return
         except DamagedRunError:
@@ -247,11 +251,11 @@ class ScriptEngine:
 
     def running(self) -> tuple[str, ...]:
         """Returns the tickets of all scripts that have not ended."""
-        return tuple(run.files.header.ticket for run in self._unended())
+        return tuple(run.files.header.ticket for run in self.unended())
 
     def touch_running(self) -> None:
         """Touches the workspaces of all scripts that have not ended, so that foreign sweepers leave them alone."""
-        for run in self._unended():
+        for run in self.unended():
             self.workspaces.touch(run.files.workspace)
 
     async def drain(self, refusal: TentacleError, deadline: float | None) -> tuple[str, ...]:
@@ -259,27 +263,26 @@ class ScriptEngine:
 
         `deadline` is in seconds; `None` waits for ever.  Returns the tickets of those that still run.
         """
-        self._refusal = refusal
-        await asyncio.gather(*self._starting.values(), return_exceptions=True)
-        return await self._wait_for_ends(deadline)
+        self.refusal = refusal
+        return await self.wait_for_ends(deadline)
 
     async def cancel_all(self, deadline: float | None) -> tuple[str, ...]:
         """Cancels every script, also those that wait for their mutex; waits and returns as `drain` does."""
-        for run in self._unended():
+        for run in self.unended():
             run.cancel()
-        return await self._wait_for_ends(deadline)
+        return await self.wait_for_ends(deadline)
 
-    async def _wait_for_ends(self, deadline: float | None) -> tuple[str, ...]:
-        ends = [asyncio.ensure_future(run.ended.wait()) for run in self._unended()]
-        try:
-            if ends:
-                await asyncio.wait(ends, timeout=deadline)
-        finally:
-            for end in ends:
-                end.cancel()
+    async def wait_for_ends(self, deadline: float | None) -> tuple[str, ...]:
+        """Waits until all scripts have ended that have been asked for by now, or for `deadline` seconds; as `drain`."""
+        await asyncio.gather(*self._starting.values(), return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline):
+                for run in self.unended():
+                    await run.ended.wait()
         return self.running()
 
-    def _unended(self) -> list[Run]:
+    def unended(self) -> list[Run]:
+        """Returns the runs that have not ended."""
         return [run for run in (*self._runs.values(), *self.completed.running) if not run.ended.is_set()]
 
     async def _admit(self, name: str, request: StartRequest) -> Run | int:
@@ -288,8 +291,8 @@ class ScriptEngine:
         if run is None:
             if (code := self.completed.exit_code(name)) is not None:
                 return code
-            if self._refusal is not None:
-                raise self._refusal
+            if self.refusal is not None:
+                raise self.refusal
             for file in request.files:
                 file_parts(file.name)
             require_arguments(request.arguments)
@@ -327,7 +330,7 @@ class ScriptEngine:
         )
         return self.workspaces.prepare(header, request.body, request.files)
 
-    async def _find(self, ticket: str) -> Run | None:
+    async def find(self, ticket: str) -> Run | None:
         """Returns the run of a ticket, from memory or disk.  Waits for one that is being started."""
         try:
             name = run_name(require_ticket(ticket))
@@ -368,8 +371,6 @@ class ScriptEngine:
 
 
 async def _until(event: asyncio.Event, seconds: float) -> None:
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-    except TimeoutError:
-        return

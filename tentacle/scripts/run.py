@@ -37,6 +37,7 @@ from tentacle.scripts.shim.run_order import RunOrder
 from tentacle.scripts.shim.run_processes import unkillable
 from tentacle.scripts.shim.run_record import Result
 from tentacle.scripts.workspace.run_files import RunFiles, Stage
+from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import SCRIPT_FILE
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,8 @@ class RunContext:
     """What all runs of an agent share.  `environment` is that of the scripts; `cancel_grace` is in seconds; `user` is
     the name of the agent's own user.
 
-    `mask` returns the mask for a run's log from its ticket and its sealed passwords.
+    `mask` returns the mask for a run's log from its ticket and its sealed passwords; `ended` is called at the end of
+    each.
     """
 
     launch: LaunchShim
@@ -111,6 +113,7 @@ class RunContext:
     mask: Callable[[str, str], Mask | None]
     sandbox: Sandbox
     long_pages: LongPages = field(default_factory=LongPages)
+    ended: Callable[[RunHeader, Result], None] = lambda _, __: None
 
 
 class Run:
@@ -133,6 +136,11 @@ class Run:
     @property
     def state(self) -> ProcessState:
         return _STATES[self.step]
+
+    @property
+    def may_be_shown(self) -> bool:
+        """Whether its log can be masked; else every line of it is withheld."""
+        return self._reader.masks
 
     @property
     def exit_code(self) -> int:
@@ -201,6 +209,7 @@ class Run:
         self.files.close()
         self.ended.set()
         self.when_ended(self)
+        self._context.ended(self.files.header, result)
 
     async def _wait_and_run(self) -> None:
         header = self.files.header

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import secrets
+from dataclasses import replace
 from pathlib import Path
 
 from tentacle.contracts.script import ProcessOutputSource
@@ -54,7 +55,8 @@ async def check_host(workspaces: Workspaces, context: RunContext) -> None:
     name = f"{_NAME}{secrets.token_hex(4)}"
     header = RunHeader(ticket=name, task=name, mutex=name, isolation=1, timeout=None, arguments=())
     files = await asyncio.to_thread(workspaces.prepare, header, "echo", ())
-    run = Run(files, context)
+    # It is no script of a server's, and belongs in no list of those that ended.
+    run = Run(files, replace(context, ended=lambda *_: None))
     run.start()
     try:
         async with asyncio.timeout(_LONGEST):

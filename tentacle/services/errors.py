@@ -45,3 +45,13 @@ class ShuttingDown(TentacleError):
 
     def __init__(self) -> None:
         super().__init__("The Tentacle service is shutting down and cannot process this request.")
+
+
+class DrainingAgent(ServiceError):
+    """An operator wants no new scripts on this worker.  The caller's code does not try again: it may last for days."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This worker is being drained and takes no new scripts. Its operator ends that with 'tentacle undrain'; "
+            "until then disable the worker on the Octopus Server, so that other workers are chosen."
+        )

@@ -121,7 +121,7 @@ def export_base64(stored: StoredCertificate) -> str:
 
 def signature_algorithm_name(stored: StoredCertificate) -> str:
     """Returns .NET's name of the signature algorithm, e.g. `sha256RSA`, or its object identifier where it has none."""
-    oid = _parsed(stored)[0].signature_algorithm_oid.dotted_string
+    oid = parse_certificate(stored.certificate_pem).signature_algorithm_oid.dotted_string
     return SIGNATURE_NAMES.get(oid, oid)
 
 
@@ -135,18 +135,18 @@ def weaknesses(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
     """Returns why a certificate should be replaced, each reason to be read after its name.
 
     Servers know it by its thumbprint and look neither at its dates nor at its signature (docs/spec/wire.md,
-    "Thumbprints and trust"), so that none of this keeps an agent from working.
+    "Thumbprints and trust"), so that none of this keeps an agent from working.  The private key is not looked at.
     """
-    key = _parsed(stored)[1]
+    key = parse_certificate(stored.certificate_pem).public_key()
     found = list(ailments(stored, now))
-    if isinstance(key, rsa.RSAPrivateKey) and key.key_size < KEY_BITS:
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < KEY_BITS:
         found.append(f"has an RSA key of {key.key_size} bits, fewer than {KEY_BITS}")
     return tuple(found)
 
 
 def ailments(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
     """As `weaknesses`, of the dates and the signature only; for the key see `has_small_key`."""
-    certificate = _parsed(stored)[0]
+    certificate = parse_certificate(stored.certificate_pem)
     found = []
     if (until := certificate.not_valid_after_utc) <= now:
         found.append(f"has expired on {until:%Y-%m-%d}")

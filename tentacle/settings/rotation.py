@@ -7,6 +7,7 @@ Pure functions on settings.  Must not know files or servers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from tentacle.settings.certificates import StoredCertificate
@@ -62,6 +63,18 @@ def undo(settings: Settings) -> Settings:
 def without_overlap(settings: Settings) -> Settings:
     """Returns `settings` with the certificate that is shown only."""
     return replace(settings, next_certificate=None, previous_certificate=None)
+
+
+def dropped(before: Settings, after: Settings) -> tuple[StoredCertificate, ...]:
+    """Returns the certificates of `before` that are not in `after`."""
+    kept = {one.thumbprint for one in _certificates_of(after)}
+    return tuple(one for one in _certificates_of(before) if one.thumbprint not in kept)
+
+
+def _certificates_of(settings: Settings) -> Iterator[StoredCertificate]:
+    for one in (settings.certificate, settings.next_certificate, settings.previous_certificate):
+        if one is not None:
+            yield one
 
 
 def _check_rotating(settings: Settings) -> None:

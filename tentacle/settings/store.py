@@ -23,12 +23,14 @@ from tentacle.disk import (
     remove_unfinished,
     write_atomic,
 )
-from tentacle.home_layout import KEY_SUFFIX
-from tentacle.sealing import LOCK_WAIT_SECONDS, KeyFile, KeyLocked, Sealer, SealingError
+from tentacle.home_layout import KEPT_CERTIFICATE_SUFFIX, KEY_SUFFIX
+from tentacle.sealing import LOCK_WAIT_SECONDS, PREFIX, KeyFile, KeyLocked, Sealer, SealingError
 from tentacle.settings import document
+from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import ConfigurationError
 from tentacle.settings.identity_origin import remember_origin
 from tentacle.settings.model import Settings
+from tentacle.settings.rotation import dropped
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
@@ -43,6 +45,11 @@ ORIGINAL_MARKS = ("<?xml", "<octopus-settings")
 def key_path_of(config_path: Path) -> Path:
     """The key that the secrets of a configuration are sealed with."""
     return beside(config_path, KEY_SUFFIX)
+
+
+def kept_certificate_path(config_path: Path, thumbprint: str) -> Path:
+    """Where a certificate that was replaced is kept: a file in the form of a configuration, sealed with its key."""
+    return beside(config_path, f"{KEPT_CERTIFICATE_SUFFIX}{thumbprint}")
 
 
 class SettingsFile:
@@ -117,16 +124,33 @@ class SettingsFile:
         with self._hold() as sealer:
             self._write(settings, sealer)
 
-    def update(self, change: Callable[[Settings], Settings]) -> Settings:
+    def update(self, change: Callable[[Settings], Settings], *, keep_certificates: bool = False) -> Settings:
         """Replaces the settings by what `change` makes of them, with no other writer in between, and returns them.
 
         `change` is called under the lock: it should compute and not wait.  When it raises, the file stays as it was.
+        With `keep_certificates` those that the change drops are written to files of their own first.
         """
         self._read()
         with self._hold() as sealer:
-            settings = change(self.load())
+            before = self.load()
+            settings = change(before)
+            for lost in dropped(before, settings) if keep_certificates else ():
+                path = kept_certificate_path(self.path, lost.thumbprint)
+                content = document.render(Settings(certificate=lost), document.parse("", path), sealer.seal)
+                remove_unfinished(path)
+                write_atomic(path, content.encode("utf-8"), mode=FILE_MODE, like=self._target)
             self._write(settings, sealer)
         return settings
+
+    def unsealed_certificate(self, content: bytes, source: Path) -> StoredCertificate | None:
+        """The certificate in a file that was sealed with this configuration's key; `None` for any other content."""
+        if PREFIX.encode("ascii") not in content:
+            return None
+        with self._key_errors():
+            sealer = self._key.read()
+        return document.to_settings(
+            document.parse(content.decode("utf-8", "replace"), source), sealer.unseal
+        ).certificate
 
     @contextlib.contextmanager
     def _hold(self) -> Iterator[Sealer]:

@@ -93,6 +93,11 @@ def update_trust(servers: Servers, old: str, new: str) -> Servers:
     return tuple(dict.fromkeys(changed))
 
 
+def forgotten(before: Servers, after: Servers) -> Servers:
+    """Returns the entries of `before` of which `after` has none with the same thumbprint and address."""
+    return tuple(server for server in before if not any(same_entry(server, left) for left in after))
+
+
 def keep_addresses(servers: Servers, addresses: Collection[str]) -> Servers:
     """`clear-trusted-servers --keep`: returns the entries that poll one of `addresses` (docs/spec/command-line.md,
     "clear-trusted-servers").

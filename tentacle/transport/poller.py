@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tentacle.errors import TentacleError, one_line
 from tentacle.transport.backoff import Backoff
@@ -41,6 +42,16 @@ class PollerOptions:
     limits: Limits = field(default_factory=Limits)
 
 
+@dataclass(frozen=True)
+class PollingLink:
+    """One connection of a poller: up or down, since when, and its last failure.  Times are seconds since 1970."""
+
+    up: bool = False
+    since: float | None = None
+    error: str | None = None
+    failed: float | None = None
+
+
 class Poller:
     """All polling connections to one server.  `run` returns only after `resize(0)`, or when it is cancelled.
 
@@ -67,14 +78,21 @@ class Poller:
         self._options = options
         self._make_backoff = make_backoff
         self._logins = logins or ProxyLogins()
-        self._connected = 0
+        self._links: dict[int, PollingLink] = {}
         self._identified = asyncio.Event()
         """Set for a moment when a connection has found the server there, for those that sleep."""
+        self._told = ""
+        """The failure that was told last, unless a connection has been made since."""
+
+    @property
+    def links(self) -> dict[int, PollingLink]:
+        """The connections that are wanted, by their number from 0 on."""
+        return {number: self._links.get(number, PollingLink()) for number in range(self._options.connections)}
 
     @property
     def connected(self) -> int:
         """How many connections are identified at this moment."""
-        return self._connected
+        return sum(link.up for link in self._links.values())
 
     @property
     def options(self) -> PollerOptions:
@@ -122,14 +140,8 @@ class Poller:
                 wait = backoff.wait()
                 if isinstance(error, ProxyLoginRefused):
                     wait = max(wait, self._logins.pause)
-                hint = getattr(error, "hint", None)
-                log.error(
-                    "Polling %s: %s. Trying again in %.1f seconds%s",
-                    self._options.address,
-                    one_line(error),
-                    wait,
-                    f" ({hint})" if hint else "",
-                )
+                self._note(number, error=one_line(error), failed=time.time())
+                self._tell_failure(number, error, wait)
                 await self._pause(wait, backoff)
 
     async def _pause(self, seconds: float, backoff: Backoff) -> None:
@@ -141,6 +153,39 @@ class Poller:
             return
         backoff.success()
         await asyncio.sleep(backoff.wait())
+
+    def _tell_failure(self, number: int, error: TentacleError | OSError, wait: float) -> None:
+        """One line a server: what other connections meet too is told by the first one alone, each time that it tries.
+
+        Those that are up while others are not tell nothing, so then each new failure is told.
+        """
+        text = one_line(error)
+        level = logging.ERROR if number == 0 or text != self._told else logging.DEBUG
+        self._told = text
+        asked, up = self._options.connections, self.connected
+        count = f" ({up} of {asked} connections are up)" if asked > 1 else ""
+        hint = getattr(error, "hint", None)
+        log.log(
+            level,
+            "Polling %s: %s. Trying again in %.1f seconds%s%s",
+            self._options.address,
+            text,
+            wait,
+            count,
+            f" ({hint})" if hint else "",
+        )
+
+    def _tell_identified(self) -> None:
+        """One line a server: the first connection that is up, and the last one where that was not all."""
+        self._told = ""
+        asked, up = self._options.connections, self.connected
+        level = logging.INFO if up == 1 else logging.DEBUG
+        log.log(level, "Polling %s as %s", self._options.address, self._options.subscription)
+        if up == asked > 1:
+            log.info("Polling %s: all %d connections are up", self._options.address, asked)
+
+    def _note(self, number: int, **changes: Any) -> None:
+        self._links[number] = replace(self._links.get(number, PollingLink()), **changes)
 
     def _try_the_other(self, tried: int) -> bool:
         """Switches to the other certificate, unless another connection has.  Returns False when there is none."""
@@ -166,11 +211,11 @@ class Poller:
         def on_identified() -> None:
             nonlocal identified
             identified = True
-            self._connected += 1
+            self._note(number, up=True, since=time.time())
             backoff.success()
             self._identified.set()
             self._identified.clear()
-            log.info("Polling %s as %s", options.address, options.subscription)
+            self._tell_identified()
 
         try:
             await serve_polling(
@@ -181,7 +226,8 @@ class Poller:
                 wanted=lambda: number < self._options.connections,
             )
         finally:
-            self._connected -= identified
+            if identified:
+                self._note(number, up=False, since=time.time())
             if connection.state is State.SEND_NEXT:
                 with contextlib.suppress(TentacleError, OSError):
                     await say_end(exchange)

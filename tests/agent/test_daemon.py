@@ -335,3 +335,26 @@ async def test_under_nohup_it_does_not_hear_a_hang_up(agent: AgentHome, server: 
         assert await server.answer("ICapabilitiesServiceV2", "GetCapabilities") == CapabilitiesResponseV2(SUPPORTED)
     await running.stop()
     assert not [line for line in running.said if "SIGHUP" in line]
+
+
+async def test_the_service_manager_is_told_which_connections_are_up(
+    agent: AgentHome, server: Server, tmp_path: Path
+) -> None:
+    """As soon as they are, and as soon as they are not."""
+    agent.poll(server.listener.port)
+    agent.environment["TentaclePollingConnectionCount"] = "2"
+    agent.environment["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+
+        async def told(text: str) -> None:
+            while f"STATUS={text}; 0 script(s) running" not in (await asyncio.to_thread(manager.recv, 4096)).decode():
+                pass
+
+        running = await agent.start()
+        await told("polling 1 server, 2 of 2 connections up")
+        await server.listener.aclose()
+        await told("polling 1 server, 0 of 2 connections up")
+        running.send(signal.SIGTERM)
+        assert (await running.ended())[0] == 0

@@ -112,7 +112,7 @@ def test_a_life_of_an_instance(tentacle: Any, tmp_path: Path) -> None:
         f"ProcessorCount: {processor_count()}",
     ):
         assert expected in appended
-    assert tentacle.program("delete-instance", "--instance=I").out == "Deleted instance: I\n"
+    assert tentacle.program("delete-instance", "--instance=I").lines[0] == "Deleted instance: I"
     assert tentacle.program("list-instances").out == "No instances installed"
     assert config.exists()
 

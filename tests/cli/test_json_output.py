@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,26 @@ from tentacle.cli.frame.command_table import ENTRIES
 from tests.cli.hostile import Place, base_of, nowhere, options_of
 
 KEY = "API-TESTKEY0123456789"
+SPEC = Path(__file__).parents[2] / "docs" / "spec"
+DOCUMENTED = {
+    name
+    for document in ("json.md", "command-line.md")
+    for quoted in re.findall(r"`[^`\n]+`|\"\w+\":", (SPEC / document).read_text())
+    for name in re.findall(r"\b[A-Z]\w*", quoted)
+}
+"""The names that the documents explain."""
 SERVER = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
+
+
+def names_in(value: Any) -> Iterator[str]:
+    """The names of all members of all objects in a document."""
+    if isinstance(value, list):
+        for one in value:
+            yield from names_in(one)
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield name
+            yield from names_in(one)
 
 
 def document(tentacle: Any, *arguments: str) -> Any:
@@ -85,10 +106,22 @@ def test_another_format_is_refused_before_anything_is_done(tentacle: Any, instan
     assert tentacle.ok("show-thumbprint", "--instance=I").out == ""
 
 
-def test_a_failure_has_no_document(tentacle: Any) -> None:
-    ended = tentacle("new-certificate", "--instance=None", "--format=json")
-    assert (ended.code, ended.out) == (1, "")
-    assert ended.err.startswith("Instance None of Tentacle has not been configured")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("new-certificate", "--instance=None", "--format=json"), "Instance None of Tentacle has not been configured"),
+        (("configure", "--format", "JSON", "--prot=1"), "Unrecognized command line arguments: --prot=1"),
+        (("scripts", "/format:json", "log"), "Whose log?"),
+        (("drain", "--format=json", "--timeout=soon"), "of --timeout is not a valid whole number"),
+    ],
+)
+def test_a_failure_is_a_document_too(tentacle: Any, arguments: tuple[str, ...], message: str) -> None:
+    ended = tentacle(*arguments)
+    assert ended.code == 1
+    error = json.loads(ended.out)["Error"]
+    assert (list(error), error["ExitCode"]) == (["Message", "Hint", "ExitCode"], 1)
+    assert ended.err.splitlines() == [line for line in (error["Message"], error["Hint"]) if line]
+    assert message in error["Message"]
 
 
 TAKE_FORMAT = [
@@ -110,4 +143,4 @@ def test_nothing_but_one_document_is_on_standard_output(
     assert out or err, "not a word"
     assert code in (0, 1, 3)
     if code == 0 or out:
-        json.loads(out)
+        assert set(names_in(json.loads(out))) <= DOCUMENTED

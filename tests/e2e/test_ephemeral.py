@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.e2e.stage import Process, Server, Stage, StepFailed, free_port, processes_below
+from tests.e2e.stage import PATIENCE, Process, Server, Stage, StepFailed, free_port, processes_below
 
 POOL = "--workerpool=Default Worker Pool"
 
@@ -57,6 +60,17 @@ def runs_a_script(server: Server, name: str) -> bool:
     return state == "Success"
 
 
+def healthy(stage: Stage, which: str) -> Any:
+    """What `status` says once the agent has written that its connections are up."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return json.loads(stage.run("status", which, "--format=json"))
+        except StepFailed:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
 def test_a_polling_worker_comes_and_goes(stage: Stage, server: Server) -> None:
     instance(stage, "--noListen=True")
     config = stage.directory / "w" / "tentacle.config"
@@ -74,6 +88,65 @@ def test_a_polling_worker_comes_and_goes(stage: Stage, server: Server) -> None:
     assert config.read_bytes() == before
     files = [path.read_bytes() for path in (stage.directory / "w").rglob("*") if path.is_file()]
     assert not [content for content in files if server.key.encode() in content or b"PRIVATE KEY" in content]
+
+
+def test_one_that_polls_listens_nowhere_and_its_status_is_its_own(stage: Stage, server: Server) -> None:
+    instance(stage, f"--port={free_port()}", "--noListen=False")
+    agent = start(stage, server, *polling(server), "--name=mine")
+    agent.wait_for("Agent will not listen on any TCP ports")
+    agent.wait_for("as poll://")
+    assert runs_a_script(server, "mine")
+    state = healthy(stage, "--instance=w")
+    assert (state["Modes"], state["Healthy"], state["Notes"]) == (["polling", "ephemeral"], True, [])
+    [trusted] = state["TrustedServers"]
+    assert trusted["Thumbprint"] == server.thumbprint
+    assert state["Certificate"]["Thumbprint"] in "\n".join(agent.lines)
+    _, own, port = json.loads(stage.run("doctor", "--instance=w", "--format=json"))["Sections"]
+    [certificate] = [one for one in own["Findings"] if one["Check"] == "certificate"]
+    assert (certificate["Level"], port["Title"]) == ("ok", f"Polling port 127.0.0.1:{server.comms_port}")
+    agent.signal(signal.SIGTERM)
+    assert agent.wait() == 0
+    state = json.loads(stage.run("status", "--instance=w", "--format=json", expect=3))
+    assert (state["Modes"], state["TrustedServers"], state["Certificate"]) == (["listening"], [], None)
+
+
+@pytest.mark.parametrize("data", ["data", "no/data"])
+def test_a_machine_without_an_instance_needs_none(stage: Stage, server: Server, data: str) -> None:
+    """Where the user has no directory for data, which is below a file here, a temporary one does."""
+    (stage.directory / "no").touch()
+    (stage.directory / "tmp").mkdir()
+    stage.environment.update(XDG_DATA_HOME=str(stage.directory / data), TMPDIR=str(stage.directory / "tmp"))
+    command = ("agent", "--ephemeral", f"--server={server.rest}", POOL, *polling(server), "--name=mine")
+    agent = stage.start(*command, f"--apiKeyFile={key_of(stage)}")  # its standard input is at its end
+    agent.wait_for("This machine has no instance; this run works in ")
+    agent.wait_for("as poll://")
+    assert runs_a_script(server, "mine")
+    [config] = [*stage.directory.glob("data/Octopus/Ephemeral/*.config"), *stage.directory.glob("tmp/*/*.config")]
+    assert config.is_relative_to(stage.directory / ("data" if data == "data" else "tmp"))
+    assert (config.parent.stat().st_mode & 0o777, config.stat().st_mode & 0o777) == (0o700, 0o600)
+    assert healthy(stage, f"--config={config}")["Modes"] == ["polling", "ephemeral"]
+    agent.signal(signal.SIGTERM)
+    assert agent.wait() == 0
+    assert workers(server) == []
+    assert stage.run("list-instances") == "No instances installed"
+
+
+def test_no_script_is_left_to_nobody(stage: Stage, server: Server) -> None:
+    instance(stage, "--noListen=True")
+    stage.environment.update(TENTACLE_DRAIN_TIMEOUT="0.2", TENTACLE_DRAIN_ACTION="leave")
+    agent = start(stage, server, *polling(server), "--name=mine")
+    agent.wait_for("TENTACLE_DRAIN_ACTION=leave is ignored")
+    agent.wait_for("as poll://")
+    begun = stage.directory / "begun"
+    server.run_script(server.worker("mine")["Id"], f"echo $$ >{begun}.new; mv {begun}.new {begun}; sleep 1000")
+    deadline = time.monotonic() + PATIENCE
+    while not begun.exists():
+        assert time.monotonic() < deadline, "the script did not begin"
+        time.sleep(0.02)
+    agent.signal(signal.SIGTERM)
+    assert agent.wait() == 0
+    assert not Path(f"/proc/{begun.read_text().strip()}").exists()
+    assert "left to the next agent" not in "\n".join(agent.lines)
 
 
 def test_two_at_once_are_two_workers_and_a_listening_one_keeps_its_trust(stage: Stage, server: Server) -> None:

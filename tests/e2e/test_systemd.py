@@ -318,6 +318,70 @@ def test_paths_may_hold_blanks_percent_signs_and_dollars(machine: Machine) -> No
     assert "Service uninstalled\n" in run("service", "--instance=a%b", "--uninstall"), "nothing to do is no failure"
 
 
+def test_no_instance_leaves_a_service_and_a_service_without_an_instance_can_be_removed(machine: Machine) -> None:
+    units = machine.root / "etc/systemd/system"
+
+    def tentacle(*arguments: str, expect: int = 0) -> list[str]:
+        return machine.run("tentacle", *arguments, expect=expect).splitlines()
+
+    for name in ("Own", "Other"):
+        make_instance(machine, name, f"/etc/octopus/{name}/tentacle.config", "--port=0", "--noListen=False")
+        tentacle("service", f"--instance={name}", "--install", "--start")
+    refused = tentacle("delete-instance", "--instance=own", expect=1)
+    assert refused[0] == "The instance 'Own' was not deleted: the service Own runs it."
+    assert refused[1].endswith("at once: Tentacle delete-instance --instance=Own --uninstall-service")
+    (units / "Own.service.d").mkdir()
+    said = tentacle("delete-instance", "--instance=own", "--uninstall-service")
+    assert said[:3] == ["Removing systemd service: Own", "Service uninstalled", "Deleted instance: Own"]
+    assert "Changes to its unit stay: /etc/systemd/system/Own.service.d" in said
+    assert not (units / "Own.service").exists()
+    assert machine.properties("Own.service", "ActiveState") == {"ActiveState": "inactive"}
+    assert len(tentacle("list-instances")) == 1
+
+    (machine.root / "etc/octopus/Other/tentacle.config").unlink()
+    assert "could not be located" in tentacle("service", "--instance=Other", "--start", expect=1)[0]
+    assert tentacle("service", "--stop") == ["Stopping service: Other", "Service stopped"], "it is the only one left"
+    (machine.root / "etc/octopus/Tentacle/Instances/other.config").unlink()
+    for _ in range(2):
+        assert "has not been configured" in tentacle("service", "--instance=other", "--uninstall", expect=1)[0]
+    elsewhere = {"TentacleMachineConfigurationHomeDirectory": "/srv"}
+    machine.run("tentacle", "service", "--instance=Other", "--uninstall", expect=1, environment=elsewhere)
+    gone = tentacle("service", "--instance=Other", "--uninstall")
+    assert gone == ["Removing systemd service: Other", "Service uninstalled"]
+    assert not (units / "Other.service").exists()
+
+    tentacle("create-instance", "--home=/srv/unnamed")
+    machine.run("sh", "-c", "cd /srv/unnamed && tentacle service --install --username=root")
+    machine.run("rm", "-r", "/srv/unnamed")
+    gone = tentacle("service", "--uninstall")
+    assert gone == ["Removing systemd service: OctopusDeploy-Tentacle", "Service uninstalled"]
+
+
+def test_an_agent_that_ends_at_once_is_not_started_for_ever_and_a_person_is_not_locked_out(machine: Machine) -> None:
+    make_instance(machine, "Own", "/etc/octopus/worker/tentacle.config", "--port=0", "--noListen=False")
+    service = ("tentacle", "service", "--instance=Own")
+    machine.run(*service, "--install", "--username=root")
+    limit = machine.properties("Own.service", "StartLimitBurst", "StartLimitIntervalUSec")
+    assert limit == {"StartLimitBurst": "60", "StartLimitIntervalUSec": "30min"}
+    drop_in = machine.root / "etc/systemd/system/Own.service.d/fast.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text("[Unit]\nStartLimitBurst=2\n[Service]\nRestartSec=0\n")
+    machine.run("systemctl", "daemon-reload")
+    other = machine.start("tentacle", "agent", "--instance=Own", "--noninteractive")
+    other.wait_for("Agent listening on")
+    machine.run(*service, "--start", expect=1)
+    wait_until(lambda: machine.properties("Own.service", "ActiveState") == {"ActiveState": "failed"})
+    assert "systemd starts it no more" in machine.run(*service, "--status")
+    assert "ended too often right after its start" in machine.run("tentacle", "doctor", expect=None)
+    machine.run("sh", "-c", "kill $(cat /etc/octopus/worker/agent.lock)")
+    assert other.wait() == 0
+    machine.run("systemctl", "start", "Own", expect=1)
+    assert machine.run(*service, "--start") == "Service started: Own\n"
+    for _ in range(3):
+        machine.run(*service, "--restart")
+    assert machine.properties("Own.service", "ActiveState") == {"ActiveState": "active"}
+
+
 def test_what_cannot_be_is_told_in_a_line_and_changes_nothing(machine: Machine) -> None:
     units = machine.root / "etc/systemd/system"
     make_instance(machine, "dbus", "/etc/octopus/dbus/tentacle.config", "--noListen=True")

@@ -39,3 +39,11 @@ def test_somebody_elses_service_is_left_alone(stub: Stub, tmp_path: Path) -> Non
     stub.state.write_text(f"LoadState=loaded\nFragmentPath={elsewhere}\n")
     with pytest.raises(HostError, match="not one that runs Tentacle"):
         stub.services.require_ours("cron")
+
+
+def test_who_starts_a_service_is_not_refused_because_it_ended_too_often(stub: Stub) -> None:
+    for verb in ("start", "restart"):
+        stub.services.act(verb, "I")
+        assert stub.asked == ["reset-failed -- I.service", f"{verb} -- I.service"]
+    stub.services.act("stop", "I")
+    assert stub.asked == ["stop -- I.service"]

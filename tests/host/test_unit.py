@@ -69,6 +69,7 @@ def test_a_path_is_no_name(name: str) -> None:
 def test_the_text_of_a_plain_unit() -> None:
     lines = unit_text(UnitSettings("I", "tentacle", COMMAND)).splitlines()
     assert "ExecStart=/opt/tentacle/bin/Tentacle agent --instance=I --noninteractive" in lines
+    assert {"StartLimitIntervalSec=1800", "StartLimitBurst=60"} <= set(lines[: lines.index("[Service]")])
     assert {"Type=notify", "Restart=always", "KillMode=process", "User=tentacle", "Delegate=yes"} <= set(lines)
     assert "After=network.target network-online.target" in lines
     assert not [line for line in lines if line.startswith("Environment")]

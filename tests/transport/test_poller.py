@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -161,6 +162,28 @@ async def test_when_one_connection_is_back_the_others_are_soon(tmp_path: Path) -
         await until(lambda: len(made) == 5 and all(backoff.waits for backoff in made))
         port.known = {identity("agent").thumbprint}
         await port.has(5)
+
+
+async def test_what_all_connections_meet_is_told_by_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that is away, and comes back: as many lines for five connections as for one."""
+    caplog.set_level(logging.INFO)
+    port = PollingPort()
+    async with polling(port, tmp_path, 5, "agent") as (poller, backoffs):
+        await until(lambda: len(backoffs) == 5 and all(backoff.waits >= 4 for backoff in backoffs))
+        assert all("(0 of 5 connections are up)" in told for told in told_by(caplog, logging.ERROR))
+        # Every connection may be the first one to meet it.
+        assert len(told_by(caplog, logging.ERROR)) <= backoffs[0].waits + 1
+        assert all(link.error and not link.up for link in poller.links.values())
+        port.known = {identity("agent").thumbprint}
+        await port.has(5)
+        await until(lambda: poller.connected == 5)
+        assert sum("as poll://abc/" in told for told in told_by(caplog, logging.INFO)) == 1
+        assert told_by(caplog, logging.INFO)[-1].endswith(": all 5 connections are up")
+
+
+def told_by(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    records = [record for record in caplog.records if record.name == "tentacle.transport.poller"]
+    return [record.getMessage() for record in records if record.levelno == level]
 
 
 async def test_where_neither_is_welcome_each_round_is_followed_by_a_wait(

@@ -14,6 +14,7 @@ from tentacle.cli.frame.render import say
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import whole_number
+from tentacle.cli.registration.ephemeral import choose_or_make, run_ephemeral
 from tentacle.cli.registration.options import (
     ApiOptions,
     RegisterOptions,
@@ -63,7 +64,6 @@ def agent(
     api: ApiOptions,
 ) -> Steps:
     """Runs until a signal ends it; makes a certificate first where there is none."""
-    file = session.choose(where)
     if not ephemeral:
         ordinary = {"instance", "config", "wait", "console", "noninteractive"}
         if any(name not in ordinary for name in order_given()):
@@ -71,6 +71,7 @@ def agent(
                 "The options of registration go with --ephemeral only.",
                 hint="Add it, or register this machine for good with 'Tentacle register-worker'.",
             )
+    file = choose_or_make(session, where) if ephemeral else session.choose(where)
     if wait is not None and wait >= LEAST_WAIT_MS:
         yield f"Sleeping for {wait}ms..."
         time.sleep(wait / 1000)
@@ -81,13 +82,15 @@ def agent(
     def run(settings: Settings, reload: Callable[[], Settings]) -> int:
         from tentacle.agent.daemon import run_agent
 
-        interactive = not (noninteractive or api.from_stdin)
+        # A container's standard input is at its end from the start.
+        interactive = not (noninteractive or api.from_stdin or (ephemeral and not session.process.stdin.isatty()))
         return run_agent(
             settings,
             file.path,
             session.instance_name,
             emit=say,
             interactive=interactive,
+            is_last=ephemeral,
             reload=reload,
             redactor=session.redactor,
         )
@@ -96,8 +99,6 @@ def agent(
     if overriding is not None and overriding != file.load().certificate:
         require_usable_by_tls(overriding)  # one of the configuration was checked when it was imported
     if ephemeral:
-        from tentacle.cli.registration.ephemeral import run_ephemeral
-
         return run_ephemeral(session, load, api, registering, pools, run)
     settings = load()
     if settings.certificate is None:

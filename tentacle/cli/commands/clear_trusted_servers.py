@@ -7,11 +7,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tentacle.cli.frame.command import command, option
+from tentacle.cli.frame.forgotten_servers import forgotten_document, told_forgotten
 from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 from tentacle.settings import trust
+from tentacle.settings.model import Settings, TrustedServer
 from tentacle.settings.show import server_document
 
 
@@ -20,7 +22,7 @@ from tentacle.settings.show import server_document
 @option("--keep", help="A comma separated list of Server Comms Addresses to keep as trusted servers")
 @json_option
 def clear_trusted_servers(session: CommandSession, *, where: InstanceOptions, keep: str | None) -> CommandResult:
-    """All of them, or all but the polled ones that are kept; says nothing.
+    """All of them, or all but the polled ones that are kept; standard output says nothing, standard error which.
 
     A list that is given but names nothing is refused: it is a script's empty variable more often than a wish.
     """
@@ -30,5 +32,16 @@ def clear_trusted_servers(session: CommandSession, *, where: InstanceOptions, ke
         raise TentacleError(
             "The list of addresses to keep is empty.", hint="Leave --keep out to remove all trusted servers."
         )
-    left = file.update(lambda settings: replace(settings, servers=trust.keep_addresses(settings.servers, kept)))
-    return CommandResult(document={"TrustedOctopusServers": [server_document(server) for server in left.servers]})
+    before: tuple[TrustedServer, ...] = ()
+
+    def clear(settings: Settings) -> Settings:
+        nonlocal before
+        before = settings.servers
+        return replace(settings, servers=trust.keep_addresses(before, kept))
+
+    left = file.update(clear).servers
+    forgotten = trust.forgotten(before, left)
+    document = {"TrustedOctopusServers": [server_document(server) for server in left]}
+    return CommandResult(
+        problems=tuple(told_forgotten(forgotten)), document={**document, **forgotten_document(forgotten)}
+    )

@@ -35,7 +35,7 @@ def completion(context: click.Context, _session: CommandSession) -> CommandResul
         raise TentacleError(f"{told}.", hint=f"Give one of: {', '.join(SHELLS)}; e.g. tentacle completion bash")
     group = context.find_root().command
     assert isinstance(group, click.Group)
-    words = {"help": [entry.name for entry in ENTRIES], "completion": list(SHELLS)}
+    words = {"help": [entry.name for entry in ENTRIES], "completion": list(SHELLS), "scripts": ["log"]}
     found = (group.get_command(context, entry.name) for entry in ENTRIES)
     commands = [one for one in found if isinstance(one, TentacleCommand)]
     return CommandResult(data=make([branch_of(one, words.get(one.name or "", [])) for one in commands]))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tentacle.cli.frame.command import command, option, order_given
+from tentacle.cli.frame.forgotten_servers import forgotten_document, told_forgotten
 from tentacle.cli.frame.options import Decorator, in_order, instance_options, json_option
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
@@ -24,7 +25,7 @@ from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.settings import trust
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.keys import KEYS, Key, ValueKind
-from tentacle.settings.model import Settings, resolved_home
+from tentacle.settings.model import Settings, TrustedServer, resolved_home
 from tentacle.thumbprints import clean_thumbprint
 
 _ON_SCRIPTS = frozenset(
@@ -93,18 +94,23 @@ def configure(
         if change.directory is not None:
             make_directories(change.directory, mode=change.mode, like=file.path)
 
+    before: tuple[TrustedServer, ...] = ()
+
     def apply(settings: Settings) -> Settings:
+        nonlocal before
+        before = settings.servers
         for change in changes:
             settings = change.apply(settings)
         return settings
 
     if not _ON_SCRIPTS.isdisjoint(order_given()):
         _require_isolation(apply(file.load()), file.path)
-    file.update(apply)
+    after = file.update(apply).servers
     lines = tuple(change.line for change in changes)
     warnings = warnings_about(trusted)
-    document = {"Changes": lines, **({"Warnings": warnings} if warnings else {})}
-    return CommandResult((*lines, *warnings), restart=True, document=document)
+    forgotten = trust.forgotten(before, after)
+    document = {"Changes": lines, **({"Warnings": warnings} if warnings else {}), **forgotten_document(forgotten)}
+    return CommandResult((*lines, *warnings, *told_forgotten(forgotten)), restart=True, document=document)
 
 
 def _require_isolation(settings: Settings, config: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -12,7 +13,7 @@ from yarl import URL
 
 from tentacle.cli.doctor.bundle import make_bundle
 from tentacle.cli.doctor.finding import Level, ReportSection, local_probe, section
-from tentacle.cli.doctor.instance import ExaminedInstance, clones_of, instance_probes
+from tentacle.cli.doctor.instance import ExaminedInstance, clones_of, instance_probes, unmentioned
 from tentacle.cli.doctor.listening import listening_probes
 from tentacle.cli.doctor.machine import machine_probes
 from tentacle.cli.doctor.octopus import ExaminedServer, ask
@@ -34,9 +35,13 @@ from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import Style
 from tentacle.cli.frame.values import output_format, whole_number
 from tentacle.cli.registration.credentials import credentials_are_given, required_access
+from tentacle.cli.registration.ephemeral_note import running_worker, settings_of_run
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
 from tentacle.cli.registration.server_access import polling_proxy, route_to_register
-from tentacle.disk import is_directory
+from tentacle.cli.status.outside import hidden_instance, outside_view
+from tentacle.cli.status.state import instance_state
+from tentacle.cli.status.work_directory import WorkDirectory
+from tentacle.disk import is_directory, user_name
 from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
 from tentacle.observe.text import visible
 from tentacle.octopus.credentials import Credentials
@@ -98,7 +103,7 @@ def doctor(
     options = ServerOptions(space, comms_address, comms_port, credentials)
     sections = asyncio.run(_examine(session, instance, api, options))
     code = EXIT_USER_ERROR if failed(sections) else EXIT_OK
-    report, document = report_text(sections, Style()), report_document(sections)
+    report, document = report_text(sections, Style()), report_document(sections, instance.name)
     problems: tuple[str, ...] = ()
     written = ""
     if target is not None:
@@ -120,7 +125,13 @@ def _examined_instance(session: CommandSession, where: InstanceOptions) -> Exami
     """The instance that the options name; a damaged one is examined too, and so is a machine without any."""
     now = session.process.clock()
     try:
-        file = session.choose(where)
+        hidden = hidden_instance(session.registry, where, session.process.cwd)
+        if hidden is not None:
+            me = user_name(os.geteuid())
+            problem = TentacleError(f"{me} may not read it", hint="For the rest run this as root or as its user.")
+            outside = outside_view(hidden, now)
+            return ExaminedInstance(hidden.name, hidden.config_path, problem=problem, now=now, outside=outside)
+        file = session.choose(where, logged=False)
         settings = session.overridden(file.load())
     except TentacleError as problem:
         known = session.instance
@@ -136,7 +147,10 @@ def _examined_instance(session: CommandSession, where: InstanceOptions) -> Exami
         return ExaminedInstance(known.name, known.config_path, home, None, problem, now)
     home = resolved_home(settings, file.path)
     clones = tuple(clones_of(file.path, settings.certificate, session.registry))
-    return ExaminedInstance(session.instance_name, file.path, home, settings, None, now, clones)
+    if (ephemeral := running_worker(home)) is not None:
+        settings = settings_of_run(settings, ephemeral)
+    state = instance_state(session.instance_name, file.path, home, settings, session.environ, now, WorkDirectory())
+    return ExaminedInstance(session.instance_name, file.path, home, settings, None, now, clones, state)
 
 
 async def _examine(
@@ -155,7 +169,10 @@ async def _examine(
     ]
     if (api.server or "").strip():
         sections.append(_server_section(instance, api, options, is_polled=bool(polls)))
-    return await asyncio.gather(*sections)
+    machine, own, *others = await asyncio.gather(*sections)
+    if instance.state is not None:
+        own = replace(own, findings=(*own.findings, *unmentioned(instance.state, (machine, own, *others))))
+    return machine, own, *others
 
 
 async def _server_section(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from tentacle.cli.frame.certificate_check import require_usable_by_tls
+from tentacle.cli.frame.certificate_replacement import kept_document, replace_certificate, told_of
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.render import warn_loudly
@@ -13,7 +13,7 @@ from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.disk import read_bytes
 from tentacle.errors import TentacleError
-from tentacle.settings import certificate_files, certificates, rotation
+from tentacle.settings import certificate_files, certificates
 
 
 @command("import-certificate")
@@ -48,7 +48,7 @@ def import_certificate(
     from_base64: str | None,
     pfx_password: str | None,
 ) -> Steps:
-    """The certificate takes the place of the one that is there; every other setting stays."""
+    """The certificate takes the place of the one that is there, which is kept; every other setting stays."""
     file = session.choose(where)
     given = [source for source in (from_registry, from_file, from_base64) if source]
     if len(given) > 1:
@@ -66,13 +66,16 @@ def import_certificate(
             content = read_bytes(session.path(from_file))
         except FileNotFoundError:
             raise TentacleError(f"Certificate '{from_file}' was not found.") from None
-        found = certificate_files.load_file(content, from_file, pfx_password, tell=told.append)
+        kept = file.unsealed_certificate(content, session.path(from_file))
+        if kept is not None:
+            told.append(f"Importing the certificate stored in {from_file}...")
+        found = kept or certificate_files.load_file(content, from_file, pfx_password, tell=told.append)
     else:
         told.append("Importing the certificate via base64...")
         found = certificate_files.load_base64(from_base64 or "", pfx_password)
     yield from told
     require_usable_by_tls(found)
-    file.update(lambda settings: replace(rotation.without_overlap(settings), certificate=found))
+    _, lost = replace_certificate(file, found)
     if certificates.has_small_key(found):
         yield (
             "The imported certificate's private key is smaller than the currently-recommended bit length; "
@@ -81,4 +84,5 @@ def import_certificate(
     for problem in certificates.ailments(found, datetime.fromtimestamp(session.process.clock(), UTC)):
         warn_loudly(f"The imported certificate {problem}; generating a new one for the tentacle is advised.")
     yield f"Certificate with thumbprint {found.thumbprint} imported successfully."
-    return CommandResult(restart=True, document={"Thumbprint": found.thumbprint})
+    yield from told_of(lost, session, file)
+    return CommandResult(restart=True, document={"Thumbprint": found.thumbprint, **kept_document(lost, file)})

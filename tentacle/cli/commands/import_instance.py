@@ -115,7 +115,7 @@ def import_instance(session: CommandSession, *, options: ImportOptions) -> Steps
             yield f"  systemctl disable --now {shlex.quote(service)}"
     return CommandResult(
         document={
-            "InstanceName": target.name,
+            "Instance": target.name,
             "ConfigurationFilePath": str(path),
             "LeftOut": original.left_out,
             "Configuration": configuration_document(settings, path),

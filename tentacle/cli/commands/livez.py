@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from pathlib import Path
+from typing import Final
+
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import whole_number
+from tentacle.cli.status.outside import hidden_instance
+from tentacle.disk import user_name
 from tentacle.errors import TentacleError
 from tentacle.home_layout import HEARTBEAT_FILE
 from tentacle.settings.model import resolved_home
+
+EXIT_UNKNOWN: Final = 4
+"""As `status` has it."""
 
 
 @command("livez")
@@ -24,12 +34,18 @@ from tentacle.settings.model import resolved_home
 @json_option
 def livez(session: CommandSession, *, where: InstanceOptions, max_age: int) -> CommandResult:
     """Prints nothing when the heartbeat is recent."""
-    file = session.choose(where)
+    heartbeat = _heartbeat(session, where)
     if max_age <= 0:
         raise TentacleError("--max-age must be a positive number of seconds.")
-    heartbeat = resolved_home(session.overridden(file.load()), file.path) / HEARTBEAT_FILE
     try:
         age = session.process.clock() - heartbeat.stat().st_mtime
+    except PermissionError:
+        raise TentacleError(
+            f"{user_name(os.geteuid())} may not see the liveness heartbeat {heartbeat}.",
+            hint="Run this as root or as the user of the agent, or let others pass through the directory: chmod o+x "
+            f"{shlex.quote(str(heartbeat.parent))}",
+            exit_code=EXIT_UNKNOWN,
+        ) from None
     except OSError:
         raise TentacleError(
             f"Liveness heartbeat file not found at {heartbeat}; the Tentacle agent may not be running."
@@ -39,3 +55,12 @@ def livez(session: CommandSession, *, where: InstanceOptions, max_age: int) -> C
         when = f"{age:.0f}s ago" if age > 0 else f"{-age:.0f}s in the future"
         raise TentacleError(f"Liveness heartbeat at {heartbeat} is stale: last written {when} (threshold {max_age}s).")
     return CommandResult(document={"HeartbeatAgeSeconds": round(max(age, 0.0), 3)})
+
+
+def _heartbeat(session: CommandSession, where: InstanceOptions) -> Path:
+    """Where the heartbeat is.  Who may not read the configuration looks beside it, where it is unless a home is set."""
+    hidden = hidden_instance(session.registry, where, session.process.cwd)
+    if hidden is not None:
+        return hidden.config_path.parent / HEARTBEAT_FILE
+    file = session.choose(where, logged=False)
+    return resolved_home(session.overridden(file.load()), file.path) / HEARTBEAT_FILE

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import codecs
-from dataclasses import replace
 from pathlib import Path
 
+from tentacle.cli.frame.certificate_replacement import kept_document, replace_certificate, told_of
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.output_file import write_secret
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
-from tentacle.settings import certificates, rotation
+from tentacle.settings import certificates
 from tentacle.settings.certificates import StoredCertificate
-from tentacle.settings.model import Settings
 
 
 @command("new-certificate")
@@ -42,7 +41,7 @@ def new_certificate(
     export_pfx: str | None,
     pfx_password: str | None,
 ) -> CommandResult:
-    """Without `--if-blank` a certificate that is there is replaced."""
+    """Without `--if-blank` a certificate that is there is replaced, and kept beside the configuration."""
     file = session.choose(where)
     options = {"--if-blank": if_blank, "--export-file": export_file, "--export-pfx": export_pfx}
     together = [name for name, value in options.items() if value]
@@ -58,17 +57,13 @@ def new_certificate(
     if export_pfx:
         return _exported(made, session.path(export_pfx), certificates.export_pfx(made, pfx_password), export_pfx)
 
-    def install(settings: Settings) -> Settings:
-        if if_blank and settings.certificate:
-            return settings
-        return replace(rotation.without_overlap(settings), certificate=made)
-
-    stored = file.update(install)
-    if stored.certificate not in (None, made):
-        return _kept(stored.certificate)  # another process has made one at the same time
+    now, lost = replace_certificate(file, made, only_if_blank=if_blank)
+    if now != made:
+        return _kept(now)  # another process has made one at the same time
     title = "A new certificate has been generated and installed. Thumbprint:"
-    document = {"Thumbprint": made.thumbprint, "Created": True}
-    return CommandResult((title, made.thumbprint), restart=True, document=document)
+    document = {"Thumbprint": made.thumbprint, "Created": True, **kept_document(lost, file)}
+    lines = (title, made.thumbprint, *told_of(lost, session, file))
+    return CommandResult(lines, restart=True, document=document)
 
 
 def _kept(present: StoredCertificate) -> CommandResult:

@@ -37,7 +37,10 @@ ALL = "*"
 @option("--status", is_flag=True, help="Show what the service is doing")
 @json_option
 def service(session: CommandSession, *, instance: str | None, **options: bool | str | None) -> Steps:
-    """Whatever the order of the options: restart, stop, uninstall, install, reconfigure, start, status."""
+    """Whatever the order of the options: restart, stop, uninstall, install, reconfigure, start, status.
+
+    A service can outlive its instance, and can then still be stopped, removed and looked at.
+    """
     from tentacle.cli.service.control import ServiceControl, ServiceOptions
     from tentacle.host.systemctl import require_systemd
 
@@ -48,9 +51,17 @@ def service(session: CommandSession, *, instance: str | None, **options: bool | 
             hint="Use --install, --start, --stop, --restart, --reconfigure, --uninstall or --status.",
         )
     require_systemd(as_root=wanted.changes)
-    if (instance or "").strip() != ALL:
-        file = session.choose(InstanceOptions(instance, None))
-        control = ServiceControl(session, session.instance_name, file.path)
+    given = (instance or "").strip()
+    if given != ALL:
+        control: ServiceControl | None
+        try:
+            file = session.choose(InstanceOptions(instance, None))
+        except TentacleError:
+            control = None if wanted.needs_instance else ServiceControl.left_behind(session, given)
+            if control is None:
+                raise
+        else:
+            control = ServiceControl(session, session.instance_name, file.path)
         yield from control.carry_out(wanted)
         return CommandResult(document=control.document())
     if wanted.installs or wanted.uninstall:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 from tentacle.cli.frame.command import command
 from tentacle.cli.frame.options import format_option, instance_options
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
-from tentacle.cli.frame.style import Style
+from tentacle.cli.frame.style import Style, document_text
 from tentacle.cli.frame.values import output_format
+from tentacle.cli.status.outside import hidden_instance, outside_document, outside_text, outside_view
 from tentacle.cli.status.state import instance_state
 from tentacle.cli.status.state_text import state_document, state_text
 from tentacle.errors import EXIT_OK
 from tentacle.settings.model import resolved_home
 
 EXIT_NOT_RUNNING: Final = 3
-"""As `systemctl status` has it."""
+EXIT_UNKNOWN: Final = 4
+"""Both as `systemctl status` has them."""
 NOTES: Final = """\
 Shows the instance, its certificate, the servers it trusts, the connections
 that are up, the scripts that run, and the disk.  Changes nothing.
 
+A user who may not read the instance sees what everybody may see of it.
+
 Exit codes: 0  the agent is running and nothing keeps it from its work
-            1  there is no such instance, or it cannot be read
-            3  the agent is not running, or not healthy
+            1  there is no such instance, or its configuration is damaged
+            3  the agent is not running, is draining, or is not healthy
+            4  this user may not see whether it is running
 """
 
 
@@ -34,13 +38,19 @@ Exit codes: 0  the agent is running and nothing keeps it from its work
 def status(session: CommandSession, *, where: InstanceOptions, output: str | None) -> CommandResult:
     """The live part is what the agent wrote last; the page says when that is old."""
     as_json = output_format(output) == "json"
-    file = session.choose(where)
-    settings = session.overridden(file.load())
     now = session.process.clock()
+    style = Style.of(session.process.stdout, session.environ)
+    hidden = hidden_instance(session.registry, where, session.process.cwd)
+    if hidden is not None:
+        view = outside_view(hidden, now)
+        code = {True: EXIT_OK, False: EXIT_NOT_RUNNING, None: EXIT_UNKNOWN}[view.running]
+        shown = document_text(outside_document(view)) + "\n" if as_json else outside_text(view, style)
+        return CommandResult(data=shown, exit_code=code)
+    file = session.choose(where, logged=False)
+    settings = session.overridden(file.load())
     home = resolved_home(settings, file.path)
     state = instance_state(session.instance_name, file.path, home, settings, session.environ, now)
     code = EXIT_OK if state.healthy else EXIT_NOT_RUNNING
     if as_json:
-        return CommandResult(data=json.dumps(state_document(state), indent=2) + "\n", exit_code=code)
-    style = Style.of(session.process.stdout, session.environ)
+        return CommandResult(data=document_text(state_document(state)) + "\n", exit_code=code)
     return CommandResult(data=state_text(state, style, now), exit_code=code)

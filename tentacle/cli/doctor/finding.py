@@ -9,7 +9,7 @@ import asyncio
 import enum
 import os
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -98,12 +98,12 @@ async def in_daemon_thread(function: Callable[[], T], limit: float = LIMIT) -> T
     return await asyncio.wait_for(done, limit)
 
 
-def local_probe(check: str, function: Callable[[], Sequence[Finding]]) -> Probe:
+def local_probe(check: str, function: Callable[[], Iterable[Finding]]) -> Probe:
     """A probe that runs `function`, which looks at this machine and may block."""
 
     async def probe() -> Sequence[Finding]:
         try:
-            return await in_daemon_thread(function)
+            return await in_daemon_thread(lambda: tuple(function()))
         except TimeoutError:
             return [
                 fail(

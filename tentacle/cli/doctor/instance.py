@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tentacle.cli.doctor.finding import Finding, Probe, fail, local_probe, ok, warn
+from tentacle.agent.status import STOPPING
+from tentacle.cli.doctor.finding import Finding, Level, Probe, ReportSection, fail, local_probe, ok, warn
 from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.cli.frame.style import moment, size, span
-from tentacle.cli.status.state import agent_state, disk_space, option_for
+from tentacle.cli.status.outside import OutsideView
+from tentacle.cli.status.state import AgentState, InstanceState, agent_state, disk_space, option_for
 from tentacle.disk import DiskError, user_name
 from tentacle.errors import TentacleError
 from tentacle.home_layout import LOG_FILE, LOGS, WORK
@@ -40,7 +42,8 @@ LEAST_INODES: Final = 1000
 class ExaminedInstance:
     """The instance as far as it is known: without settings, `problem` says why.  `now` in seconds since 1970.
 
-    `clones` are the names of other instances of this machine that have the same certificate.
+    `clones` are the names of other instances of this machine that have the same certificate; `state` is what `status`
+    shows; `outside` is what everybody may see of an instance that this user may not read.
     """
 
     name: str | None = None
@@ -50,6 +53,15 @@ class ExaminedInstance:
     problem: TentacleError | None = None
     now: float = 0.0
     clones: tuple[str, ...] = ()
+    state: InstanceState | None = None
+    outside: OutsideView | None = None
+
+    @property
+    def agent(self) -> AgentState | None:
+        """The agent, as `status` sees it; None without a home."""
+        if self.state is not None:
+            return self.state.agent
+        return agent_state(self.home, self.now) if self.home else None
 
     @property
     def option(self) -> str:
@@ -84,7 +96,9 @@ def clones_of(config: Path, certificate: StoredCertificate | None, registry: Ins
 def instance_probes(instance: ExaminedInstance) -> list[Probe]:
     """What is looked at of the instance itself."""
     probes = [local_probe("configuration", lambda: configuration(instance))]
-    if instance.config is not None:
+    if instance.outside is not None:
+        probes.append(local_probe("agent", lambda: from_outside(instance)))
+    elif instance.config is not None:
         probes.append(local_probe("rights", lambda: rights(instance)))
     if instance.settings is not None:
         probes += [
@@ -94,6 +108,8 @@ def instance_probes(instance: ExaminedInstance) -> list[Probe]:
             local_probe("clone", lambda: clone(instance)),
             local_probe("disk", lambda: free_space(instance)),
             local_probe("agent", lambda: agent(instance)),
+            local_probe("connections", lambda: connections(instance)),
+            local_probe("last script", lambda: last_script(instance)),
         ]
     return probes
 
@@ -105,6 +121,8 @@ def configuration(instance: ExaminedInstance) -> Sequence[Finding]:
     if instance.config is None:
         advice = "Set one up with tentacle init, or name one with --instance."
         return [warn("configuration", instance.problem.message, advice)]
+    if instance.outside is not None:
+        return [warn("configuration", instance.problem.message, instance.problem.hint or "Run this as root.")]
     advice = "Run this as the user of the agent, or as root; if that is no help: is the file still there?"
     return [fail("configuration", instance.problem.message, instance.problem.hint or advice)]
 
@@ -243,27 +261,110 @@ def free_space(instance: ExaminedInstance) -> Sequence[Finding]:
     return [ok("disk", f"{text} ({size(disk.needed)} are needed for a script to start)")]
 
 
-def agent(instance: ExaminedInstance) -> Sequence[Finding]:
-    """Whether an agent runs, reports its state, and is the right user's."""
-    if instance.home is None:
+def from_outside(instance: ExaminedInstance) -> Sequence[Finding]:
+    """Whether an agent runs, as everybody may see it."""
+    view = instance.outside
+    if view is None:
         return []
-    state = agent_state(instance.home, instance.now)
+    if view.running:
+        said = f" ({view.service.status})" if view.service is not None and view.service.status else ""
+        return [ok("agent", f"{f'process {view.pid}' if view.pid else 'it'} is running{said}")]
+    if view.running is None:
+        return [warn("agent", "not known whether it is running", "Run this as root, or as the user of the agent.")]
+    return [warn("agent", "it is not running", f"As root: tentacle service{instance.option} --start")]
+
+
+def agent(instance: ExaminedInstance) -> Sequence[Finding]:
+    """Whether an agent runs, reports its state, takes scripts, and is the right user's."""
+    state = instance.agent
+    if state is None:
+        return []
+    found = [_agent(instance, state)]
+    if state.drain is not None:
+        which = "new scripts are refused" if state.running else "the next agent takes no new scripts"
+        found.append(warn("drain", f"draining {state.drain}: {which}", f"tentacle undrain{instance.option}"))
+    live = state.live
+    if live is not None and live.waiting:
+        text = f"changed, but in force only after a restart of the agent: {', '.join(live.waiting)}"
+        found.append(warn("restart", text, "Restart it; scripts that run go on meanwhile."))
+    own = instance.certificate
+    if (
+        live is not None
+        and own is not None
+        and live.thumbprint
+        and not same_thumbprint(live.thumbprint, own.thumbprint)
+    ):
+        found.append(warn("certificate in use", f"the agent still shows {live.thumbprint}", "Restart the agent."))
+    return found
+
+
+def _agent(instance: ExaminedInstance, state: AgentState) -> Finding:
     if state.running is None:
-        return [warn("agent", state.problem or "not known", "Run this as the user of the agent, or as root.")]
+        return warn("agent", state.problem or "not known", "Run this as the user of the agent, or as root.")
     if not state.running:
         start = f"tentacle agent{instance.option}"
         if BOOTED.is_dir() and instance.name:
             start = f"tentacle service{instance.option} --start"
-        return [warn("agent", f"it is not running{f'; it was {state.seen}' if state.seen else ''}", start)]
-    if state.live is None:
+        return warn("agent", f"it is not running{f'; it was {state.seen}' if state.seen else ''}", start)
+    if state.live is None or state.problem:
         text = f"{state.process} runs"
         if state.problem:
             text = f"{state.process} runs, but {state.problem}"
         elif state.own:
             text = f"{state.process} has the lock of {instance.home}, but its state is {span(state.age)} old"
-        return [warn("agent", text, f"It has just started, or it hangs: look at {instance.log_file}")]
+        if state.problem:
+            restart = "If that stays so, restart it: scripts that run go on meanwhile.  Its log"
+            return fail("agent", text, f"{restart}: {instance.log_file}")
+        return warn("agent", text, f"It has just started, or it hangs: look at {instance.log_file}")
+    if state.live.phase == STOPPING:
+        text = f"{state.process} is about to stop: it refuses new scripts and waits for those that run"
+        return warn("agent", text, "Wait for its end, or send the signal again to end it at once.")
     owner = user_name(instance.config.stat().st_uid) if instance.config else state.user
     if state.user and state.user != owner:
         text = f"{state.process} is the agent, but the configuration belongs to {owner}"
-        return [warn("agent", text, f"Stop it and start it as {owner}: what it writes now, {owner} may not write.")]
-    return [ok("agent", f"running since {moment(state.live.since)} ({state.process}, version {state.live.version})")]
+        return warn("agent", text, f"Stop it and start it as {owner}: what it writes now, {owner} may not write.")
+    return ok("agent", f"running since {moment(state.live.since)} ({state.process}, version {state.live.version})")
+
+
+def connections(instance: ExaminedInstance) -> Iterator[Finding]:
+    """The connections that the running agent has to each server, and why others are down."""
+    state = instance.state
+    live = None if state is None else state.agent.live
+    if state is None or live is None:
+        return
+    for server in (one for one in state.servers if one.polled):
+        if server.up is None:
+            found = f"the running agent does not poll {server.address}"
+            yield warn("connections", found, "It has just been changed, or the agent must be restarted.")
+            continue
+        text = f"{server.up} of {server.asked} to {server.address} up"
+        if server.up >= server.asked:
+            yield ok("connections", text)
+            continue
+        failure = next(iter(server.failures), None)
+        when = f" {span(instance.now - failure.failed)} ago" if failure is not None and failure.failed else ""
+        why = f"; the last failure{when}: {failure.error}" if failure is not None else "; they are being made"
+        advice = f"The polling port is looked at below; the agent's log is {instance.log_file}"
+        yield (warn if server.up else fail)("connections", f"{text}{why}", advice)
+    if live.called is not None and "listening" in state.modes:
+        yield ok("last call", f"a server was answered {span(instance.now - live.called)} ago")
+
+
+def last_script(instance: ExaminedInstance) -> Sequence[Finding]:
+    """The script that was asked for last."""
+    live = None if instance.state is None else instance.state.agent.live
+    last = None if live is None else live.last_script
+    if last is None:
+        return []
+    if last.ended is None:
+        return [ok("last script", f"{last.ticket} runs or waits, for {span(instance.now - last.since)}")]
+    ago = span(instance.now - last.ended)
+    return [ok("last script", f"{last.ticket} ended with exit code {last.exit_code} {ago} ago")]
+
+
+def unmentioned(state: InstanceState, sections: Sequence[ReportSection]) -> Iterator[Finding]:
+    """What `status` calls a problem and no finding has told: the two never differ."""
+    told = {one.check for part in sections for one in part.findings if one.level is not Level.OK}
+    for problem in state.problems:
+        if problem.about not in told:
+            yield fail(problem.about, problem.text, "See also: tentacle status")

@@ -15,7 +15,6 @@ from tentacle.cli.doctor.finding import Finding, Probe, fail, in_daemon_thread, 
 from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.cli.doctor.polling import describe
 from tentacle.cli.doctor.reach import ProbeTarget, reach
-from tentacle.cli.status.state import agent_state
 from tentacle.errors import TentacleError
 from tentacle.settings.model import Settings
 from tentacle.settings.trust import same_thumbprint
@@ -34,7 +33,7 @@ def listening_probes(instance: ExaminedInstance, settings: Settings) -> list[Pro
 
 async def listening(instance: ExaminedInstance, settings: Settings) -> Sequence[Finding]:
     """Our own certificate answers when the agent runs; the port is free when it does not."""
-    state = agent_state(instance.home, instance.now) if instance.home else None
+    state = instance.agent
     if state is None or not state.running:
         return [await in_daemon_thread(lambda: free_port(settings, instance.option))]
     port = settings.port

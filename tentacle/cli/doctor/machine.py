@@ -110,12 +110,14 @@ def systemd(
         return [warn("systemd", error.message, error.hint or "systemctl status; journalctl -b -p err")]
     start = f"tentacle service{instance.option} --start"
     if instance.name is None:
-        start = f"systemctl start {name}"
+        start = f"{f'systemctl reset-failed {name}; ' if state.gave_up else ''}systemctl start {name}"
         if state.unit is None or str(instance.config) not in state.unit.read_text(errors="replace"):
             return [ok("systemd", "running; no service runs this instance, which has no name")]
     elif not state.is_installed:
         return [warn("systemd", f"there is no service {name}", f"tentacle service{instance.option} --install --start")]
     found = f"{name}.service is {state.active} ({state.detail}), {state.enabled}, runs as {state.user or 'root'}"
+    if state.gave_up:
+        found += "; it ended too often right after its start, and systemd starts it no more"
     if state.active == "failed":
         return [fail("systemd", found, f"journalctl -u {name} -n 50; then: {start}")]
     if not state.is_active:

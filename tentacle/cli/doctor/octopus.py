@@ -137,7 +137,7 @@ async def _signed_in(
             where = f", space '{scope.space_name}'" if scope.space_name else ""
             findings.append(ok("signed in", f"by {credentials.kind}{where}"))
             thumbprint = await server_thumbprint(client, scope)
-            findings += _trust_findings(thumbprint, instance)
+            findings += _trust_findings(thumbprint, instance, certain=_is_certain(server.route))
             if instance.settings is not None and instance.settings.certificate is not None:
                 own = instance.settings.certificate.thumbprint
                 machines = []
@@ -152,8 +152,17 @@ async def _signed_in(
     return ServerFindings(tuple(findings), thumbprint)
 
 
-def _trust_findings(thumbprint: str, instance: ExaminedInstance) -> list[Finding]:
-    """Whether this instance trusts the certificate that the server says it has."""
+def _is_certain(route: ServerRoute) -> bool:
+    """Whether nobody in between can have answered in the server's place."""
+    url = URL(route.address.base)
+    return (url.scheme == "https" and not route.ignore_ssl_errors) or url.host in ("localhost", "127.0.0.1", "::1")
+
+
+def _trust_findings(thumbprint: str, instance: ExaminedInstance, *, certain: bool) -> list[Finding]:
+    """Whether this instance trusts the certificate that the server says it has.
+
+    Where it is not `certain` that the server has said it, no command is told that would trust it.
+    """
     if instance.settings is None:
         return []
     servers = instance.settings.servers
@@ -165,6 +174,8 @@ def _trust_findings(thumbprint: str, instance: ExaminedInstance) -> list[Finding
     advice = f"tentacle configure{instance.option} --trust={thumbprint}"
     if len(others) == 1:
         advice = f"tentacle update-trust{instance.option} --oldThumbprint={others[0]} --newThumbprint={thumbprint}"
+    if not certain:
+        advice = "Compare both with Configuration > Thumbprint in the portal: what was asked here was not protected."
     return [fail("trust", f"the server's certificate is {thumbprint}; trusted here: {', '.join(others)}", advice)]
 
 

@@ -20,6 +20,13 @@ from tentacle.transport.tls import CIPHERS, LEGACY_CIPHERS
 
 INSPECTED = "Have this address exempted from TLS inspection: Halibut trusts certificates by thumbprint only."
 
+COMPARE = (
+    "Compare it with Configuration > Thumbprint in the portal.  If it is the same there, the server has a new "
+    "certificate: see tentacle update-trust --help.  If not, something in between answers in the server's place: have "
+    "this address exempted from TLS inspection."
+)
+"""No command that would trust it: only the server itself can say that this is its certificate."""
+
 
 @dataclass(frozen=True)
 class PollingPort:
@@ -83,11 +90,7 @@ def _certificate_finding(certificate: CertificateSummary, port: PollingPort) -> 
     found = f"{answers}, and not {port.expected} {port.source}"
     if not certificate.self_signed:
         return fail("tls", f"{found}: something in between inspects TLS", INSPECTED)
-    advice = (
-        "Compare it with Configuration > Thumbprint in the portal.  If the server has a new certificate: tentacle "
-        f"update-trust --oldThumbprint={port.expected} --newThumbprint={certificate.thumbprint}"
-    )
-    return fail("tls", found, advice)
+    return fail("tls", found, COMPARE)
 
 
 def describe(certificate: CertificateSummary) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from tentacle import __version__
 from tentacle.cli.doctor.finding import Finding, Level, ReportSection
 from tentacle.cli.frame.style import WIDTH, Style, counted, wrapped
 from tentacle.observe.text import visible
@@ -56,12 +57,14 @@ def _count(sections: Sequence[ReportSection], level: Level) -> int:
     return sum(finding.level is level for each in sections for finding in each.findings)
 
 
-def report_document(sections: Sequence[ReportSection]) -> dict[str, Any]:
+def report_document(sections: Sequence[ReportSection], instance: str | None = None) -> dict[str, Any]:
     """The same for programs."""
     return {
+        "Version": __version__,
+        "Instance": instance,
         "Ok": not failed(sections),
-        "Failures": _count(sections, Level.FAIL),
-        "Warnings": _count(sections, Level.WARN),
+        "FailureCount": _count(sections, Level.FAIL),
+        "WarningCount": _count(sections, Level.WARN),
         "Sections": [
             {
                 "Title": each.title,

@@ -47,6 +47,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("deregister-worker", "Deregisters this worker from an Octopus Server", shared_module="deregister"),
     Entry("devserver", "Starts an embedded Octopus-like server to try a Tentacle with"),
     Entry("doctor", "Looks for whatever keeps this Tentacle from working, and says what to do"),
+    Entry("drain", "Takes no new scripts from now on, and waits for those that run"),
     Entry("extract", "Extracts a NuGet package"),
     Entry("help", "Prints this help text", ("h", "?")),
     Entry("import-certificate", "Replace the certificate that Tentacle uses to authenticate itself"),
@@ -90,6 +91,7 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     Entry("register-worker", "Registers this machine as a worker with an Octopus Server", shared_module="register"),
     Entry("rotate-certificate", "Replaces this Tentacle's certificate while servers may know the old or the new one"),
+    Entry("scripts", "Shows the scripts that run and that ran here, and their logs"),
     Entry("server-comms", "Configure how the Tentacle communicates with an Octopus Server"),
     Entry("service", "Start, stop, install and configure the Tentacle service"),
     Entry(
@@ -99,6 +101,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("show-configuration", "Outputs the Tentacle configuration"),
     Entry("show-thumbprint", "Show the thumbprint of this Tentacle's certificate"),
     Entry("status", "Shows what an instance is and what its agent is doing"),
+    Entry("undrain", "Takes new scripts again, after drain"),
     Entry(
         "update-trust",
         "Replaces the trusted Octopus Server thumbprint of any matching polling or listening registrations "
@@ -111,6 +114,7 @@ ENTRIES: tuple[Entry, ...] = (
 
 GROUPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("Every day", ("init", "status", "doctor", "service", "register-worker", "deregister-worker")),
+    ("Scripts", ("scripts", "drain", "undrain")),
     ("Run the agent", ("agent", "livez")),
     (
         "Instances and settings",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator
-from pathlib import Path
 from typing import Final, TypeVar
 
 import click
@@ -79,25 +78,37 @@ def warn_loudly(line: str) -> None:
     _LOG.error("%s", line)
 
 
-def report_error(error: TentacleError, *, cause: Exception | None = None) -> int:
+def report_error(error: TentacleError, session: CommandSession, *, cause: Exception | None = None) -> int:
     """Shows an expected failure in one line, and the hint in a second one; returns the exit code.
 
-    The traceback of its `cause` goes to the log file only.
+    Where JSON was asked for, it is also the document on standard output.  The traceback of its `cause` goes to the log
+    file only.
     """
     _LOG.error("%s", in_short(visible(error.message)))
     if error.hint:
         _LOG.error("%s", in_short(visible(error.hint)))
+    if session.errors_as_json:
+        _show_error(session, error.message, error.hint, error.exit_code)
     if cause is not None:
         logging.getLogger(FILE_ONLY_LOGGER).error("%s", type(cause).__name__, exc_info=cause)
     return error.exit_code
 
 
-def report_unexpected_error(error: Exception, log: Path) -> int:
+def _show_error(session: CommandSession, message: str, hint: str | None, exit_code: int) -> None:
+    redact = session.redactor.redact
+    told = {"Message": redact(message), "Hint": hint and redact(hint), "ExitCode": exit_code}
+    show(document_text({"Error": told}), session)
+
+
+def report_unexpected_error(error: Exception, session: CommandSession) -> int:
     """Shows an unexpected failure in one line; the traceback goes to the log file only.  Returns the exit code."""
+    log = session.open_fallback_log()
     where = f"details in {log}" if log.exists() else f"its details are lost: {log} cannot be written"
     name = type(error).__name__
     shown = in_short(visible(f"{name}: {error}" if str(error) else name))
     _LOG.critical("Unexpected error: %s (%s)", shown, where, exc_info=error)
+    if session.errors_as_json:
+        _show_error(session, f"Unexpected error: {shown}", where, EXIT_INTERNAL)
     return EXIT_INTERNAL
 
 

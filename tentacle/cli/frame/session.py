@@ -75,6 +75,7 @@ class CommandSession:
         self.command_line = ""
         self.instance: Instance | None = None
         self.as_json = False
+        self.errors_as_json = False
         self.verbose = False
         self._before: InstanceSnapshot | None = None
         self._console = ConsoleHandler(process.stdout, process.stderr, process.environ.get(JOURNAL_VARIABLE, ""))
@@ -115,9 +116,9 @@ class CommandSession:
 
         return InstanceRegistry(*instance_directories(self.environ))
 
-    def choose(self, where: InstanceOptions) -> SettingsFile:
+    def choose(self, where: InstanceOptions, *, logged: bool = True) -> SettingsFile:
         """The configuration of the instance that the options mean (docs/spec/command-line.md, "Choosing the instance"),
-        with its log opened.
+        with its log opened if the command is to be `logged`: one that only looks may be run every few seconds.
 
         Raises InstanceError or ConfigurationError when there is none.
         """
@@ -129,7 +130,8 @@ class CommandSession:
         home = resolved_home(self.overridden(settings), file.path)
         if self._before is None or self._before.file.path != file.path:
             self._before = InstanceSnapshot.take(file, settings, home)
-        self._open_log(home / LOGS, settings.logs)
+        if logged:
+            self._open_log(home / LOGS, settings.logs)
         return file
 
     @property

@@ -36,6 +36,8 @@ class Questions:
         self.asks = there and not defaults
         self._defaults = defaults
         self._missing: list[str] = []
+        self._before: dict[str, str] = {}
+        """What was answered to each question; asked again, that is the default."""
 
     def answer(
         self, option: str, given: str | None, question: str, check: Callable[[str], T], *, default: str | None = None
@@ -65,6 +67,21 @@ class Questions:
             return text.lower() in {"y", "yes"}
 
         return self._ask(f"{question} (yes/no)", check, "yes" if default else "no")
+
+    def decides(self, question: str) -> bool | None:
+        """Yes or no, or None for going back; yes where no questions are asked."""
+        if not self.asks:
+            return True
+
+        def check(text: str) -> bool | None:
+            known = {"y": True, "yes": True, "n": False, "no": False, "b": None, "back": None}
+            if text.lower() not in known:
+                raise TentacleError(f"'{text:.40}' is neither yes, no nor back.")
+            return known[text.lower()]
+
+        decision = self._ask(f"{question} (yes/no/back)", check, "yes")
+        self._before.pop(f"{question} (yes/no/back)")
+        return decision
 
     def miss(self, option: str) -> None:
         """Notes that the option is missing."""
@@ -101,6 +118,7 @@ class Questions:
             self._stdout.flush()
 
     def _ask(self, question: str, check: Callable[[str], T], default: str | None) -> T:
+        default = self._before.get(question, default)
         for attempt in range(_ATTEMPTS):
             with self.interruptible():
                 self._stdout.write(visible(f"{question}{f' [{default}]' if default else ''}: "))
@@ -110,9 +128,12 @@ class Questions:
                 self._stdout.write("\n")
                 raise Unanswered("The input ended before all questions were answered; nothing was changed.")
             try:
-                return check(line.strip() or default or "")
+                answer = check(line.strip() or default or "")
             except TentacleError as error:
                 if attempt == _ATTEMPTS - 1:
                     raise
                 self.tell([f"  {text}" for text in (error.message, error.hint) if text])
+            else:
+                self._before[question] = line.strip() or default or ""
+                return answer
         raise AssertionError("the last attempt returns or raises")

@@ -1,7 +1,7 @@
 """The questions of `init` about the server: its address, the credentials, and what this machine is to be there.
 
-On a terminal each answer is tried out at once, so that a person can correct a slip where it was made.  Elsewhere the
-registration itself finds it.  Nothing is changed, neither here nor on the server.
+Each answer is tried out at once: on a terminal a person can correct a slip where it was made, elsewhere nothing has
+been done yet when it is refused.  Nothing is changed, neither here nor on the server.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ from tentacle.cli.registration.server_access import (
 from tentacle.errors import TentacleError
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.credentials import Credentials
-from tentacle.octopus.errors import NotAnOctopusServer
-from tentacle.octopus.id_lookup import pool_ids
+from tentacle.octopus.errors import NotAnOctopusServer, OctopusError, RegistrationError
+from tentacle.octopus.id_lookup import find_by_name, pool_ids, pool_names
+from tentacle.octopus.registration import MachineKind
+from tentacle.octopus.resources import has_thumbprint
 from tentacle.octopus.server_address import DEFAULT_COMMS_PORT, ServerAddress, polling_address
 from tentacle.octopus.spaces import choose_scope
 from tentacle.settings.model import Settings
@@ -116,6 +118,28 @@ class ServerQuestions:
                 return found
         raise AssertionError("the last attempt returns or raises")
 
+    def name(self, server: str, credentials: Credentials, given: str | None, *, force: bool) -> str | None:
+        """The name of the worker, which no other machine may have on the server unless `force` says so."""
+        own = self.settings.certificate
+
+        def check(text: str) -> str:
+            name = printable(text)
+
+            async def look_up(client: OctopusClient) -> None:
+                scope = await choose_scope(client, self.space)
+                found = await find_by_name(client, scope.link(MachineKind.WORKER.link), name)
+                if found is not None and not force and not (own and has_thumbprint(found, own.thumbprint)):
+                    raise RegistrationError(
+                        f"A worker named '{name}' already exists, and it is another machine.",
+                        hint="Give this machine another --name, or take the worker over with --force.",
+                    )
+
+            self._look(server, credentials, look_up)
+            return name
+
+        question = "Name of this worker on the server"
+        return self.questions.answer("--name", given, question, check, default=self.session.process.machine_name)
+
     def pools(self, server: str, credentials: Credentials, given: tuple[str, ...]) -> tuple[str, ...] | None:
         """Worker pools, which the server must have; `None` when none were given and no questions are asked."""
 
@@ -123,18 +147,26 @@ class ServerQuestions:
             async def look_up(client: OctopusClient) -> None:
                 await pool_ids(client, await choose_scope(client, self.space), pools)
 
-            if self.questions.asks:
-                self._try(server, credentials, look_up)
+            self._look(server, credentials, look_up)
             return pools
 
         if any(pool.strip() for pool in given):
             return known(given)
+        default = DEFAULT_POOL
+        if self.questions.asks:
+
+            async def names(client: OctopusClient) -> tuple[str, ...]:
+                return await pool_names(client, await choose_scope(client, self.space))
+
+            there = self._try(server, credentials, names)
+            self.questions.tell([f"  Worker pools there: {', '.join(f'{name:.80}' for name in there) or 'none'}"])
+            default = default if default in there or not there else there[0]
         return self.questions.answer(
             "--workerpool",
             None,
             "Worker pools, by commas",
             lambda text: known(tuple(printable(one) for one in text.split(","))),
-            default=DEFAULT_POOL,
+            default=default,
         )
 
     def comms_port(self, server: str, given: str | None) -> str | None:
@@ -158,6 +190,16 @@ class ServerQuestions:
 
     def _route(self, server: str) -> ServerRoute:
         return route_to_register(server, self.api, self.settings, polling=self.polling)
+
+    def _look(self, server: str, credentials: Credentials, act: Callable[[OctopusClient], Awaitable[None]]) -> None:
+        """Tries what is to be; without a person, a server that cannot be asked now is left to the registration."""
+        try:
+            self._try(server, credentials, act)
+        except RegistrationError:
+            raise
+        except OctopusError:
+            if self.questions.asks:
+                raise
 
     def _try(self, server: str, credentials: Credentials, act: Callable[[OctopusClient], Awaitable[T]]) -> T:
         with self.questions.interruptible():

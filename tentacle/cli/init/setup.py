@@ -141,6 +141,12 @@ def ask_for_setup(session: CommandSession, questions: Questions, options: InitOp
     return Setup(instance, config, mode, port, app, registration, trust, service)
 
 
+def try_usual_port(session: CommandSession, setup: Setup) -> None:
+    """Raises `TentacleError` when a new instance would listen on a port on which something else does."""
+    if setup.mode == LISTENING and existing_instance(session, setup.instance).settings is None:
+        _free_port(str(setup.port))
+
+
 def is_root() -> bool:
     """Whether we may write where the machine's own files are."""
     return os.geteuid() == 0
@@ -210,7 +216,7 @@ def _ask_for_registration(
         return None
     credentials = about_server.credentials(server)
     default = session.process.machine_name
-    name = questions.answer("--name", options.name, "Name of this worker on the server", printable, default=default)
+    name = about_server.name(server, credentials, options.name, force=options.force)
     pools = about_server.pools(server, credentials, options.pools)
     if name is None or pools is None:
         return None

@@ -7,46 +7,83 @@ leaves a note of its worker, which the next one of the same instance takes off t
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from tentacle.agent.lock import holder
 from tentacle.cli.frame.render import run_steps, say, warn_loudly
 from tentacle.cli.frame.result import CommandResult
-from tentacle.cli.frame.session import CommandSession
+from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.registration.credentials import Access, required_access
 from tentacle.cli.registration.ephemeral_note import Note, NotedWorker, another_is_running, noting
 from tentacle.cli.registration.options import ApiOptions, RegisterOptions
 from tentacle.cli.registration.registration import (
     PreparedRegistration,
     check_role,
+    naming_all_that_is_missing,
     outcome_text,
     prepare,
+    trusted_server,
     warn_of_other_certificate,
     with_registration,
 )
 from tentacle.cli.registration.server_access import ServerRoute, check_polling_port, converse, route_to_register
+from tentacle.disk import exists, is_of_another_user, make_directories
 from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.machines import deregister_machine
 from tentacle.octopus.registration import MachineKind, RegistrationResult, WorkerRole, register
 from tentacle.settings import certificates
-from tentacle.settings.model import Settings, resolved_home
+from tentacle.settings.certificates import StoredCertificate
+from tentacle.settings.instances import DEFAULT_CONFIG, user_directory
+from tentacle.settings.model import Settings, TrustedServer, resolved_home
+from tentacle.settings.store import DIRECTORY_MODE, SettingsFile
 
 RETRY_SECONDS_AT_END: Final = 20.0
 """How long the server is tried again when the worker is taken off it: a service manager waits for us."""
 NAME_DIGITS: Final = 8
 """Digits of the thumbprint that the default name ends with."""
+FOLDER: Final = "Ephemeral"
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 Reload = Callable[[], Settings]
 Run = Callable[[Settings, Reload], int]
 """Runs an agent with settings, and a way to read them again, until it ends; returns its exit code."""
+
+
+def choose_or_make(session: CommandSession, where: InstanceOptions) -> SettingsFile:
+    """The configuration of the instance that is meant; where this machine has none, one for ephemeral runs alone.
+
+    That lies with its home in the user's own data directory, so that the next run finds what a killed one has left;
+    in a new temporary directory where the user cannot write there.
+    """
+    if any(given and given.strip() for given in (where.instance, where.config)) or session.registry.list_all():
+        return session.choose(where)
+    if exists(session.process.cwd / DEFAULT_CONFIG):
+        return session.choose(where)
+    home = user_directory() / FOLDER
+    try:
+        if not home.is_absolute() or is_of_another_user(home.parent):
+            raise TentacleError("it is not this user's")
+        make_directories(home, mode=DIRECTORY_MODE)
+        if not os.access(home, os.W_OK | os.X_OK):
+            raise TentacleError("it cannot be written")
+    except TentacleError:
+        home = Path(tempfile.mkdtemp(prefix="tentacle-"))
+    config = home / DEFAULT_CONFIG
+    SettingsFile(config).create(settings=Settings(home=home, application_directory=home / "Applications"))
+    say(f"This machine has no instance; this run works in {home}")
+    say(f"How it is: {shlex.join(['Tentacle', 'status', f'--config={config}'])}")
+    return session.choose(InstanceOptions(None, str(config)))
 
 
 class _Stopped(SystemExit):
@@ -55,20 +92,34 @@ class _Stopped(SystemExit):
 
 @dataclass
 class _Worker:
-    """What is known of the worker on the server; `requested` once a request that may have made it was sent."""
+    """What is known of the worker on the server; `requested` once a request that may have made it was sent.
+
+    `server` is what the run trusts, once that is known.
+    """
 
     prepared: PreparedRegistration
     route: ServerRoute
+    certificate: StoredCertificate
     note: Note = field(repr=False)
     requested: bool = False
     machine_id: str | None = None
+    server: TrustedServer | None = None
 
     @property
     def noted(self) -> NotedWorker:
         """The worker that would be left if this process ended here."""
         request = self.prepared.request
         thumbprint = request.endpoint.thumbprint
-        return NotedWorker(self.route.address.display, request.space, request.name, thumbprint, self.machine_id)
+        worker = NotedWorker(self.route.address.display, request.space, request.name, thumbprint, self.machine_id)
+        if self.server is None:
+            return worker
+        return replace(
+            worker,
+            certificate=self.certificate.certificate_pem.decode("ascii"),
+            server_thumbprint=self.server.thumbprint,
+            polled=self.server.address,
+            subscription=self.server.subscription_id,
+        )
 
     def write_note(self) -> None:
         """Called before each request that may make the worker."""
@@ -81,9 +132,10 @@ def run_ephemeral(
     session: CommandSession, load: Reload, api: ApiOptions, options: RegisterOptions, pools: tuple[str, ...], run: Run
 ) -> CommandResult:
     """Registers, runs, deregisters, telling each step.  Raises TentacleError when registering or running fails."""
-    access = required_access(session, api)
     role = WorkerRole(pools)
-    check_role(role)
+    with naming_all_that_is_missing(session, api, role):
+        access = required_access(session, api)
+        check_role(role)
     if api.api_key or api.bearer_token or api.password:
         warn_loudly(
             "WARNING: the secret on the command line shows in every process list for as long as the agent runs. "
@@ -108,7 +160,7 @@ def run_ephemeral(
         settings = with_certificate()
         prepared = prepare(session, settings, access, replace(options, name=name, idempotent=True), role)
         route = route_to_register(access.server, api, settings, polling=prepared.address is not None)
-        worker = _Worker(prepared, route, note)
+        worker = _Worker(prepared, route, own, note)
         try:
             shown = run_steps(check_polling_port(prepared.address, settings)) if prepared.address else None
             client = route.client(access.credentials)
@@ -118,8 +170,12 @@ def run_ephemeral(
             say(f"{outcome_text(prepared, outcome)}; it will be taken off when this agent ends")
 
             def registered() -> Settings:
-                return with_registration(with_certificate(), prepared, outcome)
+                settings = with_registration(with_certificate(), prepared, outcome)
+                # Nobody calls a worker that polls.
+                return replace(settings, no_listen=True) if prepared.address else settings
 
+            worker.server = trusted_server(prepared, outcome)
+            worker.write_note()
             code = run(registered(), registered)
         except _Stopped as stopped:
             say(f"Received {stopped}: the agent does not start")

@@ -11,13 +11,16 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from tentacle.errors import TentacleError
 from tentacle.home_layout import EPHEMERAL_NOTE
 from tentacle.path_walk import open_alone
+from tentacle.settings import trust
+from tentacle.settings.certificates import StoredCertificate
+from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 
 _LARGEST: Final = 64 * 1024
 
@@ -26,7 +29,8 @@ _LARGEST: Final = 64 * 1024
 class NotedWorker:
     """A worker that a run has made: on which server, in which space (None: the default), under which name.
 
-    `machine_id` is None when the run ended before the server had answered with it.
+    `machine_id` is None when the run ended before the server had answered with it.  From then on the run works with
+    what stands in no configuration: its certificate (PEM) and the server that it trusts, `polled` or not.
     """
 
     server: str
@@ -34,6 +38,10 @@ class NotedWorker:
     name: str
     thumbprint: str
     machine_id: str | None = None
+    certificate: str | None = None
+    server_thumbprint: str | None = None
+    polled: str | None = None
+    subscription: str | None = None
 
     @classmethod
     def parse(cls, content: bytes) -> NotedWorker | None:
@@ -43,9 +51,42 @@ class NotedWorker:
         except (ValueError, TypeError, RecursionError):
             return None
         needed = (worker.server, worker.name, worker.thumbprint)
-        optional = (worker.space, worker.machine_id)
+        optional = (
+            *(worker.space, worker.machine_id, worker.certificate),
+            *(worker.server_thumbprint, worker.polled, worker.subscription),
+        )
         good = all(isinstance(each, str) for each in needed) and all(isinstance(e, str | None) for e in optional)
         return worker if good else None
+
+
+def running_worker(home: Path) -> NotedWorker | None:
+    """The worker of the ephemeral run in `home`; None where none runs, or that cannot be seen."""
+    try:
+        descriptor = open_alone(home / EPHEMERAL_NOTE, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return NotedWorker.parse(os.pread(descriptor, _LARGEST, 0))
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def settings_of_run(settings: Settings, worker: NotedWorker) -> Settings:
+    """What an ephemeral run works with, to be shown; a certificate of its own is without its key."""
+    if settings.certificate is None and worker.certificate:
+        stored = StoredCertificate(worker.thumbprint, worker.certificate.encode(), b"")
+        settings = replace(settings, certificate=stored)
+    if worker.server_thumbprint is None:
+        return settings
+    style = CommunicationStyle.TENTACLE_ACTIVE if worker.polled else CommunicationStyle.TENTACLE_PASSIVE
+    server = TrustedServer(worker.server_thumbprint, style, worker.polled, worker.subscription)
+    servers = trust.add_or_update(settings.servers, server)
+    return replace(settings, servers=servers, no_listen=settings.no_listen or bool(worker.polled))
 
 
 class Note:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,7 +19,8 @@ from yarl import URL
 from tentacle.cli.frame.render import say, warn_loudly
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
-from tentacle.cli.registration.credentials import Access, required_access
+from tentacle.cli.frame.values import InvalidValue
+from tentacle.cli.registration.credentials import Access, credentials_are_given, required_access
 from tentacle.cli.registration.options import ApiOptions, RegisterOptions
 from tentacle.cli.registration.server_access import (
     ServerRoute,
@@ -69,9 +71,10 @@ def register_machine(
     role: WorkerRole | TargetRole,
 ) -> Steps:
     """Registers this machine as `role`, yielding each step; raises TentacleError where one fails."""
-    access = required_access(session, api)
-    file = session.choose(where)
-    check_role(role)
+    with naming_all_that_is_missing(session, api, role):
+        access = required_access(session, api)
+        file = session.choose(where)
+        check_role(role)
     settings = session.overridden(file.load())
     prepared = prepare(session, settings, access, options, role)
     route = route_to_register(access.server, api, settings, polling=prepared.address is not None)
@@ -94,25 +97,52 @@ def register_machine(
     return CommandResult(restart=changed or not options.idempotent, document=_document(prepared, outcome))
 
 
+@contextmanager
+def naming_all_that_is_missing(
+    session: CommandSession, api: ApiOptions, role: WorkerRole | TargetRole
+) -> Iterator[None]:
+    """Adds to an error about the first of several missing options which all of them are."""
+    missing = [] if (api.server or "").strip() else ["--server"]
+    missing += [] if credentials_are_given(session, api) else ["--apiKey (or another kind of credentials)"]
+    missing += [option for option, _ in _missing_of(role)]
+    try:
+        yield
+    except TentacleError as error:
+        if len(missing) < 2 or error.hint:
+            raise
+        hint = f"These are missing: {', '.join(missing)}"
+        raise TentacleError(error.message, hint=hint, exit_code=error.exit_code) from error
+
+
 def check_role(role: WorkerRole | TargetRole) -> None:
     """Raises TentacleError for a worker without pools, and for a target without environments or roles."""
+    for _, text in _missing_of(role):
+        raise TentacleError(text)
+
+
+def _missing_of(role: WorkerRole | TargetRole) -> Iterator[tuple[str, str]]:
+    """The options without which there is no such machine, each with the original's text."""
     needed = (
-        [(role.pools, "Please specify a worker pool name, slug or Id, e.g., --workerpool=Default")]
+        [(role.pools, "--workerpool", "Please specify a worker pool name, slug or Id, e.g., --workerpool=Default")]
         if isinstance(role, WorkerRole)
         else [
-            (role.environments, "Please specify an environment name, slug or Id, e.g., --environment=Development"),
-            (role.roles, "Please specify a role name, e.g., --role=web-server"),
+            (
+                *(role.environments, "--environment"),
+                "Please specify an environment name, slug or Id, e.g., --environment=Development",
+            ),
+            (role.roles, "--role", "Please specify a role name, e.g., --role=web-server"),
         ]
     )
-    for values, text in needed:
+    for values, option, text in needed:
         if not values or not values[0].strip():
-            raise TentacleError(text)
+            yield option, text
 
 
 def prepare(
     session: CommandSession, settings: Settings, access: Access, options: RegisterOptions, role: WorkerRole | TargetRole
 ) -> PreparedRegistration:
     """The options, checked in the original's order and completed from the settings.  Raises TentacleError."""
+    _refuse_blanks(options)
     style = CommunicationStyle.parse(options.comms_style)
     if style not in (CommunicationStyle.TENTACLE_PASSIVE, CommunicationStyle.TENTACLE_ACTIVE):
         raise TentacleError("Please specify a valid communications style, e.g. --comms-style=TentaclePassive")
@@ -157,6 +187,19 @@ def prepare(
     wanted = max(LEAST_WORKER_CONNECTIONS, session.process.processors) if isinstance(role, WorkerRole) else 1
     connections = wanted if polling and settings.polling_connection_count is None else None
     return PreparedRegistration(style, address, request, connections)
+
+
+def _refuse_blanks(options: RegisterOptions) -> None:
+    """Raises InvalidValue for a name of blanks alone; an empty one is as good as none, as scripts pass them."""
+    for name, value in {
+        "--name": options.name,
+        "--publicHostName": options.public_host_name,
+        "--policy": options.policy,
+        "--space": options.space,
+        "--proxy": options.proxy,
+    }.items():
+        if value and not value.strip():
+            raise InvalidValue(f"The value of {name} is blank.", hint=f"Leave {name} out for the default.")
 
 
 def _subscription(settings: Settings, address: str, wanted: str | None) -> str | None:
@@ -204,9 +247,14 @@ def outcome_text(prepared: PreparedRegistration, outcome: RegistrationResult) ->
     return f"{what} was on the server already; nothing needed to change"
 
 
+def trusted_server(prepared: PreparedRegistration, outcome: RegistrationResult) -> TrustedServer:
+    """The server, as this machine trusts and perhaps polls it after a registration."""
+    return TrustedServer(outcome.server_thumbprint, prepared.style, prepared.address, _subscription_of(outcome))
+
+
 def with_registration(settings: Settings, prepared: PreparedRegistration, outcome: RegistrationResult) -> Settings:
     """`settings` after a registration: the server is trusted and, where this machine polls, polled."""
-    server = TrustedServer(outcome.server_thumbprint, prepared.style, prepared.address, _subscription_of(outcome))
+    server = trusted_server(prepared, outcome)
     if server in settings.servers and not prepared.connections:
         return settings
     return replace(

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tentacle.cli.frame.output_file import write_public
 from tentacle.cli.frame.session import CommandSession
+from tentacle.cli.frame.style import iso
 from tentacle.cli.service.files import hand_over
 from tentacle.errors import TentacleError
 from tentacle.host.account import (
@@ -27,8 +28,18 @@ from tentacle.host.account import (
 )
 from tentacle.host.services import UNIT_DIRECTORY, Services
 from tentacle.host.systemctl import ServiceState, Systemctl
-from tentacle.host.unit import UnitSettings, dependencies, service_name, unit_text, user_of
-from tentacle.settings.instances import HOME_VARIABLE
+from tentacle.host.unit import (
+    UnitSettings,
+    argument,
+    dependencies,
+    environment_of,
+    environment_text,
+    is_ours,
+    service_name,
+    unit_text,
+    user_of,
+)
+from tentacle.settings.instances import DEFAULT_NAME, HOME_VARIABLE
 from tentacle.settings.store import SettingsFile
 
 USER_VARIABLE: Final = "OCTOPUS_SERVICE_USERNAME"
@@ -65,6 +76,11 @@ class ServiceOptions:
         return self.install or self.reconfigure
 
     @property
+    def needs_instance(self) -> bool:
+        """Whether anything is asked for that makes no sense without a configuration."""
+        return self.installs or self.start or self.restart
+
+    @property
     def changes(self) -> bool:
         """Whether anything but the status is asked for."""
         return self.restart or self.stop or self.uninstall or self.installs or self.start
@@ -80,6 +96,24 @@ class ServiceControl:
         self._config = config
         self._services = Services(UNIT_DIRECTORY, Systemctl(), write_public)
 
+    @classmethod
+    def left_behind(cls, session: CommandSession, given: str) -> ServiceControl | None:
+        """The service of an instance whose name or configuration has gone; `None` where no unit is left either.
+
+        `given` is the instance as typed; blank: the one of the default name, or without a name, where none is left.
+        """
+        names: list[str | None] = [given]
+        if session.instance is not None:
+            names = [session.instance.name]
+        elif given:
+            with suppress(TentacleError):
+                names = [session.registry.find(given).name]
+        else:
+            registered = [one.name for one in session.registry.list_all()]
+            names = [DEFAULT_NAME, None] if not registered else list(registered) if len(registered) == 1 else []
+        found = (cls(session, name, Path()) for name in names)
+        return next((control for control in found if control._is_of_these_instances()), None)
+
     def carry_out(self, wanted: ServiceOptions) -> Lines:
         """Does what is wanted and yields a line for each step.  Raises `TentacleError` at the first that fails."""
         if wanted.changes:
@@ -89,9 +123,7 @@ class ServiceControl:
         if wanted.stop:
             yield from self._act("stop", f"Stopping service: {self.name}", "Service stopped")
         if wanted.uninstall:
-            yield f"Removing systemd service: {self.name}"
-            self._remove()
-            yield "Service uninstalled"
+            yield from self.uninstall()
         if wanted.install:
             yield from self._install(wanted)
         if wanted.reconfigure:
@@ -100,6 +132,34 @@ class ServiceControl:
             yield from self._act("start", f"Service started: {self.name}")
         if wanted.status:
             yield from state_lines(self._services.state(self.name))
+
+    def uninstall(self) -> Lines:
+        """Stops the service and removes its unit.  Raises `TentacleError`."""
+        yield f"Removing systemd service: {self.name}"
+        self._remove()
+        yield "Service uninstalled"
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether a unit runs this instance; one for an instance of the same name elsewhere does not."""
+        return self._is_of_these_instances() and (
+            self._instance is not None or argument(self._which()) in (self._services.text(self.name) or "")
+        )
+
+    def _is_of_these_instances(self) -> bool:
+        """Whether there is a unit of this name that runs Tentacle, with the directory of instances that is ours."""
+        text = self._services.text(self.name)
+        return text is not None and is_ours(text) and environment_of(text) == environment_text(self._environment())
+
+    @property
+    def drop_ins(self) -> Path:
+        """Where changes to the unit lie, if there are any."""
+        return self._services.drop_ins(self.name)
+
+    @property
+    def process(self) -> int | None:
+        """The main process of the service, if it runs."""
+        return self._services.state(self.name).pid
 
     def document(self) -> Mapping[str, Any]:
         """The state of the service now, for programs."""
@@ -111,10 +171,11 @@ class ServiceControl:
             "State": state.detail,
             "Enabled": state.enabled,
             "ProcessId": state.pid,
-            "Since": state.since.isoformat() if state.since else None,
+            "Since": iso(state.since.timestamp()) if state.since else None,
             "User": state.user or None,
             "Status": state.status or None,
             "Restarts": state.restarts,
+            "Result": state.result or None,
         }
 
     def _act(self, verb: str, *lines: str) -> Lines:
@@ -216,6 +277,8 @@ def state_lines(state: ServiceState) -> Iterator[str]:
         yield f"Service {state.name}: not installed"
         return
     yield f"Service {state.name}: {state.active} ({state.detail}), {state.enabled}"
+    if state.gave_up:
+        yield "  It ended too often right after its start, and systemd starts it no more until --start or --restart"
     if state.unit:
         yield f"  Unit:     {state.unit}"
     if state.pid:

@@ -1,5 +1,7 @@
-"""The state of one instance, gathered from its settings, its agent's lock and status file, and its work directory.
+"""The state of one instance, gathered from its settings, its running agent, its agent's files, and its work directory.
 
+The one source of what `status` and `doctor` say of an agent.  A running agent is asked; one that cannot be asked has
+written to its status file what it would have said.
 Reads and never changes.  Must not know how it is shown.
 """
 
@@ -14,11 +16,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from tentacle.agent.control.client import ControlClient, NoAgent
+from tentacle.agent.control.protocol import ControlError
+from tentacle.agent.drain import Drain, read_drain
 from tentacle.agent.lock import holder
 from tentacle.agent.plan import make_plan
-from tentacle.agent.status import DRAINING, LARGEST_FILE, STOPPED, AgentStatus
+from tentacle.agent.status import LARGEST_FILE, STOPPED, STOPPING, AgentStatus, Link
 from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_pem
 from tentacle.cli.frame.style import counted, moment, size, span
+from tentacle.cli.registration.ephemeral_note import running_worker, settings_of_run
 from tentacle.cli.status.work_directory import WorkDirectory, read_work_directory
 from tentacle.disk import DiskError, read_bytes, user_name, with_margin
 from tentacle.errors import TentacleError
@@ -42,14 +48,21 @@ class ServerState:
     subscription: str | None = None
     asked: int = 0
     up: int | None = None
+    links: tuple[Link, ...] = ()
+
+    @property
+    def failures(self) -> list[Link]:
+        """The connections that are down and have failed, the last one that did first."""
+        down = [link for link in self.links if not link.up and link.error]
+        return sorted(down, key=lambda link: -(link.failed or 0))
 
 
 @dataclass(frozen=True)
 class AgentState:
-    """The agent's process.  `last` is what it wrote, `age` seconds ago; both may be left from an earlier agent.
+    """The agent's process.  `last` is what it said or wrote, `age` seconds ago; both may be left from an earlier agent.
 
     `running` is `None` when that cannot be seen.  `pid` is 0 for an agent whose process is not known; `user` is the
-    name of the process's user.
+    name of the process's user.  `drain` is what an operator asked for, of this agent or the next one.
     """
 
     running: bool | None
@@ -58,6 +71,7 @@ class AgentState:
     age: float = 0.0
     problem: str | None = None
     user: str | None = None
+    drain: Drain | None = None
 
     @property
     def own(self) -> AgentStatus | None:
@@ -97,8 +111,18 @@ class DiskSpace:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """What somebody should know: `about` is one of the words by which `doctor` names its checks."""
+
+    about: str
+    text: str
+
+
+@dataclass(frozen=True)
 class InstanceState:
-    """Everything that `status` shows.  `problems` keep the agent from its work, `notes` do not."""
+    """Everything that `status` shows.  `problems` keep the agent from its work, `notes` do not; both tell first what
+    they are about.
+    """
 
     instance: str | None
     config: Path
@@ -109,8 +133,8 @@ class InstanceState:
     agent: AgentState
     work: WorkDirectory
     disk: DiskSpace | None
-    problems: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    problems: tuple[Remark, ...] = ()
+    notes: tuple[Remark, ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -129,15 +153,37 @@ def agent_state(home: Path, now: float) -> AgentState:
         # The process may have ended, and those of other users may be hidden.
         with suppress(OSError):
             found = replace(found, user=user_name(Path(f"/proc/{pid}").stat().st_uid))
+    with suppress(OSError):
+        found = replace(found, drain=read_drain(home))
+    if found.running:
+        try:
+            with ControlClient(home) as agent:
+                return replace(found, last=AgentStatus.read(agent.ask("status")))
+        except NoAgent:
+            # It starts or ends just now, it is of an earlier version, or its file system has no sockets.
+            pass
+        except ControlError as error:
+            found = replace(found, problem=_uncapitalised(error.message))
+        except ValueError as error:
+            found = replace(found, problem=f"what the agent says of itself cannot be used: {error}")
+    return _with_file(found, home, now)
+
+
+def _with_file(found: AgentState, home: Path, now: float) -> AgentState:
+    """With what the agent wrote last."""
     try:
         last = AgentStatus.decode(read_bytes(home / STATUS_FILE, limit=LARGEST_FILE))
     except FileNotFoundError:
         return found
     except DiskError as error:
-        return replace(found, problem=error.message)
+        return replace(found, problem=found.problem or error.message)
     except ValueError as error:
-        return replace(found, problem=f"{home / STATUS_FILE} cannot be used: {error}")
+        return replace(found, problem=found.problem or f"{home / STATUS_FILE} cannot be used: {error}")
     return replace(found, last=last, age=max(now - last.written, 0.0))
+
+
+def _uncapitalised(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:].rstrip(".")
 
 
 def option_for(name: str | None, config: Path | None) -> str:
@@ -159,9 +205,20 @@ def disk_space(home: Path) -> DiskSpace | None:
 
 
 def instance_state(
-    name: str | None, config: Path, home: Path, settings: Settings, environ: Mapping[str, str], now: float
+    name: str | None,
+    config: Path,
+    home: Path,
+    settings: Settings,
+    environ: Mapping[str, str],
+    now: float,
+    work: WorkDirectory | None = None,
 ) -> InstanceState:
-    """The state of the instance at this moment; `now` in seconds since 1970."""
+    """The state of the instance at this moment; `now` in seconds since 1970.
+
+    Without `work` the work directory is looked at, which takes a moment.
+    """
+    ephemeral = running_worker(home)
+    settings = settings_of_run(settings, ephemeral) if ephemeral else settings
     polling = any(server.style is CommunicationStyle.TENTACLE_ACTIVE for server in settings.servers)
     agent = agent_state(home, now)
     servers, problem = server_states(settings, environ, agent.live)
@@ -170,15 +227,19 @@ def instance_state(
         name,
         config,
         home,
-        (*(() if settings.no_listen else ("listening",)), *(("polling",) if polling else ())),
+        (
+            *(() if settings.no_listen else ("listening",)),
+            *(("polling",) if polling else ()),
+            *(("ephemeral",) if ephemeral else ()),
+        ),
         None if certificate is None else summary_of_pem(certificate.certificate_pem),
         servers,
         agent,
-        read_work_directory(home / WORK),
+        read_work_directory(home / WORK) if work is None else work,
         disk_space(home),
     )
     weak = () if certificate is None else weaknesses(certificate, datetime.fromtimestamp(now, UTC))
-    problems = (*((problem,) if problem else ()), *problems_of(state))
+    problems = (*((Remark("polling", problem),) if problem else ()), *problems_of(state))
     return replace(state, problems=problems, notes=tuple(notes_of(state, weak)))
 
 
@@ -209,44 +270,69 @@ def server_states(
                 server.subscription_id,
                 asked=polled.asked if polled else planned.get(key, 0),
                 up=polled.up if polled else None,
+                links=polled.links if polled else (),
             )
         )
     return tuple(found), problem
 
 
-def problems_of(state: InstanceState) -> Iterator[str]:
+def problems_of(state: InstanceState) -> Iterator[Remark]:
     """What keeps a running agent from its work."""
     agent, live = state.agent, state.agent.live
+    option = option_for(state.instance, state.config)
     if agent.problem:
-        yield agent.problem
+        yield Remark("agent", agent.problem)
     if agent.running and live is None:
         what = f"for {span(agent.age)}" if agent.own else "yet"
-        yield f"the agent is running but has not written its state {what}: it has just started, or it hangs"
-    if live is not None and live.phase == DRAINING:
-        yield "the agent is about to stop: it refuses new scripts and waits for those that run"
+        text = f"the agent is running but has not written its state {what}: it has just started, or it hangs"
+        yield Remark("agent", text)
+    if live is not None and live.phase == STOPPING:
+        yield Remark("agent", "the agent is about to stop: it refuses new scripts and waits for those that run")
+    if agent.running and agent.drain is not None:
+        text = f"draining {agent.drain}: new scripts are refused; end it with tentacle undrain{option}"
+        yield Remark("drain", text)
     for server in state.servers:
         if live is not None and server.polled and server.up == 0:
-            option = option_for(state.instance, state.config)
-            yield f"no connection to {server.address} is up: see the log, or run: tentacle doctor{option}"
+            why = f" ({server.failures[0].error})" if server.failures else ""
+            text = f"no connection to {server.address} is up{why}: see the log, or run: tentacle doctor{option}"
+            yield Remark("connections", text)
     if agent.running and state.disk is not None and not state.disk.enough:
-        yield f"the disk has {size(state.disk.free)} free, and without {size(state.disk.needed)} no script is started"
+        needed = size(state.disk.needed)
+        text = f"the disk has {size(state.disk.free)} free, and without {needed} no script is started"
+        yield Remark("disk", text)
 
 
-def notes_of(state: InstanceState, weak: tuple[str, ...]) -> Iterator[str]:
+def notes_of(state: InstanceState, weak: tuple[str, ...]) -> Iterator[Remark]:
     """What somebody should know although the agent works; `weak` is what speaks against the certificate."""
     last, live = state.agent.last, state.agent.live
     option = option_for(state.instance, state.config)
     if state.certificate is None:
-        yield f"there is no certificate yet: run tentacle new-certificate{option}"
+        yield Remark("certificate", f"there is no certificate yet: run tentacle new-certificate{option}")
     if weak:
-        yield f"the certificate should be replaced: {'; '.join(f'it {one}' for one in weak)}"
+        text = f"the certificate should be replaced: {'; '.join(f'it {one}' for one in weak)}"
+        yield Remark("certificate", text)
     if state.certificate and live and not same_thumbprint(live.thumbprint, state.certificate.thumbprint):
-        yield f"the agent still shows the certificate {live.thumbprint}: restart it"
+        yield Remark("certificate in use", f"the agent still shows the certificate {live.thumbprint}: restart it")
     if not state.servers:
-        yield f"no server is trusted: run tentacle init{option if state.instance else ''}, or tentacle register-worker"
+        init = f"tentacle init{option if state.instance else ''}"
+        yield Remark("trust", f"no server is trusted: run {init}, or tentacle register-worker")
+    if live is not None and live.waiting:
+        yield Remark("restart", f"changed, and in force only after a restart of the agent: {', '.join(live.waiting)}")
+    for server in state.servers:
+        if live is not None and server.polled and server.up is not None and 0 < server.up < server.asked:
+            why = f" ({server.failures[0].error})" if server.failures else ""
+            text = f"{server.asked - server.up} of {server.asked} connections to {server.address} are down{why}"
+            yield Remark("connections", text)
     if live is not None and any(server.polled and server.up is None for server in state.servers):
-        yield "the agent does not poll all servers of the configuration: restart it if that stays so"
+        text = "the agent does not poll all servers of the configuration: restart it if that stays so"
+        yield Remark("connections", text)
     if state.agent.running is False and last is not None and last.phase != STOPPED:
-        yield f"the last agent (process {last.pid}) ended without a word: it was killed, or the machine went down"
+        text = f"the last agent (process {last.pid}) ended without a word: it was killed, or the machine went down"
+        yield Remark("agent", text)
+    if state.agent.running is False and state.agent.drain is not None:
+        text = (
+            f"draining {state.agent.drain}: the next agent takes no new scripts; end it with tentacle undrain{option}"
+        )
+        yield Remark("drain", text)
     if state.agent.running is False and state.work.scripts:
-        yield f"{counted(len(state.work.scripts), 'script')} left to the next agent"
+        yield Remark("scripts", f"{counted(len(state.work.scripts), 'script')} left to the next agent")

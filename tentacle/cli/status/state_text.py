@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tentacle.agent.status import DRAINING
+from tentacle import __version__
+from tentacle.agent.drain import Drain
+from tentacle.agent.status import STOPPING, LastScript
 from tentacle.cli.frame.style import WIDTH, Style, columns, counted, iso, moment, size, span, wrapped
 from tentacle.cli.status.state import InstanceState, ServerState
 from tentacle.observe.text import visible
@@ -29,11 +31,13 @@ def state_text(state: InstanceState, style: Style, now: float) -> str:
         overview.append(("Certificate", f"{certificate.algorithm}, {certificate.key}, valid until {certificate.day}"))
     if state.disk:
         overview.append(("Free disk", f"{size(state.disk.free)} on the file system of {state.disk.path}"))
-    servers = [line for server in state.servers for line in _server_lines(server)] or ["  none"]
+    if live is not None and live.called is not None and "listening" in state.modes:
+        overview.append(("Last call", f"{span(now - live.called)} ago"))
+    servers = [line for server in state.servers for line in _server_lines(server, now)] or ["  none"]
     lines = [
         *_agent_lines(state, style, now),
-        *(f"  {style.bad('problem')}  {_sentence(problem)}" for problem in state.problems),
-        *(f"  {style.warn('note')}     {_sentence(note)}" for note in state.notes),
+        *(f"  {style.bad('problem')}  {_sentence(problem.text)}" for problem in state.problems),
+        *(f"  {style.warn('note')}     {_sentence(note.text)}" for note in state.notes),
         *("", *columns(overview)),
         *("", style.title("Trusted servers"), *servers),
         *("", style.title("Scripts"), *_script_lines(state, now)),
@@ -56,7 +60,9 @@ def _agent_lines(state: InstanceState, style: Style, now: float) -> Iterator[str
         if agent.seen:
             yield f"  {agent.seen} ({span(agent.age)} ago)"
     else:
-        if state.problems:
+        if state.problems and {one.about for one in state.problems} == {"drain"}:
+            yield f"{style.warn(style.dot)} {name} is running, and {style.warn('draining')}"
+        elif state.problems:
             yield f"{style.bad(style.dot)} {name} is running, but {style.bad('not healthy')}"
         else:
             yield f"{style.good(style.dot)} {name} is {style.good('running')}"
@@ -69,11 +75,14 @@ def _agent_lines(state: InstanceState, style: Style, now: float) -> Iterator[str
                 yield f"  what follows is {span(agent.age)} old"
 
 
-def _server_lines(server: ServerState) -> list[str]:
+def _server_lines(server: ServerState, now: float) -> list[str]:
     rows = [("polled at" if server.polled else "may call", server.address or "this machine")]
     if server.polled:
         connections = f"{server.asked} wanted" if server.up is None else f"{server.up} of {server.asked} up"
         rows += [("as", server.subscription or "(no subscription)"), ("connections", connections)]
+        rows += [
+            ("last failure", f"{one.error} ({span(now - (one.failed or now))} ago)") for one in server.failures[:1]
+        ]
     return [f"  {visible(server.thumbprint)}", *columns(rows, indent=4)]
 
 
@@ -83,13 +92,15 @@ def _script_lines(state: InstanceState, now: float) -> list[str]:
         return [f"  cannot be seen: {visible(work.problem)}"]
     running = sum(not script.waits for script in work.scripts)
     taken = f"{'' if work.complete else 'at least '}{size(work.size)} in {state.home / 'Work'}"
-    lines = columns(
-        [
-            ("Running", str(running)),
-            ("Waiting", str(len(work.scripts) - running)),
-            ("Workspaces", f"{work.workspaces}, {taken}"),
-        ]
-    )
+    rows = [
+        ("Running", str(running)),
+        ("Waiting", str(len(work.scripts) - running)),
+        ("Workspaces", f"{work.workspaces}, {taken}"),
+    ]
+    last = state.agent.live and state.agent.live.last_script
+    if last and last.ended is not None:
+        rows.append(("Last ended", f"{last.ticket}, exit code {last.exit_code}, {span(now - last.ended)} ago"))
+    lines = columns(rows)
     for script in work.scripts[:_SCRIPTS_SHOWN]:
         since = f"for {span(now - script.since)}"
         lines += columns([(script.ticket, f"waits {since}" if script.waits else f"runs {since}, process {script.pid}")])
@@ -102,23 +113,29 @@ def state_document(state: InstanceState) -> dict[str, Any]:
     agent, certificate, disk, work = state.agent, state.certificate, state.disk, state.work
     own, live = agent.own, agent.live
     return {
+        "Version": __version__,
         "Instance": state.instance,
         "ConfigurationFilePath": str(state.config),
+        "Complete": True,
         "Home": str(state.home),
         "Modes": list(state.modes),
         "Healthy": state.healthy,
-        "Problems": list(state.problems),
-        "Notes": list(state.notes),
+        "Problems": [one.text for one in state.problems],
+        "Notes": [one.text for one in state.notes],
         "Agent": {
             "Running": agent.running,
             "ProcessId": agent.pid or None,
             "User": agent.user,
+            "Version": own.version if own else None,
             "Since": iso(own.since) if own else None,
-            "Draining": live is not None and live.phase == DRAINING,
+            "Stopping": live is not None and live.phase == STOPPING,
+            "Draining": bool(agent.running) and agent.drain is not None,
             "ListeningAddress": live.listening if live else None,
+            "LastCall": iso(live.called) if live and live.called else None,
             "StateAgeSeconds": round(agent.age, 1) if agent.last else None,
             "StateIsCurrent": live is not None,
         },
+        "Drain": drain_document(agent.drain),
         "Certificate": None
         if certificate is None
         else {
@@ -127,17 +144,7 @@ def state_document(state: InstanceState) -> dict[str, Any]:
             "Key": certificate.key,
             "NotAfter": iso(certificate.ends),
         },
-        "TrustedServers": [
-            {
-                "Thumbprint": server.thumbprint,
-                "CommunicationStyle": "TentacleActive" if server.polled else "TentaclePassive",
-                "Address": server.address,
-                "SubscriptionId": server.subscription,
-                "ConnectionsWanted": server.asked if server.polled else None,
-                "ConnectionsUp": server.up,
-            }
-            for server in state.servers
-        ],
+        "TrustedOctopusServers": [_server_document(server) for server in state.servers],
         "Scripts": [
             {
                 "Ticket": script.ticket,
@@ -147,6 +154,48 @@ def state_document(state: InstanceState) -> dict[str, Any]:
             }
             for script in work.scripts
         ],
+        "LastScript": _last_document(live.last_script if live else None),
         "Workspaces": {"Count": work.workspaces, "Bytes": work.size, "Complete": work.complete},
         "Disk": None if disk is None else {"Path": str(disk.path), "FreeBytes": disk.free, "NeededBytes": disk.needed},
+    }
+
+
+def _server_document(server: ServerState) -> dict[str, Any]:
+    return {
+        "Thumbprint": server.thumbprint,
+        "CommunicationStyle": "TentacleActive" if server.polled else "TentaclePassive",
+        "Address": server.address,
+        "SubscriptionId": server.subscription,
+        "ConnectionsWanted": server.asked if server.polled else None,
+        "ConnectionsUp": server.up,
+        "Connections": [
+            {
+                "Number": link.number,
+                "Up": link.up,
+                "Since": None if link.since is None else iso(link.since),
+                "LastError": link.error,
+                "LastErrorAt": None if link.failed is None else iso(link.failed),
+            }
+            for link in server.links
+        ],
+    }
+
+
+def drain_document(drain: Drain | None) -> dict[str, Any] | None:
+    """Since when, by whom and why new scripts are refused; None when they are not."""
+    return (
+        None if drain is None else {"Since": iso(drain.since), "By": drain.by or None, "Reason": drain.reason or None}
+    )
+
+
+def _last_document(last: LastScript | None) -> dict[str, Any] | None:
+    if last is None:
+        return None
+    ended = None if last.ended is None else iso(last.ended)
+    return {
+        "Ticket": last.ticket,
+        "TaskId": last.task,
+        "Since": iso(last.since),
+        "Ended": ended,
+        "ExitCode": last.exit_code,
     }

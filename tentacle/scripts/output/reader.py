@@ -115,6 +115,7 @@ class LogReader:
         self._waiting = (-1, 0)
         """Which line waits for the next one, by its end in the log, and since when, by `since_boot`."""
         self._masking = LineMasking(mask)
+        self.masks = mask is not None
         self._cursors: OrderedDict[int, _Cursor] = OrderedDict()
         """The ends of the last few pages, by the number of entries before them."""
 

@@ -16,6 +16,7 @@ import functools
 import hashlib
 import logging
 import os
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -43,6 +44,9 @@ _BETWEEN_SWEEPS = 600.0
 _SURELY_USED = 60.0
 """Seconds after which a cgroup without processes is not just about to be used."""
 _LONGEST_KILL = 10.0
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST_TICKET = 64
+"""Characters of a ticket in the name of a cgroup."""
 _TEMPORARY = {"tmp": "/tmp", "var-tmp": "/var/tmp"}  # noqa: S108 - the names that scripts use
 _LOCKS = {"run-lock": "/run/lock"}
 _HOME = "home"
@@ -159,7 +163,7 @@ class Sandbox:
         try:
             memory, cpu, tasks = kept
             limits = ScriptLimits(_whole(memory), cpu, _whole(tasks))
-            RunCgroup(self._cgroup_parents.order(_mark(files), limits)).make()
+            RunCgroup(_cgroup_order(self._cgroup_parents, files, limits)).make()
         except (OSError, ValueError) as error:
             log.warning("Script %s runs on without its limits: %s", files.header.ticket, one_line(error))
 
@@ -192,7 +196,8 @@ class Sandbox:
             remove_empty(directory)
 
     def _cgroup(self, files: RunFiles) -> CgroupOrder | None:
-        return None if self._cgroup_parents is None else self._cgroup_parents.order(_mark(files), self.options.limits)
+        parents = self._cgroup_parents
+        return None if parents is None else _cgroup_order(parents, files, self.options.limits)
 
     def _sweep(self) -> None:
         self._swept = time.monotonic()
@@ -248,6 +253,16 @@ def _is_below(path: Path, directories: tuple[Path, ...]) -> bool:
 
 def _whole(number: float | None) -> int | None:
     return None if number is None else int(number)
+
+
+def _cgroup_order(parents: CgroupParents, files: RunFiles, limits: ScriptLimits) -> CgroupOrder:
+    """Its name begins with the ticket, for whoever reads it in the kernel's log; it is the same after a restart."""
+    mark = _mark(files)
+    earlier = parents.order(mark, limits)
+    if any(Path(directory).is_dir() for directory in earlier.directories):
+        # Made by version 0.1, which left the ticket out, for a run that goes on.
+        return earlier
+    return parents.order(f"{_NOT_IN_A_NAME.sub('_', files.header.ticket)[:_LONGEST_TICKET]}-{mark}", limits)
 
 
 def _mark(files: RunFiles) -> str:

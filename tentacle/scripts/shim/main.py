@@ -33,6 +33,7 @@ from tentacle.scripts.shim.run_cgroup import RunCgroup
 from tentacle.scripts.shim.run_order import RunOrder
 from tentacle.scripts.shim.run_processes import RunProcesses, unkillable
 from tentacle.scripts.shim.spawn import SHELL, start
+from tentacle.scripts.shim.title import ProcessTitle
 from tentacle.scripts.shim.write_order import WriteWatch
 
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
@@ -40,6 +41,7 @@ _CANCEL_TICK = 0.02
 _LONGEST_KILL = 30.0
 _STARTS = 3
 
+_NAME = "tentacle-shim"
 _STDIN, _STDERR = 0, 2
 
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -72,7 +74,8 @@ def run(order: int, agent: AgentConnection, intact: InheritedState, cgroup: str 
     """
     os.setsid()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    name_process("tentacle-shim")
+    name_process(_NAME)
+    title = ProcessTitle()
     # A reader that waits for the end of the agent's own output should not wait for a script.
     os.dup2(_STDIN, _STDERR, inheritable=False)
     shared_cgroup = None if cgroup is None else RunCgroup.of(cgroup, inside=True)
@@ -86,7 +89,11 @@ def run(order: int, agent: AgentConnection, intact: InheritedState, cgroup: str 
     while following is not None:
         data = os.pread(following, os.fstat(following).st_size, 0)
         os.close(following)
-        clean = _run_one(RunOrder.decode(data), watch, intact, shared_cgroup)
+        decoded = RunOrder.decode(data)
+        ticket = decoded.workspace.rpartition("/")[2]
+        title.show(f"{_NAME} {ticket}")
+        clean = _run_one(decoded, watch, intact, shared_cgroup)
+        title.show(f"{_NAME} (waits for a script)")
         clean = clean and process_state() == intact and cgroup_state(inside) == shared_state
         following = agent.next_order() if clean else None
         if signal.SIGTERM in signal.sigpending():
@@ -124,7 +131,8 @@ def _run_one(order: RunOrder, watch: WriteWatch, intact: InheritedState, shared_
             writer.entry(ERR_ENTRY, f"Tentacle lost control of this script: {type(failure).__name__}: {failure}")
     logged = writer.entry(DEBUG_ENTRY, f"Process {SHELL} in {order.workspace} exited with code {code}")
     unlogged = "" if logged else f"Process {SHELL} exited with code {code}"
-    result = run_record.Result.now(code, lost=writer.lost, kind=DEBUG_ENTRY, reason=unlogged)
+    cpu, memory = int(supervisor.cpu * 1000), supervisor.memory
+    result = run_record.Result.now(code, lost=writer.lost, kind=DEBUG_ENTRY, reason=unlogged, cpu=cpu, memory=memory)
     try:
         run_record.write_result(record, result)
     except OSError:
@@ -169,6 +177,10 @@ class Supervisor:
         self._processes = RunProcesses(os.getpid(), order.mark)
         self._bash = 0
         self._exit_code: int | None = None
+        self.cpu = 0.0
+        """Seconds that the processes have used that have ended, with their children."""
+        self.memory = 0
+        """Kibibytes that the largest of them had."""
         self._poll = select.epoll()
         self._wake, self._wake_writer = self._listen_to_signals()
         for reader in self._pipes.readers:
@@ -277,11 +289,13 @@ class Supervisor:
         """
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return False
             if pid == 0:
                 return True
+            self.cpu += usage.ru_utime + usage.ru_stime
+            self.memory = max(self.memory, usage.ru_maxrss)
             if pid == self._bash:
                 code = os.waitstatus_to_exitcode(status)
                 self._exit_code = code if code >= 0 else 128 - code

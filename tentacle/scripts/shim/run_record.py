@@ -33,6 +33,8 @@ _CLAIMED, _COMPLETED = b"claimed\n", b"completed\n"
 _UNCLAIMED = b" " * len(_CLAIMED)
 _RESULT = struct.Struct("<iqq16sQcB200s")
 """The members of `Result`, the reason with its length before it."""
+_USAGE = struct.Struct("<qq")
+"""What follows the result since it is measured: `cpu` and `memory`, with a CRC of their own."""
 _CRC = struct.Struct("<I")
 _HEADER = struct.Struct("<II")
 _FLOCK = struct.Struct("@hhqqi4x")
@@ -43,7 +45,9 @@ class Result(NamedTuple):
 
     `ended` is in milliseconds since 1970; `since_boot` in milliseconds of a clock that does not step, counted from the
     start of the machine that is named by `boot` (16 bytes).  `lost` bytes of output are missing from the log without an
-    entry that says so.  `reason` is one last line, of that `kind` of record, for which the log had no room.
+    entry that says so.  `reason` is one last line, of that `kind` of record, for which the log had no room.  `cpu` are
+    the milliseconds that its processes were running, `memory` the kibibytes that the largest of them had at most; -1
+    when that is not known.
     """
 
     exit_code: int
@@ -53,11 +57,22 @@ class Result(NamedTuple):
     lost: int = 0
     kind: bytes = ERR_ENTRY
     reason: str = ""
+    cpu: int = -1
+    memory: int = -1
 
     @classmethod
-    def now(cls, exit_code: int, *, lost: int = 0, kind: bytes = ERR_ENTRY, reason: str = "") -> Result:
+    def now(
+        cls,
+        exit_code: int,
+        *,
+        lost: int = 0,
+        kind: bytes = ERR_ENTRY,
+        reason: str = "",
+        cpu: int = -1,
+        memory: int = -1,
+    ) -> Result:
         """Returns the result of a run that ends at this moment."""
-        return cls(exit_code, now_ms(), since_boot_ms(), BOOT, lost, kind, reason)
+        return cls(exit_code, now_ms(), since_boot_ms(), BOOT, lost, kind, reason, cpu, memory)
 
 
 def head() -> bytes:
@@ -150,17 +165,33 @@ def write_result(run: int, result: Result) -> None:
     """Writes the result to its place, with one write.  A reason that is too long is cut."""
     reason = result.reason.encode("utf-8", "replace")[:LONGEST_REASON]
     data = _RESULT.pack(*result[:6], len(reason), reason)
-    os.pwrite(run, _CRC.pack(zlib.crc32(data)) + data, _RESULT_AT)
+    usage = _USAGE.pack(result.cpu, result.memory)
+    os.pwrite(run, _with_crc(data) + _with_crc(usage), _RESULT_AT)
 
 
 def read_result(run: int) -> Result | None:
     """Returns the result; `None` when there is none, or none that was written whole."""
-    data = os.pread(run, _CRC.size + _RESULT.size, _RESULT_AT)
-    if len(data) != _CRC.size + _RESULT.size or _CRC.unpack_from(data)[0] != zlib.crc32(data[_CRC.size :]):
+    size = _CRC.size + _RESULT.size
+    read = os.pread(run, size + _CRC.size + _USAGE.size, _RESULT_AT)
+    if (data := _without_crc(read[:size], _RESULT.size)) is None:
         return None
-    code, ended, since_boot, boot, lost, kind, length, reason = _RESULT.unpack_from(data, _CRC.size)
+    code, ended, since_boot, boot, lost, kind, length, reason = _RESULT.unpack(data)
     kind = kind if kind in KINDS and kind.isupper() else ERR_ENTRY
-    return Result(code, ended, since_boot, boot, lost, kind, reason[:length].decode("utf-8", "replace"))
+    # An earlier version's shim, which may still run, writes none.
+    usage = _without_crc(read[size:], _USAGE.size)
+    cpu, memory = (-1, -1) if usage is None else _USAGE.unpack(usage)
+    return Result(code, ended, since_boot, boot, lost, kind, reason[:length].decode("utf-8", "replace"), cpu, memory)
+
+
+def _with_crc(data: bytes) -> bytes:
+    return _CRC.pack(zlib.crc32(data)) + data
+
+
+def _without_crc(data: bytes, size: int) -> bytes | None:
+    """Returns what `_with_crc` was given; `None` for anything else than that, of `size` bytes."""
+    if len(data) != _CRC.size + size or _CRC.unpack_from(data)[0] != zlib.crc32(data[_CRC.size :]):
+        return None
+    return data[_CRC.size :]
 
 
 def note_cgroup(run: int, directory: str) -> None:

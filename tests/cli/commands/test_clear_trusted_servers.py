@@ -16,12 +16,19 @@ def test_clearing_keeps_what_is_named(tentacle: Any) -> None:
     tentacle.ok("configure", "--trust=T")
     for host in ("one", "two"):
         tentacle.ok("server-comms", "--style=2", f"--host={host}", "--thumbprint=T")
-    assert tentacle.ok("clear-trusted-servers", "--keep=http://TWO:10943/,https://x").out == ""
+    subscription = servers(tentacle)[1]["SubscriptionId"]
+    cleared = tentacle("clear-trusted-servers", "--keep=http://TWO:10943/,https://x")
+    assert (cleared.code, cleared.out) == (0, "")
+    assert cleared.err.splitlines() == [
+        "No longer trusted: T",
+        f"No longer trusted: T, polled at https://one:10943 with the subscription {subscription}",
+    ]
     assert [server["Address"] for server in servers(tentacle)] == ["https://two:10943"]
     assert tentacle("clear-trusted-servers", "--keep= ,").code == 1
     assert len(servers(tentacle)) == 1
-    tentacle.ok("clear-trusted-servers")
+    assert tentacle("clear-trusted-servers").code == 0
     assert servers(tentacle) == []
+    assert tentacle.ok("clear-trusted-servers").out == ""
 
 
 @pytest.mark.parametrize("kept", ["", " ", ",", " , ,"])
@@ -37,6 +44,7 @@ def test_a_list_that_names_nothing_is_refused(tentacle: Any, kept: str) -> None:
 def test_what_is_left_is_told_in_json(tentacle: Any) -> None:
     tentacle.ok("configure", "--trust=T")
     tentacle.ok("server-comms", "--style=2", "--host=one", "--thumbprint=T")
-    told = json.loads(tentacle.ok("clear-trusted-servers", "--keep=https://one:10943", "--format=json").out)
+    told = json.loads(tentacle("clear-trusted-servers", "--keep=https://one:10943", "--format=json").out)
     assert told["TrustedOctopusServers"] == servers(tentacle)
+    assert [server["Thumbprint"] for server in told["NoLongerTrusted"]] == ["T"]
     assert [server["Address"] for server in servers(tentacle)] == ["https://one:10943"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tentacle.home_layout import LOG_FILE
+from tests.cli.commands.trusted import servers
 
 pytestmark = pytest.mark.usefixtures("instance")
 
@@ -38,11 +39,24 @@ def test_trust_comes_first_and_the_rest_in_the_order_of_the_line(tentacle: Any) 
         f"Application directory set to: {tentacle.cwd}/Apps",
         "'GHI789' is not the thumbprint of a certificate, which has 40 hexadecimal digits: it is stored, but no server"
         " can have it.",
+        "No longer trusted: ABC123",
         RESTART,
     ]
     assert thumbprints(tentacle) == ["DEF456", "GHI789"]
     assert (tentacle.cwd / "Apps").is_dir()
     assert shown(tentacle)["Services"] == {"ListenIP": None, "NoListen": False, "PortNumber": 9021}
+
+
+def test_what_is_forgotten_can_be_trusted_again(tentacle: Any) -> None:
+    mine = "AB" * 20
+    tentacle.ok("configure", f"--trust={mine}")
+    tentacle.ok("server-comms", "--style=TentacleActive", "--host=one")
+    subscription = servers(tentacle)[1]["SubscriptionId"]
+    said = tentacle.ok("configure", "--reset-trust", f"--trust={mine}").lines
+    assert said[0] == "Removing all trusted Octopus Servers..."
+    lost = f"No longer trusted: {mine}, polled at https://one:10943 with the subscription {subscription}"
+    assert [line for line in said if line.startswith("No longer")] == [lost]
+    assert "No longer" not in tentacle.ok("configure", "--reset-trust", f"--trust={mine}").out
 
 
 def test_reset_trust_empties_before_it_trusts(tentacle: Any) -> None:

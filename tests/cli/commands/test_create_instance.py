@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,29 @@ def test_making_it_again_keeps_its_settings(tentacle: Any, instance: Path) -> No
         f"Configuration file at {instance}/I.cfg already exists.",
         "Saving instance: I",
         f"Setting home directory to: {instance}/new",
+        f"Until now the home directory was {instance}; what lies there stays.",
     ]
+    again = tentacle.ok("create-instance", "--instance=I", f"--config={instance}/I.cfg", f"--home={instance}/new")
+    assert len(again.lines) == 3
     assert json.loads(tentacle.ok("show-configuration").out)["Tentacle"]["Services"]["PortNumber"] == 4711
+
+
+def test_a_name_that_gets_another_configuration_says_which_it_had(
+    tentacle: Any, instance: Path, tmp_path: Path
+) -> None:
+    tentacle.ok("configure", "--instance=I", f"--home={tmp_path}/old home")
+    before = (instance / "I.cfg").read_bytes()
+    ended = tentacle.ok("create-instance", "--instance=i", f"--config={tmp_path}/other/I.cfg")
+    back = ["create-instance", "--instance=I", f"--config={instance}/I.cfg", f"--home={tmp_path}/old home"]
+    assert ended.lines[1:] == [
+        "Saving instance: I",
+        f"Setting home directory to: {tmp_path}/other",
+        f"Until now the instance I had the configuration {instance}/I.cfg, of which nothing was changed.",
+        f"To go back to it: {shlex.join(['Tentacle', *back])}",
+    ]
+    assert len(tentacle.ok(*back).lines) == 5
+    assert (instance / "I.cfg").read_bytes() == before
+    assert home_of(tentacle, "--instance=I") == f"{tmp_path}/old home"
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "x" * 300, "a\nb", "*"])

@@ -42,7 +42,7 @@ def test_from_nothing_to_a_worker_and_again(stage: Stage, server: Server) -> Non
 
 def test_a_setup_that_was_interrupted_goes_on(stage: Stage, server: Server) -> None:
     arguments = init_of(stage, server, "resumed")
-    failed = ended(stage, *arguments, "--workerpool=None")
+    failed = ended(stage, *arguments, "--policy=None")
     assert failed.returncode == 1
     assert "Stopped here.  What is done stays done: run it again to go on." in failed.stdout
     done = document(stage, *arguments)
@@ -77,6 +77,7 @@ def test_what_init_is_told_can_be_taken_at_its_word(stage: Stage) -> None:
         assert complaint in refused.stderr
     assert not (stage.directory / "machine" / "never").exists()
     trusting = ["init", "--yes", "--no-register", "--instance=trusting", "--trust=" + "ab" * 20, "--app=trusting-apps"]
+    trusting.append("--port=10933")  # which is not tried then
     assert document(stage, *trusting)["Changed"]["Configuration"] is True
     assert document(stage, *trusting)["Changed"]["Configuration"] is False
     config = stage.directory / "machine" / "trusting" / "tentacle.config"

@@ -86,6 +86,7 @@ Scripts
   Running     0
   Waiting     0
   Workspaces  0, 0 B in DIR/machine/worker/Work
+  Last ended  TICKET, exit code 0, AGO
 """
 WELL = """\
 Instance Tentacle
@@ -95,6 +96,8 @@ Instance Tentacle
   ok    clone          the certificate was made or installed on this machine
   ok    disk           SIZE free at DIR/machine/worker/Work (SIZE are needed for a script to start)
   ok    agent          running since TIME (process PID as USER, version VERSION)
+  ok    connections    N of N to https://127.0.0.1:PORT up
+  ok    last script    TICKET ended with exit code 0 AGO
 
 Polling port 127.0.0.1:PORT
   ok    tcp            127.0.0.1:PORT accepts connections (MS)
@@ -123,8 +126,9 @@ new-certificate --instance=Tentacle
 Polling port 127.0.0.1:PORT
   ok    tcp            127.0.0.1:PORT accepts connections (MS)
   FAIL  tls            CN=Octopus Tentacle (signed by itself, SERVER) answers, and not WRONG as trusted
-                       -> Compare it with Configuration > Thumbprint in the portal.  If the server has a new \
-certificate: tentacle update-trust --oldThumbprint=WRONG --newThumbprint=SERVER
+                       -> Compare it with Configuration > Thumbprint in the portal.  If it is the same there, the \
+server has a new certificate: see tentacle update-trust --help.  If not, something in between answers in the server's \
+place: have this address exempted from TLS inspection.
 
 Octopus Server http://no-such-server.invalid/
   FAIL  name           no-such-server.invalid cannot be resolved: REASON
@@ -174,7 +178,9 @@ def general(text: str, stage: Stage, server: Server) -> str:
         (r"\d+(\.\d)? [KMGTP]iB", "SIZE"),
         (r"\(\d+ ms\)", "(MS)"),
         (r"Server [\d.]+, API [\d.]+", "Server N, API N"),
-        (r"\d+ of \d+ up", "N of N up"),
+        (r"\d+ of \d+ (up|to)", r"N of N \1"),
+        (r"[\w-]{16,}(?=, exit code| ended with)", "TICKET"),
+        (r"\d+ s ago", "AGO"),
         (r"\d+ wanted", "N wanted"),
         (r"(?<=cannot be resolved: )[^\n]*", "REASON"),
     ):

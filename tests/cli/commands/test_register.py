@@ -196,9 +196,36 @@ def test_what_is_refused_before_anything_is_sent(
     before = ready.load()
     ended = tentacle("register-worker", *arguments)
     assert (ended.code, ended.out) == (1, "")
-    assert message is None or ended.err == f"{message}\n"
+    assert message is None or ended.err.splitlines()[0] == message
     assert KEY not in ended.err
     assert ready.load() == before
+
+
+@pytest.mark.parametrize("option", ["--name", "--publicHostName", "--policy", "--space", "--proxy"])
+def test_a_name_of_blanks_alone_is_refused_where_it_is_given(tentacle: Any, ready: SettingsFile, option: str) -> None:
+    given = ("--server=http://127.0.0.1:1", f"--apiKey={KEY}", "--workerpool=P")
+    ended = tentacle("register-worker", *given, f"{option}= ")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == f"The value of {option} is blank.\nLeave {option} out for the default.\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "missing"),
+    [
+        ("register-worker", [], "--server, --apiKey (or another kind of credentials), --workerpool"),
+        ("register-worker", ["--server=http://o", "--workerpool= "], "--apiKey (or another kind of credentials), "),
+        ("register-worker", ["--server=", f"--apiKey={KEY}", "--workerpool=P"], None),
+        ("register-with", ["--server=http://o", f"--apiKey={KEY}"], "--environment, --role"),
+        ("agent", ["--ephemeral", f"--apiKey={KEY}"], "--server, --workerpool"),
+    ],
+)
+def test_all_that_is_missing_is_named_at_once(
+    tentacle: Any, ready: SettingsFile, command: str, given: list[str], missing: str | None
+) -> None:
+    ended = tentacle(command, *given)
+    first, *hints = ended.err.splitlines()
+    assert first.startswith("Please specify an ")
+    assert [hint.startswith(f"These are missing: {missing}") for hint in hints] == ([True] if missing else [])
 
 
 def test_a_target_needs_environment_and_role_and_a_known_participation(tentacle: Any, ready: SettingsFile) -> None:

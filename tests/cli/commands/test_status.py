@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
 import pytest
@@ -26,8 +27,10 @@ def test_the_status_of_an_instance_that_is_one_of_several_or_damaged(stage: Stag
     assert "run tentacle new-certificate --instance=bare" in " ".join(bare.stdout.split())
     (stage.directory / "broken" / "broken.config").write_text("port: many\n")
     broken = ended(stage, "status", "--instance=broken", "--format=json")
-    assert (broken.returncode, broken.stdout) == (1, "")
+    assert broken.returncode == 1
     assert "broken/broken.config" in broken.stderr
+    told = json.loads(broken.stdout)["Error"]
+    assert (told["Message"], told["ExitCode"]) == (broken.stderr.rstrip("\n"), 1)
     (stage.directory / "broken" / "broken.config").unlink()
     gone = ended(stage, "doctor", "--instance=broken")
     assert (gone.returncode, gone.stderr) == (1, "")
@@ -46,7 +49,7 @@ def test_the_status_of_an_agent_that_runs_a_script_stops_and_is_killed(stage: St
     found = document(stage, "status", "--instance=shown")
     assert found["Healthy"]
     assert found["Agent"]["ProcessId"] == agent.pid
-    assert [(one["ConnectionsUp"], one["ConnectionsWanted"]) for one in found["TrustedServers"]] == [(5, 5)]
+    assert [(one["ConnectionsUp"], one["ConnectionsWanted"]) for one in found["TrustedOctopusServers"]] == [(5, 5)]
     assert [one["State"] for one in found["Scripts"]] == ["Running"]
     assert found["Workspaces"]["Bytes"] > 0
     agent.signal(signal.SIGKILL)

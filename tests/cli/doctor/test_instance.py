@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tentacle.agent.lock import only_agent
-from tentacle.agent.status import AgentStatus, write_status
-from tentacle.cli.doctor.finding import Level
+from tentacle.agent.status import AgentStatus, LastScript, Link, write_status
+from tentacle.cli.doctor.finding import Finding, Level, ReportSection, fail, ok
 from tentacle.cli.doctor.instance import (
     ExaminedInstance,
     agent,
@@ -19,16 +19,23 @@ from tentacle.cli.doctor.instance import (
     ciphers,
     clone,
     clones_of,
+    connections,
+    last_script,
     rights,
     trusted,
+    unmentioned,
 )
 from tentacle.cli.frame.certificate_text import summary_of_pem
+from tentacle.cli.status.state import AgentState, InstanceState, Remark, ServerState
+from tentacle.cli.status.work_directory import WorkDirectory
 from tentacle.disk import user_name
 from tentacle.home_layout import STATUS_FILE
 from tentacle.settings import certificates
 from tentacle.settings.instances import InstanceRegistry
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.store import SettingsFile
+
+NOW = 1_795_421_700.0
 
 
 def test_rights(tmp_path: Path) -> None:
@@ -134,3 +141,41 @@ def test_ciphers_that_a_scanner_would_flag_are_told() -> None:
     [found] = ciphers(ExaminedInstance("T", settings=Settings(legacy_ciphers=True)))
     assert found.level is Level.WARN
     assert "configure --instance=T --tls-ciphers=strong" in (found.advice or "")
+
+
+def polled(*links: Link) -> InstanceState:
+    """The state of an instance whose agent has these connections to one server."""
+    server = ServerState("A" * 40, True, "https://octopus:10943", "poll://abc/", len(links), sum(x.up for x in links))
+    live = AgentStatus("running", 7, NOW - 100, "1.2.3", "A" * 40, None, (), NOW, called=NOW - 3)
+    return InstanceState(
+        *("I", Path("I.cfg"), Path("home"), ("polling",), None, (replace(server, links=links),)),
+        *(AgentState(True, 7, live), WorkDirectory(), None),
+    )
+
+
+def test_connections_that_are_down_are_told_with_their_last_failure() -> None:
+    up, down = Link(0, True, NOW - 9), Link(1, False, NOW - 9, "connection refused", NOW - 65)
+    levels = []
+    for links in ((up, replace(up, number=1)), (up, down), (replace(down, number=0), down)):
+        [found] = connections(ExaminedInstance("I", Path("I.cfg"), Path("home"), now=NOW, state=polled(*links)))
+        levels.append(found.level)
+    assert levels == [Level.OK, Level.WARN, Level.FAIL]
+    assert found.found == ("0 of 2 to https://octopus:10943 up; the last failure 1 min 5 s ago: connection refused")
+
+
+def test_the_last_script_is_told() -> None:
+    state = polled()
+    assert state.agent.last is not None
+    told: list[Finding] = []
+    for last in (LastScript("T", "", NOW - 60), LastScript("T", "", NOW - 60, NOW - 30, 3)):
+        agent_state = replace(state.agent, last=replace(state.agent.last, last_script=last))
+        told += last_script(ExaminedInstance("I", now=NOW, state=replace(state, agent=agent_state)))
+    assert [one.found for one in told] == ["T runs or waits, for 1 min", "T ended with exit code 3 30 s ago"]
+
+
+def test_a_problem_that_status_tells_is_never_missing() -> None:
+    state = replace(polled(), problems=(Remark("disk", "full"), Remark("new kind", "of problem")))
+    told = [ReportSection("Instance", (fail("disk", "full", "make room"), ok("new kind", "fine")))]
+    assert [(one.check, one.level, one.found) for one in unmentioned(state, told)] == [
+        ("new kind", Level.FAIL, "of problem")
+    ]

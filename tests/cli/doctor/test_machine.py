@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,26 @@ def test_the_service_of_instances_without_a_name_is_that_of_the_one_it_runs(tmp_
     assert here.level is Level.FAIL
     assert (here.advice or "").endswith("then: systemctl start OctopusDeploy-Tentacle")
     assert (there.level, there.found) == (Level.OK, "running; no service runs this instance, which has no name")
+
+
+@pytest.mark.parametrize("answer", ["Result=start-limit-hit", "Result=exit-code\\nStartLimitBurst=60\\nNRestarts=60"])
+def test_a_service_that_systemd_starts_no_more_is_explained(tmp_path: Path, answer: str) -> None:
+    program, unit = tmp_path / "systemctl", tmp_path / "I.service"
+    unit.write_text("ExecStart=/opt/Tentacle agent --config=/srv/here.config --noninteractive")
+    program.write_text(
+        "#!/bin/sh\necho LoadState=loaded\necho ActiveState=failed\necho SubState=failed\n"
+        f"echo FragmentPath={unit}\nprintf '{answer}\\n'\n"
+    )
+    program.chmod(0o755)
+    systemctl = Systemctl(str(program))
+    [found] = systemd(ExaminedInstance(name="I", config=unit), booted=tmp_path, systemctl=systemctl)
+    assert found.level is Level.FAIL
+    assert found.found.endswith("; it ended too often right after its start, and systemd starts it no more")
+    assert found.advice == "journalctl -u I -n 50; then: tentacle service --instance=I --start"
+    unnamed = ExaminedInstance(config=Path("/srv/here.config"))
+    [found] = systemd(unnamed, booted=tmp_path, systemctl=systemctl)
+    start = "systemctl reset-failed OctopusDeploy-Tentacle; systemctl start OctopusDeploy-Tentacle"
+    assert (found.advice or "").endswith(f"then: {start}")
 
 
 def test_what_the_host_lacks_is_a_warning_with_what_to_do(tmp_path: Path) -> None:

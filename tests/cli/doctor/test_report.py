@@ -55,7 +55,7 @@ def test_levels_have_their_colours_and_the_columns_stay() -> None:
 
 def test_the_document_for_programs() -> None:
     document = report_document(SECTIONS)
-    assert (document["Ok"], document["Failures"], document["Warnings"]) == (False, 1, 1)
+    assert (document["Ok"], document["FailureCount"], document["WarningCount"]) == (False, 1, 1)
     assert document["Sections"][0]["Findings"] == [
         {"Check": "bash", "Level": "ok", "Found": "/bin/bash 5.2.15", "Advice": None}
     ]

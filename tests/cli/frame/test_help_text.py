@@ -28,7 +28,10 @@ from tests.recorded import VECTORS
 VECTOR = json.loads((VECTORS / "cli-commands.json").read_text())
 ORIGINAL: dict[str, dict[str, Any]] = {command["name"]: command for command in VECTOR["commands"]}
 
-OURS = {"completion", "devserver", "doctor", "import-instance", "init", "rotate-certificate", "status"}
+OURS = {
+    *("completion", "devserver", "doctor", "drain", "import-instance", "init", "rotate-certificate", "scripts"),
+    *("status", "undrain"),
+}
 SECRETS = [
     "apiKeyFile",
     "apiKeyStdin",
@@ -63,6 +66,7 @@ def our_options(name: str) -> set[str]:
         *(EPHEMERAL if name == "agent" else ()),
         *(PROXY if name in ("proxy", "polling-proxy") else ()),
         *(["status"] if name == "service" else ()),
+        *(["uninstall-service"] if name == "delete-instance" else ()),
         *((key.name for key in KEYS.values() if key.ours) if name == "configure" else ()),
         *(() if name in NO_FORMAT else ("format",)),
     }

@@ -124,7 +124,7 @@ def test_a_document_takes_the_place_of_lines_and_not_of_data(shown: Shown) -> No
 
 def test_an_error_is_one_line_and_its_hint_another(shown: Shown) -> None:
     error = TentacleError("two\nlines\x1b[2J", hint="do\tthis", exit_code=7)
-    assert report_error(error, cause=RuntimeError("for the log alone")) == 7
+    assert report_error(error, shown.session, cause=RuntimeError("for the log alone")) == 7
     assert shown.lines() == ([], ["two\\nlines\\x1b[2J", "do\\tthis"])
 
 
@@ -135,17 +135,20 @@ def test_the_traceback_of_a_cause_is_in_the_log(tentacle: Any, instance: Path) -
         try:
             Path("/nowhere/at/all").read_text()
         except OSError as cause:
-            report_error(TentacleError("It did not work."), cause=cause)
+            report_error(TentacleError("It did not work."), session, cause=cause)
     assert "    Traceback (most recent call last):" in tentacle.log(instance)
 
 
-def test_an_unexpected_error_without_a_text_is_its_name(shown: Shown, tmp_path: Path) -> None:
-    (tmp_path / "log").touch()
-    assert report_unexpected_error(ZeroDivisionError(), tmp_path / "log") == 100
-    assert report_unexpected_error(ValueError("a\nb"), tmp_path / "none") == 100
-    assert shown.lines()[1] == [
-        f"Unexpected error: ZeroDivisionError (details in {tmp_path}/log)",
-        f"Unexpected error: ValueError: a\\nb (its details are lost: {tmp_path}/none cannot be written)",
+def test_an_unexpected_error_without_a_text_is_its_name(tmp_path: Path) -> None:
+    err = io.StringIO()
+    environ = {"DefaultLogDirectory": str(tmp_path)}
+    session = CommandSession(ProcessContext(environ=environ, cwd=tmp_path, stdout=io.StringIO(), stderr=err))
+    with session.logging():
+        assert report_unexpected_error(ZeroDivisionError(), session) == 100
+        assert report_unexpected_error(ValueError("a\nb"), session) == 100
+    assert err.getvalue().splitlines() == [
+        f"Unexpected error: ZeroDivisionError (details in {tmp_path}/OctopusTentacle.txt)",
+        f"Unexpected error: ValueError: a\\nb (details in {tmp_path}/OctopusTentacle.txt)",
     ]
 
 

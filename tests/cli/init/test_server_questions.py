@@ -39,13 +39,34 @@ def test_slips_are_corrected_where_they_are_made_and_the_key_is_not_shown(stage:
     person.answer("Could not find the worker pool", "")
     person.answer("to poll", "1")
     person.answer("connection refused", str(server.comms_port))
-    person.answer("Go ahead?", "yes")
+    person.answer("Go ahead?", "perhaps")
+    person.answer("neither yes, no nor back", "back")
+    person.answer("Name of the instance [asked]", "")
+    for question in ("Configuration file", "[polling]: ", "applications", f"[{server.rest}]: "):
+        person.answer(question, "")
+    person.answer("API key: ", server.key)
+    person.answer("on the server [asked]: ", "")
+    person.answer("Worker pools there: Default Worker Pool", "")
+    person.answer(f"to poll [{server.comms_port}]: ", "")
+    person.answer("Go ahead? (yes/no/back) [yes]: ", "yes")
     assert person.end() == 0, person.shown
     assert server.key.encode() not in person.shown
     assert b"API-OFSOMEBODYELSE" not in person.shown
     assert b"  Octopus Server 2024.4.0 answers.\r\n" in person.shown
     assert b"  Signed in, space 'Default'.\r\n" in person.shown
     assert server.worker("asked")["Name"] == "asked"
+
+    other = Terminal(stage, "--instance=other", f"--config={stage.directory}/other/O.cfg", "--mode=polling")
+    other.answer("applications", str(stage.directory / "apps"))
+    other.answer("Octopus Server (", server.rest)
+    other.answer("API key: ", server.key)
+    other.answer("on the server", "ASKED")
+    other.answer("A worker named 'ASKED' already exists, and it is another machine.", "other")
+    other.answer("Worker pools, by commas", "")
+    other.answer("to poll", str(server.comms_port))
+    other.answer("Go ahead?", "no")
+    assert other.end() == 0
+    assert not (stage.directory / "other").exists()
 
     again = Terminal(stage)
     again.answer("Name of the instance", "asked")
@@ -110,3 +131,24 @@ def test_a_name_is_printable_and_without_blanks_around_it_or_refused(text: str) 
     else:
         assert found == text.strip() != ""
         assert found.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--name=taken",), "A worker named 'taken' already exists, and it is another machine."),
+        (("--workerpool=None",), "Could not find the worker pool with name, slug or Id None"),
+        (("--space=None",), "None"),
+    ],
+)
+def test_what_a_server_would_refuse_is_told_before_anything_is_done_also_without_a_person(
+    stage: Stage, options: tuple[str, ...], message: str
+) -> None:
+    server = stage.start_server()
+    common = ("init", "--yes", "--mode=polling", f"--server={server.rest}", f"--server-comms-port={server.comms_port}")
+    apps = f"--app={stage.directory / 'apps'}"
+    stage.run(*common, apps, "--name=taken", "--instance=first", f"--config={stage.directory}/first/f.cfg")
+    said = stage.run(*common, apps, "--instance=I", f"--config={stage.directory}/I/I.cfg", *options, expect=1)
+    assert message in said
+    assert not (stage.directory / "I").exists()
+    stage.run(*common, apps, "--name=taken", "--instance=I", f"--config={stage.directory}/I/I.cfg", "--force")

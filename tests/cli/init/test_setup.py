@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,14 @@ import pytest
 
 from tentacle.cli.frame.session import CommandSession, ProcessContext
 from tentacle.cli.init.questions import Questions, Unanswered
-from tentacle.cli.init.setup import ExistingInstance, InitOptions, Setup, ask_for_setup, existing_instance
+from tentacle.cli.init.setup import (
+    ExistingInstance,
+    InitOptions,
+    Setup,
+    ask_for_setup,
+    existing_instance,
+    try_usual_port,
+)
 from tentacle.cli.registration.options import ApiOptions
 from tentacle.errors import TentacleError
 from tentacle.settings.errors import SettingsError
@@ -150,3 +158,14 @@ def test_what_there_is_of_an_instance(tentacle: Any, instance: Path, tmp_path: P
     (instance / "I.cfg").write_text("no configuration")
     with pytest.raises(SettingsError):
         existing_instance(of, "I")
+
+
+def test_the_usual_port_is_tried_for_a_new_listening_instance(tentacle: Any, instance: Path) -> None:
+    new, polling, known = asked(tentacle), asked(tentacle, mode="polling"), asked(tentacle, instance="I")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(TentacleError, match=f"Port {port} is taken by"):
+            try_usual_port(session(tentacle), replace(new, port=port))
+        for fine in (polling, known):
+            try_usual_port(session(tentacle), replace(fine, port=port))
+    try_usual_port(session(tentacle), replace(new, port=port))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.cli.registration.ephemeral_note import NotedWorker, noting
+from tentacle.cli.registration.ephemeral_note import NotedWorker, noting, running_worker
 from tentacle.errors import TentacleError
 from tentacle.home_layout import EPHEMERAL_NOTE
 from tests.other_user import of_nobody, only_root, second_name, secret_of_root
@@ -49,6 +49,11 @@ def test_a_note_that_is_none_is_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / EPHEMERAL_NOTE).write_text(content)
     with noting(tmp_path) as note:
         assert note.earlier is None
+
+
+def test_looking_for_a_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert running_worker(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["link", "folder", "pipe", "no home"])

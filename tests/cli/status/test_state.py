@@ -10,7 +10,7 @@ import pytest
 from tentacle.agent.lock import only_agent
 from tentacle.agent.status import AgentStatus, Polled, write_status
 from tentacle.cli.frame.certificate_text import summary_of_pem
-from tentacle.cli.status.state import InstanceState, ServerState, agent_state, instance_state
+from tentacle.cli.status.state import InstanceState, Remark, ServerState, agent_state, instance_state
 from tentacle.cli.status.state_text import state_document
 from tentacle.settings import certificates
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
@@ -35,7 +35,8 @@ def test_a_certificate_that_expires_soon_is_told_when_the_agent_tells_it(
     stored = certificates.generate()
     ends = summary_of_pem(stored.certificate_pem)
     notes = state(tmp_path, Settings(certificate=stored), ends.ends - days * DAY).notes
-    assert (f"the certificate should be replaced: it expires on {ends.day}" in notes) is is_told
+    text = f"the certificate should be replaced: it expires on {ends.day}"
+    assert (Remark("certificate", text) in notes) is is_told
 
 
 def test_what_an_earlier_agent_wrote_is_not_the_state_of_the_one_that_runs(tmp_path: Path) -> None:
@@ -47,7 +48,8 @@ def test_what_an_earlier_agent_wrote_is_not_the_state_of_the_one_that_runs(tmp_p
         own = agent_state(tmp_path, NOW + 31)
     assert (earlier.own, earlier.live) == (None, None)
     assert state_document(found)["Agent"]["Since"] is None
-    assert "the agent is running but has not written its state yet: it has just started, or it hangs" in found.problems
+    text = "the agent is running but has not written its state yet: it has just started, or it hangs"
+    assert Remark("agent", text) in found.problems
     assert (own.own, own.live) == (written(os.getpid()), None)
     assert agent_state(tmp_path, NOW).running is False
 
@@ -67,4 +69,5 @@ def test_an_address_that_cannot_be_polled_is_a_problem(tmp_path: Path) -> None:
     settings = Settings(servers=(TrustedServer("B" * 40, CommunicationStyle.TENTACLE_ACTIVE, "wss://octopus/", "p"),))
     found = state(tmp_path, settings)
     assert len(found.problems) == 1
-    assert "wss://octopus/" in found.problems[0]
+    assert found.problems[0].about == "polling"
+    assert "wss://octopus/" in found.problems[0].text

@@ -7,7 +7,7 @@ from pathlib import Path
 from tentacle.agent.status import AgentStatus, Polled
 from tentacle.cli.frame.certificate_text import CertificateSummary
 from tentacle.cli.frame.style import Style
-from tentacle.cli.status.state import AgentState, DiskSpace, InstanceState, ServerState
+from tentacle.cli.status.state import AgentState, DiskSpace, InstanceState, Remark, ServerState
 from tentacle.cli.status.state_text import state_document, state_text
 from tentacle.cli.status.work_directory import UnfinishedScript, WorkDirectory
 
@@ -85,7 +85,7 @@ def test_a_running_worker() -> None:
 
 
 def test_an_agent_that_does_not_write_any_more_is_not_healthy_and_its_numbers_are_old() -> None:
-    state = changed(agent=AgentState(True, 4711, LAST, 95.0), problems=("it hangs",))
+    state = changed(agent=AgentState(True, 4711, LAST, 95.0), problems=(Remark("agent", "it hangs"),))
     lines = state_text(state, Style(), NOW).splitlines()
     assert lines[0] == "* worker is running, but not healthy"
     assert lines[2] == "  what follows is 1 min 35 s old"
@@ -101,7 +101,9 @@ def test_an_agent_of_another_process_is_not_the_one_that_wrote() -> None:
 
 
 def test_one_that_does_not_run() -> None:
-    lines = state_text(changed(agent=AgentState(False, None, LAST, 2.0), notes=("n",)), Style(), NOW).splitlines()
+    lines = state_text(
+        changed(agent=AgentState(False, None, LAST, 2.0), notes=(Remark("agent", "n"),)), Style(), NOW
+    ).splitlines()
     assert lines[:3] == [
         "* worker is not running",
         "  last seen at 2026-11-23 08:14:58 UTC (2 s ago)",
@@ -117,7 +119,7 @@ def test_nothing_from_outside_moves_the_cursor() -> None:
         instance=bad,
         servers=(server,),
         agent=AgentState(True, 4711, last, 0.0, bad),
-        problems=(bad,),
+        problems=(Remark("agent", bad),),
         work=WorkDirectory((UnfinishedScript(bad, False, NOW, 1),)),
     )
     text = state_text(state, Style(), NOW)

@@ -45,14 +45,14 @@ async def started_mark(lab: Lab) -> str:
 
 
 def own_directories(limits: ScriptLimits, mark: str) -> list[Path]:
-    return [Path(directory) for directory in cgroup_parents(limits).order(mark, limits).directories]
+    return [Path(directory) for directory in cgroup_parents(limits).order(f"T-1-{mark}", limits).directories]
 
 
 async def test_the_limits_are_those_of_the_scripts_own_cgroup(new_lab: Callable[..., Lab]) -> None:
     limits = ScriptLimits(memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
     lab = await limited(new_lab, memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
     mark = await started_mark(lab)
-    order = cgroup_parents(limits).order(mark, limits)
+    order = cgroup_parents(limits).order(f"T-1-{mark}", limits)
     for index, file, value, must in order.limits:
         path = Path(order.directories[index]) / file
         assert path.read_text().strip() == value or not must
@@ -100,7 +100,7 @@ async def test_a_later_agent_gives_a_running_script_its_own_limits_again(new_lab
     lab = await limited(new_lab, memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
     mark = await started_mark(lab)
     await lab.engine.aclose()
-    order = cgroup_parents(limits).order(mark, limits)
+    order = cgroup_parents(limits).order(f"T-1-{mark}", limits)
     wanted = [(Path(order.directories[i]) / file, value) for i, file, value, must in order.limits if must]
     for file, _ in wanted:
         if file.name in NO_LIMIT:

@@ -17,7 +17,8 @@ from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessState
 from tentacle.scripts.engine import EngineOptions
 from tentacle.scripts.errors import SandboxUnavailableError
-from tentacle.scripts.sandbox.cgroups import ScriptLimits
+from tentacle.scripts.sandbox import sandbox as sandbox_module
+from tentacle.scripts.sandbox.cgroups import CgroupParents, ScriptLimits
 from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.scripts.shim.run_processes import real_and_saved_uids
@@ -256,3 +257,18 @@ async def test_nothing_is_tried_out_where_nothing_is_asked_for(lab: Lab) -> None
     assert not lab.engine.options.sandbox.asks
     assert EngineOptions().sandbox == SandboxOptions()
     assert await lab.left() == []
+
+
+async def test_the_cgroup_of_a_run_is_named_after_its_ticket(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
+    """And one that an earlier version has made for a run that goes on is still found."""
+    lab = make_lab("private")
+    await lab.engine.start()
+    await lab.run("true", "Ticket 1.x")
+    run = await lab.engine.find("Ticket 1.x")
+    assert run is not None
+    parents, limits = CgroupParents(tmp_path), ScriptLimits()
+    [directory] = sandbox_module._cgroup_order(parents, run.files, limits).directories
+    mark = sandbox_module._mark(run.files)
+    assert directory == f"{tmp_path}/tentacle-run-Ticket_1_x-{mark}"
+    (tmp_path / f"tentacle-run-{mark}").mkdir()
+    assert sandbox_module._cgroup_order(parents, run.files, limits).directories == (f"{tmp_path}/tentacle-run-{mark}",)

@@ -1,0 +1,99 @@
+"""Where the control channel is: the socket file in an instance's home, and who is at its other end.
+
+Knows Unix sockets.  Must not know what is said on them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from tentacle.home_layout import CONTROL_SOCKET
+
+MODE: Final = 0o600
+LONGEST_ADDRESS: Final = 107
+"""Bytes of a path that the kernel takes as the address of a socket (unix(7)), without the zero behind it."""
+_CREDENTIALS: Final = struct.Struct("3i")
+"""Process, user and group, as SO_PEERCRED gives them."""
+
+
+@contextlib.contextmanager
+def _address(home: Path) -> Iterator[str]:
+    """The address of the socket in `home`.  Where its path is too long, one by way of an open directory.
+
+    Raises `OSError`.
+    """
+    path = home / CONTROL_SOCKET
+    if len(os.fsencode(path)) <= LONGEST_ADDRESS:
+        yield str(path)
+        return
+    directory = os.open(home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{CONTROL_SOCKET}"
+    finally:
+        os.close(directory)
+
+
+def open_socket(home: Path) -> socket.socket:
+    """A listening socket in `home`, for its only agent: what a killed one has left there is replaced.
+
+    Only this user may connect, whatever the umask.  Raises `OSError`.
+    """
+    path = home / CONTROL_SOCKET
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(path.lstat().st_mode):
+            raise IsADirectoryError(21, os.strerror(21), str(path))
+        path.unlink()
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # The kernel makes the file with the mode of the socket, less the umask: never open to others, not for a moment.
+        os.fchmod(listening.fileno(), MODE)
+        with _address(home) as address:
+            listening.bind(address)
+            os.chmod(address, MODE)  # noqa: PTH101 - the path may be too long for the kernel only as an address
+        listening.listen(16)
+        listening.setblocking(False)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def remove_socket(home: Path, inode: int | None) -> None:
+    """Removes the socket file, if it still is the one with the number `inode`."""
+    path = home / CONTROL_SOCKET
+    with contextlib.suppress(OSError):
+        if inode is not None and path.lstat().st_ino == inode:
+            path.unlink()
+
+
+def inode_of(home: Path) -> int | None:
+    """The number of the socket file; None when there is none."""
+    with contextlib.suppress(OSError):
+        return (home / CONTROL_SOCKET).lstat().st_ino
+    return None
+
+
+def connect(home: Path, seconds: float) -> socket.socket:
+    """A connection to the agent of `home`.  Every operation on it may take `seconds`.  Raises `OSError`."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(seconds)
+        with _address(home) as address:
+            connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def user_of_peer(connection: socket.socket) -> int:
+    """The user of the process at the other end, as it was when it connected.  Raises `OSError`."""
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(data)[1])

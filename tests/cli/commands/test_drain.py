@@ -1,0 +1,114 @@
+"""`drain` and `undrain` as the installed program, beside a server and an agent that are processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.commands.programs import document, ended, init_of, until
+from tests.e2e.stage import TENTACLE, Server, Stage
+
+
+@pytest.fixture
+def leaves_nothing_behind() -> None:
+    """The stage outlives one test; it looks for what is left itself."""
+
+
+@pytest.fixture(autouse=True)
+def instance(stage: Stage, server: Server) -> Iterator[None]:
+    """An instance `w` that is not drained; no agent of it runs afterwards."""
+    assert ended(stage, *init_of(stage, server, "w")).returncode == 0
+    yield
+    pid = document(stage, "status")["Agent"]["ProcessId"]
+    if pid:
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: document(stage, "status")["Agent"]["Running"] is False)
+    ended(stage, "undrain")
+
+
+def test_a_worker_is_drained_and_takes_scripts_again(stage: Stage, server: Server) -> None:
+    agent = stage.start_agent("w", "Polling ")
+    until(lambda: ended(stage, "status").returncode == 0)
+    server.run_script(server.worker("w")["Id"], "while [ ! -e ../stop ]; do sleep 0.05; done")
+    until(lambda: len(document(stage, "status")["Scripts"]) == 1)
+    ticket = document(stage, "status")["Scripts"][0]["Ticket"]
+
+    late = ended(stage, "drain", "--timeout=1", "--reason=new disk", "--format=json")
+    assert (late.returncode, late.stderr) == (3, "")
+    told = json.loads(late.stdout)
+    assert (told["Drained"], told["Tickets"], told["Drain"]["Reason"]) == (False, [ticket], "new disk")
+    draining = ended(stage, "status")
+    assert (draining.returncode, draining.stdout.splitlines()[0]) == (3, "● w is running, and draining")
+    assert document(stage, "status")["Drain"]["Reason"] == "new disk"
+    assert "All is well" not in ended(stage, "doctor").stdout
+
+    waiting = subprocess.Popen(
+        [TENTACLE, "drain", f"--server={server.rest}"],
+        env={**stage.environment, "OCTOPUS_API_KEY": server.key},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert waiting.stdout is not None
+    lines = [waiting.stdout.readline() for _ in range(3)]
+    assert lines[0] == "Disabling the worker 'w' on the Octopus Server...\n"
+    assert lines[1].startswith("Draining since ")
+    assert lines[2] == f"Waiting for 1 script: {ticket}\n"
+    assert server.worker("w")["IsDisabled"]
+    (stage.directory / "machine" / "w" / "Work" / "stop").touch()
+    rest, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    assert rest.splitlines()[0] == f"{ticket} has ended"
+    assert rest.splitlines()[1].startswith("Drained: no script runs.")
+
+    # Over a restart, and until it is ended.
+    assert agent.stop() == 0
+    agent = stage.start_agent("w", "Draining since ")
+    until(lambda: document(stage, "status")["Agent"]["StateIsCurrent"])
+    assert document(stage, "status")["Agent"]["Draining"]
+    again = ended(stage, "undrain", f"--server={server.rest}", f"--apiKey={server.key}")
+    assert (again.returncode, again.stdout.splitlines()) == (
+        0,
+        [
+            "New scripts are taken again",
+            "Enabling the worker 'w' on the Octopus Server...",
+            "Enabled on the Octopus Server: w",
+        ],
+    )
+    assert not server.worker("w")["IsDisabled"]
+    until(lambda: ended(stage, "status").returncode == 0)
+    assert ended(stage, "undrain").stdout == "Nothing to end: it was not draining\n"
+    assert agent.stop() == 0
+
+
+def test_a_machine_whose_agent_is_away_is_drained_for_the_next_one(stage: Stage) -> None:
+    stopped = ended(stage, "drain")
+    assert stopped.returncode == 0
+    assert "the next agent takes no new scripts; none is running now" in stopped.stdout
+    assert "draining since" in " ".join(ended(stage, "status").stdout.split())
+    assert json.loads(ended(stage, "undrain", "--format=json").stdout)["WasDraining"]
+
+
+def test_nothing_is_drained_where_the_server_does_not_disable_it(stage: Stage, server: Server) -> None:
+    unknown = ended(stage, "drain", f"--server={server.rest}", "--apiKey=API-NONE", "--format=json")
+    assert unknown.returncode == 1
+    assert "Nothing was drained." in json.loads(unknown.stdout)["Error"]["Hint"]
+    assert document(stage, "status")["Drain"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--timeout=0"], "--timeout must be a positive number of seconds"),
+        (["--timeout=5", "--no-wait"], "does not go with --no-wait"),
+        ([f"--reason={'x' * 501}"], "The reason is longer than 500 characters"),
+        (["--instance=none"], "Instance none of Tentacle has not been configured"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(stage: Stage, options: list[str], problem: str) -> None:
+    refused = ended(stage, "drain", *options)
+    assert (refused.returncode, problem in refused.stderr) == (1, True)
