@@ -43,14 +43,14 @@ def find_left_runs(workspaces: Workspaces, completed: CompletedRuns) -> LeftRuns
     half_removed = [name for name in completed.names() if workspaces.runs.exists(name)]
     old: list[Path] = []
     for entry in workspaces.entries():
-        path = Path(entry.path)
+        # There may be a million, so a path is made only of the few that matter.
         if is_left_check(entry.name):
             # Its directories go to the trash, which the cleaner empties.
             with contextlib.suppress(OSError):
-                workspaces.forget(run_name(entry.name), path)
+                workspaces.forget(run_name(entry.name), Path(entry.path))
         elif entry.name.startswith(f"{SPOOL}-"):
-            workspaces.move_to_trash(path)
-        elif is_workspace(entry) and has_state(path):
+            workspaces.move_to_trash(Path(entry.path))
+        elif is_workspace(entry) and has_state(path := Path(entry.path)):
             old.append(path)
     return LeftRuns(tuple(dict.fromkeys((*names, *half_removed))), tuple(old))
 
