@@ -230,6 +230,23 @@ def test_what_may_stand_within_a_secret_costs_little(text: str) -> None:
     assert time.process_time() - began < 10
 
 
+@given(st.lists(st.text(alphabet="ab \t\v", min_size=1, max_size=4), max_size=3), st.text(alphabet="ab \t\v\r\n"))
+@example(["ab"], "a \t\r\n\r\n\v b")
+@example(["a\r"], "a\r\r\n")
+def test_a_value_is_in_a_text_where_there_is_something_to_cover(values: list[str], text: str) -> None:
+    mask = Mask(values)
+    assert mask.is_in(text) is any(True for _ in mask.spans(text))
+
+
+def test_lines_without_codes_cost_little() -> None:
+    """They are most of what scripts write."""
+    mask = Mask.of_secrets(["hunter2-Passw0rd!"])
+    text = "some ordinary line of a build, with C:\\\\path and numbers\n" * 1_000_000
+    began = time.process_time()
+    assert not mask.is_in(text)
+    assert time.process_time() - began < 2
+
+
 def test_masks_together_cover_what_each_of_them_covers() -> None:
     both = Mask(others=(Mask(["abcdef"]), Mask(["efgh"])))
     assert both.cover("xabcdefghx") == f"x{MASK}x"
