@@ -219,7 +219,7 @@ class Listener:
     async def _shake_hands(self, tcp: TcpStream) -> TlsStream:
         """As strangers' handshakes cost time, one of them is begun in each turn of the loop."""
         tcp.push_back(await tcp.receive())
-        # The task has no name here: one that is cancelled keeps this frame, and with it all of TLS, and would so itself.
+        # No name for the task here: once cancelled it holds this frame, and would hold itself and all of TLS with it.
         if _this_task() in self._strangers:
             self._strangers.has_spoken(_this_task())
             if not self._strangers.is_known(_this_task()):
