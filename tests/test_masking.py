@@ -163,6 +163,7 @@ WRITTEN: dict[str, Callable[[str], str]] = {
     "in colours": lambda secret: f"\x1b[1;31m{secret[:3]}\x1b[0m\x1b[K{secret[3:]}\x1b[m",
     "in colours that were made visible": lambda secret: f"\\x1b[31m{secret[:3]}\\x1b[0m{secret[3:]}",
     "a character each": lambda secret: "\x1b[0m".join(secret),
+    "in UTF-16": lambda secret: secret.encode("utf-16-le").decode("latin-1"),
     "indented": lambda secret: secret.replace("\n", "\n    "),
     "in hexadecimal": lambda secret: secret.encode().hex(),
 }
@@ -220,7 +221,15 @@ def test_the_lines_of_a_key_are_covered_whatever_stands_around_them() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [" " * 1_000_000, "\x1b[" * 500_000, "\x1b]" * 500_000, "\\x1b[1" * 200_000, " \n" * 500_000, "hunte" * 200_000],
+    [
+        " " * 1_000_000,
+        "\x1b[" * 500_000,
+        "\x1b]" * 500_000,
+        "\\x1b[1" * 200_000,
+        " \n" * 500_000,
+        "\0" * 1_000_000,
+        "hunte" * 200_000,
+    ],
 )
 def test_what_may_stand_within_a_secret_costs_little(text: str) -> None:
     mask = Mask.of_secrets(SECRETS)
