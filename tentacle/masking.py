@@ -28,10 +28,15 @@ _LONG: Final = 512
 _BETWEEN: Final = re.compile(
     r"(?:\x1b|\\(?:x1b|u001b|033|e))\[[0-?]*[ -/]*[@-~]"
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
+    r"|\x00"
     r"|(?<![ \t])[ \t]*+\r?\n\s*+",
     re.IGNORECASE,
 )
-"""What may stand within a secret without making it another one: codes of a terminal, also as `\\x1b`, and line ends."""
+"""What may stand within a secret without making it another one.
+
+Codes of a terminal, also as `\\x1b`, line ends, and the zeros that UTF-16 has in between, which no terminal shows.
+"""
+_CODE_SPELT_OUT: Final = re.compile(r"\\(?:x1b|u001b|033|e)\[", re.IGNORECASE)
 _UNRESERVED_BY_DOTNET: Final = "-_.!*()"
 _PERCENT: Final = re.compile(r"%[0-9A-F]{2}")
 _UNICODE: Final = re.compile(r"\\u[0-9a-f]{4}")
@@ -161,7 +166,10 @@ class Mask:
         """Whether `text` holds a value."""
         if self._is_in_plain(text):
             return True
-        return _has_between(text) and self._is_in_plain(_Squeezed(text).text)
+        if "\x1b" in text or "\0" in text or _CODE_SPELT_OUT.search(text):
+            return self._is_in_plain(_Squeezed(text).text)
+        # Lines without codes are most of all output, and searching them for line ends with `_BETWEEN` takes long.
+        return "\n" in text and self._is_in_plain(_without_line_ends(text))
 
     def _is_in_plain(self, text: str) -> bool:
         for value in self._values:
@@ -256,8 +264,15 @@ class _Squeezed:
         return at + self._shifts[bisect_right(self._starts, at) - 1]
 
 
+def _without_line_ends(text: str) -> str:
+    """What `_Squeezed` makes of a text without codes of a terminal."""
+    first, *others = text.split("\n")
+    ended = [line.removesuffix("\r").rstrip(" \t") for line in (first, *(line.lstrip() for line in others[:-1]))]
+    return "".join((*ended, others[-1].lstrip())) if others else first
+
+
 def _has_between(text: str) -> bool:
-    return ("\x1b" in text or "\n" in text or "\\" in text) and _BETWEEN.search(text) is not None
+    return ("\x1b" in text or "\n" in text or "\0" in text or "\\" in text) and _BETWEEN.search(text) is not None
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:

@@ -163,6 +163,7 @@ WRITTEN: dict[str, Callable[[str], str]] = {
     "in colours": lambda secret: f"\x1b[1;31m{secret[:3]}\x1b[0m\x1b[K{secret[3:]}\x1b[m",
     "in colours that were made visible": lambda secret: f"\\x1b[31m{secret[:3]}\\x1b[0m{secret[3:]}",
     "a character each": lambda secret: "\x1b[0m".join(secret),
+    "in UTF-16": lambda secret: secret.encode("utf-16-le").decode("latin-1"),
     "indented": lambda secret: secret.replace("\n", "\n    "),
     "in hexadecimal": lambda secret: secret.encode().hex(),
 }
@@ -220,7 +221,15 @@ def test_the_lines_of_a_key_are_covered_whatever_stands_around_them() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [" " * 1_000_000, "\x1b[" * 500_000, "\x1b]" * 500_000, "\\x1b[1" * 200_000, " \n" * 500_000, "hunte" * 200_000],
+    [
+        " " * 1_000_000,
+        "\x1b[" * 500_000,
+        "\x1b]" * 500_000,
+        "\\x1b[1" * 200_000,
+        " \n" * 500_000,
+        "\0" * 1_000_000,
+        "hunte" * 200_000,
+    ],
 )
 def test_what_may_stand_within_a_secret_costs_little(text: str) -> None:
     mask = Mask.of_secrets(SECRETS)
@@ -228,6 +237,23 @@ def test_what_may_stand_within_a_secret_costs_little(text: str) -> None:
     assert not mask.is_in(text)
     mask.cover(text)
     assert time.process_time() - began < 10
+
+
+@given(st.lists(st.text(alphabet="ab \t\v", min_size=1, max_size=4), max_size=3), st.text(alphabet="ab \t\v\r\n"))
+@example(["ab"], "a \t\r\n\r\n\v b")
+@example(["a\r"], "a\r\r\n")
+def test_a_value_is_in_a_text_where_there_is_something_to_cover(values: list[str], text: str) -> None:
+    mask = Mask(values)
+    assert mask.is_in(text) is any(True for _ in mask.spans(text))
+
+
+def test_lines_without_codes_cost_little() -> None:
+    """They are most of what scripts write."""
+    mask = Mask.of_secrets(["hunter2-Passw0rd!"])
+    text = "some ordinary line of a build, with C:\\\\path and numbers\n" * 1_000_000
+    began = time.process_time()
+    assert not mask.is_in(text)
+    assert time.process_time() - began < 2
 
 
 def test_masks_together_cover_what_each_of_them_covers() -> None:

@@ -316,7 +316,12 @@ class ScriptEngine:
 
     def _prepare(self, request: StartRequest) -> RunFiles:
         if self.options.minimum_free_bytes is not None:
-            disk.require_free(self.workspaces.work, self.options.minimum_free_bytes)
+            try:
+                disk.require_free(self.workspaces.work, self.options.minimum_free_bytes)
+            except FileNotFoundError:
+                # A script has removed the directory of all workspaces.
+                self.workspaces.ensure()
+                disk.require_free(self.workspaces.work, self.options.minimum_free_bytes)
         timeout = request.mutex_timeout.total_seconds()
         header = RunHeader(
             ticket=request.ticket,

@@ -41,6 +41,9 @@ _WORTH_A_THREAD = 256 * 1024
 _ENOUGH = 128 * 1024
 """Bytes after which a peer in the middle of something counts as one that has not been waited for yet."""
 
+_STREAMS_AT_ONCE = 8
+"""Files that are made before others have their turn: of short ones, hundreds may have arrived together."""
+
 
 @dataclass(frozen=True)
 class Received:
@@ -92,7 +95,9 @@ class Exchange:
                 return Received(event)
             delivery = self._spool.delivery()
             undo.callback(delivery.discard)
-            for _ in range(event.streams):
+            for number in range(event.streams):
+                if number % _STREAMS_AT_ONCE == _STREAMS_AT_ONCE - 1:
+                    await asyncio.sleep(0)
                 await self._receive_stream(delivery, share)
             return Received(event, delivery.files, undo.pop_all().close)
 

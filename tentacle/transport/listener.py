@@ -219,10 +219,10 @@ class Listener:
     async def _shake_hands(self, tcp: TcpStream) -> TlsStream:
         """As strangers' handshakes cost time, one of them is begun in each turn of the loop."""
         tcp.push_back(await tcp.receive())
-        task = _this_task()
-        if task in self._strangers:
-            self._strangers.has_spoken(task)
-            if not self._strangers.is_known(task):
+        # No name for the task here: once cancelled it holds this frame, and would hold itself and all of TLS with it.
+        if _this_task() in self._strangers:
+            self._strangers.has_spoken(_this_task())
+            if not self._strangers.is_known(_this_task()):
                 async with self._handshake:
                     await asyncio.sleep(0)
         return await TlsStream.accept(tcp, self._context)

@@ -1,9 +1,10 @@
 """A budget for long messages, over all connections: for those that arrive, and for those that nobody takes.
 
 A message that arrives pays before more of it is unfolded or read.  When the budget is spent, it waits, and its
-connection is not read meanwhile.  So that not all wait for each other, the oldest one that is still growing may always
-go on, and a peer that keeps others waiting by being slow is given up.  No other message of a peer takes more than three
-quarters of the budget, so that one peer cannot spend all of it.
+connection is not read meanwhile.  So that not all wait for each other, the oldest one that is still growing may go on,
+unless those that are complete have spent more than the budget, and a peer that keeps others waiting by being slow is
+given up.  No other message of a peer takes more than three quarters of the budget, so that one peer cannot spend all of
+it.
 
 A message that is sent is there already and cannot wait: who is waited for longest is given up instead.
 """
@@ -68,7 +69,9 @@ class Memory:
     def _may_grow(self, share: MemoryShare, more: int) -> bool:
         if self._held + more <= self._total and self._by_peer[share.peer] + more <= self._most_per_peer:
             return True
-        return share is next(other for other in self._shares if other.growing)
+        # Messages that are complete end by themselves; if one more came on top of each, the budget would bound nothing.
+        complete = sum(other.held for other in self._shares if not other.growing)
+        return complete <= self._total and share is next(other for other in self._shares if other.growing)
 
     def _take(self, share: MemoryShare, size: int) -> None:
         self._shares.setdefault(share)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from tentacle.wire.buffer import ReceiveBuffer
@@ -15,6 +16,7 @@ VERSION = "1.0"
 ControlLine = Next | Proceed | End
 
 _WORDS: dict[bytes, ControlLine] = {b"NEXT": Next(), b"PROCEED": Proceed(), b"END": End()}
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 _KINDS = {kind.value: kind for kind in IdentityKind}
 
 
@@ -32,12 +34,11 @@ def encode_control(line: ControlLine) -> bytes:
 
 def take_control(buffer: ReceiveBuffer, limits: Limits) -> ControlLine | None:
     """The next control line, empty lines before it skipped; `None` while it is incomplete."""
-    while True:
-        line = _take_line(buffer, limits)
-        if line is None:
-            return None
-        if line:
-            break
+    # All at once: one by one, a peer that sends nothing else would take all of a processor's time.
+    buffer.skip(_EMPTY_LINES)
+    line = _take_line(buffer, limits)
+    if line is None:
+        return None
     if line not in _WORDS:
         raise ProtocolError(f"unexpected control line {_show(line)}")
     return _WORDS[line]

@@ -193,6 +193,9 @@ def _count_elements(document: bytes | bytearray, enough: int) -> int:
             position += 4
         if kind in _BSON_WITH_LENGTH:
             (length,) = _INT32.unpack_from(document, position)
+            if length < 0:
+                # It would lead back, and the same long name would be searched again for each element.
+                raise ValueError("a value of a negative length")
             position += length + _BSON_WITH_LENGTH[kind]
         elif kind == _BSON_REGULAR_EXPRESSION:
             position = document.index(0, document.index(0, position) + 1) + 1

@@ -35,7 +35,8 @@ from tentacle.wire.rules import Role
 from tests.pki import identity, pem
 
 TENTACLE = Path(sys.executable).with_name("tentacle")
-PATIENCE = 15.0
+PATIENCE = 120.0
+"""Seconds.  Only a test that fails waits so long; a busy machine has a twentieth of a processor for us."""
 SUBSCRIPTION = "poll://abcdefghijklmnopqrst/"
 TIMEOUTS = Timeouts(
     connect=5, authenticate=5, send=5, receive=5, receive_response=PATIENCE, polling_queue_wait=0.5, retry_interval=0.1
@@ -74,12 +75,10 @@ class Running:
             self.said += out.decode().splitlines()
             return await self.process.wait(), err.decode().splitlines()
 
-    async def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
-        """Ends it as it should end; the seconds that it took."""
-        began = asyncio.get_running_loop().time()
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Ends it as it should end."""
         self.send(number)
         assert await self.ended() == (0, []), self.said
-        return asyncio.get_running_loop().time() - began
 
 
 class AgentHome:

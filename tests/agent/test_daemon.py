@@ -31,15 +31,14 @@ PIPE = asyncio.subprocess.PIPE
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_it_says_where_it_listens_and_an_idle_one_ends_at_once(agent: AgentHome, number: signal.Signals) -> None:
-    began = asyncio.get_running_loop().time()
+    agent.environment["TENTACLE_DRAIN_TIMEOUT"] = "1h"
     running = await agent.start()
     port = await running.port()
-    assert asyncio.get_running_loop().time() - began < 5
     trust, started, listening = running.said
     assert trust == f"Agent will trust Octopus Servers with the thumbprint: {THUMBPRINT}"
     assert re.fullmatch(rf"listen://127\.0\.0\.1:{port}/ +\d+  Listener started", started)
     assert listening == f"Agent listening on: 127.0.0.1:{port}"
-    assert await running.stop(number) < 2
+    await running.stop(number)
     assert running.said[3:] == [f"Received {number.name}: the agent stops", "Agent stopped"]
     assert (agent.home / "livez.heartbeat").exists()
     await agent.gone()
@@ -88,7 +87,7 @@ async def test_it_polls(agent: AgentHome, server: Server) -> None:
         "Starting 2 polling connections",
         "Agent will not listen on any TCP ports",
     ]
-    assert await running.stop() < 2
+    await running.stop()
 
 
 # --- what keeps it from starting -----------------------------------------------------------------------------------
@@ -196,7 +195,7 @@ async def test_one_that_does_not_is_left_to_the_next_agent(agent: AgentHome, ser
     running = await up(agent, server, mode)
     waiting = asyncio.create_task(server.script(script(agent.directory), wait=3600))
     await server.said("going")
-    assert await running.stop() < 3
+    await running.stop()
     assert "1 script(s) still run and are left to the next agent: T" in running.said
     answer = await waiting
     assert isinstance(answer, ScriptStatusResponseV2)
@@ -220,7 +219,7 @@ async def test_a_second_signal_ends_it_at_once_and_the_script_goes_on(agent: Age
     await server.said("going")
     running.send(signal.SIGTERM)
     await running.until("Waiting up to 3600 seconds for 1 running script(s)")
-    assert await running.stop(signal.SIGINT) < 2
+    await running.stop(signal.SIGINT)
     assert running.said[-1] == "Received SIGINT again: ending at once"
     await finishes_under_the_next(agent, server)
 

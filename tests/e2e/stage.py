@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Self
 
 TENTACLE = Path(sys.executable).with_name("tentacle")
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class StepFailed(Exception):

@@ -6,13 +6,14 @@ import asyncio
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessState, ScriptIsolationLevel
-from tests.scripts.lab import Lab, lines, until
+from tests.scripts.lab import QUICK, Lab, lines, until
 
 FULL = ScriptIsolationLevel.FULL_ISOLATION
 
@@ -72,6 +73,16 @@ async def test_another_thing_in_place_of_the_log_costs_neither_mutex_nor_result(
 
 async def test_scripts_start_again_after_the_directory_of_all_runs_was_removed(lab: Lab) -> None:
     await lab.run("rm -rf ../.runs")
+    assert lines(await lab.run("echo fine", "T-2")) == ["fine"]
+
+
+async def test_scripts_start_again_after_the_directory_of_all_workspaces_was_removed(
+    new_lab: Callable[..., Lab],
+) -> None:
+    """Also where the room on the disk is looked at first, as every agent does."""
+    lab = new_lab(replace(QUICK, minimum_free_bytes=0))
+    await lab.run("rm -rf ../../$(basename $(dirname $PWD))")
+    assert not lab.work.exists()
     assert lines(await lab.run("echo fine", "T-2")) == ["fine"]
 
 

@@ -238,6 +238,22 @@ async def test_files_that_come_with_a_request_take_no_memory(tmp_path: Path) -> 
         received.release()
 
 
+async def test_others_have_their_turns_while_a_thousand_short_files_come(tmp_path: Path) -> None:
+    identities = [uuid4() for _ in range(1000)]
+    files = tuple(stream_document(identity, 0) for identity in identities)
+    request = encode_message(Request("1", "IService", "Method", files))
+    async with serving(spool_in(tmp_path / "s").delivery()._directory, Memory()) as (_, caller, receiving):
+        await caller.send(deflate(request) + b"".join(identity.bytes_le + bytes(16) for identity in identities))
+        turns = 0
+        while not receiving.done():
+            turns += 1
+            await asyncio.sleep(0)
+        received = await receiving
+        assert len(received.files) == 1000
+        received.release()
+    assert turns > 100
+
+
 async def test_a_long_request_is_read_outside_the_loop(tmp_path: Path) -> None:
     records = long(120)
     async with serving(tmp_path, Memory()) as (_, caller, receiving):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -203,6 +204,28 @@ async def test_where_files_are_scarce_idle_connections_make_room_for_a_single_st
             late.abort()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_what_a_dropped_stranger_held_is_given_back_without_a_collector(tmp_path: Path) -> None:
+    """A hundred kilobytes each, which the collector does not see: strangers who came back made it 600 MiB."""
+
+    def connections() -> int:
+        return sum(isinstance(one, SSL.Connection) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = connections()
+        async with listening_agent(tmp_path, Echo()) as agent:
+            stranger = await tcp_to(agent.port)
+            await stranger.send(bytes.fromhex("16 03 01 40 00 01 00 3f fc 03 03"))
+            async with asyncio.timeout(30):
+                while connections() == before:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+        stranger.abort()
+        assert connections() == before
+    finally:
+        gc.enable()
 
 
 async def test_a_server_that_is_not_trusted_any_more_loses_its_connection(tmp_path: Path) -> None:

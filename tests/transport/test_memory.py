@@ -71,6 +71,22 @@ async def test_a_message_waits_for_another_to_end() -> None:
         assert memory.held == other.held == 60
 
 
+async def test_one_message_of_more_than_the_budget_at_a_time_while_they_are_answered() -> None:
+    memory = Memory(100, NEVER)
+    small, huge, other = shares(memory, "A", "B", "C")
+    await small.grow(70)
+    small.settle()
+    await huge.grow(150)
+    huge.settle()
+    async with growing(other, 150) as task:
+        small.release()
+        await asyncio.sleep(0)
+        assert not task.done()
+        huge.release()
+        await task
+        assert memory.held == other.held == 150
+
+
 async def test_of_two_half_read_messages_that_need_more_the_older_goes_on() -> None:
     memory = Memory(100, NEVER)
     one, other = shares(memory, "A", "B")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ STEPS = st.one_of(
     st.tuples(st.just("push_back"), st.binary(max_size=12)),
     st.tuples(st.just("take"), SIZES),
     st.tuples(st.just("peek"), SIZES),
+    st.tuples(st.just("skip"), st.sampled_from([rb"(?:\r\n)*", rb"[a-z]*", rb"large", rb"\0+"])),
     st.tuples(st.just("find"), st.tuples(st.sampled_from([b"\r\n", b"\n", b"a", b"\0"]), SIZES)),
 )
 
@@ -42,6 +44,9 @@ def test_any_steps_give_what_a_plain_text_gives(steps: list[tuple[str, Any]]) ->
                 plain = plain[value:]
             case "peek":
                 assert buffer.peek(value) == plain[:value]
+            case "skip":
+                buffer.skip(re.compile(value))
+                plain = re.sub(rb"\A(?:" + value + rb")", b"", plain)
             case "find":
                 needle, limit = value
                 assert buffer.find(needle, limit) == plain[:limit].find(needle)

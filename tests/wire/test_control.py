@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -293,3 +295,15 @@ def test_a_recorded_subscription_is_normalised_already(recorded: Recorded) -> No
         name = line.split()[2]
         assert normalise_subscription(name) == name
         assert encode_identity(subscriber(name)) == line.encode()
+
+
+def test_empty_lines_for_ever_cost_little() -> None:
+    buffer = ReceiveBuffer()
+    began = time.process_time()
+    for _ in range(32):
+        buffer.feed(b"\r\n" * 128 * 1024)
+        assert take_control(buffer, SMALL) is None
+        assert not len(buffer)
+    assert time.process_time() - began < 2
+    buffer.feed(b"\r\nNEXT\r\n")
+    assert take_control(buffer, SMALL) == Next()

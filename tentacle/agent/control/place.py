@@ -53,16 +53,22 @@ def open_socket(home: Path) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # The kernel makes the file with the mode of the socket, less the umask: never open to others, not for a moment.
-        os.fchmod(listening.fileno(), MODE)
+        _close_to_others(listening.fileno())
         with _address(home) as address:
             listening.bind(address)
-            os.chmod(address, MODE)  # noqa: PTH101 - the path may be too long for the kernel only as an address
+            _close_to_others(address)
         listening.listen(16)
         listening.setblocking(False)
     except OSError:
         listening.close()
         raise
     return listening
+
+
+def _close_to_others(place: int | str) -> None:
+    # Where there are no modes, a peer's user is looked at all the same, as it is elsewhere.
+    with contextlib.suppress(OSError):
+        os.chmod(place, MODE)  # noqa: PTH101
 
 
 def remove_socket(home: Path, inode: int | None) -> None:

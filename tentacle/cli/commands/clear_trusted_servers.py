@@ -42,6 +42,5 @@ def clear_trusted_servers(session: CommandSession, *, where: InstanceOptions, ke
     left = file.update(clear).servers
     forgotten = trust.forgotten(before, left)
     document = {"TrustedOctopusServers": [server_document(server) for server in left]}
-    return CommandResult(
-        problems=tuple(told_forgotten(forgotten)), document={**document, **forgotten_document(forgotten)}
-    )
+    problems = () if session.as_json else tuple(told_forgotten(forgotten))
+    return CommandResult(problems=problems, document={**document, **forgotten_document(forgotten)})

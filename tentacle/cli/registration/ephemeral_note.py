@@ -131,14 +131,15 @@ def noting(home: Path) -> Iterator[Note]:
         yield Note(None)
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise another_is_running(home) from None
-    try:
         found = os.fstat(descriptor)
-        # Scripts may be allowed to make files in the home: what one has written there is no note.
-        ours = stat.S_ISREG(found.st_mode) and found.st_uid in (os.geteuid(), home.stat().st_uid)
-        yield Note(descriptor if ours else None)
+        # Scripts may be allowed to make files in the home: what one has written, or locked, there is no note.
+        if not stat.S_ISREG(found.st_mode) or found.st_uid not in (os.geteuid(), home.stat().st_uid):
+            yield Note(None)
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise another_is_running(home) from None
+        yield Note(descriptor)
     finally:
         os.close(descriptor)

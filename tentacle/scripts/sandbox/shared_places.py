@@ -13,8 +13,10 @@ place is for is in docs/spec/services.md, "What Calamari needs of the host".
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
+import logging
 import os
 import stat
 from collections.abc import Iterable, Set
@@ -33,12 +35,16 @@ from tentacle.home_layout import (
 from tentacle.scripts.errors import SandboxUnavailableError
 from tentacle.scripts.workspace.removal import directories_below
 
+log = logging.getLogger(__name__)
+
 DOTNET_8 = PurePosixPath(".dotnet/corefx/Runtime/SharedMemory")
 """Below `HOME`."""
 _TEMPORARY = Path("/tmp")  # noqa: S108 - where .NET looks, whatever TMPDIR says
 _FOR_ALL, _FOR_ONE = 0o1777, 0o700
 _JOURNALS = (PACKAGE_JOURNAL, DEPLOYMENT_JOURNAL, ISOLATION_LOCKS)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_REPLACED = 50
+"""Times: a script that still runs may put something there again and again."""
 _LEAST_DEPTH = 3
 """Parts of a path: nobody is given rights on `/` or `/etc`."""
 
@@ -96,7 +102,7 @@ class SharedPlaces:
 
     def __init__(self, home: Path, applications: Path | None, owner: int) -> None:
         self._home = home
-        self._applications = None if applications is None else Path(os.path.realpath(applications))
+        self._applications = None if applications is None else _real_path(applications)
         self._owner = owner
         self.shared_memory = home / WORK / SHARED_MEMORY
 
@@ -121,12 +127,11 @@ class SharedPlaces:
             is_open = found.st_uid == self._owner and found.st_mode & stat.S_ISVTX
             former = {0, found.st_uid}
             for place in (self._home / TOOLS, self._home / FILES, *filter(None, [self._applications])):
-                with contextlib.suppress(FileExistsError):
-                    place.mkdir(mode=0o755, parents=True)
-                    os.chown(place, self._owner, self._owner, follow_symlinks=False)
+                if not self._make(place, former):
+                    continue
+                self._open_directory(place, stat.S_IRWXG)
                 for directory, entries in () if is_open else directories_below(place):
                     self._give(directory, entries, former)
-                self._open_directory(place, stat.S_IRWXG)
             with os.scandir(self._home) as home:
                 ours = [entry for entry in home if entry.is_file() and entry.name.startswith(_JOURNALS)]
                 self._give(None, [(entry.path, entry.stat(follow_symlinks=False)) for entry in ours], former)
@@ -139,6 +144,29 @@ class SharedPlaces:
                 f"Scripts cannot be given rights on '{error.filename or self._home}': {error.strerror}",
                 hint="The home of the instance and the directory of applications must be directories of this machine.",
             ) from error
+
+    def _make(self, place: Path, former: Set[int]) -> bool:
+        """Makes the place in the stead of what a script has put there; returns false where the disk has no room.
+
+        Then a script that needs the place makes it, as far as it lies in the home.
+        """
+        for _ in range(_MOST_REPLACED):
+            try:
+                place.mkdir(mode=0o755, parents=True)
+                os.chown(place, self._owner, self._owner, follow_symlinks=False)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    log.warning("Could not make %s: %s", place, error.strerror)
+                    return False
+                for path in (*reversed(place.parents), place):
+                    with contextlib.suppress(FileNotFoundError):
+                        found = path.lstat()
+                        if not stat.S_ISDIR(found.st_mode) and found.st_uid in former - {0}:
+                            path.unlink()
+                            break
+                else:
+                    return True
+        return True
 
     def require_own_directories(self) -> None:
         """Raises `SandboxUnavailableError` for a directory that is surely not the instance's alone."""
@@ -181,7 +209,7 @@ class SharedPlaces:
 
     def _open_directory(self, path: Path, wanted: int) -> None:
         """Lets the owner's group write in the directory."""
-        descriptor = os.open(path, _DIRECTORY)
+        descriptor = _open_without_links(path)
         try:
             found = os.fstat(descriptor)
             if found.st_gid != self._owner or found.st_mode & wanted != wanted:
@@ -189,6 +217,37 @@ class SharedPlaces:
                 os.fchmod(descriptor, stat.S_IMODE(found.st_mode) | wanted)
         finally:
             os.close(descriptor)
+
+
+def _real_path(path: Path, links: int = 40) -> Path:
+    """Returns the path without links, but for those that are not root's or this user's: these are not followed.
+
+    Raises `OSError` where there are more `links`.
+    """
+    real = Path("/")
+    for part in (Path.cwd() / path).parts[1:]:
+        above, real = real, real.parent if part == ".." else real / part
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found = real.lstat()
+            if stat.S_ISLNK(found.st_mode) and found.st_uid in {0, os.geteuid()}:
+                if not links:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+                real = _real_path(above / real.readlink(), links - 1)
+    return real
+
+
+def _open_without_links(path: Path) -> int:
+    """Returns the open directory; raises `OSError` where any name of the path is a link, of a script, say."""
+    descriptor = os.open("/", _DIRECTORY)
+    for part in path.parts[1:]:
+        above = descriptor
+        try:
+            descriptor = os.open(part, _DIRECTORY, dir_fd=above)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        finally:
+            os.close(above)
+    return descriptor
 
 
 def _is_to_give(status: os.stat_result, former: Set[int] = frozenset({0})) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.e2e.stage import TENTACLE, Server, Stage
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 def ended(stage: Stage, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

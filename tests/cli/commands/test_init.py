@@ -100,7 +100,7 @@ def test_a_setup_that_is_killed_at_every_step_goes_on(stage: Stage, server: Serv
     dead.wait_for("$ tentacle register-worker")
     dead.signal(signal.SIGINT)
     dead.wait_for("Stopped here.  What is done stays done: run it again to go on.")
-    assert dead.wait() == 130
+    assert dead.wait() == 130, dead.lines
     assert ended(stage, *arguments).returncode == 0
     assert set(document(stage, *arguments)["Changed"].values()) == {False}
     assert server.worker("killed")["Name"] == "killed"

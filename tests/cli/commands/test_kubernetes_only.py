@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -15,7 +16,12 @@ import pytest
 )
 def test_it_says_what_to_do_instead(tentacle: Any, name: str, form: str) -> None:
     ended = tentacle(name, f"--format={form}")
-    assert (ended.code, ended.out) == (1, "")
+    assert ended.code == 1
+    if form == "json":
+        error = json.loads(ended.out)["Error"]
+        assert ended.err.splitlines() == [error["Message"], error["Hint"]]
+    else:
+        assert ended.out == ""
     text, hint = ended.err.splitlines()
     assert text == "This command can only be run from within a Kubernetes agent."
     assert "'Tentacle " in hint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -81,3 +82,14 @@ def test_a_note_that_is_another_file_too_is_none(open_way: Path) -> None:
     with noting(home) as note:
         note.write(NotedWorker("https://o", None, "n", "T"))
     assert victim.read_bytes() == b"secret"
+
+
+@only_root
+def test_a_note_that_a_script_has_made_and_holds_is_none(tmp_path: Path) -> None:
+    """Scripts with users of their own may make files in the home; no other run holds that one."""
+    path = tmp_path / EPHEMERAL_NOTE
+    with path.open("w") as file:
+        os.chown(path, 20000, 20000)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with noting(tmp_path) as note:
+            assert note.earlier is None

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tentacle.scripts.errors import SandboxUnavailableError
 from tentacle.scripts.sandbox.shared_places import SharedPlaces, dotnet_directories
 from tests.scripts.lab import Lab, lines
 from tests.scripts.named_mutex import COUNT, counting, interpreter
@@ -165,6 +166,83 @@ def test_what_was_there_before_is_given_once_and_again_after_scripts_had_the_age
     SharedPlaces(home, applications, owner + 1).open()
     assert owners([late, *given]) == {owner + 1}
     assert owners(kept) == {0, owner + 7}
+
+
+MAKE: dict[str, Callable[[Path, Path], None]] = {
+    "link": lambda path, outside: path.symlink_to(outside),
+    "link to nothing": lambda path, outside: path.symlink_to(outside / "nothing"),
+    "file": lambda path, _outside: path.touch(),
+    "fifo": lambda path, _outside: os.mkfifo(path),
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give scripts users of their own")
+@pytest.mark.parametrize("kind", MAKE)
+def test_what_scripts_have_put_in_place_of_a_shared_directory_gives_them_no_rights_and_stops_no_start(
+    home: Path, kind: str
+) -> None:
+    owner, applications, outside = own_uids().owner, home / "deep" / "Applications", home.parent / "outside"
+    (outside / "Applications").mkdir(parents=True)
+    (outside / "of root").touch()
+    SharedPlaces(home, applications, owner).open()
+    os.chown(home / "deep", owner, owner)
+    before = [(path.stat().st_mode, path.stat().st_gid) for path in (outside, outside / "Applications")]
+    for place in (home / "Tools", home / "Files", applications):
+        place.rmdir()
+        MAKE[kind](place, outside)
+        os.chown(place, owner, owner, follow_symlinks=False)
+    later = SharedPlaces(home, applications, owner)
+    later.open()
+    assert later.roots == (home,)
+    shutil.rmtree(home / "deep")
+    MAKE[kind](home / "deep", outside)
+    os.chown(home / "deep", owner, owner, follow_symlinks=False)
+    latest = SharedPlaces(home, applications, owner)
+    latest.open()
+    assert latest.roots == (home,)
+    for place in (home / "Tools", home / "Files", applications):
+        assert stat.S_ISDIR(place.lstat().st_mode)
+        assert (place.stat().st_uid, place.stat().st_gid) == (owner, owner)
+    assert [(path.stat().st_mode, path.stat().st_gid) for path in (outside, outside / "Applications")] == before
+    assert (outside / "of root").stat().st_uid == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give scripts users of their own")
+def test_a_link_of_root_to_the_applications_is_followed_and_one_of_another_user_is_refused(home: Path) -> None:
+    owner, applications, real = own_uids().owner, home.parent / "applications", home.parent / "real"
+    real.mkdir()
+    applications.symlink_to("elsewhere/../real")
+    (home.parent / "elsewhere").symlink_to(home)
+    # As the kernel does: `..` is that of the directory that the link leads to.
+    places = SharedPlaces(home, applications, owner)
+    places.open()
+    assert set(places.roots) == {home, real}
+    assert real.stat().st_gid == owner
+    real.chmod(0o755)
+    os.chown(applications, owner + 7, owner + 7, follow_symlinks=False)
+    with pytest.raises(SandboxUnavailableError, match="cannot be given rights"):
+        SharedPlaces(home, applications, owner).open()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o755
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give scripts users of their own, or mount")
+def test_a_disk_without_room_for_a_shared_directory_stops_no_start(home: Path) -> None:
+    """A script has removed the directory, and made as many files as the disk can hold."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=10,mode=755", "tmpfs", home], check=True)
+    try:
+        places = SharedPlaces(home, None, own_uids().owner)
+        places.open()
+        (home / "Tools").rmdir()
+        with pytest.raises(OSError, match="No space left"):
+            for number in range(20):
+                (home / str(number)).touch()
+        places.open()
+        assert not (home / "Tools").exists()
+        (home / "0").unlink()
+        places.open()
+        assert (home / "Tools").stat().st_uid == own_uids().owner
+    finally:
+        subprocess.run(["umount", home], check=True)
 
 
 def test_the_directories_of_dotnet_are_made_as_dotnet_makes_them(tmp_path: Path) -> None:
