@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Final
 
@@ -56,18 +57,30 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    code = EXIT_OK
     try:
         code = run(sys.argv[1:], ProcessContext())
         sys.stdout.flush()
     except BrokenPipeError:
-        # Leaves the interpreter nothing to flush into the closed pipe when it ends.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        _discard_output()
         return EXIT_BROKEN_PIPE
+    except OSError as error:
+        _discard_output()
+        if code == EXIT_OK:  # else `run` has told what could not be written, and it still lies in the buffer
+            refusal = refusal_of(error)
+            with suppress(OSError):
+                click.echo(refusal.message, err=True)
+            code = refusal.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return code
+
+
+def _discard_output() -> None:
+    """Leaves the interpreter nothing to flush, when it ends, into an output that takes nothing more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def run(arguments: Sequence[str], process: ProcessContext) -> int:
@@ -105,7 +118,8 @@ def _dispatch(session: CommandSession, arguments: Sequence[str]) -> int:
         except click.exceptions.Exit as end:
             return end.exit_code
     if word[:1].isalpha():
-        return render(help_texts.unsupported(word), session) or EXIT_USAGE
+        refusal = help_texts.unsupported(word, as_json=session.errors_as_json, exit_code=EXIT_USAGE)
+        return render(refusal, session)
     text = help_texts.general_json() if asks_for_json(arguments) else help_texts.general_text()
     return render(CommandResult(data=text), session) or (EXIT_OK if asks_for_help(arguments) else EXIT_USAGE)
 

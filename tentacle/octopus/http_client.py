@@ -129,7 +129,8 @@ class HttpClient:
             raise await self._certificate_refused(url, proxy, error) from None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             self._report(method, url, type(error).__name__)
-            if url.scheme == "http" and proxy is None and isinstance(error, _CLOSED) and await self._speaks_tls(url):
+            closed = isinstance(error, _CLOSED) and not isinstance(error, aiohttp.ClientConnectorError)
+            if closed and url.scheme == "http" and proxy is None and await self._speaks_tls(url):
                 raise NoTls(
                     f"The Octopus Server at {url.origin()} speaks HTTPS on this port, and not plain HTTP.",
                     hint="Use https:// in its address.",

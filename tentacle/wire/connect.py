@@ -21,8 +21,14 @@ FINAL_REFUSALS = frozenset(range(400, 500)) - {408, 429}
 _STATUS_LINE = re.compile(rb"HTTP/\S+ +([0-9]{3})(?![^\s])")
 _OFFER = re.compile(rb"^proxy-authenticate:(.*)", re.IGNORECASE | re.MULTILINE)
 _SCHEME = re.compile(r"\s*([A-Za-z0-9!#$%&'*+.^_`|~-]+)(?![^\s])")
-_LONGEST_NAME = 40
-_MOST_NAMES = 5
+_NAMES = {
+    name.lower(): name
+    for name in (
+        *("Bearer", "Concealed", "Digest", "DPoP", "GNAP", "HOBA", "Mutual", "Negotiate", "OAuth", "PrivateToken"),
+        *("SCRAM-SHA-1", "SCRAM-SHA-256", "vapid", "NTLM", "Kerberos"),
+    )
+}
+"""The registered schemes (IANA, "HTTP Authentication Schemes") without Basic, and two that Windows proxies offer."""
 
 
 def authority(host: str, port: int) -> str:
@@ -115,12 +121,12 @@ def sign_in_advice(offers: Iterable[str]) -> str | None:
     than Basic either (docs/spec/wire.md, "HTTP proxies").
     """
     # One header may list several schemes, and each may bring parameters, which hold a "=".
-    # A name that is cut could be a part of our credentials, which a log would not know again.
     parts = (_SCHEME.match(part) for offer in offers for part in offer.split(","))
-    named = [found[1] for found in parts if found and len(found[1]) <= _LONGEST_NAME]
-    if not named or any(scheme.lower() == "basic" for scheme in named):
+    named = dict.fromkeys(found[1].lower() for found in parts if found)
+    if not named or "basic" in named:
         return None
-    names = dict.fromkeys(named[:_MOST_NAMES])
+    # No other word is repeated: it could be a part of our credentials, which a log would not know again.
+    names = [_NAMES[name] for name in named if name in _NAMES] or ["a scheme that is not registered"]
     return (
         f"The proxy offers {', '.join(names)}, and only Basic is known here: whoever runs it has to allow Basic, or a "
         "proxy on this machine that signs in to it, such as cntlm, has to stand in between."

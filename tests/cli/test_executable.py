@@ -139,6 +139,18 @@ def test_a_reader_that_leaves_costs_no_traceback(tentacle: Any) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("arguments", [["version"], ["list-instances"], ["nonsense", "--format=json"]])
+def test_an_output_that_is_full_costs_no_traceback(tentacle: Any, arguments: list[str]) -> None:
+    program = Path(sys.executable).parent / "tentacle"
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [program, *arguments], stdout=full, stderr=subprocess.PIPE, env=tentacle.environ, timeout=60, check=False
+        )
+    *_, told = done.stderr.decode().splitlines()
+    assert (done.returncode, told) == (1, "The system refused an operation: No space left on device.")
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
 def test_streams_that_were_closed_get_nothing_into_our_files(tentacle: Any, tmp_path: Path, closed: str) -> None:
     """A file that is opened gets the lowest number that is free, and what is printed goes to number 1."""

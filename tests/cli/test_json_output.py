@@ -71,6 +71,17 @@ def test_a_life_in_json(tentacle: Any, tmp_path: Path) -> None:
     assert document(tentacle, "delete-instance", on)["Deleted"] == "J"
 
 
+@pytest.mark.parametrize(("words", "exit_code"), [(["statsu"], 2), (["help", "statsu"], 0)])
+def test_a_command_that_there_is_not(tentacle: Any, words: list[str], exit_code: int) -> None:
+    done = tentacle(*words, "--format=json")
+    assert done.code == exit_code
+    assert json.loads(done.out)["Error"] == {
+        "Message": "Command 'statsu' is not supported",
+        "Hint": "Did you mean 'Tentacle status'?",
+        "ExitCode": exit_code,
+    }
+
+
 def test_a_proxy_without_its_password(tentacle: Any, instance: Path) -> None:
     shown = document(tentacle, "proxy", "--instance=I", "--proxyEnable=true", "--proxyHost=h", "--proxyPassword=hush")
     assert shown == {

@@ -98,7 +98,7 @@ def test_one_that_polls_listens_nowhere_and_its_status_is_its_own(stage: Stage, 
     assert runs_a_script(server, "mine")
     state = healthy(stage, "--instance=w")
     assert (state["Modes"], state["Healthy"], state["Notes"]) == (["polling", "ephemeral"], True, [])
-    [trusted] = state["TrustedServers"]
+    [trusted] = state["TrustedOctopusServers"]
     assert trusted["Thumbprint"] == server.thumbprint
     assert state["Certificate"]["Thumbprint"] in "\n".join(agent.lines)
     _, own, port = json.loads(stage.run("doctor", "--instance=w", "--format=json"))["Sections"]
@@ -107,7 +107,7 @@ def test_one_that_polls_listens_nowhere_and_its_status_is_its_own(stage: Stage, 
     agent.signal(signal.SIGTERM)
     assert agent.wait() == 0
     state = json.loads(stage.run("status", "--instance=w", "--format=json", expect=3))
-    assert (state["Modes"], state["TrustedServers"], state["Certificate"]) == (["listening"], [], None)
+    assert (state["Modes"], state["TrustedOctopusServers"], state["Certificate"]) == (["listening"], [], None)
 
 
 @pytest.mark.parametrize("data", ["data", "no/data"])

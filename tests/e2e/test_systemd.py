@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -153,7 +154,7 @@ def test_what_the_service_may_read_is_its_users_and_nobody_elses(site: Site) -> 
     facts = json.loads(site.service("--status", "--format=json"))
     assert {facts[n] for n in ("Service", "Active", "User", "Enabled")} == {UNIT, "active", "tentacle", "enabled"}
     assert facts["ProcessId"] == site.main_process
-    assert facts["Status"] == "polling 1 server(s); 0 script(s) running"
+    assert re.fullmatch(r"polling 1 server, \d of 5 connections up; 0 script\(s\) running", facts["Status"])
     assert site.machine.run("systemd-analyze", "verify", f"/etc/systemd/system/{UNIT}.service").strip() == ""
     assert "runs on" not in site.service("--install", "--start"), "the same once more"
     said = site.service("--install", "--start", "--username=root")
@@ -224,7 +225,7 @@ def test_an_original_s_instance_is_taken_over_where_it_lies(machine: Machine) ->
     machine.run("tentacle", "service", "--instance=Worker", "--install", "--start")
     state = json.loads(machine.run("tentacle", "status", "--instance=Worker", "--format=json", expect=None))
     assert (state["Agent"]["Running"], state["Agent"]["User"]) == (True, "tentacle")
-    assert [one["SubscriptionId"] for one in state["TrustedServers"]] == [None, "poll://erh8tg5lf2pjxzlgqpbl/"]
+    assert [one["SubscriptionId"] for one in state["TrustedOctopusServers"]] == [None, "poll://erh8tg5lf2pjxzlgqpbl/"]
     assert (octopus / "Legacy/tentacle-Legacy.config").read_bytes() == old
     assert (octopus / "Legacy").stat().st_uid == 0
 

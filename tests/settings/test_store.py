@@ -368,7 +368,7 @@ def test_another_user_is_told_that_it_is_not_his(file: SettingsFile, tmp_path: P
     assert said.endswith("Please check file permissions.")
     # The first directory on the way that this user cannot enter.
     way = [str(folder) for folder in tmp_path.parents if folder.stat().st_mode & 0o001 == 0]
-    assert closed == f"The directory '{way[-1]}' is closed to that user: chmod o+x '{way[-1]}'"
+    assert closed == (f"The directory '{way[-1]}' is closed to that user: chmod o+x '{way[-1]}'" if way else "None")
 
 
 def test_a_configuration_that_is_turned_by_links_is_read_where_they_lead_now(tmp_path: Path) -> None:

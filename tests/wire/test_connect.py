@@ -164,6 +164,8 @@ def test_the_pieces_do_not_count(answer: bytes, pieces: list[int], limit: int) -
         (b"Via: x\nProxy-Authenticate: NTLM\n\r\n", "NTLM"),
         (b"WWW-Authenticate: NTLM\r\n", None),
         (b"Proxy-Authenticate: \xff\r\n", None),
+        (b"Proxy-Authenticate: bWU6c2VjcmV0\r\n", "a scheme that is not registered"),
+        (b"Proxy-Authenticate: ntlm, c2VjcmV0, secret word\r\n", "NTLM"),
     ],
 )
 def test_what_is_offered(headers: bytes, offers: str | None) -> None:

@@ -25,5 +25,5 @@ def help(context: click.Context, _session: CommandSession, *, output: str | None
     group = context.find_root().command
     found = group.get_command(context, entry.name) if entry and isinstance(group, click.Group) else None
     if not isinstance(found, TentacleCommand):
-        return help_texts.unsupported(word)
+        return help_texts.unsupported(word, as_json=as_json)
     return CommandResult(data=found.help_text(as_json=as_json))

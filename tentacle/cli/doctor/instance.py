@@ -363,8 +363,9 @@ def last_script(instance: ExaminedInstance) -> Sequence[Finding]:
 
 
 def unmentioned(state: InstanceState, sections: Sequence[ReportSection]) -> Iterator[Finding]:
-    """What `status` calls a problem and no finding has told: the two never differ."""
+    """What `status` calls a problem, or notes, and no finding has told: the two never differ."""
     told = {one.check for part in sections for one in part.findings if one.level is not Level.OK}
-    for problem in state.problems:
-        if problem.about not in told:
-            yield fail(problem.about, problem.text, "See also: tentacle status")
+    for level, remarks in ((fail, state.problems), (warn, state.notes)):
+        for remark in remarks:
+            if remark.about not in told:
+                yield level(remark.about, remark.text, "See also: tentacle status")

@@ -15,6 +15,8 @@ from typing import Final
 
 from tentacle.cli.frame.command_table import ENTRIES, GROUPS, Entry, entry_of, nearest
 from tentacle.cli.frame.result import CommandResult
+from tentacle.cli.frame.style import document_text
+from tentacle.errors import EXIT_OK
 
 EXECUTABLE: Final = "Tentacle"
 _WIDTH: Final = 80
@@ -70,13 +72,16 @@ def command_json(entry: Entry, options: Sequence[OptionHelp]) -> str:
     return json.dumps(document, indent=2)
 
 
-def unsupported(word: str) -> CommandResult:
-    """What is shown for a word that is no command; the caller decides the exit code."""
+def unsupported(word: str, *, as_json: bool = False, exit_code: int = EXIT_OK) -> CommandResult:
+    """What is shown for a word that is no command; as JSON, the document of an error."""
+    message, hint = f"Command '{word}' is not supported", f"See '{EXECUTABLE} help'"
     close = nearest(word)
     suggestion = (f"Did you mean '{EXECUTABLE} {close}'?",) if close else ()
-    return CommandResult(
-        problems=(f"Command '{word}' is not supported", *suggestion), data=f"See '{EXECUTABLE} help'\n"
-    )
+    data = f"{hint}\n"
+    if as_json:
+        told = {"Message": message, "Hint": next(iter(suggestion), hint), "ExitCode": exit_code}
+        data = document_text({"Error": told})
+    return CommandResult(problems=(message, *suggestion), data=data, exit_code=exit_code)
 
 
 def option_text(option: OptionHelp) -> str:

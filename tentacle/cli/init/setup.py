@@ -117,7 +117,8 @@ def ask_for_setup(session: CommandSession, questions: Questions, options: InitOp
     )
     port: int | None = known.port
     if mode == LISTENING:
-        check = _free_port if questions.asks and there.settings is None and not options.port else _port
+        # The usual port of a script is tried later, when nothing is missing (`try_usual_port`).
+        check = _free_port if there.settings is None and (questions.asks or options.port) else _port
         default = str(known.port or DEFAULT_PORT)
         port = questions.answer("--port", options.port, "Port to listen on", check, default=default)
     usual_app: Path | None = known.application_directory
@@ -221,6 +222,8 @@ def _ask_for_registration(
     if name is None or pools is None:
         return None
     host, port = options.public_host_name, options.comms_port
+    if mode == POLLING and (port or "").strip():
+        parse_port(port, "--server-comms-port")
     if questions.asks and mode == LISTENING:
         question = "Name or address at which the server reaches this machine"
         host = questions.answer("", host, question, printable, default=default)
@@ -261,7 +264,7 @@ def _port(text: str) -> int:
 
 
 def _free_port(text: str) -> int:
-    """As `_port`, for a new instance, which has no agent yet that could have it.  --port takes any port."""
+    """As `_port`, for a new instance, which has no agent yet that could have it."""
     port = _port(text)
     try:
         bind(None, port).close()

@@ -16,13 +16,8 @@ def test_clearing_keeps_what_is_named(tentacle: Any) -> None:
     tentacle.ok("configure", "--trust=T")
     for host in ("one", "two"):
         tentacle.ok("server-comms", "--style=2", f"--host={host}", "--thumbprint=T")
-    subscription = servers(tentacle)[1]["SubscriptionId"]
     cleared = tentacle("clear-trusted-servers", "--keep=http://TWO:10943/,https://x")
-    assert (cleared.code, cleared.out) == (0, "")
-    assert cleared.err.splitlines() == [
-        "No longer trusted: T",
-        f"No longer trusted: T, polled at https://one:10943 with the subscription {subscription}",
-    ]
+    assert (cleared.code, cleared.out, cleared.err) == (0, "", "")
     assert [server["Address"] for server in servers(tentacle)] == ["https://two:10943"]
     assert tentacle("clear-trusted-servers", "--keep= ,").code == 1
     assert len(servers(tentacle)) == 1

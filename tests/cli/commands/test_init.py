@@ -9,7 +9,7 @@ import pytest
 
 from tentacle.settings.store import SettingsFile
 from tests.cli.commands.programs import document, ended, init_of
-from tests.e2e.stage import Server, Stage, StepFailed
+from tests.e2e.stage import Server, Stage, StepFailed, free_port
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_what_init_is_told_can_be_taken_at_its_word(stage: Stage) -> None:
         assert complaint in refused.stderr
     assert not (stage.directory / "machine" / "never").exists()
     trusting = ["init", "--yes", "--no-register", "--instance=trusting", "--trust=" + "ab" * 20, "--app=trusting-apps"]
-    trusting.append("--port=10933")  # which is not tried then
+    trusting.append(f"--port={free_port()}")
     assert document(stage, *trusting)["Changed"]["Configuration"] is True
     assert document(stage, *trusting)["Changed"]["Configuration"] is False
     config = stage.directory / "machine" / "trusting" / "tentacle.config"

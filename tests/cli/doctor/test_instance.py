@@ -173,9 +173,13 @@ def test_the_last_script_is_told() -> None:
     assert [one.found for one in told] == ["T runs or waits, for 1 min", "T ended with exit code 3 30 s ago"]
 
 
-def test_a_problem_that_status_tells_is_never_missing() -> None:
-    state = replace(polled(), problems=(Remark("disk", "full"), Remark("new kind", "of problem")))
+def test_what_status_remarks_is_never_missing() -> None:
+    problems = (Remark("disk", "full"), Remark("new kind", "of problem"))
+    state = replace(
+        polled(), problems=problems, notes=(Remark("disk", "slow"), Remark("trust", "no server is trusted"))
+    )
     told = [ReportSection("Instance", (fail("disk", "full", "make room"), ok("new kind", "fine")))]
     assert [(one.check, one.level, one.found) for one in unmentioned(state, told)] == [
-        ("new kind", Level.FAIL, "of problem")
+        ("new kind", Level.FAIL, "of problem"),
+        ("trust", Level.WARN, "no server is trusted"),
     ]

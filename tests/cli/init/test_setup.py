@@ -160,12 +160,20 @@ def test_what_there_is_of_an_instance(tentacle: Any, instance: Path, tmp_path: P
         existing_instance(of, "I")
 
 
-def test_the_usual_port_is_tried_for_a_new_listening_instance(tentacle: Any, instance: Path) -> None:
+def test_a_port_of_the_server_that_is_none_is_refused_before_anything_is_changed(tentacle: Any) -> None:
+    with pytest.raises(TentacleError, match="The value 70000 of --server-comms-port is not a port"):
+        asked(tentacle, server="http://127.0.0.1:1", name="w", pools=("P",), mode="polling", comms_port="70000")
+
+
+def test_the_port_is_tried_for_a_new_listening_instance(tentacle: Any, instance: Path) -> None:
     new, polling, known = asked(tentacle), asked(tentacle, mode="polling"), asked(tentacle, instance="I")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(TentacleError, match=f"Port {port} is taken by"):
             try_usual_port(session(tentacle), replace(new, port=port))
+        with pytest.raises(TentacleError, match=f"Port {port} is taken by"):
+            asked(tentacle, port=str(port))
+        assert asked(tentacle, instance="I", port=str(port)).port == port
         for fine in (polling, known):
             try_usual_port(session(tentacle), replace(fine, port=port))
     try_usual_port(session(tentacle), replace(new, port=port))
