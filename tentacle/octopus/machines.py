@@ -5,11 +5,11 @@ Knows which machines are ours and which only share our certificate.  Knows nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.errors import AccessRefused
-from tentacle.octopus.json_document import printable, same_name
+from tentacle.octopus.json_document import JsonDocument, printable, same_name
 from tentacle.octopus.registration import MachineKind, machines_with, self_link
 from tentacle.octopus.resources import with_disabled, with_thumbprint
 from tentacle.octopus.spaces import choose_scope
@@ -28,7 +28,7 @@ async def deregister_machine(
     for machine in await machines_with(client, template, thumbprint):
         if machine.require("Id") == machine_id if machine_id else same_name(machine.text("Name"), name):
             await client.delete(self_link(machine, template))
-            return printable(machine.text("Name") or machine.require("Id"))
+            return _name(machine)
     return None
 
 
@@ -40,26 +40,12 @@ async def replace_thumbprint(
     Everything else about them stays.  `on_change` gets a line before each change.  Returns how many have `new` then;
     those that had it before count too, so that this may be repeated.  Raises any `OctopusError`.
     """
-    scope = await choose_scope(client, space)
-    count, refused = 0, None
-    for kind in MachineKind:
-        template = scope.find_link(kind.link)
-        if template is None:
-            continue
-        try:
-            known = len(await machines_with(client, template, new))
-            stale = await machines_with(client, template, old)
-        except AccessRefused as error:
-            # A user who may manage workers often may not see targets, and the other way round.
-            refused = error
-            continue
+    count = 0
+    async for kind, template, (known, stale) in _by_kind(client, space, new, old):
         for machine in stale:
-            name = printable(machine.text("Name") or machine.require("Id"))
-            on_change(f"Changing the thumbprint of the {kind.value} '{name}' on the Octopus Server...")
+            on_change(f"Changing the thumbprint of the {kind.value} '{_name(machine)}' on the Octopus Server...")
             await client.update(self_link(machine, template), with_thumbprint(machine, new))
-        count += known + len(stale)
-    if not count and refused is not None:
-        raise refused
+        count += len(known) + len(stale)
     return count
 
 
@@ -71,25 +57,41 @@ async def set_disabled(
     `on_change` gets a line before each change; what is so already is left alone.  Returns the names of all, so that
     this may be repeated.  Raises any `OctopusError`.
     """
+    names = []
+    verb = "Disabling" if disabled else "Enabling"
+    async for kind, template, (ours,) in _by_kind(client, space, thumbprint):
+        for machine in ours:
+            names.append(_name(machine))
+            if machine.flag("IsDisabled") is not disabled:
+                on_change(f"{verb} the {kind.value} '{names[-1]}' on the Octopus Server...")
+                await client.update(self_link(machine, template), with_disabled(machine, disabled=disabled))
+    return names
+
+
+async def _by_kind(
+    client: OctopusClient, space: str | None, *thumbprints: str
+) -> AsyncIterator[tuple[MachineKind, str, list[list[JsonDocument]]]]:
+    """Yields workers, then deployment targets: the link of the kind, and the machines with each of `thumbprints`.
+
+    Raises `AccessRefused` at the end when one kind was closed to the user and the other had none.
+    """
     scope = await choose_scope(client, space)
-    names, refused = [], None
+    found, refused = False, None
     for kind in MachineKind:
         template = scope.find_link(kind.link)
         if template is None:
             continue
         try:
-            ours = await machines_with(client, template, thumbprint)
+            machines = [await machines_with(client, template, one) for one in thumbprints]
         except AccessRefused as error:
+            # A user who may manage workers often may not see targets, and the other way round.
             refused = error
             continue
-        for machine in ours:
-            name = printable(machine.text("Name") or machine.require("Id"))
-            names.append(name)
-            if machine.flag("IsDisabled") is not disabled:
-                on_change(
-                    f"{'Disabling' if disabled else 'Enabling'} the {kind.value} '{name}' on the Octopus Server..."
-                )
-                await client.update(self_link(machine, template), with_disabled(machine, disabled=disabled))
-    if not names and refused is not None:
+        found = found or any(machines)
+        yield kind, template, machines
+    if refused is not None and not found:
         raise refused
-    return names
+
+
+def _name(machine: JsonDocument) -> str:
+    return printable(machine.text("Name") or machine.require("Id"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import threading
 from contextlib import suppress
@@ -86,7 +85,7 @@ async def connect_tcp(host: str, port: int, timeouts: Timeouts) -> TcpStream:
     """A connection to the first address of `host` that answers.  Raises `OSError`."""
     protocol, reader = _make_protocol()
     # Only for names: cancelled at the wrong moment, a race of addresses leaves a socket to the collector.
-    delay = None if _is_address(host) else 0.25
+    delay = None if is_address(host) else 0.25
     transport, _ = await asyncio.get_running_loop().create_connection(
         lambda: protocol, host, port, happy_eyeballs_delay=delay
     )
@@ -100,13 +99,9 @@ async def adopt_tcp(sock: socket.socket, timeouts: Timeouts) -> TcpStream:
     return TcpStream(reader, _writer(transport, protocol, reader), timeouts)
 
 
-def _is_address(host: str) -> bool:
-    """Whether `host` is an IP address, and no name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+def is_address(host: str) -> bool:
+    """True for an IP literal, for which no server name is sent (docs/spec/wire.md, "TLS")."""
+    return ":" in host or host.replace(".", "").isdecimal()
 
 
 def _make_protocol() -> tuple[_BoundedProtocol, asyncio.StreamReader]:

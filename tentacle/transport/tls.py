@@ -19,7 +19,7 @@ from OpenSSL import SSL, crypto
 from tentacle.certificate_parsing import parse_certificate
 from tentacle.thumbprints import thumbprint_of
 from tentacle.transport.errors import NoCommonCipher, TlsFailed, UnexpectedCertificate
-from tentacle.transport.stream import RECEIVE_SIZE, TcpStream
+from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, is_address
 
 _RECORD = 16 * 1024
 _TRIAL_ROUNDS = 4
@@ -149,7 +149,7 @@ class TlsStream:
         """
         connection = SSL.Connection(context, None)
         connection.set_connect_state()
-        if not _is_address(host):
+        if not is_address(host):
             connection.set_tlsext_host_name(host.encode("ascii"))
         stream = await cls(inner, connection)._handshake()
         presented = stream.peer_thumbprint
@@ -293,11 +293,6 @@ class TlsStream:
                 return
             full = len(data) == RECEIVE_SIZE
             yield data
-
-
-def _is_address(host: str) -> bool:
-    """True for an IP literal, for which no server name is sent (docs/spec/wire.md, "TLS")."""
-    return ":" in host or host.replace(".", "").isdecimal()
 
 
 def is_no_common_cipher(reason: str) -> bool:

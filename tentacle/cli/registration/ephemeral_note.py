@@ -5,7 +5,6 @@ The note is a file without secrets, which one run at a time may hold.  Must not 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import stat
@@ -15,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from tentacle.disk import lock
 from tentacle.errors import TentacleError
 from tentacle.home_layout import EPHEMERAL_NOTE
 from tentacle.path_walk import open_alone
@@ -66,7 +66,7 @@ def running_worker(home: Path) -> NotedWorker | None:
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        lock(descriptor, shared=True)
     except BlockingIOError:
         return NotedWorker.parse(os.pread(descriptor, _LARGEST, 0))
     except OSError:
@@ -137,7 +137,7 @@ def noting(home: Path) -> Iterator[Note]:
             yield Note(None)
             return
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
         except BlockingIOError:
             raise another_is_running(home) from None
         yield Note(descriptor)
