@@ -152,14 +152,23 @@ async def polling_agent(tmp_path: Path, port: int, handler: Echo, connections: i
     calls = Calls(handler)
     options = PollerOptions(Address("127.0.0.1", port, identity("server").thumbprint), SUBSCRIPTION, connections, FAST)
     poller = Poller(identity("agent"), calls, spool_in(tmp_path / "agent-spool"), options, make_backoff=impatient)
+    try:
+        async with at_work(poller):
+            yield poller
+    finally:
+        await calls.aclose(5)
+
+
+@asynccontextmanager
+async def at_work(poller: Poller) -> AsyncIterator[None]:
+    """Keeps a poller running; it is gone at the end."""
     task = asyncio.create_task(poller.run())
     try:
-        yield poller
+        yield
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        await calls.aclose(5)
 
 
 class Impatient(Backoff):

@@ -22,7 +22,7 @@ from tentacle.transport.spool import Spool
 from tentacle.wire.connect import basic_authorization
 from tests.pki import identity
 from tests.sockets import joined, talking
-from tests.transport.harness import FAST, Echo
+from tests.transport.harness import FAST, Echo, at_work
 from tests.transport.polling_port import SUBSCRIPTION, PollingPort
 
 LOGIN = f"Proxy-Authorization: {basic_authorization('me', 'right')}".encode()
@@ -67,13 +67,8 @@ async def polling(tmp_path: Path, through: int, to: int, password: str, logins: 
     address = Address("127.0.0.1", to, identity("server").thumbprint, Proxy("127.0.0.1", through, "me", password))
     options = PollerOptions(address, SUBSCRIPTION, 5, FAST)
     poller = Poller(identity("agent"), Calls(Echo()), spool, options, make_backoff=Eager, logins=logins)
-    task = asyncio.create_task(poller.run())
-    try:
+    async with at_work(poller):
         yield poller
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def test_wrong_credentials_are_tried_once_in_a_while_by_all_connections_together(tmp_path: Path) -> None:

@@ -28,8 +28,6 @@ Serve = Callable[[TlsStream], Awaitable[None]]
 async def server(
     serve: Serve, failures: list[TlsFailed] | None = None, context: SSL.Context | None = None
 ) -> AsyncIterator[int]:
-    tasks: set[asyncio.Task[None]] = set()
-
     async def connection(tcp: TcpStream) -> None:
         try:
             stream = await TlsStream.accept(tcp, context or identity("agent").context())
@@ -38,11 +36,24 @@ async def server(
         except TlsFailed as error:
             if failures is not None:
                 failures.append(error)
+
+    async with tcp_server(connection) as port:
+        yield port
+
+
+@asynccontextmanager
+async def tcp_server(serve: Callable[[TcpStream], Awaitable[None]]) -> AsyncIterator[int]:
+    """The port of a server that does `serve` with each connection, and ends it then."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def one(tcp: TcpStream) -> None:
+        try:
+            await serve(tcp)
         finally:
             tcp.abort()
 
     def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.create_task(connection(TcpStream(reader, writer, Timeouts()))))
+        tasks.add(asyncio.create_task(one(TcpStream(reader, writer, Timeouts()))))
 
     listening = await asyncio.start_server(accepted, "127.0.0.1", 0, limit=RECEIVE_SIZE)
     try:
@@ -278,33 +289,11 @@ async def test_a_certificate_that_openssl_refuses_ends_one_connection(written: b
             answers.cancel()
             writer.transport.abort()
 
-        async with relay(between) as relayed:
+        async with tcp_server(between) as relayed:
             tcp = await tcp_to(relayed)
             with pytest.raises(TlsFailed, match="TLS handshake failed: "):
                 await TlsStream.connect(tcp, identity("agent").context(), "127.0.0.1", "0" * 40)
             tcp.abort()
-
-
-@asynccontextmanager
-async def relay(between: Callable[[TcpStream], Awaitable[None]]) -> AsyncIterator[int]:
-    tasks: list[asyncio.Task[None]] = []
-
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        stream = TcpStream(reader, writer, Timeouts())
-        try:
-            await between(stream)
-        finally:
-            stream.abort()
-
-    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.append(asyncio.create_task(one(reader, writer)))
-
-    listening = await asyncio.start_server(accepted, "127.0.0.1", 0, limit=RECEIVE_SIZE)
-    try:
-        yield listening.sockets[0].getsockname()[1]
-    finally:
-        listening.close()
-        await asyncio.wait_for(asyncio.gather(*tasks), 30)
 
 
 CHOSEN = "Cipher is "

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
+
+from tests.cli.refusals import refusal
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -17,11 +18,6 @@ import pytest
 def test_it_says_what_to_do_instead(tentacle: Any, name: str, form: str) -> None:
     ended = tentacle(name, f"--format={form}")
     assert ended.code == 1
-    if form == "json":
-        error = json.loads(ended.out)["Error"]
-        assert ended.err.splitlines() == [error["Message"], error["Hint"]]
-    else:
-        assert ended.out == ""
-    text, hint = ended.err.splitlines()
+    text, hint = refusal(ended, form)
     assert text == "This command can only be run from within a Kubernetes agent."
     assert "'Tentacle " in hint
