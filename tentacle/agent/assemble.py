@@ -43,9 +43,10 @@ from tentacle.observe.redaction import Redactor
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.history import EndedScript, ScriptHistory
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
-from tentacle.services.dispatch import Files, refusal
+from tentacle.services.dispatch import Answered, Call, Failure, Files, shutting_down
 from tentacle.services.environment import AgentProperties, script_environment
 from tentacle.services.errors import ShuttingDown
+from tentacle.services.halibut import answer_request
 from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
 from tentacle.settings.certificates import StoredCertificate, signature_algorithm_name, weaknesses
@@ -61,6 +62,7 @@ from tentacle.transport.spool import Spool
 from tentacle.transport.stream import format_address
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity
+from tentacle.wire.call_context import CallContext
 from tentacle.wire.messages import Request
 
 log = logging.getLogger(__name__)
@@ -292,12 +294,15 @@ class Agent:
         await self.engine.aclose()
         await self._calls.aclose(ANSWERS_AT_STOP)
 
-    async def _handle(self, request: Request, files: Files) -> Answer:
+    async def _handle(self, request: Request, files: Files, context: CallContext) -> Answer:
+        return await answer_request(self._answer, request, files, context)
+
+    async def _answer(self, call: Call) -> Answered | Failure:
         # An engine that has let go must not take up anything again: the scripts belong to the next agent.
         if self._closing:
-            return refusal(request, ShuttingDown()), {}
+            return shutting_down()
         self._called = time.time()
-        return await self._dispatcher.handle(request, files)
+        return await self._dispatcher.answer(call)
 
     def _known(self, settings: Settings) -> frozenset[str]:
         """What scripts' logs must not show, whoever has told us of it."""

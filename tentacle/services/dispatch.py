@@ -1,13 +1,13 @@
-"""From a request to a response: finds the method, checks the arguments, and turns every failure into a wire error.
+"""From a call to its result: finds the method, reads the arguments, and turns every failure into one that can be told.
 
-The only place where an exception becomes a wire error.  The texts are those that a server's client looks for
-(docs/spec/services.md, "Failures of a call" and docs/spec/wire.md, "Dispatch" and "Errors on the wire"): the beginning
-of `details` tells it whether the service failed (not tried again) or could not be reached (tried again).
+The only place where an exception becomes a failure of a call, for every wire.  What a wire makes of it is told in
+`halibut`, and in the modules for HTTPS.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,25 +15,19 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
-from tentacle.contracts import codec
 from tentacle.contracts.codec import CodecError
 from tentacle.contracts.services import SERVICE_METHODS, Method
 from tentacle.errors import TentacleError, one_line
-from tentacle.services.errors import ServiceError, ShuttingDown
-from tentacle.wire.messages import Request, Response, ServerError
+from tentacle.services.errors import DrainingAgent, RefusedByPolicy, ServiceError, ShuttingDown
+from tentacle.wire.call_context import CallContext
 
 log = logging.getLogger(__name__)
 
 Files = Mapping[UUID, Path]
 """The data streams of a call: by id, the file with its bytes, which the service may move away."""
 
-INVOCATION_PREFIX = (
-    "System.Reflection.TargetInvocationException: Exception has been thrown by the target of an invocation."
-)
 _MANY = 1000
 """A log with more entries is encoded in a thread."""
-_METHOD_NOT_FOUND = "Halibut.Exceptions.MethodNotFoundHalibutClientException"
-_AMBIGUOUS = "Halibut.Exceptions.AmbiguousMethodMatchHalibutClientException"
 
 
 @dataclass(frozen=True)
@@ -57,8 +51,71 @@ class Service(Protocol):
     def methods(self) -> Mapping[str, ServiceMethod]: ...
 
 
+class FailureKind(enum.Enum):
+    """Why a call has no result."""
+
+    UNKNOWN_SERVICE = enum.auto()
+    UNKNOWN_METHOD = enum.auto()
+    UNFIT_ARGUMENTS = enum.auto()
+    SHUTTING_DOWN = enum.auto()
+    """The agent ends; another will answer."""
+    DRAINING = enum.auto()
+    """An operator wants no new scripts here."""
+    REFUSED = enum.auto()
+    """The host's policy does not allow it."""
+    FAILED = enum.auto()
+    """The service tried, and could not."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A call that has no result.  `dotnet_type` is the name of the exception that the original answers with."""
+
+    kind: FailureKind
+    message: str
+    dotnet_type: str = ""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A call's result as its wire has it, and open files for the data streams that stand in it.
+
+    `is_long` says that packing it takes so long that it belongs in a thread.
+    """
+
+    document: Any
+    files: Mapping[UUID, BinaryIO] = field(default_factory=dict)
+    is_long: bool = False
+
+
+class Call(Protocol):
+    """What a wire knows of a call.  Names are as the caller wrote them."""
+
+    @property
+    def service(self) -> str: ...
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def files(self) -> Files: ...
+
+    @property
+    def context(self) -> CallContext: ...
+
+    def arguments(self, method: Method) -> tuple[Any, ...]:
+        """Reads one argument per parameter of `method`.  Raises `CodecError`, with the text that the caller gets."""
+
+    def encode(self, method: Method, result: Any) -> Any:
+        """The document for a result."""
+
+
+Answering = Callable[[Call], Awaitable[Answered | Failure]]
+"""Carries out a call, on whichever wire it came.  Never raises."""
+
+
 class Dispatcher:
-    """Answers every request; never raises, whatever the request is.
+    """Answers every call; never raises, whatever the call is.
 
     `cover` masks secrets in the text of a failure; it must not raise.
     """
@@ -67,101 +124,74 @@ class Dispatcher:
         self._services = {service.name: service for service in services}
         self._cover = cover
 
-    async def handle(self, request: Request, files: Files) -> tuple[Response, Mapping[UUID, BinaryIO]]:
-        """The response to `request`, and open files for the data streams that it announces."""
+    async def answer(self, call: Call) -> Answered | Failure:
         try:
-            return await self._invoke(request, files)
+            return await self._invoke(call)
         except _Refused as refused:
-            return Response(request.id, None, refused.error), {}
-        except ShuttingDown as error:
-            return refusal(request, error), {}
+            return refused.failure
+        except ShuttingDown:
+            return shutting_down()
         except TentacleError as error:
-            log.warning("%s.%s failed: %s", request.service, request.method, one_line(error))
-            return Response(request.id, None, _failure(error, self._cover)), {}
+            log.warning("%s.%s failed: %s", call.service, call.method, one_line(error))
+            return self._failure(error)
         except Exception as error:
-            log.exception("%s.%s failed unexpectedly", request.service, request.method)
-            return Response(request.id, None, _failure(error, self._cover)), {}
+            log.exception("%s.%s failed unexpectedly", call.service, call.method)
+            return self._failure(error)
 
-    async def _invoke(self, request: Request, files: Files) -> tuple[Response, Mapping[UUID, BinaryIO]]:
-        service = self._services.get(request.service)
+    async def _invoke(self, call: Call) -> Answered:
+        service = self._services.get(call.service)
         if service is None:
-            raise _unknown_service(request.service)
-        method = SERVICE_METHODS[request.service].get(request.method.lower())
+            raise _unknown_service(call.service)
+        method = SERVICE_METHODS[call.service].get(call.method.lower())
         if method is None:
-            raise _unknown_method(service, request.method)
-        arguments = _arguments(method, request)
-        result = await service.methods[method.name](arguments, files)
+            raise _unknown_method(service, call.method)
+        try:
+            arguments = call.arguments(method)
+        except CodecError as error:
+            raise _Refused(Failure(FailureKind.UNFIT_ARGUMENTS, error.message, _AMBIGUOUS)) from error
+        result = await service.methods[method.name](arguments, call.files)
         outgoing = result if isinstance(result, Outgoing) else Outgoing(result)
         # Encoding a long log takes a while, and other calls must not wait for it.
         long = len(getattr(outgoing.result, "logs", ())) > _MANY
-        document = await asyncio.to_thread(codec.encode, outgoing.result) if long else codec.encode(outgoing.result)
-        return Response(request.id, document, is_long=long), outgoing.files
+        encode = call.encode
+        document = await asyncio.to_thread(encode, method, outgoing.result) if long else encode(method, outgoing.result)
+        return Answered(document, outgoing.files, is_long=long)
+
+    def _failure(self, error: Exception) -> Failure:
+        """What the caller is told of a failure inside a service."""
+        kind = next((kind for cls, kind in _KINDS.items() if isinstance(error, cls)), FailureKind.FAILED)
+        dotnet_type = error.dotnet_type if isinstance(error, ServiceError) else "System.InvalidOperationException"
+        return Failure(kind, self._cover(error.message if isinstance(error, TentacleError) else one_line(error)),
+                       dotnet_type)  # fmt: skip
 
 
-def refusal(request: Request, error: ShuttingDown) -> Response:
-    """The answer of an agent that is stopping.  Without the prefix of a failed call, the caller tries again."""
-    return Response(request.id, None, ServerError(error.message, error.message))
+def shutting_down() -> Failure:
+    """The answer of an agent that is stopping."""
+    return Failure(FailureKind.SHUTTING_DOWN, ShuttingDown().message)
+
+
+_AMBIGUOUS = "Halibut.Exceptions.AmbiguousMethodMatchHalibutClientException"
+_KINDS: Mapping[type[Exception], FailureKind] = {
+    DrainingAgent: FailureKind.DRAINING,
+    RefusedByPolicy: FailureKind.REFUSED,
+}
 
 
 class _Refused(TentacleError):
-    """The request does not name something that exists; carries the finished answer."""
+    """The call does not name something that exists; carries the finished answer."""
 
-    def __init__(self, error: ServerError) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
-def _arguments(method: Method, request: Request) -> tuple[Any, ...]:
-    if len(request.params) != len(method.parameters):
-        raise _no_overload(method, request)
-    try:
-        return tuple(
-            _argument(cls, value, nullable=method.nullable and position == len(method.parameters) - 1 and position > 0)
-            for position, (cls, value) in enumerate(zip(method.parameters, request.params, strict=True))
-        )
-    except CodecError as error:
-        log.warning("%s.%s: %s", request.service, request.method, one_line(error))
-        raise _no_overload(method, request) from error
-
-
-def _argument(cls: type, value: Any, *, nullable: bool) -> Any:
-    return None if nullable and value is None else codec.decode(cls, value)
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 def _unknown_service(name: str) -> _Refused:
     message = f"Error: {name[:200]} has not been registered through an IAutofacServiceSource"
     kind = "Octopus.Tentacle.Communications.UnknownServiceNameException"
-    return _Refused(ServerError(message, f"{kind}: {message}"))
+    return _Refused(Failure(FailureKind.UNKNOWN_SERVICE, message, kind))
 
 
 def _unknown_method(service: Service, name: str) -> _Refused:
     message = f"Method {service.implementation}::{name[:200]}Async not found"
-    return _Refused(ServerError(message, f"{_METHOD_NOT_FOUND}: {message}", _METHOD_NOT_FOUND))
-
-
-def _no_overload(method: Method, request: Request) -> _Refused:
-    wanted = ", ".join(cls.__name__ for cls in method.parameters)
-    given = ", ".join(_kind(value) for value in request.params[:20])
-    message = (
-        f"Could not decide which candidate to call out of the following methods:\n{method.name}Async({wanted})\n"
-        f"The request arguments were:\n{given}"
-    )
-    return _Refused(ServerError(message, f"{_AMBIGUOUS}: {message}", _AMBIGUOUS))
-
-
-def _kind(value: Any) -> str:
-    """The short name of an argument's type, as the original lists it; never its value."""
-    if value is None:
-        return "<null>"
-    if isinstance(value, dict) and "$type" in value:
-        return str(value["$type"]).split(",", 1)[0].rsplit(".", 1)[-1][:100]
-    return {str: "String", bool: "Boolean", float: "Double"}.get(
-        type(value), "Int64" if isinstance(value, int) else "JArray" if isinstance(value, list) else "JObject"
-    )
-
-
-def _failure(error: Exception, cover: Callable[[str], str]) -> ServerError:
-    """The error for a failure inside the service.  Its prefix, which is never masked, says that the call arrived."""
-    kind = error.dotnet_type if isinstance(error, ServiceError) else "System.InvalidOperationException"
-    message = cover(error.message if isinstance(error, TentacleError) else one_line(error))
-    return ServerError(message, f"{INVOCATION_PREFIX}\n ---> {kind}: {message}")
+    kind = "Halibut.Exceptions.MethodNotFoundHalibutClientException"
+    return _Refused(Failure(FailureKind.UNKNOWN_METHOD, message, kind))

@@ -40,6 +40,12 @@ class ArgumentError(ServiceError):
     dotnet_type = "System.ArgumentException"
 
 
+class RefusedByPolicy(ServiceError):
+    """What the administrator of the host does not allow (`message` says which rule).  Asking again does not help."""
+
+    dotnet_type = "System.UnauthorizedAccessException"
+
+
 class ShuttingDown(TentacleError):
     """The agent is stopping.  The caller's code tries again, and reaches the next agent."""
 

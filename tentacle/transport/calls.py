@@ -7,11 +7,9 @@ was asked for is started, whether or not the connection breaks at that moment.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from pathlib import Path
-from uuid import UUID
 
 from tentacle.transport.exchange import Answer, Handler, Received
+from tentacle.wire.call_context import CallContext
 from tentacle.wire.messages import Request
 
 
@@ -25,9 +23,9 @@ class Calls:
     def __len__(self) -> int:
         return len(self._running)
 
-    async def answer(self, request: Request, received: Received) -> Answer:
+    async def answer(self, request: Request, received: Received, context: CallContext) -> Answer:
         """Returns the handler's answer.  When this is cancelled, as the connection has gone, the handler goes on."""
-        task = asyncio.create_task(self._run(request, received.files, received))
+        task = asyncio.create_task(self._run(request, received, context))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:
@@ -44,9 +42,9 @@ class Calls:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _run(self, request: Request, files: Mapping[UUID, Path], received: Received) -> Answer:
+    async def _run(self, request: Request, received: Received, context: CallContext) -> Answer:
         try:
-            return await self._handler(request, files)
+            return await self._handler(request, received.files, context)
         finally:
             received.release()
 

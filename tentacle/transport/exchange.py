@@ -18,6 +18,7 @@ from tentacle.transport.memory import EVERYBODY, FREE, Memory, MemoryShare
 from tentacle.transport.spool import Delivery, Spool
 from tentacle.transport.stream import ByteStream, limit, piece_size
 from tentacle.transport.timeouts import Timeouts
+from tentacle.wire.call_context import NOBODY, CallContext
 from tentacle.wire.connection import Connection
 from tentacle.wire.events import (
     Event,
@@ -33,7 +34,7 @@ from tentacle.wire.rules import State
 Answer = tuple[Response, Mapping[UUID, BinaryIO]]
 """A response, and per announced data stream an open file with at least the announced number of bytes to read."""
 
-Handler = Callable[[Request, Mapping[UUID, Path]], Awaitable[Answer]]
+Handler = Callable[[Request, Mapping[UUID, Path], CallContext], Awaitable[Answer]]
 """Answers a request whose data streams lie in the given files; the files may be moved away.  Never raises."""
 
 _WORTH_A_THREAD = 256 * 1024
@@ -57,7 +58,7 @@ class Received:
 class Exchange:
     """One connection in use.  It waits within time-outs, and sends and receives in pieces.
 
-    Long requests of `peer`, a thumbprint, and long messages to it are paid from `memory`.
+    `context` says who the peer is.  Its long requests, and long messages to it, are paid from `memory`.
     """
 
     def __init__(
@@ -67,14 +68,14 @@ class Exchange:
         timeouts: Timeouts,
         spool: Spool,
         *,
-        peer: str = "",
+        context: CallContext = NOBODY,
         memory: Memory = EVERYBODY,
     ) -> None:
         self.stream = stream
         self.connection = connection
         self.timeouts = timeouts
         self._spool = spool
-        self._peer = peer
+        self.context = context
         self._memory = memory
         self._waited = 0.0
         self._arrived = 0
@@ -87,7 +88,7 @@ class Exchange:
         Raises `ProtocolError`, `TimedOut` or `Disconnected`.  After that the connection cannot be used any more.
         """
         with ExitStack() as undo:
-            share = self._memory.share(self._peer, self)
+            share = self._memory.share(self.context.thumbprint, self)
             undo.callback(share.release)
             event = await self._event(first_byte, share)
             share.settle()
@@ -158,7 +159,7 @@ class Exchange:
     async def _send_slowly(self, records: list[bytes]) -> None:
         """Sends the rest of a message to a peer that does not take it at once."""
         loop = asyncio.get_running_loop()
-        share = self._memory.share(self._peer, self)
+        share = self._memory.share(self.context.thumbprint, self)
         try:
             if (size := sum(map(len, records))) > FREE:
                 share.take(size)

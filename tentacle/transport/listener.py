@@ -27,6 +27,7 @@ from tentacle.transport.strangers import StrangerLog
 from tentacle.transport.stream import TcpStream, adopt_tcp, format_address, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
+from tentacle.wire.call_context import CallContext
 from tentacle.wire.connection import Connection
 from tentacle.wire.limits import Limits
 from tentacle.wire.preface import Caller, sniff
@@ -244,7 +245,9 @@ class Listener:
         log.debug("Client at %s authenticated as %s", peer, thumbprint)
         connection = Connection(self._options.role, self._options.limits)
         connection.receive_data(first)
-        exchange = Exchange(stream, connection, self._options.timeouts, self._spool, peer=thumbprint)
+        exchange = Exchange(
+            stream, connection, self._options.timeouts, self._spool, context=CallContext(thumbprint, peer)
+        )
         if (place := self._trusted.get(_this_task())) is not None:
             place.exchange = exchange
         await self._serve(exchange, thumbprint)

@@ -24,6 +24,7 @@ from tentacle.transport.serving import say_end, serve_polling
 from tentacle.transport.spool import Spool
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity
+from tentacle.wire.call_context import CallContext
 from tentacle.wire.connection import Connection
 from tentacle.wire.limits import Limits
 from tentacle.wire.rules import Role, State
@@ -205,7 +206,8 @@ class Poller:
         options = self._options
         stream = await dial(options.address, self._identities[self._chosen], options.timeouts, self._logins)
         connection = Connection(Role.POLLING_SERVICE, options.limits)
-        exchange = Exchange(stream, connection, options.timeouts, self._spool, peer=options.address.thumbprint)
+        context = CallContext(options.address.thumbprint, str(options.address))
+        exchange = Exchange(stream, connection, options.timeouts, self._spool, context=context)
         identified = False
 
         def on_identified() -> None:

@@ -87,7 +87,7 @@ async def _answer_one(exchange: Exchange, calls: Calls, wait: float, *, empty_is
         return empty_is_fine
     if not isinstance(received.event, RequestEvent):
         return False
-    response, files = await calls.answer(received.event.request, received)
+    response, files = await calls.answer(received.event.request, received, exchange.context)
     try:
         packed = await exchange.pack(ResponseEvent(response))
         # A peer that reads slowly must not keep all this in memory.

@@ -24,6 +24,7 @@ from tentacle.contracts.script_v2 import StartScriptCommandV2
 from tentacle.errors import TentacleError
 from tentacle.home_layout import SPOOL, WORK
 from tentacle.settings.certificates import from_pem
+from tentacle.wire.call_context import NOBODY
 from tentacle.wire.messages import Request, ServerError
 from tests.agent.process import PATIENCE, AgentHome, Server
 from tests.pki import made_by_openssl
@@ -53,7 +54,7 @@ async def test_an_agent_that_ends_leaves_no_call_waiting_and_takes_up_nothing_ne
     await whole.start(said.append)
     running = asyncio.create_task(whole.run())
     body = f'echo "$TentacleInstanceName"; until test -e {agent.directory}/go; do sleep 0.02; done'
-    waiting = asyncio.create_task(whole._handle(start_script(body, timedelta(hours=1)), {}))
+    waiting = asyncio.create_task(whole._handle(start_script(body, timedelta(hours=1)), {}, NOBODY))
     async with asyncio.timeout(10):
         while not whole.engine.running():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -61,7 +62,7 @@ async def test_an_agent_that_ends_leaves_no_call_waiting_and_takes_up_nothing_ne
     response, _ = await waiting
     assert (response.error, response.result["State"]) == (None, 1)
     for request in (Request("r", "ICapabilitiesServiceV2", "GetCapabilities"), start_script("true", timedelta(0))):
-        response, _ = await whole._handle(request, {})
+        response, _ = await whole._handle(request, {}, NOBODY)
         assert (response.id, response.error) == ("r", ServerError(SHUTTING_DOWN, SHUTTING_DOWN))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -71,7 +72,7 @@ async def test_an_agent_that_ends_leaves_no_call_waiting_and_takes_up_nothing_ne
     (agent.directory / "go").touch()
     following = Agent(agent.settings, surroundings(agent))
     await following.start(said.append)
-    response, _ = await following._handle(start_script("never", timedelta(seconds=10)), {})
+    response, _ = await following._handle(start_script("never", timedelta(seconds=10)), {}, NOBODY)
     assert [entry["Text"] for entry in response.result["Logs"]][6] == "I"
     assert response.result["State"] == 2
     await following.aclose()

@@ -16,7 +16,9 @@ from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.services import SERVICE_METHODS
 from tentacle.errors import TentacleError
 from tentacle.scripts.engine import EngineOptions, ScriptEngine
+from tentacle.services.halibut import answer_request
 from tentacle.services.service_list import make_dispatcher
+from tentacle.wire.call_context import CallContext
 from tentacle.wire.messages import Request, Response
 from tests.scripts.lab import left
 
@@ -39,7 +41,8 @@ class Bench:
         self, service: str, method: str, *params: Any, files: Arrived | None = None
     ) -> tuple[Response, Mapping[UUID, BinaryIO]]:
         """The answer to a request with these parameters, as they are on the wire."""
-        return await self.dispatcher.handle(Request("request-1", service, method, params), files or {})
+        request = Request("request-1", service, method, params)
+        return await answer_request(self.dispatcher.answer, request, files or {}, CallContext())
 
     async def call(self, service: str, method: str, *arguments: object, files: Arrived | None = None) -> Any:
         """The decoded result of a call that must succeed."""

@@ -15,16 +15,22 @@ from hypothesis import strategies as st
 from tentacle.contracts.codec import encode
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState, ScriptTicket
 from tentacle.contracts.script_v2 import ScriptStatusRequestV2, ScriptStatusResponseV2
-from tentacle.services.dispatch import Dispatcher, Files, ServiceMethod, refusal
+from tentacle.services.dispatch import Dispatcher, Files, ServiceMethod, shutting_down
 from tentacle.services.errors import ShuttingDown
+from tentacle.services.halibut import answer_request, server_error
+from tentacle.wire.call_context import CallContext
 from tentacle.wire.limits import Limits
-from tentacle.wire.messages import Request, ServerError, decode_message, encode_message, guid
+from tentacle.wire.messages import Request, Response, ServerError, decode_message, encode_message, guid
 from tests.services.bench import Bench
 
 TICKET = {"TaskId": "T"}
 STATUS = {"$type": "Octopus.Shared.Contracts.ScriptStatusRequest, Octopus.Shared", "Ticket": TICKET}
 METHOD_NOT_FOUND = "Halibut.Exceptions.MethodNotFoundHalibutClientException"
 AMBIGUOUS = "Halibut.Exceptions.AmbiguousMethodMatchHalibutClientException"
+
+
+async def asked(dispatcher: Dispatcher, request: Request) -> tuple[Response, object]:
+    return await answer_request(dispatcher.answer, request, {}, CallContext())
 
 
 async def error_of(bench: Bench, service: str, method: str, *params: Any) -> ServerError:
@@ -105,7 +111,7 @@ class Broken:
 
 
 async def test_a_bug_is_a_failed_call_and_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    response, _ = await Dispatcher([Broken()]).handle(Request("r", "IScriptService", "GetStatus", (STATUS,)), {})
+    response, _ = await asked(Dispatcher([Broken()]), Request("r", "IScriptService", "GetStatus", (STATUS,)))
     assert response.error is not None
     assert response.error.message == "three lines [31m"
     assert (response.error.details or "").startswith("System.Reflection.TargetInvocationException: Exception has been")
@@ -133,7 +139,7 @@ class Talkative:
 async def test_a_long_log_is_marked_for_whoever_sends_it(entries: int, is_long: bool) -> None:
     request = ScriptStatusRequestV2(ScriptTicket("T"), 0)
     dispatcher = Dispatcher([Talkative(entries)])
-    response, _ = await dispatcher.handle(Request("r", "IScriptServiceV2", "GetStatus", (encode(request),)), {})
+    response, _ = await asked(dispatcher, Request("r", "IScriptServiceV2", "GetStatus", (encode(request),)))
     assert (response.error, len(response.result["Logs"]), response.is_long) == (None, entries, is_long)
 
 
@@ -143,7 +149,7 @@ async def test_an_agent_that_ends_says_what_makes_the_server_try_again(bench: Be
     text = "The Tentacle service is shutting down and cannot process this request."
     assert await error_of(bench, "IScriptServiceV2", "StartScript", command) == ServerError(text, text, None)
     assert await error_of(bench, "IScriptService", "StartScript", {"ScriptBody": "true"}) == ServerError(text, text)
-    assert refusal(Request("r", "", ""), ShuttingDown()).error == ServerError(text, text)
+    assert server_error(shutting_down()) == ServerError(text, text)
     assert await bench.left() == []
     response, _ = await bench.handle("ICapabilitiesServiceV2", "GetCapabilities")
     assert response.error is None

@@ -13,6 +13,8 @@ from uuid import UUID, uuid4
 import pytest
 from bson.datetime_ms import DatetimeMS
 
+from tentacle.services.halibut import answer_request
+from tentacle.wire.call_context import CallContext
 from tentacle.wire.connection import Connection
 from tentacle.wire.events import (
     End,
@@ -203,7 +205,7 @@ class Play:
         if request.method == "CancelScript":
             await self.until_said(self.rename(recorded.result))
         while True:
-            response, opened = await self.bench.dispatcher.handle(request, spooled)
+            response, opened = await answer_request(self.bench.dispatcher.answer, request, spooled, CallContext())
             bodies = {identity: file.read() for identity, file in opened.items()}
             for file in opened.values():
                 file.close()

@@ -26,6 +26,7 @@ from tentacle.transport.serving import serve_listening
 from tentacle.transport.spool import Spool
 from tentacle.transport.stream import TcpStream, adopt_tcp, connect_tcp
 from tentacle.transport.timeouts import Timeouts
+from tentacle.wire.call_context import CallContext
 from tentacle.wire.events import ResponseEvent
 from tentacle.wire.limits import Limits
 from tentacle.wire.messages import Request, Response, guid
@@ -51,11 +52,13 @@ class Echo:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
+        self.contexts: list[CallContext] = []
         self.hold: asyncio.Event | None = None
         self.entered = asyncio.Event()
 
-    async def __call__(self, request: Request, files: Mapping[UUID, Path]) -> Answer:
+    async def __call__(self, request: Request, files: Mapping[UUID, Path], context: CallContext) -> Answer:
         self.requests.append(request)
+        self.contexts.append(context)
         self.entered.set()
         if self.hold is not None:
             await self.hold.wait()

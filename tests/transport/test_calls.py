@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
+from tentacle.transport.exchange import Answer
+from tentacle.wire.call_context import CallContext, Wire
 from tentacle.wire.messages import Request, Response
-from tests.transport.harness import Echo, address, caller, listening_agent, request
+from tests.pki import identity
+from tests.transport.harness import (
+    SUBSCRIPTION,
+    Echo,
+    address,
+    caller,
+    listening_agent,
+    polling_agent,
+    polling_server,
+    request,
+)
 
 
 async def test_a_call_is_worked_out_although_its_connection_has_gone(tmp_path: Path) -> None:
@@ -17,8 +30,8 @@ async def test_a_call_is_worked_out_although_its_connection_has_gone(tmp_path: P
     echo.hold = asyncio.Event()
 
     class Slow(Echo):
-        async def __call__(self, request: Request, files: object) -> tuple[Response, dict[UUID, object]]:  # type: ignore[override]
-            await echo(request, {})
+        async def __call__(self, request: Request, files: Mapping[UUID, Path], context: CallContext) -> Answer:
+            await echo(request, {}, context)
             finished.set()
             return Response(request.id), {}
 
@@ -32,3 +45,25 @@ async def test_a_call_is_worked_out_although_its_connection_has_gone(tmp_path: P
             task.cancel()
         echo.hold.set()
         await asyncio.wait_for(finished.wait(), 30)
+
+
+async def test_a_call_to_a_listening_agent_says_who_makes_it_and_from_where(tmp_path: Path) -> None:
+    echo = Echo()
+    async with listening_agent(tmp_path, echo) as agent, caller(tmp_path) as server:
+        await server.call(address(agent), request(1), {})
+        (context,) = echo.contexts
+        host, _, port = context.address.rpartition(":")
+        assert (context.thumbprint, context.wire) == (identity("server").thumbprint, "halibut")
+        assert (host, int(port) > 0, context.trace_parent) == ("127.0.0.1", True, None)
+
+
+async def test_a_call_of_a_polled_server_is_one_of_the_server_that_was_dialled(tmp_path: Path) -> None:
+    echo = Echo()
+    async with (
+        polling_server(tmp_path) as (listener, queues),
+        polling_agent(tmp_path, listener.port, echo),
+    ):
+        port = listener.port
+        await queues.call(SUBSCRIPTION, request(1), {})
+    server = CallContext(identity("server").thumbprint, f"127.0.0.1:{port}", Wire.HALIBUT)
+    assert echo.contexts == [server]

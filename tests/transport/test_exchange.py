@@ -20,6 +20,7 @@ from tentacle.transport.exchange import Exchange, Received
 from tentacle.transport.memory import EVERYBODY, Memory
 from tentacle.transport.spool import Spool
 from tentacle.transport.stream import TcpStream
+from tentacle.wire.call_context import CallContext
 from tentacle.wire.connection import Connection
 from tentacle.wire.envelope import deflate
 from tentacle.wire.errors import ProtocolError
@@ -110,7 +111,12 @@ async def serving(tmp_path: Path, memory: Memory, peer: str = "A", receive: floa
     timeouts = replace(FAST, receive=receive)
     async with two_ends(timeouts) as (stream, caller):
         exchange = Exchange(
-            stream, Connection(Role.LISTENING_SERVICE), timeouts, Spool(tmp_path), peer=peer, memory=memory
+            stream,
+            Connection(Role.LISTENING_SERVICE),
+            timeouts,
+            Spool(tmp_path),
+            context=CallContext(peer),
+            memory=memory,
         )
         await caller.send(b"MX\n\nMX-CLIENT 1.0\r\n\r\n")
         await exchange.receive(30)

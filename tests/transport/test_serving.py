@@ -133,7 +133,7 @@ async def test_an_answer_is_held_as_it_is_sent_only_while_the_caller_does_not_re
     agent, caller = listening
     made: list[weakref.ref[Lines]] = []
 
-    async def answer(request: Request, _files: object) -> Answer:
+    async def answer(request: Request, _files: object, _context: object) -> Answer:
         lines = Lines(random.Random(1).randbytes(100_000).hex() for _ in range(120))
         made.append(weakref.ref(lines))
         return Response(request.id, lines), {}
@@ -158,7 +158,7 @@ async def test_the_files_of_an_answer_are_closed_even_when_nobody_takes_it(
     made: list[BinaryIO] = []
     gone = asyncio.Event()
 
-    async def answer(request: Request, _files: object) -> Answer:
+    async def answer(request: Request, _files: object, _context: object) -> Answer:
         await gone.wait()
         new = uuid4()
         made.append(io.BytesIO(b"data"))

@@ -41,7 +41,7 @@ class OnTheWire:
     def __init__(self, home: Path) -> None:
         self.worker = FakeWorker(home)
 
-    async def __call__(self, request: Request, files: Mapping[UUID, Path]) -> Answer:
+    async def __call__(self, request: Request, files: Mapping[UUID, Path], _context: object) -> Answer:
         try:
             result, made = await self.worker.answer(request.service, request.method, list(request.params), files)
         except WorkerCallFailed as error:
