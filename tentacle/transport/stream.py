@@ -35,6 +35,10 @@ class ByteStream(Protocol):
     async def drained(self) -> None:
         """Returns when the network has taken most of what it was given.  Raises `OSError` as `send` does."""
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes the network has not taken yet."""
+
     async def aclose(self) -> None:
         """Closes the stream, without waiting for the peer."""
 
@@ -147,10 +151,14 @@ class TcpStream:
         if transport.is_closing():
             raise ConnectionResetError("the connection has been closed")
         self.post(data)
-        return transport.get_write_buffer_size() < _MUCH
+        return self.unsent < _MUCH
 
     async def drained(self) -> None:
         await self._writer.drain()
+
+    @property
+    def unsent(self) -> int:
+        return self._writer.transport.get_write_buffer_size()
 
     def post(self, data: bytes) -> None:
         """Queues `data` without waiting for room: for the few bytes that must go out during a `receive`."""

@@ -25,7 +25,8 @@ _RECORD = 16 * 1024
 _TRIAL_ROUNDS = 4
 """How often each end speaks in a handshake of TLS 1.2, and once more."""
 _MOST_UNASKED = 16 * 1024
-"""Bytes that the TLS engine may answer by itself, to key updates say, before the peer sends something for us."""
+"""Bytes that the TLS engine may answer by itself, to key updates say, to a peer that sends nothing for us or does not
+take them: they wait in memory."""
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!PSK:!DSS:@SECLEVEL=1"
 """What TLS 1.2 may use, the best first: a key exchange with forward secrecy, and authenticated encryption.
@@ -192,6 +193,10 @@ class TlsStream:
     async def drained(self) -> None:
         await self._inner.drained()
 
+    @property
+    def unsent(self) -> int:
+        return self._inner.unsent
+
     async def aclose(self) -> None:
         """Tells the peer that nothing more will be sent, and closes."""
         with suppress(SSL.Error, OSError):
@@ -219,6 +224,9 @@ class TlsStream:
                 return self
 
     def _read_available(self) -> bytes:
+        if self._sending.locked():
+            # What a `send` has left in the engine, waiting for room, is no answer to what is read now.
+            self._post_output()
         pieces, size = [], 0
         while size < RECEIVE_SIZE:
             try:
@@ -239,12 +247,11 @@ class TlsStream:
         """Sends what the engine has to say to what it has just read: an alert, or its part of a key update.
 
         A peer that renegotiates or breaks the rules hears of it, and that is the end; so is one that keeps the engine
-        busy and sends nothing for us.
+        busy and sends nothing for us, or does not read.
         """
-        # What a `send` has left in the engine, waiting for room, goes out here too; that is no answer.
-        counts = not asked and not self._sending.locked()
-        posted = self._post_output()
-        self._unasked = self._unasked + posted if counts else 0
+        self._unasked += self._post_output()
+        if asked and not self._inner.unsent:
+            self._unasked = 0
         if self._alerts.complained or self._unasked > _MOST_UNASKED:
             self._ended = True
 
