@@ -233,6 +233,13 @@ def restore_rights(directory: Path) -> None:
             directory.chmod(stat.S_IMODE(found.st_mode) | stat.S_IRWXU)
 
 
+def move_aside(path: Path) -> Path:
+    """Renames what is in the way at `path`, also a link itself; returns its new path.  Raises `OSError`."""
+    aside = path.with_name(f"{path.name}-{secrets.token_hex(4)}")
+    path.rename(aside)
+    return aside
+
+
 def may_write(path: Path) -> bool:
     """Whether this user may make files in the directory `path`, or make that directory."""
     try:

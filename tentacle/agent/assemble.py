@@ -168,7 +168,10 @@ class Agent:
             beside = place.with_name(f"{SPOOL}-{secrets.token_hex(4)}")
             log.warning("%s; until the next start they go to %s", one_line(error), beside)
             self._spool.move(beside)
-            self._spool.create()
+            try:
+                self._spool.create()
+            except TransportError as worse:
+                log.error("No files can be taken in: %s", one_line(worse))
 
     async def run(self) -> None:
         """Polls and keeps house until it is cancelled."""

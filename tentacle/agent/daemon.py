@@ -21,6 +21,7 @@ from typing import TextIO
 from tentacle.agent.assemble import Agent, Surroundings
 from tentacle.agent.housekeeping import choice_from, duration_from
 from tentacle.agent.lock import only_agent
+from tentacle.agent.own_files import put_right
 from tentacle.agent.supervisor import keep_running
 from tentacle.errors import EXIT_OK
 from tentacle.host.first_process import is_watched
@@ -76,7 +77,9 @@ def run_agent(
         reload=reload,
         redactor=redactor or Redactor(),
     )
-    with only_agent(resolved_home(settings, config_path)):
+    home = resolved_home(settings, config_path)
+    with only_agent(home):
+        put_right(home)
         agent = Agent(settings, surroundings)
         return asyncio.run(_main(agent, surroundings, emit, notifier, interactive=interactive, is_last=is_last))
 

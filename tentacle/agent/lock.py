@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -12,9 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tentacle import disk
+from tentacle.agent.lock_holder import may_be_agent
 from tentacle.errors import TentacleError
 from tentacle.home_layout import LOCK_FILE
 from tentacle.path_walk import open_alone
+
+log = logging.getLogger(__name__)
 
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _ATTEMPTS = 5
@@ -51,6 +54,11 @@ def only_agent(home: Path) -> Iterator[None]:
     try:
         home.mkdir(parents=True, exist_ok=True)
         descriptor = _open(path)
+        if _is_held_by_others(home, descriptor):
+            aside = disk.move_aside(path)
+            log.warning("A process that is no agent holds the lock of %s: the file is now called %s", home, aside)
+            os.close(descriptor)
+            descriptor = _open(path)
     except OSError as error:
         raise TentacleError(
             f"cannot use the home directory {home}: {error.strerror}",
@@ -89,7 +97,7 @@ def _open(path: Path) -> int:
     with suppress(FileNotFoundError):
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
-            path.rename(path.with_name(f"{path.name}-{secrets.token_hex(4)}"))
+            disk.move_aside(path)
     try:
         return open_alone(path, os.O_RDWR | os.O_NONBLOCK)
     except OSError as error:
@@ -100,6 +108,18 @@ def _open(path: Path) -> int:
             path.chmod(0o600)
     # A lock needs no right to write.
     return open_alone(path, os.O_RDONLY | os.O_NONBLOCK)
+
+
+def _is_held_by_others(home: Path, descriptor: int) -> bool:
+    """Whether a process has the lock that a script has left behind.  Raises `OSError`."""
+    try:
+        _lock(descriptor)
+    except BlockingIOError:
+        return not may_be_agent(home, descriptor)
+    except OSError:
+        # Told by whoever locks it in earnest.
+        return False
+    return False
 
 
 def _lock(descriptor: int) -> None:

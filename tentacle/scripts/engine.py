@@ -18,11 +18,11 @@ from pathlib import Path
 
 from tentacle import disk
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState, ScriptIsolationLevel
-from tentacle.errors import TentacleError
+from tentacle.errors import TentacleError, one_line
 from tentacle.home_layout import MASK_KEY
 from tentacle.masking import Mask
 from tentacle.scripts.completed_runs import CompletedRuns
-from tentacle.scripts.errors import DamagedRunError, InvalidTicketError
+from tentacle.scripts.errors import DamagedRunError, InvalidTicketError, ScriptError
 from tentacle.scripts.launch.fork_server_client import ForkServerClient
 from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
@@ -36,7 +36,7 @@ from tentacle.scripts.startup_check import check_host
 from tentacle.scripts.workspace.run_files import ExaminedRun, RunFiles, Stage, run_name
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import file_parts, require_arguments, require_ticket
-from tentacle.scripts.workspace.workspaces import FOR_A_SCRIPT, WorkspaceFile, Workspaces
+from tentacle.scripts.workspace.workspaces import FOR_A_SCRIPT, WorkspaceFile, Workspaces, place_of
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class ScriptEngine:
     ) -> None:
         self.options = options or EngineOptions()
         # A symbolic link on the way may lie where a script in its sandbox cannot see it.
-        self.workspaces = Workspaces(disk.behind_links(work))
+        self.workspaces = Workspaces(place_of(work))
         self.secrets = KnownSecrets(known, self.workspaces.work / MASK_KEY, watch)
         wanted: dict[str, str | None] = {**os.environ, **(environment or {})}
         variables = {name: value for name, value in wanted.items() if value is not None}
@@ -129,6 +129,8 @@ class ScriptEngine:
         self._runs: dict[str, Run] = {}
         """By the name of the run's files, as `_starting`."""
         self._starting: dict[str, asyncio.Task[Run | int]] = {}
+        self._has_place = True
+        """Whether the directory of all workspaces could be used at the start."""
         self.refusal: TentacleError | None = None  # the answer to requests for new scripts
 
     async def start(self) -> None:
@@ -138,7 +140,7 @@ class ScriptEngine:
         """
         left = await asyncio.to_thread(self._prepare_host)
         await self._fork_server.start()
-        if self.options.sandbox.asks or self.options.try_out:
+        if self._has_place and (self.options.sandbox.asks or self.options.try_out):
             await check_host(self.workspaces, self._context)
         runs = await asyncio.to_thread(lambda: list(unfinished_runs(self.workspaces, self.completed, left)))
         # In the order of the requests, but runs whose script runs first: they take their mutexes before others wait.
@@ -150,8 +152,15 @@ class ScriptEngine:
                 self._runs[files.name] = run
 
     def _prepare_host(self) -> LeftRuns:
-        self.workspaces.ensure()
-        self.workspaces.runs.require_locks()
+        try:
+            self.workspaces.ensure()
+        except ScriptError as error:
+            # A script may have done that.  Each start of a script tries again.
+            log.error("No script can be run now. %s %s", one_line(error), error.hint or "")
+            self._has_place = False
+        else:
+            self.workspaces.runs.require_locks()
+            self._has_place = True
         left = find_left_runs(self.workspaces, self.completed)
         self._context.sandbox.prepare()
         return left

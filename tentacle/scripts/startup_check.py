@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tentacle.contracts.script import ProcessOutputSource
-from tentacle.errors import EXIT_USER_ERROR
-from tentacle.scripts.errors import SandboxUnavailableError, ScriptError
+from tentacle.errors import EXIT_USER_ERROR, one_line
+from tentacle.scripts.errors import SandboxUnavailableError, ScriptError, WorkspaceNotPreparedError
 from tentacle.scripts.run import Run, RunContext
 from tentacle.scripts.sandbox.sandbox import NEEDED_FOR_USERS, Mode
 from tentacle.scripts.workspace.removal import remove_tree
@@ -54,7 +54,12 @@ async def check_host(workspaces: Workspaces, context: RunContext) -> None:
         return
     name = f"{_NAME}{secrets.token_hex(4)}"
     header = RunHeader(ticket=name, task=name, mutex=name, isolation=1, timeout=None, arguments=())
-    files = await asyncio.to_thread(workspaces.prepare, header, "echo", ())
+    try:
+        files = await asyncio.to_thread(workspaces.prepare, header, "echo", ())
+    except WorkspaceNotPreparedError as error:
+        # A script may have done that, to which the agent must still answer.
+        log.error("No script can be run now. %s", one_line(error))
+        return
     # It is no script of a server's, and belongs in no list of those that ended.
     run = Run(files, replace(context, ended=lambda *_: None))
     run.start()

@@ -7,8 +7,8 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import ssl
-import subprocess
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -120,11 +120,13 @@ async def test_old_ciphers_are_taken_when_the_instance_allows_them(agent: AgentH
 
 
 async def test_one_that_could_not_start_can_be_closed(agent: AgentHome) -> None:
-    (agent.home / "Work").write_text("in the way")
+    taken = socket.create_server(("127.0.0.1", 0))
+    agent.set(port=taken.getsockname()[1])
     whole = Agent(agent.settings, surroundings(agent))
     with pytest.raises(TentacleError):
         await whole.start(lambda _: None)
     await whole.aclose()
+    taken.close()
 
 
 async def test_a_cleaner_without_a_pause_is_given_one(agent: AgentHome, caplog: pytest.LogCaptureFixture) -> None:
@@ -155,49 +157,6 @@ async def test_what_lies_in_place_of_the_spool_keeps_no_agent_from_starting(what
     await running.port()
     assert list((work / SPOOL).iterdir()) == []
     await running.stop()
-
-
-LEFT_BEHIND = {
-    "an immutable file in the spool": "touch ../.spool/x; chattr +i ../.spool/x",
-    "an immutable spool": "chattr +i ../.spool",
-    "a mount on the spool": "mount -t tmpfs -o ro tmpfs ../.spool",
-    "mounts": "mkdir m ../.trash-1; mount -t tmpfs tmpfs m; mount -t tmpfs tmpfs ../.trash-1; touch m/x ../.trash-1/x",
-    "an immutable workspace": "mkdir d; touch d/f; chattr +i d/f d .; mkdir ../.trash-1; chattr +i ../.trash-1",
-    "an immutable lock": "chattr +i ../../agent.lock",
-    "devices": "rm -f ../../agent.lock ../.runs/finished; for f in ../../agent.lock ../.runs/finished ../.mask.key; do "
-    "mknod $f c 1 5; done",
-}
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts, makes devices and immutable files")
-@pytest.mark.parametrize("what", LEFT_BEHIND)
-async def test_what_a_script_of_root_leaves_keeps_no_agent_from_listening(
-    what: str, agent: AgentHome, server: Server
-) -> None:
-    if "immutable" in what and call("chattr", "+i", agent.config) != 0:
-        pytest.skip("this file system has no immutable files")
-    call("chattr", "-i", agent.config)
-    first = await agent.start()
-    server.port = await first.port()
-    try:
-        answer = await server.script(f"set -e; {LEFT_BEHIND[what]}; echo left; sleep 600")
-        await server.said("left")
-        first.send(signal.SIGKILL)
-        await first.ended()
-        second = await agent.start()
-        server.port = await second.port()
-        answer = await server.script("exit 3", wait=PATIENCE, ticket="N")
-        assert getattr(answer, "exit_code", answer) == 3
-        await second.stop()
-    finally:
-        for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
-            if (point := line.split()[4]).startswith(str(agent.home)):
-                assert call("umount", point) == 0
-        call("chattr", "-R", "-f", "-i", agent.home)
-
-
-def call(*words: str | Path) -> int:
-    return subprocess.run(words, capture_output=True, check=False, timeout=60).returncode
 
 
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit (util-linux)")

@@ -101,5 +101,15 @@ def connect(home: Path, seconds: float) -> socket.socket:
 
 def user_of_peer(connection: socket.socket) -> int:
     """The user of the process at the other end, as it was when it connected.  Raises `OSError`."""
+    return _peer(connection)[1]
+
+
+def process_of_peer(connection: socket.socket) -> int:
+    """As `user_of_peer`, its number; that of the listener is as it was when it began to listen."""
+    return _peer(connection)[0]
+
+
+def _peer(connection: socket.socket) -> tuple[int, int, int]:
     data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(data)[1])
+    process, user, group = _CREDENTIALS.unpack(data)
+    return process, user, group

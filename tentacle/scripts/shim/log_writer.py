@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Sequence
 
 from tentacle.scripts.shim.clock import now_ms
+from tentacle.scripts.shim.file_flags import free
 from tentacle.scripts.shim.log_format import ERR, ERR_ENTRY, OUT, VERSION, record
 
 Piece = tuple[bytes, bytes]
@@ -81,7 +82,11 @@ class LogWriter:
         done = 0
         try:
             while done < len(block) and not self._torn:
-                done += os.write(self._descriptor, block[done:])
+                try:
+                    done += os.write(self._descriptor, block[done:])
+                except PermissionError:
+                    if not free(self._descriptor):
+                        raise
         except OSError as error:
             self._reason = error.errno or 0
         if done == len(block):

@@ -24,6 +24,7 @@ from typing import NoReturn, Protocol
 
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.scripts.shim import run_record
+from tentacle.scripts.shim.file_flags import free
 from tentacle.scripts.shim.inherited import InheritedState, cgroup_state, process_state
 from tentacle.scripts.shim.log_format import DEBUG_ENTRY, ERR, ERR_ENTRY, OUT
 from tentacle.scripts.shim.log_writer import LogWriter, open_log
@@ -136,8 +137,9 @@ def _run_one(order: RunOrder, watch: WriteWatch, intact: InheritedState, shared_
     try:
         run_record.write_result(record, result)
     except OSError:
-        # The script may have forbidden this process to write.
+        # The script may have forbidden this process to write, or everybody to write this file.
         intact.restore_limits()
+        free(record)
         run_record.write_result(record, result)
     clean = supervisor.close() and not writer.lost
     os.close(log)

@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tentacle.scripts.shim.file_flags import free, free_path
+
 _BATCH = 500
 """Entries that are removed without a rest."""
 _ATTEMPTS = 3
@@ -60,7 +62,7 @@ def remove_tree(path: Path, pause: Callable[[float], None] = time.sleep) -> bool
         try:
             try:
                 _empty(path, pause)
-                path.rmdir()
+                _remove_empty(path)
             except NotADirectoryError:
                 path.unlink()
         except FileNotFoundError:
@@ -69,6 +71,16 @@ def remove_tree(path: Path, pause: Callable[[float], None] = time.sleep) -> bool
             continue
         return True
     return False
+
+
+def _remove_empty(path: Path) -> None:
+    try:
+        path.rmdir()
+    except PermissionError:
+        freed = [free_path(path), free_path(path.parent)]
+        if not any(freed):
+            raise
+        path.rmdir()
 
 
 def _empty(path: Path, pause: Callable[[float], None]) -> None:
@@ -138,10 +150,23 @@ class _Clearance:
                     # It has just come here, and is cleared later.
                     continue
                 with contextlib.suppress(OSError):
-                    try:
-                        os.unlink(entry.name, dir_fd=directory)
-                    except IsADirectoryError:
-                        self._move_up(entry.name, directory)
+                    self._remove(entry.name, directory)
+
+    def _remove(self, name: str, directory: int) -> None:
+        """Raises `OSError`."""
+        for attempt in range(2):
+            try:
+                try:
+                    os.unlink(name, dir_fd=directory)
+                except IsADirectoryError:
+                    self._move_up(name, directory)
+            except PermissionError:
+                # Not lazily: both may have these flags.
+                freed = [free(directory), free_path(name, directory)]
+                if attempt or not any(freed):
+                    raise
+            else:
+                return
 
     def _rest(self) -> None:
         self._seen += 1

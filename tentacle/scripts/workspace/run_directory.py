@@ -23,6 +23,7 @@ from tentacle.errors import EXIT_USER_ERROR, one_line
 from tentacle.home_layout import RUNS
 from tentacle.scripts.errors import DamagedRunError, InvalidTicketError, ScriptError
 from tentacle.scripts.shim import run_record
+from tentacle.scripts.shim.file_flags import free, free_path
 from tentacle.scripts.shim.log_format import ERR_ENTRY, OUT_ENTRY, VERSION, record
 from tentacle.scripts.shim.log_writer import LogWriter, open_log
 from tentacle.scripts.workspace.removal import remove_tree
@@ -59,21 +60,22 @@ class RunDirectory:
     def ensure(self) -> None:
         """Makes the directory when it is missing.
 
-        Renames a file of the agent's own user, which any script can put there.  Raises `ScriptError` for a symbolic
-        link, which may lead to runs, and for what belongs to another user.
+        Renames what any script of the agent's own user can put there instead, also a link.  As root takes a directory
+        back that was given away: each file in it is believed by its own owner.  Raises `ScriptError` for what belongs
+        to another user.
         """
         try:
             with contextlib.suppress(FileNotFoundError):
                 found = self.path.lstat()
-                kind = stat.S_IFMT(found.st_mode)
-                if kind not in (stat.S_IFDIR, stat.S_IFLNK) and found.st_uid in self._trusted():
-                    aside = self.path.with_name(f"{RUNS}-{secrets.token_hex(4)}")
-                    self.path.rename(aside)
+                if not stat.S_ISDIR(found.st_mode) and (os.geteuid() == 0 or found.st_uid in self._trusted()):
+                    aside = disk.move_aside(self.path)
                     logger.warning("'%s' was no directory; what was there is now called '%s'", self.path, aside)
             with contextlib.suppress(FileExistsError):
                 self.path.mkdir(mode=0o700)
                 # Without its own name, nothing in it survives a power cut.
                 disk.flush_directory(self.work)
+            disk.restore_rights(self.path)
+            self._take_back()
             found = self.path.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid not in self._trusted():
                 raise ScriptError(
@@ -87,6 +89,16 @@ class RunDirectory:
                     self.path.chmod(0o700)
         except OSError as error:
             raise ScriptError(f"The directory '{self.path}' cannot be made: {error.strerror}") from error
+
+    def _take_back(self) -> None:
+        """Raises `OSError`."""
+        directory = os.open(self.path, _LOOK | os.O_DIRECTORY)
+        try:
+            free(directory)
+            if os.geteuid() == 0 and os.fstat(directory).st_uid not in self._trusted():
+                os.fchown(directory, 0, -1)
+        finally:
+            os.close(directory)
 
     def require_locks(self) -> None:
         """Raises `ScriptError` on a file system without locks, where running scripts could not be recognised."""
@@ -112,29 +124,20 @@ class RunDirectory:
     def unended(self) -> list[str]:
         """Returns the names of all runs but those that have simply ended, and were neither completed nor damaged.
 
-        Opens each file once, since there may be many.  Raises `ScriptError` when a later version of Tentacle has
-        written here; its runs cannot be taken over.
+        Opens each file once, since there may be many.
         """
         trusted, names = self._trusted(), []
         for name in self.names():
-            version, over = 0, False
+            over = False
             with contextlib.suppress(OSError):
                 run = os.open(self.run_path(name), _LOOK)
                 try:
                     found = os.fstat(run)
                     if stat.S_ISREG(found.st_mode) and found.st_uid in trusted:
-                        version = run_record.version_of(run)
                         ended = run_record.read_result(run) is not None and not run_record.is_completed(run)
                         over = ended and run_record.read_header(run, LONGEST_HEADER) is not None
                 finally:
                     os.close(run)
-            if version > run_record.VERSION_NUMBER:
-                raise ScriptError(
-                    f"The scripts in '{self.work}' were run by a newer version of Tentacle (run files of version "
-                    f"{version}; this one knows {run_record.VERSION_NUMBER}): a downgrade is not supported",
-                    hint="Install the newer version again, or move that directory away when no script runs.",
-                    exit_code=EXIT_USER_ERROR,
-                )
             if not over:
                 names.append(name)
         return names
@@ -198,7 +201,7 @@ class RunDirectory:
         """
         path = self.run_path(name)
         try:
-            run = os.open(path, _OPEN)
+            run = _open_freed(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -209,6 +212,7 @@ class RunDirectory:
                 os.close(run)
                 return None
             log_path = self.log_path(name)
+            free_path(log_path)
             deleted = not log_path.exists() or log_path.stat().st_size == 0
             try:
                 log = open_log(str(log_path))
@@ -261,6 +265,9 @@ class RunDirectory:
             raise DamagedRunError(path, "it is not a file")
         if found.st_uid not in self._trusted():
             raise DamagedRunError(path, "it was not written by this agent's user")
+        if (version := run_record.version_of(run)) > run_record.VERSION_NUMBER:
+            newer = f"a newer version of Tentacle has written it (run files of version {version}; this one knows "
+            raise DamagedRunError(path, f"{newer}{run_record.VERSION_NUMBER}); a downgrade is not supported")
         try:
             data = run_record.read_header(run, LONGEST_HEADER)
         except MemoryError as error:
@@ -303,3 +310,13 @@ class RunDirectory:
             path.unlink(missing_ok=True)
             raise
         return descriptor
+
+
+def _open_freed(path: Path) -> int:
+    """Opens a run's file for reading and writing, also one that a script has closed to all changes."""
+    try:
+        return os.open(path, _OPEN)
+    except PermissionError:
+        if not free_path(path):
+            raise
+        return os.open(path, _OPEN)

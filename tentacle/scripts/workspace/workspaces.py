@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import secrets
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from tentacle import disk
 from tentacle.errors import EXIT_USER_ERROR
 from tentacle.scripts.errors import ScriptError, WorkspaceNotPreparedError
+from tentacle.scripts.shim.file_flags import free_path
 from tentacle.scripts.workspace.batch_sync import BatchSync
 from tentacle.scripts.workspace.file_encryption import encrypt
 from tentacle.scripts.workspace.removal import remove_tree
@@ -26,6 +28,8 @@ from tentacle.scripts.workspace.run_directory import RunDirectory
 from tentacle.scripts.workspace.run_files import RunFiles
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import LOG_FILE, SCRIPT_FILE, file_parts
+
+log = logging.getLogger(__name__)
 
 FOR_A_SCRIPT = 500 * 1024 * 1024
 """Bytes that a script may need, before the margin."""
@@ -52,22 +56,29 @@ class Workspaces:
         self._sync = BatchSync(self.runs.path)
 
     def ensure(self) -> None:
-        """Makes the directories when they are missing; raises `ScriptError`."""
+        """Makes the directories when they are missing, and moves aside what is there instead; raises `ScriptError`."""
         try:
+            make_way(self.work)
             self.work.mkdir(parents=True, exist_ok=True)
+            free_path(self.work)
             disk.restore_rights(self.work)
         except OSError as error:
             raise ScriptError(
                 f"The directory for workspaces cannot be made: {_reason(error)}",
-                hint="Move away what is there, or give the agent's user the right to make it.",
+                hint="Move away what is there, mount what it leads to, or give the agent's user the right to make it; "
+                "then start the agent again.",
                 exit_code=EXIT_USER_ERROR,
             ) from error
         self.runs.ensure()
 
     def entries(self) -> Iterator[os.DirEntry[str]]:
         """Yields everything in the directory, one at a time: a script may have put more there than fits into memory."""
-        with contextlib.suppress(FileNotFoundError), os.scandir(self.work) as entries:
-            yield from entries
+        try:
+            with os.scandir(self.work) as entries:
+                yield from entries
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
 
     def directories(self) -> Iterator[Path]:
         """Yields what may be a workspace: real directories whose names may be tickets."""
@@ -184,6 +195,12 @@ class Workspaces:
         except FileNotFoundError:
             return None
         except OSError:
+            if not free_path(path):
+                return path
+            # Once: something may set the flags again and again.
+            with contextlib.suppress(OSError):
+                path.rename(trash)
+                return trash
             return path
         return trash
 
@@ -195,7 +212,7 @@ class Workspaces:
         left = [workspace if workspace.name.startswith(_TRASH) else self.move_to_trash(workspace)]
         for path in self.runs.paths(name):
             try:
-                path.unlink(missing_ok=True)
+                _unlink(path)
             except (IsADirectoryError, PermissionError):
                 left.append(self.move_to_trash(path))
         return [path for path in left if path is not None]
@@ -208,6 +225,44 @@ class Workspaces:
     def trash(self) -> Iterator[Path]:
         """Yields the directories in the trash, also those of an earlier agent."""
         return (Path(entry.path) for entry in self.entries() if entry.name.startswith(_TRASH))
+
+
+def place_of(work: Path) -> Path:
+    """Where the directory of all workspaces is, without links; itself where a link does not lead to a directory that
+    may be used.  Raises `DiskError`.
+    """
+    place = disk.behind_links(work.parent) / work.name
+    with contextlib.suppress(disk.DiskError):
+        if disk.is_directory(place):
+            return disk.behind_links(place)
+    return place
+
+
+def make_way(path: Path) -> None:
+    """Moves aside what scripts have put in place of a directory of the agent's.
+
+    A link that leads nowhere stays, for its disk may not be mounted.  Raises `OSError` for that, and for any other link
+    that is left.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(found.st_mode):
+        return
+    # The second look raises where a link leads nowhere, or in a circle.
+    if stat.S_ISLNK(found.st_mode) and stat.S_ISDIR(path.stat().st_mode):
+        raise OSError(errno.ELOOP, "It is a link that is not followed", str(path))
+    log.warning("'%s' was no directory; what was there is now called '%s'", path, disk.move_aside(path))
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:
+        if not free_path(path):
+            raise
+        path.unlink(missing_ok=True)
 
 
 def is_workspace(entry: os.DirEntry[str]) -> bool:

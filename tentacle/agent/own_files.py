@@ -1,0 +1,72 @@
+"""Before an agent begins: what it needs in its home, and a script has spoilt, is put right where that can be done.
+
+A script of the agent's user can put anything in place of the agent's files, and one of root can close them to all
+changes.  What cannot be put right is told by the part of the agent that misses it, and the agent goes on without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from tentacle import disk
+from tentacle.errors import TentacleError
+from tentacle.home_layout import (
+    CONTROL_SOCKET,
+    DRAIN_FILE,
+    HEARTBEAT_FILE,
+    LOCK_FILE,
+    LOGS,
+    MASK_KEY,
+    RUNS,
+    SPOOL,
+    STATUS_FILE,
+    UPLOADS,
+    WORK,
+)
+from tentacle.scripts import history
+from tentacle.scripts.shim.file_flags import free_path
+from tentacle.scripts.workspace import boots, finished
+
+log = logging.getLogger(__name__)
+
+_RUNS: Final = f"{WORK}/{RUNS}"
+_KINDS: Final = {
+    LOGS: stat.S_IFDIR,
+    WORK: stat.S_IFDIR,
+    LOCK_FILE: stat.S_IFREG,
+    HEARTBEAT_FILE: stat.S_IFREG,
+    STATUS_FILE: stat.S_IFREG,
+    CONTROL_SOCKET: stat.S_IFSOCK,
+    # Whatever is there counts (docs/spec/control.md, "Draining").
+    DRAIN_FILE: None,
+    f"{WORK}/{MASK_KEY}": None,
+    f"{WORK}/{SPOOL}": None,
+    f"{WORK}/{UPLOADS}": stat.S_IFDIR,
+    _RUNS: None,
+    f"{_RUNS}/{finished.FILE}": stat.S_IFREG,
+    f"{_RUNS}/{history.FILE}": stat.S_IFREG,
+    f"{_RUNS}/{boots.FILE}": stat.S_IFREG,
+}
+"""What belongs in each place; `None` where another module sees to that."""
+
+
+def put_right(home: Path) -> None:
+    """For the only agent of `home`, which exists.  Raises nothing."""
+    free_path(home)
+    for name, kind in _KINDS.items():
+        path = home / name
+        free_path(path)
+        with suppress(OSError):
+            found = path.lstat()
+            is_ours = os.geteuid() in (0, found.st_uid)
+            # Directories may lie on another disk, behind a link, which may be not mounted.
+            if kind is None or not is_ours or stat.S_ISLNK(found.st_mode) or stat.S_IFMT(found.st_mode) == kind:
+                continue
+            log.warning("'%s' was of the wrong kind; what was there is now called '%s'", path, disk.move_aside(path))
+    with suppress(TentacleError):
+        disk.make_directories(home / LOGS, mode=0o750)

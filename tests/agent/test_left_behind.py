@@ -1,0 +1,136 @@
+"""What scripts leave behind in the home, as root or not, keeps no agent from listening and from running scripts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tentacle.home_layout import (
+    CONTROL_SOCKET,
+    HEARTBEAT_FILE,
+    LOCK_FILE,
+    LOG_FILE,
+    LOGS,
+    MASK_KEY,
+    RUNS,
+    SPOOL,
+    STATUS_FILE,
+    UPLOADS,
+    WORK,
+)
+from tests.agent.process import PATIENCE, AgentHome, Server
+
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts, makes devices and immutable files")
+FILES = (
+    *(LOCK_FILE, CONTROL_SOCKET, STATUS_FILE, HEARTBEAT_FILE, f"{LOGS}/{LOG_FILE}", f"{WORK}/{MASK_KEY}"),
+    *(f"{WORK}/{RUNS}/{name}" for name in ("finished", "history", "boots")),
+)
+DIRECTORIES = (f"{WORK}/{RUNS}", f"{WORK}/{SPOOL}", f"{WORK}/{UPLOADS}", LOGS)
+IN_PLACE = {
+    "a file": "touch %s",
+    "a pipe": "mkfifo %s",
+    "a link to a file": "ln -s /etc/hostname %s",
+    "a link to a directory": "mkdir -p other; ln -s $PWD/other %s",
+    "directories": "mkdir -p %s/one/more",
+    "a closed directory": "mkdir -m 0 %s",
+}
+BY_ROOT = {
+    "an immutable file in the spool": "touch ../.spool/x; chattr +i ../.spool/x",
+    "a mount on the spool": "mount -t tmpfs -o ro tmpfs ../.spool",
+    "mounts": "mkdir m ../.trash-1; mount -t tmpfs tmpfs m; mount -t tmpfs tmpfs ../.trash-1; touch m/x ../.trash-1/x",
+    "an immutable workspace": "mkdir d; touch d/f; chattr +i d/f d .; mkdir ../.trash-1; chattr +i ../.trash-1",
+    "devices": "rm -f ../../agent.lock ../.runs/finished; for f in ../../agent.lock ../.runs/finished ../.mask.key; do "
+    "mknod $f c 1 5; done",
+    "immutable runs": "chattr +i ../.runs/*",
+    "runs that can only grow": "chattr +a ../.runs/*",
+    "everything immutable": "chattr -R +i ../..",
+    "runs of another user": "chown -R 20001:20001 ../.runs",
+    "a workspace directory of another user": "chown 20001:20001 ..",
+    "another workspace directory": "mount -t tmpfs tmpfs ..",
+    "an immutable home": "chattr +i ../..",
+    "an immutable workspace directory": "chattr +i ..",
+    "an immutable directory of runs": "chattr +i ../.runs",
+    "everything can only grow": "chattr -R +a ../..",
+}
+TAKES_A_LOCK = "rm ../../agent.lock; exec 9>../../agent.lock; flock 9; %s sleep 600 >/dev/null 2>&1 & "
+BY_ANYBODY = {
+    "a run of a newer version": f"echo 'tentacle run 2' > ../.runs/{'a' * 64}.run",
+    "directories and pipes as runs": "for i in $(seq 100 199); do mkdir ../.runs/$(printf %064d $i).run; "
+    "mkfifo ../.runs/$(printf %064d 9$i).run; done",
+    "names that are no text": "cd ../..; mkdir -p Work/{,.uploads/,.spool/,.spool-,.trash-,.tentacle/}$'\\xff'; "
+    "mkdir -p Work/$'\\xff'/.tentacle; touch Work/$'\\xff'/.tentacle/claimed Work/.runs/$'\\xff'.run",
+    "a lock that is held": TAKES_A_LOCK % "setsid",
+    "a lock that is held without a mark": TAKES_A_LOCK % "setsid env -i",
+    "a lock that is held by what seems an agent": TAKES_A_LOCK % "setsid bash -c 'exec -a tentacle \"$@\"' - ",
+    "a deep directory": "cd ..; rm -rf .uploads .spool; for i in $(seq 300); do mkdir -p $(printf 'd/%.0s' {1..300}); "
+    "cd $(printf 'd/%.0s' {1..300}); done; cd - >/dev/null; cd $HOME",
+    **{f"{what} in place of {WORK}": f"cd ../..; mv {WORK} gone; {how % WORK}" for what, how in IN_PLACE.items()},
+    **{
+        f"{what} in place of all else": "cd ../..; "
+        + "; ".join(
+            f"{{ mv {name} gone-$RANDOM || true; }} 2>/dev/null; {how % name}" for name in (*FILES, *DIRECTORIES)
+        )
+        for what, how in {**IN_PLACE, "links to nowhere": "ln -s /nowhere/at/all %s"}.items()
+    },
+}
+
+
+@pytest.fixture
+async def home(agent: AgentHome) -> AsyncIterator[AgentHome]:
+    yield agent
+    for point in mounts_below(agent.home):
+        assert call("umount", point) == 0
+    call("chattr", "-R", "-f", "-ia", agent.home)
+
+
+def mounts_below(home: Path) -> Iterator[str]:
+    for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+        if (point := line.split()[4]).startswith(str(home)):
+            yield point
+
+
+def call(*words: str | Path) -> int:
+    return subprocess.run(words, capture_output=True, check=False, timeout=60).returncode
+
+
+async def leave(agent: AgentHome, server: Server, body: str) -> None:
+    """Has a script do that, and its agent killed."""
+    first = await agent.start()
+    server.port = await first.port()
+    await server.script(f"set -e; {body}; echo left; sleep 600")
+    await server.said("left")
+    first.send(signal.SIGKILL)
+    await first.ended()
+
+
+async def require_next_agent(agent: AgentHome, server: Server) -> list[str]:
+    """The next agent listens and runs a script; returns what it has said."""
+    second = await agent.start()
+    server.port = await second.port()
+    answer = await server.script("exit 3", wait=PATIENCE, ticket="N")
+    assert getattr(answer, "exit_code", answer) == 3
+    await second.stop()
+    return second.said
+
+
+@only_root
+@pytest.mark.parametrize("what", BY_ROOT)
+async def test_what_a_script_of_root_leaves_keeps_no_agent_from_listening(
+    what: str, home: AgentHome, server: Server
+) -> None:
+    if "chattr" in BY_ROOT[what] and call("chattr", "+i", home.config) != 0:
+        pytest.skip("this file system has no immutable files")
+    call("chattr", "-i", home.config)
+    await leave(home, server, BY_ROOT[what])
+    await require_next_agent(home, server)
+
+
+@pytest.mark.parametrize("what", BY_ANYBODY)
+async def test_what_any_script_leaves_keeps_no_agent_from_listening(what: str, home: AgentHome, server: Server) -> None:
+    await leave(home, server, BY_ANYBODY[what])
+    await require_next_agent(home, server)
