@@ -121,7 +121,7 @@ def listen_address(given: str) -> str | None:
 def listen_port(port: int) -> int:
     """Returns `port` unless it is none; 0 lets the system choose."""
     if not 0 <= port <= LARGEST_PORT:
-        raise SettingsError(f"{port} is not a port.", hint=f"Give one from 1 to {LARGEST_PORT}.")
+        raise SettingsError(f"{port} is not a port.", hint=f"Give one from 1 to {LARGEST_PORT}, e.g. --port=10933")
     return port
 
 
@@ -138,7 +138,9 @@ def polling_count(given: str) -> int:
             f"Specify a positive integer, {POLLING_COUNT_EXAMPLE}"
         )
     if int(digits) <= 0:
-        raise SettingsError(f"The polling connection count must be greater than 0, but was {int(digits)}.")
+        raise SettingsError(
+            f"The polling connection count must be greater than 0, but was {int(digits)}.", hint=POLLING_COUNT_EXAMPLE
+        )
     return int(digits)
 
 

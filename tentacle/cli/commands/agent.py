@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from tentacle.cli.frame.certificate_check import require_usable_by_tls
-from tentacle.cli.frame.command import command, option, order_given
+from tentacle.cli.frame.command import command, name_of, option, order_given
 from tentacle.cli.frame.options import instance_options
 from tentacle.cli.frame.render import say
 from tentacle.cli.frame.result import CommandResult, Steps
@@ -66,10 +66,12 @@ def agent(
     """Runs until a signal ends it; makes a certificate first where there is none."""
     if not ephemeral:
         ordinary = {"instance", "config", "wait", "console", "noninteractive"}
-        if any(name not in ordinary for name in order_given()):
+        others = [name for name in order_given() if name not in ordinary]
+        if others:
             raise TentacleError(
                 "The options of registration go with --ephemeral only.",
-                hint="Add it, or register this machine for good with 'Tentacle register-worker'.",
+                hint="Add it, or register this machine for good with 'Tentacle register-worker'.  "
+                f"Given: {', '.join(map(name_of, others))}",
             )
     file = choose_or_make(session, where) if ephemeral else session.choose(where)
     if wait is not None and wait >= LEAST_WAIT_MS:

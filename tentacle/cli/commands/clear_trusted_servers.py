@@ -19,7 +19,7 @@ from tentacle.settings.show import server_document
 
 @command("clear-trusted-servers")
 @instance_options
-@option("--keep", help="A comma separated list of Server Comms Addresses to keep as trusted servers")
+@option("--keep", blank=True, help="A comma separated list of Server Comms Addresses to keep as trusted servers")
 @json_option
 def clear_trusted_servers(session: CommandSession, *, where: InstanceOptions, keep: str | None) -> CommandResult:
     """All of them, or all but the polled ones that are kept; as with the original, nothing is said, but in JSON which.

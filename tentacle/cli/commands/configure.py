@@ -16,7 +16,7 @@ from tentacle.cli.frame.options import Decorator, in_order, instance_options, js
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.thumbprint_doubts import warnings_about
-from tentacle.cli.frame.values import true_or_false, whole_number
+from tentacle.cli.frame.values import InvalidValue, true_or_false, whole_number
 from tentacle.disk import make_directories
 from tentacle.errors import TentacleError
 from tentacle.scripts.sandbox.host_check import require_users
@@ -61,7 +61,7 @@ def _option(key: Key) -> Decorator:
 @instance_options
 @in_order(
     *(_option(key) for key in KEYS.values() if key.options and not key.ours),
-    option("--trust", "trusted", multiple=True, help="The thumbprint of the Octopus Server to trust"),
+    option("--trust", "trusted", multiple=True, blank=True, help="The thumbprint of the Octopus Server to trust"),
     option(
         "--remove-trust",
         "removed",
@@ -121,6 +121,8 @@ def _require_isolation(settings: Settings, config: Path) -> None:
 
 
 def _trust_changes(trusted: tuple[str, ...], removed: tuple[str, ...], *, reset: bool) -> list[SettingsChange]:
+    if not all(clean_thumbprint(thumbprint) for thumbprint in removed):
+        raise InvalidValue("The value of --remove-trust is empty.", hint="e.g. --remove-trust=THUMBPRINT")
     if not all(clean_thumbprint(thumbprint) for thumbprint in trusted):
         raise TentacleError("A valid thumbprint must be supplied", hint="e.g. --trust=THUMBPRINT")
 
@@ -144,7 +146,9 @@ def _trust_changes(trusted: tuple[str, ...], removed: tuple[str, ...], *, reset:
 def _change(key: Key, given: Any, cwd: Path) -> SettingsChange:
     """The change that an option asks for.  Raises `TentacleError` for a value that the setting cannot have."""
     if key.kind is ValueKind.PATH:
-        # Absolute and without `.` and `..`; nothing given is the current directory itself.
+        if not given:
+            raise InvalidValue(f"The value of {key.options[0]} is empty.", hint="Give the path of a directory.")
+        # Absolute and without `.` and `..`.
         value: Any = Path(os.path.normpath(cwd / given))
     elif key.kind is ValueKind.SYNTAX:
         try:

@@ -66,7 +66,8 @@ def devserver(session: CommandSession, *, given: Options) -> CommandResult:
     for name, port in (("--port", given.port), ("--comms-port", given.comms_port)):
         if port != 0:
             need_port(port, name)
-    if not given.host.isprintable():
+    if not given.host or not given.host.isprintable() or " " in given.host:
+        # An empty one would be every address of this machine.
         raise InvalidValue(f"The value '{given.host}' of --host is not the name or the address of a host.")
     key = SecretOptions("API key", given.api_key, given.api_key_file, given.api_key_stdin)
     password = SecretOptions("password", given.password, given.password_file, given.password_stdin)
@@ -75,7 +76,7 @@ def devserver(session: CommandSession, *, given: Options) -> CommandResult:
         port=given.port,
         comms_port=given.comms_port,
         data=session.path(given.data) if given.data else None,
-        api_key=read_secret(session, key),
+        api_key=read_secret(session, key) or None,
         username=given.username,
         password=read_secret(session, password),
         ready_file=session.path(given.ready_file) if given.ready_file else None,

@@ -33,7 +33,7 @@ from tentacle.cli.frame.render import trace
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import Style
-from tentacle.cli.frame.values import output_format, whole_number
+from tentacle.cli.frame.values import output_format, port_number
 from tentacle.cli.registration.credentials import credentials_are_given, required_access
 from tentacle.cli.registration.ephemeral_note import running_worker, settings_of_run
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
@@ -77,7 +77,7 @@ class ServerOptions:
     option("--bundle", help="Writes what was found, the settings and the end of the log to this tar.gz, no secrets"),
     option("--space", help="The space to look for this machine in; the default is the Default space"),
     option("--server-comms-address", "comms_address", help="The address to poll, if it is not the server's own"),
-    option("--server-comms-port", "comms_port", type=str, callback=whole_number, help="The port to poll; else 10943"),
+    option("--server-comms-port", "comms_port", type=str, callback=port_number, help="The port to poll; else 10943"),
 )
 @api_options
 @format_option

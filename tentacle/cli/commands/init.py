@@ -10,6 +10,7 @@ from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import json_option, together
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession
+from tentacle.cli.frame.values import port_text
 from tentacle.cli.init import steps
 from tentacle.cli.init.questions import Questions
 from tentacle.cli.init.setup import MODES, POLLING, InitOptions, Setup, ask_for_setup, is_root, try_usual_port
@@ -43,7 +44,7 @@ _NOT_ROOT: Final = (
         values=MODES,
         help="listening (the server calls this machine) or polling (this machine calls the server)",
     ),
-    option("--port", help="When listening, the TCP port; the default is 10933"),
+    option("--port", callback=port_text, help="When listening, the TCP port; the default is 10933"),
     option("--app", help="Default directory to deploy applications to"),
     option("--name", help="Name of the worker when registered; the default is the hostname"),
     option("--workerpool", "pools", multiple=True, help="A worker pool by name, slug or Id; may be repeated"),
@@ -53,7 +54,12 @@ _NOT_ROOT: Final = (
         "--publicHostName", "public_host_name", help="When listening, the name by which the server reaches this host"
     ),
     option("--server-comms-address", "comms_address", help="When polling, the address, if not the server's own"),
-    option("--server-comms-port", "comms_port", help="When polling, the server's port; the default is 10943"),
+    option(
+        "--server-comms-port",
+        "comms_port",
+        callback=port_text,
+        help="When polling, the server's port; the default is 10943",
+    ),
     option("--no-register", "no_register", is_flag=True, help="Do not register with any server"),
     option("--trust", help="The thumbprint of the Octopus Server to trust, without registering"),
     option("--force", is_flag=True, help="Take over a worker of that name that another machine has registered"),

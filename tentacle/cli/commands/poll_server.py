@@ -11,7 +11,7 @@ from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option, together
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
-from tentacle.cli.frame.values import whole_number
+from tentacle.cli.frame.values import port_number
 from tentacle.cli.registration.credentials import required_access
 from tentacle.cli.registration.options import WEB_SOCKET_HELP, ApiOptions, api_options, extra_api_options
 from tentacle.cli.registration.server_access import (
@@ -55,7 +55,7 @@ class NodeOptions:
         "--server-comms-port",
         "comms_port",
         type=str,
-        callback=whole_number,
+        callback=port_number,
         help="The comms port on the Octopus Server; the default is 10943. If specified, this will take precedence over"
         " any port number in server-comms-address.",
     ),

@@ -37,7 +37,8 @@ def participation(_context: click.Context, _param: click.Parameter, value: str) 
     found = _PARTICIPATIONS.get(value.strip().lower())
     if found is None:
         raise InvalidValue(
-            f"The value '{value}' is not valid. Valid values are Untenanted, TenantedOrUntenanted and Tenanted."
+            f"The value '{value}' is not valid. Valid values are Untenanted, TenantedOrUntenanted and Tenanted.",
+            hint="e.g. --tenanted-deployment-participation=Untenanted",
         )
     return found
 
@@ -65,6 +66,7 @@ class TargetOptions:
         "--environment",
         "environments",
         multiple=True,
+        blank=True,
         help="The environment name, slug or Id to add the machine to - e.g., 'Production'; specify this argument"
         " multiple times to add multiple environments",
     ),
@@ -73,6 +75,7 @@ class TargetOptions:
         "--role",
         "roles",
         multiple=True,
+        blank=True,
         help="The machine role that the machine will assume - e.g., 'web-server'; specify this argument multiple times"
         " to add multiple roles",
     ),
@@ -124,6 +127,7 @@ def register_with(
     "--workerpool",
     "pools",
     multiple=True,
+    blank=True,
     help="The worker pool name, slug or Id to add the machine to - e.g., 'Windows Pool'; specify this argument multiple"
     " times to add to multiple pools",
 )

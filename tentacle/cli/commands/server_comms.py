@@ -10,7 +10,7 @@ from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option, together
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
-from tentacle.cli.frame.values import need_port, whole_number
+from tentacle.cli.frame.values import port_number
 from tentacle.cli.registration.options import COMMS_STYLES, WEB_SOCKET_HELP
 from tentacle.errors import TentacleError
 from tentacle.octopus.server_address import DEFAULT_COMMS_PORT
@@ -49,7 +49,7 @@ class ServerCommsOptions:
     option(
         "--port",
         type=str,
-        callback=whole_number,
+        callback=port_number,
         default=DEFAULT_COMMS_PORT,
         help="When using active communication, the communications port of the Octopus Server; the default is 10943",
     ),
@@ -114,5 +114,4 @@ def address_of(comms: ServerCommsOptions) -> str:
         wrong = True
     if wrong:
         raise TentacleError(f"'{comms.host}' is not a host name.", hint="Give the name alone, e.g. --host=OCTOPUS")
-    need_port(comms.port, "--port")
     return f"https://[{host}]:{comms.port}" if ":" in host else f"https://{host}:{comms.port}"

@@ -17,8 +17,8 @@ from tentacle.thumbprints import clean_thumbprint
 
 @command("update-trust")
 @instance_options
-@option("--oldThumbprint", "old", help="The thumbprint of the old Octopus Server to be replaced")
-@option("--newThumbprint", "new", help="The thumbprint of the new Octopus Server")
+@option("--oldThumbprint", "old", blank=True, help="The thumbprint of the old Octopus Server to be replaced")
+@option("--newThumbprint", "new", blank=True, help="The thumbprint of the new Octopus Server")
 @json_option
 def update_trust(session: CommandSession, *, where: InstanceOptions, old: str | None, new: str | None) -> Steps:
     """Every registration that trusts the old thumbprint trusts the new one instead.

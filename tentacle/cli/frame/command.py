@@ -9,19 +9,20 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final, NoReturn
-from unicodedata import category
 
 import click
 
 from tentacle.cli.frame import help_text as help_texts
 from tentacle.cli.frame.command_table import Entry, entry_of
-from tentacle.cli.frame.grammar import Option, OptionSyntaxError, Parsed, parse
+from tentacle.cli.frame.given_values import ArgumentKind, checked_value, kind_by_name
+from tentacle.cli.frame.grammar import Given, Option, OptionSyntaxError, Parsed, parse
 from tentacle.cli.frame.help_text import OptionHelp
 from tentacle.cli.frame.render import render
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession
-from tentacle.cli.frame.values import InvalidValue
+from tentacle.cli.frame.values import shown_name
 from tentacle.errors import TentacleError
 from tentacle.masking import password_in
 
@@ -36,9 +37,6 @@ COMMON_OPTIONS: Final = (
 one itself receives it.
 """
 
-LONGEST_VALUE: Final = 64 * 1024
-"""Characters.  The longest value that makes sense is a certificate in base64."""
-
 LONGEST_NAME: Final = 100
 """Characters of an argument that can be a misspelt option."""
 
@@ -49,6 +47,7 @@ _SECRET: Final = re.compile("pass?w|pwd|key|kye|token|secret")
 """What the names of secrets have in them, misspelt or for another command."""
 _SEPARATOR: Final = re.compile("[:=]")
 _ORDER: Final = "tentacle.order"
+_NAMES: Final = "tentacle.names"
 
 
 class UnrecognizedArguments(TentacleError):
@@ -56,12 +55,25 @@ class UnrecognizedArguments(TentacleError):
 
 
 class TentacleOption(click.Option):
-    """A click option that knows whether its value is a secret, and which `values` it takes; none: any."""
+    """A click option that knows whether its value is a secret, and which `values` it takes; none: any.
 
-    def __init__(self, *args: Any, sensitive: bool = False, values: Iterable[str] = (), **kwargs: Any) -> None:
+    `blank`: the command has a text of its own for a value of blanks alone, which is refused elsewhere.
+    """
+
+    def __init__(
+        self, *args: Any, sensitive: bool = False, blank: bool = False, values: Iterable[str] = (), **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.sensitive = sensitive
+        self.blank = blank
         self.values = tuple(values)
+
+    @property
+    def kind(self) -> ArgumentKind:
+        """What its value is."""
+        if self.sensitive:
+            return ArgumentKind.SECRET
+        return kind_by_name(shown_name(self).lstrip("-"))
 
     @property
     def described(self) -> OptionHelp:
@@ -111,6 +123,7 @@ class TentacleCommand(click.Command):
             session.mute_console()
         own = [one for one in parsed.given if one.name in declared]
         ctx.meta[_ORDER] = tuple(declared[one.name].name for one in own)
+        ctx.meta[_NAMES] = {option.name: shown_name(option) for option in declared.values()}
         for_click = []
         for one in own:
             name = max(declared[one.name].opts, key=len)
@@ -137,16 +150,10 @@ class TentacleCommand(click.Command):
         for argument in parsed.extra:
             name, value = _split(argument)
             session.redactor.add(_password_in(name, value or ""))
-        for one in parsed.given:
-            value = one.value or ""
-            if len(value) > LONGEST_VALUE:
-                raise InvalidValue(f"The value of --{one.name} is longer than {LONGEST_VALUE} characters.")
-            control = next((c for c in value.strip() if category(c) == "Cc"), None)
-            if control is not None and one.name not in sensitive:
-                raise InvalidValue(f"The value of --{one.name} holds a control character ({control!a}); leave it out.")
+        given = tuple(_checked(one, declared.get(one.name)) for one in parsed.given)
         if parsed.extra and not self.takes_words:
             raise self._unrecognized(parsed.extra, session)
-        return parsed
+        return replace(parsed, given=given)
 
     def _unrecognized(self, extra: Sequence[str], session: CommandSession) -> UnrecognizedArguments:
         """The refusal of arguments that are no options; what was meant as a secret is not repeated."""
@@ -186,6 +193,12 @@ def order_given() -> tuple[str, ...]:
     return order
 
 
+def name_of(parameter: str) -> str:
+    """How an option of the running command is typed; `parameter` is its name in Python."""
+    name: str = click.get_current_context().meta[_NAMES][parameter]
+    return name
+
+
 def command(
     name: str, *, quiet: bool = False, takes_words: bool = False, notes: str = ""
 ) -> Callable[[Callable[..., Any]], TentacleCommand]:
@@ -207,9 +220,17 @@ def command(
 def option(*names: str, sensitive: bool = False, values: Iterable[str] = (), **attributes: Any) -> Callable[[Any], Any]:
     """`click.option` with the original's spelling of names; `sensitive` values never reach a log.
 
-    `values` are offered by completion; whether another one is refused is the command's business.
+    `blank` is as for `TentacleOption`.  `values` are offered by completion; whether another one is refused is the
+    command's business.
     """
     return click.option(*names, cls=TentacleOption, sensitive=sensitive, values=values, **attributes)
+
+
+def _checked(given: Given, option: TentacleOption | None) -> Given:
+    """`given` as its command is to see it.  Raises `InvalidValue`."""
+    if given.value is None or option is None:
+        return given
+    return replace(given, value=checked_value(shown_name(option), given.value, option.kind, blank=option.blank))
 
 
 def _password_in(name: str, value: str) -> str | None:

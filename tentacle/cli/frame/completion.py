@@ -12,21 +12,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from tentacle.cli.frame.command import TentacleCommand, TentacleOption
+from tentacle.cli.frame.given_values import ArgumentKind
 from tentacle.cli.frame.help_text import HELP_OPTION
-from tentacle.cli.frame.values import true_or_false
+from tentacle.cli.frame.values import shown_name, true_or_false
 
 FILES, FOLDERS, INSTANCES = "(files)", "(folders)", "(instances)"
 """Kinds of values that the shell or `list-instances` knows; any other value stands for itself."""
 
-_KINDS_OF_VALUES: Final[dict[str, tuple[str, ...]]] = {
-    "instance": (INSTANCES,),
-    "app": (FOLDERS,),
-    "home": (FOLDERS,),
-    "data": (FOLDERS,),
-    "destination": (FOLDERS,),
-    "from": (FILES,),
-}
-_FILE_ENDS: Final = ("file", "config", "pfx", "bundle", "package")
+_OFFERED: Final = {ArgumentKind.FILE: (FILES,), ArgumentKind.FOLDER: (FOLDERS,), ArgumentKind.INSTANCE: (INSTANCES,)}
 _PROGRAMS: Final = ("tentacle", "Tentacle")
 
 
@@ -61,16 +54,14 @@ def branch_of(command: TentacleCommand, words: Iterable[str] = ()) -> Branch:
 
 
 def _choice(option: TentacleOption) -> Choice:
-    # The first of the long names: the others are older spellings.
-    name = next((name for name in option.opts if name.startswith("--")), option.opts[0])
-    word = name.lstrip("-")
+    name = shown_name(option)
     values: tuple[str, ...] | None
     if option.is_flag:
         values = None
     elif option.callback is true_or_false:
         values = ("true", "false")
     else:
-        values = option.values or _KINDS_OF_VALUES.get(word, (FILES,) if word.lower().endswith(_FILE_ENDS) else ())
+        values = option.values or _OFFERED.get(option.kind, ())
     return Choice(name, _sentence(option.help or ""), values, tuple(option.opts))
 
 

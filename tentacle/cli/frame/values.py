@@ -20,7 +20,20 @@ class InvalidValue(TentacleError):
 
 def whole_number(_context: click.Context, param: click.Parameter, value: str | int | None) -> int | None:
     """The callback of an option whose value is a whole number; None where none was given."""
-    return None if value is None else parse_whole_number(str(value), longest_name(param))
+    return None if value is None else parse_whole_number(str(value), shown_name(param))
+
+
+def port_number(context: click.Context, param: click.Parameter, value: str | int | None) -> int | None:
+    """The callback of an option whose value is a TCP port that can be connected to."""
+    port = whole_number(context, param, value)
+    if port is not None:
+        need_port(port, shown_name(param))
+    return port
+
+
+def port_text(context: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """As `port_number`, for a command that goes on with the text, and that takes an empty one for none."""
+    return str(port_number(context, param, value)) if value else None
 
 
 def parse_whole_number(text: str, name: str) -> int:
@@ -44,7 +57,7 @@ def true_or_false(_context: click.Context, param: click.Parameter, value: str | 
             return True
         case "false":
             return False
-    name = longest_name(param)
+    name = shown_name(param)
     raise InvalidValue(f"The value '{value}' of {name} is neither true nor false.", hint=f"e.g. {name}=true")
 
 
@@ -75,6 +88,6 @@ def output_format(value: str | None) -> Format:
     raise InvalidValue(f"The format '{value}' is not supported. Try text or json.")
 
 
-def longest_name(param: click.Parameter) -> str:
-    """The name of an option in messages, e.g. `--port`."""
-    return max(param.opts, key=len)
+def shown_name(param: click.Parameter) -> str:
+    """The name of an option in messages, e.g. `--port`: the first of the long ones, as the others are older."""
+    return next((name for name in param.opts if name.startswith("--")), param.opts[0])

@@ -222,8 +222,6 @@ def _ask_for_registration(
     if name is None or pools is None:
         return None
     host, port = options.public_host_name, options.comms_port
-    if mode == POLLING and (port or "").strip():
-        parse_port(port, "--server-comms-port")
     if questions.asks and mode == LISTENING:
         question = "Name or address at which the server reaches this machine"
         host = questions.answer("", host, question, printable, default=default)

@@ -15,7 +15,7 @@ from tentacle.cli.frame.command import option
 from tentacle.cli.frame.options import in_order, together
 from tentacle.cli.frame.secrets import credential_option, file_option, stdin_option
 from tentacle.cli.frame.session import CommandSession
-from tentacle.cli.frame.values import whole_number
+from tentacle.cli.frame.values import port_number
 from tentacle.settings.model import CommunicationStyle
 
 COMMS_STYLES: Final = (CommunicationStyle.TENTACLE_PASSIVE.label, CommunicationStyle.TENTACLE_ACTIVE.label)
@@ -181,7 +181,7 @@ register_options = together(
     option(
         "--server-comms-port",
         type=str,
-        callback=whole_number,
+        callback=port_number,
         help="When using active communication, the comms port on the Octopus Server; the default is 10943. If"
         " specified, this will take precedence over any port number in server-comms-address.",
     ),
@@ -203,7 +203,7 @@ register_options = together(
     option(
         "--tentacle-comms-port",
         type=str,
-        callback=whole_number,
+        callback=port_number,
         help="When using passive communication, the comms port that the Octopus Server is instructed to call back on"
         " to reach this machine; defaults to the configured listening port",
     ),

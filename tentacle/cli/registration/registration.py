@@ -19,7 +19,6 @@ from yarl import URL
 from tentacle.cli.frame.render import say, warn_loudly
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
-from tentacle.cli.frame.values import InvalidValue
 from tentacle.cli.registration.credentials import Access, credentials_are_given, required_access
 from tentacle.cli.registration.options import ApiOptions, RegisterOptions
 from tentacle.cli.registration.server_access import (
@@ -142,7 +141,6 @@ def prepare(
     session: CommandSession, settings: Settings, access: Access, options: RegisterOptions, role: WorkerRole | TargetRole
 ) -> PreparedRegistration:
     """The options, checked in the original's order and completed from the settings.  Raises TentacleError."""
-    _refuse_blanks(options)
     style = CommunicationStyle.parse(options.comms_style)
     if style not in (CommunicationStyle.TENTACLE_PASSIVE, CommunicationStyle.TENTACLE_ACTIVE):
         raise TentacleError("Please specify a valid communications style, e.g. --comms-style=TentaclePassive")
@@ -187,19 +185,6 @@ def prepare(
     wanted = max(LEAST_WORKER_CONNECTIONS, session.process.processors) if isinstance(role, WorkerRole) else 1
     connections = wanted if polling and settings.polling_connection_count is None else None
     return PreparedRegistration(style, address, request, connections)
-
-
-def _refuse_blanks(options: RegisterOptions) -> None:
-    """Raises InvalidValue for a name of blanks alone; an empty one is as good as none, as scripts pass them."""
-    for name, value in {
-        "--name": options.name,
-        "--publicHostName": options.public_host_name,
-        "--policy": options.policy,
-        "--space": options.space,
-        "--proxy": options.proxy,
-    }.items():
-        if value and not value.strip():
-            raise InvalidValue(f"The value of {name} is blank.", hint=f"Leave {name} out for the default.")
 
 
 def _subscription(settings: Settings, address: str, wanted: str | None) -> str | None:

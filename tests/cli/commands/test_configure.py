@@ -82,7 +82,7 @@ def test_a_recipe_s_address_is_trusted_but_not_silently(tentacle: Any) -> None:
 
 def test_a_port_that_does_not_exist_is_refused(tentacle: Any) -> None:
     ended = tentacle("configure", "--port=70000")
-    assert (ended.code, ended.err) == (1, "70000 is not a port.\nGive one from 1 to 65535.\n")
+    assert (ended.code, ended.err) == (1, "70000 is not a port.\nGive one from 1 to 65535, e.g. --port=10933\n")
 
 
 def test_nothing_asked_nothing_said(tentacle: Any) -> None:

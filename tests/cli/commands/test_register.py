@@ -235,6 +235,7 @@ def test_a_target_needs_environment_and_role_and_a_known_participation(tentacle:
     ended = tentacle(*base, "--tenanted-deployment-participation=maybe")
     assert ended.err == (
         "The value 'maybe' is not valid. Valid values are Untenanted, TenantedOrUntenanted and Tenanted.\n"
+        "e.g. --tenanted-deployment-participation=Untenanted\n"
     )
     assert ready.path.exists()
 

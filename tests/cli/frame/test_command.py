@@ -13,7 +13,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tentacle.cli.frame.command import (
-    LONGEST_VALUE,
     TentacleCommand,
     UnrecognizedArguments,
     asks_for_help,
@@ -22,6 +21,7 @@ from tentacle.cli.frame.command import (
     option,
     order_given,
 )
+from tentacle.cli.frame.given_values import LONGEST_VALUE
 from tentacle.cli.frame.options import in_order
 from tentacle.cli.frame.session import CommandSession, ProcessContext
 from tentacle.cli.frame.values import InvalidValue

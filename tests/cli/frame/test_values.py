@@ -58,7 +58,7 @@ def test_a_subscription_is_normal_or_refused(text: str, scheme: str) -> None:
     assert found is None or re.fullmatch(r"poll://[^/\sA-Z]+/", found)
 
 
-@given(st.text() | st.sampled_from(["::1", "[::1]", "host"]), st.integers())
+@given(st.text() | st.sampled_from(["::1", "[::1]", "host"]), st.integers(1, 65535))
 def test_an_address_is_one_url_or_refused(host: str, port: int) -> None:
     found = read_or_refused(address_of, ServerCommsOptions("T", "2", host, port, None))
     assert found is None or re.fullmatch(r"https://[^/\s@]+:\d{1,5}", found)

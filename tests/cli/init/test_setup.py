@@ -161,8 +161,9 @@ def test_what_there_is_of_an_instance(tentacle: Any, instance: Path, tmp_path: P
 
 
 def test_a_port_of_the_server_that_is_none_is_refused_before_anything_is_changed(tentacle: Any) -> None:
-    with pytest.raises(TentacleError, match="The value 70000 of --server-comms-port is not a port"):
-        asked(tentacle, server="http://127.0.0.1:1", name="w", pools=("P",), mode="polling", comms_port="70000")
+    ended = tentacle("init", "--yes", "--mode=polling", "--server=http://127.0.0.1:1", "--server-comms-port=70000")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("The value 70000 of --server-comms-port is not a port.")
 
 
 def test_the_port_is_tried_for_a_new_listening_instance(tentacle: Any, instance: Path) -> None:
