@@ -25,7 +25,8 @@ from tentacle.errors import TentacleError
 from tentacle.home_layout import SPOOL, WORK
 from tentacle.settings.certificates import from_pem
 from tentacle.wire.messages import Request, ServerError
-from tests.agent.process import PATIENCE, AgentHome, Server
+from tests.agent.process import AgentHome, Server
+from tests.patience import PATIENCE
 from tests.pki import made_by_openssl
 
 SHUTTING_DOWN = "The Tentacle service is shutting down and cannot process this request."
