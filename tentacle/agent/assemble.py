@@ -235,12 +235,15 @@ class Agent:
         for problem in weaknesses(certificate, datetime.now(UTC)):
             log.warning("The certificate %s %s", certificate.thumbprint, problem)
 
-    async def drain(self, deadline: float | None, *, cancel_within: float | None = None) -> tuple[str, ...]:
+    async def drain(
+        self, deadline: float | None, *, cancel_within: float | None = None, fetch_within: float | None = None
+    ) -> tuple[str, ...]:
         """Refuses new scripts and waits for those that run; calls about them are still answered.
 
         Gives the tickets of those that are left after `deadline` seconds; they run on.  With `cancel_within` they are
-        cancelled first, and that many seconds are given to that.  Calls that wait for one of them are answered with
-        its state as it is: nothing is left under way.
+        cancelled first, and that many seconds are given to that.  With `fetch_within` the server has that many seconds
+        to fetch the results.  Calls that wait for one of them are answered with its state as it is: nothing is left
+        under way.
         """
         self._phase = STOPPING
         self._drain.close()
@@ -249,6 +252,8 @@ class Agent:
         if left and cancel_within is not None:
             log.info("Cancelling %d script(s) that still run: %s", len(left), ", ".join(left))
             left = await self.engine.cancel_all(cancel_within)
+        if fetch_within and (lost := await self.engine.wait_for_completes(fetch_within)):
+            log.warning("No server has fetched the results of %d script(s): %s", len(lost), ", ".join(lost))
         await self._settle()
         return left
 

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TextIO
@@ -38,6 +39,9 @@ DRAIN_VARIABLE = "TENTACLE_DRAIN_TIMEOUT"
 DEFAULT_DRAIN = timedelta(seconds=10)
 ACTION_VARIABLE = "TENTACLE_DRAIN_ACTION"
 LEAVE, CANCEL = "leave", "cancel"
+FETCH_VARIABLE = "TENTACLE_DRAIN_FETCH_TIMEOUT"
+DEFAULT_FETCH = timedelta(seconds=15)
+"""A server looks every five seconds at least (docs/spec/services.md, "How a server conducts a script")."""
 CANCEL_SECONDS = 35.0
 """For how long scripts may take, after the grace, until the last process of a cancelled one has been killed."""
 END_SECONDS = 20.0
@@ -113,13 +117,7 @@ async def _main(
         for one in (*shortcomings(surroundings.environment), *missing_for_steps(surroundings.environment)):
             log.warning("%s %s", one.what, one.advice)
         # Read now, since whoever has mistyped one looks at the log of the start.
-        deadline = duration_from(surroundings.environment, DRAIN_VARIABLE, DEFAULT_DRAIN)
-        # Nobody could take scripts over in a container that ends with this agent.
-        actions = (CANCEL, LEAVE) if is_last or is_watched() else (LEAVE, CANCEL)
-        action = choice_from(surroundings.environment, ACTION_VARIABLE, actions)
-        if is_last and action == LEAVE:
-            log.warning("%s=%s is ignored: no agent takes scripts over after this one", ACTION_VARIABLE, LEAVE)
-            action = CANCEL
+        ending = _ending(surroundings.environment, agent.engine.options.cancel_grace, is_last=is_last)
         await agent.start(log.info)
         running = asyncio.create_task(agent.run())
         notifier.ready(agent.in_short())
@@ -130,10 +128,8 @@ async def _main(
                 _Input(stop).watch(sys.stdin)
             await asyncio.wait({running, asyncio.ensure_future(stop.first.wait())}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
-                cancel_within = agent.engine.options.cancel_grace + CANCEL_SECONDS if action == CANCEL else None
-                longest = deadline.total_seconds() + (cancel_within or 0) + END_SECONDS
-                notifier.stopping(f"Stopping; {agent.in_short()}", longest)
-                await _drain(agent, deadline, cancel_within)
+                notifier.stopping(f"Stopping; {agent.in_short()}", ending.longest)
+                await _drain(agent, ending)
         finally:
             for task in (telling, running):
                 task.cancel()
@@ -141,6 +137,36 @@ async def _main(
                     await task
     log.info("Agent stopped")
     return EXIT_OK
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """Seconds for running scripts to end, to be cancelled, and for the server to fetch the results.
+
+    Without `cancel` scripts are left to the next agent; without `fetch` that one answers for the results, too.
+    """
+
+    wait: float
+    cancel: float | None
+    fetch: float | None
+
+    @property
+    def longest(self) -> float:
+        return self.wait + (self.cancel or 0) + (self.fetch or 0) + END_SECONDS
+
+
+def _ending(environment: Mapping[str, str], grace: float, *, is_last: bool) -> _Ending:
+    wait = duration_from(environment, DRAIN_VARIABLE, DEFAULT_DRAIN).total_seconds()
+    fetch = duration_from(environment, FETCH_VARIABLE, DEFAULT_FETCH).total_seconds()
+    # Nobody could take scripts over in a container that ends with this agent.
+    alone = is_last or is_watched()
+    action = choice_from(environment, ACTION_VARIABLE, (CANCEL, LEAVE) if alone else (LEAVE, CANCEL))
+    if is_last and action == LEAVE:
+        log.warning("%s=%s is ignored: no agent takes scripts over after this one", ACTION_VARIABLE, LEAVE)
+        action = CANCEL
+    if action == LEAVE:
+        return _Ending(wait, None, None)
+    return _Ending(wait, grace + CANCEL_SECONDS, fetch if alone else None)
 
 
 class _Stop:
@@ -192,16 +218,16 @@ async def _closing(agent: Agent) -> AsyncIterator[None]:
         await agent.aclose()
 
 
-async def _drain(agent: Agent, deadline: timedelta, cancel_within: float | None) -> None:
+async def _drain(agent: Agent, ending: _Ending) -> None:
     running = agent.engine.running()
     if running:
         log.info(
             "Waiting up to %g seconds for %d running script(s); new ones are refused; "
             "a second signal ends the agent at once",
-            deadline.total_seconds(),
+            ending.wait,
             len(running),
         )
-    left = await agent.drain(deadline.total_seconds(), cancel_within=cancel_within)
+    left = await agent.drain(ending.wait, cancel_within=ending.cancel, fetch_within=ending.fetch)
     if left:
         log.info("%d script(s) still run and are left to the next agent: %s", len(left), ", ".join(left))
 

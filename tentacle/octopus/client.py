@@ -30,7 +30,7 @@ from tentacle.octopus.errors import (
     UnexpectedAnswer,
     ValidationFailed,
 )
-from tentacle.octopus.http_client import HttpClient, HttpOptions, HttpResponse
+from tentacle.octopus.http_client import REQUEST_SECONDS, HttpClient, HttpOptions, HttpResponse
 from tentacle.octopus.json_document import JsonDocument, json_documents
 from tentacle.octopus.link_templates import ROOT_LINKS, expand
 from tentacle.octopus.proxies import ProxyUrl
@@ -74,7 +74,7 @@ class OctopusClient:
         pin: str | None = None,
         proxy: ProxyUrl | None = None,
         trust_env: bool = False,
-        timeout: float = 100.0,
+        timeout: float = REQUEST_SECONDS,
         retry_for: float = 60.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,

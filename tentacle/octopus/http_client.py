@@ -35,6 +35,8 @@ from tentacle.wire.connect import FINAL_REFUSALS
 
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of the longest answer that is read, after decompression."""
+REQUEST_SECONDS = 100.0
+"""That of .NET's client, for one whole request."""
 CONNECT_SECONDS = 20.0
 _CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError)
 
@@ -61,7 +63,7 @@ class HttpOptions:
     ca_file: str | None = None
     proxy: ProxyUrl | None = None
     trust_env: bool = False
-    timeout: float = 100.0
+    timeout: float = REQUEST_SECONDS
     pin: str | None = None
 
     def tls_context(self) -> ssl.SSLContext:

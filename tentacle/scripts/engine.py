@@ -226,6 +226,7 @@ class ScriptEngine:
         if run is not None:
             del self._runs[name]
             await self.completed.complete(run)
+            run.completed.set()
         elif not self.completed.is_running(name):
             self.completed.remove(name, self.workspaces.work / ticket)
 
@@ -289,6 +290,19 @@ class ScriptEngine:
                 for run in self.unended():
                     await run.ended.wait()
         return self.running()
+
+    async def wait_for_completes(self, deadline: float) -> tuple[str, ...]:
+        """Waits until the server has completed what has not ended, or not before the last `deadline` seconds.
+
+        Waits for so many seconds at most.  Returns the tickets of the others.
+        """
+        since = now_ms() - deadline * 1000
+        owed = [run for run in self._runs.values() if run.result is None or run.result.ended > since]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline):
+                for run in owed:
+                    await run.completed.wait()
+        return tuple(run.files.header.ticket for run in owed if not run.completed.is_set())
 
     def unended(self) -> list[Run]:
         """Returns the runs that have not ended."""

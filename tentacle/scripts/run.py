@@ -124,6 +124,8 @@ class Run:
         self.step = Step.WAITING
         self.result: Result | None = None
         self.ended = asyncio.Event()
+        self.completed = asyncio.Event()
+        """Set when the server has fetched what it wants of the result."""
         self._context = context
         self._reader = LogReader(context.line_limit, context.mask(files.header.ticket, files.header.sealed))
         self._cancelled = asyncio.Event()

@@ -7,6 +7,9 @@ was asked for is started, whether or not the connection breaks at that moment.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from tentacle.transport.exchange import Answer, Handler, Received
 from tentacle.wire.call_context import CallContext
@@ -19,6 +22,7 @@ class Calls:
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._running: set[asyncio.Task[Answer]] = set()
+        self._owed: set[asyncio.Future[None]] = set()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -34,10 +38,22 @@ class Calls:
             task.add_done_callback(_close_files)
             raise
 
+    @contextmanager
+    def owing(self) -> Iterator[None]:
+        """From the request until its answer has been sent, or cannot be: `aclose` waits for that, too."""
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._owed.add(sent)
+        try:
+            yield
+        finally:
+            self._owed.discard(sent)
+            sent.cancel()
+
     async def aclose(self, timeout: float) -> None:
-        """Waits for the calls under way, up to `timeout` seconds, then cancels them."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=timeout)
+        """Waits until the calls under way are answered, up to `timeout` seconds, then cancels them."""
+        under_way: list[asyncio.Future[Any]] = [*self._running, *self._owed]
+        if under_way:
+            await asyncio.wait(under_way, timeout=timeout)
         for task in list(self._running):
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -87,13 +87,14 @@ async def _answer_one(exchange: Exchange, calls: Calls, wait: float, *, empty_is
         return empty_is_fine
     if not isinstance(received.event, RequestEvent):
         return False
-    response, files = await calls.answer(received.event.request, received, exchange.context)
-    try:
-        packed = await exchange.pack(ResponseEvent(response))
-        # A peer that reads slowly must not keep all this in memory.
-        del received, response
-        await exchange.send_packed(packed, files)
-    finally:
-        for file in files.values():
-            file.close()
+    with calls.owing():
+        response, files = await calls.answer(received.event.request, received, exchange.context)
+        try:
+            packed = await exchange.pack(ResponseEvent(response))
+            # A peer that reads slowly must not keep all this in memory.
+            del received, response
+            await exchange.send_packed(packed, files)
+        finally:
+            for file in files.values():
+                file.close()
     return True

@@ -32,11 +32,10 @@ from tentacle.wire.events import ResponseEvent
 from tentacle.wire.limits import Limits
 from tentacle.wire.messages import Request, ServerError
 from tentacle.wire.rules import Role
+from tests.patience import PATIENCE
 from tests.pki import identity, pem
 
 TENTACLE = Path(sys.executable).with_name("tentacle")
-PATIENCE = 120.0
-"""Seconds.  Only a test that fails waits so long; a busy machine has a twentieth of a processor for us."""
 SUBSCRIPTION = "poll://abcdefghijklmnopqrst/"
 TIMEOUTS = Timeouts(
     connect=5, authenticate=5, send=5, receive=5, receive_response=PATIENCE, polling_queue_wait=0.5, retry_interval=0.1

@@ -26,7 +26,8 @@ from tentacle.home_layout import SPOOL, WORK
 from tentacle.settings.certificates import from_pem
 from tentacle.wire.call_context import NOBODY
 from tentacle.wire.messages import Request, ServerError
-from tests.agent.process import PATIENCE, AgentHome, Server
+from tests.agent.process import AgentHome, Server
+from tests.patience import PATIENCE
 from tests.pki import made_by_openssl
 
 SHUTTING_DOWN = "The Tentacle service is shutting down and cannot process this request."

@@ -18,7 +18,8 @@ from tentacle.contracts.script import ProcessState
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2
 from tentacle.transport.errors import CallFailed
 from tentacle.wire.messages import ServerError
-from tests.agent.process import PATIENCE, AgentHome, Running, Server
+from tests.agent.process import AgentHome, Running, Server
+from tests.patience import PATIENCE
 from tests.pki import identity
 
 THUMBPRINT = identity("server").thumbprint

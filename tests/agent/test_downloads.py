@@ -15,7 +15,8 @@ from tentacle.transport.dial import Address
 from tentacle.transport.errors import CallFailed
 from tentacle.wire.events import ResponseEvent
 from tentacle.wire.messages import Request
-from tests.agent.process import PATIENCE, AgentHome, Server
+from tests.agent.process import AgentHome, Server
+from tests.patience import PATIENCE
 from tests.pki import identity
 
 MEBIBYTE = 1024 * 1024

@@ -16,8 +16,9 @@ import pytest
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessState, ScriptTicket
 from tentacle.contracts.script_v2 import CancelScriptCommandV2, ScriptStatusResponseV2
-from tests.agent.process import PATIENCE, AgentHome, Running, Server
+from tests.agent.process import AgentHome, Running, Server
 from tests.filter import refused
+from tests.patience import PATIENCE
 
 OWN_MOUNTS = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
 NUMBER = 54321

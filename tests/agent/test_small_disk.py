@@ -25,7 +25,8 @@ from tentacle.transport.dial import Address
 from tentacle.transport.errors import CallFailed
 from tentacle.wire.events import ResponseEvent
 from tentacle.wire.messages import Request, ServerError
-from tests.agent.process import PATIENCE, AgentHome, Running, Server
+from tests.agent.process import AgentHome, Running, Server
+from tests.patience import PATIENCE
 from tests.pki import identity
 
 MEBIBYTE = 1024 * 1024

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tests.e2e.stage import PATIENCE, free_port
+from tests.e2e.stage import free_port
+from tests.patience import PATIENCE
 
 
 @dataclass

@@ -18,7 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
 
-from tests.e2e.stage import PATIENCE, TENTACLE, Process, StepFailed
+from tests.e2e.stage import TENTACLE, Process, StepFailed
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("machine.sh")

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.stage import PATIENCE, StepFailed, free_port, kill_everything_below
+from tests.e2e.stage import StepFailed, free_port, kill_everything_below
+from tests.patience import PATIENCE
 
 NCSA = Path("/usr/lib/squid/basic_ncsa_auth")
 STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")

@@ -25,8 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from tests.patience import PATIENCE
+
 TENTACLE = Path(sys.executable).with_name("tentacle")
-PATIENCE = 120.0
 
 
 class StepFailed(Exception):

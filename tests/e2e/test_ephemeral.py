@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import PATIENCE, Process, Server, Stage, StepFailed, free_port, processes_below
+from tests.e2e.stage import Process, Server, Stage, StepFailed, free_port, processes_below
+from tests.patience import PATIENCE
 
 POOL = "--workerpool=Default Worker Pool"
 
@@ -58,6 +59,18 @@ def workers(server: Server) -> list[str]:
 def runs_a_script(server: Server, name: str) -> bool:
     state: str = server.finished(server.run_script(server.worker(name)["Id"], "echo through"))["State"]
     return state == "Success"
+
+
+def begun_script(stage: Stage, server: Server, body: str) -> tuple[str, str]:
+    """Runs a script on the only worker; its task and the number of its process, once it has begun."""
+    begun = stage.directory / "begun"
+    [worker] = server.get("api/Spaces-1/workers/all")
+    task = server.run_script(worker["Id"], f"echo $$ >{begun}.new; mv {begun}.new {begun}; {body}")
+    deadline = time.monotonic() + PATIENCE
+    while not begun.exists():
+        assert time.monotonic() < deadline, "the script did not begin"
+        time.sleep(0.02)
+    return task, begun.read_text().strip()
 
 
 def healthy(stage: Stage, which: str) -> Any:
@@ -137,16 +150,55 @@ def test_no_script_is_left_to_nobody(stage: Stage, server: Server) -> None:
     agent = start(stage, server, *polling(server), "--name=mine")
     agent.wait_for("TENTACLE_DRAIN_ACTION=leave is ignored")
     agent.wait_for("as poll://")
-    begun = stage.directory / "begun"
-    server.run_script(server.worker("mine")["Id"], f"echo $$ >{begun}.new; mv {begun}.new {begun}; sleep 1000")
-    deadline = time.monotonic() + PATIENCE
-    while not begun.exists():
-        assert time.monotonic() < deadline, "the script did not begin"
-        time.sleep(0.02)
+    _, pid = begun_script(stage, server, "sleep 1000")
     agent.signal(signal.SIGTERM)
     assert agent.wait() == 0
-    assert not Path(f"/proc/{begun.read_text().strip()}").exists()
+    assert not Path(f"/proc/{pid}").exists()
     assert "left to the next agent" not in "\n".join(agent.lines)
+
+
+@pytest.mark.parametrize("way", ["polling", "listening"])
+@pytest.mark.parametrize(
+    ("wait", "body"), [("0", "sleep 1000"), ("1000", "while [ ! -e ~/let-go ]; do sleep 0.1; done")]
+)
+def test_the_server_gets_the_result_before_the_agent_leaves(
+    stage: Stage, server: Server, way: str, wait: str, body: str
+) -> None:
+    """Also that of a script that ends by itself while the agent waits, and all lines of a long log."""
+    instance(stage, f"--port={free_port()}", "--listenIpAddress=127.0.0.1", "--noListen=False")
+    stage.environment.update(TENTACLE_DRAIN_TIMEOUT=wait, TENTACLE_DRAIN_FETCH_TIMEOUT=str(PATIENCE))
+    stage.environment["TENTACLE_CANCEL_GRACE"] = str(PATIENCE)
+    agent = start(stage, server, *(polling(server) if way == "polling" else ("--publicHostName=127.0.0.1",)))
+    agent.wait_for("as poll://" if way == "polling" else "Agent listening on")
+    say = "for ((i = 1; i <= 20000; i++)); do echo $i; done"
+    task, _ = begun_script(stage, server, f"trap '{say}; exit 7' TERM; {body}; {say}; exit 7")
+    agent.signal(signal.SIGTERM)
+    agent.wait_for("new ones are refused")
+    (stage.directory / "let-go").touch()
+    agent.wait_for("deregistered")
+    # The agent is about to end: what the server does not have by now it will never get.
+    lines = list(server.follow(task))
+    assert agent.wait() == 0
+    assert len([line for line in lines if line.endswith("20000")]) == 1
+    assert server.finished(task)["State"] == "Failed"
+    assert [line for line in lines if "exit code" in line.lower()]
+    assert not [line for line in agent.lines if "No server has fetched" in line]
+
+
+def test_a_server_that_does_not_fetch_a_result_is_not_waited_for_for_ever(stage: Stage, server: Server) -> None:
+    instance(stage, "--noListen=True")
+    stage.environment.update(TENTACLE_DRAIN_TIMEOUT="0", TENTACLE_DRAIN_FETCH_TIMEOUT="0.5")
+    agent = start(stage, server, *polling(server), "--name=mine")
+    agent.wait_for("as poll://")
+    begun_script(stage, server, "sleep 1000")
+    server.process.signal(signal.SIGSTOP)
+    agent.signal(signal.SIGTERM)
+    try:
+        agent.wait_for("No server has fetched the results of ")
+    finally:
+        server.process.signal(signal.SIGCONT)
+    agent.wait_for("Worker 'mine' deregistered")
+    assert agent.wait() == 0
 
 
 def test_two_at_once_are_two_workers_and_a_listening_one_keeps_its_trust(stage: Stage, server: Server) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from tentacle.host.unit import DESCRIPTION
 from tests.e2e.machine import Machine, missing_tools
-from tests.e2e.stage import PATIENCE, TENTACLE, Server
+from tests.e2e.stage import TENTACLE, Server
+from tests.patience import PATIENCE
 from tests.recorded import VECTORS
 
 WORKER, POOL = "On Service", "Default Worker Pool"

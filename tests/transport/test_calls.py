@@ -8,9 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
+from tentacle.transport.calls import Calls
 from tentacle.transport.exchange import Answer
 from tentacle.wire.call_context import CallContext, Wire
 from tentacle.wire.messages import Request, Response
+from tests.patience import PATIENCE
 from tests.pki import identity
 from tests.transport.harness import (
     SUBSCRIPTION,
@@ -44,7 +46,7 @@ async def test_a_call_is_worked_out_although_its_connection_has_gone(tmp_path: P
         for task in list(agent._trusted):
             task.cancel()
         echo.hold.set()
-        await asyncio.wait_for(finished.wait(), 30)
+        await asyncio.wait_for(finished.wait(), PATIENCE)
 
 
 async def test_a_call_to_a_listening_agent_says_who_makes_it_and_from_where(tmp_path: Path) -> None:
@@ -67,3 +69,16 @@ async def test_a_call_of_a_polled_server_is_one_of_the_server_that_was_dialled(t
         await queues.call(SUBSCRIPTION, request(1), {})
     server = CallContext(identity("server").thumbprint, f"127.0.0.1:{port}", Wire.HALIBUT)
     assert echo.contexts == [server]
+
+
+async def test_the_end_waits_until_the_answers_have_been_sent() -> None:
+    async def answered(_request: Request, _files: object, _context: CallContext) -> tuple[Response, dict[UUID, object]]:
+        raise AssertionError("not called")
+
+    calls = Calls(answered)  # type: ignore[arg-type]
+    with calls.owing():
+        ending = asyncio.create_task(calls.aclose(PATIENCE))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not ending.done()
+    await ending

@@ -48,8 +48,8 @@ from tentacle.settings.instances import DEFAULT_CONFIG, user_directory
 from tentacle.settings.model import Settings, TrustedServer, resolved_home
 from tentacle.settings.store import DIRECTORY_MODE, SettingsFile
 
-RETRY_SECONDS_AT_END: Final = 20.0
-"""How long the server is tried again when the worker is taken off it: a service manager waits for us."""
+SECONDS_AT_END: Final = 20.0
+"""How long the server may take, and is tried again, when the worker is taken off it: a service manager waits for us."""
 NAME_DIGITS: Final = 8
 """Digits of the thumbprint that the default name ends with."""
 FOLDER: Final = "Ephemeral"
@@ -212,7 +212,7 @@ def _take_off(session: CommandSession, api: ApiOptions, access: Access, worker: 
         with suppress(TentacleError):
             access = required_access(session, api)
     try:
-        client = worker.route.client(access.credentials, retry_for=RETRY_SECONDS_AT_END)
+        client = worker.route.client(access.credentials, retry_for=SECONDS_AT_END, timeout=SECONDS_AT_END)
         name = converse(client, lambda client: _delete(client, worker.noted))
     except TentacleError as error:
         where = f" ({worker.machine_id})" if worker.machine_id else ""

@@ -24,7 +24,7 @@ from tentacle.octopus.client import OctopusClient, Rehearse
 from tentacle.octopus.connectivity import ConnectivityCheck
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.errors import ConnectionFailed
-from tentacle.octopus.http_client import HttpClient, HttpOptions, HttpResponse
+from tentacle.octopus.http_client import REQUEST_SECONDS, HttpClient, HttpOptions, HttpResponse
 from tentacle.octopus.proxies import ProxyUrl, environment_proxy
 from tentacle.octopus.server_address import ServerAddress
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings
@@ -60,6 +60,7 @@ class ServerRoute:
         credentials: Credentials,
         *,
         retry_for: float = RETRY_SECONDS,
+        timeout: float = REQUEST_SECONDS,
         on_request: Callable[[str], None] = trace,
         rehearse: Rehearse | None = None,
     ) -> OctopusClient:
@@ -69,7 +70,8 @@ class ServerRoute:
                 "WARNING: --ignoreSslErrors: the certificate of the Octopus Server is NOT checked. "
                 "Whoever sits in between can read these credentials and take this machine over."
             )
-        return self._client(credentials, on_notice=say, retry_for=retry_for, on_request=on_request, rehearse=rehearse)
+        how = {"retry_for": retry_for, "timeout": timeout, "on_request": on_request, "rehearse": rehearse}
+        return self._client(credentials, on_notice=say, **how)
 
     def probing_client(
         self, credentials: Credentials, timeout: float, on_request: Callable[[str], None] = trace

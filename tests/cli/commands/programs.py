@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.e2e.stage import TENTACLE, Server, Stage
-
-PATIENCE = 120.0
+from tests.patience import PATIENCE
 
 
 def ended(stage: Stage, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

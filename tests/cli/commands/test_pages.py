@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tentacle.settings.store import SettingsFile
-from tests.e2e.stage import PATIENCE, TENTACLE, Server, Stage
+from tests.e2e.stage import TENTACLE, Server, Stage
+from tests.patience import PATIENCE
 
 INIT = """\
 $ tentacle create-instance --instance=Tentacle --config=DIR/machine/worker/tentacle.config

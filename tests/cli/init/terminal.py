@@ -7,7 +7,8 @@ import pty
 import select
 import subprocess
 
-from tests.e2e.stage import PATIENCE, TENTACLE, Stage
+from tests.e2e.stage import TENTACLE, Stage
+from tests.patience import PATIENCE
 
 
 class Terminal:
