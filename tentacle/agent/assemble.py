@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from tentacle import __version__
 from tentacle.agent.control.methods import ControlMethods
@@ -36,9 +37,12 @@ from tentacle.agent.status import (
     tell,
 )
 from tentacle.agent.supervisor import keep_running
+from tentacle.agent.watching import missing, reading
 from tentacle.disk import user_home
 from tentacle.errors import TentacleError, one_line
 from tentacle.home_layout import SPOOL, UPLOADS, WORK
+from tentacle.observe.metrics import Metrics
+from tentacle.observe.monitor import Monitor, Views
 from tentacle.observe.redaction import Redactor
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.history import EndedScript, ScriptHistory
@@ -51,6 +55,7 @@ from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
 from tentacle.settings.certificates import StoredCertificate, signature_algorithm_name, weaknesses
 from tentacle.settings.model import Settings, other_certificate, resolved_home
+from tentacle.settings.monitor import MonitorAddress
 from tentacle.transport.calls import Calls
 from tentacle.transport.errors import TransportError
 from tentacle.transport.exchange import Answer, Exchange
@@ -92,6 +97,8 @@ class Surroundings:
     """Reads the settings again when the configuration has changed; without it they stay as they are."""
     redactor: Redactor = field(default_factory=Redactor)
     """Masks the logs of this process; knows what its command line held."""
+    document: Callable[[], Mapping[str, Any]] | None = None
+    """What `status --format=json` says of the instance; looks at its files, and raises `TentacleError`."""
 
 
 class Agent:
@@ -104,6 +111,7 @@ class Agent:
         self._settings = settings
         self._waiting: tuple[str, ...] = ()
         self._identity, self._fallback = _identities(settings)
+        self.metrics = Metrics(lambda: reading(self))
         self.engine = ScriptEngine(
             self.home / WORK,
             environment=_variables(settings, self.home, surroundings),
@@ -111,6 +119,7 @@ class Agent:
             known=self._known(settings),
             watch=surroundings.redactor.watch,
             ended=lambda header, result: self._history.add(EndedScript.of(header, result)),
+            runs=self.metrics,
         )
         self._history = ScriptHistory(self.engine.workspaces.runs.path)
         self._drain = DrainSwitch(self.home, self.engine)
@@ -126,16 +135,23 @@ class Agent:
         self._phase = RUNNING
         self._called: float | None = None
         self._since = time.time()
-        self._calls = Calls(self._handle)
+        self.calls = Calls(self._handle)
         self._spool = Spool(self.home / WORK / SPOOL)
         self.listener = self._make_listener(self.plan)
         self._logins = ProxyLogins()
         self._polling = Polling(self._make_poller, self.plan.polls)
+        self._monitor = self._make_monitor(settings.monitor)
 
     @property
     def pollers(self) -> list[Poller]:
         """One per server that is polled at this moment."""
         return self._polling.pollers
+
+    @property
+    def certificate(self) -> StoredCertificate:
+        """The one in use."""
+        assert self._settings.certificate is not None, "an agent without one was refused"
+        return self._settings.certificate
 
     async def start(self, say: Callable[[str], None]) -> None:
         """Takes over what an earlier agent left, then opens the port.  Raises `TentacleError`."""
@@ -185,6 +201,8 @@ class Agent:
             group.create_task(keep_running("The workspace cleaner", cleaner.run))
             group.create_task(keep_running("Polling", self._polling.run))
             group.create_task(keep_running("The look at the certificate", self._remind_of_certificate))
+            if self._monitor is not None:
+                group.create_task(keep_running("The monitor", self._monitor.run))
             if self._surroundings.reload is not None:
                 watch = ConfigurationWatch(self._surroundings.config_path, self._surroundings.reload, self.follow)
                 group.create_task(keep_running("Watching the configuration", watch.run))
@@ -227,10 +245,8 @@ class Agent:
             self._warn_of_certificate()
 
     def _warn_of_certificate(self) -> None:
-        certificate = self._settings.certificate
-        assert certificate is not None, "an agent without one was refused"
-        for problem in weaknesses(certificate, datetime.now(UTC)):
-            log.warning("The certificate %s %s", certificate.thumbprint, problem)
+        for problem in weaknesses(self.certificate, datetime.now(UTC)):
+            log.warning("The certificate %s %s", self.certificate.thumbprint, problem)
 
     async def drain(self, deadline: float | None, *, cancel_within: float | None = None) -> tuple[str, ...]:
         """Refuses new scripts and waits for those that run; calls about them are still answered.
@@ -292,7 +308,7 @@ class Agent:
         """Lets go of the scripts, which ends every wait for one, and gives the answers that are still owed."""
         self._closing = True
         await self.engine.aclose()
-        await self._calls.aclose(ANSWERS_AT_STOP)
+        await self.calls.aclose(ANSWERS_AT_STOP)
 
     async def _handle(self, request: Request, files: Files, context: CallContext) -> Answer:
         return await answer_request(self._answer, request, files, context)
@@ -319,15 +335,21 @@ class Agent:
         options = ListenerOptions(host=host, port=port, timeouts=self._surroundings.timeouts)
         return Listener(self._identity, self._is_trusted, self._serve, self._spool, options)
 
+    def _make_monitor(self, address: MonitorAddress | None) -> Monitor | None:
+        if address is None:
+            return None
+        views = Views(lambda: missing(self), self.metrics.expose, self._surroundings.document)
+        return Monitor(views, address.host, address.port, address.path)
+
     def _make_poller(self, poll: PollPlan) -> Poller:
         options = PollerOptions(poll.address, poll.subscription, poll.connections, self._surroundings.timeouts)
-        return Poller(self._identity, self._calls, self._spool, options, fallback=self._fallback, logins=self._logins)
+        return Poller(self._identity, self.calls, self._spool, options, fallback=self._fallback, logins=self._logins)
 
     def _is_trusted(self, thumbprint: str) -> bool:
         return thumbprint in self.plan.trusted
 
     async def _serve(self, exchange: Exchange, _thumbprint: str) -> None:
-        await serve_listening(exchange, self._calls)
+        await serve_listening(exchange, self.calls)
 
 
 def _identities(settings: Settings) -> tuple[TlsIdentity, TlsIdentity | None]:

@@ -32,6 +32,7 @@ from tentacle.scripts.launch.shim_guard import Send, ShimGuard
 from tentacle.scripts.launch.shim_pool import Shim
 from tentacle.scripts.mutexes import Lease, Mutexes, WaitCancelledError, WaitTimedOutError
 from tentacle.scripts.output.reader import LogReader, Page
+from tentacle.scripts.run_watch import RunWatch, Unwatched
 from tentacle.scripts.sandbox.sandbox import Sandbox
 from tentacle.scripts.shim.run_order import RunOrder
 from tentacle.scripts.shim.run_processes import unkillable
@@ -114,6 +115,7 @@ class RunContext:
     sandbox: Sandbox
     long_pages: LongPages = field(default_factory=LongPages)
     ended: Callable[[RunHeader, Result], None] = lambda _, __: None
+    watch: RunWatch = field(default_factory=Unwatched)
 
 
 class Run:
@@ -131,6 +133,8 @@ class Run:
         self._guard: ShimGuard | None = None
         """Looks after the shim; `None` while there is none."""
         self._given_up = False
+        self._began: float | None = None
+        """When it was let in, by the loop's clock; `None` for a run of an earlier agent."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -206,6 +210,9 @@ class Run:
         # The result first: a reader that sees the end must see the code.
         self.result = result
         self.step = Step.ENDED
+        if self._task is not None:
+            ran = None if self._began is None else asyncio.get_running_loop().time() - self._began
+            self._context.watch.script_ended(result.exit_code, ran, self.files.log_size())
         self.files.close()
         self.ended.set()
         self.when_ended(self)
@@ -213,6 +220,7 @@ class Run:
 
     async def _wait_and_run(self) -> None:
         header = self.files.header
+        asked = asyncio.get_running_loop().time()
         try:
             lease = await self._context.mutexes.acquire(
                 header.wants,
@@ -226,6 +234,8 @@ class Run:
             self._end(self._unstarted(ScriptExitCode.TIMEOUT, "Script execution timed out."))
         else:
             self.step = Step.LAUNCHING
+            self._began = asyncio.get_running_loop().time()
+            self._context.watch.script_began(self._began - asked)
             await self._follow_with(lease)
 
     def _unstarted(self, exit_code: int, line: str) -> Result:
