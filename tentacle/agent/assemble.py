@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import platform
 import secrets
 import threading
 import time
@@ -21,10 +20,11 @@ from tentacle.agent.control.methods import ControlMethods
 from tentacle.agent.control.server import ControlServer
 from tentacle.agent.draining import DrainSwitch
 from tentacle.agent.housekeeping import beat, number_from, timespan_from
+from tentacle.agent.oversight import Oversight
 from tentacle.agent.plan import Plan, PollPlan, make_plan
 from tentacle.agent.polling import Polling, polled
 from tentacle.agent.reload import ConfigurationWatch, change
-from tentacle.agent.scripts import engine_options
+from tentacle.agent.scripts import engine_options, script_variables
 from tentacle.agent.sensitive import known_values
 from tentacle.agent.status import (
     DRAINING,
@@ -38,7 +38,6 @@ from tentacle.agent.status import (
 )
 from tentacle.agent.supervisor import keep_running
 from tentacle.agent.watching import missing, reading
-from tentacle.disk import user_home
 from tentacle.errors import TentacleError, one_line
 from tentacle.home_layout import SPOOL, UPLOADS, WORK
 from tentacle.observe.metrics import Metrics
@@ -48,12 +47,11 @@ from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.history import EndedScript, ScriptHistory
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
 from tentacle.services.dispatch import Answered, Call, Failure, Files, shutting_down
-from tentacle.services.environment import AgentProperties, script_environment
 from tentacle.services.errors import ShuttingDown
 from tentacle.services.halibut import answer_request
 from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
-from tentacle.settings.certificates import StoredCertificate, signature_algorithm_name, weaknesses
+from tentacle.settings.certificates import StoredCertificate, weaknesses
 from tentacle.settings.model import Settings, other_certificate, resolved_home
 from tentacle.settings.monitor import MonitorAddress
 from tentacle.transport.calls import Calls
@@ -114,7 +112,9 @@ class Agent:
         self.metrics = Metrics(lambda: reading(self))
         self.engine = ScriptEngine(
             self.home / WORK,
-            environment=_variables(settings, self.home, surroundings),
+            environment=script_variables(
+                settings, self.home, surroundings.instance_name, surroundings.executable, surroundings.environment
+            ),
             options=engine_options(settings.scripts, surroundings.environment, settings.application_directory),
             known=self._known(settings),
             watch=surroundings.redactor.watch,
@@ -129,7 +129,12 @@ class Agent:
         )
         self._parts = Parts(self.home / WORK / UPLOADS)
         self._dispatcher = make_dispatcher(
-            self.engine, self.home, lambda: datetime.now(UTC), self._parts, surroundings.redactor.shown
+            self.engine,
+            self.home,
+            lambda: datetime.now(UTC),
+            self._parts,
+            surroundings.redactor.shown,
+            Oversight(self.metrics),
         )
         self._closing = False
         self._phase = RUNNING
@@ -367,23 +372,3 @@ def _identities(settings: Settings) -> tuple[TlsIdentity, TlsIdentity | None]:
 
 def _identity(stored: StoredCertificate, settings: Settings) -> TlsIdentity:
     return TlsIdentity(stored.certificate_pem, stored.key_pem, legacy_ciphers=settings.legacy_ciphers)
-
-
-def _variables(settings: Settings, home: Path, surroundings: Surroundings) -> Mapping[str, str | None]:
-    certificate, proxy = settings.certificate, settings.proxy
-    properties = AgentProperties(
-        home=home,
-        applications=settings.application_directory,
-        instance_name=surroundings.instance_name,
-        version=__version__,
-        executable=surroundings.executable,
-        signature_algorithm=signature_algorithm_name(certificate) if certificate else "sha256RSA",
-        use_default_proxy=proxy.use_default,
-        proxy_host=proxy.host,
-        proxy_port=proxy.port,
-        proxy_username=proxy.username,
-        proxy_password=proxy.password,
-    )
-    variables = script_environment(properties, f"{platform.python_implementation()} {platform.python_version()}")
-    # Where the user has no entry in the system's list, not even a login would have set one.
-    return variables if surroundings.environment.get("HOME") else {**variables, "HOME": str(user_home() or home)}

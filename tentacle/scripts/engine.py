@@ -67,7 +67,10 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class StartRequest:
-    """What to run and how.  A `mutex_timeout` of zero, an empty `task_id` and no `mutex_name` mean the defaults."""
+    """What to run and how.  A `mutex_timeout` of zero, an empty `task_id` and no `mutex_name` mean the defaults.
+
+    `trace` is a `traceparent` for the script's environment, or empty.
+    """
 
     ticket: str
     body: str = field(repr=False)
@@ -77,6 +80,7 @@ class StartRequest:
     arguments: tuple[str, ...] = field(default=(), repr=False)
     task_id: str | None = None
     files: tuple[WorkspaceFile, ...] = ()
+    trace: str = ""
 
 
 @dataclass(frozen=True)
@@ -341,6 +345,7 @@ class ScriptEngine:
             arguments=request.arguments,
             sealed=self.secrets.seal(request.ticket, [file.password for file in request.files]),
             limits=self._context.sandbox.limits,
+            trace=request.trace,
         )
         return self.workspaces.prepare(header, request.body, request.files)
 

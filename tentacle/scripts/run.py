@@ -40,6 +40,7 @@ from tentacle.scripts.shim.run_record import Result
 from tentacle.scripts.workspace.run_files import RunFiles, Stage
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import SCRIPT_FILE
+from tentacle.trace_context import VARIABLE, Work, current_work, read_trace, working_for
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +199,10 @@ class Run:
             os.close(log)
 
     def _spawn(self, life: Coroutine[Any, Any, None]) -> None:
-        self._task = asyncio.create_task(life)
+        header = self.files.header
+        work = Work(read_trace(header.trace), current_work().server, header.ticket)
+        with working_for(work):
+            self._task = asyncio.create_task(life)
         self._task.add_done_callback(self._on_task_done)
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
@@ -301,7 +305,7 @@ class Run:
             workspace=workspace,
             script=f"{workspace}/{SCRIPT_FILE}",
             arguments=argument_vector(files.header.arguments),
-            environment=dict(self._context.environment),
+            environment=self._environment(),
             mark="",
             preamble=(),
             grace=self._context.cancel_grace,
@@ -318,6 +322,10 @@ class Run:
         )
         order = order._replace(preamble=preamble)
         return await self._context.launch(order, self._context.sandbox.shim_cgroup(), fresh=fresh)
+
+    def _environment(self) -> dict[str, str]:
+        trace = self.files.header.trace
+        return {**self._context.environment, **({VARIABLE: trace} if trace else {})}
 
     async def _wait_for_process(self, pid: int) -> None:
         """Waits for the end of a shim that an earlier agent has launched.  Meanwhile a cancel reaches the shim."""
