@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "tentacle"
 
 GROUND: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("masking", "path_walk", "home_layout", "open_files", "pem", "thumbprints", "certificate_parsing"),
+    ("masking", "path_walk", "home_layout", "open_files", "pem", "thumbprints", "certificate_parsing", "trace_context"),
     ("disk",),
     ("sealing",),
 )
@@ -42,6 +42,7 @@ MUST_NOT_SEE: dict[str, frozenset[str]] = {
     "home_layout": _WAITING | _FILES,
     "pem": _WAITING | _FILES,
     "thumbprints": _WAITING | _FILES,
+    "trace_context": _WAITING | _FILES,
     "path_walk": _WAITING,
     "certificate_parsing": _WAITING | _FILES,
     "open_files": _WAITING | _FILES,

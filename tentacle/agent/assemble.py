@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import platform
 import secrets
 import threading
 import time
@@ -14,16 +13,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from tentacle import __version__
 from tentacle.agent.control.methods import ControlMethods
 from tentacle.agent.control.server import ControlServer
 from tentacle.agent.draining import DrainSwitch
 from tentacle.agent.housekeeping import beat, number_from, timespan_from
+from tentacle.agent.oversight import Oversight
 from tentacle.agent.plan import Plan, PollPlan, make_plan
 from tentacle.agent.polling import Polling, polled
 from tentacle.agent.reload import ConfigurationWatch, change
-from tentacle.agent.scripts import engine_options
+from tentacle.agent.scripts import engine_options, script_variables
 from tentacle.agent.sensitive import known_values
 from tentacle.agent.status import (
     DRAINING,
@@ -36,21 +37,23 @@ from tentacle.agent.status import (
     tell,
 )
 from tentacle.agent.supervisor import keep_running
-from tentacle.disk import user_home
+from tentacle.agent.watching import missing, reading
 from tentacle.errors import TentacleError, one_line
 from tentacle.home_layout import SPOOL, UPLOADS, WORK
+from tentacle.observe.metrics import Metrics
+from tentacle.observe.monitor import Monitor, Views
 from tentacle.observe.redaction import Redactor
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.history import EndedScript, ScriptHistory
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
 from tentacle.services.dispatch import Answered, Call, Failure, Files, shutting_down
-from tentacle.services.environment import AgentProperties, script_environment
 from tentacle.services.errors import ShuttingDown
 from tentacle.services.halibut import answer_request
 from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
-from tentacle.settings.certificates import StoredCertificate, signature_algorithm_name, weaknesses
+from tentacle.settings.certificates import StoredCertificate, weaknesses
 from tentacle.settings.model import Settings, other_certificate, resolved_home
+from tentacle.settings.monitor import MonitorAddress
 from tentacle.transport.calls import Calls
 from tentacle.transport.errors import TransportError
 from tentacle.transport.exchange import Answer, Exchange
@@ -92,6 +95,8 @@ class Surroundings:
     """Reads the settings again when the configuration has changed; without it they stay as they are."""
     redactor: Redactor = field(default_factory=Redactor)
     """Masks the logs of this process; knows what its command line held."""
+    document: Callable[[], Mapping[str, Any]] | None = None
+    """What `status --format=json` says of the instance; looks at its files, and raises `TentacleError`."""
 
 
 class Agent:
@@ -104,13 +109,17 @@ class Agent:
         self._settings = settings
         self._waiting: tuple[str, ...] = ()
         self._identity, self._fallback = _identities(settings)
+        self.metrics = Metrics(lambda: reading(self))
         self.engine = ScriptEngine(
             self.home / WORK,
-            environment=_variables(settings, self.home, surroundings),
+            environment=script_variables(
+                settings, self.home, surroundings.instance_name, surroundings.executable, surroundings.environment
+            ),
             options=engine_options(settings.scripts, surroundings.environment, settings.application_directory),
             known=self._known(settings),
             watch=surroundings.redactor.watch,
             ended=lambda header, result: self._history.add(EndedScript.of(header, result)),
+            runs=self.metrics,
         )
         self._history = ScriptHistory(self.engine.workspaces.runs.path)
         self._drain = DrainSwitch(self.home, self.engine)
@@ -120,22 +129,34 @@ class Agent:
         )
         self._parts = Parts(self.home / WORK / UPLOADS)
         self._dispatcher = make_dispatcher(
-            self.engine, self.home, lambda: datetime.now(UTC), self._parts, surroundings.redactor.shown
+            self.engine,
+            self.home,
+            lambda: datetime.now(UTC),
+            self._parts,
+            surroundings.redactor.shown,
+            Oversight(self.metrics),
         )
         self._closing = False
         self._phase = RUNNING
         self._called: float | None = None
         self._since = time.time()
-        self._calls = Calls(self._handle)
+        self.calls = Calls(self._handle)
         self._spool = Spool(self.home / WORK / SPOOL)
         self.listener = self._make_listener(self.plan)
         self._logins = ProxyLogins()
         self._polling = Polling(self._make_poller, self.plan.polls)
+        self._monitor = self._make_monitor(settings.monitor)
 
     @property
     def pollers(self) -> list[Poller]:
         """One per server that is polled at this moment."""
         return self._polling.pollers
+
+    @property
+    def certificate(self) -> StoredCertificate:
+        """The one in use."""
+        assert self._settings.certificate is not None, "an agent without one was refused"
+        return self._settings.certificate
 
     async def start(self, say: Callable[[str], None]) -> None:
         """Takes over what an earlier agent left, then opens the port.  Raises `TentacleError`."""
@@ -188,6 +209,8 @@ class Agent:
             group.create_task(keep_running("The workspace cleaner", cleaner.run))
             group.create_task(keep_running("Polling", self._polling.run))
             group.create_task(keep_running("The look at the certificate", self._remind_of_certificate))
+            if self._monitor is not None:
+                group.create_task(keep_running("The monitor", self._monitor.run))
             if self._surroundings.reload is not None:
                 watch = ConfigurationWatch(self._surroundings.config_path, self._surroundings.reload, self.follow)
                 group.create_task(keep_running("Watching the configuration", watch.run))
@@ -230,10 +253,8 @@ class Agent:
             self._warn_of_certificate()
 
     def _warn_of_certificate(self) -> None:
-        certificate = self._settings.certificate
-        assert certificate is not None, "an agent without one was refused"
-        for problem in weaknesses(certificate, datetime.now(UTC)):
-            log.warning("The certificate %s %s", certificate.thumbprint, problem)
+        for problem in weaknesses(self.certificate, datetime.now(UTC)):
+            log.warning("The certificate %s %s", self.certificate.thumbprint, problem)
 
     async def drain(
         self, deadline: float | None, *, cancel_within: float | None = None, fetch_within: float | None = None
@@ -300,7 +321,7 @@ class Agent:
         """Lets go of the scripts, which ends every wait for one, and gives the answers that are still owed."""
         self._closing = True
         await self.engine.aclose()
-        await self._calls.aclose(ANSWERS_AT_STOP)
+        await self.calls.aclose(ANSWERS_AT_STOP)
 
     async def _handle(self, request: Request, files: Files, context: CallContext) -> Answer:
         return await answer_request(self._answer, request, files, context)
@@ -327,15 +348,21 @@ class Agent:
         options = ListenerOptions(host=host, port=port, timeouts=self._surroundings.timeouts)
         return Listener(self._identity, self._is_trusted, self._serve, self._spool, options)
 
+    def _make_monitor(self, address: MonitorAddress | None) -> Monitor | None:
+        if address is None:
+            return None
+        views = Views(lambda: missing(self), self.metrics.expose, self._surroundings.document)
+        return Monitor(views, address.host, address.port, address.path)
+
     def _make_poller(self, poll: PollPlan) -> Poller:
         options = PollerOptions(poll.address, poll.subscription, poll.connections, self._surroundings.timeouts)
-        return Poller(self._identity, self._calls, self._spool, options, fallback=self._fallback, logins=self._logins)
+        return Poller(self._identity, self.calls, self._spool, options, fallback=self._fallback, logins=self._logins)
 
     def _is_trusted(self, thumbprint: str) -> bool:
         return thumbprint in self.plan.trusted
 
     async def _serve(self, exchange: Exchange, _thumbprint: str) -> None:
-        await serve_listening(exchange, self._calls)
+        await serve_listening(exchange, self.calls)
 
 
 def _identities(settings: Settings) -> tuple[TlsIdentity, TlsIdentity | None]:
@@ -353,23 +380,3 @@ def _identities(settings: Settings) -> tuple[TlsIdentity, TlsIdentity | None]:
 
 def _identity(stored: StoredCertificate, settings: Settings) -> TlsIdentity:
     return TlsIdentity(stored.certificate_pem, stored.key_pem, legacy_ciphers=settings.legacy_ciphers)
-
-
-def _variables(settings: Settings, home: Path, surroundings: Surroundings) -> Mapping[str, str | None]:
-    certificate, proxy = settings.certificate, settings.proxy
-    properties = AgentProperties(
-        home=home,
-        applications=settings.application_directory,
-        instance_name=surroundings.instance_name,
-        version=__version__,
-        executable=surroundings.executable,
-        signature_algorithm=signature_algorithm_name(certificate) if certificate else "sha256RSA",
-        use_default_proxy=proxy.use_default,
-        proxy_host=proxy.host,
-        proxy_port=proxy.port,
-        proxy_username=proxy.username,
-        proxy_password=proxy.password,
-    )
-    variables = script_environment(properties, f"{platform.python_implementation()} {platform.python_version()}")
-    # Where the user has no entry in the system's list, not even a login would have set one.
-    return variables if surroundings.environment.get("HOME") else {**variables, "HOME": str(user_home() or home)}

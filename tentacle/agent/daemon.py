@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tentacle.agent.assemble import Agent, Surroundings
 from tentacle.agent.housekeeping import choice_from, duration_from
@@ -61,13 +61,14 @@ def run_agent(
     environment: Mapping[str, str] | None = None,
     reload: Callable[[], Settings] | None = None,
     redactor: Redactor | None = None,
+    document: Callable[[], Mapping[str, Any]] | None = None,
 ) -> int:
     """Runs an agent until it is told to end; its exit code.
 
     `emit` gets the lines for standard output that are no log lines.  With `interactive`, an empty line or the end of
     standard input ends the agent too.  With `is_last` no agent follows to take scripts over: those that still run at
     the end are cancelled, whatever the environment says.  `reload` reads the settings again when the configuration file
-    has changed.  `redactor` is the one of this process's logs.
+    has changed.  `redactor` is the one of this process's logs; `document` what `status --format=json` says.
     Raises `TentacleError` when it cannot start.
     """
     require_threads()
@@ -80,6 +81,7 @@ def run_agent(
         os.environ if environment is None else environment,
         reload=reload,
         redactor=redactor or Redactor(),
+        document=document,
     )
     home = resolved_home(settings, config_path)
     with only_agent(home):

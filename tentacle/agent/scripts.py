@@ -1,16 +1,22 @@
-"""The script engine's options, from the settings of an instance and from the environment."""
+"""What scripts are run with: the engine's options and their environment, from settings and surroundings."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
+from tentacle import __version__
 from tentacle.agent.housekeeping import duration_from
+from tentacle.disk import user_home
 from tentacle.scripts.engine import EngineOptions
 from tentacle.scripts.sandbox.cgroups import ScriptLimits
 from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
+from tentacle.services.environment import AgentProperties, script_environment
+from tentacle.settings.certificates import signature_algorithm_name
+from tentacle.settings.model import Settings
 from tentacle.settings.scripts import ScriptSettings
 
 GRACE_VARIABLE = "TENTACLE_CANCEL_GRACE"
@@ -29,3 +35,26 @@ def engine_options(
         applications=applications,
     )
     return EngineOptions(sandbox=sandbox, cancel_grace=grace.total_seconds(), try_out=True)
+
+
+def script_variables(
+    settings: Settings, home: Path, instance_name: str | None, executable: Path, environment: Mapping[str, str]
+) -> Mapping[str, str | None]:
+    """What scripts of the agent in `home` find in their environment; `None` for what they must not find."""
+    certificate, proxy = settings.certificate, settings.proxy
+    properties = AgentProperties(
+        home=home,
+        applications=settings.application_directory,
+        instance_name=instance_name,
+        version=__version__,
+        executable=executable,
+        signature_algorithm=signature_algorithm_name(certificate) if certificate else "sha256RSA",
+        use_default_proxy=proxy.use_default,
+        proxy_host=proxy.host,
+        proxy_port=proxy.port,
+        proxy_username=proxy.username,
+        proxy_password=proxy.password,
+    )
+    variables = script_environment(properties, f"{platform.python_implementation()} {platform.python_version()}")
+    # Where the user has no entry in the system's list, not even a login would have set one.
+    return variables if environment.get("HOME") else {**variables, "HOME": str(user_home() or home)}

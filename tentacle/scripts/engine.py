@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, Proces
 from tentacle.errors import TentacleError, one_line
 from tentacle.home_layout import MASK_KEY
 from tentacle.masking import Mask
+from tentacle.scripts.census import Census
 from tentacle.scripts.completed_runs import CompletedRuns
 from tentacle.scripts.errors import DamagedRunError, InvalidTicketError, ScriptError
 from tentacle.scripts.launch.fork_server_client import ForkServerClient
@@ -29,6 +30,7 @@ from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
 from tentacle.scripts.output.known_secrets import KnownSecrets
 from tentacle.scripts.recovery import LeftRuns, find_left_runs, unfinished_runs
 from tentacle.scripts.run import Run, RunContext
+from tentacle.scripts.run_watch import RunWatch, Unwatched
 from tentacle.scripts.sandbox.sandbox import Sandbox, SandboxOptions
 from tentacle.scripts.shim.clock import now_ms
 from tentacle.scripts.shim.run_record import Result
@@ -65,7 +67,10 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class StartRequest:
-    """What to run and how.  A `mutex_timeout` of zero, an empty `task_id` and no `mutex_name` mean the defaults."""
+    """What to run and how.  A `mutex_timeout` of zero, an empty `task_id` and no `mutex_name` mean the defaults.
+
+    `trace` is a `traceparent` for the script's environment, or empty.
+    """
 
     ticket: str
     body: str = field(repr=False)
@@ -75,6 +80,7 @@ class StartRequest:
     arguments: tuple[str, ...] = field(default=(), repr=False)
     task_id: str | None = None
     files: tuple[WorkspaceFile, ...] = ()
+    trace: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,8 @@ class ScriptEngine:
     """Runs scripts below `work`; use from one event loop, one engine per directory.
 
     `environment` is added to the agent's own for every script; a value of `None` removes a variable.  `known` are the
-    sensitive values that the agent knows; `watch` gets each mask made of them; `ended` each run's end, some repeatedly.
+    sensitive values that the agent knows; `watch` gets each mask made of them; `ended` each run's end, some repeatedly;
+    `runs` measures.
     """
 
     def __init__(
@@ -103,6 +110,7 @@ class ScriptEngine:
         known: Iterable[str] = (),
         watch: Callable[[Mask], None] = lambda _: None,
         ended: Callable[[RunHeader, Result], None] = lambda _, __: None,
+        runs: RunWatch | None = None,
     ) -> None:
         self.options = options or EngineOptions()
         # A symbolic link on the way may lie where a script in its sandbox cannot see it.
@@ -124,6 +132,7 @@ class ScriptEngine:
             mask=self.secrets.mask,
             sandbox=Sandbox(self.workspaces.work, self.options.sandbox),
             ended=ended,
+            watch=runs or Unwatched(),
         )
         self.completed = CompletedRuns(self.workspaces, self._context.sandbox)
         self._runs: dict[str, Run] = {}
@@ -141,7 +150,7 @@ class ScriptEngine:
         left = await asyncio.to_thread(self._prepare_host)
         await self._fork_server.start()
         if self._has_place and (self.options.sandbox.asks or self.options.try_out):
-            await check_host(self.workspaces, self._context)
+            await check_host(self.workspaces, replace(self._context, watch=Unwatched()))
         runs = await asyncio.to_thread(lambda: list(unfinished_runs(self.workspaces, self.completed, left)))
         # In the order of the requests, but runs whose script runs first: they take their mutexes before others wait.
         for files, found in sorted(runs, key=lambda one: (one[1].stage is Stage.PREPARED, *one[0].header.order)):
@@ -308,6 +317,10 @@ class ScriptEngine:
         """Returns the runs that have not ended."""
         return [run for run in (*self._runs.values(), *self.completed.running) if not run.ended.is_set()]
 
+    def census(self) -> Census:
+        """Counts the runs that are not completed."""
+        return Census.of(self._runs.values(), self.completed.running)
+
     async def _admit(self, name: str, request: StartRequest) -> Run | int:
         """Returns the run of the request, or the exit code of a ticket that was completed in the last hour."""
         run = self._runs.get(name) or self._load(name)
@@ -355,6 +368,7 @@ class ScriptEngine:
             arguments=request.arguments,
             sealed=self.secrets.seal(request.ticket, [file.password for file in request.files]),
             limits=self._context.sandbox.limits,
+            trace=request.trace,
         )
         return self.workspaces.prepare(header, request.body, request.files)
 

@@ -32,6 +32,7 @@ from tentacle.scripts.launch.shim_guard import Send, ShimGuard
 from tentacle.scripts.launch.shim_pool import Shim
 from tentacle.scripts.mutexes import Lease, Mutexes, WaitCancelledError, WaitTimedOutError
 from tentacle.scripts.output.reader import LogReader, Page
+from tentacle.scripts.run_watch import RunWatch, Unwatched
 from tentacle.scripts.sandbox.sandbox import Sandbox
 from tentacle.scripts.shim.run_order import RunOrder
 from tentacle.scripts.shim.run_processes import unkillable
@@ -39,6 +40,7 @@ from tentacle.scripts.shim.run_record import Result
 from tentacle.scripts.workspace.run_files import RunFiles, Stage
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import SCRIPT_FILE
+from tentacle.trace_context import VARIABLE, Work, current_work, read_trace, working_for
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +116,7 @@ class RunContext:
     sandbox: Sandbox
     long_pages: LongPages = field(default_factory=LongPages)
     ended: Callable[[RunHeader, Result], None] = lambda _, __: None
+    watch: RunWatch = field(default_factory=Unwatched)
 
 
 class Run:
@@ -133,6 +136,8 @@ class Run:
         self._guard: ShimGuard | None = None
         """Looks after the shim; `None` while there is none."""
         self._given_up = False
+        self._began: float | None = None
+        """When it was let in, by the loop's clock; `None` for a run of an earlier agent."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -196,7 +201,10 @@ class Run:
             os.close(log)
 
     def _spawn(self, life: Coroutine[Any, Any, None]) -> None:
-        self._task = asyncio.create_task(life)
+        header = self.files.header
+        work = Work(read_trace(header.trace), current_work().server, header.ticket)
+        with working_for(work):
+            self._task = asyncio.create_task(life)
         self._task.add_done_callback(self._on_task_done)
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
@@ -208,6 +216,9 @@ class Run:
         # The result first: a reader that sees the end must see the code.
         self.result = result
         self.step = Step.ENDED
+        if self._task is not None:
+            ran = None if self._began is None else asyncio.get_running_loop().time() - self._began
+            self._context.watch.script_ended(result.exit_code, ran, self.files.log_size())
         self.files.close()
         self.ended.set()
         self.when_ended(self)
@@ -215,6 +226,7 @@ class Run:
 
     async def _wait_and_run(self) -> None:
         header = self.files.header
+        asked = asyncio.get_running_loop().time()
         try:
             lease = await self._context.mutexes.acquire(
                 header.wants,
@@ -228,6 +240,8 @@ class Run:
             self._end(self._unstarted(ScriptExitCode.TIMEOUT, "Script execution timed out."))
         else:
             self.step = Step.LAUNCHING
+            self._began = asyncio.get_running_loop().time()
+            self._context.watch.script_began(self._began - asked)
             await self._follow_with(lease)
 
     def _unstarted(self, exit_code: int, line: str) -> Result:
@@ -293,7 +307,7 @@ class Run:
             workspace=workspace,
             script=f"{workspace}/{SCRIPT_FILE}",
             arguments=argument_vector(files.header.arguments),
-            environment=dict(self._context.environment),
+            environment=self._environment(),
             mark="",
             preamble=(),
             grace=self._context.cancel_grace,
@@ -310,6 +324,10 @@ class Run:
         )
         order = order._replace(preamble=preamble)
         return await self._context.launch(order, self._context.sandbox.shim_cgroup(), fresh=fresh)
+
+    def _environment(self) -> dict[str, str]:
+        trace = self.files.header.trace
+        return {**self._context.environment, **({VARIABLE: trace} if trace else {})}
 
     async def _wait_for_process(self, pid: int) -> None:
         """Waits for the end of a shim that an earlier agent has launched.  Meanwhile a cancel reaches the shim."""

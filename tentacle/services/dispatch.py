@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from tentacle.contracts.codec import CodecError
 from tentacle.contracts.services import SERVICE_METHODS, Method
 from tentacle.errors import TentacleError, one_line
 from tentacle.services.errors import DrainingAgent, RefusedByPolicy, ServiceError, ShuttingDown
+from tentacle.trace_context import Work, read_trace, working_for
 from tentacle.wire.call_context import CallContext
 
 log = logging.getLogger(__name__)
@@ -110,6 +112,40 @@ class Call(Protocol):
         """The document for a result."""
 
 
+@dataclass
+class SeenCall:
+    """A call as the host sees it, whatever the wire: what is kept of it, and allowed or not, goes by this.
+
+    `service` and `method` are as the caller wrote them until it is `known` that they exist; then they are our own
+    names for them, and `arguments` are those of the contract.  `result` is what the service returned.
+    """
+
+    context: CallContext
+    service: str
+    method: str
+    known: bool = False
+    arguments: tuple[Any, ...] = ()
+    result: Any = None
+
+
+class Overseer(Protocol):
+    """Stands beside all calls, for the host."""
+
+    def asked(self, call: SeenCall) -> None:
+        """Before anything is done.  Raises `RefusedByPolicy`, and then nothing is."""
+
+    def answered(self, call: SeenCall, answer: Answered | Failure, seconds: float) -> None:
+        """After `seconds`, also for what was refused or not understood.  Must not raise."""
+
+
+class Unseen:
+    """Nobody stands there."""
+
+    def asked(self, call: SeenCall) -> None: ...
+
+    def answered(self, call: SeenCall, answer: Answered | Failure, seconds: float) -> None: ...
+
+
 Answering = Callable[[Call], Awaitable[Answered | Failure]]
 """Carries out a call, on whichever wire it came.  Never raises."""
 
@@ -120,13 +156,23 @@ class Dispatcher:
     `cover` masks secrets in the text of a failure; it must not raise.
     """
 
-    def __init__(self, services: Iterable[Service], cover: Callable[[str], str] = str) -> None:
+    def __init__(
+        self, services: Iterable[Service], cover: Callable[[str], str] = str, overseer: Overseer | None = None
+    ) -> None:
         self._services = {service.name: service for service in services}
         self._cover = cover
+        self._overseer = overseer or Unseen()
 
     async def answer(self, call: Call) -> Answered | Failure:
+        began, seen = time.perf_counter(), SeenCall(call.context, call.service, call.method)
+        with working_for(Work(read_trace(call.context.trace_parent), call.context.thumbprint)):
+            answer = await self._answer(call, seen)
+            self._overseer.answered(seen, answer, time.perf_counter() - began)
+        return answer
+
+    async def _answer(self, call: Call, seen: SeenCall) -> Answered | Failure:
         try:
-            return await self._invoke(call)
+            return await self._invoke(call, seen)
         except _Refused as refused:
             return refused.failure
         except ShuttingDown:
@@ -138,7 +184,7 @@ class Dispatcher:
             log.exception("%s.%s failed unexpectedly", call.service, call.method)
             return self._failure(error)
 
-    async def _invoke(self, call: Call) -> Answered:
+    async def _invoke(self, call: Call, seen: SeenCall) -> Answered:
         service = self._services.get(call.service)
         if service is None:
             raise _unknown_service(call.service)
@@ -149,8 +195,11 @@ class Dispatcher:
             arguments = call.arguments(method)
         except CodecError as error:
             raise _Refused(Failure(FailureKind.UNFIT_ARGUMENTS, error.message, _AMBIGUOUS)) from error
+        seen.service, seen.method, seen.known, seen.arguments = service.name, method.name, True, arguments
+        self._overseer.asked(seen)
         result = await service.methods[method.name](arguments, call.files)
         outgoing = result if isinstance(result, Outgoing) else Outgoing(result)
+        seen.result = outgoing.result
         # Encoding a long log takes a while, and other calls must not wait for it.
         long = len(getattr(outgoing.result, "logs", ())) > _MANY
         encode = call.encode

@@ -8,6 +8,7 @@ from tentacle.contracts.script import ScriptFile, ScriptType
 from tentacle.scripts.workspace.workspaces import WorkspaceFile
 from tentacle.services.dispatch import Files
 from tentacle.services.errors import FileError
+from tentacle.trace_context import current_work
 
 
 def script_body(default: str, scripts: Mapping[ScriptType, str]) -> str:
@@ -32,3 +33,9 @@ def workspace_files(wanted: Sequence[ScriptFile], files: Files) -> tuple[Workspa
             )
         found.append(WorkspaceFile(file.name, source, file.encryption_password))
     return tuple(found)
+
+
+def script_trace() -> str:
+    """The `traceparent` of the call at hand; empty where there is none."""
+    trace = current_work().trace
+    return trace.parent if trace else ""

@@ -20,7 +20,7 @@ from tentacle.contracts.script_v1 import (
 from tentacle.scripts.engine import RunStatus, ScriptEngine, StartRequest
 from tentacle.scripts.workspace.validation import require_ticket
 from tentacle.services.dispatch import Files, ServiceMethod
-from tentacle.services.script_support import script_body, workspace_files
+from tentacle.services.script_support import script_body, script_trace, workspace_files
 
 _TASK_PREFIX = "ServerTasks-"
 
@@ -58,6 +58,7 @@ class ScriptServiceV1:
                 arguments=command.arguments,
                 task_id=command.task_id,
                 files=workspace_files(command.files, files),
+                trace=script_trace(),
             )
         )
         return ScriptTicket(ticket)

@@ -18,7 +18,7 @@ from tentacle.contracts.script_v2 import (
 )
 from tentacle.scripts.engine import RunStatus, ScriptEngine, StartRequest
 from tentacle.services.dispatch import Files, ServiceMethod
-from tentacle.services.script_support import script_body, workspace_files
+from tentacle.services.script_support import script_body, script_trace, workspace_files
 
 
 class ScriptServiceV2:
@@ -48,6 +48,7 @@ class ScriptServiceV2:
             arguments=command.arguments,
             task_id=command.task_id,
             files=workspace_files(command.files, files),
+            trace=script_trace(),
         )
         status = await self._engine.start_script(request, command.duration_to_wait_for_script_to_finish)
         return _response(command.script_ticket, status, 0)

@@ -11,7 +11,7 @@ from tentacle.path_walk import Trust
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.sandbox.sandbox import Mode
 from tentacle.services.capabilities import CapabilitiesService
-from tentacle.services.dispatch import Dispatcher
+from tentacle.services.dispatch import Dispatcher, Overseer
 from tentacle.services.file_transfer import FileTransferService
 from tentacle.services.parts import Parts
 from tentacle.services.script_v1 import ScriptServiceV1
@@ -24,10 +24,11 @@ def make_dispatcher(
     now: Callable[[], datetime],
     parts: Parts | None = None,
     cover: Callable[[str], str] = str,
+    overseer: Overseer | None = None,
 ) -> Dispatcher:
     """All services over one engine: V1 and V2 share its runs and its isolation mutexes.
 
-    `cover` masks the texts of failures.
+    `cover` masks the texts of failures; `overseer` stands beside all calls.
     """
     mode = engine.options.sandbox.mode
     # docs/spec/services.md, "Links that scripts make".
@@ -43,4 +44,5 @@ def make_dispatcher(
             CapabilitiesService(),
         ),
         cover,
+        overseer,
     )

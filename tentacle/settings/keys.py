@@ -17,6 +17,7 @@ from typing import Any, Final
 from tentacle.settings import logs, scripts
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.model import Settings
+from tentacle.settings.monitor import MONITOR
 from tentacle.settings.scripts import Syntax
 
 LARGEST_PORT: Final = 65535
@@ -291,6 +292,18 @@ _ROWS: Final = (
     _script_key("uid-range", scripts.UIDS, "Users for --script-isolation=user, e.g. 20000-20999, which is the default"),
     _log_key("file-size", logs.FILE_SIZE, "Size at which a new log file begins, as one does every day. Default: 100M"),
     _log_key("files-kept", logs.FILES_KEPT, "Number of old log files that are kept. Default: 7"),
+    Key(
+        "monitor",
+        ValueKind.SYNTAX,
+        "Tentacle.Monitor.Address",
+        syntax=MONITOR,
+        ours=True,
+        options=("--monitor",),
+        help="Loopback address or Unix socket on which /healthz, /readyz, /metrics and /status are served, e.g. "
+        "127.0.0.1:9113 or unix:/run/tentacle-monitor.sock. Default: none",
+        line=lambda address: f"The agent can be watched at: {MONITOR.text(address)}",
+        words="where it can be watched",
+    ),
 )
 KEYS: Final[dict[str, Key]] = {key.name: key for key in _ROWS}
 """By name, in the order of the file, of help and of what is said."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.logs import LogSettings
+from tentacle.settings.monitor import MonitorAddress
 from tentacle.settings.scripts import ScriptSettings
 from tentacle.thumbprints import clean_thumbprint
 
@@ -102,7 +103,7 @@ class Settings:
     `home` is kept as it was given, see `resolved_home`.  `listen_ip` of None is every address;
     `polling_connection_count` of None is the agent's default.  Scripts are told of `proxy`; polling, and the
     registration of a polling Tentacle, go by `polling_proxy`.  `legacy_ciphers` lets servers on old systems use TLS
-    ciphers without forward secrecy or authenticated encryption.
+    ciphers without forward secrecy or authenticated encryption.  Without `monitor` nobody can watch the agent there.
 
     `certificate` is the identity that servers know.  While it is being replaced there is one more, never both:
     `next_certificate` until the servers have been told of it, then `previous_certificate` until all know the new one.
@@ -123,6 +124,7 @@ class Settings:
     scripts: ScriptSettings = field(default_factory=ScriptSettings)
     logs: LogSettings = field(default_factory=LogSettings)
     legacy_ciphers: bool = False
+    monitor: MonitorAddress | None = None
 
 
 def other_certificate(settings: Settings) -> StoredCertificate | None:

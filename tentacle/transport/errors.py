@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from tentacle.errors import TentacleError
+from tentacle.wire.errors import ProtocolError
 
 
 class TransportError(TentacleError):
@@ -55,3 +58,27 @@ class CallFailed(TransportError):
     def __init__(self, message: str, *, connected: bool, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.connected = connected
+
+
+_REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (NameUnknown, "name_unknown"),
+    (ProxyLoginRefused, "proxy_login"),
+    (TunnelRefused, "proxy"),
+    (NoCommonCipher, "no_common_cipher"),
+    (TlsFailed, "tls"),
+    (ConnectFailed, "connect"),
+    (UnexpectedCertificate, "unexpected_certificate"),
+    (TimedOut, "timeout"),
+    (NotWelcome, "not_welcome"),
+    (Disconnected, "disconnected"),
+    (ProtocolError, "protocol"),
+    (OSError, "disconnected"),
+)
+
+REASONS: Final = tuple(dict.fromkeys((*(word for _, word in _REASONS), "other")))
+"""All words for why a connection failed."""
+
+
+def reason_of(error: Exception) -> str:
+    """One of a few words for why a connection failed; what a peer says decides nothing but which of them."""
+    return next((word for kind, word in _REASONS if isinstance(error, kind)), "other")

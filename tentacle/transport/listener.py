@@ -11,14 +11,16 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 from tentacle import open_files
 from tentacle.errors import TentacleError
 from tentacle.transport.doorway import BACKLOG, TELL_EVERY, Doorway
-from tentacle.transport.errors import ConnectFailed, NoCommonCipher, TlsFailed
+from tentacle.transport.errors import ConnectFailed, NoCommonCipher, TlsFailed, reason_of
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.guests import Places, Strangers, longest_idle
 from tentacle.transport.page import serve_page
@@ -37,6 +39,12 @@ log = logging.getLogger(__name__)
 
 Serve = Callable[[Exchange, str], Awaitable[None]]
 """Uses a connection of a trusted peer, given its thumbprint, until it ends."""
+
+
+HANDSHAKE_FAILURES: Final = (
+    *("no_certificate", "untrusted", "no_common_cipher", "tls", "timeout", "disconnected", "protocol", "other"),
+)
+"""Why a connection does not become a trusted peer's."""
 
 
 @dataclass
@@ -92,6 +100,10 @@ class Listener:
         self._dropped = 0
         self._told = -TELL_EVERY
         self._refused = StrangerLog()
+        self.accepted = 0
+        """How many connections have come."""
+        self.failures: Counter[str] = Counter(dict.fromkeys(HANDSHAKE_FAILURES, 0))
+        """How many of them did not become a trusted peer's, by the reason."""
 
     @property
     def port(self) -> int:
@@ -127,7 +139,13 @@ class Listener:
             if not self._is_trusted(peer.thumbprint):
                 task.cancel()
 
+    @property
+    def connected(self) -> tuple[int, int]:
+        """How many trusted peers are connected now, and how many strangers."""
+        return len(self._trusted), len(self._strangers)
+
     def _accepted(self, sock: socket.socket, address: object) -> None:
+        self.accepted += 1
         task = asyncio.create_task(self._connection(sock, format_address(address)))
         self._tasks.add(task)
         self._unborn.add(task)
@@ -181,14 +199,17 @@ class Listener:
         try:
             await self._admit(tcp, peer)
         except NoCommonCipher as error:
+            self.failures[reason_of(error)] += 1
             self._refused.tell(logging.WARNING, str(error), peer, f"{peer}: {error} ({error.hint})")
         except TlsFailed as error:
+            self.failures[reason_of(error)] += 1
             self._refused.tell(logging.INFO, str(error), peer, f"{peer}: {error}")
         except (TentacleError, OSError) as error:
             text = f"The connection from {peer} ended: {error}"
             if asyncio.current_task() in self._trusted:
                 log.info("%s", text)
             else:
+                self.failures[reason_of(error)] += 1
                 self._refused.tell(logging.INFO, str(error), peer, text)
         finally:
             tcp.abort()
@@ -210,9 +231,11 @@ class Listener:
             return
         if thumbprint is None:
             what = "connected, but did not present a client certificate"
+            self.failures["no_certificate"] += 1
             self._refused.tell(logging.INFO, f"it {what}", peer, f"A client at {peer} {what}")
         elif not trusted:
             what = f"presented {thumbprint}, which is not in the list of thumbprints that we trust"
+            self.failures["untrusted"] += 1
             self._refused.tell(logging.WARNING, f"it {what}", peer, f"A client at {peer} {what}")
         else:
             await self._use(stream, first, thumbprint, peer)

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +18,7 @@ from tentacle.errors import TentacleError, one_line
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
 from tentacle.transport.dial import Address, dial
-from tentacle.transport.errors import NotWelcome, ProxyLoginRefused
+from tentacle.transport.errors import REASONS, NotWelcome, ProxyLoginRefused, reason_of
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.serving import say_end, serve_polling
@@ -84,6 +85,10 @@ class Poller:
         """Set for a moment when a connection has found the server there, for those that sleep."""
         self._told = ""
         """The failure that was told last, unless a connection has been made since."""
+        self.reconnects = 0
+        """How many connections were made in place of one that was lost."""
+        self.failures: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+        """How often connections could not be made or broke, by `reason_of`."""
 
     @property
     def links(self) -> dict[int, PollingLink]:
@@ -138,6 +143,7 @@ class Poller:
                 refused = refused + 1 if isinstance(error, NotWelcome) else 0
                 if refused and self._try_the_other(tried) and refused % 2:
                     continue
+                self.failures[reason_of(error)] += 1
                 wait = backoff.wait()
                 if isinstance(error, ProxyLoginRefused):
                     wait = max(wait, self._logins.pause)
@@ -213,6 +219,7 @@ class Poller:
         def on_identified() -> None:
             nonlocal identified
             identified = True
+            self.reconnects += number in self._links and self._links[number].since is not None
             self._note(number, up=True, since=time.time())
             backoff.success()
             self._identified.set()

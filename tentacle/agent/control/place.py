@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from tentacle.home_layout import CONTROL_SOCKET
+from tentacle.settings.monitor import LONGEST_SOCKET
 
 MODE: Final = 0o600
-LONGEST_ADDRESS: Final = 107
-"""Bytes of a path that the kernel takes as the address of a socket (unix(7)), without the zero behind it."""
 _CREDENTIALS: Final = struct.Struct("3i")
 """Process, user and group, as SO_PEERCRED gives them."""
 
@@ -30,7 +29,7 @@ def _address(home: Path) -> Iterator[str]:
     Raises `OSError`.
     """
     path = home / CONTROL_SOCKET
-    if len(os.fsencode(path)) <= LONGEST_ADDRESS:
+    if len(os.fsencode(path)) <= LONGEST_SOCKET:
         yield str(path)
         return
     directory = os.open(home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

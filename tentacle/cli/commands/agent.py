@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from tentacle.cli.frame.certificate_check import require_usable_by_tls
 from tentacle.cli.frame.command import command, name_of, option, order_given
@@ -22,10 +23,12 @@ from tentacle.cli.registration.options import (
     extra_api_options,
     register_options,
 )
+from tentacle.cli.status.state import instance_state
+from tentacle.cli.status.state_text import state_document
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates
 from tentacle.settings.environment import is_enabled
-from tentacle.settings.model import Settings
+from tentacle.settings.model import Settings, resolved_home
 
 LEAST_WAIT_MS: Final = 20
 """A shorter `--wait` is ignored, as in the original."""
@@ -95,6 +98,7 @@ def agent(
             is_last=ephemeral,
             reload=reload,
             redactor=session.redactor,
+            document=lambda: _status(session, file.path, load()),
         )
 
     overriding = load().certificate if is_enabled(session.environ) else None
@@ -111,3 +115,9 @@ def agent(
             yield "A new certificate has been generated and installed as none were yet available. Thumbprint:"
             yield settings.certificate.thumbprint
     return CommandResult(exit_code=run(settings, load))
+
+
+def _status(session: CommandSession, config: Path, settings: Settings) -> Mapping[str, Any]:
+    """What `status --format=json` says."""
+    home, now = resolved_home(settings, config), session.process.clock()
+    return state_document(instance_state(session.instance_name, config, home, settings, session.environ, now))

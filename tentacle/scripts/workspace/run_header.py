@@ -19,7 +19,8 @@ class RunHeader:
 
     `timeout` is in seconds, `None` for no limit; `created` in milliseconds since 1970, `since_boot` in milliseconds
     since the machine was started, 0 if not known; `boot` the boot id, as 32 hexadecimal digits; `sealed` the sealed
-    passwords of its files (`output/known_secrets.py`); `limits` those of memory in bytes, of processors and of tasks.
+    passwords of its files (`output/known_secrets.py`); `limits` those of memory in bytes, of processors and of tasks;
+    `trace` the caller's `traceparent`.
     """
 
     ticket: str
@@ -30,6 +31,7 @@ class RunHeader:
     arguments: tuple[str, ...] = field(repr=False)
     sealed: str = field(default="", repr=False)
     limits: tuple[float | None, ...] = ()
+    trace: str = ""
     created: int = field(default_factory=now_ms)
     since_boot: int = field(default_factory=since_boot_ms)
     boot: str = BOOT.hex()
@@ -50,7 +52,8 @@ class RunHeader:
         return self.since_boot if self.is_of_this_boot else 0, self.created
 
     def encode(self) -> bytes:
-        return json.dumps(vars(self)).encode()
+        # An earlier version knows no traces, and takes a header with a name that it does not know for damaged.
+        return json.dumps({name: value for name, value in vars(self).items() if name != "trace" or value}).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> RunHeader:
@@ -68,7 +71,7 @@ class RunHeader:
         except (TypeError, KeyError, RecursionError, MemoryError) as error:
             # Small text can stand for many objects, more than a limit on this process's memory allows.
             raise ValueError(str(error) or type(error).__name__) from error
-        texts = (header.ticket, header.task, header.mutex, header.boot, header.sealed, *header.arguments)
+        texts = (header.ticket, header.task, header.mutex, header.boot, header.sealed, header.trace, *header.arguments)
         maybe = [number for number in (header.timeout, *header.limits) if number is not None]
         numbers = (header.isolation, header.created, header.since_boot, *maybe)
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers):
