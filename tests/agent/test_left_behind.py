@@ -57,7 +57,7 @@ BY_ROOT = {
     "an immutable directory of runs": "chattr +i ../.runs",
     "everything can only grow": "chattr -R +a ../..",
 }
-TAKES_A_LOCK = "rm ../../agent.lock; exec 9>../../agent.lock; flock 9; %s sleep 600 >/dev/null 2>&1 & "
+TAKES_A_LOCK = "rm ../../agent.lock; exec 9>../../agent.lock; flock 9; { %s sleep 600 >/dev/null 2>&1 & }"
 BY_ANYBODY = {
     "a run of a newer version": f"echo 'tentacle run 2' > ../.runs/{'a' * 64}.run",
     "directories and pipes as runs": "for i in $(seq 100 199); do mkdir ../.runs/$(printf %064d $i).run; "
