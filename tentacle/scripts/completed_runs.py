@@ -97,6 +97,8 @@ class CompletedRuns:
         """Keeps a completed run until its script ends, because it holds its mutex until then."""
         self._running[run.files.name] = run
         run.when_ended = self._ended
+        if run.files.lives_in_workspace:
+            return
         if (left := self._workspaces.move_to_trash(run.files.workspace)) is not None:
             self._trash.add(left)
 

@@ -28,7 +28,7 @@ from tentacle.scripts.launch.fork_server_client import ForkServerClient
 from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
 from tentacle.scripts.output.known_secrets import KnownSecrets
-from tentacle.scripts.recovery import LeftRuns, find_left_runs, unfinished_runs
+from tentacle.scripts.recovery import Recovery
 from tentacle.scripts.run import Run, RunContext
 from tentacle.scripts.run_watch import RunWatch, Unwatched
 from tentacle.scripts.sandbox.sandbox import Sandbox, SandboxOptions
@@ -135,6 +135,7 @@ class ScriptEngine:
             watch=runs or Unwatched(),
         )
         self.completed = CompletedRuns(self.workspaces, self._context.sandbox)
+        self.recovery = Recovery(self.workspaces, self.completed, self._context.sandbox, self._take_over)
         self._runs: dict[str, Run] = {}
         """By the name of the run's files, as `_starting`."""
         self._starting: dict[str, asyncio.Task[Run | int]] = {}
@@ -143,15 +144,18 @@ class ScriptEngine:
         self.refusal: TentacleError | None = None  # the answer to requests for new scripts
 
     async def start(self) -> None:
-        """Takes over the runs of an earlier agent, before the first request.
+        """Takes over the runs of an earlier agent, before any request about a script is answered.
 
+        Where scripts have left very many, the end of that is not waited for: requests wait for it.
         Raises `ScriptError` when scripts cannot be run here, or not in the sandbox that the options ask for.
         """
-        left = await asyncio.to_thread(self._prepare_host)
+        await asyncio.to_thread(self._prepare_host)
         await self._fork_server.start()
         if self._has_place and (self.options.sandbox.asks or self.options.try_out):
             await check_host(self.workspaces, replace(self._context, watch=Unwatched()))
-        runs = await asyncio.to_thread(lambda: list(unfinished_runs(self.workspaces, self.completed, left)))
+        await self.recovery.start()
+
+    def _take_over(self, runs: list[tuple[RunFiles, ExaminedRun]]) -> None:
         # In the order of the requests, but runs whose script runs first: they take their mutexes before others wait.
         for files, found in sorted(runs, key=lambda one: (one[1].stage is Stage.PREPARED, *one[0].header.order)):
             run = self._resume(files, found)
@@ -160,7 +164,7 @@ class ScriptEngine:
             else:
                 self._runs[files.name] = run
 
-    def _prepare_host(self) -> LeftRuns:
+    def _prepare_host(self) -> None:
         try:
             self.workspaces.ensure()
         except ScriptError as error:
@@ -170,12 +174,11 @@ class ScriptEngine:
         else:
             self.workspaces.runs.require_locks()
             self._has_place = True
-        left = find_left_runs(self.workspaces, self.completed)
         self._context.sandbox.prepare()
-        return left
 
     async def aclose(self) -> None:
         """Stops following the runs and ends the fork server; scripts that run continue."""
+        await self.recovery.aclose()
         for task in self._starting.values():
             task.cancel()
         await asyncio.gather(*self._starting.values(), return_exceptions=True)
@@ -323,6 +326,7 @@ class ScriptEngine:
 
     async def _admit(self, name: str, request: StartRequest) -> Run | int:
         """Returns the run of the request, or the exit code of a ticket that was completed in the last hour."""
+        await self.recovery.finished()
         run = self._runs.get(name) or self._load(name)
         if run is None:
             if (code := self.completed.exit_code(name)) is not None:
@@ -378,6 +382,7 @@ class ScriptEngine:
             name = run_name(require_ticket(ticket))
         except InvalidTicketError:
             return None
+        await self.recovery.finished()
         if (starting := self._starting.get(name)) is not None:
             await asyncio.wait({starting})
         if name not in self._runs and (run := self._load(name)) is not None:
@@ -393,7 +398,9 @@ class ScriptEngine:
     def _resume(self, files: RunFiles, found: ExaminedRun) -> Run:
         """Returns a run that continues from the stage that its files show."""
         run = Run(files, self._context)
-        if found.result is not None:
+        if files.lags:
+            run.adopt(holds_mutex=found.result is None)
+        elif found.result is not None:
             run.mark_ended(found.result)
         elif found.stage is not Stage.PREPARED:
             run.adopt()

@@ -158,11 +158,15 @@ class Run:
         """Waits for the mutex, then starts the script, in a task of its own."""
         self._spawn(self._wait_and_run())
 
-    def adopt(self) -> None:
-        """Follows a script that is running already; it gets its mutex without waiting."""
+    def adopt(self, *, holds_mutex: bool = True) -> None:
+        """Follows a script that is running already; it gets its mutex without waiting.
+
+        Without one, the script has ended, and only its files are behind.
+        """
         self.step = Step.RUNNING
         self._context.sandbox.restore_limits(self.files)
-        self._spawn(self._follow_with(self._context.mutexes.hold(self.files.header.wants)))
+        lease = self._context.mutexes.hold(self.files.header.wants) if holds_mutex else None
+        self._spawn(self._follow_with(lease))
 
     def mark_ended(self, result: Result) -> None:
         """Sets the result of a run that had ended before this agent was started."""
@@ -248,7 +252,7 @@ class Run:
         self.files.log_entries(line)
         return self.files.end(exit_code)
 
-    async def _follow_with(self, lease: Lease) -> None:
+    async def _follow_with(self, lease: Lease | None) -> None:
         """Follows the run to its end, then releases the mutex."""
         try:
             self._end(await self._follow())
@@ -257,11 +261,14 @@ class Run:
             reason = f"An exception was thrown when invoking /bin/bash: {one_line(error)}"
             self._end(self.files.end(ScriptExitCode.INVOCATION_ERROR, reason))
         finally:
-            lease.release()
+            if lease is not None:
+                lease.release()
 
     async def _follow(self) -> Result:
         """Examines the files, launches or waits, and repeats that until there is a result; returns it."""
         launches = 0
+        while self.files.lags:
+            await asyncio.to_thread(self.files.catch_up)
         while True:
             found = self.files.examine()
             if found.result is not None:

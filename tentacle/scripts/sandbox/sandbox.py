@@ -19,7 +19,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +30,9 @@ from tentacle.scripts.sandbox.shared_places import DOTNET_8, SharedPlaces, dotne
 from tentacle.scripts.sandbox.uids import UidRange, Uids
 from tentacle.scripts.shim.run_cgroup import RunCgroup, remove_empty
 from tentacle.scripts.shim.run_order import CgroupOrder, RunOrder, ScriptView, ViewPlace
-from tentacle.scripts.shim.run_processes import MARK, RunProcesses
+from tentacle.scripts.shim.run_processes import MARK, MARK_LENGTH, RunProcesses, living_marks
 from tentacle.scripts.workspace.run_files import RunFiles
+from tentacle.scripts.workspace.run_header import RunHeader
 
 log = logging.getLogger(__name__)
 
@@ -186,6 +187,16 @@ class Sandbox:
             cgroup.remove()
         return left
 
+    def are_left(self) -> Callable[[RunHeader, str], bool]:
+        """Looks once at all processes; returns whether some of a run without a shim may be left, by its header and its
+        cgroup.
+        """
+        if self.options.mode is Mode.USER:
+            # They may be found by their user alone.
+            return lambda _, __: True
+        living = living_marks(PREFIX)
+        return lambda header, cgroup: bool({_mark_of(self._work, header), cgroup[-MARK_LENGTH:]} & living)
+
     def remove_cgroup(self, files: RunFiles) -> None:
         """Removes the cgroup of a run that is over, unless it still holds processes.
 
@@ -267,10 +278,13 @@ def _cgroup_order(parents: CgroupParents, files: RunFiles, limits: ScriptLimits)
 
 def _mark(files: RunFiles) -> str:
     """Returns an identifier of the run: unique, the same after a restart, and without any information on the run."""
-    header = files.header
-    return _digest(f"{files.workspace}\0{header.created}\0{header.boot}\0{header.ticket}")
+    return _mark_of(files.workspace.parent, files.header)
+
+
+def _mark_of(work: Path, header: RunHeader) -> str:
+    return _digest(f"{work / header.ticket}\0{header.created}\0{header.boot}\0{header.ticket}")
 
 
 @functools.lru_cache(maxsize=256)
 def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:MARK_LENGTH]

@@ -19,6 +19,7 @@ from tentacle.scripts.shim.small_files import read_file
 
 MARK = "TENTACLE_RUN"
 """The variable that marks the processes of a run."""
+MARK_LENGTH = 32
 _PAUSE = 0.002
 
 
@@ -88,6 +89,24 @@ class RunProcesses:
             stopped.update(new)
             found = self.find_fast()
         return refused
+
+
+def living_marks(prefix: str) -> frozenset[str]:
+    """The marks of all runs of which a process lives, with the ends of the names of all their cgroups.
+
+    The name of a run's cgroup begins with `prefix`, and ends with what is as long as a mark.
+    """
+    found: set[str] = set()
+    for pid in processes():
+        for line in read_file(f"/proc/{pid}/environ").split(b"\0"):
+            name, _, value = line.partition(b"=")
+            if name == MARK.encode():
+                found.add(os.fsdecode(value))
+        for line in read_file(f"/proc/{pid}/cgroup").splitlines():
+            cgroup = os.fsdecode(line.rpartition(b"/")[2])
+            if cgroup.startswith(prefix):
+                found.add(cgroup[-MARK_LENGTH:])
+    return frozenset(found)
 
 
 def unkillable(pid: int) -> str:

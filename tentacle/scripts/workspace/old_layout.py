@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import stat
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -37,6 +38,8 @@ _CGROUP_AT, _CGROUP_LENGTH, _RESULT_LENGTH = 1024, 2048, 64
 _LONGEST_FILE = 16 * 1024 * 1024
 _LONGEST_LINE = 48
 _PIECE = 1024 * 1024
+_COPIED_AT_ONCE = 16 * 1024 * 1024
+"""Bytes of a log; more than that is copied in a thread, while the agent runs."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -101,10 +104,13 @@ def _take_over(workspaces: Workspaces, workspace: Path, opened: int) -> Iterator
         statuses = [os.fstat(descriptor) for descriptor in (result, old_log)]
         if not all(stat.S_ISREG(one.st_mode) and one.st_nlink <= 1 for one in statuses):
             raise ValueError("one of its files is none, or another file too")
+        completed = workspaces.runs.is_completed(run_name(header.ticket))
         files = workspaces.runs.create(header, (LOG_DELETED,) if deleted else ())
         old = OldRun(files, result, old_log, workspace / _STATE, claimed=claimed)
         undo.pop_all()
-    if old.examine().stage is Stage.RUNNING:
+    if completed:
+        old.mark_completed()
+    if old.lags or old.examine().stage is Stage.RUNNING:
         yield old
         return
     if claimed:
@@ -142,20 +148,44 @@ class OldRun(RunFiles):
         self._state = state
         self._claimed = claimed
         self._copied = 0
+        self._copying = threading.Lock()
+        self._closing = self._is_stuck = False
+        """Stuck: what is left of the log is no whole record, or finds no room."""
 
     @property
     def cgroup(self) -> str:
         line, end, _ = os.pread(self._result, _CGROUP_LENGTH, _CGROUP_AT).partition(b"\n")
         return os.fsdecode(line) if end and line.startswith(b"/") else ""
 
+    @property
+    def lives_in_workspace(self) -> bool:
+        return True
+
+    @property
+    def lags(self) -> bool:
+        # Of a completed run nobody reads the log any more.
+        return (
+            self.opened
+            and not (self.completed or self._is_stuck)
+            and os.fstat(self._old_log).st_size - self._copied > _COPIED_AT_ONCE
+        )
+
+    def catch_up(self) -> None:
+        self._copy_log()
+
     def examine(self) -> ExaminedRun:
         """Returns the stage of the run by its old files; copies what is new in them."""
-        holder = run_record.holder(self._result)
-        # Read after the lock was checked: the old shim writes its result before it releases the lock.
-        result = self._read_result()
+        # The lock is checked before the result is read: the old shim writes its result before it releases the lock.
+        found = self.stage()
         self._copy_log()
+        if found.result is not None:
+            run_record.write_result(self.run, found.result)
+        return found
+
+    def stage(self) -> ExaminedRun:
+        holder = run_record.holder(self._result)
+        result = self._read_result()
         if result is not None:
-            run_record.write_result(self.run, result)
             return ExaminedRun(Stage.ENDED, result=result)
         if holder is not None:
             return ExaminedRun(Stage.RUNNING, holder)
@@ -167,12 +197,15 @@ class OldRun(RunFiles):
         return super().open_log()
 
     def close(self) -> None:
-        if self.opened:
-            os.close(self._result)
-            os.close(self._old_log)
-            if run_record.read_result(self.run) is not None:
-                remove_tree(self._state)
-            super().close()
+        self._closing = True
+        # A thread may be about to write a piece.
+        with self._copying:
+            if self.opened:
+                os.close(self._result)
+                os.close(self._old_log)
+                if run_record.read_result(self.run) is not None:
+                    remove_tree(self._state)
+                super().close()
 
     def _read_result(self) -> Result | None:
         words = os.pread(self._result, _RESULT_LENGTH, 0).split()
@@ -187,8 +220,17 @@ class OldRun(RunFiles):
         return Result.now(code)._replace(ended=ended) if fits else None
 
     def _copy_log(self) -> None:
-        """Copies the whole records that are new.  On a full disk they are copied next time."""
-        while (found := self._next_records())[0]:
+        """Copies the whole records that are new, unless a thread does.  On a full disk they are copied next time."""
+        if self.completed or not self._copying.acquire(blocking=False):
+            return
+        try:
+            self._copy_records()
+        finally:
+            self._copying.release()
+
+    def _copy_records(self) -> None:
+        self._is_stuck = False
+        while not self._closing and (found := self._next_records())[0]:
             records, copied = found
             end = os.fstat(self.log).st_size
             try:
@@ -197,8 +239,9 @@ class OldRun(RunFiles):
                 whole = False
             if not whole:
                 os.ftruncate(self.log, end)
-                return
+                break
             self._copied += copied
+        self._is_stuck = True
 
     def _next_records(self) -> tuple[bytes, int]:
         """Returns records in today's form, and how many bytes of the old log they stand for."""

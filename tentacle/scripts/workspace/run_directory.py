@@ -241,6 +241,16 @@ class RunDirectory:
         finally:
             os.close(run)
 
+    def is_completed(self, name: str) -> bool:
+        """Returns whether the run of that name was completed while its script ran."""
+        with contextlib.suppress(OSError):
+            run = os.open(self.run_path(name), _LOOK)
+            try:
+                return run_record.is_completed(run)
+            finally:
+                os.close(run)
+        return False
+
     def is_held(self, name: str) -> bool:
         """Returns whether a shim watches the run of that name, even if its header is damaged."""
         try:

@@ -37,11 +37,14 @@ class Stage(enum.Enum):
 
 @dataclass(frozen=True)
 class ExaminedRun:
-    """The stage of a run; `pid` is that of its shim while it is running, `result` is set when it has ended."""
+    """The stage of a run; `pid` is that of its shim while it is running, `result` is set when it has ended, and
+    `cgroup` may be when it is lost.
+    """
 
     stage: Stage
     pid: int = 0
     result: Result | None = None
+    cgroup: str = ""
 
 
 def examine(run: int) -> ExaminedRun:
@@ -54,7 +57,7 @@ def examine(run: int) -> ExaminedRun:
         if attempt == 0 and not run_record.is_claimed(run):
             return ExaminedRun(Stage.PREPARED)
         # Between these checks a shim may have written its result and released its lock, so check once more.
-    return ExaminedRun(Stage.LOST)
+    return ExaminedRun(Stage.LOST, cgroup=run_record.read_cgroup(run))
 
 
 class RunFiles:
@@ -77,6 +80,23 @@ class RunFiles:
     def examine(self) -> ExaminedRun:
         """Returns the stage of the run."""
         return examine(self.run)
+
+    @property
+    def lags(self) -> bool:
+        """Whether `catch_up` has much to do before the run may be examined; `stage` is all that is known until then."""
+        return False
+
+    def catch_up(self) -> None:
+        """Does that; call from a thread."""
+
+    def stage(self) -> ExaminedRun:
+        """As `examine`, and changes nothing."""
+        return self.examine()
+
+    @property
+    def lives_in_workspace(self) -> bool:
+        """Whether what tells that the script runs lies in its workspace, which must stay as long."""
+        return False
 
     @property
     def cgroup(self) -> str:

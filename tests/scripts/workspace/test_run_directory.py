@@ -21,9 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tentacle.cli.status.work_directory import read_work_directory
-from tentacle.errors import EXIT_USER_ERROR, TentacleError
+from tentacle.errors import TentacleError
 from tentacle.home_layout import MASK_KEY, RUNS
-from tentacle.scripts.errors import ScriptError
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
 from tentacle.scripts.shim import run_record
 from tentacle.scripts.shim.clock import BOOT
@@ -82,6 +81,8 @@ RESULTS = st.builds(
     st.integers(0, 2**64 - 1),
     st.binary(min_size=1, max_size=1),
     st.text(max_size=80),
+    cpu=st.integers(-1, 2**63 - 1),
+    memory=st.integers(-1, 2**63 - 1),
 )
 RUN_FILES = st.one_of(
     st.builds(
@@ -425,12 +426,14 @@ async def test_what_lies_in_place_of_the_directory_is_moved_aside(
         assert aside.read_text() == "somebody's work"
 
 
-async def test_a_link_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+async def test_a_link_in_place_of_the_directory_is_moved_aside(tmp_path: Path) -> None:
+    """Runs may be where it leads, but no script may keep an agent from starting."""
     work = tmp_path / "Work"
     work.mkdir()
     (tmp_path / "elsewhere").mkdir()
     (work / RUNS).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ScriptError, match="is not a directory of the agent's user") as refused:
-        RunDirectory(work).ensure()
-    assert refused.value.exit_code == EXIT_USER_ERROR
-    assert (work / RUNS).is_symlink()
+    RunDirectory(work).ensure()
+    assert (work / RUNS).lstat().st_mode & 0o777 == 0o700
+    (aside,) = work.glob(f"{RUNS}-*")
+    assert aside.readlink() == tmp_path / "elsewhere"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
