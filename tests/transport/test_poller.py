@@ -21,7 +21,7 @@ from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.queue import PollingQueues
 from tentacle.transport.spool import Spool
-from tentacle.wire.events import Identity, IdentityKind, RequestEvent
+from tentacle.wire.events import Identity, IdentityKind
 from tentacle.wire.rules import Role
 from tests.pki import identity
 from tests.transport.harness import FAST, Echo, polling_agent, polling_server, request, response, spool_in
@@ -225,7 +225,7 @@ async def test_a_server_that_never_reads_holds_one_connection_up_and_not_for_lon
         while not isinstance((await exchange.receive(30)).event, Identity):
             pass
         await exchange.send(Identity(IdentityKind.SERVER))
-        await exchange.send_message(RequestEvent(request(huge)), {})
+        await exchange.send_request(request(huge), {})
         await asyncio.Event().wait()
 
     options = ListenerOptions(host="127.0.0.1", role=Role.POLLING_CLIENT, timeouts=FAST)
