@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import resource
+import socket
 import ssl
 import struct
 import subprocess
@@ -26,11 +28,14 @@ from bson.int64 import Int64
 from benchmarks.bench import Bench, Caller, bench, caller
 from tentacle.devserver.worker import WorkerCallFailed
 from tentacle.wire.messages import REQUEST_TYPE, guid
+from tests.transport.raw_tls import DATA, RecordWriter, shake_hands, writing_context
 
 HELLO = b"MX\n\nMX-CLIENT 1.0\r\n\r\n"
 SERVER = b"MX-SERVER 1.0\r\n\r\n"
 LONG_LOG = "for i in $(seq 1 60000); do echo $i-$RANDOM$RANDOM$RANDOM-$RANDOM$RANDOM$RANDOM-$RANDOM$RANDOM; done"
 TICKET = "long-log"
+EMPTY_BLOCK = b"\x00\x00\x00\xff\xff"
+"""Of which a deflate stream may have any number."""
 PAUSE = 0.1
 
 Attack = Callable[["Attacker", int], Awaitable[None]]
@@ -45,21 +50,37 @@ class Attacker:
         self._stranger = _context()
         self._trusted = _context()
         self._trusted.load_cert_chain(pki / "server.crt", pki / "server.key")
+        self._key_log = pki / f"keys-{os.getpid()}"
+        self._writing = writing_context(self._key_log)
+        self._writing.load_cert_chain(pki / "server.crt", pki / "server.key")
 
     async def tcp(self, source: str | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         local = None if source is None else (source, 0)
         return await asyncio.open_connection("127.0.0.1", self._port, local_addr=local)
 
-    async def tls(self, *, trusted: bool = False) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def tls(
+        self, *, trusted: bool = False, narrow: bool = False
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         context = self._trusted if trusted else self._stranger
-        return await asyncio.open_connection("127.0.0.1", self._port, ssl=context, server_hostname="")
+        sock = socket.socket()
+        sock.setblocking(False)
+        if narrow:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self._port))
+        return await asyncio.open_connection(sock=sock, ssl=context, server_hostname="")
 
-    async def client(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A trusted server that may send a request now."""
-        reader, writer = await self.tls(trusted=True)
+    async def client(self, *, narrow: bool = False) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A trusted server that may send a request now; for one that is `narrow`, the system keeps little."""
+        reader, writer = await self.tls(trusted=True, narrow=narrow)
         writer.write(HELLO)
         await reader.readexactly(len(SERVER))
         return reader, writer
+
+    async def records(self) -> tuple[asyncio.StreamWriter, RecordWriter]:
+        """A trusted server that writes its records itself."""
+        reader, writer = await self.tcp()
+        records = await shake_hands(reader, writer, self._writing, self._key_log)
+        return writer, records
 
 
 def _context() -> ssl.SSLContext:
@@ -154,11 +175,30 @@ async def trusted_idle(attacker: Attacker, _number: int) -> None:
 
 
 async def trusted_never_reads(attacker: Attacker, _number: int) -> None:
-    _, writer = await attacker.client()
+    _, writer = await attacker.client(narrow=True)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     ask = {"Ticket": {"TaskId": TICKET}, "LastLogSequence": Int64(0)}
     writer.write(deflate(request("IScriptServiceV2", "GetStatus", ask)))
     await _for_ever()
+
+
+async def trusted_never_takes_a_file(attacker: Attacker, _number: int) -> None:
+    _, writer = await attacker.client(narrow=True)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(deflate(request("IFileTransferService", "DownloadFile", sys.executable)))
+    await _for_ever()
+
+
+async def trusted_updates_keys(attacker: Attacker, _number: int) -> None:
+    """Asks TLS again and again to update its keys, says a byte in between, and reads nothing."""
+    writer, records = await attacker.records()
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    packer = zlib.compressobj(wbits=-15)
+    begun = packer.compress(request("IScriptServiceV2", "StartScript", "x")[:-9]) + packer.flush(zlib.Z_FULL_FLUSH)
+    writer.write(records.record(DATA, HELLO + begun))
+    while True:
+        writer.write(b"".join(records.key_update() + records.record(DATA, EMPTY_BLOCK) for _ in range(100)))
+        await writer.drain()
 
 
 async def trusted_never_finishes(attacker: Attacker, _number: int) -> None:
@@ -200,6 +240,9 @@ KINDS = {
     "byte by byte": Kind(byte_by_byte, 3000),
     "trusted, idle": Kind(trusted_idle, 1000),
     "trusted, never reads": Kind(trusted_never_reads, 30),
+    "trusted, 500 never read": Kind(trusted_never_reads, 500),
+    "trusted, 500 never take a file": Kind(trusted_never_takes_a_file, 500),
+    "trusted, updates keys": Kind(trusted_updates_keys, 10),
     "trusted, never finishes": Kind(trusted_never_finishes, 100),
     "trusted, unfolds to 3 GB": Kind(trusted_bomb, 2),
     "trusted, half a stream": Kind(trusted_half_a_stream, 300),

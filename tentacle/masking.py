@@ -22,6 +22,8 @@ SHORTEST: Final = 4
 """Characters; shorter values would cover half of every log (docs/spec/services.md, "Masking")."""
 _SHORTEST_LINE: Final = 8
 """Characters; shorter lines of a secret, a brace say, are looked for only together with their neighbours."""
+_SHORTEST_CHANGED: Final = 8
+"""Characters; of shorter values, and of those that are letters alone, other cases and the reverse may be words."""
 _LONGEST_PIECE: Final = 256
 _LONG: Final = 512
 """Characters; of longer secrets, which are keys, the lines are looked for, and those are the same in most encodings."""
@@ -69,8 +71,9 @@ def password_in(address: str) -> str | None:
 def forms(secret: str) -> Iterator[str]:
     """Yields the texts in which a secret may stand in a log, itself first; many are the same.
 
-    Encoded for URLs, JSON, XML and a shell, in base64, where something may stand before it, and in hexadecimal; and
-    the lines of one that has several, which may be indented.
+    Encoded for URLs, JSON, XML and a shell, in base64, where something may stand before it, also as UTF-16, and in
+    hexadecimal; in capitals, in small letters and backwards; and the lines of one that has several, which may be
+    indented.
     """
     yield secret
     joined = _joined(secret)
@@ -89,6 +92,9 @@ def forms(secret: str) -> Iterator[str]:
         yield from _in_markup(text)
         yield from _in_shells(text)
         yield from (data.hex(), data.hex().upper())
+        yield from _in_utf_16(text)
+        if len(text) >= _SHORTEST_CHANGED and not text.isalpha():
+            yield from (text.upper(), text.lower(), text[::-1])
     if len(joined) > _LONG:
         yield from (joined.replace("/", "\\/"), quote(joined, safe=""))
 
@@ -141,6 +147,14 @@ def _in_base64(data: bytes) -> Iterator[str]:
         inner = encoded[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6]
         yield inner
         yield inner.replace("+", "-").replace("/", "_")
+
+
+def _in_utf_16(text: str) -> Iterator[str]:
+    """What `powershell -EncodedCommand` and programs for Windows make of it."""
+    for encoding in ("utf-16-le", "utf-16-be"):
+        data = text.encode(encoding, "replace")
+        yield from _in_base64(data)
+        yield from (data.hex(), data.hex().upper())
 
 
 class Mask:

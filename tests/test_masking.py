@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 import json
 import re
 import shlex
@@ -166,6 +167,8 @@ WRITTEN: dict[str, Callable[[str], str]] = {
     "in UTF-16": lambda secret: secret.encode("utf-16-le").decode("latin-1"),
     "indented": lambda secret: secret.replace("\n", "\n    "),
     "in hexadecimal": lambda secret: secret.encode().hex(),
+    "in hexadecimal capitals": lambda secret: secret.encode().hex().upper(),
+    "in hexadecimal of UTF-16": lambda secret: secret.encode("utf-16-le").hex(),
 }
 
 
@@ -177,6 +180,27 @@ def test_a_secret_is_covered_however_it_is_written(way: str, secret: str) -> Non
     assert MASK in covered
     rest = covered.replace(MASK, "")
     assert not [part for part in windows(text_of(secret)) if part in rest]
+
+
+@pytest.mark.parametrize("change", [str.upper, str.lower, lambda secret: secret[::-1]])
+def test_a_secret_is_covered_in_other_cases_and_backwards_unless_that_may_be_a_word(
+    change: Callable[[str], str],
+) -> None:
+    for secret in ("S3cr3t-Of-Mine", "ÄÖ-Straße-1", "API-abcDEF123456"):
+        assert Mask.of_secrets([secret]).cover(f"<{change(secret)}>") == f"<{MASK}>"
+    for word in ("Password", "Deploying", "Pass-1"):
+        text = f"<{change(word)}>"
+        assert Mask.of_secrets([word]).cover(text) == text or change(word) == word
+
+
+def test_a_command_that_powershell_was_given_encoded_is_covered() -> None:
+    secret = "hunter2-of-Production"
+    for before in ("", "$", "$p=", "Set-It '"):
+        command = f"{before}{secret}'; exit"
+        encoded = base64.b64encode(command.encode("utf-16-le")).decode()
+        rest = Mask.of_secrets([secret]).cover(f"powershell -EncodedCommand {encoded}").replace(MASK, "")
+        assert len(rest) < len(encoded) + 27 - 2 * len(secret) * 8 // 6 + 4
+        assert MASK in Mask.of_secrets([secret]).cover(encoded)
 
 
 def windows(text: str) -> Iterator[str]:
@@ -196,8 +220,10 @@ def text_of(secret: str) -> str:
 def test_base64_is_covered_wherever_the_secret_begins_in_it(secret: str, before: bytes, after: bytes) -> None:
     secret = secret.encode("utf-8", "replace").decode()
     mask = Mask.of_secrets([secret])
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        covered = mask.cover(encode(before + secret.encode() + after).decode())
+    for encode, charset in itertools.product(
+        (base64.b64encode, base64.urlsafe_b64encode), ("utf-8", "utf-16-le", "utf-16-be")
+    ):
+        covered = mask.cover(encode(before + secret.encode(charset) + after).decode())
         # Of the digits that belong to the secret and to what is around it, one each remains.
         assert len(covered.replace(MASK, "")) <= (len(before) * 8 + 5) // 6 + (len(after) + 2) * 8 // 6 + 3
 

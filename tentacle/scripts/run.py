@@ -16,8 +16,7 @@ import enum
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -59,6 +58,8 @@ ASKED_BY_OTHERS = (
 _CANCELLED = ScriptExitCode.CANCELLED_WHILE_RUNNING
 _LAUNCHES = 3
 _READ_IN_PLACE = 256 * 1024
+_SHORT_PAGES = 4 * 1024 * 1024
+"""Bytes that pages share which come on top of two long ones; each of a few has as much as is read in place."""
 
 
 class Step(enum.Enum):
@@ -80,21 +81,25 @@ class LaunchShim(Protocol):
     def __call__(self, order: RunOrder, cgroup: str, *, fresh: bool) -> Coroutine[Any, Any, Shim]: ...
 
 
-class LongPages:
-    """How long each of several pages is that are read at once, so that all together are no more than two."""
+class Pages:
+    """How long each of several pages is that are wanted at once, so that all together are little more than two.
+
+    The last page of a task counts until the task ends: an answer takes many times the room until it is packed.
+    """
 
     def __init__(self) -> None:
-        self._taken = 0
+        self._taken: dict[asyncio.Task[Any], int] = {}
 
-    @contextmanager
-    def size(self, most: int) -> Iterator[int]:
-        """So many bytes for a page that may have `most`: of two pages, half of what is left."""
-        size = max(most - self._taken // 2, _READ_IN_PLACE)
-        self._taken += size
-        try:
-            yield size
-        finally:
-            self._taken -= size
+    def size(self, most: int, unread: int) -> int:
+        """So many bytes for a page that may have `most`, and needs `unread`: of two long ones, half of what is left."""
+        task = asyncio.current_task()
+        assert task is not None, "pages are for calls, which are tasks"
+        if self._taken.pop(task, None) is None:
+            task.add_done_callback(lambda ended: self._taken.pop(ended, None))
+        short = min(_READ_IN_PLACE, _SHORT_PAGES // (len(self._taken) + 1))
+        size = max(most - sum(self._taken.values()) // 2, short)
+        self._taken[task] = min(size, unread)
+        return size
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class RunContext:
     line_limit: int
     mask: Callable[[str, str], Mask | None]
     sandbox: Sandbox
-    long_pages: LongPages = field(default_factory=LongPages)
+    pages: Pages = field(default_factory=Pages)
     ended: Callable[[RunHeader, Result], None] = lambda _, __: None
     watch: RunWatch = field(default_factory=Unwatched)
 
@@ -197,10 +202,11 @@ class Run:
         """Returns the entries after number `after`.  Reads a long part of the log in a thread."""
         log = self.files.open_log()
         try:
-            if self._reader.unread(log, after) <= _READ_IN_PLACE:
-                return self._reader.read(log, after, page_bytes, ended=self.result)
-            with self._context.long_pages.size(page_bytes) as size:
-                return await asyncio.to_thread(self._reader.read, log, after, size, ended=self.result)
+            unread = self._reader.unread(log, after)
+            size = self._context.pages.size(page_bytes, unread)
+            if unread <= _READ_IN_PLACE:
+                return self._reader.read(log, after, size, ended=self.result)
+            return await asyncio.to_thread(self._reader.read, log, after, size, ended=self.result)
         finally:
             os.close(log)
 

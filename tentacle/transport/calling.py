@@ -22,7 +22,7 @@ from tentacle.transport.spool import Spool
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity
 from tentacle.wire.connection import Connection
-from tentacle.wire.events import Identity, IdentityKind, Next, Preface, Proceed, RequestEvent, ResponseEvent
+from tentacle.wire.events import Identity, IdentityKind, Next, Preface, Proceed, ResponseEvent
 from tentacle.wire.limits import Limits
 from tentacle.wire.messages import Request
 from tentacle.wire.rules import Role
@@ -66,7 +66,7 @@ class ListeningCaller:
         """
         exchange = await self._ready(address)
         try:
-            await exchange.send_message(RequestEvent(request), files)
+            await exchange.send_request(request, files)
             received = await exchange.receive(self._timeouts.receive_response)
             if not isinstance(received.event, ResponseEvent):
                 raise Disconnected("the agent closed the connection instead of answering")

@@ -7,13 +7,18 @@ was asked for is started, whether or not the connection breaks at that moment.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, BinaryIO, TypeVar
+from uuid import UUID
 
-from tentacle.transport.exchange import Answer, Handler, Received
+from tentacle.transport.exchange import Handler, Received
 from tentacle.wire.call_context import CallContext
-from tentacle.wire.messages import Request
+from tentacle.wire.messages import Request, Response
+
+T = TypeVar("T")
+Files = Mapping[UUID, BinaryIO]
+Pack = Callable[[Response], Awaitable[T]]
 
 
 class Calls:
@@ -21,15 +26,21 @@ class Calls:
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._running: set[asyncio.Task[Answer]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self._owed: set[asyncio.Future[None]] = set()
 
     def __len__(self) -> int:
         return len(self._running)
 
-    async def answer(self, request: Request, received: Received, context: CallContext) -> Answer:
-        """Returns the handler's answer.  When this is cancelled, as the connection has gone, the handler goes on."""
-        task = asyncio.create_task(self._run(request, received, context))
+    async def answer(
+        self, request: Request, received: Received, context: CallContext, pack: Pack[T]
+    ) -> tuple[T, Files]:
+        """Returns what `pack` makes of the handler's answer, and the files of its data streams.
+
+        When this is cancelled, as the connection has gone, the handler goes on.  A task of its own does the whole, so
+        that who reads much for an answer knows by the end of the task that it is packed.
+        """
+        task = asyncio.create_task(self._run(request, received, context, pack))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:
@@ -58,14 +69,20 @@ class Calls:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _run(self, request: Request, received: Received, context: CallContext) -> Answer:
+    async def _run(self, request: Request, received: Received, context: CallContext, pack: Pack[T]) -> tuple[T, Files]:
         try:
-            return await self._handler(request, received.files, context)
+            response, files = await self._handler(request, received.files, context)
         finally:
             received.release()
+        with ExitStack() as undo:
+            for file in files.values():
+                undo.callback(file.close)
+            packed = await pack(response)
+            undo.pop_all()
+        return packed, files
 
 
-def _close_files(task: asyncio.Task[Answer]) -> None:
+def _close_files(task: asyncio.Task[tuple[T, Files]]) -> None:
     if not task.cancelled() and task.exception() is None:
         for file in task.result()[1].values():
             file.close()

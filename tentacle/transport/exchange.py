@@ -106,11 +106,11 @@ class Exchange:
         """Ends the connection.  May be repeated."""
         self.stream.abort()
 
-    async def pack(self, event: RequestEvent | ResponseEvent) -> list[bytes]:
-        """Returns a message as `send_packed` sends it, which may be much less than what it was made from."""
+    async def pack(self, response: Response) -> list[bytes]:
+        """Returns a response as `send_packed` sends it, which may be much less than what it was made from."""
+        event = ResponseEvent(response)
         # Encoding a long log takes a while, and other calls must not wait for it.
-        long = isinstance(event, ResponseEvent) and event.response.is_long
-        return await asyncio.to_thread(self.connection.send, event) if long else self.connection.send(event)
+        return await asyncio.to_thread(self.connection.send, event) if response.is_long else self.connection.send(event)
 
     async def send(self, event: Event, timeout: float | None = None) -> None:
         """Sends an event without data streams, each of its records on its own."""
@@ -125,9 +125,9 @@ class Exchange:
             await self._send_body(files[identity], length)
             await self.send(StreamEnd())
 
-    async def send_message(self, event: RequestEvent | ResponseEvent, files: Mapping[UUID, BinaryIO]) -> None:
-        """Sends a request or response and the data streams that it announces, from the beginning of `files`."""
-        await self.send_packed(await self.pack(event), files)
+    async def send_request(self, request: Request, files: Mapping[UUID, BinaryIO]) -> None:
+        """Sends a request and the data streams that it announces, from the beginning of `files`."""
+        await self.send_packed(self.connection.send(RequestEvent(request)), files)
 
     async def wait_readable(self) -> None:
         """Returns when the peer has sent something or has closed; what it sent is kept for `receive`."""
@@ -151,21 +151,21 @@ class Exchange:
             for number, record in enumerate(records, 1):
                 if not self.stream.send_now(record):
                     async with limit(timeout, "the peer to take what was sent"):
-                        await self._send_slowly(records[number:])
+                        await self._send_slowly(records, number)
                     return
         except OSError as error:
             raise Disconnected("the connection broke while sending") from error
 
-    async def _send_slowly(self, records: list[bytes]) -> None:
-        """Sends the rest of a message to a peer that does not take it at once."""
+    async def _send_slowly(self, records: list[bytes], done: int) -> None:
+        """Sends the records after the first `done` to a peer that does not take them at once."""
         loop = asyncio.get_running_loop()
         share = self._memory.share(self.context.thumbprint, self)
         try:
-            if (size := sum(map(len, records))) > FREE:
-                share.take(size)
+            # All of them, however short: there may be a thousand such peers.
+            share.take(sum(map(len, records)) + self.stream.unsent)
             self.waiting_since = loop.time()
             await self.stream.drained()
-            for record in records:
+            for record in records[done:]:
                 self.waiting_since = loop.time()
                 await self.stream.send(record)
         finally:

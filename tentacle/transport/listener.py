@@ -19,13 +19,13 @@ from typing import Final
 
 from tentacle import open_files
 from tentacle.errors import TentacleError
+from tentacle.transport.counted_log import CountedLog
 from tentacle.transport.doorway import BACKLOG, TELL_EVERY, Doorway
 from tentacle.transport.errors import ConnectFailed, NoCommonCipher, TlsFailed, reason_of
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.guests import Places, Strangers, longest_idle
 from tentacle.transport.page import serve_page
 from tentacle.transport.spool import Spool
-from tentacle.transport.strangers import StrangerLog
 from tentacle.transport.stream import TcpStream, adopt_tcp, format_address, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
@@ -36,6 +36,9 @@ from tentacle.wire.preface import Caller, sniff
 from tentacle.wire.rules import Role
 
 log = logging.getLogger(__name__)
+
+_MOST_ENDINGS = 64
+"""How many endings of trusted peers' connections are told apart, by peer and reason."""
 
 Serve = Callable[[Exchange, str], Awaitable[None]]
 """Uses a connection of a trusted peer, given its thumbprint, until it ends."""
@@ -99,11 +102,12 @@ class Listener:
         self._handshake = asyncio.Lock()
         self._dropped = 0
         self._told = -TELL_EVERY
-        self._refused = StrangerLog()
         self.accepted = 0
         """How many connections have come."""
         self.failures: Counter[str] = Counter(dict.fromkeys(HANDSHAKE_FAILURES, 0))
         """How many of them did not become a trusted peer's, by the reason."""
+        self._refused = CountedLog()
+        self._ended = CountedLog(most_kinds=_MOST_ENDINGS)
 
     @property
     def port(self) -> int:
@@ -122,6 +126,7 @@ class Listener:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._refused.aclose()
+        self._ended.aclose()
         # The sockets of connections that were just dropped are closed in the loop's next turn.
         await asyncio.sleep(0)
 
@@ -206,8 +211,8 @@ class Listener:
             self._refused.tell(logging.INFO, str(error), peer, f"{peer}: {error}")
         except (TentacleError, OSError) as error:
             text = f"The connection from {peer} ended: {error}"
-            if asyncio.current_task() in self._trusted:
-                log.info("%s", text)
+            if (trusted := self._trusted.get(_this_task())) is not None:
+                self._ended.tell(logging.INFO, f"{error} ({trusted.thumbprint})", peer, text)
             else:
                 self.failures[reason_of(error)] += 1
                 self._refused.tell(logging.INFO, str(error), peer, text)
@@ -220,7 +225,8 @@ class Listener:
             thumbprint = stream.peer_thumbprint
             trusted = thumbprint is not None and self._is_trusted(thumbprint)
             if trusted and not self._give_place(str(thumbprint)):
-                log.warning("All connections of trusted peers are in use; the one from %s is closed", peer)
+                what = "All connections of trusted peers are in use"
+                self._ended.tell(logging.WARNING, what, peer, f"{what}; the one from {peer} is closed")
                 return
             first = await _first_bytes(stream)
             caller = sniff(first, at_eof=True)

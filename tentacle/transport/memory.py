@@ -1,10 +1,10 @@
 """A budget for long messages, over all connections: for those that arrive, and for those that nobody takes.
 
 A message that arrives pays before more of it is unfolded or read.  When the budget is spent, it waits, and its
-connection is not read meanwhile.  So that not all wait for each other, the oldest one that is still growing may go on,
-unless those that are complete have spent more than the budget, and a peer that keeps others waiting by being slow is
-given up.  No other message of a peer takes more than three quarters of the budget, so that one peer cannot spend all of
-it.
+connection is not read meanwhile.  So that not all wait for each other, one message at a time may go beyond the budget,
+the oldest one that is still growing.  It does not count until it has been answered, so that one that is huge keeps
+nobody else waiting but another that is.  A peer that keeps others waiting by being slow is given up.  No other messages
+of a peer take more than three quarters of the budget, so that one peer cannot spend all of it.
 
 A message that is sent is there already and cannot wait: who is waited for longest is given up instead.
 """
@@ -46,6 +46,8 @@ class Memory:
         """In the order in which they came."""
         self._held = 0
         self._by_peer: Counter[str] = Counter()
+        self._beyond: MemoryShare | None = None
+        """The message that has gone beyond the budget, if there is one."""
         self._given_back = asyncio.Event()
 
     @property
@@ -67,11 +69,20 @@ class Memory:
         self._take(share, size)
 
     def _may_grow(self, share: MemoryShare, more: int) -> bool:
-        if self._held + more <= self._total and self._by_peer[share.peer] + more <= self._most_per_peer:
+        if self._held <= self._total:
+            self._beyond = None
+        if share is self._beyond:
             return True
-        # Messages that are complete end by themselves; if one more came on top of each, the budget would bound nothing.
-        complete = sum(other.held for other in self._shares if not other.growing)
-        return complete <= self._total and share is next(other for other in self._shares if other.growing)
+        if self._counted() + more <= self._total and self._counted(share.peer) + more <= self._most_per_peer:
+            return True
+        if self._beyond is None and share is next(other for other in self._shares if other.growing):
+            self._beyond = share
+        return share is self._beyond
+
+    def _counted(self, peer: str | None = None) -> int:
+        """What has been spent, by all or by one peer, without the message that has gone beyond."""
+        held = self._held if peer is None else self._by_peer[peer]
+        return held - self._beyond.held if self._beyond and peer in (None, self._beyond.peer) else held
 
     def _take(self, share: MemoryShare, size: int) -> None:
         self._shares.setdefault(share)
@@ -103,7 +114,7 @@ class Memory:
     def _take_anyway(self, share: MemoryShare, size: int) -> None:
         share.growing = False
         self._take(share, size)
-        while self._held > self._total and self._give_up_longest(0):
+        while self._counted() > self._total and self._give_up_longest(0):
             continue
 
     def _release(self, share: MemoryShare) -> None:
@@ -111,6 +122,8 @@ class Memory:
             return
         self._take(share, 0)
         del self._shares[share]
+        if share is self._beyond:
+            self._beyond = None
         if not self._by_peer[share.peer]:
             del self._by_peer[share.peer]
         self._wake()

@@ -17,6 +17,7 @@ from typing import Any
 from tentacle.errors import TentacleError, one_line
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
+from tentacle.transport.counted_log import CountedLog
 from tentacle.transport.dial import Address, dial
 from tentacle.transport.errors import REASONS, NotWelcome, ProxyLoginRefused, reason_of
 from tentacle.transport.exchange import Exchange
@@ -89,6 +90,12 @@ class Poller:
         """How many connections were made in place of one that was lost."""
         self.failures: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
         """How often connections could not be made or broke, by `reason_of`."""
+        self._broken = CountedLog()
+        """For connections that had been made: a server can take and break them as often as it likes."""
+        self._hushed = False
+        """The last one of these was not told."""
+        self._made: set[int] = set()
+        """Connections that had been made before they failed."""
 
     @property
     def links(self) -> dict[int, PollingLink]:
@@ -124,6 +131,7 @@ class Poller:
         finally:
             self._group = None
             self._loops.clear()
+            self._broken.aclose()
 
     def _fill(self, group: asyncio.TaskGroup) -> None:
         for number in range(self._options.connections):
@@ -172,23 +180,21 @@ class Poller:
         asked, up = self._options.connections, self.connected
         count = f" ({up} of {asked} connections are up)" if asked > 1 else ""
         hint = getattr(error, "hint", None)
-        log.log(
-            level,
-            "Polling %s: %s. Trying again in %.1f seconds%s%s",
-            self._options.address,
-            text,
-            wait,
-            count,
-            f" ({hint})" if hint else "",
-        )
+        line = f"Polling {self._options.address}: {text}. Trying again in {wait:.1f} seconds{count}"
+        line += f" ({hint})" if hint else ""
+        if number in self._made:
+            self._made.discard(number)
+            self._hushed = not self._broken.tell(level, text, str(self._options.address), line)
+        else:
+            log.log(level, "%s", line)
 
     def _tell_identified(self) -> None:
         """One line a server: the first connection that is up, and the last one where that was not all."""
         self._told = ""
         asked, up = self._options.connections, self.connected
-        level = logging.INFO if up == 1 else logging.DEBUG
+        level = logging.INFO if up == 1 and not self._hushed else logging.DEBUG
         log.log(level, "Polling %s as %s", self._options.address, self._options.subscription)
-        if up == asked > 1:
+        if up == asked > 1 and not self._hushed:
             log.info("Polling %s: all %d connections are up", self._options.address, asked)
 
     def _note(self, number: int, **changes: Any) -> None:
@@ -220,6 +226,7 @@ class Poller:
             nonlocal identified
             identified = True
             self.reconnects += number in self._links and self._links[number].since is not None
+            self._made.add(number)
             self._note(number, up=True, since=time.time())
             backoff.success()
             self._identified.set()

@@ -7,6 +7,7 @@ what a proxy is asked for.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,10 +27,15 @@ class _Credentials:
 
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
     again: float | None = None
+    refusal: ProxyLoginRefused | None = None
+    """The refusal that is for ever."""
 
 
 class ProxyLogins:
-    """What is known of credentials, any hashable value of the caller's; `pause` is in seconds."""
+    """What is known of credentials, any hashable value of the caller's.
+
+    `pause` is in seconds; with `math.inf`, credentials that were refused are refused again without asking.
+    """
 
     def __init__(self, pause: float = PAUSE) -> None:
         self.pause = pause
@@ -39,15 +45,20 @@ class ProxyLogins:
     async def turn(self, credentials: object) -> AsyncIterator[None]:
         """Waits until these credentials may be shown to the proxy; within it they are, once.
 
-        Learns from a `ProxyLoginRefused` that passes through, and from an end without one.
+        Learns from a `ProxyLoginRefused` that passes through, and from an end without one.  Raises what is for ever.
         """
         known = self._known.setdefault(credentials, _Credentials())
         held = await self._wait(known)
         try:
+            if known.refusal is not None:
+                raise known.refusal
             yield
             known.again = None
-        except ProxyLoginRefused:
-            known.again = asyncio.get_running_loop().time() + self.pause
+        except ProxyLoginRefused as refusal:
+            if math.isinf(self.pause):
+                known.refusal = refusal
+            else:
+                known.again = asyncio.get_running_loop().time() + self.pause
             raise
         finally:
             if held:

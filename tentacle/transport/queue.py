@@ -22,7 +22,6 @@ from tentacle.wire.events import (
     Next,
     Nothing,
     Proceed,
-    RequestEvent,
     ResponseEvent,
 )
 from tentacle.wire.messages import Request
@@ -156,7 +155,7 @@ class PollingQueues:
 
     async def _deliver(self, exchange: Exchange, item: _Waiting) -> None:
         try:
-            await exchange.send_message(RequestEvent(item.request), item.files)
+            await exchange.send_request(item.request, item.files)
             received = await exchange.receive(self._timeouts.receive_response)
             if not isinstance(received.event, ResponseEvent):
                 raise Disconnected("the agent closed the connection instead of answering")

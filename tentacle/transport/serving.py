@@ -20,7 +20,6 @@ from tentacle.wire.events import (
     Preface,
     Proceed,
     RequestEvent,
-    ResponseEvent,
 )
 
 
@@ -88,11 +87,10 @@ async def _answer_one(exchange: Exchange, calls: Calls, wait: float, *, empty_is
     if not isinstance(received.event, RequestEvent):
         return False
     with calls.owing():
-        response, files = await calls.answer(received.event.request, received, exchange.context)
+        packed, files = await calls.answer(received.event.request, received, exchange.context, exchange.pack)
         try:
-            packed = await exchange.pack(ResponseEvent(response))
             # A peer that reads slowly must not keep all this in memory.
-            del received, response
+            del received
             await exchange.send_packed(packed, files)
         finally:
             for file in files.values():

@@ -25,8 +25,9 @@ _RECORD = 16 * 1024
 _TRIAL_ROUNDS = 4
 """How often each end speaks in a handshake of TLS 1.2, and once more."""
 _MOST_UNASKED = 16 * 1024
-"""Bytes that the TLS engine may answer by itself, to key updates say, to a peer that sends nothing for us or does not
-take them: they wait in memory."""
+"""Bytes that the TLS engine may answer by itself, to key updates say, to a peer that sends little for us."""
+_PAYS = 64
+"""So many bytes for us pay for one such byte, when the peer takes what we send: else it waits in memory."""
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!PSK:!DSS:@SECLEVEL=1"
 """What TLS 1.2 may use, the best first: a key exchange with forward secrecy, and authenticated encryption.
@@ -131,7 +132,7 @@ class TlsStream:
         connection.set_app_data(self._alerts)
         self._ended = False
         """Nothing more can be received: the peer has closed or vanished, or has broken the rules of TLS."""
-        self._unasked = 0
+        self._unasked = 0.0
         self._may_hold_more = True
         """The TLS engine may hold records that have not been read.  Asking one that holds none costs an exception."""
 
@@ -240,18 +241,18 @@ class TlsStream:
                 self._ended = True
                 break
             size += len(pieces[-1])
-        self._answer_for_engine(asked=size > 0)
+        self._answer_for_engine(size)
         return b"".join(pieces)
 
-    def _answer_for_engine(self, *, asked: bool) -> None:
+    def _answer_for_engine(self, received: int) -> None:
         """Sends what the engine has to say to what it has just read: an alert, or its part of a key update.
 
         A peer that renegotiates or breaks the rules hears of it, and that is the end; so is one that keeps the engine
-        busy and sends nothing for us, or does not read.
+        busy and sends little for us, or does not read.
         """
         self._unasked += self._post_output()
-        if asked and not self._inner.unsent:
-            self._unasked = 0
+        if not self._inner.unsent:
+            self._unasked = max(0, self._unasked - received / _PAYS)
         if self._alerts.complained or self._unasked > _MOST_UNASKED:
             self._ended = True
 

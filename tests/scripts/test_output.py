@@ -97,16 +97,30 @@ async def test_many_long_logs_at_once_come_in_smaller_pages(new_lab: Callable[..
     lab = new_lab(EngineOptions(page_bytes=page, minimum_free_bytes=None))
     await lab.engine.start()
     line = "x" * 10_000
-    await lab.run(f"for i in $(seq 1 500); do echo {line}; done")
+    await asyncio.create_task(lab.run(f"for i in $(seq 1 500); do echo {line}; done"))
 
     def size(status: RunStatus | None) -> int:
         assert status is not None
         return sum(len(entry.text) for entry in status.entries)
 
-    alone = size(await lab.engine.status("T-1", 0))
+    async def call(read: asyncio.Barrier | None = None, packed: asyncio.Event | None = None) -> int:
+        length = size(await lab.engine.status("T-1", 0))
+        if read and packed:
+            await read.wait()
+            await packed.wait()
+        return length
+
+    alone = await asyncio.create_task(call())
     assert alone > page * 0.9
-    sizes = [size(status) for status in await asyncio.gather(*(lab.engine.status("T-1", 0) for _ in range(20)))]
+    sizes = await asyncio.gather(*(call() for _ in range(20)))
     assert max(sizes) <= alone
     assert min(sizes) >= 200_000
     assert sum(sizes) < 2 * page + 20 * 256 * 1024
-    assert size(await lab.engine.status("T-1", 0)) == alone
+    read, packed = asyncio.Barrier(3), asyncio.Event()
+    waiting = [asyncio.create_task(call(read, packed)) for _ in range(2)]
+    await read.wait()
+    after_them = await asyncio.create_task(call())
+    assert after_them < alone * 0.3, "they count until they are packed"
+    packed.set()
+    assert sum(await asyncio.gather(*waiting)) < 2 * alone
+    assert await asyncio.create_task(call()) == alone

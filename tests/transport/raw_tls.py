@@ -61,7 +61,12 @@ def writing_context(key_log: Path, *, server: bool = False) -> ssl.SSLContext:
 
 
 async def shake_hands(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext, key_log: Path, *, server: bool
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    context: ssl.SSLContext,
+    key_log: Path,
+    *,
+    server: bool = False,
 ) -> RecordWriter:
     """Shakes hands over a plain connection.  After that the caller writes the records, and nobody reads the peer's.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -180,6 +181,36 @@ async def test_two_half_read_requests_do_not_wait_for_each_other_for_ever(tmp_pa
         for received in await asyncio.gather(first, second):
             received.release()
         assert memory.held == 0
+
+
+async def test_of_many_that_take_no_answer_however_short_those_go_that_have_been_stuck_for_longest(
+    tmp_path: Path,
+) -> None:
+    memory = Memory(MIB)
+    ends: list[Exchange] = []
+    sending: list[asyncio.Task[None]] = []
+    async with AsyncExitStack() as undo:
+        for _ in range(40):
+            stream, peer = await undo.enter_async_context(two_ends())
+            for end, option in ((stream, socket.SO_SNDBUF), (peer, socket.SO_RCVBUF)):
+                end._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, option, 4096)
+            peer._reader._transport.pause_reading()  # type: ignore[attr-defined]
+            connection = Connection(Role.LISTENING_SERVICE)
+            ends.append(Exchange(stream, connection, FAST, Spool(tmp_path), memory=memory))
+            records = [bytes(16 * 1024) for _ in range(9)]
+            sending.append(asyncio.create_task(ends[-1].send_packed(records, {})))
+            await has(memory, bool)
+            async with asyncio.timeout(30):
+                while ends[-1].waiting_since is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+        await has(memory, lambda held: held <= MIB)
+        ended = await asyncio.gather(*sending[:30], return_exceptions=True)
+        assert [type(end) for end in ended] == [Disconnected] * 30
+        assert [task.done() for task in sending[-3:]] == [False] * 3
+        for task in sending:
+            task.cancel()
+        await asyncio.gather(*sending, return_exceptions=True)
+    assert memory.held == 0
 
 
 @pytest.mark.parametrize("trickle", [False, True])

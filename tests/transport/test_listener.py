@@ -64,7 +64,7 @@ async def test_a_caller_without_certificate_gets_not_one_byte(tmp_path: Path) ->
         assert "MX-SERVER" not in output
 
 
-async def test_many_strangers_are_few_lines_and_servers_are_told_as_ever(
+async def test_many_strangers_and_servers_that_break_the_protocol_are_few_lines(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "tentacle")
@@ -76,16 +76,18 @@ async def test_many_strangers_are_few_lines_and_servers_are_told_as_ever(
             tcp = await tcp_to(agent.port)
             await tcp.send(b"GET / HTTP/1.1\r\n\r\n")
             await everything(tcp)
-        for _ in range(3):
-            server = await tls_to(agent.port, "server")
-            await server.send(HELLO + b"NEXT\r\n")
-            await everything(server)
+        for _ in range(20):
+            for breach in (HELLO + b"NEXT\r\n", b"MX\n\n" + b"A" * 5000):
+                server = await tls_to(agent.port, "server")
+                await server.send(breach)
+                await everything(server)
     said = [record.getMessage() for record in caplog.records]
     thumbprint = identity("stranger").thumbprint
     assert len([line for line in said if f"presented {thumbprint}, which is not in the list" in line]) == 2
     assert len([line for line in said if "TLS handshake failed: http request" in line]) == 2
-    assert len([line for line in said if "19 more connection(s) like this, the last from 127.0.0.1:" in line]) == 2
-    assert len([line for line in said if line.startswith("The connection from 127.0.0.1:")]) == 3
+    assert len([line for line in said if "19 more connection(s) like this, the last with 127.0.0.1:" in line]) == 4
+    assert len([line for line in said if line.startswith("The connection from 127.0.0.1:")]) == 2
+    assert len([line for line in said if line.endswith(f"({identity('server').thumbprint})")]) == 2
 
 
 async def test_plain_http_is_closed_promptly(tmp_path: Path) -> None:

@@ -87,6 +87,34 @@ async def test_one_message_of_more_than_the_budget_at_a_time_while_they_are_answ
         assert memory.held == other.held == 150
 
 
+async def test_a_huge_message_that_is_being_answered_keeps_others_waiting_no_longer_than_the_budget_does() -> None:
+    memory = Memory(100, NEVER)
+    huge, same_peer, other, one_more = shares(memory, "A", "A", "B", "C")
+    await huge.grow(10)
+    await huge.grow(500)
+    huge.settle()
+    await same_peer.grow(70)
+    await other.grow(30)
+    async with growing(one_more, 10) as task:
+        assert not task.done(), "of the others, all together have the budget"
+        other.release()
+        await task
+    assert memory.held == 580
+
+
+async def test_a_huge_message_that_is_being_answered_costs_no_slow_reader_its_connection() -> None:
+    memory = Memory(100, NEVER)
+    huge = memory.share("A", Connection())
+    await huge.grow(500)
+    huge.settle()
+    slow = Connection().waits(1)
+    memory.share("B", slow).take(60)
+    memory.share("C", Connection().waits()).take(30)
+    assert slow.given_up == 0
+    memory.share("D", Connection().waits()).take(30)
+    assert slow.given_up == 1
+
+
 async def test_of_two_half_read_messages_that_need_more_the_older_goes_on() -> None:
     memory = Memory(100, NEVER)
     one, other = shares(memory, "A", "B")

@@ -21,7 +21,7 @@ from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.queue import PollingQueues
 from tentacle.transport.spool import Spool
-from tentacle.wire.events import Identity, IdentityKind, RequestEvent
+from tentacle.wire.events import Identity, IdentityKind
 from tentacle.wire.rules import Role
 from tests.pki import identity
 from tests.transport.harness import FAST, Echo, polling_agent, polling_server, request, response, spool_in
@@ -209,6 +209,35 @@ async def test_an_agent_that_is_not_trusted_keeps_trying_and_says_so(
                 await asyncio.sleep(0.01)
 
 
+async def test_a_server_that_breaks_every_connection_is_few_lines(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tentacle")
+    came = 0
+
+    async def serve(exchange: Exchange, _thumbprint: str) -> None:
+        nonlocal came
+        while not isinstance((await exchange.receive(30)).event, Identity):
+            pass
+        await exchange.send(Identity(IdentityKind.SERVER))
+        await exchange.stream.send(b"\xff" * 100)
+        came += 1
+        await exchange.stream.receive()
+
+    options = ListenerOptions(host="127.0.0.1", role=Role.POLLING_CLIENT, timeouts=FAST)
+    listener = Listener(identity("server"), lambda _: True, serve, spool_in(tmp_path / "server"), options)
+    await listener.start()
+    try:
+        async with polling_agent(tmp_path, listener.port, Echo(), connections=3):
+            await until(lambda: came >= 60)
+    finally:
+        await listener.aclose()
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("tentacle.transport")]
+    assert len(said) <= 6, said
+    assert any("a message is not a deflate stream. Trying again in" in line for line in said)
+    assert any("more connection(s) like this" in line for line in said)
+
+
 async def test_a_server_that_never_reads_holds_one_connection_up_and_not_for_long(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -225,7 +254,7 @@ async def test_a_server_that_never_reads_holds_one_connection_up_and_not_for_lon
         while not isinstance((await exchange.receive(30)).event, Identity):
             pass
         await exchange.send(Identity(IdentityKind.SERVER))
-        await exchange.send_message(RequestEvent(request(huge)), {})
+        await exchange.send_request(request(huge), {})
         await asyncio.Event().wait()
 
     options = ListenerOptions(host="127.0.0.1", role=Role.POLLING_CLIENT, timeouts=FAST)

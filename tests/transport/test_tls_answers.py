@@ -87,3 +87,36 @@ async def test_a_peer_that_does_not_read_what_tls_answers(tmp_path: Path, name: 
         attacking.cancel()
         with suppress(asyncio.CancelledError, OSError):
             await attacking
+
+
+async def test_a_peer_that_keeps_tls_busy_and_says_little_is_gone_though_it_reads(tmp_path: Path) -> None:
+    key_log = tmp_path / "keys"
+    context = writing_context(key_log)
+    async with two_ends() as (ours, theirs):
+        shaking = asyncio.create_task(shake_hands(theirs._reader, theirs._writer, context, key_log))
+        stream = await TlsStream.accept(ours, identity("agent").context())
+        records = await shaking
+
+        async def talk(updates: int, says: bytes) -> None:
+            for _ in range(updates):
+                await theirs.send(records.key_update() + records.record(DATA, says))
+
+        received = 0
+
+        async def hear(size: int) -> bytes:
+            nonlocal received
+            while received < size and (data := await stream.receive()):
+                received += len(data)
+                while len(theirs._reader._buffer) > 0:  # type: ignore[attr-defined]
+                    await theirs.receive()
+            return data
+
+        async with asyncio.timeout(60):
+            talking = asyncio.create_task(talk(2000, bytes(4096)))
+            assert await hear(2000 * 4096), "who sends much may update its keys as often"
+            await talking
+            talking = asyncio.create_task(talk(2000, b"x"))
+            assert not await hear(received + 2000)
+        talking.cancel()
+        with suppress(asyncio.CancelledError, OSError):
+            await talking

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -48,6 +49,7 @@ from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.server_address import polling_address
 from tentacle.settings.instances import Instance
 from tentacle.settings.model import Settings, resolved_home
+from tentacle.transport.proxy_logins import ProxyLogins
 
 NOTES: Final = """\
 Looks at this machine, the instance, its agent and the way to its servers, and
@@ -162,13 +164,15 @@ async def _examine(
     probes = [*instance_probes(instance), *(listening_probes(instance, settings) if settings else [])]
     if problem is not None:
         probes.append(local_probe("polling", lambda: [problem]))
+    # All sections run at once, and many share a proxy: a login that it refuses is shown to it once.
+    logins = ProxyLogins(pause=math.inf)
     sections = [
         section("This machine", machine_probes(instance, session.environ)),
         section(f"Instance {instance.name or instance.config or ''}".strip(), probes),
-        *(polling_section(polling_port(poll, settings or Settings())) for poll in polls),
+        *(polling_section(polling_port(poll, settings or Settings()), logins) for poll in polls),
     ]
     if (api.server or "").strip():
-        sections.append(_server_section(instance, api, options, is_polled=bool(polls)))
+        sections.append(_server_section(instance, api, options, logins, is_polled=bool(polls)))
     machine, own, *others = await asyncio.gather(*sections)
     if instance.state is not None:
         own = replace(own, findings=(*own.findings, *unmentioned(instance.state, (machine, own, *others))))
@@ -176,12 +180,12 @@ async def _examine(
 
 
 async def _server_section(
-    instance: ExaminedInstance, api: ApiOptions, options: ServerOptions, *, is_polled: bool
+    instance: ExaminedInstance, api: ApiOptions, options: ServerOptions, logins: ProxyLogins, *, is_polled: bool
 ) -> ReportSection:
     """The server that was named, and then its communications port, unless servers are polled anyway."""
     settings = instance.settings or Settings()
     route = route_to_register(api.server or "", api, settings)
-    server = ExaminedServer(route, options.credentials, options.space or None, trace)
+    server = ExaminedServer(route, options.credentials, options.space or None, trace, logins=logins)
     answered = await ask(server, instance)
     findings = list(answered.findings)
     if not is_polled and not any(one.check == "name" and one.level is Level.FAIL for one in findings):
@@ -189,5 +193,5 @@ async def _server_section(
         needed = instance.settings is None or settings.no_listen
         target = polling_target(polled.host or "", polled.port or 0, polling_proxy(settings), settings)
         port = PollingPort(target, answered.thumbprint, needed, "as its REST interface says")
-        findings += [replace(one, check=f"poll {one.check}") for one in await polling_findings(port)]
+        findings += [replace(one, check=f"poll {one.check}") for one in await polling_findings(port, logins)]
     return ReportSection(f"Octopus Server {route.address.display}", tuple(findings))

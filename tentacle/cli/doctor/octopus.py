@@ -27,9 +27,12 @@ from tentacle.octopus.http_client import HttpResponse
 from tentacle.octopus.json_document import JsonDocument
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.octopus.registration import MachineKind, machines_with, server_thumbprint
+from tentacle.octopus.responses import failure
 from tentacle.octopus.spaces import choose_scope
 from tentacle.settings.model import Settings
 from tentacle.settings.trust import same_address, same_thumbprint
+from tentacle.transport.errors import ProxyLoginRefused
+from tentacle.transport.proxy_logins import ProxyLogins
 
 CLOCK_WARNS = 30.0
 CLOCK_FAILS = 300.0
@@ -47,6 +50,7 @@ class ExaminedServer:
     space: str | None = None
     trace: Callable[[str], None] = field(default=lambda _: None)
     clock: Callable[[], float] = time.time
+    logins: ProxyLogins = field(default_factory=ProxyLogins)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ async def ask(server: ExaminedServer, instance: ExaminedInstance) -> ServerFindi
 
 async def _ask(server: ExaminedServer, instance: ExaminedInstance) -> ServerFindings:
     url = URL(server.route.address.base)
-    way = await reach(_target(url, server.route.proxy_in_use))
+    way = await reach(_target(url, server.route.proxy_in_use), server.logins)
     findings = list(way.findings)
     if not way.complete:
         return ServerFindings(tuple(findings))
@@ -94,12 +98,30 @@ def _target(url: URL, proxy: ProxyUrl | None) -> ProbeTarget:
 async def _root(server: ExaminedServer, url: URL) -> list[Finding]:
     """The root document that everybody may see."""
     try:
-        reply = await server.route.root_document(LIMIT, server.trace)
+        reply = await _asked_once(server, url)
+    except ProxyLoginRefused as error:
+        return [fail("proxy", error.message, error.hint or "")]
     except OctopusError as error:
         secure = url.scheme == "https"
         check = "tls" if secure and "certificate" in error.message else "http"
         return [fail(check, error.message, error.hint or "Check the address, and the way to it.")]
     return [*_version(reply, server), *clock_findings(reply, server.clock())]
+
+
+async def _asked_once(server: ExaminedServer, url: URL) -> HttpResponse:
+    """For plain HTTP there is no CONNECT before it, so that this shows the proxy our login.
+
+    Raises `ProxyLoginRefused` and `OctopusError`.
+    """
+    proxy = server.route.proxy_in_use
+    if proxy is None or not proxy.username or url.scheme == "https":
+        return await server.route.root_document(LIMIT, server.trace)
+    async with server.logins.turn(proxy):
+        reply = await server.route.root_document(LIMIT, server.trace)
+        if reply.status == 407:
+            refused = failure(reply, str)
+            raise ProxyLoginRefused(refused.message, hint=refused.hint)
+    return reply
 
 
 def _version(reply: HttpResponse, server: ExaminedServer) -> list[Finding]:

@@ -16,6 +16,7 @@ from tentacle.errors import TentacleError
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.settings.model import Settings
 from tentacle.settings.trust import same_thumbprint
+from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.tls import CIPHERS, LEGACY_CIPHERS
 
 INSPECTED = "Have this address exempted from TLS inspection: Halibut trusts certificates by thumbprint only."
@@ -62,14 +63,14 @@ def planned_polls(settings: Settings, environ: Mapping[str, str]) -> tuple[list[
         return [], fail("polling", error.message, error.hint or "tentacle show-configuration; tentacle poll-server")
 
 
-async def polling_section(port: PollingPort) -> ReportSection:
+async def polling_section(port: PollingPort, logins: ProxyLogins | None = None) -> ReportSection:
     """The findings about one port, as a section."""
-    return await section(f"Polling port {port.target}", [lambda: polling_findings(port)])
+    return await section(f"Polling port {port.target}", [lambda: polling_findings(port, logins)])
 
 
-async def polling_findings(port: PollingPort) -> Sequence[Finding]:
+async def polling_findings(port: PollingPort, logins: ProxyLogins | None = None) -> Sequence[Finding]:
     """The steps on the way, then whether the right certificate answers."""
-    reached = await reach(port.target)
+    reached = await reach(port.target, logins)
     found = list(reached.findings)
     if reached.certificate is not None:
         found.append(_certificate_finding(reached.certificate, port))

@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from tentacle.cli.doctor.finding import LIMIT, Finding, fail, in_daemon_thread, ok
@@ -18,6 +19,8 @@ from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_d
 from tentacle.errors import one_line
 from tentacle.octopus.certificates import AcceptingContext
 from tentacle.octopus.proxies import ProxyUrl
+from tentacle.transport.errors import ProxyLoginRefused
+from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.tls import LEGACY_HINT, is_no_common_cipher
 from tentacle.wire.connect import FINAL_REFUSALS, AnswerParser, authority, connect_request, sign_in_advice
 from tentacle.wire.errors import ProtocolError
@@ -60,8 +63,8 @@ class Reached:
     certificate: CertificateSummary | None = field(default=None)
 
 
-async def reach(target: ProbeTarget) -> Reached:
-    """Takes one step after the other until one fails."""
+async def reach(target: ProbeTarget, logins: ProxyLogins | None = None) -> Reached:
+    """Takes one step after the other until one fails; `logins` says whether the proxy may be shown a login."""
     findings: list[Finding] = []
     hop, port = (target.proxy.host, target.proxy.port) if target.proxy else (target.host, target.port)
     certificate = None
@@ -70,13 +73,16 @@ async def reach(target: ProbeTarget) -> Reached:
         reader, writer = await _connect(addresses, port, target, findings)
         try:
             if target.proxy is not None:
-                await _tunnel(reader, writer, target, target.proxy, findings)
+                async with (logins or ProxyLogins()).turn(target.proxy) if target.proxy.username else nullcontext():
+                    await _tunnel(reader, writer, target, target.proxy, findings)
             if target.tls:
                 certificate = await _handshake(writer, target)
         finally:
             writer.transport.abort()
     except Stopped as stopped:
         return Reached((*findings, stopped.finding), False)
+    except ProxyLoginRefused as refused:
+        return Reached((*findings, fail("proxy", refused.message, refused.hint or "")), False)
     return Reached(tuple(findings), True, certificate)
 
 
@@ -146,7 +152,7 @@ async def _tunnel(
             sign_in_advice(answer.offers)
             or "Set its user and password: tentacle polling-proxy (or tentacle proxy) --proxyUsername --proxyPassword"
         )
-        raise Stopped(fail("proxy", f"{where} wants other credentials (407)", advice))
+        raise ProxyLoginRefused(f"{where} wants other credentials (407)", hint=advice)
     if not answer.connected:
         if answer.status is None:
             said, advice = "something that is not HTTP", "Is it an HTTP proxy, and may this machine use it?"

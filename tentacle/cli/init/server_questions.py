@@ -30,7 +30,7 @@ from tentacle.cli.registration.server_access import (
 from tentacle.errors import TentacleError
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.credentials import Credentials
-from tentacle.octopus.errors import NotAnOctopusServer, OctopusError, RegistrationError
+from tentacle.octopus.errors import AccessRefused, NotAnOctopusServer, OctopusError, ProxyRefused, RegistrationError
 from tentacle.octopus.id_lookup import find_by_name, pool_ids, pool_names
 from tentacle.octopus.registration import MachineKind
 from tentacle.octopus.resources import has_thumbprint
@@ -44,6 +44,8 @@ LATER: Final = "-"
 _REQUEST_SECONDS: Final = 10.0
 """For one request, while a person waits for the next question."""
 _ATTEMPTS: Final = 3
+_FORBIDDEN: Final = 403
+"""The status for who may not look, and perhaps may register all the same."""
 
 T = TypeVar("T")
 
@@ -195,10 +197,11 @@ class ServerQuestions:
         """Tries what is to be; without a person, a server that cannot be asked now is left to the registration."""
         try:
             self._try(server, credentials, act)
-        except RegistrationError:
+        except (RegistrationError, ProxyRefused):
+            # Another attempt with a login that was refused may lock its account.
             raise
-        except OctopusError:
-            if self.questions.asks:
+        except OctopusError as error:
+            if self.questions.asks or (isinstance(error, AccessRefused) and error.status != _FORBIDDEN):
                 raise
 
     def _try(self, server: str, credentials: Credentials, act: Callable[[OctopusClient], Awaitable[T]]) -> T:

@@ -1,7 +1,7 @@
-"""What the log says of peers that nobody knows: a line for each kind in a minute, with a count, however many they are.
+"""What the log says of what peers can repeat as often as they like: a line for each kind in a minute, with a count.
 
-Strangers choose how often they come, from which addresses and with which certificates, so none of that may decide how
-much is written: their lines would push out those about servers.
+Strangers choose how often they come, from which addresses and with which certificates, and a peer that is trusted may
+break the protocol again and again.  None of that may decide how much is written: the lines would push out all others.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 log = logging.getLogger(__name__)
 
 MINUTE = 60.0
-_MOST_KINDS = 16
+MOST_KINDS = 16
 
 
 @dataclass
 class _Told:
-    """A line was written for this kind; since then `more` have come, the last from `peer`."""
+    """A line was written for this kind; since then `more` have come, the last with `peer`."""
 
     timer: asyncio.TimerHandle
     level: int
@@ -26,26 +26,28 @@ class _Told:
     peer: str = ""
 
 
-class StrangerLog:
+class CountedLog:
     """Writes the first line of each kind at once; after each `interval`, in seconds, how many more there were."""
 
-    def __init__(self, interval: float = MINUTE) -> None:
+    def __init__(self, interval: float = MINUTE, most_kinds: int = MOST_KINDS) -> None:
         self._interval = interval
+        self._most_kinds = most_kinds
         self._told: dict[str, _Told] = {}
 
-    def tell(self, level: int, kind: str, peer: str, text: str) -> None:
-        """Tells `text` of the stranger at the address `peer`, or counts it.
+    def tell(self, level: int, kind: str, peer: str, text: str) -> bool:
+        """Tells `text` of the `peer` at that address, or counts it and returns False.
 
         What is told apart is the `kind`, what happened, without the address; when there are too many, they are one.
         """
-        if kind not in self._told and len(self._told) >= _MOST_KINDS:
-            kind = "strangers of other kinds"
+        if kind not in self._told and len(self._told) >= self._most_kinds:
+            kind = "other kinds"
         if (told := self._told.get(kind)) is not None:
             told.more += 1
             told.peer = peer
-            return
+            return False
         self._told[kind] = _Told(self._later(kind), level)
         log.log(level, "%s", text)
+        return True
 
     def aclose(self) -> None:
         """Tells what has not been told yet."""
@@ -65,4 +67,4 @@ class StrangerLog:
 
     def _sum_up(self, kind: str, told: _Told) -> None:
         if told.more:
-            log.log(told.level, "%d more connection(s) like this, the last from %s: %s", told.more, told.peer, kind)
+            log.log(told.level, "%d more connection(s) like this, the last with %s: %s", told.more, told.peer, kind)
