@@ -84,6 +84,11 @@ def init(session: CommandSession, *, options: InitOptions, api: ApiOptions) -> S
         try_usual_port(session, setup)
     if not decision:
         return CommandResult(("Nothing was changed.",))
+    try:
+        yield from steps.try_registration(session, setup, options, api)
+    except (TentacleError, KeyboardInterrupt):
+        yield "Nothing was changed."
+        raise
     changed: dict[str, bool] = {}
     try:
         changed["Instance"] = yield from steps.make_instance(session, setup)
