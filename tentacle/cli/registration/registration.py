@@ -306,7 +306,7 @@ def _document(prepared: PreparedRegistration, outcome: RegistrationResult) -> di
         "Changed": list(outcome.changed),
         "Space": outcome.space_name,
         "Thumbprint": prepared.request.endpoint.thumbprint,
-        "CommunicationStyle": prepared.style.label,
+        "CommsStyle": prepared.style.label,
         "SubscriptionId": _subscription_of(outcome),
         "ServerThumbprint": outcome.server_thumbprint,
         "ServerCommsAddress": prepared.address,
