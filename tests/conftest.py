@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,11 @@ from hypothesis import HealthCheck, settings
 # How long an example takes says more of the machine than of the code; each test has a limit of its own as a whole.
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ours")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As for a job that a shell without job control runs in the background.  Programs that a test starts would inherit
+    # that, and a Ctrl-C would never reach them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _children() -> set[int]:

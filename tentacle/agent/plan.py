@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from tentacle.errors import TentacleError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
+from tentacle.settings.trust import thumbprints_of
 from tentacle.thumbprints import doubts_about
 from tentacle.transport.dial import Address, Proxy, proxy_name
 
@@ -47,10 +48,11 @@ class Plan:
 
 def make_plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
     """Raises `TentacleError` for an address that cannot be polled and a port that does not exist."""
-    lines = [
-        f"Agent will trust Octopus Servers with the thumbprint: {server.thumbprint}" for server in settings.servers
-    ] or ["The agent is not configured to trust any Octopus Servers."]
-    doubts = doubts_about(server.thumbprint for server in settings.servers)
+    # Once for a server that is polled at several addresses, or that calls besides.
+    trusted = thumbprints_of(settings.servers)
+    lines = [f"Agent will trust Octopus Servers with the thumbprint: {one}" for one in trusted]
+    lines = lines or ["The agent is not configured to trust any Octopus Servers."]
+    doubts = doubts_about(trusted)
     lines += [f"{doubt}: no server can have it" for doubt in doubts.values()]
     polls = []
     for server in settings.servers:
@@ -66,7 +68,7 @@ def make_plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
     if settings.no_listen:
         lines.append("Agent will not listen on any TCP ports")
     return Plan(
-        trusted=frozenset(server.thumbprint.upper() for server in settings.servers),
+        trusted=frozenset(one.upper() for one in trusted),
         polls=tuple(polls),
         listen=None if settings.no_listen else (settings.listen_ip or None, settings.port),
         lines=tuple(lines),

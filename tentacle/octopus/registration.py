@@ -113,6 +113,17 @@ class RegistrationResult:
 
 
 @dataclass(frozen=True)
+class _KnownToServer:
+    """What the server says before it is changed: its thumbprint, the collection, and the machine of that name in it."""
+
+    scope: Scope
+    thumbprint: str
+    template: str
+    existing: JsonDocument | None
+    machine: Machine
+
+
+@dataclass(frozen=True)
 class DeregistrationResult:
     """The names of what was deleted; `server_thumbprint` is None when the server did not tell it afterwards."""
 
@@ -129,15 +140,9 @@ async def register(
     original's messages, and any `OctopusError`.  When it raises, nothing was changed on the server, unless the answer
     to that request was lost.
     """
-    scope = await choose_scope(client, request.space)
-    check_version(client.version, scope.root)
-    thumbprint = await server_thumbprint(client, scope)
-    template = scope.link(request.role.kind.link)
-    existing = await find_by_name(client, template, request.name)
-    if existing is not None:
-        _check_overwriting(existing, scope, request)
-        request = _with_known_subscription(request, existing)
-    machine = await _machine_with_ids(client, scope, request)
+    known = await _look_up(client, request)
+    scope, thumbprint, template = known.scope, known.thumbprint, known.template
+    existing, machine = known.existing, known.machine
     if existing is None:
         before_change()
         try:
@@ -148,8 +153,8 @@ async def register(
             if existing is None:
                 raise
             _check_overwriting(existing, scope, request)
-            known = _with_known_subscription(replace(request, endpoint=machine.endpoint), existing)
-            machine = replace(machine, endpoint=known.endpoint)
+            kept = _with_known_subscription(replace(request, endpoint=machine.endpoint), existing)
+            machine = replace(machine, endpoint=kept.endpoint)
         else:
             return RegistrationResult(identifier, machine.name, thumbprint, scope.space_name, True, machine.endpoint)
     changed = differences(machine, existing)
@@ -158,6 +163,23 @@ async def register(
         await client.update(self_link(existing, template), update_body(machine, existing))
     identifier = existing.require("Id")
     return RegistrationResult(identifier, machine.name, thumbprint, scope.space_name, False, machine.endpoint, changed)
+
+
+async def check_request(client: OctopusClient, request: RegistrationRequest) -> None:
+    """Asks the server all that `register` asks before it changes anything.  Raises what that raises."""
+    await _look_up(client, request)
+
+
+async def _look_up(client: OctopusClient, request: RegistrationRequest) -> _KnownToServer:
+    scope = await choose_scope(client, request.space)
+    check_version(client.version, scope.root)
+    thumbprint = await server_thumbprint(client, scope)
+    template = scope.link(request.role.kind.link)
+    existing = await find_by_name(client, template, request.name)
+    if existing is not None:
+        _check_overwriting(existing, scope, request)
+        request = _with_known_subscription(request, existing)
+    return _KnownToServer(scope, thumbprint, template, existing, await _machine_with_ids(client, scope, request))
 
 
 async def deregister(

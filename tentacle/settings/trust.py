@@ -81,6 +81,14 @@ def trust(servers: Servers, thumbprint: str) -> Servers:
     return add_or_update(servers, TrustedServer(thumbprint, CommunicationStyle.TENTACLE_PASSIVE))
 
 
+def thumbprints_of(servers: Iterable[TrustedServer]) -> tuple[str, ...]:
+    """Returns each thumbprint once, as it is written first: a server may have several entries."""
+    first: dict[str, str] = {}
+    for server in servers:
+        first.setdefault(normalise_thumbprint(server.thumbprint), server.thumbprint)
+    return tuple(first.values())
+
+
 def remove(servers: Servers, thumbprints: Iterable[str]) -> Servers:
     """Returns the list without the entries of these thumbprints."""
     gone = {normalise_thumbprint(thumbprint) for thumbprint in thumbprints}
@@ -136,7 +144,7 @@ def make_listening(servers: Servers, thumbprint: str) -> Servers:
 
 def not_trusted(servers: Servers, which: str) -> SettingsError:
     """The error for a thumbprint that no entry has; `which` is read after `No trusted server was found`."""
-    known = ", ".join(dict.fromkeys(server.thumbprint for server in servers))
+    known = ", ".join(thumbprints_of(servers))
     hint = f"These are trusted: {known}." if known else "No server is trusted."
     return SettingsError(f"No trusted server was found {which}", hint=hint)
 

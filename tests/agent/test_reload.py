@@ -56,7 +56,6 @@ def test_trust_and_polling_change_at_once() -> None:
     assert after.lines == (
         f"Agent no longer trusts Octopus Servers with the thumbprint: {A}",
         f"Agent will trust Octopus Servers with the thumbprint: {B}",
-        f"Agent will trust Octopus Servers with the thumbprint: {B}",
         f"Agent will poll Octopus Server at https://octopus:10943/ for subscription poll://abc/ expecting thumbprint "
         f"{B}",
         "Starting 1 polling connections",

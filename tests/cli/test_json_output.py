@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tentacle.cli.frame.command_table import ENTRIES
+from tentacle.observe.text import visible
 from tests.cli.hostile import Place, base_of, nowhere, options_of
 
 KEY = "API-TESTKEY0123456789"
@@ -23,6 +24,9 @@ DOCUMENTED = {
     for name in re.findall(r"\b[A-Z]\w*", quoted)
 }
 """The names that the documents explain."""
+ORIGINAL = {"Configuration"}
+"""Names whose values have the form of the original, which calls other things by the same names."""
+EMPTY_LIST = "list"
 SERVER = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
 
 
@@ -71,6 +75,81 @@ def test_a_life_in_json(tentacle: Any, tmp_path: Path) -> None:
     assert document(tentacle, "delete-instance", on)["Deleted"] == "J"
 
 
+def types_in(value: Any) -> Iterator[tuple[str, str]]:
+    """Each name in a document with the type of its value; a list tells that of its members."""
+    if isinstance(value, list):
+        for one in value:
+            yield from types_in(one)
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            if name not in ORIGINAL:
+                yield from ((name, kind_of(one)),) if one is not None else ()
+                yield from types_in(one)
+
+
+def kind_of(value: Any) -> str:
+    if isinstance(value, list):
+        return " or ".join(sorted({f"list of {kind_of(one)}" for one in value})) or EMPTY_LIST
+    return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+
+
+async def test_a_name_has_one_type_in_all_answers(tentacle: Any, tmp_path: Path, octopus: Any) -> None:
+    on, server = "--instance=J", (f"--server={octopus.url}", f"--apiKey={KEY}")
+    passive = ("--workerpool=Linux", "--name=W", "--publicHostName=w")
+    said: dict[str, dict[str, set[str]]] = {}
+    for arguments in (
+        ("init", "--yes", on, "--no-register", "--mode=polling", f"--app={tmp_path}/apps"),
+        ("init", "--yes", on, "--no-register", "--mode=polling", f"--app={tmp_path}/other"),
+        ("create-instance", "--instance=K", f"--config={tmp_path}/K/K.cfg"),
+        ("new-certificate", on),
+        ("new-certificate", on, "--if-blank"),
+        ("new-certificate", on, "--export-pfx=new.pfx"),
+        ("import-certificate", on, "--from-file=new.pfx"),
+        ("rotate-certificate", on),
+        ("rotate-certificate", on, "--undo"),
+        ("configure", on, "--trust=T", "--port=5"),
+        ("set-polling-connection-count", on, "--pollingConnectionCount=3"),
+        ("server-comms", on, "--style=TentacleActive", "--host=h"),
+        ("update-trust", on, "--oldThumbprint=t", "--newThumbprint=U"),
+        ("proxy", on, "--proxyEnable=true", "--proxyHost=h"),
+        ("register-worker", on, *server, *passive, "--dry-run"),
+        ("register-worker", on, *server, *passive),
+        ("register-worker", on, *server, *passive, "--idempotent"),
+        ("status", on),
+        ("doctor", on),
+        ("scripts", on),
+        ("drain", on, "--reason=new disk"),
+        ("status", on),
+        ("undrain", on),
+        ("livez", on),
+        ("import-instance", "--from=none", "--instance=L"),
+        ("deregister-worker", on, *server),
+        ("clear-trusted-servers", on),
+        ("delete-instance", on),
+        ("delete-instance", f"--config={tmp_path}/K/K.cfg"),
+    ):
+        answer = json.loads((await tentacle.aside(*arguments, "--format=json")).out)
+        for name, kind in types_in(answer):
+            said.setdefault(name, {}).setdefault(kind, set()).add(arguments[0])
+    several = {name: kinds for name, kinds in said.items() if len(kinds.keys() - {EMPTY_LIST}) > 1}
+    mixed = {name: kinds for name, kinds in said.items() if EMPTY_LIST in kinds and not list_kinds(kinds)}
+    assert (several, mixed) == ({}, {})
+    assert len(said) > 80, "the answers are more or less those of all commands"
+
+
+def list_kinds(kinds: dict[str, set[str]]) -> bool:
+    return all(kind.startswith("list") for kind in kinds)
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in ENTRIES if entry.name != "help"])
+@pytest.mark.parametrize("wrong", ["--no-such-option=1", "--instance", "--config=a\x1bb"])
+def test_a_wrong_command_line_is_a_document_too(tentacle: Any, name: str, wrong: str) -> None:
+    ended = tentacle(name, "--format=json", wrong)
+    error = json.loads(ended.out)["Error"]
+    assert (ended.code, error["ExitCode"]) == (1, 1)
+    assert ended.err.splitlines() == [visible(line) for line in (error["Message"], error["Hint"]) if line]
+
+
 @pytest.mark.parametrize(("words", "exit_code"), [(["statsu"], 2), (["help", "statsu"], 0)])
 def test_a_command_that_there_is_not(tentacle: Any, words: list[str], exit_code: int) -> None:
     done = tentacle(*words, "--format=json")
@@ -103,11 +182,11 @@ async def test_a_registration_and_its_end(tentacle: Any, instance: Path, octopus
     told = json.loads(ended.out)
     assert (told["Id"], told["Name"], told["Created"]) == ("Workers-1", "W", True)
     assert told["Thumbprint"] == tentacle.ok("show-thumbprint", "--instance=I").out
-    assert (told["ServerThumbprint"], told["CommunicationStyle"]) == (SERVER, "TentaclePassive")
+    assert (told["ServerThumbprint"], told["CommsStyle"]) == (SERVER, "TentaclePassive")
     assert told["RestartRequired"] is True
     ended = await tentacle.aside("deregister-worker", *asking)
     assert (ended.code, ended.err) == (0, "")
-    assert json.loads(ended.out)["Deleted"] == ["W"]
+    assert json.loads(ended.out)["DeletedMachines"] == ["W"]
 
 
 def test_another_format_is_refused_before_anything_is_done(tentacle: Any, instance: Path) -> None:

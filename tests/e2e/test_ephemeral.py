@@ -253,12 +253,48 @@ def test_a_killed_run_is_cleared_up_by_the_next(stage: Stage, server: Server) ->
 
 
 def test_an_agent_that_cannot_start_leaves_no_worker(stage: Stage, server: Server) -> None:
-    instance(stage, f"--port={server.comms_port}", "--listenIpAddress=127.0.0.1", "--noListen=False")
+    instance(stage, f"--port={free_port()}", "--listenIpAddress=127.0.0.1", "--noListen=False")
+    (stage.directory / "w" / "Work").write_text("no directory")
     agent = start(stage, server, "--publicHostName=127.0.0.1")
     agent.wait_for("deregistered")
-    agent.wait_for("cannot listen on")
     assert agent.wait() == 1
     assert workers(server) == []
+
+
+@pytest.mark.parametrize("wrong", ["pool", "polling port", "port", "name"])
+def test_what_is_wrong_is_found_before_anything_is_made(stage: Stage, server: Server, wrong: str) -> None:
+    listening = wrong == "port"
+    instance(stage, f"--port={server.comms_port}", "--listenIpAddress=127.0.0.1", f"--noListen={not listening}")
+    options = ("--comms-style=TentaclePassive",) if listening else polling(server)
+    problem = "cannot listen on"
+    if wrong == "pool":
+        options, problem = (*options, "--workerpool=Nowhere"), "Could not find the worker pool"
+    elif wrong == "polling port":
+        closed = free_port()
+        options, problem = (*options, f"--server-comms-port={closed}"), f"127.0.0.1:{closed}"
+    elif wrong == "name":
+        options, problem = (*options, "--policy=None"), "Could not find the machine policy"
+    agent = start(stage, server, *options)
+    assert agent.wait() == 1
+    said = " ".join(agent.lines)
+    assert problem in said
+    assert "certificate has been generated" not in said
+    assert workers(server) == []
+    if wrong == "port":
+        assert "Registering" not in said
+
+
+@pytest.mark.parametrize("data", ["data", "no/data"])
+def test_a_machine_without_an_instance_stays_as_it_is_where_registering_fails(
+    stage: Stage, server: Server, data: str
+) -> None:
+    (stage.directory / "no").touch()
+    (stage.directory / "tmp").mkdir()
+    stage.environment.update(XDG_DATA_HOME=str(stage.directory / data), TMPDIR=str(stage.directory / "tmp"))
+    command = ("agent", "--ephemeral", f"--server={server.rest}", "--workerpool=Nowhere", *polling(server))
+    said = stage.run(*command, f"--apiKeyFile={key_of(stage)}", expect=1)
+    assert "Could not find the worker pool with name, slug or Id Nowhere on the Octopus Server." in said
+    assert list(stage.directory.glob("tmp/*")) == list(stage.directory.glob("data/Octopus/*")) == []
 
 
 def test_registration_options_need_ephemeral(stage: Stage) -> None:

@@ -123,7 +123,7 @@ def test_the_wizard_s_polling_worker(stage: Stage) -> None:
     said = stage.run(
         *("deregister-worker", "--instance", "W", "--server", server.rest, "--apiKey", server.key, "--format=json")
     )
-    assert json.loads(said)["Deleted"] == ["Wizard"]
+    assert json.loads(said)["DeletedMachines"] == ["Wizard"]
 
 
 def test_the_environment_overrides_the_file_for_commands_and_agent(stage: Stage) -> None:

@@ -15,7 +15,7 @@ from tentacle.cli.frame.render import say
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import whole_number
-from tentacle.cli.registration.ephemeral import choose_or_make, run_ephemeral
+from tentacle.cli.registration.ephemeral import access_and_role, choose_or_make, run_ephemeral
 from tentacle.cli.registration.options import (
     ApiOptions,
     RegisterOptions,
@@ -68,15 +68,12 @@ def agent(
 ) -> Steps:
     """Runs until a signal ends it; makes a certificate first where there is none."""
     if not ephemeral:
-        ordinary = {"instance", "config", "wait", "console", "noninteractive"}
-        others = [name for name in order_given() if name not in ordinary]
-        if others:
-            raise TentacleError(
-                "The options of registration go with --ephemeral only.",
-                hint="Add it, or register this machine for good with 'Tentacle register-worker'.  "
-                f"Given: {', '.join(map(name_of, others))}",
-            )
-    file = choose_or_make(session, where) if ephemeral else session.choose(where)
+        _refuse_registration_options()
+    if ephemeral:
+        access, role = access_and_role(session, api, pools)
+        file = choose_or_make(session, where, access, api, registering, role)
+    else:
+        file = session.choose(where)
     if wait is not None and wait >= LEAST_WAIT_MS:
         yield f"Sleeping for {wait}ms..."
         time.sleep(wait / 1000)
@@ -105,7 +102,7 @@ def agent(
     if overriding is not None and overriding != file.load().certificate:
         require_usable_by_tls(overriding)  # one of the configuration was checked when it was imported
     if ephemeral:
-        return run_ephemeral(session, load, api, registering, pools, run)
+        return run_ephemeral(session, load, access, api, registering, role, run)
     settings = load()
     if settings.certificate is None:
         made = certificates.generate()
@@ -121,3 +118,14 @@ def _status(session: CommandSession, config: Path, settings: Settings) -> Mappin
     """What `status --format=json` says."""
     home, now = resolved_home(settings, config), session.process.clock()
     return state_document(instance_state(session.instance_name, config, home, settings, session.environ, now))
+
+
+def _refuse_registration_options() -> None:
+    ordinary = {"instance", "config", "wait", "console", "noninteractive"}
+    others = [name for name in order_given() if name not in ordinary]
+    if others:
+        raise TentacleError(
+            "The options of registration go with --ephemeral only.",
+            hint="Add it, or register this machine for good with 'Tentacle register-worker'.  "
+            f"Given: {', '.join(map(name_of, others))}",
+        )

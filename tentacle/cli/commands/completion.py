@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from tentacle.cli.frame.command import TentacleCommand, command
+from tentacle.cli.frame.command import TentacleCommand, UnrecognizedArguments, command
 from tentacle.cli.frame.command_table import ENTRIES
 from tentacle.cli.frame.completion import SHELLS, branch_of
 from tentacle.cli.frame.result import CommandResult
@@ -28,6 +28,12 @@ Prints a completion script for a shell: tentacle completion bash|zsh|fish
 @click.pass_context
 def completion(context: click.Context, _session: CommandSession) -> CommandResult:
     """Made from the commands that read the command line, so that it is never out of date."""
+    options = [word for word in context.args if word.startswith("-")]
+    if options:
+        raise UnrecognizedArguments(
+            f"Unrecognized command line arguments: {' '.join(options):.200}",
+            hint=f"Only one of these may follow 'tentacle completion': {', '.join(SHELLS)}",
+        )
     word = context.args[0] if context.args else ""
     make = SHELLS.get(word.lower())
     if make is None or len(context.args) != 1:

@@ -76,4 +76,4 @@ def _deregister(
             f"'Tentacle configure --remove-trust={outcome.server_thumbprint}{session.instance_argument}'"
         )
     yield f"{kind.value.capitalize()} deregistered successfully"
-    return CommandResult(document={"Deleted": outcome.names, "ServerThumbprint": outcome.server_thumbprint})
+    return CommandResult(document={"DeletedMachines": outcome.names, "ServerThumbprint": outcome.server_thumbprint})

@@ -36,7 +36,6 @@ from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import Style
 from tentacle.cli.frame.values import output_format, port_number
 from tentacle.cli.registration.credentials import credentials_are_given, required_access
-from tentacle.cli.registration.ephemeral_note import running_worker, settings_of_run
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
 from tentacle.cli.registration.server_access import polling_proxy, route_to_register
 from tentacle.cli.status.outside import hidden_instance, outside_view
@@ -149,10 +148,8 @@ def _examined_instance(session: CommandSession, where: InstanceOptions) -> Exami
         return ExaminedInstance(known.name, known.config_path, home, None, problem, now)
     home = resolved_home(settings, file.path)
     clones = tuple(clones_of(file.path, settings.certificate, session.registry))
-    if (ephemeral := running_worker(home)) is not None:
-        settings = settings_of_run(settings, ephemeral)
     state = instance_state(session.instance_name, file.path, home, settings, session.environ, now, WorkDirectory())
-    return ExaminedInstance(session.instance_name, file.path, home, settings, None, now, clones, state)
+    return ExaminedInstance(session.instance_name, file.path, home, state.settings, None, now, clones, state)
 
 
 async def _examine(

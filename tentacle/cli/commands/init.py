@@ -84,6 +84,11 @@ def init(session: CommandSession, *, options: InitOptions, api: ApiOptions) -> S
         try_usual_port(session, setup)
     if not decision:
         return CommandResult(("Nothing was changed.",))
+    try:
+        yield from steps.try_registration(session, setup, options, api)
+    except (TentacleError, KeyboardInterrupt):
+        yield "Nothing was changed."
+        raise
     changed: dict[str, bool] = {}
     try:
         changed["Instance"] = yield from steps.make_instance(session, setup)
@@ -105,7 +110,12 @@ def init(session: CommandSession, *, options: InitOptions, api: ApiOptions) -> S
             service = shlex.join(["tentacle", "service", instance, "--install", "--start"])
             next_step += f", or as a service: {service}"
     restart = any(changed.values()) and not changed["Service"] and session.agent_has_run
-    return CommandResult((f"Done.  {next_step}",), restart=restart, document={"Changed": changed})
+    done = [name for name, was_done in changed.items() if was_done]
+    return CommandResult(
+        (f"Done.  {next_step}",),
+        restart=restart,
+        document={"Changed": done},
+    )
 
 
 def _warnings(environ: Mapping[str, str]) -> list[str]:

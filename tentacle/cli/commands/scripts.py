@@ -111,6 +111,6 @@ def _log(session: CommandSession, instance: ScriptsOf, ticket: str, *, follow: b
     with instance.agent() as agent:
         ended = agent.follow(tell, "log", ticket=ticket, follow=follow)
     if as_json:
-        names = {"Ticket": "ticket", "Ended": "ended", "ExitCode": "exit_code"}
+        names = {"Ticket": "ticket", "HasEnded": "ended", "ExitCode": "exit_code"}
         show(json.dumps({name: ended.get(source) for name, source in names.items()}), session)
     return CommandResult()

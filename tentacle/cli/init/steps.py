@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from tentacle.cli.frame.command_table import entry_of
@@ -16,15 +17,17 @@ from tentacle.cli.frame.result import CommandResult, Outcome
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.init.setup import POLLING, InitOptions, Setup, existing_instance
 from tentacle.cli.main import load
-from tentacle.cli.registration.credentials import with_credentials
-from tentacle.cli.registration.options import ApiOptions
+from tentacle.cli.registration.credentials import Access, with_credentials
+from tentacle.cli.registration.options import ApiOptions, RegisterOptions
+from tentacle.cli.registration.registration import check_first
 from tentacle.cli.status.state import instance_state, option_for
 from tentacle.errors import TentacleError
 from tentacle.host.systemctl import Systemctl
 from tentacle.host.unit import service_name
+from tentacle.octopus.registration import WorkerRole
 from tentacle.settings.model import CommunicationStyle, Settings, resolved_home
 from tentacle.settings.store import SettingsFile
-from tentacle.settings.trust import same_thumbprint
+from tentacle.settings.trust import same_thumbprint, thumbprints_of
 
 _START_SECONDS: Final = 20.0
 """How long an agent that was just started may take to connect."""
@@ -33,6 +36,34 @@ _LOOK_SECONDS: Final = 0.2
 
 Step = Generator[str, None, bool]
 """Yields lines; returns whether anything was changed."""
+
+
+def try_registration(
+    session: CommandSession, setup: Setup, options: InitOptions, api: ApiOptions
+) -> Generator[str, None, None]:
+    """Tries out what `register` will do, as long as nothing is changed yet.  Raises what that would."""
+    wanted = setup.registration
+    if wanted is None:
+        return
+    known = existing_instance(session, setup.instance).settings or Settings()
+    settings = session.overridden(replace(known, port=setup.port, no_listen=setup.mode == POLLING))
+    given = RegisterOptions(
+        name=wanted.name,
+        policy=options.policy,
+        public_host_name=wanted.public_host_name,
+        force=options.force,
+        comms_style=_style(setup).label,
+        proxy=None,
+        space=options.space,
+        server_comms_port=int(wanted.comms_port) if wanted.comms_port else None,
+        server_comms_address=options.comms_address,
+        server_web_socket=None,
+        server_subscription_id=None,
+        tentacle_comms_port=None,
+        idempotent=True,
+    )
+    access = Access(wanted.server, wanted.credentials)
+    yield from check_first(session, settings, access, api, given, WorkerRole(wanted.pools))
 
 
 def make_instance(session: CommandSession, setup: Setup) -> Step:
@@ -80,16 +111,15 @@ def register(session: CommandSession, setup: Setup, options: InitOptions, api: A
     wanted = setup.registration
     if wanted is None:
         known = settings_of(session, setup).servers
-        told = ", ".join(dict.fromkeys(one.thumbprint for one in known))
+        told = ", ".join(thumbprints_of(known))
         yield f"Registration: {f'servers are trusted already ({told})' if known else 'left out'}"
         return False
     polling = setup.mode == POLLING
-    style = CommunicationStyle.TENTACLE_ACTIVE if polling else CommunicationStyle.TENTACLE_PASSIVE
     given = {
         "instance": setup.instance,
         "server": wanted.server,
         "name": wanted.name,
-        "comms-style": style.label,
+        "comms-style": _style(setup).label,
         "space": options.space,
         "policy": options.policy,
         "publicHostName": None if polling else wanted.public_host_name,
@@ -106,6 +136,11 @@ def register(session: CommandSession, setup: Setup, options: InitOptions, api: A
     with with_credentials(session, wanted.credentials):
         result = yield from _run_shown(session, "register-worker", arguments)
     return result.restart
+
+
+def _style(setup: Setup) -> CommunicationStyle:
+    polling = setup.mode == POLLING
+    return CommunicationStyle.TENTACLE_ACTIVE if polling else CommunicationStyle.TENTACLE_PASSIVE
 
 
 def start_service(session: CommandSession, setup: Setup, options: InitOptions) -> Step:

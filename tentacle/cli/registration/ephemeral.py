@@ -28,6 +28,7 @@ from tentacle.cli.registration.ephemeral_note import Note, NotedWorker, another_
 from tentacle.cli.registration.options import ApiOptions, RegisterOptions
 from tentacle.cli.registration.registration import (
     PreparedRegistration,
+    check_first,
     check_role,
     naming_all_that_is_missing,
     outcome_text,
@@ -47,6 +48,7 @@ from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.instances import DEFAULT_CONFIG, user_directory
 from tentacle.settings.model import Settings, TrustedServer, resolved_home
 from tentacle.settings.store import DIRECTORY_MODE, SettingsFile
+from tentacle.transport.listener import bind
 
 SECONDS_AT_END: Final = 20.0
 """How long the server may take, and is tried again, when the worker is taken off it: a service manager waits for us."""
@@ -60,8 +62,17 @@ Run = Callable[[Settings, Reload], int]
 """Runs an agent with settings, and a way to read them again, until it ends; returns its exit code."""
 
 
-def choose_or_make(session: CommandSession, where: InstanceOptions) -> SettingsFile:
+def choose_or_make(
+    session: CommandSession,
+    where: InstanceOptions,
+    access: Access,
+    api: ApiOptions,
+    options: RegisterOptions,
+    role: WorkerRole,
+) -> SettingsFile:
     """The configuration of the instance that is meant; where this machine has none, one for ephemeral runs alone.
+
+    Nothing is made where a registration would fail.
 
     That lies with its home in the user's own data directory, so that the next run finds what a killed one has left;
     in a new temporary directory where the user cannot write there.
@@ -71,6 +82,8 @@ def choose_or_make(session: CommandSession, where: InstanceOptions) -> SettingsF
     if exists(session.process.cwd / DEFAULT_CONFIG):
         return session.choose(where)
     home = user_directory() / FOLDER
+    if not exists(home / DEFAULT_CONFIG):
+        run_steps(check_first(session, session.overridden(Settings()), access, api, options, role))
     try:
         if not home.is_absolute() or is_of_another_user(home.parent):
             raise TentacleError("it is not this user's")
@@ -86,6 +99,15 @@ def choose_or_make(session: CommandSession, where: InstanceOptions) -> SettingsF
     return session.choose(InstanceOptions(None, str(config)))
 
 
+def access_and_role(session: CommandSession, api: ApiOptions, pools: tuple[str, ...]) -> tuple[Access, WorkerRole]:
+    """The server with credentials, and what the worker is to be; read once.  Raises `TentacleError`."""
+    role = WorkerRole(pools)
+    with naming_all_that_is_missing(session, api, role):
+        access = required_access(session, api)
+        check_role(role)
+    return access, role
+
+
 class _Stopped(SystemExit):
     """A signal before the agent could hear it.  No ordinary exception: those would be lost in an event loop."""
 
@@ -94,6 +116,7 @@ class _Stopped(SystemExit):
 class _Worker:
     """What is known of the worker on the server; `requested` once a request that may have made it was sent.
 
+    `made`: the certificate is new, and for this run alone.
     `server` is what the run trusts, once that is known.
     """
 
@@ -101,6 +124,7 @@ class _Worker:
     route: ServerRoute
     certificate: StoredCertificate
     note: Note = field(repr=False)
+    made: bool = False
     requested: bool = False
     machine_id: str | None = None
     server: TrustedServer | None = None
@@ -123,19 +147,24 @@ class _Worker:
 
     def write_note(self) -> None:
         """Called before each request that may make the worker."""
+        if self.made and not self.requested:
+            # Now that all else is right, and not before.
+            say(f"A certificate has been generated for this run alone. Thumbprint: {self.certificate.thumbprint}")
         self.requested = True
         with suppress(OSError):
             self.note.write(self.noted)
 
 
 def run_ephemeral(
-    session: CommandSession, load: Reload, api: ApiOptions, options: RegisterOptions, pools: tuple[str, ...], run: Run
+    session: CommandSession,
+    load: Reload,
+    access: Access,
+    api: ApiOptions,
+    options: RegisterOptions,
+    role: WorkerRole,
+    run: Run,
 ) -> CommandResult:
     """Registers, runs, deregisters, telling each step.  Raises TentacleError when registering or running fails."""
-    role = WorkerRole(pools)
-    with naming_all_that_is_missing(session, api, role):
-        access = required_access(session, api)
-        check_role(role)
     if api.api_key or api.bearer_token or api.password:
         warn_loudly(
             "WARNING: the secret on the command line shows in every process list for as long as the agent runs. "
@@ -149,19 +178,19 @@ def run_ephemeral(
             raise another_is_running(home)
     with noting(home) as note, _signals_end_it():
         own = settings.certificate or certificates.generate()
-        if settings.certificate is None:
-            say(f"A certificate has been generated for this run alone. Thumbprint: {own.thumbprint}")
 
         def with_certificate() -> Settings:
             known = load()
             return known if known.certificate else replace(known, certificate=own)
 
         name = options.name or f"{session.process.machine_name}-{own.thumbprint[:NAME_DIGITS].lower()}"
-        settings = with_certificate()
+        known, settings = settings, with_certificate()
         prepared = prepare(session, settings, access, replace(options, name=name, idempotent=True), role)
         route = route_to_register(access.server, api, settings, polling=prepared.address is not None)
-        worker = _Worker(prepared, route, own, note)
+        worker = _Worker(prepared, route, own, note, made=known.certificate is None)
         try:
+            if prepared.address is None:
+                bind(settings.listen_ip or None, settings.port).close()
             shown = run_steps(check_polling_port(prepared.address, settings)) if prepared.address else None
             client = route.client(access.credentials)
             say(f"Registering the tentacle with the server at {route.address.display}")

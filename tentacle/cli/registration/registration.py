@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -35,17 +35,22 @@ from tentacle.octopus.registration import (
     RegistrationResult,
     TargetRole,
     WorkerRole,
+    check_request,
     register,
 )
 from tentacle.octopus.resources import Endpoint, ListeningEndpoint, PollingEndpoint, listening_uri
 from tentacle.octopus.server_address import polling_address
 from tentacle.settings import trust
+from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 
 _FILE_LOG = logging.getLogger(FILE_ONLY_LOGGER)
 
 LEAST_WORKER_CONNECTIONS: Final = 5
 """A worker polls with at least so many connections, or one per processor; a target with one."""
+
+_NOT_YET: Final = StoredCertificate("0" * 40, b"", b"")
+"""Stands for a certificate that will be made; no machine of a server has it."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,26 @@ def register_machine(
         yield outcome_text(prepared, outcome)
     yield "Machine registered successfully"
     return CommandResult(restart=changed or not options.idempotent, document=_document(prepared, outcome))
+
+
+def check_first(
+    session: CommandSession,
+    settings: Settings,
+    access: Access,
+    api: ApiOptions,
+    options: RegisterOptions,
+    role: WorkerRole | TargetRole,
+) -> Generator[str, None, None]:
+    """Tries out all that a registration needs, and changes nothing here or on the server; yields each step.
+
+    For a machine that has nothing yet, not even a certificate.  Raises what a registration would.
+    """
+    known = settings if settings.certificate else replace(settings, certificate=_NOT_YET)
+    prepared = prepare(session, known, access, options, role)
+    route = route_to_register(access.server, api, settings, polling=prepared.address is not None)
+    if prepared.address:
+        yield from check_polling_port(prepared.address, settings)
+    converse(route.client(access.credentials), lambda client: check_request(client, prepared.request))
 
 
 @contextmanager
@@ -281,7 +306,7 @@ def _document(prepared: PreparedRegistration, outcome: RegistrationResult) -> di
         "Changed": list(outcome.changed),
         "Space": outcome.space_name,
         "Thumbprint": prepared.request.endpoint.thumbprint,
-        "CommunicationStyle": prepared.style.label,
+        "CommsStyle": prepared.style.label,
         "SubscriptionId": _subscription_of(outcome),
         "ServerThumbprint": outcome.server_thumbprint,
         "ServerCommsAddress": prepared.address,

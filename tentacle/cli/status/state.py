@@ -11,7 +11,7 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -121,7 +121,7 @@ class Remark:
 @dataclass(frozen=True)
 class InstanceState:
     """Everything that `status` shows.  `problems` keep the agent from its work, `notes` do not; both tell first what
-    they are about.
+    they are about.  `settings` are what the agent works with: those of an ephemeral run, where one runs.
     """
 
     instance: str | None
@@ -135,6 +135,7 @@ class InstanceState:
     disk: DiskSpace | None
     problems: tuple[Remark, ...] = ()
     notes: tuple[Remark, ...] = ()
+    settings: Settings = field(default=Settings(), repr=False)
 
     @property
     def healthy(self) -> bool:
@@ -237,6 +238,7 @@ def instance_state(
         agent,
         read_work_directory(home / WORK) if work is None else work,
         disk_space(home),
+        settings=settings,
     )
     weak = () if certificate is None else weaknesses(certificate, datetime.fromtimestamp(now, UTC))
     problems = (*((Remark("polling", problem),) if problem else ()), *problems_of(state))

@@ -163,7 +163,7 @@ def state_document(state: InstanceState) -> dict[str, Any]:
 def _server_document(server: ServerState) -> dict[str, Any]:
     return {
         "Thumbprint": server.thumbprint,
-        "CommunicationStyle": "TentacleActive" if server.polled else "TentaclePassive",
+        "CommsStyle": "TentacleActive" if server.polled else "TentaclePassive",
         "Address": server.address,
         "SubscriptionId": server.subscription,
         "ConnectionsWanted": server.asked if server.polled else None,

@@ -30,7 +30,7 @@ def test_from_nothing_to_a_worker_and_again(stage: Stage, server: Server) -> Non
     config = stage.directory / "machine" / "first" / "tentacle.config"
     before, worker = SettingsFile(config).load(), server.worker("first")
     again = document(stage, *init_of(stage, server, "first"))
-    assert set(again["Changed"].values()) == {False}
+    assert again["Changed"] == []
     assert SettingsFile(config).load() == before
     assert server.worker("first") == worker
     without_key = ended(stage, "init", "--yes", "--instance=first", OCTOPUS_API_KEY="")
@@ -42,17 +42,14 @@ def test_from_nothing_to_a_worker_and_again(stage: Stage, server: Server) -> Non
 
 def test_a_setup_that_was_interrupted_goes_on(stage: Stage, server: Server) -> None:
     arguments = init_of(stage, server, "resumed")
-    failed = ended(stage, *arguments, "--policy=None")
+    in_the_way = stage.directory / "resumed"
+    in_the_way.write_text("no directory")
+    failed = ended(stage, *arguments)
     assert failed.returncode == 1
     assert "Stopped here.  What is done stays done: run it again to go on." in failed.stdout
+    in_the_way.unlink()
     done = document(stage, *arguments)
-    assert done["Changed"] == {
-        "Instance": False,
-        "Certificate": False,
-        "Configuration": False,
-        "Registration": True,
-        "Service": False,
-    }
+    assert done["Changed"] == ["Configuration", "Registration"]
 
 
 def test_away_from_a_terminal_every_missing_option_is_named(stage: Stage) -> None:
@@ -78,13 +75,36 @@ def test_what_init_is_told_can_be_taken_at_its_word(stage: Stage) -> None:
     assert not (stage.directory / "machine" / "never").exists()
     trusting = ["init", "--yes", "--no-register", "--instance=trusting", "--trust=" + "ab" * 20, "--app=trusting-apps"]
     trusting.append(f"--port={free_port()}")
-    assert document(stage, *trusting)["Changed"]["Configuration"] is True
-    assert document(stage, *trusting)["Changed"]["Configuration"] is False
+    assert document(stage, *trusting)["Changed"] == ["Instance", "Certificate", "Configuration"]
+    assert document(stage, *trusting)["Changed"] == []
     config = stage.directory / "machine" / "trusting" / "tentacle.config"
     assert [one.thumbprint for one in SettingsFile(config).load().servers] == ["AB" * 20]
     other = ended(stage, "init", "--yes", "--no-register", "--instance=other", f"--config={config}")
     assert (other.returncode, other.stdout) == (1, "")
     assert other.stderr.startswith(f"'{config}' is the configuration of the instance 'trusting'.")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ("--workerpool=Nowhere", "Could not find the worker pool"),
+        ("--policy=None", "Could not find the machine policy"),
+        ("--server-comms-port={closed}", "127.0.0.1:{closed}"),
+        ("--space=None", "None"),
+    ],
+)
+def test_what_the_server_would_refuse_is_found_before_anything_is_made(
+    stage: Stage, server: Server, wrong: str, problem: str
+) -> None:
+    closed = free_port()
+    arguments = [*init_of(stage, server, "early"), wrong.format(closed=closed)]
+    refused = ended(stage, *arguments)
+    assert refused.returncode == 1
+    assert problem.format(closed=closed) in refused.stdout + refused.stderr
+    assert "$ tentacle" not in refused.stdout
+    assert "early" not in stage.run("list-instances")
+    assert not (stage.directory / "machine" / "early").exists()
+    assert not (stage.directory / "early").exists()
 
 
 def test_a_setup_that_is_killed_at_every_step_goes_on(stage: Stage, server: Server) -> None:
@@ -97,12 +117,12 @@ def test_a_setup_that_is_killed_at_every_step_goes_on(stage: Stage, server: Serv
         begun.signal(signal.SIGKILL)
         assert begun.wait() in (0, -signal.SIGKILL)
     dead = stage.start(*(f"{'--server=http://127.0.0.1:1' if '--server=' in one else one}" for one in arguments))
-    dead.wait_for("$ tentacle register-worker")
+    dead.wait_for("cannot be reached")
     dead.signal(signal.SIGINT)
-    dead.wait_for("Stopped here.  What is done stays done: run it again to go on.")
+    dead.wait_for("Nothing was changed.")
     assert dead.wait() == 130, dead.lines
     assert ended(stage, *arguments).returncode == 0
-    assert set(document(stage, *arguments)["Changed"].values()) == {False}
+    assert document(stage, *arguments)["Changed"] == []
     assert server.worker("killed")["Name"] == "killed"
     left = [one.name for one in (stage.directory / "machine").rglob("*.tmp")]
     assert not left, "a killed writer's rubbish goes with the next one"

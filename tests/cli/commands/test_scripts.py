@@ -78,7 +78,7 @@ def test_scripts_that_run_and_ran_and_their_logs(stage: Stage, server: Server, a
     rest, _ = following.communicate(timeout=60)
     assert following.returncode == 0
     *entries, last = [json.loads(line) for line in (*lines, *rest.splitlines())]
-    assert last == {"Ticket": ticket, "Ended": True, "ExitCode": 3}
+    assert last == {"Ticket": ticket, "HasEnded": True, "ExitCode": 3}
     assert [one["Source"] for one in entries if one["Text"] == "late"] == ["StdErr"]
 
     # The server fetches it, and completes the script.
