@@ -23,7 +23,8 @@ from tentacle.home_layout import (
     UPLOADS,
     WORK,
 )
-from tests.agent.process import PATIENCE, AgentHome, Server
+from tests.agent.process import AgentHome, Server
+from tests.patience import PATIENCE
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts, makes devices and immutable files")
 FILES = (
