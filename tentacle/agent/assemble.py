@@ -19,7 +19,7 @@ from tentacle import __version__
 from tentacle.agent.control.methods import ControlMethods
 from tentacle.agent.control.server import ControlServer
 from tentacle.agent.draining import DrainSwitch
-from tentacle.agent.housekeeping import beat, number_from, timespan_from
+from tentacle.agent.housekeeping import beat, number_from, stop_beating, timespan_from
 from tentacle.agent.oversight import Oversight
 from tentacle.agent.plan import Plan, PollPlan, make_plan
 from tentacle.agent.polling import Polling, polled
@@ -288,6 +288,7 @@ class Agent:
         await self._control.aclose()
         self._history.close()
         self._phase = STOPPED
+        stop_beating(self.home)
         tell(self.home, self.status(), quiet=True)
 
     def status(self) -> AgentStatus:

@@ -81,5 +81,9 @@ def end_drain(home: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
+        # On a file system that is read-only the kernel says so before it looks for the file.
+        with suppress(OSError):
+            if read_drain(home) is None:
+                return False
         raise cannot("remove", path, error) from None
     return True

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,6 +35,12 @@ async def beat(home: Path) -> None:
         else:
             failing = False
         await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+def stop_beating(home: Path) -> None:
+    """Removes the heartbeat: an agent that has ended is not alive, however short a time ago."""
+    with suppress(OSError):
+        (home / HEARTBEAT_FILE).unlink()
 
 
 def duration_from(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:

@@ -39,9 +39,12 @@ async def test_it_says_where_it_listens_and_an_idle_one_ends_at_once(agent: Agen
     assert trust == f"Agent will trust Octopus Servers with the thumbprint: {THUMBPRINT}"
     assert re.fullmatch(rf"listen://127\.0\.0\.1:{port}/ +\d+  Listener started", started)
     assert listening == f"Agent listening on: 127.0.0.1:{port}"
+    async with asyncio.timeout(PATIENCE):
+        while not (agent.home / "livez.heartbeat").exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     await running.stop(number)
     assert running.said[3:] == [f"Received {number.name}: the agent stops", "Agent stopped"]
-    assert (agent.home / "livez.heartbeat").exists()
+    assert not (agent.home / "livez.heartbeat").exists(), "a probe would take it for alive"
     await agent.gone()
 
 

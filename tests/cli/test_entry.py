@@ -123,6 +123,23 @@ def test_below_a_prefix_it_finds_the_python_that_it_was_installed_for(tentacle: 
     assert err.startswith("The Python that Tentacle was installed for is not to be found near")
 
 
+def test_a_virtual_environment_whose_python_cannot_be_run_is_not_run_by_another(tentacle: Any, tmp_path: Path) -> None:
+    """As where root made it with a Python below /root: the packages of one Python break in another."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    program = tmp_path / "venv" / "bin" / "tentacle"
+    (tmp_path / "venv" / "lib" / version / "site-packages" / "tentacle").mkdir(parents=True)
+    (tmp_path / "venv" / "pyvenv.cfg").touch()
+    program.parent.mkdir()
+    program.write_bytes(PROGRAM.read_bytes())
+    program.chmod(0o755)
+    (program.parent / "python3").symlink_to("/root/nowhere/python3")
+    (tmp_path / version).symlink_to(Path(sys.base_prefix, "bin", version))
+    code, out, err = said(tentacle, program, "version", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert (code, out) == (100, "")
+    assert f"{program.parent / 'python3'}', cannot be run by " in err
+    assert "it leads to '/root/nowhere/python3'" in err
+
+
 HOSTILE_START = """\
 import os, signal, sys
 for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from tentacle.agent.control.place import connect, user_of_peer
+from tentacle.agent.control.place import connect, process_of_peer, user_of_peer
 from tentacle.agent.control.protocol import LONGEST_ANSWER, ControlError, ControlRequest, decode_reply
+from tentacle.agent.control.silence import await_answer
 from tentacle.disk import user_name
 from tentacle.home_layout import CONTROL_SOCKET, LOCK_FILE
 
@@ -35,10 +36,12 @@ class ControlClient:
 
     def __init__(self, home: Path, *, seconds: float = ANSWER_SECONDS) -> None:
         self._path = home / CONTROL_SOCKET
+        self._seconds = seconds
         try:
             self._socket = connect(home, seconds)
             try:
                 _require_agent(home, user_of_peer(self._socket))
+                self._pid = process_of_peer(self._socket)
             except (OSError, ControlError):
                 self._socket.close()
                 raise
@@ -64,6 +67,7 @@ class ControlClient:
         # An agent that refuses to listen says so before it hangs up.
         with self._errors(), suppress(BrokenPipeError):
             self._socket.sendall(ControlRequest(method, params).encode())
+            await_answer(self._socket, self._pid, self._seconds)
         while not (reply := decode_reply(self._line())).last:
             # From its first event on it is known that the agent is there.
             self._socket.settimeout(EVENT_SECONDS)

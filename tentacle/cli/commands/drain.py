@@ -17,7 +17,7 @@ from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import counted
 from tentacle.cli.frame.values import whole_number
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
-from tentacle.cli.scripts.server import disable_on_server
+from tentacle.cli.scripts.server import SERVER_SECONDS, disable_on_server
 from tentacle.cli.scripts.source import ScriptsOf
 from tentacle.cli.status.state_text import drain_document
 from tentacle.disk import user_name
@@ -32,6 +32,9 @@ goes on; this command waits for it.  Ctrl-C ends the waiting, not the draining.
 
 A script that is refused fails its deployment.  With --server, this machine is
 disabled on the server first, so that the server chooses another one.
+
+A server that cannot be reached is tried for 10 seconds, or --timeout if that is
+less; then nothing was drained.
 
   tentacle drain --server=https://octopus.example.com --apiKeyFile=key
   tentacle drain --timeout=600 --reason="new disk"
@@ -78,7 +81,8 @@ def drain(
     names: list[str] = []
     if api.server:
         try:
-            names = disable_on_server(session, api, instance.settings, space or None, disabled=True)
+            within = SERVER_SECONDS if timeout is None else min(timeout, SERVER_SECONDS)
+            names = disable_on_server(session, api, instance.settings, space or None, disabled=True, seconds=within)
         except TentacleError as error:
             nothing = f"Nothing was drained.  Without the server's knowledge: tentacle drain{instance.option}"
             hint = f"{error.hint}  {nothing}" if error.hint else nothing

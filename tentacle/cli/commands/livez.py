@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from tentacle.agent.lock import holder
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.result import CommandResult
@@ -15,7 +17,7 @@ from tentacle.cli.frame.values import whole_number
 from tentacle.cli.status.outside import hidden_instance
 from tentacle.disk import user_name
 from tentacle.errors import TentacleError
-from tentacle.home_layout import HEARTBEAT_FILE
+from tentacle.home_layout import HEARTBEAT_FILE, LOCK_FILE
 from tentacle.settings.model import resolved_home
 
 EXIT_UNKNOWN: Final = 4
@@ -35,6 +37,7 @@ EXIT_UNKNOWN: Final = 4
 def livez(session: CommandSession, *, where: InstanceOptions, max_age: int) -> CommandResult:
     """Prints nothing when the heartbeat is recent."""
     heartbeat = _heartbeat(session, where)
+    lock = heartbeat.with_name(LOCK_FILE)
     if max_age <= 0:
         raise TentacleError("--max-age must be a positive number of seconds.")
     try:
@@ -50,6 +53,13 @@ def livez(session: CommandSession, *, where: InstanceOptions, max_age: int) -> C
         raise TentacleError(
             f"Liveness heartbeat file not found at {heartbeat}; the Tentacle agent may not be running."
         ) from None
+    # A killed agent has left its heartbeat; without a lock file nothing is known of an agent.
+    with suppress(OSError):
+        if holder(heartbeat.parent) is None and lock.is_file():
+            raise TentacleError(
+                f"The Tentacle agent is not running: nobody holds {lock}.",
+                hint="It was killed, or the machine went down.",
+            )
     # One of the future was written before the clock was set: a living agent writes another one at once.
     if abs(age) > max_age:
         when = f"{age:.0f}s ago" if age > 0 else f"{-age:.0f}s in the future"

@@ -309,12 +309,12 @@ def _agent(instance: ExaminedInstance, state: AgentState) -> Finding:
     if state.live is None or state.problem:
         text = f"{state.process} runs"
         if state.problem:
-            text = f"{state.process} runs, but {state.problem}"
+            text = state.problem if state.advice else f"{state.process} runs, but {state.problem}"
         elif state.own:
             text = f"{state.process} has the lock of {instance.home}, but its state is {span(state.age)} old"
         if state.problem:
-            restart = "If that stays so, restart it: scripts that run go on meanwhile.  Its log"
-            return fail("agent", text, f"{restart}: {instance.log_file}")
+            advice = state.advice or "If that stays so, restart it: scripts that run go on meanwhile."
+            return fail("agent", text, f"{advice}  (Its log: {instance.log_file})")
         return warn("agent", text, f"It has just started, or it hangs: look at {instance.log_file}")
     if state.live.phase == STOPPING:
         text = f"{state.process} is about to stop: it refuses new scripts and waits for those that run"

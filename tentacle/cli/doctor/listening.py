@@ -36,6 +36,9 @@ async def listening(instance: ExaminedInstance, settings: Settings) -> Sequence[
     state = instance.agent
     if state is None or not state.running:
         return [await in_daemon_thread(lambda: free_port(settings, instance.option))]
+    if state.advice:
+        # It does not answer this machine's own question, and says so: its port would only be waited for.
+        return []
     port = settings.port
     if state.live and state.live.listening:
         number = state.live.listening.rpartition(":")[2]

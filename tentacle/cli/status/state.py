@@ -62,7 +62,8 @@ class AgentState:
     """The agent's process.  `last` is what it said or wrote, `age` seconds ago; both may be left from an earlier agent.
 
     `running` is `None` when that cannot be seen.  `pid` is 0 for an agent whose process is not known; `user` is the
-    name of the process's user.  `drain` is what an operator asked for, of this agent or the next one.
+    name of the process's user.  `advice` is what to do about a `problem` of an agent that does not answer.  `drain` is
+    what an operator asked for, of this agent or the next one.
     """
 
     running: bool | None
@@ -70,6 +71,7 @@ class AgentState:
     last: AgentStatus | None = None
     age: float = 0.0
     problem: str | None = None
+    advice: str | None = None
     user: str | None = None
     drain: Drain | None = None
 
@@ -164,7 +166,7 @@ def agent_state(home: Path, now: float) -> AgentState:
             # It starts or ends just now, it is of an earlier version, or its file system has no sockets.
             pass
         except ControlError as error:
-            found = replace(found, problem=_uncapitalised(error.message))
+            found = replace(found, problem=_uncapitalised(error.message), advice=error.hint)
         except ValueError as error:
             found = replace(found, problem=f"what the agent says of itself cannot be used: {error}")
     return _with_file(found, home, now)
@@ -283,7 +285,7 @@ def problems_of(state: InstanceState) -> Iterator[Remark]:
     agent, live = state.agent, state.agent.live
     option = option_for(state.instance, state.config)
     if agent.problem:
-        yield Remark("agent", agent.problem)
+        yield Remark("agent", f"{agent.problem}.  {agent.advice}" if agent.advice else agent.problem)
     if agent.running and live is None:
         what = f"for {span(agent.age)}" if agent.own else "yet"
         text = f"the agent is running but has not written its state {what}: it has just started, or it hangs"

@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +76,52 @@ def test_one_that_says_nothing_is_not_waited_for(tmp_path: Path) -> None:
     ):
         agent.ask("status")
     assert silent.value.code == "silent"
+
+
+class Quiet:
+    """A process of its own that listens in a home as an agent does, and never answers; `body` is all that it does."""
+
+    def __init__(self, home: Path, body: str) -> None:
+        (home / LOCK_FILE).touch()
+        begin = f"import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind({CONTROL_SOCKET!r}); s.listen()"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", f"{begin}; print(flush=True)\n{body}"], cwd=home, stdout=subprocess.PIPE
+        )
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
+
+    def __enter__(self) -> int:
+        return self.process.pid
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def silence_of(home: Path) -> ControlError:
+    with ControlClient(home) as agent, pytest.raises(ControlError) as silent:
+        agent.ask("status")
+    assert silent.value.code == "silent"
+    return silent.value
+
+
+def test_one_that_is_stopped_is_told_at_once_with_what_lets_it_go_on(tmp_path: Path) -> None:
+    with Quiet(tmp_path, "input()") as pid:
+        os.kill(pid, signal.SIGSTOP)
+        silent = silence_of(tmp_path)
+    assert silent.message == f"The agent (process {pid}) does not answer: it is stopped, by SIGSTOP or a debugger."
+    assert silent.hint == f"To let it go on: kill -CONT {pid}"
+
+
+def test_one_that_does_nothing_is_told_before_one_that_works(tmp_path: Path) -> None:
+    with Quiet(tmp_path, "import signal; signal.pause()") as pid:
+        silent = silence_of(tmp_path)
+        assert f"(process {pid}) has not answered within 2." in silent.message
+        assert silent.message.endswith("does nothing: it hangs.")
+        assert f"kill -KILL {pid}" in str(silent.hint)
+    (tmp_path / CONTROL_SOCKET).unlink()
+    with Quiet(tmp_path, "while True: pass"):
+        assert silence_of(tmp_path).message.endswith("within 5 seconds: it hangs, or this machine is very busy.")
 
 
 @pytest.mark.parametrize("line", [b"nonsense\n", b"{}\n", b'{"version": 1, "result": 3}\n', b'{"error": {}}\n'])

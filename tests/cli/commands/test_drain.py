@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cli.commands.programs import document, ended, init_of, until
-from tests.e2e.stage import TENTACLE, Server, Stage
+from tests.e2e.stage import TENTACLE, Server, Stage, free_port
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -91,6 +93,35 @@ def test_a_machine_whose_agent_is_away_is_drained_for_the_next_one(stage: Stage)
     assert "the next agent takes no new scripts; none is running now" in stopped.stdout
     assert "draining since" in " ".join(ended(stage, "status").stdout.split())
     assert json.loads(ended(stage, "undrain", "--format=json").stdout)["WasDraining"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_where_nothing_can_be_written_there_is_nothing_to_end(stage: Stage) -> None:
+    name = json.loads(ended(stage, "list-instances", "--format=json").stdout)[0]["InstanceName"]
+    home = stage.directory / "machine" / name
+    mount = f"mount --bind {home} {home} && mount -o remount,bind,ro {home}"
+    undrained = subprocess.run(
+        ["unshare", "-m", "sh", "-c", f"{mount} && exec {TENTACLE} undrain"],
+        env=stage.environment,
+        cwd=stage.directory,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (undrained.returncode, undrained.stdout) == (0, "Nothing to end: it was not draining\n"), undrained.stderr
+
+
+def test_a_server_that_cannot_be_reached_is_not_waited_for_for_long(stage: Stage, server: Server) -> None:
+    """The tries are counted by their pauses, which double: ten seconds hold four or five."""
+    nobody = f"--server=http://127.0.0.1:{free_port()}"
+    for command, options, most in (("drain", [], 10), ("undrain", [], 10), ("drain", ["--timeout=1"], 1)):
+        refused = ended(stage, command, nobody, f"--apiKey={server.key}", *options)
+        assert refused.returncode == 1
+        pauses = [float(one) for one in re.findall(r"Trying again in ([0-9.]+) s", refused.stderr + refused.stdout)]
+        assert pauses
+        assert sum(pauses) <= most
+    assert document(stage, "status")["Drain"] is None
 
 
 def test_nothing_is_drained_where_the_server_does_not_disable_it(stage: Stage, server: Server) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tentacle.agent.lock import only_agent
+
 
 @pytest.mark.parametrize(
     ("age", "arguments", "said"),
@@ -30,3 +32,13 @@ def test_livez(tentacle: Any, instance: Path, age: int | None, arguments: list[s
     ended = tentacle("livez", *arguments, clock=lambda: now)
     assert (ended.code, ended.out) == (0 if said is None else 1, "")
     assert (said or "") in ended.err
+
+
+def test_an_agent_that_is_not_there_is_not_alive_however_short_a_time_ago(tentacle: Any, instance: Path) -> None:
+    """A killed one leaves its heartbeat and its lock file, which nobody holds."""
+    with only_agent(instance):
+        (instance / "livez.heartbeat").touch()
+        assert tentacle("livez").code == 0
+    ended = tentacle("livez")
+    assert (ended.code, ended.out) == (1, "")
+    assert f"The Tentacle agent is not running: nobody holds {instance / 'agent.lock'}." in ended.err

@@ -108,13 +108,17 @@ def test_an_agent_that_hangs_is_told_and_not_waited_for(stage: Stage, agent: Pro
     agent.signal(signal.SIGSTOP)
     try:
         hung = ended(stage, "scripts", "log", "T")
-        assert (hung.returncode, hung.stderr.splitlines()[0]) == (
-            1,
-            "The agent has not answered within 5 seconds: it hangs, or this machine is very busy.",
+        stopped = f"he agent (process {agent.pid}) does not answer: it is stopped, by SIGSTOP or a debugger."
+        assert (hung.returncode, hung.stderr.splitlines()[0]) == (1, f"T{stopped}")
+        status = ended(stage, "status", "--format=json")
+        assert (status.returncode, json.loads(status.stdout)["Problems"]) == (
+            3,
+            [f"t{stopped}  To let it go on: kill -CONT {agent.pid}"],
         )
-        assert ended(stage, "status").returncode == 3
         doctor = document(stage, "doctor")
-        assert not doctor["Ok"]
+        failed = [one for part in doctor["Sections"] for one in part["Findings"] if one["Level"] == "fail"]
+        assert [(one["Check"], f"kill -CONT {agent.pid}" in one["Advice"]) for one in failed] == [("agent", True)]
+        assert failed[0]["Found"] == f"t{stopped}".rstrip(".")
         assert ended(stage, "scripts").returncode == 0
     finally:
         agent.signal(signal.SIGCONT)
