@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean install
+.PHONY: demo test lint clean install lock wheel packages test-packages
 
 install: $(VENV)/.installed
 
@@ -19,6 +19,28 @@ $(VENV)/.installed: pyproject.toml
 demo: install
 	@$(BIN)/python -m tests.e2e.demo
 
+# What the packages hold, exactly: after a change of the dependencies, and to take up their newer versions.
+lock: $(VENV)/.packages
+	$(BIN)/uv pip compile --quiet --no-config --upgrade --universal --generate-hashes --python-version 3.11 \
+		--custom-compile-command 'make lock' pyproject.toml --output-file packaging/requirements.lock
+
+# A wheel and an sdist in dist/, the same bytes wherever and whenever they are built.
+wheel: $(VENV)/.packages
+	cd packaging && ../$(BIN)/python -m builder wheel
+
+# These, a deb and an rpm, each with its bill of materials.  ARCH='amd64 arm64' for more than this machine's kind.
+packages: $(VENV)/.packages
+	cd packaging && ../$(BIN)/python -m builder packages $(ARCH:%=--arch=%)
+
+# Installs, upgrades and removes them on a fresh Debian that is booted in a namespace.  Needs root and debootstrap.
+test-packages: packages
+	packaging/peers.sh
+	$(BIN)/pytest -p no:cacheprovider -s packaging/tests
+
+$(VENV)/.packages: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group packages
+	@touch $@
+
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -29,4 +51,4 @@ test: lint
 	$(BIN)/pytest -n 2
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DECLARED = PROJECT["project"]["dependencies"]
 DEVELOPING = PROJECT["dependency-groups"]["dev"]
-OURS = {"tentacle", "tests", "benchmarks"}
+PACKAGING = PROJECT["dependency-groups"]["packages"]
+OURS = {"tentacle", "tests", "benchmarks", "builder", "conftest", "tree"}
 
 
 def names(requirements: Iterable[str]) -> set[str]:
@@ -46,3 +47,10 @@ def test_the_package_declares_what_it_imports_and_nothing_else() -> None:
 def test_tests_and_benchmarks_import_nothing_that_is_not_declared() -> None:
     for folder in ("tests", "benchmarks"):
         assert imported(ROOT / folder) <= names([*DECLARED, *DEVELOPING])
+
+
+def test_what_makes_packages_imports_nothing_that_is_not_declared() -> None:
+    declared = names([*DECLARED, *DEVELOPING, *PACKAGING])
+    # The tools of that group are there only where packages are made, and a module is then known by its own name.
+    modules = {"cyclonedx"}
+    assert imported(ROOT / "packaging") <= declared | modules

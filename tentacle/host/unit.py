@@ -81,6 +81,7 @@ def unit_text(settings: UnitSettings) -> str:
         "USER": settings.user.replace("%", "%%"),
         "ENVIRONMENT": environment_text(settings.environment),
         # The path of the program is the one word in which systemd does not look for variables.
+        "PROGRAM": program.replace("%", "%%"),
         "COMMAND": " ".join([quoted(program), *map(argument, arguments)]),
     }
     text = re.sub(

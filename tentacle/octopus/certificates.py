@@ -7,9 +7,11 @@ thumbprint, which the Halibut wire uses, is `transport.tls`.
 from __future__ import annotations
 
 import hashlib
+import os
 import ssl
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tentacle.certificate_parsing import parse_certificate
 from tentacle.disk import DiskError, read_bytes
@@ -20,6 +22,14 @@ from tentacle.thumbprints import SHA1_DIGITS, clean_thumbprint, is_thumbprint
 
 _SEQUENCE = b"\x30"
 """How every certificate in DER form begins."""
+SYSTEM_STORES: Final = (
+    Path("/etc/ssl/certs/ca-certificates.crt"),
+    Path("/etc/pki/tls/certs/ca-bundle.crt"),
+    Path("/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
+    Path("/etc/ssl/ca-bundle.pem"),
+    Path("/etc/ssl/cert.pem"),
+)
+"""What Debian, Red Hat, SUSE and Alpine trust, each in one file."""
 
 
 def verifying_context(ca_file: Path | str | None) -> ssl.SSLContext:
@@ -28,6 +38,8 @@ def verifying_context(ca_file: Path | str | None) -> ssl.SSLContext:
     The file is PEM or DER, or base64 of either.  Raises `InvalidAddress` when it cannot be used.
     """
     context = ssl.create_default_context()
+    if store := system_store(ssl.get_default_verify_paths(), os.environ):
+        context.load_verify_locations(cafile=store)
     if ca_file is not None:
         try:
             context.load_verify_locations(cadata=_authorities(read_bytes(Path(ca_file))))
@@ -37,6 +49,20 @@ def verifying_context(ca_file: Path | str | None) -> ssl.SSLContext:
                 hint="It must hold one or more certificates, as PEM or DER.",
             ) from error
     return context
+
+
+def system_store(
+    usual: ssl.DefaultVerifyPaths, environ: Mapping[str, str], stores: Sequence[Path] = SYSTEM_STORES
+) -> Path | None:
+    """The file with what this machine trusts, where its OpenSSL was built for another kind of system; else `None`.
+
+    The interpreter of our packages is one of Debian's, and they are installed elsewhere too.  A variable by which the
+    operator has chosen certificates is never overruled.
+    """
+    chosen = {usual.openssl_cafile_env, usual.openssl_capath_env} & environ.keys()
+    if usual.cafile or usual.capath or chosen:
+        return None
+    return next((path for path in stores if path.is_file()), None)
 
 
 def _authorities(data: bytes) -> str:

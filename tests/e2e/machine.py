@@ -1,4 +1,4 @@
-"""A whole machine for a test: systemd, booted in namespaces on a throw-away copy of this one.
+"""A whole machine for a test: systemd, booted in namespaces on a throw-away copy of this one, or of another root.
 
 `machine.sh` does the booting.  Commands are run in it with `nsenter`.  Nothing of it is left when it is switched off,
 nor when the test itself is killed.
@@ -38,9 +38,13 @@ def missing_tools() -> list[str]:
 
 
 class Machine:
-    """Use as a context manager.  `directory` is empty and ours."""
+    """Use as a context manager.  `directory` is empty and ours; `root` is the root directory that is copied.
 
-    def __init__(self, directory: Path) -> None:
+    On a copy of this machine the programs under test are those of this checkout; another has what is installed in it.
+    """
+
+    def __init__(self, directory: Path, root: Path = Path("/")) -> None:
+        self._of = root
         self._top = directory / "machine"
         self._log = directory / "machine.log"
         self._init = 0
@@ -49,9 +53,10 @@ class Machine:
 
     def __enter__(self) -> Self:
         self._top.mkdir()
+        needed = _needed() if self._is_copy else []
         with self._log.open("wb") as log:
             self._boot = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", "unshare", "--mount", "bash", SCRIPT, self._top, *_needed()],
+                ["setpriv", "--pdeathsig", "TERM", "unshare", "--mount", "bash", SCRIPT, self._top, self._of, *needed],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -59,8 +64,9 @@ class Machine:
             )
         try:
             self._wait_until_up()
-            self._open_the_way()
-            self._network = ThreadPoolExecutor(1, initializer=_enter_network, initargs=(self._init,))
+            if self._is_copy:
+                self._open_the_way()
+            self._enter_network()
         except BaseException:
             self.__exit__()
             raise
@@ -84,9 +90,9 @@ class Machine:
 
     def command(self, *arguments: str, environment: Mapping[str, str] | None = None) -> list[str]:
         """The command line that runs `arguments` inside, as root."""
-        variables = {"PATH": f"{TENTACLE.parent}:{SYSTEM_PATH}", "HOME": "/root", **(environment or {})}
-        enter = ["nsenter", f"--target={self._init}", "--all", "--root", "--wd"]
-        return [*enter, "env", "-i", *(f"{k}={v}" for k, v in variables.items()), *arguments]
+        path = f"{TENTACLE.parent}:{SYSTEM_PATH}" if self._is_copy else SYSTEM_PATH
+        variables = {"PATH": path, "HOME": "/root", **(environment or {})}
+        return [*_entering(self._init), "env", "-i", *(f"{k}={v}" for k, v in variables.items()), *arguments]
 
     def run(self, *arguments: str, expect: int | None = 0, environment: Mapping[str, str] | None = None) -> str:
         """Both outputs of a command.  Raises `StepFailed` unless it ends with `expect`."""
@@ -123,6 +129,35 @@ class Machine:
     def journal(self, unit: str) -> str:
         return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}", expect=None)
 
+    def reboot(self) -> None:
+        """Returns when the machine is up again: its disk is as it was, its processes and its network are new."""
+        for process in self._processes:
+            # Not left to the machine, which stops everything before it ends it: `nsenter` then stops too, and the
+            # machine waits for ever for it to take the end of its child.
+            for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                os.kill(int(child), signal.SIGTERM)
+            process.stop()
+        self._processes.clear()
+        was, self._init = self._init, 0
+        # The command may be ended by what it asks for.
+        subprocess.run([*_entering(was), "systemctl", "reboot"], stdin=subprocess.DEVNULL, check=False)
+        deadline = time.monotonic() + BOOT_SECONDS
+        while Path(f"/proc/{was}").exists():
+            if time.monotonic() > deadline:
+                raise StepFailed("the machine did not go down")
+            time.sleep(0.05)
+        if self._network is not None:
+            self._network.shutdown()
+        self._wait_until_up()
+        self._enter_network()
+
+    @property
+    def _is_copy(self) -> bool:
+        return self._of == Path("/")
+
+    def _enter_network(self) -> None:
+        self._network = ThreadPoolExecutor(1, initializer=_enter_network, initargs=(self._init,))
+
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + BOOT_SECONDS
         while time.monotonic() < deadline:
@@ -146,6 +181,10 @@ class Machine:
             for parent in program.resolve().parents:
                 inside = self.root / parent.relative_to("/")
                 inside.chmod(inside.stat().st_mode | 0o011)
+
+
+def _entering(pid: int) -> list[str]:
+    return ["nsenter", f"--target={pid}", "--all", "--root", "--wd"]
 
 
 def _enter_network(pid: int) -> None:

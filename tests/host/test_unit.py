@@ -72,6 +72,7 @@ def test_the_text_of_a_plain_unit() -> None:
     assert {"StartLimitIntervalSec=1800", "StartLimitBurst=60"} <= set(lines[: lines.index("[Service]")])
     assert {"Type=notify", "Restart=always", "KillMode=process", "User=tentacle", "Delegate=yes"} <= set(lines)
     assert "After=network.target network-online.target" in lines
+    assert "ConditionFileIsExecutable=/opt/tentacle/bin/Tentacle" in lines
     assert not [line for line in lines if line.startswith("Environment")]
     assert not re.search("@[A-Z]+", "".join(lines))
 
@@ -95,6 +96,7 @@ def test_everything_that_can_be_told() -> None:
     assert "After=network.target network-online.target a.service b.target" in lines
     assert "User=odd%%user" in lines
     assert 'Environment="Home=/x y@USER@"' in lines
+    assert "ConditionFileIsExecutable=/opt/a $b/T%%n" in lines
     assert r'ExecStart="/opt/a $b/T%%n" agent "--instance=it' + r"'s \"%%n\" $$HOME" + '"' in lines
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.octopus.certificates import parse_pin, verifying_context
+from tentacle.octopus.certificates import parse_pin, system_store, verifying_context
 from tentacle.octopus.errors import CertificateRefused, InvalidAddress
 from tentacle.octopus.proxies import ProxyUrl
 
@@ -104,6 +104,17 @@ def test_what_is_no_thumbprint_is_refused_in_one_line(text: str) -> None:
         assert len(parse_pin(text)) in {40, 64}
     except InvalidAddress as error:
         assert len(error.message) < 300
+
+
+def test_what_the_system_trusts_is_found_where_openssl_was_built_for_another(tmp_path: Path) -> None:
+    store = tmp_path / "ca-bundle.crt"
+    store.touch()
+    stores = (tmp_path / "missing.crt", store)
+    nowhere = ssl.DefaultVerifyPaths("", "", "SSL_CERT_FILE", "/no/cert.pem", "SSL_CERT_DIR", "/no/certs")
+    assert system_store(nowhere, {}, stores) == store
+    assert system_store(nowhere, {}, stores[:1]) is None
+    assert system_store(nowhere, {"SSL_CERT_FILE": "/no/file"}, stores) is None, "the operator's choice is not widened"
+    assert system_store(nowhere._replace(capath="/etc/ssl/certs"), {}, stores) is None
 
 
 def pins(certificate: tuple[Path, str]) -> list[str]:

@@ -103,12 +103,16 @@ class TentacleCommand(click.Command):
         """The command's line in the table."""
         return entry_of(self.name or "")
 
+    @property
+    def described_options(self) -> list[OptionHelp]:
+        """What help shows of the command's options, in its order."""
+        return [option.described for option in self._declared().values() if not option.hidden]
+
     def help_text(self, *, as_json: bool) -> str:
         """The command's own help."""
-        options = [option.described for option in self._declared().values() if not option.hidden]
         if as_json:
-            return help_texts.command_json(self.entry, options)
-        return help_texts.command_text(self.entry, options, self.notes)
+            return help_texts.command_json(self.entry, self.described_options)
+        return help_texts.command_text(self.entry, self.described_options, self.notes)
 
     def get_help(self, ctx: click.Context) -> str:
         return self.help_text(as_json=False)

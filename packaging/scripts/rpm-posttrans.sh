@@ -1,0 +1,3 @@
+@FUNCTIONS@
+restart_running
+exit 0
