@@ -9,11 +9,12 @@ import platform
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from tentacle import __version__
 from tentacle.agent.control.methods import ControlMethods
@@ -38,15 +39,17 @@ from tentacle.agent.status import (
 from tentacle.agent.supervisor import keep_running
 from tentacle.disk import user_home
 from tentacle.errors import TentacleError, one_line
-from tentacle.home_layout import SPOOL, UPLOADS, WORK
+from tentacle.home_layout import INBOX, SPOOL, UPLOADS, WORK
 from tentacle.observe.redaction import Redactor
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.history import EndedScript, ScriptHistory
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
-from tentacle.services.dispatch import Answered, Call, Failure, Files, shutting_down
+from tentacle.services.dispatch import Answered, Call, Failure, Files, close_files, shutting_down
 from tentacle.services.environment import AgentProperties, script_environment
 from tentacle.services.errors import ShuttingDown
 from tentacle.services.halibut import answer_request
+from tentacle.services.http.api import HttpApi
+from tentacle.services.http.inbox import Inbox
 from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
 from tentacle.settings.certificates import StoredCertificate, signature_algorithm_name, weaknesses
@@ -128,6 +131,7 @@ class Agent:
         self._since = time.time()
         self._calls = Calls(self._handle)
         self._spool = Spool(self.home / WORK / SPOOL)
+        self.http = HttpApi(self._answer, self._finish, self.engine, Inbox(self.home / WORK / INBOX))
         self.listener = self._make_listener(self.plan)
         self._logins = ProxyLogins()
         self._polling = Polling(self._make_poller, self.plan.polls)
@@ -141,6 +145,7 @@ class Agent:
         """Takes over what an earlier agent left, then opens the port.  Raises `TentacleError`."""
         await asyncio.to_thread(self._parts.sweep)
         await asyncio.to_thread(self._history.load)
+        await asyncio.to_thread(self.http.prepare)
         self._drain.take_up()
         await self.engine.start()
         self._make_spool()
@@ -264,6 +269,7 @@ class Agent:
         await self._settle()
         if self.listener is not None:
             await self.listener.aclose()
+        self.http.aclose()
         await self._control.aclose()
         self._history.close()
         self._phase = STOPPED
@@ -312,6 +318,9 @@ class Agent:
         self._called = time.time()
         return await self._dispatcher.answer(call)
 
+    async def _finish(self, call: Coroutine[Any, Any, Answered | Failure]) -> Answered | Failure:
+        return await self._calls.finish(call, close_files)
+
     def _known(self, settings: Settings) -> frozenset[str]:
         """What scripts' logs must not show, whoever has told us of it."""
         return known_values(settings, self._surroundings.environment) | self._surroundings.redactor.secrets
@@ -325,7 +334,7 @@ class Agent:
             return None
         host, port = plan.listen
         options = ListenerOptions(host=host, port=port, timeouts=self._surroundings.timeouts)
-        return Listener(self._identity, self._is_trusted, self._serve, self._spool, options)
+        return Listener(self._identity, self._is_trusted, self._serve, self._spool, options, self.http.answer)
 
     def _make_poller(self, poll: PollPlan) -> Poller:
         options = PollerOptions(poll.address, poll.subscription, poll.connections, self._surroundings.timeouts)

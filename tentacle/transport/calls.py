@@ -7,13 +7,16 @@ was asked for is started, whether or not the connection breaks at that moment.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from tentacle.transport.exchange import Answer, Handler, Received
 from tentacle.wire.call_context import CallContext
 from tentacle.wire.messages import Request
+
+T = TypeVar("T")
 
 
 class Calls:
@@ -21,7 +24,7 @@ class Calls:
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._running: set[asyncio.Task[Answer]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self._owed: set[asyncio.Future[None]] = set()
 
     def __len__(self) -> int:
@@ -29,13 +32,17 @@ class Calls:
 
     async def answer(self, request: Request, received: Received, context: CallContext) -> Answer:
         """Returns the handler's answer.  When this is cancelled, as the connection has gone, the handler goes on."""
-        task = asyncio.create_task(self._run(request, received, context))
+        return await self.finish(self._run(request, received, context), _close_files)
+
+    async def finish(self, work: Coroutine[Any, Any, T], unwanted: Callable[[T], None] = lambda _: None) -> T:
+        """Returns what `work` does.  When this is cancelled, it goes on, and its result is `unwanted`."""
+        task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(_close_files)
+            task.add_done_callback(partial(_give_up, unwanted))
             raise
 
     @contextmanager
@@ -65,7 +72,11 @@ class Calls:
             received.release()
 
 
-def _close_files(task: asyncio.Task[Answer]) -> None:
+def _close_files(answer: Answer) -> None:
+    for file in answer[1].values():
+        file.close()
+
+
+def _give_up(unwanted: Callable[[T], None], task: asyncio.Task[T]) -> None:
     if not task.cancelled() and task.exception() is None:
-        for file in task.result()[1].values():
-            file.close()
+        unwanted(task.result())
