@@ -57,6 +57,7 @@ from tentacle.settings.model import Settings, other_certificate, resolved_home
 from tentacle.transport.calls import Calls
 from tentacle.transport.errors import TransportError
 from tentacle.transport.exchange import Answer, Exchange
+from tentacle.transport.http.connection import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.proxy_logins import ProxyLogins
@@ -334,7 +335,14 @@ class Agent:
             return None
         host, port = plan.listen
         options = ListenerOptions(host=host, port=port, timeouts=self._surroundings.timeouts)
-        return Listener(self._identity, self._is_trusted, self._serve, self._spool, options, self.http.answer)
+        return Listener(
+            self._identity,
+            self._is_trusted,
+            self._serve,
+            self._spool,
+            options,
+            HttpService(self.http.answer, self._calls.owing),
+        )
 
     def _make_poller(self, poll: PollPlan) -> Poller:
         options = PollerOptions(poll.address, poll.subscription, poll.connections, self._surroundings.timeouts)

@@ -21,7 +21,7 @@ from tentacle.transport.doorway import BACKLOG, TELL_EVERY, Doorway
 from tentacle.transport.errors import ConnectFailed, NoCommonCipher, TlsFailed
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.guests import Places, Strangers, longest_idle
-from tentacle.transport.http.connection import HttpConnection, HttpHandler
+from tentacle.transport.http.connection import HttpConnection, HttpService
 from tentacle.transport.page import serve_page
 from tentacle.transport.spool import Spool
 from tentacle.transport.strangers import StrangerLog
@@ -77,7 +77,7 @@ class Listener:
         serve: Serve,
         spool: Spool,
         options: ListenerOptions,
-        http: HttpHandler | None = None,
+        http: HttpService | None = None,
     ) -> None:
         """`http` answers trusted peers that speak HTTP; without it they get the page, as strangers do."""
         self._context = identity.context()
@@ -260,9 +260,9 @@ class Listener:
         await self._serve(exchange, thumbprint)
         await stream.aclose()
 
-    async def _use_http(self, stream: TlsStream, first: bytes, context: CallContext, handler: HttpHandler) -> None:
+    async def _use_http(self, stream: TlsStream, first: bytes, context: CallContext, service: HttpService) -> None:
         log.debug("Client at %s authenticated as %s, by HTTPS", context.address, context.thumbprint)
-        connection = HttpConnection(stream, context, handler, self._options.timeouts)
+        connection = HttpConnection(stream, context, service, self._options.timeouts)
         if (place := self._trusted.get(_this_task())) is not None:
             place.link = connection
         await connection.serve(first)

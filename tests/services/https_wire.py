@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import io
+import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +22,7 @@ from tentacle.contracts.services import SERVICE_METHODS
 from tentacle.services.http.api import HttpApi
 from tentacle.services.http.inbox import Inbox
 from tentacle.transport.calls import Calls
+from tentacle.transport.http.connection import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.spool import Spool
 from tests.pki import identity, write_pem
@@ -35,9 +40,42 @@ def client_context(directory: Path, name: str = "server") -> ssl.SSLContext:
 class HttpsWire:
     """Calls by JSON-RPC; the bytes of streams are sent before."""
 
-    def __init__(self, session: aiohttp.ClientSession, api: HttpApi) -> None:
+    def __init__(self, session: aiohttp.ClientSession, api: HttpApi, bench: Bench, directory: Path, port: int) -> None:
         self.session = session
         self.api = api
+        self.bench = bench
+        self.directory = directory
+        self.port = port
+
+    async def rpc(self, body: bytes | dict[str, Any] | list[Any]) -> Any:
+        """What `/rpc` answers to a body; `None` to notifications."""
+        text = json.dumps(body).encode() if isinstance(body, dict | list) else body
+        headers = {"Content-Type": "application/json"}
+        async with self.session.post("/rpc", data=io.BytesIO(text), headers=headers) as response:
+            assert response.headers["Tentacle-Api"] == "1"
+            if response.status == 204:
+                assert await response.read() == b""
+                return None
+            assert (response.status, response.content_type) == (200, "application/json")
+            return await response.json()
+
+    async def raw(self, text: bytes) -> bytes:
+        """What comes back to these bytes until the agent closes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=client_context(self.directory))
+        try:
+            writer.write(text)
+            async with asyncio.timeout(60):
+                return await reader.read()
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    @asynccontextmanager
+    async def another_client(self, name: str) -> AsyncIterator[aiohttp.ClientSession]:
+        """One that shows the certificate called `name`."""
+        async with a_session(self.port, self.directory, name) as session:
+            yield session
 
     async def ask(self, service: str, method: str, arguments: tuple[object, ...], files: Arrived) -> Asked:
         uploads = {stream: await self._upload(path) for stream, path in files.items()}
@@ -80,9 +118,14 @@ def _no_stream(_value: object, where: str) -> DataStream:
     raise CodecError(f"{where}: a stream in the result")
 
 
+def a_session(port: int, directory: Path, name: str = "server") -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(ssl=client_context(directory, name))
+    return aiohttp.ClientSession(f"https://127.0.0.1:{port}", connector=connector)
+
+
 @asynccontextmanager
 async def by_https(bench: Bench, directory: Path) -> AsyncIterator[HttpsWire]:
-    """Opens a port for the services of `bench` that trusts `server`, and makes it their wire."""
+    """Opens a port for the services of `bench` that trusts `server` and `operator`, and makes it their wire."""
     calls = Calls(lambda *_: (_ for _ in ()).throw(AssertionError("nobody speaks Halibut here")))
     api = HttpApi(
         lambda call: bench.dispatcher.answer(call), calls.finish, bench.engine, Inbox(directory / "https-inbox")
@@ -91,22 +134,20 @@ async def by_https(bench: Bench, directory: Path) -> AsyncIterator[HttpsWire]:
     spool = Spool(directory / "https-spool")
     listener = Listener(
         identity("agent"),
-        lambda thumbprint: thumbprint == identity("server").thumbprint,
+        {identity(name).thumbprint for name in ("server", "operator")}.__contains__,
         lambda *_: (_ for _ in ()).throw(AssertionError("nobody speaks Halibut here")),
         spool,
         ListenerOptions(host="127.0.0.1"),
-        api.answer,
+        HttpService(api.answer, calls.owing),
     )
     await listener.start()
-    session = aiohttp.ClientSession(
-        f"https://127.0.0.1:{listener.port}", connector=aiohttp.TCPConnector(ssl=client_context(directory))
-    )
     try:
-        async with session:
-            bench.wire = HttpsWire(session, api)
-            yield bench.wire
+        async with a_session(listener.port, directory) as session:
+            bench.wire = wire = HttpsWire(session, api, bench, directory, listener.port)
+            yield wire
     finally:
         await calls.aclose(5)
         await listener.aclose()
         api.aclose()
-        assert [path.name for path in (directory / "https-inbox").iterdir()] == []
+        left = [path.name for path in (directory / "https-inbox").iterdir()]
+        assert [name for name in left if not name.startswith("part-")] == []

@@ -45,7 +45,10 @@ class HttpFiles:
         """The file at `path`, as the target of the request has it; for `HEAD` its head alone."""
         name = path_of(path)
         if request.method == "HEAD" and request.headers.get("upload-incomplete") == "?1":
-            size = await asyncio.to_thread(_size, self._part(request, name))
+            part = self._part(request, name)
+            # What still arrives of it would make the answer wrong.
+            await self._end_other(part)
+            size = await asyncio.to_thread(_size, part)
             return HttpReply(204, {"Upload-Offset": str(size), "Upload-Incomplete": "?1"})
         opened = await self._open(request, name)
         if opened is None:
@@ -99,11 +102,14 @@ class HttpFiles:
                 del self._receiving[part]
 
     async def _take_over(self, part: Path, task: asyncio.Task[object]) -> None:
+        await self._end_other(part)
+        self._receiving[part] = task
+
+    async def _end_other(self, part: Path) -> None:
         """Ends another upload of the same client to the same file, whose connection may have broken unseen."""
         while (other := self._receiving.get(part)) is not None:
             other.cancel()
             await asyncio.wait({other})
-        self._receiving[part] = task
 
     async def _place(self, request: HttpRequest, name: str, part: Path, size: int) -> HttpReply:
         stream = DataStream(uuid4(), size)

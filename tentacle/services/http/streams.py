@@ -22,7 +22,7 @@ from tentacle.wire.http import FileBody, HttpReply, HttpRequest
 KEPT_SECONDS = 600.0
 MOST = 256
 """Streams of one client at a time."""
-_ID = re.compile(r"[0-9a-f-]{36}")
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
 class _Fetched:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -33,8 +35,14 @@ from tentacle.wire.http import (
 
 log = logging.getLogger(__name__)
 
-HttpHandler = Callable[[HttpRequest], Awaitable[HttpReply]]
-"""Answers a request of a trusted peer."""
+
+@dataclass(frozen=True)
+class HttpService:
+    """`answer` answers a request of a trusted peer; while `owing` lasts, who ends waits for the answer to be sent."""
+
+    answer: Callable[[HttpRequest], Awaitable[HttpReply]]
+    owing: Callable[[], AbstractContextManager[None]] = nullcontext
+
 
 _LINE = 8190
 _FIELDS = 128
@@ -45,19 +53,19 @@ _MEMORY_PER_BYTE = 3
 
 
 class HttpConnection:
-    """Serves the requests of the peer of `context` that come over `stream`, with `handler`."""
+    """Serves the requests of the peer of `context` that come over `stream`, with `service`."""
 
     def __init__(
         self,
         stream: TlsStream,
         context: CallContext,
-        handler: HttpHandler,
+        service: HttpService,
         timeouts: Timeouts,
         memory: Memory = EVERYBODY,
     ) -> None:
         self._stream = stream
         self._context = context
-        self._handler = handler
+        self._service = service
         self._timeouts = timeouts
         self._memory = memory
         self._clock = asyncio.get_running_loop().time
@@ -105,9 +113,14 @@ class HttpConnection:
             return b"".join(pieces)
 
         try:
-            response = await self._handled(request, body, whole)
-            share.release()
-            return await self._send(request, response)
+            with ExitStack() as owing:
+                owing.enter_context(self._service.owing())
+                reply = await self._handled(request, body, whole)
+                share.release()
+                if isinstance(reply.body, AsyncGenerator):
+                    # It may never end.
+                    owing.close()
+                return await self._send(request, reply)
         finally:
             share.release()
             self._answering, self.waiting_since = False, self._clock()
@@ -126,7 +139,9 @@ class HttpConnection:
             headers[folded] = f"{headers[folded]}, {value}" if folded in headers else value
         length = request.content_length if request.body_exists else 0
         try:
-            return await self._handler(HttpRequest(request.method, path, headers, body, whole, length, self._context))
+            return await self._service.answer(
+                HttpRequest(request.method, path, headers, body, whole, length, self._context)
+            )
         except BodyBroken:
             # Nobody is there any more to read an answer, or too slow for one.
             self.give_up()
@@ -153,6 +168,8 @@ class HttpConnection:
             whole = web.Response(status=response.status, headers=headers, body=body)
             if response.close:
                 whole.force_close()
+            await whole.prepare(request)
+            await whole.write_eof()
             return whole
         started = web.StreamResponse(status=response.status, headers=headers)
         if response.close:
