@@ -71,15 +71,28 @@ class HttpConnection:
         self._clock = asyncio.get_running_loop().time
         self.waiting_since: float | None = self._clock()
         """Since when the peer is waited for, by the loop's clock; `None` while it is our turn."""
-        self._answering = False
+        self._task: asyncio.Task[object] | None = None
+        """What answers a request."""
+        self._reading = False
         self.idle_limit = timeouts.listening_idle
         protocol = _Protocol(self)
         self._transport = TlsTransport(stream, protocol, timeouts.send)
 
     async def serve(self, first: bytes) -> None:
         """Serves until the peer closes or is too slow.  `first` is what it has sent already."""
-        await self._transport.run(first)
+        try:
+            await self._transport.run(first)
+        finally:
+            await self._end_answer()
         await self._stream.aclose()
+
+    async def _end_answer(self) -> None:
+        """Ends what was being answered when the connection went.  Who was reading a body keeps what has arrived."""
+        if (task := self._task) is not None:
+            if not self._reading:
+                task.cancel()
+            await asyncio.wait({task}, timeout=_LINGER)
+            task.cancel()
 
     def give_up(self) -> None:
         """Ends the connection.  May be repeated."""
@@ -87,13 +100,13 @@ class HttpConnection:
 
     def data_arrives(self) -> None:
         """Between two answers the first bytes begin a head, which must be complete in time."""
-        if not self._answering and self.waiting_since is not None:
+        if self._task is None and self.waiting_since is not None:
             self.waiting_since = None
             self._transport.end_at(self._clock() + self._timeouts.http_head)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """aiohttp's handler, for one request after another."""
-        self._answering, self.waiting_since = True, None
+        self._task, self.waiting_since = asyncio.current_task(), None
         self._transport.end_at(None)
         share = self._memory.share(self._context.thumbprint, self)
         body = self._body(request)
@@ -123,7 +136,7 @@ class HttpConnection:
                 return await self._send(request, reply)
         finally:
             share.release()
-            self._answering, self.waiting_since = False, self._clock()
+            self._task, self.waiting_since = None, self._clock()
             self._transport.end_at(self.waiting_since + self.idle_limit)
 
     async def _handled(
@@ -152,13 +165,14 @@ class HttpConnection:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         content = request.content
         while not content.at_eof():
-            self.waiting_since = self._clock()
+            self._reading, self.waiting_since = True, self._clock()
             try:
                 async with limit(self._timeouts.receive, "the next piece of a body"):
                     piece = await content.readany()
             except (TimedOut, OSError, web.RequestPayloadError) as error:
                 raise BodyBroken(f"the body of a request broke off: {error}") from error
-            self.waiting_since = None
+            finally:
+                self._reading, self.waiting_since = False, None
             if piece:
                 yield piece
 
@@ -233,7 +247,7 @@ class _Protocol(web.RequestHandler):
         self._connection = connection
         loop = asyncio.get_running_loop()
         super().__init__(
-            web.Server(connection.answer, handler_cancellation=True),
+            web.Server(connection.answer),
             loop=loop,
             # Ours ends a connection; aiohttp's own must not come first.
             keepalive_timeout=2 * connection.idle_limit,
