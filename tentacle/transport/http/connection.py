@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -130,6 +130,9 @@ class HttpConnection:
                 owing.enter_context(self._service.owing())
                 reply = await self._handled(request, body, whole)
                 share.release()
+                if "Upgrade" in request.headers:
+                    # What follows on the connection may be meant for another protocol.
+                    reply = replace(reply, close=True)
                 if isinstance(reply.body, AsyncGenerator):
                     # It may never end.
                     owing.close()

@@ -314,8 +314,11 @@ async def test_a_target_that_is_no_path_reaches_nobody_else(web: Web, target: st
 
 
 async def test_an_upgrade_is_not_taken_up(web: Web) -> None:
-    upgrade = get("/ignore", "Connection: Upgrade", "Upgrade: h2c", "HTTP2-Settings: AAA", close=False)
-    assert statuses(await web.say(upgrade + get("/ignore"))) == [200, 200]
+    for protocol in ("h2c", "websocket", "x"):
+        upgrade = get("/ignore", "Connection: Upgrade", f"Upgrade: {protocol}", close=False)
+        answer = await web.say(upgrade + get("/count"))
+        assert (statuses(answer), b"Connection: close" in answer) == ([200], True)
+    assert {asked.path for asked in web.asked} == {"/ignore"}
 
 
 # --- slow, many, long ----------------------------------------------------------------------------------------------
