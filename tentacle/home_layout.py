@@ -45,6 +45,8 @@ SHARED_MEMORY: Final = ".shared-memory"
 """What .NET 8 locks with, for all scripts, where each has a home of its own."""
 SPOOL: Final = ".spool"
 """Incoming data streams; `.spool-XXXX` where it cannot be used."""
+INBOX: Final = ".https"
+"""Bytes that have come by HTTPS and wait for their call, or for the rest of their file."""
 UPLOADS: Final = ".uploads"
 """Notes of the copies that are being made beside their targets."""
 

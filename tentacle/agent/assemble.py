@@ -8,7 +8,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -39,16 +39,18 @@ from tentacle.agent.status import (
 from tentacle.agent.supervisor import keep_running
 from tentacle.agent.watching import missing, reading
 from tentacle.errors import TentacleError, one_line
-from tentacle.home_layout import SPOOL, UPLOADS, WORK
+from tentacle.home_layout import INBOX, SPOOL, UPLOADS, WORK
 from tentacle.observe.metrics import Metrics
 from tentacle.observe.monitor import Monitor, Views
 from tentacle.observe.redaction import Redactor
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.history import EndedScript, ScriptHistory
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
-from tentacle.services.dispatch import Answered, Call, Failure, Files, shutting_down
+from tentacle.services.dispatch import Answered, Call, Failure, Files, close_files, shutting_down
 from tentacle.services.errors import ShuttingDown
 from tentacle.services.halibut import answer_request
+from tentacle.services.http.api import HttpApi
+from tentacle.services.http.inbox import Inbox
 from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
 from tentacle.settings.certificates import StoredCertificate, weaknesses
@@ -57,6 +59,7 @@ from tentacle.settings.monitor import MonitorAddress
 from tentacle.transport.calls import Calls
 from tentacle.transport.errors import TransportError
 from tentacle.transport.exchange import Answer, Exchange
+from tentacle.transport.http.connection import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.proxy_logins import ProxyLogins
@@ -142,6 +145,7 @@ class Agent:
         self._since = time.time()
         self.calls = Calls(self._handle)
         self._spool = Spool(self.home / WORK / SPOOL)
+        self.http = HttpApi(self._answer, self._finish, self.engine, Inbox(self.home / WORK / INBOX))
         self.listener = self._make_listener(self.plan)
         self._logins = ProxyLogins()
         self._polling = Polling(self._make_poller, self.plan.polls)
@@ -162,6 +166,7 @@ class Agent:
         """Takes over what an earlier agent left, then opens the port.  Raises `TentacleError`."""
         await asyncio.to_thread(self._parts.sweep)
         await asyncio.to_thread(self._history.load)
+        await asyncio.to_thread(self.http.prepare)
         self._drain.take_up()
         await self.engine.start()
         self._make_spool()
@@ -285,6 +290,7 @@ class Agent:
         await self._settle()
         if self.listener is not None:
             await self.listener.aclose()
+        self.http.aclose()
         await self._control.aclose()
         self._history.close()
         self._phase = STOPPED
@@ -334,6 +340,9 @@ class Agent:
         self._called = time.time()
         return await self._dispatcher.answer(call)
 
+    async def _finish(self, call: Coroutine[Any, Any, Answered | Failure]) -> Answered | Failure:
+        return await self.calls.finish(call, close_files)
+
     def _known(self, settings: Settings) -> frozenset[str]:
         """What scripts' logs must not show, whoever has told us of it."""
         return known_values(settings, self._surroundings.environment) | self._surroundings.redactor.secrets
@@ -347,7 +356,14 @@ class Agent:
             return None
         host, port = plan.listen
         options = ListenerOptions(host=host, port=port, timeouts=self._surroundings.timeouts)
-        return Listener(self._identity, self._is_trusted, self._serve, self._spool, options)
+        return Listener(
+            self._identity,
+            self._is_trusted,
+            self._serve,
+            self._spool,
+            options,
+            HttpService(self.http.answer, self.calls.owing),
+        )
 
     def _make_monitor(self, address: MonitorAddress | None) -> Monitor | None:
         if address is None:

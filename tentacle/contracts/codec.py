@@ -102,8 +102,8 @@ def decode(cls: type[T], document: object) -> T:
 def _writer(annotation: Any) -> Callable[[Any], Any]:
     """The function that turns a value of the annotated type into its wire form."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
-        inner = _writer(_not_none(arguments))
+    if (optional := inner_of_optional(annotation)) is not None:
+        inner = _writer(optional)
         return lambda value: None if value is None else inner(value)
     if origin is tuple:
         item = _writer(arguments[0])
@@ -121,7 +121,7 @@ def _writer(annotation: Any) -> Callable[[Any], Any]:
 @cache
 def _object_writer(cls: Any) -> Callable[[Any], Any]:
     """Kept fast, because most objects are log entries, tens of thousands: members that need no writer are copied."""
-    members = [(name, _writer(hint)) for _, name, hint in _members(cls)]
+    members = [(name, _writer(hint)) for _, name, hint in members_of(cls)]
     names = [name for name, _ in members]
     writers = [(name, write) for name, write in members if write is not _as_it_is]
     values = _attribute_values(cls)
@@ -171,8 +171,8 @@ class WireEnum(enum.IntEnum):
 def _reader(annotation: Any) -> Callable[[Any, str], Any]:
     """The function `(value, where)` that checks a wire value and turns it into the annotated type."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return _nullable_reader(_not_none(arguments))
+    if (optional := inner_of_optional(annotation)) is not None:
+        return _nullable_reader(optional)
     if origin is tuple:
         return _list_reader(arguments[0])
     if origin is Mapping:
@@ -180,7 +180,7 @@ def _reader(annotation: Any) -> Callable[[Any, str], Any]:
     if dataclasses.is_dataclass(annotation):
         return _object_reader(annotation)
     if isinstance(annotation, type) and issubclass(annotation, WireEnum):
-        return lambda value, where: _read_enum(annotation, value, where)
+        return lambda value, where: read_enum(annotation, value, where)
     return _SIMPLE_READERS[annotation]
 
 
@@ -203,7 +203,7 @@ def _list_reader(item_type: Any) -> Callable[[Any, str], Any]:
         if value is None:
             return ()
         if not isinstance(value, list):
-            raise CodecError(f"{where}: expected a list, not {_describe(value)}")
+            raise CodecError(f"{where}: expected a list, not {describe(value)}")
         return tuple(item(v, where) for v in value)
 
     return read
@@ -214,19 +214,19 @@ def _dictionary_reader(key_type: type[WireEnum]) -> Callable[[Any, str], Any]:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            raise CodecError(f"{where}: expected a document, not {_describe(value)}")
+            raise CodecError(f"{where}: expected a document, not {describe(value)}")
         members = ((k, v) for k, v in value.items() if not k.startswith("$") and v is not None)
-        return {_read_enum(key_type, k, where): _read_str(v, where) for k, v in members}
+        return {read_enum(key_type, k, where): _read_str(v, where) for k, v in members}
 
     return read
 
 
 def _object_reader(cls: Any) -> Callable[[Any, str], Any]:
-    members = _members(cls)
+    members = members_of(cls)
 
     def read(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
-            raise CodecError(f"{where}: expected {cls.__name__}, not {_describe(value)}")
+            raise CodecError(f"{where}: expected {cls.__name__}, not {describe(value)}")
         _check_type(cls, value.get("$type"), where)
         folded: dict[str, Any] | None = None
         arguments = {}
@@ -236,11 +236,11 @@ def _object_reader(cls: Any) -> Callable[[Any, str], Any]:
             else:
                 folded = folded if folded is not None else {k.lower(): v for k, v in value.items()}
                 if name.lower() not in folded:
-                    if not _has_default(field):
+                    if not has_default(field):
                         raise CodecError(f"{where}: {name} is missing")
                     continue
                 found = folded[name.lower()]
-            if found is None and _has_default(field):
+            if found is None and has_default(field):
                 continue
             arguments[field.name] = _reader(hint)(found, f"{where}.{name}")
         return cls(**arguments)
@@ -248,7 +248,8 @@ def _object_reader(cls: Any) -> Callable[[Any, str], Any]:
     return read
 
 
-def _has_default(field: dataclasses.Field[Any]) -> bool:
+def has_default(field: dataclasses.Field[Any]) -> bool:
+    """Whether the member may be missing."""
     return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
@@ -261,7 +262,8 @@ def _check_type(cls: Any, name: object, where: str) -> None:
         raise CodecError(f"{where}: unexpected type {str(name)[:200]!r}")
 
 
-def _read_enum(cls: type[WireEnum], value: Any, where: str) -> Any:
+def read_enum(cls: type[WireEnum], value: Any, where: str) -> Any:
+    """The member of `cls` by its .NET name, in any case, or its number."""
     if isinstance(value, str):
         for member in cls:
             if member.wire_name.lower() == value.lower():
@@ -269,34 +271,36 @@ def _read_enum(cls: type[WireEnum], value: Any, where: str) -> Any:
         if _WHOLE_NUMBER.fullmatch(value) is None:
             raise CodecError(f"{where}: no {cls.__name__} is called {value[:60]!r}")
     try:
-        return cls(_read_int(value, where))
+        return cls(read_integer(value, where))
     except ValueError as error:
         raise CodecError(f"{where}: no {cls.__name__} has the number {value!r}") from error
 
 
 def _read_str(value: Any, where: str) -> str:
     if not isinstance(value, str):
-        raise CodecError(f"{where}: expected text, not {_describe(value)}")
+        raise CodecError(f"{where}: expected text, not {describe(value)}")
     return value
 
 
-def _read_int(value: Any, where: str, allowed: range = INT64) -> int:
+def read_integer(value: Any, where: str, allowed: range = INT64) -> int:
+    """A whole number, also as digits in a text."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value) is not None:
         value = int(value)
     # `int()` before `in`: for a subclass such as `Int64`, `in` would walk through the whole range.
     if isinstance(value, bool) or not isinstance(value, int) or int(value) not in allowed:
-        raise CodecError(f"{where}: expected a whole number, not {_describe(value)}")
+        raise CodecError(f"{where}: expected a whole number, not {describe(value)}")
     return int(value)
 
 
-def _read_bool(value: Any, where: str) -> bool:
+def read_boolean(value: Any, where: str) -> bool:
+    """True or false, also as a text or a number."""
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
         return value.strip().lower() == "true"
     if isinstance(value, bool | int | float):
         return bool(value)
-    raise CodecError(f"{where}: expected true or false, not {_describe(value)}")
+    raise CodecError(f"{where}: expected true or false, not {describe(value)}")
 
 
 def _read_timespan(value: Any, where: str) -> timedelta:
@@ -314,18 +318,18 @@ def _read_uuid(value: Any, where: str) -> UUID:
             return UUID(bytes_le=bytes(value))
     except ValueError as error:
         raise CodecError(f"{where}: not a GUID: {value[:60]!r}") from error
-    raise CodecError(f"{where}: expected a GUID, not {_describe(value)}")
+    raise CodecError(f"{where}: expected a GUID, not {describe(value)}")
 
 
 def _read_date(value: Any, where: str) -> int:
-    return int(value) if isinstance(value, DatetimeMS) else _read_int(value, where)
+    return int(value) if isinstance(value, DatetimeMS) else read_integer(value, where)
 
 
 _SIMPLE_READERS: dict[Any, Callable[[Any, str], Any]] = {
     str: _read_str,
-    bool: _read_bool,
-    int: lambda value, where: _read_int(value, where, INT32),
-    Long: _read_int,
+    bool: read_boolean,
+    int: lambda value, where: read_integer(value, where, INT32),
+    Long: read_integer,
     Milliseconds: _read_date,
     timedelta: _read_timespan,
     UUID: _read_uuid,
@@ -336,7 +340,7 @@ _SIMPLE_READERS: dict[Any, Callable[[Any, str], Any]] = {
 
 
 @cache
-def _members(cls: Any) -> tuple[tuple[dataclasses.Field[Any], str, Any], ...]:
+def members_of(cls: Any) -> tuple[tuple[dataclasses.Field[Any], str, Any], ...]:
     """Per field of `cls` in order of declaration: the field, its wire name, its type."""
     hints, names = typing.get_type_hints(cls, include_extras=True), _MEMBER_NAMES.get(cls, {})
     return tuple((f, names.get(f.name, _pascal(f.name)), hints[f.name]) for f in dataclasses.fields(cls))
@@ -346,11 +350,14 @@ def _pascal(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 
 
-def _not_none(arguments: tuple[Any, ...]) -> Any:
-    (only,) = (a for a in arguments if a is not type(None))
+def inner_of_optional(annotation: Any) -> Any:
+    """The type that a member may have besides null; `None` where null is not allowed."""
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return None
+    (only,) = (a for a in typing.get_args(annotation) if a is not type(None))
     return only
 
 
-def _describe(value: object) -> str:
+def describe(value: object) -> str:
     """What a value is, without showing it: it may be a secret."""
     return "null" if value is None else f"a value of type {type(value).__name__}"

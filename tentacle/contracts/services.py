@@ -37,6 +37,8 @@ class Method:
     result: type | None
     nullable: bool = False
     """Whether the last parameter, or the result, may be null."""
+    names: tuple[str, ...] = ("command",)
+    """What the original calls the parameters (docs/spec/https.md, "`POST /rpc`")."""
 
 
 def _methods(*methods: Method) -> Mapping[str, Method]:
@@ -46,20 +48,20 @@ def _methods(*methods: Method) -> Mapping[str, Method]:
 SERVICE_METHODS: Final[Mapping[str, Mapping[str, Method]]] = {
     "IScriptService": _methods(
         Method("StartScript", (StartScriptCommand,), ScriptTicket),
-        Method("GetStatus", (ScriptStatusRequest,), ScriptStatusResponse),
+        Method("GetStatus", (ScriptStatusRequest,), ScriptStatusResponse, names=("request",)),
         Method("CancelScript", (CancelScriptCommand,), ScriptStatusResponse),
         Method("CompleteScript", (CompleteScriptCommand,), ScriptStatusResponse),
     ),
     "IScriptServiceV2": _methods(
         Method("StartScript", (StartScriptCommandV2,), ScriptStatusResponseV2),
-        Method("GetStatus", (ScriptStatusRequestV2,), ScriptStatusResponseV2),
+        Method("GetStatus", (ScriptStatusRequestV2,), ScriptStatusResponseV2, names=("request",)),
         Method("CancelScript", (CancelScriptCommandV2,), ScriptStatusResponseV2),
         Method("CompleteScript", (CompleteScriptCommandV2,), None),
     ),
-    "ICapabilitiesServiceV2": _methods(Method("GetCapabilities", (), CapabilitiesResponseV2)),
+    "ICapabilitiesServiceV2": _methods(Method("GetCapabilities", (), CapabilitiesResponseV2, names=())),
     "IFileTransferService": _methods(
-        Method("UploadFile", (str, DataStream), UploadResult, nullable=True),
-        Method("DownloadFile", (str,), DataStream, nullable=True),
+        Method("UploadFile", (str, DataStream), UploadResult, nullable=True, names=("remotePath", "upload")),
+        Method("DownloadFile", (str,), DataStream, nullable=True, names=("remotePath",)),
     ),
 }
 """By the simple name of the interface, which must match exactly, and by the method's name in lower case."""

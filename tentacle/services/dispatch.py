@@ -10,7 +10,7 @@ import asyncio
 import enum
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -34,10 +34,14 @@ _MANY = 1000
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A result with data streams: open files, by the ids that stand in the result."""
+    """A result with data streams: open files, by the ids that stand in the result.
+
+    `created` says that something is there now which was not there before; not every wire tells that.
+    """
 
     result: Any
     files: Mapping[UUID, BinaryIO] = field(default_factory=dict)
+    created: bool = False
 
 
 ServiceMethod = Callable[[tuple[Any, ...], Files], Awaitable[Any]]
@@ -76,18 +80,21 @@ class Failure:
     kind: FailureKind
     message: str
     dotnet_type: str = ""
+    error: Exception | None = field(default=None, compare=False, repr=False)
+    """What has failed inside the service; its text may hold secrets."""
 
 
 @dataclass(frozen=True)
 class Answered:
     """A call's result as its wire has it, and open files for the data streams that stand in it.
 
-    `is_long` says that packing it takes so long that it belongs in a thread.
+    `is_long` says that packing it takes so long that it belongs in a thread; `created` as in `Outgoing`.
     """
 
     document: Any
     files: Mapping[UUID, BinaryIO] = field(default_factory=dict)
     is_long: bool = False
+    created: bool = False
 
 
 class Call(Protocol):
@@ -146,7 +153,7 @@ class Unseen:
     def answered(self, call: SeenCall, answer: Answered | Failure, seconds: float) -> None: ...
 
 
-Answering = Callable[[Call], Awaitable[Answered | Failure]]
+Answering = Callable[[Call], Coroutine[Any, Any, Answered | Failure]]
 """Carries out a call, on whichever wire it came.  Never raises."""
 
 
@@ -204,14 +211,21 @@ class Dispatcher:
         long = len(getattr(outgoing.result, "logs", ())) > _MANY
         encode = call.encode
         document = await asyncio.to_thread(encode, method, outgoing.result) if long else encode(method, outgoing.result)
-        return Answered(document, outgoing.files, is_long=long)
+        return Answered(document, outgoing.files, is_long=long, created=outgoing.created)
 
     def _failure(self, error: Exception) -> Failure:
         """What the caller is told of a failure inside a service."""
         kind = next((kind for cls, kind in _KINDS.items() if isinstance(error, cls)), FailureKind.FAILED)
         dotnet_type = error.dotnet_type if isinstance(error, ServiceError) else "System.InvalidOperationException"
-        return Failure(kind, self._cover(error.message if isinstance(error, TentacleError) else one_line(error)),
-                       dotnet_type)  # fmt: skip
+        message = self._cover(error.message if isinstance(error, TentacleError) else one_line(error))
+        return Failure(kind, message, dotnet_type, error)
+
+
+def close_files(answer: Answered | Failure) -> None:
+    """For an answer that nobody takes."""
+    if isinstance(answer, Answered):
+        for file in answer.files.values():
+            file.close()
 
 
 def shutting_down() -> Failure:

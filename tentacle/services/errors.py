@@ -22,6 +22,10 @@ class FileError(ServiceError):
     dotnet_type = "System.IO.IOException"
 
 
+class NotAFile(FileError):
+    """Something else than a file has the name, or a file has the name that a directory would need."""
+
+
 class MissingFile(FileError):
     """A file or directory that is not there."""
 

@@ -26,7 +26,7 @@ from tentacle.disk import require_free
 from tentacle.errors import TentacleError
 from tentacle.path_walk import LinkRefused, Place, Trust, end_of, parent_of
 from tentacle.services.dispatch import Files, Outgoing, ServiceMethod
-from tentacle.services.errors import AccessDenied, ArgumentError, FileError, MissingFile, ServiceError
+from tentacle.services.errors import AccessDenied, ArgumentError, FileError, MissingFile, NotAFile, ServiceError
 from tentacle.services.parts import Parts
 
 _NO_SUCH_FILE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
@@ -64,11 +64,11 @@ class FileTransferService:
     def methods(self) -> Mapping[str, ServiceMethod]:
         return {"UploadFile": self._upload, "DownloadFile": self._download}
 
-    async def _upload(self, arguments: tuple[Any, ...], files: Files) -> UploadResult:
+    async def _upload(self, arguments: tuple[Any, ...], files: Files) -> Outgoing:
         remote_path, stream = arguments
         target = self.resolve(remote_path)
         if stream is None:
-            return UploadResult(str(target), None, 0)
+            return Outgoing(UploadResult(str(target), None, 0))
         return await asyncio.to_thread(self._place, files.get(stream.id), target, stream.length)
 
     async def _download(self, arguments: tuple[Any, ...], _files: Files) -> Outgoing:
@@ -95,7 +95,7 @@ class FileTransferService:
         is_directory = path.rpartition("/")[2] in ("", ".", "..")
         return f"{plain}/" if is_directory and plain != "/" else plain
 
-    def _place(self, source: Path | None, target: str, length: int) -> UploadResult:
+    def _place(self, source: Path | None, target: str, length: int) -> Outgoing:
         """Makes the content of `source` that of `target` in one step; `None` when there was no room for it."""
         try:
             if target.endswith("/"):
@@ -112,7 +112,7 @@ class FileTransferService:
                 self._written(place.path)
         except OSError as error:
             raise _failed("write", target, error) from error
-        return UploadResult(target, digest, length)
+        return Outgoing(UploadResult(target, digest, length), created=found is None)
 
     def _found(self, target: str) -> os.stat_result | None:
         """What is at the path, also behind a link; `None` for nothing, and for links that lead to nothing."""
@@ -249,10 +249,10 @@ def _quoted(path: str) -> str:
 def _no_file(path: str, found: os.stat_result | None) -> TentacleError:
     """Why what was found cannot be the file of that path."""
     if found is None or stat.S_ISDIR(found.st_mode):
-        return FileError(f"{path if found is None else path.rstrip('/') or '/'} is a directory not a file")
+        return NotAFile(f"{path if found is None else path.rstrip('/') or '/'} is a directory not a file")
     if path.endswith("/") and stat.S_ISREG(found.st_mode):
-        return FileError(f"{_quoted(path)} names a directory, but '{path.rstrip('/')}' is a file.")
-    return FileError(f"{_quoted(path)} is neither a file nor a directory.")
+        return NotAFile(f"{_quoted(path)} names a directory, but '{path.rstrip('/')}' is a file.")
+    return NotAFile(f"{_quoted(path)} is neither a file nor a directory.")
 
 
 def _failed(doing: str, path: str, error: OSError) -> ServiceError:
@@ -263,7 +263,7 @@ def _failed(doing: str, path: str, error: OSError) -> ServiceError:
         return MissingFile(f"Could not find file '{error.filename or path}'.")
     if isinstance(error, NotADirectoryError) and error.filename == path.rpartition("/")[0]:
         # A file where the path needs a directory.
-        return FileError(f"The file '{error.filename}' already exists.")
+        return NotAFile(f"The file '{error.filename}' already exists.")
     if isinstance(error, PermissionError):
         return AccessDenied(f"Access to the path {_quoted(path)} is denied.")
     return FileError(f"Could not {doing} the file {_quoted(path)}: {error.strerror or type(error).__name__}")

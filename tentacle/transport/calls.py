@@ -7,8 +7,9 @@ was asked for is started, whether or not the connection breaks at that moment.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, BinaryIO, TypeVar
 from uuid import UUID
 
@@ -40,13 +41,17 @@ class Calls:
         When this is cancelled, as the connection has gone, the handler goes on.  A task of its own does the whole, so
         that who reads much for an answer knows by the end of the task that it is packed.
         """
-        task = asyncio.create_task(self._run(request, received, context, pack))
+        return await self.finish(self._run(request, received, context, pack), _close_files)
+
+    async def finish(self, work: Coroutine[Any, Any, T], unwanted: Callable[[T], None] = lambda _: None) -> T:
+        """Returns what `work` does.  When this is cancelled, it goes on, and its result is `unwanted`."""
+        task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(_close_files)
+            task.add_done_callback(partial(_give_up, unwanted))
             raise
 
     @contextmanager
@@ -82,7 +87,11 @@ class Calls:
         return packed, files
 
 
-def _close_files(task: asyncio.Task[tuple[T, Files]]) -> None:
+def _close_files(answer: tuple[Any, Files]) -> None:
+    for file in answer[1].values():
+        file.close()
+
+
+def _give_up(unwanted: Callable[[T], None], task: asyncio.Task[T]) -> None:
     if not task.cancelled() and task.exception() is None:
-        for file in task.result()[1].values():
-            file.close()
+        unwanted(task.result())

@@ -24,12 +24,13 @@ from tentacle.transport.doorway import BACKLOG, TELL_EVERY, Doorway
 from tentacle.transport.errors import ConnectFailed, NoCommonCipher, TlsFailed, reason_of
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.guests import Places, Strangers, longest_idle
+from tentacle.transport.http.connection import HttpConnection, HttpService
 from tentacle.transport.page import serve_page
 from tentacle.transport.spool import Spool
 from tentacle.transport.stream import TcpStream, adopt_tcp, format_address, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
-from tentacle.wire.call_context import CallContext
+from tentacle.wire.call_context import CallContext, Wire
 from tentacle.wire.connection import Connection
 from tentacle.wire.limits import Limits
 from tentacle.wire.preface import Caller, sniff
@@ -52,14 +53,14 @@ HANDSHAKE_FAILURES: Final = (
 
 @dataclass
 class _Trusted:
-    """A trusted peer's connection; before it has an exchange, its first byte is waited for."""
+    """A trusted peer's connection; before it has a link, its first byte is waited for."""
 
     thumbprint: str
     since: float
-    exchange: Exchange | None = None
+    link: Exchange | HttpConnection | None = None
 
     def idle_since(self) -> float | None:
-        return self.since if self.exchange is None else self.exchange.waiting_since
+        return self.since if self.link is None else self.link.waiting_since
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,15 @@ class Listener:
         serve: Serve,
         spool: Spool,
         options: ListenerOptions,
+        http: HttpService | None = None,
     ) -> None:
+        """`http` answers trusted peers that speak HTTP; without it they get the page, as strangers do."""
         self._context = identity.context()
         self._is_trusted = is_trusted
         self._serve = serve
         self._spool = spool
         self._options = options
+        self._http = http
         self._places = options.places or Places.of(open_files.limit())
         self._doorway: Doorway | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -230,12 +234,15 @@ class Listener:
                 return
             first = await _first_bytes(stream)
             caller = sniff(first, at_eof=True)
-            if caller is Caller.OTHER:
-                await serve_page(stream, first)
+            if caller is Caller.OTHER and not (trusted and self._http):
+                await serve_page(stream, first, is_all=self._http is None)
                 await stream.aclose()
-        if caller is not Caller.HALIBUT:
+                return
+        if caller is Caller.OTHER and self._http is not None:
+            await self._use_http(stream, first, CallContext(str(thumbprint), peer, Wire.HTTPS), self._http)
+        elif caller is not Caller.HALIBUT:
             return
-        if thumbprint is None:
+        elif thumbprint is None:
             what = "connected, but did not present a client certificate"
             self.failures["no_certificate"] += 1
             self._refused.tell(logging.INFO, f"it {what}", peer, f"A client at {peer} {what}")
@@ -278,9 +285,16 @@ class Listener:
             stream, connection, self._options.timeouts, self._spool, context=CallContext(thumbprint, peer)
         )
         if (place := self._trusted.get(_this_task())) is not None:
-            place.exchange = exchange
+            place.link = exchange
         await self._serve(exchange, thumbprint)
         await stream.aclose()
+
+    async def _use_http(self, stream: TlsStream, first: bytes, context: CallContext, service: HttpService) -> None:
+        log.debug("Client at %s authenticated as %s, by HTTPS", context.address, context.thumbprint)
+        connection = HttpConnection(stream, context, service, self._options.timeouts)
+        if (place := self._trusted.get(_this_task())) is not None:
+            place.link = connection
+        await connection.serve(first)
 
 
 def _this_task() -> asyncio.Task[None]:

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import re
+
 from tentacle.transport.stream import ByteStream
+from tentacle.wire.http import HttpReply
 from tentacle.wire.limits import Limits
 
 _BODY = """\
@@ -34,13 +37,27 @@ PAGE = (
     "HTTP/1.0 200 OK\r\n" + "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items()) + "\r\n" + _BODY
 ).encode()
 
+FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nTentacle-Api: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+"""What strangers get who ask for anything else, where there is something else."""
+_TARGET = re.compile(rb"[A-Za-z]+ +([^ \r\n]+)[^\r\n]*")
 
-async def serve_page(stream: ByteStream, first: bytes) -> None:
-    """Answers any request, once its head has arrived or is longer than the original reads either."""
+
+def page_response() -> HttpReply:
+    """The page, for a trusted peer."""
+    headers = {name: value for name, value in _HEADERS.items() if name not in ("Content-Length", "Connection")}
+    return HttpReply(200, headers, _BODY.encode(), close=True)
+
+
+async def serve_page(stream: ByteStream, first: bytes, *, is_all: bool = True) -> None:
+    """Answers any request, once its head has arrived or is longer than the original reads either.
+
+    Unless the page `is_all` that the port has, it stands at `/` alone, and all other paths are forbidden.
+    """
     head = first
     while b"\n\n" not in head.replace(b"\r", b"") and len(head) < Limits().preface:
         data = await stream.receive()
         if not data:
             return
         head += data
-    await stream.send(PAGE)
+    asked = _TARGET.match(head)
+    await stream.send(PAGE if is_all or asked is None or asked[1].partition(b"?")[0] == b"/" else FORBIDDEN)

@@ -24,6 +24,8 @@ class Timeouts:
     """How long a listening service waits for a request after `PROCEED`, or for the first one."""
     listening_idle: float = 600
     """For `NEXT` after an answer.  The original drops idle connections after 60 s although callers keep them 9 min."""
+    http_head: float = 30
+    """From the first byte of a request by HTTP until its head is complete."""
     heartbeat: float = 60
     """For `PROCEED` after `NEXT`."""
     polling_queue_wait: float = 30

@@ -29,6 +29,12 @@ METHOD_NOT_FOUND = "Halibut.Exceptions.MethodNotFoundHalibutClientException"
 AMBIGUOUS = "Halibut.Exceptions.AmbiguousMethodMatchHalibutClientException"
 
 
+@pytest.fixture
+def bench(halibut_bench: Bench) -> Bench:
+    """What is tested here are Halibut's messages."""
+    return halibut_bench
+
+
 async def asked(dispatcher: Dispatcher, request: Request) -> tuple[Response, object]:
     return await answer_request(dispatcher.answer, request, {}, CallContext())
 

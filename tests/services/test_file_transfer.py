@@ -20,12 +20,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.contracts.codec import encode
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.services.errors import ServiceError
 from tentacle.services.file_transfer import FileTransferService
-from tests.services.bench import Bench
+from tests.services.bench import HALIBUT_ALONE, Bench
 
 SERVICE = "IFileTransferService"
 IN_OPEN = 0x20
@@ -57,15 +56,11 @@ async def refused_upload(bench: Bench, path: str, data: bytes = b"data") -> str:
 
 
 async def download(bench: Bench, path: str) -> bytes | None:
-    response, opened = await bench.handle(SERVICE, "DownloadFile", path)
-    assert response.error is None
-    if response.result is None:
-        assert dict(opened) == {}
+    opened = await bench.download(path)
+    if opened is None:
         return None
-    ((_, file),) = opened.items()
-    with file:
-        data = file.read()
-    assert response.result["length"] == len(data)
+    data = await opened.read()
+    assert opened.length == len(data)
     return data
 
 
@@ -180,6 +175,7 @@ async def test_without_a_stream_nothing_is_written(bench: Bench, tmp_path: Path)
     assert not target.parent.exists()
 
 
+@HALIBUT_ALONE
 async def test_a_stream_for_which_there_was_no_room(bench: Bench, tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_text("old")
@@ -250,8 +246,8 @@ async def test_a_copy_that_a_script_replaces_by_a_link_changes_nothing_at_its_en
         for turn in range(8):
             stream, files = bench.arrived(bytes(8 * 1024 * 1024))
             path = elsewhere / f"target{turn}"
-            response, _ = await bench.handle(SERVICE, "UploadFile", str(path), encode(stream), files=files)
-            answers.append(response.error.message if response.error else "placed")
+            answer = await bench.wire.ask(SERVICE, "UploadFile", (str(path), stream), files)
+            answers.append(answer.error[0] if answer.error else "placed")
             assert not path.is_symlink()
     finally:
         seen, _ = await swapping.communicate(b"")
@@ -299,6 +295,7 @@ def test_space_is_asked_for_where_a_copy_is_made_and_not_for_a_renaming(tmp_path
     ], done.stderr
 
 
+@HALIBUT_ALONE
 async def test_a_failure_in_the_middle_leaves_the_old_file_and_no_rubbish(bench: Bench, elsewhere: Path) -> None:
     (elsewhere / "file").write_text("old")
     stream, files = bench.arrived(b"x")
@@ -411,31 +408,29 @@ async def test_what_is_no_file_is_not_even_opened(bench: Bench, tmp_path: Path) 
 
 async def test_a_file_that_vanishes_while_it_is_sent_is_sent_whole(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"0123456789")
-    response, opened = await bench.handle(SERVICE, "DownloadFile", str(tmp_path / "f"))
-    ((_, file),) = opened.items()
-    with file:
-        (tmp_path / "f").unlink()
-        assert (response.result["length"], file.read()) == (10, b"0123456789")
+    opened = await bench.download(str(tmp_path / "f"))
+    assert opened is not None
+    (tmp_path / "f").unlink()
+    assert (opened.length, await opened.read()) == (10, b"0123456789")
 
 
+@HALIBUT_ALONE
 async def test_the_length_is_that_of_the_moment_of_opening(bench: Bench, tmp_path: Path) -> None:
     """What is announced is what the file had; the transport drops a connection on which it cannot be kept."""
     (tmp_path / "f").write_bytes(b"x" * LARGE)
-    response, opened = await bench.handle(SERVICE, "DownloadFile", str(tmp_path / "f"))
-    ((_, file),) = opened.items()
-    with file:
-        (tmp_path / "f").write_bytes(b"01")
-        assert response.result["length"] == LARGE
-        assert file.read() == b"01"
+    opened = await bench.download(str(tmp_path / "f"))
+    assert opened is not None
+    (tmp_path / "f").write_bytes(b"01")
+    assert opened.length == LARGE
+    assert await opened.read() == b"01"
 
 
 async def test_a_small_file_is_sent_as_it_was(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"0123456789")
-    response, opened = await bench.handle(SERVICE, "DownloadFile", str(tmp_path / "f"))
-    ((_, file),) = opened.items()
-    with file:
-        (tmp_path / "f").write_bytes(b"01")
-        assert (response.result["length"], file.read()) == (10, b"0123456789")
+    opened = await bench.download(str(tmp_path / "f"))
+    assert opened is not None
+    (tmp_path / "f").write_bytes(b"01")
+    assert (opened.length, await opened.read()) == (10, b"0123456789")
 
 
 # --- paths -------------------------------------------------------------------------------------------------------

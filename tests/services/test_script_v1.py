@@ -18,7 +18,7 @@ from tentacle.contracts.script_v1 import (
 )
 from tentacle.contracts.script_v2 import CompleteScriptCommandV2, ScriptStatusRequestV2
 from tentacle.services.service_list import make_dispatcher
-from tests.services.bench import Bench
+from tests.services.bench import HALIBUT_ALONE, Bench
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 SERVICE = "IScriptService"
@@ -110,6 +110,7 @@ async def test_cancel(bench: Bench) -> None:
     assert (await ended(bench, ticket)).exit_code != 0
 
 
+@HALIBUT_ALONE
 async def test_a_file_whose_bytes_were_not_kept(bench: Bench) -> None:
     stream, _ = bench.arrived(b"x")
     command = StartScriptCommand("true", files=(ScriptFile("f", stream),))

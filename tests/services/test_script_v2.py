@@ -20,7 +20,7 @@ from tentacle.contracts.script_v2 import (
     StartScriptCommandV2,
 )
 from tentacle.services.errors import ShuttingDown
-from tests.services.bench import Bench
+from tests.services.bench import HALIBUT_ALONE, Bench
 
 SERVICE = "IScriptServiceV2"
 WAIT = timedelta(seconds=15)
@@ -151,6 +151,7 @@ async def test_files_come_with_the_script(bench: Bench) -> None:
     assert said(answer)[6:8] == ["plain data", "IV__"]
 
 
+@HALIBUT_ALONE
 async def test_a_file_whose_bytes_were_not_kept_fails_the_start_and_may_be_sent_again(bench: Bench) -> None:
     stream, files = bench.arrived(b"data")
     command = StartScriptCommandV2(ScriptTicket("T"), "cat f", files=(ScriptFile("f", stream),))
@@ -163,6 +164,7 @@ async def test_a_file_whose_bytes_were_not_kept_fails_the_start_and_may_be_sent_
     assert "data" in said(answer)
 
 
+@HALIBUT_ALONE
 async def test_one_stream_for_two_files_is_a_failure_that_leaves_nothing(bench: Bench) -> None:
     stream, files = bench.arrived(b"data")
     twice = (ScriptFile("a", stream), ScriptFile("b", stream))

@@ -41,6 +41,12 @@ CANCEL_NOISE = re.compile(r"Swallowing \w+ (calling|while waiting for) .*")
 DATE = DatetimeMS(0)
 
 
+@pytest.fixture
+def bench(halibut_bench: Bench) -> Bench:
+    """What is tested here are Halibut's messages."""
+    return halibut_bench
+
+
 @dataclass
 class Side:
     """One end of a connection: what arrives becomes events, with the bodies of streams put together."""

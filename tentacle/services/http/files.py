@@ -1,0 +1,233 @@
+"""Files by their paths: fetched, in parts too, and sent, in several goes where the connection breaks
+(docs/spec/https.md, "Files").
+
+Both are calls of the file transfer service, so that a path means what it means there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote_to_bytes
+from uuid import uuid4
+
+from tentacle.contracts.data_stream import DataStream
+from tentacle.contracts.json_codec import to_json
+from tentacle.services.dispatch import Answering, Failure
+from tentacle.services.http.digests import Sha256OfFiles, entity_tag, repr_digest, require_digests, wanted_digests
+from tentacle.services.http.inbox import Inbox, in_thread, remove
+from tentacle.services.http.json_rpc import Finish
+from tentacle.services.http.native_call import NativeCall
+from tentacle.services.http.problems import FailedCall, RequestProblem, of_failure
+from tentacle.wire.http import FileBody, HttpReply, HttpRequest
+
+_SERVICE = "IFileTransferService"
+_RANGE = re.compile(r"bytes=\s*(?:(\d{1,19})-(\d{0,19})|-(\d{1,19}))\s*", re.ASCII | re.IGNORECASE)
+_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+class HttpFiles:
+    """`answering` is asked for files; `finish` carries a call out to its end."""
+
+    def __init__(self, answering: Answering, finish: Finish, inbox: Inbox) -> None:
+        self._answering = answering
+        self._finish = finish
+        self._inbox = inbox
+        self._digests = Sha256OfFiles()
+        self._receiving: dict[Path, asyncio.Task[object]] = {}
+
+    async def get(self, request: HttpRequest, path: str) -> HttpReply:
+        """The file at `path`, as the target of the request has it; for `HEAD` its head alone."""
+        name = path_of(path)
+        if request.method == "HEAD" and request.headers.get("upload-incomplete") == "?1":
+            part = self._part(request, name)
+            # What still arrives of it would make the answer wrong.
+            await self._end_other(part)
+            size = await asyncio.to_thread(_size, part)
+            return HttpReply(204, {"Upload-Offset": str(size), "Upload-Incomplete": "?1"})
+        opened = await self._open(request, name)
+        if opened is None:
+            raise RequestProblem(404, "There is no such file.")
+        with ExitStack() as undo:
+            undo.enter_context(opened[0])
+            sha256 = await in_thread(self._digests.of, *opened)
+            response = _of_file(request, *opened, sha256)
+            if isinstance(response.body, FileBody):
+                # Whoever sends it closes it.
+                undo.pop_all()
+            return response
+
+    async def put(self, request: HttpRequest, path: str) -> HttpReply:
+        """Makes or replaces the file at `path`, or keeps a first piece of it."""
+        if "content-range" in request.headers:
+            raise RequestProblem(
+                400, "A PUT with Content-Range would replace the whole file; use PATCH with Upload-Offset."
+            )
+        name = path_of(path)
+        await self._require_expected(request, name)
+        return await self._receive(request, name, 0)
+
+    async def patch(self, request: HttpRequest, path: str) -> HttpReply:
+        """Appends to what has been kept of the file at `path`."""
+        name = path_of(path)
+        offset = request.headers.get("upload-offset", "")
+        if not re.fullmatch(r"\d{1,19}", offset, re.ASCII):
+            raise RequestProblem(
+                400, "Upload-Offset says where the piece belongs: the number of bytes that are kept already."
+            )
+        return await self._receive(request, name, int(offset))
+
+    async def _receive(self, request: HttpRequest, name: str, offset: int) -> HttpReply:
+        part = self._part(request, name)
+        task = asyncio.current_task()
+        assert task is not None, "requests are answered by tasks"
+        await self._take_over(part, task)
+        try:
+            if request.method == "PATCH" and offset != (kept := await asyncio.to_thread(_size, part)):
+                raise RequestProblem(409, f"{kept} bytes are kept.", {"Upload-Offset": str(kept)})
+            of_piece, of_whole = (wanted_digests(request.headers, one) for one in ("content-digest", "repr-digest"))
+            size = await self._inbox.receive(part, request.body, request.length, after=offset)
+            await in_thread(_check, part, offset, of_piece)
+            if request.headers.get("upload-incomplete") == "?1":
+                return HttpReply(204, {"Upload-Offset": str(size), "Upload-Incomplete": "?1"})
+            await in_thread(_check, part, 0, of_whole)
+            return await self._place(request, name, part, size)
+        finally:
+            if self._receiving.get(part) is task:
+                del self._receiving[part]
+
+    async def _take_over(self, part: Path, task: asyncio.Task[object]) -> None:
+        await self._end_other(part)
+        self._receiving[part] = task
+
+    async def _end_other(self, part: Path) -> None:
+        """Ends another upload of the same client to the same file, whose connection may have broken unseen."""
+        while (other := self._receiving.get(part)) is not None:
+            other.cancel()
+            await asyncio.wait({other})
+
+    async def _place(self, request: HttpRequest, name: str, part: Path, size: int) -> HttpReply:
+        stream = DataStream(uuid4(), size)
+        call = NativeCall(_SERVICE, "UploadFile", (name, stream), request.context, {stream.id: part})
+        answer = await self._finish(self._answering(call))
+        if isinstance(answer, Failure):
+            await asyncio.to_thread(remove, part)
+            return of_failure(answer)
+        body = json.dumps(to_json(answer.document, lambda _: None)).encode()
+        return HttpReply(201 if answer.created else 200, {"Content-Type": "application/json"}, body)
+
+    async def _require_expected(self, request: HttpRequest, name: str) -> None:
+        """Raises `RequestProblem` where the file that is there is not what the request depends on."""
+        headers = request.headers
+        if "if-match" not in headers and "if-none-match" not in headers:
+            return
+        opened = await self._open(request, name)
+        tag = None
+        if opened is not None:
+            try:
+                tag = entity_tag(await in_thread(self._digests.of, *opened))
+            finally:
+                opened[0].close()
+        if "if-match" in headers and not _matches(headers["if-match"], tag):
+            raise RequestProblem(412, "The file is not the one that was expected.")
+        if "if-none-match" in headers and _matches(headers["if-none-match"], tag):
+            raise RequestProblem(412, "The file is there already.")
+
+    async def _open(self, request: HttpRequest, name: str) -> tuple[BinaryIO, int] | None:
+        answer = await self._finish(self._answering(NativeCall(_SERVICE, "DownloadFile", (name,), request.context)))
+        if isinstance(answer, Failure):
+            raise FailedCall(answer)
+        if answer.document is None:
+            return None
+        return answer.files[answer.document.id], answer.document.length
+
+    def _part(self, request: HttpRequest, name: str) -> Path:
+        return self._inbox.part(request.context.thumbprint, name)
+
+
+def path_of(path: str) -> str:
+    """The path that a target means.  Raises `RequestProblem` for one that cannot be used, or leads upwards."""
+    if _ESCAPE.search(path):
+        raise RequestProblem(400, "The path has a % that is followed by no two hexadecimal digits.")
+    try:
+        name = unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        raise RequestProblem(400, "The path is not UTF-8.") from None
+    if "\0" in name or ".." in name.replace("\\", "/").split("/"):
+        raise RequestProblem(400, "The path must hold neither a name '..' nor NUL.")
+    return name
+
+
+def _of_file(request: HttpRequest, file: BinaryIO, length: int, sha256: bytes) -> HttpReply:
+    """The answer to a request for a file; raises `RequestProblem`."""
+    tag = entity_tag(sha256)
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "Accept-Ranges": "bytes",
+        "ETag": tag,
+        "Repr-Digest": repr_digest(sha256),
+    }
+    asked = request.headers
+    if "if-match" in asked and not _matches(asked["if-match"], tag):
+        raise RequestProblem(412, "The file is not the one that was expected.", {"ETag": tag})
+    if "if-none-match" in asked and _matches(asked["if-none-match"], tag):
+        return HttpReply(304, headers)
+    start, end = _range(asked, tag, length)
+    if (start, end) == (0, length) and not _has_range(asked, tag):
+        status = 200
+    elif start < end:
+        status, headers["Content-Range"] = 206, f"bytes {start}-{end - 1}/{length}"
+    else:
+        raise RequestProblem(416, f"The file has {length} bytes.", {"Content-Range": f"bytes */{length}"})
+    if request.method == "HEAD":
+        return HttpReply(status, {**headers, "Content-Length": str(end - start)})
+    return HttpReply(status, headers, FileBody(file, start, end - start))
+
+
+def _has_range(headers: Mapping[str, str], tag: str) -> bool:
+    """Whether one range of bytes is asked for, of the file that is there; everything else is answered with all."""
+    if _RANGE.fullmatch(headers.get("range", "")) is None:
+        return False
+    return headers.get("if-range", tag).strip() == tag
+
+
+def _range(headers: Mapping[str, str], tag: str, length: int) -> tuple[int, int]:
+    """From where to where; an empty one begins behind the end."""
+    match = _RANGE.fullmatch(headers.get("range", "")) if _has_range(headers, tag) else None
+    if match is None:
+        return 0, length
+    first, last, suffix = match.groups()
+    if suffix is not None:
+        return max(length - int(suffix), 0), length if int(suffix) else 0
+    end = min(int(last) + 1, length) if last else length
+    return int(first), end
+
+
+def _matches(field: str, tag: str | None) -> bool:
+    """Whether a list of entity tags holds that of the file; `*` stands for any file."""
+    if tag is None:
+        return False
+    return field.strip() == "*" or tag in (one.strip() for one in field.split(","))
+
+
+def _check(part: Path, start: int, wanted: Mapping[str, bytes]) -> None:
+    """Raises `RequestProblem` when what has arrived from `start` on is not what was announced, and takes it back."""
+    if not wanted:
+        return
+    with part.open("r+b") as file:
+        try:
+            require_digests(file, start, wanted)
+        except RequestProblem:
+            file.truncate(start)
+            raise
+
+
+def _size(part: Path) -> int:
+    with suppress(OSError):
+        return part.lstat().st_size
+    return 0

@@ -1,0 +1,1 @@
+"""HTTP for trusted peers, on the port of Halibut: `connection` is the door."""
