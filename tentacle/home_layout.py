@@ -36,6 +36,8 @@ ISOLATION_LOCKS: Final = "ScriptIsolation."
 
 LOG_FILE: Final = "OctopusTentacle.txt"
 """In `Logs`."""
+AUDIT_FILE: Final = "Audit.jsonl"
+"""In `Logs`, too: who has asked for what."""
 
 RUNS: Final = ".runs"
 """In `Work`, like all below: the state and the log of each run, out of the reach of its script."""

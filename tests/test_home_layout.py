@@ -11,7 +11,7 @@ from tentacle import home_layout
 PACKAGE = Path(__file__).parent.parent / "tentacle"
 NAMES = {value for name, value in vars(home_layout).items() if name.isupper() and isinstance(value, str)}
 A_HOME_OF_ITS_OWN = "devserver/"
-A_KEY_OF_A_DOCUMENT = ("cli/status/state_text.py", "cli/commands/extract.py")
+A_KEY_OF_A_DOCUMENT = ("cli/status/state_text.py", "cli/commands/extract.py", "agent/oversight.py")
 
 
 def spelled(path: Path) -> Iterator[tuple[int, str]]:

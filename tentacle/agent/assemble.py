@@ -8,11 +8,9 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from tentacle import __version__
@@ -20,6 +18,7 @@ from tentacle.agent.control.methods import ControlMethods
 from tentacle.agent.control.server import ControlServer
 from tentacle.agent.draining import DrainSwitch
 from tentacle.agent.housekeeping import beat, number_from, stop_beating, timespan_from
+from tentacle.agent.identities import identities
 from tentacle.agent.oversight import Oversight
 from tentacle.agent.plan import Plan, PollPlan, make_plan
 from tentacle.agent.polling import Polling, polled
@@ -37,12 +36,14 @@ from tentacle.agent.status import (
     tell,
 )
 from tentacle.agent.supervisor import keep_running
+from tentacle.agent.surroundings import Surroundings
 from tentacle.agent.watching import missing, reading
-from tentacle.errors import TentacleError, one_line
-from tentacle.home_layout import INBOX, SPOOL, UPLOADS, WORK
+from tentacle.errors import one_line
+from tentacle.home_layout import AUDIT_FILE, INBOX, LOGS, SPOOL, UPLOADS, WORK
+from tentacle.observe.audit import AuditRecord
 from tentacle.observe.metrics import Metrics
 from tentacle.observe.monitor import Monitor, Views
-from tentacle.observe.redaction import Redactor
+from tentacle.observe.wire_trace import WireTrace
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.history import EndedScript, ScriptHistory
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
@@ -53,9 +54,12 @@ from tentacle.services.http.api import HttpApi
 from tentacle.services.http.inbox import Inbox
 from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
+from tentacle.services.veto import TransferRoots, Veto
 from tentacle.settings.certificates import StoredCertificate, weaknesses
-from tentacle.settings.model import Settings, other_certificate, resolved_home
+from tentacle.settings.model import Settings, resolved_home
 from tentacle.settings.monitor import MonitorAddress
+from tentacle.settings.policy import HostPolicy
+from tentacle.settings.policy_file import PolicyFile
 from tentacle.transport.calls import Calls
 from tentacle.transport.errors import TransportError
 from tentacle.transport.exchange import Answer, Exchange
@@ -66,8 +70,6 @@ from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.serving import serve_listening
 from tentacle.transport.spool import Spool
 from tentacle.transport.stream import format_address
-from tentacle.transport.timeouts import Timeouts
-from tentacle.transport.tls import TlsIdentity
 from tentacle.wire.call_context import CallContext
 from tentacle.wire.messages import Request
 
@@ -85,23 +87,6 @@ ANSWERS_AT_STOP = 5.0
 """Seconds for which calls under way may still be answered when the agent ends."""
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """Where an agent runs: `config_path` and `instance_name` of its instance, `executable` by which it was started."""
-
-    config_path: Path
-    instance_name: str | None
-    executable: Path
-    environment: Mapping[str, str]
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    reload: Callable[[], Settings] | None = None
-    """Reads the settings again when the configuration has changed; without it they stay as they are."""
-    redactor: Redactor = field(default_factory=Redactor)
-    """Masks the logs of this process; knows what its command line held."""
-    document: Callable[[], Mapping[str, Any]] | None = None
-    """What `status --format=json` says of the instance; looks at its files, and raises `TentacleError`."""
-
-
 class Agent:
     """Everything one instance does.  `start`, then `run` until it is cancelled, then `aclose`; `drain` before."""
 
@@ -111,7 +96,7 @@ class Agent:
         self._surroundings = surroundings
         self._settings = settings
         self._waiting: tuple[str, ...] = ()
-        self._identity, self._fallback = _identities(settings)
+        self._identity, self._fallback = identities(settings)
         self.metrics = Metrics(lambda: reading(self))
         self.engine = ScriptEngine(
             self.home / WORK,
@@ -121,14 +106,18 @@ class Agent:
             options=engine_options(settings.scripts, surroundings.environment, settings.application_directory),
             known=self._known(settings),
             watch=surroundings.redactor.watch,
-            ended=lambda header, result: self._history.add(EndedScript.of(header, result)),
+            ended=lambda header, result: self._on_ended(EndedScript.of(header, result)),
             runs=self.metrics,
         )
         self._history = ScriptHistory(self.engine.workspaces.runs.path)
+        self._policy = PolicyFile(surroundings.policy_places)
+        self.audit = AuditRecord(self.home / LOGS / AUDIT_FILE, surroundings.redactor.shown)
+        veto = Veto(self._policy.current, self.engine.is_known)
+        self._oversight = Oversight(self.metrics, self.audit, veto, self._policy.current)
         self._drain = DrainSwitch(self.home, self.engine)
         self._control = ControlServer(
             self.home,
-            ControlMethods(self.engine, self._history, self.status, self._drain).by_name,
+            ControlMethods(self.engine, self._history, self.status, self._drain, surroundings.levels).by_name,
         )
         self._parts = Parts(self.home / WORK / UPLOADS)
         self._dispatcher = make_dispatcher(
@@ -137,12 +126,15 @@ class Agent:
             lambda: datetime.now(UTC),
             self._parts,
             surroundings.redactor.shown,
-            Oversight(self.metrics),
+            self._oversight,
+            TransferRoots(self._policy.current),
         )
         self._closing = False
         self._phase = RUNNING
         self._called: float | None = None
         self._since = time.time()
+        self._wire_trace = _wire_trace(surroundings)
+        self._tapping = None if self._wire_trace is None else self._wire_trace.connection
         self.calls = Calls(self._handle)
         self._spool = Spool(self.home / WORK / SPOOL)
         self.http = HttpApi(self._answer, self._finish, self.engine, Inbox(self.home / WORK / INBOX))
@@ -167,7 +159,10 @@ class Agent:
         await asyncio.to_thread(self._parts.sweep)
         await asyncio.to_thread(self._history.load)
         await asyncio.to_thread(self.http.prepare)
+        if self._wire_trace is not None:
+            self._wire_trace.start()
         self._drain.take_up()
+        self._policy.current()
         await self.engine.start()
         self._make_spool()
         await self._control.start()
@@ -229,8 +224,8 @@ class Agent:
         """
         following = change(self._settings, settings, self.plan, self._surroundings.environment)
         if following.certificates:
-            self._identity, self._fallback = _identities(following.settings)
-            self._show_identities()
+            self._identity, self._fallback = identities(following.settings)
+            self._showidentities()
         self._settings, self.plan = following.settings, following.plan
         if following.certificates:
             self._warn_of_certificate()
@@ -244,7 +239,7 @@ class Agent:
         if self.listener is not None:
             self.listener.drop_untrusted()
 
-    def _show_identities(self) -> None:
+    def _showidentities(self) -> None:
         log.info("The certificate in use is %s", self._identity.thumbprint)
         if self.listener is not None:
             self.listener.show(self._identity)
@@ -293,6 +288,9 @@ class Agent:
         self.http.aclose()
         await self._control.aclose()
         self._history.close()
+        self.audit.close()
+        if self._wire_trace is not None:
+            self._wire_trace.aclose()
         self._phase = STOPPED
         stop_beating(self.home)
         tell(self.home, self.status(), quiet=True)
@@ -323,6 +321,15 @@ class Agent:
     def in_short(self) -> str:
         """Returns one line for systemd's status."""
         return f"{self.status().in_short()}; {len(self.engine.running())} script(s) running"
+
+    @property
+    def policy(self) -> HostPolicy:
+        """The host's, in force now."""
+        return self._policy.current()
+
+    def _on_ended(self, script: EndedScript) -> None:
+        if self._history.add(script):
+            self._oversight.ended(script)
 
     async def _settle(self) -> None:
         """Lets go of the scripts, which ends every wait for one, and gives the answers that are still owed."""
@@ -355,7 +362,7 @@ class Agent:
         if plan.listen is None:
             return None
         host, port = plan.listen
-        options = ListenerOptions(host=host, port=port, timeouts=self._surroundings.timeouts)
+        options = ListenerOptions(host=host, port=port, timeouts=self._surroundings.timeouts, tapping=self._tapping)
         return Listener(
             self._identity,
             self._is_trusted,
@@ -372,7 +379,8 @@ class Agent:
         return Monitor(views, address.host, address.port, address.path)
 
     def _make_poller(self, poll: PollPlan) -> Poller:
-        options = PollerOptions(poll.address, poll.subscription, poll.connections, self._surroundings.timeouts)
+        timeouts = self._surroundings.timeouts
+        options = PollerOptions(poll.address, poll.subscription, poll.connections, timeouts, tapping=self._tapping)
         return Poller(self._identity, self.calls, self._spool, options, fallback=self._fallback, logins=self._logins)
 
     def _is_trusted(self, thumbprint: str) -> bool:
@@ -382,18 +390,6 @@ class Agent:
         await serve_listening(exchange, self.calls)
 
 
-def _identities(settings: Settings) -> tuple[TlsIdentity, TlsIdentity | None]:
-    if settings.certificate is None:
-        raise TentacleError(
-            "No certificate has been generated for this Tentacle.",
-            hint="run: Tentacle new-certificate",
-        )
-    other = other_certificate(settings)
-    return (
-        _identity(settings.certificate, settings),
-        _identity(other, settings) if other else None,
-    )
-
-
-def _identity(stored: StoredCertificate, settings: Settings) -> TlsIdentity:
-    return TlsIdentity(stored.certificate_pem, stored.key_pem, legacy_ciphers=settings.legacy_ciphers)
+def _wire_trace(surroundings: Surroundings) -> WireTrace | None:
+    path = surroundings.wire_trace
+    return None if path is None else WireTrace(path, surroundings.redactor.shown)

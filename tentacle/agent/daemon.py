@@ -19,16 +19,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
-from tentacle.agent.assemble import Agent, Surroundings
+from tentacle.agent.assemble import Agent
 from tentacle.agent.housekeeping import choice_from, duration_from
 from tentacle.agent.lock import only_agent
 from tentacle.agent.own_files import put_right
 from tentacle.agent.supervisor import keep_running
+from tentacle.agent.surroundings import Surroundings
 from tentacle.errors import EXIT_OK
 from tentacle.host.first_process import is_watched
 from tentacle.host.notify import Notifier
 from tentacle.host.shortcomings import require_threads, shortcomings
 from tentacle.host.step_needs import missing_for_steps
+from tentacle.observe.level_switch import LevelSwitch
 from tentacle.observe.redaction import Redactor
 from tentacle.open_files import raise_limit
 from tentacle.settings.model import Settings, resolved_home
@@ -61,14 +63,17 @@ def run_agent(
     environment: Mapping[str, str] | None = None,
     reload: Callable[[], Settings] | None = None,
     redactor: Redactor | None = None,
+    levels: LevelSwitch | None = None,
     document: Callable[[], Mapping[str, Any]] | None = None,
+    wire_trace: Path | None = None,
 ) -> int:
     """Runs an agent until it is told to end; its exit code.
 
     `emit` gets the lines for standard output that are no log lines.  With `interactive`, an empty line or the end of
     standard input ends the agent too.  With `is_last` no agent follows to take scripts over: those that still run at
     the end are cancelled, whatever the environment says.  `reload` reads the settings again when the configuration file
-    has changed.  `redactor` is the one of this process's logs; `document` what `status --format=json` says.
+    has changed.  `redactor` is the one of this process's logs, and `levels` changes their level; `document` is what
+    `status --format=json` says; `wire_trace` where all that is said on the wire is written.
     Raises `TentacleError` when it cannot start.
     """
     require_threads()
@@ -81,7 +86,9 @@ def run_agent(
         os.environ if environment is None else environment,
         reload=reload,
         redactor=redactor or Redactor(),
+        levels=levels,
         document=document,
+        wire_trace=wire_trace,
     )
     home = resolved_home(settings, config_path)
     with only_agent(home):

@@ -48,10 +48,14 @@ def duration_from(environment: Mapping[str, str], name: str, default: timedelta)
 
     The default when there is none or it makes no sense.
     """
-    found = _SECONDS.fullmatch(environment.get(name, "").strip())
-    if found is None:
-        return timespan_from(environment, name, default)
-    return timedelta(seconds=float(found[1]) * _SECONDS_IN[(found[2] or "s").lower()])
+    seconds = seconds_in(environment.get(name, ""))
+    return timespan_from(environment, name, default) if seconds is None else timedelta(seconds=seconds)
+
+
+def seconds_in(text: str) -> float | None:
+    """The seconds in `3`, `90s`, `5m`, `2h` or `1d`; None for anything else."""
+    found = _SECONDS.fullmatch(text.strip())
+    return float(found[1]) * _SECONDS_IN[(found[2] or "s").lower()] if found else None
 
 
 def _touch(path: Path) -> None:

@@ -15,9 +15,11 @@ from tentacle.agent.plan import Plan
 from tentacle.agent.status import DRAINING, RUNNING, AgentStatus
 from tentacle.certificate_parsing import parse_certificate
 from tentacle.disk import file_size, free_bytes, with_margin
+from tentacle.observe.audit import AuditRecord
 from tentacle.observe.readings import AgentReading, ListenerReading, ServerReading
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.settings.certificates import StoredCertificate
+from tentacle.settings.policy import HostPolicy
 from tentacle.transport.calls import Calls
 from tentacle.transport.listener import Listener
 from tentacle.transport.poller import Poller
@@ -30,9 +32,13 @@ class Watchable(Protocol):
     plan: Plan
     listener: Listener | None
     calls: Calls
+    audit: AuditRecord
 
     @property
     def pollers(self) -> list[Poller]: ...
+
+    @property
+    def policy(self) -> HostPolicy: ...
 
     @property
     def certificate(self) -> StoredCertificate: ...
@@ -52,6 +58,8 @@ def missing(agent: Watchable) -> tuple[str, ...]:
     elif status.listening is None and not any(one.up for one in status.polled):
         what = "no polling connection is up" if status.polled else "no server is polled"
         found.append(f"connections: the port is not open, and {what}")
+    if agent.policy.problem:
+        found.append(f"policy: nothing new is allowed: {agent.policy.problem}")
     free, needed = _disk(agent.engine)
     if free is not None and needed is not None and free < needed:
         text = f"{file_size(free)} are free, and without {file_size(needed)} no script is started"
@@ -74,6 +82,8 @@ def reading(agent: Watchable) -> AgentReading:
         running_log_bytes=census.log_bytes,
         undelivered=None if census.oldest is None else max(time.time() - census.oldest, 0.0),
         calls=len(agent.calls),
+        policy_broken=bool(agent.policy.problem),
+        audit_failures=agent.audit.failures,
         disk_free=free,
         disk_needed=needed,
         servers=_servers(agent.pollers),

@@ -23,6 +23,16 @@ _BY_NAME = {
 }
 
 
+DEFAULT = "default"
+"""In place of a level: that of the start."""
+CHOICES = (*(name.lower() for name in _BY_NAME), DEFAULT)
+
+
+def level_named(name: str) -> int | None:
+    """Returns the level of that name, in any case; None where there is none."""
+    return next((level for known, level in _BY_NAME.items() if known.lower() == name.strip().lower()), None)
+
+
 def threshold(environ: Mapping[str, str]) -> int:
     """Returns the lowest level that is shown and written: Info, or the one that `OCTOPUS__TENTACLE__LOGLEVEL` names.
 
@@ -42,6 +52,8 @@ def syslog_priority(level: int) -> int:
 
 def short_name(level: int) -> str:
     """Returns the name in the log file, e.g. `WARN` for levels from warning up to error."""
+    if level >= OFF:
+        return "OFF"
     for name, at_least in reversed(_BY_NAME.items()):
         if level >= at_least and at_least != OFF:
             return name.upper()

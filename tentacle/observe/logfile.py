@@ -20,6 +20,7 @@ from typing import Final
 
 from tentacle import disk
 from tentacle.home_layout import LOG_FILE
+from tentacle.observe.json_lines import JsonFormatter
 from tentacle.observe.levels import short_name
 from tentacle.observe.text import visible
 from tentacle.path_walk import LinkRefused, Place, parent_of, wary_root
@@ -51,13 +52,31 @@ class LayoutFormatter(logging.Formatter):
         return "\n".join(lines) + "\n"
 
 
+class _JsonLine(JsonFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record) + "\n"
+
+
 class RollingFile:
     """An append-only text file that starts anew every day and at `max_bytes`; `name.0.txt` is the newest of `kept` old
     ones.
+
+    Several processes may append.  With `alone` one does: then what could not be written to its end is taken back.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int, kept: int, now: Callable[[], datetime] = datetime.now) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        kept: int,
+        now: Callable[[], datetime] = datetime.now,
+        mode: int = 0o640,
+        alone: bool = False,
+    ) -> None:
         self.path = path
+        self._mode = mode
+        self._alone = alone
         self._now = now
         self._max_bytes = max_bytes
         self._kept = kept
@@ -68,11 +87,20 @@ class RollingFile:
         """Appends `text`.  Raises `OSError`."""
         with self._opened() as (place, fd):
             if not self._is_due(os.fstat(fd)):
-                disk.write_all(fd, text.encode(errors="backslashreplace"))
+                self._write(fd, text)
                 return
             self._roll(place)
         with self._opened() as (_, fd):
+            self._write(fd, text)
+
+    def _write(self, fd: int, text: str) -> None:
+        before = os.fstat(fd).st_size if self._alone else 0
+        try:
             disk.write_all(fd, text.encode(errors="backslashreplace"))
+        except OSError:
+            if self._alone:
+                os.ftruncate(fd, before)
+            raise
 
     def close(self) -> None:
         """Lets go of the directory; the next line opens it again."""
@@ -85,7 +113,7 @@ class RollingFile:
         made = place.status() is None
         if made:
             try:
-                fd = place.open(_OPEN | os.O_CREAT | os.O_EXCL, 0o640)
+                fd = place.open(_OPEN | os.O_CREAT | os.O_EXCL, self._mode)
             except FileExistsError:  # another process was faster
                 made = False
         if not made:
@@ -163,7 +191,7 @@ class FileLogHandler(logging.Handler):
         """The file that the records go to; `None` while they are kept."""
         return self._file.path if self._file else None
 
-    def attach(self, folder: Path, *, max_bytes: int, kept: int) -> None:
+    def attach(self, folder: Path, *, max_bytes: int, kept: int, as_json: bool = False) -> None:
         """Logs into `folder` from now on, beginning with the records that are pending; never raises `OSError`.
 
         A folder that is missing is made.
@@ -174,6 +202,7 @@ class FileLogHandler(logging.Handler):
                 folder, mode=0o750, like=folder.parent if disk.is_of_another_user(folder.parent) else None
             )
         self._file = RollingFile(folder / LOG_FILE, max_bytes=max_bytes, kept=kept)
+        self.setFormatter(_JsonLine() if as_json else LayoutFormatter())
         while self._pending:
             self.handle(self._pending.popleft())
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, TextIO
 
+from tentacle.observe.json_lines import JsonFormatter, note_work
+from tentacle.observe.level_switch import LevelSwitch
 from tentacle.observe.levels import syslog_priority, threshold
 from tentacle.observe.logfile import FileLogHandler
 from tentacle.observe.redaction import Redactor
@@ -37,6 +39,11 @@ class ConsoleHandler(logging.Handler):
         self._stderr = stderr
         self._journals = [stream for stream in (stdout, stderr) if journal and _identity(stream) == journal]
         self._mute_stdout = False
+        self._json: JsonFormatter | None = None
+
+    def speak_json(self) -> None:
+        """Writes one JSON object a line from now on."""
+        self._json = JsonFormatter()
 
     def mute_stdout(self) -> None:
         """Shows nothing but errors from now on: a command's own data must stand alone on standard output."""
@@ -47,7 +54,7 @@ class ConsoleHandler(logging.Handler):
         if self._mute_stdout and not to_stderr:
             return
         stream = self._stderr if to_stderr else self._stdout
-        text = visible(record.getMessage(), keep="\n\t")
+        text = self._json.format(record) if self._json else visible(record.getMessage(), keep="\n\t")
         if stream in self._journals:
             prefix = f"<{syslog_priority(record.levelno)}>"
             text = prefix + text.replace("\n", f"\n{prefix}")
@@ -70,8 +77,10 @@ def _identity(stream: TextIO) -> str:
 @contextmanager
 def logging_to(
     console: ConsoleHandler, file: FileLogHandler, redactor: Redactor, environ: Mapping[str, str]
-) -> Iterator[None]:
+) -> Iterator[LevelSwitch]:
     """Sends our own records to both handlers, and other libraries' warnings and errors to the file.
+
+    Yields what changes the level.
 
     Python's logging is as before when the block ends.
     """
@@ -79,6 +88,7 @@ def logging_to(
     package, root = logging.getLogger(PACKAGE_LOGGER), logging.getLogger()
     for handler in (console, file):
         handler.setLevel(level)
+        handler.addFilter(note_work)
         handler.addFilter(redactor)
     console.addFilter(lambda record: record.name != FILE_ONLY_LOGGER)
     file.addFilter(lambda record: record.name.partition(".")[0] == PACKAGE_LOGGER or record.levelno >= logging.WARNING)
@@ -86,8 +96,13 @@ def logging_to(
     package.setLevel(level)
     package.addHandler(console)
     root.addHandler(file)
+
+    def apply(wanted: int) -> None:
+        for one in (console, file, package):
+            one.setLevel(wanted)
+
     try:
-        yield
+        yield LevelSwitch(level, apply)
     finally:
         package.removeHandler(console)
         root.removeHandler(file)

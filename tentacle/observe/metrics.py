@@ -156,6 +156,10 @@ class _Readings(Collector):
             "Age of the oldest result that no server has completed; 0 when there is none.",
             now.undelivered or 0,
         )
+        yield _gauge("tentacle_policy_broken", "1 while the host's policy file cannot be used.", now.policy_broken)
+        yield CounterMetricFamily(
+            "tentacle_audit_failures", "Audit records that could not be written.", value=now.audit_failures
+        )
         yield _gauge("tentacle_disk_free_bytes", "Free space where scripts work.", now.disk_free)
         yield _gauge("tentacle_disk_needed_bytes", "With less free space no script is started.", now.disk_needed)
         yield from _polling(now)

@@ -52,6 +52,8 @@ class AgentReading:
     running_log_bytes: int = 0
     undelivered: float | None = None
     calls: int = 0
+    policy_broken: bool = False
+    audit_failures: int = 0
     disk_free: int | None = None
     disk_needed: int | None = None
     servers: tuple[ServerReading, ...] = ()

@@ -12,12 +12,11 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 from tentacle import disk
-from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState, ScriptIsolationLevel
+from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState
 from tentacle.errors import TentacleError, one_line
 from tentacle.home_layout import MASK_KEY
 from tentacle.masking import Mask
@@ -29,68 +28,27 @@ from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
 from tentacle.scripts.output.known_secrets import KnownSecrets
 from tentacle.scripts.recovery import Recovery
+from tentacle.scripts.requests import EngineOptions, RunStatus, StartRequest
 from tentacle.scripts.run import Run, RunContext
 from tentacle.scripts.run_watch import RunWatch, Unwatched
-from tentacle.scripts.sandbox.sandbox import Sandbox, SandboxOptions
+from tentacle.scripts.sandbox.sandbox import Sandbox
 from tentacle.scripts.shim.clock import now_ms
 from tentacle.scripts.shim.run_record import Result
 from tentacle.scripts.startup_check import check_host
 from tentacle.scripts.workspace.run_files import ExaminedRun, RunFiles, Stage, run_name
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import file_parts, require_arguments, require_ticket
-from tentacle.scripts.workspace.workspaces import FOR_A_SCRIPT, WorkspaceFile, Workspaces, place_of
+from tentacle.scripts.workspace.workspaces import Workspaces, place_of
+
+__all__ = ["EngineOptions", "RunStatus", "ScriptEngine", "StartRequest"]
 
 log = logging.getLogger(__name__)
 
-_MEBIBYTE = 1024 * 1024
 _SMALL_BODY = 256 * 1024
 """Characters; a longer script is written in a thread of its own."""
 _CANCEL_ANSWER = 0.1
 """Seconds for which a cancel waits for the end before it answers, since most scripts end at once."""
 _FINISHED = "A script has run under this ticket before, and its result was fetched: nothing is run again."
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """Times in seconds, sizes in bytes.  `minimum_free_bytes` of `None` starts scripts on a full disk too."""
-
-    cancel_grace: float = 5.0
-    page_bytes: int = 8 * _MEBIBYTE
-    line_limit: int = _MEBIBYTE
-    minimum_free_bytes: int | None = FOR_A_SCRIPT
-    busy_after: float = 0.1
-    busy_every: float = 600.0
-    sandbox: SandboxOptions = field(default_factory=SandboxOptions)
-    try_out: bool = False
-    """Runs an empty script at the start, whether or not the sandbox asks for anything."""
-
-
-@dataclass(frozen=True)
-class StartRequest:
-    """What to run and how.  A `mutex_timeout` of zero, an empty `task_id` and no `mutex_name` mean the defaults.
-
-    `trace` is a `traceparent` for the script's environment, or empty.
-    """
-
-    ticket: str
-    body: str = field(repr=False)
-    isolation: ScriptIsolationLevel = ScriptIsolationLevel.NO_ISOLATION
-    mutex_name: str | None = None
-    mutex_timeout: timedelta = timedelta(0)
-    arguments: tuple[str, ...] = field(default=(), repr=False)
-    task_id: str | None = None
-    files: tuple[WorkspaceFile, ...] = ()
-    trace: str = ""
-
-
-@dataclass(frozen=True)
-class RunStatus:
-    """`exit_code` is valid once `state` is complete, which is reported only with the last page of the log."""
-
-    state: ProcessState
-    exit_code: int
-    entries: tuple[ProcessOutput, ...]
-    next_sequence: int
 
 
 class ScriptEngine:
@@ -109,7 +67,7 @@ class ScriptEngine:
         options: EngineOptions | None = None,
         known: Iterable[str] = (),
         watch: Callable[[Mask], None] = lambda _: None,
-        ended: Callable[[RunHeader, Result], None] = lambda _, __: None,
+        ended: Callable[[RunHeader, Result], object] = lambda _, __: None,
         runs: RunWatch | None = None,
     ) -> None:
         self.options = options or EngineOptions()
@@ -152,7 +110,7 @@ class ScriptEngine:
         await asyncio.to_thread(self._prepare_host)
         await self._fork_server.start()
         if self._has_place and (self.options.sandbox.asks or self.options.try_out):
-            await check_host(self.workspaces, replace(self._context, watch=Unwatched()))
+            await check_host(self.workspaces, self._context)
         await self.recovery.start()
 
     def _take_over(self, runs: list[tuple[RunFiles, ExaminedRun]]) -> None:

@@ -76,10 +76,13 @@ class ScriptHistory:
             os.close(self._file)
             self._file = None
 
-    def add(self, script: EndedScript) -> None:
-        """Keeps one, unless it is known.  A line that cannot be written is lost for the next agent only."""
+    def add(self, script: EndedScript) -> bool:
+        """Keeps one, unless it is known; returns whether it was new.
+
+        A line that cannot be written is lost for the next agent only.
+        """
         if script.key in self._scripts:
-            return
+            return False
         self._scripts[script.key] = script
         if len(self._scripts) > MOST:
             del self._scripts[next(iter(self._scripts))]
@@ -88,11 +91,12 @@ class ScriptHistory:
                 self.close()
                 disk.write_atomic(self._path, b"".join(map(_line, self._scripts.values())), mode=0o600)
                 self._lines = len(self._scripts)
-                return
+                return True
             if self._file is None:
                 self._file = os.open(self._path, _OPEN, 0o600)
             os.write(self._file, _line(script))
             self._lines += 1
+        return True
 
     @property
     def scripts(self) -> tuple[EndedScript, ...]:

@@ -120,7 +120,7 @@ class RunContext:
     mask: Callable[[str, str], Mask | None]
     sandbox: Sandbox
     pages: Pages = field(default_factory=Pages)
-    ended: Callable[[RunHeader, Result], None] = lambda _, __: None
+    ended: Callable[[RunHeader, Result], object] = lambda _, __: None
     watch: RunWatch = field(default_factory=Unwatched)
 
 

@@ -18,6 +18,7 @@ from tentacle.contracts.script import ProcessOutputSource
 from tentacle.errors import EXIT_USER_ERROR, one_line
 from tentacle.scripts.errors import SandboxUnavailableError, ScriptError, WorkspaceNotPreparedError
 from tentacle.scripts.run import Run, RunContext
+from tentacle.scripts.run_watch import Unwatched
 from tentacle.scripts.sandbox.sandbox import NEEDED_FOR_USERS, Mode
 from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_header import RunHeader
@@ -61,7 +62,7 @@ async def check_host(workspaces: Workspaces, context: RunContext) -> None:
         log.error("No script can be run now. %s", one_line(error))
         return
     # It is no script of a server's, and belongs in no list of those that ended.
-    run = Run(files, replace(context, ended=lambda *_: None))
+    run = Run(files, replace(context, ended=lambda *_: None, watch=Unwatched()))
     run.start()
     try:
         async with asyncio.timeout(_LONGEST):

@@ -28,6 +28,7 @@ from tentacle.path_walk import LinkRefused, Place, Trust, end_of, parent_of
 from tentacle.services.dispatch import Files, Outgoing, ServiceMethod
 from tentacle.services.errors import AccessDenied, ArgumentError, FileError, MissingFile, NotAFile, ServiceError
 from tentacle.services.parts import Parts
+from tentacle.services.veto import TransferRoots
 
 _NO_SUCH_FILE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
@@ -42,7 +43,7 @@ class FileTransferService:
     """`home` is where relative paths begin; `None` when the instance has none.  `parts` are files half written.
 
     `trust` says which links are followed; without it all are.  `written` is called in a thread with the path of each
-    file that has been written.
+    file that has been written.  `roots` are where files may be written and read.
     """
 
     name = "IFileTransferService"
@@ -54,11 +55,13 @@ class FileTransferService:
         parts: Parts | None = None,
         trust: Trust | None = None,
         written: Callable[[Path], None] = lambda _: None,
+        roots: TransferRoots | None = None,
     ) -> None:
         self._home = home
         self._written = written
         self._parts = parts or Parts(None)
         self._trust = trust or Trust()
+        self._roots = roots or TransferRoots()
 
     @property
     def methods(self) -> Mapping[str, ServiceMethod]:
@@ -102,7 +105,8 @@ class FileTransferService:
                 # It can only be a directory, and one is not made for a file that has no name.
                 with end_of(target.rstrip("/") or "/", self._trust) as place:
                     raise _no_file(target, place.status())
-            with parent_of(target, self._trust, _make_directory) as place:
+            with parent_of(target, self._trust, self._make_directory) as place:
+                self._roots.require_upload(place.directory)
                 place.require_writable()
                 # Files, and links to them, are replaced; a device or a pipe of that name stays what it is.
                 found = self._found(target)
@@ -113,6 +117,12 @@ class FileTransferService:
         except OSError as error:
             raise _failed("write", target, error) from error
         return Outgoing(UploadResult(target, digest, length), created=found is None)
+
+    def _make_directory(self, inside: int, name: str) -> int:
+        self._roots.require_upload(inside)
+        with suppress(FileExistsError):  # another upload was faster
+            os.mkdir(name, dir_fd=inside)
+        return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
 
     def _found(self, target: str) -> os.stat_result | None:
         """What is at the path, also behind a link; `None` for nothing, and for links that lead to nothing."""
@@ -127,7 +137,9 @@ class FileTransferService:
         (docs/spec/services.md, "Downloads").
         """
         try:
+            self._roots.require_readable(path)
             with end_of(path.rstrip("/") or "/", self._trust) as place:
+                self._roots.require_download(place)
                 found = place.status()
                 if found is None or stat.S_ISDIR(found.st_mode):
                     return None
@@ -187,12 +199,6 @@ def _finish(file: BinaryIO) -> str:
     digest = hashlib.file_digest(file, "sha1").hexdigest()  # type: ignore[arg-type]  # a file will do
     os.fsync(file.fileno())
     return digest
-
-
-def _make_directory(inside: int, name: str) -> int:
-    with suppress(FileExistsError):  # another upload was faster
-        os.mkdir(name, dir_fd=inside)
-    return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
 
 
 def _umask() -> int:

@@ -16,6 +16,7 @@ from tentacle.services.file_transfer import FileTransferService
 from tentacle.services.parts import Parts
 from tentacle.services.script_v1 import ScriptServiceV1
 from tentacle.services.script_v2 import ScriptServiceV2
+from tentacle.services.veto import TransferRoots
 
 
 def make_dispatcher(
@@ -25,10 +26,12 @@ def make_dispatcher(
     parts: Parts | None = None,
     cover: Callable[[str], str] = str,
     overseer: Overseer | None = None,
+    roots: TransferRoots | None = None,
 ) -> Dispatcher:
     """All services over one engine: V1 and V2 share its runs and its isolation mutexes.
 
-    `cover` masks the texts of failures; `overseer` stands beside all calls.
+    `cover` masks the texts of failures; `overseer` stands beside all calls; `roots` are where
+    files may be written and read.
     """
     mode = engine.options.sandbox.mode
     # docs/spec/services.md, "Links that scripts make".
@@ -39,7 +42,7 @@ def make_dispatcher(
     return Dispatcher(
         (
             ScriptServiceV1(engine, now),
-            FileTransferService(home, parts, trust, engine.take_in),
+            FileTransferService(home, parts, trust, engine.take_in, roots),
             ScriptServiceV2(engine),
             CapabilitiesService(),
         ),

@@ -176,7 +176,7 @@ def _our_key(name: str, syntax: Syntax, help_text: str, field: str = "", *, kind
 
 
 _script_key = functools.partial(_our_key, kind="script", section="Tentacle.Scripts", words="the script settings")
-_log_key = functools.partial(_our_key, kind="log", section="Tentacle.Log", words="the size and number of log files")
+_log_key = functools.partial(_our_key, kind="log", section="Tentacle.Log", words="the settings of the log")
 
 
 _ROWS: Final = (
@@ -292,6 +292,7 @@ _ROWS: Final = (
     _script_key("uid-range", scripts.UIDS, "Users for --script-isolation=user, e.g. 20000-20999, which is the default"),
     _log_key("file-size", logs.FILE_SIZE, "Size at which a new log file begins, as one does every day. Default: 100M"),
     _log_key("files-kept", logs.FILES_KEPT, "Number of old log files that are kept. Default: 7"),
+    _log_key("format", logs.FORMAT, "How the agent's log looks: text, or json, one object a line. Default: text"),
     Key(
         "monitor",
         ValueKind.SYNTAX,

@@ -1,27 +1,33 @@
-"""How large the log file of an instance becomes and how many old ones are kept: values, defaults and their texts.
+"""How the log of an instance looks, how large its file becomes, how many are kept: values, defaults and their texts.
 
 Must not know a file.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from tentacle.settings.errors import SettingsError
-from tentacle.settings.scripts import MEMORY, Syntax
+from tentacle.settings.scripts import MEMORY, Syntax, one_of
 
+FORMATS: Final = ("text", "json")
 _MOST_FILES: Final = 1000
 
 
 @dataclass(frozen=True)
 class LogSettings:
-    """A new log file begins every day, and when one has `file_size` bytes; `files_kept` old ones stay beside it."""
+    """A new log file begins every day, and when one has `file_size` bytes; `files_kept` old ones stay beside it.
+
+    `format` is one of `FORMATS`.
+    """
 
     file_size: int = 100 * 1024 * 1024
     files_kept: int = 7
+    format: str = FORMATS[0]
 
 
 def _size(text: str) -> int:
@@ -41,3 +47,4 @@ def _count(text: str) -> int:
 
 FILE_SIZE = Syntax(_size, MEMORY.show)
 FILES_KEPT = Syntax(_count, str)
+FORMAT = Syntax(functools.partial(one_of, FORMATS), str)

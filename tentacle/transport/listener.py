@@ -28,6 +28,7 @@ from tentacle.transport.http.connection import HttpConnection, HttpService
 from tentacle.transport.page import serve_page
 from tentacle.transport.spool import Spool
 from tentacle.transport.stream import TcpStream, adopt_tcp, format_address, limit
+from tentacle.transport.tapped import TappedStream, Tapping, tapped
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
 from tentacle.wire.call_context import CallContext, Wire
@@ -76,6 +77,7 @@ class ListenerOptions:
     places: Places | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
+    tapping: Tapping | None = None
 
 
 class Listener:
@@ -281,13 +283,19 @@ class Listener:
         log.debug("Client at %s authenticated as %s", peer, thumbprint)
         connection = Connection(self._options.role, self._options.limits)
         connection.receive_data(first)
-        exchange = Exchange(
-            stream, connection, self._options.timeouts, self._spool, context=CallContext(thumbprint, peer)
-        )
+        used = tapped(stream, self._options.tapping, "server", stream.version, peer)
+        if isinstance(used, TappedStream):
+            used.had(first)
+        context = CallContext(thumbprint, peer)
+        exchange = Exchange(used, connection, self._options.timeouts, self._spool, context=context)
         if (place := self._trusted.get(_this_task())) is not None:
             place.link = exchange
-        await self._serve(exchange, thumbprint)
-        await stream.aclose()
+        try:
+            await self._serve(exchange, thumbprint)
+            await used.aclose()
+        finally:
+            if isinstance(used, TappedStream):
+                used.over()
 
     async def _use_http(self, stream: TlsStream, first: bytes, context: CallContext, service: HttpService) -> None:
         log.debug("Client at %s authenticated as %s, by HTTPS", context.address, context.thumbprint)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tentacle.errors import TentacleError, one_line
+from tentacle.trace_context import Work, working_for
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
 from tentacle.transport.counted_log import CountedLog
@@ -24,6 +25,7 @@ from tentacle.transport.exchange import Exchange
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.serving import say_end, serve_polling
 from tentacle.transport.spool import Spool
+from tentacle.transport.tapped import Tapping, tapped
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity
 from tentacle.wire.call_context import CallContext
@@ -43,6 +45,7 @@ class PollerOptions:
     connections: int = 1
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
+    tapping: Tapping | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,8 @@ class Poller:
     def _fill(self, group: asyncio.TaskGroup) -> None:
         for number in range(self._options.connections):
             if number not in self._loops or self._loops[number].done():
-                self._loops[number] = group.create_task(self._loop(number))
+                with working_for(Work(server=self._options.address.thumbprint)):
+                    self._loops[number] = group.create_task(self._loop(number))
 
     async def _loop(self, number: int) -> None:
         backoff = self._make_backoff()
@@ -216,7 +220,8 @@ class Poller:
 
     async def _connection(self, backoff: Backoff, number: int) -> None:
         options = self._options
-        stream = await dial(options.address, self._identities[self._chosen], options.timeouts, self._logins)
+        dialled = await dial(options.address, self._identities[self._chosen], options.timeouts, self._logins)
+        stream = tapped(dialled, options.tapping, "agent", dialled.version, str(options.address))
         connection = Connection(Role.POLLING_SERVICE, options.limits)
         context = CallContext(options.address.thumbprint, str(options.address))
         exchange = Exchange(stream, connection, options.timeouts, self._spool, context=context)

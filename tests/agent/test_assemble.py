@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.agent.assemble import Agent, Surroundings
+from tentacle.agent.assemble import Agent
+from tentacle.agent.surroundings import Surroundings
 from tentacle.contracts.codec import encode
 from tentacle.contracts.script import ScriptTicket
 from tentacle.contracts.script_v2 import StartScriptCommandV2

@@ -42,6 +42,7 @@ SYNTAX = {
     "script-uid-range": "30000-30099",
     "log-file-size": "20M",
     "log-files-kept": "30",
+    "log-format": "json",
     "monitor": "127.0.0.1:9113",
 }
 CERTIFICATE = certificates.generate()

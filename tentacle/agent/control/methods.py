@@ -1,4 +1,4 @@
-"""What the agent answers on the control channel: status, scripts, log, drain, undrain (docs/spec/control.md).
+"""What the agent answers on the control channel (docs/spec/control.md, "Methods").
 
 Knows the agent as the few things that it needs of it.  Must not know sockets.
 """
@@ -18,6 +18,8 @@ from tentacle.agent.control.server import Method, Tell
 from tentacle.agent.draining import DrainSwitch
 from tentacle.agent.status import AgentStatus
 from tentacle.contracts.script import ProcessOutput, ProcessState
+from tentacle.observe.level_switch import LevelSwitch
+from tentacle.observe.levels import CHOICES, DEFAULT, level_named, short_name
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.history import ScriptHistory
 from tentacle.scripts.inventory import known_scripts
@@ -34,12 +36,15 @@ _MEANT_SHOWN: Final = 10
 
 @dataclass(frozen=True)
 class ControlMethods:
-    """What answers: `status` tells the state of the agent, and `switch` changes what it does with new scripts."""
+    """What answers: `status` tells the state of the agent, and `switch` changes what it does with new scripts,
+    and `levels` the level of its log.
+    """
 
     engine: ScriptEngine
     history: ScriptHistory
     status: Callable[[], AgentStatus]
     switch: DrainSwitch
+    levels: LevelSwitch | None = None
 
     @property
     def by_name(self) -> Mapping[str, Method]:
@@ -49,6 +54,7 @@ class ControlMethods:
             "log": self._log,
             "drain": self._drain,
             "undrain": self._undrain,
+            "log-level": self._log_level,
         }
 
     async def _status(self, _request: ControlRequest, _tell: Tell) -> dict[str, Any]:
@@ -137,6 +143,18 @@ class ControlMethods:
 
     async def _undrain(self, _request: ControlRequest, _tell: Tell) -> dict[str, Any]:
         return {"was_draining": self.switch.end()}
+
+    async def _log_level(self, request: ControlRequest, _tell: Tell) -> dict[str, Any]:
+        """Tells the level of the agent's log; with `level`, changes it before, for `seconds` if there are any."""
+        if self.levels is None:
+            raise ControlError("failed", "The level of this agent's log cannot be changed.")
+        name = request.text("level")
+        if name is not None:
+            level = level_named(name)
+            if level is None and name != DEFAULT:
+                raise ControlError("bad-request", f"'{name:.40}' is no level; there are {', '.join(CHOICES)}.")
+            self.levels.change(level, request.number("seconds"))
+        return {"level": short_name(self.levels.level).lower(), "until": self.levels.until}
 
 
 def _pieces(entries: Iterable[ProcessOutput]) -> Iterator[list[list[Any]]]:

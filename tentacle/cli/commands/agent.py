@@ -51,6 +51,7 @@ LEAST_WAIT_MS: Final = 20
     " trust in memory alone; the options below say where and how, and the default --name is the hostname with the first"
     " digits of the thumbprint",
 )
+@option("--trace-wire", help="Writes what is said on the wire to this file, without secrets, to look for a fault")
 @option("--workerpool", "pools", multiple=True, help="With --ephemeral: the worker pools, by name, slug or Id")
 @register_options
 @api_options
@@ -62,6 +63,7 @@ def agent(
     wait: int | None,
     noninteractive: bool,
     ephemeral: bool,
+    trace_wire: str | None,
     pools: tuple[str, ...],
     registering: RegisterOptions,
     api: ApiOptions,
@@ -74,6 +76,7 @@ def agent(
         file = choose_or_make(session, where, access, api, registering, role)
     else:
         file = session.choose(where)
+    session.log_as(file.load().logs)
     if wait is not None and wait >= LEAST_WAIT_MS:
         yield f"Sleeping for {wait}ms..."
         time.sleep(wait / 1000)
@@ -95,6 +98,8 @@ def agent(
             is_last=ephemeral,
             reload=reload,
             redactor=session.redactor,
+            levels=session.levels,
+            wire_trace=session.path(trace_wire) if trace_wire else None,
             document=lambda: _status(session, file.path, load()),
         )
 
@@ -121,7 +126,7 @@ def _status(session: CommandSession, config: Path, settings: Settings) -> Mappin
 
 
 def _refuse_registration_options() -> None:
-    ordinary = {"instance", "config", "wait", "console", "noninteractive"}
+    ordinary = {"instance", "config", "wait", "console", "noninteractive", "trace_wire"}
     others = [name for name in order_given() if name not in ordinary]
     if others:
         raise TentacleError(

@@ -12,6 +12,7 @@ from tentacle.cli.frame.completion import SHELLS, branch_of
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession
 from tentacle.errors import TentacleError
+from tentacle.observe.levels import CHOICES
 
 NOTES: Final = """\
 Prints a completion script for a shell: tentacle completion bash|zsh|fish
@@ -41,7 +42,12 @@ def completion(context: click.Context, _session: CommandSession) -> CommandResul
         raise TentacleError(f"{told}.", hint=f"Give one of: {', '.join(SHELLS)}; e.g. tentacle completion bash")
     group = context.find_root().command
     assert isinstance(group, click.Group)
-    words = {"help": [entry.name for entry in ENTRIES], "completion": list(SHELLS), "scripts": ["log"]}
+    words = {
+        "help": [entry.name for entry in ENTRIES],
+        "completion": list(SHELLS),
+        "scripts": ["log"],
+        "log-level": list(CHOICES),
+    }
     found = (group.get_command(context, entry.name) for entry in ENTRIES)
     commands = [one for one in found if isinstance(one, TentacleCommand)]
     return CommandResult(data=make([branch_of(one, words.get(one.name or "", [])) for one in commands]))

@@ -46,8 +46,9 @@ from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
 from tentacle.observe.text import visible
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.server_address import polling_address
-from tentacle.settings.instances import Instance
+from tentacle.settings.instances import Instance, instance_directories
 from tentacle.settings.model import Settings, resolved_home
+from tentacle.settings.policy_file import policy_places, read_policy
 from tentacle.transport.proxy_logins import ProxyLogins
 
 NOTES: Final = """\
@@ -149,7 +150,9 @@ def _examined_instance(session: CommandSession, where: InstanceOptions) -> Exami
     home = resolved_home(settings, file.path)
     clones = tuple(clones_of(file.path, settings.certificate, session.registry))
     state = instance_state(session.instance_name, file.path, home, settings, session.environ, now, WorkDirectory())
-    return ExaminedInstance(session.instance_name, file.path, home, state.settings, None, now, clones, state)
+    directory = instance_directories(session.environ)[0]
+    policy = read_policy(policy_places(file.path, session.instance_name, directory))
+    return ExaminedInstance(session.instance_name, file.path, home, state.settings, None, now, clones, state, policy)
 
 
 async def _examine(

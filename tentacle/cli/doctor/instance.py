@@ -30,6 +30,7 @@ from tentacle.settings.errors import SettingsError
 from tentacle.settings.identity_origin import origin_path_of, read_origin, this_machine
 from tentacle.settings.instances import InstanceRegistry
 from tentacle.settings.model import Settings
+from tentacle.settings.policy import HostPolicy
 from tentacle.settings.store import SettingsFile, key_path_of
 from tentacle.settings.trust import same_thumbprint
 from tentacle.thumbprints import doubts_about
@@ -43,7 +44,7 @@ class ExaminedInstance:
     """The instance as far as it is known: without settings, `problem` says why.  `now` in seconds since 1970.
 
     `clones` are the names of other instances of this machine that have the same certificate; `state` is what `status`
-    shows; `outside` is what everybody may see of an instance that this user may not read.
+    shows; `policy` is that of the host; `outside` is what everybody may see of an instance that this user may not read.
     """
 
     name: str | None = None
@@ -54,6 +55,7 @@ class ExaminedInstance:
     now: float = 0.0
     clones: tuple[str, ...] = ()
     state: InstanceState | None = None
+    policy: HostPolicy | None = None
     outside: OutsideView | None = None
 
     @property
@@ -106,6 +108,7 @@ def instance_probes(instance: ExaminedInstance) -> list[Probe]:
             local_probe("ciphers", lambda: ciphers(instance)),
             local_probe("trust", lambda: trusted(instance)),
             local_probe("clone", lambda: clone(instance)),
+            local_probe("policy", lambda: host_policy(instance)),
             local_probe("disk", lambda: free_space(instance)),
             local_probe("agent", lambda: agent(instance)),
             local_probe("connections", lambda: connections(instance)),
@@ -125,6 +128,22 @@ def configuration(instance: ExaminedInstance) -> Sequence[Finding]:
         return [warn("configuration", instance.problem.message, instance.problem.hint or "Run this as root.")]
     advice = "Run this as the user of the agent, or as root; if that is no help: is the file still there?"
     return [fail("configuration", instance.problem.message, instance.problem.hint or advice)]
+
+
+def host_policy(instance: ExaminedInstance) -> list[Finding]:
+    """What the host allows servers to do."""
+    policy = instance.policy
+    if policy is None or policy.source is None:
+        return [ok("policy", "no policy file: servers that are trusted may do everything that the agent's user may")]
+    if policy.problem:
+        advice = f"Correct {policy.source}, or remove it; a running agent takes that up at once."
+        return [fail("policy", f"nothing new is allowed: {policy.problem}", advice)]
+    found = f"{policy.source}: {'; '.join(policy.lines())}"
+    with suppress(OSError):
+        if policy.source.stat().st_uid != 0 or policy.source.parent.stat().st_uid != 0:
+            advice = "Scripts that run as the agent's user can change it: let root own it, in a directory of root's."
+            return [warn("policy", found, advice)]
+    return [ok("policy", found)]
 
 
 def rights(instance: ExaminedInstance) -> list[Finding]:

@@ -55,6 +55,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("init", "Sets up a worker from beginning to end, by questions or by options"),
     Entry("list-instances", "Lists all installed Tentacle instances"),
     Entry("livez", "Checks that the Tentacle agent process is alive (suitable for a Kubernetes liveness probe)."),
+    Entry("log-level", "Shows or changes the level of a running agent's log, for good or for a while"),
     Entry(
         "migrate-preinstalled-k8s-config",
         "Migrates the configuration from the pre-install hook to the running agent instance",
@@ -115,7 +116,7 @@ ENTRIES: tuple[Entry, ...] = (
 GROUPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("Every day", ("init", "status", "doctor", "service", "register-worker", "deregister-worker")),
     ("Scripts", ("scripts", "drain", "undrain")),
-    ("Run the agent", ("agent", "livez")),
+    ("Run the agent", ("agent", "livez", "log-level")),
     (
         "Instances and settings",
         (

@@ -10,8 +10,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from tentacle import __version__
 from tentacle.cli.frame.restart import Effect, InstanceSnapshot
 from tentacle.home_layout import LOGS
+from tentacle.observe.level_switch import LevelSwitch
 from tentacle.observe.logfile import FileLogHandler
 from tentacle.observe.logs import FILE_ONLY_LOGGER, JOURNAL_VARIABLE, ConsoleHandler, logging_to
 from tentacle.observe.redaction import Redactor
@@ -80,10 +81,18 @@ class CommandSession:
         self._before: InstanceSnapshot | None = None
         self._console = ConsoleHandler(process.stdout, process.stderr, process.environ.get(JOURNAL_VARIABLE, ""))
         self._log_file = FileLogHandler()
+        self.levels: LevelSwitch | None = None
 
-    def logging(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def logging(self) -> Iterator[None]:
         """While it is entered, log records reach the console and the log file."""
-        return logging_to(self._console, self._log_file, self.redactor, self.environ)
+        with logging_to(self._console, self._log_file, self.redactor, self.environ) as self.levels:
+            yield
+
+    def log_as(self, settings: LogSettings) -> None:
+        """Has the console show log lines in the form that the settings ask for: it is the log of an agent."""
+        if settings.format == "json":
+            self._console.speak_json()
 
     @property
     def instance_name(self) -> str | None:
@@ -179,4 +188,5 @@ class CommandSession:
         for line in describe_process(__version__, self.instance_name, self.environ):
             _FILE_LOG.info("%s", line)
         _FILE_LOG.info("CommandLine: %s", self.command_line)
-        self._log_file.attach(folder, max_bytes=settings.file_size, kept=settings.files_kept)
+        as_json = settings.format == "json"
+        self._log_file.attach(folder, max_bytes=settings.file_size, kept=settings.files_kept, as_json=as_json)

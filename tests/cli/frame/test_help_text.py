@@ -29,7 +29,17 @@ VECTOR = json.loads((VECTORS / "cli-commands.json").read_text())
 ORIGINAL: dict[str, dict[str, Any]] = {command["name"]: command for command in VECTOR["commands"]}
 
 OURS = {
-    *("completion", "devserver", "doctor", "drain", "import-instance", "init", "rotate-certificate", "scripts"),
+    *(
+        "completion",
+        "devserver",
+        "doctor",
+        "drain",
+        "import-instance",
+        "init",
+        "log-level",
+        "rotate-certificate",
+        "scripts",
+    ),
     *("status", "undrain"),
 }
 SECRETS = [
@@ -50,7 +60,7 @@ SECRETS = [
 ]
 REGISTERING = ["idempotent", "dry-run"]
 PROXY = ["proxyPasswordFile", "proxyPasswordStdin", "proxyPasswordCredential"]
-EPHEMERAL = {"ephemeral", *({*ORIGINAL["register-worker"]["options"]} - {"instance", "config"}), *SECRETS}
+EPHEMERAL = {"ephemeral", "trace-wire", *({*ORIGINAL["register-worker"]["options"]} - {"instance", "config"}), *SECRETS}
 ASKING_THE_SERVER = {
     *("register-worker", "register-with", "deregister-worker", "deregister-from", "show-configuration", "poll-server")
 }

@@ -1,0 +1,94 @@
+"""A real agent with a policy of its host, and its audit record."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+from tentacle.contracts.script_v2 import ScriptStatusResponseV2
+from tentacle.wire.messages import ServerError
+from tests.agent.process import TENTACLE, AgentHome, Server
+from tests.patience import PATIENCE
+from tests.pki import identity
+
+REFUSAL = "Refused by the policy of this host: "
+
+
+def policy_of(agent: AgentHome) -> Path:
+    """Beside the configuration: the instance has no name."""
+    return agent.home / "tentacle.policy.yaml"
+
+
+def records(agent: AgentHome) -> list[dict[str, Any]]:
+    path = agent.home / "Logs" / "Audit.jsonl"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+async def doctor(agent: AgentHome) -> dict[str, Any]:
+    """What the doctor finds of the policy."""
+    process = await asyncio.create_subprocess_exec(
+        *(str(TENTACLE), "doctor", f"--config={agent.config}", "--format=json"), stdout=asyncio.subprocess.PIPE
+    )
+    document = json.loads((await process.communicate())[0])
+    findings = [one for section in document["Sections"] for one in section["Findings"] if one["Check"] == "policy"]
+    assert len(findings) == 1
+    return dict(findings[0])
+
+
+async def test_who_asked_for_what_is_on_record(agent: AgentHome, server: Server) -> None:
+    running = await agent.start()
+    server.port = await running.port()
+    answer = await server.script("exit 4", wait=PATIENCE)
+    assert isinstance(answer, ScriptStatusResponseV2)
+    asked, *rest = records(agent)
+    assert (asked["Event"], asked["Thumbprint"], asked["Wire"]) == ("asked", identity("server").thumbprint, "halibut")
+    assert asked["Address"].startswith("127.0.0.1:")
+    assert (asked["Method"], asked["Ticket"]) == ("StartScript", "T")
+    assert asked["ScriptSha256"] == hashlib.sha256(b"exit 4").hexdigest()
+    assert {(one["Event"], one.get("ExitCode"), one.get("Result")) for one in rest} == {
+        ("ended", 4, None),
+        ("answered", None, "ok"),
+    }
+    await running.stop()
+
+
+async def test_the_policy_is_in_force_as_soon_as_it_is_written(agent: AgentHome, server: Server) -> None:
+    running = await agent.start()
+    server.port = await running.port()
+    assert (await doctor(agent))["Level"] == "ok"
+    assert isinstance(await server.script("true", ticket="A"), ScriptStatusResponseV2)
+    policy_of(agent).write_text("services: [ICapabilitiesServiceV2]\n")
+    answer = await server.script("touch done", ticket="B")
+    assert isinstance(answer, ServerError)
+    assert answer.message == f"{REFUSAL}IScriptServiceV2.StartScript is not allowed."
+    # The beginning by which the server's client knows that it need not try again.
+    assert (answer.details or "").startswith("System.Reflection.TargetInvocationException")
+    (refused,) = [one for one in records(agent) if one.get("Result") == "refused"]
+    assert (refused["Ticket"], refused["Error"]) == ("B", answer.message)
+    found = await doctor(agent)
+    assert found["Level"] in ("ok", "warn")
+    assert "allowed: ICapabilitiesServiceV2.GetCapabilities" in found["Found"]
+    policy_of(agent).unlink()
+    assert isinstance(await server.script("true", ticket="B"), ScriptStatusResponseV2)
+    running.process.terminate()
+    await running.ended()
+
+
+async def test_a_broken_policy_is_told_at_the_start_and_allows_nothing(agent: AgentHome, server: Server) -> None:
+    policy_of(agent).write_text("servces: [ICapabilitiesServiceV2]\n")
+    running = await agent.start()
+    server.port = await running.port()
+    answer = await server.script("true")
+    assert isinstance(answer, ServerError)
+    assert answer.message.startswith(f"{REFUSAL}its policy file cannot be used")
+    found = await doctor(agent)
+    assert found["Level"] == "fail"
+    assert "servces is not known" in found["Found"]
+    running.process.terminate()
+    _, errors = await running.ended()
+    assert [line for line in errors if "so nothing new is allowed" in line and "servces is not known" in line]
