@@ -6,7 +6,9 @@ Exit code 0 when every step worked; otherwise the step and the reason are the la
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -20,6 +22,19 @@ echo "Hello from $TentacleInstanceName, Tentacle $TentacleVersion"
 for step in 1 2 3; do echo "step $step of 3"; sleep 0.6; done
 echo "a word on standard error" >&2
 """
+START = json.dumps(
+    {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "IScriptServiceV2.StartScript",
+        "params": [
+            {
+                "ScriptTicket": {"TaskId": "curl-1"},
+                "ScriptBody": "for step in 1 2 3; do echo step $step of 3; sleep 0.6; done; exit 3",
+            }
+        ],
+    }
+)
 BOLD, DIM, GREEN, RED, PLAIN = (
     ("\033[1m", "\033[2m", "\033[32m", "\033[31m", "\033[0m") if sys.stdout.isatty() else ("",) * 5
 )
@@ -36,6 +51,7 @@ class Demo:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._server: Server | None = None
+        self._port = free_port()
         self.step = "setting up"
         self.summary: list[str] = []
 
@@ -54,6 +70,7 @@ class Demo:
             self._script(worker)
             self._files(worker)
             self._health(worker)
+        self._by_curl()
         for instance, worker in (("Listening", listening), ("Polling", polling)):
             self._begin(f"Taking {worker} out again")
             self._command("deregister-worker", f"--instance={instance}", f"--server={self.server.rest}")
@@ -64,7 +81,7 @@ class Demo:
     def _listening_worker(self) -> str:
         self._begin("A worker that listens: the server calls it")
         self._stage.make_instance(
-            "Listening", f"--port={free_port()}", "--noListen=False", "--listenIpAddress=127.0.0.1"
+            "Listening", f"--port={self._port}", "--noListen=False", "--listenIpAddress=127.0.0.1"
         )
         self._command(
             "register-worker",
@@ -133,6 +150,27 @@ class Demo:
         if found["HealthStatus"] != "Healthy":
             raise StepFailed(f"it is {found['HealthStatus']}: {found['StatusSummary']}")
         self.summary.append(f"{worker} is healthy")
+
+    def _by_curl(self) -> None:
+        self._begin("The listening worker by HTTPS: curl and a certificate, no server")
+        if shutil.which("curl") is None:
+            self._tell("left out: curl is not installed")
+            return
+        client = self._stage.https_client("Listening", self._port)
+        self._tell(f"$ {client.shown('/rpc', '--json', START)}")
+        answer = client.curl("/rpc", "--json", START)
+        self._tell(answer)
+        if json.loads(answer).get("result", {}).get("Ticket") != {"TaskId": "curl-1"}:
+            raise StepFailed("the script was not started")
+        self._tell(f"$ {client.shown('/scripts/curl-1/log', '--no-buffer')}")
+        began, seen = time.monotonic(), []
+        for line in client.follow("/scripts/curl-1/log", "--no-buffer"):
+            seen.append((time.monotonic() - began, line))
+            self._tell(line)
+        own = [at for at, line in seen if "step " in line]
+        if len(own) != 3 or own[2] - own[0] < 0.3 or seen[-1][1] != 'data: {"ExitCode":3}':
+            raise StepFailed("the log was not followed to its end")
+        self.summary.append("a script started and its log followed with curl")
 
     def _expect_success(self, task: str) -> None:
         ended = self.server.finished(task)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import queue
+import shlex
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from tentacle.settings import certificates
 from tests.patience import PATIENCE
 
 TENTACLE = Path(sys.executable).with_name("tentacle")
@@ -178,6 +180,37 @@ class Server:
         raise StepFailed(f"the task {task} does not end")
 
 
+@dataclass
+class HttpsClient:
+    """`curl` with the client's certificate `client.crt`, which the agent at `address` trusts."""
+
+    address: str
+    directory: Path
+
+    def curl(self, path: str, *options: str) -> str:
+        """What is answered, an error too."""
+        done = subprocess.run(
+            self._command(path, *options), cwd=self.directory, capture_output=True, timeout=PATIENCE, check=False
+        )
+        return done.stdout.decode()
+
+    def follow(self, path: str, *options: str) -> Iterator[str]:
+        """The lines of an answer as they come."""
+        with subprocess.Popen(self._command(path, *options), cwd=self.directory, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if text := line.decode().rstrip("\n"):
+                    yield text
+
+    def shown(self, path: str, *options: str) -> str:
+        """The command as somebody would type it."""
+        return shlex.join(self._command(path, *options))
+
+    def _command(self, path: str, *options: str) -> list[str]:
+        trusted = ("--cert", "client.crt", "--key", "client.key")
+        return ["curl", "-sS", "--insecure", *trusted, f"{self.address}{path}", *options]
+
+
 class Stage:
     """A temporary directory with everything in it; as a context manager it leaves nothing behind."""
 
@@ -251,6 +284,20 @@ class Stage:
         self.run("new-certificate", f"--instance={name}", "--if-blank")
         applications = self.directory / name / "applications"
         self.run("configure", f"--instance={name}", f"--app={applications}", *settings)
+
+    def https_client(self, name: str, port: int) -> HttpsClient:
+        """A client with a certificate of its own, which the instance that listens on `port` trusts from now on."""
+        made = certificates.generate()
+        for suffix, content in (("crt", made.certificate_pem), ("key", made.key_pem)):
+            (self.directory / f"client.{suffix}").write_bytes(content)
+        self.run("configure", f"--instance={name}", f"--trust={made.thumbprint}")
+        client = HttpsClient(f"https://127.0.0.1:{port}", self.directory)
+        deadline = time.monotonic() + PATIENCE
+        while "openapi" not in client.curl("/openapi.json"):
+            if time.monotonic() > deadline:
+                raise StepFailed("the agent does not trust the new client")
+            time.sleep(0.1)
+        return client
 
     def start_agent(self, name: str, ready: str) -> Process:
         agent = self.start("agent", f"--instance={name}", "--noninteractive")

@@ -50,7 +50,8 @@ def test_the_demo_works_and_leaves_nothing_behind(demo: subprocess.Popen[str], t
     for command in (
         "create-instance", "new-certificate", "configure", "register-worker", "agent", "deregister-worker",
     ):  # fmt: skip
-        assert output.count(f"$ tentacle {command} ") == 2
+        assert output.count(f"$ tentacle {command} ") == (3 if command == "configure" else 2)
+    assert "a script started and its log followed with curl" in output
     assert "Nothing was left behind" in output
     assert "API-" not in "".join(line for line in output.splitlines() if line.startswith("$"))
     assert not list(tmp_path.glob("tentacle-*"))
