@@ -24,7 +24,8 @@ from tentacle.home_layout import (
     WORK,
 )
 from tentacle.scripts.workspace.removal import remove_tree
-from tests.agent.process import PATIENCE, AgentHome, Server
+from tests.agent.process import AgentHome, Server
+from tests.patience import PATIENCE
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts, makes devices and immutable files")
 FILES = (
