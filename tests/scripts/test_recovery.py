@@ -10,8 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from tentacle.scripts.shim import run_record
 from tentacle.scripts.shim.log_format import OUT, record
 from tentacle.scripts.shim.process_tree import is_alive
 from tentacle.scripts.shim.run_record import HEAD
+from tentacle.scripts.workspace.run_directory import RunDirectory
+from tentacle.scripts.workspace.run_header import RunHeader
 from tests.scripts.lab import QUICK, Lab, lines, until
 
 AGENT = """
@@ -216,6 +219,90 @@ async def test_no_number_of_things_that_scripts_have_left_costs_the_start_memory
     assert peak < 3_000_000
     assert (await lab.run("exit 3")).exit_code == 3
     assert len(list(lab.engine.workspaces.trash())) == 3000
+
+
+def forge(lab: Lab, ticket: str, *, claimed: bool) -> None:
+    """What a script can write: a run that somebody has asked for, and that nobody watches."""
+    header = RunHeader(ticket=ticket, task=ticket, mutex="M", isolation=0, timeout=None, arguments=())
+    data = run_record.head() + run_record.encode_header(header.encode())
+    lab.run_path(ticket).write_bytes(data)
+    if claimed:
+        with lab.run_path(ticket).open("r+b") as file:
+            run_record.mark_claimed(file.fileno())
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+async def test_no_number_of_forged_runs_takes_the_descriptors_of_others(
+    next_agent: Lab, claimed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = next_agent
+    monkeypatch.setattr("tentacle.scripts.recovery._MOST_WAITING", 5)
+    lab.engine.workspaces.ensure()
+    for number in range(500):
+        forge(lab, f"F-{number}", claimed=claimed)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    await lab.engine.start()
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 40
+    assert (await lab.run("exit 3")).exit_code == 3
+    # Whoever asks for one is told the truth of it.
+    assert (await lab.ended("F-77")).exit_code == (
+        ScriptExitCode.UNKNOWN_RESULT if claimed else ScriptExitCode.INVOCATION_ERROR
+    )
+
+
+async def test_what_takes_long_to_look_at_does_not_hold_up_the_start(
+    next_agent: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = next_agent
+    monkeypatch.setattr("tentacle.scripts.recovery._LONGEST_START", 0.01)
+    full = ScriptIsolationLevel.FULL_ISOLATION
+    async with killed_agent(lab, "#full\necho ready; until [ -e ../go ]; do sleep 0.01; done; touch ../first-ended"):
+        may_look = threading.Event()
+        real = RunDirectory.names
+
+        def names(self: RunDirectory) -> Iterator[str]:
+            assert may_look.wait(60)
+            return real(self)
+
+        monkeypatch.setattr(RunDirectory, "names", names)
+        await lab.engine.start()
+        asking = asyncio.create_task(lab.engine.status("T-1", 0))
+        starting = asyncio.create_task(lab.run("[ -e ../first-ended ] && echo in turn", "T-2", isolation=full))
+        done, _ = await asyncio.wait({asking, starting}, timeout=0.1)
+        assert not done
+        may_look.set()
+        status = await asking
+        assert status is not None
+        assert status.state is ProcessState.RUNNING
+        (lab.work / "go").touch()
+        assert "in turn" in texts(await starting)
+
+
+async def test_an_agent_that_ends_meanwhile_does_so_at_once(next_agent: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = next_agent
+    monkeypatch.setattr("tentacle.scripts.recovery._LONGEST_START", 0.01)
+    lab.engine.workspaces.ensure()
+    for number in range(50):
+        forge(lab, f"F-{number}", claimed=False)
+    looked: list[str] = []
+    real = RunDirectory.look
+    began, may_go_on = threading.Event(), threading.Event()
+
+    def look(self: RunDirectory, name: str) -> object:
+        looked.append(name)
+        began.set()
+        assert may_go_on.wait(60)
+        return real(self, name)
+
+    monkeypatch.setattr(RunDirectory, "look", look)
+    await lab.engine.start()
+    assert await asyncio.to_thread(began.wait, 60)
+    ending = asyncio.create_task(lab.engine.aclose())
+    await asyncio.sleep(0)
+    may_go_on.set()
+    await ending
+    assert len(looked) < 5
+    assert lab.engine.running() == ()
 
 
 async def test_a_script_that_waited_for_its_lock_waits_again_with_its_own_settings(next_agent: Lab) -> None:

@@ -41,6 +41,7 @@ from tentacle.scripts.shim.syscalls import (
 _COVER = "size=64k,nr_inodes=64,mode=0711"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _MEMORY = "/dev/shm"  # noqa: S108 - the name that the C library uses
+_OWN_FILE_SYSTEMS = "/dev/fuse"
 _NOBODY = 2**32 - 1
 """The number that no user can have."""
 
@@ -128,6 +129,9 @@ def _exchange_users(identities: int) -> None:
 
 def _hide_what_others_do() -> None:
     syscalls.mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=2")
+    if os.path.exists(_OWN_FILE_SYSTEMS):  # noqa: PTH110
+        # By one, and a union of file systems, the kernel itself would make a program that runs as the script's user.
+        syscalls.mount(os.devnull, _OWN_FILE_SYSTEMS, None, MS_BIND)
     if os.path.isdir(_MEMORY):  # noqa: PTH112
         syscalls.mount("tmpfs", _MEMORY, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 from tests.scripts.sandboxes import ADD_KEY, KEYCTL, own_uids
 
 BEGIN = f"""
-import ctypes, os, sys
+import ctypes, mmap, os, shutil, stat, sys, tempfile
 from tentacle.scripts.shim.rights import give_up_rights
 from tentacle.scripts.shim.syscalls import clear_user_keyrings
 user = int(sys.argv[1])
@@ -51,6 +52,65 @@ def test_it_cannot_close_its_keyrings_to_the_next_script(operation: int) -> None
     """Nor open them to another one."""
     arguments = {4: "-4, 0, 0", 5: "-4, 0", 22: "-1, -3", 29: "-4, 0, 0"}[operation]
     assert told(f"give_up_rights(); print(keyctl({operation}, {arguments}))") == ["Operation not permitted"]
+
+
+MAKES_A_PROGRAM = {
+    "chmod": "os.chmod(file, 0o4755)",
+    "chmod of the group's bit": "os.chmod(file, 0o2755)",
+    "fchmod": "os.fchmod(opened, 0o6755)",
+    "fchmodat": "libc.fchmodat(-100, file.encode(), 0o4755, 0)",
+    "fchmodat2": "libc.syscall(452, -100, file.encode(), 0o4755, 0)",
+    "open": "libc.open((file + 'x').encode(), os.O_CREAT | os.O_WRONLY, 0o4755)",
+    "openat": "os.open(file + 'x', os.O_CREAT | os.O_WRONLY, 0o2755)",
+    "a file without a name": "os.open(os.path.dirname(file), os.O_TMPFILE | os.O_WRONLY, 0o4755)",
+    "creat": "libc.creat((file + 'x').encode(), 0o4755)",
+    "mknod": "os.mknod(file + 'x', 0o104755)",
+    "openat2": "libc.syscall(437, -100, (file + 'x').encode(), (ctypes.c_uint64 * 3)(0o101, 0o4755, 0), 24)",
+    "io_uring": "libc.syscall(425, 8, (ctypes.c_char * 120)())",
+    "chmod -x32": "libc.syscall(0x4000005a, file.encode(), 0o4755) if os.uname().machine == 'x86_64' else -1",
+}
+FILES = """
+directory = tempfile.mkdtemp()
+file = directory + "/f"
+opened = os.open(file, os.O_CREAT | os.O_RDWR, 0o700)
+give_up_rights()
+def attempt():
+    try:
+        return WHAT
+    except OSError:
+        return -1
+result = attempt()
+found = [os.stat(f"{directory}/{one}").st_mode & 0o6000 for one in os.listdir(directory)]
+print(result is None or result >= 0, any(found))
+shutil.rmtree(directory)
+"""
+
+
+@pytest.mark.parametrize("how", MAKES_A_PROGRAM)
+def test_it_makes_no_program_that_runs_as_its_user(how: str) -> None:
+    """Such a one could wait in the workspace of another script until its user is lent again."""
+    assert told(FILES.replace("WHAT", MAKES_A_PROGRAM[how])) == ["False False"]
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="these are the calls of x86")
+def test_nor_by_the_calls_of_32_bit_programs() -> None:
+    """`int 0x80` with EAX 15, chmod, in memory below 4 GiB: the file's name stands behind the code."""
+    code = "b8 0f 00 00 00 48 89 fb 89 f1 53 cd 80 5b c3"
+    text = f"""
+area = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40, 7)
+area.write(bytes.fromhex("{code.replace("48 89 fb", "53 48 89 fb").replace("53 cd 80 5b", "cd 80 5b")}"))
+place = ctypes.addressof(ctypes.c_char.from_buffer(area))
+name = (directory + "/f").encode() + b"\\0"
+area.seek(2048); area.write(name)
+"""
+    attempt = "ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint32, ctypes.c_uint32)(place)(place + 2048, 0o4755)"
+    script = FILES.replace("give_up_rights()", text + "give_up_rights()").replace("WHAT", attempt)
+    assert told(script) == ["False False"]
+
+
+def test_all_other_modes_are_given() -> None:
+    text = FILES.replace("WHAT", "[os.chmod(file, 0o1755), os.mkdir(file + 'd', 0o700), os.open(file, 0, 0o4755)][2]")
+    assert told(text) == ["True False"]
 
 
 def test_all_other_calls_go_on() -> None:

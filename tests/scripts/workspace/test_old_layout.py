@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from typing import Any
 import pytest
 
 from tentacle.contracts.exit_codes import ScriptExitCode
-from tentacle.contracts.script import ProcessState
+from tentacle.contracts.script import ProcessState, ScriptIsolationLevel
 from tentacle.scripts.engine import RunStatus
 from tentacle.scripts.errors import ScriptError
 from tentacle.scripts.shim.clock import BOOT
+from tentacle.scripts.workspace.old_layout import OldRun as OldFiles
 from tentacle.scripts.workspace.run_directory import LOG_DELETED
 from tentacle.scripts.workspace.run_files import run_name
 from tests.scripts.lab import Lab, lines, until
@@ -393,3 +395,54 @@ async def test_a_name_that_no_ticket_may_have_does_not_keep_the_agent_from_its_s
     with pytest.raises(ScriptError):
         await lab.run("true", "a\nb")
     assert lines(await lab.run("echo one")) == ["one"]
+
+
+@pytest.mark.parametrize("how", ["ended", "running", "lost"])
+async def test_a_long_log_is_copied_while_the_agent_serves(
+    lab: Lab, old: Make, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Gigabytes of it kept the agent from listening."""
+    monkeypatch.setattr("tentacle.scripts.workspace.old_layout._COPIED_AT_ONCE", 100)
+    run = old(isolation=1, mutex="M").watch()
+    run.tell("say one", *(["end 7"] if how == "ended" else []))
+    await until(lambda: (b"D 1" if how == "ended" else b"one") in run.log.read_bytes())
+    if how == "lost":
+        run.kill()
+    may_copy = threading.Event()
+    real = OldFiles._copy_records
+
+    def copy(self: OldFiles) -> None:
+        assert may_copy.wait(60)
+        real(self)
+
+    monkeypatch.setattr(OldFiles, "_copy_records", copy)
+    await lab.engine.start()
+    status = await lab.run("echo other", "T-2", seconds=20)
+    assert lines(status) == ["other"]
+    assert lab.engine.is_running("T-1")
+    may_copy.set()
+    if how == "running":
+        run.tell("end 7")
+    status = await lab.ended()
+    assert (texts(status)[4], status.exit_code) == ("one", -46 if how == "lost" else 7)
+    await until(lambda: not run.state.exists())
+
+
+async def test_one_that_is_completed_while_it_runs_keeps_its_mutex_also_with_the_next_agent(
+    lab: Lab, old: Make, new_lab: Callable[..., Lab]
+) -> None:
+    run = old(isolation=1, mutex="M").watch()
+    await lab.engine.start()
+    await lab.engine.complete("T-1")
+    await lab.engine.completed.drained()
+    await lab.engine.aclose()
+    later = new_lab()
+    await later.engine.start()
+    assert await later.engine.status("T-1", 0) is None
+    await later.start("echo in turn", "T-2", mutex_name="M", isolation=ScriptIsolationLevel.FULL_ISOLATION)
+    await later.until("T-2", lambda status: any(text.startswith("Waiting for") for text in texts(status)))
+    run.tell("end 0")
+    run.wait()
+    assert lines(await later.ended("T-2")) == ["in turn"]
+    await later.engine.complete("T-2")
+    assert await later.left() == []
