@@ -70,14 +70,20 @@ class ServiceState:
         return self.active in ("active", "activating", "reloading")
 
 
+_NO_SERVICE: Final = (
+    "'Tentacle agent --noninteractive' is the same agent in the foreground, for whatever starts your other programs."
+)
+
+
 def require_systemd(*, as_root: bool, booted: Path = BOOTED) -> None:
     """Raises `HostError` when services cannot be managed here (texts: docs/spec/command-line.md, "service")."""
     if not BASH.exists():
         raise HostError("Could not detect bash. bash is required to run tentacle.")
     if not booted.is_dir() or shutil.which("systemctl") is None:
-        raise HostError("Could not detect systemd. systemd is required to run Tentacle as a service")
+        raise HostError("Could not detect systemd. systemd is required to run Tentacle as a service", hint=_NO_SERVICE)
     if as_root and os.geteuid() != 0:
-        raise HostError("Requires elevated privileges. Please run command as sudo.")
+        hint = f"Without root: {_NO_SERVICE}"
+        raise HostError("Requires elevated privileges. Please run command as sudo.", hint=hint)
 
 
 class Systemctl:

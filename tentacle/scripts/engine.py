@@ -165,7 +165,7 @@ class ScriptEngine:
             entry = ProcessOutput(ProcessOutputSource.STD_OUT, now_ms(), _FINISHED)
             return RunStatus(ProcessState.COMPLETE, run, (entry,), 1)
         if wait is not None:
-            await _until(run.ended, wait.total_seconds())
+            await _until(wait.total_seconds(), run.ended)
         return await self._status(run, 0)
 
     async def status(self, ticket: str, after: int) -> RunStatus | None:
@@ -179,7 +179,7 @@ class ScriptEngine:
         if run is None:
             return None
         run.cancel()
-        await _until(run.ended, _CANCEL_ANSWER)
+        await _until(_CANCEL_ANSWER, run.ended)
         return await self._status(run, after)
 
     async def complete(self, ticket: str) -> None:
@@ -255,10 +255,7 @@ class ScriptEngine:
     async def wait_for_ends(self, deadline: float | None) -> tuple[str, ...]:
         """Waits until all scripts have ended that have been asked for by now, or for `deadline` seconds; as `drain`."""
         await asyncio.gather(*self._starting.values(), return_exceptions=True)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(deadline):
-                for run in self.unended():
-                    await run.ended.wait()
+        await _until(deadline, *(run.ended for run in self.unended()))
         return self.running()
 
     async def wait_for_completes(self, deadline: float) -> tuple[str, ...]:
@@ -268,10 +265,7 @@ class ScriptEngine:
         """
         since = now_ms() - deadline * 1000
         owed = [run for run in self._runs.values() if run.result is None or run.result.ended > since]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(deadline):
-                for run in owed:
-                    await run.completed.wait()
+        await _until(deadline, *(run.completed for run in owed))
         return tuple(run.files.header.ticket for run in owed if not run.completed.is_set())
 
     def unended(self) -> list[Run]:
@@ -377,7 +371,8 @@ class ScriptEngine:
         return RunStatus(state, exit_code, page.entries, page.next_sequence)
 
 
-async def _until(event: asyncio.Event, seconds: float) -> None:
+async def _until(seconds: float | None, *events: asyncio.Event) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await event.wait()
+            for event in events:
+                await event.wait()

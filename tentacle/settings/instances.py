@@ -36,6 +36,8 @@ from tentacle.settings.errors import InstanceError
 
 MACHINE_DIRECTORY = Path("/etc/octopus")
 HOME_VARIABLE = "TentacleMachineConfigurationHomeDirectory"
+OWN_PLACE = f"Run it as root, or let everything be yours: set {HOME_VARIABLE} to a directory of yours"
+"""The beginning of what to tell a user who may not write where instances are made."""
 DEFAULT_NAME = "Tentacle"
 DEFAULT_CONFIG = "Tentacle.config"
 EVERY_INSTANCE = "*"

@@ -16,10 +16,11 @@ from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import json_option
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
+from tentacle.cli.init.setup import is_root
 from tentacle.cli.service.control import ServiceControl
-from tentacle.disk import exists, make_directories
+from tentacle.disk import DiskError, exists, make_directories
 from tentacle.errors import TentacleError
-from tentacle.settings.instances import DEFAULT_NAME, Instance, clean_name, new_instance_paths
+from tentacle.settings.instances import DEFAULT_NAME, OWN_PLACE, Instance, clean_name, new_instance_paths
 from tentacle.settings.model import Settings, resolved_home
 
 
@@ -35,6 +36,15 @@ def create_instance(
 
     Without a name and a path nothing is registered; the file is then found from its own directory.
     """
+    try:
+        return _create(session, instance, config, home)
+    except DiskError as error:
+        if error.hint is None and not is_root():
+            raise TentacleError(error.message, hint=f"{OWN_PLACE}, and give --config=PATH in it.") from None
+        raise
+
+
+def _create(session: CommandSession, instance: str | None, config: str | None, home: str | None) -> CommandResult:
     name = clean_name(instance) if instance and instance.strip() else DEFAULT_NAME
     folder, path = new_instance_paths(config, home, session.process.cwd)
     # A relative home in the file is seen from the file's directory, a typed one from the current directory.  It is

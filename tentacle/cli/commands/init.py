@@ -20,7 +20,7 @@ from tentacle.errors import TentacleError
 from tentacle.host.step_needs import missing_for_steps
 from tentacle.host.systemctl import BOOTED
 from tentacle.settings.errors import SettingsError
-from tentacle.settings.instances import HOME_VARIABLE
+from tentacle.settings.instances import OWN_PLACE
 
 NOTES: Final = """\
 Sets up a worker: instance, certificate, mode, registration and, if wanted, the
@@ -28,9 +28,7 @@ service.  Asks for what is not given; every answer is an option too.  With
 --yes, or away from a terminal, nobody is asked.  What is there already is told
 and left as it is, so that it may be run again, also after an interruption.
 """
-_NOT_ROOT: Final = (
-    f"Run it as root, or let everything be yours: set {HOME_VARIABLE} to a directory of yours, and give --app."
-)
+_NOT_ROOT: Final = f"{OWN_PLACE}, and give --app."
 
 
 @command("init", notes=NOTES)

@@ -165,7 +165,8 @@ _ZSH_ACTIONS: Final = {
 
 _BASH: Final = """\
 # Completion of tentacle for bash.  Try it:  source <(tentacle completion bash)
-# For good:  tentacle completion bash > /etc/bash_completion.d/tentacle
+# For good:  tentacle completion bash > /etc/bash_completion.d/tentacle, or without root
+#            > ~/.local/share/bash-completion/completions/tentacle
 
 _tentacle_instances() {{
   "$1" list-instances 2>/dev/null | sed -n "s/^Instance '\\(.*\\)' uses configuration '.*'\\.$/\\1/p"

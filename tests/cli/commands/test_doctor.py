@@ -9,6 +9,7 @@ import pwd
 import shutil
 import stat
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -19,6 +20,23 @@ from tentacle.settings.store import SettingsFile, key_path_of
 from tests.cli.commands.programs import document, ended, init_of, levels, until
 from tests.cli.interceptor import Interceptor
 from tests.e2e.stage import TENTACLE, Server, Stage
+from tests.patience import PATIENCE
+
+ROOT = Path(__file__).parents[3]
+AS_NOBODY = """if 1:
+    import importlib, io, os, pkgutil, sys
+    import tentacle
+    from tentacle.cli.frame.session import ProcessContext
+    from tentacle.cli.main import run
+    # All modules are there when they cannot be read any more, and what a first certificate or look loads.
+    for module in pkgutil.walk_packages(tentacle.__path__, "tentacle."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    "".encode("utf-8-sig")
+    run(["doctor"], ProcessContext(stdout=io.StringIO(), stderr=io.StringIO()))
+    os.setgroups([]); os.setgid(65534); os.setuid(65534); os.chdir("/")
+    sys.exit(run(sys.argv[1:], ProcessContext()))
+"""
 
 
 @pytest.fixture
@@ -180,3 +198,32 @@ def test_the_bundle_holds_what_helps_and_no_secret(stage: Stage, server: Server)
     assert "a line that helps" in texts["OctopusTentacle.txt"]
     assert json.loads(texts["configuration.json"])["PollingProxy"]["HasPassword"] is True
     assert settings.certificate.thumbprint in texts["configuration.json"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_newcomer_without_root_and_without_a_home_is_told_what_to_do(open_way: Path, stage: Stage) -> None:
+    """As `nobody`, who can write nowhere but in one directory."""
+    own = open_way / "own"
+    own.mkdir()
+    os.chown(own, 65534, 65534)
+
+    def as_nobody(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, *arguments],
+            env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environment},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    refused = as_nobody("create-instance", "--instance=w", f"--config={own / 'w.config'}")
+    assert (refused.returncode, list(own.iterdir())) == (1, [])
+    assert "let everything be yours: set TentacleMachineConfigurationHomeDirectory to" in refused.stderr
+    variables = {"TentacleMachineConfigurationHomeDirectory": str(own)}
+    assert as_nobody("create-instance", "--instance=w", f"--config={own / 'w.config'}", **variables).returncode == 0
+    findings = levels(json.loads(as_nobody("doctor", "--format=json", **variables).stdout))
+    assert findings["applications"] == "warn"
+    assert as_nobody("configure", f"--app={own / 'apps'}", **variables).returncode == 0
+    assert "applications" not in levels(json.loads(as_nobody("doctor", "--format=json", **variables).stdout))

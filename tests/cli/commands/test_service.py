@@ -17,7 +17,9 @@ def test_without_systemd_there_is_one_clear_line(
     monkeypatch.setenv("PATH", str(instance))
     ended = tentacle("service", "--instance=I", f"--{action}")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == "Could not detect systemd. systemd is required to run Tentacle as a service\n"
+    said, hint = ended.err.splitlines()
+    assert said == "Could not detect systemd. systemd is required to run Tentacle as a service"
+    assert hint.startswith("'Tentacle agent --noninteractive' is the same agent in the foreground")
 
 
 def test_nothing_to_do(tentacle: Any, instance: Path) -> None:
