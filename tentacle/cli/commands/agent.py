@@ -69,12 +69,11 @@ def agent(
     api: ApiOptions,
 ) -> Steps:
     """Runs until a signal ends it; makes a certificate first where there is none."""
-    if not ephemeral:
-        _refuse_registration_options()
     if ephemeral:
         access, role = access_and_role(session, api, pools)
         file = choose_or_make(session, where, access, api, registering, role)
     else:
+        _refuse_registration_options()
         file = session.choose(where)
     session.log_as(file.load().logs)
     if wait is not None and wait >= LEAST_WAIT_MS:

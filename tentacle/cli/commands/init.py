@@ -12,7 +12,7 @@ from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import port_text
 from tentacle.cli.init import steps
-from tentacle.cli.init.questions import Questions
+from tentacle.cli.init.questions import BACK, Questions
 from tentacle.cli.init.setup import MODES, POLLING, InitOptions, Setup, ask_for_setup, is_root, try_usual_port
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
 from tentacle.disk import DiskError
@@ -73,11 +73,14 @@ def init(session: CommandSession, *, options: InitOptions, api: ApiOptions) -> S
     """Asks everything first, then does it; each step is one command, shown as it could be typed."""
     process = session.process
     questions = Questions(process.stdin, process.stdout, defaults=options.yes or session.as_json)
-    decision = None
-    while decision is None:
+
+    def ask() -> tuple[Setup, bool]:
+        questions.tell([f"Answer '{BACK}' to any question to go back to the one before.", ""])
         setup = ask_for_setup(session, questions, options, api)
         questions.tell(["", *_summary(setup), *_warnings(process.environ)])
-        decision = questions.decides("Go ahead?")
+        return setup, questions.agrees("Go ahead?", default=True)
+
+    setup, decision = questions.all_of(ask)
     if not questions.asks and not options.port:
         try_usual_port(session, setup)
     if not decision:

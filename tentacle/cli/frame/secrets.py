@@ -25,6 +25,10 @@ _LARGEST_SECRET: Final = 16 * 1024
 Decorator = Callable[[Any], Any]
 
 
+class InputEnded(TentacleError):
+    """A person ended the input (Ctrl-D) where a secret was asked for."""
+
+
 @dataclass(frozen=True)
 class SecretOptions:
     """What the options say of one secret; `what` is its name for people, such as `API key`."""
@@ -107,7 +111,7 @@ def _from_stdin(session: CommandSession, what: str) -> str:
         try:
             text = getpass.getpass(f"{what[0].upper()}{what[1:]}: ")
         except EOFError:
-            text = ""
+            raise InputEnded(f"Standard input holds no {what} in its first line.") from None
     else:
         text = stdin.readline(_LARGEST_SECRET).rstrip("\r\n")
     if not text.strip():

@@ -1,14 +1,14 @@
 """Questions to a person, each of which an option answers too.
 
 They are asked on a terminal only.  Elsewhere the options that are missing are collected, so that one error names them
-all.  Must not know what is asked.
+all.  A person may go back from each question to the one before.  Must not know what is asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, TextIO, TypeVar
+from typing import Any, Final, TextIO, TypeVar
 
 from tentacle.cli.frame.result import EXIT_INTERRUPTED
 from tentacle.errors import TentacleError
@@ -16,12 +16,19 @@ from tentacle.observe.text import visible
 
 T = TypeVar("T")
 
+BACK: Final = "back"
+"""The answer to any question that leads to the one before."""
+INPUT_ENDED: Final = "The input ended before all questions were answered; nothing was changed."
 _ATTEMPTS: Final = 5
 _LONGEST_ANSWER: Final = 4096
 
 
 class Unanswered(TentacleError):
     """A question without an answer."""
+
+
+class GoBack(Exception):
+    """A person wants to answer the question before this one again."""
 
 
 class Questions:
@@ -38,6 +45,9 @@ class Questions:
         self._missing: list[str] = []
         self._before: dict[str, str] = {}
         """What was answered to each question; asked again, that is the default."""
+        self._settled: list[tuple[str, Any]] = []
+        """What was asked, in order, and what came of each; the first `_at` of them were asked again by now."""
+        self._at = 0
 
     def answer(
         self, option: str, given: str | None, question: str, check: Callable[[str], T], *, default: str | None = None
@@ -68,20 +78,28 @@ class Questions:
 
         return self._ask(f"{question} (yes/no)", check, "yes" if default else "no")
 
-    def decides(self, question: str) -> bool | None:
-        """Yes or no, or None for going back; yes where no questions are asked."""
-        if not self.asks:
-            return True
+    def settled(self, question: str, ask: Callable[[], T]) -> T:
+        """What `ask` returns, which asks a person; on the way back to an earlier question it is not asked again."""
+        at = self._at
+        if at == len(self._settled):
+            self._settled.append((question, ask()))
+        elif self._settled[at][0] != question:
+            raise AssertionError(f"{question!r} is not what was asked before")
+        self._at = at + 1
+        found: T = self._settled[at][1]
+        return found
 
-        def check(text: str) -> bool | None:
-            known = {"y": True, "yes": True, "n": False, "no": False, "b": None, "back": None}
-            if text.lower() not in known:
-                raise TentacleError(f"'{text:.40}' is neither yes, no nor back.")
-            return known[text.lower()]
+    def all_of(self, ask: Callable[[], T]) -> T:
+        """What `ask` returns, which asks all questions in order.
 
-        decision = self._ask(f"{question} (yes/no/back)", check, "yes")
-        self._before.pop(f"{question} (yes/no/back)")
-        return decision
+        Who answers `back` is asked the question before again; what was answered before that one stays.
+        """
+        while True:
+            self._at = 0
+            try:
+                return ask()
+            except GoBack:
+                del self._settled[max(self._at - 1, 0) :]
 
     def miss(self, option: str) -> None:
         """Notes that the option is missing."""
@@ -112,12 +130,15 @@ class Questions:
             raise Unanswered("Interrupted; nothing was changed.", exit_code=EXIT_INTERRUPTED) from None
 
     def tell(self, lines: Sequence[str]) -> None:
-        """Shows lines to the person, where questions are asked."""
-        if self.asks:
+        """Shows lines to the person, where questions are asked, unless they were shown on the way here before."""
+        if self.asks and self._at == len(self._settled):
             self._stdout.writelines(f"{visible(line)}\n" for line in lines)
             self._stdout.flush()
 
     def _ask(self, question: str, check: Callable[[str], T], default: str | None) -> T:
+        return self.settled(question, lambda: self._asked(question, check, default))
+
+    def _asked(self, question: str, check: Callable[[str], T], default: str | None) -> T:
         default = self._before.get(question, default)
         for attempt in range(_ATTEMPTS):
             with self.interruptible():
@@ -126,7 +147,9 @@ class Questions:
                 line = self._stdin.readline(_LONGEST_ANSWER)
             if not line:
                 self._stdout.write("\n")
-                raise Unanswered("The input ended before all questions were answered; nothing was changed.")
+                raise Unanswered(INPUT_ENDED)
+            if line.strip().lower() == BACK:
+                raise GoBack
             try:
                 answer = check(line.strip() or default or "")
             except TentacleError as error:

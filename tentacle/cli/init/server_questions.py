@@ -15,9 +15,10 @@ from yarl import URL
 
 from tentacle.cli.doctor.polling import polling_target
 from tentacle.cli.doctor.reach import reach
+from tentacle.cli.frame.secrets import InputEnded
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue, parse_port
-from tentacle.cli.init.questions import Questions, Unanswered
+from tentacle.cli.init.questions import BACK, INPUT_ENDED, GoBack, Questions, Unanswered
 from tentacle.cli.registration.credentials import API_KEY_VARIABLE, credentials_are_given, required_access
 from tentacle.cli.registration.options import ApiOptions
 from tentacle.cli.registration.server_access import (
@@ -102,16 +103,25 @@ class ServerQuestions:
             self.questions.miss(f"--apiKeyFile (or --apiKeyStdin, --bearerTokenFile, ${API_KEY_VARIABLE}...)")
             self.questions.need_all()
         api = replace(self.api, server=server, api_key_stdin=self.api.api_key_stdin or not given)
+        if not self.questions.asks or given:
+            return self._credentials(server, api, given=given)
+        return self.questions.settled("API key", lambda: self._credentials(server, api, given=given))
+
+    def _credentials(self, server: str, api: ApiOptions, *, given: bool) -> Credentials:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with self.questions.interruptible():
                     found = required_access(self.session, api).credentials
+                if not given and found.api_key == BACK:
+                    raise GoBack
                 if self.questions.asks:
                     scope = self._try(server, found, lambda client: choose_scope(client, self.space))
                     space = f", space {scope.space_name!r:.80}" if scope.space_name else ""
                     self.questions.tell([f"  Signed in{space}."])
             except Unanswered:
                 raise
+            except InputEnded:
+                raise Unanswered(INPUT_ENDED) from None
             except TentacleError as error:
                 if given or attempt == _ATTEMPTS:
                     raise

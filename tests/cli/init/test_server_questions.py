@@ -40,7 +40,12 @@ def test_slips_are_corrected_where_they_are_made_and_the_key_is_not_shown(stage:
     person.answer("to poll", "1")
     person.answer("connection refused", str(server.comms_port))
     person.answer("Go ahead?", "perhaps")
-    person.answer("neither yes, no nor back", "back")
+    person.answer("neither yes nor no", "back")
+    for question in ("to poll [", "Worker pools, by commas", "on the server [asked]: ", "API key: "):
+        person.answer(question, "back")
+    for question in (f"[{server.rest}]: ", "applications", "[polling]: ", "Configuration file"):
+        person.answer(question, "back")
+    person.answer("Name of the instance [asked]", "BACK")
     person.answer("Name of the instance [asked]", "")
     for question in ("Configuration file", "[polling]: ", "applications", f"[{server.rest}]: "):
         person.answer(question, "")
@@ -48,7 +53,7 @@ def test_slips_are_corrected_where_they_are_made_and_the_key_is_not_shown(stage:
     person.answer("on the server [asked]: ", "")
     person.answer("Worker pools there: Default Worker Pool", "")
     person.answer(f"to poll [{server.comms_port}]: ", "")
-    person.answer("Go ahead? (yes/no/back) [yes]: ", "yes")
+    person.answer("Go ahead? (yes/no) [yes]: ", "yes")
     assert person.end() == 0, person.shown
     assert server.key.encode() not in person.shown
     assert b"API-OFSOMEBODYELSE" not in person.shown
