@@ -127,7 +127,8 @@ class WorkspaceCleaner:
                 return
             left = self._every.total_seconds()
             while left > 0:
-                self._engine.touch_running()
+                for run in self._engine.unended():
+                    self._engine.workspaces.touch(run.files.workspace)
                 await asyncio.to_thread(self._boots.note)
                 pause = min(left, _TOUCH.total_seconds())
                 await asyncio.sleep(pause)
