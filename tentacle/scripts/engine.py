@@ -225,6 +225,11 @@ class ScriptEngine:
         """Returns the tickets of all scripts that have not ended."""
         return tuple(run.files.header.ticket for run in self.unended())
 
+    def touch_running(self) -> None:
+        """Touches the workspaces of all scripts that have not ended, so that foreign sweepers leave them alone."""
+        for run in self.unended():
+            self.workspaces.touch(run.files.workspace)
+
     async def drain(self, refusal: TentacleError, deadline: float | None) -> tuple[str, ...]:
         """Refuses new scripts with `refusal` from now on and waits for the running ones to end.
 

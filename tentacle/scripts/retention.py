@@ -127,8 +127,7 @@ class WorkspaceCleaner:
                 return
             left = self._every.total_seconds()
             while left > 0:
-                for run in self._engine.unended():
-                    self._engine.workspaces.touch(run.files.workspace)
+                self._engine.touch_running()
                 await asyncio.to_thread(self._boots.note)
                 pause = min(left, _TOUCH.total_seconds())
                 await asyncio.sleep(pause)
