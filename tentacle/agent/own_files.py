@@ -55,8 +55,24 @@ _KINDS: Final = {
 """What belongs in each place; `None` where another module sees to that."""
 
 
+def foreign_place(home: Path, user: str) -> str | None:
+    """What speaks against an agent of root in a home with a directory of another user; `None` for nothing.
+
+    `user` is the name of the agent's user.
+    """
+    for path in (home, home / WORK) if user == disk.user_name(0) else ():
+        with suppress(OSError):
+            owner = path.stat().st_uid
+            if owner != 0:
+                name = disk.user_name(owner)
+                return f"the agent runs as root, but '{path}' belongs to {name}, who can replace what is there"
+    return None
+
+
 def put_right(home: Path) -> None:
     """For the only agent of `home`, which exists.  Raises nothing."""
+    if said := foreign_place(home, disk.user_name(os.geteuid())):
+        log.warning("%s: run the agent as that user, or give the directory to root", said)
     free_path(home)
     for name, kind in _KINDS.items():
         path = home / name

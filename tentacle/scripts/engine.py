@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tentacle import disk
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState
-from tentacle.errors import TentacleError, one_line
+from tentacle.errors import TentacleError
 from tentacle.home_layout import MASK_KEY
 from tentacle.masking import Mask
 from tentacle.scripts.census import Census
@@ -97,19 +97,16 @@ class ScriptEngine:
         self._runs: dict[str, Run] = {}
         """By the name of the run's files, as `_starting`."""
         self._starting: dict[str, asyncio.Task[Run | int]] = {}
-        self._has_place = True
-        """Whether the directory of all workspaces could be used at the start."""
         self.refusal: TentacleError | None = None  # the answer to requests for new scripts
 
     async def start(self) -> None:
         """Takes over the runs of an earlier agent, before any request about a script is answered.
 
-        Where scripts have left very many, the end of that is not waited for: requests wait for it.
         Raises `ScriptError` when scripts cannot be run here, or not in the sandbox that the options ask for.
         """
         await asyncio.to_thread(self._prepare_host)
         await self._fork_server.start()
-        if self._has_place and (self.options.sandbox.asks or self.options.try_out):
+        if self.options.sandbox.asks or self.options.try_out:
             await check_host(self.workspaces, self._context)
         await self.recovery.start()
 
@@ -123,15 +120,10 @@ class ScriptEngine:
                 self._runs[files.name] = run
 
     def _prepare_host(self) -> None:
-        try:
+        # A script may have kept us from that.  Told by the check, and to whoever starts a script.
+        with suppress(ScriptError):
             self.workspaces.ensure()
-        except ScriptError as error:
-            # A script may have done that.  Each start of a script tries again.
-            log.error("No script can be run now. %s %s", one_line(error), error.hint or "")
-            self._has_place = False
-        else:
-            self.workspaces.runs.require_locks()
-            self._has_place = True
+        self.workspaces.runs.require_locks()
         self._context.sandbox.prepare()
 
     async def aclose(self) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tentacle.contracts.script import ProcessOutputSource
 from tentacle.errors import EXIT_USER_ERROR, one_line
-from tentacle.scripts.errors import SandboxUnavailableError, ScriptError, WorkspaceNotPreparedError
+from tentacle.scripts.errors import SandboxUnavailableError, ScriptError
 from tentacle.scripts.run import Run, RunContext
 from tentacle.scripts.run_watch import Unwatched
 from tentacle.scripts.sandbox.sandbox import NEEDED_FOR_USERS, Mode
@@ -57,9 +57,9 @@ async def check_host(workspaces: Workspaces, context: RunContext) -> None:
     header = RunHeader(ticket=name, task=name, mutex=name, isolation=1, timeout=None, arguments=())
     try:
         files = await asyncio.to_thread(workspaces.prepare, header, "echo", ())
-    except WorkspaceNotPreparedError as error:
-        # A script may have done that, to which the agent must still answer.
-        log.error("No script can be run now. %s", one_line(error))
+    except ScriptError as error:
+        # An earlier script may have done that, and the agent must still answer.
+        log.error("No script can be run now. %s", " ".join(filter(None, (one_line(error), error.hint))))
         return
     # It is no script of a server's, and belongs in no list of those that ended.
     run = Run(files, replace(context, ended=lambda *_: None, watch=Unwatched()))

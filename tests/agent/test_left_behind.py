@@ -24,6 +24,7 @@ from tentacle.home_layout import (
     WORK,
 )
 from tentacle.scripts.workspace.removal import remove_tree
+from tentacle.wire.messages import ServerError
 from tests.agent.process import AgentHome, Server
 from tests.patience import PATIENCE
 
@@ -138,3 +139,36 @@ async def test_what_a_script_of_root_leaves_keeps_no_agent_from_listening(
 async def test_what_any_script_leaves_keeps_no_agent_from_listening(what: str, home: AgentHome, server: Server) -> None:
     await leave(home, server, BY_ANYBODY[what])
     await require_next_agent(home, server)
+
+
+@only_root
+async def test_root_is_told_of_a_home_of_another_user(home: AgentHome, server: Server) -> None:
+    (home.home / WORK).mkdir()
+    os.chown(home.home / WORK, 20001, 20001)
+    said = await require_next_agent(home, server)
+    told = f"the agent runs as root, but '{home.home / WORK}' belongs to 20001, who can replace what is there"
+    assert any(told in line for line in said)
+
+
+@only_root
+@pytest.mark.parametrize(
+    "how",
+    [
+        f"cd ../..; mv {WORK} gone; ln -s /nowhere/at/all {WORK}",
+        f"cd ../..; mount --bind {WORK} {WORK}; mount -o remount,bind,ro $PWD/{WORK}",
+    ],
+    ids=["a link to nowhere", "a read-only mount"],
+)
+async def test_a_place_that_cannot_be_used_is_told_to_whoever_starts_a_script(
+    how: str, home: AgentHome, server: Server
+) -> None:
+    await leave(home, server, how)
+    second = await home.start()
+    server.port = await second.port()
+    answer = await server.script("exit 3", wait=PATIENCE, ticket="N")
+    assert isinstance(answer, ServerError)
+    assert WORK in answer.message
+    second.send(signal.SIGTERM)
+    code, problems = await second.ended()
+    assert code == 0
+    assert all("No script can be run now" in line or WORK in line for line in problems)

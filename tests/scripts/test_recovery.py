@@ -33,6 +33,7 @@ from tests.scripts.lab import QUICK, Lab, lines, until
 AGENT = """
 import asyncio, sys
 from pathlib import Path
+from tentacle.contracts.script import ScriptIsolationLevel
 from tentacle.scripts.engine import *
 async def main(work, *scripts):
     engine = ScriptEngine(Path(work), options=EngineOptions(cancel_grace=0.3, minimum_free_bytes=None))
@@ -177,6 +178,7 @@ ASK = """
 import asyncio, sys
 from datetime import timedelta
 from pathlib import Path
+from tentacle.contracts.script import ScriptIsolationLevel
 from tentacle.scripts.engine import *
 async def main(work):
     engine = ScriptEngine(Path(work), options=EngineOptions(cancel_grace=0.3, minimum_free_bytes=None))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import fnmatch
 import os
 import secrets
 import shutil
@@ -28,6 +29,7 @@ from tentacle.cli.frame.options import json_option
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession
 from tentacle.errors import TentacleError, one_line
+from tentacle.path_walk import end_of, wary_root
 
 LARGEST_TOTAL: Final = 64 * 1024**3
 MOST_FILES: Final = 200_000
@@ -35,6 +37,7 @@ LONGEST_NAME: Final = 255
 DEEPEST: Final = 64
 MARGIN: Final = 16 * 1024**2
 """Bytes that are left free on the disk."""
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK: Final = 1024 * 1024
 _STAGING: Final = ".extract-"
 _BOOKKEEPING: Final = ("_rels/", "package/", "[content_types].xml", ".signature.p7s")
@@ -85,13 +88,13 @@ def extract_package(package: Path, destination: Path) -> int:
     try:
         with zipfile.ZipFile(package) as archive:
             files = _checked_files(archive, package)
-            with _made_directory(destination):
-                needed, free = sum(one.info.file_size for one in files) + MARGIN, shutil.disk_usage(destination).free
+            with _made_directory(destination), _opened(destination) as directory:
+                needed, free = sum(one.info.file_size for one in files) + MARGIN, shutil.disk_usage(directory).free
                 if needed > free:
                     message = f"The package needs {needed} bytes in '{destination}', where {free} are free."
                     raise PackageError(message, hint="Make room first.")
                 _check_places(files, destination)
-                _unpack(archive, files, destination)
+                _unpack(archive, files, directory)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
         # RuntimeError is zipfile's word for an entry that needs a password.
         raise PackageError(
@@ -154,7 +157,10 @@ def _folders_of(files: Iterable[_File]) -> set[tuple[str, ...]]:
 def _made_directory(path: Path) -> Iterator[None]:
     """Makes the directory when it is missing; what was made goes again when the block fails."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    with end_of(path, wary_root(), _make_directory) as place:
+        if place.status() is None:
+            place.require_writable()
+            os.close(_make_directory(place.directory, place.name))
     done = False
     try:
         yield
@@ -163,6 +169,38 @@ def _made_directory(path: Path) -> Iterator[None]:
         for folder in missing if not done else ():
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """The open directory: root does not go by links of others to where these may not write."""
+    with end_of(path, wary_root()) as place:
+        place.require_writable()
+        directory = place.open(_DIRECTORY)
+        try:
+            yield directory
+        finally:
+            os.close(directory)
+
+
+@contextlib.contextmanager
+def _folder(directory: int, parts: Sequence[str]) -> Iterator[int]:
+    """The open directory below `directory`, made when it is missing, by a way without links.  Raises `OSError`."""
+    folder = os.dup(directory)
+    try:
+        for part in parts:
+            inner = _make_directory(folder, part)
+            os.close(folder)
+            folder = inner
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _make_directory(inside: int, name: str) -> int:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=inside)
+    return os.open(name, _DIRECTORY, dir_fd=inside)
 
 
 def _check_places(files: Sequence[_File], destination: Path) -> None:
@@ -177,44 +215,47 @@ def _check_places(files: Sequence[_File], destination: Path) -> None:
             raise PackageError(f"'{_short(str(place))}' is a directory; the package has a file of this name.")
 
 
-def _unpack(archive: zipfile.ZipFile, files: Sequence[_File], destination: Path) -> None:
+def _unpack(archive: zipfile.ZipFile, files: Sequence[_File], destination: int) -> None:
     with _staging_directory(destination) as staging:
         for number, file in enumerate(files):
             mode = 0o777 if (file.info.external_attr >> 16) & 0o111 else 0o666
-            path = staging / str(number)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(str(number), flags, mode, dir_fd=staging)
             with os.fdopen(descriptor, "wb") as target, archive.open(file.info) as source:
                 shutil.copyfileobj(source, target, _CHUNK)
             with contextlib.suppress(ValueError, OverflowError):
                 when = time.mktime((*file.info.date_time, 0, 0, -1))
-                os.utime(path, (when, when))
+                os.utime(str(number), (when, when), dir_fd=staging)
         for number, file in enumerate(files):
-            place = destination.joinpath(*file.parts)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            (staging / str(number)).rename(place)
+            with _folder(destination, file.parts[:-1]) as folder:
+                os.rename(str(number), file.parts[-1], src_dir_fd=staging, dst_dir_fd=folder)
 
 
 @contextlib.contextmanager
-def _staging_directory(destination: Path) -> Iterator[Path]:
-    """A directory in the destination to unpack into, removed at the end.
+def _staging_directory(destination: int) -> Iterator[int]:
+    """An open directory in the destination to unpack into, removed at the end.
 
     What extractions that were killed have left is removed, unless another one is at work there: each holds a shared
     lock of the destination, and only an exclusive one allows the removal.
     """
-    descriptor = os.open(destination, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    staging = destination / f"{_STAGING}{secrets.token_hex(4)}.tmp"
+    descriptor = os.open(".", _DIRECTORY, dir_fd=destination)
+    name = f"{_STAGING}{secrets.token_hex(4)}.tmp"
     try:
         with contextlib.suppress(OSError):  # another one is at work, or the file system knows no locks
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for left in destination.glob(f"{_STAGING}????????.tmp"):
-                shutil.rmtree(left, ignore_errors=True)
+            with os.scandir(descriptor) as entries:
+                left = fnmatch.filter((entry.name for entry in entries), f"{_STAGING}????????.tmp")
+            for name_left in left:
+                shutil.rmtree(name_left, ignore_errors=True, dir_fd=descriptor)
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_SH)
-        staging.mkdir(mode=0o700)
+        os.mkdir(name, 0o700, dir_fd=descriptor)
+        staging = os.open(name, _DIRECTORY, dir_fd=descriptor)
         try:
             yield staging
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            os.close(staging)
+            shutil.rmtree(name, ignore_errors=True, dir_fd=descriptor)
     finally:
         os.close(descriptor)
 

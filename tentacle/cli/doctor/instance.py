@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from tentacle.agent.own_files import foreign_place
 from tentacle.agent.status import STOPPING
 from tentacle.cli.doctor.finding import Finding, Level, Probe, ReportSection, fail, local_probe, ok, warn
 from tentacle.cli.frame.certificate_text import summary_of_pem
@@ -164,6 +165,9 @@ def rights(instance: ExaminedInstance) -> list[Finding]:
             found.append(fail("rights", text, f"chmod 600 {shlex.quote(str(path))}; if others could see it: {again}"))
     if instance.home is not None:
         found += _home_rights(instance.home, owners)
+        running = instance.agent
+        if running and running.user and (said := foreign_place(instance.home, running.user)):
+            found.append(warn("rights", said, "Run the agent as that user, or give the directory to root"))
     user = user_name(os.geteuid())
     return found or [ok("rights", f"secrets are private, and {user} may write the home and the log")]
 

@@ -47,6 +47,7 @@ LONGEST_HEADER = 4 * 1024 * 1024
 _FILE_OF_RUN = re.compile("([0-9a-f]{64})" + re.escape(RUN_SUFFIX))
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_CHANGE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -101,7 +102,10 @@ class RunDirectory:
             os.close(directory)
 
     def require_locks(self) -> None:
-        """Raises `ScriptError` on a file system without locks, where running scripts could not be recognised."""
+        """Raises `ScriptError` on a file system without locks, where running scripts could not be recognised.
+
+        Where there is no directory, there are none.
+        """
         probe = self.path / f".lock-{secrets.token_hex(4)}"
         try:
             descriptor = os.open(probe, _NEW, 0o600)
@@ -111,7 +115,7 @@ class RunDirectory:
                 os.close(descriptor)
                 probe.unlink(missing_ok=True)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EPERM):
+            if error.errno in _NO_CHANGE:
                 # Full, or kept from any change: what has ended there can still be told of.
                 return
             raise ScriptError(
@@ -301,7 +305,11 @@ class RunDirectory:
 
     def _trusted(self) -> tuple[int, int]:
         # On some network file systems all files belong to one user, that of the mount.
-        return os.geteuid(), self.work.stat().st_uid
+        try:
+            return os.geteuid(), self.work.stat().st_uid
+        except OSError:
+            # There is none, or a link in its place that leads nowhere.
+            return os.geteuid(), os.geteuid()
 
     def _new(self, path: Path, data: bytes, flags: int = 0) -> int:
         """Returns an open new file with that content; replaces whatever has the name."""

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tentacle.cli.commands.extract import PackageError, extract_package
+from tests.other_user import as_nobody, of_nobody, only_root, secret_of_root
 
 CONTENT = {
     "[Content_Types].xml": b"<Types/>",
@@ -279,3 +280,19 @@ def test_something_else_than_a_package(tentacle: Any) -> None:
     assert ended.code == 1
     assert ended.err.splitlines()[0] == f"The package '{tentacle.cwd / 'p'}' cannot be read: File is not a zip file."
     assert not (tentacle.cwd / "out").exists()
+
+
+@only_root
+@pytest.mark.parametrize("where", ["link", "link/further", "own/link/further"])
+def test_root_goes_by_no_link_of_another_user_to_what_he_must_not_write(
+    tmp_path: Path, package: Path, where: str
+) -> None:
+    tmp_path.chmod(0o755)
+    secret = secret_of_root(tmp_path / "of root" / "deploy.sh")
+    home = of_nobody(tmp_path / "home")
+    as_nobody(home, "mkdir", "own")
+    for name in ("link", "own/link"):
+        as_nobody(home, "ln", "-s", str(secret.parent), name)
+    with pytest.raises(PackageError, match="cannot be extracted"):
+        extract_package(pack(package, {"deploy.sh": b"mine"}), home / where)
+    assert [(path.name, path.read_bytes()) for path in secret.parent.iterdir()] == [("deploy.sh", b"secret")]

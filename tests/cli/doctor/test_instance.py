@@ -29,11 +29,12 @@ from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.cli.status.state import AgentState, InstanceState, Remark, ServerState
 from tentacle.cli.status.work_directory import WorkDirectory
 from tentacle.disk import user_name
-from tentacle.home_layout import STATUS_FILE
+from tentacle.home_layout import STATUS_FILE, WORK
 from tentacle.settings import certificates
 from tentacle.settings.instances import InstanceRegistry
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.store import SettingsFile
+from tests.other_user import NOBODY, of_nobody, only_root
 
 NOW = 1_795_421_700.0
 
@@ -183,3 +184,14 @@ def test_what_status_remarks_is_never_missing() -> None:
         ("new kind", Level.FAIL, "of problem"),
         ("trust", Level.WARN, "no server is trusted"),
     ]
+
+
+@only_root
+def test_an_agent_of_root_in_a_home_of_another_user_is_told_of(tmp_path: Path) -> None:
+    work = of_nobody(tmp_path / WORK)
+    name = user_name(NOBODY)
+    for user, told in (("root", [f"the agent runs as root, but '{work}' belongs to {name}"]), (name, [])):
+        running = AgentState(running=True, pid=1, user=user)
+        state = InstanceState("T", tmp_path / "T.config", tmp_path, (), None, (), running, WorkDirectory(), None)
+        found = rights(ExaminedInstance("T", tmp_path / "T.config", tmp_path, state=state))
+        assert [one.found.partition(", who")[0] for one in found if "runs as root" in one.found] == told

@@ -121,3 +121,12 @@ def test_a_user_of_its_own_owns_what_is_shared_and_writes_as_its_owner(tmp_path:
     for made in ((tmp_path / directory / "made").stat() for directory in ("common", "open")):
         assert (made.st_uid, made.st_gid) == (owner, owner)
     assert not Path("/dev/shm/of this script").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="no FUSE here")
+def test_a_user_of_its_own_makes_no_file_systems_of_its_own(tmp_path: Path) -> None:
+    """A file system can show a program with the setuid bit, of which a union of file systems makes a real copy."""
+    (tmp_path / "work" / "own").mkdir(parents=True)
+    (tmp_path / "common").mkdir()
+    text = AS_USER.partition("def tried")[0] + 'print(os.stat("/dev/fuse").st_rdev == os.stat("/dev/null").st_rdev)'
+    assert program(text, str(tmp_path), str(own_uids().owner), str(own_uids().last)) == ["True"]
