@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.patience import PATIENCE
+
 # How long an example takes says more of the machine than of the code; each test has a limit of its own as a whole.
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ours")
@@ -55,7 +57,7 @@ def leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     assert not left, f"child processes left behind: {sorted(left)}"
     extra = [t for t in threading.enumerate() if t not in threads and t.is_alive() and not t.daemon]
     for thread in extra:
-        thread.join(timeout=2)
+        thread.join(timeout=PATIENCE)
     assert not [t for t in extra if t.is_alive()], f"threads left behind: {extra}"
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 NOBODY = 65534
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root works in directories of other users")
 
 
 def as_nobody(directory: Path, *command: str) -> None:
     """Runs a command in that directory, which it need not be able to reach by its path."""
-    subprocess.run(command, cwd=directory, user=NOBODY, group=NOBODY, extra_groups=(), check=True, timeout=20)
+    subprocess.run(command, cwd=directory, user=NOBODY, group=NOBODY, extra_groups=(), check=True, timeout=PATIENCE)
 
 
 def of_nobody(directory: Path) -> Path:

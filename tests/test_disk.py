@@ -18,6 +18,7 @@ from tentacle import disk
 from tentacle.disk import DiskError, NotEnoughSpace, user_name
 from tests.filter import refused
 from tests.other_user import NOBODY, as_nobody, of_nobody, only_root, second_name, secret_of_root
+from tests.patience import PATIENCE
 
 WRITER = """
 import os, signal, sys
@@ -45,7 +46,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_a_writer_that_is_killed_leaves_the_old_text_or_the_new(tmp_path: Path, stage: str, content: bytes) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"old")
-    done = subprocess.run([sys.executable, "-c", WRITER, str(path), stage], timeout=20, check=False)
+    done = subprocess.run([sys.executable, "-c", WRITER, str(path), stage], timeout=PATIENCE, check=False)
     assert done.returncode == -signal.SIGKILL
     assert path.read_bytes() == content
     disk.remove_unfinished(path)
@@ -216,7 +217,7 @@ def refusing(calls: str, code: str, directory: Path) -> str:
     begin = "import os, sys; from pathlib import Path; from tentacle import disk\n"
     command = (*refused("EOPNOTSUPP", *calls.split(",")), sys.executable, "-c", begin + code, str(directory))
     done = subprocess.run(
-        command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=20, check=False
+        command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     return done.stdout + done.stderr
 
@@ -260,7 +261,7 @@ def test_a_file_that_is_a_mount_of_its_own_is_named_with_what_to_do(tmp_path: Pa
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
         check=False,
     )
     said = done.stdout.splitlines()

@@ -14,6 +14,7 @@ import pytest
 from tentacle.path_walk import LinkRefused, Trust, end_of, give, open_alone, parent_of, status_of
 from tests.filter import refused
 from tests.other_user import NOBODY, as_nobody, of_nobody, only_root, second_name, secret_of_root
+from tests.patience import PATIENCE
 
 ALL = Trust()
 WARY = Trust(wary=True)
@@ -294,7 +295,7 @@ def test_no_call_is_needed_that_an_old_kernel_or_a_filter_lacks(work: Path) -> N
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.stdout.split() == ["T", "refused"], done.stderr

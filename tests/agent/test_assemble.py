@@ -57,7 +57,7 @@ async def test_an_agent_that_ends_leaves_no_call_waiting_and_takes_up_nothing_ne
     running = asyncio.create_task(whole.run())
     body = f'echo "$TentacleInstanceName"; until test -e {agent.directory}/go; do sleep 0.02; done'
     waiting = asyncio.create_task(whole._handle(start_script(body, timedelta(hours=1)), {}, NOBODY))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not whole.engine.running():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert await whole.drain(0.05) == ("T",)
@@ -96,7 +96,7 @@ async def test_what_speaks_against_the_certificate_is_said_again_and_after_a_cha
     whole.follow(replace(agent.settings, certificate=weak, previous_certificate=agent.settings.certificate))
     assert times() == 1
     running = asyncio.create_task(whole.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while times() < 3:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     running.cancel()

@@ -55,7 +55,7 @@ async def test_it_is_at_home_on_every_address(agent: AgentHome) -> None:
     assert re.search(r"^listen://(\[::\]|0\.0\.0\.0):\d+/", running.said[-2])
     for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         if family is socket.AF_INET or socket.has_dualstack_ipv6():
-            with socket.create_connection((address, port), timeout=5):
+            with socket.create_connection((address, port), timeout=PATIENCE):
                 pass
     await running.stop()
 

@@ -13,6 +13,7 @@ from tentacle.contracts.script_v2 import ScriptStatusResponseV2
 from tentacle.home_layout import DRAIN_FILE, LOCK_FILE
 from tentacle.wire.messages import ServerError
 from tests.agent.process import AgentHome, Server
+from tests.patience import PATIENCE
 
 
 async def test_a_server_is_refused_until_the_drain_ends_whatever_becomes_of_the_agent(
@@ -20,23 +21,23 @@ async def test_a_server_is_refused_until_the_drain_ends_whatever_becomes_of_the_
 ) -> None:
     running = await agent.start()
     server.port = await running.port()
-    assert isinstance(await server.script("true", 10, "before"), ScriptStatusResponseV2)
+    assert isinstance(await server.script("true", PATIENCE, "before"), ScriptStatusResponseV2)
     with ControlClient(agent.home) as client:
         client.ask("drain", by="me", reason="new disk")
-    refused = await server.script("true", 10)
+    refused = await server.script("true", PATIENCE)
     assert isinstance(refused, ServerError)
     assert "This worker is being drained and takes no new scripts." in refused.message
     # What is there already is answered as ever, also when it is asked for once more.
-    assert isinstance(await server.script("true", 10, "before"), ScriptStatusResponseV2)
+    assert isinstance(await server.script("true", PATIENCE, "before"), ScriptStatusResponseV2)
     await running.stop()
     again = await agent.start()
     assert "by me (new disk): new scripts are refused until 'tentacle undrain'" in await again.until("Draining since")
     server.port = await again.port()
-    assert isinstance(await server.script("true", 10), ServerError)
+    assert isinstance(await server.script("true", PATIENCE), ServerError)
     with ControlClient(agent.home) as client:
         assert client.ask("status")["phase"] == "draining"
         assert client.ask("undrain") == {"was_draining": True}
-    assert isinstance(await server.script("true", 10), ScriptStatusResponseV2)
+    assert isinstance(await server.script("true", PATIENCE), ScriptStatusResponseV2)
     await again.stop()
 
 

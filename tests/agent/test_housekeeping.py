@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tentacle.agent import housekeeping
 from tentacle.agent.housekeeping import beat, choice_from, duration_from, number_from, timespan_from
 from tentacle.home_layout import HEARTBEAT_FILE
+from tests.patience import PATIENCE
 
 DEFAULT = timedelta(hours=2)
 
@@ -28,7 +29,7 @@ async def test_the_file_is_touched_at_once_and_again(tmp_path: Path, monkeypatch
     monkeypatch.setattr(housekeeping, "HEARTBEAT_SECONDS", 0.01)
     heart = asyncio.create_task(beat(tmp_path))
     seen: set[int] = set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while len(seen) < 3:
             await asyncio.sleep(0.005)
             if (tmp_path / HEARTBEAT_FILE).exists():

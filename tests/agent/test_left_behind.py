@@ -100,7 +100,7 @@ def mounts_below(home: Path) -> Iterator[str]:
 
 
 def call(*words: str | Path) -> int:
-    return subprocess.run(words, capture_output=True, check=False, timeout=60).returncode
+    return subprocess.run(words, capture_output=True, check=False, timeout=PATIENCE).returncode
 
 
 async def leave(agent: AgentHome, server: Server, body: str) -> None:

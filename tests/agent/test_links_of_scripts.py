@@ -20,6 +20,7 @@ from tentacle.settings.scripts import ScriptSettings
 from tests.agent.process import AgentHome, Server
 from tests.agent.transfer_calls import Caller
 from tests.other_user import only_root, second_name, secret_of_root
+from tests.patience import PATIENCE
 
 REFUSED = "Access to the path '{}' is denied. The link '"
 PLANT = """
@@ -64,7 +65,7 @@ async def test_no_link_of_a_script_leads_root_to_what_the_script_may_not_use(
     running = await root_agent.start()
     server.port = await running.port()
     caller = Caller(server, server.port)
-    answer = await server.script(f"SECRET={secret} SHARED={shared}{PLANT}", 30)
+    answer = await server.script(f"SECRET={secret} SHARED={shared}{PLANT}", PATIENCE)
     assert isinstance(answer, ScriptStatusResponseV2)
     assert (answer.state, answer.exit_code) == (ProcessState.COMPLETE, 0), [entry.text for entry in answer.logs]
     workspace = root_agent.home / "Work" / "T"
@@ -124,7 +125,7 @@ async def test_names_that_are_exchanged_all_the_time_lead_nowhere(root_agent: Ag
     running = await root_agent.start()
     server.port = await running.port()
     caller = Caller(server, server.port)
-    await server.script("mkdir -p sub; chmod 777 sub; echo ready", 30)
+    await server.script("mkdir -p sub; chmod 777 sub; echo ready", PATIENCE)
     workspace = root_agent.home / "Work" / "T"
     uid = workspace.stat().st_uid
     swapping = await asyncio.create_subprocess_exec(

@@ -16,6 +16,7 @@ from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
 from tentacle.transport.dial import Address
 from tentacle.transport.poller import Poller, PollerOptions
+from tests.patience import PATIENCE
 from tests.pki import identity
 from tests.transport.harness import FAST, Echo, spool_in
 from tests.transport.polling_port import SUBSCRIPTION, PollingPort
@@ -78,7 +79,7 @@ async def polling(tmp_path: Path, polls: Collection[PollPlan], echo: Echo | None
 
 async def until_gone(polling: Polling) -> None:
     """Waits until no poller runs that is not wanted."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while len(polling._tasks) > len(polling.pollers):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 

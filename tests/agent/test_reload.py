@@ -18,6 +18,7 @@ from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.settings.scripts import ScriptSettings
 from tentacle.settings.store import SettingsFile, key_path_of
+from tests.patience import PATIENCE
 from tests.pki import identity, pem
 
 A, B = "A" * 40, "B" * 40
@@ -154,7 +155,7 @@ class Taken:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

@@ -13,6 +13,7 @@ from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.settings.scripts import SANDBOXES, ScriptSettings
 from tests.agent.process import AgentHome, Server
+from tests.patience import PATIENCE
 
 
 def test_the_settings_become_options() -> None:
@@ -34,7 +35,7 @@ async def test_a_script_is_kept_apart_as_the_settings_say(agent: AgentHome, serv
     agent.set(scripts=ScriptSettings(sandbox="private"))
     running = await agent.start()
     server.port = await running.port()
-    answer = await server.script("echo x >/tmp/made-by-a-test; ls -A ..", 30)
+    answer = await server.script("echo x >/tmp/made-by-a-test; ls -A ..", PATIENCE)
     assert isinstance(answer, ScriptStatusResponseV2)
     assert (answer.state, answer.exit_code) == (ProcessState.COMPLETE, 0)
     assert [entry.text for entry in answer.logs][6:-1] == ["T"]

@@ -18,6 +18,7 @@ from tentacle.agent import status as status_module
 from tentacle.agent.lock import holder, only_agent
 from tentacle.agent.status import AgentStatus, Polled, publish, tell, write_status
 from tentacle.home_layout import LOCK_FILE, STATUS_FILE
+from tests.patience import PATIENCE
 
 STATUS = AgentStatus(
     "running",
@@ -105,7 +106,7 @@ async def test_it_is_written_at_once_and_soon_after_a_change(tmp_path: Path, mon
     (tmp_path / f".{STATUS_FILE}.0123.tmp").write_text("left by a writer that was killed")
     current = [STATUS]
     task = asyncio.create_task(publish(tmp_path, lambda: current[0]))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await until(lambda: (tmp_path / STATUS_FILE).exists())
         first = read(tmp_path)
         current[0] = replace(STATUS, listening=None)
@@ -136,7 +137,7 @@ def test_the_holder_of_the_lock_is_seen_and_not_disturbed(tmp_path: Path) -> Non
         assert process.stdout.readline() == "held\n"
         assert holder(tmp_path) == process.pid
         assert holder(tmp_path) == process.pid
-        process.communicate("", timeout=20)
+        process.communicate("", timeout=PATIENCE)
     assert holder(tmp_path) is None
     with only_agent(tmp_path):
         (tmp_path / LOCK_FILE).write_text("rubbish")

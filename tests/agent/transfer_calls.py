@@ -13,6 +13,7 @@ from tentacle.transport.dial import Address
 from tentacle.wire.events import ResponseEvent
 from tentacle.wire.messages import Request
 from tests.agent.process import Server
+from tests.patience import PATIENCE
 from tests.pki import identity
 
 FILES = "IFileTransferService"
@@ -35,7 +36,7 @@ class Caller:
                 arguments, files = (path, encode(DataStream(identifier, len(data)))), {identifier: source}
             address = Address("127.0.0.1", self.port, identity("agent").thumbprint)
             request = Request(str(uuid4()), FILES, method, arguments)
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(PATIENCE):
                 received = await self.server.listening.call(address, request, files)
         try:
             assert isinstance(received.event, ResponseEvent)

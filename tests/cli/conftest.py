@@ -22,6 +22,7 @@ from tentacle.cli.main import run
 from tentacle.settings import certificates
 from tentacle.settings.store import SettingsFile
 from tests.cli.hostile import Place, nowhere
+from tests.patience import PATIENCE
 from tests.sockets import talking
 
 PROGRAM = Path(sys.executable).parent / "tentacle"
@@ -74,7 +75,7 @@ class Tentacle:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=PATIENCE,
             check=False,
         )
         return Ended(done.returncode, done.stdout, done.stderr)

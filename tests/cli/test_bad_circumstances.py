@@ -19,6 +19,7 @@ import pytest
 from tentacle.cli.frame.command_table import ENTRIES
 from tentacle.settings.store import SettingsFile
 from tests.cli.hostile import Place, base_of, complaint, litter, unheard
+from tests.patience import PATIENCE
 
 PROGRAM = Path(sys.executable).with_name("tentacle")
 ROOT = Path(__file__).parent.parent.parent
@@ -97,7 +98,7 @@ def test_a_disk_that_takes_nothing(kind: str, reason: str, tmp_path: Path) -> No
         env=environ,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -175,13 +176,13 @@ def test_a_write_that_breaks_off_leaves_what_was_there(place: Place) -> None:
     prlimit = shutil.which("prlimit")
     assert prlimit is not None, "This test needs 'prlimit' (util-linux)"
     # Python would leave compiled modules that break off too.
-    subprocess.run([PROGRAM, "configure", "--instance=I", "--port=4711"], check=True, timeout=60)
+    subprocess.run([PROGRAM, "configure", "--instance=I", "--port=4711"], check=True, timeout=PATIENCE)
     before = (place.top / "I" / "I.cfg").read_bytes()
     done = subprocess.run(
         [prlimit, "--fsize=1000", PROGRAM, "configure", "--instance=I", "--port=4712"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
@@ -204,7 +205,7 @@ def at_once(*commands: tuple[str, ...]) -> list[str]:
         subprocess.Popen([PROGRAM, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for command in commands
     ]
-    ended = [process.communicate(timeout=90) for process in running]
+    ended = [process.communicate(timeout=PATIENCE) for process in running]
     assert [(process.returncode, err) for process, (_, err) in zip(running, ended, strict=True)] == [(0, "")] * len(
         running
     )
@@ -270,7 +271,7 @@ def test_who_has_to_wait_for_another_command_is_told_so(place: Place) -> None:
 )
 def test_arguments_that_are_no_text_as_a_process(place: Place, arguments: list[bytes]) -> None:
     before = contents(place.top / "I")
-    done = subprocess.run([PROGRAM, *arguments], capture_output=True, timeout=60, check=False)
+    done = subprocess.run([PROGRAM, *arguments], capture_output=True, timeout=PATIENCE, check=False)
     ended = (done.returncode, done.stdout.decode("ascii"), done.stderr.decode("ascii"))
     assert complaint("", ended, secret=False) is None, ended
     assert ended[0] in (1, 2)

@@ -13,6 +13,7 @@ import pytest
 
 from tentacle import __version__
 from tests.cli.conftest import PROGRAM
+from tests.patience import PATIENCE
 
 MODULE = (sys.executable, "-m", "tentacle")
 FOREIGN = "import os; os.write(2, b'foreign code has run')"
@@ -37,7 +38,7 @@ def said(tentacle: Any, *command: str | Path, cwd: Any = None, **variables: str)
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
@@ -165,4 +166,4 @@ def test_signals_that_were_blocked_and_ignored_and_descriptors_that_were_left_op
         assert process.stdout is not None
         assert process.stdout.readline() == "Sleeping for 60000ms...\n"
         process.terminate()
-        assert process.wait(20) == -signal.SIGTERM
+        assert process.wait(PATIENCE) == -signal.SIGTERM

@@ -16,6 +16,7 @@ import pytest
 
 from tentacle import __version__
 from tentacle.observe.startup import processor_count
+from tests.patience import PATIENCE
 
 VERSION_HELP = """Usage: Tentacle {name} [<options>]
 
@@ -74,7 +75,7 @@ def test_invalid_argument(tentacle: Any) -> None:
 
 def test_version_is_bare_under_the_program_s_other_name_too(tentacle: Any) -> None:
     other = Path(sys.executable).parent / "Tentacle"
-    done = subprocess.run([other, "--version"], env=tentacle.environ, capture_output=True, text=True, timeout=20)
+    done = subprocess.run([other, "--version"], env=tentacle.environ, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (0, __version__, "")
 
 
@@ -122,7 +123,7 @@ def test_an_interrupt_ends_without_a_word(tentacle: Any, instance: Path) -> None
         assert process.stdout is not None
         assert process.stdout.readline() == "Sleeping for 60000ms...\n"
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=20) == ("", "")
+        assert process.communicate(timeout=PATIENCE) == ("", "")
     assert process.returncode == 130
 
 
@@ -132,7 +133,12 @@ def test_a_reader_that_leaves_costs_no_traceback(tentacle: Any) -> None:
     program = Path(sys.executable).parent / "tentacle"
     try:
         done = subprocess.run(
-            [program, "help"], stdout=to_pipe, stderr=subprocess.PIPE, env=tentacle.environ, timeout=20, check=False
+            [program, "help"],
+            stdout=to_pipe,
+            stderr=subprocess.PIPE,
+            env=tentacle.environ,
+            timeout=PATIENCE,
+            check=False,
         )
     finally:
         os.close(to_pipe)
@@ -144,7 +150,12 @@ def test_an_output_that_is_full_costs_no_traceback(tentacle: Any, arguments: lis
     program = Path(sys.executable).parent / "tentacle"
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [program, *arguments], stdout=full, stderr=subprocess.PIPE, env=tentacle.environ, timeout=60, check=False
+            [program, *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=tentacle.environ,
+            timeout=PATIENCE,
+            check=False,
         )
     *_, told = done.stderr.decode().splitlines()
     assert (done.returncode, told) == (1, "The system refused an operation: No space left on device.")
@@ -162,7 +173,7 @@ def test_streams_that_were_closed_get_nothing_into_our_files(tentacle: Any, tmp_
         env=tentacle.environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -177,7 +188,7 @@ def test_without_standard_input_a_key_that_should_come_from_there_is_missing(ten
         env=tentacle.environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
@@ -194,7 +205,7 @@ def test_a_current_directory_that_is_gone_hurts_nobody(tentacle: Any, arguments:
         env=tentacle.environ,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
         check=False,
     )
     # The shell of the launcher says that it cannot find out where it is.

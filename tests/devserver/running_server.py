@@ -15,6 +15,7 @@ from tentacle.devserver.main import DevServerOptions, Running, running
 from tentacle.devserver.worker.comms import CommsOptions
 from tentacle.settings.certificates import StoredCertificate
 from tests.devserver.fake_worker import FakeWorker, MemoryComms
+from tests.patience import PATIENCE
 from tests.pki import identity, pem
 
 KEY = "API-TESTKEY0123456789"
@@ -81,7 +82,7 @@ class RunningServer:
 
     async def idle(self) -> None:
         """Waits until no task of the server is under way."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while running := [t for t in asyncio.all_tasks() if t.get_name().startswith("ServerTasks-")]:
                 await asyncio.wait(running)
 

@@ -18,6 +18,7 @@ from aiohttp import ClientSession
 
 from tentacle.devserver.main import CannotServe, DevServerOptions, Running, running
 from tests.devserver.running_server import KEY, running_server
+from tests.patience import PATIENCE
 
 PROGRAM = """
 import sys
@@ -50,7 +51,7 @@ async def process(*arguments: str) -> AsyncIterator[Process]:
 async def said(started: Process) -> dict[str, str]:
     """The four lines at the start."""
     assert started.stdout
-    lines = [(await asyncio.wait_for(started.stdout.readline(), 20)).decode().rstrip() for _ in range(4)]
+    lines = [(await asyncio.wait_for(started.stdout.readline(), PATIENCE)).decode().rstrip() for _ in range(4)]
     return dict(line.split(": ", 1) for line in lines)
 
 
@@ -67,7 +68,7 @@ async def test_it_says_where_it_is_and_ends_cleanly(tmp_path: Path, number: sign
         assert ready.stat().st_mode & 0o077 == 0
         assert json.loads(ready.read_text())["api_key"] == facts["API key"]
         started.send_signal(number)
-        out, err = await asyncio.wait_for(started.communicate(), 20)
+        out, err = await asyncio.wait_for(started.communicate(), PATIENCE)
     assert (started.returncode, out, err) == (0, b"Stopping\n", b"")
     assert not ready.exists()
     assert list(tmp_path.glob("tentacle-devserver-*")) == [], "what was temporary is gone"

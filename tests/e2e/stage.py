@@ -126,7 +126,7 @@ class Server:
         if body is not None:
             request.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 content: bytes = answer.read()
                 return content
         except urllib.error.HTTPError as error:
@@ -164,13 +164,13 @@ class Server:
         request = urllib.request.Request(
             f"{self.rest}api/tasks/{task}/raw?follow=true", headers={"X-Octopus-ApiKey": self.key}
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             for line in answer:
                 yield line.decode(errors="replace").rstrip("\n")
 
     def finished(self, task: str) -> Any:
         """The task once it has ended."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             found = self.get(f"api/tasks/{task}")
             if found["IsCompleted"]:

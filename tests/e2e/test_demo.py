@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.stage import processes_below
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -45,7 +46,7 @@ def output_until(process: subprocess.Popen[str], text: str) -> None:
 
 
 def test_the_demo_works_and_leaves_nothing_behind(demo: subprocess.Popen[str], tmp_path: Path) -> None:
-    output, _ = demo.communicate(timeout=90)
+    output, _ = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 0, output
     for command in (
         "create-instance", "new-certificate", "configure", "register-worker", "agent", "deregister-worker",
@@ -65,7 +66,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(
     """In the middle of a script, whose process would otherwise outlive its agent on purpose."""
     output_until(demo, "step 1 of 3")
     demo.send_signal(number)
-    output, _ = demo.communicate(timeout=60)
+    output, _ = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 130
     assert "Interrupted in the step" in output
     assert not list(tmp_path.glob("tentacle-*"))

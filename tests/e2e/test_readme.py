@@ -23,6 +23,7 @@ from tentacle.cli.main import load
 from tests.e2e.machine import ROOT, Machine, missing_tools
 from tests.e2e.stage import TENTACLE, Server, free_port
 from tests.e2e.test_systemd import start_server
+from tests.patience import PATIENCE
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = [block.group(1) for block in re.finditer(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)]
@@ -120,7 +121,7 @@ def test_a_worker_can_be_tried_without_an_octopus_server_as_pasted(tmp_path: Pat
         start_new_session=True,
     ) as shell:
         try:
-            said, _ = shell.communicate(timeout=60)
+            said, _ = shell.communicate(timeout=PATIENCE)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 ALONE = (
     *("unshare", "--pid", "--fork", "--mount-proc", "--kill-child"),
@@ -57,13 +59,13 @@ def signalled(process: subprocess.Popen[str], number: signal.Signals) -> None:
 @pytest.mark.parametrize(("end", "code"), [("sys.exit(7)", 7), ("os.kill(os.getpid(), 9)", 137), ("", 0)])
 def test_the_exit_code_is_the_program_s(end: str, code: int) -> None:
     with first(end) as process:
-        assert process.communicate(timeout=20) == ("", "")
+        assert process.communicate(timeout=PATIENCE) == ("", "")
         assert process.returncode == code
 
 
 def test_orphans_are_reaped() -> None:
     with first(ORPHAN * 5 + WAIT_UNTIL_REAPED + "say('reaped')") as process:
-        assert process.communicate(timeout=20) == ("reaped\n", "")
+        assert process.communicate(timeout=PATIENCE) == ("reaped\n", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
@@ -74,7 +76,7 @@ def test_signals_are_passed_on(number: signal.Signals) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         signalled(process, number)
-        assert process.communicate(timeout=20) == (f"got {int(number)}\n", "")
+        assert process.communicate(timeout=PATIENCE) == (f"got {int(number)}\n", "")
         assert process.returncode == 3
 
 
@@ -83,12 +85,12 @@ def test_a_signal_without_a_handler_ends_the_program() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         signalled(process, signal.SIGTERM)
-        assert process.wait(20) == 128 + signal.SIGTERM
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
 
 
 def test_what_is_left_is_asked_to_end_and_waited_for() -> None:
     left = "trap 'sleep 0.1; echo ended; exit' TERM; echo >&2; exec 2>/dev/null; while :; do sleep 0.01; done"
     body = f'subprocess.Popen(["/bin/bash", "-c", "{left}"], stderr=subprocess.PIPE).stderr.readline()\nsys.exit(4)'
     with first(body) as process:
-        assert process.communicate(timeout=20) == ("ended\n", "")
+        assert process.communicate(timeout=PATIENCE) == ("ended\n", "")
         assert process.returncode == 4

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.host.notify import Notifier
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
     monkeypatch.chdir(tmp_path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind("notify")
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE)
         yield sock
 
 
@@ -53,7 +54,7 @@ async def test_the_watchdog_is_fed_and_a_status_told_when_it_changes(manager: so
 def test_an_abstract_address() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind("")
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE)
         Notifier.take_from({"NOTIFY_SOCKET": "@" + sock.getsockname()[1:].decode()}).ready("")
         assert received(sock)[0] == "READY=1"
 
@@ -91,7 +92,7 @@ def test_the_watchdog_time(environ: dict[str, str], watchdog: float | None) -> N
 def test_a_status_is_one_line(text: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind("")
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE)
         Notifier("@" + sock.getsockname()[1:].decode(), None).ready(text)
         lines = received(sock)
     assert len(lines) == 2

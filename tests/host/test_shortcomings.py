@@ -10,6 +10,7 @@ import pytest
 
 from tentacle.host.shortcomings import require_threads, shortcomings
 from tests.filter import refused
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 LIST = "from tentacle.host.shortcomings import shortcomings as s; print([one.what for one in s({})])"
@@ -44,5 +45,5 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("call", ["memfd_create", "pidfd_open", "inotify_init1"])
 def test_system_calls_that_are_refused(call: str) -> None:
     command = (*refused("EPERM", call), sys.executable, "-c", LIST)
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert call.partition("_")[0] in done.stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.host.step_needs import PROGRAMS, missing_for_steps
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,5 +82,5 @@ def test_a_place_where_no_programs_may_be_run(tmp_path: Path) -> None:
     shell = f'mount -t tmpfs -o noexec tmpfs {tmp_path}; exec "$@"'
     user = () if os.geteuid() == 0 else ("--map-root-user",)
     command = ["unshare", "--mount", *user, "sh", "-euc", shell, "sh", sys.executable, "-c", find, str(ROOT), tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert f"Steps miss the right to run programs below '{tmp_path}'" in done.stdout

@@ -15,6 +15,7 @@ from tentacle.octopus.proxies import ProxyUrl
 from tentacle.octopus.registration import MachineKind, RegistrationRequest, WorkerRole, deregister, register
 from tentacle.octopus.resources import ListeningEndpoint, PollingEndpoint
 from tests.octopus.conftest import SERVER_THUMBPRINT, THUMBPRINT
+from tests.patience import PATIENCE
 from tests.sockets import joined, talking
 
 NEW = "C" * 40
@@ -165,7 +166,7 @@ async def test_two_that_register_the_same_at_once_agree(listening: bool, octopus
     late = replace(early, endpoint=PollingEndpoint(THUMBPRINT, "poll://other/"))
     if listening:
         early = late = replace(LINUX, endpoint=ListeningEndpoint(THUMBPRINT, "https://vm:1/"), proxy="Proxy ABC")
-    async with connect(server) as one, connect(server) as other, asyncio.timeout(30):
+    async with connect(server) as one, connect(server) as other, asyncio.timeout(PATIENCE):
         ended = await asyncio.gather(register(one, early), register(other, late))
     assert sorted(result.created for result in ended) == [False, True]
     assert len({(result.machine_id, result.endpoint) for result in ended}) == 1

@@ -20,6 +20,7 @@ from tentacle.scripts.shim import run_record
 from tentacle.scripts.workspace import boots, finished
 from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_files import run_name
+from tests.patience import PATIENCE
 
 ENDED = run_record.Result.now(0)
 """For a log of which it only counts that the run is over."""
@@ -40,7 +41,7 @@ class Lab:
         name, value = self.mark.split("=")
         self.engine = ScriptEngine(work, environment={name: value}, options=options)
 
-    async def run(self, body: str, ticket: str = "T-1", seconds: float = 20, **more: Any) -> RunStatus:
+    async def run(self, body: str, ticket: str = "T-1", seconds: float = PATIENCE, **more: Any) -> RunStatus:
         """Starts a script and waits for its end."""
         return await self.engine.start_script(StartRequest(ticket, body, **more), timedelta(seconds=seconds))
 
@@ -52,7 +53,7 @@ class Lab:
         """Waits until the script has said `line`."""
         await self.until(ticket, lambda status: line in [e.text for e in status.entries])
 
-    async def until(self, ticket: str, wanted: Callable[[RunStatus], bool], seconds: float = 15) -> RunStatus:
+    async def until(self, ticket: str, wanted: Callable[[RunStatus], bool], seconds: float = PATIENCE) -> RunStatus:
         async with asyncio.timeout(seconds):
             while True:
                 status = await self.engine.status(ticket, 0)
@@ -61,7 +62,7 @@ class Lab:
                     return status
                 await asyncio.sleep(0.005)
 
-    async def ended(self, ticket: str = "T-1", seconds: float = 15) -> RunStatus:
+    async def ended(self, ticket: str = "T-1", seconds: float = PATIENCE) -> RunStatus:
         return await self.until(ticket, lambda status: status.state.name == "COMPLETE", seconds)
 
     async def logged(self, text: str, ticket: str = "T-1") -> None:
@@ -110,7 +111,7 @@ class Lab:
         await self.engine.drain(TentacleError("closing"), 0)
         for ticket in self.engine.running():
             await self.engine.cancel(ticket, 0)
-        await self.engine.drain(TentacleError("closing"), 10)
+        await self.engine.drain(TentacleError("closing"), PATIENCE)
         await self.engine.aclose()
         for pid in self.alive():
             with contextlib.suppress(ProcessLookupError):
@@ -126,7 +127,7 @@ def left(work: Path) -> list[str]:
     )
 
 
-async def until(wanted: Callable[[], bool], seconds: float = 15, pause: float = 0.002) -> None:
+async def until(wanted: Callable[[], bool], seconds: float = PATIENCE, pause: float = 0.002) -> None:
     """Waits for what happens outside this process, of which nobody tells."""
     async with asyncio.timeout(seconds):
         while not wanted():  # noqa: ASYNC110

@@ -21,6 +21,7 @@ from tentacle.errors import TentacleError
 from tentacle.scripts.engine import EngineOptions, ScriptEngine, StartRequest
 from tentacle.scripts.errors import InvalidFileNameError, InvalidTicketError, ScriptError
 from tentacle.scripts.workspace.workspaces import WorkspaceFile
+from tests.patience import PATIENCE
 from tests.recorded import VECTORS
 from tests.scripts.lab import Lab, lines, recorded_form
 
@@ -64,9 +65,7 @@ async def test_exit_codes(lab: Lab, body: str, code: int) -> None:
 
 
 async def test_the_start_answers_at_once_with_the_first_entries(lab: Lab) -> None:
-    before = time.monotonic()
-    status = await lab.start("sleep 60")
-    assert time.monotonic() - before < 2
+    status = await lab.start("sleep 600")
     assert [e.text for e in status.entries[:3]] == [
         "##octopus[stdout-verbose]",
         "Acquiring isolation mutex RunningScript with NoIsolation in T-1",
@@ -141,7 +140,7 @@ async def test_the_environment_can_be_taken_away(tmp_path: Path, monkeypatch: py
     engine = ScriptEngine(tmp_path / "Work", environment={"OURS": None, "TentacleHome": "/h"})
     await engine.start()
     request = StartRequest("T", 'echo "${OURS-unset} $TentacleHome"')
-    assert lines(await engine.start_script(request, timedelta(seconds=10))) == ["unset /h"]
+    assert lines(await engine.start_script(request, timedelta(seconds=PATIENCE))) == ["unset /h"]
     await engine.aclose()
 
 

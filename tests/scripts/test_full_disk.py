@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
+
 PROGRAM = """
 import asyncio, json, subprocess, sys
 from pathlib import Path
@@ -42,7 +44,7 @@ def on_a_small_disk(program: str, home: Path, *arguments: str) -> Any:
         pytest.fail("This test needs 'unshare' (util-linux)")
     namespace = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
     command = [unshare, *namespace, sys.executable, "-c", program, str(home), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, f"no small disk could be mounted, or the engine failed on it: {done.stderr}"
     return json.loads(done.stdout)
 

@@ -13,6 +13,7 @@ import pytest
 
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessState, ScriptIsolationLevel
+from tests.patience import PATIENCE
 from tests.scripts.lab import QUICK, Lab, lines, until
 
 FULL = ScriptIsolationLevel.FULL_ISOLATION
@@ -30,7 +31,7 @@ async def test_a_stopped_shim_is_woken_by_a_cancel(lab: Lab) -> None:
 
 
 def command(*words: str | Path) -> None:
-    subprocess.run(words, check=True, timeout=60)
+    subprocess.run(words, check=True, timeout=PATIENCE)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
@@ -60,7 +61,7 @@ async def test_another_thing_in_place_of_the_log_costs_neither_mutex_nor_result(
     await until((lab.work.parent / "ready").exists)
     await lab.engine.aclose()
     later = new_lab()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await later.engine.start()
         await later.start("[ -e ../../first-ended ]", "T-2", isolation=FULL)
         (lab.work.parent / "go").touch()

@@ -19,6 +19,7 @@ import pytest
 
 from tentacle.contracts.script import ProcessState
 from tentacle.scripts.engine import RunStatus
+from tests.patience import PATIENCE
 from tests.scripts.lab import Lab, left, lines
 
 AGENT = """
@@ -173,7 +174,7 @@ class Scene:
             env={**os.environ, name: value},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == -signal.SIGKILL, done.stderr

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tentacle.scripts.mutexes import Lease, Mutexes, MutexRequest, WaitCancelledError, WaitTimedOutError
+from tests.patience import PATIENCE
 
 EXCLUSIVE = "requires that no other Octopus scripts are executing on this target at the same time."
 
@@ -34,7 +35,7 @@ class Waiter:
         self.said += lines
 
     async def lease(self) -> Lease:
-        return await asyncio.wait_for(self.task, 5)
+        return await asyncio.wait_for(self.task, PATIENCE)
 
     async def has_entered(self) -> bool:
         for _ in range(5):
@@ -42,7 +43,7 @@ class Waiter:
         return self.task.done()
 
     async def has_said(self, count: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while len(self.said) < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from tentacle.contracts.script import ProcessState
 from tentacle.errors import TentacleError
 from tentacle.scripts.engine import EngineOptions, RunStatus
+from tests.patience import PATIENCE
 from tests.scripts.lab import Lab
 
 MEBIBYTE = 1024 * 1024
@@ -39,7 +40,7 @@ async def test_a_million_lines_come_in_bounded_pages(lab: Lab) -> None:
         if text.isdigit() and int(text) != next(expected):
             wrong.append(text)
 
-    await lab.engine.drain(TentacleError("no more"), 60)
+    await lab.engine.drain(TentacleError("no more"), PATIENCE)
     pages = await read_all(lab, check)
     assert not wrong
     assert next(expected, None) is None

@@ -28,6 +28,7 @@ from tentacle.scripts.shim.process_tree import is_alive
 from tentacle.scripts.shim.run_record import HEAD
 from tentacle.scripts.workspace.run_directory import RunDirectory
 from tentacle.scripts.workspace.run_header import RunHeader
+from tests.patience import PATIENCE
 from tests.scripts.lab import QUICK, Lab, lines, until
 
 AGENT = """
@@ -93,7 +94,7 @@ async def test_a_running_script_is_taken_over_with_all_its_log_and_its_real_exit
     async with killed_agent(lab, script):
         await lab.engine.start()
         assert lab.engine.is_running("t-1")
-        again = await lab.run("echo never run", seconds=10)
+        again = await lab.run("echo never run")
         assert lines(again) == ["ready", *(f"line {i}" for i in range(1, 6))]
         assert (again.state, again.exit_code) == (ProcessState.COMPLETE, 9)
 
@@ -149,12 +150,12 @@ async def test_a_script_that_kills_all_that_its_user_runs_is_not_the_last_one(tm
         assert await agent.stdout.readline() == b"started\n"
         await until(lambda: any(b"ready" in log.read_bytes() for log in (work / ".runs").glob("*.log")))
         (work / "go").touch()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             assert await agent.wait() == -signal.SIGKILL
         await agent.communicate()
         # The script that has killed all others lives on, without anybody who watches it.
         again = await asyncio.create_subprocess_exec(*alone, ASK, str(work), stdout=asyncio.subprocess.PIPE)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             answers, _ = await again.communicate()
         assert answers.split() == [b"-46", b"-46", b"0"]
         await until(lambda: of_user(uid) == [])
@@ -188,7 +189,7 @@ async def main(work):
             await asyncio.sleep(0.01)
         print(status.exit_code)
     full = ScriptIsolationLevel.FULL_ISOLATION
-    print((await engine.start_script(StartRequest("T-3", "true", isolation=full), timedelta(seconds=20))).exit_code)
+    print((await engine.start_script(StartRequest("T-3", "true", isolation=full), timedelta(seconds=120))).exit_code)
     await engine.aclose()
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -519,7 +520,7 @@ async def test_what_is_done_to_the_log_holds_nobody_up(lab: Lab, tmp_path: Path,
         log.symlink_to(tmp_path / "elsewhere")
     elif trick == "another header":
         log.write_bytes(b"tentacle log 2\n")
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         status = await lab.engine.status("T-1", 0)
         assert status is not None
         assert status.exit_code == 5

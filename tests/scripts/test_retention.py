@@ -21,6 +21,7 @@ from tentacle.scripts.shim.clock import since_boot_ms
 from tentacle.scripts.workspace.boots import BootLedger
 from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_files import run_name
+from tests.patience import PATIENCE
 from tests.scripts.lab import Lab, left, lines, until
 
 DAY = timedelta(days=1)
@@ -36,7 +37,7 @@ def age(path: Path, days: float = 2) -> None:
 
 
 def command(*words: str | Path) -> None:
-    subprocess.run(words, check=True, timeout=60)
+    subprocess.run(words, check=True, timeout=PATIENCE)
 
 
 async def test_only_old_workspaces_that_do_not_run_are_removed(lab: Lab, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tentacle.scripts.engine import EngineOptions, ScriptEngine
 from tentacle.scripts.output.lines import cut_mark
 from tentacle.scripts.output.reader import LogReader
 from tentacle.scripts.shim.log_format import ERR, HEADER, OUT, VERSION, record
+from tests.patience import PATIENCE
 from tests.scripts.lab import QUICK, Lab, lines, until
 
 MEBIBYTE = 1024 * 1024
@@ -95,7 +96,7 @@ async def test_a_line_without_end_takes_no_memory_where_it_is_written_down(
     assert peak is not None
     assert int(peak[1]) < 40 * 1024
     (lab.work / "go").touch()
-    assert await lab.engine.drain(TentacleError("no more"), 20) == ()
+    assert await lab.engine.drain(TentacleError("no more"), PATIENCE) == ()
 
 
 # --- a log of many gigabytes, scaled ---------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.scripts.lab import left
 
 AGENT = """
@@ -33,7 +34,7 @@ async def main(work, mode, limits, bodies):
     try:
         await engine.start()
         asked = [StartRequest(f"T-{number}", body) for number, body in enumerate(bodies)]
-        ended = await asyncio.gather(*(engine.start_script(one, timedelta(seconds=30)) for one in asked))
+        ended = await asyncio.gather(*(engine.start_script(one, timedelta(seconds=PATIENCE)) for one in asked))
         print(json.dumps([[status.exit_code, [entry.text for entry in status.entries[6:-1]]] for status in ended]))
     except TentacleError as error:
         print(json.dumps({"refused": str(error), "hint": error.hint, "exit": error.exit_code}))
@@ -67,7 +68,7 @@ def agent(rights: list[str], home: Path, mode: str, *bodies: str, **limits: floa
         [*rights, sys.executable, "-B", "-c", AGENT, question],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(home)},
         cwd=home,

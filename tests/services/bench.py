@@ -23,6 +23,7 @@ from tentacle.services.halibut import answer_request
 from tentacle.services.service_list import make_dispatcher
 from tentacle.wire.call_context import CallContext
 from tentacle.wire.messages import Request, Response
+from tests.patience import PATIENCE
 from tests.scripts.lab import left
 
 HALIBUT_ALONE = pytest.mark.parametrize("bench", ["halibut"], indirect=True)
@@ -149,7 +150,7 @@ class Bench:
         await self.engine.drain(TentacleError("closing"), 0)
         for ticket in self.engine.running():
             await self.engine.cancel(ticket, 0)
-        await self.engine.drain(TentacleError("closing"), 10)
+        await self.engine.drain(TentacleError("closing"), PATIENCE)
         await self.engine.aclose()
         for pid in self.alive():
             with contextlib.suppress(ProcessLookupError):

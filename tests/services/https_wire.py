@@ -25,6 +25,7 @@ from tentacle.transport.calls import Calls
 from tentacle.transport.http.connection import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.spool import Spool
+from tests.patience import PATIENCE
 from tests.pki import identity, write_pem
 from tests.services.bench import Arrived, Asked, Bench, Downloaded
 
@@ -64,7 +65,7 @@ class HttpsWire:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=client_context(self.directory))
         try:
             writer.write(text)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 return await reader.read()
         finally:
             writer.close()

@@ -11,6 +11,7 @@ from tentacle.contracts.script_v2 import StartScriptCommandV2
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.services.environment import AgentProperties, script_environment
 from tentacle.services.service_list import make_dispatcher
+from tests.patience import PATIENCE
 from tests.services.bench import QUICK, Bench
 
 PROPERTIES = AgentProperties(
@@ -63,7 +64,7 @@ async def test_a_script_finds_them(bench: Bench, tmp_path: Path) -> None:
     await engine.start()
     bench.dispatcher = make_dispatcher(engine, None, lambda: (_ for _ in ()).throw(AssertionError))
     command = StartScriptCommandV2(
-        ScriptTicket("T"), "printenv | sort", duration_to_wait_for_script_to_finish=timedelta(seconds=10)
+        ScriptTicket("T"), "printenv | sort", duration_to_wait_for_script_to_finish=timedelta(seconds=PATIENCE)
     )
     answer = await bench.call("IScriptServiceV2", "StartScript", command)
     await engine.aclose()

@@ -24,6 +24,7 @@ from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.services.errors import ServiceError
 from tentacle.services.file_transfer import FileTransferService
+from tests.patience import PATIENCE
 from tests.services.bench import HALIBUT_ALONE, Bench
 
 SERVICE = "IFileTransferService"
@@ -286,7 +287,7 @@ def test_space_is_asked_for_where_a_copy_is_made_and_not_for_a_renaming(tmp_path
     command = f"mount -t tmpfs -o size=8m tmpfs {small} && exec {sys.executable} -c '{SMALL_DISK}' {tmp_path}"
     namespace = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
     done = subprocess.run(
-        ["unshare", *namespace, "sh", "-c", command], capture_output=True, text=True, timeout=30, check=False
+        ["unshare", *namespace, "sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.stdout.splitlines() == [
         f"placed {7 * 2**20} False",
@@ -352,7 +353,11 @@ def test_what_the_agent_s_user_may_not_do(elsewhere: Path) -> None:
     (elsewhere / "secret").chmod(0o600)
     (elsewhere / "nothing").write_text("x")
     done = subprocess.run(
-        [sys.executable, "-c", UNPRIVILEGED, str(elsewhere)], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", UNPRIVILEGED, str(elsewhere)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert done.stdout.splitlines() == [
         f"System.UnauthorizedAccessException Access to the path '{elsewhere}/{name}' is denied."
@@ -381,7 +386,7 @@ async def test_what_is_not_there_is_null(bench: Bench, tmp_path: Path) -> None:
 
 async def test_what_is_no_file_is_refused_without_hanging(bench: Bench, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         message = await bench.refused(SERVICE, "DownloadFile", str(tmp_path / "pipe"))
         assert message == f"'{tmp_path}/pipe' is neither a file nor a directory."
         assert await bench.refused(SERVICE, "DownloadFile", "/dev/zero")

@@ -21,6 +21,7 @@ from tentacle.services.halibut import answer_request
 from tentacle.services.service_list import make_dispatcher
 from tentacle.wire.call_context import CallContext
 from tentacle.wire.messages import Request, Response
+from tests.patience import PATIENCE
 from tests.services.bench import Bench
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -72,7 +73,7 @@ async def watched(tmp_path: Path) -> AsyncIterator[WatchedBench]:
 
 
 def start(body: str, ticket: str = "T") -> StartScriptCommandV2:
-    wait = timedelta(seconds=60)
+    wait = timedelta(seconds=PATIENCE)
     return StartScriptCommandV2(ScriptTicket(ticket), body, duration_to_wait_for_script_to_finish=wait)
 
 

@@ -16,6 +16,7 @@ import pytest
 from tentacle.home_layout import UPLOADS
 from tentacle.path_walk import Trust, parent_of
 from tentacle.services.parts import Parts
+from tests.patience import PATIENCE
 
 KILLED = """
 import asyncio, resource, signal, sys
@@ -60,7 +61,7 @@ def elsewhere() -> Iterator[Path]:
 def die_in_an_upload(home: Path, target: Path) -> None:
     """A process with the service of the instance in `home` dies while it writes beside `target`."""
     command = [sys.executable, "-c", KILLED, str(home), str(target), str(home / "source")]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
     assert done.returncode == -signal.SIGXFSZ, done.stderr
 
 
@@ -115,7 +116,7 @@ def test_notes_that_may_not_be_read_are_swept_all_the_same(tmp_path: Path) -> No
     (tmp_path / UPLOADS).mkdir()
     (tmp_path / UPLOADS / "4567").symlink_to("/nowhere/.4567.part")
     (tmp_path / UPLOADS).chmod(0)
-    subprocess.run([sys.executable, "-c", SWEEP, str(tmp_path)], timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", SWEEP, str(tmp_path)], timeout=PATIENCE, check=True)
     assert list((tmp_path / UPLOADS).iterdir()) == []
 
 

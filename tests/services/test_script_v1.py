@@ -18,6 +18,7 @@ from tentacle.contracts.script_v1 import (
 )
 from tentacle.contracts.script_v2 import CompleteScriptCommandV2, ScriptStatusRequestV2
 from tentacle.services.service_list import make_dispatcher
+from tests.patience import PATIENCE
 from tests.services.bench import HALIBUT_ALONE, Bench
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -30,7 +31,7 @@ async def start(bench: Bench, body: str = "true", **more: Any) -> str:
 
 
 async def ended(bench: Bench, ticket: str) -> ScriptStatusResponse:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while True:
             request = ScriptStatusRequest(ScriptTicket(ticket), 0)
             status: ScriptStatusResponse = await bench.call(SERVICE, "GetStatus", request)

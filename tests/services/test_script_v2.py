@@ -20,10 +20,11 @@ from tentacle.contracts.script_v2 import (
     StartScriptCommandV2,
 )
 from tentacle.services.errors import ShuttingDown
+from tests.patience import PATIENCE
 from tests.services.bench import HALIBUT_ALONE, Bench
 
 SERVICE = "IScriptServiceV2"
-WAIT = timedelta(seconds=15)
+WAIT = timedelta(seconds=PATIENCE)
 
 
 async def start(bench: Bench, body: str, ticket: str = "T", wait: timedelta | None = WAIT, **more: Any) -> Any:

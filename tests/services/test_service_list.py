@@ -18,6 +18,7 @@ from tentacle.contracts.services import SERVICE_METHODS
 from tentacle.home_layout import UPLOADS
 from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
+from tests.patience import PATIENCE
 from tests.services.bench import Bench
 
 
@@ -42,7 +43,7 @@ async def test_both_script_services_have_the_same_locks(bench: Bench) -> None:
         ScriptTicket("T"),
         "touch ../ran",
         task_id="ServerTasks-2",
-        duration_to_wait_for_script_to_finish=timedelta(seconds=15),
+        duration_to_wait_for_script_to_finish=timedelta(seconds=PATIENCE),
         script_isolation_mutex_timeout=timedelta(milliseconds=10),
         **mutex,
     )

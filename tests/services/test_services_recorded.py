@@ -33,6 +33,7 @@ from tentacle.wire.events import (
 )
 from tentacle.wire.messages import Request, Response, announced_streams, guid, read_guid
 from tentacle.wire.rules import Role
+from tests.patience import PATIENCE
 from tests.recorded import Recorded, conversations
 from tests.services.bench import Bench
 
@@ -295,7 +296,7 @@ def assert_same_error(recorded: Response, ours: Response) -> None:
 @pytest.mark.parametrize("recorded", ALL)
 async def test_the_agent_s_side_of_a_recorded_conversation(bench: Bench, recorded: Recorded) -> None:
     play = Play(bench, recorded)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await play.run()
     assert await bench.left() == []
     for theirs, ours in play.logs.values():

@@ -15,6 +15,7 @@ from tentacle.settings import certificates
 from tentacle.settings.certificate_files import NotBase64Error, load_base64, load_file
 from tentacle.settings.certificates import StoredCertificate, from_pem
 from tentacle.settings.errors import CertificateError
+from tests.patience import PATIENCE
 from tests.pki import pem
 
 OWN = from_pem(*pem("own"))
@@ -31,7 +32,9 @@ def openssl(tmp_path: Path) -> OpenSsl:
     (tmp_path / "k.pem").write_bytes(KEY)
 
     def run(*arguments: str) -> bytes:
-        return subprocess.run(["openssl", *arguments], cwd=tmp_path, capture_output=True, timeout=20, check=True).stdout
+        return subprocess.run(
+            ["openssl", *arguments], cwd=tmp_path, capture_output=True, timeout=PATIENCE, check=True
+        ).stdout
 
     return run
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tentacle.settings import certificate_files, certificates
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import CertificateError
+from tests.patience import PATIENCE
 from tests.recorded import VECTORS
 
 OpenSsl = Callable[..., str]
@@ -34,7 +35,7 @@ def identity() -> StoredCertificate:
 def openssl(tmp_path: Path) -> OpenSsl:
     def run(*arguments: str) -> str:
         done = subprocess.run(
-            ["openssl", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False
+            ["openssl", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -25,6 +25,7 @@ from tentacle.settings.instances import (
     new_instance_paths,
     registry_file_name,
 )
+from tests.patience import PATIENCE
 from tests.recorded import VECTORS
 
 
@@ -148,7 +149,7 @@ def as_nobody(folder: Path, code: str) -> list[str]:
         """
     program = textwrap.dedent(begin) + textwrap.dedent(code)
     command = [sys.executable, "-c", program, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

@@ -23,6 +23,7 @@ from tentacle.settings.import_original.instance import read_original
 from tentacle.settings.keys import KEYS, Key, ValueKind, polling_count
 from tentacle.settings.model import Settings
 from tentacle.settings.show import configuration_document
+from tests.patience import PATIENCE
 
 SOURCE = Path("/c.config")
 SEALER = Sealer(bytes(32))
@@ -180,7 +181,7 @@ def test_a_new_setting_needs_one_row_and_a_field(tmp_path: Path) -> None:
             env={**os.environ, **variables},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == 0, done.stderr

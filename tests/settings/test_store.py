@@ -20,6 +20,7 @@ from tentacle.settings.errors import ConfigurationError, SettingsError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.settings.store import SettingsFile, key_path_of
 from tests.other_user import as_nobody, of_nobody, only_root, second_name
+from tests.patience import PATIENCE
 from tests.recorded import VECTORS
 
 ADDS = """
@@ -144,7 +145,7 @@ def test_two_processes_at_once_lose_nothing(file: SettingsFile) -> None:
     each = 15
     running = [subprocess.Popen([sys.executable, "-c", ADDS, str(file.path), who, str(each)]) for who in "AB"]
     for process in running:
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=PATIENCE) == 0
     found = {server.thumbprint for server in file.load().servers}
     assert found == {f"{who}{number}" for who in "AB" for number in range(each)}
     assert names(file.path.parent) == {"T.config", "T.config.key"}
@@ -155,7 +156,7 @@ def test_the_first_change_of_two_processes_makes_one_key(tmp_path: Path) -> None
     path.touch()
     running = [subprocess.Popen([sys.executable, "-c", ADDS, str(path), who, "1"]) for who in "ABC"]
     for process in running:
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=PATIENCE) == 0
     assert {server.thumbprint for server in SettingsFile(path).load().servers} == {"A0", "B0", "C0"}
 
 
@@ -218,7 +219,7 @@ def test_a_real_full_disk_and_a_real_read_only_one(tmp_path: Path) -> None:
     """In a mount namespace of its own, which ends with the process."""
     command = f"mount -t tmpfs -o size=16k tmpfs {tmp_path} && exec {sys.executable} -c '{FILLS}' {tmp_path}"
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", command], capture_output=True, text=True, timeout=20, check=False
+        ["unshare", "--mount", "sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     if not done.stdout.startswith("mounted"):
         pytest.skip("mounting is not allowed here")
@@ -364,7 +365,7 @@ def test_another_user_is_told_that_it_is_not_his(open_way: Path) -> None:
     code += "try: SettingsFile(Path('T.config')).load()\n"
     code += "except TentacleError as error: print(error, error.hint, sep='\\n')\n"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=closed, capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", code], cwd=closed, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     said, hint = done.stdout.splitlines()
     assert said.startswith("Unable to read file '"), done.stderr

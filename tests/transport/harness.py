@@ -31,6 +31,7 @@ from tentacle.wire.events import ResponseEvent
 from tentacle.wire.limits import Limits
 from tentacle.wire.messages import Request, Response, guid
 from tentacle.wire.rules import Role
+from tests.patience import PATIENCE
 from tests.pki import identity
 
 FAST = Timeouts(
@@ -197,7 +198,7 @@ async def run(*command: str, stdin: bytes = b"") -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output, _ = await asyncio.wait_for(process.communicate(stdin), 60)
+    output, _ = await asyncio.wait_for(process.communicate(stdin), PATIENCE)
     assert process.returncode is not None
     return process.returncode, output.decode(errors="replace")
 

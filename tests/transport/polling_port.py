@@ -12,6 +12,7 @@ from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.queue import PollingQueues
 from tentacle.transport.spool import Spool
 from tentacle.wire.rules import Role
+from tests.patience import PATIENCE
 from tests.pki import identity
 from tests.transport.harness import FAST, request, response
 
@@ -58,7 +59,7 @@ class PollingPort:
 
     async def has(self, connections: int, came: int = 0) -> None:
         """Waits until there are so many connections, after so many came."""
-        async with asyncio.timeout(20), self._changed:
+        async with asyncio.timeout(PATIENCE), self._changed:
             await self._changed.wait_for(lambda: len(self.up) == connections and len(self.seen) >= came)
 
     async def drop(self) -> None:

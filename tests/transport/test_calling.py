@@ -17,6 +17,7 @@ from tentacle.transport.errors import CallFailed
 from tentacle.transport.listener import ListenerOptions
 from tentacle.wire.limits import Limits
 from tentacle.wire.messages import read_guid
+from tests.patience import PATIENCE
 from tests.pki import identity
 from tests.sockets import joined, talking
 from tests.transport.harness import (
@@ -46,7 +47,7 @@ async def test_calls_at_once_use_connections_of_their_own(tmp_path: Path) -> Non
     echo.hold = asyncio.Event()
     async with listening_agent(tmp_path, echo) as agent, caller(tmp_path) as server:
         calls = [asyncio.create_task(server.call(address(agent), request(n), {})) for n in range(7)]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while len(echo.requests) < 7:
                 echo.entered.clear()
                 await echo.entered.wait()
@@ -74,7 +75,7 @@ async def test_a_stale_connection_is_replaced_without_an_error(tmp_path: Path) -
     options = ListenerOptions(timeouts=replace(FAST, listening_idle=0.05))
     async with listening_agent(tmp_path, Echo(), options) as agent, caller(tmp_path) as server:
         await server.call(address(agent), request(1), {})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while agent._trusted:
                 await asyncio.gather(*agent._trusted)
         assert response(await server.call(address(agent), request(2), {})).result == [2]
@@ -123,7 +124,7 @@ async def test_only_so_many_idle_connections_are_kept(tmp_path: Path) -> None:
     echo = Echo()
     echo.hold = asyncio.Event()
     server = ListeningCaller(identity("server"), spool_in(tmp_path / "server-spool"), FAST, Limits(), most_idle=2)
-    async with listening_agent(tmp_path, echo) as agent, asyncio.timeout(30):
+    async with listening_agent(tmp_path, echo) as agent, asyncio.timeout(PATIENCE):
         calls = [asyncio.create_task(server.call(address(agent), request(n), {})) for n in range(4)]
         while len(echo.requests) < 4:
             echo.entered.clear()
@@ -170,7 +171,7 @@ async def test_an_agent_with_another_certificate_is_not_tried_again(tmp_path: Pa
 async def test_a_call_that_is_given_up_leaves_no_connection(tmp_path: Path) -> None:
     echo = Echo()
     echo.hold = asyncio.Event()
-    async with listening_agent(tmp_path, echo) as agent, caller(tmp_path) as server, asyncio.timeout(30):
+    async with listening_agent(tmp_path, echo) as agent, caller(tmp_path) as server, asyncio.timeout(PATIENCE):
         call = asyncio.create_task(server.call(address(agent), request(1), {}))
         await echo.entered.wait()
         call.cancel()

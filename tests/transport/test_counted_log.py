@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from tentacle.transport.counted_log import CountedLog
+from tests.patience import PATIENCE
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -36,7 +37,7 @@ async def test_the_first_of_a_kind_is_told_at_once_and_the_others_are_counted(ca
 
 async def test_there_is_one_line_in_each_interval_for_as_long_as_they_come(caplog: pytest.LogCaptureFixture) -> None:
     told = CountedLog(interval=0.05)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while len(caplog.records) < 4:
             told.tell(logging.INFO, "it is odd", "h:1", "h:1 is odd")
             await asyncio.sleep(0)
@@ -50,7 +51,7 @@ async def test_there_is_one_line_in_each_interval_for_as_long_as_they_come(caplo
 
 async def test_what_comes_later_is_told_at_once_again(caplog: pytest.LogCaptureFixture) -> None:
     told = CountedLog(interval=0.01)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while lines(caplog).count("h:1 is odd") < 2:
             told.tell(logging.INFO, "it is odd", "h:1", "h:1 is odd")
             await asyncio.sleep(0.05)

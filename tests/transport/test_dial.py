@@ -13,6 +13,7 @@ from tentacle.transport.dial import Address, Proxy, _reason, dial
 from tentacle.transport.errors import ConnectFailed, NameUnknown, TimedOut, TlsFailed, UnexpectedCertificate
 from tentacle.transport.timeouts import Timeouts
 from tentacle.wire.connect import basic_authorization
+from tests.patience import PATIENCE
 from tests.pki import identity
 from tests.sockets import joined, talking
 from tests.transport.harness import FAST, Echo, listening_agent
@@ -154,7 +155,7 @@ async def test_a_peer_that_shakes_no_hands_is_given_up_and_hung_up_on() -> None:
 
 
 async def test_a_peer_with_another_certificate_is_hung_up_on(tmp_path: Path) -> None:
-    async with listening_agent(tmp_path, Echo()) as agent, asyncio.timeout(30):
+    async with listening_agent(tmp_path, Echo()) as agent, asyncio.timeout(PATIENCE):
         with pytest.raises(UnexpectedCertificate):
             await dial(Address("127.0.0.1", agent.port, "0" * 40), identity("server"), FAST)
         while agent._tasks:

@@ -13,6 +13,7 @@ import pytest
 
 from tentacle.transport.doorway import Doorway
 from tentacle.transport.listener import bind
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ class House:
         return True
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
@@ -94,7 +95,7 @@ async def test_others_get_a_turn_while_many_knock(door: socket.socket) -> None:
         for _ in range(40):
             ours.enter_context(socket.create_connection(door.getsockname()))
         turns = 0
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while len(house.guests) < 40:
                 await asyncio.sleep(0)
                 turns += 1

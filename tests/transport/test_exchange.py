@@ -29,6 +29,7 @@ from tentacle.wire.events import Identity, IdentityKind, Preface, RequestEvent, 
 from tentacle.wire.limits import MIB
 from tentacle.wire.messages import Request, Response, encode_message
 from tentacle.wire.rules import Role
+from tests.patience import PATIENCE
 from tests.transport.harness import FAST, spool_in, stream_document, two_ends
 
 Talk = tuple[Exchange, TcpStream, asyncio.Task[Received]]
@@ -125,7 +126,7 @@ async def serving(tmp_path: Path, memory: Memory, peer: str = "A", receive: floa
         await exchange.send(Identity(IdentityKind.SERVER))
         receiving = asyncio.create_task(exchange.receive(30))
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 yield exchange, caller, receiving
         finally:
             receiving.cancel()
@@ -134,7 +135,7 @@ async def serving(tmp_path: Path, memory: Memory, peer: str = "A", receive: floa
 
 
 async def has(memory: Memory, condition: Callable[[int], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not condition(memory.held):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -200,7 +201,7 @@ async def test_of_many_that_take_no_answer_however_short_those_go_that_have_been
             records = [bytes(16 * 1024) for _ in range(9)]
             sending.append(asyncio.create_task(ends[-1].send_packed(records, {})))
             await has(memory, bool)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while ends[-1].waiting_since is None:  # noqa: ASYNC110
                     await asyncio.sleep(0)
         await has(memory, lambda held: held <= MIB)

@@ -20,6 +20,7 @@ from tentacle.transport.guests import Places
 from tentacle.transport.listener import ListenerOptions, bind
 from tentacle.transport.stream import TcpStream
 from tentacle.transport.tls import TlsStream
+from tests.patience import PATIENCE
 from tests.pki import identity
 from tests.transport.harness import FAST, Echo, address, caller, listening_agent, request, response, run, tcp_to
 
@@ -38,7 +39,7 @@ async def tls_to(port: int, name: str) -> TlsStream:
 async def everything(stream: TlsStream | TcpStream) -> bytes:
     """What the peer says until it closes."""
     data = b""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while more := await stream.receive():
             data += more
     stream.abort()
@@ -171,7 +172,7 @@ async def test_a_crowd_of_strangers_costs_no_call(tmp_path: Path, says: bytes) -
                 while await loop.sock_recv(sock, 65536):
                     continue
 
-    async with listening_agent(tmp_path, Echo(), options) as agent, asyncio.timeout(60):
+    async with listening_agent(tmp_path, Echo(), options) as agent, asyncio.timeout(PATIENCE):
         crowd = [asyncio.create_task(stranger(agent.port)) for _ in range(100)]
         for _ in range(20):
             (await welcomed(agent.port)).abort()
@@ -235,7 +236,7 @@ async def test_what_a_dropped_stranger_held_is_given_back_without_a_collector(tm
         async with listening_agent(tmp_path, Echo()) as agent:
             stranger = await tcp_to(agent.port)
             await stranger.send(bytes.fromhex("16 03 01 40 00 01 00 3f fc 03 03"))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while connections() == before:  # noqa: ASYNC110
                     await asyncio.sleep(0)
         stranger.abort()
@@ -297,5 +298,5 @@ async def test_a_connection_that_is_dropped_before_anybody_looked_at_it_is_close
             for task in agent._tasks:
                 task.cancel()
             theirs.setblocking(False)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 assert await asyncio.get_running_loop().sock_recv(theirs, 1) == b""

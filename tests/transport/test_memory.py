@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from tentacle.transport.memory import Memory, MemoryShare
+from tests.patience import PATIENCE
 
 NEVER = 3600.0
 
@@ -35,7 +36,7 @@ async def growing(share: MemoryShare, size: int) -> AsyncIterator[asyncio.Task[N
     task = asyncio.create_task(share.grow(size))
     await asyncio.sleep(0)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             yield task
     finally:
         task.cancel()

@@ -15,6 +15,7 @@ from tentacle.errors import TentacleError
 from tentacle.transport.stream import RECEIVE_SIZE, TcpStream
 from tentacle.transport.tls import TlsStream
 from tests.odd_certificates import RECIPES, REFUSED_BY_OPENSSL, huge_der, odd_der
+from tests.patience import PATIENCE
 from tests.pki import identity
 from tests.transport.harness import (
     Echo,
@@ -86,7 +87,7 @@ async def test_the_other_connections_of_a_poller_go_on(
         polling_agent(tmp_path, relayed, Echo(), connections=3) as poller,
     ):
         await server.has(3, came=3)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while poller.connected < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         failed = [link.error for link in poller.links.values() if link.error]
@@ -110,7 +111,7 @@ async def test_calls_to_a_listener_go_on(tmp_path: Path, caplog: pytest.LogCaptu
             with suppress(TentacleError, OSError):
                 odd = await TlsStream.connect(tcp, context_of(name), "127.0.0.1", identity("agent").thumbprint)
                 await odd.send(b"MX\n\nMX-CLIENT 1.0\r\n\r\n")
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(PATIENCE):
                     while await odd.receive():
                         continue
             tcp.abort()

@@ -9,6 +9,7 @@ import pytest
 
 from tentacle.transport.page import PAGE, serve_page
 from tentacle.wire.limits import Limits
+from tests.patience import PATIENCE
 from tests.pki import write_pem
 from tests.transport.harness import Echo, listening_agent, run, two_ends
 
@@ -60,7 +61,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: agent\r\n\r\n"
 
 async def answered(*pieces: bytes) -> bytes:
     """What a peer gets that sends these pieces one after another and then closes its side."""
-    async with two_ends() as (stream, peer), asyncio.timeout(30):
+    async with two_ends() as (stream, peer), asyncio.timeout(PATIENCE):
         serving = asyncio.create_task(serve_page(stream, pieces[0]))
         for piece in pieces[1:]:
             await peer.send(piece)

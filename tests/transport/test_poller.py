@@ -23,6 +23,7 @@ from tentacle.transport.queue import PollingQueues
 from tentacle.transport.spool import Spool
 from tentacle.wire.events import Identity, IdentityKind
 from tentacle.wire.rules import Role
+from tests.patience import PATIENCE
 from tests.pki import identity
 from tests.transport.harness import FAST, Echo, polling_agent, polling_server, request, response, spool_in
 from tests.transport.polling_port import SUBSCRIPTION, PollingPort
@@ -75,7 +76,7 @@ async def polling(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -204,7 +205,7 @@ async def test_an_agent_that_is_not_trusted_keeps_trying_and_says_so(
 ) -> None:
     async with polling_server(tmp_path) as (listener, _):
         listener._is_trusted = lambda _thumbprint: False
-        async with polling_agent(tmp_path, listener.port, Echo()), asyncio.timeout(30):
+        async with polling_agent(tmp_path, listener.port, Echo()), asyncio.timeout(PATIENCE):
             while sum("Trying again in" in record.message for record in caplog.records) < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -272,7 +273,7 @@ async def test_a_server_that_never_reads_holds_one_connection_up_and_not_for_lon
     polling = asyncio.create_task(poller.run())
     try:
         await until(lambda: bool(echo.requests))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             assert response(await queues.call(SUBSCRIPTION, request("hello"), {})).result == ["hello"]
         await until(lambda: came == 3)
         assert "waited 0.5 s for the peer to take what was sent" in caplog.text

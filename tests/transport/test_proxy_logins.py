@@ -20,6 +20,7 @@ from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.spool import Spool
 from tentacle.wire.connect import basic_authorization
+from tests.patience import PATIENCE
 from tests.pki import identity
 from tests.sockets import joined, talking
 from tests.transport.harness import FAST, Echo, at_work
@@ -56,7 +57,7 @@ class StrictProxy:
         await joined(reader, writer, "127.0.0.1", int(head.split(b" ")[1].rpartition(b":")[2]))
 
     async def has_refused(self, times: int) -> None:
-        async with asyncio.timeout(30), self.changed:
+        async with asyncio.timeout(PATIENCE), self.changed:
             await self.changed.wait_for(lambda: len(self.refused) >= times)
 
 
@@ -102,7 +103,7 @@ async def test_who_is_let_in_again_is_not_held_up(tmp_path: Path) -> None:
     async with logins.turn("me"):
         assert asyncio.get_running_loop().time() - began > 0.09
     logins.pause = 1000
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         for _ in range(3):
             async with logins.turn("me"):
                 pass
@@ -123,5 +124,5 @@ async def test_one_that_is_cancelled_while_it_waits_leaves_the_turn_to_others() 
     waiting.cancel()
     with suppress(asyncio.CancelledError):
         await waiting
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await take()

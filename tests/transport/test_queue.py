@@ -18,6 +18,7 @@ from tentacle.wire.connection import Connection
 from tentacle.wire.events import End, Identity, IdentityKind, Next, Preface, Proceed, RequestEvent, ResponseEvent
 from tentacle.wire.messages import Response
 from tentacle.wire.rules import Role
+from tests.patience import PATIENCE
 from tests.transport.harness import (
     FAST,
     SUBSCRIPTION,
@@ -61,7 +62,7 @@ async def test_several_connections_answer_calls_at_once(tmp_path: Path) -> None:
         polling_agent(tmp_path, listener.port, echo, connections=4),
     ):
         calls = [asyncio.create_task(queues.call(SUBSCRIPTION, request(n), {})) for n in range(4)]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while len(echo.requests) < 4:
                 echo.entered.clear()
                 await echo.entered.wait()
@@ -88,7 +89,7 @@ async def test_an_agent_cannot_collect_what_is_for_another(tmp_path: Path, caplo
     caplog.set_level("INFO")
     async with polling_server(tmp_path) as (listener, queues):
         queues._allowed = lambda subscription, _thumbprint: subscription != SUBSCRIPTION
-        async with polling_agent(tmp_path, listener.port, Echo()), asyncio.timeout(30):
+        async with polling_agent(tmp_path, listener.port, Echo()), asyncio.timeout(PATIENCE):
             while not any("belongs to somebody else" in record.message for record in caplog.records):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert queues.connected(SUBSCRIPTION) == 0
@@ -108,7 +109,7 @@ async def test_calls_are_collected_in_the_order_of_asking(tmp_path: Path) -> Non
     async with polling_server(tmp_path) as (listener, queues):
         calls = [asyncio.create_task(queues.call(SUBSCRIPTION, request(n), {})) for n in range(5)]
         await asyncio.sleep(0)
-        async with polling_agent(tmp_path, listener.port, echo), asyncio.timeout(30):
+        async with polling_agent(tmp_path, listener.port, echo), asyncio.timeout(PATIENCE):
             await asyncio.gather(*calls)
     assert [one.params for one in echo.requests] == [(n,) for n in range(5)]
 
@@ -144,7 +145,7 @@ async def test_the_files_of_an_answer_that_nobody_waits_for_are_removed(tmp_path
 
 async def test_a_call_that_was_taken_for_a_subscriber_that_has_left_is_the_next_one_s(tmp_path: Path) -> None:
     queues, spool = PollingQueues(FAST), spool_in(tmp_path / "server-spool")
-    async with two_ends() as (stream, peer), asyncio.timeout(30):
+    async with two_ends() as (stream, peer), asyncio.timeout(PATIENCE):
         await introduce(subscriber(peer, tmp_path / "gone"))
         peer._writer.write_eof()
         exchange = Exchange(stream, Connection(Role.POLLING_CLIENT), FAST, spool)
@@ -155,7 +156,7 @@ async def test_a_call_that_was_taken_for_a_subscriber_that_has_left_is_the_next_
         with pytest.raises(Disconnected, match="closed the connection, or spoke out of turn"):
             await queues.serve(exchange, "T")
         assert queues.connected(SUBSCRIPTION) == 0
-    async with two_ends() as (stream, peer), asyncio.timeout(30):
+    async with two_ends() as (stream, peer), asyncio.timeout(PATIENCE):
         serving = asyncio.create_task(queues.serve(Exchange(stream, Connection(Role.POLLING_CLIENT), FAST, spool), "T"))
         agent = subscriber(peer, tmp_path / "agent")
         await introduce(agent)

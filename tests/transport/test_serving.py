@@ -34,13 +34,14 @@ from tentacle.wire.events import (
 )
 from tentacle.wire.messages import Request, Response
 from tentacle.wire.rules import Role
+from tests.patience import PATIENCE
 from tests.transport.harness import FAST, SUBSCRIPTION, Echo, request, spool_in, stream_document, two_ends
 
 
 @asynccontextmanager
 async def connected(tmp_path: Path, own: Role, others: Role) -> AsyncIterator[tuple[Exchange, Exchange]]:
     """The end that serves and the one that is served."""
-    async with two_ends() as (stream, peer), asyncio.timeout(30):
+    async with two_ends() as (stream, peer), asyncio.timeout(PATIENCE):
         yield (
             Exchange(stream, Connection(own), FAST, spool_in(tmp_path / "own")),
             Exchange(peer, Connection(others), FAST, spool_in(tmp_path / "others")),

@@ -13,6 +13,7 @@ import pytest
 from tentacle.transport.errors import TimedOut
 from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, format_address, keep_alive, limit, piece_size
 from tentacle.transport.timeouts import Timeouts
+from tests.patience import PATIENCE
 from tests.transport.harness import two_ends
 
 MUCH = b"x" * 30_000_000
@@ -67,7 +68,7 @@ def test_a_connection_that_is_not_of_tcp_is_no_error() -> None:
 
 
 async def test_what_is_sent_is_received_to_the_last_byte() -> None:
-    async with two_ends() as (stream, peer), asyncio.timeout(30):
+    async with two_ends() as (stream, peer), asyncio.timeout(PATIENCE):
         await stream.send(b"hello ")
         await stream.send(b"there")
         await stream.aclose()
@@ -79,7 +80,7 @@ async def test_what_is_sent_is_received_to_the_last_byte() -> None:
 
 
 async def test_a_peer_that_has_crashed_looks_like_one_that_has_closed() -> None:
-    async with two_ends() as (stream, peer), asyncio.timeout(30):
+    async with two_ends() as (stream, peer), asyncio.timeout(PATIENCE):
         reset(peer)
         assert await stream.receive() == b""
         with pytest.raises(ConnectionError):
@@ -88,7 +89,7 @@ async def test_a_peer_that_has_crashed_looks_like_one_that_has_closed() -> None:
 
 
 async def test_nothing_is_sent_on_a_connection_that_was_dropped() -> None:
-    async with two_ends() as (stream, peer), asyncio.timeout(30):
+    async with two_ends() as (stream, peer), asyncio.timeout(PATIENCE):
         assert stream.send_now(b"little") is True
         assert await peer.receive() == b"little"
         stream.abort()
@@ -98,7 +99,7 @@ async def test_nothing_is_sent_on_a_connection_that_was_dropped() -> None:
 
 
 async def test_a_sender_waits_for_a_peer_that_does_not_read() -> None:
-    async with two_ends() as (stream, peer), asyncio.timeout(60):
+    async with two_ends() as (stream, peer), asyncio.timeout(PATIENCE):
         assert stream.send_now(MUCH) is False
         drained = asyncio.create_task(stream.drained())
         for _ in range(10):
@@ -113,7 +114,7 @@ async def test_a_sender_waits_for_a_peer_that_does_not_read() -> None:
 
 
 async def test_the_bytes_that_are_posted_need_no_room() -> None:
-    async with two_ends() as (stream, peer), asyncio.timeout(30):
+    async with two_ends() as (stream, peer), asyncio.timeout(PATIENCE):
         stream.post(b"posted")
         assert await peer.receive() == b"posted"
 
@@ -122,10 +123,10 @@ async def test_a_peer_that_takes_nothing_holds_no_close_up_for_long() -> None:
     async with two_ends() as (stream, peer):
         stream.post(MUCH)
         before = time.monotonic()
-        await stream.aclose()
-        assert 4 < time.monotonic() - before < 30
         received = 0
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
+            await stream.aclose()
+            assert time.monotonic() - before > 4, "one that takes it slowly would have lost it"
             while more := await peer.receive():
                 received += len(more)
         assert received < len(MUCH), "the rest was dropped"
@@ -163,7 +164,7 @@ async def test_a_limit_changes_nothing_else() -> None:
 
 async def test_what_nobody_asks_for_stays_in_the_system() -> None:
     """Trusted peers that send and are not answered must not fill the agent's memory."""
-    async with two_ends() as (stream, peer), asyncio.timeout(60):
+    async with two_ends() as (stream, peer), asyncio.timeout(PATIENCE):
         sending = asyncio.create_task(peer.send(MUCH))
         held = 0
         for _ in range(100):

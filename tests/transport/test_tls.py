@@ -18,6 +18,7 @@ from tentacle.transport.stream import RECEIVE_SIZE, TcpStream
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
 from tests.odd_certificates import RECIPES, REFUSED_BY_OPENSSL, huge_der, odd_der
+from tests.patience import PATIENCE
 from tests.pki import identity, made_by_openssl, pem, write_pem
 from tests.transport.harness import run, tcp_to
 
@@ -60,7 +61,7 @@ async def tcp_server(serve: Callable[[TcpStream], Awaitable[None]]) -> AsyncIter
         yield listening.sockets[0].getsockname()[1]
     finally:
         listening.close()
-        await asyncio.wait_for(asyncio.gather(*tasks), 30)
+        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
 
 
 async def echo(stream: TlsStream) -> None:
@@ -98,7 +99,7 @@ async def test_two_ends_that_both_send_much_do_not_wait_for_each_other() -> None
 
         sending = asyncio.create_task(send())
         received = 0
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while received < size:
                 received += len(await stream.receive())
         await sending
@@ -164,7 +165,7 @@ async def test_what_is_not_tls_fails_at_once(first: bytes) -> None:
     async with server(echo, failures) as port:
         tcp = await tcp_to(port)
         await tcp.send(first)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while await tcp.receive():
                 pass
         tcp.abort()
@@ -348,7 +349,7 @@ async def s_server(directory: Path, *options: str) -> AsyncIterator[tuple[Proces
 
 async def until(process: Process, text: bytes) -> bytes:
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         return await process.stdout.readuntil(text)
 
 
@@ -387,7 +388,7 @@ async def test_a_client_that_renegotiates_hears_of_it_and_is_gone_at_once() -> N
 
     async with server(serve) as port:
         _, output = await s_client(port, "-tls1_2", stdin=b"R\n")
-        await asyncio.wait_for(ended.wait(), 30)
+        await asyncio.wait_for(ended.wait(), PATIENCE)
     assert "no renegotiation" in output
 
 
@@ -397,7 +398,7 @@ async def test_a_server_that_renegotiates_is_gone_at_once(tmp_path: Path) -> Non
         assert process.stdin is not None
         await until(process, b"END SSL SESSION PARAMETERS")
         process.stdin.write(b"r\n")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             assert await stream.receive() == b""
         await until(process, b"no renegotiation")
         stream.abort()
@@ -419,7 +420,7 @@ async def test_who_breaks_a_record_hears_of_it_though_nothing_else_is_sent(versi
 
     async def serve(stream: TlsStream) -> None:
         assert await stream.receive() == b""
-        await asyncio.wait_for(left.wait(), 30)
+        await asyncio.wait_for(left.wait(), PATIENCE)
 
     async with server(serve) as port:
         context = identity("server").context()
@@ -427,7 +428,7 @@ async def test_who_breaks_a_record_hears_of_it_though_nothing_else_is_sent(versi
         tcp = await tcp_to(port)
         await TlsStream.connect(tcp, context, "127.0.0.1", None)
         await tcp.send(record)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             alert = await tcp.receive()
         assert alert[0] == (0x15 if version == SSL.TLS1_2_VERSION else 0x17)
         left.set()
@@ -443,7 +444,7 @@ async def test_keys_are_updated_while_a_conversation_goes_on(tmp_path: Path) -> 
             process.stdin.write(b"K\n")
             await until(process, b"SSL_do_handshake -> 1")
             process.stdin.write(b"hello %d\n" % number)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 assert await stream.receive() == b"hello %d\n" % number
             await stream.send(b"answer %d\n" % number)
             await until(process, b"answer %d\n" % number)

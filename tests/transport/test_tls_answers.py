@@ -12,6 +12,7 @@ import pytest
 
 from tentacle.transport.stream import RECEIVE_SIZE
 from tentacle.transport.tls import TlsStream
+from tests.patience import PATIENCE
 from tests.pki import identity, write_pem
 from tests.transport.harness import two_ends
 from tests.transport.raw_tls import ALERT, DATA, HANDSHAKE, RecordWriter, shake_hands, writing_context
@@ -79,7 +80,7 @@ async def test_a_peer_that_does_not_read_what_tls_answers(tmp_path: Path, name: 
 
         most = 0
         attacking = asyncio.create_task(attack())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while await stream.receive():
                 most = max(most, ours.unsent)
         assert max(most, ours.unsent) <= RECEIVE_SIZE
@@ -111,7 +112,7 @@ async def test_a_peer_that_keeps_tls_busy_and_says_little_is_gone_though_it_read
                     await theirs.receive()
             return data
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             talking = asyncio.create_task(talk(2000, bytes(4096)))
             assert await hear(2000 * 4096), "who sends much may update its keys as often"
             await talking

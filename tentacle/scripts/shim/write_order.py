@@ -12,6 +12,7 @@ import os
 import re
 import select
 import struct
+import time
 from collections.abc import Sequence
 
 _IN_MODIFY = 0x2
@@ -102,7 +103,15 @@ class WriteWatch:
 
     def more_within(self, seconds: float) -> bool:
         """Waits for the next write; returns false when there is none in that time."""
-        return self._descriptor >= 0 and bool(select.select([self._descriptor], [], [], seconds)[0])
+        if self._descriptor < 0:
+            return False
+        # select(2) takes no descriptor above 1023, and poll(2) counts in milliseconds, which is long here.
+        waiting = select.poll()
+        waiting.register(self._descriptor, select.POLLIN)
+        if waiting.poll(0):
+            return True
+        time.sleep(seconds)
+        return bool(waiting.poll(0))
 
     def close(self) -> None:
         """Closes the inotify instance."""

@@ -20,6 +20,7 @@ from tentacle.agent.control.client import ControlClient, NoAgent
 from tentacle.agent.control.protocol import ControlError, encode_event, encode_result
 from tentacle.home_layout import CONTROL_SOCKET, LOCK_FILE
 from tests.agent.process import AgentHome, Server
+from tests.patience import PATIENCE
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def answering(home: Path, *lines: bytes) -> Iterator[None]:
         with connection:
             connection.recv(65536)
             connection.sendall(b"".join(lines))
-            over.wait(15)
+            over.wait(PATIENCE)
 
     thread = threading.Thread(target=serve)
     thread.start()

@@ -20,6 +20,7 @@ from tentacle.agent.control import server as module
 from tentacle.agent.control.protocol import LONGEST_REQUEST, ControlRequest
 from tentacle.agent.control.server import ControlServer, Method, Tell
 from tentacle.home_layout import CONTROL_SOCKET, LOCK_FILE
+from tests.patience import PATIENCE
 
 ECHO = ControlRequest("echo", {"text": "hello"}).encode()
 
@@ -81,7 +82,7 @@ async def answer_to(home: Path, *lines: bytes) -> dict[str, Any]:
     reader, writer = await connected(home)
     writer.writelines(lines)
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             while (found := json.loads(await reader.readline())).get("event") == {}:
                 pass
         return dict(found)
@@ -208,7 +209,7 @@ async def test_who_says_that_nothing_more_comes_still_gets_an_answer(tmp_path: P
         writer.write_eof()
         await methods.waiting.wait()
         methods.release.set()
-        lines = (await asyncio.wait_for(reader.read(), 15)).splitlines()
+        lines = (await asyncio.wait_for(reader.read(), PATIENCE)).splitlines()
         assert json.loads(lines[-1])["result"] == {}
         writer.close()
 
@@ -219,7 +220,7 @@ async def test_a_request_is_given_up_when_nobody_waits_for_its_answer(tmp_path: 
         writer.write(ControlRequest("wait").encode())
         await methods.waiting.wait()
         writer.close()
-        await asyncio.wait_for(methods.abandoned.wait(), 15)
+        await asyncio.wait_for(methods.abandoned.wait(), PATIENCE)
 
 
 async def test_one_that_waits_is_told_that_the_agent_is_there(
@@ -230,7 +231,7 @@ async def test_one_that_waits_is_told_that_the_agent_is_there(
         reader, writer = await connected(tmp_path)
         writer.write(ControlRequest("wait").encode())
         for _ in range(3):
-            assert json.loads(await asyncio.wait_for(reader.readline(), 15)) == {"version": 1, "event": {}}
+            assert json.loads(await asyncio.wait_for(reader.readline(), PATIENCE)) == {"version": 1, "event": {}}
         writer.close()
 
 
@@ -242,7 +243,7 @@ async def test_a_peer_that_does_not_read_is_cut_off(
         _, writer = await connected(tmp_path)
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(ControlRequest("flood").encode())
-        await asyncio.wait_for(methods.abandoned.wait(), 15)
+        await asyncio.wait_for(methods.abandoned.wait(), PATIENCE)
         writer.close()
 
 
@@ -250,7 +251,7 @@ async def test_a_silent_peer_is_let_go_and_one_too_many_is_told(tmp_path: Path, 
     async with serving(tmp_path, methods, idle=0.05):
         reader, writer = await connected(tmp_path)
         writer.write(b'{"version"')
-        assert await asyncio.wait_for(reader.read(), 15) == b""
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
         writer.close()
     async with serving(tmp_path, methods, most=1):
         _, first = await connected(tmp_path)

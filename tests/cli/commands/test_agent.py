@@ -14,6 +14,7 @@ from tentacle.agent.lock import only_agent
 from tentacle.settings import certificates
 from tentacle.settings.certificates import from_pem
 from tentacle.settings.store import SettingsFile
+from tests.patience import PATIENCE
 from tests.pki import made_by_openssl
 
 
@@ -27,7 +28,7 @@ def test_the_agent_makes_its_certificate_says_where_it_listens_and_ends(tentacle
             if "Agent listening on" in line:
                 break
         process.send_signal(signal.SIGTERM)
-        _, problems = process.communicate(timeout=20)
+        _, problems = process.communicate(timeout=PATIENCE)
     assert (process.returncode, problems) == (0, "")
     assert said[0] == "A new certificate has been generated and installed as none were yet available. Thumbprint:"
     assert said[1] == tentacle.ok("show-thumbprint", "--instance=I").out

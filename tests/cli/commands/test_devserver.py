@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cli.commands.programs import until
+from tests.patience import PATIENCE
 
 
 def test_the_embedded_server_says_its_key_on_standard_output_only(tentacle: Any) -> None:
@@ -19,7 +20,7 @@ def test_the_embedded_server_says_its_key_on_standard_output_only(tentacle: Any)
         assert process.stdout is not None
         said = dict(process.stdout.readline().rstrip("\n").split(": ", 1) for _ in range(4))
         process.send_signal(signal.SIGTERM)
-        _, problems = process.communicate(timeout=20)
+        _, problems = process.communicate(timeout=PATIENCE)
     assert (process.returncode, problems) == (0, "")
     assert re.fullmatch(r"API-[A-Z0-9]+", said["API key"])
     assert re.fullmatch(r"[0-9A-F]{40}", said["Thumbprint"])
@@ -47,7 +48,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(tentacle: Any, given:
 
 def ask(address: str, path: str, **more: Any) -> Any:
     request = urllib.request.Request(address.rstrip("/") + path, **more)
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return json.load(answer)
 
 
@@ -69,7 +70,7 @@ def test_every_option_reaches_the_server(tentacle: Any) -> None:
             signed_in = ask(said["REST"], "/api/users/login", data=login, headers=kind)
         finally:
             process.send_signal(signal.SIGTERM)
-            _, problems = process.communicate(timeout=20)
+            _, problems = process.communicate(timeout=PATIENCE)
     assert (process.returncode, problems) == (0, "")
     assert (said["API key"], facts["api_key"]) == ("API-GIVEN", "API-GIVEN")
     assert me["Username"] == signed_in["Username"] == "somebody"

@@ -108,7 +108,7 @@ def test_a_full_disk_and_a_missing_shell_are_told(stage: Stage) -> None:
         env=stage.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (1, "")

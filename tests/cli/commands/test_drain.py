@@ -62,7 +62,7 @@ def test_a_worker_is_drained_and_takes_scripts_again(stage: Stage, server: Serve
     assert lines[2] == f"Waiting for 1 script: {ticket}\n"
     assert server.worker("w")["IsDisabled"]
     (stage.directory / "machine" / "w" / "Work" / "stop").touch()
-    rest, _ = waiting.communicate(timeout=60)
+    rest, _ = waiting.communicate(timeout=PATIENCE)
     assert waiting.returncode == 0
     assert rest.splitlines()[0] == f"{ticket} has ended"
     assert rest.splitlines()[1].startswith("Drained: no script runs.")

@@ -153,7 +153,7 @@ def page(stage: Stage, *arguments: str, expect: int = 0, **environment: str) -> 
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (expect, ""), done

@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.commands.programs import document, ended, init_of, until
 from tests.e2e.stage import TENTACLE, Process, Server, Stage
+from tests.patience import PATIENCE
 
 SECRET = "Tr0ub4dor-and-3"
 BODY = f"echo 'said {SECRET}'; while [ ! -e stop ]; do sleep 0.05; done; echo late >&2; exit 3"
@@ -75,7 +76,7 @@ def test_scripts_that_run_and_ran_and_their_logs(stage: Stage, server: Server, a
     while not any("said" in line for line in lines):
         lines.append(following.stdout.readline())
     (workspace / "stop").touch()
-    rest, _ = following.communicate(timeout=60)
+    rest, _ = following.communicate(timeout=PATIENCE)
     assert following.returncode == 0
     *entries, last = [json.loads(line) for line in (*lines, *rest.splitlines())]
     assert last == {"Ticket": ticket, "HasEnded": True, "ExitCode": 3}

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
-import time
+import threading
 
 import pytest
 
 from tentacle.cli.doctor.finding import Finding, Level, in_daemon_thread, local_probe
 from tentacle.disk import user_name
 from tentacle.errors import TentacleError
+from tests.patience import PATIENCE
 
 
 async def test_what_blocks_is_left_alone_after_its_time() -> None:
-    began = time.monotonic()
+    over, ended = threading.Event(), threading.Event()
+
+    def blocks() -> None:
+        over.wait(PATIENCE)
+        ended.set()
+
     with pytest.raises(TimeoutError):
-        await in_daemon_thread(lambda: time.sleep(3), 0.1)
-    assert time.monotonic() - began < 2.5
+        await in_daemon_thread(blocks, 0.1)
+    assert not ended.is_set()
+    over.set()
+    assert ended.wait(PATIENCE)
     with pytest.raises(OSError, match="gone"):
         await in_daemon_thread(lambda: (_ for _ in ()).throw(OSError("gone")))
 

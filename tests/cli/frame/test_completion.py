@@ -18,6 +18,7 @@ import pytest
 from tentacle.cli.frame.command_table import entry_of
 from tentacle.cli.frame.completion import FILES, FOLDERS, INSTANCES, branch_of
 from tentacle.cli.main import load
+from tests.patience import PATIENCE
 
 PROGRAM = Path(sys.executable).with_name("tentacle")
 STATUS_OPTIONS = {"--instance", "--config", "--format", "--help"}
@@ -58,7 +59,7 @@ def bash(path: Path, environ: dict[str, str], cwd: Path, *words: str) -> set[str
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.stderr == ""
@@ -95,7 +96,7 @@ def test_names_of_instances_are_never_evaluated(
 def fish(path: Path, environ: dict[str, str], cwd: Path, line: str) -> list[str]:
     command = f"source {path}; complete -C '{line}'"
     done = subprocess.run(
-        ["fish", "--no-config", "-c", command], env=environ, cwd=cwd, capture_output=True, text=True, timeout=30
+        ["fish", "--no-config", "-c", command], env=environ, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.stderr == ""
     return [found.split("\t")[0] for found in done.stdout.splitlines()]
@@ -119,7 +120,7 @@ def zsh(path: Path, environ: dict[str, str], line: str) -> str:
 
     def until(mark: bytes) -> None:
         nonlocal shown
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while mark not in shown:
             ready, _, _ = select.select([terminal], [], [], max(deadline - time.monotonic(), 0))
             assert ready, f"{mark!r} does not come: {shown!r}"

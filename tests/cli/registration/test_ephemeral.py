@@ -10,6 +10,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.patience import PATIENCE
+
 KEY = "API-TESTKEY0123456789"
 
 
@@ -42,7 +44,7 @@ async def test_a_signal_while_registering_leaves_no_worker(tentacle: Any, instan
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await made.wait()
             process.send_signal(signal.SIGTERM)
             out, _ = await process.communicate()

@@ -16,6 +16,7 @@ import pytest
 from tentacle.agent.lock import only_agent
 from tentacle.cli.status.outside import OutsideView, outside_document, outside_view
 from tentacle.settings.instances import Instance
+from tests.patience import PATIENCE
 
 AS_NOBODY = """if 1:
     import io, os, sys
@@ -48,7 +49,7 @@ def as_nobody(tentacle: Any, *arguments: str) -> subprocess.CompletedProcess[str
         cwd=tentacle.cwd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

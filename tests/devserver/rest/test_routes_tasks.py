@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.devserver.running_server import URI, RunningServer
+from tests.patience import PATIENCE
 
 
 async def test_a_script_succeeds(ready: RunningServer) -> None:
@@ -61,10 +62,10 @@ async def test_the_log_can_be_followed_while_it_grows(ready: RunningServer, tmp_
     url = ready.url(f"/api/tasks/{task['Id']}/raw?follow=true&plain=true&verbose=false")
     async with ready.client.get(url, headers=ready.headers) as response:
         assert response.content_type == "text/plain"
-        assert await asyncio.wait_for(response.content.readline(), 10) == b"first\n"
+        assert await asyncio.wait_for(response.content.readline(), PATIENCE) == b"first\n"
         assert (await ready.get(task["Links"]["Self"]))["State"] == "Executing"
         gate.touch()
-        assert await asyncio.wait_for(response.content.read(), 10) == b"last\n"
+        assert await asyncio.wait_for(response.content.read(), PATIENCE) == b"last\n"
     assert (await ready.get(task["Links"]["Self"]))["State"] == "Success"
 
 
@@ -79,7 +80,7 @@ async def test_following_a_task_that_has_ended_ends(ready: RunningServer) -> Non
 @pytest.mark.parametrize("path", ["/api/tasks/{}/cancel", "/api/spaces/Spaces-1/tasks/{}/cancel"])
 async def test_cancelling_ends_the_script(ready: RunningServer, path: str) -> None:
     task = await ready.script("sleep 1000", "Workers-1")
-    await asyncio.wait_for(ready.comms.workers[URI].started.wait(), 10)
+    await asyncio.wait_for(ready.comms.workers[URI].started.wait(), PATIENCE)
     await ready.post(path.format(task["Id"]), {}, status=200)
     ended = await ready.ended(task)
     assert (ended["State"], ended["FinishedSuccessfully"]) == ("Canceled", False)
@@ -93,7 +94,7 @@ async def test_cancelling_ends_the_script(ready: RunningServer, path: str) -> No
 async def test_cancelling_what_cannot_be_reached_ends_it_too(ready: RunningServer) -> None:
     ready.comms.silent.add(URI)
     task = await ready.script("true", "Workers-1")
-    await asyncio.wait_for(ready.comms.called.wait(), 10)
+    await asyncio.wait_for(ready.comms.called.wait(), PATIENCE)
     await ready.post(f"/api/tasks/{task['Id']}/cancel", {}, status=200)
     assert (await ready.ended(task))["State"] == "Canceled"
 

@@ -6,6 +6,7 @@ import asyncio
 
 from tentacle.devserver.worker import WorkerCallFailed
 from tests.devserver.running_server import POLL, URI, RunningServer
+from tests.patience import PATIENCE
 
 
 async def test_a_worker_that_is_not_there_fails_the_task(ready: RunningServer) -> None:
@@ -19,7 +20,7 @@ async def test_a_worker_that_is_not_there_fails_the_task(ready: RunningServer) -
 async def test_a_worker_that_goes_away_in_the_middle_fails_the_task(ready: RunningServer) -> None:
     worker = ready.comms.workers[URI]
     task = await ready.script("sleep 1000", "Workers-1")
-    await asyncio.wait_for(worker.started.wait(), 10)
+    await asyncio.wait_for(worker.started.wait(), PATIENCE)
     worker.fail_next.append(WorkerCallFailed("The connection broke", connected=True))
     ended = await ready.ended(task)
     assert ended["State"] == "Failed"

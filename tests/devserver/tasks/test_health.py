@@ -12,6 +12,7 @@ from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.devserver.tasks.health import MARK, HealthSchedule, machine_details
 from tentacle.devserver.worker.waiting import Time
 from tests.devserver.running_server import POLL, URI, RunningServer
+from tests.patience import PATIENCE
 
 
 async def test_a_worker_is_checked_when_it_registers(server: RunningServer) -> None:
@@ -68,7 +69,7 @@ async def test_a_check_is_cancelled_while_nobody_answers(server: RunningServer) 
     await server.worker("w")
     server.comms.silent.add(URI)
     task = await server.health("Workers-1")
-    await asyncio.wait_for(server.comms.called.wait(), 10)
+    await asyncio.wait_for(server.comms.called.wait(), PATIENCE)
     await server.post(f"/api/tasks/{task['Id']}/cancel", {}, status=200)
     assert (await server.ended(task))["State"] == "Canceled"
 

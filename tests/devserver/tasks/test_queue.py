@@ -8,6 +8,7 @@ from pathlib import Path
 from tentacle.devserver.tasks import QueueLimits
 from tests.devserver.fake_worker import MemoryComms
 from tests.devserver.running_server import KEY, URI, RunningServer, running_server
+from tests.patience import PATIENCE
 
 
 async def test_a_task_may_not_take_longer_than_it_is_given(ready: RunningServer) -> None:
@@ -21,7 +22,7 @@ async def test_one_worker_runs_so_many_at_once_and_the_others_wait(tmp_path: Pat
     async with running_server(tmp_path, limits=QueueLimits(per_worker=1, unfinished=3)) as server:
         await server.worker("w")
         first = await server.script("sleep 1000", "Workers-1")
-        await asyncio.wait_for(server.comms.workers[URI].started.wait(), 10)
+        await asyncio.wait_for(server.comms.workers[URI].started.wait(), PATIENCE)
         second = await server.script("echo second", "Workers-1")
         third = await server.script("echo third", "Workers-1")
         refused = await server.send(
@@ -40,7 +41,7 @@ async def test_what_a_killed_server_left_is_failed_and_remembered(tmp_path: Path
     async with running_server(tmp_path) as server:
         await server.worker("w")
         task = await server.script("sleep 1000", "Workers-1")
-        await asyncio.wait_for(server.comms.workers[URI].started.wait(), 10)
+        await asyncio.wait_for(server.comms.workers[URI].started.wait(), PATIENCE)
     async with running_server(tmp_path, MemoryComms()) as server:
         again = await server.get(f"/api/tasks/{task['Id']}")
         assert (again["State"], again["IsCompleted"]) == ("Failed", True)

@@ -11,6 +11,7 @@ from tentacle.devserver.worker.caller import WorkerCallFailed
 from tentacle.devserver.worker.client import new_ticket
 from tentacle.devserver.worker.retry import INVOCATION, RetryPolicy
 from tests.devserver.worker.bench import BROKEN, ORDER, URI, Bench
+from tests.patience import PATIENCE
 
 
 async def test_v2_is_one_start_and_one_completion_for_a_quick_script(bench: Bench) -> None:
@@ -73,9 +74,9 @@ async def test_a_worker_that_said_no_is_not_asked_again(bench: Bench, failure: W
 async def test_cancelling_before_anything_was_reached_asks_nobody(bench: Bench) -> None:
     bench.comms.silent.add(URI)
     running = asyncio.create_task(bench.client().run_script(ORDER, bench.observe, bench.cancel))
-    await asyncio.wait_for(bench.comms.called.wait(), 10)
+    await asyncio.wait_for(bench.comms.called.wait(), PATIENCE)
     bench.cancel.set()
-    assert (await asyncio.wait_for(running, 10)).cancelled
+    assert (await asyncio.wait_for(running, PATIENCE)).cancelled
     assert bench.worker.calls == []
 
 

@@ -23,6 +23,7 @@ from tentacle.devserver.worker.script_calls import (
     ScriptStatus,
 )
 from tests.devserver.worker.bench import BROKEN, ORDER, URI, Bench
+from tests.patience import PATIENCE
 
 
 async def test_v1_looks_twice_at_the_end_and_shows_each_line_once(bench: Bench) -> None:
@@ -116,9 +117,9 @@ async def test_both_go_on_where_the_last_status_ended(bench: Bench) -> None:
 async def test_a_start_that_is_cancelled_on_its_way_may_have_arrived(bench: Bench) -> None:
     bench.comms.silent.add(URI)
     starting = asyncio.ensure_future(v2(bench).start(ORDER, TICKET, bench.cancel))
-    await asyncio.wait_for(bench.comms.called.wait(), 10)
+    await asyncio.wait_for(bench.comms.called.wait(), PATIENCE)
     bench.cancel.set()
-    status = await asyncio.wait_for(starting, 10)
+    status = await asyncio.wait_for(starting, PATIENCE)
     assert status == ScriptStatus(TICKET, (), 0, ProcessState.PENDING, 0)
 
 

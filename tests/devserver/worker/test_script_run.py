@@ -16,6 +16,7 @@ from tentacle.devserver.worker.script_calls import ScriptOrder, ScriptStatus
 from tentacle.devserver.worker.script_run import ScriptRun
 from tentacle.devserver.worker.waiting import Time
 from tests.devserver.worker.bench import BROKEN, ORDER, QUICK, Bench
+from tests.patience import PATIENCE
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -25,9 +26,9 @@ async def test_cancelling_is_repeated_until_the_script_has_ended(bench: Bench, o
     running = asyncio.create_task(
         bench.client().run_script(ScriptOrder("sleep 1000", "t"), bench.observe, bench.cancel)
     )
-    await asyncio.wait_for(bench.worker.started.wait(), 10)
+    await asyncio.wait_for(bench.worker.started.wait(), PATIENCE)
     bench.cancel.set()
-    outcome = await asyncio.wait_for(running, 10)
+    outcome = await asyncio.wait_for(running, PATIENCE)
     assert outcome.cancelled
     assert "CancelScript" in bench.worker.calls
     assert bench.worker.calls[-1] == "CompleteScript"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tentacle.scripts.launch.other_process import OtherProcess
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ async def test_it_is_asked_to_end_and_its_end_is_waited_for(
     waiting = asyncio.create_task(other.wait(lambda: sleeper.poll() is None))
     other.send(signal.SIGTERM)
     other.send(signal.SIGCONT)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await waiting
     assert sleeper.wait() == -signal.SIGTERM
     other.send(signal.SIGTERM)

@@ -187,7 +187,7 @@ async def test_an_idle_shim_that_was_stopped_takes_the_next_run(lab: Lab) -> Non
     (shim,) = lab.engine._shims._idle
     shim.send(signal.SIGSTOP)
     await until(lambda: shim_guard.is_stopped(shim.pid))
-    status = await lab.run("echo $PPID", "T-2", seconds=10)
+    status = await lab.run("echo $PPID", "T-2")
     assert (status.state, lines(status)) == (ProcessState.COMPLETE, [str(shim.pid)])
 
 
@@ -196,7 +196,7 @@ async def test_an_idle_shim_that_does_not_begin_is_replaced(in_cgroup: Lab) -> N
     (cgroup,) = lines(await in_cgroup.run(f"echo {OWN_CGROUP}"))
     (shim,) = in_cgroup.engine._shims._idle
     await freeze(cgroup)
-    status = await in_cgroup.run("echo $PPID", "T-2", seconds=15)
+    status = await in_cgroup.run("echo $PPID", "T-2")
     assert status.state is ProcessState.COMPLETE
     assert lines(status) != [str(shim.pid)]
     await until(lambda: not is_alive(shim.pid))
@@ -221,7 +221,7 @@ async def test_what_a_script_does_to_the_fork_server_costs_no_other_script(lab: 
     subprocess.run(  # noqa: ASYNC221 - it takes a millisecond
         [word.replace("PID", str(server)) for word in CHANGES[change]], check=True, stdout=subprocess.DEVNULL
     )
-    status = await lab.run(seen, "T-2", seconds=15)
+    status = await lab.run(seen, "T-2")
     assert (status.state, status.exit_code) == (ProcessState.COMPLETE, 0)
     assert lines(status) == before
 

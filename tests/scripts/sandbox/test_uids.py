@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -147,9 +146,8 @@ def test_every_user_has_its_turn_before_one_comes_again(work: Path) -> None:
 
 def test_a_range_may_be_as_wide_as_it_likes(work: Path) -> None:
     uids = UidRange(own_uids().first, 2**31 - 2)
-    began = time.monotonic()
+    # Whoever counts them does not come to the end within the limit of a test.
     assert Uids(work, uids).lease(workspace(work, "T-1")) in uids
-    assert time.monotonic() - began < 30
 
 
 HOLDER = """

@@ -20,6 +20,7 @@ from tentacle.scripts.shim.fork_server import ANSWER, QUESTION
 from tentacle.scripts.shim.process_tree import is_alive
 from tentacle.scripts.shim.run_cgroup import RunCgroup
 from tentacle.scripts.shim.run_order import RunOrder
+from tests.patience import PATIENCE
 from tests.scripts.lab import Lab, lines, until
 from tests.scripts.sandboxes import SANDBOXES, cgroup_parents, options
 
@@ -87,19 +88,19 @@ def server() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
     """A fork server, and the socket over which it is asked."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        ours.settimeout(20)
+        ours.settimeout(PATIENCE)
         command = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(theirs.fileno()), str(_ROOT)]
         process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), cwd="/")
         theirs.close()
         yield process, ours
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0
 
 
 def asked(server: socket.socket, cgroup: str = "") -> tuple[int, socket.socket]:
     """The answer, and our end of the connection to the shim."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        ours.settimeout(20)
+        ours.settimeout(PATIENCE)
         send_order(server, QUESTION + cgroup.encode(), ORDER, theirs)
         (answer,) = ANSWER.unpack(server.recv(ANSWER.size))
     return answer, ours
@@ -133,7 +134,7 @@ def test_the_cgroup_of_a_shim_is_made_for_it_and_removed_by_it(
         os.kill(process.pid, signal.SIGCONT)
         assert ANSWER.unpack(agent.recv(ANSWER.size))[0] > 1
         assert ours.recv(16) == b""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while directory.exists() and time.monotonic() < deadline:
         time.sleep(0.005)
     assert not directory.exists()
@@ -174,4 +175,4 @@ def test_it_ends_when_nobody_can_ask_any_more(
             theirs.close()
             assert ours.recv(16) == b""
     agent.close()
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0

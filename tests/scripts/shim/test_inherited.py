@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.scripts.shim.inherited import cgroup_state
+from tests.patience import PATIENCE
 
 CHECK = """
 import sys
@@ -47,7 +48,7 @@ def test_what_another_process_changes_is_seen(change: list[str]) -> None:
             [word.replace("PID", str(checked.pid)) for word in change],
             check=True,
             stdout=subprocess.DEVNULL,
-            timeout=30,
+            timeout=PATIENCE,
         )
         checked.stdin.write("\n")
         assert checked.stdout.readline() == f"{change == ['true']}\n"
@@ -84,5 +85,5 @@ print(process_state() == before)
 
 
 def test_limits_can_be_given_back() -> None:
-    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert done.stdout == "True\n"

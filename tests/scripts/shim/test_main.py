@@ -21,6 +21,7 @@ from tentacle.scripts.shim.log_format import DEBUG_ENTRY, ERR, ERR_ENTRY, OUT
 from tentacle.scripts.shim.log_writer import open_log
 from tentacle.scripts.shim.process_tree import is_alive
 from tentacle.scripts.shim.run_order import CgroupLimit, CgroupOrder, RunOrder
+from tests.patience import PATIENCE
 from tests.scripts.lab import Lab, lines, until
 
 CHANGES = [
@@ -97,7 +98,7 @@ class Bench:
     async def carry_out(self, order: RunOrder) -> bool:
         """Waits for the end of the run; returns whether the shim may be used again."""
         shim = await self._pool.launch(order)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await shim.finished.wait()
         free = shim._free
         shim.release(clean=False)

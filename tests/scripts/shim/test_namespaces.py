@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.scripts.shim.namespaces import _make_directories
+from tests.patience import PATIENCE
 from tests.scripts.sandboxes import own_uids
 
 ENTER = """
@@ -60,7 +61,7 @@ Path("/dev/null").write_text("")
 
 def program(text: str, *arguments: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", text, *arguments], capture_output=True, text=True, check=True, timeout=20
+        [sys.executable, "-c", text, *arguments], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     return done.stdout.splitlines()
 

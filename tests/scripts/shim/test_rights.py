@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.scripts.sandboxes import ADD_KEY, KEYCTL, own_uids
 
 BEGIN = f"""
@@ -31,7 +32,7 @@ def find(ring):
 def told(text: str) -> list[str]:
     """The lines that a new process with a user of its own writes."""
     command = [sys.executable, "-c", BEGIN + text, str(own_uids().last)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout.splitlines()
 
 
 def test_no_program_gives_it_more_rights_and_it_cannot_take_that_back() -> None:

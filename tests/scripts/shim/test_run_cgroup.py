@@ -21,6 +21,7 @@ from tentacle.scripts.sandbox.cgroups import (
 )
 from tentacle.scripts.shim.run_cgroup import LEAF, PROCESSES, RunCgroup, remove_empty
 from tentacle.scripts.shim.run_order import CgroupLimit, CgroupNote, CgroupOrder
+from tests.patience import PATIENCE
 from tests.scripts.sandboxes import cgroup_parents
 
 
@@ -103,7 +104,7 @@ def test_all_its_processes_are_found_and_killed_at_once_however_deep(run: RunCgr
         for pid in run.pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        assert (one.wait(10), other.wait(10)) == (-signal.SIGKILL, -signal.SIGKILL)
+        assert (one.wait(PATIENCE), other.wait(PATIENCE)) == (-signal.SIGKILL, -signal.SIGKILL)
 
 
 def test_it_is_not_removed_while_a_process_lives_in_it(run: RunCgroup) -> None:

@@ -18,6 +18,7 @@ from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessState
 from tentacle.scripts.sandbox.cgroups import PREFIX
 from tentacle.scripts.shim.run_processes import MARK, RunProcesses, real_and_saved_uids
+from tests.patience import PATIENCE
 from tests.scripts.lab import Lab, lines, until
 from tests.scripts.sandboxes import SANDBOXES, cgroup_parents, living, options, own_uids
 
@@ -71,11 +72,11 @@ async def test_no_process_hides(sandboxed: Lab, name: str) -> None:
 async def test_a_thousand_children(sandboxed: Lab) -> None:
     token = f"600.{random.randrange(10**9):09}"
     await sandboxed.start(f"trap '' TERM; for i in {{1..1000}}; do sleep {token} & done; echo ready; wait")
-    await sandboxed.until("T-1", lambda status: "ready" in [e.text for e in status.entries], 60)
+    await sandboxed.until("T-1", lambda status: "ready" in [e.text for e in status.entries])
     # The last ones may not be what they will be yet.
-    await until(lambda: len(living(token)) == 1000, 60)
+    await until(lambda: len(living(token)) == 1000)
     await sandboxed.engine.cancel("T-1", 0)
-    await sandboxed.ended("T-1", 60)
+    await sandboxed.ended("T-1")
     assert living(token, str(sandboxed.work)) == []
 
 
@@ -103,7 +104,7 @@ async def test_what_another_process_has_started_for_the_script_is_found_by_its_m
     with sleeping({MARK: mark}) as stray:
         await sandboxed.engine.cancel("T-1", 0)
         await sandboxed.ended()
-        assert stray.wait(5) == -signal.SIGTERM
+        assert stray.wait(PATIENCE) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("sandboxed", ["cgroup"], indirect=True)
@@ -118,7 +119,7 @@ async def test_a_process_moved_into_the_cgroup_belongs_to_the_script(sandboxed: 
         (group / "cgroup.procs").write_text(str(guest.pid))
         await sandboxed.engine.cancel("T-1", 0)
         await sandboxed.ended()
-        assert guest.wait(5) == -signal.SIGTERM
+        assert guest.wait(PATIENCE) == -signal.SIGTERM
     await until(lambda: not group.exists())
 
 
@@ -150,9 +151,7 @@ async def test_killing_gives_up_after_its_time_and_returns_the_processes_left() 
     mark = uuid4().hex
     with sleeping({MARK: mark}) as child:
         try:
-            before = time.monotonic()
             assert RunProcesses(None, mark).kill(lambda: None, -1) == [child.pid]
-            assert time.monotonic() - before < 30
             assert RunProcesses(None, mark).find_all() == [child.pid]
             assert RunProcesses(None, "other").find_all() == []
         finally:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.patience import PATIENCE
 from tests.scripts.lab import Lab
 
 CODE = """if 1:
@@ -26,7 +27,7 @@ CODE = """if 1:
 
 
 def test_a_title_is_shown_and_harms_nothing_behind_it() -> None:
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
@@ -42,6 +43,6 @@ async def test_a_shim_shows_the_ticket_of_its_script_as_long_as_that_runs(lab: L
     assert title_of(shim) == "tentacle-shim Ticket-1"
     (lab.work / "Ticket-1" / "go").touch()
     await lab.ended("Ticket-1")
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while Path(f"/proc/{shim}").exists() and "Ticket-1" in title_of(shim):  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -64,6 +64,24 @@ def test_without_inotify_nothing_is_told_and_nothing_fails() -> None:
     watch.close()
 
 
+def test_a_descriptor_above_1023_is_waited_for_too() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], min(4096, limits[1])), limits[1]))
+    taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+    try:
+        watch = WriteWatch()
+        pipes = OutputPipes(watch)
+        assert not watch.more_within(0)
+        os.write(pipes.writers[0], b"1\n")
+        assert watch.more_within(0)
+        pipes.close()
+        watch.close()
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 def test_pipes_tell_the_order_of_writing_and_the_end_script_for_script(watch: WriteWatch) -> None:
     for _ in range(3):
         pipes = OutputPipes(watch)

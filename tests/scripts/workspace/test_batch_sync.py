@@ -17,6 +17,7 @@ from tentacle.scripts.workspace.batch_sync import BatchSync
 from tentacle.scripts.workspace.run_files import RunFiles
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.workspaces import Workspaces
+from tests.patience import PATIENCE
 from tests.scripts.lab import until
 
 
@@ -37,12 +38,12 @@ async def test_starts_that_come_meanwhile_share_the_next_sync(workspaces: Worksp
 
     def hold() -> None:
         busy.set()
-        free.wait(30)
+        free.wait(PATIENCE)
 
     threads = ThreadPoolExecutor(1)
     asyncio.get_running_loop().set_default_executor(threads)
     threads.submit(hold)
-    busy.wait(30)
+    busy.wait(PATIENCE)
     sync = BatchSync(workspaces.runs.path)
     waiting = [asyncio.create_task(sync.make(preparing(workspaces, f"T-{number}"))) for number in range(6)]
     await until(lambda: not threads._work_queue.empty())

@@ -23,6 +23,7 @@ from tentacle.scripts.shim.clock import BOOT
 from tentacle.scripts.workspace.old_layout import OldRun as OldFiles
 from tentacle.scripts.workspace.run_directory import LOG_DELETED
 from tentacle.scripts.workspace.run_files import run_name
+from tests.patience import PATIENCE
 from tests.scripts.lab import Lab, lines, until
 
 OPENING = [
@@ -105,7 +106,7 @@ class OldRun:
 
     def wait(self) -> None:
         assert self.process is not None
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=PATIENCE)
 
     def kill(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -316,7 +317,7 @@ async def test_a_damaged_one_is_named_in_one_line_and_the_others_go_on(
         pytest.skip("only root can give files away")
     spoil(old(body="touch ../../ran"), how, outside)
     old("T-3")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await lab.engine.start()
         named = [message for message in caplog.messages if "cannot be taken over" in message]
         assert len(named) == 1

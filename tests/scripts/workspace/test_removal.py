@@ -12,6 +12,7 @@ import pytest
 
 from tentacle.scripts.retention import usage_of
 from tentacle.scripts.workspace.removal import entries_below, remove_tree
+from tests.patience import PATIENCE
 
 DEPTH = 10_000
 
@@ -96,13 +97,13 @@ def test_rights_that_a_script_has_taken_away_are_no_hindrance(tmp_path: Path, mo
     else:
         code = "\n".join(line for line in CLOSED.splitlines() if not line.startswith("os.set"))
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), mode], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code, str(tmp_path), mode], capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert done.stdout == "True False\n", done.stderr
 
 
 def command(*words: str | Path) -> None:
-    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    subprocess.run(words, check=True, capture_output=True, timeout=PATIENCE)
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from tentacle.scripts.shim.run_record import Result
 from tentacle.scripts.workspace.run_directory import LONGEST_HEADER, RunDirectory
 from tentacle.scripts.workspace.run_files import run_name
 from tentacle.scripts.workspace.run_header import RunHeader
+from tests.patience import PATIENCE
 from tests.scripts.lab import Lab, lines
 
 TICKETS = ("T-0", "T-1", "T-2", "../victim", "..", ".", "", ".runs", "/", "\ud800", "a\0b", "x" * 300)
@@ -229,7 +230,7 @@ async def throw_and_serve(throws: list[tuple[str, Throw]], home: Path) -> None:
     for place, thing in throws:
         throw_at(lab.work, place, thing)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await serve(lab)
     finally:
         await lab.close()
@@ -318,7 +319,7 @@ async def main(work):
                 pass
     cleaner = WorkspaceCleaner(engine, older_than=timedelta(0), every=timedelta(1), quota=Quota(bytes=1))
     await cleaner.sweep()
-    status = await engine.start_script(StartRequest("good", "exit 7"), timedelta(seconds=30))
+    status = await engine.start_script(StartRequest("good", "exit 7"), timedelta(seconds=PATIENCE))
     await engine.aclose()
     print(status.exit_code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 asyncio.run(main(sys.argv[1]))
@@ -329,7 +330,7 @@ LARGEST_RISE = 256 * 1024
 
 def peak(work: Path) -> int:
     done = subprocess.run(
-        [sys.executable, "-c", BOUNDED, str(work)], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", BOUNDED, str(work)], capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     code, size = done.stdout.split()
     assert code == "7"
@@ -394,7 +395,7 @@ asyncio.run(main())
 def test_a_file_system_without_locks_is_refused_at_the_start_with_its_name(tmp_path: Path) -> None:
     work = tmp_path / "Work"
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_LOCKS, str(work)], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", WITHOUT_LOCKS, str(work)], capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     assert done.stdout.splitlines()[0] == f"The file system of '{work / RUNS}' cannot lock files: No locks available"
     assert list((work / RUNS).iterdir()) == []

@@ -18,6 +18,7 @@ from tentacle.contracts.script import ScriptTicket
 from tentacle.contracts.script_v2 import CancelScriptCommandV2, CompleteScriptCommandV2, StartScriptCommandV2
 from tentacle.services.errors import ShuttingDown
 from tentacle.services.http import event_stream
+from tests.patience import PATIENCE
 from tests.services.https_wire import HttpsWire
 
 Event = tuple[int, str, Any]
@@ -40,7 +41,7 @@ async def events(response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
 
 async def all_events(https: HttpsWire, ticket: str = "T", after: int | None = None) -> list[Event]:
     headers = {} if after is None else {"Last-Event-ID": str(after)}
-    async with asyncio.timeout(60), https.session.get(f"/scripts/{ticket}/log", headers=headers) as response:
+    async with asyncio.timeout(PATIENCE), https.session.get(f"/scripts/{ticket}/log", headers=headers) as response:
         assert (response.status, response.content_type) == (200, "text/event-stream")
         return [event async for event in events(response)]
 
@@ -49,7 +50,7 @@ async def test_a_log_is_followed_to_its_end_and_read_again_later(https: HttpsWir
     go = tmp_path / "go"
     await start(https, f"echo first; until test -e {go}; do sleep 0.02; done; echo 'sec\u00f6nd' >&2; exit 7")
     seen: list[Event] = []
-    async with asyncio.timeout(60), https.session.get("/scripts/T/log") as response:
+    async with asyncio.timeout(PATIENCE), https.session.get("/scripts/T/log") as response:
         async for event in events(response):
             seen.append(event)
             if event[2].get("Text") == "first":
@@ -100,7 +101,7 @@ async def test_what_is_no_number_of_an_entry(https: HttpsWire, after: str) -> No
 async def test_a_script_that_is_completed_while_it_is_followed_ends(https: HttpsWire) -> None:
     await start(https, "sleep 60")
     ticket = ScriptTicket("T")
-    async with asyncio.timeout(60), https.session.get("/scripts/T/log") as response:
+    async with asyncio.timeout(PATIENCE), https.session.get("/scripts/T/log") as response:
         await https.bench.call("IScriptServiceV2", "CancelScript", CancelScriptCommandV2(ticket, 0))
         await https.bench.call("IScriptServiceV2", "CompleteScript", CompleteScriptCommandV2(ticket))
         *_, end = [event async for event in events(response)]
@@ -111,7 +112,7 @@ async def test_a_script_that_is_completed_while_it_is_followed_ends(https: Https
 
 async def test_an_agent_that_ends_ends_the_stream_without_the_end(https: HttpsWire) -> None:
     await start(https, "echo one; sleep 60")
-    async with asyncio.timeout(60), https.session.get("/scripts/T/log") as response:
+    async with asyncio.timeout(PATIENCE), https.session.get("/scripts/T/log") as response:
         seen = []
         async for event in events(response):
             seen.append(event[1])
@@ -123,7 +124,7 @@ async def test_an_agent_that_ends_ends_the_stream_without_the_end(https: HttpsWi
     await https.bench.engine.aclose()
     for pid in https.bench.alive():
         os.kill(pid, signal.SIGKILL)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while https.bench.alive():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -131,7 +132,7 @@ async def test_an_agent_that_ends_ends_the_stream_without_the_end(https: HttpsWi
 async def test_a_quiet_stream_says_that_it_is_alive(https: HttpsWire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "_QUIET_SECONDS", 0.1)
     await start(https, "sleep 60")
-    async with asyncio.timeout(60), https.session.get("/scripts/T/log") as response:
+    async with asyncio.timeout(PATIENCE), https.session.get("/scripts/T/log") as response:
         comments = 0
         async for line in response.content:
             comments += line == b":\n"
@@ -149,7 +150,7 @@ async def test_there_are_so_many_readers_and_a_place_is_free_again_when_one_goes
     async with https.session.get("/scripts/T/log") as refused:
         assert (refused.status, refused.headers["Retry-After"]) == (503, "10")
     open_ones[0].close()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while True:
             async with https.session.get("/scripts/T/log") as response:
                 if response.status == 200:

@@ -21,6 +21,7 @@ from yarl import URL
 
 from tentacle.services.http.files import path_of
 from tentacle.services.http.problems import RequestProblem
+from tests.patience import PATIENCE
 from tests.services.https_wire import HttpsWire
 
 BIG = os.urandom(3_000_001)
@@ -227,7 +228,7 @@ async def broken(https: HttpsWire) -> int:
 
     with pytest.raises((aiohttp.ClientError, ConnectionResetError)):
         await https.session.put(url("f"), data=half(), headers={"Content-Length": str(len(BIG))})
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not (size := await kept(https, "f")):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert (https.bench.home / "f").read_bytes() == b"old"
@@ -294,7 +295,7 @@ async def test_a_second_upload_to_one_path_ends_the_first(https: HttpsWire) -> N
     assert await put(https, "f", b"second") in (200, 201)
     assert (https.bench.home / "f").read_bytes() == b"second"
     with pytest.raises(aiohttp.ClientError):
-        await asyncio.wait_for(first, 60)
+        await asyncio.wait_for(first, PATIENCE)
 
 
 async def test_a_put_of_a_range_would_replace_the_file(https: HttpsWire) -> None:

@@ -15,6 +15,7 @@ from tentacle.errors import TentacleError
 from tentacle.services.dispatch import Dispatcher, Files, ServiceMethod
 from tentacle.services.errors import DrainingAgent, FileError, RefusedByPolicy, ShuttingDown
 from tentacle.wire.limits import MIB
+from tests.patience import PATIENCE
 from tests.services.https_wire import HttpsWire
 
 CAPABILITIES = {"jsonrpc": "2.0", "id": 1, "method": "ICapabilitiesServiceV2.GetCapabilities"}
@@ -193,7 +194,7 @@ async def test_a_call_goes_on_when_its_connection_has_gone(https: HttpsWire) -> 
         "DurationToWaitForScriptToFinish": "00:10:00",
     }
     waiting = asyncio.create_task(https.rpc(call("IScriptServiceV2.StartScript", [command])))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not marker.exists():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     waiting.cancel()

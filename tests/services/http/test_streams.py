@@ -19,6 +19,7 @@ from tentacle.services.http.problems import RequestProblem
 from tentacle.services.http.streams import MOST, Streams
 from tentacle.wire.call_context import CallContext
 from tentacle.wire.http import BodyBroken, HttpRequest
+from tests.patience import PATIENCE
 from tests.services.http.test_json_rpc import call
 from tests.services.https_wire import HttpsWire
 
@@ -73,7 +74,7 @@ async def test_a_result_can_be_fetched_until_it_was_fetched_in_whole(https: Http
     async with https.session.get(result["download"]) as response:
         assert await response.content.readexactly(1000) == BIG[:1000]
         response.close()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while True:
             async with https.session.get(result["download"]) as response:
                 # Until the broken connection was noticed.
@@ -117,7 +118,7 @@ async def test_what_nobody_uses_goes(tmp_path: Path) -> None:
     streams.offer("A", identity.__class__(int=1), file, 1)
     (path,) = (tmp_path / "inbox").iterdir()
     assert (length, path.read_bytes(), path.stat().st_mode & 0o777) == (3, b"abc", 0o600)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while path.exists() or not file.closed:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert streams.claim("A", str(identity)) is None
