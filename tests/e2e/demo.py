@@ -10,11 +10,13 @@ import os
 import signal
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 from tests.e2e.stage import Server, Stage, StepFailed, free_port
 
 POOL = "Default Worker Pool"
+METRICS = ("tentacle_ready", "tentacle_scripts_finished_total", "tentacle_calls_total", "tentacle_transfer_bytes_total")
 SCRIPT = """\
 echo "Hello from $TentacleInstanceName, Tentacle $TentacleVersion"
 for step in 1 2 3; do echo "step $step of 3"; sleep 0.6; done
@@ -38,6 +40,7 @@ class Demo:
         self._server: Server | None = None
         self.step = "setting up"
         self.summary: list[str] = []
+        self._monitor = ""
 
     @property
     def server(self) -> Server:
@@ -54,6 +57,7 @@ class Demo:
             self._script(worker)
             self._files(worker)
             self._health(worker)
+        self._metrics()
         for instance, worker in (("Listening", listening), ("Polling", polling)):
             self._begin(f"Taking {worker} out again")
             self._command("deregister-worker", f"--instance={instance}", f"--server={self.server.rest}")
@@ -63,8 +67,10 @@ class Demo:
 
     def _listening_worker(self) -> str:
         self._begin("A worker that listens: the server calls it")
+        self._monitor = f"127.0.0.1:{free_port()}"
         self._stage.make_instance(
-            "Listening", f"--port={free_port()}", "--noListen=False", "--listenIpAddress=127.0.0.1"
+            *("Listening", f"--port={free_port()}", "--noListen=False", "--listenIpAddress=127.0.0.1"),
+            f"--monitor={self._monitor}",
         )
         self._command(
             "register-worker",
@@ -133,6 +139,17 @@ class Demo:
         if found["HealthStatus"] != "Healthy":
             raise StepFailed(f"it is {found['HealthStatus']}: {found['StatusSummary']}")
         self.summary.append(f"{worker} is healthy")
+
+    def _metrics(self) -> None:
+        self._begin("What a monitoring system sees of the listening worker")
+        self._tell(f"$ curl http://{self._monitor}/metrics")
+        with urllib.request.urlopen(f"http://{self._monitor}/metrics", timeout=60) as answer:
+            lines = answer.read().decode().splitlines()
+        shown = [line for line in lines if line.startswith(METRICS) and not line.endswith(" 0.0")]
+        self._tell(*shown, f"and {len(lines) - len(shown)} more lines")
+        if 'tentacle_scripts_finished_total{result="success"}' not in "\n".join(shown):
+            raise StepFailed("the metrics do not tell of the scripts that have run")
+        self.summary.append("metrics scraped from the listening worker")
 
     def _expect_success(self, task: str) -> None:
         ended = self.server.finished(task)
