@@ -31,6 +31,7 @@ from tentacle.agent.status import (
     STOPPED,
     STOPPING,
     AgentStatus,
+    CallingServer,
     LastScript,
     publish,
     tell,
@@ -310,6 +311,7 @@ class Agent:
             called=self._called,
             last_script=self._last_script(),
             waiting=self._waiting,
+            callers=tuple(CallingServer(peer, shown.value) for peer, shown in self.calls.seen.items()),
         )
 
     def _last_script(self) -> LastScript | None:

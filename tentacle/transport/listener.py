@@ -33,6 +33,7 @@ from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
 from tentacle.wire.call_context import CallContext, Wire
 from tentacle.wire.connection import Connection
+from tentacle.wire.generations import shown_by_tls
 from tentacle.wire.limits import Limits
 from tentacle.wire.preface import Caller, sniff
 from tentacle.wire.rules import Role
@@ -288,6 +289,7 @@ class Listener:
             used.had(first)
         context = CallContext(thumbprint, peer)
         exchange = Exchange(used, connection, self._options.timeouts, self._spool, context=context)
+        exchange.generation = shown_by_tls(stream.version)
         if (place := self._trusted.get(_this_task())) is not None:
             place.link = exchange
         try:
