@@ -85,5 +85,4 @@ def polled(poller: Poller, shown: Callable[[str], str]) -> Polled:
         for number, one in poller.links.items()
     )
     address = options.address
-    where = f"https://{address}/"
-    return Polled(where, options.subscription, address.thumbprint, options.connections, poller.connected, links)
+    return Polled(address.url, options.subscription, address.thumbprint, options.connections, poller.connected, links)

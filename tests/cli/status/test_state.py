@@ -82,8 +82,8 @@ def test_what_a_server_has_shown_of_itself_is_told(tmp_path: Path) -> None:
 
 
 def test_an_address_that_cannot_be_polled_is_a_problem(tmp_path: Path) -> None:
-    settings = Settings(servers=(TrustedServer("B" * 40, CommunicationStyle.TENTACLE_ACTIVE, "wss://octopus/", "p"),))
+    settings = Settings(servers=(TrustedServer("B" * 40, CommunicationStyle.TENTACLE_ACTIVE, "wss://octopus:x/", "p"),))
     found = state(tmp_path, settings)
     assert len(found.problems) == 1
     assert found.problems[0].about == "polling"
-    assert "wss://octopus/" in found.problems[0].text
+    assert "wss://octopus:x/" in found.problems[0].text
