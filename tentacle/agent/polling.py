@@ -6,13 +6,14 @@ Knows plans and pollers.  Must not know where a plan comes from.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from tentacle.agent.plan import PollPlan
-from tentacle.agent.status import Link, Polled
+from tentacle.agent.status import CallingServer, Link, Polled
 from tentacle.agent.supervisor import keep_running
 from tentacle.transport.dial import Address
 from tentacle.transport.poller import Poller
+from tentacle.wire.generations import Generation
 
 _Key = tuple[Address, str]
 
@@ -75,6 +76,11 @@ class Polling:
 
 def _key(poll: PollPlan) -> _Key:
     return poll.address, poll.subscription
+
+
+def callers(seen: Mapping[str, Generation]) -> tuple[CallingServer, ...]:
+    """What there is to say of the servers that have called, whether they are polled or call by themselves."""
+    return tuple(CallingServer(thumbprint, shown.value) for thumbprint, shown in seen.items())
 
 
 def polled(poller: Poller, shown: Callable[[str], str]) -> Polled:
