@@ -6,7 +6,7 @@ import datetime
 import sys
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +15,7 @@ from typing import Any
 
 from tentacle.contracts import codec
 from tentacle.contracts.data_stream import DataStream
-from tentacle.contracts.script import ProcessState, ScriptTicket
+from tentacle.contracts.script import ProcessState, ScriptFile, ScriptTicket
 from tentacle.contracts.script_v2 import (
     CompleteScriptCommandV2,
     ScriptStatusRequestV2,
@@ -23,6 +23,7 @@ from tentacle.contracts.script_v2 import (
     StartScriptCommandV2,
 )
 from tentacle.devserver.worker import CommsOptions, Endpoint, HalibutComms
+from tentacle.devserver.worker.caller import NO_STREAMS
 from tentacle.settings import certificates
 from tentacle.transport.calling import POOL_SIZE
 from tentacle.transport.tls import TlsIdentity
@@ -72,9 +73,15 @@ class Caller:
         await self._comms.call(self._endpoint, "ICapabilitiesServiceV2", "GetCapabilities", [])
 
     async def start(
-        self, ticket: str, body: str, wait: timedelta | None = timedelta(seconds=5)
+        self,
+        ticket: str,
+        body: str,
+        wait: timedelta | None = timedelta(seconds=5),
+        files: Mapping[uuid.UUID, Path] = NO_STREAMS,
     ) -> ScriptStatusResponseV2:
-        return await self._script("StartScript", StartScriptCommandV2(ScriptTicket(ticket), body, "Bench", wait))
+        sent = tuple(ScriptFile(path.name, DataStream(name, path.stat().st_size)) for name, path in files.items())
+        command = StartScriptCommandV2(ScriptTicket(ticket), body, "Bench", wait, files=sent)
+        return await self._script("StartScript", command, files)
 
     async def status(self, ticket: str, after: int) -> ScriptStatusResponseV2:
         return await self._script("GetStatus", ScriptStatusRequestV2(ScriptTicket(ticket), after))
@@ -82,9 +89,11 @@ class Caller:
     async def complete(self, ticket: str) -> None:
         await self._call("CompleteScript", CompleteScriptCommandV2(ScriptTicket(ticket)))
 
-    async def whole(self, ticket: str, body: str) -> ScriptStatusResponseV2:
+    async def whole(
+        self, ticket: str, body: str, files: Mapping[uuid.UUID, Path] = NO_STREAMS
+    ) -> ScriptStatusResponseV2:
         """A script from start to complete, in as few calls as it takes."""
-        answer = await self.start(ticket, body)
+        answer = await self.start(ticket, body, files=files)
         while answer.state is not ProcessState.COMPLETE:
             answer = await self.status(ticket, answer.next_log_sequence)
         await self.complete(ticket)
@@ -103,11 +112,14 @@ class Caller:
         path.unlink()
         return length
 
-    async def _script(self, method: str, command: object) -> ScriptStatusResponseV2:
-        return codec.decode(ScriptStatusResponseV2, await self._call(method, command))
+    async def _script(
+        self, method: str, command: object, files: Mapping[uuid.UUID, Path] = NO_STREAMS
+    ) -> ScriptStatusResponseV2:
+        return codec.decode(ScriptStatusResponseV2, await self._call(method, command, files))
 
-    async def _call(self, method: str, command: object) -> Any:
-        answer = await self._comms.call(self._endpoint, "IScriptServiceV2", method, [codec.encode(command)])
+    async def _call(self, method: str, command: object, files: Mapping[uuid.UUID, Path] = NO_STREAMS) -> Any:
+        params = [codec.encode(command)]
+        answer = await self._comms.call(self._endpoint, "IScriptServiceV2", method, params, streams=files)
         return answer.result
 
 

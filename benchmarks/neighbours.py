@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import shutil
+import statistics
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -14,6 +15,18 @@ from pathlib import Path
 from tests.e2e.stage import free_port
 
 Once = Callable[[], Awaitable[object]]
+TIMES = 50
+
+
+async def median_ms(once: Once) -> float:
+    for _ in range(10):
+        await once()
+    times = []
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        await once()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times) * 1000
 
 
 def command(*words: str) -> Once:

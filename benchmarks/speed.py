@@ -16,24 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.bench import bench, caller, say
-from benchmarks.neighbours import Once, command, ssh
+from benchmarks.neighbours import Once, command, median_ms, ssh
 
 OURS, FIVE = "ours", "ours, five connections kept"
 ROUNDS = 5
-TIMES = 50
 MANY = 200
 AT_ONCE = 32
-
-
-async def median_ms(once: Once) -> float:
-    for _ in range(10):
-        await once()
-    times = []
-    for _ in range(TIMES):
-        began = time.perf_counter()
-        await once()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times) * 1000
 
 
 async def per_second(once: Once) -> float:

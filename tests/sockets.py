@@ -40,10 +40,11 @@ async def talking(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterato
 async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> None:
     """Carries bytes to and from `host`:`port` until both ends have had enough."""
     far_reader, far_writer = await asyncio.open_connection(host, port)
-    await asyncio.gather(_carried(reader, far_writer), _carried(far_reader, writer))
+    await asyncio.gather(carried(reader, far_writer), carried(far_reader, writer))
 
 
-async def _carried(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def carried(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Carries bytes one way until their end, and tells of that."""
     with suppress(OSError):
         while data := await reader.read(65536):
             writer.write(data)

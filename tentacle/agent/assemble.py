@@ -21,7 +21,7 @@ from tentacle.agent.housekeeping import beat, number_from, stop_beating, timespa
 from tentacle.agent.identities import identities
 from tentacle.agent.oversight import Oversight
 from tentacle.agent.plan import Plan, PollPlan, make_plan
-from tentacle.agent.polling import Polling, polled
+from tentacle.agent.polling import Polling, callers, polled
 from tentacle.agent.reload import ConfigurationWatch, change
 from tentacle.agent.scripts import engine_options, script_variables
 from tentacle.agent.sensitive import known_values
@@ -310,6 +310,7 @@ class Agent:
             called=self._called,
             last_script=self._last_script(),
             waiting=self._waiting,
+            callers=callers(self.calls.seen),
         )
 
     def _last_script(self) -> LastScript | None:

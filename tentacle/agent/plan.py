@@ -6,8 +6,8 @@ The lines that go with it are those that operators and tools know (docs/spec/com
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from dataclasses import dataclass, replace
+from urllib.parse import SplitResult, quote, urlsplit
 
 from tentacle.errors import TentacleError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
@@ -21,6 +21,8 @@ _LARGEST_COUNT = 2**32 - 1
 _LONGEST_NUMBER = 20
 _PORTS = range(65536)
 _HTTPS_PORT = 443
+_URL_CHARACTERS = "%/:=&?~+!$,;'@()*[]"
+"""What a path may hold as it is; all else is percent-encoded."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def _plan_poll(
         return None, [
             f"Configured to connect to server {server.thumbprint}, but its configuration is incomplete; skipping."
         ]
-    host, port, shown = _read_address(server.address)
+    address, shown = polled_address(server.address), _shown(_read_address(server.address))
     proxy = _proxy(settings.polling_proxy)
     lines = [
         f"Agent will poll Octopus Server at {shown} for subscription {server.subscription_id} "
@@ -93,7 +95,7 @@ def _plan_poll(
     elif not settings.polling_proxy.use_default:
         lines.append("Agent will not use a proxy server")
     connections, said = polling_connections(settings.polling_connection_count, environment)
-    address = Address(host, port, server.thumbprint.upper(), proxy)
+    address = replace(address, thumbprint=server.thumbprint.upper(), proxy=proxy)
     return PollPlan(address, server.subscription_id, shown, connections), [*lines, *said]
 
 
@@ -130,29 +132,37 @@ def _unsigned(text: str) -> int | None:
     return number if number <= _LARGEST_COUNT else None
 
 
-def _read_address(address: str) -> tuple[str, int, str]:
-    """Host and port, and the address as it may be shown: with a slash at the end, without a password in it."""
+def polled_address(address: str) -> Address:
+    """Where a server is polled, without a thumbprint or a proxy.  Raises `TentacleError`."""
+    parts = _read_address(address)
+    return Address(parts.hostname or "", parts.port or _HTTPS_PORT, "", web_socket=_web_socket(parts))
+
+
+def _read_address(address: str) -> SplitResult:
+    """The address, which has a host.  Raises `TentacleError`."""
     try:
         parts = urlsplit(address.strip())
-        host, port = parts.hostname, parts.port
+        host, _ = parts.hostname, parts.port
     except ValueError:
-        host = port = None
-    else:
-        if parts.scheme == "wss":
-            raise TentacleError(
-                f"The server at {_shown(parts)} is to be polled over a web socket, which this version cannot do.",
-                hint="Use a TCP address: Tentacle server-comms --thumbprint=... --style=TentacleActive --host=...",
-            )
+        host = None
     if not host:
         raise TentacleError(
             f"The server address {address[:200]!r} is not one that can be polled.",
             hint="Set it with: Tentacle server-comms --thumbprint=... --style=TentacleActive --host=... --port=...",
         )
-    return host, port or _HTTPS_PORT, _shown(parts)
+    return parts
+
+
+def _web_socket(parts: SplitResult) -> str | None:
+    """Path and query of a web socket, as HTTP says them; `None` for an address of another kind."""
+    if parts.scheme != "wss":
+        return None
+    query = f"?{parts.query}" if parts.query else ""
+    return quote(f"{parts.path or '/'}{query}", safe=_URL_CHARACTERS)
 
 
 def _shown(parts: SplitResult) -> str:
-    """As the original shows a URI: the host in lower case, no default port, a slash at the end."""
+    """As the original shows a URI: the host in lower case, no default port, a slash at the end, and no password."""
     host = parts.hostname or ""
     port = "" if parts.port in (None, _HTTPS_PORT) else f":{parts.port}"
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path or '/'}"

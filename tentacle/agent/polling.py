@@ -6,13 +6,14 @@ Knows plans and pollers.  Must not know where a plan comes from.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from tentacle.agent.plan import PollPlan
-from tentacle.agent.status import Link, Polled
+from tentacle.agent.status import CallingServer, Link, Polled
 from tentacle.agent.supervisor import keep_running
 from tentacle.transport.dial import Address
 from tentacle.transport.poller import Poller
+from tentacle.wire.generations import Generation
 
 _Key = tuple[Address, str]
 
@@ -77,6 +78,11 @@ def _key(poll: PollPlan) -> _Key:
     return poll.address, poll.subscription
 
 
+def callers(seen: Mapping[str, Generation]) -> tuple[CallingServer, ...]:
+    """What there is to say of the servers that have called, whether they are polled or call by themselves."""
+    return tuple(CallingServer(thumbprint, shown.value) for thumbprint, shown in seen.items())
+
+
 def polled(poller: Poller, shown: Callable[[str], str]) -> Polled:
     """What there is to say of a poller; `shown` masks secrets in the texts of its failures."""
     options = poller.options
@@ -85,5 +91,4 @@ def polled(poller: Poller, shown: Callable[[str], str]) -> Polled:
         for number, one in poller.links.items()
     )
     address = options.address
-    where = f"https://{address}/"
-    return Polled(where, options.subscription, address.thumbprint, options.connections, poller.connected, links)
+    return Polled(address.url, options.subscription, address.thumbprint, options.connections, poller.connected, links)

@@ -71,11 +71,21 @@ class LastScript:
 
 
 @dataclass(frozen=True)
+class CallingServer:
+    """A server that has called since the agent started: its certificate's thumbprint, and its `generation`, `modern`
+    or `old` (docs/spec/wire.md, "Records and old peers").
+    """
+
+    thumbprint: str
+    generation: str
+
+
+@dataclass(frozen=True)
 class AgentStatus:
     """The state of one agent.  Times are seconds since 1970; `listening` is an address, `None` when there is none.
 
     `drain` is what the operator asked for; `called` when a server was answered last; `waiting` what has been changed
-    and holds after a restart only.
+    and holds after a restart only; `callers` which servers have called, in whichever direction the connection was made.
     """
 
     phase: str
@@ -90,6 +100,7 @@ class AgentStatus:
     called: float | None = None
     last_script: LastScript | None = None
     waiting: tuple[str, ...] = ()
+    callers: tuple[CallingServer, ...] = ()
 
     def in_short(self) -> str:
         """What an operator wants to know at a glance, without the scripts."""
@@ -129,6 +140,7 @@ class AgentStatus:
             nested = {
                 "polled": tuple(polled),
                 "waiting": waiting,
+                "callers": tuple(_read(CallingServer, one) for one in values.get("callers", ())),
                 "last_script": None if last is None else _read(LastScript, last),
                 "drain": None if drain is None else _read(Drain, drain),
             }
@@ -137,7 +149,7 @@ class AgentStatus:
             raise ValueError("it is not what an agent writes") from error
 
 
-T = TypeVar("T", "AgentStatus", Polled, Link, LastScript, Drain)
+T = TypeVar("T", "AgentStatus", Polled, Link, LastScript, Drain, CallingServer)
 
 
 def _each(kind: type[Link], values: Any) -> tuple[Link, ...]:

@@ -1,8 +1,8 @@
 """Checks that the server's communications port answers, before a polling agent is registered.
 
 Knows the `POST /handshake` of docs/spec/rest.md, "Connectivity check", over TLS that accepts any certificate, directly
-or through a proxy.  Reads the head of the answer alone: the answer of a Halibut port is HTTP/1.0 with a length that
-counts characters, two line ends too many and a connection that is simply cut.
+or through a proxy; of a web socket, the request that opens one.  Reads the head of the answer alone: that of a Halibut
+port is HTTP/1.0 with a length that counts characters, two line ends too many and a connection that is simply cut.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tentacle.wire.connect import (
     sign_in_advice,
 )
 from tentacle.wire.errors import PeerClosed, ProtocolError
+from tentacle.wire.web_socket import WebSocket
 
 DELAYS = (0.75, 1.125, 1.6875, 2.53125)
 """Seconds before the second, third, fourth and fifth attempt."""
@@ -36,6 +37,12 @@ _HINT = (
 _PROXY_HINT = "Correct the proxy's user name and password with: Tentacle polling-proxy --proxyEnable=true ..."
 _ACCEPTED = frozenset({200, 400})
 """Statuses of a Halibut port that works."""
+_WEB_SOCKET_ACCEPTED = frozenset({101, 400})
+"""Those of a web socket that works; 400 where a certificate is wanted that is not shown here."""
+_WEB_SOCKET_HINT = (
+    "Check --server-web-socket and its path, that the server listens for web sockets there, and that nothing in "
+    "between blocks or replaces it."
+)
 
 
 class _AttemptFailed(OSError):
@@ -63,16 +70,16 @@ class ConnectivityCheck:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     on_retry: Callable[[str], None] = lambda _: None
 
-    async def run(self, host: str, port: int, *, proxy: ProxyUrl | None = None) -> str:
+    async def run(self, host: str, port: int, *, proxy: ProxyUrl | None = None, web_socket: str | None = None) -> str:
         """Returns the SHA-1 thumbprint of the certificate on `host:port` once it answers; `host` without brackets.
 
-        Raises `ConnectionFailed` after the last attempt.
+        `web_socket` is the path of one that has to open there.  Raises `ConnectionFailed` after the last attempt.
         """
-        attempts, hint = len(self.delays) + 1, _HINT
+        attempts, hint = len(self.delays) + 1, _HINT if web_socket is None else _WEB_SOCKET_HINT
         for number in range(1, attempts + 1):
             try:
                 async with asyncio.timeout(self.timeout):
-                    return await _handshake(host, port, proxy)
+                    return await _handshake(host, port, proxy, web_socket)
             except _ProxyRefused as error:
                 reason, hint = str(error), error.hint
                 break
@@ -101,7 +108,7 @@ class ConnectivityCheck:
         return f"no TLS connection ({reason})" if isinstance(error, ssl.SSLError) else reason
 
 
-async def _handshake(host: str, port: int, proxy: ProxyUrl | None) -> str:
+async def _handshake(host: str, port: int, proxy: ProxyUrl | None, web_socket: str | None) -> str:
     """Asks once, and returns the thumbprint of the certificate that was shown."""
     context = AcceptingContext()
     if proxy is None:
@@ -115,21 +122,24 @@ async def _handshake(host: str, port: int, proxy: ProxyUrl | None) -> str:
         if proxy is not None:
             await _connect_through(reader, writer, host, port, proxy)
             await writer.start_tls(context, server_hostname=host)
-        writer.write(
-            f"POST /handshake HTTP/1.1\r\nHost: {authority(host, port)}\r\n"
-            "Content-Length: 0\r\nConnection: Keep-Alive\r\n\r\n".encode()
-        )
+        writer.write(_request(authority(host, port), web_socket))
         await writer.drain()
         answer = await _read_answer(reader)
     finally:
         writer.transport.abort()
         with suppress(OSError):
             await writer.wait_closed()
-    if answer.status not in _ACCEPTED:
+    if answer.status not in (_ACCEPTED if web_socket is None else _WEB_SOCKET_ACCEPTED):
         raise _AttemptFailed(f"it answered with HTTP status {answer.status}")
     certificate = context.presented()
     assert certificate is not None, "an answer over TLS comes after a handshake"
     return thumbprint_of(certificate)
+
+
+def _request(host: str, web_socket: str | None) -> bytes:
+    if web_socket is not None:
+        return WebSocket.dialled(host, web_socket).owed()
+    return f"POST /handshake HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: Keep-Alive\r\n\r\n".encode()
 
 
 async def _connect_through(

@@ -82,7 +82,8 @@ class RegistrationRequest:
     `policy`, `space` and `proxy` are names; None is the server's default policy, the default space and no proxy.
     `proxy` replaces the `proxy_id` of a listening endpoint.  `force` allows an existing machine to be overwritten.
     `idempotent` allows it where the existing machine has our thumbprint, and then only if something differs.  With
-    `adopt` a polling machine keeps the subscription that the server knows.
+    `adopt` a polling machine keeps the subscription that the server knows.  `server_thumbprint` is that of the server
+    where it is known; else the server is asked.
     """
 
     name: str
@@ -94,6 +95,7 @@ class RegistrationRequest:
     force: bool = False
     idempotent: bool = False
     adopt: bool = False
+    server_thumbprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ async def check_request(client: OctopusClient, request: RegistrationRequest) -> 
 async def _look_up(client: OctopusClient, request: RegistrationRequest) -> _KnownToServer:
     scope = await choose_scope(client, request.space)
     check_version(client.version, scope.root)
-    thumbprint = await server_thumbprint(client, scope)
+    thumbprint = request.server_thumbprint or await server_thumbprint(client, scope)
     template = scope.link(request.role.kind.link)
     existing = await find_by_name(client, template, request.name)
     if existing is not None:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from yarl import URL
 
+from tentacle.errors import TentacleError
 from tentacle.octopus.errors import InvalidAddress, RedirectRefused, UnexpectedAnswer
 from tentacle.wire.connect import authority
 
@@ -142,6 +143,14 @@ def polling_address(server: str, comms_address: str | None = None, comms_port: i
             ) from None
         port = comms_port or url.port or 0
     return f"https://{authority(url.raw_host or '', port)}"
+
+
+def web_socket_address(address: str) -> str:
+    """Returns a web socket's address with `wss`, as which `https` is taken too.  Raises `TentacleError`."""
+    scheme, separator, rest = address.strip().partition("://")
+    if scheme.lower() not in {"https", "wss"} or not separator or not rest.strip("/"):
+        raise TentacleError("The websocket address must start with wss://")
+    return f"wss://{rest}"
 
 
 def check_port(port: int) -> None:

@@ -23,6 +23,7 @@ from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity
 from tentacle.wire.connection import Connection
 from tentacle.wire.events import Identity, IdentityKind, Next, Preface, Proceed, ResponseEvent
+from tentacle.wire.generations import shown_by_tls
 from tentacle.wire.limits import Limits
 from tentacle.wire.messages import Request
 from tentacle.wire.rules import Role
@@ -114,6 +115,7 @@ class ListeningCaller:
         stream = await dial(address, self._identity, self._timeouts)
         connection = Connection(Role.LISTENING_CLIENT, self._limits)
         exchange = Exchange(stream, connection, self._timeouts, self._spool)
+        exchange.generation = shown_by_tls(stream.version)
         try:
             await exchange.send(Preface())
             await exchange.send(Identity(IdentityKind.CLIENT))

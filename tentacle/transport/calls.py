@@ -15,6 +15,7 @@ from uuid import UUID
 
 from tentacle.transport.exchange import Handler, Received
 from tentacle.wire.call_context import CallContext
+from tentacle.wire.generations import Generation
 from tentacle.wire.messages import Request, Response
 
 T = TypeVar("T")
@@ -29,6 +30,8 @@ class Calls:
         self._handler = handler
         self._running: set[asyncio.Task[Any]] = set()
         self._owed: set[asyncio.Future[None]] = set()
+        self.seen: dict[str, Generation] = {}
+        """What the last request of each peer showed of it, by its thumbprint."""
 
     def __len__(self) -> int:
         return len(self._running)

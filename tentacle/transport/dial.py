@@ -39,15 +39,24 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Address:
-    """Where to connect, and the thumbprint of the certificate that must answer."""
+    """Where to connect, and the thumbprint of the certificate that must answer.
+
+    `web_socket` is the path (and query) of a web socket there; `None` for Halibut alone.
+    """
 
     host: str
     port: int
     thumbprint: str
     proxy: Proxy | None = None
+    web_socket: str | None = None
 
     def __str__(self) -> str:
         return authority(self.host, self.port)
+
+    @property
+    def url(self) -> str:
+        """As it is configured, with its port."""
+        return f"https://{self}/" if self.web_socket is None else f"wss://{self}{self.web_socket}"
 
 
 async def dial(

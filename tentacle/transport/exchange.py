@@ -6,7 +6,7 @@ Knows how long to wait for what; must not know what a request means.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +22,14 @@ from tentacle.wire.call_context import NOBODY, CallContext
 from tentacle.wire.connection import Connection
 from tentacle.wire.events import (
     Event,
+    Preface,
     RequestEvent,
     ResponseEvent,
     StreamBegin,
     StreamChunk,
     StreamEnd,
 )
+from tentacle.wire.generations import Generation
 from tentacle.wire.messages import Request, Response
 from tentacle.wire.rules import State
 
@@ -41,6 +43,9 @@ _WORTH_A_THREAD = 256 * 1024
 """Messages that take so much memory are read in a thread, so that other calls need not wait for it."""
 _ENOUGH = 128 * 1024
 """Bytes after which a peer in the middle of something counts as one that has not been waited for yet."""
+
+_TOGETHER = 64 * 1024
+"""Bytes that are collected before they are sent, where more follows at once."""
 
 _STREAMS_AT_ONCE = 8
 """Files that are made before others have their turn: of short ones, hundreds may have arrived together."""
@@ -77,6 +82,11 @@ class Exchange:
         self._spool = spool
         self.context = context
         self._memory = memory
+        self.generation = Generation.OLD
+        """Of the code at the other end; an old one gets nothing soon after the end of a message."""
+        self._collected: list[bytes] = []
+        self._ended_message = False
+        """A message, data stream or control line was sent last, and the peer has said nothing since."""
         self._waited = 0.0
         self._arrived = 0
         self.waiting_since: float | None = None
@@ -91,6 +101,7 @@ class Exchange:
             share = self._memory.share(self.context.thumbprint, self)
             undo.callback(share.release)
             event = await self._event(first_byte, share)
+            self._ended_message = False
             share.settle()
             if not isinstance(event, RequestEvent | ResponseEvent) or not (event.streams or share.held):
                 return Received(event)
@@ -113,17 +124,33 @@ class Exchange:
         return await asyncio.to_thread(self.connection.send, event) if response.is_long else self.connection.send(event)
 
     async def send(self, event: Event, timeout: float | None = None) -> None:
-        """Sends an event without data streams, each of its records on its own."""
-        await self._send_records(self.connection.send(event), timeout or self.timeouts.send)
+        """Sends an event without data streams."""
+        await self._part()
+        self._collected += self.connection.send(event)
+        await self._flush(timeout or self.timeouts.send)
+        self._ended_message = not isinstance(event, Preface)
 
-    async def send_packed(self, records: list[bytes], files: Mapping[UUID, BinaryIO]) -> None:
-        """Sends the message packed last and the data streams that it announces, from the beginning of `files`."""
+    async def send_packed(
+        self, records: list[bytes], files: Mapping[UUID, BinaryIO], following: Event | None = None
+    ) -> None:
+        """Sends the message packed last and the data streams that it announces, from the beginning of `files`.
+
+        The pieces of all that, and of the `following` event, leave together, each in records of its own.
+        """
         announced = self.connection.announced
-        await self._send_records(records, self.timeouts.send)
+        await self._part()
+        await self._collect(records)
+        self._ended_message = True
         for identity, length in announced:
-            await self.send(StreamBegin(identity, length))
+            await self._part()
+            await self._collect(self.connection.send(StreamBegin(identity, length)))
             await self._send_body(files[identity], length)
-            await self.send(StreamEnd())
+            await self._collect(self.connection.send(StreamEnd()))
+            self._ended_message = True
+        if following is not None:
+            await self._part()
+            self._collected += self.connection.send(following)
+        await self._flush(self.timeouts.send)
 
     async def send_request(self, request: Request, files: Mapping[UUID, BinaryIO]) -> None:
         """Sends a request and the data streams that it announces, from the beginning of `files`."""
@@ -132,6 +159,16 @@ class Exchange:
     async def wait_readable(self) -> None:
         """Returns when the peer has sent something or has closed; what it sent is kept for `receive`."""
         self.connection.receive_data(await self.stream.receive())
+
+    async def _part(self) -> None:
+        """Gives an old peer time to take the message, data stream or control line that was sent before."""
+        if self._ended_message and self.generation is Generation.OLD:
+            await self._flush(self.timeouts.send)
+            self.waiting_since = asyncio.get_running_loop().time()
+            async with limit(self.timeouts.send, "the peer to take what was sent"):
+                await self.stream.settled()
+            self.waiting_since = None
+        self._ended_message = False
 
     async def _send_body(self, file: BinaryIO, length: int) -> None:
         left = length
@@ -144,14 +181,23 @@ class Exchange:
                 # The announced length cannot be met.  A broken connection is better than a peer that reads rubbish.
                 raise Disconnected("a file became shorter while it was being sent")
             left -= len(data)
-            await self.send(StreamChunk(data))
+            await self._collect(self.connection.send(StreamChunk(data)))
 
-    async def _send_records(self, records: list[bytes], timeout: float) -> None:
+    async def _collect(self, records: list[bytes]) -> None:
+        """Adds to what is sent together, which leaves when it has become much."""
+        self._collected += records
+        if sum(map(len, self._collected)) >= _TOGETHER:
+            await self._flush(self.timeouts.send)
+
+    async def _flush(self, timeout: float) -> None:
+        records, self._collected = self._collected, []
+        sent = 0
         try:
-            for number, record in enumerate(records, 1):
-                if not self.stream.send_now(record):
+            for batch in _batches(records):
+                sent += len(batch)
+                if not self.stream.send_now(*batch):
                     async with limit(timeout, "the peer to take what was sent"):
-                        await self._send_slowly(records, number)
+                        await self._send_slowly(records, sent)
                     return
         except OSError as error:
             raise Disconnected("the connection broke while sending") from error
@@ -214,3 +260,17 @@ class Exchange:
         self._arrived += len(data)
         self.waiting_since = None
         self.connection.receive_data(data)
+
+
+def _batches(records: list[bytes]) -> Iterator[list[bytes]]:
+    """The records in their order, as many at a time as are sent together."""
+    batch: list[bytes] = []
+    size = 0
+    for record in records:
+        batch.append(record)
+        size += len(record)
+        if size >= _TOGETHER:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

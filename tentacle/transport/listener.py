@@ -27,12 +27,14 @@ from tentacle.transport.guests import Places, Strangers, longest_idle
 from tentacle.transport.http.connection import HttpConnection, HttpService
 from tentacle.transport.page import serve_page
 from tentacle.transport.spool import Spool
-from tentacle.transport.stream import TcpStream, adopt_tcp, format_address, limit
+from tentacle.transport.stream import ByteStream, TcpStream, adopt_tcp, format_address, limit
 from tentacle.transport.tapped import TappedStream, Tapping, tapped
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
+from tentacle.transport.web_socket import accept_web_socket
 from tentacle.wire.call_context import CallContext, Wire
 from tentacle.wire.connection import Connection
+from tentacle.wire.generations import shown_by_tls
 from tentacle.wire.limits import Limits
 from tentacle.wire.preface import Caller, sniff
 from tentacle.wire.rules import Role
@@ -68,7 +70,8 @@ class _Trusted:
 class ListenerOptions:
     """`host` of `None` is every address, IPv6 and IPv4; `port` 0 lets the system choose.
 
-    `places` of `None`: as many connections as the limit on open files allows.
+    `places` of `None`: as many connections as the limit on open files allows.  `web_socket` is the path at which web
+    sockets open; `None`: nowhere.
     """
 
     host: str | None = None
@@ -78,6 +81,7 @@ class ListenerOptions:
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
     tapping: Tapping | None = None
+    web_socket: str | None = None
 
 
 class Listener:
@@ -227,21 +231,21 @@ class Listener:
 
     async def _admit(self, tcp: TcpStream, peer: str) -> None:
         async with limit(self._options.timeouts.authenticate, "the peer to say who it is"):
-            stream = await self._shake_hands(tcp)
-            thumbprint = stream.peer_thumbprint
+            tls = await self._shake_hands(tcp)
+            thumbprint = tls.peer_thumbprint
             trusted = thumbprint is not None and self._is_trusted(thumbprint)
             if trusted and not self._give_place(str(thumbprint)):
                 what = "All connections of trusted peers are in use"
                 self._ended.tell(logging.WARNING, what, peer, f"{what}; the one from {peer} is closed")
                 return
-            first = await _first_bytes(stream)
+            stream, first = await self._first_words(tls)
             caller = sniff(first, at_eof=True)
             if caller is Caller.OTHER and not (trusted and self._http):
                 await serve_page(stream, first, is_all=self._http is None)
                 await stream.aclose()
                 return
         if caller is Caller.OTHER and self._http is not None:
-            await self._use_http(stream, first, CallContext(str(thumbprint), peer, Wire.HTTPS), self._http)
+            await self._use_http(tls, first, CallContext(str(thumbprint), peer, Wire.HTTPS), self._http)
         elif caller is not Caller.HALIBUT:
             return
         elif thumbprint is None:
@@ -253,7 +257,16 @@ class Listener:
             self.failures["untrusted"] += 1
             self._refused.tell(logging.WARNING, f"it {what}", peer, f"A client at {peer} {what}")
         else:
-            await self._use(stream, first, thumbprint, peer)
+            await self._use(stream, first, CallContext(thumbprint, peer), tls.version)
+
+    async def _first_words(self, tls: TlsStream) -> tuple[ByteStream, bytes]:
+        """What the peer says first: inside a web socket where it asks for one and we open them."""
+        first = await _first_bytes(tls)
+        path = self._options.web_socket
+        if path is None or sniff(first, at_eof=True) is not Caller.OTHER:
+            return tls, first
+        inside, first = await accept_web_socket(tls, first, path)
+        return (tls, first) if inside is None else (inside, await _first_bytes(inside))
 
     async def _shake_hands(self, tcp: TcpStream) -> TlsStream:
         """As strangers' handshakes cost time, one of them is begun in each turn of the loop."""
@@ -279,19 +292,19 @@ class Listener:
         self._trusted[task] = _Trusted(thumbprint, asyncio.get_running_loop().time())
         return True
 
-    async def _use(self, stream: TlsStream, first: bytes, thumbprint: str, peer: str) -> None:
-        log.debug("Client at %s authenticated as %s", peer, thumbprint)
+    async def _use(self, stream: ByteStream, first: bytes, context: CallContext, version: str) -> None:
+        log.debug("Client at %s authenticated as %s", context.address, context.thumbprint)
         connection = Connection(self._options.role, self._options.limits)
         connection.receive_data(first)
-        used = tapped(stream, self._options.tapping, "server", stream.version, peer)
+        used = tapped(stream, self._options.tapping, "server", version, context.address)
         if isinstance(used, TappedStream):
             used.had(first)
-        context = CallContext(thumbprint, peer)
         exchange = Exchange(used, connection, self._options.timeouts, self._spool, context=context)
+        exchange.generation = shown_by_tls(version)
         if (place := self._trusted.get(_this_task())) is not None:
             place.link = exchange
         try:
-            await self._serve(exchange, thumbprint)
+            await self._serve(exchange, context.thumbprint)
             await used.aclose()
         finally:
             if isinstance(used, TappedStream):
@@ -311,7 +324,7 @@ def _this_task() -> asyncio.Task[None]:
     return task
 
 
-async def _first_bytes(stream: TlsStream) -> bytes:
+async def _first_bytes(stream: ByteStream) -> bytes:
     first = b""
     while sniff(first) is Caller.UNDECIDED:
         data = await stream.receive()

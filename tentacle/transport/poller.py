@@ -28,6 +28,7 @@ from tentacle.transport.spool import Spool
 from tentacle.transport.tapped import Tapping, tapped
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity
+from tentacle.transport.web_socket import dial_web_socket
 from tentacle.wire.call_context import CallContext
 from tentacle.wire.connection import Connection
 from tentacle.wire.limits import Limits
@@ -220,7 +221,8 @@ class Poller:
 
     async def _connection(self, backoff: Backoff, number: int) -> None:
         options = self._options
-        dialled = await dial(options.address, self._identities[self._chosen], options.timeouts, self._logins)
+        reach = dial if options.address.web_socket is None else dial_web_socket
+        dialled = await reach(options.address, self._identities[self._chosen], options.timeouts, self._logins)
         stream = tapped(dialled, options.tapping, "agent", dialled.version, str(options.address))
         connection = Connection(Role.POLLING_SERVICE, options.limits)
         context = CallContext(options.address.thumbprint, str(options.address))
@@ -252,4 +254,6 @@ class Poller:
             if connection.state is State.SEND_NEXT:
                 with contextlib.suppress(TentacleError, OSError):
                     await say_end(exchange)
+                    if options.address.web_socket is not None:
+                        await stream.aclose()
             stream.abort()

@@ -21,6 +21,8 @@ from tentacle.wire.events import (
     Proceed,
     RequestEvent,
 )
+from tentacle.wire.generations import shown_by_request
+from tentacle.wire.rules import State
 
 
 async def serve_listening(exchange: Exchange, calls: Calls) -> None:
@@ -51,10 +53,9 @@ async def serve_polling(
     timeouts = exchange.timeouts
     await _introduce(exchange, subscription)
     on_identified()
-    while await _answer_one(exchange, calls, timeouts.polling_request, empty_is_fine=True):
-        if not wanted():
+    while await _answer_one(exchange, calls, timeouts.polling_request, goes_on=wanted):
+        if exchange.connection.state is State.SEND_NEXT:
             return
-        await exchange.send(Next(), timeouts.heartbeat)
         await exchange.receive(timeouts.heartbeat)
     raise Disconnected("the server closed the connection")
 
@@ -79,19 +80,28 @@ async def say_end(exchange: Exchange) -> None:
     await exchange.send(End(), 1)
 
 
-async def _answer_one(exchange: Exchange, calls: Calls, wait: float, *, empty_is_fine: bool = False) -> bool:
-    """Receives and answers one request.  Returns False when the peer has closed instead."""
+async def _answer_one(
+    exchange: Exchange, calls: Calls, wait: float, *, goes_on: Callable[[], bool] | None = None
+) -> bool:
+    """Receives and answers one request.  Returns False when the peer has closed instead.
+
+    A poller, who has `goes_on`, also asks for the next one, together with its answer, if that is true then.
+    """
     received = await exchange.receive(wait)
     if isinstance(received.event, Nothing):
-        return empty_is_fine
+        if goes_on is not None and goes_on():
+            await exchange.send(Next(), exchange.timeouts.heartbeat)
+        return goes_on is not None
     if not isinstance(received.event, RequestEvent):
         return False
+    request = received.event.request
+    exchange.generation = calls.seen[exchange.context.thumbprint] = shown_by_request(request)
     with calls.owing():
-        packed, files = await calls.answer(received.event.request, received, exchange.context, exchange.pack)
+        packed, files = await calls.answer(request, received, exchange.context, exchange.pack)
         try:
             # A peer that reads slowly must not keep all this in memory.
-            del received
-            await exchange.send_packed(packed, files)
+            del received, request
+            await exchange.send_packed(packed, files, Next() if goes_on is not None and goes_on() else None)
         finally:
             for file in files.values():
                 file.close()

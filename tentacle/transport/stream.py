@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
+import sys
 import threading
 from contextlib import suppress
 from types import TracebackType
@@ -18,6 +20,12 @@ _SMALLEST_PIECE = 16 * 1024
 _ALL_PIECES = 32 * 1024 * 1024
 _MUCH = 64 * 1024
 """With this many bytes still unsent, a sender has to wait; asyncio's own limit."""
+_GAP = 0.01
+"""Seconds that an old peer is given to take what has arrived before more arrives (docs/spec/wire.md,
+"Records and old peers").
+"""
+_SIOCOUTQNSD = 0x894B
+"""How many bytes the system has not sent yet (linux/sockios.h)."""
 
 
 class ByteStream(Protocol):
@@ -29,8 +37,11 @@ class ByteStream(Protocol):
     async def send(self, data: bytes) -> None:
         """Hands `data` over to the network.  Raises `OSError` when the connection is broken."""
 
-    def send_now(self, data: bytes) -> bool:
-        """Sends without waiting.  Returns False when `drained` must be awaited before more is sent."""
+    def send_now(self, *pieces: bytes) -> bool:
+        """Sends the pieces together and without waiting, each as `send` would.
+
+        Returns False when `drained` must be awaited before more is sent.
+        """
 
     async def drained(self) -> None:
         """Returns when the network has taken most of what it was given.  Raises `OSError` as `send` does."""
@@ -38,6 +49,9 @@ class ByteStream(Protocol):
     @property
     def unsent(self) -> int:
         """How many bytes the network has not taken yet."""
+
+    async def settled(self) -> None:
+        """Returns when a peer that takes what is there has most likely taken all that it was sent, and no more."""
 
     async def aclose(self) -> None:
         """Closes the stream, without waiting for the peer."""
@@ -54,7 +68,7 @@ class _Scratch(threading.local):
 
 
 class _BoundedProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
-    """Receives in pieces that are the smaller the more connections there are.
+    """Receives in pieces that are the smaller the more connections there are, and has nobody wait for TCP.
 
     A peer's bytes wait here until somebody asks for them.  asyncio alone takes up to 768 KiB from each connection.
     """
@@ -68,6 +82,9 @@ class _BoundedProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         _BoundedProtocol._open += 1
+        self._socket: socket.socket = transport.get_extra_info("socket")
+        # asyncio does so only where the socket was made with the protocol's number.
+        _set_tcp_option(self._socket, socket.TCP_NODELAY)
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -78,7 +95,18 @@ class _BoundedProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         return self._scratch.room[: self.piece_size()]
 
     def buffer_updated(self, nbytes: int) -> None:
+        # A peer that writes in small pieces waits with the next one for our acknowledgement (docs/spec/wire.md, "TCP").
+        # The system goes back to delaying it by itself.
+        _set_tcp_option(self._socket, socket.TCP_QUICKACK)
         self.data_received(bytes(self._scratch.room[:nbytes]))
+
+
+def _set_tcp_option(sock: socket.socket, option: int) -> None:
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, option, 1)
+    except OSError:
+        # The connection has broken, and whoever uses it is about to hear of that.
+        return
 
 
 piece_size = _BoundedProtocol.piece_size
@@ -127,7 +155,8 @@ class TcpStream:
         self._reader = reader
         self._writer = writer
         self._held = b""
-        keep_alive(writer.get_extra_info("socket"), timeouts)
+        self._socket: socket.socket = writer.get_extra_info("socket")
+        keep_alive(self._socket, timeouts)
 
     @property
     def peer(self) -> str:
@@ -146,11 +175,11 @@ class TcpStream:
         self.post(data)
         await self._writer.drain()
 
-    def send_now(self, data: bytes) -> bool:
+    def send_now(self, *pieces: bytes) -> bool:
         transport = self._writer.transport
         if transport.is_closing():
             raise ConnectionResetError("the connection has been closed")
-        self.post(data)
+        self.post(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         return self.unsent < _MUCH
 
     async def drained(self) -> None:
@@ -159,6 +188,12 @@ class TcpStream:
     @property
     def unsent(self) -> int:
         return self._writer.transport.get_write_buffer_size()
+
+    async def settled(self) -> None:
+        left = True
+        while left:
+            await asyncio.sleep(_GAP)
+            left = self.unsent > 0 or _held_back(self._socket) > 0
 
     def post(self, data: bytes) -> None:
         """Queues `data` without waiting for room: for the few bytes that must go out during a `receive`."""
@@ -189,6 +224,14 @@ def keep_alive(sock: socket.socket, timeouts: Timeouts) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, timeouts.keep_alive_idle)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, timeouts.keep_alive_interval)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, timeouts.keep_alive_count)
+
+
+def _held_back(sock: socket.socket) -> int:
+    """The bytes that the system holds back; none where it cannot say or the connection has gone."""
+    try:
+        return int.from_bytes(fcntl.ioctl(sock.fileno(), _SIOCOUTQNSD, bytes(4)), sys.byteorder)
+    except (OSError, ValueError):
+        return 0
 
 
 def format_address(address: object) -> str:

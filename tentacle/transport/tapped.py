@@ -52,9 +52,10 @@ class TappedStream:
         self._tap.sent(data)
         await self._inner.send(data)
 
-    def send_now(self, data: bytes) -> bool:
-        self._tap.sent(data)
-        return self._inner.send_now(data)
+    def send_now(self, *pieces: bytes) -> bool:
+        for data in pieces:
+            self._tap.sent(data)
+        return self._inner.send_now(*pieces)
 
     async def drained(self) -> None:
         await self._inner.drained()
@@ -62,6 +63,9 @@ class TappedStream:
     @property
     def unsent(self) -> int:
         return self._inner.unsent
+
+    async def settled(self) -> None:
+        await self._inner.settled()
 
     async def aclose(self) -> None:
         self._end("agent")

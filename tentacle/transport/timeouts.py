@@ -37,6 +37,8 @@ class Timeouts:
     retry_interval: float = 1
     """Between two attempts of a call to connect."""
     proxy_answer: float = 15
+    web_socket_keep_alive: float = 30
+    """Between two frames that say that we are there."""
     keep_alive_idle: int = 15
     keep_alive_interval: int = 5
     keep_alive_count: int = 10

@@ -22,6 +22,8 @@ from tentacle.transport.errors import NoCommonCipher, TlsFailed, UnexpectedCerti
 from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, is_address
 
 _RECORD = 16 * 1024
+_AT_ONCE = RECEIVE_SIZE + _RECORD
+"""Bytes that are taken from the TLS engine at once: the longest piece that is sent, and what its records add to it."""
 _TRIAL_ROUNDS = 4
 """How often each end speaks in a handshake of TLS 1.2, and once more."""
 _MOST_UNASKED = 16 * 1024
@@ -186,10 +188,10 @@ class TlsStream:
             self._write(data)
             await self._flush()
 
-    def send_now(self, data: bytes) -> bool:
-        self._write(data)
-        taken = [self._inner.send_now(output) for output in self._output()]
-        return all(taken)
+    def send_now(self, *pieces: bytes) -> bool:
+        for data in pieces:
+            self._write(data)
+        return self._inner.send_now(*self._output())
 
     async def drained(self) -> None:
         await self._inner.drained()
@@ -197,6 +199,9 @@ class TlsStream:
     @property
     def unsent(self) -> int:
         return self._inner.unsent
+
+    async def settled(self) -> None:
+        await self._inner.settled()
 
     async def aclose(self) -> None:
         """Tells the peer that nothing more will be sent, and closes."""
@@ -296,10 +301,10 @@ class TlsStream:
         full = True
         while full:
             try:
-                data = self._tls.bio_read(RECEIVE_SIZE)
+                data = self._tls.bio_read(_AT_ONCE)
             except SSL.WantReadError:
                 return
-            full = len(data) == RECEIVE_SIZE
+            full = len(data) == _AT_ONCE
             yield data
 
 

@@ -139,10 +139,10 @@ async def test_a_work_directory_that_is_none(agent: AgentHome) -> None:
     assert "The directory for workspaces cannot be made: File exists" in await refusal(await agent.start())
 
 
-async def test_a_web_socket_is_refused(agent: AgentHome) -> None:
+async def test_an_address_that_cannot_be_polled_is_refused(agent: AgentHome) -> None:
     agent.poll(1)
-    agent.set(servers=tuple(replace_address(s, "wss://octopus:10943") for s in agent.settings.servers))
-    assert "is to be polled over a web socket, which this version cannot do" in await refusal(await agent.start())
+    agent.set(servers=tuple(replace_address(s, "wss://octopus:x") for s in agent.settings.servers))
+    assert "'wss://octopus:x' is not one that can be polled" in await refusal(await agent.start())
 
 
 def replace_address(entry: Any, address: str) -> Any:

@@ -128,13 +128,23 @@ def test_an_address_that_cannot_be_polled(address: str) -> None:
     assert (refused.value.exit_code, "server-comms" in (refused.value.hint or "")) == (1, True)
 
 
-@pytest.mark.parametrize("address", ["wss://octopus:10943", "WSS://user:hidden@octopus/"])
-def test_web_sockets_are_refused_in_one_line(address: str) -> None:
-    with pytest.raises(
-        TentacleError, match=r"^The server at wss://octopus\S* is to be polled over a web socket"
-    ) as refused:
-        make_plan(Settings(servers=(polling(address),)), {})
-    assert "hidden" not in str(refused.value)
+@pytest.mark.parametrize(
+    ("address", "port", "target", "shown"),
+    [
+        ("wss://octopus:8443/OctopusComms", 8443, "/OctopusComms", "wss://octopus:8443/OctopusComms"),
+        ("WSS://user:hidden@Octopus", 443, "/", "wss://octopus/"),
+        ("wss://octopus/a b/\u00e4%20?c=d e#hidden", 443, "/a%20b/%C3%A4%20?c=d%20e", "wss://octopus/a b/\u00e4%20"),
+    ],
+)
+def test_web_sockets(address: str, port: int, target: str, shown: str) -> None:
+    plan = make_plan(Settings(servers=(polling(address),)), {})
+    (poll,) = plan.polls
+    assert (poll.address.host, poll.address.port, poll.address.web_socket, poll.shown) == (
+        "octopus", port, target, shown
+    )  # fmt: skip
+    assert poll.address.url == f"wss://octopus:{port}{target}"
+    assert f"Agent will poll Octopus Server at {shown} for subscription" in plan.lines[1]
+    assert "hidden" not in repr(plan)
 
 
 @pytest.mark.parametrize("port", [-1, 65536, 2**40])

@@ -114,7 +114,7 @@ def test_a_certificate_that_replaces_another_with_overlap_is_shown_at_once() -> 
 
 @pytest.mark.parametrize(
     "damaged",
-    [Settings(), replace(START, servers=(replace(polled(A), address="wss://octopus/"),))],
+    [Settings(), replace(START, servers=(replace(polled(A), address="wss://octopus:x/"),))],
     ids=["an empty file", "an address that cannot be polled"],
 )
 def test_settings_that_cannot_be_used_are_refused(damaged: Settings) -> None:

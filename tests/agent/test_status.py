@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tentacle.agent import status as status_module
 from tentacle.agent.lock import holder, only_agent
-from tentacle.agent.status import AgentStatus, Polled, publish, tell, write_status
+from tentacle.agent.status import AgentStatus, CallingServer, Polled, publish, tell, write_status
 from tentacle.home_layout import LOCK_FILE, STATUS_FILE
 from tests.patience import PATIENCE
 
@@ -69,6 +69,8 @@ def test_what_is_written_is_read_and_private(tmp_path: Path) -> None:
         STATUS.encode().replace(b"1.5", b"1e300"),
         STATUS.encode().replace(b'"up": 4', b'"up": null'),
         STATUS.encode().replace(b'"phase"', b'"face"'),
+        STATUS.encode().replace(b'"callers": []', b'"callers": [{"thumbprint": "A"}]'),
+        STATUS.encode().replace(b'"callers": []', b'"callers": [{"thumbprint": "A", "generation": 7}]'),
     ],
 )
 def test_anything_else_is_refused(text: bytes) -> None:
@@ -95,6 +97,9 @@ def test_rubbish_is_a_value_error_and_nothing_else(data: bytes) -> None:
             st.builds(Polled, st.text(), st.text(), st.text(), st.integers(0, 9), st.integers(0, 9)), max_size=2
         ).map(tuple),
         written=st.floats(0, 2**33),
+        callers=st.lists(st.builds(CallingServer, st.text(), st.sampled_from(["old", "modern"])), max_size=2).map(
+            tuple
+        ),
     )
 )
 def test_every_status_survives(status: AgentStatus) -> None:

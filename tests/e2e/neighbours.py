@@ -12,10 +12,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.e2e.stage import StepFailed, free_port, kill_everything_below
 from tests.patience import PATIENCE
@@ -125,10 +126,46 @@ def sni_router(name: str, backend: int) -> Iterator[Neighbour]:
 @contextmanager
 def https_front(backend: str, prefix: str, certificate: bytes, key: bytes) -> Iterator[Neighbour]:
     """Ends TLS for the HTTP server at the URL `backend`, which does not know that it lives below `/prefix/`."""
-    port = free_port()
+    with _https(certificate, key, f"location /{prefix}/ {{ proxy_pass {backend}; }}") as front:
+        yield front
+
+
+@contextmanager
+def web_socket_front(
+    backend: str, own: tuple[bytes, bytes], shown: tuple[bytes, bytes], port: int | None = None
+) -> Iterator[Neighbour]:
+    """Ends TLS for `/below`, with its `own` certificate, before a web socket at `backend`, to which it shows another.
+
+    Certificates come with their keys.
+    """
+    # As in nginx's own description of a proxy for web sockets; it also ends what is idle for a minute.
+    settings = f"""
+        location = /below {{
+            proxy_pass {backend};
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection upgrade;
+            proxy_ssl_certificate shown.crt;
+            proxy_ssl_certificate_key shown.key;
+        }}
+    """
+    with _https(*own, settings, {"shown.crt": shown[0], "shown.key": shown[1]}, port) as front:
+        yield front
+
+
+@contextmanager
+def _https(
+    certificate: bytes,
+    key: bytes,
+    settings: str,
+    files: Mapping[str, bytes] = MappingProxyType({}),
+    port: int | None = None,
+) -> Iterator[Neighbour]:
+    """An nginx that serves HTTPS with these `settings`, and has these `files` beside them."""
+    port = port or free_port()
     with _directory("www-data") as directory:
-        (directory / "server.crt").write_bytes(certificate)
-        (directory / "server.key").write_bytes(key)
+        for name, content in {"server.crt": certificate, "server.key": key, **files}.items():
+            (directory / name).write_bytes(content)
         temporary = "\n".join(
             f"{kind}_temp_path {directory / kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
@@ -146,7 +183,7 @@ def https_front(backend: str, prefix: str, certificate: bytes, key: bytes) -> It
                     listen 127.0.0.1:{port} ssl;
                     ssl_certificate {directory / "server.crt"};
                     ssl_certificate_key {directory / "server.key"};
-                    location /{prefix}/ {{ proxy_pass {backend}; }}
+                    {settings}
                 }}
             }}
             """

@@ -70,6 +70,24 @@ async def test_a_port_that_answers(answer: bytes, server_tls: Any, certificate: 
     ]
 
 
+@pytest.mark.parametrize("status", [b"101 Switching Protocols", b"400 No required SSL certificate was sent"])
+async def test_a_web_socket_that_opens(status: bytes, server_tls: Any, certificate: Any) -> None:
+    seen: list[bytes] = []
+    async with peer(b"HTTP/1.1 " + status + b"\r\n\r\n", server_tls, seen=seen) as port:
+        found = await quick(delays=()).run("127.0.0.1", port, web_socket="/OctopusComms")
+    assert found == certificate[1]
+    assert seen[0].startswith(b"GET /OctopusComms HTTP/1.1\r\n")
+    assert b"\r\nSec-WebSocket-Protocol: Octopus\r\n" in seen[0]
+
+
+@pytest.mark.parametrize("answer", [HALIBUT, b"HTTP/1.1 404 Not Found\r\n\r\n"], ids=["page", "404"])
+async def test_a_port_that_opens_no_web_socket(answer: bytes, server_tls: Any) -> None:
+    async with peer(answer, server_tls) as port:
+        with pytest.raises(ConnectionFailed, match="it answered with HTTP status") as failed:
+            await quick(delays=()).run("127.0.0.1", port, web_socket="/OctopusComms")
+    assert "Check --server-web-socket and its path" in (failed.value.hint or "")
+
+
 async def test_it_is_asked_again_after_real_pauses(server_tls: Any) -> None:
     slept: list[float] = []
     said: list[str] = []

@@ -113,6 +113,26 @@ async def test_a_sender_waits_for_a_peer_that_does_not_read() -> None:
         assert received > len(MUCH) // 2
 
 
+async def test_a_peer_that_does_not_read_has_not_taken_what_it_was_sent() -> None:
+    async with two_ends() as (stream, peer), asyncio.timeout(60):
+        assert stream.send_now(b"first", MUCH) is False
+        settled = asyncio.create_task(stream.settled())
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+        assert not settled.done()
+        received = 0
+        while received < len(MUCH):
+            received += len(await peer.receive())
+        await settled
+
+
+async def test_a_connection_that_has_gone_settles() -> None:
+    async with two_ends() as (stream, _), asyncio.timeout(30):
+        stream.send_now(MUCH)
+        stream.abort()
+        await stream.settled()
+
+
 async def test_the_bytes_that_are_posted_need_no_room() -> None:
     async with two_ends() as (stream, peer), asyncio.timeout(PATIENCE):
         stream.post(b"posted")

@@ -15,15 +15,16 @@ from tentacle.cli.frame.values import port_number
 from tentacle.cli.registration.credentials import required_access
 from tentacle.cli.registration.options import WEB_SOCKET_HELP, ApiOptions, api_options, extra_api_options
 from tentacle.cli.registration.server_access import (
+    address_to_poll,
+    check_addresses,
     check_polling_port,
     converse,
-    refuse_web_socket,
+    is_web_socket,
     route_when_registered,
 )
 from tentacle.errors import TentacleError
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.registration import server_thumbprint
-from tentacle.octopus.server_address import polling_address
 from tentacle.octopus.spaces import Scope
 from tentacle.settings import trust
 from tentacle.settings.model import CommunicationStyle, TrustedServer
@@ -77,13 +78,13 @@ def poll_server(session: CommandSession, *, where: InstanceOptions, api: ApiOpti
     """Adds an address of a server that this Tentacle polls already; no other server is trusted."""
     access = None if node.reuse else required_access(session, api)
     file = session.choose(where)
-    refuse_web_socket(node.web_socket, node.comms_address, polling=True)
-    if node.reuse and not (node.comms_address or "").strip():
+    check_addresses(node.web_socket, node.comms_address)
+    if node.reuse and not (node.web_socket or node.comms_address or "").strip():
         raise TentacleError(
             "You must specify either a WebSocketAddress or a ServerCommsAddress",
             hint="e.g. --server-comms-address=https://octopus-node2:10943",
         )
-    address = polling_address(access.server if access else "", node.comms_address, node.comms_port)
+    address = address_to_poll(access.server if access else "", node.web_socket, node.comms_address, node.comms_port)
     settings = session.overridden(file.load())
     if access is None:
         known = _first_polled(settings.servers)
@@ -96,11 +97,12 @@ def poll_server(session: CommandSession, *, where: InstanceOptions, api: ApiOpti
     else:
         route = route_when_registered(access.server, api, settings)
         file.update(lambda same: same)  # fails here, before the server is asked, where the file cannot be written
-        yield from check_polling_port(address, settings)
+        shown = yield from check_polling_port(address, settings)
         yield f"Configuring Tentacle to poll the server at {route.address.display}"
 
         async def ask(client: OctopusClient) -> str:
-            return await server_thumbprint(client, Scope(await client.root()))
+            root = await client.root()
+            return shown if is_web_socket(address) else await server_thumbprint(client, Scope(root))
 
         thumbprint = converse(route.client(access.credentials), ask)
         known = _polled(settings.servers, thumbprint, session.instance_argument)

@@ -13,7 +13,7 @@ from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import port_number
 from tentacle.cli.registration.options import COMMS_STYLES, WEB_SOCKET_HELP
 from tentacle.errors import TentacleError
-from tentacle.octopus.server_address import DEFAULT_COMMS_PORT
+from tentacle.octopus.server_address import DEFAULT_COMMS_PORT, web_socket_address
 from tentacle.settings import trust
 from tentacle.settings.model import CommunicationStyle, Settings
 from tentacle.settings.show import server_document
@@ -100,10 +100,7 @@ def address_of(comms: ServerCommsOptions) -> str:
     if comms.host and comms.web_socket:
         raise TentacleError("The hostname and websocket options cannot be used together")
     if comms.web_socket:
-        scheme, separator, rest = comms.web_socket.strip().partition("://")
-        if scheme.lower() not in {"https", "wss"} or not separator or not rest.strip("/"):
-            raise TentacleError("The websocket address must start with wss://")
-        return f"wss://{rest}"
+        return web_socket_address(comms.web_socket)
     if not comms.host:
         raise TentacleError("Please provide either the server hostname or websocket address, e.g. --host=OCTOPUS")
     host = comms.host.strip().strip("[]")

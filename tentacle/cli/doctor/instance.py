@@ -382,6 +382,8 @@ def connections(instance: ExaminedInstance) -> Iterator[Finding]:
         why = f"; the last failure{when}: {failure.error}" if failure is not None else "; they are being made"
         advice = f"The polling port is looked at below; the agent's log is {instance.log_file}"
         yield (warn if server.up else fail)("connections", f"{text}{why}", advice)
+    for server in (one for one in state.servers if one.generation_text):
+        yield ok("server", f"{server.thumbprint} speaks {server.generation_text}")
     if live.called is not None and "listening" in state.modes:
         yield ok("last call", f"a server was answered {span(instance.now - live.called)} ago")
 

@@ -192,6 +192,7 @@ def run_ephemeral(
             if prepared.address is None:
                 bind(settings.listen_ip or None, settings.port).close()
             shown = run_steps(check_polling_port(prepared.address, settings)) if prepared.address else None
+            worker.prepared = prepared = prepared.after_check(shown)
             client = route.client(access.credentials)
             say(f"Registering the tentacle with the server at {route.address.display}")
             outcome = converse(client, lambda client: _register(client, worker))

@@ -23,9 +23,11 @@ from tentacle.cli.registration.credentials import Access, credentials_are_given,
 from tentacle.cli.registration.options import ApiOptions, RegisterOptions
 from tentacle.cli.registration.server_access import (
     ServerRoute,
+    address_to_poll,
+    check_addresses,
     check_polling_port,
     converse,
-    refuse_web_socket,
+    is_web_socket,
     route_to_register,
 )
 from tentacle.errors import TentacleError
@@ -39,7 +41,6 @@ from tentacle.octopus.registration import (
     register,
 )
 from tentacle.octopus.resources import Endpoint, ListeningEndpoint, PollingEndpoint, listening_uri
-from tentacle.octopus.server_address import polling_address
 from tentacle.settings import trust
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
@@ -66,6 +67,12 @@ class PreparedRegistration:
     request: RegistrationRequest
     connections: int | None
 
+    def after_check(self, shown: str | None) -> PreparedRegistration:
+        """The same, knowing which certificate is `shown` at the address: for us a web socket's is the server's."""
+        if not is_web_socket(self.address):
+            return self
+        return replace(self, request=replace(self.request, server_thumbprint=shown))
+
 
 def register_machine(
     session: CommandSession,
@@ -87,6 +94,7 @@ def register_machine(
     # Fails here, before the server knows of this machine, where the file cannot be written.
     file.update(lambda same: same)
     shown = (yield from check_polling_port(prepared.address, settings)) if prepared.address else None
+    prepared = prepared.after_check(shown)
     yield f"Registering the tentacle with the server at {route.address.display}"
     outcome = converse(route.client(access.credentials), lambda client: register(client, prepared.request))
     warn_of_other_certificate(prepared, shown, outcome)
@@ -179,11 +187,12 @@ def prepare(
             "Option --proxy can only be used with --comms-style=TentaclePassive.  To set a proxy for a polling Tentacle"
             " use the polling-proxy command first and then register the Tentacle with register-with."
         )
-    refuse_web_socket(options.server_web_socket, options.server_comms_address, polling=polling)
+    check_addresses(options.server_web_socket, options.server_comms_address)
     address, adopt = None, False
     endpoint: Endpoint
     if polling:
-        address = polling_address(access.server, options.server_comms_address, options.server_comms_port)
+        comms = options.server_comms_address, options.server_comms_port
+        address = address_to_poll(access.server, options.server_web_socket, *comms)
         subscription = _subscription(settings, address, options.server_subscription_id)
         adopt = options.idempotent and subscription is None
         endpoint = PollingEndpoint(settings.certificate.thumbprint, subscription or trust.new_subscription_id())
@@ -282,7 +291,9 @@ def _dry_run(route: ServerRoute, access: Access, prepared: PreparedRegistration)
             hint="Use an API key or a Bearer Token.",
         )
     if prepared.address:
-        yield f"Would check that the server communications port answers: POST {prepared.address}/handshake"
+        what = "web socket opens: GET " if is_web_socket(prepared.address) else "communications port answers: POST "
+        where = prepared.address if is_web_socket(prepared.address) else f"{prepared.address}/handshake"
+        yield f"Would check that the server {what}{where}"
     changes: list[str] = []
 
     def note(method: str, url: URL, body: Mapping[str, object] | None) -> None:
@@ -293,7 +304,8 @@ def _dry_run(route: ServerRoute, access: Access, prepared: PreparedRegistration)
     outcome = converse(client, lambda client: register(client, prepared.request))
     yield from changes or [outcome_text(prepared, outcome)]
     polled = f" and poll it at {prepared.address} as {_subscription_of(outcome)}" if prepared.address else ""
-    yield f"Would trust the Octopus Server with the thumbprint {outcome.server_thumbprint}{polled}"
+    whose = "that the web socket shows" if is_web_socket(prepared.address) else outcome.server_thumbprint
+    yield f"Would trust the Octopus Server with the thumbprint {whose}{polled}"
     yield "This was a dry run: nothing was changed"
     return CommandResult(document={**_document(prepared, outcome), "DryRun": True, "WouldChange": changes})
 

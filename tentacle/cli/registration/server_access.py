@@ -11,11 +11,11 @@ import json
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 from yarl import URL
 
 from tentacle import __version__
+from tentacle.agent.plan import polled_address
 from tentacle.cli.frame.render import say, trace, warn_loudly
 from tentacle.cli.registration.options import ApiOptions
 from tentacle.errors import TentacleError
@@ -26,7 +26,7 @@ from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.errors import ConnectionFailed
 from tentacle.octopus.http_client import REQUEST_SECONDS, HttpClient, HttpOptions, HttpResponse
 from tentacle.octopus.proxies import ProxyUrl, environment_proxy
-from tentacle.octopus.server_address import ServerAddress
+from tentacle.octopus.server_address import ServerAddress, polling_address, web_socket_address
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings
 
 T = TypeVar("T")
@@ -154,27 +154,41 @@ def server_versions(reply: HttpResponse) -> tuple[str, str] | None:
         return None
 
 
-def refuse_web_socket(web_socket: str | None, comms_address: str | None, *, polling: bool) -> None:
-    """Raises TentacleError for `--server-web-socket` where it cannot be used, with the original's texts."""
+def check_addresses(web_socket: str | None, comms_address: str | None) -> None:
+    """Raises TentacleError for two addresses to poll, with the original's text."""
     if web_socket and comms_address:
         raise TentacleError("Please specify a --server-web-socket, or a --server-comms-address - not both.")
-    if web_socket and polling:
-        raise TentacleError("Websockets is only supported on Windows Server 2012 and later")
+
+
+def address_to_poll(server: str, web_socket: str | None, comms_address: str | None, comms_port: int | None) -> str:
+    """The web socket's address, else that of the port.  Raises TentacleError."""
+    if web_socket:
+        return web_socket_address(web_socket)
+    return polling_address(server, comms_address, comms_port)
+
+
+def is_web_socket(address: str | None) -> bool:
+    """Whether a server is polled there over a web socket, whose web server has a certificate of its own."""
+    return (address or "").startswith("wss://")
 
 
 def check_polling_port(address: str, settings: Settings) -> Generator[str, None, str]:
     """Makes sure that a server's polling port answers, through the proxy that polling uses; yields each step.
 
-    `address` is `https://HOST:PORT`.  Returns the thumbprint of the certificate that is shown there.  Raises
-    ConnectionFailed when nothing answers like a server's polling port.
+    `address` is `https://HOST:PORT`, or that of a web socket.  Returns the thumbprint of the certificate that is shown
+    there.  Raises ConnectionFailed when nothing answers like a server's polling port.
     """
-    parts = urlsplit(address)
-    assert parts.hostname is not None and parts.port is not None, "polling_address always names both"
-    yield f"Checking connectivity on the server communications port {parts.port}..."
-    trace(f"POST {address}/handshake")
+    target = polled_address(address)
+    if target.web_socket is None:
+        yield f"Checking connectivity on the server communications port {target.port}..."
+        trace(f"POST {address}/handshake")
+    else:
+        yield f"Checking connectivity on the server web socket address {address}..."
+        trace(f"GET {address}")
     proxy = polling_proxy(settings)
     try:
-        shown = asyncio.run(ConnectivityCheck(on_retry=say).run(parts.hostname, parts.port, proxy=proxy))
+        check = ConnectivityCheck(on_retry=say)
+        shown = asyncio.run(check.run(target.host, target.port, proxy=proxy, web_socket=target.web_socket))
     except ConnectionFailed as error:
         if proxy is not None or environment_proxy(URL(address)) is None:
             raise

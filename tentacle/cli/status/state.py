@@ -38,9 +38,19 @@ STALE_SECONDS: Final = 30.0
 """A running agent writes its state every ten seconds; one that is older than this is shown as old."""
 
 
+_GENERATIONS: Final = {
+    "modern": "Halibut 7 or later, and is answered at once",
+    "old": "Halibut before 7, or something like it, and is answered with pauses of a few milliseconds",
+}
+"""What a server speaks, by its generation (docs/spec/wire.md, "Records and old peers")."""
+
+
 @dataclass(frozen=True)
 class ServerState:
-    """One trusted server.  `asked` and `up` count polling connections; `up` is `None` when no agent says."""
+    """One trusted server.  `asked` and `up` count polling connections; `up` is `None` when no agent says.
+
+    `generation` is `modern`, `old`, or `None` when it has not called since the agent started.
+    """
 
     thumbprint: str
     polled: bool
@@ -49,6 +59,12 @@ class ServerState:
     asked: int = 0
     up: int | None = None
     links: tuple[Link, ...] = ()
+    generation: str | None = None
+
+    @property
+    def generation_text(self) -> str | None:
+        """The generation in words."""
+        return self.generation and _GENERATIONS.get(self.generation)
 
     @property
     def failures(self) -> list[Link]:
@@ -258,11 +274,14 @@ def server_states(
     except TentacleError as error:
         problem = error.message
     connected = {(normalise_address(one.address), one.subscription): one for one in (live.polled if live else ())}
+    generations = {one.thumbprint: one.generation for one in (live.callers if live else ())}
     found = []
     for server in settings.servers:
         thumbprint = normalise_thumbprint(server.thumbprint)
+        generation = generations.get(thumbprint)
         if server.style is not CommunicationStyle.TENTACLE_ACTIVE:
-            found.append(ServerState(thumbprint, False, server.address, server.subscription_id))
+            passive = ServerState(thumbprint, False, server.address, server.subscription_id, generation=generation)
+            found.append(passive)
             continue
         key = normalise_address(server.address or ""), server.subscription_id or ""
         polled = connected.get(key)
@@ -275,6 +294,7 @@ def server_states(
                 asked=polled.asked if polled else planned.get(key, 0),
                 up=polled.up if polled else None,
                 links=polled.links if polled else (),
+                generation=generation,
             )
         )
     return tuple(found), problem

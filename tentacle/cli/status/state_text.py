@@ -77,6 +77,7 @@ def _agent_lines(state: InstanceState, style: Style, now: float) -> Iterator[str
 
 def _server_lines(server: ServerState, now: float) -> list[str]:
     rows = [("polled at" if server.polled else "may call", server.address or "this machine")]
+    rows += [("speaks", server.generation_text)] if server.generation_text else []
     if server.polled:
         connections = f"{server.asked} wanted" if server.up is None else f"{server.up} of {server.asked} up"
         rows += [("as", server.subscription or "(no subscription)"), ("connections", connections)]
@@ -166,6 +167,7 @@ def _server_document(server: ServerState) -> dict[str, Any]:
         "CommsStyle": "TentacleActive" if server.polled else "TentaclePassive",
         "Address": server.address,
         "SubscriptionId": server.subscription,
+        "Generation": server.generation,
         "ConnectionsWanted": server.asked if server.polled else None,
         "ConnectionsUp": server.up,
         "Connections": [

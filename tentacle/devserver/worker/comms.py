@@ -32,6 +32,8 @@ from tentacle.wire.messages import Request
 from tentacle.wire.rules import Role
 
 DEFAULT_PORT = 443
+WEB_SOCKET = "/OctopusComms"
+"""Where the original's documentation has it; on the port for polling workers, where all else is Halibut itself."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,12 @@ class HalibutComms:
             options.timeouts, lambda subscription, thumbprint: (subscription, thumbprint.upper()) in self._subscribers
         )
         accepting = ListenerOptions(
-            options.host, options.port, role=Role.POLLING_CLIENT, timeouts=options.timeouts, limits=options.limits
+            options.host,
+            options.port,
+            role=Role.POLLING_CLIENT,
+            timeouts=options.timeouts,
+            limits=options.limits,
+            web_socket=WEB_SOCKET,
         )
         self._listener = Listener(identity, self._is_trusted, self._polling.serve, self._spool, accepting)
         self._numbers = itertools.count(1)

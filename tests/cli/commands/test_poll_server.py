@@ -103,8 +103,8 @@ def test_reusing_contacts_nobody(tentacle: Any, file: SettingsFile) -> None:
             "No trusted server that is polled is configured, so there is no thumbprint to reuse.",
         ),
         (
-            ["--reuse-server-thumbprint", "--server-web-socket=wss://o"],
-            "Websockets is only supported on Windows Server 2012 and later",
+            ["--reuse-server-thumbprint", "--server-web-socket=http://o"],
+            "The websocket address must start with wss://",
         ),
         (
             ["--reuse-server-thumbprint", "--server-web-socket=wss://o", "--server-comms-address=https://o"],

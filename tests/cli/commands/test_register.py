@@ -173,9 +173,9 @@ async def test_a_name_that_is_taken_changes_nothing_here(tentacle: Any, ready: S
                 f"--apiKey={KEY}",
                 "--workerpool=P",
                 "--comms-style=2",
-                "--server-web-socket=wss://a",
+                "--server-web-socket=http://a",
             ],
-            "Websockets is only supported on Windows Server 2012 and later",
+            "The websocket address must start with wss://",
         ),
         (
             [

@@ -164,6 +164,14 @@ def test_connections_that_are_down_are_told_with_their_last_failure() -> None:
     assert found.found == ("0 of 2 to https://octopus:10943 up; the last failure 1 min 5 s ago: connection refused")
 
 
+def test_what_a_server_has_shown_of_itself_is_told() -> None:
+    state = polled(Link(0, True, NOW - 9))
+    state = replace(state, servers=tuple(replace(server, generation="old") for server in state.servers))
+    found = list(connections(ExaminedInstance("I", Path("I.cfg"), Path("home"), now=NOW, state=state)))
+    assert [(one.check, one.level) for one in found] == [("connections", Level.OK), ("server", Level.OK)]
+    assert found[1].found.startswith(f"{'A' * 40} speaks Halibut before 7, or something like it")
+
+
 def test_the_last_script_is_told() -> None:
     state = polled()
     assert state.agent.last is not None

@@ -82,7 +82,7 @@ def test_what_the_agent_cannot_use_is_not_taken_up(tentacle: Any, home: Path) ->
     with only_agent(home):
         unusable = ("server-comms", "--instance=I", "--style=TentacleActive", "--web-socket=wss://")
         assert tentacle(*unusable).code == 1
-        ended = tentacle.ok("server-comms", "--instance=I", "--style=TentacleActive", "--web-socket=wss://a b")
+        ended = tentacle.ok("server-comms", "--instance=I", "--style=TentacleActive", "--web-socket=wss://a:x")
         assert ended.lines[-1] == RESTART
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tentacle.agent.lock import only_agent
-from tentacle.agent.status import AgentStatus, Polled, write_status
+from tentacle.agent.status import AgentStatus, CallingServer, Polled, write_status
 from tentacle.cli.frame.certificate_text import summary_of_pem
+from tentacle.cli.frame.style import Style
 from tentacle.cli.status.state import InstanceState, Remark, ServerState, agent_state, instance_state
-from tentacle.cli.status.state_text import state_document
+from tentacle.cli.status.state_text import state_document, state_text
 from tentacle.settings import certificates
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 
@@ -65,9 +67,23 @@ def test_connections_are_those_that_the_agent_has_or_those_that_it_would_make(tm
         assert state(tmp_path, settings).servers == (ServerState(*common, asked=5, up=4), passive)
 
 
+def test_what_a_server_has_shown_of_itself_is_told(tmp_path: Path) -> None:
+    passive = TrustedServer("B" * 40, CommunicationStyle.TENTACLE_PASSIVE)
+    never = TrustedServer("C" * 40, CommunicationStyle.TENTACLE_PASSIVE)
+    with only_agent(tmp_path):
+        callers = (CallingServer("A" * 40, "modern"), CallingServer("B" * 40, "old"), CallingServer("D" * 40, "modern"))
+        write_status(tmp_path, replace(written(os.getpid()), callers=callers))
+        found = state(tmp_path, Settings(servers=(POLLED, passive, never)))
+    assert [server.generation for server in found.servers] == ["modern", "old", None]
+    assert [one["Generation"] for one in state_document(found)["TrustedOctopusServers"]] == ["modern", "old", None]
+    page = " ".join(state_text(found, Style(), NOW).split())
+    assert page.count("Halibut 7 or later, and is answered at once") == 1
+    assert page.count("Halibut before 7, or something like it, and is answered with pauses") == 1
+
+
 def test_an_address_that_cannot_be_polled_is_a_problem(tmp_path: Path) -> None:
-    settings = Settings(servers=(TrustedServer("B" * 40, CommunicationStyle.TENTACLE_ACTIVE, "wss://octopus/", "p"),))
+    settings = Settings(servers=(TrustedServer("B" * 40, CommunicationStyle.TENTACLE_ACTIVE, "wss://octopus:x/", "p"),))
     found = state(tmp_path, settings)
     assert len(found.problems) == 1
     assert found.problems[0].about == "polling"
-    assert "wss://octopus/" in found.problems[0].text
+    assert "wss://octopus:x/" in found.problems[0].text
