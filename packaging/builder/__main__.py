@@ -1,4 +1,4 @@
-"""`python -m builder`: the wheel, the sdist, debs and rpms, each with its bill of materials, into `dist/`."""
+"""`python -m builder`: the wheel, the sdist, debs, rpms and images, each with its bill of materials, into `dist/`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from builder import bom, documents, hosts, runtime
+from builder import bom, documents, hosts, image, runtime
 from builder.debian import HostError, require_release
 from builder.elf import ElfError
 from builder.parts import Part, installed
@@ -19,7 +19,7 @@ from tentacle import __version__
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m builder", description=__doc__)
-    parser.add_argument("what", choices=("wheel", "packages"))
+    parser.add_argument("what", choices=("wheel", "packages", "image"))
     parser.add_argument("--arch", action="append", choices=sorted(runtime.TRIPLETS), help="default: this machine's")
     parser.add_argument("--dist", type=Path, default=runtime.ROOT / "dist")
     options = parser.parse_args()
@@ -28,10 +28,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tentacle-build-") as work:
         try:
             wheel, parts = _python(options.dist, Path(work))
-            if options.what == "packages":
-                require_release()
-                for architecture in options.arch or [_own_architecture()]:
-                    _packages(architecture, wheel, parts, options.dist, Path(work) / architecture)
+            if options.what == "wheel":
+                return
+            require_release()
+            make = _packages if options.what == "packages" else _image
+            for architecture in options.arch or [_own_architecture()]:
+                directory = Path(work) / architecture
+                own = _stage(architecture, wheel, parts, directory)
+                make(architecture, own, options.dist, directory)
         except (HostError, ElfError) as error:
             sys.exit(str(error))
         except subprocess.CalledProcessError as error:
@@ -55,15 +59,26 @@ def _python(dist: Path, work: Path) -> tuple[Path, list[Part]]:
     return next(dist / path.name for path in made if path.suffix == ".whl"), parts
 
 
-def _packages(architecture: str, wheel: Path, python_parts: list[Part], dist: Path, work: Path) -> None:
+def _stage(architecture: str, wheel: Path, python_parts: list[Part], work: Path) -> list[Part]:
+    """Fills `work/stage` with all that comes onto a host; returns its parts."""
     stage = work / "stage"
     debs = runtime.build(architecture, wheel, work, stage)
     parts = sorted([*debs, *(part for part in python_parts if part.name not in runtime.NOT_SHIPPED)])
     documents.write(stage, __version__, parts)
-    for made in hosts.make(architecture, __version__, stage, work, dist):
-        _say(made, bom.write(made, __version__, parts))
+    hosts.complete(stage)
     size = sum(path.lstat().st_size for path in stage.rglob("*") if not path.is_dir())
-    print(f"{size / 1e6:6.1f} MB  installed ({architecture})")
+    print(f"{size / 1e6:6.1f} MB  on the disk ({architecture})")
+    return parts
+
+
+def _packages(architecture: str, parts: list[Part], dist: Path, work: Path) -> None:
+    for made in hosts.make(architecture, __version__, work / "stage", work, dist):
+        _say(made, bom.write(made, __version__, parts))
+
+
+def _image(architecture: str, parts: list[Part], dist: Path, work: Path) -> None:
+    made, of_the_system = image.make(architecture, __version__, work / "stage", work, dist)
+    _say(made, bom.write(made, __version__, {part.purl: part for part in (*of_the_system, *parts)}.values()))
 
 
 def _own_architecture() -> str:

@@ -50,8 +50,6 @@ program of the same name."""
 
 def make(architecture: str, version: str, stage: Path, work: Path, target: Path) -> list[Path]:
     """Packs `stage`; returns the deb and the rpm."""
-    _write_rest(stage)
-    _settle(stage)
     made = []
     for packager, extra, scripts in (("deb", DEB, _DEB_SCRIPTS), ("rpm", RPM, _RPM_SCRIPTS)):
         recipe = work / f"nfpm-{packager}.json"
@@ -72,6 +70,12 @@ def make(architecture: str, version: str, stage: Path, work: Path, target: Path)
         )
         made.append(Path(done.stdout.rpartition("created package: ")[2].strip()))
     return made
+
+
+def complete(stage: Path) -> None:
+    """Adds what is there beside the agent itself, and gives everything its modes and its time."""
+    _write_rest(stage)
+    _settle(stage)
 
 
 def moment() -> int:
