@@ -9,7 +9,6 @@ import asyncio
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,9 +22,10 @@ from tentacle.observe.levels import CHOICES, DEFAULT, level_named, short_name
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.history import ScriptHistory
 from tentacle.scripts.inventory import known_scripts
+from tentacle.services.script_log import follow
 
 _LOOK_SECONDS: Final = 0.5
-"""How often is looked whether a script that is followed has said more, or one that is waited for has ended."""
+"""How often is looked whether a script that is waited for has ended."""
 _EVENT_SIZE: Final = 256 * 1024
 """Characters of a log in one event, or one entry, which is at most a megabyte."""
 _ENTRY_SIZE: Final = 40
@@ -70,7 +70,7 @@ class ControlMethods:
 
         The beginning of a ticket will do where no other begins so.
         """
-        ticket, after, follow = request.text("ticket") or "", request.number("after"), request.flag("follow")
+        ticket, after, goes_on = request.text("ticket") or "", request.number("after"), request.flag("follow")
         run = await self.engine.find(ticket)
         if run is None:
             ticket = await self._meant(ticket)
@@ -80,21 +80,18 @@ class ControlMethods:
                 "cannot-mask",
                 f"The log of {ticket} is not shown: which values it must not show cannot be read any more.",
             )
-        while True:
-            status = await self.engine.status(ticket, after)
-            if run is None or status is None:
-                raise self._no_log(ticket)
+        status = None
+        async for status in follow(self.engine, ticket, after):
             for entries in _pieces(status.entries):
                 await tell({"entries": entries})
             more, after = status.next_sequence > after, status.next_sequence
-            ended = status.state is ProcessState.COMPLETE
-            if ended or not (more or follow):
-                code = status.exit_code if ended else None
-                return {"ticket": run.files.header.ticket, "ended": ended, "exit_code": code, "next": after}
-            if not more:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_SECONDS):
-                        await run.ended.wait()
+            if not (more or goes_on):
+                break
+        if run is None or status is None:
+            raise self._no_log(ticket)
+        ended = status.state is ProcessState.COMPLETE
+        code = status.exit_code if ended else None
+        return {"ticket": run.files.header.ticket, "ended": ended, "exit_code": code, "next": after}
 
     async def _meant(self, beginning: str) -> str:
         """The one ticket that begins so.  Raises `ControlError`."""

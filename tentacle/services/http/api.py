@@ -23,6 +23,7 @@ from tentacle.services.http.json_rpc import Finish, JsonRpc
 from tentacle.services.http.openapi import openapi_document
 from tentacle.services.http.problems import RequestProblem
 from tentacle.services.http.streams import Streams
+from tentacle.trace_context import read_trace
 from tentacle.wire.http import API_VERSION, BodyBroken, BodyTooLong, HttpReply, HttpRequest, problem
 from tentacle.wire.limits import MIB
 
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 
 MOST_RPC_BYTES: Final = 16 * MIB
 _VERSION = re.compile(rf"{API_VERSION}(\.\d+)?", re.ASCII)
-_TRACE_PARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _LOG = re.compile(r"/scripts/([^/]+)/log")
 
 Route = Callable[[HttpRequest], Awaitable[HttpReply]]
@@ -61,9 +61,8 @@ class HttpApi:
         try:
             _check(request)
             route = self._route(request)
-            trace = request.headers.get("traceparent", "").strip()
-            if _TRACE_PARENT.fullmatch(trace):
-                request = replace(request, context=replace(request.context, trace_parent=trace))
+            if (trace := read_trace(request.headers.get("traceparent"))) is not None:
+                request = replace(request, context=replace(request.context, trace_parent=trace.parent))
             return await route(request)
         except RequestProblem as refused:
             return refused.response()
