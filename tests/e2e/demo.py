@@ -123,13 +123,13 @@ class Demo:
     def _script(self, worker: str) -> None:
         self._begin(f"A script on {worker}, its log as it is written")
         task = self.server.run_script(self.server.worker(worker)["Id"], SCRIPT)
-        seen = []
+        began, seen = time.monotonic(), []
         for line in self.server.follow(task):
             if " | " in line:
-                seen.append(line)
+                seen.append((time.monotonic() - began, line))
                 self._tell(line)
         self._expect_success(task)
-        own = [line for line in seen if "step " in line]
+        own = [at for at, line in seen if "step " in line]
         if len(own) != 3 or own[2] - own[0] < 0.3:
             raise StepFailed("the log did not arrive while the script was running")
         self.summary.append(f"a script run on {worker}, its log streamed")

@@ -13,8 +13,9 @@ from typing import Final
 from yarl import URL
 
 from tentacle.cli.doctor.bundle import make_bundle
+from tentacle.cli.doctor.examined import ExaminedInstance, clones_of
 from tentacle.cli.doctor.finding import Level, ReportSection, local_probe, section
-from tentacle.cli.doctor.instance import ExaminedInstance, clones_of, instance_probes, unmentioned
+from tentacle.cli.doctor.instance import instance_probes, unmentioned
 from tentacle.cli.doctor.listening import listening_probes
 from tentacle.cli.doctor.machine import machine_probes
 from tentacle.cli.doctor.octopus import ExaminedServer, ask

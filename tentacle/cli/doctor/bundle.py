@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from tentacle import __version__
 from tentacle.agent.sensitive import known_values
-from tentacle.cli.doctor.instance import ExaminedInstance
+from tentacle.cli.doctor.examined import ExaminedInstance
 from tentacle.cli.doctor.machine import library_versions, without_userinfo
 from tentacle.disk import read_bytes
 from tentacle.errors import TentacleError

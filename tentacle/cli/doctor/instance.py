@@ -1,4 +1,4 @@
-"""One instance on this machine: its files and who may read them, its certificate, its disk, its agent.
+"""One instance on this machine: its files and who may read them, its certificate, its disk.
 
 Must not know any server.
 """
@@ -10,90 +10,26 @@ import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from tentacle.agent.own_files import foreign_place
-from tentacle.agent.status import STOPPING
+from tentacle.cli.doctor.examined import ExaminedInstance
 from tentacle.cli.doctor.finding import Finding, Level, Probe, ReportSection, fail, local_probe, ok, warn
+from tentacle.cli.doctor.running_agent import agent, connections, from_outside, last_script
 from tentacle.cli.frame.certificate_text import summary_of_pem
-from tentacle.cli.frame.style import moment, size, span
-from tentacle.cli.status.outside import OutsideView
-from tentacle.cli.status.state import AgentState, InstanceState, agent_state, disk_space, option_for
-from tentacle.disk import DiskError, user_name
-from tentacle.errors import TentacleError
+from tentacle.cli.frame.style import size
+from tentacle.cli.status.state import InstanceState, disk_space, option_for
+from tentacle.disk import user_name
 from tentacle.home_layout import LOG_FILE, LOGS, WORK
-from tentacle.host.systemctl import BOOTED
-from tentacle.settings.certificates import StoredCertificate, weaknesses
-from tentacle.settings.errors import SettingsError
+from tentacle.settings.certificates import weaknesses
 from tentacle.settings.identity_origin import origin_path_of, read_origin, this_machine
-from tentacle.settings.instances import InstanceRegistry
-from tentacle.settings.model import Settings
-from tentacle.settings.policy import HostPolicy
-from tentacle.settings.store import SettingsFile, key_path_of
-from tentacle.settings.trust import same_thumbprint
+from tentacle.settings.store import key_path_of
 from tentacle.thumbprints import doubts_about
 
 LEAST_INODES: Final = 1000
 """A script needs few, but with so few left the disk is about to be full."""
-
-
-@dataclass(frozen=True)
-class ExaminedInstance:
-    """The instance as far as it is known: without settings, `problem` says why.  `now` in seconds since 1970.
-
-    `clones` are the names of other instances of this machine that have the same certificate; `state` is what `status`
-    shows; `policy` is that of the host; `outside` is what everybody may see of an instance that this user may not read.
-    """
-
-    name: str | None = None
-    config: Path | None = None
-    home: Path | None = None
-    settings: Settings | None = None
-    problem: TentacleError | None = None
-    now: float = 0.0
-    clones: tuple[str, ...] = ()
-    state: InstanceState | None = None
-    policy: HostPolicy | None = None
-    outside: OutsideView | None = None
-
-    @property
-    def agent(self) -> AgentState | None:
-        """The agent, as `status` sees it; None without a home."""
-        if self.state is not None:
-            return self.state.agent
-        return agent_state(self.home, self.now) if self.home else None
-
-    @property
-    def option(self) -> str:
-        """What to add to a command so that it means this instance."""
-        return option_for(self.name, self.config)
-
-    @property
-    def certificate(self) -> StoredCertificate | None:
-        """The instance's own certificate; `None` when it has none or is not known."""
-        return self.settings.certificate if self.settings else None
-
-    @property
-    def log_file(self) -> Path | None:
-        """The agent's log; `None` without a home."""
-        return self.home and self.home / LOGS / LOG_FILE
-
-
-def clones_of(config: Path, certificate: StoredCertificate | None, registry: InstanceRegistry) -> Iterator[str]:
-    """The other instances of this machine that have the same certificate, as far as they can be read."""
-    if certificate is None:
-        return
-    with suppress(DiskError, SettingsError):
-        for other in registry.list_all():
-            if os.path.realpath(other.config_path) == os.path.realpath(config):
-                continue
-            with suppress(DiskError, SettingsError):
-                theirs = SettingsFile(other.config_path).load().certificate
-                if theirs is not None and same_thumbprint(theirs.thumbprint, certificate.thumbprint):
-                    yield other.name or str(other.config_path)
 
 
 def instance_probes(instance: ExaminedInstance) -> list[Probe]:
@@ -295,109 +231,6 @@ def free_space(instance: ExaminedInstance) -> Sequence[Finding]:
     if disk.free < 2 * disk.needed:
         return [warn("disk", f"{text}; without {size(disk.needed)} no script is started", advice)]
     return [ok("disk", f"{text} ({size(disk.needed)} are needed for a script to start)")]
-
-
-def from_outside(instance: ExaminedInstance) -> Sequence[Finding]:
-    """Whether an agent runs, as everybody may see it."""
-    view = instance.outside
-    if view is None:
-        return []
-    if view.running:
-        said = f" ({view.service.status})" if view.service is not None and view.service.status else ""
-        return [ok("agent", f"{f'process {view.pid}' if view.pid else 'it'} is running{said}")]
-    if view.running is None:
-        return [warn("agent", "not known whether it is running", "Run this as root, or as the user of the agent.")]
-    return [warn("agent", "it is not running", f"As root: tentacle service{instance.option} --start")]
-
-
-def agent(instance: ExaminedInstance) -> Sequence[Finding]:
-    """Whether an agent runs, reports its state, takes scripts, and is the right user's."""
-    state = instance.agent
-    if state is None:
-        return []
-    found = [_agent(instance, state)]
-    if state.drain is not None:
-        which = "new scripts are refused" if state.running else "the next agent takes no new scripts"
-        found.append(warn("drain", f"draining {state.drain}: {which}", f"tentacle undrain{instance.option}"))
-    live = state.live
-    if live is not None and live.waiting:
-        text = f"changed, but in force only after a restart of the agent: {', '.join(live.waiting)}"
-        found.append(warn("restart", text, "Restart it; scripts that run go on meanwhile."))
-    own = instance.certificate
-    if (
-        live is not None
-        and own is not None
-        and live.thumbprint
-        and not same_thumbprint(live.thumbprint, own.thumbprint)
-    ):
-        found.append(warn("certificate in use", f"the agent still shows {live.thumbprint}", "Restart the agent."))
-    return found
-
-
-def _agent(instance: ExaminedInstance, state: AgentState) -> Finding:
-    if state.running is None:
-        return warn("agent", state.problem or "not known", "Run this as the user of the agent, or as root.")
-    if not state.running:
-        start = f"tentacle agent{instance.option}"
-        if BOOTED.is_dir() and instance.name:
-            start = f"tentacle service{instance.option} --start"
-        return warn("agent", f"it is not running{f'; it was {state.seen}' if state.seen else ''}", start)
-    if state.live is None or state.problem:
-        text = f"{state.process} runs"
-        if state.problem:
-            text = state.problem if state.advice else f"{state.process} runs, but {state.problem}"
-        elif state.own:
-            text = f"{state.process} has the lock of {instance.home}, but its state is {span(state.age)} old"
-        if state.problem:
-            advice = state.advice or "If that stays so, restart it: scripts that run go on meanwhile."
-            return fail("agent", text, f"{advice}  (Its log: {instance.log_file})")
-        return warn("agent", text, f"It has just started, or it hangs: look at {instance.log_file}")
-    if state.live.phase == STOPPING:
-        text = f"{state.process} is about to stop: it refuses new scripts and waits for those that run"
-        return warn("agent", text, "Wait for its end, or send the signal again to end it at once.")
-    owner = user_name(instance.config.stat().st_uid) if instance.config else state.user
-    if state.user and state.user != owner:
-        text = f"{state.process} is the agent, but the configuration belongs to {owner}"
-        return warn("agent", text, f"Stop it and start it as {owner}: what it writes now, {owner} may not write.")
-    return ok("agent", f"running since {moment(state.live.since)} ({state.process}, version {state.live.version})")
-
-
-def connections(instance: ExaminedInstance) -> Iterator[Finding]:
-    """The connections that the running agent has to each server, and why others are down."""
-    state = instance.state
-    live = None if state is None else state.agent.live
-    if state is None or live is None:
-        return
-    for server in (one for one in state.servers if one.polled):
-        if server.up is None:
-            found = f"the running agent does not poll {server.address}"
-            yield warn("connections", found, "It has just been changed, or the agent must be restarted.")
-            continue
-        text = f"{server.up} of {server.asked} to {server.address} up"
-        if server.up >= server.asked:
-            yield ok("connections", text)
-            continue
-        failure = next(iter(server.failures), None)
-        when = f" {span(instance.now - failure.failed)} ago" if failure is not None and failure.failed else ""
-        why = f"; the last failure{when}: {failure.error}" if failure is not None else "; they are being made"
-        advice = f"The polling port is looked at below; the agent's log is {instance.log_file}"
-        yield (warn if server.up else fail)("connections", f"{text}{why}", advice)
-    for server in (one for one in state.servers if one.generation_text):
-        yield ok("server", f"{server.thumbprint} speaks {server.generation_text}")
-    if live.called is not None and "listening" in state.modes:
-        yield ok("last call", f"a server was answered {span(instance.now - live.called)} ago")
-
-
-def last_script(instance: ExaminedInstance) -> Sequence[Finding]:
-    """The script that was asked for last."""
-    live = None if instance.state is None else instance.state.agent.live
-    last = None if live is None else live.last_script
-    if last is None:
-        return []
-    if last.ended is None:
-        return [ok("last script", f"{last.ticket} runs or waits, for {span(instance.now - last.since)}")]
-    ago = span(instance.now - last.ended)
-    return [ok("last script", f"{last.ticket} ended with exit code {last.exit_code} {ago} ago")]
 
 
 def unmentioned(state: InstanceState, sections: Sequence[ReportSection]) -> Iterator[Finding]:

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from tentacle.cli.doctor.examined import ExaminedInstance
 from tentacle.cli.doctor.finding import Finding, Probe, fail, in_daemon_thread, ok, warn
-from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.cli.doctor.polling import describe
 from tentacle.cli.doctor.reach import ProbeTarget, reach
 from tentacle.errors import TentacleError

@@ -17,8 +17,8 @@ from typing import Final
 from OpenSSL import SSL
 
 from tentacle import __version__
+from tentacle.cli.doctor.examined import ExaminedInstance
 from tentacle.cli.doctor.finding import LIMIT, Finding, Probe, fail, local_probe, ok, warn
-from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.disk import user_name
 from tentacle.errors import TentacleError
 from tentacle.host.shortcomings import shortcomings

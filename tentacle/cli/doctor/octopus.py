@@ -15,8 +15,8 @@ from email.utils import parsedate_to_datetime
 
 from yarl import URL
 
+from tentacle.cli.doctor.examined import ExaminedInstance
 from tentacle.cli.doctor.finding import LIMIT, Finding, Level, fail, ok, warn
-from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.cli.doctor.polling import describe
 from tentacle.cli.doctor.reach import ProbeTarget, reach
 from tentacle.cli.frame.style import span

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.cli.doctor.bundle import Masking, last_lines, secrets_of
-from tentacle.cli.doctor.instance import ExaminedInstance
+from tentacle.cli.doctor.examined import ExaminedInstance
 from tentacle.observe.redaction import Redactor
 from tentacle.settings import certificates
 from tentacle.settings.model import ProxySettings, Settings

@@ -11,20 +11,10 @@ import pytest
 
 from tentacle.agent.lock import only_agent
 from tentacle.agent.status import AgentStatus, LastScript, Link, write_status
+from tentacle.cli.doctor.examined import ExaminedInstance, clones_of
 from tentacle.cli.doctor.finding import Finding, Level, ReportSection, fail, ok
-from tentacle.cli.doctor.instance import (
-    ExaminedInstance,
-    agent,
-    certificate,
-    ciphers,
-    clone,
-    clones_of,
-    connections,
-    last_script,
-    rights,
-    trusted,
-    unmentioned,
-)
+from tentacle.cli.doctor.instance import certificate, ciphers, clone, rights, trusted, unmentioned
+from tentacle.cli.doctor.running_agent import agent, connections, last_script
 from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.cli.status.state import AgentState, InstanceState, Remark, ServerState
 from tentacle.cli.status.work_directory import WorkDirectory

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tentacle.cli.doctor.examined import ExaminedInstance
 from tentacle.cli.doctor.finding import Level
-from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.cli.doctor.machine import bash, environment_proxies, host, systemd, without_userinfo
 from tentacle.host.systemctl import Systemctl
 
