@@ -210,10 +210,9 @@ def applications(instance: ExaminedInstance) -> Sequence[Finding]:
         return []
     path = instance.settings.application_directory
     there = next((one for one in (path, *path.parents) if os.path.isdir(one)), path)  # noqa: PTH112
-    if os.access(there, os.W_OK | os.X_OK):
-        return []
     found = f"{user_name(os.geteuid())} may not write {path}, where steps put the packages that they deploy"
-    return [warn("applications", found, f"tentacle configure{instance.option} --app=DIRECTORY, then restart the agent")]
+    advice = f"tentacle configure{instance.option} --app=DIRECTORY, then restart the agent"
+    return [] if os.access(there, os.W_OK | os.X_OK) else [warn("applications", found, advice)]
 
 
 def free_space(instance: ExaminedInstance) -> Sequence[Finding]:
