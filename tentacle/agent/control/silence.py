@@ -43,7 +43,7 @@ def await_answer(connection: socket.socket, pid: int, seconds: float) -> None:
         if now is not None and now.state in _STOPPED:
             text = f"{who} does not answer: it is stopped, by SIGSTOP or a debugger."
             raise ControlError("silent", text, hint=f"To let it go on: kill -CONT {pid}")
-        if until == IDLE_SECONDS and now is not None and now == before and now.state != _RUNNING:
+        if until == IDLE_SECONDS and now is not None and now.state != _RUNNING and now.ticks == (before or now).ticks:
             text = f"{who} has not answered within {time.monotonic() - begin:.1f} seconds and does nothing: it hangs."
             raise ControlError("silent", text, hint=_restart(pid))
     text = f"{who} has not answered within {seconds:g} seconds: it hangs, or this machine is very busy."

@@ -12,6 +12,7 @@ from typing import Final
 
 from yarl import URL
 
+from tentacle.cli.doctor.applications import applications
 from tentacle.cli.doctor.bundle import make_bundle
 from tentacle.cli.doctor.examined import ExaminedInstance, clones_of
 from tentacle.cli.doctor.finding import Level, ReportSection, local_probe, section
@@ -162,7 +163,11 @@ async def _examine(
     """All sections, which are found out at the same time."""
     settings = instance.settings
     polls, problem = planned_polls(settings, session.environ) if settings else ([], None)
-    probes = [*instance_probes(instance), *(listening_probes(instance, settings) if settings else [])]
+    probes = [
+        *instance_probes(instance),
+        local_probe("applications", lambda: applications(instance)),
+        *(listening_probes(instance, settings) if settings else []),
+    ]
     if problem is not None:
         probes.append(local_probe("polling", lambda: [problem]))
     # All sections run at once, and many share a proxy: a login that it refuses is shown to it once.

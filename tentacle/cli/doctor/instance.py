@@ -46,7 +46,6 @@ def instance_probes(instance: ExaminedInstance) -> list[Probe]:
             local_probe("trust", lambda: trusted(instance)),
             local_probe("clone", lambda: clone(instance)),
             local_probe("policy", lambda: host_policy(instance)),
-            local_probe("applications", lambda: applications(instance)),
             local_probe("disk", lambda: free_space(instance)),
             local_probe("agent", lambda: agent(instance)),
             local_probe("connections", lambda: connections(instance)),
@@ -202,18 +201,6 @@ def clone(instance: ExaminedInstance) -> Sequence[Finding]:
         found = f"this machine was called {first.name} when its certificate was new, and now {here.name}"
         return [warn("clone", f"{found}: renamed, or a clone with the same machine-id", advice)]
     return [ok("clone", "the certificate was made or installed on this machine")]
-
-
-def applications(instance: ExaminedInstance) -> Sequence[Finding]:
-    """Whether the agent's user may make the directory for applications: where none is set it is below /home."""
-    if instance.settings is None or instance.config is None or instance.config.stat().st_uid != os.geteuid():
-        return []
-    path = instance.settings.application_directory
-    there = next((one for one in (path, *path.parents) if os.path.isdir(one)), path)  # noqa: PTH112
-    if os.access(there, os.W_OK | os.X_OK):
-        return []
-    found = f"{user_name(os.geteuid())} may not write {path}, where steps put the packages that they deploy"
-    return [warn("applications", found, f"tentacle configure{instance.option} --app=DIRECTORY, then restart the agent")]
 
 
 def free_space(instance: ExaminedInstance) -> Sequence[Finding]:
