@@ -20,8 +20,8 @@ from tentacle.observe.logfile import RollingFile
 log = logging.getLogger(__name__)
 
 MODE: Final = 0o600
-FILE_SIZE: Final = 50 * 1024 * 1024
-FILES_KEPT: Final = 50
+FILE_SIZE: Final = 20 * 1024 * 1024
+FILES_KEPT: Final = 40
 """A new file begins every day, too."""
 LONGEST_TEXT: Final = 4096
 """Characters of one text in a record."""

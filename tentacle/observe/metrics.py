@@ -55,6 +55,7 @@ class Metrics:
             ("service", "method", "wire", "result"),
             registry=self.registry,
         )
+        self._series: dict[tuple[str, str, str, str], tuple[Histogram, Counter]] = {}
         self._transfers = Counter(
             "tentacle_transfers",
             "Files and other data streams that came along with calls and answers.",
@@ -96,8 +97,12 @@ class Metrics:
 
     def call(self, service: str, method: str, wire: str, result: str, seconds: float) -> None:
         """A call was answered after `seconds`; all other values come from fixed sets."""
-        self._calls.labels(service, method, wire).observe(seconds)
-        self._answers.labels(service, method, wire, result).inc()
+        key = service, method, wire, result
+        if (series := self._series.get(key)) is None:
+            # To look for a series costs more than to count in it, and of these there are few.
+            series = self._series[key] = self._calls.labels(*key[:3]), self._answers.labels(*key)
+        series[0].observe(seconds)
+        series[1].inc()
 
     def transfer(self, direction: str, streams: int, size: int) -> None:
         """So many data streams of `size` bytes altogether were `received` or `sent`."""

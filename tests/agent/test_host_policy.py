@@ -13,8 +13,9 @@ from tentacle.contracts.script_v2 import ScriptStatusResponseV2
 from tentacle.wire.messages import ServerError
 from tests.agent.process import TENTACLE, AgentHome, Server
 from tests.patience import PATIENCE
-from tests.pki import identity
+from tests.pki import identity, pem
 
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 REFUSAL = "Refused by the policy of this host: "
 
 
@@ -92,3 +93,42 @@ async def test_a_broken_policy_is_told_at_the_start_and_allows_nothing(agent: Ag
     running.process.terminate()
     _, errors = await running.ended()
     assert [line for line in errors if "so nothing new is allowed" in line and "servces is not known" in line]
+
+
+async def test_by_https_too_and_a_trace_goes_through(agent: AgentHome, tmp_path: Path) -> None:
+    """One call by curl that is refused, one that is not: what its caller is told, and what is on record."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    certificate_pem, key_pem = pem("server")
+    key.write_bytes(key_pem)
+    certificate.write_bytes(certificate_pem)
+    running = await agent.start()
+    port = await running.port()
+
+    async def rpc(script: str, ticket: str) -> dict[str, Any]:
+        command = {
+            "ScriptTicket": {"TaskId": ticket},
+            "ScriptBody": script,
+            "DurationToWaitForScriptToFinish": "00:01:00",
+        }
+        call = {"jsonrpc": "2.0", "id": 1, "method": "IScriptServiceV2.StartScript", "params": [command]}
+        process = await asyncio.create_subprocess_exec(
+            *("curl", "-sk", "--cert", str(certificate), "--key", str(key), "--header", f"traceparent: {PARENT}"),
+            *("--json", json.dumps(call), f"https://127.0.0.1:{port}/rpc"),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        return dict(json.loads((await process.communicate())[0]))
+
+    answer = await rpc("echo trace $TRACEPARENT", "A")
+    assert f"trace {PARENT}" in [entry["Text"] for entry in answer["result"]["Logs"]]
+    policy_of(agent).write_text("services: [ICapabilitiesServiceV2]\n")
+    answer = await rpc("touch done", "B")
+    assert answer["error"]["code"] == -32003
+    assert answer["error"]["message"].startswith(REFUSAL)
+    first, *_, last = records(agent)
+    assert (first["Wire"], first["Thumbprint"], first["TraceParent"], first["Ticket"]) == (
+        *("https", identity("server").thumbprint),
+        *(PARENT, "A"),
+    )
+    assert (last["Wire"], last["Result"], last["Ticket"]) == ("https", "refused", "B")
+    running.process.terminate()
+    await running.ended()
