@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean install lock wheel packages test-packages
+.PHONY: demo test lint clean install lock wheel packages image test-packages
 
 install: $(VENV)/.installed
 
@@ -32,9 +32,14 @@ wheel: $(VENV)/.packages
 packages: $(VENV)/.packages
 	cd packaging && ../$(BIN)/python -m builder packages $(ARCH:%=--arch=%)
 
+# An OCI image, without an engine: load it with `skopeo copy oci-archive:dist/...oci.tar docker-daemon:tentacle:latest`.
+image: $(VENV)/.packages
+	cd packaging && ../$(BIN)/python -m builder image $(ARCH:%=--arch=%)
+
 # Installs, upgrades and removes them on a fresh Debian that is booted in a namespace.  Needs root and debootstrap.
-test-packages: packages
+test-packages: $(VENV)/.packages
 	packaging/peers.sh
+	cd packaging && ../$(BIN)/python -m builder all
 	$(BIN)/pytest -p no:cacheprovider -s packaging/tests
 
 $(VENV)/.packages: $(VENV)/.installed

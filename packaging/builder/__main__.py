@@ -19,7 +19,7 @@ from tentacle import __version__
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m builder", description=__doc__)
-    parser.add_argument("what", choices=("wheel", "packages", "image"))
+    parser.add_argument("what", choices=("wheel", "packages", "image", "all"))
     parser.add_argument("--arch", action="append", choices=sorted(runtime.TRIPLETS), help="default: this machine's")
     parser.add_argument("--dist", type=Path, default=runtime.ROOT / "dist")
     options = parser.parse_args()
@@ -31,11 +31,13 @@ def main() -> None:
             if options.what == "wheel":
                 return
             require_release()
-            make = _packages if options.what == "packages" else _image
             for architecture in options.arch or [_own_architecture()]:
                 directory = Path(work) / architecture
                 own = _stage(architecture, wheel, parts, directory)
-                make(architecture, own, options.dist, directory)
+                if options.what in ("packages", "all"):
+                    _packages(architecture, own, options.dist, directory)
+                if options.what in ("image", "all"):
+                    _image(architecture, own, options.dist, directory)
         except (HostError, ElfError) as error:
             sys.exit(str(error))
         except subprocess.CalledProcessError as error:

@@ -25,6 +25,14 @@ USER: Final = 10001
 _STEPS_NEED: Final = ("bash", "ca-certificates", "libgcc-s1", "libicu72", "openssl", "unzip")
 """Beside what every Debian has (tentacle/host/step_needs.py)."""
 _NOT_NEEDED: Final = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/doc/*")
+_LEFT_OVER: Final = (
+    *("var/cache/*", "var/log/*", "var/lib/apt/lists/*", "var/lib/dpkg/*-old"),
+    *(f"etc/{name}" for name in ("machine-id", "hostname", "resolv.conf", "passwd-", "group-", "shadow-", "gshadow-")),
+)
+"""What differs between two builds, belongs to the machine that builds, or can be fetched again.
+
+Not `tmp/*`: mmdebstrap keeps there what it tells apt, which without it would clean up the machine that builds.
+"""
 _OWNED: Final = ("etc/octopus", "home/Octopus", "home/Octopus/Applications")
 """What the agent writes; volumes are mounted here."""
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -96,21 +104,21 @@ def make(architecture: str, version: str, stage: Path, work: Path, dist: Path) -
 def _bootstrap(architecture: str, target: Path) -> None:
     if shutil.which("mmdebstrap") is None:
         raise HostError("'mmdebstrap' is missing, which makes the system in the image: apt-get install mmdebstrap")
-    # `usr-is-merged` and not `usrmerge`, which would bring all of Perl.
-    command = ["mmdebstrap", "--quiet", "--variant=essential", f"--architectures={architecture}"]
-    command += [f"--include={','.join((*_STEPS_NEED, 'usr-is-merged'))}"]
+    command = ["mmdebstrap", "--quiet", "--variant=essential", "--skip=output/dev", f"--architectures={architecture}"]
+    # Without the hook there is `usrmerge`, which brings all of Perl.
+    command += [f"--include={','.join(_STEPS_NEED)}", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in _NOT_NEEDED]
     command += ["--dpkgopt=path-include=/usr/share/doc/*/copyright"]
-    account = f"tentacle:x:{USER}:{USER}:Tentacle agent:/home/Octopus:/usr/sbin/nologin"
     hooks = [
-        f"echo {account} >>etc/passwd".replace("Tentacle agent", "Tentacle-agent"),
+        f"echo tentacle:x:{USER}:{USER}:Tentacle:/home/Octopus:/usr/sbin/nologin >>etc/passwd",
         f"echo tentacle:x:{USER}: >>etc/group",
+        f"rm -rf {' '.join(_LEFT_OVER)}",
     ]
-    # What differs between two builds, or is of no use without the package manager.
-    hooks.append("rm -rf var/cache/* var/log/* var/lib/dpkg/*-old etc/machine-id etc/hostname etc/resolv.conf tmp/*")
     command += [f'--customize-hook=cd "$1" && {hook}' for hook in hooks]
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(moment())}
-    subprocess.run([*command, RELEASE, target], check=True, env=environment)
+    done = subprocess.run([*command, RELEASE, target], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise HostError(f"mmdebstrap has failed:\n{done.stderr}")
 
 
 def _own_layer(stage: Path) -> bytes:
