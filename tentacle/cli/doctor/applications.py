@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from tentacle.cli.doctor.examined import ExaminedInstance
 from tentacle.cli.doctor.finding import Finding, warn
-from tentacle.cli.doctor.instance import ExaminedInstance
 from tentacle.disk import user_name
 
 
