@@ -96,7 +96,7 @@ class Pages:
         assert task is not None, "pages are for calls, which are tasks"
         if self._taken.pop(task, None) is None:
             task.add_done_callback(lambda ended: self._taken.pop(ended, None))
-        short = min(_READ_IN_PLACE, _SHORT_PAGES // (len(self._taken) + 1))
+        short = min(most, _READ_IN_PLACE, _SHORT_PAGES // (len(self._taken) + 1))
         size = max(most - sum(self._taken.values()) // 2, short)
         self._taken[task] = min(size, unread)
         return size

@@ -50,7 +50,8 @@ def read_work_directory(work: Path, *, clock: Callable[[], float] = time.monoton
         folders = sorted(workspaces.directories())
         names = sorted(workspaces.runs.names())
     except OSError as error:
-        return WorkDirectory(problem=f"{error.filename or work}: {error.strerror}")
+        is_wrong = isinstance(error, NotADirectoryError) and not work.is_dir()
+        return WorkDirectory(problem=f"{work if is_wrong else error.filename or work}: {error.strerror}")
     for name in names:
         found = workspaces.runs.look(name)
         if found is not None and found[1].stage in {Stage.RUNNING, Stage.PREPARED}:
