@@ -211,6 +211,7 @@ class Agent:
             group.create_task(keep_running("The look at the certificate", self._remind_of_certificate))
             if self._monitor is not None:
                 group.create_task(keep_running("The monitor", self._monitor.run))
+                group.create_task(keep_running("Counting", lambda: asyncio.to_thread(self.engine.left.look)))
             if self._surroundings.reload is not None:
                 watch = ConfigurationWatch(self._surroundings.config_path, self._surroundings.reload, self.follow)
                 group.create_task(keep_running("Watching the configuration", watch.run))

@@ -20,7 +20,7 @@ from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, Proces
 from tentacle.errors import TentacleError
 from tentacle.home_layout import MASK_KEY
 from tentacle.masking import Mask
-from tentacle.scripts.census import Census
+from tentacle.scripts.census import Census, LeftResults
 from tentacle.scripts.completed_runs import CompletedRuns
 from tentacle.scripts.errors import DamagedRunError, InvalidTicketError, ScriptError
 from tentacle.scripts.launch.fork_server_client import ForkServerClient
@@ -94,6 +94,7 @@ class ScriptEngine:
         )
         self.completed = CompletedRuns(self.workspaces, self._context.sandbox)
         self.recovery = Recovery(self.workspaces, self.completed, self._context.sandbox, self._take_over)
+        self.left = LeftResults(self.workspaces.runs)
         self._runs: dict[str, Run] = {}
         """By the name of the run's files, as `_starting`."""
         self._starting: dict[str, asyncio.Task[Run | int]] = {}
@@ -266,7 +267,7 @@ class ScriptEngine:
 
     def census(self) -> Census:
         """Counts the runs that are not completed."""
-        return Census.of(self._runs.values(), self.completed.running)
+        return Census.of(self._runs.values(), self.completed.running, self.left.times(self._runs))
 
     async def _admit(self, name: str, request: StartRequest) -> Run | int:
         """Returns the run of the request, or the exit code of a ticket that was completed in the last hour."""

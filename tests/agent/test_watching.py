@@ -9,6 +9,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from tentacle.contracts.script import ScriptTicket
+from tentacle.contracts.script_v2 import CompleteScriptCommandV2
 from tentacle.settings.model import CommunicationStyle, TrustedServer
 from tentacle.settings.monitor import MonitorAddress
 from tests.agent.process import SUBSCRIPTION, TENTACLE, AgentHome, Running, Server
@@ -121,6 +123,28 @@ async def test_the_numbers_of_scripts(agent: AgentHome, server: Server, tmp_path
     assert found["tentacle_last_call_timestamp_seconds"] > found["tentacle_start_time_seconds"]
     (tmp_path / "instance" / "Work" / "A" / "pipe").write_text("end\n")
     await until(place, "tentacle_scripts_finished_total{result=success}", 1)
+    await running.stop()
+
+
+async def test_results_that_an_earlier_agent_has_left_are_not_forgotten(
+    agent: AgentHome, server: Server, tmp_path: Path
+) -> None:
+    place = watched(agent, tmp_path)
+    running = await agent.start()
+    server.port = await running.port()
+    await server.script("exit 3", wait=PATIENCE)
+    await running.stop()
+    running = await agent.start()
+    server.port = await running.port()
+    await is_watched(running)
+    found = await until(place, "tentacle_scripts{state=undelivered}", 1)
+    assert found["tentacle_oldest_undelivered_result_age_seconds"] > 0
+    assert found["tentacle_scripts_finished_total{result=failure}"] == 0
+    await server.finished()
+    assert (await numbers(place))["tentacle_scripts{state=undelivered}"] == 1
+    await server.answer("IScriptServiceV2", "CompleteScript", CompleteScriptCommandV2(ScriptTicket("T")))
+    found = await until(place, "tentacle_scripts{state=undelivered}", 0)
+    assert found["tentacle_oldest_undelivered_result_age_seconds"] == 0
     await running.stop()
 
 
