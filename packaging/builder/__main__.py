@@ -31,7 +31,7 @@ def main() -> None:
             for architecture in architectures:
                 runtime.require(architecture)
             wheel, parts = _python(options.dist, Path(work))
-            for architecture in options.arch or [_own_architecture()]:
+            for architecture in architectures:
                 directory = Path(work) / architecture
                 own = _stage(architecture, wheel, parts, directory)
                 if options.what in ("packages", "all"):

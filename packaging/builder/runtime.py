@@ -170,9 +170,9 @@ def _remove(directory: Path, patterns: tuple[str, ...]) -> None:
 def _compile(directory: Path, stage: Path) -> None:
     """The agent's user may not write here, and without this each start would compile everything anew."""
     done: list[str | Path] = [_COMPILES, "-I", "-m", "compileall", "-q", "-f", "-j0"]
+    done += ["--invalidation-mode=unchecked-hash", f"-s{stage}", "-p/", directory]
     environment = {"PATH": os.environ["PATH"], "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
-    options = ["--invalidation-mode=unchecked-hash", f"-s{stage}", "-p/", directory]
-    subprocess.run([*done, *options], check=True, env=environment)
+    subprocess.run(done, check=True, env=environment)
 
 
 def _strip(paths: list[Path], triplet: str) -> None:
