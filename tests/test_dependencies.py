@@ -15,7 +15,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DECLARED = PROJECT["project"]["dependencies"]
 DEVELOPING = PROJECT["dependency-groups"]["dev"]
 PACKAGING = PROJECT["dependency-groups"]["packages"]
-OURS = {"tentacle", "tests", "benchmarks", "builder", "conftest", "tree"}
+OURS = {"tentacle", "tests", "benchmarks", "builder", *(path.stem for path in (ROOT / "packaging/tests").glob("*.py"))}
 
 
 def names(requirements: Iterable[str]) -> set[str]:

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from builder import bom, documents, hosts, image, runtime
-from builder.debian import HostError, require_release
+from builder.debian import HostError
 from builder.elf import ElfError
 from builder.parts import Part, installed
 from tentacle import __version__
@@ -27,11 +27,11 @@ def main() -> None:
     os.umask(0o022)
     with tempfile.TemporaryDirectory(prefix="tentacle-build-") as work:
         try:
+            architectures = [] if options.what == "wheel" else options.arch or [_own_architecture()]
+            for architecture in architectures:
+                runtime.require(architecture)
             wheel, parts = _python(options.dist, Path(work))
-            if options.what == "wheel":
-                return
-            require_release()
-            for architecture in options.arch or [_own_architecture()]:
+            for architecture in architectures:
                 directory = Path(work) / architecture
                 own = _stage(architecture, wheel, parts, directory)
                 if options.what in ("packages", "all"):

@@ -19,6 +19,7 @@ from builder.parts import Part
 ROOT: Final = Path(__file__).resolve().parents[2]
 PLACE: Final = "usr/lib/tentacle"
 PYTHON: Final = "python3.11"
+_COMPILES: Final = Path("/usr/bin") / PYTHON
 TRIPLETS: Final = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 """Debian's names of the machines that we build for, and the directories of their libraries."""
 _PLATFORMS: Final = {"amd64": "x86_64-manylinux_2_34", "arm64": "aarch64-manylinux_2_34"}
@@ -82,6 +83,16 @@ _DEPENDENCIES_NOT_NEEDED: Final = (
 )
 """What dependencies bring along and nobody imports here."""
 NOT_SHIPPED: Final = ("dnspython", "pycparser")
+
+
+def require(architecture: str) -> None:
+    """Raises `HostError` when this host lacks what `build` uses."""
+    debian.require_release()
+    triplet = TRIPLETS[architecture]
+    if shutil.which(f"{triplet}-strip") is None:
+        raise debian.HostError(f"'{triplet}-strip' is missing: apt-get install binutils-{triplet.replace('_', '-')}")
+    if not _COMPILES.exists():
+        raise debian.HostError(f"'{_COMPILES}' is missing, which compiles the modules: apt-get install {PYTHON}")
 
 
 def build(architecture: str, wheel: Path, work: Path, stage: Path) -> list[Part]:
@@ -158,20 +169,15 @@ def _remove(directory: Path, patterns: tuple[str, ...]) -> None:
 
 def _compile(directory: Path, stage: Path) -> None:
     """The agent's user may not write here, and without this each start would compile everything anew."""
-    python = Path("/usr/bin") / PYTHON
-    if not python.exists():
-        raise debian.HostError(f"'{python}' is missing, which compiles the modules: apt-get install {PYTHON}")
-    done: list[str | Path] = [python, "-I", "-m", "compileall", "-q", "-f", "-j0", "--invalidation-mode=unchecked-hash"]
+    done: list[str | Path] = [_COMPILES, "-I", "-m", "compileall", "-q", "-f", "-j0"]
+    done += ["--invalidation-mode=unchecked-hash", f"-s{stage}", "-p/", directory]
     environment = {"PATH": os.environ["PATH"], "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
-    subprocess.run([*done, f"-s{stage}", "-p/", directory], check=True, env=environment)
+    subprocess.run(done, check=True, env=environment)
 
 
 def _strip(paths: list[Path], triplet: str) -> None:
     """Takes away the symbols that only a debugger needs: wheels often come with them."""
-    strip = shutil.which(f"{triplet}-strip")
-    if strip is None:
-        raise debian.HostError(f"'{triplet}-strip' is missing: apt-get install binutils-{triplet.replace('_', '-')}")
-    subprocess.run([strip, "--strip-unneeded", *paths], check=True)
+    subprocess.run([f"{triplet}-strip", "--strip-unneeded", *paths], check=True)
 
 
 def _bind(path: Path, libraries: Path) -> None:
