@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 _PART = "part-"
 _KEPT_SECONDS = 86_400.0
-_PIECE = 128 * 1024
+_PIECE = 64 * 1024
 """Bytes that are written at once, in a thread."""
 
 

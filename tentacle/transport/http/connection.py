@@ -262,7 +262,7 @@ class _Protocol(web.RequestHandler):
             max_field_size=_LINE,
             max_headers=_FIELDS,
             lingering_time=_LINGER,
-            read_bufsize=FREE,
+            read_bufsize=min(FREE, piece_size()),
             auto_decompress=False,
         )
 
