@@ -44,7 +44,7 @@ class Inbox:
     def prepare(self) -> None:
         """Keeps parts of files, for a day.  Does not raise: where nothing can be written, bodies are refused."""
         try:
-            if self._directory.is_symlink() or self._directory.is_file():
+            if self._directory.is_symlink() or (self._directory.exists() and not self._directory.is_dir()):
                 self._directory.unlink()
             self._make()
             self._sweep(everything=True)
