@@ -26,6 +26,7 @@ import bson
 from bson.int64 import Int64
 
 from benchmarks.bench import Bench, Caller, bench, caller
+from benchmarks.https_attacks import ATTACKS, CHATTER, TALK, follows_and_never_reads
 from tentacle.devserver.worker import WorkerCallFailed
 from tentacle.wire.messages import REQUEST_TYPE, guid
 from tests.transport.raw_tls import DATA, RecordWriter, shake_hands, writing_context
@@ -246,6 +247,7 @@ KINDS = {
     "trusted, never finishes": Kind(trusted_never_finishes, 100),
     "trusted, unfolds to 3 GB": Kind(trusted_bomb, 2),
     "trusted, half a stream": Kind(trusted_half_a_stream, 300),
+    **{name: Kind(*one) for name, one in ATTACKS.items()},
 }
 
 
@@ -323,6 +325,8 @@ async def measure(of: Bench, name: str, port: int, seconds: float, patience: flo
     async with caller(of, most_idle=0) as agent:
         if KINDS[name].attack is trusted_never_reads:
             await agent.start(TICKET, LONG_LOG)
+        if KINDS[name].attack is follows_and_never_reads:
+            await agent.start(CHATTER, TALK, wait=None)
         watch = asyncio.create_task(_watch(of.agent.pid, most))
         with attacked(of, name, port):
             took, lost = await _calls(agent, seconds, patience)

@@ -11,7 +11,7 @@ import re
 import typing
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from tentacle.contracts.codec import (
@@ -79,8 +79,9 @@ def read_text(value: Any, where: str) -> str:
     return value
 
 
+@lru_cache(maxsize=64)
 def format_date(milliseconds: int) -> str:
-    """ISO 8601 in UTC."""
+    """ISO 8601 in UTC.  Log entries that arrived together have the same time, which is converted once."""
     return f"{(_EPOCH + timedelta(milliseconds=milliseconds)).isoformat(timespec='milliseconds')[:-6]}Z"
 
 

@@ -161,10 +161,13 @@ class ScriptEngine:
             await _until(wait.total_seconds(), run.ended)
         return await self._status(run, 0)
 
-    async def status(self, ticket: str, after: int) -> RunStatus | None:
-        """Returns the state and the entries after number `after`; `None` for an unknown ticket."""
+    async def status(self, ticket: str, after: int, most: int | None = None) -> RunStatus | None:
+        """Returns the state and the entries after number `after`, or about `most` bytes of these.
+
+        `None` for an unknown ticket.
+        """
         run = await self.find(ticket)
-        return None if run is None else await self._status(run, after)
+        return None if run is None else await self._status(run, after, most)
 
     async def cancel(self, ticket: str, after: int) -> RunStatus | None:
         """Cancels the script, or its wait for the mutex; returns what `status` does.  May be repeated."""
@@ -356,9 +359,9 @@ class ScriptEngine:
             run.mark_ended(run.lose())
         return run
 
-    async def _status(self, run: Run, after: int) -> RunStatus:
+    async def _status(self, run: Run, after: int, most: int | None = None) -> RunStatus:
         state, exit_code = run.state, run.exit_code
-        page = await run.page(after, self.options.page_bytes)
+        page = await run.page(after, self.options.page_bytes if most is None else most)
         if page.more and state is ProcessState.COMPLETE:
             state, exit_code = ProcessState.RUNNING, 0
         return RunStatus(state, exit_code, page.entries, page.next_sequence)

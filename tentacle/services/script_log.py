@@ -11,6 +11,8 @@ from tentacle.scripts.engine import RunStatus, ScriptEngine
 
 LOOK_SECONDS = 0.2
 """How often it is looked whether a script has said more."""
+_PAGE_BYTES = 128 * 1024
+"""Many may follow, and none of them is to hold much, or keep others waiting."""
 
 
 async def follow(engine: ScriptEngine, ticket: str, after: int) -> AsyncGenerator[RunStatus, None]:
@@ -20,7 +22,7 @@ async def follow(engine: ScriptEngine, ticket: str, after: int) -> AsyncGenerato
     """
     run = await engine.find(ticket)
     while run is not None:
-        status = await engine.status(ticket, after)
+        status = await engine.status(ticket, after, _PAGE_BYTES)
         if status is None:
             # It was completed meanwhile.
             if run.ended.is_set() and run.result is not None:

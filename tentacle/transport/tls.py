@@ -19,7 +19,7 @@ from OpenSSL import SSL, crypto
 from tentacle.certificate_parsing import parse_certificate
 from tentacle.thumbprints import thumbprint_of
 from tentacle.transport.errors import NoCommonCipher, TlsFailed, UnexpectedCertificate
-from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, is_address
+from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, is_address, piece_size
 
 _RECORD = 16 * 1024
 _AT_ONCE = RECEIVE_SIZE + _RECORD
@@ -233,10 +233,10 @@ class TlsStream:
         if self._sending.locked():
             # What a `send` has left in the engine, waiting for room, is no answer to what is read now.
             self._post_output()
-        pieces, size = [], 0
-        while size < RECEIVE_SIZE:
+        pieces, size, most = [], 0, piece_size()
+        while size < most:
             try:
-                pieces.append(self._tls.recv(RECEIVE_SIZE - size))
+                pieces.append(self._tls.recv(most - size))
             except SSL.WantReadError:
                 self._may_hold_more = False
                 break

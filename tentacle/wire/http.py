@@ -79,13 +79,15 @@ Body = bytes | FileBody | AsyncGenerator[bytes, None]
 class HttpReply:
     """`close` ends the connection behind it.  `headers` are all but those that tell how the body is sent.
 
-    A body in pieces is closed at the end, also when the connection breaks.
+    A body in pieces is closed at the end, also when the connection breaks.  `done` is called when all has been sent, or
+    cannot be.
     """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Body = b""
     close: bool = False
+    done: Callable[[], None] = lambda: None
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: object) -> HttpReply:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import ExitStack, aclosing
 from urllib.parse import unquote
 
 from tentacle.contracts.json_codec import to_json
@@ -21,7 +22,10 @@ from tentacle.wire.http import HttpReply, HttpRequest
 MOST_OPEN = 128
 _QUIET_SECONDS = 15.0
 """After which a comment is sent, so that nobody on the way takes the connection for a dead one."""
-_PIECE = 64 * 1024
+_PIECE = 16 * 1024
+"""Bytes that are made in one turn of the loop, for one reader."""
+_BEHIND_ALL = 2**63 - 1
+"""The number of no entry: behind it nothing is to be read."""
 _UNKNOWN = "No script with this ticket is known here, or not any more."
 
 
@@ -33,6 +37,7 @@ class EventStreams:
         self._answering = answering
         self._most = most
         self._open = 0
+        self._turn = asyncio.Lock()
 
     async def get(self, request: HttpRequest, ticket: str) -> HttpReply:
         """The events of the script whose ticket is percent-encoded.  Raises `RequestProblem`."""
@@ -40,56 +45,67 @@ class EventStreams:
         run = await self._engine.find(name)
         if run is None:
             raise RequestProblem(404, _UNKNOWN)
-        asked = ScriptStatusRequestV2(ScriptTicket(name), after)
-        allowed = await self._answering(NativeCall("IScriptServiceV2", "GetStatus", (asked,), request.context))
-        if isinstance(allowed, Failure):
-            return of_failure(allowed)
-        if not run.may_be_shown:
-            raise RequestProblem(403, "The log is not shown: which values it must not show cannot be read any more.")
-        headers = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
-        if request.method == "HEAD":
-            return HttpReply(200, headers)
         if self._open >= self._most:
             raise RequestProblem(503, f"{self._most} logs are being read already.", {"Retry-After": "10"})
         self._open += 1
-        return HttpReply(200, headers, self._events(follow(self._engine, name, after), after))
+        with ExitStack() as undo:
+            undo.callback(self._give_place_back)
+            # Whether it is allowed, and on record; what it says is read in small pages.
+            asked = ScriptStatusRequestV2(ScriptTicket(name), _BEHIND_ALL)
+            allowed = await self._answering(NativeCall("IScriptServiceV2", "GetStatus", (asked,), request.context))
+            if isinstance(allowed, Failure):
+                return of_failure(allowed)
+            if not run.may_be_shown:
+                raise RequestProblem(403, "The log is not shown: what it must not show cannot be read any more.")
+            headers = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
+            if request.method == "HEAD":
+                return HttpReply(200, headers)
+            undo.pop_all()
+            body = _events(follow(self._engine, name, after), after, self._turn, asyncio.get_running_loop().time)
+            return HttpReply(200, headers, body, done=self._give_place_back)
 
-    async def _events(self, pages: AsyncGenerator[RunStatus, None], after: int) -> AsyncGenerator[bytes, None]:
-        try:
-            async for piece in _with_comments(pages, after, asyncio.get_running_loop().time):
-                yield piece
-        finally:
-            self._open -= 1
-            await pages.aclose()
+    def _give_place_back(self) -> None:
+        self._open -= 1
 
 
-async def _with_comments(
-    pages: AsyncGenerator[RunStatus, None], after: int, clock: Callable[[], float]
+async def _events(
+    pages: AsyncGenerator[RunStatus, None], after: int, turn: asyncio.Lock, clock: Callable[[], float]
 ) -> AsyncGenerator[bytes, None]:
+    """The events of all pages, and a comment whenever there is none for long."""
     sent = clock()
     # Something at once, so that the reader has the head of the answer before the script says anything.
     yield b": log\n\n"
-    async for status in pages:
-        for piece in _pieces(status.entries, after):
-            yield piece
-            sent = clock()
-        after = max(after, status.next_sequence)
-        if status.state is ProcessState.COMPLETE:
-            yield _event(after + 1, "end", {"ExitCode": status.exit_code})
-        elif clock() > sent + _QUIET_SECONDS:
-            yield b":\n\n"
-            sent = clock()
+    async with aclosing(pages):
+        async for status in pages:
+            pieces = _pieces(status.entries, after)
+            while (piece := await _in_turn(pieces, turn)) is not None:
+                yield piece
+                sent = clock()
+            after = max(after, status.next_sequence)
+            if status.state is ProcessState.COMPLETE:
+                yield _event(after + 1, "end", {"ExitCode": status.exit_code})
+            elif clock() > sent + _QUIET_SECONDS:
+                yield b":\n\n"
+                sent = clock()
 
 
-def _pieces(entries: tuple[ProcessOutput, ...], after: int) -> list[bytes]:
-    """The events of `entries`, joined to pieces that are worth sending."""
-    pieces, piece = [], bytearray()
+async def _in_turn(pieces: Iterator[bytes], turn: asyncio.Lock) -> bytes | None:
+    """The next piece; of all readers of chatty scripts one in each turn of the loop, so that calls go on."""
+    async with turn:
+        await asyncio.sleep(0)
+        return next(pieces, None)
+
+
+def _pieces(entries: tuple[ProcessOutput, ...], after: int) -> Iterator[bytes]:
+    """The events of `entries`, joined to pieces that are worth sending, each made when it is wanted."""
+    piece = bytearray()
     for number, entry in enumerate(entries, after + 1):
         piece += _event(number, "log", to_json(entry, lambda _: None))
         if len(piece) >= _PIECE:
-            pieces.append(bytes(piece))
+            yield bytes(piece)
             piece = bytearray()
-    return [*pieces, bytes(piece)] if piece else pieces
+    if piece:
+        yield bytes(piece)
 
 
 def _event(number: int, name: str, data: object) -> bytes:

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 _PART = "part-"
 _KEPT_SECONDS = 86_400.0
-_PIECE = 256 * 1024
+_PIECE = 64 * 1024
 """Bytes that are written at once, in a thread."""
 
 
@@ -44,7 +44,7 @@ class Inbox:
     def prepare(self) -> None:
         """Keeps parts of files, for a day.  Does not raise: where nothing can be written, bodies are refused."""
         try:
-            if self._directory.is_symlink() or self._directory.is_file():
+            if self._directory.is_symlink() or (self._directory.exists() and not self._directory.is_dir()):
                 self._directory.unlink()
             self._make()
             self._sweep(everything=True)
@@ -81,10 +81,11 @@ class Inbox:
             try:
                 file.truncate(after)
                 file.seek(after)
-                async for piece in _gathered(body):
-                    await in_thread(_write, file, piece)
-                    size += len(piece)
-                    taken = min(promised, len(piece))
+                async for pieces in _gathered(body):
+                    await in_thread(_write, file, pieces)
+                    length = sum(map(len, pieces))
+                    size += length
+                    taken = min(promised, length)
                     promised -= taken
                     self._promised -= taken
             except OSError as error:
@@ -155,25 +156,26 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write(file: BinaryIO, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
+def _write(file: BinaryIO, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            view = view[file.write(view) :]
 
 
-async def _gathered(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same in pieces that are worth a thread.  What has arrived before the body breaks off is given."""
+async def _gathered(body: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """The same in as many pieces as are worth a thread.  What has arrived before the body breaks off is given."""
     pieces, size, broken = [], 0, None
     try:
         async for piece in body:
             pieces.append(piece)
             size += len(piece)
             if size >= _PIECE:
-                yield b"".join(pieces)
+                yield pieces
                 pieces, size = [], 0
     except BodyBroken as error:
         broken = error
     if pieces:
-        yield b"".join(pieces)
+        yield pieces
     if broken is not None:
         raise broken

@@ -126,9 +126,10 @@ class HttpConnection:
             return b"".join(pieces)
 
         try:
-            with ExitStack() as owing:
+            with ExitStack() as done, ExitStack() as owing:
                 owing.enter_context(self._service.owing())
                 reply = await self._handled(request, body, whole)
+                done.callback(reply.done)
                 share.release()
                 if "Upgrade" in request.headers:
                     # What follows on the connection may be meant for another protocol.
@@ -261,6 +262,7 @@ class _Protocol(web.RequestHandler):
             max_field_size=_LINE,
             max_headers=_FIELDS,
             lingering_time=_LINGER,
+            read_bufsize=min(FREE, piece_size()),
             auto_decompress=False,
         )
 

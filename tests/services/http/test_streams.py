@@ -162,6 +162,12 @@ async def test_an_agent_that_starts_again_forgets_streams_and_keeps_parts_of_fil
     assert (tmp_path / "inbox").stat().st_mode & 0o777 == 0o700
 
 
+async def test_a_pipe_in_place_of_the_directory_goes(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "inbox")
+    Inbox(tmp_path / "inbox").prepare()
+    assert (tmp_path / "inbox").is_dir()
+
+
 async def test_a_link_in_place_of_the_directory_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").write_bytes(b"x")
