@@ -63,7 +63,7 @@ class AuditRecord:
         except (OSError, TentacleError) as error:
             self._lost += 1
             self.failures += 1
-            why = one_line(error)
+            why = (isinstance(error, OSError) and error.strerror) or one_line(error)
             if self._lost == 1:
                 log.error("The audit record %s cannot be written: %s", self._file.path, why)
             raise AuditFailed(f"the audit record cannot be written: {why}") from error

@@ -60,7 +60,8 @@ class WireTrace:
             os.ftruncate(self._file, 0)
             os.write(self._file, b'{"scenario": "trace", "connections": [' + _END)
         except OSError as error:
-            raise TentacleError(f"The wire cannot be traced to '{self._path}': {one_line(error)}") from error
+            why = error.strerror or one_line(error)
+            raise TentacleError(f"The wire cannot be traced to '{self._path}': {why}.") from error
         log.warning("All that is said on the wire is written to %s; end the agent to end that", self._path)
 
     def connection(self, dialled_by: str, tls: str, peer: str) -> TracedConnection:
@@ -91,7 +92,7 @@ class WireTrace:
                 raise OSError(27, f"it has reached {self._largest} bytes")
             os.pwrite(self._file, line, end)
         except OSError as error:
-            log.error("Nothing more is traced to %s: %s", self._path, one_line(error))
+            log.error("Nothing more is traced to %s: %s", self._path, error.strerror or one_line(error))
             os.close(self._file)
             self._file = -1
 

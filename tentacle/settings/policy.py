@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ _REFUSE, _CONTINUE = "refuse-scripts", "continue"
 _MOST: Final = 1_000_000
 _LONGEST_LIST: Final = 1000
 _EVERYTHING: Final = "*"
+_WORD: Final = re.compile(r"[A-Za-z][A-Za-z-]{0,30}")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -99,7 +101,9 @@ def parse_policy(text: str, source: Path) -> HostPolicy:
 def _require_known(section: Section, values: Mapping[Any, Any], known: tuple[str, ...]) -> None:
     for name in values:
         if name not in known:
-            raise section.wrong(str(name)[:60], f"is not known; there are {', '.join(known)}")
+            # The file may be another one than was meant, and its words are no business of whoever reads this.
+            shown = name if isinstance(name, str) and _WORD.fullmatch(name) else "a key"
+            raise section.wrong(shown, f"is not known; there are {', '.join(known)}")
         if values[name] is None:
             raise section.wrong(str(name), "has no value")
 

@@ -9,7 +9,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from tentacle.contracts.script_v2 import ScriptStatusResponseV2
+from tentacle.contracts.script import ScriptTicket
+from tentacle.contracts.script_v2 import CancelScriptCommandV2, ScriptStatusResponseV2
 from tentacle.wire.messages import ServerError
 from tests.agent.process import TENTACLE, AgentHome, Server
 from tests.patience import PATIENCE
@@ -130,5 +131,30 @@ async def test_by_https_too_and_a_trace_goes_through(agent: AgentHome, tmp_path:
         *(PARENT, "A"),
     )
     assert (last["Wire"], last["Result"], last["Ticket"]) == ("https", "refused", "B")
+    running.process.terminate()
+    await running.ended()
+
+
+async def test_on_a_full_disk_new_scripts_are_refused_where_the_policy_says_so(
+    agent: AgentHome, server: Server
+) -> None:
+    (agent.home / "Logs").mkdir()
+    mount = 'mount -t tmpfs -o size=24k tmpfs "$0" && exec "$@"'
+    running = await agent.start(wrapper=("unshare", "--mount", "/bin/sh", "-c", mount, str(agent.home / "Logs")))
+    server.port = await running.port()
+    for number in range(100):
+        command = CancelScriptCommandV2(ScriptTicket(f"X{number}"), 0)
+        await server.answer("IScriptServiceV2", "CancelScript", command)
+    assert isinstance(await server.script("true", wait=PATIENCE, ticket="A"), ScriptStatusResponseV2)
+    policy_of(agent).write_text("when-audit-fails: refuse-scripts\n")
+    answer = await server.script("touch done", ticket="B")
+    assert isinstance(answer, ServerError)
+    assert answer.message == f"{REFUSAL}the audit record cannot be written: No space left on device."
+    assert not (agent.home / "Work" / "B").exists()
+    # What was begun is told of to its end.
+    assert (await server.status("A")).exit_code == 0
+    inside = Path(f"/proc/{running.process.pid}/root{agent.home}/Logs/Audit.jsonl").read_text()
+    assert [json.loads(line)["Event"] for line in inside.splitlines()]
+    assert inside.endswith("\n")
     running.process.terminate()
     await running.ended()

@@ -20,7 +20,9 @@ from tentacle.contracts.script_v2 import (
     StartScriptCommandV2,
 )
 from tentacle.contracts.services import SERVICE_METHODS
+from tentacle.path_walk import Trust, end_of
 from tentacle.services.dispatch import Answered, Failure, SeenCall
+from tentacle.services.errors import RefusedByPolicy
 from tentacle.services.halibut import answer_request
 from tentacle.services.service_list import make_dispatcher
 from tentacle.services.veto import TransferRoots, Veto
@@ -133,8 +135,27 @@ async def test_downloads_stay_below_their_roots_and_tell_nothing_of_others(vetoe
     vetoed.rule(f"download-roots: [{root}]")
     assert isinstance(await vetoed.fetch(root / "f"), DataStream)
     assert await vetoed.fetch(root / "nothing") is None
-    for forbidden in (out / "f", root / "link", root / "away" / "f", out / "nothing", Path("/etc/passwd"), out):
+    nowhere = tmp_path / "missing" / "f"
+    for forbidden in (
+        out / "f",
+        root / "link",
+        root / "away" / "f",
+        out / "nothing",
+        Path("/etc/passwd"),
+        out,
+        nowhere,
+    ):
         assert refused(await vetoed.fetch(forbidden)), forbidden
+
+
+def test_what_a_path_leads_to_is_looked_at_again_when_it_is_open(tmp_path: Path) -> None:
+    """A link may have been exchanged after its path was looked at."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "f").write_text("data")
+    (tmp_path / "root" / "f").symlink_to(tmp_path / "f")
+    roots = TransferRoots(lambda: HostPolicy(download_roots=(tmp_path / "root",)))
+    with end_of(tmp_path / "root" / "f", Trust()) as place, pytest.raises(RefusedByPolicy):
+        roots.require_download(place)
 
 
 @pytest.mark.parametrize(

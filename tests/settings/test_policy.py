@@ -75,6 +75,7 @@ def test_a_rule_that_is_not_there_forbids_nothing() -> None:
         ("[]", "must hold keys with values"),
         ("services: [IScriptServiceV2", "line 1 is not valid YAML"),
         ("service: [IScriptServiceV2]", "line 1, is wrong: service is not known; there are format, services"),
+        ("root:*:20228:0:99999:7::", "a key is not known"),
         ("services:", "services has no value"),
         ("services: IScriptServiceV2", "must be a list"),
         ("services: [IScriptServiceV3]", "is no service of this agent"),

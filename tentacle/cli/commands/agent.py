@@ -98,7 +98,7 @@ def agent(
             reload=reload,
             redactor=session.redactor,
             levels=session.levels,
-            wire_trace=session.path(trace_wire) if trace_wire else None,
+            wire_trace=None if trace_wire is None else session.path(trace_wire),
             document=lambda: _status(session, file.path, load()),
         )
 
