@@ -97,7 +97,7 @@ def _servers(pollers: list[Poller]) -> tuple[ServerReading, ...]:
     """One for each address: it may be polled under several subscriptions."""
     found: dict[str, ServerReading] = {}
     for poller in pollers:
-        address = f"https://{poller.options.address}/"
+        address = poller.options.address.url
         before = found.get(address, ServerReading(address, 0, 0, 0))
         failures = {
             reason: before.failures.get(reason, 0) + poller.failures[reason]

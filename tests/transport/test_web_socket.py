@@ -311,27 +311,53 @@ async def test_a_server_that_breaks_the_rules_is_told_and_left(bad: bytes, tmp_p
     assert ended[-1] == CLOSE
 
 
-async def test_pings_of_a_server_that_does_not_read_are_not_answered_for_ever(tmp_path: Path) -> None:
-    """Data in between, so that it is no flood; the answers go nowhere."""
-    done = asyncio.Event()
+class Narrow:
+    """The agent's end of a connection that takes what is sent only when it is told to; `arrives` is what comes in."""
 
-    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _socket: WebSocket) -> None:
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        one = frame(b"x", 0) + frame(b"p" * 125, PING, fin=True)
-        writer.write(frame(b"x"))
-        for _ in range(60):
-            writer.write(one * 500)
-            await writer.drain()
-        writer.write(frame(b"end", 0))
-        await done.wait()
-        writer.transport.abort()
+    def __init__(self, arrives: list[bytes]) -> None:
+        self._arrives = arrives
+        self.sent: list[bytes] = []
+        self.unsent = 0
 
-    async with dialled(talk, tmp_path) as stream:
-        received = b""
-        while not received.endswith(b"end"):
-            received = (await stream.receive())[-3:]
-            assert stream.unsent < 128 * 1024
-        done.set()
+    async def receive(self) -> bytes:
+        return self._arrives.pop(0) if self._arrives else b""
+
+    def send_now(self, *pieces: bytes) -> bool:
+        self.sent += pieces
+        self.unsent += sum(map(len, pieces))
+        return True
+
+    async def send(self, data: bytes) -> None:
+        self.send_now(data)
+
+    async def drained(self) -> None:
+        self.unsent = 0
+
+    async def settled(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+async def test_pings_of_a_peer_that_does_not_read_are_not_answered_for_ever() -> None:
+    """Each comes alone and with data, so that it is no flood."""
+    request_ = WebSocket.dialled("octopus", PATH).owed()
+    hello = frame(b"MX", 1, fin=True, masked=True)
+    ping = frame(b"p" * 125, PING, fin=True, masked=True) + frame(b"x", masked=True, fin=True)
+    inner = Narrow([request_, hello, *[ping] * 2000, ping])
+    stream = WebSocketStream(inner, WebSocket.accepted(PATH), "TLSv1.3")
+    await stream.open()
+    assert await stream.receive() == PREFACE
+    for _ in range(2000):
+        assert await stream.receive() == b"x"
+    assert inner.unsent < 20_000
+    await inner.drained()
+    assert await stream.receive() == b"x"
+    assert 0 < inner.unsent <= 2 * 127, "one that reads again gets answers again"
 
 
 async def test_half_a_frame_is_waited_for_no_longer_than_anything_else(port: Port, tmp_path: Path) -> None:

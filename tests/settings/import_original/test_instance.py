@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tentacle.agent.plan import polled_address
 from tentacle.errors import TentacleError
 from tentacle.settings.errors import ConfigurationError
 from tentacle.settings.import_original.instance import Original, read_original
@@ -106,6 +107,17 @@ def test_a_server_of_the_first_days_is_polled_by_its_old_name(config: Path, read
     servers = [{**entry, "Squid": squid if place == "entry" else None}]
     change(config, "Tentacle.Communication.TrustedOctopusServers", json.dumps(servers))
     assert read().settings.servers[0].subscription_id == "poll://sq-vm-12ab/"
+
+
+def test_a_web_socket_that_a_windows_machine_polled_is_polled_here(config: Path, read: Read) -> None:
+    address = "wss://octopus.example.com/OctopusComms"
+    entry = {"Thumbprint": SERVER, "CommunicationStyle": "TentacleActive", "Address": address}
+    change(
+        config, "Tentacle.Communication.TrustedOctopusServers", json.dumps([{**entry, "SubscriptionId": "poll://x/"}])
+    )
+    settings = read().settings
+    assert settings.servers[0].address == address
+    assert polled_address(settings.servers[0].address or "").url == "wss://octopus.example.com:443/OctopusComms"
 
 
 @pytest.mark.parametrize(
