@@ -35,41 +35,10 @@ _LIBRARIES: Final = (
     "libz.so.1",
 )
 _NOT_NEEDED: Final = (
-    *(
-        "config-3.11-*",
-        "curses",
-        "dbm",
-        "distutils",
-        "ensurepip",
-        "idlelib",
-        "lib2to3",
-        "pydoc_data",
-        "test",
-        "tkinter",
-    ),
-    *("turtle.py", "turtledemo", "unittest", "venv", "__phello__", "EXTERNALLY-MANAGED", "sitecustomize.py", "msilib"),
-    *(
-        "antigravity.py",
-        "this.py",
-        "cgi.py",
-        "cgitb.py",
-        "pdb.py",
-        "doctest.py",
-        "pydoc.py",
-        "crypt.py",
-        "nntplib.py",
-        "telnetlib.py",
-    ),
-    *(
-        "LICENSE.txt",
-        "email/architecture.rst",
-        "wsgiref",
-        "xmlrpc",
-        "_pydecimal.py",
-        "_aix_support.py",
-        "_osx_support.py",
-    ),
-    *("asyncio/windows_*.py", "ctypes/macholib", "__pycache__"),
+    *("__phello__", "distutils", "ensurepip", "idlelib", "lib2to3", "msilib", "test", "tkinter", "turtledemo", "venv"),
+    *("antigravity.py", "cgi.py", "cgitb.py", "crypt.py", "nntplib.py", "telnetlib.py", "this.py", "turtle.py"),
+    *("config-3.11-*", "curses", "dbm", "pydoc_data", "asyncio/windows_*.py", "ctypes/macholib", "__pycache__"),
+    *("EXTERNALLY-MANAGED", "LICENSE.txt", "email/architecture.rst", "sitecustomize.py"),
     *(f"lib-dynload/{name}.*" for name in ("_crypt", "_curses*", "_dbm", "_test*", "_xxtestfuzz", "audioop", "nis")),
     *(f"lib-dynload/{name}.*" for name in ("ossaudiodev", "readline", "xxlimited*", "_ctypes_test")),
 )
@@ -82,6 +51,12 @@ _DEPENDENCIES_NOT_NEEDED: Final = (
     "frozenlist/_frozenlist.*.so",
 )
 """What dependencies bring along and nobody imports here."""
+_IMPORTS_ALL: Final = """
+import importlib, pkgutil, tentacle
+for module in pkgutil.walk_packages(tentacle.__path__, "tentacle."):
+    if not module.name.endswith(".__main__"):
+        importlib.import_module(module.name)
+"""
 NOT_SHIPPED: Final = ("dnspython", "pycparser")
 
 
@@ -109,6 +84,8 @@ def build(architecture: str, wheel: Path, work: Path, stage: Path) -> list[Part]
     _strip(binaries, TRIPLETS[architecture])
     for path in binaries:
         _bind(path, place / "lib")
+    if own_platform() == _PLATFORMS[architecture]:
+        _import_all(place / "bin/python3")
     return debs
 
 
@@ -173,6 +150,13 @@ def _compile(directory: Path, stage: Path) -> None:
     done += ["--invalidation-mode=unchecked-hash", f"-s{stage}", "-p/", directory]
     environment = {"PATH": os.environ["PATH"], "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
     subprocess.run(done, check=True, env=environment)
+
+
+def _import_all(python: Path) -> None:
+    """Raises `HostError` when a module of the agent misses one that is not there."""
+    done = subprocess.run([python, "-I", "-B", "-c", _IMPORTS_ALL], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise debian.HostError(f"The agent does not find all that it imports:\n{done.stderr}")
 
 
 def _strip(paths: list[Path], triplet: str) -> None:

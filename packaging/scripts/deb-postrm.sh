@@ -5,6 +5,10 @@ set -e
 remove_instance() { # remove_instance CONFIGURATION
     home=${1%/*}
     applications=$(sed -n 's/^application-directory: //p' "$1" | head -n 1)
+    if [ "$(readlink -f "$home")" != "$home" ]; then
+        echo "$home is a link or lies behind one, and stays." >&2
+        return 0
+    fi
     if sed -n 's/^home: //p' "$1" | grep -qvFx -e "$home" -e ""; then
         echo "The home of $1 is another directory, which stays: $(sed -n 's/^home: //p' "$1")"
     else

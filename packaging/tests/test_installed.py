@@ -12,6 +12,7 @@ import pytest
 from tree import differences, picture
 
 from tests.e2e.machine import Machine, missing_tools
+from tests.e2e.stage import Server
 from tests.e2e.test_systemd import Site, start_server, wait_until
 
 pytestmark = pytest.mark.timeout(900)
@@ -64,13 +65,24 @@ def set_up(machine: Machine) -> Site:
     apt(machine, "install", "/srv/agent.deb")
     server = start_server(machine, *SERVER)
     began = time.monotonic()
+    make_worker(machine, server)
+    print(f"init, from nothing to a service that is at work: {time.monotonic() - began:.1f} s")
+    return Site(machine, server)
+
+
+def make_worker(machine: Machine, server: Server) -> None:
     machine.run(
         *("tentacle", "init", "--yes", f"--instance={WORKER}", f"--name={WORKER}", "--mode=polling", "--service"),
         *(f"--server={server.rest}", f"--server-comms-port={server.comms_port}", "--apiKeyFile=/srv/key"),
         "--workerpool=Default Worker Pool",
     )
-    print(f"init, from nothing to a service that is at work: {time.monotonic() - began:.1f} s")
-    return Site(machine, server)
+
+
+def stay_of(machine: Machine) -> dict[Path, bytes]:
+    """What every instance is known by: its configuration, its key, its name in the register."""
+    kept = {path: path.read_bytes() for path in sorted(machine.root.glob("etc/octopus/**/*.config*"))}
+    assert len(kept) > 2
+    return kept
 
 
 def owners(machine: Machine, *paths: str) -> list[str]:
@@ -108,12 +120,11 @@ def test_a_life_from_installation_to_purge(machine: Machine, deb: Path) -> None:
     site.go("reboot")
     assert site.end(task) == ("Success", whole)
 
-    kept = {path: path.read_bytes() for path in sorted(machine.root.glob("etc/octopus/**/*.config*"))}
-    assert kept
+    kept = stay_of(machine)
     task = site.begin("removal", 0)
     apt(machine, "remove", NAME)
     assert machine.properties(UNIT, "ActiveState")["ActiveState"] == "inactive"
-    assert {path: path.read_bytes() for path in kept} == kept, "the configuration stays"
+    assert stay_of(machine) == kept, "the configuration stays"
     assert not (machine.root / "usr/lib/tentacle").exists()
     machine.run("systemctl", "start", UNIT)
     assert machine.properties(UNIT, "ActiveState")["ActiveState"] == "inactive", "a unit without its program is quiet"

@@ -84,14 +84,18 @@ class Machine:
             self._network.shutdown()
 
     @property
+    def path(self) -> str:
+        """Where commands are looked for."""
+        return f"{TENTACLE.parent}:{SYSTEM_PATH}" if self._is_copy else SYSTEM_PATH
+
+    @property
     def root(self) -> Path:
         """The machine's root directory, seen from outside."""
         return Path(f"/proc/{self._init}/root")
 
     def command(self, *arguments: str, environment: Mapping[str, str] | None = None) -> list[str]:
         """The command line that runs `arguments` inside, as root."""
-        path = f"{TENTACLE.parent}:{SYSTEM_PATH}" if self._is_copy else SYSTEM_PATH
-        variables = {"PATH": path, "HOME": "/root", **(environment or {})}
+        variables = {"PATH": self.path, "HOME": "/root", **(environment or {})}
         return [*_entering(self._init), "env", "-i", *(f"{k}={v}" for k, v in variables.items()), *arguments]
 
     def run(self, *arguments: str, expect: int | None = 0, environment: Mapping[str, str] | None = None) -> str:

@@ -1,0 +1,54 @@
+"""The rpm's own scripts, on a copy of this machine: where rpm is a guest, it runs them all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_installed import UNIT, make_worker, scripts_process, stay_of
+
+from tests.e2e.machine import SYSTEM_PATH, Machine, missing_tools
+from tests.e2e.test_systemd import Site, start_server
+
+pytestmark = pytest.mark.timeout(600)
+
+
+class Installed(Machine):
+    """A copy of this machine on which `tentacle` is the one of the package, not of this checkout."""
+
+    @property
+    def path(self) -> str:
+        return SYSTEM_PATH
+
+
+@pytest.fixture
+def machine(tmp_path: Path, rpm: Path) -> Iterator[Machine]:
+    missing = missing_tools()
+    assert not missing, f"to boot systemd, this machine needs {', '.join(missing)}"
+    with Installed(tmp_path) as made:
+        (made.root / "tmp/agent.rpm").write_bytes(rpm.read_bytes())
+        made.run("rpm", "--initdb")
+        # The packages of Debian that it depends on are not in rpm's database.
+        made.run("rpm", "--install", "--nodeps", "/tmp/agent.rpm")
+        (made.root / "srv/key").write_text("API-0123456789ABCDEF")
+        yield made
+
+
+def test_upgrade_and_removal(machine: Machine) -> None:
+    server = start_server(machine, "--apiKeyFile=/srv/key")
+    make_worker(machine, server)
+    site = Site(machine, server)
+    before, task = site.main_process, site.begin("upgrade", 0)
+    script = scripts_process(machine)
+    machine.run("rpm", "--upgrade", "--force", "--nodeps", "/tmp/agent.rpm")
+    assert site.main_process not in (0, before), "the new version is at work"
+    assert scripts_process(machine) == script, "the script has not noticed"
+    site.go("upgrade")
+    assert site.end(task)[0] == "Success"
+
+    kept = stay_of(machine)
+    machine.run("rpm", "--erase", "tentacle-agent")
+    assert machine.properties(UNIT, "ActiveState")["ActiveState"] == "inactive"
+    assert stay_of(machine) == kept, "the configuration stays"
+    assert not (machine.root / "usr/lib/tentacle").exists()
