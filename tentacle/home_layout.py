@@ -49,6 +49,8 @@ SPOOL: Final = ".spool"
 """Incoming data streams; `.spool-XXXX` where it cannot be used."""
 INBOX: Final = ".https"
 """Bytes that have come by HTTPS and wait for their call, or for the rest of their file."""
+POLLED_CALLS: Final = ".polled"
+"""Which calls of servers that are polled by HTTPS have been carried out, and the replies to them."""
 UPLOADS: Final = ".uploads"
 """Notes of the copies that are being made beside their targets."""
 

@@ -21,7 +21,7 @@ from tentacle.agent.housekeeping import beat, number_from, stop_beating, timespa
 from tentacle.agent.identities import identities
 from tentacle.agent.oversight import Oversight
 from tentacle.agent.plan import Plan, PollPlan, make_plan
-from tentacle.agent.polling import Polling, callers, polled
+from tentacle.agent.polling import PollerParts, Polling, callers, polled
 from tentacle.agent.reload import ConfigurationWatch, change
 from tentacle.agent.scripts import engine_options, script_variables
 from tentacle.agent.sensitive import known_values
@@ -39,7 +39,7 @@ from tentacle.agent.supervisor import keep_running
 from tentacle.agent.surroundings import Surroundings
 from tentacle.agent.watching import missing, reading
 from tentacle.errors import one_line
-from tentacle.home_layout import AUDIT_FILE, INBOX, LOGS, SPOOL, UPLOADS, WORK
+from tentacle.home_layout import AUDIT_FILE, INBOX, LOGS, POLLED_CALLS, SPOOL, UPLOADS, WORK
 from tentacle.observe.audit import AuditRecord
 from tentacle.observe.metrics import Metrics
 from tentacle.observe.monitor import Monitor, Views
@@ -51,6 +51,7 @@ from tentacle.services.dispatch import Answered, Call, Failure, Files, close_fil
 from tentacle.services.errors import ShuttingDown
 from tentacle.services.halibut import answer_request
 from tentacle.services.http.api import HttpApi
+from tentacle.services.http.call_record import CallRecord
 from tentacle.services.http.inbox import Inbox
 from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
@@ -137,7 +138,8 @@ class Agent:
         self._tapping = None if self._wire_trace is None else self._wire_trace.connection
         self.calls = Calls(self._handle)
         self._spool = Spool(self.home / WORK / SPOOL)
-        self.http = HttpApi(self._answer, self._finish, self.engine, Inbox(self.home / WORK / INBOX))
+        inbox, record = Inbox(self.home / WORK / INBOX), CallRecord(self.home / WORK / POLLED_CALLS)
+        self.http = HttpApi(self._answer, self._finish, self.engine, inbox, record)
         self.listener = self._make_listener(self.plan)
         self._logins = ProxyLogins()
         self._polling = Polling(self._make_poller, self.plan.polls)
@@ -383,7 +385,8 @@ class Agent:
     def _make_poller(self, poll: PollPlan) -> Poller:
         timeouts = self._surroundings.timeouts
         options = PollerOptions(poll.address, poll.subscription, poll.connections, timeouts, tapping=self._tapping)
-        return Poller(self._identity, self.calls, self._spool, options, fallback=self._fallback, logins=self._logins)
+        parts = PollerParts(self.calls, self._spool, self._logins, self.http.polled)
+        return parts.poller(options, self._identity, self._fallback)
 
     def _is_trusted(self, thumbprint: str) -> bool:
         return thumbprint in self.plan.trusted

@@ -84,18 +84,19 @@ def _plan_poll(
         return None, [
             f"Configured to connect to server {server.thumbprint}, but its configuration is incomplete; skipping."
         ]
-    address, shown = polled_address(server.address), _shown(_read_address(server.address))
+    address = polled_address(server.address, https=server.https)
+    shown = _shown(_read_address(server.address))
     proxy = _proxy(settings.polling_proxy)
     lines = [
         f"Agent will poll Octopus Server at {shown} for subscription {server.subscription_id} "
-        f"expecting thumbprint {server.thumbprint}"
+        f"expecting {_expected(server)}"
     ]
     if proxy is not None:
         lines.append(f"Agent will use the octopus configured proxy at {proxy_name(proxy)} for server at {shown}")
     elif not settings.polling_proxy.use_default:
         lines.append("Agent will not use a proxy server")
     connections, said = polling_connections(settings.polling_connection_count, environment)
-    address = replace(address, thumbprint=server.thumbprint.upper(), proxy=proxy)
+    address = replace(address, thumbprint=server.thumbprint.upper(), proxy=proxy, ca_file=server.ca_file)
     return PollPlan(address, server.subscription_id, shown, connections), [*lines, *said]
 
 
@@ -132,10 +133,26 @@ def _unsigned(text: str) -> int | None:
     return number if number <= _LARGEST_COUNT else None
 
 
-def polled_address(address: str) -> Address:
-    """Where a server is polled, without a thumbprint or a proxy.  Raises `TentacleError`."""
+def _expected(server: TrustedServer) -> str:
+    if not server.https:
+        return f"thumbprint {server.thumbprint}"
+    if server.ca_file is None:
+        return f"thumbprint {server.thumbprint}, by HTTPS"
+    return f"a certificate that {server.ca_file} vouches for, by HTTPS"
+
+
+def polled_address(address: str, *, https: bool = False) -> Address:
+    """Where a server is polled, by `https` or by Halibut, without a thumbprint or a proxy.  Raises `TentacleError`."""
     parts = _read_address(address)
-    return Address(parts.hostname or "", parts.port or _HTTPS_PORT, "", web_socket=_web_socket(parts))
+    where = Address(parts.hostname or "", parts.port or _HTTPS_PORT, "", web_socket=_web_socket(parts))
+    if not https:
+        return where
+    if parts.scheme != "https" or parts.query:
+        raise TentacleError(
+            f"The server address {_shown(parts)[:200]!r} is not one that can be polled by HTTPS.",
+            hint="It begins with https:// and has no query.",
+        )
+    return replace(where, https=quote(parts.path.rstrip("/"), safe=_URL_CHARACTERS))
 
 
 def _read_address(address: str) -> SplitResult:

@@ -7,13 +7,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from tentacle.agent.plan import PollPlan
 from tentacle.agent.status import CallingServer, Link, Polled
 from tentacle.agent.supervisor import keep_running
+from tentacle.transport.calls import Calls
 from tentacle.transport.dial import Address
-from tentacle.transport.poller import Poller
+from tentacle.transport.http.poller import HttpsPoller
+from tentacle.transport.poller import Poller, PollerOptions
+from tentacle.transport.proxy_logins import ProxyLogins
+from tentacle.transport.spool import Spool
+from tentacle.transport.tls import TlsIdentity
 from tentacle.wire.generations import Generation
+from tentacle.wire.polling import PolledCalls
+
+
+@dataclass(frozen=True)
+class PollerParts:
+    """What all pollers of an agent share; `requests` carries out what is polled by HTTPS."""
+
+    calls: Calls
+    spool: Spool
+    logins: ProxyLogins
+    requests: PolledCalls
+
+    def poller(self, options: PollerOptions, identity: TlsIdentity, fallback: TlsIdentity | None) -> Poller:
+        """One that polls by Halibut, or by HTTPS where the address says so."""
+        if options.address.https is None:
+            return Poller(identity, self.calls, self.spool, options, fallback=fallback, logins=self.logins)
+        return HttpsPoller(
+            identity, self.calls, self.spool, options, self.requests, fallback=fallback, logins=self.logins
+        )
+
 
 _Key = tuple[Address, str]
 

@@ -200,7 +200,8 @@ def _read_timespan(value: Any, where: str) -> timedelta:
         raise CodecError(f"{where}: not a time span of the form [d.]hh:mm:ss[.fffffff]") from None
 
 
-def _read_date(value: Any, where: str) -> int:
+def read_date(value: Any, where: str) -> int:
+    """Milliseconds since 1970.  Raises `CodecError`."""
     match = _DATE.fullmatch(read_text(value, where))
     try:
         if match is None:
@@ -217,6 +218,6 @@ _SIMPLE_READERS: dict[Any, _Reader] = {
     bool: lambda value, where, _: read_boolean(value, where),
     int: lambda value, where, _: read_integer(value, where, INT32),
     Long: lambda value, where, _: read_integer(value, where),
-    Milliseconds: lambda value, where, _: _read_date(value, where),
+    Milliseconds: lambda value, where, _: read_date(value, where),
     timedelta: lambda value, where, _: _read_timespan(value, where),
 }

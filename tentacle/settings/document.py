@@ -37,7 +37,8 @@ TOP_KEYS = (
     *CERTIFICATES,
     *(name.partition(".")[0] for name in KEYS),
 )
-SERVER_KEYS = ("thumbprint", "style", "address", "subscription-id")
+SERVER_KEYS = ("thumbprint", "style", "address", "https-address", "ca-file", "subscription-id")
+"""One that is polled by HTTPS has `https-address` instead of `address`: versions that know Halibut alone skip it."""
 CERTIFICATE_KEYS = ("thumbprint", "certificate", "private-key")
 
 SealFunction = Callable[[str, str], str]
@@ -252,7 +253,17 @@ def _server(section: Section) -> TrustedServer:
     parsed = CommunicationStyle.NONE if style is None else CommunicationStyle.parse(str(style)) if known else None
     if parsed is None:
         raise section.wrong("style", f"must be TentaclePassive or TentacleActive, not {_shown(style)}")
-    return TrustedServer(thumbprint, parsed, section.text("address"), section.text("subscription-id"))
+    https = section.text("https-address")
+    if https is not None and section.text("address") is not None:
+        raise section.wrong("https-address", "cannot be there beside an address")
+    return TrustedServer(
+        thumbprint,
+        parsed,
+        section.text("address") if https is None else https,
+        section.text("subscription-id"),
+        https is not None,
+        section.text("ca-file"),
+    )
 
 
 def _secret(section: Section, key: str, unseal: SealFunction) -> str | None:
@@ -332,7 +343,8 @@ def _servers_out(servers: tuple[TrustedServer, ...], previous: Section) -> list[
         known = {
             "thumbprint": server.thumbprint,
             "style": server.style.label,
-            "address": server.address,
+            ("https-address" if server.https else "address"): server.address,
+            "ca-file": server.ca_file,
             "subscription-id": server.subscription_id,
         }
         entry = next((section for old, section in before if same_entry(old, server)), None)

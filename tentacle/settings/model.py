@@ -64,13 +64,17 @@ class TrustedServer:
     """A server that may command us, known by the SHA-1 thumbprint of its certificate; one that was pasted is cleaned.
 
     `address` is set where we poll it, as given (`https://host:10943`, `wss://...`); `subscription_id` is the
-    `poll://.../` under which it queues for us.  Raises `SettingsError` for a blank thumbprint.
+    `poll://.../` under which it queues for us.  With `https` requests by HTTPS poll it there (docs/spec/https.md,
+    "Polling"), instead of Halibut; `ca_file` is then who vouches for the certificate at the address, where it is not
+    the server's own.  Raises `SettingsError` for a blank thumbprint.
     """
 
     thumbprint: str
     style: CommunicationStyle
     address: str | None = None
     subscription_id: str | None = None
+    https: bool = False
+    ca_file: str | None = None
 
     def __post_init__(self) -> None:
         clean = clean_thumbprint(self.thumbprint)

@@ -53,11 +53,17 @@ def _sorted(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def server_document(server: TrustedServer) -> dict[str, Any]:
-    """An entry of the list, whose members keep the original's order; `Squid` is a name long out of use."""
-    return {
+    """An entry of the list, whose members keep the original's order; `Squid` is a name long out of use.
+
+    What is polled by HTTPS has no `Address`, so that whoever knows Halibut alone does not try that there.
+    """
+    document: dict[str, Any] = {
         "Thumbprint": server.thumbprint,
         "CommunicationStyle": int(server.style),
-        "Address": server.address,
+        "Address": None if server.https else server.address,
         "Squid": None,
         "SubscriptionId": server.subscription_id,
     }
+    if server.https:
+        document["HttpsAddress"] = server.address
+    return document if server.ca_file is None else {**document, "CaFile": server.ca_file}

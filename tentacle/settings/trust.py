@@ -180,7 +180,12 @@ def parse_servers(text: str) -> Servers:
         style = CommunicationStyle.NONE if given is None else CommunicationStyle.parse(str(given)) if known else None
         if style is None:
             raise SettingsError(f"holds the CommunicationStyle {given!r:.40}, which is unknown")
-        servers.append(TrustedServer(thumbprint, style, _text(entry, "address"), _text(entry, "subscriptionid")))
+        https = _text(entry, "httpsaddress")
+        if https and _text(entry, "address"):
+            raise SettingsError("holds an entry with both Address and HttpsAddress")
+        address = https or _text(entry, "address")
+        subscription, ca_file = _text(entry, "subscriptionid"), _text(entry, "cafile")
+        servers.append(TrustedServer(thumbprint, style, address, subscription, bool(https), ca_file))
     return tuple(servers)
 
 

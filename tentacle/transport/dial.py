@@ -41,7 +41,9 @@ class Proxy:
 class Address:
     """Where to connect, and the thumbprint of the certificate that must answer.
 
-    `web_socket` is the path (and query) of a web socket there; `None` for Halibut alone.
+    `web_socket` is the path (and query) of a web socket there, `https` the path below which requests by HTTPS are
+    answered (`""`: at the root); without either it is Halibut.  With `ca_file` a chain of certificates to one of that
+    file, and the host's name, count instead of the thumbprint.
     """
 
     host: str
@@ -49,6 +51,8 @@ class Address:
     thumbprint: str
     proxy: Proxy | None = None
     web_socket: str | None = None
+    https: str | None = None
+    ca_file: str | None = None
 
     def __str__(self) -> str:
         return authority(self.host, self.port)
@@ -56,7 +60,7 @@ class Address:
     @property
     def url(self) -> str:
         """As it is configured, with its port."""
-        return f"https://{self}/" if self.web_socket is None else f"wss://{self}{self.web_socket}"
+        return f"https://{self}{self.https or ''}/" if self.web_socket is None else f"wss://{self}{self.web_socket}"
 
 
 async def dial(
@@ -66,6 +70,18 @@ async def dial(
 
     Raises `ConnectFailed` (also as `TunnelRefused`, `TlsFailed`), `UnexpectedCertificate` or `TimedOut`.
     """
+    async with AsyncExitStack() as undo:
+        tcp = await reach(address, timeouts, logins)
+        undo.callback(tcp.abort)
+        host = _ascii_name(address.host).removesuffix(".")
+        async with limit(timeouts.receive, f"the TLS handshake with {address}"):
+            stream = await TlsStream.connect(tcp, identity.context(), host, address.thumbprint)
+        undo.pop_all()
+    return stream
+
+
+async def reach(address: Address, timeouts: Timeouts, logins: ProxyLogins | None = None) -> TcpStream:
+    """A connection to `address` without TLS, through its proxy if it has one.  Raises as `dial` does."""
     host = _ascii_name(address.host)
     async with AsyncExitStack() as undo:
         turn = logins.turn(address.proxy) if logins and address.proxy and address.proxy.username else nullcontext()
@@ -76,10 +92,8 @@ async def dial(
             if address.proxy is not None:
                 async with limit(timeouts.proxy_answer, f"the answer of the proxy {proxy_name(address.proxy)}"):
                     await _tunnel(tcp, host, address.port, address.proxy)
-        async with limit(timeouts.receive, f"the TLS handshake with {address}"):
-            stream = await TlsStream.connect(tcp, identity.context(), host.removesuffix("."), address.thumbprint)
         undo.pop_all()
-    return stream
+    return tcp
 
 
 def proxy_name(proxy: Proxy) -> str:

@@ -52,6 +52,14 @@ class NotWelcome(Disconnected):
     """The server hung up as soon as it had seen our certificate."""
 
 
+class ServerBusy(TransportError):
+    """The server is there and cannot answer now; it asks for `retry_after` seconds of patience."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class CallFailed(TransportError):
     """A call got no answer.  `connected` is true when the request may have reached the other side."""
 
@@ -71,6 +79,7 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (TimedOut, "timeout"),
     (NotWelcome, "not_welcome"),
     (Disconnected, "disconnected"),
+    (ServerBusy, "busy"),
     (ProtocolError, "protocol"),
     (OSError, "disconnected"),
 )

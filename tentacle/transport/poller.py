@@ -20,7 +20,7 @@ from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
 from tentacle.transport.counted_log import CountedLog
 from tentacle.transport.dial import Address, dial
-from tentacle.transport.errors import REASONS, NotWelcome, ProxyLoginRefused, reason_of
+from tentacle.transport.errors import REASONS, NotWelcome, ProxyLoginRefused, ServerBusy, reason_of
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.serving import say_end, serve_polling
@@ -160,6 +160,8 @@ class Poller:
                 wait = backoff.wait()
                 if isinstance(error, ProxyLoginRefused):
                     wait = max(wait, self._logins.pause)
+                if isinstance(error, ServerBusy):
+                    wait = max(wait, error.retry_after)
                 self._note(number, error=one_line(error), failed=time.time())
                 self._tell_failure(number, error, wait)
                 await self._pause(wait, backoff)
@@ -220,13 +222,6 @@ class Poller:
         return True
 
     async def _connection(self, backoff: Backoff, number: int) -> None:
-        options = self._options
-        reach = dial if options.address.web_socket is None else dial_web_socket
-        dialled = await reach(options.address, self._identities[self._chosen], options.timeouts, self._logins)
-        stream = tapped(dialled, options.tapping, "agent", dialled.version, str(options.address))
-        connection = Connection(Role.POLLING_SERVICE, options.limits)
-        context = CallContext(options.address.thumbprint, str(options.address))
-        exchange = Exchange(stream, connection, options.timeouts, self._spool, context=context)
         identified = False
 
         def on_identified() -> None:
@@ -241,6 +236,21 @@ class Poller:
             self._tell_identified()
 
         try:
+            await self._serve(number, on_identified)
+        finally:
+            if identified:
+                self._note(number, up=False, since=time.time())
+
+    async def _serve(self, number: int, on_identified: Callable[[], None]) -> None:
+        """Makes a connection and serves it as long as it lasts, or is wanted."""
+        options = self._options
+        reach = dial if options.address.web_socket is None else dial_web_socket
+        dialled = await reach(options.address, self._identities[self._chosen], options.timeouts, self._logins)
+        stream = tapped(dialled, options.tapping, "agent", dialled.version, str(options.address))
+        connection = Connection(Role.POLLING_SERVICE, options.limits)
+        context = CallContext(options.address.thumbprint, str(options.address))
+        exchange = Exchange(stream, connection, options.timeouts, self._spool, context=context)
+        try:
             await serve_polling(
                 exchange,
                 self._calls,
@@ -249,8 +259,6 @@ class Poller:
                 wanted=lambda: number < self._options.connections,
             )
         finally:
-            if identified:
-                self._note(number, up=False, since=time.time())
             if connection.state is State.SEND_NEXT:
                 with contextlib.suppress(TentacleError, OSError):
                     await say_end(exchange)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import socket
+import ssl
 import sys
 import threading
 from contextlib import suppress
@@ -206,6 +207,10 @@ class TcpStream:
     def abort(self) -> None:
         """Drops the connection without another byte."""
         self._writer.transport.abort()
+
+    async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
+        """What is sent and received from now on is inside TLS.  Raises `ssl.SSLError` or `OSError`."""
+        await self._writer.start_tls(context, server_hostname=host)
 
     async def aclose(self) -> None:
         """Closes.  What was sent is still delivered, but a peer that does not take it is given five seconds only."""

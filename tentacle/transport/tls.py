@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from importlib.resources import as_file, files
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from OpenSSL import SSL, crypto
@@ -62,6 +63,15 @@ class TlsIdentity:
 
     def __repr__(self) -> str:
         return f"TlsIdentity({self.thumbprint})"
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        return self._certificate
+
+    @property
+    def key(self) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+        """The private key, for signatures besides those of TLS."""
+        return self._key
 
     def context(self) -> SSL.Context:
         """A context that shows our certificate and accepts every peer's; trust is decided on its thumbprint."""

@@ -105,7 +105,7 @@ class AgentHome:
         self.settings = replace(self.settings, **changes)
         SettingsFile(self.config).save(self.settings)
 
-    def poll(self, port: int) -> None:
+    def poll(self, port: int, *, https: bool = False, **more: Any) -> None:
         self.set(
             no_listen=True,
             servers=(
@@ -114,6 +114,8 @@ class AgentHome:
                     CommunicationStyle.TENTACLE_ACTIVE,
                     f"https://127.0.0.1:{port}",
                     SUBSCRIPTION,
+                    https,
+                    **more,
                 ),
             ),
         )

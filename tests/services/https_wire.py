@@ -20,6 +20,7 @@ from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.json_codec import from_json, to_json
 from tentacle.contracts.services import SERVICE_METHODS
 from tentacle.services.http.api import HttpApi
+from tentacle.services.http.call_record import CallRecord
 from tentacle.services.http.inbox import Inbox
 from tentacle.transport.calls import Calls
 from tentacle.transport.http.connection import HttpService
@@ -129,7 +130,11 @@ async def by_https(bench: Bench, directory: Path) -> AsyncIterator[HttpsWire]:
     """Opens a port for the services of `bench` that trusts `server` and `operator`, and makes it their wire."""
     calls = Calls(lambda *_: (_ for _ in ()).throw(AssertionError("nobody speaks Halibut here")))
     api = HttpApi(
-        lambda call: bench.dispatcher.answer(call), calls.finish, bench.engine, Inbox(directory / "https-inbox")
+        lambda call: bench.dispatcher.answer(call),
+        calls.finish,
+        bench.engine,
+        Inbox(directory / "https-inbox"),
+        CallRecord(directory / "polled"),
     )
     api.prepare()
     spool = Spool(directory / "https-spool")

@@ -16,11 +16,13 @@ from tentacle.errors import TentacleError, one_line
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.services.dispatch import Answering
 from tentacle.services.errors import FileError
+from tentacle.services.http.call_record import CallRecord
 from tentacle.services.http.event_stream import EventStreams
 from tentacle.services.http.files import HttpFiles
 from tentacle.services.http.inbox import Inbox
 from tentacle.services.http.json_rpc import Finish, JsonRpc
 from tentacle.services.http.openapi import openapi_document
+from tentacle.services.http.polled import PolledRequests
 from tentacle.services.http.problems import RequestProblem
 from tentacle.services.http.streams import Streams
 from tentacle.trace_context import read_trace
@@ -42,16 +44,21 @@ class HttpApi:
     Calls go to `answering`, each as a task that `finish` looks after.
     """
 
-    def __init__(self, answering: Answering, finish: Finish, engine: ScriptEngine, inbox: Inbox) -> None:
+    def __init__(
+        self, answering: Answering, finish: Finish, engine: ScriptEngine, inbox: Inbox, record: CallRecord
+    ) -> None:
         self._inbox = inbox
         self._streams = Streams(inbox)
         self._rpc = JsonRpc(answering, finish, self._streams)
         self._files = HttpFiles(answering, finish, inbox)
         self._logs = EventStreams(engine, answering)
         self._openapi: bytes | None = None
+        self.polled = PolledRequests(self._rpc, inbox, record)
+        """The calls that are fetched from servers."""
 
     def prepare(self) -> None:
         self._inbox.prepare()
+        self.polled.prepare()
 
     def aclose(self) -> None:
         self._streams.aclose()

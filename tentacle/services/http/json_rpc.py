@@ -11,7 +11,7 @@ import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 from uuid import UUID, uuid4
 
 from tentacle.contracts.codec import CodecError, describe
@@ -21,7 +21,7 @@ from tentacle.contracts.services import Method
 from tentacle.errors import TentacleError
 from tentacle.services.dispatch import Answered, Answering, Failure, FailureKind, Files, close_files
 from tentacle.services.halibut import server_error
-from tentacle.services.http.inbox import remove
+from tentacle.services.http.inbox import Inbox, remove
 from tentacle.services.http.json_text import BeyondLimits, NotJson, parse_json
 from tentacle.services.http.streams import Streams
 from tentacle.wire.call_context import CallContext
@@ -44,6 +44,19 @@ _CODES: Mapping[FailureKind, int] = {
 }
 
 
+class CallStreams(Protocol):
+    """The data streams of calls; their owner is a thumbprint."""
+
+    @property
+    def inbox(self) -> Inbox: ...
+
+    def claim(self, owner: str, name: str) -> tuple[Path, int] | None:
+        """The file of an upload and its length, for the one call that uses it and then removes the file."""
+
+    def offer(self, owner: str, identity: UUID, file: BinaryIO, length: int) -> None:
+        """Takes an open file of a result.  Raises `FileError`."""
+
+
 @dataclass(frozen=True)
 class _JsonCall:
     """A call as the dispatcher takes it.  Streams in its parameters become files when these are read."""
@@ -52,7 +65,7 @@ class _JsonCall:
     method: str
     params: Any
     context: CallContext
-    streams: Streams
+    streams: CallStreams
     taken: dict[UUID, Path] = field(default_factory=dict)
 
     @property
@@ -127,36 +140,40 @@ class JsonRpc:
                 await asyncio.to_thread(parse_json, text, self._limits) if long else parse_json(text, self._limits)
             )
         except NotJson as error:
-            return _error(None, -32700, f"Parse error: {error}")
+            return error_text(None, -32700, f"Parse error: {error}")
         except BeyondLimits as error:
-            return _error(None, -32600, f"Invalid Request: {error}")
+            return error_text(None, -32600, f"Invalid Request: {error}")
         if not isinstance(document, list):
-            return await self._one(document, context)
+            return (await self.one(document, context, self._streams))[0]
         if not 0 < len(document) <= MOST_CALLS:
-            return _error(None, -32600, f"Invalid Request: a batch has 1 to {MOST_CALLS} calls")
-        answers = [answer for one in document if (answer := await self._one(one, context)) is not None]
-        return b"[" + b",".join(answers) + b"]" if answers else None
+            return error_text(None, -32600, f"Invalid Request: a batch has 1 to {MOST_CALLS} calls")
+        answers = [await self.one(one, context, self._streams) for one in document]
+        given = [answer for answer, _ in answers if answer is not None]
+        return b"[" + b",".join(given) + b"]" if given else None
 
-    async def _one(self, request: Any, context: CallContext) -> bytes | None:
+    async def one(
+        self, request: Any, context: CallContext, streams: CallStreams
+    ) -> tuple[bytes | None, Failure | None]:
+        """The text that answers a request (`None` for a notification), and the failure that is in it, if any."""
         identity = request.get("id") if isinstance(request, dict) else None
         if isinstance(identity, bool | dict | list):
-            return _error(None, -32600, "Invalid Request: id is neither text nor a number nor null")
+            return error_text(None, -32600, "Invalid Request: id is neither text nor a number nor null"), None
         wrong = _fault_of(request)
         if wrong is not None:
-            return _error(identity, -32600, f"Invalid Request: {wrong}")
+            return error_text(identity, -32600, f"Invalid Request: {wrong}"), None
         service, _, method = request["method"].partition(".")
-        call = _JsonCall(service, method, request.get("params", []), context, self._streams)
+        call = _JsonCall(service, method, request.get("params", []), context, streams)
         answer = await self._finish(self._carry_out(call))
         if "id" not in request:
             close_files(answer)
-            return None
+            return None, answer if isinstance(answer, Failure) else None
         if isinstance(answer, Answered):
-            answer = self._keep_streams(answer, context)
+            answer = _keep_streams(answer, context, streams)
         if isinstance(answer, Failure):
-            return _failure(identity, answer)
+            return failure_text(identity, answer), answer
         text = {"jsonrpc": "2.0", "id": identity, "result": answer.document}
         # A long log takes a while, and other calls must not wait for it.
-        return await asyncio.to_thread(_text, text) if answer.is_long else _text(text)
+        return await asyncio.to_thread(_text, text) if answer.is_long else _text(text), None
 
     async def _carry_out(self, call: _JsonCall) -> Answered | Failure:
         try:
@@ -164,14 +181,15 @@ class JsonRpc:
         finally:
             call.discard()
 
-    def _keep_streams(self, answer: Answered, context: CallContext) -> Answered | Failure:
-        length = answer.document["length"] if answer.files else 0
-        try:
-            for identity, file in answer.files.items():
-                self._streams.offer(context.thumbprint, identity, file, length)
-        except TentacleError as error:
-            return Failure(FailureKind.FAILED, error.message, "System.IO.IOException")
-        return answer
+
+def _keep_streams(answer: Answered, context: CallContext, streams: CallStreams) -> Answered | Failure:
+    length = answer.document["length"] if answer.files else 0
+    try:
+        for identity, file in answer.files.items():
+            streams.offer(context.thumbprint, identity, file, length)
+    except TentacleError as error:
+        return Failure(FailureKind.FAILED, error.message, "System.IO.IOException")
+    return answer
 
 
 def _fault_of(request: Any) -> str | None:
@@ -190,15 +208,17 @@ def _fault_of(request: Any) -> str | None:
     return None
 
 
-def _failure(identity: Any, failure: Failure) -> bytes:
+def failure_text(identity: Any, failure: Failure) -> bytes:
+    """The error response for a call that has no result."""
     data: dict[str, Any] = {"type": failure.dotnet_type} if failure.dotnet_type else {}
     data["details"] = server_error(failure).details
     if _CODES[failure.kind] == -32002:
         data["retry"] = failure.kind is FailureKind.SHUTTING_DOWN
-    return _error(identity, _CODES[failure.kind], failure.message, data)
+    return error_text(identity, _CODES[failure.kind], failure.message, data)
 
 
-def _error(identity: Any, code: int, message: str, data: Any = None) -> bytes:
+def error_text(identity: Any, code: int, message: str, data: Any = None) -> bytes:
+    """An error response."""
     error = {"code": code, "message": message, **({} if data is None else {"data": data})}
     return _text({"jsonrpc": "2.0", "id": identity, "error": error})
 

@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tentacle.transport.errors import TimedOut
-from tentacle.transport.stream import limit
-from tentacle.transport.tls import TlsStream
+from tentacle.transport.stream import ByteStream, limit
 
 
 class TlsTransport(asyncio.Transport):
@@ -20,7 +19,7 @@ class TlsTransport(asyncio.Transport):
     A peer that takes nothing of what was sent for `send_timeout` seconds is given up.
     """
 
-    def __init__(self, stream: TlsStream, protocol: asyncio.Protocol, send_timeout: float) -> None:
+    def __init__(self, stream: ByteStream, protocol: asyncio.Protocol, send_timeout: float) -> None:
         super().__init__()
         self._stream = stream
         self._protocol = protocol
@@ -33,12 +32,12 @@ class TlsTransport(asyncio.Transport):
         self._deadline: float | None = None
 
     async def run(self, first: bytes) -> None:
-        """Carries the protocol, which begins with `first`.  The stream is left open, for its owner to close."""
+        """Carries the protocol, which begins with `first` if that is not empty.  The stream's owner closes it."""
         lost: Exception | None = None
         try:
             async with asyncio.timeout(None) as self._scope:
                 self._protocol.connection_made(self)
-                data = first
+                data = first or await self._stream.receive()
                 while data and not self._closing:
                     self._protocol.data_received(data)
                     await self._may_read.wait()
