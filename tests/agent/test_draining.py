@@ -11,11 +11,9 @@ from tentacle.agent.control.client import ControlClient
 from tentacle.agent.drain import Drain, begin_drain, end_drain, read_drain
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2
 from tentacle.home_layout import DRAIN_FILE, LOCK_FILE
-from tentacle.settings.scripts import ScriptSettings
 from tentacle.wire.messages import ServerError
 from tests.agent.process import AgentHome, Server
 from tests.patience import PATIENCE
-from tests.scripts.sandboxes import own_uids
 
 
 async def test_a_server_is_refused_until_the_drain_ends_whatever_becomes_of_the_agent(
@@ -69,12 +67,9 @@ def test_root_leaves_the_file_to_the_user_of_the_agent(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run scripts as users of their own")
 @pytest.mark.parametrize("how", ["echo '{}' >%s", "mkdir -p %s/more", "ln -s /etc/hostname %s"])
 async def test_no_script_with_a_user_of_its_own_takes_an_agent_out_of_service(
-    agent: AgentHome, server: Server, how: str
+    root_agent: AgentHome, server: Server, how: str
 ) -> None:
-    for path in (agent.home, *agent.home.parents):
-        path.chmod(path.stat().st_mode | 0o001)
-    uids = own_uids(10)
-    agent.set(scripts=ScriptSettings(sandbox="user", uid_range=(uids.first, uids.last)))
+    agent = root_agent
     first = await agent.start()
     server.port = await first.port()
     left = await server.script(f"set -e; umask 0; {how % f'../../{DRAIN_FILE}'}", PATIENCE)
