@@ -1,19 +1,21 @@
 """That an operator wants no new scripts here: a file in the home, so that it holds over restarts.
 
 The file is all there is to it: where it exists, the agent drains, whatever stands in it (docs/spec/control.md,
-"Draining").  An agent writes it when it is asked to; a command does where no agent runs.
+"Draining").  An agent writes it when it is asked to; a command does where no agent runs.  Scripts with users of their
+own may make files in the home, too: what belongs to none of the users whose instance this is does not count.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tentacle.disk import DiskError, cannot, read_bytes, write_atomic
+from tentacle.disk import DiskError, cannot, move_aside, read_bytes, write_atomic
 from tentacle.home_layout import DRAIN_FILE, LOCK_FILE, WORK
 
 _LARGEST: Final = 16 * 1024
@@ -43,9 +45,12 @@ def read_drain(home: Path) -> Drain | None:
     """
     path = home / DRAIN_FILE
     try:
-        since = path.lstat().st_mtime
+        found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    if not _is_of_an_operator(found, home):
+        return None
+    since = found.st_mtime
     with suppress(OSError, DiskError, ValueError, RecursionError):
         values = json.loads(read_bytes(path, limit=_LARGEST))
         if isinstance(values, dict):
@@ -56,11 +61,29 @@ def read_drain(home: Path) -> Drain | None:
     return Drain(since)
 
 
+def _is_of_an_operator(found: os.stat_result, home: Path) -> bool:
+    """False for what a script has made that has a user of its own."""
+    owners = {0, os.geteuid()}
+    for path in (home, home / WORK, home / LOCK_FILE):
+        with suppress(OSError):
+            owners.add(path.lstat().st_uid)
+    return found.st_uid in owners
+
+
+def _clear_of_scripts(home: Path) -> None:
+    """Moves aside what a script has put in place of the file, which may be a directory."""
+    path = home / DRAIN_FILE
+    with suppress(OSError):
+        if not _is_of_an_operator(path.lstat(), home):
+            move_aside(path)
+
+
 def begin_drain(home: Path, drain: Drain) -> Drain:
     """Makes the file; returns what it says.  One that is there stays, but for a new reason.
 
     Raises `DiskError`, and `OSError` as `read_drain`.
     """
+    _clear_of_scripts(home)
     existing = read_drain(home)
     if existing is not None:
         if not drain.reason or drain.reason == existing.reason:
@@ -75,6 +98,7 @@ def begin_drain(home: Path, drain: Drain) -> Drain:
 
 def end_drain(home: Path) -> bool:
     """Removes the file; returns whether there was one.  Raises `DiskError`."""
+    _clear_of_scripts(home)
     path = home / DRAIN_FILE
     try:
         path.unlink()

@@ -62,3 +62,28 @@ def test_root_leaves_the_file_to_the_user_of_the_agent(tmp_path: Path) -> None:
     os.chown(tmp_path / LOCK_FILE, 65534, 65534)
     begin_drain(tmp_path, Drain(1.0))
     assert (tmp_path / DRAIN_FILE).stat().st_uid == 65534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run scripts as users of their own")
+@pytest.mark.parametrize("how", ["echo '{}' >%s", "mkdir -p %s/more", "ln -s /etc/hostname %s"])
+async def test_no_script_with_a_user_of_its_own_takes_an_agent_out_of_service(
+    root_agent: AgentHome, server: Server, how: str
+) -> None:
+    agent = root_agent
+    first = await agent.start()
+    server.port = await first.port()
+    left = await server.script(f"set -e; umask 0; {how % f'../../{DRAIN_FILE}'}", PATIENCE)
+    assert isinstance(left, ScriptStatusResponseV2)
+    assert left.exit_code == 0
+    assert os.path.lexists(agent.home / DRAIN_FILE)
+    await first.stop()
+    second = await agent.start()
+    server.port = await second.port()
+    assert isinstance(await server.script("true", PATIENCE, "after"), ScriptStatusResponseV2)
+    # Nor does it keep an operator from it.
+    with ControlClient(agent.home) as client:
+        client.ask("drain", by="me", reason="new disk")
+        assert isinstance(await server.script("true", PATIENCE, "drained"), ServerError)
+        assert client.ask("undrain") == {"was_draining": True}
+        assert client.ask("undrain") == {"was_draining": False}
+    await second.stop()

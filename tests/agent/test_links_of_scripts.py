@@ -5,18 +5,11 @@ scripts make").
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-import tempfile
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 
 from tentacle.contracts.script import ProcessState
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2
-from tentacle.settings.scripts import ScriptSettings
 from tests.agent.process import AgentHome, Server
 from tests.agent.transfer_calls import Caller
 from tests.other_user import only_root, second_name, secret_of_root
@@ -35,22 +28,6 @@ mkdir -p "$SHARED/dir"; ln -s "$SECRET" "$SHARED/dir/link"; ln -s "$(dirname "$S
 ln -s "$SECRET" "$SHARED/link"
 echo planted
 """
-
-
-@pytest.fixture
-async def root_agent() -> AsyncIterator[AgentHome]:
-    """An instance that every user can reach, with scripts under users that nobody else has."""
-    with tempfile.TemporaryDirectory() as made:
-        top = Path(made)
-        top.chmod(0o755)
-        home = AgentHome(top)
-        home.home.chmod(0o711)
-        first = 40000 + os.getpid() % 1000 * 20
-        settings = ScriptSettings(sandbox="user", uid_range=(first, first + 19))
-        home.set(scripts=settings, application_directory=top / "applications")
-        yield home
-        await home.close()
-        await home.gone()
 
 
 @only_root
