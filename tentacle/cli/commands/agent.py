@@ -14,7 +14,7 @@ from tentacle.cli.frame.options import instance_options
 from tentacle.cli.frame.render import say
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
-from tentacle.cli.frame.values import whole_number
+from tentacle.cli.frame.values import file_path, whole_number
 from tentacle.cli.registration.ephemeral import access_and_role, choose_or_make, run_ephemeral
 from tentacle.cli.registration.options import (
     ApiOptions,
@@ -51,7 +51,11 @@ LEAST_WAIT_MS: Final = 20
     " trust in memory alone; the options below say where and how, and the default --name is the hostname with the first"
     " digits of the thumbprint",
 )
-@option("--trace-wire", help="Writes what is said on the wire to this file, without secrets, to look for a fault")
+@option(
+    "--trace-wire",
+    callback=file_path,
+    help="Writes what is said on the wire to this file, without secrets, to look for a fault",
+)
 @option("--workerpool", "pools", multiple=True, help="With --ephemeral: the worker pools, by name, slug or Id")
 @register_options
 @api_options

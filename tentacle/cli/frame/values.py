@@ -36,6 +36,13 @@ def port_text(context: click.Context, param: click.Parameter, value: str | None)
     return str(port_number(context, param, value)) if value else None
 
 
+def file_path(_context: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """The callback of an option that names a file; None where none was given."""
+    if value == "":
+        raise InvalidValue(f"The value of {shown_name(param)} is empty.", hint="Give the path of a file.")
+    return value
+
+
 def parse_whole_number(text: str, name: str) -> int:
     """A whole number of 32 bits, with a sign and blanks around it if need be (docs/spec/command-line.md,
     "Option values").
