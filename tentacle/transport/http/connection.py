@@ -281,6 +281,9 @@ class _Protocol(web.RequestHandler):
         if isinstance(exc, HttpProcessingError):
             log.debug("A request that is not well-formed: %s", exc.message.splitlines()[0][:200])
             answer = problem(400, "The request is not well-formed HTTP/1.1.")
+        elif isinstance(exc, ConnectionError):
+            # Nobody is there any more to read an answer.
+            answer = problem(400, "The request did not come to its end.")
         else:
             log.error("A request failed unexpectedly", exc_info=exc)
             answer = problem(500, "The agent has failed; its log says why.")

@@ -99,12 +99,15 @@ async def test_what_is_no_number_of_an_entry(https: HttpsWire, after: str) -> No
 
 
 async def test_a_script_that_is_completed_while_it_is_followed_ends(https: HttpsWire) -> None:
-    await start(https, "sleep 60")
-    ticket = ScriptTicket("T")
+    await start(https, "echo runs; sleep 60")
+    ticket, end = ScriptTicket("T"), None
     async with asyncio.timeout(PATIENCE), https.session.get("/scripts/T/log") as response:
-        await https.bench.call("IScriptServiceV2", "CancelScript", CancelScriptCommandV2(ticket, 0))
-        await https.bench.call("IScriptServiceV2", "CompleteScript", CompleteScriptCommandV2(ticket))
-        *_, end = [event async for event in events(response)]
+        async for event in events(response):
+            end = event
+            if event[2].get("Text") == "runs":
+                await https.bench.call("IScriptServiceV2", "CancelScript", CancelScriptCommandV2(ticket, 0))
+                await https.bench.call("IScriptServiceV2", "CompleteScript", CompleteScriptCommandV2(ticket))
+    assert end is not None
     assert end[1:] == ("end", {"ExitCode": -1})
     async with https.session.get("/scripts/T/log") as response:
         assert response.status == 404

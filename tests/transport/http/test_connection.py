@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -236,6 +237,17 @@ async def test_memory_for_bodies_and_answers_is_given_back(web: Web) -> None:
     assert EVERYBODY.held == 0
 
 
+async def test_a_long_body_is_paid_for_while_it_arrives(web: Web) -> None:
+    stream = await tls_to(web.port, "server")
+    await stream.send(get("/whole", f"Content-Length: {6 * MIB}", method="POST", body=bytes(4 * MIB)))
+    async with asyncio.timeout(PATIENT):
+        while EVERYBODY.held < 4 * MIB:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        stream.abort()
+        while EVERYBODY.held:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 async def test_a_failure_of_ours_is_one_answer_and_told_in_the_log(web: Web, caplog: pytest.LogCaptureFixture) -> None:
     answer = await web.say(get("/fail"))
     assert statuses(answer) == [500]
@@ -349,7 +361,7 @@ async def test_a_body_must_go_on(tmp_path: Path) -> None:
         assert web.bodies == ["broken"]
 
 
-async def test_a_body_whose_sender_goes_is_broken(web: Web) -> None:
+async def test_a_body_whose_sender_goes_is_broken(web: Web, caplog: pytest.LogCaptureFixture) -> None:
     stream = await tls_to(web.port, "server")
     await stream.send(get("/count", "Content-Length: 5", method="POST", body=b"ab"))
     await asyncio.sleep(0.01)
@@ -357,6 +369,9 @@ async def test_a_body_whose_sender_goes_is_broken(web: Web) -> None:
     async with asyncio.timeout(PATIENT):
         while web.bodies != ["broken"]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+    assert web.listener is not None
+    await web.listener.aclose()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_an_idle_connection_ends(tmp_path: Path) -> None:
