@@ -8,6 +8,7 @@ in how a secret is sealed and unsealed.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,9 @@ TOP_KEYS = (
 SERVER_KEYS = ("thumbprint", "style", "address", "https-address", "ca-file", "subscription-id")
 """One that is polled by HTTPS has `https-address` instead of `address`: versions that know Halibut alone skip it."""
 CERTIFICATE_KEYS = ("thumbprint", "certificate", "private-key")
+
+_UNUSABLE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+"""NUL, and what stands for no byte of a name that is not UTF-8 (PEP 383)."""
 
 SealFunction = Callable[[str, str], str]
 """Of (purpose, text)."""
@@ -98,13 +102,13 @@ class Section:
         value = self.values.get(key)
         if value is not None and not isinstance(value, str):
             raise self.wrong(key, "must be a text", hint="Put it in quotes.")
+        if value and _UNUSABLE.search(value):
+            raise self.wrong(key, "holds a character that no path, argument or variable can hold", hint="Remove it.")
         return value if value and value.strip() else None
 
     def path(self, key: str) -> Path | None:
         """Returns a path, or None when it is missing or blank."""
         value = self.text(key)
-        if value is not None and "\0" in value:
-            raise self.wrong(key, "must be a path")
         return Path(value) if value else None
 
     def whole(self, key: str) -> int | None:

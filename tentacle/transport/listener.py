@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 from collections import Counter
@@ -334,6 +335,12 @@ async def _first_bytes(stream: ByteStream) -> bytes:
     return first
 
 
+_ADVICE: Final = {
+    errno.EADDRINUSE: "Is another program, or another instance, using the port?",
+    errno.EACCES: "A port below 1024 is for root, or for a service with AmbientCapabilities=CAP_NET_BIND_SERVICE.",
+}
+
+
 def bind(host: str | None, port: int) -> socket.socket:
     """Returns a listening socket; without `host`, for IPv6 and IPv4 at once where the system can.
 
@@ -352,10 +359,12 @@ def bind(host: str | None, port: int) -> socket.socket:
         try:
             sock.bind((address, port))
             sock.listen(BACKLOG)
-        except OSError as error:
+        except (OSError, TypeError) as error:
+            # A TypeError is how a name that cannot be encoded is refused.
+            number, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (None, "it is no address")
             raise ConnectFailed(
-                f"Tentacle cannot listen on {format_address((address, port))}: {error.strerror}",
-                hint="Is another program, or another instance, using the port?",
+                f"Tentacle cannot listen on {format_address((address[:253], port))}: {reason}",
+                hint=_ADVICE.get(number or 0, "Is that an address of this machine?"),
             ) from error
         undo.pop_all()
     sock.setblocking(False)

@@ -283,10 +283,12 @@ def test_a_port_in_use_is_said_in_one_line() -> None:
         taken.close()
 
 
-@pytest.mark.parametrize("host", ["not an address", "192.0.2.1"])
+@pytest.mark.parametrize("host", ["not an address", "192.0.2.1", "a\0b", "\u202ecba", "caf\udce9", "x" * 100_000])
 def test_an_address_that_is_not_ours_is_said_in_one_line(host: str) -> None:
-    with pytest.raises(ConnectFailed, match=r"^Tentacle cannot listen on"):
+    with pytest.raises(ConnectFailed, match=r"^Tentacle cannot listen on") as caught:
         bind(host, 0)
+    assert len(caught.value.message) < 400
+    assert caught.value.hint == "Is that an address of this machine?"
 
 
 async def test_a_connection_that_is_dropped_before_anybody_looked_at_it_is_closed(tmp_path: Path) -> None:
