@@ -13,7 +13,17 @@ PACKAGE = Path(__file__).parent.parent / "tentacle"
 
 GROUND: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("masking", "path_walk", "home_layout", "open_files", "pem", "thumbprints", "certificate_parsing", "trace_context"),
+    (
+        "masking",
+        "path_walk",
+        "home_layout",
+        "open_files",
+        "pem",
+        "thumbprints",
+        "certificate_parsing",
+        "trace_context",
+        "counted_log",
+    ),
     ("disk",),
     ("sealing",),
 )

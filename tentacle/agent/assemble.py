@@ -340,6 +340,7 @@ class Agent:
         self._closing = True
         await self.engine.aclose()
         await self.calls.aclose(ANSWERS_AT_STOP)
+        self._dispatcher.aclose()
 
     async def _handle(self, request: Request, files: Files, context: CallContext) -> Answer:
         return await answer_request(self._answer, request, files, context)
@@ -367,14 +368,8 @@ class Agent:
             return None
         host, port = plan.listen
         options = ListenerOptions(host=host, port=port, timeouts=self._surroundings.timeouts, tapping=self._tapping)
-        return Listener(
-            self._identity,
-            self._is_trusted,
-            self._serve,
-            self._spool,
-            options,
-            HttpService(self.http.answer, self.calls.owing),
-        )
+        http = HttpService(self.http.answer, self.calls.owing)
+        return Listener(self._identity, self._is_trusted, self._serve, self._spool, options, http)
 
     def _make_monitor(self, address: MonitorAddress | None) -> Monitor | None:
         if address is None:

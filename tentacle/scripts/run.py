@@ -30,6 +30,7 @@ from tentacle.scripts.launch.other_process import OtherProcess
 from tentacle.scripts.launch.shim_guard import Send, ShimGuard
 from tentacle.scripts.launch.shim_pool import Shim
 from tentacle.scripts.mutexes import Lease, Mutexes, WaitCancelledError, WaitTimedOutError
+from tentacle.scripts.output.pages import READ_IN_PLACE, Pages
 from tentacle.scripts.output.reader import LogReader, Page
 from tentacle.scripts.run_watch import RunWatch, Unwatched
 from tentacle.scripts.sandbox.sandbox import Sandbox
@@ -57,8 +58,6 @@ ASKED_BY_OTHERS = (
 )
 _CANCELLED = ScriptExitCode.CANCELLED_WHILE_RUNNING
 _LAUNCHES = 3
-_READ_IN_PLACE = 256 * 1024
-_SHORT_PAGES = 4 * 1024 * 1024
 """Bytes that pages share which come on top of two long ones; each of a few has as much as is read in place."""
 
 
@@ -79,27 +78,6 @@ _STATES = {
 
 class LaunchShim(Protocol):
     def __call__(self, order: RunOrder, cgroup: str, *, fresh: bool) -> Coroutine[Any, Any, Shim]: ...
-
-
-class Pages:
-    """How long each of several pages is that are wanted at once, so that all together are little more than two.
-
-    The last page of a task counts until the task ends: an answer takes many times the room until it is packed.
-    """
-
-    def __init__(self) -> None:
-        self._taken: dict[asyncio.Task[Any], int] = {}
-
-    def size(self, most: int, unread: int) -> int:
-        """So many bytes for a page that may have `most`, and needs `unread`: of two long ones, half of what is left."""
-        task = asyncio.current_task()
-        assert task is not None, "pages are for calls, which are tasks"
-        if self._taken.pop(task, None) is None:
-            task.add_done_callback(lambda ended: self._taken.pop(ended, None))
-        short = min(most, _READ_IN_PLACE, _SHORT_PAGES // (len(self._taken) + 1))
-        size = max(most - sum(self._taken.values()) // 2, short)
-        self._taken[task] = min(size, unread)
-        return size
 
 
 @dataclass(frozen=True)
@@ -203,10 +181,13 @@ class Run:
         log = self.files.open_log()
         try:
             unread = self._reader.unread(log, after)
-            size = self._context.pages.size(page_bytes, unread)
-            if unread <= _READ_IN_PLACE:
-                return self._reader.read(log, after, size, ended=self.result)
-            return await asyncio.to_thread(self._reader.read, log, after, size, ended=self.result)
+            size = self._context.pages.size(page_bytes)
+            if unread <= READ_IN_PLACE:
+                page = self._reader.read(log, after, size, ended=self.result)
+            else:
+                page = await asyncio.to_thread(self._reader.read, log, after, size, ended=self.result)
+            self._context.pages.took(page.size)
+            return page
         finally:
             os.close(log)
 

@@ -18,16 +18,17 @@ from uuid import UUID
 
 from tentacle.contracts.codec import CodecError
 from tentacle.contracts.services import SERVICE_METHODS, Method
+from tentacle.counted_log import CountedLog
 from tentacle.errors import TentacleError, one_line
 from tentacle.services.errors import DrainingAgent, RefusedByPolicy, ServiceError, ShuttingDown
 from tentacle.trace_context import Work, read_trace, working_for
 from tentacle.wire.call_context import CallContext
 
-log = logging.getLogger(__name__)
-
 Files = Mapping[UUID, Path]
 """The data streams of a call: by id, the file with its bytes, which the service may move away."""
 
+_MOST_KINDS = 64
+"""Failures of calls that are told apart in a minute; texts of peers stand in them."""
 _MANY = 1000
 """A log with more entries is encoded in a thread."""
 
@@ -113,7 +114,10 @@ class Call(Protocol):
     def context(self) -> CallContext: ...
 
     def arguments(self, method: Method) -> tuple[Any, ...]:
-        """Reads one argument per parameter of `method`.  Raises `CodecError`, with the text that the caller gets."""
+        """Reads one argument per parameter of `method`.
+
+        Raises `CodecError`, with the text that the caller gets; what does not fit, for the log, is its cause.
+        """
 
     def encode(self, method: Method, result: Any) -> Any:
         """The document for a result."""
@@ -169,6 +173,11 @@ class Dispatcher:
         self._services = {service.name: service for service in services}
         self._cover = cover
         self._overseer = overseer or Unseen()
+        self._failed = CountedLog(most_kinds=_MOST_KINDS, counted="call(s) like this")
+
+    def aclose(self) -> None:
+        """Tells of the failures that have only been counted.  It can be used on."""
+        self._failed.aclose()
 
     async def answer(self, call: Call) -> Answered | Failure:
         began, seen = time.perf_counter(), SeenCall(call.context, call.service, call.method)
@@ -185,10 +194,10 @@ class Dispatcher:
         except ShuttingDown:
             return shutting_down()
         except TentacleError as error:
-            log.warning("%s.%s failed: %s", call.service, call.method, one_line(error))
+            self._tell(logging.WARNING, call, f" failed: {one_line(error)}")
             return self._failure(error)
-        except Exception as error:
-            log.exception("%s.%s failed unexpectedly", call.service, call.method)
+        except Exception as error:  # noqa: BLE001 - told with its traceback
+            self._tell(logging.ERROR, call, " failed unexpectedly", error)
             return self._failure(error)
 
     async def _invoke(self, call: Call, seen: SeenCall) -> Answered:
@@ -201,6 +210,8 @@ class Dispatcher:
         try:
             arguments = call.arguments(method)
         except CodecError as error:
+            if isinstance(error.__cause__, CodecError):
+                self._tell(logging.WARNING, call, f": {one_line(error.__cause__)}")
             raise _Refused(Failure(FailureKind.UNFIT_ARGUMENTS, error.message, _AMBIGUOUS)) from error
         seen.service, seen.method, seen.known, seen.arguments = service.name, method.name, True, arguments
         self._overseer.asked(seen)
@@ -212,6 +223,11 @@ class Dispatcher:
         encode = call.encode
         document = await asyncio.to_thread(encode, method, outgoing.result) if long else encode(method, outgoing.result)
         return Answered(document, outgoing.files, is_long=long, created=outgoing.created)
+
+    def _tell(self, level: int, call: Call, what: str, error: Exception | None = None) -> None:
+        """A trusted peer may repeat what fails as often as it likes: one line for each kind in a minute."""
+        line = f"{call.service}.{call.method}{what}"
+        self._failed.tell(level, line, call.context.address or "an unknown address", line, error)
 
     def _failure(self, error: Exception) -> Failure:
         """What the caller is told of a failure inside a service."""

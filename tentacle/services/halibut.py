@@ -6,7 +6,6 @@ The texts are those that a server's client looks for (docs/spec/services.md, "Fa
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -15,12 +14,9 @@ from uuid import UUID
 from tentacle.contracts import codec
 from tentacle.contracts.codec import CodecError
 from tentacle.contracts.services import Method
-from tentacle.errors import one_line
 from tentacle.services.dispatch import Answered, Answering, Failure, FailureKind, Files
 from tentacle.wire.call_context import CallContext
 from tentacle.wire.messages import Request, Response, ServerError
-
-log = logging.getLogger(__name__)
 
 INVOCATION_PREFIX = (
     "System.Reflection.TargetInvocationException: Exception has been thrown by the target of an invocation."
@@ -46,7 +42,7 @@ class HalibutCall:
         return self.request.method
 
     def arguments(self, method: Method) -> tuple[Any, ...]:
-        """Raises `CodecError` with the original's words; what does not fit is told in the log alone."""
+        """Raises `CodecError` with the original's words; what does not fit is its cause, for the log alone."""
         params = self.request.params
         if len(params) != len(method.parameters):
             raise _no_overload(method, params)
@@ -56,7 +52,6 @@ class HalibutCall:
                 for position, (cls, value) in enumerate(zip(method.parameters, params, strict=True))
             )
         except CodecError as error:
-            log.warning("%s.%s: %s", self.service, self.method, one_line(error))
             raise _no_overload(method, params) from error
 
     def encode(self, _method: Method, result: Any) -> Any:

@@ -19,8 +19,8 @@ from functools import partial
 from typing import Final
 
 from tentacle import open_files
+from tentacle.counted_log import CountedLog
 from tentacle.errors import TentacleError
-from tentacle.transport.counted_log import CountedLog
 from tentacle.transport.doorway import BACKLOG, TELL_EVERY, Doorway
 from tentacle.transport.errors import ConnectFailed, NoCommonCipher, TlsFailed, reason_of
 from tentacle.transport.exchange import Exchange

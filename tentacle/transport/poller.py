@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tentacle.counted_log import CountedLog
 from tentacle.errors import TentacleError, one_line
 from tentacle.trace_context import Work, working_for
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
-from tentacle.transport.counted_log import CountedLog
 from tentacle.transport.dial import Address, dial
 from tentacle.transport.errors import REASONS, NotWelcome, ProxyLoginRefused, ServerBusy, reason_of
 from tentacle.transport.exchange import Exchange

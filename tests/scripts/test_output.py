@@ -44,7 +44,7 @@ async def test_a_million_lines_come_in_bounded_pages(lab: Lab) -> None:
     pages = await read_all(lab, check)
     assert not wrong
     assert next(expected, None) is None
-    assert pages < 8
+    assert pages < 12
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
 
 
@@ -125,3 +125,18 @@ async def test_many_long_logs_at_once_come_in_smaller_pages(new_lab: Callable[..
     packed.set()
     assert sum(await asyncio.gather(*waiting)) < 2 * alone
     assert await asyncio.create_task(call()) == alone
+
+
+async def test_many_logs_of_short_lines_at_once_come_in_smaller_pages_too(lab: Lab) -> None:
+    """Such a log is short, but each of its lines is an entry."""
+    count = 60_000
+    await asyncio.create_task(lab.run(f"yes '' | head -n {count}"))
+
+    async def call() -> int:
+        status = await lab.engine.status("T-1", 0)
+        assert status is not None
+        return len(status.entries)
+
+    alone = await asyncio.create_task(call())
+    assert alone > count
+    assert sum(await asyncio.gather(*(call() for _ in range(20)))) < 6 * count

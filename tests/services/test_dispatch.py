@@ -125,6 +125,21 @@ async def test_a_bug_is_a_failed_call_and_told_in_the_log(caplog: pytest.LogCapt
     assert caplog.records[0].exc_info is not None
 
 
+async def test_calls_that_fail_again_and_again_do_not_fill_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(500):
+        await bench.refused("IFileTransferService", "DownloadFile", " ")
+        await bench.refused("IFileTransferService", "DownloadFile", f"\0{number}")
+        response, _ = await bench.handle("IFileTransferService", "DownloadFile", number)
+        assert response.error is not None
+    said = [record.getMessage() for record in caplog.records]
+    assert 60 < len(said) < 70, "each kind, but not all of them"
+    bench.dispatcher.aclose()
+    summed_up = [record.getMessage() for record in caplog.records][len(said) :]
+    assert sum(int(line.partition(" more call(s) like this, ")[0]) for line in summed_up) == 1500 - len(said)
+
+
 class Talkative:
     name = "IScriptServiceV2"
     implementation = "Talkative"

@@ -23,8 +23,8 @@ from tentacle.scripts.shim.log_format import DEBUG_ENTRY, ERR, ERR_ENTRY, OUT, O
 from tentacle.scripts.shim.log_writer import lost_text
 from tentacle.scripts.shim.run_record import Result
 
-_ENTRY_OVERHEAD = 24
-"""Bytes counted for an entry besides its text, so that a page of empty lines ends too."""
+_ENTRY_OVERHEAD = 64
+"""Bytes counted for an entry besides its text: an entry is some objects until it is packed, however short its text."""
 _CURSORS = 6
 _NOTHING: Final = Mask()
 _LOOK = 4096
@@ -44,11 +44,15 @@ _SOURCES = {
 
 @dataclass(frozen=True)
 class Page:
-    """Some entries, the number to continue from, and whether there are more right now."""
+    """Some entries, the number to continue from, and whether there are more right now.
+
+    `size` is in bytes, counted as the bound of a page is.
+    """
 
     entries: tuple[ProcessOutput, ...]
     next_sequence: int
     more: bool
+    size: int
 
 
 class _Stream(NamedTuple):
@@ -149,7 +153,7 @@ class LogReader:
         self._cursors[cursor.given] = cursor
         if len(self._cursors) > _CURSORS:
             self._cursors.popitem(last=False)
-        return Page(tuple(entries), max(after, cursor.given), more)
+        return Page(tuple(entries), max(after, cursor.given), more, page_bytes - room)
 
     def _has_waited(self, offset: int, latest: int) -> bool:
         """Returns whether the line that ends at `offset` has waited until `latest`, or as long by the other clock."""

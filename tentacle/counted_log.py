@@ -29,13 +29,16 @@ class _Told:
 class CountedLog:
     """Writes the first line of each kind at once; after each `interval`, in seconds, how many more there were."""
 
-    def __init__(self, interval: float = MINUTE, most_kinds: int = MOST_KINDS) -> None:
+    def __init__(
+        self, interval: float = MINUTE, most_kinds: int = MOST_KINDS, counted: str = "connection(s) like this"
+    ) -> None:
         self._interval = interval
         self._most_kinds = most_kinds
+        self._counted = counted
         self._told: dict[str, _Told] = {}
 
-    def tell(self, level: int, kind: str, peer: str, text: str) -> bool:
-        """Tells `text` of the `peer` at that address, or counts it and returns False.
+    def tell(self, level: int, kind: str, peer: str, text: str, error: Exception | None = None) -> bool:
+        """Tells `text` of the `peer` at that address, with the traceback of an `error`, or counts it and returns False.
 
         What is told apart is the `kind`, what happened, without the address; when there are too many, they are one.
         """
@@ -46,7 +49,7 @@ class CountedLog:
             told.peer = peer
             return False
         self._told[kind] = _Told(self._later(kind), level)
-        log.log(level, "%s", text)
+        log.log(level, "%s", text, exc_info=error)
         return True
 
     def aclose(self) -> None:
@@ -67,4 +70,4 @@ class CountedLog:
 
     def _sum_up(self, kind: str, told: _Told) -> None:
         if told.more:
-            log.log(told.level, "%d more connection(s) like this, the last with %s: %s", told.more, told.peer, kind)
+            log.log(told.level, "%d more %s, the last with %s: %s", told.more, self._counted, told.peer, kind)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from tentacle.transport.counted_log import CountedLog
+from tentacle.counted_log import CountedLog
 from tests.patience import PATIENCE
 
 
