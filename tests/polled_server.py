@@ -9,7 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 from aiohttp import web
@@ -47,7 +47,7 @@ class PolledServer:
         self.polls: list[dict[str, Any]] = []
         self.handed_out: list[str] = []
         self.heads: list[tuple[str, str, dict[str, str]]] = []
-        self.before: Answering | None = None
+        self.before: Callable[[web.Request], Awaitable[Any]] | None = None
         self.changed = asyncio.Condition()
         self._runner: web.AppRunner | None = None
 
@@ -111,7 +111,7 @@ class PolledServer:
         if self.before is not None:
             answer = await self.before(request)
             if answer is not None:
-                return answer
+                return cast(web.StreamResponse, answer)
         return await handler(request)
 
     async def _next(self, request: web.Request) -> web.Response:

@@ -52,7 +52,8 @@ class DevServerOptions:
     """With `port` or `comms_port` 0 the system chooses one; without `data` everything is temporary.
 
     Without `api_key` a new one is made at each start.  Without `password` only keys sign in.  `ready_file` is written
-    when the server is ready, and removed when it ends.  `health_tick` is in seconds, `max_file` in bytes.
+    when the server is ready, and removed when it ends.  `health_tick` is in seconds, `max_file` in bytes.  Workers
+    poll by HTTPS at `polling_address`, whose proxy passes on to `port`, or at `comms_port`.
     """
 
     host: str = "127.0.0.1"
@@ -66,6 +67,7 @@ class DevServerOptions:
     max_file: int = 16 * 2**30
     limits: QueueLimits = field(default_factory=QueueLimits)
     health_tick: float = 30.0
+    polling_address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,10 @@ async def running(options: DevServerOptions, comms_of: StartComms = start_comms)
         database = Database(home.database)
         await database.open()
         undo.push_async_callback(database.close)
-        comms = await comms_of(certificate, CommsOptions(options.host, options.comms_port, home.spool))
+        comms = await comms_of(
+            certificate,
+            CommsOptions(options.host, options.comms_port, home.spool, polling_address=options.polling_address),
+        )
         undo.push_async_callback(comms.close)
         server = await assemble(options, home, certificate.thumbprint, database, comms)
         user = await server.first_user(options.username)
@@ -184,6 +189,7 @@ async def assemble(options: DevServerOptions, home: Home, thumbprint: str, datab
         queue=TaskQueue(tasks, handlers, _now, options.limits),
         machines=machines,
         clients=clients,
+        comms=comms,
         authentication=Authentication(store, _now, installation, password),
         files=home.files,
         max_file=options.max_file,

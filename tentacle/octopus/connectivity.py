@@ -39,6 +39,8 @@ _ACCEPTED = frozenset({200, 400})
 """Statuses of a Halibut port that works."""
 _WEB_SOCKET_ACCEPTED = frozenset({101, 400})
 """Those of a web socket that works; 400 where a certificate is wanted that is not shown here."""
+_REFUSED = frozenset({400, 401, 403})
+"""Those of a server that is polled by HTTPS, to a stranger; 400 where a certificate is wanted that is not shown."""
 _WEB_SOCKET_HINT = (
     "Check --server-web-socket and its path, that the server listens for web sockets there, and that nothing in "
     "between blocks or replaces it."
@@ -70,16 +72,26 @@ class ConnectivityCheck:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     on_retry: Callable[[str], None] = lambda _: None
 
-    async def run(self, host: str, port: int, *, proxy: ProxyUrl | None = None, web_socket: str | None = None) -> str:
+    async def run(
+        self,
+        host: str,
+        port: int,
+        *,
+        proxy: ProxyUrl | None = None,
+        web_socket: str | None = None,
+        https: str | None = None,
+    ) -> str:
         """Returns the SHA-1 thumbprint of the certificate on `host:port` once it answers; `host` without brackets.
 
-        `web_socket` is the path of one that has to open there.  Raises `ConnectionFailed` after the last attempt.
+        `web_socket` is the path of one that has to open there, `https` the one below which agents poll by HTTPS;
+        without either the port speaks Halibut.  Raises `ConnectionFailed` after the last attempt.
         """
         attempts, hint = len(self.delays) + 1, _HINT if web_socket is None else _WEB_SOCKET_HINT
+        asked = _Asked(_request(authority(host, port), web_socket, https), _accepted(web_socket, https))
         for number in range(1, attempts + 1):
             try:
                 async with asyncio.timeout(self.timeout):
-                    return await _handshake(host, port, proxy, web_socket)
+                    return await _handshake(host, port, proxy, asked)
             except _ProxyRefused as error:
                 reason, hint = str(error), error.hint
                 break
@@ -108,7 +120,13 @@ class ConnectivityCheck:
         return f"no TLS connection ({reason})" if isinstance(error, ssl.SSLError) else reason
 
 
-async def _handshake(host: str, port: int, proxy: ProxyUrl | None, web_socket: str | None) -> str:
+@dataclass(frozen=True)
+class _Asked:
+    request: bytes
+    accepted: frozenset[int]
+
+
+async def _handshake(host: str, port: int, proxy: ProxyUrl | None, asked: _Asked) -> str:
     """Asks once, and returns the thumbprint of the certificate that was shown."""
     context = AcceptingContext()
     if proxy is None:
@@ -122,21 +140,30 @@ async def _handshake(host: str, port: int, proxy: ProxyUrl | None, web_socket: s
         if proxy is not None:
             await _connect_through(reader, writer, host, port, proxy)
             await writer.start_tls(context, server_hostname=host)
-        writer.write(_request(authority(host, port), web_socket))
+        writer.write(asked.request)
         await writer.drain()
         answer = await _read_answer(reader)
     finally:
         writer.transport.abort()
         with suppress(OSError):
             await writer.wait_closed()
-    if answer.status not in (_ACCEPTED if web_socket is None else _WEB_SOCKET_ACCEPTED):
+    if answer.status not in asked.accepted:
         raise _AttemptFailed(f"it answered with HTTP status {answer.status}")
     certificate = context.presented()
     assert certificate is not None, "an answer over TLS comes after a handshake"
     return thumbprint_of(certificate)
 
 
-def _request(host: str, web_socket: str | None) -> bytes:
+def _accepted(web_socket: str | None, https: str | None) -> frozenset[int]:
+    return _ACCEPTED if web_socket is None and https is None else _WEB_SOCKET_ACCEPTED if https is None else _REFUSED
+
+
+def _request(host: str, web_socket: str | None, https: str | None) -> bytes:
+    if https is not None:
+        return (
+            f"POST {https}/agents/nobody/next HTTP/1.1\r\nHost: {host}\r\nPrefer: wait=0\r\n"
+            'Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{"max": 1}'
+        ).encode()
     if web_socket is not None:
         return WebSocket.dialled(host, web_socket).owed()
     return f"POST /handshake HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: Keep-Alive\r\n\r\n".encode()

@@ -22,6 +22,8 @@ ROOT_LINKS: Mapping[str, str] = {
     "SpaceHome": "~/api/{spaceId}",
     "CertificateConfiguration": "~/api/configuration/certificates{/id}",
 }
+POLLING_LINK = "TentaclePolling"
+"""In the root document of servers that are polled by HTTPS (docs/spec/https.md, "How it is configured")."""
 _SPACE_PATHS = {
     "Workers": "/workers{/id}{?skip,take,name,ids,thumbprint}",
     "Machines": "/machines{/id}{?skip,take,name,ids,thumbprint}",

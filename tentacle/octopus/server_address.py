@@ -145,6 +145,41 @@ def polling_address(server: str, comms_address: str | None = None, comms_port: i
     return f"https://{authority(url.raw_host or '', port)}"
 
 
+def https_polling_address(comms_address: str, comms_port: int | None = None) -> str:
+    """Where a server is polled by HTTPS, from what a person typed: `https://HOST[:PORT][/PATH]`.
+
+    Raises `InvalidAddress`.
+    """
+    address = ServerAddress.parse(comms_address)
+    if not address.secure:
+        raise InvalidAddress(
+            f"The server communications address '{address.display}' is not one to poll by HTTPS.",
+            hint="It begins with https://",
+        )
+    if comms_port is None:
+        return address.base
+    check_port(comms_port)
+    return str(URL(address.base, encoded=True).with_port(comms_port))
+
+
+def linked_polling_address(server: ServerAddress, template: str) -> str:
+    """Where the link of a root document says that `server` is polled by HTTPS.  Raises `UnexpectedAnswer` for a link to
+    another host: who wants that has to say so.
+    """
+    head = template.partition("{")[0].rstrip("/").removesuffix("/agents")
+    try:
+        url = URL(head)
+        same = url.scheme == "https" and url.host == URL(server.origin).host and url.user is None
+    except ValueError:
+        same = False
+    if not same:
+        raise UnexpectedAnswer(
+            f"The Octopus Server at {server.origin} gave a link to another host for polling by HTTPS: {head[:200]}.",
+            hint="If that is right, say so with --server-comms-address",
+        )
+    return https_polling_address(head)
+
+
 def web_socket_address(address: str) -> str:
     """Returns a web socket's address with `wss`, as which `https` is taken too.  Raises `TentacleError`."""
     scheme, separator, rest = address.strip().partition("://")

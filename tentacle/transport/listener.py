@@ -242,7 +242,7 @@ class Listener:
             stream, first = await self._first_words(tls)
             caller = sniff(first, at_eof=True)
             if caller is Caller.OTHER and not (trusted and self._http):
-                await serve_page(stream, first, is_all=self._http is None)
+                await serve_page(stream, first, hidden=None if self._http is None else self._http.hidden)
                 await stream.aclose()
                 return
         if caller is Caller.OTHER and self._http is not None:

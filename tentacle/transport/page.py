@@ -48,10 +48,10 @@ def page_response() -> HttpReply:
     return HttpReply(200, headers, _BODY.encode(), close=True)
 
 
-async def serve_page(stream: ByteStream, first: bytes, *, is_all: bool = True) -> None:
+async def serve_page(stream: ByteStream, first: bytes, *, hidden: str | None = None) -> None:
     """Answers any request, once its head has arrived or is longer than the original reads either.
 
-    Unless the page `is_all` that the port has, it stands at `/` alone, and all other paths are forbidden.
+    Paths that begin with `hidden` are forbidden, but for `/`.
     """
     head = first
     while b"\n\n" not in head.replace(b"\r", b"") and len(head) < Limits().preface:
@@ -60,4 +60,6 @@ async def serve_page(stream: ByteStream, first: bytes, *, is_all: bool = True) -
             return
         head += data
     asked = _TARGET.match(head)
-    await stream.send(PAGE if is_all or asked is None or asked[1].partition(b"?")[0] == b"/" else FORBIDDEN)
+    path = b"/" if asked is None else asked[1].partition(b"?")[0]
+    is_hidden = hidden is not None and (path.startswith(hidden.encode()) or not path.startswith(b"/"))
+    await stream.send(FORBIDDEN if is_hidden and path != b"/" else PAGE)

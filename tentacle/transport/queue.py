@@ -28,8 +28,8 @@ from tentacle.wire.messages import Request
 
 
 @dataclass(eq=False)
-class _Waiting:
-    """A call that waits for an agent to collect it, or for the agent's answer."""
+class WaitingCall:
+    """A call that waits for an agent to collect it, or for the agent's answer; nobody waits when `answer` is done."""
 
     request: Request
     files: Mapping[UUID, BinaryIO]
@@ -41,23 +41,23 @@ class _Queue:
     """One subscription's calls, first come first served, shared by all its connections."""
 
     def __init__(self) -> None:
-        self._items: deque[_Waiting] = deque()
+        self._items: deque[WaitingCall] = deque()
         self._changed = asyncio.Event()
 
-    def put(self, item: _Waiting) -> None:
+    def put(self, item: WaitingCall) -> None:
         self._items.append(item)
         self._changed.set()
 
-    def put_back(self, item: _Waiting) -> None:
+    def put_back(self, item: WaitingCall) -> None:
         """Makes a call that was taken out, but not sent, the next one again."""
         self._items.appendleft(item)
         self._changed.set()
 
-    def remove(self, item: _Waiting) -> None:
+    def remove(self, item: WaitingCall) -> None:
         with suppress(ValueError):
             self._items.remove(item)
 
-    async def get(self) -> _Waiting:
+    async def get(self) -> WaitingCall:
         while not self._items:
             self._changed.clear()
             await self._changed.wait()
@@ -84,7 +84,7 @@ class PollingQueues:
 
     async def call(self, subscription: str, request: Request, files: Mapping[UUID, BinaryIO]) -> Received:
         """Returns the response; the caller releases it.  Raises `CallFailed`, also when no agent collects the call."""
-        item = _Waiting(request, files, asyncio.get_running_loop().create_future())
+        item = WaitingCall(request, files, asyncio.get_running_loop().create_future())
         queue = self._queues[subscription]
         queue.put(item)
         try:
@@ -94,7 +94,7 @@ class PollingQueues:
             queue.remove(item)
             item.answer.cancel()
 
-    async def _collected(self, item: _Waiting) -> None:
+    async def _collected(self, item: WaitingCall) -> None:
         try:
             async with asyncio.timeout(self._timeouts.polling_queue):
                 await item.collected.wait()
@@ -105,6 +105,23 @@ class PollingQueues:
                 connected=False,
                 hint="is the agent running, and does it poll this server?",
             ) from error
+
+    async def take(self, subscription: str, wait: float) -> WaitingCall | None:
+        """The next call, for who carries it another way than by a connection of Halibut; `None` after `wait` seconds.
+
+        The taker sets the `answer`.
+        """
+        getting = asyncio.ensure_future(self._queues[subscription].get())
+        try:
+            await asyncio.wait((getting,), timeout=wait)
+        except asyncio.CancelledError:
+            if getting.done():
+                self._queues[subscription].put_back(getting.result())
+            raise
+        finally:
+            getting.cancel()
+            await asyncio.gather(getting, return_exceptions=True)
+        return None if getting.cancelled() else getting.result()
 
     async def serve(self, exchange: Exchange, thumbprint: str) -> None:
         """Serves one subscriber's connection until it ends."""
@@ -133,7 +150,7 @@ class PollingQueues:
                 return
             await exchange.send(Proceed(), self._timeouts.heartbeat)
 
-    async def _next(self, exchange: Exchange, queue: _Queue) -> _Waiting | None:
+    async def _next(self, exchange: Exchange, queue: _Queue) -> WaitingCall | None:
         """The next call, or `None` after a while.  Raises `Disconnected` when the subscriber leaves meanwhile."""
         getting = asyncio.ensure_future(queue.get())
         reading = asyncio.ensure_future(exchange.wait_readable())
@@ -153,7 +170,7 @@ class PollingQueues:
             await asyncio.gather(getting, reading, return_exceptions=True)
         return None if getting.cancelled() else getting.result()
 
-    async def _deliver(self, exchange: Exchange, item: _Waiting) -> None:
+    async def _deliver(self, exchange: Exchange, item: WaitingCall) -> None:
         try:
             await exchange.send_request(item.request, item.files)
             received = await exchange.receive(self._timeouts.receive_response)

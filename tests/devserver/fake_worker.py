@@ -26,6 +26,7 @@ from tentacle.contracts.script_v1 import ScriptStatusResponse
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2
 from tentacle.contracts.services import SERVICE_METHODS
 from tentacle.devserver.worker.caller import NO_STREAMS, CallResult, Endpoint, WorkerCallFailed
+from tentacle.wire.http import HttpReply, problem
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 UNKNOWN_SERVICE = "Octopus.Tentacle.Communications.UnknownServiceNameException: Error: {} has not been registered"
@@ -191,10 +192,14 @@ class MemoryComms:
     trusted: Collection[Endpoint] = ()
     silent: set[str] = field(default_factory=set)
     address: str = "127.0.0.1:10943"
+    polling_addresses: tuple[str, ...] = ("https://127.0.0.1:10943",)
     called: asyncio.Event = field(default_factory=asyncio.Event)
 
     def trust(self, endpoints: Collection[Endpoint]) -> None:
         self.trusted = endpoints
+
+    async def answer_stranger(self, *_: Any) -> HttpReply:
+        return problem(401, "Nobody polls in memory.")
 
     async def close(self) -> None:
         for worker in self.workers.values():

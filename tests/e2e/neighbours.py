@@ -124,9 +124,12 @@ def sni_router(name: str, backend: int) -> Iterator[Neighbour]:
 
 
 @contextmanager
-def https_front(backend: str, prefix: str, certificate: bytes, key: bytes) -> Iterator[Neighbour]:
+def https_front(
+    backend: str, prefix: str, certificate: bytes, key: bytes, port: int | None = None
+) -> Iterator[Neighbour]:
     """Ends TLS for the HTTP server at the URL `backend`, which does not know that it lives below `/prefix/`."""
-    with _https(certificate, key, f"location /{prefix}/ {{ proxy_pass {backend}; }}") as front:
+    settings = f"location /{prefix}/ {{ proxy_pass {backend}; proxy_http_version 1.1; }}"
+    with _https(certificate, key, settings, port=port) as front:
         yield front
 
 

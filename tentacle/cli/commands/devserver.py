@@ -30,6 +30,7 @@ class Options:
     password_file: str | None
     password_stdin: bool
     ready_file: str | None
+    polling_address: str | None
 
 
 @command("devserver")
@@ -60,6 +61,11 @@ class Options:
     file_option("--password", "password", "password"),
     stdin_option("--password", "password", "password"),
     option("--ready-file", help="A file to write addresses, key and thumbprint to, as JSON, when the server is ready"),
+    option(
+        "--polling-address",
+        help="Where Tentacles poll by HTTPS through a proxy that ends TLS and passes on to --port, such as"
+        " https://proxy.example.com; the default is the comms port itself",
+    ),
 )
 def devserver(session: CommandSession, *, given: Options) -> CommandResult:
     """Shows its address, its API key and its thumbprint, and serves until a signal ends it."""
@@ -80,5 +86,6 @@ def devserver(session: CommandSession, *, given: Options) -> CommandResult:
         username=given.username,
         password=read_secret(session, password),
         ready_file=session.path(given.ready_file) if given.ready_file else None,
+        polling_address=given.polling_address or None,
     )
     return CommandResult(exit_code=run_devserver(options, lambda line: show(line, session)))

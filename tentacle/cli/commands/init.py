@@ -14,7 +14,7 @@ from tentacle.cli.frame.values import port_text
 from tentacle.cli.init import steps
 from tentacle.cli.init.questions import BACK, Questions
 from tentacle.cli.init.setup import MODES, POLLING, InitOptions, Setup, ask_for_setup, is_root, try_usual_port
-from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
+from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options, https_option
 from tentacle.disk import DiskError
 from tentacle.errors import TentacleError
 from tentacle.host.step_needs import missing_for_steps
@@ -64,6 +64,7 @@ _NOT_ROOT: Final = f"{OWN_PLACE}, and give --app."
     option("--service", is_flag=True, help="Install and start the service (systemd)"),
     option("--no-service", "no_service", is_flag=True, help="Leave the service as it is, without a question"),
     option("--service-user", "service_user", help="The user that the service runs as"),
+    https_option,
     option("-y", "--yes", "yes", is_flag=True, help="Ask nothing, and take the default for what is not given"),
 )
 @api_options

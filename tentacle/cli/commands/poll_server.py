@@ -12,22 +12,24 @@ from tentacle.cli.frame.options import instance_options, json_option, together
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import port_number
-from tentacle.cli.registration.credentials import required_access
-from tentacle.cli.registration.options import WEB_SOCKET_HELP, ApiOptions, api_options, extra_api_options
+from tentacle.cli.registration.credentials import Access, required_access
+from tentacle.cli.registration.options import WEB_SOCKET_HELP, ApiOptions, api_options, extra_api_options, https_option
 from tentacle.cli.registration.server_access import (
     address_to_poll,
     check_addresses,
     check_polling_port,
     converse,
+    https_address,
     is_web_socket,
     route_when_registered,
 )
 from tentacle.errors import TentacleError
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.registration import server_thumbprint
+from tentacle.octopus.server_address import https_polling_address
 from tentacle.octopus.spaces import Scope
 from tentacle.settings import trust
-from tentacle.settings.model import CommunicationStyle, TrustedServer
+from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.show import server_document
 
 
@@ -39,6 +41,7 @@ class NodeOptions:
     comms_port: int | None
     web_socket: str | None
     reuse: bool
+    https: bool = False
 
 
 @command("poll-server")
@@ -71,6 +74,7 @@ class NodeOptions:
         is_flag=True,
         help="Reuse the Server Thumbprint from the first trusted server instance currently configured",
     ),
+    https_option,
 )
 @extra_api_options
 @json_option
@@ -84,8 +88,9 @@ def poll_server(session: CommandSession, *, where: InstanceOptions, api: ApiOpti
             "You must specify either a WebSocketAddress or a ServerCommsAddress",
             hint="e.g. --server-comms-address=https://octopus-node2:10943",
         )
-    address = address_to_poll(access.server if access else "", node.web_socket, node.comms_address, node.comms_port)
     settings = session.overridden(file.load())
+    address = _address(access, api, node, settings)
+    ca_file = str(session.path(api.ca_file)) if node.https and api.ca_file else None
     if access is None:
         known = _first_polled(settings.servers)
         if known is None:
@@ -97,7 +102,7 @@ def poll_server(session: CommandSession, *, where: InstanceOptions, api: ApiOpti
     else:
         route = route_when_registered(access.server, api, settings)
         file.update(lambda same: same)  # fails here, before the server is asked, where the file cannot be written
-        shown = yield from check_polling_port(address, settings)
+        shown = yield from check_polling_port(address, settings, https=node.https)
         yield f"Configuring Tentacle to poll the server at {route.address.display}"
 
         async def ask(client: OctopusClient) -> str:
@@ -106,10 +111,22 @@ def poll_server(session: CommandSession, *, where: InstanceOptions, api: ApiOpti
 
         thumbprint = converse(route.client(access.credentials), ask)
         known = _polled(settings.servers, thumbprint, session.instance_argument)
-    server = replace(known, address=address)
+        ca_file = None if trust.same_thumbprint(shown, thumbprint) else ca_file
+    server = replace(known, address=address, https=node.https, ca_file=ca_file)
     file.update(lambda s: replace(s, servers=trust.add_or_update(s.servers, server)))
     yield "Polling endpoint configured"
     return CommandResult(restart=True, document=server_document(server))
+
+
+def _address(access: Access | None, api: ApiOptions, node: NodeOptions, settings: Settings) -> str:
+    """Where to poll.  Raises TentacleError."""
+    if not node.https:
+        return address_to_poll(access.server if access else "", node.web_socket, node.comms_address, node.comms_port)
+    if node.web_socket:
+        raise TentacleError("Please specify --https or a --server-web-socket - not both.")
+    if access is None:
+        return https_polling_address(node.comms_address or "", node.comms_port)
+    return https_address(route_when_registered(access.server, api, settings), node.comms_address, node.comms_port)
 
 
 def _first_polled(servers: Sequence[TrustedServer]) -> TrustedServer | None:

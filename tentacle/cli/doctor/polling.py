@@ -16,8 +16,11 @@ from tentacle.errors import TentacleError
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.settings.model import Settings
 from tentacle.settings.trust import same_thumbprint
+from tentacle.transport.dial import Address
 from tentacle.transport.proxy_logins import ProxyLogins
+from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import CIPHERS, LEGACY_CIPHERS
+from tentacle.transport.vouched_tls import dial_vouched
 
 INSPECTED = "Have this address exempted from TLS inspection: Halibut trusts certificates by thumbprint only."
 
@@ -34,20 +37,22 @@ class PollingPort:
     """A server's communications port that is polled, or could be.
 
     `expected` is the thumbprint that has to answer, `None` when nobody knows it; `source` says where it comes from.
-    What is wrong with a port that is not `needed` is a warning.
+    What is wrong with a port that is not `needed` is a warning.  At `vouched`, certificates of a file count instead.
     """
 
     target: ProbeTarget
     expected: str | None
     needed: bool = True
     source: str = "as trusted"
+    vouched: Address | None = None
 
 
 def polling_port(poll: PollPlan, settings: Settings) -> PollingPort:
     """The port that an agent with these settings dials."""
     proxy = poll.address.proxy
     through = ProxyUrl(proxy.host.strip("[]"), proxy.port, proxy.username, proxy.password) if proxy else None
-    return PollingPort(polling_target(poll.address.host, poll.address.port, through, settings), poll.address.thumbprint)
+    target = polling_target(poll.address.host, poll.address.port, through, settings)
+    return PollingPort(target, poll.address.thumbprint, vouched=poll.address if poll.address.ca_file else None)
 
 
 def polling_target(host: str, port: int, proxy: ProxyUrl | None, settings: Settings) -> ProbeTarget:
@@ -72,12 +77,23 @@ async def polling_findings(port: PollingPort, logins: ProxyLogins | None = None)
     """The steps on the way, then whether the right certificate answers."""
     reached = await reach(port.target, logins)
     found = list(reached.findings)
-    if reached.certificate is not None:
+    if reached.certificate is not None and port.vouched is not None:
+        found.append(await _vouched_finding(reached.certificate, port.vouched))
+    elif reached.certificate is not None:
         found.append(_certificate_finding(reached.certificate, port))
     if port.needed:
         return found
     advice = "This matters only if this machine is to poll the server."
     return [warn(one.check, one.found, advice) if one.level is Level.FAIL else one for one in found]
+
+
+async def _vouched_finding(certificate: CertificateSummary, address: Address) -> Finding:
+    assert address.ca_file is not None, "else the thumbprint counts"
+    try:
+        (await dial_vouched(address, address.ca_file, Timeouts())).abort()
+    except TentacleError as error:
+        return fail("tls", f"{describe(certificate)} answers; {error.message}", error.hint or "")
+    return ok("tls", f"{describe(certificate)} answers, and {address.ca_file} vouches for it")
 
 
 def _certificate_finding(certificate: CertificateSummary, port: PollingPort) -> Finding:

@@ -57,6 +57,7 @@ class InitOptions:
     no_service: bool
     service_user: str | None
     yes: bool
+    https: bool = False
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def _ask_for_registration(
     if questions.asks and mode == LISTENING:
         question = "Name or address at which the server reaches this machine"
         host = questions.answer("", host, question, printable, default=default)
-    if questions.asks and mode == POLLING and not options.comms_address:
+    if questions.asks and mode == POLLING and not options.comms_address and not options.https:
         port = about_server.comms_port(server, port)
     return WantedRegistration(server, name, pools, credentials, host, port)
 

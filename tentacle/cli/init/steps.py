@@ -61,6 +61,7 @@ def try_registration(
         server_subscription_id=None,
         tentacle_comms_port=None,
         idempotent=True,
+        https=options.https,
     )
     access = Access(wanted.server, wanted.credentials)
     yield from check_first(session, settings, access, api, given, WorkerRole(wanted.pools))
@@ -132,6 +133,7 @@ def register(session: CommandSession, setup: Setup, options: InitOptions, api: A
     arguments = [f"--{name}={value}" for name, value in given.items() if value]
     arguments += [f"--workerpool={pool}" for pool in wanted.pools]
     arguments += ["--force"] if options.force else []
+    arguments += ["--https"] if options.https and polling else []
     arguments += ["--idempotent", *(["--ignoreSslErrors"] if api.ignore_ssl_errors else [])]
     with with_credentials(session, wanted.credentials):
         result = yield from _run_shown(session, "register-worker", arguments)

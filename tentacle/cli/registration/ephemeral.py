@@ -37,7 +37,7 @@ from tentacle.cli.registration.registration import (
     warn_of_other_certificate,
     with_registration,
 )
-from tentacle.cli.registration.server_access import ServerRoute, check_polling_port, converse, route_to_register
+from tentacle.cli.registration.server_access import ServerRoute, converse, route_to_register
 from tentacle.disk import exists, is_of_another_user, make_directories
 from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
 from tentacle.octopus.client import OctopusClient
@@ -185,17 +185,18 @@ def run_ephemeral(
 
         name = options.name or f"{session.process.machine_name}-{own.thumbprint[:NAME_DIGITS].lower()}"
         known, settings = settings, with_certificate()
-        prepared = prepare(session, settings, access, replace(options, name=name, idempotent=True), role)
+        prepared = prepare(session, settings, access, api, replace(options, name=name, idempotent=True), role)
         route = route_to_register(access.server, api, settings, polling=prepared.address is not None)
         worker = _Worker(prepared, route, own, note, made=known.certificate is None)
         try:
             if prepared.address is None:
                 bind(settings.listen_ip or None, settings.port).close()
-            shown = run_steps(check_polling_port(prepared.address, settings)) if prepared.address else None
+            shown = run_steps(prepared.check_port(settings)) if prepared.address else None
             worker.prepared = prepared = prepared.after_check(shown)
             client = route.client(access.credentials)
             say(f"Registering the tentacle with the server at {route.address.display}")
             outcome = converse(client, lambda client: _register(client, worker))
+            prepared = prepared.vouched_for(shown, outcome)
             warn_of_other_certificate(prepared, shown, outcome)
             say(f"{outcome_text(prepared, outcome)}; it will be taken off when this agent ends")
 

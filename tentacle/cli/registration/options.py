@@ -73,6 +73,7 @@ class RegisterOptions:
     tentacle_comms_port: int | None
     idempotent: bool = False
     dry_run: bool = False
+    https: bool = False
 
 
 api_options = together(
@@ -209,6 +210,14 @@ register_options = together(
     ),
 )
 
+https_option = option(
+    "--https",
+    is_flag=True,
+    help="When using active communication, poll with requests by HTTPS, which any HTTP proxy lets pass, and not by"
+    " Halibut; with --ca-file also through a proxy that opens TLS connections. The server's root document says where,"
+    " else --server-comms-address.",
+)
+
 extra_register_options = in_order(
     option(
         "--idempotent",
@@ -221,5 +230,6 @@ extra_register_options = in_order(
         is_flag=True,
         help="Show the requests that would change something instead of making them, and change nothing here either",
     ),
+    https_option,
 )
 """Not the original's.  They stand last in help; `register_options` collects them."""

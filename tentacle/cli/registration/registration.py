@@ -27,6 +27,7 @@ from tentacle.cli.registration.server_access import (
     check_addresses,
     check_polling_port,
     converse,
+    https_address,
     is_web_socket,
     route_to_register,
 )
@@ -59,13 +60,25 @@ class PreparedRegistration:
     """Everything that is decided before the server is asked.
 
     `address` is the one to poll, None for a machine that listens; `connections` the number of polling connections to
-    store, None to leave the setting alone.
+    store, None to leave the setting alone.  By `https` it is polled as docs/spec/https.md says, and `ca_file` vouches
+    for the certificate that is shown there.
     """
 
     style: CommunicationStyle
     address: str | None
     request: RegistrationRequest
     connections: int | None
+    https: bool = False
+    ca_file: str | None = None
+
+    def vouched_for(self, shown: str | None, outcome: RegistrationResult) -> PreparedRegistration:
+        """The same, knowing the server's thumbprint: the file of certificates counts where another one is `shown`."""
+        return replace(self, ca_file=None) if shown == outcome.server_thumbprint else self
+
+    def check_port(self, settings: Settings) -> Generator[str, None, str]:
+        """Makes sure that `address` answers; returns the thumbprint that is shown there.  Raises ConnectionFailed."""
+        assert self.address is not None, "a machine that listens polls nobody"
+        return (yield from check_polling_port(self.address, settings, https=self.https))
 
     def after_check(self, shown: str | None) -> PreparedRegistration:
         """The same, knowing which certificate is `shown` at the address: for us a web socket's is the server's."""
@@ -87,16 +100,17 @@ def register_machine(
         file = session.choose(where)
         check_role(role)
     settings = session.overridden(file.load())
-    prepared = prepare(session, settings, access, options, role)
+    prepared = prepare(session, settings, access, api, options, role)
     route = route_to_register(access.server, api, settings, polling=prepared.address is not None)
     if options.dry_run:
         return (yield from _dry_run(route, access, prepared))
     # Fails here, before the server knows of this machine, where the file cannot be written.
     file.update(lambda same: same)
-    shown = (yield from check_polling_port(prepared.address, settings)) if prepared.address else None
+    shown = (yield from prepared.check_port(settings)) if prepared.address else None
     prepared = prepared.after_check(shown)
     yield f"Registering the tentacle with the server at {route.address.display}"
     outcome = converse(route.client(access.credentials), lambda client: register(client, prepared.request))
+    prepared = prepared.vouched_for(shown, outcome)
     warn_of_other_certificate(prepared, shown, outcome)
     before = file.load()
     changed = file.update(lambda now: with_registration(now, prepared, outcome)) != before
@@ -122,10 +136,10 @@ def check_first(
     For a machine that has nothing yet, not even a certificate.  Raises what a registration would.
     """
     known = settings if settings.certificate else replace(settings, certificate=_NOT_YET)
-    prepared = prepare(session, known, access, options, role)
+    prepared = prepare(session, known, access, api, options, role)
     route = route_to_register(access.server, api, settings, polling=prepared.address is not None)
     if prepared.address:
-        yield from check_polling_port(prepared.address, settings)
+        yield from prepared.check_port(settings)
     converse(route.client(access.credentials), lambda client: check_request(client, prepared.request))
 
 
@@ -171,7 +185,12 @@ def _missing_of(role: WorkerRole | TargetRole) -> Iterator[tuple[str, str]]:
 
 
 def prepare(
-    session: CommandSession, settings: Settings, access: Access, options: RegisterOptions, role: WorkerRole | TargetRole
+    session: CommandSession,
+    settings: Settings,
+    access: Access,
+    api: ApiOptions,
+    options: RegisterOptions,
+    role: WorkerRole | TargetRole,
 ) -> PreparedRegistration:
     """The options, checked in the original's order and completed from the settings.  Raises TentacleError."""
     style = CommunicationStyle.parse(options.comms_style)
@@ -188,11 +207,15 @@ def prepare(
             " use the polling-proxy command first and then register the Tentacle with register-with."
         )
     check_addresses(options.server_web_socket, options.server_comms_address)
+    check_https(options, polling=polling)
     address, adopt = None, False
     endpoint: Endpoint
     if polling:
         comms = options.server_comms_address, options.server_comms_port
-        address = address_to_poll(access.server, options.server_web_socket, *comms)
+        if options.https:
+            address = https_address(route_to_register(access.server, api, settings, polling=True), *comms)
+        else:
+            address = address_to_poll(access.server, options.server_web_socket, *comms)
         subscription = _subscription(settings, address, options.server_subscription_id)
         adopt = options.idempotent and subscription is None
         endpoint = PollingEndpoint(settings.certificate.thumbprint, subscription or trust.new_subscription_id())
@@ -218,7 +241,19 @@ def prepare(
     )
     wanted = max(LEAST_WORKER_CONNECTIONS, session.process.processors) if isinstance(role, WorkerRole) else 1
     connections = wanted if polling and settings.polling_connection_count is None else None
-    return PreparedRegistration(style, address, request, connections)
+    ca_file = str(session.path(api.ca_file)) if options.https and api.ca_file else None
+    return PreparedRegistration(style, address, request, connections, options.https, ca_file)
+
+
+def check_https(options: RegisterOptions, *, polling: bool) -> None:
+    """Raises TentacleError for `--https` where it means nothing."""
+    if options.https and not polling:
+        raise TentacleError(
+            "Option --https can only be used with --comms-style=TentacleActive: a Tentacle that listens answers by "
+            "HTTPS anyway."
+        )
+    if options.https and options.server_web_socket:
+        raise TentacleError("Please specify --https or a --server-web-socket - not both.")
 
 
 def _subscription(settings: Settings, address: str, wanted: str | None) -> str | None:
@@ -248,11 +283,12 @@ def warn_of_other_certificate(prepared: PreparedRegistration, shown: str | None,
 
     The original does not compare the two; its agent then fails to connect for ever, and only its log says so.
     """
-    if shown is not None and shown != outcome.server_thumbprint:
+    if shown is not None and shown != outcome.server_thumbprint and prepared.ca_file is None:
         warn_loudly(
             f"WARNING: {prepared.address} shows the certificate {shown}, and the Octopus Server's is "
             f"{outcome.server_thumbprint}: this Tentacle will not talk to it. Either something in between opens TLS "
             "connections and must not do so with this one, or the address is another server's."
+            + (" With --ca-file a proxy may open TLS connections." if prepared.https else "")
         )
 
 
@@ -268,7 +304,14 @@ def outcome_text(prepared: PreparedRegistration, outcome: RegistrationResult) ->
 
 def trusted_server(prepared: PreparedRegistration, outcome: RegistrationResult) -> TrustedServer:
     """The server, as this machine trusts and perhaps polls it after a registration."""
-    return TrustedServer(outcome.server_thumbprint, prepared.style, prepared.address, _subscription_of(outcome))
+    return TrustedServer(
+        outcome.server_thumbprint,
+        prepared.style,
+        prepared.address,
+        _subscription_of(outcome),
+        prepared.https,
+        prepared.ca_file,
+    )
 
 
 def with_registration(settings: Settings, prepared: PreparedRegistration, outcome: RegistrationResult) -> Settings:
@@ -292,7 +335,8 @@ def _dry_run(route: ServerRoute, access: Access, prepared: PreparedRegistration)
         )
     if prepared.address:
         what = "web socket opens: GET " if is_web_socket(prepared.address) else "communications port answers: POST "
-        where = prepared.address if is_web_socket(prepared.address) else f"{prepared.address}/handshake"
+        asked = "/agents/nobody/next" if prepared.https else "/handshake"
+        where = prepared.address if is_web_socket(prepared.address) else f"{prepared.address}{asked}"
         yield f"Would check that the server {what}{where}"
     changes: list[str] = []
 
@@ -303,7 +347,8 @@ def _dry_run(route: ServerRoute, access: Access, prepared: PreparedRegistration)
     client = route.client(access.credentials, on_request=say, rehearse=note)
     outcome = converse(client, lambda client: register(client, prepared.request))
     yield from changes or [outcome_text(prepared, outcome)]
-    polled = f" and poll it at {prepared.address} as {_subscription_of(outcome)}" if prepared.address else ""
+    way = " by HTTPS" if prepared.https else ""
+    polled = f" and poll it{way} at {prepared.address} as {_subscription_of(outcome)}" if prepared.address else ""
     whose = "that the web socket shows" if is_web_socket(prepared.address) else outcome.server_thumbprint
     yield f"Would trust the Octopus Server with the thumbprint {whose}{polled}"
     yield "This was a dry run: nothing was changed"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -25,8 +26,15 @@ from tentacle.octopus.connectivity import ConnectivityCheck
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.errors import ConnectionFailed
 from tentacle.octopus.http_client import REQUEST_SECONDS, HttpClient, HttpOptions, HttpResponse
+from tentacle.octopus.link_templates import POLLING_LINK, find_link
 from tentacle.octopus.proxies import ProxyUrl, environment_proxy
-from tentacle.octopus.server_address import ServerAddress, polling_address, web_socket_address
+from tentacle.octopus.server_address import (
+    ServerAddress,
+    https_polling_address,
+    linked_polling_address,
+    polling_address,
+    web_socket_address,
+)
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings
 
 T = TypeVar("T")
@@ -172,14 +180,37 @@ def is_web_socket(address: str | None) -> bool:
     return (address or "").startswith("wss://")
 
 
-def check_polling_port(address: str, settings: Settings) -> Generator[str, None, str]:
+def https_address(route: ServerRoute, comms_address: str | None, comms_port: int | None) -> str:
+    """Where a server is polled by HTTPS: as given, else as its root document says.  Raises TentacleError."""
+    if (comms_address or "").strip():
+        return https_polling_address(comms_address or "", comms_port)
+    if comms_port is not None:
+        raise TentacleError(
+            "With --https the port alone does not say where to poll.",
+            hint="Give the whole address, for example --server-comms-address=https://octopus:8443",
+        )
+    reply = asyncio.run(route.root_document(REQUEST_SECONDS))
+    with suppress(ValueError, TypeError, KeyError, RecursionError, AttributeError):
+        template = find_link(json.loads(reply.body)["Links"], POLLING_LINK)
+        if template is not None:
+            return linked_polling_address(route.address, template)
+    raise TentacleError(
+        f"The server at {route.address.display} does not say that it can be polled by HTTPS.",
+        hint="Leave --https out to poll by Halibut, or say where with --server-comms-address=https://...",
+    )
+
+
+def check_polling_port(address: str, settings: Settings, *, https: bool = False) -> Generator[str, None, str]:
     """Makes sure that a server's polling port answers, through the proxy that polling uses; yields each step.
 
-    `address` is `https://HOST:PORT`, or that of a web socket.  Returns the thumbprint of the certificate that is shown
-    there.  Raises ConnectionFailed when nothing answers like a server's polling port.
+    `address` is `https://HOST:PORT`, that of a web socket, or where the server is polled by `https`.  Returns the
+    thumbprint of the certificate that is shown there.  Raises ConnectionFailed when nothing answers as it should.
     """
-    target = polled_address(address)
-    if target.web_socket is None:
+    target = polled_address(address, https=https)
+    if https:
+        yield f"Checking connectivity on the server address {address}..."
+        trace(f"POST {address}/agents/nobody/next")
+    elif target.web_socket is None:
         yield f"Checking connectivity on the server communications port {target.port}..."
         trace(f"POST {address}/handshake")
     else:
@@ -188,7 +219,8 @@ def check_polling_port(address: str, settings: Settings) -> Generator[str, None,
     proxy = polling_proxy(settings)
     try:
         check = ConnectivityCheck(on_retry=say)
-        shown = asyncio.run(check.run(target.host, target.port, proxy=proxy, web_socket=target.web_socket))
+        ways = {"web_socket": target.web_socket, "https": target.https}
+        shown = asyncio.run(check.run(target.host, target.port, proxy=proxy, **ways))
     except ConnectionFailed as error:
         if proxy is not None or environment_proxy(URL(address)) is None:
             raise

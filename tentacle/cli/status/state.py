@@ -49,7 +49,8 @@ _GENERATIONS: Final = {
 class ServerState:
     """One trusted server.  `asked` and `up` count polling connections; `up` is `None` when no agent says.
 
-    `generation` is `modern`, `old`, or `None` when it has not called since the agent started.
+    `generation` is `modern`, `old`, or `None` when it has not called since the agent started.  By `https` it is polled
+    as docs/spec/https.md says.
     """
 
     thumbprint: str
@@ -60,6 +61,7 @@ class ServerState:
     up: int | None = None
     links: tuple[Link, ...] = ()
     generation: str | None = None
+    https: bool = False
 
     @property
     def generation_text(self) -> str | None:
@@ -295,6 +297,7 @@ def server_states(
                 up=polled.up if polled else None,
                 links=polled.links if polled else (),
                 generation=generation,
+                https=server.https,
             )
         )
     return tuple(found), problem

@@ -76,7 +76,8 @@ def _agent_lines(state: InstanceState, style: Style, now: float) -> Iterator[str
 
 
 def _server_lines(server: ServerState, now: float) -> list[str]:
-    rows = [("polled at" if server.polled else "may call", server.address or "this machine")]
+    where = (server.address or "this machine") + (" (by HTTPS)" if server.https else "")
+    rows = [("polled at" if server.polled else "may call", where)]
     rows += [("speaks", server.generation_text)] if server.generation_text else []
     if server.polled:
         connections = f"{server.asked} wanted" if server.up is None else f"{server.up} of {server.asked} up"
@@ -166,6 +167,7 @@ def _server_document(server: ServerState) -> dict[str, Any]:
         "Thumbprint": server.thumbprint,
         "CommsStyle": "TentacleActive" if server.polled else "TentaclePassive",
         "Address": server.address,
+        "Polling": ("Https" if server.https else "Halibut") if server.polled else None,
         "SubscriptionId": server.subscription,
         "Generation": server.generation,
         "ConnectionsWanted": server.asked if server.polled else None,

@@ -14,12 +14,14 @@ from typing import Final
 from aiohttp import web
 
 from tentacle.devserver.rest.answers import Problem, problem_answer
+from tentacle.devserver.rest.polling import answer_polling
 from tentacle.devserver.rest.routes_machines import MachineRoutes
 from tentacle.devserver.rest.routes_resources import ResourceRoutes
 from tentacle.devserver.rest.routes_root import RootRoutes
 from tentacle.devserver.rest.routes_tasks import TaskRoutes
 from tentacle.devserver.rest.routing import ApiRequest, Routes, effective_method, segments_of, without_space
 from tentacle.devserver.rest.server import Server
+from tentacle.devserver.worker import AGENTS
 from tentacle.errors import TentacleError
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ class RequestHandler:
         try:
             if segments and segments[0].lower() == "api":
                 return await self._api(request, segments[1:])
+            if request.rel_url.raw_path.startswith(AGENTS):
+                return await answer_polling(self._server.comms, request)
             return await self._page(request)
         except web.HTTPRequestEntityTooLarge:
             return problem_answer(Problem(f"The request must not be larger than {MAX_BODY} bytes.", 413))

@@ -88,9 +88,15 @@ def _space_links(space: str) -> Json:
     return {name: f"/api/{space}/{template}" for name, template in _SPACE_LINKS.items()}
 
 
-def root_document(identity: ServerIdentity, default_space: str | None) -> Json:
-    """Returns what `GET /api` answers to anybody; with the default space's links when there is one."""
-    links = {**_ROOT_LINKS, **(_space_links(default_space) if default_space else {})}
+def root_document(identity: ServerIdentity, default_space: str | None, polling: str | None = None) -> Json:
+    """Returns what `GET /api` answers to anybody; with the default space's links when there is one, and `polling`, the
+    template of the address at which workers poll by HTTPS.
+    """
+    links = {
+        **_ROOT_LINKS,
+        **({"TentaclePolling": polling} if polling else {}),
+        **(_space_links(default_space) if default_space else {}),
+    }
     return {**_about(identity), "Links": links}
 
 

@@ -72,7 +72,8 @@ class RootRoutes:
         """The root for everybody; a space's root, which is not open: the middle of `/api/Spaces-1` is the space."""
         if request.space is None:
             default = await self.server.default_space()
-            return json_answer(root_document(self.server.identity, default.id if default else None))
+            polling = self.server.polling_template(request.http.url.host)
+            return json_answer(root_document(self.server.identity, default.id if default else None, polling))
         await self.server.authentication.user_of(request.http, request.method)
         return json_answer(space_document(self.server.identity, await self.server.space_of(request)))
 

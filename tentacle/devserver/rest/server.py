@@ -27,7 +27,7 @@ from tentacle.devserver.storage import (
     read_body,
 )
 from tentacle.devserver.tasks import TaskQueue, new_check
-from tentacle.devserver.worker import Machines, WorkerClients
+from tentacle.devserver.worker import Comms, Machines, WorkerClients
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,18 @@ class Server:
     queue: TaskQueue
     machines: Machines
     clients: WorkerClients
+    comms: Comms
     authentication: Authentication
     files: Path
     max_file: int
+
+    def polling_template(self, host: str | None) -> str:
+        """The link to where workers poll by HTTPS, for a client that has reached this server at `host`."""
+        address = self.comms.polling_addresses[0]
+        for everywhere in ("//0.0.0.0:", "//[::]:"):
+            named = f"[{host}]" if ":" in (host or "") else host
+            address = address.replace(everywhere, f"//{named}:") if host else address
+        return f"{address.rstrip('/')}/agents{{/subscription}}"
 
     async def default_space(self) -> Resource | None:
         return await self.store.default(SPACES, UNSCOPED)

@@ -6,7 +6,7 @@ these protocols with the transport.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from tentacle.errors import EXIT_INTERNAL, TentacleError
+from tentacle.wire.http import HttpReply
 
 NO_STREAMS: Final[Mapping[UUID, Path]] = MappingProxyType({})
 
@@ -86,6 +87,17 @@ class Comms(WorkerCaller, Protocol):
     @property
     def address(self) -> str:
         """`host:port` that polling workers connect to."""
+        ...
+
+    @property
+    def polling_addresses(self) -> tuple[str, ...]:
+        """Where workers poll by HTTPS; others are told the first."""
+        ...
+
+    async def answer_stranger(
+        self, method: str, path: str, headers: Mapping[str, str], body: AsyncIterator[bytes], address: str
+    ) -> HttpReply:
+        """Answers a worker that polls by HTTPS, when its request has come here without TLS, through a proxy."""
         ...
 
     def trust(self, endpoints: Collection[Endpoint]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tentacle.devserver.worker.caller import NO_STREAMS, CallResult, Endpoint, WorkerCallFailed
+from tentacle.devserver.worker.https_polling import AGENTS, HttpsPolling
 from tentacle.errors import TentacleError, one_line
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.transport.calling import POOL_SIZE, ListeningCaller
 from tentacle.transport.dial import Address
 from tentacle.transport.errors import CallFailed
+from tentacle.transport.http.connection import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.queue import PollingQueues
 from tentacle.transport.spool import Spool
@@ -27,6 +29,7 @@ from tentacle.transport.stream import format_address, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity
 from tentacle.wire.events import ResponseEvent
+from tentacle.wire.http import HttpReply
 from tentacle.wire.limits import ANSWERS, Limits
 from tentacle.wire.messages import Request
 from tentacle.wire.rules import Role
@@ -40,7 +43,8 @@ WEB_SOCKET = "/OctopusComms"
 class CommsOptions:
     """The address that polling workers connect to; with `port` 0 the system chooses one.
 
-    To each listening worker, up to `most_idle` connections are kept for the next call.
+    To each listening worker, up to `most_idle` connections are kept for the next call.  `polling_address` is where
+    workers poll by HTTPS through a proxy that ends TLS.
     """
 
     host: str
@@ -49,6 +53,7 @@ class CommsOptions:
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = ANSWERS
     most_idle: int = POOL_SIZE
+    polling_address: str | None = None
 
 
 async def start_comms(certificate: StoredCertificate, options: CommsOptions) -> HalibutComms:
@@ -69,9 +74,7 @@ class HalibutComms:
         )
         # Each worker that polls, as its subscription and its thumbprint in capital letters.
         self._subscribers: frozenset[tuple[str, str]] = frozenset()
-        self._polling = PollingQueues(
-            options.timeouts, lambda subscription, thumbprint: (subscription, thumbprint.upper()) in self._subscribers
-        )
+        self._polling = PollingQueues(options.timeouts, self._may_poll)
         accepting = ListenerOptions(
             options.host,
             options.port,
@@ -80,12 +83,22 @@ class HalibutComms:
             limits=options.limits,
             web_socket=WEB_SOCKET,
         )
-        self._listener = Listener(identity, self._is_trusted, self._polling.serve, self._spool, accepting)
+        self.https = HttpsPolling(
+            self._polling, self._spool, options.timeouts, self._may_poll, lambda: self.polling_addresses
+        )
+        http = HttpService(self.https.answer, hidden=AGENTS)
+        self._listener = Listener(identity, self._is_trusted, self._polling.serve, self._spool, accepting, http)
         self._numbers = itertools.count(1)
 
     @property
     def address(self) -> str:
         return format_address((self._options.host, self._listener.port))
+
+    @property
+    def polling_addresses(self) -> tuple[str, ...]:
+        """Where workers poll by HTTPS, the address for people and documents first."""
+        own = f"https://{self.address}"
+        return (own,) if self._options.polling_address is None else (self._options.polling_address, own)
 
     async def start(self) -> None:
         self._spool.create()
@@ -93,11 +106,21 @@ class HalibutComms:
 
     async def close(self) -> None:
         await self._listener.aclose()
+        self.https.aclose()
         await self._listening.aclose()
 
     def trust(self, endpoints: Collection[Endpoint]) -> None:
         self._subscribers = frozenset((subscription_of(e), e.thumbprint.upper()) for e in endpoints if e.polling)
         self._listener.drop_untrusted()
+
+    async def answer_stranger(
+        self, method: str, path: str, headers: Mapping[str, str], body: AsyncIterator[bytes], address: str
+    ) -> HttpReply:
+        """See `caller.Comms`."""
+        return await self.https.answer_stranger(method, path, headers, body, address)
+
+    def _may_poll(self, subscription: str, thumbprint: str) -> bool:
+        return (subscription, thumbprint.upper()) in self._subscribers
 
     def _is_trusted(self, thumbprint: str) -> bool:
         return thumbprint.upper() in {known for _, known in self._subscribers}

@@ -151,15 +151,16 @@ class PollingClient:
             while piece := await self._piece(response):
                 yield piece
 
-    async def send(self, identity: str, file: Readable, length: int) -> bool:
-        """Sends the bytes of a stream; false where the server does not wait for them any more."""
+    async def send(self, identity: str, file: Readable, length: int) -> None:
+        """Sends the bytes of a stream."""
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(length)}
         body = _pieces(file, length)
         patience = self._timeouts.receive_response + length / _SLOWEST
         async with self._request("POST", f"streams/{identity}", headers, body, wait=patience) as response:
-            if response.status not in (200, 201, 204, 404):
+            if response.status == 404:
+                raise ProtocolError("the server takes no stream")
+            if response.status not in (200, 201, 204):
                 raise await self._failure(response)
-            return response.status != 404
 
     @asynccontextmanager
     async def _request(

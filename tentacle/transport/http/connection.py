@@ -38,10 +38,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HttpService:
-    """`answer` answers a request of a trusted peer; while `owing` lasts, who ends waits for the answer to be sent."""
+    """`answer` answers a request of a trusted peer; while `owing` lasts, who ends waits for the answer to be sent.
+
+    Strangers see the page, but are forbidden what begins with `hidden`.
+    """
 
     answer: Callable[[HttpRequest], Awaitable[HttpReply]]
     owing: Callable[[], AbstractContextManager[None]] = nullcontext
+    hidden: str = "/"
 
 
 _LINE = 8190

@@ -105,6 +105,5 @@ class HttpsPoller(Poller):
 
 async def _deliver(client: PollingClient, reply: PolledReply) -> None:
     for identity, (file, length) in reply.streams.items():
-        if not await client.send(str(identity), file, length):
-            return
+        await client.send(str(identity), file, length)
     await client.reply(reply.id, reply.body)
