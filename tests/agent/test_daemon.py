@@ -134,11 +134,6 @@ async def test_settings_that_cannot_work(agent: AgentHome, changes: dict[str, An
     assert said in await refusal(await agent.start())
 
 
-async def test_a_work_directory_that_is_none(agent: AgentHome) -> None:
-    (agent.home / "Work").write_text("")
-    assert "The directory for workspaces cannot be made: File exists" in await refusal(await agent.start())
-
-
 async def test_an_address_that_cannot_be_polled_is_refused(agent: AgentHome) -> None:
     agent.poll(1)
     agent.set(servers=tuple(replace_address(s, "wss://octopus:x") for s in agent.settings.servers))

@@ -183,10 +183,17 @@ async def start_with(bench: Bench, body: str, wanted: tuple[ScriptFile, ...], fi
 async def test_an_engine_that_cannot_answers_with_an_error_and_works_again_later(bench: Bench) -> None:
     work = bench.home / "Work"
     shutil.rmtree(work)
-    work.write_text("in the way")
+    work.symlink_to("nowhere")
     command = StartScriptCommandV2(ScriptTicket("T"), "true")
     assert "The directory for workspaces cannot be made" in await bench.refused(SERVICE, "StartScript", command)
     work.unlink()
+    assert (await start(bench, "exit 2")).exit_code == 2
+
+
+async def test_what_lies_in_place_of_the_work_directory_is_moved_away_for_a_script(bench: Bench) -> None:
+    work = bench.home / "Work"
+    shutil.rmtree(work)
+    work.write_text("in the way")
     assert (await start(bench, "exit 2")).exit_code == 2
 
 

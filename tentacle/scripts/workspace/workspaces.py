@@ -135,8 +135,8 @@ class Workspaces:
                 path.mkdir(mode=0o700)
             except FileExistsError:
                 return True
-            except FileNotFoundError as error:
-                # The directory of all workspaces was removed.
+            except (FileNotFoundError, NotADirectoryError) as error:
+                # The directory of all workspaces was removed, or something lies in its place.
                 if attempt:
                     raise WorkspaceNotPreparedError(path, _reason(error)) from error
                 self.ensure()
