@@ -16,12 +16,15 @@ from typing import Final
 from tentacle import disk
 from tentacle.errors import TentacleError
 from tentacle.home_layout import (
+    AUDIT_FILE,
     CONTROL_SOCKET,
     DRAIN_FILE,
     HEARTBEAT_FILE,
+    INBOX,
     LOCK_FILE,
     LOGS,
     MASK_KEY,
+    POLLED_CALLS,
     RUNS,
     SPOOL,
     STATUS_FILE,
@@ -46,7 +49,10 @@ _KINDS: Final = {
     DRAIN_FILE: None,
     f"{WORK}/{MASK_KEY}": None,
     f"{WORK}/{SPOOL}": None,
+    f"{LOGS}/{AUDIT_FILE}": stat.S_IFREG,
     f"{WORK}/{UPLOADS}": stat.S_IFDIR,
+    f"{WORK}/{INBOX}": stat.S_IFDIR,
+    f"{WORK}/{POLLED_CALLS}": stat.S_IFDIR,
     _RUNS: None,
     f"{_RUNS}/{finished.FILE}": stat.S_IFREG,
     f"{_RUNS}/{history.FILE}": stat.S_IFREG,

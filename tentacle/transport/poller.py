@@ -96,8 +96,8 @@ class Poller:
         """How often connections could not be made or broke, by `reason_of`."""
         self._broken = CountedLog()
         """For connections that had been made: a server can take and break them as often as it likes."""
-        self._hushed = False
-        """The last one of these was not told."""
+        self._tell_up = self._tell_all = True
+        """Whether the next connection that is up, and the last one, is told: once after each failure that was."""
         self._made: set[int] = set()
         """Connections that had been made before they failed."""
 
@@ -191,18 +191,24 @@ class Poller:
         line += f" ({hint})" if hint else ""
         if number in self._made:
             self._made.discard(number)
-            self._hushed = not self._broken.tell(level, text, str(self._options.address), line)
+            told = self._broken.tell(level, text, str(self._options.address), line)
         else:
             log.log(level, "%s", line)
+            told = level == logging.ERROR
+        if told:
+            self._tell_up = self._tell_all = True
 
     def _tell_identified(self) -> None:
         """One line a server: the first connection that is up, and the last one where that was not all."""
         self._told = ""
         asked, up = self._options.connections, self.connected
-        level = logging.INFO if up == 1 and not self._hushed else logging.DEBUG
+        level = logging.INFO if up == 1 and self._tell_up else logging.DEBUG
         log.log(level, "Polling %s as %s", self._options.address, self._options.subscription)
-        if up == asked > 1 and not self._hushed:
+        if up == 1:
+            self._tell_up = False
+        if up == asked > 1 and self._tell_all:
             log.info("Polling %s: all %d connections are up", self._options.address, asked)
+            self._tell_all = False
 
     def _note(self, number: int, **changes: Any) -> None:
         self._links[number] = replace(self._links.get(number, PollingLink()), **changes)

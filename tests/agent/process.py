@@ -77,7 +77,8 @@ class Running:
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Ends it as it should end."""
         self.send(number)
-        assert await self.ended() == (0, []), self.said
+        ended = await self.ended()
+        assert ended == (0, []), (ended, self.said)
 
 
 class AgentHome:

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from tentacle.home_layout import (
+    AUDIT_FILE,
     CONTROL_SOCKET,
     HEARTBEAT_FILE,
+    INBOX,
     LOCK_FILE,
     LOG_FILE,
     LOGS,
     MASK_KEY,
+    POLLED_CALLS,
     RUNS,
     SPOOL,
     STATUS_FILE,
@@ -30,10 +33,18 @@ from tests.patience import PATIENCE
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts, makes devices and immutable files")
 FILES = (
-    *(LOCK_FILE, CONTROL_SOCKET, STATUS_FILE, HEARTBEAT_FILE, f"{LOGS}/{LOG_FILE}", f"{WORK}/{MASK_KEY}"),
+    *(
+        LOCK_FILE,
+        CONTROL_SOCKET,
+        STATUS_FILE,
+        HEARTBEAT_FILE,
+        f"{LOGS}/{LOG_FILE}",
+        f"{LOGS}/{AUDIT_FILE}",
+        f"{WORK}/{MASK_KEY}",
+    ),
     *(f"{WORK}/{RUNS}/{name}" for name in ("finished", "history", "boots")),
 )
-DIRECTORIES = (f"{WORK}/{RUNS}", f"{WORK}/{SPOOL}", f"{WORK}/{UPLOADS}", LOGS)
+DIRECTORIES = (*(f"{WORK}/{name}" for name in (RUNS, SPOOL, UPLOADS, INBOX, POLLED_CALLS)), LOGS)
 IN_PLACE = {
     "a file": "touch %s",
     "a pipe": "mkfifo %s",
@@ -119,7 +130,10 @@ async def require_next_agent(agent: AgentHome, server: Server) -> list[str]:
     server.port = await second.port()
     answer = await server.script("exit 3", wait=PATIENCE, ticket="N")
     assert getattr(answer, "exit_code", answer) == 3
-    await second.stop()
+    second.send(signal.SIGTERM)
+    code, problems = await second.ended()
+    # What it goes on without, it says.
+    assert code == 0, (problems, second.said)
     return second.said
 
 
