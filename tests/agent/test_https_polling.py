@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from tentacle.contracts.script_v2 import ScriptStatusResponseV2
 from tentacle.home_layout import POLLED_CALLS, WORK
-from tests.agent.process import AgentHome
+from tests.agent.process import AgentHome, Server
 from tests.patience import PATIENCE
-from tests.polled_server import PolledServer, polled_server
+from tests.polled_server import NAME, PolledServer, polled_server
 
 
 @pytest.fixture
@@ -184,3 +186,44 @@ async def test_an_agent_that_is_told_to_end_leaves_the_request_to_the_next_one(
         await polling(agent, polled)
         assert (await polled.finished())["ExitCode"] == 7
         assert marks(agent) == 1
+
+
+async def test_several_servers_by_either_way(agent: AgentHome, polled: PolledServer, server: Server) -> None:
+    """One by Halibut, one by HTTPS, and one that is away: none is in the way of another."""
+    agent.poll(polled.port, https=True)
+    (by_https,) = agent.settings.servers
+    by_halibut = replace(by_https, address=f"https://127.0.0.1:{server.listener.port}", https=False)
+    away = replace(by_https, address="https://127.0.0.1:9", subscription_id="poll://away/")
+    agent.set(servers=(away, by_https, by_halibut), polling_connection_count=2)
+    await (await agent.start()).until("expecting thumbprint")
+    started = await polled.start_script("exit 3", "A", wait="00:00:30")
+    answer = await server.script("exit 4", 30.0, "B")
+    assert isinstance(answer, ScriptStatusResponseV2)
+    assert (started["ExitCode"], answer.exit_code) == (3, 4)
+    agent.agents[-1].send(signal.SIGTERM)
+    code, problems = await agent.agents[-1].ended()
+    assert code == 0
+    assert problems
+    assert all("127.0.0.1:9" in one for one in problems)
+
+
+async def test_a_bad_server_is_told_of_in_one_line_and_tried_again(agent: AgentHome, polled: PolledServer) -> None:
+    bad = {"requests": [{"id": "../../next", "method": "X.Y"}]}
+
+    async def answer(request: web.Request) -> Any:
+        return web.json_response(bad) if request.path.endswith("/next") else None
+
+    polled.before = answer
+    await polling(agent, polled, connections=3)
+    async with asyncio.timeout(PATIENCE):
+        while len(polled.heads) < 6:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    polled.before = None
+    assert (await polled.start_script("exit 3", wait="00:00:30"))["ExitCode"] == 3
+    agent.agents[-1].send(signal.SIGTERM)
+    _, problems = await agent.agents[-1].ended()
+    assert [one for one in problems if "Traceback" in one] == []
+    assert len([one for one in problems if "the id of a request of the server has another form" in one]) <= 6
+    assert {path for _, path, _ in polled.heads if "/replies/" in path} == {
+        f"/agents/{NAME}/replies/{one}" for one in polled.answers
+    }

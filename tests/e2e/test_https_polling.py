@@ -110,6 +110,7 @@ def test_through_a_web_server_that_ends_tls(stage: Stage) -> None:
         works(server, 900_000)
         assert "Bearer" not in "".join(front.lines())
         assert_that_strangers_are_refused(address, ca)
+        assert f"{ca} vouches for it" in stage.run("doctor", "--instance=w")
     agent.wait_for("Trying again in")
     with https_front(server.rest, "octopus", certificate, key, port):
         works(server, 60_000)
@@ -142,6 +143,34 @@ def test_the_agent_is_killed_while_a_task_waits(stage: Stage) -> None:
     assert server.finished(task)["State"] == "Success"
     assert "at the end" in "".join(server.follow(task))
     assert marks.read_text() == "mark\n"
+
+
+def test_the_server_is_killed_while_a_task_waits(stage: Stage) -> None:
+    """The embedded server gives its tasks up then; the agent carries nothing out twice, and polls the next server."""
+    ports = f"--port={free_port()}", f"--comms-port={free_port()}"
+    key = stage.directory / "key"
+    key.write_text("API-TESTKEY0123456789")
+    how = (*ports, f"--data={stage.directory / 'data'}", f"--apiKeyFile={key}")
+    server = stage.start_server(*how)
+    stage.make_instance("w", "--noListen=True")
+    register(stage, server)
+    agent = stage.start_agent("w", "as poll://")
+    worker, marks, go = server.worker("w")["Id"], stage.directory / "marks", stage.directory / "go"
+    task = server.run_script(worker, f"echo mark >> {marks}; until test -e {go}; do sleep 0.05; done")
+    lines = server.follow(task)
+    while not marks.exists():
+        next(lines)
+    lines.close()  # type: ignore[attr-defined]
+    server.process.signal(signal.SIGKILL)
+    server.process.wait()
+    agent.wait_for("Trying again in")
+    (stage.directory / "server.json").unlink()
+    again = stage.start_server(*how)
+    assert again.finished(task)["State"] == "Failed"
+    go.touch()
+    works(again, 60_000)
+    assert marks.read_text() == "mark\n"
+    assert agent.stop() == 0
 
 
 def test_what_https_does_not_go_with_is_said(stage: Stage) -> None:

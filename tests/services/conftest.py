@@ -10,9 +10,10 @@ import pytest
 
 from tests.services.bench import Bench
 from tests.services.https_wire import HttpsWire, by_https
+from tests.services.polled_wire import by_polling
 
 
-@pytest.fixture(params=["halibut", "https"])
+@pytest.fixture(params=["halibut", "https", "polled"])
 async def bench(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> AsyncIterator[Bench]:
@@ -20,7 +21,8 @@ async def bench(
         if request.param == "halibut":
             yield bench
             return
-        async with by_https(bench, tmp_path_factory.mktemp("https")):
+        by = by_https if request.param == "https" else by_polling
+        async with by(bench, tmp_path_factory.mktemp("https")):
             yield bench
 
 

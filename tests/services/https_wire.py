@@ -88,16 +88,13 @@ class HttpsWire:
             answer = await response.json()
         assert (answer.pop("jsonrpc"), answer.pop("id")) == ("2.0", call["id"])
         if "error" in answer:
-            error = answer.pop("error")
-            assert (answer, error["code"]) == ({}, -32001), error
-            assert error["data"]["details"].endswith(f"{error['data']['type']}: {error['message']}")
-            return Asked(error=(error["message"], error["data"]["details"]))
+            return read_error(answer)
         wanted = SERVICE_METHODS[service][method.lower()].result
         result = answer.pop("result")
         assert answer == {}
         if wanted is None or result is None:
             return Asked()
-        return Asked(self._download(result) if wanted is DataStream else from_json(wanted, result, _no_stream))
+        return Asked(self._download(result) if wanted is DataStream else from_json(wanted, result, no_stream))
 
     def _download(self, result: dict[str, Any]) -> Downloaded:
         async def read() -> bytes:
@@ -116,7 +113,16 @@ class HttpsWire:
         return {"upload": answer["id"]}
 
 
-def _no_stream(_value: object, where: str) -> DataStream:
+def read_error(answer: dict[str, Any]) -> Asked:
+    """A failure inside a service."""
+    error = answer.pop("error")
+    assert (answer, error["code"]) == ({}, -32001), error
+    assert error["data"]["details"].endswith(f"{error['data']['type']}: {error['message']}")
+    return Asked(error=(error["message"], error["data"]["details"]))
+
+
+def no_stream(_value: object, where: str) -> DataStream:
+    """For results that hold none."""
     raise CodecError(f"{where}: a stream in the result")
 
 

@@ -6,6 +6,7 @@ Each connection fetches a request, has it carried out, and sends the reply, befo
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ from tentacle.transport.tls import TlsIdentity
 from tentacle.wire.call_context import CallContext, Wire
 from tentacle.wire.errors import ProtocolError
 from tentacle.wire.polling import PolledCalls, PolledReply, PolledRequest
+
+log = logging.getLogger(__name__)
 
 _PAUSE: Final = 1.0
 """Seconds before the server is asked again that has only told what is being carried out already."""
@@ -106,4 +109,5 @@ class HttpsPoller(Poller):
 async def _deliver(client: PollingClient, reply: PolledReply) -> None:
     for identity, (file, length) in reply.streams.items():
         await client.send(str(identity), file, length)
-    await client.reply(reply.id, reply.body)
+    if not await client.reply(reply.id, reply.body):
+        log.info("The server does not wait any more for the reply to its request %s", reply.id)

@@ -113,5 +113,5 @@ def test_who_is_verbose_is_a_matter_of_the_session(session: CommandSession) -> N
 def test_what_is_not_the_original_s_stands_last() -> None:
     names = [one["Name"] for one in json.loads(probe().help_text(as_json=True))["Options"]]
     assert names[0] == "name"
-    assert names[-2:] == ["idempotent", "dry-run"]
+    assert names[-3:] == ["idempotent", "dry-run", "https"]
     assert names.index("ignoreSslErrors") < names.index("apiKeyFile") < names.index("verbose")

@@ -31,6 +31,10 @@ async def test_the_go_sdk_finds_the_default_space(server: RunningServer) -> None
 async def test_every_link_of_the_roots_leads_somewhere(server: RunningServer) -> None:
     for root in ("/api", "/api/Spaces-1"):
         for name, template in (await server.get(root))["Links"].items():
+            if name == "TentaclePolling":
+                # It is on another port, which has tests of its own.
+                assert template == "https://127.0.0.1:10943/agents{/subscription}"
+                continue
             path = re.sub(r"\{[^}]*\}", "", template.replace("{spaceId}", "Spaces-1"))
             response = await server.send("GET", path)
             allowed = {"SignIn": 404, "SignOut": 404, "WorkerPoolsSortOrder": 404}

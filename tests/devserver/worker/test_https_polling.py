@@ -21,8 +21,10 @@ from tentacle.contracts.script_v2 import StartScriptCommandV2
 from tentacle.devserver.worker.caller import CallResult, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, start_comms
 from tentacle.settings.certificates import StoredCertificate
+from tentacle.transport.errors import TransportError
 from tentacle.transport.http.tokens import make_token
-from tests.pki import identity, pem, write_pem
+from tentacle.transport.tls import TlsIdentity
+from tests.pki import identity, made_by_openssl, pem, write_pem
 from tests.transport.harness import FAST, run
 
 NAME = "abcdefghij0123456789"
@@ -235,6 +237,22 @@ async def test_every_other_token_is_refused_and_says_why(comms: HalibutComms, wh
     make, why = BAD[which]
     status, text = await asked_with(comms, make())
     assert (status, why in json.loads(text)["detail"]) == (401, True), text
+
+
+@pytest.mark.parametrize(("curve", "algorithm"), [("prime256v1", "ES256"), ("secp384r1", None), ("secp521r1", None)])
+async def test_an_agent_with_an_ecdsa_key(
+    comms: HalibutComms, tmp_path: Path, curve: str, algorithm: str | None
+) -> None:
+    made = TlsIdentity(*made_by_openssl(tmp_path, "-newkey", "ec", "-pkeyopt", f"ec_paramgen_curve:{curve}"))
+    comms.trust((Endpoint(ENDPOINT.uri, made.thumbprint),))
+    if algorithm is None:
+        with pytest.raises(TransportError, match="signs no tokens"):
+            make_token(made, FRONT, ENDPOINT.uri)
+        return
+    good = make_token(made, FRONT, ENDPOINT.uri)
+    assert jwt.get_unverified_header(good)["alg"] == algorithm
+    assert (await asked_with(comms, good))[0] == 204
+    assert (await asked_with(comms, token()))[0] == 401
 
 
 async def test_a_start_of_a_script_as_json(comms: HalibutComms, curl: Curl) -> None:
