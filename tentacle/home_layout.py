@@ -41,6 +41,8 @@ AUDIT_FILE: Final = "Audit.jsonl"
 
 RUNS: Final = ".runs"
 """In `Work`, like all below: the state and the log of each run, out of the reach of its script."""
+PROXY_REFUSALS: Final = ".proxy-refusals"
+"""Which credentials a proxy has refused a short while ago, as keyed hashes."""
 MASK_KEY: Final = ".mask.key"
 """What the passwords of runs are sealed with."""
 SHARED_MEMORY: Final = ".shared-memory"

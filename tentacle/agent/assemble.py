@@ -68,6 +68,7 @@ from tentacle.transport.http.connection import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.proxy_logins import ProxyLogins
+from tentacle.transport.proxy_refusals import KeptRefusals
 from tentacle.transport.serving import serve_listening
 from tentacle.transport.spool import Spool
 from tentacle.transport.stream import format_address
@@ -141,7 +142,7 @@ class Agent:
         inbox, record = Inbox(self.home / WORK / INBOX), CallRecord(self.home / WORK / POLLED_CALLS)
         self.http = HttpApi(self._answer, self._finish, self.engine, inbox, record)
         self.listener = self._make_listener(self.plan)
-        self._logins = ProxyLogins()
+        self._logins = ProxyLogins(refusals=KeptRefusals(self.home))
         self._polling = Polling(self._make_poller, self.plan.polls)
         self._monitor = self._make_monitor(settings.monitor)
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import math
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from tentacle.home_layout import PROXY_REFUSALS, WORK
+from tentacle.octopus.proxies import ProxyUrl
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
 from tentacle.transport.dial import Address, Proxy
 from tentacle.transport.errors import ProxyLoginRefused
 from tentacle.transport.poller import Poller, PollerOptions
-from tentacle.transport.proxy_logins import ProxyLogins
+from tentacle.transport.proxy_logins import PAUSE, ProxyLogins
+from tentacle.transport.proxy_refusals import KeptRefusals
 from tentacle.transport.spool import Spool
 from tentacle.wire.connect import basic_authorization
 from tests.patience import PATIENCE
@@ -126,3 +131,65 @@ async def test_one_that_is_cancelled_while_it_waits_leaves_the_turn_to_others() 
         await waiting
     async with asyncio.timeout(PATIENCE):
         await take()
+
+
+def kept(tmp_path: Path, clock: Callable[[], float] = time.time) -> KeptRefusals:
+    (tmp_path / WORK).mkdir(exist_ok=True)
+    return KeptRefusals(tmp_path, clock)
+
+
+async def test_what_was_refused_is_not_tried_by_the_next_process_but_another_login_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxy, server = StrictProxy(), PollingPort("agent")
+
+    async def until(true: Callable[[], object]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not true():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    def said(times: int) -> bool:
+        return caplog.text.count("refused this login before this agent") == times
+
+    async with talking(proxy.talk) as port, server.listening(tmp_path) as number:
+        async with polling(tmp_path, port, number, "wrong", ProxyLogins(refusals=kept(tmp_path))):
+            await until(lambda: kept(tmp_path).left(Proxy("127.0.0.1", port, "me", "wrong")))
+        for life in range(1, 4):
+            async with polling(tmp_path, port, number, "wrong", ProxyLogins(refusals=kept(tmp_path))):
+                await until(functools.partial(said, life))
+        async with polling(tmp_path, port, number, "right", ProxyLogins(refusals=kept(tmp_path))):
+            await server.has(5)
+    assert len(proxy.refused) == 1
+    written = (tmp_path / WORK / PROXY_REFUSALS).read_text()
+    assert not any(text in written for text in ("wrong", '"me"', "127.0.0.1"))
+    assert (tmp_path / WORK / PROXY_REFUSALS).stat().st_mode & 0o777 == 0o600
+
+
+async def test_who_only_looks_is_told_and_does_not_ask(tmp_path: Path) -> None:
+    login = Proxy("p", 1, "me", "wrong")
+    kept(tmp_path).refused(login)
+    logins, asked = ProxyLogins(pause=math.inf, refusals=kept(tmp_path)), False
+    with pytest.raises(ProxyLoginRefused, match=r"refused this login before.*in 10 minute"):
+        async with logins.turn(login):
+            asked = True
+    assert not asked
+
+
+def test_a_refusal_is_forgotten_after_the_pause_and_when_the_clock_was_wrong(tmp_path: Path) -> None:
+    now = [1000.0]
+    refusals, login = kept(tmp_path, lambda: now[0]), Proxy("p", 1, "me", "wrong")
+    refusals.refused(login)
+    assert refusals.left(login) == refusals.left(ProxyUrl("p", 1, "me", "wrong")) == PAUSE
+    now[0] += PAUSE - 1
+    assert (refusals.left(login), refusals.left(Proxy("p", 2, "me", "wrong"))) == (1.0, 0.0)
+    for now[0] in (1000.0 + PAUSE, 999.0):
+        assert refusals.left(login) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{" * 9000, b'{"key": 3, "refused": []}', b"\xff", b"x" * 20_000])
+def test_a_file_that_nobody_understands_counts_as_none(tmp_path: Path, content: bytes) -> None:
+    refusals, login = kept(tmp_path), Proxy("p", 1, "me", "wrong")
+    (tmp_path / WORK / PROXY_REFUSALS).write_bytes(content)
+    assert refusals.left(login) == 0
+    refusals.refused(login)
+    assert refusals.left(login) > 0

@@ -52,6 +52,7 @@ from tentacle.settings.instances import Instance, instance_directories
 from tentacle.settings.model import Settings, resolved_home
 from tentacle.settings.policy_file import policy_places, read_policy
 from tentacle.transport.proxy_logins import ProxyLogins
+from tentacle.transport.proxy_refusals import KeptRefusals
 
 NOTES: Final = """\
 Looks at this machine, the instance, its agent and the way to its servers, and
@@ -171,7 +172,8 @@ async def _examine(
     if problem is not None:
         probes.append(local_probe("polling", lambda: [problem]))
     # All sections run at once, and many share a proxy: a login that it refuses is shown to it once.
-    logins = ProxyLogins(pause=math.inf)
+    refusals = None if instance.home is None else KeptRefusals(instance.home)
+    logins = ProxyLogins(pause=math.inf, refusals=refusals)
     sections = [
         section("This machine", machine_probes(instance, session.environ)),
         section(f"Instance {instance.name or instance.config or ''}".strip(), probes),

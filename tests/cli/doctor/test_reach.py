@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
+from pathlib import Path
 
 import pytest
 
 from tentacle.cli.doctor.reach import ProbeTarget, Reached, reach
+from tentacle.home_layout import WORK
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.settings.certificates import StoredCertificate
+from tentacle.transport.dial import Proxy
+from tentacle.transport.proxy_logins import ProxyLogins
+from tentacle.transport.proxy_refusals import KeptRefusals
 from tests.sockets import silent, talking
 
 
@@ -122,3 +128,13 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         pass
     finally:
         writer.close()
+
+
+async def test_a_login_that_the_agent_was_refused_a_moment_ago_is_named_and_not_tried(tmp_path: Path) -> None:
+    (tmp_path / WORK).mkdir()
+    async with talking(silent) as port:
+        KeptRefusals(tmp_path).refused(Proxy("127.0.0.1", port, "u", "wrong"))
+        logins = ProxyLogins(pause=math.inf, refusals=KeptRefusals(tmp_path))
+        found = await reach(ProbeTarget("127.0.0.1", 1, ProxyUrl("127.0.0.1", port, "u", "wrong")), logins)
+    assert told(found) == [("proxy tcp", "ok"), ("proxy", "FAIL")]
+    assert "has refused this login before" in found.findings[1].found

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +17,7 @@ from tests.patience import PATIENCE
 from tests.scripts.sandboxes import ADD_KEY, KEYCTL, own_uids
 
 BEGIN = f"""
-import ctypes, mmap, os, shutil, stat, sys, tempfile
+import ctypes, mmap, os, shutil, stat, subprocess, sys, tempfile
 from tentacle.scripts.shim.rights import give_up_rights
 from tentacle.scripts.shim.syscalls import clear_user_keyrings
 user = int(sys.argv[1])
@@ -107,6 +112,57 @@ area.seek(2048); area.write(name)
     attempt = "ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint32, ctypes.c_uint32)(place)(place + 2048, 0o4755)"
     script = FILES.replace("give_up_rights()", text + "give_up_rights()").replace("WHAT", attempt)
     assert told(script) == ["False False"]
+
+
+TOOLS = {
+    "chmod u+s f": (1, "600"),
+    "chmod g+s d": (1, ""),
+    "mkdir -m 2775 n": (1, ""),
+    "install -m 4755 f n": (1, "600"),
+    "tar -xpf a.tar": (2, "755"),
+    "tar -xf a.tar": (0, "755"),
+    'cp --preserve=mode "$SETUID" n': (1, "755"),
+    'cp -p "$SETUID" n': (0, "755"),
+    'cp -a "$SETUID" n': (0, "755"),
+    'cp "$SETUID" n': (0, "755"),
+}
+"""What a tool ends with, and the mode of the file that there is then."""
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that every user reaches."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the file that is copied must belong to somebody else")
+@pytest.mark.parametrize("command", TOOLS)
+def test_what_tools_say_that_would_set_such_bits(command: str, public: Path) -> None:
+    """docs/security.md, "What is not promised"."""
+    original = public / "program"
+    original.write_text("x")
+    original.chmod(0o4755)
+    made = tarfile.TarInfo("n")
+    made.mode, made.size = 0o4755, 1
+    with tarfile.open(public / "a.tar", "w") as archive:
+        archive.addfile(made, io.BytesIO(b"x"))
+    text = f"""
+os.chdir(tempfile.mkdtemp())
+shutil.copy({str(public / "a.tar")!r}, "a.tar")
+os.umask(0o022)
+open("f", "w").close(), os.chmod("f", 0o600), os.mkdir("d")
+give_up_rights()
+environment = {{**os.environ, "SETUID": {str(original)!r}, "LC_ALL": "C"}}
+ended = subprocess.run(["bash", "-c", {command!r}], capture_output=True, text=True, env=environment)
+name = "n" if os.path.isfile("n") else "f" if {command!r}.startswith("chmod u") else ""
+print(ended.returncode, format(stat.S_IMODE(os.stat(name).st_mode), "o") if name else "")
+print("Operation not permitted" in ended.stderr)
+shutil.rmtree(os.getcwd())
+"""
+    code, mode = TOOLS[command]
+    assert told(text) == [f"{code} {mode}", str(code != 0)]
 
 
 def test_all_other_modes_are_given() -> None:
