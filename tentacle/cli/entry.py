@@ -14,6 +14,10 @@ from tentacle.host import first_process
 
 _LEADS_TO_CODE: Final = ("OPENSSL_CONF", "OPENSSL_CONF_INCLUDE", "OPENSSL_ENGINES", "OPENSSL_MODULES")
 """OpenSSL loads libraries that these lead to (openssl-env(7)).  Whoever runs `sudo -E tentacle` might choose them."""
+_NO_MEMORY: Final = (
+    b"This process may not have the memory that it needs.\n"
+    b"Raise what limits it: ulimit -v, MemoryMax= of the unit, the limit of the container.\n"
+)
 _CANNOT_CHANGE: Final = {signal.SIGKILL, signal.SIGSTOP}
 _STAYS_IGNORED: Final = {
     # What `nohup`, and a shell for a job in the background, have switched off.
@@ -33,9 +37,15 @@ def enter() -> int:
         os.unsetenv(name)
     if os.getpid() == 1:
         first_process.continue_in_child()
-    from tentacle.cli.main import main
+    try:
+        from tentacle.cli.main import main
 
-    return main()
+        return main()
+    except (MemoryError, ImportError) as error:
+        if isinstance(error, ImportError) and "failed to map segment" not in str(error):
+            raise
+        os.write(2, _NO_MEMORY)  # whatever else would say it needs memory
+        return 1
 
 
 def _reset_signals() -> None:

@@ -94,11 +94,15 @@ def run(arguments: Sequence[str], process: ProcessContext) -> int:
             return report_error(error, session)
         except click.ClickException as error:
             return report_error(TentacleError(error.format_message()), session)
-        except (BrokenPipeError, KeyboardInterrupt):
+        except (BrokenPipeError, KeyboardInterrupt, MemoryError):
             raise
         except OSError as error:
             return report_error(refusal_of(error), session, cause=error)
         except Exception as error:  # noqa: BLE001
+            from tentacle.host.shortcomings import lack_of_threads
+
+            if refusal := lack_of_threads(error):
+                return report_error(refusal, session, cause=error)
             return report_unexpected_error(error, session)
 
 

@@ -67,7 +67,8 @@ def shortcomings(environ: Mapping[str, str], proc: Path = PROC, temporary: Path 
         ),
         (
             may_write(Path(environ.get("HOME") or "/nowhere")) or not environ.get("HOME"),
-            f"HOME is '{environ.get('HOME', '')}', where this user cannot write: tools that keep files there fail.",
+            f"HOME is '{environ.get('HOME', '')[:200]}', where this user cannot write: "
+            "tools that keep files there fail.",
             "Set HOME to a directory of the agent's user.",
         ),
         (
@@ -84,11 +85,7 @@ def require_threads() -> None:
     try:
         threading.Thread(target=int).start()
     except RuntimeError as error:
-        raise TentacleError(
-            f"This host lets no thread be made: {error}",
-            hint="Raise the limit on tasks and memory; or update what filters system calls, which must answer clone3 "
-            "with ENOSYS and not with EPERM.",
-        ) from error
+        raise lack_of_threads(error) or error from None
 
 
 def _works(attempt: Callable[[], None]) -> bool:
@@ -116,3 +113,15 @@ def _watch_file() -> None:
             raise OSError(ctypes.get_errno(), "inotify_add_watch")
     finally:
         os.close(descriptor)
+
+
+def lack_of_threads(error: Exception) -> TentacleError | None:
+    """What to tell of an error that says that no thread can be made; None for any other."""
+    # Python has no kind of its own for it (CPython, Modules/_threadmodule.c).
+    if not isinstance(error, RuntimeError) or "can't start new thread" not in str(error):
+        return None
+    return TentacleError(
+        f"This host lets no thread be made: {error}",
+        hint="Raise the limit on tasks and memory; or update what filters system calls, which must answer clone3 "
+        "with ENOSYS and not with EPERM.",
+    )

@@ -167,3 +167,17 @@ def test_signals_that_were_blocked_and_ignored_and_descriptors_that_were_left_op
         assert process.stdout.readline() == "Sleeping for 60000ms...\n"
         process.terminate()
         assert process.wait(PATIENCE) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("megabytes", range(30, 130, 10))
+def test_too_little_memory_is_said_without_a_traceback(tentacle: Any, tmp_path: Path, megabytes: int) -> None:
+    for arguments in (
+        ("create-instance", "--instance=M", f"--config={tmp_path}/M/M.cfg"),
+        ("new-certificate", "--instance=M"),
+        ("configure", "--instance=M", "--listenIpAddress=192.0.2.1", f"--app={tmp_path}/apps"),
+    ):
+        assert tentacle(*arguments).code == 0
+    limited = ("prlimit", f"--as={megabytes * 1000 * 1000}", "--core=0")
+    code, _, err = said(tentacle, *limited, PROGRAM, "agent", "--instance=M", "--noninteractive")
+    assert (code, "Traceback" in err, "Unexpected error" in err) == (1, False, False), err
+    assert "memory" in err or "cannot listen on 192.0.2.1" in err
