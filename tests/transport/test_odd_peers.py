@@ -117,7 +117,7 @@ async def test_calls_to_a_listener_go_on(tmp_path: Path, caplog: pytest.LogCaptu
             tcp.abort()
         echo.hold.set()
         assert response(await call).result == ["hello"]
-    said = [one.getMessage() for one in caplog.records if one.name.startswith("tentacle.transport")]
+    said = [one.getMessage() for one in caplog.records if one.name.startswith("tentacle.")]
     assert [line for line in said if "4 more connection(s) like this" in line]
     assert len(said) == 2
     assert tracebacks(caplog) == []
