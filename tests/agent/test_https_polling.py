@@ -46,7 +46,7 @@ async def test_several_at_once(agent: AgentHome, polled: PolledServer) -> None:
     gate = agent.directory / "gate"
     body = f"until test -e {gate}; do sleep 0.02; done"
     waiting = [asyncio.create_task(polled.start_script(body, ticket, "00:01:00")) for ticket in ("A", "B")]
-    await polled.until(lambda: len(polled.handed_out) == 2)
+    await polled.until(lambda: len(set(polled.handed_out)) == 2)
     answer = await polled.call("ICapabilitiesServiceV2.GetCapabilities")
     assert "IScriptServiceV2" in answer["result"]["SupportedCapabilities"]
     gate.touch()
@@ -227,3 +227,26 @@ async def test_a_bad_server_is_told_of_in_one_line_and_tried_again(agent: AgentH
     assert {path for _, path, _ in polled.heads if "/replies/" in path} == {
         f"/agents/{NAME}/replies/{one}" for one in polled.answers
     }
+
+
+async def test_a_reply_that_is_too_long_on_the_way_becomes_one_that_says_so(
+    agent: AgentHome, polled: PolledServer
+) -> None:
+    async def narrow(request: web.Request) -> Any:
+        is_long = "/replies/" in request.path and (request.content_length or 0) > 10_000
+        return web.Response(status=413) if is_long else None
+
+    polled.before = narrow
+    await polling(agent, polled)
+    started = await polled.call(
+        "IScriptServiceV2.StartScript",
+        {
+            "ScriptTicket": {"TaskId": "T"},
+            "ScriptBody": "for i in {1..500}; do echo a line of the log; done",
+            "DurationToWaitForScriptToFinish": "00:00:30",
+        },
+    )
+    assert "its reply cannot be delivered" in started["error"]["message"]
+    assert "413" in started["error"]["message"]
+    polled.before = None
+    assert (await polled.finished())["ExitCode"] == 0
