@@ -112,8 +112,10 @@ def _from_stdin(session: CommandSession, what: str) -> str:
             text = getpass.getpass(f"{what[0].upper()}{what[1:]}: ")
         except EOFError:
             raise InputEnded(f"Standard input holds no {what} in its first line.") from None
-    else:
-        text = stdin.readline(_LARGEST_SECRET).rstrip("\r\n")
+        if not text.strip():
+            raise TentacleError(f"The {what} is blank.")
+        return text
+    text = stdin.readline(_LARGEST_SECRET).rstrip("\r\n")
     if not text.strip():
         raise TentacleError(f"Standard input holds no {what} in its first line.")
     return text

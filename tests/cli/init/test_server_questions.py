@@ -57,6 +57,7 @@ def test_slips_are_corrected_where_they_are_made_and_the_key_is_not_shown(stage:
     assert person.end() == 0, person.shown
     assert server.key.encode() not in person.shown
     assert b"API-OFSOMEBODYELSE" not in person.shown
+    assert b"  The API key is blank.\r\n" in person.shown
     assert b"  Octopus Server 2024.4.0 answers.\r\n" in person.shown
     assert b"  Signed in, space 'Default'.\r\n" in person.shown
     assert server.worker("asked")["Name"] == "asked"
