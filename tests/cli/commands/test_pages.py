@@ -19,6 +19,8 @@ from tests.e2e.stage import TENTACLE, Server, Stage
 from tests.patience import PATIENCE
 
 INIT = """\
+Checking connectivity on the server communications port PORT...
+Connected successfully
 $ tentacle create-instance --instance=Tentacle --config=DIR/machine/worker/tentacle.config
   Creating empty configuration file: DIR/machine/worker/tentacle.config
   Saving instance: Tentacle
@@ -80,6 +82,7 @@ RUNNING = """\
 Trusted servers
   SERVER
     polled at    https://127.0.0.1:PORT
+    speaks       Halibut 7 or later, and is answered at once
     as           SUBSCRIPTION
     connections  N of N up
 
@@ -98,6 +101,7 @@ Instance Tentacle
   ok    disk           SIZE free at DIR/machine/worker/Work (SIZE are needed for a script to start)
   ok    agent          running since TIME (process PID as USER, version VERSION)
   ok    connections    N of N to https://127.0.0.1:PORT up
+  ok    server         SERVER speaks Halibut 7 or later, and is answered at once
   ok    last script    TICKET ended with exit code 0 AGO
 
 Polling port 127.0.0.1:PORT
