@@ -98,6 +98,7 @@ Instance Tentacle
   ok    rights         secrets are private, and USER may write the home and the log
   ok    certificate    OWN, sha256RSA, RSA 2048 bits, valid until DAY
   ok    clone          the certificate was made or installed on this machine
+  ok    policy         no policy file: servers that are trusted may do everything that the agent's user may
   ok    disk           SIZE free at DIR/machine/worker/Work (SIZE are needed for a script to start)
   ok    agent          running since TIME (process PID as USER, version VERSION)
   ok    connections    N of N to https://127.0.0.1:PORT up
@@ -124,6 +125,7 @@ Instance Tentacle
 new-certificate --instance=Tentacle
   ok    certificate    OWN, sha256RSA, RSA 2048 bits, valid until DAY
   ok    clone          the certificate was made or installed on this machine
+  ok    policy         no policy file: servers that are trusted may do everything that the agent's user may
   ok    disk           SIZE free at DIR/machine/worker/Work (SIZE are needed for a script to start)
   warn  agent          it is not running; it was stopped at TIME
                        -> tentacle agent --instance=Tentacle
