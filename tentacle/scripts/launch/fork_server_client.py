@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tentacle import disk
+from tentacle.errors import EXIT_USER_ERROR
 from tentacle.open_files import restore_limit
 from tentacle.scripts.errors import LaunchError
 from tentacle.scripts.shim.fork_server import ANSWER, QUESTION
@@ -26,6 +28,7 @@ _LOOK_SECONDS = 0.5
 _LONGEST_ANSWER = 40
 """Looks; a script may have stopped the server at any moment."""
 _ATTEMPTS = 3
+_LACKS = frozenset((errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM))
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
 _ROOT = Path(__file__).resolve().parents[3]
 _PROGRAM = (
@@ -89,7 +92,7 @@ class ForkServerClient:
                 return answer
         raise LaunchError(
             "The process that starts scripts ends as soon as it is started",
-            hint=f"Run '{self._python} -I -S -c pass' by hand and see what is wrong with it.",
+            hint=_by_hand(self._python),
         )
 
     async def aclose(self) -> None:
@@ -100,7 +103,10 @@ class ForkServerClient:
     def _ensure_server(self) -> socket.socket:
         if self._socket is not None:
             return self._socket
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            raise _not_started(self._python, error) from error
         with theirs:
             ours.setblocking(False)
             try:
@@ -115,7 +121,7 @@ class ForkServerClient:
                 )
             except OSError as error:
                 ours.close()
-                raise LaunchError(f"The process that starts scripts could not be started: {error}") from error
+                raise _not_started(self._python, error) from error
         restore_limit(self._process.pid)
         self._socket = ours
         return ours
@@ -156,6 +162,17 @@ class ForkServerClient:
         if self._process is not None:
             await asyncio.to_thread(_wait_or_kill, self._process)
             self._process = None
+
+
+def _not_started(python: str, error: OSError) -> LaunchError:
+    what, hint = "The process that starts scripts could not be started", _by_hand(python)
+    if error.errno in _LACKS:
+        hint = "Look at the limits on open files, tasks and memory of the agent's service."
+    return LaunchError(f"{what}: {error.strerror} ({python})", hint=hint, exit_code=EXIT_USER_ERROR)
+
+
+def _by_hand(python: str) -> str:
+    return f"Run '{python} -I -S -c pass' by hand and see what is wrong with it."
 
 
 def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:

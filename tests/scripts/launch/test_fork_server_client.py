@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from tentacle.scripts.errors import LaunchError
 from tentacle.scripts.launch.fork_server_client import ForkServerClient
 from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.shim.run_order import RunOrder
+from tests.patience import PATIENCE
 from tests.scripts.lab import Lab
 
 ORDER = RunOrder("/nowhere/run", "/nowhere/log", "/nowhere", "/nowhere/script", (), {}, "", (), 1.0)
@@ -27,12 +30,34 @@ async def test_no_secret_of_the_environment_touches_the_disk_or_a_command_line(l
 
 
 async def test_what_cannot_be_started_is_told() -> None:
-    with pytest.raises(LaunchError, match="could not be started"):
+    with pytest.raises(
+        LaunchError, match=r"could not be started: No such file or directory \(/nowhere/python\)"
+    ) as told:
         await ShimPool(ForkServerClient("/nowhere/python")).launch(ORDER)
+    assert told.value.hint is not None
+    assert "by hand" in told.value.hint
     client = ForkServerClient("/bin/false")
     with pytest.raises(LaunchError, match="ends as soon as it is started"):
         await ShimPool(client).launch(ORDER)
     await client.aclose()
+
+
+async def test_a_lack_of_open_files_is_told_with_what_to_look_at() -> None:
+    code = """import asyncio, resource
+from tentacle.scripts.launch.fork_server_client import ForkServerClient
+async def start():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (7, 7))
+    await ForkServerClient().start()
+try: asyncio.run(start())
+except Exception as error: print(type(error).__name__, error, error.hint, error.exit_code)
+"""
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    assert done.stdout.startswith("LaunchError The process that starts scripts could not be started: Too many open"), (
+        done.stderr
+    )
+    assert done.stdout.endswith("Look at the limits on open files, tasks and memory of the agent's service. 1\n")
 
 
 async def test_a_caller_that_leaves_does_not_get_its_answer_to_the_next(lab: Lab) -> None:
