@@ -228,14 +228,12 @@ class Workspaces:
 
 
 def place_of(work: Path) -> Path:
-    """Where the directory of all workspaces is, without links; itself where a link does not lead to a directory that
-    may be used.  Raises `DiskError`.
+    """Where the directory of all workspaces is, without links; itself where it is no directory, or leads to none.
+
+    Raises `DiskError` for a link that must not be followed: of another user, who could lead root anywhere.
     """
     place = disk.behind_links(work.parent) / work.name
-    with contextlib.suppress(disk.DiskError):
-        if disk.is_directory(place):
-            return disk.behind_links(place)
-    return place
+    return disk.behind_links(place) if disk.is_directory(place) else place
 
 
 def make_way(path: Path) -> None:
