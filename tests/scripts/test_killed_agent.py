@@ -29,6 +29,7 @@ from tentacle.contracts.script import ProcessState
 from tentacle.scripts import engine, run
 from tentacle.scripts.completed_runs import CompletedRuns
 from tentacle.scripts.engine import *
+from tentacle.scripts.requests import *
 from tentacle.scripts.shim import run_record
 from tentacle.scripts.workspace import trash, workspaces
 from tentacle.scripts.workspace.finished import FinishedTickets

@@ -34,7 +34,7 @@ async def main(work, mode, limits, bodies):
     try:
         await engine.start()
         asked = [StartRequest(f"T-{number}", body) for number, body in enumerate(bodies)]
-        ended = await asyncio.gather(*(engine.start_script(one, timedelta(seconds=PATIENCE)) for one in asked))
+        ended = await asyncio.gather(*(engine.start_script(one, timedelta(minutes=2)) for one in asked))
         print(json.dumps([[status.exit_code, [entry.text for entry in status.entries[6:-1]]] for status in ended]))
     except TentacleError as error:
         print(json.dumps({"refused": str(error), "hint": error.hint, "exit": error.exit_code}))

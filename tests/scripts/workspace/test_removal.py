@@ -171,6 +171,8 @@ def test_what_cannot_be_removed_hinders_nothing_else(tmp_path: Path) -> None:
         (tree / name).mkdir(parents=True)
         (tree / name / "file").touch()
     stubborn = tree / "a" / "b" / "file"
+    # With another name elsewhere it may be closed for a reason.
+    (tmp_path / "elsewhere").hardlink_to(stubborn)
     command("chattr", "+i", stubborn)
     try:
         assert not remove_tree(tree, pause=lambda _: None)

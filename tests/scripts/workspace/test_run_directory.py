@@ -305,6 +305,7 @@ BOUNDED = """
 import asyncio, resource, sys
 from pathlib import Path
 from tentacle.scripts.engine import *
+from tentacle.scripts.requests import *
 from tentacle.scripts.errors import ScriptError
 from tentacle.scripts.retention import *
 from datetime import timedelta
@@ -319,7 +320,7 @@ async def main(work):
                 pass
     cleaner = WorkspaceCleaner(engine, older_than=timedelta(0), every=timedelta(1), quota=Quota(bytes=1))
     await cleaner.sweep()
-    status = await engine.start_script(StartRequest("good", "exit 7"), timedelta(seconds=PATIENCE))
+    status = await engine.start_script(StartRequest("good", "exit 7"), timedelta(seconds=float(sys.argv[2])))
     await engine.aclose()
     print(status.exit_code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 asyncio.run(main(sys.argv[1]))
@@ -330,7 +331,11 @@ LARGEST_RISE = 256 * 1024
 
 def peak(work: Path) -> int:
     done = subprocess.run(
-        [sys.executable, "-c", BOUNDED, str(work)], capture_output=True, text=True, timeout=PATIENCE, check=True
+        [sys.executable, "-c", BOUNDED, str(work), str(PATIENCE)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
     )
     code, size = done.stdout.split()
     assert code == "7"

@@ -123,7 +123,14 @@ def test_a_ticket_is_free_as_soon_as_its_workspace_is_moved_to_the_trash(workspa
     assert workspaces.move_to_trash(workspaces.work / "nowhere") is None
 
 
-def test_a_file_in_place_of_the_work_directory_is_told(tmp_path: Path) -> None:
-    (tmp_path / "Work").write_text("")
+def test_a_link_to_nowhere_in_place_of_the_work_directory_is_told(tmp_path: Path) -> None:
+    (tmp_path / "Work").symlink_to("nowhere")
     with pytest.raises(ScriptError, match="cannot be made"):
         Workspaces(tmp_path / "Work").ensure()
+
+
+def test_a_file_in_place_of_the_work_directory_is_moved_aside(tmp_path: Path) -> None:
+    (tmp_path / "Work").write_text("kept")
+    Workspaces(tmp_path / "Work").ensure()
+    (aside,) = (path for path in tmp_path.iterdir() if path.name.startswith("Work-"))
+    assert ((tmp_path / "Work").is_dir(), aside.read_text()) == (True, "kept")
