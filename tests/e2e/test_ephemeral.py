@@ -253,9 +253,8 @@ def test_a_killed_run_is_cleared_up_by_the_next(stage: Stage, server: Server) ->
 
 
 def test_an_agent_that_cannot_start_leaves_no_worker(stage: Stage, server: Server) -> None:
-    instance(stage, f"--port={free_port()}", "--listenIpAddress=127.0.0.1", "--noListen=False")
-    (stage.directory / "w" / "Work").write_text("no directory")
-    agent = start(stage, server, "--publicHostName=127.0.0.1")
+    instance(stage, "--noListen=True")
+    agent = start(stage, server, *polling(server), f"--trace-wire={stage.directory / 'nowhere' / 'trace'}")
     agent.wait_for("deregistered")
     assert agent.wait() == 1
     assert workers(server) == []
