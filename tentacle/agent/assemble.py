@@ -22,6 +22,7 @@ from tentacle.agent.identities import identities
 from tentacle.agent.oversight import Oversight
 from tentacle.agent.plan import Plan, PollPlan, make_plan
 from tentacle.agent.polling import PollerParts, Polling, callers, polled
+from tentacle.agent.port_holder import listen
 from tentacle.agent.reload import ConfigurationWatch, change
 from tentacle.agent.scripts import engine_options, script_variables
 from tentacle.agent.sensitive import known_values
@@ -173,7 +174,7 @@ class Agent:
             say(line)
         self._warn_of_certificate()
         if self.listener is not None:
-            await self.listener.start()
+            await listen(self.listener, self._settings.port)
             address = format_address((self._host, self.listener.port))
             say(f"{f'listen://{address}/':<30} {threading.get_native_id() % 10000:>4}  Listener started")
             say(f"Agent listening on: {address}")

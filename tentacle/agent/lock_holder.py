@@ -48,7 +48,7 @@ def _is_like_an_agent(home: Path, pid: int) -> bool:
     if len(words) > 1 and not _WORDS.intersection(words) and not _is_of_our_program(pid):
         return False
     # A script may start an agent, and may also give any process such a name.
-    return not _is_of_a_script(pid) or _answers(home) == pid
+    return not is_of_a_script(pid) or _answers(home) == pid
 
 
 def _is_of_our_program(pid: int) -> bool:
@@ -59,7 +59,8 @@ def _is_of_our_program(pid: int) -> bool:
         return True
 
 
-def _is_of_a_script(pid: int) -> bool:
+def is_of_a_script(pid: int) -> bool:
+    """Whether a script has started that process, as far as can be seen."""
     marked = any(one.startswith(f"{MARK}=".encode()) for one in read_file(f"/proc/{pid}/environ").split(b"\0"))
     return marked or f"/{PREFIX}".encode() in read_file(f"/proc/{pid}/cgroup")
 

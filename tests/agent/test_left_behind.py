@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -186,3 +189,33 @@ async def test_a_place_that_cannot_be_used_is_told_to_whoever_starts_a_script(
     code, problems = await second.ended()
     assert code == 0
     assert all("No script can be run now" in line or WORK in line for line in problems)
+
+
+TAKES_THE_PORT = """cat >squatter.py <<'END'
+import os, socket, sys, time
+own = socket.socket()
+own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+while True:
+    try:
+        own.bind(("127.0.0.1", int(sys.argv[1])))
+        own.listen()
+        break
+    except OSError:
+        time.sleep(0.01)
+open(sys.argv[2], "w").close()
+time.sleep(600)
+END
+setsid {python} squatter.py {port} {ready} >/dev/null 2>&1 & true"""
+
+
+async def test_a_process_of_a_script_that_listens_on_the_port_is_ended(home: AgentHome, server: Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    home.set(port=port)
+    ready = home.home / "squats"
+    await leave(home, server, TAKES_THE_PORT.format(python=sys.executable, port=port, ready=ready))
+    async with asyncio.timeout(PATIENCE):
+        while not ready.exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    said = await require_next_agent(home, server)
+    assert any(f"listens on port {port} of this agent: it is ended" in line for line in said)
