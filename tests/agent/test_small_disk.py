@@ -21,6 +21,7 @@ from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ProcessState, ScriptFile, ScriptTicket
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2, StartScriptCommandV2
+from tentacle.home_layout import INBOX, POLLED_CALLS
 from tentacle.transport.dial import Address
 from tentacle.transport.errors import CallFailed
 from tentacle.wire.events import ResponseEvent
@@ -89,7 +90,7 @@ class SmallDisk:
         return sorted(
             str(path.relative_to(self.inside))
             for path in self.inside.rglob("*")
-            if path.name not in (".spool", "cpu", ".runs", "finished", "boots")
+            if path.name not in (".spool", INBOX, POLLED_CALLS, "cpu", ".runs", "finished", "boots")
         )
 
     async def still_answers(self) -> None:
