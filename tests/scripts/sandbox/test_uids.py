@@ -200,7 +200,8 @@ touch "$PLACE/mine" && chmod 600 "$PLACE/left" && echo shared
 """
 LEAVE = r"""
 id -u
-cp /bin/bash "$PLACE/bash"; chmod 4777 "$PLACE/bash" 2>/dev/null || chmod 777 "$PLACE/bash"; echo x >"$PLACE/left"; chmod 666 "$PLACE/left"
+cp /bin/bash "$PLACE/bash"; chmod 4777 "$PLACE/bash" 2>/dev/null || chmod 777 "$PLACE/bash"
+echo x >"$PLACE/left"; chmod 666 "$PLACE/left"
 for place in /tmp /var/tmp /dev/shm /run/lock ~; do cp /bin/bash "$place/left"; chmod 777 "$place/left"; done
 ipcmk -M 64 >/dev/null; ipcmk -Q >/dev/null; ipcmk -S 1 >/dev/null
 perl -e 'my ($kind, $name, $key) = ("user", "tentacle-test", "secret"); syscall(ADD_KEY, $kind, $name, $key, 6, -4)'
