@@ -53,7 +53,7 @@ lint: install
 
 test: lint
 	tests/peers.sh
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 3
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
