@@ -54,9 +54,9 @@ class CallRecord:
         path = self._path(server, identity)
         if not path.exists():
             return None
-        head, _, reply = read_bytes(path, limit=_LARGEST).partition(b"\n")
+        head, end, reply = read_bytes(path, limit=_LARGEST).partition(b"\n")
         with suppress(ValueError, TypeError, KeyError):
-            if json.loads(head)["length"] == len(reply):
+            if end and json.loads(head)["length"] == len(reply):
                 return RecordedCall(reply)
         return RecordedCall(None)
 

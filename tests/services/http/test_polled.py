@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tentacle.services.dispatch import Answered, Call, Failure, FailureKind
@@ -248,6 +248,7 @@ def test_a_record_is_for_the_agents_user_alone(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))
+@example(b"", 41)
 def test_a_file_that_is_cut_or_changed_counts_as_begun(
     tmp_path_factory: pytest.TempPathFactory, reply: bytes, cut: int
 ) -> None:
