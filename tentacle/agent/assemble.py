@@ -20,9 +20,9 @@ from tentacle.agent.draining import DrainSwitch
 from tentacle.agent.housekeeping import beat, number_from, stop_beating, timespan_from
 from tentacle.agent.identities import identities
 from tentacle.agent.oversight import Oversight
+from tentacle.agent.own_port import listen
 from tentacle.agent.plan import Plan, PollPlan, make_plan
 from tentacle.agent.polling import PollerParts, Polling, callers, polled
-from tentacle.agent.port_holder import listen
 from tentacle.agent.reload import ConfigurationWatch, change
 from tentacle.agent.scripts import engine_options, script_variables
 from tentacle.agent.sensitive import known_values

@@ -16,14 +16,13 @@ from tentacle.cli.doctor.finding import Finding, Probe, fail, in_daemon_thread, 
 from tentacle.cli.doctor.polling import describe
 from tentacle.cli.doctor.reach import ProbeTarget, reach
 from tentacle.errors import TentacleError
+from tentacle.host.port_holders import port_holders
 from tentacle.settings.model import Settings
 from tentacle.settings.trust import same_thumbprint
 from tentacle.transport.listener import bind
 from tentacle.wire.connect import authority
 
 PRIVILEGED: Final = 1024
-_TCP_LISTEN: Final = "0A"
-"""As the tables of `/proc/net` write it (proc_pid_net(5))."""
 
 
 def listening_probes(instance: ExaminedInstance, settings: Settings) -> list[Probe]:
@@ -78,19 +77,7 @@ def free_port(settings: Settings, option: str) -> Finding:
 
 def port_owner(port: int, proc: Path = Path("/proc")) -> str | None:
     """`name (process N)` of the program that listens on a TCP port; `None` without one, or when it cannot be seen."""
-    sockets = set()
-    for table in ("tcp", "tcp6"):
+    for pid in port_holders(port, proc):
         with suppress(OSError):
-            for line in (proc / "net" / table).read_text(encoding="ascii", errors="replace").splitlines()[1:]:
-                words = line.split()
-                if len(words) > 9 and words[3] == _TCP_LISTEN and words[1].rpartition(":")[2] == f"{port:04X}":
-                    sockets.add(f"socket:[{words[9]}]")
-    if not sockets:
-        return None
-    for entry in (path for path in proc.iterdir() if path.name.isdigit()):
-        with suppress(OSError):
-            for descriptor in (entry / "fd").iterdir():
-                with suppress(OSError):
-                    if str(descriptor.readlink()) in sockets:
-                        return f"{(entry / 'comm').read_text(errors='replace').strip()} (process {entry.name})"
+            return f"{(proc / str(pid) / 'comm').read_text(errors='replace').strip()} (process {pid})"
     return None

@@ -8,23 +8,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import re
 import signal
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
 from tentacle.agent.lock_holder import is_of_a_script
+from tentacle.host.port_holders import port_holders
 from tentacle.scripts.launch.other_process import OtherProcess
-from tentacle.scripts.shim.small_files import read_file
 from tentacle.transport.errors import ConnectFailed
 from tentacle.transport.listener import Listener
 
 log = logging.getLogger(__name__)
 
-_LISTENS: Final = re.compile(rb"^ *\d+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F:]+ 0A (?:\S+ +){5}(\d+) ", re.MULTILINE)
-"""A socket that listens, in /proc/net/tcp and tcp6 (proc_pid_net(5)): its port and inode."""
 _ATTEMPTS: Final = 3
 _SECONDS: Final = 5.0
 
@@ -44,7 +40,7 @@ async def listen(listener: Listener, port: int) -> None:
 
 async def _end_those_of_scripts(port: int) -> bool:
     """Whether there were any."""
-    found = [pid for pid in await asyncio.to_thread(lambda: list(_holders(port))) if is_of_a_script(pid)]
+    found = [pid for pid in await asyncio.to_thread(lambda: list(port_holders(port))) if is_of_a_script(pid)]
     for pid in found:
         what = "The process %d, which a script has started, listens on port %d of this agent: it is ended"
         log.warning(what, pid, port)
@@ -59,20 +55,3 @@ async def _end(pid: int) -> None:
     with closing(process), suppress(TimeoutError):
         async with asyncio.timeout(_SECONDS):
             await process.wait(Path(f"/proc/{pid}").exists)
-
-
-def _holders(port: int) -> Iterator[int]:
-    """The processes that have a socket open which listens on the port, as far as they may be seen."""
-    listening = read_file("/proc/net/tcp") + read_file("/proc/net/tcp6")
-    wanted = {f"socket:[{int(inode)}]" for number, inode in _LISTENS.findall(listening) if int(number, 16) == port}
-    for process in Path("/proc").glob("[0-9]*") if wanted else ():
-        with suppress(OSError):
-            if any(_leads_to(descriptor) in wanted for descriptor in (process / "fd").iterdir()):
-                yield int(process.name)
-
-
-def _leads_to(descriptor: Path) -> str:
-    try:
-        return str(descriptor.readlink())
-    except OSError:
-        return ""
