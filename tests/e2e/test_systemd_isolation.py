@@ -80,11 +80,12 @@ def test_private_scripts_without_root_and_the_units_that_stand_in_their_way(site
 
 
 def test_users_for_scripts_need_root_idmapped_mounts_and_a_way_to_the_workspaces(site: Site) -> None:
-    home = site.machine.root / "etc/octopus/worker"
+    instance = "/etc/octopus/worker"
+    home = site.machine.root / instance[1:]
     chosen = ("--script-isolation=user", "--script-uid-range=31000-31009")
     # The machine lies on an overlay, as a container does.
     said = site.machine.run("tentacle", "configure", f"--instance={WORKER}", *chosen, expect=1)
-    assert f"Scripts cannot be given users of their own here: Invalid argument: '{APPLICATIONS}'" in said
+    assert f"Scripts cannot be given users of their own here: Invalid argument: '{instance}'" in said
     assert "such as ext4, xfs or btrfs" in said
     site.machine.run("cp", "-a", "/etc/octopus", "/run/octopus")
     for place in ("/etc/octopus", APPLICATIONS):

@@ -110,7 +110,7 @@ class SharedPlaces:
     def roots(self) -> tuple[Path, ...]:
         """The directories that are mounted for scripts, with all that is below them; none is below another."""
         found: list[Path] = []
-        for path in sorted({self._home, self._applications or self._home}, key=lambda one: len(one.parts)):
+        for path in sorted((self._home, self._applications or self._home), key=lambda one: len(one.parts)):
             if path.is_dir() and not any(path.is_relative_to(other) for other in found):
                 found.append(path)
         return tuple(found)
