@@ -30,7 +30,7 @@ _LONG: Final = 512
 _BETWEEN: Final = re.compile(
     r"(?:\x1b|\\(?:x1b|u001b|033|e))\[[0-?]*[ -/]*[@-~]"
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
-    r"|\x00"
+    r"|\x00+"
     r"|(?<![ \t])[ \t]*+\r?\n\s*+",
     re.IGNORECASE,
 )
@@ -181,7 +181,7 @@ class Mask:
         if self._is_in_plain(text):
             return True
         if "\x1b" in text or "\0" in text or _CODE_SPELT_OUT.search(text):
-            return self._is_in_plain(_Squeezed(text).text)
+            return self._is_in_plain(_squeezed(text))
         # Lines without codes are most of all output, and searching them for line ends with `_BETWEEN` takes long.
         return "\n" in text and self._is_in_plain(_without_line_ends(text))
 
@@ -197,9 +197,8 @@ class Mask:
         Codes of a terminal and line ends, with the blanks around them, do not count.
         """
         yield from self._plain_spans(text)
-        if _has_between(text):
-            squeezed = _Squeezed(text)
-            yield from (squeezed.origin(span) for span in self._plain_spans(squeezed.text))
+        if _has_between(text) and (found := list(self._plain_spans(_squeezed(text)))):
+            yield from _origins(text, found)
 
     def _plain_spans(self, text: str) -> Iterator[Span]:
         for one in self._others:
@@ -255,31 +254,30 @@ class Mask:
         return covered
 
 
-class _Squeezed:
+def _squeezed(text: str) -> str:
     """A text without what may stand within secrets."""
+    return _BETWEEN.sub("", text)
 
-    def __init__(self, text: str) -> None:
-        kept: list[str] = []
-        self._starts, self._shifts = [0], [0]
-        length = at = 0
-        for found in _BETWEEN.finditer(text):
-            kept.append(text[at : found.start()])
-            length += found.start() - at
-            at = found.end()
-            self._starts.append(length)
-            self._shifts.append(at - length)
-        self.text = "".join((*kept, text[at:]))
 
-    def origin(self, span: Span) -> Span:
-        """Where a part of `text` lies in the text that this was made from."""
-        return self._origin(span[0]), self._origin(span[1] - 1) + 1
+def _origins(text: str, spans: Sequence[Span]) -> Iterator[Span]:
+    """Yields where these parts of the `_squeezed` text lie in `text`.
 
-    def _origin(self, at: int) -> int:
-        return at + self._shifts[bisect_right(self._starts, at) - 1]
+    A text may be zeros throughout: so what was left out is gone through once, and not kept.
+    """
+    places = dict.fromkeys(sorted({place for begin, end in spans for place in (begin, end - 1)}), 0)
+    left_out = 0
+    gaps = _BETWEEN.finditer(text)
+    gap = next(gaps, None)
+    for place in places:
+        while gap is not None and gap.start() - left_out <= place:
+            left_out += gap.end() - gap.start()
+            gap = next(gaps, None)
+        places[place] = place + left_out
+    yield from ((places[begin], places[end - 1] + 1) for begin, end in spans)
 
 
 def _without_line_ends(text: str) -> str:
-    """What `_Squeezed` makes of a text without codes of a terminal."""
+    """What `_squeezed` makes of a text without codes of a terminal."""
     first, *others = text.split("\n")
     ended = [line.removesuffix("\r").rstrip(" \t") for line in (first, *(line.lstrip() for line in others[:-1]))]
     return "".join((*ended, others[-1].lstrip())) if others else first

@@ -254,6 +254,7 @@ def test_the_lines_of_a_key_are_covered_whatever_stands_around_them() -> None:
         "\\x1b[1" * 200_000,
         " \n" * 500_000,
         "\0" * 1_000_000,
+        "a\0" * 500_000,
         "hunte" * 200_000,
     ],
 )
@@ -262,7 +263,27 @@ def test_what_may_stand_within_a_secret_costs_little(text: str) -> None:
     began = time.process_time()
     assert not mask.is_in(text)
     mask.cover(text)
-    assert time.process_time() - began < 10
+    mask.cover(f"{text}hun\0ter2")
+    assert time.process_time() - began < 2
+
+
+@given(VALUES, st.lists(st.tuples(st.sampled_from(["", "\0", "\0\0", " \r\n ", "\x1b[0m"]), st.sampled_from("abcd"))))
+@example(["abc"], [("\0", "d"), ("\0\0", "a"), ("", "b"), ("\x1b[0m", "c"), ("\0", "d")])
+def test_what_stands_within_a_value_is_covered_with_it_and_nothing_else(
+    values: list[str], cells: list[tuple[str, str]]
+) -> None:
+    plain = "".join(char for _, char in cells)
+    marks = hidden(plain, values)
+    # A gap lies within a value that begins before it and ends after it.
+    within = [
+        any(plain.startswith(value, start) for value in values for start in range(max(at - len(value) + 1, 0), at))
+        for at in range(len(cells))
+    ]
+    left = "".join(
+        ("" if inside else gap) + ("" if is_hidden else char)
+        for (gap, char), inside, is_hidden in zip(cells, within, marks, strict=True)
+    )
+    assert seen(Mask(values).cover("".join(gap + char for gap, char in cells))) == left
 
 
 @given(st.lists(st.text(alphabet="ab \t\v", min_size=1, max_size=4), max_size=3), st.text(alphabet="ab \t\v\r\n"))
