@@ -216,6 +216,7 @@ async def test_no_number_of_things_that_scripts_have_left_costs_the_start_memory
     monkeypatch.setattr(os, "scandir", list_directory)
     tracemalloc.start()
     await lab.engine.start()
+    await lab.engine.recovery.finished()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sorted(path for path in listed if path.startswith(str(lab.work))) == [str(lab.work), str(runs)]
