@@ -41,7 +41,9 @@ async def test_nothing_survives_a_cancel(lab: Lab, name: str) -> None:
     assert lab.alive() == []
 
 
-async def test_the_script_is_asked_to_end_before_it_is_killed(lab: Lab) -> None:
+async def test_the_script_is_asked_to_end_before_it_is_killed(new_lab: Callable[..., Lab]) -> None:
+    lab = new_lab(EngineOptions(cancel_grace=PATIENCE, minimum_free_bytes=None))
+    await lab.engine.start()
     await lab.start("trap 'echo tidied up; exit 3' TERM; echo ready; while :; do sleep 0.05; done")
     await lab.started()
     await lab.engine.cancel("T-1", 0)
