@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import stat
 import subprocess
@@ -19,6 +18,7 @@ from tentacle.disk import DiskError, NotEnoughSpace, user_name
 from tests.filter import refused
 from tests.other_user import NOBODY, as_nobody, of_nobody, only_root, second_name, secret_of_root
 from tests.patience import PATIENCE
+from tests.small_files import small_files
 
 WRITER = """
 import os, signal, sys
@@ -56,15 +56,9 @@ def test_a_writer_that_is_killed_leaves_the_old_text_or_the_new(tmp_path: Path, 
 def test_a_full_disk_leaves_the_old_text(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"old")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(DiskError, match=r"Unable to write file '.*' as user '.*'\. File too large"):
-            disk.write_atomic(path, b"n" * 2000, mode=0o600)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
+    refused = pytest.raises(DiskError, match=r"Unable to write file '.*' as user '.*'\. File too large")
+    with small_files(1000), refused:
+        disk.write_atomic(path, b"n" * 2000, mode=0o600)
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
 

@@ -46,8 +46,6 @@ log = logging.getLogger(__name__)
 
 _SMALL_BODY = 256 * 1024
 """Characters; a longer script is written in a thread of its own."""
-_CANCEL_ANSWER = 0.1
-"""Seconds for which a cancel waits for the end before it answers, since most scripts end at once."""
 _FINISHED = "A script has run under this ticket before, and its result was fetched: nothing is run again."
 
 
@@ -175,7 +173,7 @@ class ScriptEngine:
         if run is None:
             return None
         run.cancel()
-        await _until(_CANCEL_ANSWER, run.ended)
+        await _until(self.options.cancel_answer, run.ended)
         return await self._status(run, after)
 
     async def complete(self, ticket: str) -> None:

@@ -17,6 +17,8 @@ class EngineOptions:
     """Times in seconds, sizes in bytes.  `minimum_free_bytes` of `None` starts scripts on a full disk too."""
 
     cancel_grace: float = 5.0
+    cancel_answer: float = 0.1
+    """For which a cancel waits for the end before it answers, since most scripts end at once."""
     page_bytes: int = 8 * _MEBIBYTE
     line_limit: int = _MEBIBYTE
     minimum_free_bytes: int | None = FOR_A_SCRIPT

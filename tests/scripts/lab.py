@@ -25,6 +25,8 @@ from tests.patience import PATIENCE
 ENDED = run_record.Result.now(0)
 """For a log of which it only counts that the run is over."""
 QUICK = EngineOptions(cancel_grace=0.3, minimum_free_bytes=None)
+HELD = "until [ -e ../../go ]; do sleep 0.02; done"
+"""Shell words by which a script waits for `Lab.let_go`."""
 _NAMES = {
     ProcessOutputSource.STD_OUT: "StdOut",
     ProcessOutputSource.STD_ERR: "StdErr",
@@ -61,6 +63,10 @@ class Lab:
                 if wanted(status):
                     return status
                 await asyncio.sleep(0.005)
+
+    def let_go(self) -> None:
+        """Lets the scripts go on that wait by `HELD`."""
+        (self.work.parent / "go").touch()
 
     async def ended(self, ticket: str = "T-1", seconds: float = PATIENCE) -> RunStatus:
         return await self.until(ticket, lambda status: status.state.name == "COMPLETE", seconds)

@@ -23,7 +23,7 @@ from tentacle.scripts.errors import InvalidFileNameError, InvalidTicketError, Sc
 from tentacle.scripts.workspace.workspaces import WorkspaceFile
 from tests.patience import PATIENCE
 from tests.recorded import VECTORS
-from tests.scripts.lab import Lab, lines, recorded_form
+from tests.scripts.lab import HELD, Lab, lines, recorded_form
 
 RUNS: list[dict[str, Any]] = json.loads((VECTORS / "script-runs.json").read_text(encoding="utf-8"))["runs"]
 FULL = ScriptIsolationLevel.FULL_ISOLATION
@@ -211,15 +211,18 @@ async def test_complete_removes_the_workspace_and_the_ticket_does_not_run_again(
 
 
 async def test_complete_of_a_running_script_does_not_end_it_and_leaves_no_rubbish(lab: Lab) -> None:
-    await lab.start("echo ready; sleep 0.3; echo rubbish > rubbish; touch ../../survived", isolation=FULL)
+    await lab.start(f"echo ready; {HELD}; echo rubbish > rubbish; touch ../../survived", isolation=FULL)
     await lab.started()
     await lab.engine.complete("T-1")
     assert await lab.left() == [f".runs/{lab.run_path().name}"]
     assert await lab.engine.status("T-1", 0) is None
     assert (await lab.run("touch ../ran")).exit_code == ScriptExitCode.UNKNOWN_RESULT
-    after = await lab.run("echo next", "T-2", isolation=FULL)
+    await lab.start("echo next", "T-2", isolation=FULL)
+    await lab.started("T-2", "##octopus[stdout-wait]")
+    lab.let_go()
+    await lab.started("T-2", "next")
     assert (lab.work.parent / "survived").exists(), "the lock was given away while the script ran"
-    assert "##octopus[stdout-wait]" in [e.text for e in after.entries]
+    await lab.ended("T-2")
     assert [name for name in await lab.left() if not name.startswith(".runs/")] == ["T-2"]
     assert len(await lab.left()) == 3, "a run is a workspace and two files"
 
@@ -259,10 +262,12 @@ async def test_asking_from_the_start_gives_everything_again(lab: Lab, after: int
 
 async def test_times_are_those_of_the_writing(lab: Lab) -> None:
     before = time.time_ns() // 1_000_000
-    status = await lab.run("echo a; sleep 0.2; echo b")
-    times = {e.text: e.occurred for e in status.entries}
-    assert before <= times["a"] <= times["b"] - 150
-    assert times["b"] <= time.time_ns() // 1_000_000
+    await lab.start(f"echo a; {HELD}; echo b")
+    await lab.started(line="a")
+    between = time.time_ns() // 1_000_000
+    lab.let_go()
+    times = {e.text: e.occurred for e in (await lab.ended()).entries}
+    assert before <= times["a"] <= between <= times["b"] <= time.time_ns() // 1_000_000
 
 
 async def test_a_full_disk_is_refused_with_the_numbers(tmp_path: Path) -> None:
@@ -285,13 +290,15 @@ async def test_a_failed_preparation_leaves_nothing_and_can_be_repeated(lab: Lab,
 
 async def test_draining_refuses_new_scripts_and_waits_for_the_others(lab: Lab) -> None:
     refusal = TentacleError("This agent is stopping")
-    await lab.start("echo ready; sleep 0.3", "T-1")
-    await lab.start("echo ready; sleep 60", "T-2")
+    await lab.start(f"echo ready; {HELD}", "T-1")
     await lab.started("T-1")
-    await lab.started("T-2")
-    assert await lab.engine.drain(refusal, 1) == ("T-2",)
+    assert await lab.engine.drain(refusal, 0) == ("T-1",)
+    draining = asyncio.create_task(lab.engine.drain(refusal, PATIENCE))
     with pytest.raises(TentacleError, match="stopping"):
         await lab.start("echo", "T-3")
+    assert not draining.done()
+    lab.let_go()
+    assert await draining == ()
     assert lines(await lab.run("known tickets are answered", "T-1")) == ["ready"]
 
 

@@ -215,7 +215,8 @@ async def test_a_timeout_is_told_with_the_minutes(mutexes: Mutexes, timeout: flo
     assert waiting.said[-1] == (
         f"This task waited more than {minutes} minutes and timed out. Task [A](~/app#/tasks/A) is still running."
     )
-    assert waiting.said.count("##octopus[stdout-wait]") == 2
+    # Once soon, and once more at the end, unless both are one on a busy machine.
+    assert waiting.said.count("##octopus[stdout-wait]") in (1, 2)
     lease.release()
     assert mutexes._mutexes == {}
 

@@ -29,7 +29,7 @@ from tentacle.scripts.shim.run_record import HEAD
 from tentacle.scripts.workspace.run_directory import RunDirectory
 from tentacle.scripts.workspace.run_header import RunHeader
 from tests.patience import PATIENCE
-from tests.scripts.lab import QUICK, Lab, lines, until
+from tests.scripts.lab import HELD, QUICK, Lab, lines, until
 
 AGENT = """
 import asyncio, sys
@@ -90,10 +90,10 @@ def next_agent(new_lab: Callable[..., Lab]) -> Lab:
 
 async def test_a_running_script_is_taken_over_with_all_its_log_and_its_real_exit_code(next_agent: Lab) -> None:
     lab = next_agent
-    script = "echo ready; for i in 1 2 3 4 5; do echo line $i; sleep 0.1; done; exit 9"
-    async with killed_agent(lab, script):
+    async with killed_agent(lab, f"echo ready; {HELD}; for i in 1 2 3 4 5; do echo line $i; done; exit 9"):
         await lab.engine.start()
         assert lab.engine.is_running("t-1")
+        lab.let_go()
         again = await lab.run("echo never run")
         assert lines(again) == ["ready", *(f"line {i}" for i in range(1, 6))]
         assert (again.state, again.exit_code) == (ProcessState.COMPLETE, 9)
@@ -112,8 +112,9 @@ async def test_a_script_that_ends_while_no_agent_lives_keeps_its_result(next_age
 
 async def test_sequence_numbers_mean_the_same_after_a_restart(next_agent: Lab) -> None:
     lab = next_agent
-    async with killed_agent(lab, "printf 'a\\rb\\nready\\n'; sleep 0.2; printf 'c\\nd'"):
+    async with killed_agent(lab, f"printf 'a\\rb\\nready\\n'; {HELD}; printf 'c\\nd'"):
         await lab.engine.start()
+        lab.let_go()
         whole = await lab.ended()
         for after in range(len(whole.entries) + 1):
             part = await lab.engine.status("T-1", after)
@@ -216,6 +217,7 @@ async def test_no_number_of_things_that_scripts_have_left_costs_the_start_memory
     monkeypatch.setattr(os, "scandir", list_directory)
     tracemalloc.start()
     await lab.engine.start()
+    await lab.engine.recovery.finished()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sorted(path for path in listed if path.startswith(str(lab.work))) == [str(lab.work), str(runs)]
@@ -310,8 +312,10 @@ async def test_an_agent_that_ends_meanwhile_does_so_at_once(next_agent: Lab, mon
 
 async def test_a_script_that_waited_for_its_lock_waits_again_with_its_own_settings(next_agent: Lab) -> None:
     lab = next_agent
-    async with killed_agent(lab, "echo ready; sleep 0.6", "#full\necho second"):
+    async with killed_agent(lab, f"echo ready; {HELD}", "#full\necho second"):
         await lab.engine.start()
+        await lab.until("T-2", lambda status: any(e.text.startswith("Waiting for the script") for e in status.entries))
+        lab.let_go()
         third = asyncio.create_task(lab.run("echo third", "T-3", isolation=ScriptIsolationLevel.FULL_ISOLATION))
         second = await lab.ended("T-2")
         assert texts(second)[-2] == "second"
@@ -420,10 +424,11 @@ async def test_a_run_prepared_before_the_machine_went_down_is_not_started(
 async def test_an_agent_that_closes_leaves_its_scripts_to_the_next(new_lab: Callable[..., Lab]) -> None:
     first, second = new_lab(), new_lab()
     await first.engine.start()
-    await first.start("echo ready; sleep 0.3; echo end")
+    await first.start(f"echo ready; {HELD}; echo end")
     await first.started()
     await first.engine.aclose()
     await second.engine.start()
+    second.let_go()
     assert lines(await second.ended()) == ["ready", "end"]
 
 
@@ -431,10 +436,11 @@ async def test_a_dead_fork_server_is_replaced(lab: Lab) -> None:
     assert lines(await lab.run("echo one", "T-1")) == ["one"]
     server = lab.engine._fork_server.pid
     assert server is not None
-    await lab.start("echo ready; sleep 0.2; echo end", "T-2")
+    await lab.start(f"echo ready; {HELD}; echo end", "T-2")
     await lab.started("T-2")
     os.kill(server, signal.SIGKILL)
     assert lines(await lab.run("echo two", "T-3")) == ["two"]
+    lab.let_go()
     assert lines(await lab.ended("T-2")) == ["ready", "end"]
     assert lab.engine._fork_server.pid not in (None, server)
 
@@ -582,10 +588,11 @@ async def test_no_descriptor_is_left_of_a_run(lab: Lab) -> None:
     for number in range(1, 6):
         await lab.run("true", f"T-{number}")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
-    await lab.start("echo ready; sleep 0.1", "T-7")
+    await lab.start(f"echo ready; {HELD}", "T-7")
     await lab.started("T-7")
     await lab.engine.complete("T-7")
-    await lab.engine.drain(ScriptError("no more"), 5)
+    lab.let_go()
+    await lab.engine.drain(ScriptError("no more"), PATIENCE)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 

@@ -16,15 +16,18 @@ from tentacle.contracts.script import ProcessState, ScriptIsolationLevel
 from tentacle.scripts.launch.shim_pool import Shim
 from tentacle.scripts.shim.run_order import RunOrder
 from tentacle.scripts.workspace.run_files import run_name
-from tests.scripts.lab import QUICK, Lab, lines
+from tests.scripts.lab import HELD, QUICK, Lab, lines
 
 FULL = ScriptIsolationLevel.FULL_ISOLATION
 
 
 async def test_full_isolation_waits_for_others_and_says_so(lab: Lab) -> None:
-    await lab.start("echo ready; sleep 0.4", "T-1", task_id="ServerTasks-1")
+    await lab.start(f"echo ready; {HELD}", "T-1", task_id="ServerTasks-1")
     await lab.started()
-    status = await lab.run("echo mine", "T-2", isolation=FULL, task_id="ServerTasks-2")
+    await lab.start("echo mine", "T-2", isolation=FULL, task_id="ServerTasks-2")
+    await lab.started("T-2", "##octopus[stdout-wait]")
+    lab.let_go()
+    status = await lab.ended("T-2")
     assert [e.text for e in status.entries][3:6] == [
         "##octopus[stdout-wait]",
         "Waiting for the script in task [ServerTasks-1](~/app#/tasks/ServerTasks-1) to finish as this script requires "

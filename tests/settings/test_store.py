@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import stat
@@ -22,6 +21,7 @@ from tentacle.settings.store import SettingsFile, key_path_of
 from tests.other_user import as_nobody, of_nobody, only_root, second_name
 from tests.patience import PATIENCE
 from tests.recorded import VECTORS
+from tests.small_files import small_files
 
 ADDS = """
 import sys
@@ -185,30 +185,16 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(file: SettingsFile) ->
 
 def test_a_full_disk_leaves_the_old_settings(file: SettingsFile) -> None:
     with_secret(file)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
-        with pytest.raises(DiskError, match="Unable to write file"):
-            file.save(Settings(port=1))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
+    with small_files(100), pytest.raises(DiskError, match="Unable to write file"):
+        file.save(Settings(port=1))
     assert file.load().proxy.password == "hunter2"
     assert names(file.path.parent) == {"T.config", "T.config.key"}
 
 
 def test_a_disk_that_is_full_before_the_key_is_written(tmp_path: Path) -> None:
     file = SettingsFile(tmp_path / "T.config")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-    try:
-        with pytest.raises(DiskError, match="Unable to write file"):
-            file.create()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
+    with small_files(0), pytest.raises(DiskError, match="Unable to write file"):
+        file.create()
     assert not file.exists()
     assert file.create()
     with_secret(file)

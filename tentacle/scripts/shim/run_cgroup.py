@@ -8,6 +8,7 @@ Without limits the shim itself is born in it: then the script inherits it at no 
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -49,9 +50,10 @@ class RunCgroup:
         for index, file, value, must in self._order.limits:
             try:
                 write_file(f"{self._order.directories[index]}/{file}", value)
-            except FileNotFoundError:
-                if must:
-                    raise
+            except OSError as error:
+                if (error.errno != errno.ENOENT or must) and not _is_tighter_above(error, file):
+                    message = f"{os.strerror(error.errno or errno.EIO)} (setting {file} of its cgroup to {value})"
+                    raise OSError(error.errno, message) from None
 
     def open(self) -> int | None:
         """Returns the open directory for `fork_into_cgroup`; `None` where the kernel cannot do that."""
@@ -119,6 +121,11 @@ class RunCgroup:
             if attempt > _PATIENCE and any(is_alive(pid) for pid in self.pids()):
                 return
             time.sleep(_PAUSE)
+
+
+def _is_tighter_above(error: OSError, file: str) -> bool:
+    """Whether a cgroup above allows less: version 1 refuses to allow more below, version 2 takes the smaller one."""
+    return error.errno == errno.EINVAL and file == "cpu.cfs_quota_us"
 
 
 def remove_empty(directory: str) -> bool:

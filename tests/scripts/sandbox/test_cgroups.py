@@ -41,6 +41,28 @@ def test_mounts_are_read_the_latest_first() -> None:
     ]
 
 
+def test_less_for_all_together_is_no_obstacle_to_a_limit_of_each_script() -> None:
+    """As where the agent runs in a container that has a twentieth of a processor."""
+    one = ScriptLimits(cpu=0.5)
+    here = cgroup_parents(one)
+    outer = here.order(f"outer-{os.getpid()}", ScriptLimits(cpu=0.05))
+    above = Path(outer.directories[-1])
+    within = CgroupParents(legacy={"cpu": above}) if "cpu" in here.legacy else CgroupParents(above)
+    inner = RunCgroup(within.order("inner", one))
+    try:
+        RunCgroup(outer).make()
+        if within.unified:
+            (above / "cgroup.subtree_control").write_text("+cpu")
+        inner.make()
+        assert Path(inner.directory).is_dir()
+        wrong = outer._replace(limits=(outer.limits[0]._replace(value="nonsense"),))
+        with pytest.raises(OSError, match=r"Invalid argument \(setting cpu\.\S+ of its cgroup to nonsense\)"):
+            RunCgroup(wrong).make()
+    finally:
+        inner.remove()
+        RunCgroup(outer).remove()
+
+
 def test_memberships_are_read() -> None:
     text = "4:memory:/a/b\n2:cpu,cpuacct:/\n1:name=systemd:/x\n0::/user.slice/a:b\nrubbish\n"
     assert parse_cgroups(text) == {

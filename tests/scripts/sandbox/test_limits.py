@@ -49,8 +49,8 @@ def own_directories(limits: ScriptLimits, mark: str) -> list[Path]:
 
 
 async def test_the_limits_are_those_of_the_scripts_own_cgroup(new_lab: Callable[..., Lab]) -> None:
-    limits = ScriptLimits(memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
-    lab = await limited(new_lab, memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
+    limits = ScriptLimits(memory=64 * MEBIBYTE, cpu=0.02, tasks=100)
+    lab = await limited(new_lab, memory=64 * MEBIBYTE, cpu=0.02, tasks=100)
     mark = await started_mark(lab)
     order = cgroup_parents(limits).order(f"T-1-{mark}", limits)
     for index, file, value, must in order.limits:
@@ -96,8 +96,8 @@ async def test_a_limit_in_which_nothing_can_run_is_refused_at_the_start(new_lab:
 
 async def test_a_later_agent_gives_a_running_script_its_own_limits_again(new_lab: Callable[..., Lab]) -> None:
     """They were taken away in between, as systemd before 254 does; whatever is set for new ones meanwhile."""
-    limits = ScriptLimits(memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
-    lab = await limited(new_lab, memory=64 * MEBIBYTE, cpu=0.5, tasks=100)
+    limits = ScriptLimits(memory=64 * MEBIBYTE, cpu=0.02, tasks=100)
+    lab = await limited(new_lab, memory=64 * MEBIBYTE, cpu=0.02, tasks=100)
     mark = await started_mark(lab)
     await lab.engine.aclose()
     order = cgroup_parents(limits).order(f"T-1-{mark}", limits)

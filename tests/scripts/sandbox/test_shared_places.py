@@ -269,17 +269,15 @@ def test_what_somebody_has_planted_in_their_place_is_not_followed(tmp_path: Path
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can plant what another user may not remove")
-def test_what_cannot_be_removed_is_told(tmp_path: Path) -> None:
-    for directory in (tmp_path, *tmp_path.parents[:3]):
-        directory.chmod(directory.stat().st_mode | 0o055)
-    tmp_path.chmod(0o1777)
-    (tmp_path / ".dotnet").symlink_to("/nowhere")
+def test_what_cannot_be_removed_is_told(open_way: Path) -> None:
+    open_way.chmod(0o1777)
+    (open_way / ".dotnet").symlink_to("/nowhere")
     text = (
         "import os, sys; from pathlib import Path; from tentacle.scripts.sandbox.shared_places import *\n"
         "os.setresuid(65534, 65534, 65534)\n"
         "try: dotnet_directories(Path(sys.argv[1]))\n"
         "except SandboxUnavailableError as error: print(error.message, error.hint)"
     )
-    done = subprocess.run([sys.executable, "-c", text, tmp_path], capture_output=True, text=True, check=True)
-    assert f"'{tmp_path}/.dotnet', in which programs of .NET keep their locks, cannot be used" in done.stdout
-    assert f"rm '{tmp_path}/.dotnet'" in done.stdout
+    done = subprocess.run([sys.executable, "-c", text, open_way], capture_output=True, text=True, check=True)
+    assert f"'{open_way}/.dotnet', in which programs of .NET keep their locks, cannot be used" in done.stdout
+    assert f"rm '{open_way}/.dotnet'" in done.stdout

@@ -96,21 +96,19 @@ def test_inside_only_the_own_workspace_is_there_and_outside_nothing_is_different
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_user_of_its_own_owns_what_is_shared_and_writes_as_its_owner(tmp_path: Path) -> None:
+def test_a_user_of_its_own_owns_what_is_shared_and_writes_as_its_owner(open_way: Path) -> None:
     owner, user = own_uids().owner, own_uids().last
     for path in ("work/own", "common", "open"):
-        (tmp_path / path).mkdir(parents=True)
-    (tmp_path / "open").chmod(0o777)
-    for directory in (tmp_path, *tmp_path.parents[:3]):
-        directory.chmod(directory.stat().st_mode | 0o055)
-    os.chown(tmp_path / "common", -1, owner)
-    (tmp_path / "common").chmod(0o1775)
+        (open_way / path).mkdir(parents=True)
+    (open_way / "open").chmod(0o777)
+    os.chown(open_way / "common", -1, owner)
+    (open_way / "common").chmod(0o1775)
     for name, uid in (("of root", 0), ("of the owner", owner), ("of somebody", owner + 7)):
-        (tmp_path / "common" / name).touch()
-        os.chown(tmp_path / "common" / name, uid, uid)
+        (open_way / "common" / name).touch()
+        os.chown(open_way / "common" / name, uid, uid)
     objects = subprocess.run(["ipcmk", "-M", "100"], capture_output=True, text=True, check=True).stdout.split()
     try:
-        told = program(AS_USER, str(tmp_path), str(owner), str(user))
+        told = program(AS_USER, str(open_way), str(owner), str(user))
     finally:
         subprocess.run(["ipcrm", "-m", objects[-1]], check=True)
     assert told == [
@@ -119,7 +117,7 @@ def test_a_user_of_its_own_owns_what_is_shared_and_writes_as_its_owner(tmp_path:
         "Operation not permitted False True",
         "['of this script'] 1",
     ]
-    for made in ((tmp_path / directory / "made").stat() for directory in ("common", "open")):
+    for made in ((open_way / directory / "made").stat() for directory in ("common", "open")):
         assert (made.st_uid, made.st_gid) == (owner, owner)
     assert not Path("/dev/shm/of this script").exists()
 

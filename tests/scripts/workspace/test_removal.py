@@ -87,17 +87,15 @@ print(remove_tree(tree), tree.exists())
 
 
 @pytest.mark.parametrize("mode", ["000", "500", "300", "077"])
-def test_rights_that_a_script_has_taken_away_are_no_hindrance(tmp_path: Path, mode: str) -> None:
+def test_rights_that_a_script_has_taken_away_are_no_hindrance(open_way: Path, mode: str) -> None:
     """As a user to whom they matter, which they do not to root."""
     code = CLOSED
     if os.geteuid() == 0:
-        os.chown(tmp_path, 65534, 65534)
-        for parent in tmp_path.parents[:3]:
-            parent.chmod(parent.stat().st_mode | 0o011)
+        os.chown(open_way, 65534, 65534)
     else:
         code = "\n".join(line for line in CLOSED.splitlines() if not line.startswith("os.set"))
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), mode], capture_output=True, text=True, check=False, timeout=PATIENCE
+        [sys.executable, "-c", code, str(open_way), mode], capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert done.stdout == "True False\n", done.stderr
 
