@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean install lock wheel packages image test-packages
+.PHONY: demo test lint clean install lock pages wheel packages image test-packages
 
 install: $(VENV)/.installed
 
@@ -18,6 +18,10 @@ $(VENV)/.installed: pyproject.toml
 
 demo: install
 	@$(BIN)/python -m tests.e2e.demo
+
+# The parts of docs/ that are made from the code: after a change of commands, options, settings or variables.
+pages: install
+	cd packaging && ../$(BIN)/python -m builder.pages
 
 # What the packages hold, exactly: after a change of the dependencies, and to take up their newer versions.
 lock: $(VENV)/.packages

@@ -1,3 +1,3 @@
 """Tentacle: an Octopus-compatible worker agent and its command line."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

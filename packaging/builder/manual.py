@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
+from builder.exit_codes import EXIT_CODES
 from tentacle.cli.frame.command import TentacleCommand
 from tentacle.cli.frame.command_table import ENTRIES, GROUPS, entry_of
 from tentacle.cli.frame.help_text import HELP_OPTION, OptionHelp
@@ -81,15 +82,8 @@ def _text(text: str) -> Iterator[str]:
 
 
 def _exit_codes() -> Iterator[str]:
-    for code, meaning in (
-        (0, "Success, also of help."),
-        (1, "A failure that a person can put right."),
-        (2, "No command, or a word that is none."),
-        (3, "Status: the agent does not run, or is not healthy.  Drain: scripts still run after the time-out."),
-        (100, "An unexpected error, or a server that fails."),
-        (130, "Interrupted."),
-    ):
-        yield from (".TP", str(code), meaning)
+    for code, meaning in EXIT_CODES:
+        yield from (".TP", str(code), *_text(meaning))
 
 
 def _files() -> Iterator[str]:

@@ -308,6 +308,7 @@ class Agent:
             pid=os.getpid(),
             since=self._since,
             version=__version__,
+            reported_version=self._settings.reported_version,
             thumbprint=self._identity.thumbprint,
             listening=format_address((self._host, self.listener.port)) if self.listener and listening else None,
             polled=tuple(polled(poller, self._surroundings.redactor.shown) for poller in self.pollers),

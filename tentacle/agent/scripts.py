@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from tentacle import __version__
 from tentacle.agent.housekeeping import duration_from
 from tentacle.disk import user_home
 from tentacle.scripts.engine import EngineOptions
@@ -46,7 +45,7 @@ def script_variables(
         home=home,
         applications=settings.application_directory,
         instance_name=instance_name,
-        version=__version__,
+        version=settings.reported_version,
         executable=executable,
         signature_algorithm=signature_algorithm_name(certificate) if certificate else "sha256RSA",
         use_default_proxy=proxy.use_default,

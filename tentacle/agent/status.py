@@ -86,6 +86,7 @@ class AgentStatus:
 
     `drain` is what the operator asked for; `called` when a server was answered last; `waiting` what has been changed
     and holds after a restart only; `callers` which servers have called, in whichever direction the connection was made.
+    `version` is the agent's own, `reported_version` the one that servers are told.
     """
 
     phase: str
@@ -101,6 +102,7 @@ class AgentStatus:
     last_script: LastScript | None = None
     waiting: tuple[str, ...] = ()
     callers: tuple[CallingServer, ...] = ()
+    reported_version: str = ""
 
     def in_short(self) -> str:
         """What an operator wants to know at a glance, without the scripts."""

@@ -73,6 +73,7 @@ def reading(agent: Watchable) -> AgentReading:
     free, needed = _disk(agent.engine)
     return AgentReading(
         version=status.version,
+        reported_version=status.reported_version,
         since=status.since,
         missing=missing(agent),
         draining=status.phase == DRAINING,

@@ -133,9 +133,11 @@ class _Readings(Collector):
     def collect(self) -> Iterator[Metric]:
         now = self._read()
         build = GaugeMetricFamily(
-            "tentacle_build_info", "The version of this agent and of its Python.", labels=("version", "python")
+            "tentacle_build_info",
+            "The version of this agent, the one that servers are told, and that of its Python.",
+            labels=("version", "reported_version", "python"),
         )
-        build.add_metric((now.version, platform.python_version()), 1)
+        build.add_metric((now.version, now.reported_version, platform.python_version()), 1)
         yield build
         yield _gauge("tentacle_start_time_seconds", "When this agent was started.", now.since)
         yield _gauge("tentacle_ready", "1 when the agent can take work, see /readyz.", not now.missing)

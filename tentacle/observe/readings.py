@@ -58,3 +58,4 @@ class AgentReading:
     disk_needed: int | None = None
     servers: tuple[ServerReading, ...] = ()
     listener: ListenerReading | None = None
+    reported_version: str = ""

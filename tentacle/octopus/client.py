@@ -30,7 +30,7 @@ from tentacle.octopus.errors import (
     UnexpectedAnswer,
     ValidationFailed,
 )
-from tentacle.octopus.http_client import REQUEST_SECONDS, HttpClient, HttpOptions, HttpResponse
+from tentacle.octopus.http_client import REQUEST_SECONDS, HttpClient, HttpOptions, HttpResponse, user_agent
 from tentacle.octopus.json_document import JsonDocument, json_documents
 from tentacle.octopus.link_templates import ROOT_LINKS, expand
 from tentacle.octopus.proxies import ProxyUrl
@@ -56,11 +56,11 @@ Rehearse = Callable[[str, URL, Mapping[str, object] | None], None]
 class OctopusClient:
     """One conversation with one server, as an async context manager that signs in on entering.
 
-    `version` is this agent's; `timeout` the seconds that a single request may take; `retry_for` the seconds for which
-    one step is tried again while the server cannot be reached or is busy.  `chance` returns a number from 0 to 1, by
-    which pauses differ.  `pin` is the thumbprint of the only TLS certificate that is accepted.  `on_request` gets a
-    line for each request, `on_notice` a line before each pause.  With `rehearse` nothing is changed on the server: each
-    change is handed to it instead.  Entering raises any `OctopusError`.
+    `version` is what the server is told of this agent; `timeout` the seconds that a single request may take;
+    `retry_for` the seconds for which one step is tried again while the server cannot be reached or is busy.  `chance`
+    returns a number from 0 to 1, by which pauses differ.  `pin` is the thumbprint of the only TLS certificate that is
+    accepted.  `on_request` gets a line for each request, `on_notice` a line before each pause.  With `rehearse` nothing
+    is changed on the server: each change is handed to it instead.  Entering raises any `OctopusError`.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class OctopusClient:
         )
         self._http = HttpClient(
             options,
-            user_agent=f"tentacle/{version}",
+            user_agent=user_agent(version),
             cookies=bool(credentials.username),
             on_request=None if on_request is None else lambda line: on_request(self._redact(line)),
         )

@@ -16,6 +16,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
+from tentacle import __version__
 from tentacle.errors import one_line
 from tentacle.octopus.certificates import AcceptingContext, PinnedContext, subject_of, verifying_context
 from tentacle.octopus.errors import (
@@ -75,6 +76,11 @@ class HttpOptions:
     def proxy_for(self, url: URL) -> ProxyUrl | None:
         """The proxy through which `url` is requested.  Raises `InvalidAddress` for an unusable one."""
         return self.proxy or (environment_proxy(url) if self.trust_env else None)
+
+
+def user_agent(version: str) -> str:
+    """How this program names itself to a server that is told that it is of `version`; its own stands beside it."""
+    return f"tentacle/{version} ({__version__})"
 
 
 class HttpClient:

@@ -18,6 +18,7 @@ from tentacle.settings import logs, scripts
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.model import Settings
 from tentacle.settings.monitor import MONITOR
+from tentacle.settings.reported_version import COMPATIBLE_WITH, REPORTED_VERSION
 from tentacle.settings.scripts import Syntax
 
 LARGEST_PORT: Final = 65535
@@ -304,6 +305,18 @@ _ROWS: Final = (
         "127.0.0.1:9113 or unix:/run/tentacle-monitor.sock. Default: none",
         line=lambda address: f"The agent can be watched at: {MONITOR.text(address)}",
         words="where it can be watched",
+    ),
+    Key(
+        "reported-version",
+        ValueKind.SYNTAX,
+        "Tentacle.Version.Reported",
+        syntax=REPORTED_VERSION,
+        ours=True,
+        options=("--reported-version",),
+        help="The version of the original Tentacle that servers and scripts are told, since they compare it. Default: "
+        f"{COMPATIBLE_WITH}",
+        line="Servers and scripts are told version: {}".format,
+        words="the version that servers are told",
     ),
 )
 KEYS: Final[dict[str, Key]] = {key.name: key for key in _ROWS}

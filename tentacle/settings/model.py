@@ -13,6 +13,7 @@ from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.logs import LogSettings
 from tentacle.settings.monitor import MonitorAddress
+from tentacle.settings.reported_version import COMPATIBLE_WITH
 from tentacle.settings.scripts import ScriptSettings
 from tentacle.thumbprints import clean_thumbprint
 
@@ -108,6 +109,7 @@ class Settings:
     `polling_connection_count` of None is the agent's default.  Scripts are told of `proxy`; polling, and the
     registration of a polling Tentacle, go by `polling_proxy`.  `legacy_ciphers` lets servers on old systems use TLS
     ciphers without forward secrecy or authenticated encryption.  Without `monitor` nobody can watch the agent there.
+    Servers and scripts are told that the agent is of the `reported_version`.
 
     `certificate` is the identity that servers know.  While it is being replaced there is one more, never both:
     `next_certificate` until the servers have been told of it, then `previous_certificate` until all know the new one.
@@ -129,6 +131,7 @@ class Settings:
     logs: LogSettings = field(default_factory=LogSettings)
     legacy_ciphers: bool = False
     monitor: MonitorAddress | None = None
+    reported_version: str = COMPATIBLE_WITH
 
 
 def other_certificate(settings: Settings) -> StoredCertificate | None:

@@ -12,6 +12,7 @@ from tentacle.observe.readings import AgentReading, ListenerReading, ServerReadi
 
 FULL = AgentReading(
     version="1.2.3",
+    reported_version="9.8.7",
     since=1000.0,
     missing=("disk: full",),
     draining=True,
@@ -59,7 +60,10 @@ def test_what_is_so_is_read_at_each_scrape() -> None:
     assert found[f"tentacle_polling_failures_total{{reason=timeout,{server}}}"] == 2
     assert found["tentacle_listening_connections{peer=trusted}"] == 1
     assert found["tentacle_handshake_failures_total{reason=untrusted}"] == 4
-    assert any(name.startswith("tentacle_build_info{") and "version=1.2.3" in name for name in found)
+    assert any(
+        name.startswith("tentacle_build_info{") and "version=1.2.3" in name and "reported_version=9.8.7" in name
+        for name in found
+    )
     assert "process_resident_memory_bytes" in found
     now = AgentReading(version="1.2.3", since=1000.0)
     found = samples(metrics)

@@ -45,6 +45,7 @@ SYNTAX = {
     "log-files-kept": "30",
     "log-format": "json",
     "monitor": "127.0.0.1:9113",
+    "reported-version": "8.3.1000",
 }
 CERTIFICATE = certificates.generate()
 PLAN = make_plan(Settings(), {})

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from tentacle import __version__
 from tentacle.agent.own_files import foreign_place
 from tentacle.cli.doctor.examined import ExaminedInstance
 from tentacle.cli.doctor.finding import Finding, Level, Probe, ReportSection, fail, local_probe, ok, warn
@@ -41,6 +42,7 @@ def instance_probes(instance: ExaminedInstance) -> list[Probe]:
         probes.append(local_probe("rights", lambda: rights(instance)))
     if instance.settings is not None:
         probes += [
+            local_probe("version", lambda: version(instance)),
             local_probe("certificate", lambda: certificate(instance)),
             local_probe("ciphers", lambda: ciphers(instance)),
             local_probe("trust", lambda: trusted(instance)),
@@ -155,6 +157,13 @@ def certificate(instance: ExaminedInstance) -> Sequence[Finding]:
         advice = f"tentacle new-certificate{instance.option}, then register again with --force"
         return [warn("certificate", f"{text}: {'; '.join(f'it {one}' for one in weak)}", advice)]
     return [ok("certificate", text)]
+
+
+def version(instance: ExaminedInstance) -> Sequence[Finding]:
+    """Which version this is, and which one the servers are told."""
+    return (
+        [ok("version", f"{__version__}; servers are told {instance.state.reported_version}")] if instance.state else []
+    )
 
 
 def ciphers(instance: ExaminedInstance) -> Sequence[Finding]:

@@ -15,7 +15,6 @@ from typing import Any, Final, TypeVar
 
 from yarl import URL
 
-from tentacle import __version__
 from tentacle.agent.plan import polled_address
 from tentacle.cli.frame.render import say, trace, warn_loudly
 from tentacle.cli.registration.options import ApiOptions
@@ -25,7 +24,7 @@ from tentacle.octopus.client import OctopusClient, Rehearse
 from tentacle.octopus.connectivity import ConnectivityCheck
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.errors import ConnectionFailed
-from tentacle.octopus.http_client import REQUEST_SECONDS, HttpClient, HttpOptions, HttpResponse
+from tentacle.octopus.http_client import REQUEST_SECONDS, HttpClient, HttpOptions, HttpResponse, user_agent
 from tentacle.octopus.link_templates import POLLING_LINK, find_link
 from tentacle.octopus.proxies import ProxyUrl, environment_proxy
 from tentacle.octopus.server_address import (
@@ -48,12 +47,14 @@ class ServerRoute:
     """The way to a server's REST interface.
 
     It leads through `proxy`; where that is None and `environment_proxies` is set, through the one that `HTTPS_PROXY`
-    and its like name.  `pin` is the thumbprint of the only certificate that is accepted.
+    and its like name.  `pin` is the thumbprint of the only certificate that is accepted.  `version` is what the server
+    is told of this agent.
     """
 
     address: ServerAddress
     proxy: ProxyUrl | None
     environment_proxies: bool
+    version: str
     ignore_ssl_errors: bool = False
     ca_file: str | None = None
     pin: str | None = None
@@ -91,7 +92,7 @@ class ServerRoute:
         return OctopusClient(
             self.address.display,
             credentials,
-            version=__version__,
+            version=self.version,
             ignore_ssl_errors=self.ignore_ssl_errors,
             ca_file=self.ca_file,
             pin=self.pin,
@@ -104,8 +105,8 @@ class ServerRoute:
         """The server's answer to a request for its root document, which everybody may see.  Raises OctopusError."""
         ignore, proxies = self.ignore_ssl_errors, self.environment_proxies
         options = HttpOptions(ignore, self.ca_file, self.proxy, proxies, timeout, self.pin)
-        user_agent = f"tentacle/{__version__}"
-        async with HttpClient(options, user_agent=user_agent, cookies=False, on_request=on_request) as http:
+        name = user_agent(self.version)
+        async with HttpClient(options, user_agent=name, cookies=False, on_request=on_request) as http:
             return await http.send("GET", URL(f"{self.address.base}/api"), {})
 
 
@@ -129,7 +130,7 @@ def route_to_register(server: str, api: ApiOptions, settings: Settings, *, polli
         proxy, environment_proxies = polling_proxy(settings), settings.polling_proxy.use_default
     else:
         proxy, environment_proxies = None, settings.proxy.use_default
-    return _route(server, api, proxy, environment_proxies)
+    return _route(server, api, settings, proxy, environment_proxies)
 
 
 def route_when_registered(server: str, api: ApiOptions, settings: Settings) -> ServerRoute:
@@ -137,7 +138,7 @@ def route_when_registered(server: str, api: ApiOptions, settings: Settings) -> S
 
     Whether it polls or listens does not matter, and the environment's proxies are never used.  Raises TentacleError.
     """
-    return _route(server, api, polling_proxy(settings), False)
+    return _route(server, api, settings, polling_proxy(settings), False)
 
 
 def is_polling(settings: Settings) -> bool:
@@ -246,6 +247,9 @@ def accepted_pin(api: ApiOptions) -> str | None:
     return parse_pin(api.server_thumbprint) if api.server_thumbprint else None
 
 
-def _route(server: str, api: ApiOptions, proxy: ProxyUrl | None, environment_proxies: bool) -> ServerRoute:
+def _route(
+    server: str, api: ApiOptions, settings: Settings, proxy: ProxyUrl | None, environment_proxies: bool
+) -> ServerRoute:
     pin, address = accepted_pin(api), ServerAddress.parse(server)
-    return ServerRoute(address, proxy, environment_proxies, api.ignore_ssl_errors, api.ca_file, pin)
+    ignore, version = api.ignore_ssl_errors, settings.reported_version
+    return ServerRoute(address, proxy, environment_proxies, version, ignore, api.ca_file, pin)

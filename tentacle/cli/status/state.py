@@ -162,6 +162,11 @@ class InstanceState:
         """Whether an agent is running and nothing keeps it from its work."""
         return bool(self.agent.running) and not self.problems
 
+    @property
+    def reported_version(self) -> str:
+        """The version that servers are told: by the agent that runs, else by the next one."""
+        return (self.agent.own and self.agent.own.reported_version) or self.settings.reported_version
+
 
 def agent_state(home: Path, now: float) -> AgentState:
     """What is known of the agent of `home`; `now` in seconds since 1970."""

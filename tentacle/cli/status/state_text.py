@@ -23,6 +23,7 @@ def state_text(state: InstanceState, style: Style, now: float) -> str:
     """The page.  Ends with a newline."""
     certificate, live = state.certificate, state.agent.live
     overview = [("Configuration", str(state.config)), ("Home", str(state.home))]
+    overview.append(("Version", f"{__version__}; servers are told {state.reported_version}"))
     overview.append(("Mode", " and ".join(state.modes) or "neither listening nor polling"))
     if "listening" in state.modes:
         overview.append(("Listening on", (live.listening if live else None) or "nothing at the moment"))
@@ -116,6 +117,7 @@ def state_document(state: InstanceState) -> dict[str, Any]:
     own, live = agent.own, agent.live
     return {
         "Version": __version__,
+        "ReportedVersion": state.reported_version,
         "Instance": state.instance,
         "ConfigurationFilePath": str(state.config),
         "Complete": True,

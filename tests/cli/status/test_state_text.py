@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tentacle import __version__
 from tentacle.agent.status import AgentStatus, Polled
 from tentacle.cli.frame.certificate_text import CertificateSummary
 from tentacle.cli.frame.style import Style
@@ -24,6 +25,7 @@ LAST = AgentStatus(
     "[::]:10933",
     (Polled("https://octopus.example.com:10943/", "poll://abc/", THUMBPRINT, 5, 5),),
     NOW - 2,
+    reported_version="9.1.2",
 )
 RUNNING = InstanceState(
     "worker",
@@ -46,12 +48,13 @@ RUNNING = InstanceState(
     ),
     DiskSpace(Path("/etc/octopus/worker/Work"), 12_000_000_000, 577_765_376),
 )
-PAGE = """\
+PAGE = f"""\
 ● worker is running
   since 2026-11-23 06:10:00 UTC (2 h 5 min), process 4711, version 1.2.3
 
   Configuration  /etc/octopus/worker/tentacle.config
   Home           /etc/octopus/worker
+  Version        {__version__}; servers are told 9.1.2
   Mode           listening and polling
   Listening on   [::]:10933
   Thumbprint     C5CE10AD79E222466CB7E2B924E46ECB8AB5B86E
