@@ -20,7 +20,7 @@ from tentacle.cli.frame import help_text as help_texts
 from tentacle.cli.frame.command import TentacleCommand, asks_for_help, asks_for_json
 from tentacle.cli.frame.command_table import Entry
 from tentacle.cli.frame.grammar import Option, parse
-from tentacle.cli.frame.render import render, report_error, report_unexpected_error
+from tentacle.cli.frame.render import OutputLost, render, report_error, report_unexpected_error
 from tentacle.cli.frame.result import EXIT_INTERRUPTED, CommandResult
 from tentacle.cli.frame.session import CommandSession, ProcessContext
 from tentacle.errors import EXIT_OK, EXIT_USAGE, TentacleError
@@ -67,7 +67,7 @@ def main() -> int:
     except OSError as error:
         _discard_output()
         if code == EXIT_OK:  # else `run` has told what could not be written, and it still lies in the buffer
-            refusal = refusal_of(error)
+            refusal = OutputLost(error)
             with suppress(OSError):
                 click.echo(refusal.message, err=True)
             code = refusal.exit_code

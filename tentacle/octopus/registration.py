@@ -251,8 +251,7 @@ def _check_overwriting(existing: JsonDocument, scope: Scope, request: Registrati
     if request.idempotent and not request.force:
         if not has_thumbprint(existing, request.endpoint.thumbprint):
             raise RegistrationError(
-                f"A {word} named '{request.name}' already exists, and it is another machine: its thumbprint is not "
-                f"ours, {request.endpoint.thumbprint}.",
+                f"A {word} named '{request.name}' already exists, and it is another machine.",
                 hint=f"Give this machine another --name, or take the {word} over with --force.",
             )
     elif not request.force:

@@ -36,8 +36,8 @@ from tentacle.settings.errors import InstanceError
 
 MACHINE_DIRECTORY = Path("/etc/octopus")
 HOME_VARIABLE = "TentacleMachineConfigurationHomeDirectory"
-OWN_PLACE = f"Run it as root, or let everything be yours: set {HOME_VARIABLE} to a directory of yours"
-"""The beginning of what to tell a user who may not write where instances are made."""
+OWN_PLACE = "Run this as root, or give a path in a directory of yours"
+"""What to tell a user who may not write where an instance is to be made; an option is to follow."""
 DEFAULT_NAME = "Tentacle"
 DEFAULT_CONFIG = "Tentacle.config"
 EVERY_INSTANCE = "*"
@@ -125,8 +125,6 @@ def new_instance_paths(config: str | None, home: str | None, cwd: Path) -> tuple
 
     The original keeps a relative home as it is typed and later looks for it below itself; here it stays put.
     """
-    if config and config.endswith("/"):
-        raise InstanceError(f"The path '{_shown(config)}' is that of a directory.", hint="Give the path of a file.")
     given = Path(config) if config and config.strip() else Path(DEFAULT_CONFIG)
     folder, path = (cwd / home, cwd / home / given) if home and home.strip() else ((cwd / given).parent, cwd / given)
     _need_text(folder)

@@ -204,6 +204,30 @@ def valued_options(name: str, url: str) -> Iterator[tuple[TentacleOption, str, l
             yield option, spelled, [one for one in base_of(name, url) if not excludes(spelled, one)]
 
 
+NO_PATHS: Final = {
+    "http://octopus/x": ArgumentKind.FOLDER,
+    "C:\\Octopus\\x": ArgumentKind.FOLDER,
+    "\\\\share\\x": ArgumentKind.FOLDER,
+    "new/": ArgumentKind.FILE,
+}
+"""What is no path to anything here, and the kind of path that it is meant for at most."""
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in ENTRIES])
+def test_what_is_no_path_is_refused_under_the_option_s_name(name: str, place: Place, url: str) -> None:
+    before, problems = tree(place.top), []
+    with unheard():
+        for option, spelled, base in valued_options(name, url):
+            for value, kind in NO_PATHS.items():
+                if option.kind not in {kind, ArgumentKind.FILE}:
+                    continue
+                code, out, err = place.run(name, *base, f"{spelled}={value}")
+                if (code, out) != (1, "") or f"of {spelled} is " not in err.splitlines()[0]:
+                    problems.append(ascii(f"{spelled}={value}: {code} {out[:100]} {err[:200]}"))
+    assert not problems, "\n".join(problems)
+    assert tree(place.top) == before
+
+
 NUMBERS: Final = ("-5", "99999999999999999999", "\u0661\u0662", "\uff11\uff12", "0x10", "1e3", "1_0", "1.5", "x")
 
 

@@ -145,21 +145,29 @@ def test_a_reader_that_leaves_costs_no_traceback(tentacle: Any) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-@pytest.mark.parametrize("arguments", [["version"], ["list-instances"], ["nonsense", "--format=json"]])
-def test_an_output_that_is_full_costs_no_traceback(tentacle: Any, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "before"),
+    [
+        (["version"], []),
+        (["list-instances", "--format=json"], []),
+        (["nonsense", "--format=json"], ["Command 'nonsense' is not supported"]),
+        (["create-instance", "--instance=I"], []),
+    ],
+)
+def test_an_output_that_is_full_is_told_once(tentacle: Any, arguments: list[str], before: list[str]) -> None:
     program = Path(sys.executable).parent / "tentacle"
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [program, *arguments],
+            cwd=tentacle.cwd,
             stdout=full,
             stderr=subprocess.PIPE,
             env=tentacle.environ,
             timeout=PATIENCE,
             check=False,
         )
-    *_, told = done.stderr.decode().splitlines()
-    assert (done.returncode, told) == (1, "The system refused an operation: No space left on device.")
-    assert b"Traceback" not in done.stderr
+    told = done.stderr.decode().splitlines()
+    assert (done.returncode, told) == (1, [*before, "The output cannot be written: No space left on device."])
 
 
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])

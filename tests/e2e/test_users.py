@@ -45,6 +45,13 @@ def test_a_user_who_is_not_root_has_instances_without_a_variable(machine: Machin
         return machine.run(*AS_NOBODY, "tentacle", *arguments, expect=expect)
 
     assert tentacle("list-instances") == "No instances installed"
+    machine.run("install", "--directory", "/srv/closed")
+    for option in ("--config", "--app"):
+        asked = ("init", "--yes", "--no-register", "--mode=polling", f"{option}=/srv/closed/x/y")
+        refused = tentacle(*asked, expect=1).splitlines()[-2:]
+        assert refused[0].endswith("'/srv/closed/x/y' as user 'nobody'. Please check file permissions."), refused
+        assert refused[1] == f"Run this as root, or give a path in a directory of yours by {option}=PATH."
+    assert tentacle("list-instances") == "No instances installed", "nothing was made"
     config = f"{HOME}/tentacle.config"
     said = tentacle("create-instance", "--instance=Worker", f"--config={config}")
     assert said.splitlines()[:2] == [f"Creating empty configuration file: {config}", "Saving instance: Worker"]

@@ -13,14 +13,11 @@ from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import port_text
 from tentacle.cli.init import steps
 from tentacle.cli.init.questions import BACK, Questions
-from tentacle.cli.init.setup import MODES, POLLING, InitOptions, Setup, ask_for_setup, is_root, try_usual_port
+from tentacle.cli.init.setup import MODES, POLLING, InitOptions, Setup, ask_for_setup, try_usual_port
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options, https_option
-from tentacle.disk import DiskError
 from tentacle.errors import TentacleError
 from tentacle.host.step_needs import missing_for_steps
 from tentacle.host.systemctl import BOOTED
-from tentacle.settings.errors import SettingsError
-from tentacle.settings.instances import OWN_PLACE
 
 NOTES: Final = """\
 Sets up a worker: instance, certificate, mode, registration and, if wanted, the
@@ -28,7 +25,6 @@ service.  Asks for what is not given; every answer is an option too.  With
 --yes, or away from a terminal, nobody is asked.  What is there already is told
 and left as it is, so that it may be run again, also after an interruption.
 """
-_NOT_ROOT: Final = f"{OWN_PLACE}, and give --app."
 
 
 @command("init", notes=NOTES)
@@ -99,9 +95,8 @@ def init(session: CommandSession, *, options: InitOptions, api: ApiOptions) -> S
         changed["Registration"] = yield from steps.register(session, setup, options, api)
         changed["Service"] = yield from steps.start_service(session, setup, options)
     except (TentacleError, KeyboardInterrupt) as error:
-        yield "Stopped here.  What is done stays done: run it again to go on."
-        if isinstance(error, DiskError | SettingsError) and error.hint is None and not is_root():
-            raise TentacleError(error.message, hint=_NOT_ROOT) from None
+        stopped = "Stopped here.  What is done stays done: run it again to go on."
+        yield stopped if changed or isinstance(error, KeyboardInterrupt) else "Nothing was changed."
         raise
     instance = f"--instance={setup.instance}"
     if setup.service:

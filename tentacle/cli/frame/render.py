@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import click
@@ -28,6 +29,13 @@ LONGEST_MESSAGE: Final = 1200
 """Characters of an error that are shown."""
 
 
+class OutputLost(TentacleError):
+    """Standard output takes nothing more: what the command does is done, and cannot be told."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"The output cannot be written: {error.strerror or type(error).__name__}.")
+
+
 def render(outcome: Outcome, session: CommandSession) -> int:
     """Shows all of `outcome`, running it to its end when it takes steps; returns the exit code."""
     result = outcome if isinstance(outcome, CommandResult) else run_steps(outcome)
@@ -45,9 +53,8 @@ def render(outcome: Outcome, session: CommandSession) -> int:
             document = {"Instance": session.instance_name, **document, **restart}
         show(document_text(document), session)
     elif result.data:
-        stdout = session.process.stdout
         # Tools get the bare data, as from the original; at a terminal the prompt is to stand on a line of its own.
-        click.echo(result.data, file=stdout, nl=stdout.isatty() and not result.data.endswith("\n"))
+        _put(result.data, session, nl=session.process.stdout.isatty() and not result.data.endswith("\n"))
     if effect is Effect.AFTER_RESTART:
         _LOG.warning("These changes require a restart of the %s.", "Tentacle" if session.instance_name else "service")
     elif effect is Effect.AT_ONCE and result.restart:
@@ -62,7 +69,16 @@ def say(line: str) -> None:
 
 def show(line: str, session: CommandSession) -> None:
     """One line of data at once: on standard output whatever is switched off, and in no log."""
-    click.echo(line, file=session.process.stdout)
+    _put(line, session)
+
+
+def _put(text: str, session: CommandSession, *, nl: bool = True) -> None:
+    try:
+        click.echo(text, file=session.process.stdout, nl=nl)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputLost(error) from None
 
 
 def trace(line: str) -> None:
@@ -97,7 +113,8 @@ def report_error(error: TentacleError, session: CommandSession, *, cause: Except
 def _show_error(session: CommandSession, message: str, hint: str | None, exit_code: int) -> None:
     redact = session.redactor.redact
     told = {"Message": redact(message), "Hint": hint and redact(hint), "ExitCode": exit_code}
-    show(document_text({"Error": told}), session)
+    with suppress(OutputLost):  # standard error has it
+        show(document_text({"Error": told}), session)
 
 
 def report_unexpected_error(error: Exception, session: CommandSession) -> int:

@@ -78,6 +78,8 @@ class CommandSession:
         self.as_json = False
         self.errors_as_json = False
         self.verbose = False
+        self.shown_at: dict[str, str] = {}
+        """The thumbprints that polling addresses have shown in this run: none is tried a second time."""
         self._before: InstanceSnapshot | None = None
         self._console = ConsoleHandler(process.stdout, process.stderr, process.environ.get(JOURNAL_VARIABLE, ""))
         self._log_file = FileLogHandler()

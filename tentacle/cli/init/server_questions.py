@@ -1,7 +1,7 @@
 """The questions of `init` about the server: its address, the credentials, and what this machine is to be there.
 
-Each answer is tried out at once: on a terminal a person can correct a slip where it was made, elsewhere nothing has
-been done yet when it is refused.  Nothing is changed, neither here nor on the server.
+A person's answer is tried out at once, so that a slip can be corrected where it was made; without a person all is tried
+together, before anything is done (`steps.try_registration`).  Nothing is changed, neither here nor on the server.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tentacle.cli.registration.server_access import (
 from tentacle.errors import TentacleError
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.credentials import Credentials
-from tentacle.octopus.errors import AccessRefused, NotAnOctopusServer, OctopusError, ProxyRefused, RegistrationError
+from tentacle.octopus.errors import NotAnOctopusServer, RegistrationError
 from tentacle.octopus.id_lookup import find_by_name, pool_ids, pool_names
 from tentacle.octopus.registration import MachineKind
 from tentacle.octopus.resources import has_thumbprint
@@ -45,8 +45,6 @@ LATER: Final = "-"
 _REQUEST_SECONDS: Final = 10.0
 """For one request, while a person waits for the next question."""
 _ATTEMPTS: Final = 3
-_FORBIDDEN: Final = 403
-"""The status for who may not look, and perhaps may register all the same."""
 
 T = TypeVar("T")
 
@@ -146,7 +144,8 @@ class ServerQuestions:
                         hint="Give this machine another --name, or take the worker over with --force.",
                     )
 
-            self._look(server, credentials, look_up)
+            if self.questions.asks:
+                self._try(server, credentials, look_up)
             return name
 
         question = "Name of this worker on the server"
@@ -159,7 +158,8 @@ class ServerQuestions:
             async def look_up(client: OctopusClient) -> None:
                 await pool_ids(client, await choose_scope(client, self.space), pools)
 
-            self._look(server, credentials, look_up)
+            if self.questions.asks:
+                self._try(server, credentials, look_up)
             return pools
 
         if any(pool.strip() for pool in given):
@@ -202,17 +202,6 @@ class ServerQuestions:
 
     def _route(self, server: str) -> ServerRoute:
         return route_to_register(server, self.api, self.settings, polling=self.polling)
-
-    def _look(self, server: str, credentials: Credentials, act: Callable[[OctopusClient], Awaitable[None]]) -> None:
-        """Tries what is to be; without a person, a server that cannot be asked now is left to the registration."""
-        try:
-            self._try(server, credentials, act)
-        except (RegistrationError, ProxyRefused):
-            # Another attempt with a login that was refused may lock its account.
-            raise
-        except OctopusError as error:
-            if self.questions.asks or (isinstance(error, AccessRefused) and error.status != _FORBIDDEN):
-                raise
 
     def _try(self, server: str, credentials: Credentials, act: Callable[[OctopusClient], Awaitable[T]]) -> T:
         with self.questions.interruptible():

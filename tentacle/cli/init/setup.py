@@ -13,14 +13,16 @@ from typing import Final
 from tentacle.cli.doctor.listening import port_owner
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue, parse_port
+from tentacle.cli.init.places import applications_place, config_place
 from tentacle.cli.init.questions import Questions
-from tentacle.cli.init.server_questions import LATER, ServerQuestions, WantedRegistration, printable
+from tentacle.cli.init.server_questions import LATER, ServerQuestions, WantedRegistration
 from tentacle.cli.registration.options import ApiOptions
 from tentacle.cli.registration.server_access import accepted_pin, is_polling
 from tentacle.errors import TentacleError
 from tentacle.host.account import require_account
 from tentacle.host.errors import HostError
 from tentacle.host.systemctl import require_systemd
+from tentacle.octopus.resources import listening_uri
 from tentacle.settings.errors import InstanceError
 from tentacle.settings.instances import DEFAULT_NAME, clean_name
 from tentacle.settings.model import DEFAULT_PORT, Settings
@@ -129,7 +131,7 @@ def ask_for_setup(session: CommandSession, questions: Questions, options: InitOp
         "--app",
         options.app,
         "Directory for applications",
-        lambda text: session.path(printable(text)),
+        lambda text: applications_place(session, text),
         default=str(usual_app),
     )
     registration = None
@@ -178,7 +180,7 @@ def _ask_for_config(
         return there.config
 
     def check(text: str) -> Path:
-        config = session.path(printable(text))
+        config = config_place(session, text)
         user = next((one.name for one in session.registry.list_all() if one.config_path == config), None)
         if user is not None:
             raise TentacleError(
@@ -225,7 +227,7 @@ def _ask_for_registration(
     host, port = options.public_host_name, options.comms_port
     if questions.asks and mode == LISTENING:
         question = "Name or address at which the server reaches this machine"
-        host = questions.answer("", host, question, printable, default=default)
+        host = questions.answer("", host, question, _reachable_name, default=default)
     if questions.asks and mode == POLLING and not options.comms_address and not options.https:
         port = about_server.comms_port(server, port)
     return WantedRegistration(server, name, pools, credentials, host, port)
@@ -256,6 +258,12 @@ def _mode(text: str) -> str:
         if text.strip() and mode.startswith(text.strip().lower()):
             return mode
     raise InvalidValue(f"'{text:.40}' is neither {LISTENING} nor {POLLING}.")
+
+
+def _reachable_name(text: str) -> str:
+    """What a server can be told.  Raises `InvalidAddress`."""
+    listening_uri(text, DEFAULT_PORT)
+    return text.strip()
 
 
 def _port(text: str) -> int:

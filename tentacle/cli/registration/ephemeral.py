@@ -191,7 +191,7 @@ def run_ephemeral(
         try:
             if prepared.address is None:
                 bind(settings.listen_ip or None, settings.port).close()
-            shown = run_steps(prepared.check_port(settings)) if prepared.address else None
+            shown = run_steps(prepared.check_port(session, settings)) if prepared.address else None
             worker.prepared = prepared = prepared.after_check(shown)
             client = route.client(access.credentials)
             say(f"Registering the tentacle with the server at {route.address.display}")

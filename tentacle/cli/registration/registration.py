@@ -75,10 +75,16 @@ class PreparedRegistration:
         """The same, knowing the server's thumbprint: the file of certificates counts where another one is `shown`."""
         return replace(self, ca_file=None) if shown == outcome.server_thumbprint else self
 
-    def check_port(self, settings: Settings) -> Generator[str, None, str]:
-        """Makes sure that `address` answers; returns the thumbprint that is shown there.  Raises ConnectionFailed."""
+    def check_port(self, session: CommandSession, settings: Settings) -> Generator[str, None, str]:
+        """Makes sure that `address` answers, once in a run; returns the thumbprint that is shown there.
+
+        Raises ConnectionFailed.
+        """
         assert self.address is not None, "a machine that listens polls nobody"
-        return (yield from check_polling_port(self.address, settings, https=self.https))
+        if self.address not in session.shown_at:
+            shown = yield from check_polling_port(self.address, settings, https=self.https)
+            session.shown_at[self.address] = shown
+        return session.shown_at[self.address]
 
     def after_check(self, shown: str | None) -> PreparedRegistration:
         """The same, knowing which certificate is `shown` at the address: for us a web socket's is the server's."""
@@ -106,7 +112,7 @@ def register_machine(
         return (yield from _dry_run(route, access, prepared))
     # Fails here, before the server knows of this machine, where the file cannot be written.
     file.update(lambda same: same)
-    shown = (yield from prepared.check_port(settings)) if prepared.address else None
+    shown = (yield from prepared.check_port(session, settings)) if prepared.address else None
     prepared = prepared.after_check(shown)
     yield f"Registering the tentacle with the server at {route.address.display}"
     outcome = converse(route.client(access.credentials), lambda client: register(client, prepared.request))
@@ -139,7 +145,7 @@ def check_first(
     prepared = prepare(session, known, access, api, options, role)
     route = route_to_register(access.server, api, settings, polling=prepared.address is not None)
     if prepared.address:
-        yield from prepared.check_port(settings)
+        yield from prepared.check_port(session, settings)
     converse(route.client(access.credentials), lambda client: check_request(client, prepared.request))
 
 

@@ -43,7 +43,7 @@ def test_from_nothing_to_a_worker_and_again(stage: Stage, server: Server) -> Non
 def test_a_setup_that_was_interrupted_goes_on(stage: Stage, server: Server) -> None:
     arguments = init_of(stage, server, "resumed")
     in_the_way = stage.directory / "resumed"
-    in_the_way.write_text("no directory")
+    in_the_way.symlink_to("nowhere")
     failed = ended(stage, *arguments)
     assert failed.returncode == 1
     assert "Stopped here.  What is done stays done: run it again to go on." in failed.stdout
@@ -73,7 +73,7 @@ def test_what_init_is_told_can_be_taken_at_its_word(stage: Stage) -> None:
         assert (refused.returncode, refused.stdout) == (1, ""), refused
         assert complaint in refused.stderr
     assert not (stage.directory / "machine" / "never").exists()
-    trusting = ["init", "--yes", "--no-register", "--instance=trusting", "--trust=" + "ab" * 20, "--app=trusting-apps"]
+    trusting = ["init", "--yes", "--no-register", "--instance=trusting", "--trust=" + "ab" * 20, "--app=./apps"]
     trusting.append(f"--port={free_port()}")
     assert document(stage, *trusting)["Changed"] == ["Instance", "Certificate", "Configuration"]
     assert document(stage, *trusting)["Changed"] == []

@@ -20,7 +20,7 @@ def questions_about(server: Server, name: str) -> list[tuple[str, str]]:
         ("Name of the instance", name),
         ("Configuration file", ""),
         ("listening (", "polling"),
-        ("Directory for applications", "apps"),
+        ("Directory for applications", "./apps"),
         ("Address of the Octopus Server", server.rest),
         ("API key: ", server.key),
         ("Name of this worker", name),
@@ -65,7 +65,7 @@ def test_who_goes_back_at_every_question_ends_where_yes_leads(stage: Stage) -> N
         person.answer(before, right)
         person.answer(question, answer)
     assert person.end() == 0, person.shown
-    arguments = ("init", "--yes", "--no-service", "--instance=two", "--name=two", "--mode=polling", "--app=apps")
+    arguments = ("init", "--yes", "--no-service", "--instance=two", "--name=two", "--mode=polling", "--app=./apps")
     stage.run(*arguments, f"--server={server.rest}", f"--server-comms-port={server.comms_port}")
     one, two = (shown(stage, name) for name in ("one", "two"))
     assert one == two

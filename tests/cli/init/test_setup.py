@@ -59,7 +59,7 @@ def asked(tentacle: Any, *, defaults: bool = True, server: str | None = None, **
     api_given: dict[str, Any] = {**dict.fromkeys(ApiOptions.__dataclass_fields__), "server": server}
     api = ApiOptions(**{**api_given, "api_key": "API-KEY"})
     questions = Questions(of.process.stdin, of.process.stdout, defaults=defaults)
-    return ask_for_setup(of, questions, InitOptions(**{**nothing, "app": "apps", **given}), api)
+    return ask_for_setup(of, questions, InitOptions(**{**nothing, "app": "./apps", **given}), api)
 
 
 def test_the_defaults_of_a_new_instance(tentacle: Any, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_the_defaults_of_a_new_instance(tentacle: Any, tmp_path: Path) -> None:
     assert found.config == tmp_path / "machine" / "worker" / "tentacle.config"
     assert (found.registration, found.trust, found.service) == (None, None, False)
     assert asked(tentacle, instance="My Own").config == tmp_path / "machine" / "My-Own" / "tentacle.config"
-    assert asked(tentacle, config="here.cfg").config == tentacle.cwd / "here.cfg"
+    assert asked(tentacle, config="./here.cfg").config == tentacle.cwd / "here.cfg"
     assert not (tmp_path / "machine").exists()
 
 

@@ -13,7 +13,7 @@ from tentacle.settings.store import SettingsFile
 
 KEY: Final = "API-TESTKEY0123456789"
 SERVER: Final = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
-ALONE: Final = ("init", "--yes", "--instance=N", "--no-register", "--no-service", "--app=apps")
+ALONE: Final = ("init", "--yes", "--instance=N", "--no-register", "--no-service", "--app=./apps")
 
 
 def shown(lines: list[str]) -> list[list[str]]:
@@ -58,7 +58,7 @@ def test_again_nothing_is_run(tentacle: Any, config: Path) -> None:
         (["--port=4712"], ["--port=4712"]),
         (["--mode=polling"], ["--noListen=True"]),
         (["--mode=polling", "--port=4712"], ["--noListen=True"]),
-        (["--app=other"], ["--app={cwd}/other"]),
+        (["--app=./other"], ["--app={cwd}/other"]),
         (["--trust=" + SERVER.lower()], ["--trust=" + SERVER]),
         (["--trust=" + SERVER, "--port=4712"], ["--port=4712", "--trust=" + SERVER]),
     ],
@@ -113,7 +113,7 @@ def test_without_systemd_a_service_is_refused_before_the_first_step(
     tentacle: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    ended = tentacle("init", "--yes", "--instance=N", "--no-register", "--service", "--app=apps")
+    ended = tentacle("init", "--yes", "--instance=N", "--no-register", "--service", "--app=./apps")
     assert (ended.code, ended.out) == (1, "")
     assert "systemd" in ended.err
     assert not (tmp_path / "machine").exists()
