@@ -67,6 +67,8 @@ class _JsonCall:
     context: CallContext
     streams: CallStreams
     taken: dict[UUID, Path] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
+    """The uploads that have been taken."""
     seen: None = None
 
     @property
@@ -112,7 +114,11 @@ class _JsonCall:
         ((kind, given),) = fold(value, where).items()
         identity = uuid4()
         if kind == "upload":
-            claimed = self.streams.claim(self.context.thumbprint, read_text(given, where))
+            name = read_text(given, where)
+            if name in self.named:
+                raise CodecError(f"{where}: this upload stands for another file of the call already; send it twice")
+            self.named.add(name)
+            claimed = self.streams.claim(self.context.thumbprint, name)
             if claimed is None:
                 raise CodecError(f"{where}: no upload of yours has this id, or it was used, or kept for long enough")
             self.taken[identity], length = claimed
