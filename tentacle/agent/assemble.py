@@ -50,6 +50,7 @@ from tentacle.scripts.history import EndedScript, ScriptHistory
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
 from tentacle.services.dispatch import Answered, Call, Failure, Files, close_files, shutting_down
 from tentacle.services.errors import ShuttingDown
+from tentacle.services.file_transfer import upload_check
 from tentacle.services.halibut import answer_request
 from tentacle.services.http.api import HttpApi
 from tentacle.services.http.call_record import CallRecord
@@ -123,6 +124,7 @@ class Agent:
             ControlMethods(self.engine, self._history, self.status, self._drain, surroundings.levels).by_name,
         )
         self._parts = Parts(self.home / WORK / UPLOADS)
+        roots = TransferRoots(self._policy.current)
         self._dispatcher = make_dispatcher(
             self.engine,
             self.home,
@@ -130,7 +132,7 @@ class Agent:
             self._parts,
             surroundings.redactor.shown,
             self._oversight,
-            TransferRoots(self._policy.current),
+            roots,
         )
         self._closing = False
         self._phase = RUNNING
@@ -141,7 +143,8 @@ class Agent:
         self.calls = Calls(self._handle)
         self._spool = Spool(self.home / WORK / SPOOL)
         inbox, record = Inbox(self.home / WORK / INBOX), CallRecord(self.home / WORK / POLLED_CALLS)
-        self.http = HttpApi(self._answer, self._finish, self.engine, inbox, record)
+        may_send = upload_check(self.home, roots)
+        self.http = HttpApi(self._answer, self._finish, self.engine, inbox, record, self._oversight, may_send)
         self.listener = self._make_listener(self.plan)
         self._logins = ProxyLogins(refusals=KeptRefusals(self.home))
         self._polling = Polling(self._make_poller, self.plan.polls)

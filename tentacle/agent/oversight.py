@@ -21,7 +21,7 @@ from tentacle.scripts.history import EndedScript
 from tentacle.services.dispatch import Answered, Failure, FailureKind, SeenCall
 from tentacle.services.errors import RefusedByPolicy
 from tentacle.services.script_support import script_body
-from tentacle.services.veto import Veto
+from tentacle.services.veto import HTTPS, Veto
 from tentacle.settings.policy import HostPolicy
 
 UNKNOWN: Final = "unknown"
@@ -36,7 +36,7 @@ RESULTS: Final = {
     FailureKind.REFUSED: "refused",
     FailureKind.FAILED: "failed",
 }
-_UNCHANGING: Final = frozenset(("GetStatus", "GetCapabilities"))
+_UNCHANGING: Final = frozenset(("GetStatus", "GetCapabilities", "GET /openapi.json", "HEAD /files"))
 """What is asked all the time, and changes nothing: recorded only when it fails."""
 _LONGEST_NAME: Final = 200
 
@@ -82,6 +82,9 @@ class Oversight:
     def _measure(self, call: SeenCall, result: str, seconds: float) -> None:
         service, method = (call.service, call.method) if call.known else (UNKNOWN, UNKNOWN)
         self._metrics.call(service, method, str(call.context.wire), result, seconds)
+        if call.service == HTTPS:
+            # Its bytes are counted with the call that uses them.
+            return
         if received := _streams_of(call):
             self._metrics.transfer("received", len(received), sum(one.length for one in received))
         if isinstance(call.result, DataStream):

@@ -98,6 +98,29 @@ class Answered:
     created: bool = False
 
 
+@dataclass
+class SeenCall:
+    """A call as the host sees it, whatever the wire: what is kept of it, and allowed or not, goes by this.
+
+    `service` and `method` are as the caller wrote them until it is `known` that they exist; then they are our own
+    names for them, and `arguments` are those of the contract.  `result` is what the service returned.
+
+    A request by HTTPS that is no call itself `serves` calls: one of these methods, as `service.method`, must be
+    allowed.  What was `asked` for when a request came is not asked for again by its call; what was `told` of there
+    neither.
+    """
+
+    context: CallContext
+    service: str
+    method: str
+    known: bool = False
+    arguments: tuple[Any, ...] = ()
+    result: Any = None
+    serves: tuple[str, ...] = ()
+    asked: bool = False
+    told: bool = False
+
+
 class Call(Protocol):
     """What a wire knows of a call.  Names are as the caller wrote them."""
 
@@ -113,6 +136,10 @@ class Call(Protocol):
     @property
     def context(self) -> CallContext: ...
 
+    @property
+    def seen(self) -> SeenCall | None:
+        """What the host has seen of it already, where the request was looked at before the call was made."""
+
     def arguments(self, method: Method) -> tuple[Any, ...]:
         """Reads one argument per parameter of `method`.
 
@@ -121,22 +148,6 @@ class Call(Protocol):
 
     def encode(self, method: Method, result: Any) -> Any:
         """The document for a result."""
-
-
-@dataclass
-class SeenCall:
-    """A call as the host sees it, whatever the wire: what is kept of it, and allowed or not, goes by this.
-
-    `service` and `method` are as the caller wrote them until it is `known` that they exist; then they are our own
-    names for them, and `arguments` are those of the contract.  `result` is what the service returned.
-    """
-
-    context: CallContext
-    service: str
-    method: str
-    known: bool = False
-    arguments: tuple[Any, ...] = ()
-    result: Any = None
 
 
 class Overseer(Protocol):
@@ -180,10 +191,11 @@ class Dispatcher:
         self._failed.aclose()
 
     async def answer(self, call: Call) -> Answered | Failure:
-        began, seen = time.perf_counter(), SeenCall(call.context, call.service, call.method)
+        began, seen = time.perf_counter(), call.seen or SeenCall(call.context, call.service, call.method)
         with working_for(Work(read_trace(call.context.trace_parent), call.context.thumbprint)):
             answer = await self._answer(call, seen)
             self._overseer.answered(seen, answer, time.perf_counter() - began)
+            seen.told = True
         return answer
 
     async def _answer(self, call: Call, seen: SeenCall) -> Answered | Failure:
@@ -214,7 +226,8 @@ class Dispatcher:
                 self._tell(logging.WARNING, call, f": {one_line(error.__cause__)}")
             raise _Refused(Failure(FailureKind.UNFIT_ARGUMENTS, error.message, _AMBIGUOUS)) from error
         seen.service, seen.method, seen.known, seen.arguments = service.name, method.name, True, arguments
-        self._overseer.asked(seen)
+        if not seen.asked:
+            self._overseer.asked(seen)
         result = await service.methods[method.name](arguments, call.files)
         outgoing = result if isinstance(result, Outgoing) else Outgoing(result)
         seen.result = outgoing.result

@@ -69,34 +69,18 @@ class FileTransferService:
 
     async def _upload(self, arguments: tuple[Any, ...], files: Files) -> Outgoing:
         remote_path, stream = arguments
-        target = self.resolve(remote_path)
+        target = absolute(self._home, remote_path)
         if stream is None:
             return Outgoing(UploadResult(str(target), None, 0))
         return await asyncio.to_thread(self._place, files.get(stream.id), target, stream.length)
 
     async def _download(self, arguments: tuple[Any, ...], _files: Files) -> Outgoing:
-        opened = await asyncio.to_thread(self._open, self.resolve(arguments[0]))
+        opened = await asyncio.to_thread(self._open, absolute(self._home, arguments[0]))
         if opened is None:
             return Outgoing(None)
         file, length = opened
         identity: UUID = uuid4()
         return Outgoing(DataStream(identity, length), {identity: file})
-
-    def resolve(self, remote_path: str) -> str:
-        """The absolute path that `remote_path` means: backslashes are slashes, `..` is resolved, a slash at the end
-        stays (docs/spec/services.md, "Paths of files").
-        """
-        path = remote_path.replace("\\", "/")
-        if not path.strip() or "\0" in path or not _is_text(path):
-            raise ArgumentError(f"The path {remote_path[:200]!r} is not in a form that can be used.")
-        if not path.startswith("/"):
-            if self._home is None:
-                raise ArgumentError("The tentacle home directory has not been set.")
-            path = f"{self._home}/{path}"
-        # POSIX keeps a meaning of its own for two slashes at the beginning, and so does `normpath`.
-        plain = "/" + os.path.normpath(path).lstrip("/")
-        is_directory = path.rpartition("/")[2] in ("", ".", "..")
-        return f"{plain}/" if is_directory and plain != "/" else plain
 
     def _place(self, source: Path | None, target: str, length: int) -> Outgoing:
         """Makes the content of `source` that of `target` in one step; `None` when there was no room for it."""
@@ -161,6 +145,28 @@ class FileTransferService:
             if error.errno in _NO_SUCH_FILE:
                 return None
             raise _failed("read", path, error) from error
+
+
+def absolute(home: Path | None, remote_path: str) -> str:
+    """The absolute path that `remote_path` means: backslashes are slashes, `..` is resolved, a slash at the end
+    stays (docs/spec/services.md, "Paths of files").
+    """
+    path = remote_path.replace("\\", "/")
+    if not path.strip() or "\0" in path or not _is_text(path):
+        raise ArgumentError(f"The path {remote_path[:200]!r} is not in a form that can be used.")
+    if not path.startswith("/"):
+        if home is None:
+            raise ArgumentError("The tentacle home directory has not been set.")
+        path = f"{home}/{path}"
+    # POSIX keeps a meaning of its own for two slashes at the beginning, and so does `normpath`.
+    plain = "/" + os.path.normpath(path).lstrip("/")
+    is_directory = path.rpartition("/")[2] in ("", ".", "..")
+    return f"{plain}/" if is_directory and plain != "/" else plain
+
+
+def upload_check(home: Path | None, roots: TransferRoots) -> Callable[[str], None]:
+    """What raises `RefusedByPolicy` for a path, as `UploadFile` gets it, where no file may be written."""
+    return lambda path: roots.require_writable(absolute(home, path))
 
 
 def _put(source: Path | None, place: Place, length: int, parts: Parts) -> str:

@@ -32,6 +32,7 @@ class HalibutCall:
     request: Request
     files: Files
     context: CallContext
+    seen: None = None
 
     @property
     def service(self) -> str:

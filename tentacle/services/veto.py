@@ -23,6 +23,8 @@ from tentacle.settings.policy import HostPolicy
 
 FOLLOW_UPS: Final = frozenset(("GetStatus", "CancelScript", "CompleteScript"))
 START: Final = "StartScript"
+HTTPS: Final = "HTTPS"
+"""Stands for the service of requests by HTTPS that are no calls of one."""
 _RATES_OF: Final = {
     START: ("scripts-per-minute", "calls-per-minute"),
     "UploadFile": ("transfers-per-minute", "calls-per-minute"),
@@ -55,10 +57,12 @@ class Veto:
         policy = self._policy()
         if policy.source is None:
             return
-        if policy.problem and call.method not in FOLLOW_UPS:
+        wanted = call.serves if call.service == HTTPS else (f"{call.service}.{call.method}",)
+        if policy.problem and call.method not in FOLLOW_UPS and wanted:
             raise _refused("its policy file cannot be used, so nothing new is allowed")
-        if policy.methods is not None and f"{call.service}.{call.method}" not in policy.methods:
-            raise _refused(f"{call.service}.{call.method} is not allowed")
+        if policy.methods is not None and wanted and policy.methods.isdisjoint(wanted):
+            what = f"what {call.method} is for" if call.service == HTTPS else wanted[0]
+            raise _refused(f"{what} is not allowed")
         if policy.peers is not None and not _is_among(policy, call.context.address):
             raise _refused(f"calls from {call.context.address or 'an unknown address'} are not allowed")
         if policy.rates and call.method not in FOLLOW_UPS and not self._is_repeated(call):
@@ -99,6 +103,10 @@ class TransferRoots:
     def require_upload(self, descriptor: int) -> None:
         """Raises `RefusedByPolicy` for an open directory in which nothing may be made."""
         _require(self._policy().upload_roots, _path_of(descriptor), "written")
+
+    def require_writable(self, path: str) -> None:
+        """As `require_upload`, for a path as it is now: before the bytes of its file come."""
+        _require(self._policy().upload_roots, Path(os.path.realpath(Path(path).parent)), "written")
 
     def require_readable(self, path: str) -> None:
         """Raises `RefusedByPolicy` for a path that may not be read now, whether or not anything is there."""

@@ -19,9 +19,12 @@ from tentacle.contracts.codec import CodecError
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.json_codec import from_json, to_json
 from tentacle.contracts.services import SERVICE_METHODS
+from tentacle.services.dispatch import Overseer
+from tentacle.services.file_transfer import upload_check
 from tentacle.services.http.api import HttpApi
 from tentacle.services.http.call_record import CallRecord
 from tentacle.services.http.inbox import Inbox
+from tentacle.services.veto import TransferRoots
 from tentacle.transport.calls import Calls
 from tentacle.transport.http.connection import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
@@ -132,7 +135,9 @@ def a_session(port: int, directory: Path, name: str = "server") -> aiohttp.Clien
 
 
 @asynccontextmanager
-async def by_https(bench: Bench, directory: Path) -> AsyncIterator[HttpsWire]:
+async def by_https(
+    bench: Bench, directory: Path, overseer: Overseer | None = None, roots: TransferRoots | None = None
+) -> AsyncIterator[HttpsWire]:
     """Opens a port for the services of `bench` that trusts `server` and `operator`, and makes it their wire."""
     calls = Calls(lambda *_: (_ for _ in ()).throw(AssertionError("nobody speaks Halibut here")))
     api = HttpApi(
@@ -141,6 +146,8 @@ async def by_https(bench: Bench, directory: Path) -> AsyncIterator[HttpsWire]:
         bench.engine,
         Inbox(directory / "https-inbox"),
         CallRecord(directory / "polled"),
+        overseer,
+        upload_check(bench.home, roots or TransferRoots()),
     )
     api.prepare()
     spool = Spool(directory / "https-spool")

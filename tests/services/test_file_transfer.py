@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.services.errors import ServiceError
-from tentacle.services.file_transfer import FileTransferService
+from tentacle.services.file_transfer import absolute
 from tests.patience import PATIENCE
 from tests.services.bench import HALIBUT_ALONE, Bench
 
@@ -263,7 +263,7 @@ from pathlib import Path
 from uuid import uuid4
 from tentacle.contracts.data_stream import DataStream
 from tentacle.errors import TentacleError
-from tentacle.services.file_transfer import FileTransferService
+from tentacle.services.file_transfer import FileTransferService, absolute
 folder, service = Path(sys.argv[1]), FileTransferService(None)
 def upload(source, size):
     source.write_bytes(bytes(size))
@@ -330,7 +330,7 @@ UNPRIVILEGED = """
 import asyncio, concurrent.futures.thread, os, sys
 from pathlib import Path
 from tentacle.services.errors import ServiceError
-from tentacle.services.file_transfer import FileTransferService
+from tentacle.services.file_transfer import FileTransferService, absolute
 from tentacle.contracts.data_stream import DataStream
 from uuid import uuid4
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -442,16 +442,15 @@ async def test_a_small_file_is_sent_as_it_was(bench: Bench, tmp_path: Path) -> N
 
 
 def test_without_a_home_only_full_paths_work() -> None:
-    service = FileTransferService(None)
-    assert service.resolve("/x") == "/x"
+    assert absolute(None, "/x") == "/x"
     with pytest.raises(ServiceError, match="home directory has not been set"):
-        service.resolve("x")
+        absolute(None, "x")
 
 
 @given(st.text())
 def test_every_text_is_a_plain_path_or_refused(text: str) -> None:
     try:
-        path = FileTransferService(Path("/home/of")).resolve(text)
+        path = absolute(Path("/home/of"), text)
     except ServiceError as error:
         assert "\n" not in error.message
         return

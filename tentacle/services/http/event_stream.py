@@ -13,7 +13,8 @@ from tentacle.contracts.json_codec import to_json
 from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptTicket
 from tentacle.contracts.script_v2 import ScriptStatusRequestV2
 from tentacle.scripts.engine import RunStatus, ScriptEngine
-from tentacle.services.dispatch import Answering, Failure
+from tentacle.services.dispatch import Answering, Failure, SeenCall
+from tentacle.services.http.entry import Served
 from tentacle.services.http.native_call import NativeCall
 from tentacle.services.http.problems import RequestProblem, of_failure
 from tentacle.services.script_log import follow
@@ -39,9 +40,17 @@ class EventStreams:
         self._open = 0
         self._turn = asyncio.Lock()
 
-    async def get(self, request: HttpRequest, ticket: str) -> HttpReply:
-        """The events of the script whose ticket is percent-encoded.  Raises `RequestProblem`."""
-        name, after = unquote(ticket), _last_event(request.headers.get("last-event-id", "0"))
+    def served(self, request: HttpRequest, ticket: str) -> Served:
+        """The events of the script whose ticket is percent-encoded.  Raises `RequestProblem`.
+
+        Whether that is allowed, and on record, is a matter of one status; what it says is read in small pages.
+        """
+        asked = ScriptStatusRequestV2(ScriptTicket(unquote(ticket)), _BEHIND_ALL)
+        return Served(SeenCall(request.context, "IScriptServiceV2", "GetStatus", True, (asked,)), self._get)
+
+    async def _get(self, request: HttpRequest, seen: SeenCall) -> HttpReply:
+        (asked,) = seen.arguments
+        name, after = asked.ticket.task_id, _last_event(request.headers.get("last-event-id", "0"))
         run = await self._engine.find(name)
         if run is None:
             raise RequestProblem(404, _UNKNOWN)
@@ -50,9 +59,8 @@ class EventStreams:
         self._open += 1
         with ExitStack() as undo:
             undo.callback(self._give_place_back)
-            # Whether it is allowed, and on record; what it says is read in small pages.
-            asked = ScriptStatusRequestV2(ScriptTicket(name), _BEHIND_ALL)
-            allowed = await self._answering(NativeCall("IScriptServiceV2", "GetStatus", (asked,), request.context))
+            call = NativeCall(seen.service, seen.method, seen.arguments, request.context, seen=seen)
+            allowed = await self._answering(call)
             if isinstance(allowed, Failure):
                 return of_failure(allowed)
             if not run.may_be_shown:

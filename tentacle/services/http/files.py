@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -18,39 +18,46 @@ from uuid import uuid4
 
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.json_codec import to_json
-from tentacle.services.dispatch import Answering, Failure
+from tentacle.services.dispatch import Answering, Failure, FailureKind, SeenCall
+from tentacle.services.errors import RefusedByPolicy
 from tentacle.services.http.digests import Sha256OfFiles, entity_tag, repr_digest, require_digests, wanted_digests
+from tentacle.services.http.entry import FILES
 from tentacle.services.http.inbox import Inbox, in_thread, remove
 from tentacle.services.http.json_rpc import Finish
 from tentacle.services.http.native_call import NativeCall
 from tentacle.services.http.problems import FailedCall, RequestProblem, of_failure
 from tentacle.wire.http import FileBody, HttpReply, HttpRequest
 
-_SERVICE = "IFileTransferService"
 _RANGE = re.compile(r"bytes=\s*(?:(\d{1,19})-(\d{0,19})|-(\d{1,19}))\s*", re.ASCII | re.IGNORECASE)
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class HttpFiles:
-    """`answering` is asked for files; `finish` carries a call out to its end."""
+    """`answering` is asked for files; `finish` carries a call out to its end.
 
-    def __init__(self, answering: Answering, finish: Finish, inbox: Inbox) -> None:
+    `require_upload` raises, in a thread, for a path of a file that may not be sent: before its bytes come.
+    """
+
+    def __init__(
+        self, answering: Answering, finish: Finish, inbox: Inbox, require_upload: Callable[[str], None]
+    ) -> None:
         self._answering = answering
         self._finish = finish
         self._inbox = inbox
+        self._require_upload = require_upload
         self._digests = Sha256OfFiles()
         self._receiving: dict[Path, asyncio.Task[object]] = {}
 
-    async def get(self, request: HttpRequest, path: str) -> HttpReply:
-        """The file at `path`, as the target of the request has it; for `HEAD` its head alone."""
-        name = path_of(path)
+    async def get(self, request: HttpRequest, seen: SeenCall) -> HttpReply:
+        """The file that is asked for; for `HEAD` its head alone."""
+        name = seen.arguments[0]
         if request.method == "HEAD" and request.headers.get("upload-incomplete") == "?1":
             part = self._part(request, name)
             # What still arrives of it would make the answer wrong.
             await self._end_other(part)
             size = await asyncio.to_thread(_size, part)
             return HttpReply(204, {"Upload-Offset": str(size), "Upload-Incomplete": "?1"})
-        opened = await self._open(request, name)
+        opened = await self._open(request, name, seen)
         if opened is None:
             raise RequestProblem(404, "There is no such file.")
         with ExitStack() as undo:
@@ -62,27 +69,30 @@ class HttpFiles:
                 undo.pop_all()
             return response
 
-    async def put(self, request: HttpRequest, path: str) -> HttpReply:
-        """Makes or replaces the file at `path`, or keeps a first piece of it."""
+    async def put(self, request: HttpRequest, seen: SeenCall) -> HttpReply:
+        """Makes or replaces a file, or keeps a first piece of it."""
         if "content-range" in request.headers:
             raise RequestProblem(
                 400, "A PUT with Content-Range would replace the whole file; use PATCH with Upload-Offset."
             )
-        name = path_of(path)
-        await self._require_expected(request, name)
-        return await self._receive(request, name, 0)
+        await self._require_expected(request, seen.arguments[0])
+        return await self._receive(request, seen, 0)
 
-    async def patch(self, request: HttpRequest, path: str) -> HttpReply:
-        """Appends to what has been kept of the file at `path`."""
-        name = path_of(path)
+    async def patch(self, request: HttpRequest, seen: SeenCall) -> HttpReply:
+        """Appends to what has been kept of a file."""
         offset = request.headers.get("upload-offset", "")
         if not re.fullmatch(r"\d{1,19}", offset, re.ASCII):
             raise RequestProblem(
                 400, "Upload-Offset says where the piece belongs: the number of bytes that are kept already."
             )
-        return await self._receive(request, name, int(offset))
+        return await self._receive(request, seen, int(offset))
 
-    async def _receive(self, request: HttpRequest, name: str, offset: int) -> HttpReply:
+    async def _receive(self, request: HttpRequest, seen: SeenCall, offset: int) -> HttpReply:
+        name: str = seen.arguments[0]
+        try:
+            await in_thread(self._require_upload, name)
+        except RefusedByPolicy as refused:
+            raise FailedCall(Failure(FailureKind.REFUSED, refused.message, refused.dotnet_type)) from refused
         part = self._part(request, name)
         task = asyncio.current_task()
         assert task is not None, "requests are answered by tasks"
@@ -92,11 +102,12 @@ class HttpFiles:
                 raise RequestProblem(409, f"{kept} bytes are kept.", {"Upload-Offset": str(kept)})
             of_piece, of_whole = (wanted_digests(request.headers, one) for one in ("content-digest", "repr-digest"))
             size = await self._inbox.receive(part, request.body, request.length, after=offset)
+            seen.arguments = (name, DataStream(uuid4(), size - offset))
             await in_thread(_check, part, offset, of_piece)
             if request.headers.get("upload-incomplete") == "?1":
                 return HttpReply(204, {"Upload-Offset": str(size), "Upload-Incomplete": "?1"})
             await in_thread(_check, part, 0, of_whole)
-            return await self._place(request, name, part, size)
+            return await self._place(seen, name, part, size)
         finally:
             if self._receiving.get(part) is task:
                 del self._receiving[part]
@@ -111,9 +122,9 @@ class HttpFiles:
             other.cancel()
             await asyncio.wait({other})
 
-    async def _place(self, request: HttpRequest, name: str, part: Path, size: int) -> HttpReply:
+    async def _place(self, seen: SeenCall, name: str, part: Path, size: int) -> HttpReply:
         stream = DataStream(uuid4(), size)
-        call = NativeCall(_SERVICE, "UploadFile", (name, stream), request.context, {stream.id: part})
+        call = NativeCall(FILES, "UploadFile", (name, stream), seen.context, {stream.id: part}, seen)
         answer = await self._finish(self._answering(call))
         if isinstance(answer, Failure):
             await asyncio.to_thread(remove, part)
@@ -138,8 +149,9 @@ class HttpFiles:
         if "if-none-match" in headers and _matches(headers["if-none-match"], tag):
             raise RequestProblem(412, "The file is there already.")
 
-    async def _open(self, request: HttpRequest, name: str) -> tuple[BinaryIO, int] | None:
-        answer = await self._finish(self._answering(NativeCall(_SERVICE, "DownloadFile", (name,), request.context)))
+    async def _open(self, request: HttpRequest, name: str, seen: SeenCall | None = None) -> tuple[BinaryIO, int] | None:
+        call = NativeCall(FILES, "DownloadFile", (name,), request.context, seen=seen)
+        answer = await self._finish(self._answering(call))
         if isinstance(answer, Failure):
             raise FailedCall(answer)
         if answer.document is None:

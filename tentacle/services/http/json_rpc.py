@@ -67,6 +67,9 @@ class _JsonCall:
     context: CallContext
     streams: CallStreams
     taken: dict[UUID, Path] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
+    """The uploads that have been taken."""
+    seen: None = None
 
     @property
     def files(self) -> Files:
@@ -111,7 +114,11 @@ class _JsonCall:
         ((kind, given),) = fold(value, where).items()
         identity = uuid4()
         if kind == "upload":
-            claimed = self.streams.claim(self.context.thumbprint, read_text(given, where))
+            name = read_text(given, where)
+            if name in self.named:
+                raise CodecError(f"{where}: this upload stands for another file of the call already; send it twice")
+            self.named.add(name)
+            claimed = self.streams.claim(self.context.thumbprint, name)
             if claimed is None:
                 raise CodecError(f"{where}: no upload of yours has this id, or it was used, or kept for long enough")
             self.taken[identity], length = claimed
@@ -124,9 +131,20 @@ class _JsonCall:
 
 
 class JsonRpc:
-    """Answers bodies of `/rpc`; calls are carried out by `answering`, each as a task that `finish` looks after."""
+    """Answers bodies of `/rpc`; calls are carried out by `answering`, each as a task that `finish` looks after.
 
-    def __init__(self, answering: Answering, finish: Finish, streams: Streams, limits: Limits | None = None) -> None:
+    `unfit` is told who has sent what is no call, and why it is none.
+    """
+
+    def __init__(
+        self,
+        answering: Answering,
+        finish: Finish,
+        streams: Streams,
+        limits: Limits | None = None,
+        unfit: Callable[[CallContext, str], None] = lambda *_: None,
+    ) -> None:
+        self._unfit = unfit
         self._answering = answering
         self._finish = finish
         self._streams = streams
@@ -140,13 +158,13 @@ class JsonRpc:
                 await asyncio.to_thread(parse_json, text, self._limits) if long else parse_json(text, self._limits)
             )
         except NotJson as error:
-            return error_text(None, -32700, f"Parse error: {error}")
+            return self._refuse(context, None, -32700, f"Parse error: {error}")
         except BeyondLimits as error:
-            return error_text(None, -32600, f"Invalid Request: {error}")
+            return self._refuse(context, None, -32600, f"Invalid Request: {error}")
         if not isinstance(document, list):
             return (await self.one(document, context, self._streams))[0]
         if not 0 < len(document) <= MOST_CALLS:
-            return error_text(None, -32600, f"Invalid Request: a batch has 1 to {MOST_CALLS} calls")
+            return self._refuse(context, None, -32600, f"Invalid Request: a batch has 1 to {MOST_CALLS} calls")
         answers = [await self.one(one, context, self._streams) for one in document]
         given = [answer for answer, _ in answers if answer is not None]
         return b"[" + b",".join(given) + b"]" if given else None
@@ -157,10 +175,11 @@ class JsonRpc:
         """The text that answers a request (`None` for a notification), and the failure that is in it, if any."""
         identity = request.get("id") if isinstance(request, dict) else None
         if isinstance(identity, bool | dict | list):
-            return error_text(None, -32600, "Invalid Request: id is neither text nor a number nor null"), None
+            what = "Invalid Request: id is neither text nor a number nor null"
+            return self._refuse(context, None, -32600, what), None
         wrong = _fault_of(request)
         if wrong is not None:
-            return error_text(identity, -32600, f"Invalid Request: {wrong}"), None
+            return self._refuse(context, identity, -32600, f"Invalid Request: {wrong}"), None
         service, _, method = request["method"].partition(".")
         call = _JsonCall(service, method, request.get("params", []), context, streams)
         answer = await self._finish(self._carry_out(call))
@@ -174,6 +193,10 @@ class JsonRpc:
         text = {"jsonrpc": "2.0", "id": identity, "result": answer.document}
         # A long log takes a while, and other calls must not wait for it.
         return await asyncio.to_thread(_text, text) if answer.is_long else _text(text), None
+
+    def _refuse(self, context: CallContext, identity: Any, code: int, message: str) -> bytes:
+        self._unfit(context, message)
+        return error_text(identity, code, message)
 
     async def _carry_out(self, call: _JsonCall) -> Answered | Failure:
         try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tentacle.contracts.services import Method
-from tentacle.services.dispatch import Files
+from tentacle.services.dispatch import Files, SeenCall
 from tentacle.wire.call_context import CallContext
 
 
@@ -19,6 +19,7 @@ class NativeCall:
     values: tuple[Any, ...]
     context: CallContext
     files: Files = field(default_factory=dict)
+    seen: SeenCall | None = None
 
     def arguments(self, _method: Method) -> tuple[Any, ...]:
         return self.values

@@ -44,6 +44,17 @@ async def test_an_upload_is_used_by_one_call(https: HttpsWire) -> None:
     assert (await https.rpc(call("IFileTransferService.UploadFile", params)))["error"]["code"] == -32602
 
 
+async def test_two_files_of_a_call_need_two_uploads(https: HttpsWire) -> None:
+    identity = await sent(https.session, b"data")
+    files = [{"Name": name, "Contents": {"upload": identity}} for name in ("a", "b")]
+    command = {"ScriptTicket": {"TaskId": "T"}, "ScriptBody": "cat a b", "Files": files}
+    answer = await https.rpc(call("IScriptServiceV2.StartScript", [command]))
+    assert answer["error"]["code"] == -32602
+    assert "Files[1].Contents: this upload stands for another file" in answer["error"]["message"]
+    assert list((https.directory / "https-inbox").iterdir()) == []
+    assert not (https.bench.home / "Work" / "T").exists()
+
+
 async def test_an_upload_is_used_up_by_a_call_that_fails(https: HttpsWire) -> None:
     identity = await sent(https.session, b"data")
     for code in (-32001, -32602):
