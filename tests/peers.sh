@@ -11,6 +11,7 @@ need() { # need PATH-OR-COMMAND PACKAGE
 need openssl openssl
 need curl curl
 need promtool prometheus
+need jq jq
 need zsh zsh
 need fish fish
 # To boot a systemd for the tests of the service (tests/e2e/machine.py).

@@ -213,6 +213,8 @@ class Agent:
         async with asyncio.TaskGroup() as group:
             group.create_task(keep_running("The heartbeat", lambda: beat(self.home)))
             group.create_task(keep_running("The status file", lambda: publish(self.home, self.status)))
+            if self._wire_trace is not None:
+                group.create_task(keep_running("The trace of the wire", self._wire_trace.keep_writing))
             group.create_task(keep_running("The workspace cleaner", cleaner.run))
             group.create_task(keep_running("Polling", self._polling.run))
             group.create_task(keep_running("The look at the certificate", self._remind_of_certificate))

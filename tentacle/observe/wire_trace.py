@@ -6,43 +6,38 @@ complete document at any moment.  Must not know sockets.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import stat
-import struct
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import bson
-from bson import json_util
 
 from tentacle.errors import TentacleError, one_line
-from tentacle.masking import MASK
+from tentacle.observe.trace_parts import Cover, halibut_message, halibut_stream, http_part
 from tentacle.path_walk import open_alone
-from tentacle.wire.envelope import deflate
+from tentacle.wire.call_context import Wire
 from tentacle.wire.errors import ProtocolError
+from tentacle.wire.http_transcript import HttpPart, HttpTranscript
 from tentacle.wire.transcript import ControlPart, MessagePart, Part, StreamPart, Transcript
 
 log = logging.getLogger(__name__)
 
 LARGEST: Final = 256 * 1024 * 1024
 """Bytes of a file; then nothing more is traced."""
-SECRET_KEYS: Final = frozenset(("ScriptBody", "Scripts", "Arguments", "EncryptionPassword"))
-"""What may hold what nobody here knows to be secret."""
 _TURNS: Final = 32
 _SECONDS: Final = 2.0
-_ZEROS: Final = 64 * 1024
-"""A data stream of up to so many bytes is shown as zeros, and a longer one is left out of the bytes of its turn."""
 _END: Final = b"\n]}\n"
 
 
 class WireTrace:
     """The file.  `cover` masks the secrets that are known."""
 
-    def __init__(self, path: Path, cover: Callable[[str], str] = str, *, largest: int = LARGEST) -> None:
+    def __init__(self, path: Path, cover: Cover = str, *, largest: int = LARGEST) -> None:
         self._path = path
         self._cover = cover
         self._largest = largest
@@ -64,13 +59,20 @@ class WireTrace:
             raise TentacleError(f"The wire cannot be traced to '{self._path}': {why}.") from error
         log.warning("All that is said on the wire is written to %s; end the agent to end that", self._path)
 
-    def connection(self, dialled_by: str, tls: str, peer: str) -> TracedConnection:
+    def connection(self, dialled_by: str, tls: str, peer: str, wire: Wire) -> TracedConnection:
         """A connection that is up now, made by the `server` or the `agent`; `peer` is an address."""
         self._number += 1
-        head = {"number": self._number, "dialled_by": dialled_by, "tls": tls, "peer": peer}
-        one = TracedConnection(head, self._cover, self._append)
+        head = {"number": self._number, "dialled_by": dialled_by, "tls": tls, "peer": peer, "wire": wire.value}
+        one = TracedConnection(head, _readers(dialled_by, wire), self._cover, self._append)
         self._open.add(one)
         return one
+
+    async def keep_writing(self) -> None:
+        """For ever writes what was said lately, so that the file can be read while the agent runs."""
+        while True:
+            await asyncio.sleep(_SECONDS)
+            for one in tuple(self._open):
+                one.flush()
 
     def aclose(self) -> None:
         """Writes what has not been written yet."""
@@ -100,16 +102,33 @@ class WireTrace:
         return os.pread(self._file, 1, end - 1) != b"["
 
 
+Reader = Callable[[bytes], Sequence[Part | HttpPart]]
+"""Takes what one side has sent, and returns the parts that are complete; with no data, what there is."""
+
+
+def _readers(dialled_by: str, wire: Wire) -> dict[str, Reader]:
+    """Those of both sides."""
+    if wire is Wire.HALIBUT:
+        return {"server": Transcript().feed, "agent": Transcript().feed}
+    http, other = HttpTranscript(), "agent" if dialled_by == "server" else "server"
+    return {dialled_by: http.requests, other: http.answers}
+
+
 class TracedConnection:
     """One connection: what both sides say."""
 
-    def __init__(self, head: dict[str, Any], cover: Callable[[str], str], append: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        head: dict[str, Any],
+        readers: dict[str, Reader],
+        cover: Cover,
+        append: Callable[..., None],
+    ) -> None:
         self._head = head
+        self._readers = readers
         self._cover = cover
         self._append = append
-        self._sides: dict[str, Transcript | None] = {"server": Transcript(), "agent": Transcript()}
         self._turns: list[dict[str, Any]] = []
-        self._flushed = time.monotonic()
 
     def received(self, data: bytes) -> None:
         """The server has sent these bytes."""
@@ -121,6 +140,8 @@ class TracedConnection:
 
     def closed(self, by: str) -> None:
         """By the `server` or the `agent`."""
+        for side in tuple(self._readers):
+            self._said(side, b"")
         self.flush(by)
 
     def flush(self, ended_by: str | None = None) -> None:
@@ -128,74 +149,41 @@ class TracedConnection:
         if self._turns or ended_by:
             ended = {"ended_by": ended_by} if ended_by else {}
             self._append({**self._head, **ended, "turns": self._turns}, self, ended=ended_by is not None)
-        self._turns, self._flushed = [], time.monotonic()
+        self._turns = []
 
     def _said(self, side: str, data: bytes) -> None:
-        transcript = self._sides[side]
-        if transcript is None:
+        reader = self._readers.get(side)
+        if reader is None:
             return
         try:
-            parts = transcript.feed(data)
+            parts = reader(data)
         except (ProtocolError, bson.InvalidBSON) as error:
             # What cannot be read cannot be masked.
-            self._sides[side] = None
+            del self._readers[side]
             self._add(side, b"", {"unreadable": self._cover(one_line(error)), "bytes": len(data)})
             return
         for part in parts:
-            self._add_part(side, part)
+            match part:
+                case ControlPart(raw):
+                    self._add(side, raw, {"control": raw.decode("latin-1"), "bytes": len(raw)})
+                case MessagePart():
+                    self._add(side, *halibut_message(part, self._cover))
+                case StreamPart():
+                    self._add_stream(*halibut_stream(part))
+                case HttpPart():
+                    self._add(side, *http_part(part, self._cover))
 
-    def _add_part(self, side: str, part: Part) -> None:
-        match part:
-            case ControlPart(raw):
-                self._add(side, raw, {"control": raw.decode("latin-1"), "bytes": len(raw)})
-            case MessagePart():
-                raw, shown = self._message(part)
-                self._add(side, raw, shown)
-            case StreamPart(identity, length, digest):
-                self._stream(identity.bytes_le, str(identity), length, digest)
-
-    def _message(self, part: MessagePart) -> tuple[bytes, dict[str, Any]]:
-        masked = masked_document(part.document, self._cover)
-        changed = masked != part.document
-        plain = bson.encode(masked) if changed else part.plain
-        raw = deflate(plain) if changed else part.raw
-        options = json_util.CANONICAL_JSON_OPTIONS
-        return raw, {
-            "message": json.loads(json_util.dumps(masked, json_options=options)),
-            "deflated_bytes": len(part.raw),
-            "bson_hex": plain.hex(),
-            "data_streams": [],
-            **({"masked": True} if changed else {}),
-        }
-
-    def _stream(self, identity: bytes, name: str, length: int, digest: str) -> None:
+    def _add_stream(self, raw: bytes, shown: dict[str, Any]) -> None:
         """Belongs to the message before it."""
-        size = struct.pack("<q", length)
-        kept = bytes(length) if length <= _ZEROS else b""
         turn = self._turns[-1] if self._turns else None
-        shown = {"id": name, "length": length, "length_again": length, "body_sha256": digest, "masked": True}
         if turn is not None and turn["parts"] and "data_streams" in turn["parts"][-1]:
             turn["parts"][-1]["data_streams"].append(shown)
-            turn["hex"] += (identity + size + kept + size).hex()
+            turn["hex"] += raw.hex()
 
     def _add(self, side: str, raw: bytes, part: dict[str, Any]) -> None:
         if not self._turns or self._turns[-1]["from"] != side:
-            if len(self._turns) >= _TURNS or (self._turns and time.monotonic() - self._flushed > _SECONDS):
+            if len(self._turns) >= _TURNS:
                 self.flush()
             self._turns.append({"from": side, "hex": "", "parts": []})
         self._turns[-1]["hex"] += raw.hex()
         self._turns[-1]["parts"].append(part)
-
-
-def masked_document(value: Any, cover: Callable[[str], str], *, secret: bool = False) -> Any:
-    """The same without secrets: texts under `SECRET_KEYS`, and those that `cover` knows."""
-    if isinstance(value, str):
-        return MASK if secret and value else cover(value)
-    if isinstance(value, dict):
-        return {
-            name: masked_document(one, cover, secret=(secret or name in SECRET_KEYS) and name != "$type")
-            for name, one in value.items()
-        }
-    if isinstance(value, list):
-        return [masked_document(one, cover, secret=secret) for one in value]
-    return value

@@ -29,7 +29,7 @@ from tentacle.transport.http.connection import HttpConnection, HttpService
 from tentacle.transport.page import serve_page
 from tentacle.transport.spool import Spool
 from tentacle.transport.stream import ByteStream, TcpStream, adopt_tcp, format_address, limit
-from tentacle.transport.tapped import TappedStream, Tapping, tapped
+from tentacle.transport.tapped import TappedStream, Tapping, Versioned, tapped
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
 from tentacle.transport.web_socket import accept_web_socket
@@ -258,9 +258,9 @@ class Listener:
             self.failures["untrusted"] += 1
             self._refused.tell(logging.WARNING, f"it {what}", peer, f"A client at {peer} {what}")
         else:
-            await self._use(stream, first, CallContext(thumbprint, peer), tls.version)
+            await self._use(stream, first, CallContext(thumbprint, peer))
 
-    async def _first_words(self, tls: TlsStream) -> tuple[ByteStream, bytes]:
+    async def _first_words(self, tls: TlsStream) -> tuple[Versioned, bytes]:
         """What the peer says first: inside a web socket where it asks for one and we open them."""
         first = await _first_bytes(tls)
         path = self._options.web_socket
@@ -293,15 +293,13 @@ class Listener:
         self._trusted[task] = _Trusted(thumbprint, asyncio.get_running_loop().time())
         return True
 
-    async def _use(self, stream: ByteStream, first: bytes, context: CallContext, version: str) -> None:
+    async def _use(self, stream: Versioned, first: bytes, context: CallContext) -> None:
         log.debug("Client at %s authenticated as %s", context.address, context.thumbprint)
         connection = Connection(self._options.role, self._options.limits)
         connection.receive_data(first)
-        used = tapped(stream, self._options.tapping, "server", version, context.address)
-        if isinstance(used, TappedStream):
-            used.had(first)
+        used = tapped(stream, self._options.tapping, "server", context.address, context.wire, first)
         exchange = Exchange(used, connection, self._options.timeouts, self._spool, context=context)
-        exchange.generation = shown_by_tls(version)
+        exchange.generation = shown_by_tls(stream.version)
         if (place := self._trusted.get(_this_task())) is not None:
             place.link = exchange
         try:
@@ -313,10 +311,15 @@ class Listener:
 
     async def _use_http(self, stream: TlsStream, first: bytes, context: CallContext, service: HttpService) -> None:
         log.debug("Client at %s authenticated as %s, by HTTPS", context.address, context.thumbprint)
-        connection = HttpConnection(stream, context, service, self._options.timeouts)
+        used = tapped(stream, self._options.tapping, "server", context.address, context.wire, first)
+        connection = HttpConnection(used, context, service, self._options.timeouts)
         if (place := self._trusted.get(_this_task())) is not None:
             place.link = connection
-        await connection.serve(first)
+        try:
+            await connection.serve(first)
+        finally:
+            if isinstance(used, TappedStream):
+                used.over()
 
 
 def _this_task() -> asyncio.Task[None]:

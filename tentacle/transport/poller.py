@@ -252,9 +252,9 @@ class Poller:
         options = self._options
         reach = dial if options.address.web_socket is None else dial_web_socket
         dialled = await reach(options.address, self._identities[self._chosen], options.timeouts, self._logins)
-        stream = tapped(dialled, options.tapping, "agent", dialled.version, str(options.address))
-        connection = Connection(Role.POLLING_SERVICE, options.limits)
         context = CallContext(options.address.thumbprint, str(options.address))
+        stream = tapped(dialled, options.tapping, "agent", context.address, context.wire)
+        connection = Connection(Role.POLLING_SERVICE, options.limits)
         exchange = Exchange(stream, connection, options.timeouts, self._spool, context=context)
         try:
             await serve_polling(

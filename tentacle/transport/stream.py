@@ -212,6 +212,12 @@ class TcpStream:
         """What is sent and received from now on is inside TLS.  Raises `ssl.SSLError` or `OSError`."""
         await self._writer.start_tls(context, server_hostname=host)
 
+    @property
+    def version(self) -> str:
+        """That of TLS, or nothing."""
+        inside = self._writer.get_extra_info("ssl_object")
+        return "" if inside is None else str(inside.version())
+
     async def aclose(self) -> None:
         """Closes.  What was sent is still delivered, but a peer that does not take it is given five seconds only."""
         self._writer.close()

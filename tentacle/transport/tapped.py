@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tentacle.transport.stream import ByteStream
+from tentacle.wire.call_context import Wire
 
 
 class WireTap(Protocol):
@@ -19,13 +20,27 @@ class WireTap(Protocol):
         """By the `server` or the `agent`."""
 
 
-Tapping = Callable[[str, str, str], WireTap]
-"""Makes one: who has dialled (`server` or `agent`), the version of TLS, and the peer's address."""
+Tapping = Callable[[str, str, str, Wire], WireTap]
+"""Makes one: who has dialled (`server` or `agent`), the version of TLS, the peer's address, and what is spoken."""
 
 
-def tapped(stream: ByteStream, tapping: Tapping | None, dialled_by: str, tls: str, peer: str) -> ByteStream:
-    """The stream itself where nobody looks on."""
-    return stream if tapping is None else TappedStream(stream, tapping(dialled_by, tls, peer))
+class Versioned(ByteStream, Protocol):
+    """A stream inside TLS."""
+
+    @property
+    def version(self) -> str:
+        """That of TLS."""
+
+
+def tapped(
+    stream: Versioned, tapping: Tapping | None, dialled_by: str, peer: str, wire: Wire, had: bytes = b""
+) -> ByteStream:
+    """The stream itself where nobody looks on.  `had` has been received before."""
+    if tapping is None:
+        return stream
+    used = TappedStream(stream, tapping(dialled_by, stream.version, peer, wire))
+    used.had(had)
+    return used
 
 
 class TappedStream:
@@ -38,7 +53,8 @@ class TappedStream:
 
     def had(self, data: bytes) -> None:
         """These bytes have been received before."""
-        self._tap.received(data)
+        if data:
+            self._tap.received(data)
 
     async def receive(self) -> bytes:
         data = await self._inner.receive()

@@ -37,6 +37,7 @@ from tests.pki import identity, pem
 
 TENTACLE = Path(sys.executable).with_name("tentacle")
 SUBSCRIPTION = "poll://abcdefghijklmnopqrst/"
+WEB_SOCKET = "/OctopusComms"
 TIMEOUTS = Timeouts(
     connect=5, authenticate=5, send=5, receive=5, receive_response=PATIENCE, polling_queue_wait=0.5, retry_interval=0.1
 )
@@ -106,14 +107,14 @@ class AgentHome:
         self.settings = replace(self.settings, **changes)
         SettingsFile(self.config).save(self.settings)
 
-    def poll(self, port: int, *, https: bool = False, **more: Any) -> None:
+    def poll(self, port: int, *, scheme: str = "https", path: str = "", https: bool = False, **more: Any) -> None:
         self.set(
             no_listen=True,
             servers=(
                 TrustedServer(
                     identity("server").thumbprint.lower(),
                     CommunicationStyle.TENTACLE_ACTIVE,
-                    f"https://127.0.0.1:{port}",
+                    f"{scheme}://127.0.0.1:{port}{path}",
                     SUBSCRIPTION,
                     https,
                     **more,
@@ -227,7 +228,7 @@ async def a_server(directory: Path) -> AsyncIterator[Server]:
         lambda thumbprint: thumbprint == identity("agent").thumbprint,
         polled.serve,
         spool,
-        ListenerOptions(host="127.0.0.1", role=Role.POLLING_CLIENT, timeouts=TIMEOUTS),
+        ListenerOptions(host="127.0.0.1", role=Role.POLLING_CLIENT, timeouts=TIMEOUTS, web_socket=WEB_SOCKET),
     )
     await listener.start()
     server = Server(ListeningCaller(identity("server"), spool, TIMEOUTS, Limits()), polled, listener)

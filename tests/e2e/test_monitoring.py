@@ -94,6 +94,7 @@ def test_what_is_written_there_works_as_it_is_pasted(stage: Stage) -> None:
     agent.wait()
     trace = stage.directory / "trace.json"
     assert json.loads(trace.read_text())["connections"] == []
+    assert reader.paste("jq") == ""
     (stage.directory / "Tentacle" / "Logs" / "Audit.jsonl").touch()
     reader.paste("tail")
     # It fails where the machine of the tests lacks something.

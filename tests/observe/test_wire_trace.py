@@ -11,7 +11,9 @@ import pytest
 
 from tentacle.errors import TentacleError
 from tentacle.observe.redaction import Redactor
-from tentacle.observe.wire_trace import SECRET_KEYS, WireTrace
+from tentacle.observe.trace_parts import SECRET_KEYS
+from tentacle.observe.wire_trace import WireTrace
+from tentacle.wire.call_context import Wire
 from tests.recorded import CONVERSATIONS, load_vector
 
 
@@ -19,7 +21,7 @@ def traced(path: Path, name: str, trace: WireTrace) -> Any:
     vector = load_vector(name)
     trace.start()
     for connection in vector["connections"]:
-        tap = trace.connection(vector["dialled_by"], connection["tls"], "10.0.0.1:1")
+        tap = trace.connection(vector["dialled_by"], connection["tls"], "10.0.0.1:1", Wire.HALIBUT)
         for turn in connection["turns"]:
             (tap.received if turn["from"] == "server" else tap.sent)(bytes.fromhex(turn["hex"]))
             json.loads(path.read_text())
@@ -97,7 +99,7 @@ def test_what_cannot_be_read_is_not_shown(tmp_path: Path) -> None:
     path = tmp_path / "trace.json"
     trace = WireTrace(path)
     trace.start()
-    tap = trace.connection("server", "TLSv1.3", "a")
+    tap = trace.connection("server", "TLSv1.3", "a", Wire.HALIBUT)
     tap.received(b"\xff" * 50 + b"s3cr3t")
     tap.received(b"s3cr3t")
     tap.closed("server")

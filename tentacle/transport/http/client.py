@@ -28,9 +28,11 @@ from tentacle.transport.http.tls_transport import TlsTransport
 from tentacle.transport.http.tokens import LEEWAY, audience_of, make_token
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.stream import ByteStream, limit, piece_size
+from tentacle.transport.tapped import Tapping, Versioned, tapped
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity
 from tentacle.transport.vouched_tls import dial_vouched
+from tentacle.wire.call_context import Wire
 from tentacle.wire.errors import ProtocolError
 from tentacle.wire.http import API_VERSION, Readable
 from tentacle.wire.limits import MIB
@@ -91,16 +93,25 @@ class PollingClient:
     """The requests of one connection, one at a time.  `aclose` ends it."""
 
     def __init__(
-        self, address: Address, subscription: str, identity: TlsIdentity, timeouts: Timeouts, logins: ProxyLogins
+        self,
+        address: Address,
+        subscription: str,
+        identity: TlsIdentity,
+        timeouts: Timeouts,
+        logins: ProxyLogins,
+        tapping: Tapping | None = None,
     ) -> None:
         self._address, self._subscription = address, subscription
         self._identity, self._timeouts = identity, timeouts
         self._base = f"{address.url.rstrip('/')}/agents/{subscription_name(subscription)}"
 
         async def connect() -> ByteStream:
+            dialled: Versioned
             if address.ca_file is not None:
-                return await dial_vouched(address, address.ca_file, timeouts, logins)
-            return await dial(address, identity, timeouts, logins)
+                dialled = await dial_vouched(address, address.ca_file, timeouts, logins)
+            else:
+                dialled = await dial(address, identity, timeouts, logins)
+            return tapped(dialled, tapping, "agent", str(address), Wire.HTTPS)
 
         self._connector = _Connector(connect, timeouts)
         self._session = aiohttp.ClientSession(

@@ -18,9 +18,8 @@ from tentacle.transport.errors import TimedOut
 from tentacle.transport.http.tls_transport import TlsTransport
 from tentacle.transport.memory import EVERYBODY, FREE, Memory
 from tentacle.transport.page import page_response
-from tentacle.transport.stream import limit, piece_size
+from tentacle.transport.stream import ByteStream, limit, piece_size
 from tentacle.transport.timeouts import Timeouts
-from tentacle.transport.tls import TlsStream
 from tentacle.wire.call_context import CallContext
 from tentacle.wire.http import (
     COMMON_HEADERS,
@@ -61,7 +60,7 @@ class HttpConnection:
 
     def __init__(
         self,
-        stream: TlsStream,
+        stream: ByteStream,
         context: CallContext,
         service: HttpService,
         timeouts: Timeouts,

@@ -54,7 +54,9 @@ class HttpsPoller(Poller):
     async def _serve(self, number: int, on_identified: Callable[[], None]) -> None:
         options = self._options
         identity = self._identities[self._chosen]
-        client = PollingClient(options.address, options.subscription, identity, options.timeouts, self._logins)
+        client = PollingClient(
+            options.address, options.subscription, identity, options.timeouts, self._logins, options.tapping
+        )
         try:
             while self._left:
                 await self._send(client, self._left.pop())
