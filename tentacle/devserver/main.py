@@ -26,11 +26,13 @@ from tentacle.devserver.rest import API_KEY, Authentication, Password, Server, S
 from tentacle.devserver.storage import Database, Store, TaskStore
 from tentacle.devserver.tasks import (
     ADHOC_SCRIPT,
+    DELETE,
     HEALTH,
     AdHocScripts,
+    Deletions,
     HealthChecks,
-    HealthSchedule,
     QueueLimits,
+    Schedule,
     TaskHandler,
     TaskQueue,
 )
@@ -52,8 +54,9 @@ class DevServerOptions:
     """With `port` or `comms_port` 0 the system chooses one; without `data` everything is temporary.
 
     Without `api_key` a new one is made at each start.  Without `password` only keys sign in.  `ready_file` is written
-    when the server is ready, and removed when it ends.  `health_tick` is in seconds, `max_file` in bytes.  Workers
-    poll by HTTPS at `polling_address`, whose proxy passes on to `port`, or at `comms_port`.
+    when the server is ready, and removed when it ends.  `tick`, between two looks at the schedule, is in seconds,
+    `max_file` in bytes.  Workers poll by HTTPS at `polling_address`, whose proxy passes on to `port`, or at
+    `comms_port`.
     """
 
     host: str = "127.0.0.1"
@@ -66,7 +69,7 @@ class DevServerOptions:
     ready_file: Path | None = None
     max_file: int = 16 * 2**30
     limits: QueueLimits = field(default_factory=QueueLimits)
-    health_tick: float = 30.0
+    tick: float = 30.0
     polling_address: str | None = None
 
 
@@ -150,8 +153,8 @@ async def running(options: DevServerOptions, comms_of: StartComms = start_comms)
         undo.push_async_callback(runner.cleanup)
         rest = await listen(runner, options)
         undo.push_async_callback(server.queue.close)
-        schedule = HealthSchedule(server.machines, server.queue, _now, Time(time.monotonic), options.health_tick)
-        looking = asyncio.create_task(schedule.run(), name="health schedule")
+        schedule = Schedule(server.machines, server.queue, _now, Time(time.monotonic), options.tick)
+        looking = asyncio.create_task(schedule.run(), name="schedule")
         try:
             yield Running(rest, comms.address, certificate.thumbprint, server, api_key)
         finally:
@@ -179,6 +182,7 @@ async def assemble(options: DevServerOptions, home: Home, thumbprint: str, datab
     handlers: dict[str, TaskHandler] = {
         ADHOC_SCRIPT.name: AdHocScripts(machines, clients),
         HEALTH.name: HealthChecks(store, machines, clients, _now),
+        DELETE.name: Deletions(machines, _now),
     }
     installation = await store.setting("installation", str(uuid.uuid4()))
     password = None if options.password is None else Password.of(options.username, options.password)

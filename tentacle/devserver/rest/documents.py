@@ -13,7 +13,7 @@ from tentacle.devserver.storage import (
     KINDS,
     MACHINES,
     POLICIES,
-    POLICY_PARTS,
+    POLICY_DEFAULTS,
     POOLS,
     PROXIES,
     SPACES,
@@ -49,7 +49,7 @@ def document(resource: Resource) -> Json:
 def policy_template(space: str) -> Json:
     """Returns a policy that does not exist yet, with every default."""
     blank = {"Id": None, "SpaceId": space, "Name": "", "Description": None, "IsDefault": False}
-    return {**blank, **POLICY_PARTS, "Links": {"Self": f"{collection_path(POLICIES, space)}/template"}}
+    return {**blank, **POLICY_DEFAULTS, "Links": {"Self": f"{collection_path(POLICIES, space)}/template"}}
 
 
 def keys_path(user: str) -> str:

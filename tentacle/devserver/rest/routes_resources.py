@@ -132,7 +132,8 @@ class ResourceRoutes:
         elif kind in MACHINE_KINDS:
             # The old endpoint's health is not the new one's.
             summary = "This machine has not been checked since it moved."
-            await self.server.store.observe(after.id, {"HealthStatus": HealthStatus.UNKNOWN, "StatusSummary": summary})
+            unknown = {"HealthStatus": HealthStatus.UNKNOWN, "StatusSummary": summary, "UnavailableSince": None}
+            await self.server.store.observe(after, unknown)
             await self.server.machine_changed(after, "Health check after a change")
         return json_answer(document(await self.server.resource(kind, before.space, before.id)))
 
@@ -149,9 +150,7 @@ class ResourceRoutes:
         ]
         if users:
             raise Invalid(f"The {kind.what} '{resource.name}' is still used by {', '.join(users[:5])}.")
-        await self.server.store.remove(resource)
-        if kind in MACHINE_KINDS:
-            await self.server.machines.update_trust()
+        await (self.server.machines if kind in MACHINE_KINDS else self.server.store).remove(resource)
         return json_answer({})
 
     async def _adopt_default(self, kind: Kind, resource: Resource, given: Json) -> None:

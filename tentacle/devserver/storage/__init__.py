@@ -24,7 +24,6 @@ from tentacle.devserver.storage.kinds import (
     MACHINE_KINDS,
     MACHINES,
     POLICIES,
-    POLICY_PARTS,
     POOLS,
     PROXIES,
     SCOPED,
@@ -53,6 +52,7 @@ from tentacle.devserver.storage.model import (
     iso,
     iso_milliseconds,
 )
+from tentacle.devserver.storage.policies import POLICY_DEFAULTS, next_by_cron, read_script
 from tentacle.devserver.storage.store import ApiKey, Store
 from tentacle.devserver.storage.task_store import TaskStore
 
@@ -62,7 +62,7 @@ __all__ = [
     "MACHINES",
     "MACHINE_KINDS",
     "POLICIES",
-    "POLICY_PARTS",
+    "POLICY_DEFAULTS",
     "POOLS",
     "PROXIES",
     "SCOPED",
@@ -94,9 +94,11 @@ __all__ = [
     "iso",
     "iso_milliseconds",
     "member",
+    "next_by_cron",
     "optional",
     "read_body",
     "read_fields",
+    "read_script",
     "references",
     "seconds",
     "text",

@@ -7,20 +7,23 @@ module inside.
 from typing import Final
 
 from tentacle.devserver.tasks.adhoc import ADHOC_SCRIPT, AdHocScripts
-from tentacle.devserver.tasks.health import HEALTH, HealthChecks, HealthSchedule, new_check
+from tentacle.devserver.tasks.health import HEALTH, HealthChecks, new_check
 from tentacle.devserver.tasks.queue import QueueLimits, TaskQueue, TooManyTasks
+from tentacle.devserver.tasks.schedule import DELETE, Deletions, Schedule
 from tentacle.devserver.tasks.task_run import TaskHandler
 
 TASK_TYPES: Final = (ADHOC_SCRIPT, HEALTH)
 
 __all__ = [
     "ADHOC_SCRIPT",
+    "DELETE",
     "HEALTH",
     "TASK_TYPES",
     "AdHocScripts",
+    "Deletions",
     "HealthChecks",
-    "HealthSchedule",
     "QueueLimits",
+    "Schedule",
     "TaskHandler",
     "TaskQueue",
     "TooManyTasks",

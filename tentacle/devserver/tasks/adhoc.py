@@ -19,23 +19,12 @@ from tentacle.devserver.storage import (
     choice,
     optional,
     read_fields,
+    read_script,
     texts,
     time_span,
 )
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed
 from tentacle.devserver.worker import Machines, ScriptOrder, WorkerCallFailed, WorkerClients, reachable_endpoint
-
-MAX_SCRIPT: Final = 2 * 2**20
-
-
-def read_script(value: Any) -> str:
-    """Scripts keep their blanks and control characters."""
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("must be a script")
-    if len(value) > MAX_SCRIPT:
-        raise ValueError(f"must not be longer than {MAX_SCRIPT} characters")
-    return value
-
 
 _SHAPE: Final = (
     Field("EnvironmentIds", texts, []),
@@ -104,7 +93,7 @@ class AdHocScripts:
                 return CANCELED
             try:
                 policy = await self.machines.policy_of(machine)
-                client = self.clients.of(reachable_endpoint(machine), policy.retry, run.reporter(activity))
+                client = self.clients.of(reachable_endpoint(machine, policy), policy.retry, run.reporter(activity))
                 outcome = await client.run_script(order, ScriptLog(run, activity).observe, run.cancel)
             except WorkerCallFailed as failure:
                 return failed(f"The script could not be run on '{machine.name}': {failure.message}")

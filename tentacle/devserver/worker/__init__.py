@@ -8,7 +8,7 @@ from tentacle.devserver.worker.caller import Comms, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.client import WorkerClient, WorkerClients
 from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, start_comms
 from tentacle.devserver.worker.https_polling import AGENTS
-from tentacle.devserver.worker.machines import Machines, reachable_endpoint
+from tentacle.devserver.worker.machines import Machines, Policy, reachable_endpoint
 from tentacle.devserver.worker.script_calls import ScriptOrder
 from tentacle.devserver.worker.waiting import Time, ends_before
 from tentacle.wire.http import FileBody, HttpReply
@@ -22,6 +22,7 @@ __all__ = [
     "HalibutComms",
     "HttpReply",
     "Machines",
+    "Policy",
     "ScriptOrder",
     "Time",
     "WorkerCallFailed",
