@@ -28,13 +28,18 @@ from tentacle.devserver.tasks import (
     ADHOC_SCRIPT,
     DELETE,
     HEALTH,
+    UPDATE_CALAMARI,
     AdHocScripts,
+    Artifacts,
+    Calamari,
+    CalamariUpdates,
     Deletions,
     HealthChecks,
     QueueLimits,
     Schedule,
     TaskHandler,
     TaskQueue,
+    read_package,
 )
 from tentacle.devserver.worker import Comms, CommsOptions, Machines, Time, WorkerClients, start_comms
 from tentacle.disk import write_atomic
@@ -56,7 +61,7 @@ class DevServerOptions:
     Without `api_key` a new one is made at each start.  Without `password` only keys sign in.  `ready_file` is written
     when the server is ready, and removed when it ends.  `tick`, between two looks at the schedule, is in seconds,
     `max_file` in bytes.  Workers poll by HTTPS at `polling_address`, whose proxy passes on to `port`, or at
-    `comms_port`.
+    `comms_port`.  With the package `calamari`, steps run by it.
     """
 
     host: str = "127.0.0.1"
@@ -71,6 +76,7 @@ class DevServerOptions:
     limits: QueueLimits = field(default_factory=QueueLimits)
     tick: float = 30.0
     polling_address: str | None = None
+    calamari: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -179,9 +185,14 @@ async def assemble(options: DevServerOptions, home: Home, thumbprint: str, datab
     store, tasks = Store(database), TaskStore(database, _now)
     machines = Machines(store, comms.trust)
     clients = WorkerClients(comms, Time(time.monotonic))
+    artifacts, calamari = Artifacts(store, home.artifacts, _now), None
+    if options.calamari is not None:
+        calamari = Calamari(read_package(options.calamari, home.files), store, home.files)
+        await calamari.begin()
     handlers: dict[str, TaskHandler] = {
-        ADHOC_SCRIPT.name: AdHocScripts(machines, clients),
-        HEALTH.name: HealthChecks(store, machines, clients, _now),
+        ADHOC_SCRIPT.name: AdHocScripts(machines, clients, artifacts, calamari, home.files),
+        HEALTH.name: HealthChecks(store, machines, clients, _now, calamari),
+        UPDATE_CALAMARI.name: CalamariUpdates(machines, clients, calamari),
         DELETE.name: Deletions(machines, _now),
     }
     installation = await store.setting("installation", str(uuid.uuid4()))
@@ -195,6 +206,7 @@ async def assemble(options: DevServerOptions, home: Home, thumbprint: str, datab
         clients=clients,
         comms=comms,
         authentication=Authentication(store, _now, installation, password),
+        artifacts=artifacts,
         files=home.files,
         max_file=options.max_file,
     )

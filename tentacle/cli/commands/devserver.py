@@ -35,6 +35,7 @@ class Options:
     password_stdin: bool
     ready_file: str | None
     polling_address: str | None
+    calamari: str | None
 
 
 @command("devserver")
@@ -70,6 +71,7 @@ class Options:
         help="Where Tentacles poll by HTTPS through a proxy that ends TLS and passes on to --port, such as"
         " https://proxy.example.com; the default is the comms port itself",
     ),
+    option("--calamari", help="A package of Calamari, NAME.VERSION.nupkg or .zip, that runs the steps on workers"),
 )
 def devserver(session: CommandSession, *, given: Options) -> CommandResult:
     """Shows its address, its API key and its thumbprint, and serves until a signal ends it."""
@@ -101,5 +103,6 @@ def devserver(session: CommandSession, *, given: Options) -> CommandResult:
         password=read_secret(session, password),
         ready_file=session.path(given.ready_file) if given.ready_file else None,
         polling_address=given.polling_address or None,
+        calamari=session.path(given.calamari) if given.calamari else None,
     )
     return CommandResult(exit_code=run_devserver(options, lambda line: show(line, session)))

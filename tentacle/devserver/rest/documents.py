@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tentacle.devserver.storage import (
+    ARTIFACTS,
     ENVIRONMENTS,
     KINDS,
     MACHINES,
@@ -84,7 +85,7 @@ def _machine(resource: Resource) -> Json:
     names = ("OperatingSystem", "OperatingSystemVersion", "ShellName", "ShellVersion", "Architecture")
     return {
         "IsInProcess": False,
-        "HasLatestCalamari": True,
+        "HasLatestCalamari": seen.get("HasLatestCalamari", True),
         "Status": status_of(resource),
         "HealthStatus": resource.health,
         "StatusSummary": seen.get("StatusSummary", "This machine has not been checked yet."),
@@ -146,6 +147,7 @@ _EXTRAS: Final[Mapping[str, Callable[[Resource], Json]]] = {
     POLICIES.path: _links(Workers="/workers{?skip,take}", Devices="/machines{?skip,take}"),
     ENVIRONMENTS.path: _links(Machines="/machines{?skip,take,partialName}"),
     TAG_SETS.path: _tag_set,
+    ARTIFACTS.path: _links(Content="/content"),
     PROXIES.path: lambda _: {"Password": {"HasValue": False, "NewValue": None}},
     SPACES.path: lambda space: {
         "SpaceManagersTeams": [],

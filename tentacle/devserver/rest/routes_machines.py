@@ -25,7 +25,7 @@ from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.rest.task_documents import entry_document, task_document
 from tentacle.devserver.storage import MACHINE_KINDS, Invalid, Kind, Resource
-from tentacle.devserver.worker import WorkerCallFailed, WorkerClient, reachable_endpoint
+from tentacle.devserver.worker import WorkerCallFailed, WorkerClient
 from tentacle.errors import one_line
 
 T = TypeVar("T")
@@ -132,9 +132,8 @@ class MachineRoutes:
         async def report(_: str) -> None:
             """A transfer has no task, so there is no log for the lines of its calls."""
 
-        policy = await self.server.machines.policy_of(machine)
         try:
-            return remote, self.server.clients.of(reachable_endpoint(machine, policy), policy.retry, report)
+            return remote, await self.server.machines.client(self.server.clients, machine, report)
         except WorkerCallFailed as failure:
             raise Invalid(failure.message) from failure
 

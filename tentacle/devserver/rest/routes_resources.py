@@ -33,10 +33,10 @@ from tentacle.devserver.storage import (
     Json,
     Kind,
     Resource,
-    communication,
     member,
     read_body,
     references,
+    same_place,
 )
 
 _OWNED: Final = (
@@ -127,7 +127,7 @@ class ResourceRoutes:
         after = replace(before, name=body["Name"], body=body)
         await self.server.store.replace(after)
         await self._adopt_default(kind, after, given)
-        if kind in MACHINE_KINDS and communication(before.body) == communication(body):
+        if kind in MACHINE_KINDS and same_place(before.body, body):
             await self.server.machines.update_trust()
         elif kind in MACHINE_KINDS:
             # The old endpoint's health is not the new one's.

@@ -19,6 +19,7 @@ from tentacle.devserver.storage.fields import (
     whole_number,
 )
 from tentacle.devserver.storage.kinds import (
+    ARTIFACTS,
     ENVIRONMENTS,
     KINDS,
     MACHINE_KINDS,
@@ -35,6 +36,7 @@ from tentacle.devserver.storage.kinds import (
     communication,
     read_body,
     references,
+    same_place,
 )
 from tentacle.devserver.storage.model import (
     UNSCOPED,
@@ -57,6 +59,7 @@ from tentacle.devserver.storage.store import ApiKey, Store
 from tentacle.devserver.storage.task_store import TaskStore
 
 __all__ = [
+    "ARTIFACTS",
     "ENVIRONMENTS",
     "KINDS",
     "MACHINES",
@@ -100,6 +103,7 @@ __all__ = [
     "read_fields",
     "read_script",
     "references",
+    "same_place",
     "seconds",
     "text",
     "texts",

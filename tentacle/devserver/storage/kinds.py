@@ -119,6 +119,15 @@ def communication(body: Mapping[str, Any]) -> Json:
     return inner
 
 
+def same_place(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Returns whether two bodies lead to the same machine; what the server itself adds to them does not count."""
+
+    def place(body: Mapping[str, Any]) -> Json:
+        return {**communication(body), "CertificateSignatureAlgorithm": None} if "Endpoint" in body else {}
+
+    return place(one) == place(other)
+
+
 # --- the table -------------------------------------------------------------------------------------------------
 
 _NAME: Final = Field("Name", text())
@@ -232,9 +241,12 @@ USERS: Final = Kind(
     scoped=False,
 )
 
+ARTIFACTS: Final = Kind("Artifacts", "Artifact", "artifact", (_NAME,))
+"""Made by scripts, never by clients."""
+
 MACHINE_KINDS: Final = (WORKERS, MACHINES)
 SCOPED: Final = (WORKERS, MACHINES, POOLS, POLICIES, PROXIES, ENVIRONMENTS, TENANTS, TAG_SETS)
-KINDS: Final[Mapping[str, Kind]] = {kind.path: kind for kind in (*SCOPED, SPACES, USERS)}
+KINDS: Final[Mapping[str, Kind]] = {kind.path: kind for kind in (*SCOPED, SPACES, USERS, ARTIFACTS)}
 
 
 def references(kind: Kind, body: Mapping[str, Any]) -> Iterator[tuple[Any, str, Kind]]:

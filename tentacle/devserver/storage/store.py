@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tentacle.devserver.storage.database import Database
 from tentacle.devserver.storage.fields import Invalid
-from tentacle.devserver.storage.kinds import Kind
+from tentacle.devserver.storage.kinds import Kind, same_place
 from tentacle.devserver.storage.model import Json, Resource
 
 
@@ -93,7 +93,7 @@ class Store:
 
         def work(connection: sqlite3.Connection) -> bool:
             row = connection.execute("SELECT body, observed FROM resource WHERE id = ?", (seen.id,)).fetchone()
-            if row is None or json.loads(row["body"]).get("Endpoint") != seen.body.get("Endpoint"):
+            if row is None or not same_place(json.loads(row["body"]), seen.body):
                 return False
             merged = json.dumps({**json.loads(row["observed"]), **found})
             connection.execute("UPDATE resource SET observed = ? WHERE id = ?", (merged, seen.id))

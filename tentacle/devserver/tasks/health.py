@@ -33,6 +33,7 @@ from tentacle.devserver.storage import (
     time_span,
 )
 from tentacle.devserver.tasks.adhoc import named
+from tentacle.devserver.tasks.calamari import Calamari
 from tentacle.devserver.tasks.health_script import HealthFinding, HealthReport, health_script
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed
 from tentacle.devserver.worker import (
@@ -41,7 +42,6 @@ from tentacle.devserver.worker import (
     WorkerCallFailed,
     WorkerClients,
     ends_before,
-    reachable_endpoint,
 )
 
 _RESTRICTIONS: Final = {
@@ -90,6 +90,7 @@ class HealthChecks:
     machines: Machines
     clients: WorkerClients
     clock: Clock
+    calamari: Calamari | None
 
     async def __call__(self, run: TaskRun) -> TaskResult:
         root = await run.begin("Check the health of machines", None)
@@ -140,13 +141,16 @@ class HealthChecks:
     async def _ask(self, run: TaskRun, activity: str, machine: Resource) -> HealthFinding | None:
         """Returns what the machine answers, or `None` when the task is cancelled.  Raises `WorkerCallFailed`."""
         policy = await self.machines.policy_of(machine)
-        client = self.clients.of(reachable_endpoint(machine, policy), policy.health_retry, run.reporter(activity))
+        client = await self.machines.client(self.clients, machine, run.reporter(activity), for_health=True)
         asking = asyncio.ensure_future(client.capabilities(fresh=True))
         if not await ends_before(asking, run.cancel):
             return None
         await run.write(activity, "Verbose", f"Capabilities: {', '.join(asking.result())}")
         if policy.connectivity_only:
             return HealthFinding(HealthStatus.HEALTHY, "The machine answers.")
+        new = policy.calamari == "UpdateOnNewMachine" and "LastChecked" not in machine.observed
+        if self.calamari is not None and (new or policy.calamari == "UpdateAlways"):
+            await self.calamari.bring(run, activity, machine, client)
         report, log = HealthReport(), ScriptLog(run, activity)
 
         async def observe(outputs: Sequence[ProcessOutput]) -> None:

@@ -19,7 +19,8 @@ from tentacle.devserver.storage import (
     seconds,
 )
 from tentacle.devserver.worker.caller import ConnectionLimits, Endpoint, WorkerCallFailed
-from tentacle.devserver.worker.retry import RetryPolicy
+from tentacle.devserver.worker.client import WorkerClient, WorkerClients
+from tentacle.devserver.worker.retry import Report, RetryPolicy
 
 
 def endpoint_of(machine: Resource) -> Endpoint:
@@ -103,6 +104,14 @@ class Machines:
         default = await self._store.default(POLICIES, machine.space)
         found = await self._store.get(POLICIES, machine.space, own) or default
         return read_policy(found.body if found else POLICY_DEFAULTS, default.body if default else POLICY_DEFAULTS)
+
+    async def client(
+        self, clients: WorkerClients, machine: Resource, report: Report, *, for_health: bool = False
+    ) -> WorkerClient:
+        """Returns what calls a machine as its policy says.  Raises `WorkerCallFailed` where it cannot be called."""
+        policy = await self.policy_of(machine)
+        retry = policy.health_retry if for_health else policy.retry
+        return clients.of(reachable_endpoint(machine, policy), retry, report)
 
     async def update_trust(self) -> None:
         """Must be called when machines have changed.  Disabled ones stay trusted: they only get no work."""

@@ -141,6 +141,15 @@ async def test_a_moved_worker_is_unknown_until_it_is_checked_again(server: Runni
     assert moved["HealthStatus"] == "Unknown"
 
 
+async def test_a_worker_that_is_written_back_as_it_was_read_has_not_moved(server: RunningServer) -> None:
+    """What the server found out stands in the document, and comes back with it."""
+    await server.worker("w", SkipInitialHealthCheck=False)
+    await server.idle()
+    read = await server.get("/api/Spaces-1/workers/Workers-1")
+    assert (await server.put(read["Links"]["Self"], {**read, "Name": "v"}))["HealthStatus"] == "Healthy"
+    assert (await server.get("/api/tasks"))["TotalResults"] == 1
+
+
 async def test_only_connectivity_asks_for_no_script(server: RunningServer) -> None:
     await server.policy(MachineHealthCheckPolicy={"HealthCheckType": "OnlyConnectivity"})
     await server.worker("w")
