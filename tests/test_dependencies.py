@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DECLARED = PROJECT["project"]["dependencies"]
+OF_THE_SERVER = PROJECT["project"]["optional-dependencies"]["devserver"]
 DEVELOPING = PROJECT["dependency-groups"]["dev"]
 PACKAGING = PROJECT["dependency-groups"]["packages"]
 OURS = {"tentacle", "tests", "benchmarks", "builder", *(path.stem for path in (ROOT / "packaging/tests").glob("*.py"))}
@@ -41,12 +42,18 @@ def imported(folder: Path) -> set[str]:
 
 
 def test_the_package_declares_what_it_imports_and_nothing_else() -> None:
-    assert imported(ROOT / "tentacle") == names(DECLARED)
+    assert imported(ROOT / "tentacle") == names([*DECLARED, *OF_THE_SERVER])
+
+
+def test_only_the_embedded_server_imports_what_its_extra_holds() -> None:
+    for room in (ROOT / "tentacle").iterdir():
+        if room.is_dir() and room.name != "devserver":
+            assert not imported(room) & names(OF_THE_SERVER), room.name
 
 
 def test_tests_and_benchmarks_import_nothing_that_is_not_declared() -> None:
     for folder in ("tests", "benchmarks"):
-        assert imported(ROOT / folder) <= names([*DECLARED, *DEVELOPING])
+        assert imported(ROOT / folder) <= names([*DECLARED, *OF_THE_SERVER, *DEVELOPING])
 
 
 def test_what_makes_packages_imports_nothing_that_is_not_declared() -> None:

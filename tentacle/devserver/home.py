@@ -38,6 +38,10 @@ class Home:
         return self.path / "files"
 
     @property
+    def artifacts(self) -> Path:
+        return self.path / "artifacts"
+
+    @property
     def spool(self) -> Path:
         return self.path / "spool"
 

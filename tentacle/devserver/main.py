@@ -26,13 +26,20 @@ from tentacle.devserver.rest import API_KEY, Authentication, Password, Server, S
 from tentacle.devserver.storage import Database, Store, TaskStore
 from tentacle.devserver.tasks import (
     ADHOC_SCRIPT,
+    DELETE,
     HEALTH,
+    UPDATE_CALAMARI,
     AdHocScripts,
+    Artifacts,
+    Calamari,
+    CalamariUpdates,
+    Deletions,
     HealthChecks,
-    HealthSchedule,
     QueueLimits,
+    Schedule,
     TaskHandler,
     TaskQueue,
+    read_package,
 )
 from tentacle.devserver.worker import Comms, CommsOptions, Machines, Time, WorkerClients, start_comms
 from tentacle.disk import write_atomic
@@ -52,8 +59,9 @@ class DevServerOptions:
     """With `port` or `comms_port` 0 the system chooses one; without `data` everything is temporary.
 
     Without `api_key` a new one is made at each start.  Without `password` only keys sign in.  `ready_file` is written
-    when the server is ready, and removed when it ends.  `health_tick` is in seconds, `max_file` in bytes.  Workers
-    poll by HTTPS at `polling_address`, whose proxy passes on to `port`, or at `comms_port`.
+    when the server is ready, and removed when it ends.  `tick`, between two looks at the schedule, is in seconds,
+    `max_file` in bytes.  Workers poll by HTTPS at `polling_address`, whose proxy passes on to `port`, or at
+    `comms_port`.  With the package `calamari`, steps run by it.
     """
 
     host: str = "127.0.0.1"
@@ -66,8 +74,9 @@ class DevServerOptions:
     ready_file: Path | None = None
     max_file: int = 16 * 2**30
     limits: QueueLimits = field(default_factory=QueueLimits)
-    health_tick: float = 30.0
+    tick: float = 30.0
     polling_address: str | None = None
+    calamari: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -150,8 +159,8 @@ async def running(options: DevServerOptions, comms_of: StartComms = start_comms)
         undo.push_async_callback(runner.cleanup)
         rest = await listen(runner, options)
         undo.push_async_callback(server.queue.close)
-        schedule = HealthSchedule(server.machines, server.queue, _now, Time(time.monotonic), options.health_tick)
-        looking = asyncio.create_task(schedule.run(), name="health schedule")
+        schedule = Schedule(server.machines, server.queue, _now, Time(time.monotonic), options.tick)
+        looking = asyncio.create_task(schedule.run(), name="schedule")
         try:
             yield Running(rest, comms.address, certificate.thumbprint, server, api_key)
         finally:
@@ -176,9 +185,15 @@ async def assemble(options: DevServerOptions, home: Home, thumbprint: str, datab
     store, tasks = Store(database), TaskStore(database, _now)
     machines = Machines(store, comms.trust)
     clients = WorkerClients(comms, Time(time.monotonic))
+    artifacts, calamari = Artifacts(store, home.artifacts, _now), None
+    if options.calamari is not None:
+        calamari = Calamari(read_package(options.calamari, home.files), store, home.files)
+        await calamari.begin()
     handlers: dict[str, TaskHandler] = {
-        ADHOC_SCRIPT.name: AdHocScripts(machines, clients),
-        HEALTH.name: HealthChecks(store, machines, clients, _now),
+        ADHOC_SCRIPT.name: AdHocScripts(machines, clients, artifacts, calamari, home.files),
+        HEALTH.name: HealthChecks(store, machines, clients, _now, calamari),
+        UPDATE_CALAMARI.name: CalamariUpdates(machines, clients, calamari),
+        DELETE.name: Deletions(machines, _now),
     }
     installation = await store.setting("installation", str(uuid.uuid4()))
     password = None if options.password is None else Password.of(options.username, options.password)
@@ -191,6 +206,7 @@ async def assemble(options: DevServerOptions, home: Home, thumbprint: str, datab
         clients=clients,
         comms=comms,
         authentication=Authentication(store, _now, installation, password),
+        artifacts=artifacts,
         files=home.files,
         max_file=options.max_file,
     )

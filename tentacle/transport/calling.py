@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -28,7 +29,6 @@ from tentacle.wire.limits import Limits
 from tentacle.wire.messages import Request
 from tentacle.wire.rules import Role
 
-ATTEMPTS = 5
 POOL_SIZE = 5
 """As many as the server's own client keeps."""
 
@@ -60,12 +60,15 @@ class ListeningCaller:
         self._clock = clock
         self._pool: dict[Address, list[_Idle]] = defaultdict(list)
 
-    async def call(self, address: Address, request: Request, files: Mapping[UUID, BinaryIO]) -> Received:
+    async def call(
+        self, address: Address, request: Request, files: Mapping[UUID, BinaryIO], timeouts: Timeouts | None = None
+    ) -> Received:
         """Returns the response, with the files of its data streams; the caller releases it.
 
-        After a failure it tries again only if none of the request can have been sent.  Raises `CallFailed`.
+        After a failure it tries again only if none of the request can have been sent; `timeouts` tell how it connects
+        where this agent has other ones.  Raises `CallFailed`.
         """
-        exchange = await self._ready(address)
+        exchange = await self._ready(address, timeouts or self._timeouts)
         try:
             await exchange.send_request(request, files)
             received = await exchange.receive(self._timeouts.receive_response)
@@ -92,27 +95,29 @@ class ListeningCaller:
             await idle.exchange.stream.aclose()
         self._pool.clear()
 
-    async def _ready(self, address: Address) -> Exchange:
+    async def _ready(self, address: Address, timeouts: Timeouts) -> Exchange:
         """A connection on which a request may be sent now."""
         while (pooled := self._take(address)) is not None:
             if await self._ask_to_proceed(pooled):
                 return pooled
-        for attempt in range(ATTEMPTS):
+        began = self._clock()
+        for attempt in itertools.count(1):
             try:
-                return await self._connect(address)
+                return await self._connect(address, timeouts)
             except (TentacleError, OSError) as error:
-                if attempt == ATTEMPTS - 1 or isinstance(error, UnexpectedCertificate | NameUnknown):
+                last = attempt >= timeouts.connect_attempts or self._clock() - began >= timeouts.connect_trying
+                if last or isinstance(error, UnexpectedCertificate | NameUnknown):
                     raise CallFailed(
                         f"An error occurred when sending a request to {address}, before the request could begin: "
                         f"{one_line(error)}",
                         connected=False,
                         hint=getattr(error, "hint", None),
                     ) from error
-            await asyncio.sleep(self._timeouts.retry_interval)
+            await asyncio.sleep(timeouts.retry_interval)
         raise AssertionError("unreachable")
 
-    async def _connect(self, address: Address) -> Exchange:
-        stream = await dial(address, self._identity, self._timeouts)
+    async def _connect(self, address: Address, timeouts: Timeouts) -> Exchange:
+        stream = await dial(address, self._identity, timeouts)
         connection = Connection(Role.LISTENING_CLIENT, self._limits)
         exchange = Exchange(stream, connection, self._timeouts, self._spool)
         exchange.generation = shown_by_tls(stream.version)

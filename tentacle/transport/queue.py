@@ -82,26 +82,31 @@ class PollingQueues:
         """How many connections of `subscription` are being served at this moment."""
         return self._connected[subscription]
 
-    async def call(self, subscription: str, request: Request, files: Mapping[UUID, BinaryIO]) -> Received:
-        """Returns the response; the caller releases it.  Raises `CallFailed`, also when no agent collects the call."""
+    async def call(
+        self, subscription: str, request: Request, files: Mapping[UUID, BinaryIO], wait: float | None = None
+    ) -> Received:
+        """Returns the response; the caller releases it.
+
+        Raises `CallFailed`, also when no agent collects the call within `wait` seconds, `polling_queue` by default.
+        """
         item = WaitingCall(request, files, asyncio.get_running_loop().create_future())
         queue = self._queues[subscription]
         queue.put(item)
         try:
-            await self._collected(item)
+            await self._collected(item, self._timeouts.polling_queue if wait is None else wait)
             return await item.answer
         finally:
             queue.remove(item)
             item.answer.cancel()
 
-    async def _collected(self, item: WaitingCall) -> None:
+    async def _collected(self, item: WaitingCall, wait: float) -> None:
         try:
-            async with asyncio.timeout(self._timeouts.polling_queue):
+            async with asyncio.timeout(wait):
                 await item.collected.wait()
         except TimeoutError as error:
             raise CallFailed(
                 "A request was sent to a polling endpoint, but the polling endpoint did not collect the request "
-                f"within the allowed time ({self._timeouts.polling_queue:g} s), so the request timed out.",
+                f"within the allowed time ({wait:g} s), so the request timed out.",
                 connected=False,
                 hint="is the agent running, and does it poll this server?",
             ) from error

@@ -36,6 +36,10 @@ class Timeouts:
     """The calling side does not use a connection again that was idle for longer than this."""
     retry_interval: float = 1
     """Between two attempts of a call to connect."""
+    connect_attempts: int = 5
+    """How often a call tries to connect."""
+    connect_trying: float = 300
+    """A call begins no further attempt to connect after this."""
     proxy_answer: float = 15
     web_socket_keep_alive: float = 30
     """Between two frames that say that we are there."""

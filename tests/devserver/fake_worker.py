@@ -33,6 +33,9 @@ UNKNOWN_SERVICE = "Octopus.Tentacle.Communications.UnknownServiceNameException: 
 INVOCATION = "System.Reflection.TargetInvocationException: Exception has been thrown by the target of an invocation."
 
 
+KNOWN = {"TentacleVersion": "8.1.2", "TentacleCertificateSignatureAlgorithm": "sha256RSA"}
+
+
 def over_the_wire(value: Any) -> Any:
     """What is left of a document after a journey as BSON."""
     return bson.decode(bson.encode({"value": value}), codec_options=OPTIONS)["value"]
@@ -135,7 +138,7 @@ class FakeWorker:
             return
         process = await asyncio.create_subprocess_exec(
             "/bin/bash", "-c", command.script_body, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE,
-            cwd=self.home, start_new_session=True, limit=2**24, env={**os.environ, "TentacleVersion": "8.1.2"},
+            cwd=self.home, start_new_session=True, limit=2**24, env={**os.environ, **KNOWN},
         )  # fmt: skip
         script = self.scripts[ticket.task_id] = Script(process)
         for text in ("##octopus[stdout-verbose]", f"Isolation {command.isolation.name}", "##octopus[stdout-default]"):

@@ -109,10 +109,9 @@ class Process:
 
 
 @dataclass
-class Server:
+class ServerApi:
     """The embedded server, seen by its REST API."""
 
-    process: Process
     rest: str
     comms_port: int
     thumbprint: str
@@ -178,6 +177,13 @@ class Server:
             for _ in self.follow(task):
                 pass
         raise StepFailed(f"the task {task} does not end")
+
+
+@dataclass
+class Server(ServerApi):
+    """The embedded server as a process."""
+
+    process: Process
 
 
 @dataclass
@@ -276,7 +282,7 @@ class Stage:
         facts = json.loads(ready.read_text())
         self.environment["OCTOPUS_API_KEY"] = facts["api_key"]
         port = int(facts["comms"].rsplit(":", 1)[1])
-        return Server(process, facts["rest"], port, facts["thumbprint"], facts["api_key"])
+        return Server(facts["rest"], port, facts["thumbprint"], facts["api_key"], process)
 
     def make_instance(self, name: str, *settings: str) -> None:
         """`create-instance`, `new-certificate`, `configure`: what every installation begins with."""

@@ -51,7 +51,7 @@ def start_server(machine: Machine, *options: str) -> Server:
     wait_until(ready.exists)
     facts = json.loads(ready.read_text())
     port = int(facts["comms"].rsplit(":", 1)[1])
-    return Server(process, facts["rest"], port, facts["thumbprint"], facts["api_key"])
+    return Server(facts["rest"], port, facts["thumbprint"], facts["api_key"], process)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tentacle.transport.calling import ATTEMPTS, ListeningCaller
+from tentacle.transport.calling import ListeningCaller
 from tentacle.transport.dial import Address
 from tentacle.transport.errors import CallFailed
 from tentacle.transport.listener import ListenerOptions
@@ -149,7 +149,7 @@ async def test_an_agent_that_hangs_up_is_tried_several_times(tmp_path: Path) -> 
     async with talking(hang_up) as port, caller(tmp_path) as server:
         with pytest.raises(CallFailed, match="before the request could begin") as caught:
             await server.call(Address("127.0.0.1", port, identity("agent").thumbprint), request(), {})
-    assert (came, caught.value.connected) == (ATTEMPTS, False)
+    assert (came, caught.value.connected) == (FAST.connect_attempts, False)
 
 
 async def test_an_agent_with_another_certificate_is_not_tried_again(tmp_path: Path) -> None:

@@ -11,7 +11,11 @@ from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.secrets import SecretOptions, file_option, read_secret, stdin_option
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue, need_port, whole_number
-from tentacle.devserver.main import DevServerOptions, run_devserver
+from tentacle.errors import TentacleError
+
+
+class ExtraMissing(TentacleError):
+    """The agent is installed without the embedded server's own dependencies."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Options:
     password_stdin: bool
     ready_file: str | None
     polling_address: str | None
+    calamari: str | None
 
 
 @command("devserver")
@@ -66,9 +71,20 @@ class Options:
         help="Where Tentacles poll by HTTPS through a proxy that ends TLS and passes on to --port, such as"
         " https://proxy.example.com; the default is the comms port itself",
     ),
+    option("--calamari", help="A package of Calamari, NAME.VERSION.nupkg or .zip, that runs the steps on workers"),
 )
 def devserver(session: CommandSession, *, given: Options) -> CommandResult:
     """Shows its address, its API key and its thumbprint, and serves until a signal ends it."""
+    # Imported here, since the agent is also installed without what only the embedded server needs.
+    try:
+        from tentacle.devserver.main import DevServerOptions, run_devserver
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.startswith("tentacle"):
+            raise
+        raise ExtraMissing(
+            f"The embedded server needs the Python package '{missing.name}', which is not installed.",
+            hint="Install the extra 'devserver': pip install 'tentacle[devserver]', or '.[devserver]' in a checkout.",
+        ) from missing
     for name, port in (("--port", given.port), ("--comms-port", given.comms_port)):
         if port != 0:
             need_port(port, name)
@@ -87,5 +103,6 @@ def devserver(session: CommandSession, *, given: Options) -> CommandResult:
         password=read_secret(session, password),
         ready_file=session.path(given.ready_file) if given.ready_file else None,
         polling_address=given.polling_address or None,
+        calamari=session.path(given.calamari) if given.calamari else None,
     )
     return CommandResult(exit_code=run_devserver(options, lambda line: show(line, session)))

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tentacle.devserver.storage import (
+    ARTIFACTS,
     ENVIRONMENTS,
     KINDS,
     MACHINES,
     POLICIES,
-    POLICY_PARTS,
+    POLICY_DEFAULTS,
     POOLS,
     PROXIES,
     SPACES,
@@ -49,7 +50,7 @@ def document(resource: Resource) -> Json:
 def policy_template(space: str) -> Json:
     """Returns a policy that does not exist yet, with every default."""
     blank = {"Id": None, "SpaceId": space, "Name": "", "Description": None, "IsDefault": False}
-    return {**blank, **POLICY_PARTS, "Links": {"Self": f"{collection_path(POLICIES, space)}/template"}}
+    return {**blank, **POLICY_DEFAULTS, "Links": {"Self": f"{collection_path(POLICIES, space)}/template"}}
 
 
 def keys_path(user: str) -> str:
@@ -84,7 +85,7 @@ def _machine(resource: Resource) -> Json:
     names = ("OperatingSystem", "OperatingSystemVersion", "ShellName", "ShellVersion", "Architecture")
     return {
         "IsInProcess": False,
-        "HasLatestCalamari": True,
+        "HasLatestCalamari": seen.get("HasLatestCalamari", True),
         "Status": status_of(resource),
         "HealthStatus": resource.health,
         "StatusSummary": seen.get("StatusSummary", "This machine has not been checked yet."),
@@ -146,6 +147,7 @@ _EXTRAS: Final[Mapping[str, Callable[[Resource], Json]]] = {
     POLICIES.path: _links(Workers="/workers{?skip,take}", Devices="/machines{?skip,take}"),
     ENVIRONMENTS.path: _links(Machines="/machines{?skip,take,partialName}"),
     TAG_SETS.path: _tag_set,
+    ARTIFACTS.path: _links(Content="/content"),
     PROXIES.path: lambda _: {"Password": {"HasValue": False, "NewValue": None}},
     SPACES.path: lambda space: {
         "SpaceManagersTeams": [],

@@ -25,7 +25,7 @@ from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.rest.task_documents import entry_document, task_document
 from tentacle.devserver.storage import MACHINE_KINDS, Invalid, Kind, Resource
-from tentacle.devserver.worker import WorkerCallFailed, WorkerClient, reachable_endpoint
+from tentacle.devserver.worker import WorkerCallFailed, WorkerClient
 from tentacle.errors import one_line
 
 T = TypeVar("T")
@@ -33,6 +33,10 @@ T = TypeVar("T")
 OURS: Final = "x-tentacle"
 """The prefix of what this server has and the original does not."""
 
+NEVER: Final = "0001-01-01T00:00:00.000+00:00"
+"""What the original's clients take for a machine that was never checked; null is an error to them."""
+
+CONNECTION_LINES: Final = 2000
 CHUNK: Final = 256 * 1024
 MAX_PATH: Final = 4096
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -58,11 +62,11 @@ class MachineRoutes:
         raise Problem("This server does not discover workers. Give their thumbprint and address instead.", 501)
 
     async def connection(self, kind: Kind, request: ApiRequest) -> web.Response:
-        """What the last health check found, with its log."""
+        """What the last health check found, with its log of this machine alone."""
         machine = await self._machine(kind, request)
         seen = machine.observed
-        number = seen.get("LastCheck")
-        lines = [] if number is None else await self.server.tasks.lines(int(number))
+        number, activity = seen.get("LastCheck"), seen.get("LastActivity")
+        lines = await self.server.tasks.last_lines(activity, number, CONNECTION_LINES) if number and activity else []
         return json_answer(
             {
                 "Id": None,
@@ -70,7 +74,7 @@ class MachineRoutes:
                 "Logs": [entry_document(line.entry) for line in lines],
                 "Status": status_of(machine),
                 "CurrentTentacleVersion": seen.get("TentacleVersion"),
-                "LastChecked": seen.get("LastChecked"),
+                "LastChecked": seen.get("LastChecked", NEVER),
                 "Links": {"Self": f"{path_of(machine)}/connection"},
             }
         )
@@ -128,9 +132,8 @@ class MachineRoutes:
         async def report(_: str) -> None:
             """A transfer has no task, so there is no log for the lines of its calls."""
 
-        policy = await self.server.machines.policy_of(machine)
         try:
-            return remote, self.server.clients.of(reachable_endpoint(machine), policy.retry, report)
+            return remote, await self.server.machines.client(self.server.clients, machine, report)
         except WorkerCallFailed as failure:
             raise Invalid(failure.message) from failure
 

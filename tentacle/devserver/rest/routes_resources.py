@@ -33,10 +33,10 @@ from tentacle.devserver.storage import (
     Json,
     Kind,
     Resource,
-    communication,
     member,
     read_body,
     references,
+    same_place,
 )
 
 _OWNED: Final = (
@@ -127,12 +127,13 @@ class ResourceRoutes:
         after = replace(before, name=body["Name"], body=body)
         await self.server.store.replace(after)
         await self._adopt_default(kind, after, given)
-        if kind in MACHINE_KINDS and communication(before.body) == communication(body):
+        if kind in MACHINE_KINDS and same_place(before.body, body):
             await self.server.machines.update_trust()
         elif kind in MACHINE_KINDS:
             # The old endpoint's health is not the new one's.
             summary = "This machine has not been checked since it moved."
-            await self.server.store.observe(after.id, {"HealthStatus": HealthStatus.UNKNOWN, "StatusSummary": summary})
+            unknown = {"HealthStatus": HealthStatus.UNKNOWN, "StatusSummary": summary, "UnavailableSince": None}
+            await self.server.store.observe(after, unknown)
             await self.server.machine_changed(after, "Health check after a change")
         return json_answer(document(await self.server.resource(kind, before.space, before.id)))
 
@@ -149,9 +150,7 @@ class ResourceRoutes:
         ]
         if users:
             raise Invalid(f"The {kind.what} '{resource.name}' is still used by {', '.join(users[:5])}.")
-        await self.server.store.remove(resource)
-        if kind in MACHINE_KINDS:
-            await self.server.machines.update_trust()
+        await (self.server.machines if kind in MACHINE_KINDS else self.server.store).remove(resource)
         return json_answer({})
 
     async def _adopt_default(self, kind: Kind, resource: Resource, given: Json) -> None:

@@ -13,11 +13,13 @@ from typing import Final
 from aiohttp import web
 
 from tentacle.devserver.rest.answers import SAFE, Forbidden, ResourceNotFound, json_answer
+from tentacle.devserver.rest.documents import collection_path, document
 from tentacle.devserver.rest.paging import TASK_FILTERS, filtered, flag_parameter, number_parameter, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.rest.task_documents import details_document, raw_head, raw_line, task_document, task_path
 from tentacle.devserver.storage import (
+    ARTIFACTS,
     Field,
     Invalid,
     LogElement,
@@ -54,6 +56,9 @@ class TaskRoutes:
             Route("POST", "tasks/{id}/state", self.set_state),
             Route("GET", "tasks/{id}/queued-behind", self.queued_behind),
             Route("POST", "tasks/rerun/{id}", self.rerun),
+            Route("GET", "artifacts", self.artifacts),
+            Route("GET", "artifacts/{id}", self.artifact),
+            Route("GET", "artifacts/{id}/content", self.artifact_content),
         ]
 
     # --- asking ------------------------------------------------------------------------------------------------
@@ -87,6 +92,24 @@ class TaskRoutes:
 
     async def set_state(self, _: ApiRequest) -> web.Response:
         raise Forbidden("This server does not change the state of a task; cancel it or run it again.")
+
+    # --- artifacts -----------------------------------------------------------------------------------------------
+
+    async def artifacts(self, request: ApiRequest) -> web.Response:
+        space, task = await self.server.space_of(request), request.query.get("regarding")
+        found = await self.server.store.all(ARTIFACTS, space)
+        wanted = [one for one in found if task is None or one.body["ServerTaskId"].lower() == task.lower()]
+        path = collection_path(ARTIFACTS, space)
+        return json_answer(paged(ARTIFACTS.item_type, path, request.query, wanted, document))
+
+    async def artifact(self, request: ApiRequest) -> web.Response:
+        space = await self.server.space_of(request)
+        return json_answer(document(await self.server.resource(ARTIFACTS, space, request.path["id"])))
+
+    async def artifact_content(self, request: ApiRequest) -> web.StreamResponse:
+        found = await self.server.resource(ARTIFACTS, await self.server.space_of(request), request.path["id"])
+        headers = {**SAFE, "Content-Type": "application/octet-stream"}
+        return web.FileResponse(self.server.artifacts.content(found.id), headers=headers)
 
     # --- looking -----------------------------------------------------------------------------------------------
 

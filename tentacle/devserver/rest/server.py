@@ -26,7 +26,7 @@ from tentacle.devserver.storage import (
     TaskStore,
     read_body,
 )
-from tentacle.devserver.tasks import TaskQueue, new_check
+from tentacle.devserver.tasks import Artifacts, TaskQueue, new_check
 from tentacle.devserver.worker import Comms, Machines, WorkerClients
 
 
@@ -42,6 +42,7 @@ class Server:
     clients: WorkerClients
     comms: Comms
     authentication: Authentication
+    artifacts: Artifacts
     files: Path
     max_file: int
 

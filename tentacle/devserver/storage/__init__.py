@@ -19,12 +19,12 @@ from tentacle.devserver.storage.fields import (
     whole_number,
 )
 from tentacle.devserver.storage.kinds import (
+    ARTIFACTS,
     ENVIRONMENTS,
     KINDS,
     MACHINE_KINDS,
     MACHINES,
     POLICIES,
-    POLICY_PARTS,
     POOLS,
     PROXIES,
     SCOPED,
@@ -36,6 +36,7 @@ from tentacle.devserver.storage.kinds import (
     communication,
     read_body,
     references,
+    same_place,
 )
 from tentacle.devserver.storage.model import (
     UNSCOPED,
@@ -53,16 +54,18 @@ from tentacle.devserver.storage.model import (
     iso,
     iso_milliseconds,
 )
+from tentacle.devserver.storage.policies import POLICY_DEFAULTS, next_by_cron, read_script
 from tentacle.devserver.storage.store import ApiKey, Store
 from tentacle.devserver.storage.task_store import TaskStore
 
 __all__ = [
+    "ARTIFACTS",
     "ENVIRONMENTS",
     "KINDS",
     "MACHINES",
     "MACHINE_KINDS",
     "POLICIES",
-    "POLICY_PARTS",
+    "POLICY_DEFAULTS",
     "POOLS",
     "PROXIES",
     "SCOPED",
@@ -94,10 +97,13 @@ __all__ = [
     "iso",
     "iso_milliseconds",
     "member",
+    "next_by_cron",
     "optional",
     "read_body",
     "read_fields",
+    "read_script",
     "references",
+    "same_place",
     "seconds",
     "text",
     "texts",

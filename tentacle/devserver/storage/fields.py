@@ -36,11 +36,15 @@ class Invalid(TentacleError):
 
 @dataclass(frozen=True)
 class Field:
-    """A member that clients set.  Without a default (`MISSING`) it must be there; null means the default."""
+    """A member that clients set.  Without a default (`MISSING`) it must be there.
+
+    Null means the default, unless the field is `nullable`.
+    """
 
     name: str
     read: Reader
     default: Any = MISSING
+    nullable: bool = False
 
 
 def member(document: Mapping[str, Any], name: str) -> Any:
@@ -62,7 +66,7 @@ def read_fields(shape: tuple[Field, ...], given: Any, before: Mapping[str, Any] 
         value = folded.get(item.name.lower(), MISSING)
         if value is MISSING and before is not None and item.name in before:
             body[item.name] = before[item.name]
-        elif value is MISSING or value is None:
+        elif value is MISSING or (value is None and not item.nullable):
             if item.default is MISSING:
                 problems.append(f"{item.name} must be given")
             body[item.name] = item.default
@@ -158,34 +162,11 @@ def choice(*names: str) -> Reader:
     return read
 
 
-def like(template: Any) -> Reader:
-    """A value of the same shape as `template`: members that are left out are taken from it, others are kept."""
-    if isinstance(template, bool):
-        return flag
-    if isinstance(template, int):
-        return number(0, 2**31 - 1)
-    if isinstance(template, str):
-        return time_span if _is_time_span(template) else text()
-    if not isinstance(template, Mapping):
-        return lambda value: value
-
-    names = {name.lower(): name for name in template}
-
-    def read(value: Any) -> Json:
-        if not isinstance(value, dict):
-            raise ValueError("must be a document")
-        result = dict(template)
-        for given, inner in value.items():
-            name: str = names.get(str(given).lower(), str(given))
-            if inner is None and name in template:
-                continue
-            try:
-                result[name] = like(template.get(name))(inner)
-            except ValueError as error:
-                raise ValueError(f"{name[:60]} {error}") from error
-        return result
-
-    return read
+def any_document(value: Any) -> Json:
+    """A document of whatever members."""
+    if not isinstance(value, dict):
+        raise ValueError("must be a document")
+    return value
 
 
 def time_span(value: Any) -> str:

@@ -13,11 +13,11 @@ from typing import Any, Final
 from tentacle.devserver.storage.fields import (
     MISSING,
     Field,
+    any_document,
     at_least_one,
     choice,
     document,
     flag,
-    like,
     listening_uri,
     member,
     number,
@@ -30,6 +30,7 @@ from tentacle.devserver.storage.fields import (
     thumbprint,
 )
 from tentacle.devserver.storage.model import Json
+from tentacle.devserver.storage.policies import POLICY_FIELDS
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ _ENDPOINTS: Final = {
     "TentacleActive": _contact(Field("CommunicationStyle", choice("TentacleActive")), listening=False),
     "KubernetesTentacle": (
         Field("CommunicationStyle", choice("KubernetesTentacle")),
-        Field("KubernetesAgentDetails", like(None), None),
+        Field("KubernetesAgentDetails", optional(any_document), None),
         Field("UpgradeLocked", flag, False),
         Field("DefaultNamespace", optional(text()), None),
         Field("TentacleEndpointConfiguration", _kubernetes_contact),
@@ -118,34 +119,16 @@ def communication(body: Mapping[str, Any]) -> Json:
     return inner
 
 
-# --- the table -------------------------------------------------------------------------------------------------
+def same_place(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Returns whether two bodies lead to the same machine; what the server itself adds to them does not count."""
 
-POLICY_PARTS: Final[Json] = {
-    "MachineHealthCheckPolicy": {
-        "PowerShellHealthCheckPolicy": {"RunType": "InheritFromDefault", "ScriptBody": None},
-        "BashHealthCheckPolicy": {"RunType": "InheritFromDefault", "ScriptBody": None},
-        "HealthCheckInterval": "01:00:00",
-        "HealthCheckCron": None,
-        "HealthCheckCronTimezone": None,
-        "HealthCheckType": "RunScript",
-    },
-    "MachineConnectivityPolicy": {"MachineConnectivityBehavior": "ExpectedToBeOnline"},
-    "MachineCleanupPolicy": {"DeleteMachinesBehavior": "DoNotDelete", "DeleteMachinesElapsedTimeSpan": "00:00:00"},
-    "MachineUpdatePolicy": {
-        "CalamariUpdateBehavior": "UpdateOnDeployment",
-        "TentacleUpdateBehavior": "NeverUpdate",
-        "KubernetesAgentUpdateBehavior": "Update",
-        "TentacleUpdateAccountId": None,
-    },
-    "MachineRpcCallRetryPolicy": {"Enabled": True, "RetryDuration": "00:02:30", "HealthCheckRetryDuration": "00:02:30"},
-    "MachinePackageCacheRetentionPolicy": {"Strategy": "Default"},
-    "PollingRequestQueueTimeout": "00:02:00",
-    "PollingRequestMaximumMessageProcessingTimeout": "00:10:00",
-    "ConnectionRetrySleepInterval": "00:00:01",
-    "ConnectionRetryCountLimit": 5,
-    "ConnectionRetryTimeLimit": "00:05:00",
-    "ConnectionConnectTimeout": "00:01:00",
-}
+    def place(body: Mapping[str, Any]) -> Json:
+        return {**communication(body), "CertificateSignatureAlgorithm": None} if "Endpoint" in body else {}
+
+    return place(one) == place(other)
+
+
+# --- the table -------------------------------------------------------------------------------------------------
 
 _NAME: Final = Field("Name", text())
 _SLUG: Final = Field("Slug", optional(text(blank=True)), None)
@@ -205,7 +188,7 @@ POLICIES: Final = Kind(
     "MachinePolicies",
     "MachinePolicy",
     "machine policy",
-    (_NAME, _DESCRIPTION, *(Field(name, like(part), part) for name, part in POLICY_PARTS.items())),
+    (_NAME, _DESCRIPTION, *POLICY_FIELDS),
     has_default=True,
 )
 PROXIES: Final = Kind(
@@ -237,7 +220,7 @@ TENANTS: Final = Kind(
     "Tenants",
     "Tenant",
     "tenant",
-    (_NAME, _SLUG, _DESCRIPTION, Field("TenantTags", texts, []), Field("ProjectEnvironments", like({}), {})),
+    (_NAME, _SLUG, _DESCRIPTION, Field("TenantTags", texts, []), Field("ProjectEnvironments", any_document, {})),
 )
 TAG_SETS: Final = Kind(
     "TagSets", "TagSet", "tag set", (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("Tags", read_tags, []))
@@ -258,9 +241,12 @@ USERS: Final = Kind(
     scoped=False,
 )
 
+ARTIFACTS: Final = Kind("Artifacts", "Artifact", "artifact", (_NAME,))
+"""Made by scripts, never by clients."""
+
 MACHINE_KINDS: Final = (WORKERS, MACHINES)
 SCOPED: Final = (WORKERS, MACHINES, POOLS, POLICIES, PROXIES, ENVIRONMENTS, TENANTS, TAG_SETS)
-KINDS: Final[Mapping[str, Kind]] = {kind.path: kind for kind in (*SCOPED, SPACES, USERS)}
+KINDS: Final[Mapping[str, Kind]] = {kind.path: kind for kind in (*SCOPED, SPACES, USERS, ARTIFACTS)}
 
 
 def references(kind: Kind, body: Mapping[str, Any]) -> Iterator[tuple[Any, str, Kind]]:

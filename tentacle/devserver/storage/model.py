@@ -24,6 +24,7 @@ class HealthStatus(enum.StrEnum):
     """The health of a worker or target in the words of the API."""
 
     HEALTHY = "Healthy"
+    HAS_WARNINGS = "HasWarnings"
     UNHEALTHY = "Unhealthy"
     UNAVAILABLE = "Unavailable"
     UNKNOWN = "Unknown"

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tentacle.devserver.storage.database import Database
 from tentacle.devserver.storage.fields import Invalid
-from tentacle.devserver.storage.kinds import Kind
+from tentacle.devserver.storage.kinds import Kind, same_place
 from tentacle.devserver.storage.model import Json, Resource
 
 
@@ -85,16 +85,21 @@ class Store:
         sql, body = "UPDATE resource SET name = ?, body = ? WHERE id = ?", json.dumps(dict(resource.body))
         await self._database.run(lambda c: _write(c, resource.name, sql, resource.name, body, resource.id))
 
-    async def observe(self, resource_id: str, found: Mapping[str, Any]) -> None:
-        """Adds to what is known of a resource; does nothing when it is gone."""
+    async def observe(self, seen: Resource, found: Mapping[str, Any]) -> bool:
+        """Adds to what is known of a resource; does nothing, and returns False, when it is gone or has moved.
 
-        def work(connection: sqlite3.Connection) -> None:
-            row = connection.execute("SELECT observed FROM resource WHERE id = ?", (resource_id,)).fetchone()
-            if row is not None:
-                merged = json.dumps({**json.loads(row["observed"]), **found})
-                connection.execute("UPDATE resource SET observed = ? WHERE id = ?", (merged, resource_id))
+        A machine has moved when its endpoint is not the one of `seen` any more.
+        """
 
-        await self._database.run(work)
+        def work(connection: sqlite3.Connection) -> bool:
+            row = connection.execute("SELECT body, observed FROM resource WHERE id = ?", (seen.id,)).fetchone()
+            if row is None or not same_place(json.loads(row["body"]), seen.body):
+                return False
+            merged = json.dumps({**json.loads(row["observed"]), **found})
+            connection.execute("UPDATE resource SET observed = ? WHERE id = ?", (merged, seen.id))
+            return True
+
+        return await self._database.run(work)
 
     async def make_default(self, kind: Kind, space: str, resource_id: str) -> None:
         """Makes one resource of its kind the default and no other."""

@@ -5,8 +5,13 @@ Knows the task's arguments and what its activities are called; must not know HTT
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from tentacle.contracts.script import ScriptIsolationLevel
@@ -19,30 +24,38 @@ from tentacle.devserver.storage import (
     choice,
     optional,
     read_fields,
+    read_script,
     texts,
     time_span,
 )
+from tentacle.devserver.tasks.artifacts import Artifacts
+from tentacle.devserver.tasks.calamari import Calamari
+from tentacle.devserver.tasks.service_messages import FAILURE
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed
-from tentacle.devserver.worker import Machines, ScriptOrder, WorkerCallFailed, WorkerClients, reachable_endpoint
+from tentacle.devserver.worker import (
+    Machines,
+    ScriptOrder,
+    ScriptOutcome,
+    WorkerCallFailed,
+    WorkerClient,
+    WorkerClients,
+)
 
-MAX_SCRIPT: Final = 2 * 2**20
-
-
-def read_script(value: Any) -> str:
-    """Scripts keep their blanks and control characters."""
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("must be a script")
-    if len(value) > MAX_SCRIPT:
-        raise ValueError(f"must not be longer than {MAX_SCRIPT} characters")
-    return value
-
+_BODY: Final = "Script.ps1"
+"""PowerShell runs no file of another name; Python does not mind."""
+_INTERPRETERS: Final = {
+    "PowerShell": ("pwsh", "pwsh -NoProfile -NonInteractive -File"),
+    "Python": ("python3", "python3"),
+}
+"""The program and the command for scripts that bash does not run itself."""
 
 _SHAPE: Final = (
     Field("EnvironmentIds", texts, []),
     Field("TargetRoles", texts, []),
     Field("MachineIds", texts, []),
     Field("ScriptBody", read_script),
-    Field("Syntax", choice("Bash"), "Bash"),
+    # As with the original, a script whose language is not told is PowerShell.
+    Field("Syntax", choice("PowerShell", "Bash", "Python"), "PowerShell"),
     Field("TargetType", optional(choice("Machines", "Environments", "Workers", "WorkerPools")), None),
     Field("WorkerPoolIds", texts, []),
     Field("Timeout", optional(time_span), None),
@@ -82,6 +95,10 @@ class AdHocScripts:
 
     machines: Machines
     clients: WorkerClients
+    artifacts: Artifacts
+    calamari: Calamari | None
+    directory: Path
+    """For files on their way."""
 
     async def __call__(self, run: TaskRun) -> TaskResult:
         root = await run.begin("Run ad-hoc script", None)
@@ -95,21 +112,64 @@ class AdHocScripts:
     async def _run(self, run: TaskRun, activity: str, machine: Resource) -> TaskResult:
         if machine.is_disabled:
             return failed(f"'{machine.name}' is disabled.")
-        # Targets run one script at a time, workers any number.
-        worker = machine.kind == WORKERS.path
-        isolation = ScriptIsolationLevel.NO_ISOLATION if worker else ScriptIsolationLevel.FULL_ISOLATION
-        order = ScriptOrder(run.task.arguments["ScriptBody"], run.task.id, isolation)
         async with run.slot(machine.id) as got:
             if not got:
                 return CANCELED
             try:
-                policy = await self.machines.policy_of(machine)
-                client = self.clients.of(reachable_endpoint(machine), policy.retry, run.reporter(activity))
-                outcome = await client.run_script(order, ScriptLog(run, activity).observe, run.cancel)
+                client = await self.machines.client(self.clients, machine, run.reporter(activity))
+                log = ScriptLog(run, activity, partial(self.artifacts.collect, run, activity, client))
+                outcome = await self._outcome(run, machine, client, log)
             except WorkerCallFailed as failure:
                 return failed(f"The script could not be run on '{machine.name}': {failure.message}")
-        if outcome.cancelled:
+        if outcome is None or outcome.cancelled:
             return CANCELED
         if outcome.exit_code == 0:
             return SUCCESS
-        return failed(f"The script on '{machine.name}' ended with exit code {outcome.exit_code}.")
+        ended = f"The script on '{machine.name}' ended with exit code {outcome.exit_code}."
+        return failed(log.parser.failure or ended)
+
+    async def _outcome(
+        self, run: TaskRun, machine: Resource, client: WorkerClient, log: ScriptLog
+    ) -> ScriptOutcome | None:
+        """Runs the script, by Calamari where this server has it; returns `None` when the task is cancelled."""
+        # Targets run one script at a time, workers any number.
+        worker = machine.kind == WORKERS.path
+        isolation = ScriptIsolationLevel.NO_ISOLATION if worker else ScriptIsolationLevel.FULL_ISOLATION
+        body, syntax = run.task.arguments["ScriptBody"], run.task.arguments["Syntax"]
+        if self.calamari is None:
+            step = plain_step(body, syntax, machine.name, self.directory)
+        else:
+            applications = await self.calamari.bring(run, log.activity, machine, client)
+            if applications is None:
+                return None
+            variables = {
+                "Octopus.Tentacle.Agent.ApplicationDirectoryPath": applications,
+                "Octopus.Machine.Id": machine.id,
+                "Octopus.Machine.Name": machine.name,
+                "Octopus.Task.Id": run.task.id,
+                "Octopus.Action.Script.ScriptSource": "Inline",
+                "Octopus.Action.Script.Syntax": syntax,
+                "Octopus.Action.Script.ScriptBody": body,
+            }
+            step = self.calamari.step(variables)
+        with step as (script, files):
+            order = ScriptOrder(script, run.task.id, isolation, files=files)
+            return await client.run_script(order, log.observe, run.cancel)
+
+
+@contextmanager
+def plain_step(body: str, syntax: str, worker: str, directory: Path) -> Iterator[tuple[str, Mapping[str, Path]]]:
+    """Yields what bash runs for a script, and the files that go with it; other languages need their program there."""
+    if syntax not in _INTERPRETERS:
+        yield body, {}
+        return
+    program, command = _INTERPRETERS[syntax]
+    missing = b64encode(f"'{worker}' has no program '{program}', which {syntax} scripts need.".encode()).decode()
+    with tempfile.NamedTemporaryFile(dir=directory) as file:
+        file.write(body.encode())
+        file.flush()
+        yield (
+            f"command -v {program} >/dev/null || {{ echo \"##octopus[{FAILURE} message='{missing}']\"; exit 1; }}\n"
+            f'exec {command} "$PWD/{_BODY}"',
+            {_BODY: Path(file.name)},
+        )

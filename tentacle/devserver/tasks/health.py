@@ -1,20 +1,18 @@
 """The task "Health": asks workers what they can do and what they are, and keeps the answers (docs/spec/services.md,
 "Health checks").
 
-Knows the script and how its lines are read; must not know HTTP.  The schedule at the end queues these tasks by the
-interval of each machine's policy.
+Knows which machines are checked and what becomes of the findings; must not know HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
+from tentacle.contracts.script import ProcessOutput
 from tentacle.devserver.storage import (
     MACHINE_KINDS,
     MACHINES,
@@ -22,7 +20,6 @@ from tentacle.devserver.storage import (
     Clock,
     Field,
     HealthStatus,
-    Json,
     NewTask,
     Resource,
     Store,
@@ -36,39 +33,16 @@ from tentacle.devserver.storage import (
     time_span,
 )
 from tentacle.devserver.tasks.adhoc import named
-from tentacle.devserver.tasks.queue import TaskQueue
+from tentacle.devserver.tasks.calamari import Calamari
+from tentacle.devserver.tasks.health_script import HealthFinding, HealthReport, health_script
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed
 from tentacle.devserver.worker import (
     Machines,
     ScriptOrder,
-    Time,
     WorkerCallFailed,
     WorkerClients,
     ends_before,
-    reachable_endpoint,
 )
-
-MARK: Final = "tentacle-health:"
-DETAILS: Final = {
-    "OperatingSystem": '"${system:-$(uname -s)}"',
-    "OperatingSystemVersion": '"$(uname -r)"',
-    "Architecture": '"$(uname -m)"',
-    "ShellName": "Bash",
-    "ShellVersion": '"$BASH_VERSION"',
-    "TentacleVersion": '"$TentacleVersion"',
-    "CertificateSignatureAlgorithm": '"$TentacleCertificateSignatureAlgorithm"',
-}
-"""What is kept of a machine, and how bash finds it out."""
-
-_SAY: Final = "\n".join(f"say {name} {value}" for name, value in DETAILS.items())
-SCRIPT: Final = f"""\
-echo "##octopus[stdout-verbose]"
-say() {{ printf '{MARK}%s=%s\\n' "$1" "$2"; }}
-system=$(. /etc/os-release 2>/dev/null && printf %s "$PRETTY_NAME")
-{_SAY}
-echo "##octopus[stdout-default]"
-echo "$(hostname 2>/dev/null || uname -n) is up, $(df -Pk . | awk 'NR==2 {{printf "%d MiB free", $4/1024}}')"
-"""
 
 _RESTRICTIONS: Final = {
     "DeploymentTargets": (MACHINES,),
@@ -108,26 +82,6 @@ def selected(machines: Sequence[Resource], arguments: Mapping[str, Any]) -> list
     return left
 
 
-def machine_details(outputs: Sequence[ProcessOutput]) -> Json:
-    """Returns what the script's lines say about the machine; values are cut, they are shown to people."""
-    found = {}
-    for output in outputs:
-        if output.source is ProcessOutputSource.STD_OUT and output.text.startswith(MARK):
-            name, _, value = output.text[len(MARK) :].partition("=")
-            if name in DETAILS and value.strip():
-                found[name] = "".join(c for c in value.strip()[:200] if c.isprintable())
-    return found
-
-
-@dataclass(frozen=True)
-class HealthFinding:
-    """What a check found out; `summary` is one sentence."""
-
-    health: HealthStatus
-    summary: str
-    details: Json = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class HealthChecks:
     """Checks every machine at once; the task fails when one of them is not healthy."""
@@ -136,6 +90,7 @@ class HealthChecks:
     machines: Machines
     clients: WorkerClients
     clock: Clock
+    calamari: Calamari | None
 
     async def __call__(self, run: TaskRun) -> TaskResult:
         root = await run.begin("Check the health of machines", None)
@@ -161,63 +116,47 @@ class HealthChecks:
                 found = HealthFinding(HealthStatus.UNAVAILABLE, why)
             if found is None:
                 return CANCELED
-            seen = {"HealthStatus": found.health, "StatusSummary": found.summary}
-            when = {"LastChecked": iso(self.clock()), "LastCheck": run.task.number}
-            await self.store.observe(machine.id, {**seen, **when, **found.details})
-        if found.health is HealthStatus.HEALTHY:
+            return await self._conclude(run, activity, machine, found)
+
+    async def _conclude(self, run: TaskRun, activity: str, machine: Resource, found: HealthFinding) -> TaskResult:
+        now, unavailable = iso(self.clock()), found.health is HealthStatus.UNAVAILABLE
+        seen = {
+            "HealthStatus": found.health,
+            "StatusSummary": found.summary,
+            "LastChecked": now,
+            "LastCheck": run.task.number,
+            "LastActivity": activity,
+            "UnavailableSince": (machine.observed.get("UnavailableSince") or now) if unavailable else None,
+        }
+        if not await self.store.observe(machine, {**seen, **found.details}):
+            await run.write(activity, "Warning", f"'{machine.name}' has been replaced or deleted meanwhile.")
             return SUCCESS
-        unavailable = found.health is HealthStatus.UNAVAILABLE
-        return failed(f"'{machine.name}' is not available: {found.summary}" if unavailable else found.summary)
+        if unavailable and (await self.machines.policy_of(machine)).may_be_offline:
+            await run.write(activity, "Warning", f"'{machine.name}' is not available: {found.summary}")
+            return SUCCESS
+        if found.health in (HealthStatus.HEALTHY, HealthStatus.HAS_WARNINGS):
+            return SUCCESS
+        return failed(f"'{machine.name}' is {'not available' if unavailable else 'unhealthy'}: {found.summary}")
 
     async def _ask(self, run: TaskRun, activity: str, machine: Resource) -> HealthFinding | None:
         """Returns what the machine answers, or `None` when the task is cancelled.  Raises `WorkerCallFailed`."""
         policy = await self.machines.policy_of(machine)
-        client = self.clients.of(reachable_endpoint(machine), policy.health_retry, run.reporter(activity))
+        client = await self.machines.client(self.clients, machine, run.reporter(activity), for_health=True)
         asking = asyncio.ensure_future(client.capabilities(fresh=True))
         if not await ends_before(asking, run.cancel):
             return None
         await run.write(activity, "Verbose", f"Capabilities: {', '.join(asking.result())}")
         if policy.connectivity_only:
             return HealthFinding(HealthStatus.HEALTHY, "The machine answers.")
-        details: Json = {}
-        log = ScriptLog(run, activity)
+        new = policy.calamari == "UpdateOnNewMachine" and "LastChecked" not in machine.observed
+        if self.calamari is not None and (new or policy.calamari == "UpdateAlways"):
+            await self.calamari.bring(run, activity, machine, client)
+        report, log = HealthReport(), ScriptLog(run, activity)
 
         async def observe(outputs: Sequence[ProcessOutput]) -> None:
-            details.update(machine_details(outputs))
+            report.read(outputs)
             await log.observe(outputs)
 
-        outcome = await client.run_script(ScriptOrder(SCRIPT, run.task.id), observe, run.cancel)
-        if outcome.cancelled:
-            return None
-        if outcome.exit_code == 0:
-            return HealthFinding(HealthStatus.HEALTHY, "The machine runs scripts.", details)
-        error = f"The health check script on '{machine.name}' ended with exit code {outcome.exit_code}."
-        return HealthFinding(HealthStatus.UNHEALTHY, error, details)
-
-
-@dataclass(frozen=True)
-class HealthSchedule:
-    """Queues a check of each machine whose last one is older than its policy's interval."""
-
-    machines: Machines
-    queue: TaskQueue
-    clock: Clock
-    time: Time
-    tick: float = 30.0
-
-    async def run(self) -> None:
-        """Looks once a tick until it is cancelled."""
-        while True:
-            await self.time.sleep(self.tick)
-            await self.look()
-
-    async def look(self) -> None:
-        unfinished = [task for task in self.queue.unfinished() if task.name == HEALTH.name]
-        checking = {machine_id for task in unfinished for machine_id in task.arguments["MachineIds"]}
-        for machine in await self.machines.everywhere():
-            last = machine.observed.get("LastChecked")
-            if machine.id in checking or machine.is_disabled or last is None:
-                continue
-            interval = (await self.machines.policy_of(machine)).health_interval
-            if interval > 0 and self.clock() - datetime.fromisoformat(last) >= timedelta(seconds=interval):
-                await self.queue.add(new_check(machine, "Scheduled health check"))
+        order = ScriptOrder(health_script(policy.health_script), run.task.id)
+        outcome = await client.run_script(order, observe, run.cancel)
+        return None if outcome.cancelled else report.finding(outcome.exit_code)

@@ -1,8 +1,7 @@
-"""Service messages in a script's output, `##octopus[name key='base64']`: read, and obeyed.
+"""Service messages in a script's output, `##octopus[name key='base64']`: read, and obeyed (docs/spec/rest.md, "Service
+messages").
 
-Knows the text of lines only.  A message of the form `stdout-CATEGORY` or `stderr-CATEGORY` sets the log category of all
-later lines of that stream, and `progress` sets the progress; neither is shown.  Other messages are shown as verbose
-lines.
+Knows the text of lines only.  Messages that are obeyed are not shown, others are shown as verbose lines.
 """
 
 from __future__ import annotations
@@ -11,15 +10,19 @@ import base64
 import binascii
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.devserver.storage import LogEntry, iso_milliseconds, whole_number
 
-_MESSAGE: Final = re.compile(r"##octopus\[(?P<name>[A-Za-z][A-Za-z0-9-]{0,60})(?P<rest>[^\]]{0,65536})\]\s*")
-_ATTRIBUTE: Final = re.compile(r"\s+(?P<key>[A-Za-z][A-Za-z0-9]{0,60})='(?P<value>[^']*)'")
+_MESSAGE: Final = re.compile(
+    r"##octopus\[(?P<name>[A-Za-z_][\w-]{0,60})"
+    r"(?P<rest>(?:\s+[A-Za-z_][\w.-]{0,60}=(?:'[^']*'|\"[^\"]*\"))*)\s*\]",
+    re.ASCII,
+)
+_ATTRIBUTE: Final = re.compile(r"(?P<key>[\w.-]+)=(?P<quote>['\"])(?P<value>.*?)(?P=quote)", re.ASCII | re.DOTALL)
 _STREAMS: Final = {"stdout": ProcessOutputSource.STD_OUT, "stderr": ProcessOutputSource.STD_ERR}
 _DEFAULTS: Final[Mapping[ProcessOutputSource, str | None]] = {
     ProcessOutputSource.STD_OUT: "Info",
@@ -36,6 +39,9 @@ _CATEGORIES: Final[Mapping[str, str | None]] = {
 }
 """The log category by the end of a message's name; lines without a category are not shown."""
 
+FAILURE: Final = "tentacle-failure"
+"""The message by which this server's own lines of a script say why they cannot go on."""
+
 MAX_LINE: Final = 1_000_000
 """Characters of one line that are kept; a log is for reading."""
 
@@ -45,7 +51,8 @@ class ServiceMessage:
     """A message with its attributes decoded."""
 
     name: str
-    attributes: Mapping[str, str]
+    attributes: Mapping[str, str] = field(repr=False)
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -56,55 +63,87 @@ class Progress:
     message: str
 
 
-def parse_message(line: str) -> ServiceMessage | None:
-    """Returns the message that `line` is, or `None` when it is an ordinary line."""
-    match = _MESSAGE.fullmatch(line)
-    if match is None:
-        return None
-    attributes, rest = {}, match["rest"]
-    while rest.strip():
-        attribute = _ATTRIBUTE.match(rest)
-        if attribute is None:
-            return None
-        value = attribute["value"]
-        # Values are base64 of UTF-8; what is not stays as it stands.
-        with contextlib.suppress(binascii.Error, ValueError):
-            value = base64.b64decode(value, validate=True).decode("utf-8")
-        attributes[attribute["key"].lower()] = value
-        rest = rest[attribute.end() :]
-    return ServiceMessage(match["name"].lower(), attributes)
+@dataclass(frozen=True)
+class Artifact:
+    """A file on the worker that a script wants to be kept; `name` is for people."""
+
+    path: str
+    name: str
+
+
+def messages_of(line: str) -> Iterator[str | ServiceMessage]:
+    """Yields the messages of a line and the texts around them, in their order; a line without any is one text."""
+    after = 0
+    for match in _MESSAGE.finditer(line):
+        if before := line[after : match.start()].strip():
+            yield before
+        found = _ATTRIBUTE.finditer(match["rest"])
+        attributes = {each["key"].lower(): _decoded(each["value"]) for each in found}
+        yield ServiceMessage(match["name"].lower(), attributes, match[0])
+        after = match.end()
+    if after == 0:
+        yield line
+    elif rest := line[after:].strip():
+        yield rest
+
+
+def _decoded(value: str) -> str:
+    # Values are base64 of UTF-8; what is not stays as it stands.
+    with contextlib.suppress(binascii.Error, ValueError):
+        return base64.b64decode(value, validate=True).decode("utf-8")
+    return value
 
 
 @dataclass
 class OutputParser:
-    """Turns a script's output into log entries; remembers the category of each stream from one call to the next."""
+    """Turns a script's output into log entries; remembers the category of each stream from one call to the next.
 
-    _categories: dict[ProcessOutputSource, str | None] = field(default_factory=lambda: dict(_DEFAULTS))
+    What messages say is added to `secrets` (to be masked from now on) and `artifacts`.  `failure` is why the server's
+    own part of a script could not do its work.
+    """
+
     progress: Progress | None = None
-    """The last progress message, if any."""
+    failure: str = ""
+    secrets: list[str] = field(default_factory=list, repr=False)
+    artifacts: list[Artifact] = field(default_factory=list)
+    _categories: dict[ProcessOutputSource, str | None] = field(default_factory=lambda: dict(_DEFAULTS))
 
     def parse(self, outputs: Iterable[ProcessOutput]) -> list[LogEntry]:
         entries = []
         for output in outputs:
-            message = None if output.source is ProcessOutputSource.DEBUG else parse_message(output.text)
-            if message is not None and self._obey(message):
-                continue
-            verbose = message is not None or output.source is ProcessOutputSource.DEBUG
-            category = "Verbose" if verbose else self._categories[output.source]
-            if category is not None:
-                text = output.text if len(output.text) <= MAX_LINE else output.text[:MAX_LINE] + "... (cut)"
-                entries.append(LogEntry(category, text, iso_milliseconds(output.occurred)))
+            debug = output.source is ProcessOutputSource.DEBUG
+            for part in [output.text] if debug else messages_of(output.text):
+                text: str | None = self._obey(part) if isinstance(part, ServiceMessage) else part
+                verbose = debug or text is not part
+                category = "Verbose" if verbose else self._categories[output.source]
+                if category is not None and text is not None:
+                    shown = text if len(text) <= MAX_LINE else text[:MAX_LINE] + "... (cut)"
+                    entries.append(LogEntry(category, shown, iso_milliseconds(output.occurred)))
         return entries
 
-    def _obey(self, message: ServiceMessage) -> bool:
-        """Returns whether it is a message that the server acts on."""
-        stream, _, category = message.name.partition("-")
+    def _obey(self, message: ServiceMessage) -> str | None:
+        """Does what a message says; returns what is shown of it, or `None` for nothing."""
+        given, (stream, _, category) = message.attributes, message.name.partition("-")
         if stream in _STREAMS and category in ("default", *_CATEGORIES):
             source = _STREAMS[stream]
             self._categories[source] = _DEFAULTS[source] if category == "default" else _CATEGORIES[category]
-            return True
-        percentage = whole_number(message.attributes.get("percentage", ""), 999)
-        if message.name != "progress" or percentage is None:
-            return False
-        self.progress = Progress(min(percentage, 100), message.attributes.get("message", "")[:200])
-        return True
+            return None
+        percentage = whole_number(given.get("percentage", ""), 999)
+        if message.name == "progress" and percentage is not None:
+            self.progress = Progress(min(percentage, 100), given.get("message", "")[:200])
+            return None
+        if message.name == "mask" and "value" in given:
+            self.secrets.append(given["value"])
+            return None
+        if message.name == "setvariable" and {"name", "value"} <= set(given):
+            if given.get("sensitive", "").lower() == "true":
+                self.secrets.append(given["value"])
+                return f"Output variable '{given['name']}' is set to a sensitive value."
+            return f"Output variable '{given['name']}' is set to '{given['value']}'."
+        if message.name == "createartifact" and given.get("path"):
+            self.artifacts.append(Artifact(given["path"], given.get("name") or given["path"].rpartition("/")[2]))
+            return f"The artifact '{self.artifacts[-1].name}' is collected."
+        if message.name == FAILURE and "message" in given:
+            self.failure = given["message"]
+            return None
+        return message.text

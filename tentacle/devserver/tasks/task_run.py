@@ -6,9 +6,9 @@ Knows the task store; must not know what types of tasks there are.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from tentacle.contracts.script import ProcessOutput
@@ -23,8 +23,9 @@ from tentacle.devserver.storage import (
     TaskStore,
     iso,
 )
-from tentacle.devserver.tasks.service_messages import OutputParser, Progress
+from tentacle.devserver.tasks.service_messages import Artifact, OutputParser, Progress
 from tentacle.devserver.worker import ends_before
+from tentacle.masking import Mask, forms, worth_masking
 
 MAX_LOG: Final = 256 * 2**20
 """Characters of log that one task may store."""
@@ -82,8 +83,14 @@ class TaskRun:
     slots: Slots
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     timed_out: bool = False
+    _mask: Mask = field(default_factory=Mask)
     _room: int = MAX_LOG
     _picked_up: bool = False
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Has these values masked in all that is written from now on."""
+        if found := list(worth_masking(secrets)):
+            self._mask = Mask([form for secret in found for form in forms(secret)], [self._mask])
 
     async def pick_up(self) -> None:
         """Notes that the task no longer waits.  May be called by each of its parts."""
@@ -148,7 +155,7 @@ class TaskRun:
                 note = "The log of this task is too long; the rest is dropped."
                 kept.append(LogEntry("Warning", note, entry.occurred))
                 break
-            kept.append(entry)
+            kept.append(replace(entry, text=self._mask.cover(entry.text)) if self._mask else entry)
         await self.store.append(self.task.number, activity, kept)
 
     def reporter(self, activity: str) -> Callable[[str], Awaitable[None]]:
@@ -166,11 +173,18 @@ class ScriptLog:
 
     run: TaskRun
     activity: str
+    keep: Callable[[Artifact], Awaitable[None]] | None = None
+    """Fetches an artifact from the worker, while the script's directory is still there."""
     parser: OutputParser = field(default_factory=OutputParser)
     _progress: Progress | None = None
 
     async def observe(self, outputs: Sequence[ProcessOutput]) -> None:
-        await self.run.append(self.activity, self.parser.parse(outputs))
+        entries = self.parser.parse(outputs)
+        self.run.hide(self.parser.secrets)
+        self.parser.secrets.clear()
+        await self.run.append(self.activity, entries)
+        while self.parser.artifacts and self.keep is not None:
+            await self.keep(self.parser.artifacts.pop(0))
         progress = self.parser.progress
         if progress is not None and progress != self._progress:
             self._progress = progress

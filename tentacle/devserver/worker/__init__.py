@@ -8,8 +8,9 @@ from tentacle.devserver.worker.caller import Comms, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.client import WorkerClient, WorkerClients
 from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, start_comms
 from tentacle.devserver.worker.https_polling import AGENTS
-from tentacle.devserver.worker.machines import Machines, reachable_endpoint
+from tentacle.devserver.worker.machines import Machines, Policy
 from tentacle.devserver.worker.script_calls import ScriptOrder
+from tentacle.devserver.worker.script_run import ScriptOutcome
 from tentacle.devserver.worker.waiting import Time, ends_before
 from tentacle.wire.http import FileBody, HttpReply
 
@@ -22,12 +23,13 @@ __all__ = [
     "HalibutComms",
     "HttpReply",
     "Machines",
+    "Policy",
     "ScriptOrder",
+    "ScriptOutcome",
     "Time",
     "WorkerCallFailed",
     "WorkerClient",
     "WorkerClients",
     "ends_before",
-    "reachable_endpoint",
     "start_comms",
 ]

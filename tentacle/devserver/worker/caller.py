@@ -20,15 +20,32 @@ NO_STREAMS: Final[Mapping[UUID, Path]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
+class ConnectionLimits:
+    """How a machine's policy has it called, in seconds.
+
+    One that polls must fetch a call within `queue` and answer it within `processing`.  One that listens is dialled up
+    to `attempts` times, each for `connect`, with `pause` between them and none begun after `trying`.
+    """
+
+    queue: float = 120
+    processing: float = 600
+    connect: float = 60
+    attempts: int = 5
+    pause: float = 1
+    trying: float = 300
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """Where a worker is, and the certificate that it must show.
 
     `uri` is `https://host:port/` for a worker that listens and `poll://id/` for one that polls; `thumbprint` is the
-    SHA-1 of its certificate, 40 hex digits.
+    SHA-1 of its certificate, 40 hex digits.  It is the same endpoint whatever its `limits`.
     """
 
     uri: str
     thumbprint: str
+    limits: ConnectionLimits | None = field(default=None, compare=False)
 
     @property
     def polling(self) -> bool:

@@ -9,12 +9,14 @@ import itertools
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tentacle.devserver.worker.caller import NO_STREAMS, CallResult, Endpoint, WorkerCallFailed
+from tentacle.contracts.timespan import format_timespan
+from tentacle.devserver.worker.caller import NO_STREAMS, CallResult, ConnectionLimits, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.https_polling import AGENTS, HttpsPolling
 from tentacle.errors import TentacleError, one_line
 from tentacle.settings.certificates import StoredCertificate
@@ -139,17 +141,22 @@ class HalibutComms:
         activity = uuid.uuid4()
         name = f"{service}::{method}Async[{next(self._numbers)}] / {activity}"
         request = Request(name, service, method, tuple(params), activity, _endpoint_document(endpoint))
-        # Every step of a call has its own limit; this one is above their sum.
-        times = self._options.timeouts
-        longest = times.polling_queue + times.receive_response + 10 * times.connect + 24 * 3600
+        times = _timeouts(self._options.timeouts, endpoint.limits)
+        if endpoint.polling and endpoint.limits is not None:
+            longest = endpoint.limits.queue + endpoint.limits.processing
+        else:
+            # Every step of a call has its own limit; this one is above their sum.
+            longest = times.polling_queue + times.receive_response + 10 * times.connect + 24 * 3600
         try:
             with ExitStack() as files:
                 opened = {name: files.enter_context(path.open("rb")) for name, path in streams.items()}
                 async with limit(timeout or longest, f"the worker's answer to {method}"):
                     if endpoint.polling:
-                        received = await self._polling.call(subscription_of(endpoint), request, opened)
+                        received = await self._polling.call(
+                            subscription_of(endpoint), request, opened, times.polling_queue
+                        )
                     else:
-                        received = await self._listening.call(address_of(endpoint), request, opened)
+                        received = await self._listening.call(address_of(endpoint), request, opened, times)
         except CallFailed as error:
             raise WorkerCallFailed(one_line(error), connected=error.connected) from error
         except (TentacleError, OSError) as error:
@@ -175,19 +182,37 @@ def address_of(endpoint: Endpoint) -> Address:
     return Address(parts.hostname or "", parts.port or DEFAULT_PORT, endpoint.thumbprint.upper())
 
 
+def _timeouts(times: Timeouts, limits: ConnectionLimits | None) -> Timeouts:
+    if limits is None:
+        return times
+    return replace(
+        times,
+        polling_queue=limits.queue,
+        connect=limits.connect,
+        connect_attempts=limits.attempts,
+        retry_interval=limits.pause,
+        connect_trying=limits.trying,
+    )
+
+
 def _endpoint_document(endpoint: Endpoint) -> dict[str, Any]:
     """What the original's client says of an endpoint in each request; agents do not read it (docs/spec/wire.md,
     "Request endpoint").
     """
+    limits = endpoint.limits or ConnectionLimits()
     return {
-        "PollingRequestQueueTimeout": "00:02:00",
-        "RetryListeningSleepInterval": "00:00:01",
-        "RetryCountLimit": 5,
-        "ConnectionErrorRetryTimeout": "00:05:00",
-        "TcpClientConnectTimeout": "00:01:00",
+        "PollingRequestQueueTimeout": _span(limits.queue),
+        "RetryListeningSleepInterval": _span(limits.pause),
+        "RetryCountLimit": limits.attempts,
+        "ConnectionErrorRetryTimeout": _span(limits.trying),
+        "TcpClientConnectTimeout": _span(limits.connect),
         "BaseUri": endpoint.uri,
         "RemoteThumbprint": endpoint.thumbprint,
         "Proxy": None,
         "ForceResolveHost": None,
         "IsWebSocketEndpoint": False,
     }
+
+
+def _span(seconds: float) -> str:
+    return format_timespan(timedelta(seconds=seconds))

@@ -6,20 +6,21 @@ Knows stored resources; must not know tasks or HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tentacle.devserver.storage import (
     MACHINE_KINDS,
     POLICIES,
-    POLICY_PARTS,
+    POLICY_DEFAULTS,
     Resource,
     Store,
     communication,
     seconds,
 )
-from tentacle.devserver.worker.caller import Endpoint, WorkerCallFailed
-from tentacle.devserver.worker.retry import RetryPolicy
+from tentacle.devserver.worker.caller import ConnectionLimits, Endpoint, WorkerCallFailed
+from tentacle.devserver.worker.client import WorkerClient, WorkerClients
+from tentacle.devserver.worker.retry import Report, RetryPolicy
 
 
 def endpoint_of(machine: Resource) -> Endpoint:
@@ -27,31 +28,60 @@ def endpoint_of(machine: Resource) -> Endpoint:
     return Endpoint(contact["Uri"], contact["Thumbprint"])
 
 
-def reachable_endpoint(machine: Resource) -> Endpoint:
+def reachable_endpoint(machine: Resource, policy: Policy) -> Endpoint:
     """Returns the endpoint to call.  Raises `WorkerCallFailed` for one that this server cannot call."""
     if communication(machine.body).get("ProxyId"):
         raise WorkerCallFailed(f"'{machine.name}' is to be called through a proxy, which this server does not do.")
-    return endpoint_of(machine)
+    return replace(endpoint_of(machine), limits=policy.connection)
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The parts of a machine policy that this server acts on; the times are in seconds."""
+    """A machine policy as this server acts on it; the times are in seconds.
+
+    `health_interval` is `None` where no interval counts.  `health_script` is the policy's own script, or that of the
+    default policy where it inherits one.  `delete_after` is how long an unavailable machine is kept, `None` for ever.
+    """
 
     retry: RetryPolicy
     health_retry: RetryPolicy
-    health_interval: float
+    connection: ConnectionLimits
+    health_interval: float | None
+    health_cron: str | None
+    health_zone: str
+    health_script: str | None
     connectivity_only: bool
+    may_be_offline: bool
+    delete_after: float | None
+    calamari: str
 
 
-def read_policy(body: Mapping[str, Any]) -> Policy:
-    retry, health = body["MachineRpcCallRetryPolicy"], body["MachineHealthCheckPolicy"]
-    enabled = bool(retry["Enabled"])
+def read_policy(body: Mapping[str, Any], default: Mapping[str, Any] = POLICY_DEFAULTS) -> Policy:
+    """Returns the policy; `default` is the one whose health check script it may inherit."""
+    retry, health, cleanup = (
+        body[name] for name in ("MachineRpcCallRetryPolicy", "MachineHealthCheckPolicy", "MachineCleanupPolicy")
+    )
+    inherited = default["MachineHealthCheckPolicy"]["BashHealthCheckPolicy"]["ScriptBody"]
+    deletes = cleanup["DeleteMachinesBehavior"] == "DeleteUnavailableMachines"
     return Policy(
-        RetryPolicy(enabled, seconds(retry["RetryDuration"])),
-        RetryPolicy(enabled, seconds(retry["HealthCheckRetryDuration"])),
-        seconds(health["HealthCheckInterval"] or "00:00:00"),
+        RetryPolicy(retry["Enabled"], seconds(retry["RetryDuration"])),
+        RetryPolicy(retry["Enabled"], seconds(retry["HealthCheckRetryDuration"])),
+        ConnectionLimits(
+            seconds(body["PollingRequestQueueTimeout"]),
+            seconds(body["PollingRequestMaximumMessageProcessingTimeout"]),
+            seconds(body["ConnectionConnectTimeout"]),
+            body["ConnectionRetryCountLimit"],
+            seconds(body["ConnectionRetrySleepInterval"]),
+            seconds(body["ConnectionRetryTimeLimit"]),
+        ),
+        seconds(health["HealthCheckInterval"] or "00:00:00") or None,
+        health["HealthCheckCron"],
+        health["HealthCheckCronTimezone"],
+        health["BashHealthCheckPolicy"]["ScriptBody"] or inherited,
         health["HealthCheckType"] == "OnlyConnectivity",
+        body["MachineConnectivityPolicy"]["MachineConnectivityBehavior"] == "MayBeOfflineAndCanBeSkipped",
+        seconds(cleanup["DeleteMachinesElapsedTimeSpan"]) if deletes else None,
+        body["MachineUpdatePolicy"]["CalamariUpdateBehavior"],
     )
 
 
@@ -71,10 +101,23 @@ class Machines:
     async def policy_of(self, machine: Resource) -> Policy:
         """Returns the machine's own policy, else the space's default one, else the built-in one."""
         own = str(machine.body.get("MachinePolicyId") or "")
-        found = await self._store.get(POLICIES, machine.space, own)
-        found = found or await self._store.default(POLICIES, machine.space)
-        return read_policy(found.body if found else POLICY_PARTS)
+        default = await self._store.default(POLICIES, machine.space)
+        found = await self._store.get(POLICIES, machine.space, own) or default
+        return read_policy(found.body if found else POLICY_DEFAULTS, default.body if default else POLICY_DEFAULTS)
+
+    async def client(
+        self, clients: WorkerClients, machine: Resource, report: Report, *, for_health: bool = False
+    ) -> WorkerClient:
+        """Returns what calls a machine as its policy says.  Raises `WorkerCallFailed` where it cannot be called."""
+        policy = await self.policy_of(machine)
+        retry = policy.health_retry if for_health else policy.retry
+        return clients.of(reachable_endpoint(machine, policy), retry, report)
 
     async def update_trust(self) -> None:
         """Must be called when machines have changed.  Disabled ones stay trusted: they only get no work."""
         self._trust(frozenset(endpoint_of(machine) for machine in await self.everywhere()))
+
+    async def remove(self, machine: Resource) -> None:
+        """Deletes a machine, which may connect no longer."""
+        await self._store.remove(machine)
+        await self.update_trust()

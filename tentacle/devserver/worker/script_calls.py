@@ -7,12 +7,15 @@ Knows which commands each service takes; must not know when they are called.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Final, Protocol
+from uuid import UUID, uuid4
 
-from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptIsolationLevel, ScriptTicket
+from tentacle.contracts.data_stream import DataStream
+from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptFile, ScriptIsolationLevel, ScriptTicket
 from tentacle.contracts.script_v1 import (
     CancelScriptCommand,
     CompleteScriptCommand,
@@ -28,7 +31,7 @@ from tentacle.contracts.script_v2 import (
     StartScriptCommandV2,
 )
 from tentacle.contracts.timespan import MAX_INT32_MILLISECONDS
-from tentacle.devserver.worker.caller import WorkerCallFailed
+from tentacle.devserver.worker.caller import NO_STREAMS, WorkerCallFailed
 from tentacle.devserver.worker.retry import CallRetries
 from tentacle.devserver.worker.typed_calls import TypedCalls, expect
 from tentacle.devserver.worker.waiting import ends_before
@@ -45,13 +48,23 @@ V2: Final = "IScriptServiceV2"
 
 @dataclass(frozen=True)
 class ScriptOrder:
-    """A script to run; `wait` is how long the agent may delay the answer to the start for a quick script."""
+    """A script to run, with the local files that go into its directory by their names there.
+
+    `wait` is how long the agent may delay the answer to the start for a quick script.
+    """
 
     body: str = field(repr=False)
     task_id: str
     isolation: ScriptIsolationLevel = ScriptIsolationLevel.NO_ISOLATION
     arguments: tuple[str, ...] = field(default=(), repr=False)
     wait: timedelta = timedelta(milliseconds=300)
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    def streams(self) -> tuple[tuple[ScriptFile, ...], dict[UUID, Path]]:
+        """Returns the files as a command names them, and their bytes, which follow it."""
+        named = {name: DataStream(uuid4(), path.stat().st_size) for name, path in self.files.items()}
+        files = tuple(ScriptFile(name, stream) for name, stream in named.items())
+        return files, {stream.id: self.files[name] for name, stream in named.items()}
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,7 @@ class ScriptCallsV2:
 
     async def start(self, order: ScriptOrder, ticket: ScriptTicket, cancel: asyncio.Event) -> ScriptStatus:
         """Starts the script; a start that is cancelled on its way may have arrived, so it counts as pending."""
+        files, streams = order.streams()
         command = StartScriptCommandV2(
             script_ticket=ticket,
             script_body=order.body,
@@ -102,6 +116,7 @@ class ScriptCallsV2:
             isolation=order.isolation,
             script_isolation_mutex_timeout=MAX_INT32_MILLISECONDS,
             isolation_mutex_name=MUTEX,
+            files=files,
             arguments=order.arguments,
         )
         may_have_arrived = False
@@ -110,7 +125,7 @@ class ScriptCallsV2:
             nonlocal may_have_arrived
             before, may_have_arrived = may_have_arrived, True
             try:
-                return await self._call("StartScript", command)
+                return await self._call("StartScript", command, streams)
             except WorkerCallFailed as failure:
                 may_have_arrived = before or failure.connected
                 raise
@@ -139,8 +154,8 @@ class ScriptCallsV2:
             await self.retries.report(f"Failed to cleanup the script working directory on Tentacle: {failure.message}")
         return last
 
-    async def _call(self, method: str, command: object) -> ScriptStatus:
-        return _status(expect(ScriptStatusResponseV2, await self.calls.call(V2, method, command)))
+    async def _call(self, method: str, command: object, streams: Mapping[UUID, Path] = NO_STREAMS) -> ScriptStatus:
+        return _status(expect(ScriptStatusResponseV2, await self.calls.call(V2, method, command, streams=streams)))
 
 
 @dataclass(frozen=True)
@@ -151,15 +166,17 @@ class ScriptCallsV1:
 
     async def start(self, order: ScriptOrder, ticket: ScriptTicket, cancel: asyncio.Event) -> ScriptStatus:
         """Waits for the ticket even when cancelled: without it the script could not be cancelled at all."""
+        files, streams = order.streams()
         command = StartScriptCommand(
             script_body=order.body,
             isolation=order.isolation,
+            files=files,
             arguments=order.arguments,
             task_id=order.task_id,
             script_isolation_mutex_timeout=MAX_INT32_MILLISECONDS,
             isolation_mutex_name=MUTEX,
         )
-        given = expect(ScriptTicket, await self.calls.call(V1, "StartScript", command))
+        given = expect(ScriptTicket, await self.calls.call(V1, "StartScript", command, streams=streams))
         return ScriptStatus(given, (), 0, ProcessState.PENDING, 0)
 
     async def status(self, last: ScriptStatus) -> ScriptStatus:

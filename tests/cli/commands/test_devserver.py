@@ -6,7 +6,9 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +46,19 @@ def test_what_cannot_be_is_refused_before_anything_is_made(tentacle: Any, given:
     assert (ended.code, ended.out) == (1, "")
     assert ended.err.splitlines()[0] == problem
     assert list(tentacle.cwd.iterdir()) == []
+
+
+@pytest.mark.parametrize("package", ["croniter"])
+def test_without_its_extra_it_says_what_to_install(tmp_path: Path, package: str) -> None:
+    hidden = f"import sys; sys.modules[{package!r}] = None; from tentacle.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", hidden]
+    ended = subprocess.run([*command, "devserver"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert f"needs the Python package '{package}', which is not installed." in ended.stderr
+    assert "pip install 'tentacle[devserver]'" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 2
+    for other in (["version"], ["help"], ["devserver", "--help"]):
+        assert subprocess.run([*command, *other], cwd=tmp_path, capture_output=True, timeout=PATIENCE).returncode == 0
 
 
 def ask(address: str, path: str, **more: Any) -> Any:

@@ -107,8 +107,8 @@ async def test_cancelling_what_cannot_be_reached_ends_it_too(ready: RunningServe
         ({"Name": "AdHocScript", "Arguments": {"ScriptBody": "x"}}, "must name where"),
         ({"Name": "AdHocScript", "Arguments": {"MachineIds": ["Workers-1"]}}, "ScriptBody must be given"),
         (
-            {"Name": "AdHocScript", "Arguments": {"MachineIds": ["w"], "ScriptBody": "x", "Syntax": "Python"}},
-            "Syntax must be one of Bash",
+            {"Name": "AdHocScript", "Arguments": {"MachineIds": ["w"], "ScriptBody": "x", "Syntax": "Fortran"}},
+            "Syntax must be one of PowerShell, Bash, Python",
         ),
         (
             {"Name": "AdHocScript", "Arguments": {"MachineIds": ["w"], "ScriptBody": "x", "Timeout": "soon"}},
@@ -139,7 +139,7 @@ async def test_tasks_are_listed_newest_first_and_filtered(ready: RunningServer) 
         assert [t["Id"] for t in items] == [t["Id"] for t in found], query
     mine = await ready.get("/api/Spaces-1/workers/Workers-1/tasks")
     assert mine["TotalResults"] == 2
-    assert {t["Id"] for t in await ready.get("/api/tasks/taskTypes")} == {"AdHocScript", "Health"}
+    assert {t["Id"] for t in await ready.get("/api/tasks/taskTypes")} == {"AdHocScript", "Health", "UpdateCalamari"}
 
 
 async def test_a_task_is_run_again(ready: RunningServer) -> None:

@@ -91,15 +91,15 @@ async def test_a_name_that_was_refused_costs_no_number(store: Store) -> None:
 
 async def test_what_is_replaced_keeps_what_was_observed(store: Store) -> None:
     made = await store.add(WORKERS, "Spaces-1", {"Name": "w"})
-    await store.observe(made.id, {"HealthStatus": "Healthy", "ShellName": "Bash"})
-    await store.observe(made.id, {"HealthStatus": "Unavailable"})
+    await store.observe(made, {"HealthStatus": "Healthy", "ShellName": "Bash"})
+    await store.observe(made, {"HealthStatus": "Unavailable"})
     await store.replace(replace(made, name="v", body={"Name": "v", "IsDisabled": True}))
     found = await store.get(WORKERS, "Spaces-1", made.id)
     assert found is not None
     assert (found.name, found.is_disabled, found.health) == ("v", True, HealthStatus.UNAVAILABLE)
     assert found.observed["ShellName"] == "Bash"
     await store.remove(made)
-    await store.observe(made.id, {"HealthStatus": "Healthy"})
+    await store.observe(made, {"HealthStatus": "Healthy"})
     assert await store.all(WORKERS, "Spaces-1") == []
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
-from tentacle.devserver.tasks.health import MARK, HealthSchedule, machine_details
+from tentacle.devserver.tasks.health_script import MARK, HealthReport
+from tentacle.devserver.tasks.schedule import Schedule
 from tentacle.devserver.worker.waiting import Time
 from tests.devserver.running_server import POLL, URI, RunningServer
 from tests.patience import PATIENCE
@@ -40,6 +42,51 @@ async def test_the_connection_document_shows_the_last_check(server: RunningServe
     assert connection["CurrentTentacleVersion"] == "8.1.2"
     assert connection["LastChecked"]
     assert any("Capabilities: IScriptService" in line["MessageText"] for line in connection["Logs"])
+
+
+async def test_the_connection_of_a_worker_shows_that_worker_alone(server: RunningServer) -> None:
+    await server.no_retries()
+    await server.worker("good", uri=POLL)
+    await server.worker("bad")
+    del server.comms.workers[URI]
+    await server.ended(await server.health("Workers-1", "Workers-2"))
+    shown = {
+        name: " ".join(line["MessageText"] for line in (await server.get(f"/api/workers/{name}/connection"))["Logs"])
+        for name in ("Workers-1", "Workers-2")
+    }
+    assert "is up" in shown["Workers-1"]
+    assert "Nobody" not in shown["Workers-1"]
+    assert "Nobody answers" in shown["Workers-2"]
+    assert "is up" not in shown["Workers-2"]
+
+
+async def test_a_worker_that_was_never_checked_has_a_moment_nevertheless(server: RunningServer) -> None:
+    """The .NET client reads it as a time that is never null."""
+    await server.worker("w")
+    connection = await server.get("/api/Spaces-1/workers/Workers-1/connection")
+    assert connection["LastChecked"].startswith("0001-01-01T00:00:00")
+    assert connection["Logs"] == []
+
+
+@pytest.mark.parametrize("replaced", ["moved", "gone"])
+async def test_a_late_result_for_an_endpoint_that_was_replaced_changes_nothing(
+    server: RunningServer, replaced: str, tmp_path: Path
+) -> None:
+    gate = tmp_path / "go"
+    script = {"RunType": "Inline", "ScriptBody": f"until [ -e {gate} ]; do sleep 0.02; done; fail_healthcheck late"}
+    await server.policy(MachineHealthCheckPolicy={"BashHealthCheckPolicy": script})
+    made = await server.worker("w")
+    task = await server.health("Workers-1")
+    await asyncio.wait_for(server.comms.workers[URI].started.wait(), PATIENCE)
+    if replaced == "gone":
+        await server.send("DELETE", made["Links"]["Self"])
+    else:
+        made["Endpoint"]["Uri"] = "https://elsewhere:1/"
+        await server.put(made["Links"]["Self"], {**made, "SkipInitialHealthCheck": True})
+    gate.touch()
+    assert (await server.ended(task))["State"] == "Success"
+    assert "'w' has been replaced or deleted meanwhile." in await server.raw(task)
+    assert [w["HealthStatus"] for w in await server.get("/api/workers/all")] == ["Unknown"] * (replaced == "moved")
 
 
 async def test_a_worker_that_does_not_answer_is_unavailable(server: RunningServer) -> None:
@@ -94,6 +141,15 @@ async def test_a_moved_worker_is_unknown_until_it_is_checked_again(server: Runni
     assert moved["HealthStatus"] == "Unknown"
 
 
+async def test_a_worker_that_is_written_back_as_it_was_read_has_not_moved(server: RunningServer) -> None:
+    """What the server found out stands in the document, and comes back with it."""
+    await server.worker("w", SkipInitialHealthCheck=False)
+    await server.idle()
+    read = await server.get("/api/Spaces-1/workers/Workers-1")
+    assert (await server.put(read["Links"]["Self"], {**read, "Name": "v"}))["HealthStatus"] == "Healthy"
+    assert (await server.get("/api/tasks"))["TotalResults"] == 1
+
+
 async def test_only_connectivity_asks_for_no_script(server: RunningServer) -> None:
     await server.policy(MachineHealthCheckPolicy={"HealthCheckType": "OnlyConnectivity"})
     await server.worker("w")
@@ -119,7 +175,7 @@ async def test_the_policy_says_how_often(server: RunningServer, later: int, chec
     await server.policy(MachineHealthCheckPolicy={"HealthCheckInterval": "01:00:00"})
     up = server.up.server
     clock = lambda: datetime.now(UTC) + timedelta(minutes=later)  # noqa: E731
-    schedule = HealthSchedule(up.machines, up.queue, clock, Time(lambda: 0.0))
+    schedule = Schedule(up.machines, up.queue, clock, Time(lambda: 0.0))
     await schedule.look()
     await schedule.look()
     await server.idle()
@@ -135,5 +191,6 @@ def test_details_are_the_known_ones_of_standard_output_cut_and_cleaned() -> None
         (ProcessOutputSource.STD_OUT, f"{MARK}TentacleVersion="),
         (ProcessOutputSource.STD_OUT, "Architecture=none"),
     ]
-    found = machine_details([ProcessOutput(source, 0, text) for source, text in lines])
-    assert found == {"OperatingSystem": "Debian[31m", "ShellVersion": "9" * 200}
+    report = HealthReport()
+    report.read([ProcessOutput(source, 0, text) for source, text in lines])
+    assert report.details == {"OperatingSystem": "Debian[31m", "ShellVersion": "9" * 200}

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
-from tentacle.devserver.tasks.service_messages import MAX_LINE, OutputParser, Progress, parse_message
+from tentacle.devserver.tasks.service_messages import (
+    MAX_LINE,
+    Artifact,
+    OutputParser,
+    Progress,
+    ServiceMessage,
+    messages_of,
+)
 from tests.recorded import load_vector
 
 OUT, ERR, DEBUG = ProcessOutputSource.STD_OUT, ProcessOutputSource.STD_ERR, ProcessOutputSource.DEBUG
@@ -58,19 +65,69 @@ def test_categories_are_kept_between_pages() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["##octopus[", "##octopus[]", "##octopus[a b]", "##octopus[a k='v]", " ##octopus[stdout-verbose]", "##octopus[1]"],
+    ["##octopus[", "##octopus[]", "##octopus[a b]", "##octopus[a k='v]", "##octopus[a k=\"v']", "##octopus[1]"],
 )
 def test_what_only_looks_like_a_message_is_a_line(line: str) -> None:
-    assert parse_message(line) is None
+    assert list(messages_of(line)) == [line]
     assert categories((OUT, line)) == [("Info", line)]
 
 
+def only_message(line: str) -> ServiceMessage:
+    (message,) = messages_of(line)
+    assert isinstance(message, ServiceMessage)
+    return message
+
+
+def base64_of(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
 def test_messages_for_others_are_shown_as_verbose() -> None:
-    line = "##octopus[setVariable name='YQ==' value='Yg==']"
+    line = "##octopus[create-azurewebapptarget name='YQ==']"
     assert categories((OUT, line)) == [("Verbose", line)]
-    message = parse_message(line)
-    assert message is not None
-    assert (message.name, message.attributes) == ("setvariable", {"name": "a", "value": "b"})
+    message = only_message(line)
+    assert (message.name, message.attributes) == ("create-azurewebapptarget", {"name": "a"})
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_message_has_either_quote_and_underscores(quote: str) -> None:
+    line = f"##octopus[my_message my_key={quote}YQ=={quote}  other={quote}]'{quote}]"
+    if quote == "'":
+        line = line.replace("]'", "]")
+    message = only_message(line)
+    assert message.attributes == {"my_key": "a", "other": "]'" if quote == '"' else "]"}
+
+
+def test_messages_are_found_anywhere_in_a_line_and_several_in_one() -> None:
+    line = "before ##octopus[stdout-warning] between ##octopus[stdout-default]##octopus[stdout-error]after"
+    assert categories((OUT, line), (OUT, "next")) == [
+        ("Info", "before"),
+        ("Warning", "between"),
+        ("Error", "after"),
+        ("Error", "next"),
+    ]
+
+
+def test_output_variables_are_told_and_a_sensitive_one_is_secret_from_then_on() -> None:
+    parser = OutputParser()
+    plain = f"##octopus[setVariable name='{base64_of('a')}' value='{base64_of('b')}']"
+    secret = (
+        f'##octopus[setVariable name="{base64_of("c")}" value="{base64_of("hush")}" sensitive="{base64_of("True")}"]'
+    )
+    assert [e.text for e in parser.parse([ProcessOutput(OUT, 0, plain), ProcessOutput(OUT, 0, secret)])] == [
+        "Output variable 'a' is set to 'b'.",
+        "Output variable 'c' is set to a sensitive value.",
+    ]
+    assert parser.secrets == ["hush"]
+
+
+def test_what_is_to_be_masked_and_what_is_to_be_kept_is_remembered() -> None:
+    parser = OutputParser()
+    mask = f"##octopus[mask value='{base64_of('swordfish')}']"
+    artifact = f"##octopus[createArtifact path='{base64_of('/tmp/a.txt')}' length='MQ==']"
+    shown = parser.parse([ProcessOutput(OUT, 0, mask), ProcessOutput(OUT, 0, artifact)])
+    assert [e.text for e in shown] == ["The artifact 'a.txt' is collected."]
+    assert (parser.secrets, parser.artifacts) == (["swordfish"], [Artifact("/tmp/a.txt", "a.txt")])
 
 
 def test_progress_is_kept_and_not_shown() -> None:
@@ -97,15 +154,19 @@ def test_the_recorded_logs_have_three_categories_and_no_message_left() -> None:
             assert entries[0].category == "Verbose"
 
 
-names = st.from_regex(r"\A[A-Za-z][A-Za-z0-9]{0,20}\Z")
+names = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_-]{0,20}\Z")
 
 
-@given(names, st.dictionaries(names.map(str.lower), st.text(st.characters(exclude_categories=["Cs"]))))
-def test_every_message_is_read_as_it_was_written(name: str, attributes: dict[str, str]) -> None:
+@given(
+    names,
+    st.sampled_from("'\""),
+    st.dictionaries(names.map(str.lower), st.text(st.characters(exclude_categories=["Cs"]))),
+)
+def test_every_message_is_read_as_it_was_written(name: str, quote: str, attributes: dict[str, str]) -> None:
     coded = {key: base64.b64encode(value.encode()).decode() for key, value in attributes.items()}
-    line = f"##octopus[{name}{''.join(f''' {k}='{v}' ''' for k, v in coded.items())}]"
-    message = parse_message(line)
-    assert message is not None
+    written = "".join(f" {key}={quote}{value}{quote} " for key, value in coded.items())
+    line = f"##octopus[{name}{written}]"
+    message = only_message(line)
     assert (message.name, dict(message.attributes)) == (name.lower(), attributes)
 
 

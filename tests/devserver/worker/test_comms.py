@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from tentacle.devserver.main import DevServerOptions, running
-from tentacle.devserver.worker.caller import Endpoint, WorkerCallFailed
+from tentacle.devserver.worker.caller import ConnectionLimits, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.client import WorkerClient, WorkerClients
 from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, address_of, start_comms, subscription_of
 from tentacle.devserver.worker.retry import RetryPolicy
@@ -22,13 +22,14 @@ from tentacle.devserver.worker.waiting import Time
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.transport.calls import Calls
 from tentacle.transport.dial import Address
-from tentacle.transport.exchange import Answer
+from tentacle.transport.exchange import Answer, Handler
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.spool import Spool
 from tentacle.wire.messages import Request, Response, ServerError
 from tests.devserver.fake_worker import FakeWorker
 from tests.devserver.running_server import KEY
 from tests.pki import identity, pem
+from tests.sockets import talking
 from tests.transport.harness import FAST, listening_agent
 
 SUBSCRIPTION = "poll://abcdefghij0123456789/"
@@ -68,7 +69,7 @@ async def comms(tmp_path: Path) -> AsyncIterator[HalibutComms]:
 
 
 @asynccontextmanager
-async def polling_agent(tmp_path: Path, address: str, handler: OnTheWire, who: str = "agent") -> AsyncIterator[None]:
+async def polling_agent(tmp_path: Path, address: str, handler: Handler, who: str = "agent") -> AsyncIterator[None]:
     host, port = address.rsplit(":", 1)
     spool, calls = Spool(tmp_path / "agent-spool"), Calls(handler)
     spool.create()
@@ -145,6 +146,42 @@ async def test_nobody_there_was_not_connected(comms: HalibutComms, unused_tcp_po
     with pytest.raises(WorkerCallFailed) as caught:
         await comms.call(Endpoint(f"https://127.0.0.1:{unused_tcp_port}/", AGENT), "IScriptService", "GetStatus", [])
     assert not caught.value.connected
+
+
+async def test_a_policy_says_how_often_a_listening_worker_is_dialled(comms: HalibutComms) -> None:
+    came = 0
+
+    async def hang_up(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        nonlocal came
+        came += 1
+
+    async with talking(hang_up) as port:
+        for limits, tries in (
+            (ConnectionLimits(attempts=3, pause=0.01), 3),
+            (ConnectionLimits(attempts=9, pause=0.01, trying=0), 1),
+        ):
+            came = 0
+            with pytest.raises(WorkerCallFailed):
+                endpoint = Endpoint(f"https://127.0.0.1:{port}/", AGENT, limits)
+                await comms.call(endpoint, "IScriptService", "GetStatus", [])
+            assert came == tries
+
+
+async def test_a_policy_says_how_long_a_polling_worker_may_take(comms: HalibutComms, tmp_path: Path) -> None:
+    """To fetch a call, and to answer it."""
+
+    async def silent(request: Request, files: Mapping[UUID, Path], _context: object) -> Answer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    comms.trust([Endpoint(SUBSCRIPTION, AGENT)])
+    with pytest.raises(WorkerCallFailed, match=r"within the allowed time \(0\.1 s\)") as caught:
+        await comms.call(Endpoint(SUBSCRIPTION, AGENT, ConnectionLimits(queue=0.1)), "IScriptService", "GetStatus", [])
+    assert not caught.value.connected
+    async with polling_agent(tmp_path, comms.address, silent):
+        limits = ConnectionLimits(queue=0.5, processing=0.2)
+        with pytest.raises(WorkerCallFailed, match="the worker's answer to GetStatus"):
+            await comms.call(Endpoint(SUBSCRIPTION, AGENT, limits), "IScriptService", "GetStatus", [])
 
 
 async def test_somebody_else_there_gets_nothing(comms: HalibutComms, tmp_path: Path, handler: OnTheWire) -> None:

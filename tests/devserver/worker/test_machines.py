@@ -9,12 +9,22 @@ from typing import Any
 
 import pytest
 
-from tentacle.devserver.storage import MACHINES, POLICIES, POLICY_PARTS, WORKERS, Database, Resource, Store, read_body
-from tentacle.devserver.worker.caller import Endpoint, WorkerCallFailed
-from tentacle.devserver.worker.machines import Machines, endpoint_of, reachable_endpoint, read_policy
+from tentacle.devserver.storage import (
+    MACHINES,
+    POLICIES,
+    POLICY_DEFAULTS,
+    WORKERS,
+    Database,
+    Resource,
+    Store,
+    read_body,
+)
+from tentacle.devserver.worker.caller import ConnectionLimits, Endpoint, WorkerCallFailed
+from tentacle.devserver.worker.machines import Machines, Policy, endpoint_of, reachable_endpoint, read_policy
 from tentacle.devserver.worker.retry import RetryPolicy
 from tests.devserver.running_server import POLL, THUMBPRINT, URI, worker_body
 
+POLICY = read_policy(POLICY_DEFAULTS)
 TARGET = {"EnvironmentIds": ["Environments-1"], "Roles": ["r"]}
 
 
@@ -71,15 +81,15 @@ async def test_a_worker_behind_a_proxy_is_known_and_not_called(kept: Kept) -> No
     machine = await kept.worker("w", Endpoint=endpoint)
     assert endpoint_of(machine) == Endpoint(URI, THUMBPRINT)
     with pytest.raises(WorkerCallFailed, match="'w' is to be called through a proxy") as caught:
-        reachable_endpoint(machine)
+        reachable_endpoint(machine, POLICY)
     assert not caught.value.connected
-    assert reachable_endpoint(await kept.worker("v")) == Endpoint(URI, THUMBPRINT)
+    assert reachable_endpoint(await kept.worker("v"), POLICY) == Endpoint(URI, THUMBPRINT)
 
 
 async def test_the_endpoint_of_a_kubernetes_agent_is_inside(kept: Kept) -> None:
     inner = {"CommunicationMode": "Polling", "Thumbprint": THUMBPRINT, "Uri": POLL}
     endpoint = {"CommunicationStyle": "KubernetesTentacle", "TentacleEndpointConfiguration": inner}
-    assert reachable_endpoint(await kept.worker("k", Endpoint=endpoint)) == Endpoint(POLL, THUMBPRINT)
+    assert reachable_endpoint(await kept.worker("k", Endpoint=endpoint), POLICY) == Endpoint(POLL, THUMBPRINT)
 
 
 async def test_a_policy_is_its_own_else_the_spaces_else_the_built_in_one(kept: Kept) -> None:
@@ -87,19 +97,47 @@ async def test_a_policy_is_its_own_else_the_spaces_else_the_built_in_one(kept: K
     with_own, without = await kept.worker("a", MachinePolicyId=own.id.lower()), await kept.worker("b")
     of_another_space = await kept.worker("c", "Spaces-2", MachinePolicyId=own.id)
     assert (await kept.machines.policy_of(with_own)).retry == RetryPolicy(True, 7 * 60.0)
-    assert await kept.machines.policy_of(without) == read_policy(POLICY_PARTS)
-    assert await kept.machines.policy_of(of_another_space) == read_policy(POLICY_PARTS)
+    assert await kept.machines.policy_of(without) == read_policy(POLICY_DEFAULTS)
+    assert await kept.machines.policy_of(of_another_space) == read_policy(POLICY_DEFAULTS)
     await kept.policy("default", "Spaces-1", 9, default=True)
     assert (await kept.machines.policy_of(without)).retry == RetryPolicy(True, 9 * 60.0)
     assert (await kept.machines.policy_of(with_own)).retry == RetryPolicy(True, 7 * 60.0)
 
 
+def policy(**parts: Any) -> Policy:
+    return read_policy(read_body(POLICIES, {"Name": "p", **parts}))
+
+
 def test_what_a_policy_says() -> None:
     retry = {"Enabled": False, "RetryDuration": "00:01:00", "HealthCheckRetryDuration": "00:00:02"}
     health = {"HealthCheckInterval": "1.00:00:00", "HealthCheckType": "OnlyConnectivity"}
-    found = read_policy({"MachineRpcCallRetryPolicy": retry, "MachineHealthCheckPolicy": health})
+    found = policy(MachineRpcCallRetryPolicy=retry, MachineHealthCheckPolicy=health)
     assert (found.retry, found.health_retry) == (RetryPolicy(False, 60.0), RetryPolicy(False, 2.0))
     assert (found.health_interval, found.connectivity_only) == (86400.0, True)
-    never = {**health, "HealthCheckInterval": None, "HealthCheckType": "RunScript"}
-    found = read_policy({"MachineRpcCallRetryPolicy": retry, "MachineHealthCheckPolicy": never})
-    assert (found.health_interval, found.connectivity_only) == (0.0, False)
+    found = policy(MachineHealthCheckPolicy={"HealthCheckInterval": None})
+    assert (found.health_interval, found.connectivity_only) == (None, False)
+    assert (found.may_be_offline, found.delete_after) == (False, None)
+    cleanup = {"DeleteMachinesBehavior": "DeleteUnavailableMachines", "DeleteMachinesElapsedTimeSpan": "01:00:00"}
+    assert policy(MachineCleanupPolicy=cleanup).delete_after == 3600
+
+
+def test_a_policy_says_how_its_machines_are_called() -> None:
+    assert POLICY.connection == ConnectionLimits()
+    given = {
+        "PollingRequestQueueTimeout": "00:00:01",
+        "PollingRequestMaximumMessageProcessingTimeout": "00:00:02",
+        "ConnectionConnectTimeout": "00:00:10",
+        "ConnectionRetryCountLimit": 4,
+        "ConnectionRetrySleepInterval": "00:00:05",
+        "ConnectionRetryTimeLimit": "00:01:00",
+    }
+    assert policy(**given).connection == ConnectionLimits(1, 2, 10, 4, 5, 60)
+
+
+def test_a_policy_inherits_the_script_of_the_default_one_unless_it_has_its_own() -> None:
+    def having(script: str | None) -> Any:
+        own = {"RunType": "Inline", "ScriptBody": script} if script else {}
+        return read_body(POLICIES, {"Name": "p", "MachineHealthCheckPolicy": {"BashHealthCheckPolicy": own}})
+
+    for own, default, found in ((None, "d", "d"), ("o", "d", "o"), ("o", None, "o"), (None, None, None)):
+        assert read_policy(having(own), having(default)).health_script == found

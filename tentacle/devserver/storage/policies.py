@@ -1,0 +1,200 @@
+"""What a machine policy may say: every setting acts, and what would not act is refused (docs/spec/rest.md, "Machine
+policies").
+
+Knows the shape and its cross-checks; must not know what the settings do.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo, available_timezones
+
+from croniter import croniter
+
+from tentacle.devserver.storage.fields import (
+    Field,
+    Reader,
+    choice,
+    document,
+    flag,
+    member,
+    number,
+    optional,
+    read_fields,
+    seconds,
+    text,
+    time_span,
+)
+from tentacle.devserver.storage.model import Json
+
+MAX_SCRIPT: Final = 2 * 2**20
+_BY_CHANCE: Final = re.compile(r"\b[rh]\b", re.IGNORECASE)
+"""What `croniter` takes for any number of its own choice."""
+
+
+def read_script(value: Any) -> str:
+    """Scripts keep their blanks and control characters."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be a script")
+    if len(value) > MAX_SCRIPT:
+        raise ValueError(f"must not be longer than {MAX_SCRIPT} characters")
+    return value
+
+
+def next_by_cron(cron: str, zone: str, after: datetime) -> datetime:
+    """Returns the first moment after `after` that the expression names, by the clock of the time zone.
+
+    Five fields are those of cron; a sixth, before them, is for seconds, and a seventh, behind them, for years.  Where
+    the clock is set back, a time that it shows twice counts twice; where it is set forward, a time that it leaves out
+    comes as soon as it can.  Raises `ValueError` when there is no such moment.
+    """
+    moment = croniter(cron, after.astimezone(ZoneInfo(zone)), second_at_beginning=True).get_next(datetime)
+    return moment.astimezone(UTC)
+
+
+def _cron(value: Any) -> str:
+    found: str = text()(value)
+    try:
+        if _BY_CHANCE.search(found):
+            raise ValueError(found)
+        next_by_cron(found, "UTC", datetime.now(UTC))
+    except ValueError as error:
+        raise ValueError("must be a cron expression that comes true, such as '0 0 9 * * MON-FRI'") from error
+    return found
+
+
+def _time_zone(value: Any) -> str:
+    if not isinstance(value, str) or value not in available_timezones():
+        raise ValueError("must be a time zone such as UTC or Europe/Berlin")
+    return value
+
+
+def span(lowest: float) -> Reader:
+    """A time span of at least so many seconds."""
+
+    def read(value: Any) -> str:
+        found = time_span(value)
+        if seconds(found) < lowest:
+            raise ValueError(f"must not be shorter than {lowest:g} seconds")
+        return found
+
+    return read
+
+
+def _nothing(why: str) -> Reader:
+    """A member for something that this server does not do: it may only be empty."""
+
+    def read(value: Any) -> None:
+        if not (isinstance(value, str) and not value.strip()):
+            raise ValueError(f"must be null: {why}")
+
+    return read
+
+
+def _script_policy(*run_types: str, script: Reader) -> Reader:
+    shape = document((Field("RunType", choice(*run_types), run_types[0]), Field("ScriptBody", script, None)))
+
+    def read(value: Any) -> Json:
+        found = shape(value)
+        if (found["RunType"] == "Inline") is not bool(found["ScriptBody"]):
+            raise ValueError("must have a ScriptBody with the RunType Inline, and only then")
+        return found
+
+    return read
+
+
+_INHERITED: Final[Json] = {"RunType": "InheritFromDefault", "ScriptBody": None}
+_NO_POWERSHELL: Final = _nothing("this server checks machines with bash")
+_health_check: Final = document(
+    (
+        Field("PowerShellHealthCheckPolicy", _script_policy("InheritFromDefault", script=_NO_POWERSHELL), _INHERITED),
+        Field(
+            "BashHealthCheckPolicy",
+            _script_policy("InheritFromDefault", "Inline", script=lambda v: read_script(v) if v else None),
+            _INHERITED,
+        ),
+        Field("HealthCheckInterval", optional(time_span), "01:00:00", nullable=True),
+        Field("HealthCheckCron", lambda value: _cron(value) if value else None, None),
+        Field("HealthCheckCronTimezone", _time_zone, "UTC"),
+        Field("HealthCheckType", choice("RunScript", "OnlyConnectivity"), "RunScript"),
+    )
+)
+
+
+def _read_health_check(value: Any) -> Json:
+    found = _health_check(value)
+    if found["HealthCheckCron"]:
+        if isinstance(member(value, "HealthCheckInterval"), str):
+            raise ValueError("must have a HealthCheckInterval of null when it has a HealthCheckCron")
+        found["HealthCheckInterval"] = None
+    return found
+
+
+_NO_UPDATE: Final = _nothing("this server does not update Tentacles")
+_PARTS: Final[tuple[tuple[str, Reader], ...]] = (
+    ("MachineHealthCheckPolicy", _read_health_check),
+    (
+        "MachineConnectivityPolicy",
+        document(
+            (
+                Field(
+                    "MachineConnectivityBehavior",
+                    choice("ExpectedToBeOnline", "MayBeOfflineAndCanBeSkipped"),
+                    "ExpectedToBeOnline",
+                ),
+            )
+        ),
+    ),
+    (
+        "MachineCleanupPolicy",
+        document(
+            (
+                Field("DeleteMachinesBehavior", choice("DoNotDelete", "DeleteUnavailableMachines"), "DoNotDelete"),
+                Field("DeleteMachinesElapsedTimeSpan", time_span, "00:00:00"),
+            )
+        ),
+    ),
+    (
+        "MachineUpdatePolicy",
+        document(
+            (
+                Field(
+                    "CalamariUpdateBehavior",
+                    choice("UpdateOnDeployment", "UpdateOnNewMachine", "UpdateAlways"),
+                    "UpdateOnDeployment",
+                ),
+                # There is no Tentacle here to update to.  Of Kubernetes agents, which are never newer here either,
+                # clients write their default into every policy.
+                Field("TentacleUpdateBehavior", choice("NeverUpdate"), "NeverUpdate"),
+                Field("KubernetesAgentUpdateBehavior", choice("Update", "NeverUpdate"), "Update"),
+                Field("TentacleUpdateAccountId", _NO_UPDATE, None),
+            )
+        ),
+    ),
+    (
+        "MachineRpcCallRetryPolicy",
+        document(
+            (
+                Field("Enabled", flag, True),
+                Field("RetryDuration", time_span, "00:02:30"),
+                Field("HealthCheckRetryDuration", time_span, "00:02:30"),
+            )
+        ),
+    ),
+    ("MachinePackageCacheRetentionPolicy", document((Field("Strategy", choice("Default"), "Default"),))),
+)
+
+POLICY_FIELDS: Final = (
+    *(Field(name, read, read({})) for name, read in _PARTS),
+    Field("PollingRequestQueueTimeout", span(1), "00:02:00"),
+    Field("PollingRequestMaximumMessageProcessingTimeout", span(1), "00:10:00"),
+    Field("ConnectionRetrySleepInterval", time_span, "00:00:01"),
+    Field("ConnectionRetryCountLimit", number(2, 100), 5),
+    Field("ConnectionRetryTimeLimit", span(10), "00:05:00"),
+    Field("ConnectionConnectTimeout", span(10), "00:01:00"),
+)
+"""The Go client demands the same of a retry count, a retry time limit and a connect time-out (read in its source)."""
+
+POLICY_DEFAULTS: Final[Json] = read_fields(POLICY_FIELDS, {})

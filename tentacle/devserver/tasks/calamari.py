@@ -1,0 +1,175 @@
+"""Calamari: its package is brought to a worker once, and steps run by it (docs/spec/rest.md, "Tools packages").
+
+Knows the package, the encrypted form of variables and the scripts that unpack and start it; must not know HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import secrets
+import shlex
+import tarfile
+import tempfile
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+from cryptography.hazmat.primitives.padding import PKCS7
+
+from tentacle.contracts.script import ProcessOutput
+from tentacle.devserver.storage import MACHINE_KINDS, Resource, Store
+from tentacle.devserver.tasks.task_run import ScriptLog, TaskRun
+from tentacle.devserver.worker import ScriptOrder, WorkerCallFailed, WorkerClient
+from tentacle.errors import TentacleError
+
+_FILE_NAME: Final = re.compile(r"(?P<name>[A-Za-z][\w.-]*?)\.(?P<version>\d+\.[\w.+-]+)\.(?:zip|nupkg)", re.ASCII)
+_OF_NUGET: Final = ("_rels/", "package/", "[Content_Types].xml")
+"""What a nupkg holds beside the tool."""
+
+_PRESENT: Final = "tentacle-tools:"
+_VARIABLES: Final = "Variables.secret"
+
+
+class UnusablePackage(TentacleError):
+    """The file is no tools package."""
+
+
+@dataclass(frozen=True)
+class ToolsPackage:
+    """A tool by name and version; `archive` is what workers get, and `digest` its SHA-1 in hexadecimal.
+
+    Workers have `tar` more often than a program that reads zip files, so that is the form.
+    """
+
+    name: str
+    version: str
+    archive: Path
+    digest: str
+
+    @property
+    def directory(self) -> str:
+        """Where it lies on a worker, for bash."""
+        return f'"$TentacleHome"/Tools/{shlex.quote(self.name)}/{shlex.quote(self.version)}'
+
+
+def read_package(given: Path, directory: Path) -> ToolsPackage:
+    """Returns the tools package that the zip or nupkg `given` holds; the archive is made in `directory`.
+
+    Raises `UnusablePackage`.
+    """
+    match = _FILE_NAME.fullmatch(given.name)
+    if match is None:
+        hint = "It is called NAME.VERSION.nupkg or NAME.VERSION.zip, such as Calamari.linux-x64.27.1.0.nupkg."
+        raise UnusablePackage(f"The file name '{given.name}' does not say which tool it is.", hint=hint)
+    archive = directory / f"{match['name']}.{match['version']}.tar.gz"
+    try:
+        with zipfile.ZipFile(given) as source, tarfile.open(archive, "w:gz", compresslevel=1) as target:
+            names = [n for n in source.namelist() if not n.startswith(_OF_NUGET) and not n.endswith((".nuspec", "/"))]
+            if "Calamari" not in names:
+                raise UnusablePackage(f"The package '{given}' holds no program called Calamari.")
+            for name in names:
+                entry, data = tarfile.TarInfo(name), source.read(name)
+                entry.size, entry.mode = len(data), 0o755 if name == "Calamari" else 0o644
+                target.addfile(entry, io.BytesIO(data))
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UnusablePackage(f"The package '{given}' cannot be read: {error}") from error
+    return ToolsPackage(match["name"], match["version"], archive, hashlib.sha1(archive.read_bytes()).hexdigest())
+
+
+def encrypt(text: str, password: str, iv: bytes | None = None) -> bytes:
+    """Returns variables as Calamari reads them (docs/spec/services.md, "Calamari's variables")."""
+    iv = os.urandom(16) if iv is None else iv
+    kdf = PBKDF2HMAC(hashes.SHA1(), 32, b"Octopuss", 1000)  # noqa: S303 - that is the format
+    padder, cipher = PKCS7(128).padder(), Cipher(algorithms.AES(kdf.derive(password.encode())), modes.CBC(iv))
+    padded, encryptor = padder.update(text.encode()) + padder.finalize(), cipher.encryptor()
+    return b"IV__" + iv + encryptor.update(padded) + encryptor.finalize()
+
+
+@dataclass(frozen=True)
+class Calamari:
+    """The package of this server, and which workers have it.  `directory` is for files on their way."""
+
+    package: ToolsPackage
+    store: Store
+    directory: Path
+    _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    async def bring(self, run: TaskRun, activity: str, machine: Resource, client: WorkerClient) -> str | None:
+        """Makes sure that the worker has the package; returns its directory of applications.
+
+        `None` when the task is cancelled.  Raises `WorkerCallFailed`.
+        """
+        package, digest = self.package, self.package.digest
+        remote = f"Tools/{package.name}.{package.version}.{digest}.tar.gz"
+        look = (
+            f'[ "$(cat {package.directory}/Success.txt 2>/dev/null)" = {digest} ] && echo {_PRESENT}yes\n'
+            f'echo "{_PRESENT}applications=$TentacleApplications"'
+        )
+        unpack = f"""set -e
+cd "$TentacleHome/Tools"
+echo "{digest}  $TentacleHome/{remote}" | sha1sum --check --quiet
+new=$(mktemp -d "$TentacleHome/Tools/.new-XXXXXX")
+tar -xzf "$TentacleHome/{remote}" -C "$new"
+echo {digest} >"$new/Success.txt"
+chmod 755 "$new"
+mkdir -p "$(dirname {package.directory})"
+rm -rf {package.directory}
+mv "$new" {package.directory}
+rm "$TentacleHome/{remote}"
+"""
+        async with self._locks[machine.id]:
+            said = await self._said(run, activity, client, look)
+            if said is not None and f"{_PRESENT}yes" not in said:
+                await run.write(activity, "Info", f"{package.name} {package.version} will be pushed automatically.")
+                await client.upload(remote, package.archive)
+                if await self._said(run, activity, client, unpack) is None:
+                    return None
+        if said is None:
+            return None
+        await self.store.observe(machine, {"Calamari": digest, "HasLatestCalamari": True})
+        return next((t.partition("=")[2] for t in said if t.startswith(f"{_PRESENT}applications=")), "")
+
+    async def begin(self) -> None:
+        """Notes which machines have another package, or none, when the server starts."""
+        for kind in MACHINE_KINDS:
+            for machine in await self.store.everywhere(kind):
+                latest = machine.observed.get("Calamari") == self.package.digest
+                await self.store.observe(machine, {"HasLatestCalamari": latest})
+
+    async def _said(self, run: TaskRun, activity: str, client: WorkerClient, script: str) -> list[str] | None:
+        lines: list[str] = []
+        log = ScriptLog(run, activity)
+
+        async def observe(outputs: Sequence[ProcessOutput]) -> None:
+            lines.extend(output.text for output in outputs)
+            await log.observe(outputs)
+
+        outcome = await client.run_script(
+            ScriptOrder(f"echo '##octopus[stdout-verbose]'\n{script}", run.task.id), observe, run.cancel
+        )
+        if not outcome.cancelled and outcome.exit_code != 0 and script.startswith("set -e"):
+            raise WorkerCallFailed("The tools package could not be unpacked.", connected=True)
+        return None if outcome.cancelled else lines
+
+    @contextlib.contextmanager
+    def step(self, variables: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Path]]]:
+        """Yields the script of a step that runs by Calamari, and the files that go with it."""
+        password = secrets.token_hex(16)
+        listed = json.dumps([{"k": name, "v": value, "s": False} for name, value in variables.items()])
+        with tempfile.NamedTemporaryFile(dir=self.directory) as file:
+            file.write(encrypt(listed, password))
+            file.flush()
+            command = f'exec {self.package.directory}/Calamari run-script "--variables=$PWD/{_VARIABLES}"'
+            yield f"{command} --variablesPassword={password}", {_VARIABLES: Path(file.name)}

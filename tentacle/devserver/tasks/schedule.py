@@ -1,0 +1,100 @@
+"""What the server does by itself: checks the health of machines when their policies say so, and deletes those that have
+been unavailable for too long.
+
+Knows policies and the queue; must not know how a machine is checked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from tentacle.devserver.storage import Clock, Field, HealthStatus, NewTask, Resource, next_by_cron, read_fields, text
+from tentacle.devserver.tasks.health import HEALTH, new_check
+from tentacle.devserver.tasks.queue import TaskQueue
+from tentacle.devserver.tasks.task_run import SUCCESS, TaskResult, TaskRun, TaskType
+from tentacle.devserver.worker import Machines, Policy, Time
+
+_DELETE_SHAPE: Final = (Field("DocumentId", text()),)
+DELETE: Final = TaskType("Delete", "Delete", lambda given: read_fields(_DELETE_SHAPE, given))
+
+
+def check_is_due(policy: Policy, last: datetime, now: datetime) -> bool:
+    """Returns whether the policy wants a check of a machine whose last one was at `last`."""
+    if policy.health_cron is None:
+        return policy.health_interval is not None and now - last >= timedelta(seconds=policy.health_interval)
+    try:
+        return next_by_cron(policy.health_cron, policy.health_zone, last) <= now
+    except ValueError:
+        # Its years are over.
+        return False
+
+
+@dataclass(frozen=True)
+class Deletions:
+    """Deletes the machine that the task names, if it still is to go."""
+
+    machines: Machines
+    clock: Clock
+
+    async def __call__(self, run: TaskRun) -> TaskResult:
+        await run.pick_up()
+        wanted = run.task.arguments["DocumentId"]
+        for machine in await self.machines.in_space(run.task.space):
+            if machine.id == wanted:
+                root = await run.begin(f"Delete {machine.name}", None)
+                gone = await self.is_due(machine)
+                if gone:
+                    await self.machines.remove(machine)
+                since = f"has been unavailable since {machine.observed.get('UnavailableSince')}"
+                text = f"{machine.name} {since} and is deleted." if gone else f"{machine.name} is kept."
+                await run.write(root, "Info", text)
+        return SUCCESS
+
+    async def is_due(self, machine: Resource) -> bool:
+        """Returns whether the machine has been unavailable for longer than its policy keeps it."""
+        keep, since = (await self.machines.policy_of(machine)).delete_after, machine.observed.get("UnavailableSince")
+        if keep is None or since is None or machine.is_disabled or machine.health is not HealthStatus.UNAVAILABLE:
+            return False
+        return self.clock() - datetime.fromisoformat(since) >= timedelta(seconds=keep)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Looks once a tick, at all machines.  A machine that was never checked counts from when the server started."""
+
+    machines: Machines
+    queue: TaskQueue
+    clock: Clock
+    time: Time
+    tick: float = 30.0
+    began: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "began", self.clock())
+
+    async def run(self) -> None:
+        """Looks until it is cancelled."""
+        while True:
+            await self.time.sleep(self.tick)
+            await self.look()
+
+    async def look(self) -> None:
+        busy = set()
+        for task in self.queue.unfinished():
+            if task.name == HEALTH.name:
+                busy.update(task.arguments["MachineIds"])
+            elif task.name == DELETE.name:
+                busy.add(task.arguments["DocumentId"])
+        deletions = Deletions(self.machines, self.clock)
+        for machine in await self.machines.everywhere():
+            if machine.id in busy or machine.is_disabled:
+                continue
+            last = machine.observed.get("LastChecked")
+            when = self.began if last is None else datetime.fromisoformat(last)
+            if await deletions.is_due(machine):
+                what = f"Delete {machine.name}, which is unavailable"
+                await self.queue.add(NewTask(machine.space, DELETE.name, what, {"DocumentId": machine.id}))
+            elif check_is_due(await self.machines.policy_of(machine), when, self.clock()):
+                await self.queue.add(new_check(machine, "Scheduled health check"))
