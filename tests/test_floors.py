@@ -69,8 +69,10 @@ MUST_NOT_SEE: dict[str, frozenset[str]] = {
     "devserver": frozenset({"tentacle.services", "tentacle.scripts", "click"}),
 }
 EXCEPTIONS: dict[str, frozenset[str]] = {
-    # The processes that start scripts and watch over them talk to the agent over socket pairs; no network is involved.
+    # The processes that start scripts and watch over them talk to the agent over local sockets; no network is involved.
     "scripts/shim/fork_server.py": frozenset({"socket"}),
+    "scripts/shim/launcher.py": frozenset({"socket"}),
+    "scripts/launch/fork_servers.py": frozenset({"socket"}),
     "scripts/launch/fork_server_client.py": frozenset({"socket"}),
     "scripts/launch/shim_pool.py": frozenset({"socket"}),
 }

@@ -107,7 +107,9 @@ class Agent:
             environment=script_variables(
                 settings, self.home, surroundings.instance_name, surroundings.executable, surroundings.environment
             ),
-            options=engine_options(settings.scripts, surroundings.environment, settings.application_directory),
+            options=engine_options(
+                settings.scripts, surroundings.environment, settings.application_directory, surroundings.launcher
+            ),
             known=self._known(settings),
             watch=surroundings.redactor.watch,
             ended=lambda header, result: self._on_ended(EndedScript.of(header, result)),

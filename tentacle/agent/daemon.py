@@ -27,6 +27,7 @@ from tentacle.agent.supervisor import keep_running
 from tentacle.agent.surroundings import Surroundings
 from tentacle.errors import EXIT_OK
 from tentacle.host.first_process import is_watched
+from tentacle.host.launcher import LAUNCHER_VARIABLE
 from tentacle.host.notify import Notifier
 from tentacle.host.shortcomings import require_threads, shortcomings
 from tentacle.host.step_needs import missing_for_steps
@@ -79,6 +80,7 @@ def run_agent(
     require_threads()
     raise_limit()
     notifier = Notifier.take_from(os.environ)
+    launcher = os.environ.pop(LAUNCHER_VARIABLE, "")
     surroundings = Surroundings(
         config_path,
         instance_name,
@@ -89,6 +91,7 @@ def run_agent(
         levels=levels,
         document=document,
         wire_trace=wire_trace,
+        launcher=Path(launcher) if launcher else None,
     )
     home = resolved_home(settings, config_path)
     with only_agent(home):

@@ -23,9 +23,15 @@ _DEFAULT_GRACE = timedelta(seconds=EngineOptions().cancel_grace)
 
 
 def engine_options(
-    settings: ScriptSettings, environment: Mapping[str, str], applications: Path | None = None
+    settings: ScriptSettings,
+    environment: Mapping[str, str],
+    applications: Path | None = None,
+    launcher: Path | None = None,
 ) -> EngineOptions:
-    """The options that the settings and the environment ask for.  Scripts deploy to the directory `applications`."""
+    """The options that the settings and the environment ask for.  Scripts deploy to the directory `applications`.
+
+    `launcher` is the socket of the service that starts them, if there is one.
+    """
     grace = duration_from(environment, GRACE_VARIABLE, _DEFAULT_GRACE)
     sandbox = SandboxOptions(
         mode=Mode(settings.sandbox),
@@ -33,7 +39,7 @@ def engine_options(
         uids=UidRange(*settings.uid_range),
         applications=applications,
     )
-    return EngineOptions(sandbox=sandbox, cancel_grace=grace.total_seconds(), try_out=True)
+    return EngineOptions(sandbox=sandbox, cancel_grace=grace.total_seconds(), launcher=launcher, try_out=True)
 
 
 def script_variables(

@@ -32,6 +32,8 @@ class Surroundings:
     """Changes the level of those logs."""
     wire_trace: Path | None = None
     """Where all that is said on the wire is written."""
+    launcher: Path | None = None
+    """The socket of the service that starts scripts; without it the agent starts them."""
     document: Callable[[], Mapping[str, Any]] | None = None
     """What `status --format=json` says of the instance; looks at its files, and raises `TentacleError`."""
 

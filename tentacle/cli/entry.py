@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import Final
 
 from tentacle.host import first_process
+from tentacle.host.launcher import LAUNCHER_COMMAND
+from tentacle.host.passed_files import take_passed_files
 
 _LEADS_TO_CODE: Final = ("OPENSSL_CONF", "OPENSSL_CONF_INCLUDE", "OPENSSL_ENGINES", "OPENSSL_MODULES")
 """OpenSSL loads libraries that these lead to (openssl-env(7)).  Whoever runs `sudo -E tentacle` might choose them."""
 _NO_MEMORY: Final = (
     b"This process may not have the memory that it needs.\n"
     b"Raise what limits it: ulimit -v, MemoryMax= of the unit, the limit of the container.\n"
+)
+_NO_SOCKET: Final = (
+    b"This is what starts scripts for an agent; systemd starts it, with the socket on which it is asked.\n"
+    b"Install both as services: tentacle service --install\n"
 )
 _CANNOT_CHANGE: Final = {signal.SIGKILL, signal.SIGSTOP}
 _STAYS_IGNORED: Final = {
@@ -35,6 +42,8 @@ def enter() -> int:
     for name in _LEADS_TO_CODE:
         # From the environment that libraries see, and not from `os.environ`: scripts get what the operator has set.
         os.unsetenv(name)
+    if sys.argv[1:] == [LAUNCHER_COMMAND]:
+        return _become_launcher()
     if os.getpid() == 1:
         first_process.continue_in_child()
     try:
@@ -46,6 +55,22 @@ def enter() -> int:
             raise
         os.write(2, _NO_MEMORY)  # whatever else would say it needs memory
         return 1
+
+
+def _become_launcher() -> int:
+    """Becomes the process that starts scripts for an agent in another unit.
+
+    No command among the others: it must stay small, and only systemd can start it.
+    """
+    passed = take_passed_files(os.environ)
+    if len(passed) == 1:
+        from tentacle.scripts.launch.fork_servers import launcher_command
+
+        os.set_inheritable(passed[0].descriptor, True)
+        command = launcher_command(passed[0].descriptor, apart=True)
+        os.execv(command[0], command)  # noqa: S606
+    os.write(2, _NO_SOCKET)
+    return 1
 
 
 def _reset_signals() -> None:

@@ -17,13 +17,14 @@ from pathlib import Path
 
 from tentacle import disk
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState
-from tentacle.errors import TentacleError
+from tentacle.errors import TentacleError, one_line
 from tentacle.home_layout import MASK_KEY
 from tentacle.masking import Mask
 from tentacle.scripts.census import Census, LeftResults
 from tentacle.scripts.completed_runs import CompletedRuns
 from tentacle.scripts.errors import DamagedRunError, InvalidTicketError, ScriptError
 from tentacle.scripts.launch.fork_server_client import ForkServerClient
+from tentacle.scripts.launch.fork_servers import LauncherService, OwnForkServer
 from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
 from tentacle.scripts.output.known_secrets import KnownSecrets
@@ -76,7 +77,9 @@ class ScriptEngine:
         variables = {name: value for name, value in wanted.items() if value is not None}
         # A script may be able to read the environment of its parent process, so that holds nothing secret.
         own = {name: value for name, value in os.environ.items() if name in variables}
-        self._fork_server = ForkServerClient(environment=own)
+        launcher = self.options.launcher
+        server = OwnForkServer(environment=own) if launcher is None else LauncherService(launcher)
+        self._fork_server = ForkServerClient(server, self._on_new_launcher)
         self._shims = ShimPool(self._fork_server)
         self._context = RunContext(
             launch=self._shims.launch,
@@ -103,8 +106,12 @@ class ScriptEngine:
 
         Raises `ScriptError` when scripts cannot be run here, or not in the sandbox that the options ask for.
         """
-        await asyncio.to_thread(self._prepare_host)
-        await self._fork_server.start()
+        if self._fork_server.is_own:
+            await asyncio.to_thread(self._prepare_host)
+            await self._fork_server.start()
+        else:
+            await self._fork_server.start()
+            await asyncio.to_thread(self._prepare_host)
         if self.options.sandbox.asks or self.options.try_out:
             await check_host(self.workspaces, self._context)
         await self.recovery.start()
@@ -123,7 +130,21 @@ class ScriptEngine:
         with suppress(ScriptError):
             self.workspaces.ensure()
         self.workspaces.runs.require_locks()
-        self._context.sandbox.prepare()
+        self._context.sandbox.prepare(self._launching_process)
+
+    @property
+    def _launching_process(self) -> int | None:
+        """The process beside which the cgroups of runs are; `None` for this one, which starts the scripts itself."""
+        return None if self._fork_server.is_own else self._fork_server.pid
+
+    async def _on_new_launcher(self, pid: int) -> None:
+        """Where the controllers of cgroups were taken away between two launchers, limits went with them."""
+        try:
+            await asyncio.to_thread(self._context.sandbox.prepare_cgroups, pid)
+        except ScriptError as error:
+            log.error("%s %s", one_line(error), error.hint)
+        for run in self.unended():
+            run.restore_limits()
 
     async def aclose(self) -> None:
         """Stops following the runs and ends the fork server; scripts that run continue."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptIsolationLevel
 from tentacle.scripts.sandbox.sandbox import SandboxOptions
@@ -25,6 +26,8 @@ class EngineOptions:
     busy_after: float = 0.1
     busy_every: float = 600.0
     sandbox: SandboxOptions = field(default_factory=SandboxOptions)
+    launcher: Path | None = None
+    """The socket of the service that starts scripts; without it a process of this agent's own does."""
     try_out: bool = False
     """Runs an empty script at the start, whether or not the sandbox asks for anything."""
 

@@ -147,9 +147,14 @@ class Run:
         Without one, the script has ended, and only its files are behind.
         """
         self.step = Step.RUNNING
-        self._context.sandbox.restore_limits(self.files)
+        self.restore_limits()
         lease = self._context.mutexes.hold(self.files.header.wants) if holds_mutex else None
         self._spawn(self._follow_with(lease))
+
+    def restore_limits(self) -> None:
+        """Sets the limits of a script again that runs on without the process that has started it."""
+        if self.step is Step.RUNNING:
+            self._context.sandbox.restore_limits(self.files)
 
     def mark_ended(self, result: Result) -> None:
         """Sets the result of a run that had ended before this agent was started."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -181,3 +182,30 @@ def test_too_little_memory_is_said_without_a_traceback(tentacle: Any, tmp_path: 
     code, _, err = said(tentacle, *limited, PROGRAM, "agent", "--instance=M", "--noninteractive")
     assert (code, "Traceback" in err, "Unexpected error" in err) == (1, False, False), err
     assert "memory" in err or "cannot listen on 192.0.2.1" in err
+
+
+def test_what_starts_scripts_is_not_started_by_hand(tentacle: Any) -> None:
+    code, out, err = said(tentacle, PROGRAM, "script-launcher")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1] == "Install both as services: tentacle service --install"
+
+
+def test_what_starts_scripts_takes_the_socket_that_systemd_has_passed_to_it(tentacle: Any) -> None:
+    door, path = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET), f"\0tentacle-test-{os.getpid()}"
+    with door, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as agent:
+        door.bind(path)
+        door.listen()
+        script = 'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&"$0" 0</dev/null'
+        command = ["bash", "-c", script, str(door.fileno()), str(PROGRAM), "script-launcher"]
+        process = subprocess.Popen(command, pass_fds=(door.fileno(),), env=tentacle.environ)
+        try:
+            agent.settimeout(PATIENCE)
+            agent.connect(path)
+            agent.send(b"who")
+            # Where all processes share one cgroup, there is nothing by which it could tell us from a script.
+            assert agent.recv(4) in (process.pid.to_bytes(4, "big"), b"")
+            assert Path(f"/proc/{process.pid}/comm").read_text() == "tentacle-launch\n"
+            assert b"LISTEN_FDS" not in Path(f"/proc/{process.pid}/environ").read_bytes()
+        finally:
+            process.kill()
+            process.wait()

@@ -1,4 +1,4 @@
-"""The agent's side of the fork server: keeps one, asks it for shims, replaces it when it dies.
+"""The agent's side of the fork server: asks it for shims, and connects again when it has gone.
 
 Asking twice for the same run is harmless: the second shim finds the run claimed and ends.
 """
@@ -7,34 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
-import signal
 import socket
-import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 from tentacle import disk
-from tentacle.errors import EXIT_USER_ERROR
-from tentacle.open_files import restore_limit
 from tentacle.scripts.errors import LaunchError
-from tentacle.scripts.shim.fork_server import ANSWER, QUESTION
+from tentacle.scripts.launch.fork_servers import ForkServer, OwnForkServer
+from tentacle.scripts.shim.fork_server import ANSWER, QUESTION, WHO
 from tentacle.scripts.shim.run_order import RunOrder
 
 _LOOK_SECONDS = 0.5
 _LONGEST_ANSWER = 40
 """Looks; a script may have stopped the server at any moment."""
 _ATTEMPTS = 3
-_LACKS = frozenset((errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM))
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
-_ROOT = Path(__file__).resolve().parents[3]
-_PROGRAM = (
-    "import sys; sys.path.append(sys.argv[2]); "
-    "from tentacle.scripts.shim.fork_server import main; main(int(sys.argv[1]))"
-)
 
 
 class ConnectionLostError(Exception):
@@ -42,24 +30,37 @@ class ConnectionLostError(Exception):
 
 
 class ForkServerClient:
-    """Use from one event loop.  `python` runs the fork server, in `environment`, by default the agent's own."""
+    """Use from one event loop.  `server` is by default one that belongs to this agent, with its environment.
 
-    def __init__(self, python: str = sys.executable, environment: Mapping[str, str] | None = None) -> None:
-        self._python = python
-        self._environment = environment
+    `renewed` is called with the number of each process that takes the place of one that `start` has found.
+    """
+
+    def __init__(
+        self, server: ForkServer | None = None, renewed: Callable[[int], Awaitable[None]] | None = None
+    ) -> None:
+        self._server = server or OwnForkServer()
+        self._renewed = renewed
         self._turn = asyncio.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._watched: socket.socket | None = None
+        self._renewing: asyncio.Task[None] | None = None
+        self._known: int | None = None
+        self.is_own = self._server.is_own
 
     @property
     def pid(self) -> int | None:
         """The process number of the fork server; `None` when there is none."""
-        return self._process.pid if self._process else None
+        return self._server.pid
 
     async def start(self) -> None:
-        """Starts the fork server before the first script needs it."""
+        """Starts the fork server before the first script needs it, or connects to it.  Raises `LaunchError`."""
         async with self._turn:
-            self._ensure_server()
+            for _ in range(_ATTEMPTS):
+                with contextlib.suppress(ConnectionLostError):
+                    await self._ensure_server()
+                    self._watch()
+                    return
+        raise self._server.useless()
 
     async def launch(self, order: RunOrder, connection: socket.socket, cgroup: str = "") -> int:
         """Starts a shim that carries out the order; returns its process number.  Raises `LaunchError`.
@@ -70,68 +71,86 @@ class ForkServerClient:
         question = QUESTION + os.fsencode(cgroup)
         async with self._turn:
             for _ in range(_ATTEMPTS):
-                if self._socket is None:
-                    await self._end()
-                server = self._ensure_server()
-                # Without its answer, the server cannot be used again: that would be taken for the next one's.
-                self._socket = None
                 try:
-                    send_order(server, question, order, connection)
-                    answer = await self._receive(server)
-                    self._socket = server
+                    answer = await self._ask(await self._ensure_server(), question, order, connection)
                 except ConnectionLostError:
                     continue
-                finally:
-                    if self._socket is None:
-                        server.close()
+                self._watch()
                 if answer < 0:
                     raise LaunchError(
                         f"No process could be made for the script: {os.strerror(-answer)}",
                         hint="Look at the limits on tasks and memory of the agent's service.",
                     )
                 return answer
-        raise LaunchError(
-            "The process that starts scripts ends as soon as it is started",
-            hint=_by_hand(self._python),
-        )
+        raise self._server.useless()
 
     async def aclose(self) -> None:
-        """Ends the fork server.  The shims live on."""
+        """Lets go of the fork server, and ends it where it is this agent's own.  The shims live on."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
         async with self._turn:
+            self._unwatch()
             await self._end()
 
-    def _ensure_server(self) -> socket.socket:
-        if self._socket is not None:
-            return self._socket
+    async def _ask(
+        self, server: socket.socket, question: bytes, order: RunOrder | None = None, *more: socket.socket
+    ) -> int:
+        """Returns the answer to a question.  Raises `ConnectionLostError`."""
+        self._unwatch()
+        # Without its answer, the server cannot be used again: that would be taken for the next one's.
+        self._socket = None
         try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        except OSError as error:
-            raise _not_started(self._python, error) from error
-        with theirs:
-            ours.setblocking(False)
-            try:
-                self._process = subprocess.Popen(
-                    [self._python, "-I", "-S", "-X", "utf8", "-c", _PROGRAM, str(theirs.fileno()), str(_ROOT)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
-                    start_new_session=True,
-                    cwd="/",
-                    env=self._environment,
-                )
-            except OSError as error:
-                ours.close()
-                raise _not_started(self._python, error) from error
-        restore_limit(self._process.pid)
-        self._socket = ours
-        return ours
+            if order is None:
+                _send(server, question)
+            else:
+                send_order(server, question, order, *more)
+            answer = await self._receive(server)
+            self._socket = server
+        finally:
+            if self._socket is None:
+                server.close()
+        return answer
 
-    def _wake(self) -> None:
-        """A script may have stopped the fork server."""
-        if self._process is not None:
-            # Not `send_signal`, which looks whether the process has ended: nobody but this object reaps it.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(self._process.pid, signal.SIGCONT)
+    async def _ensure_server(self) -> socket.socket:
+        """Returns the socket.  Raises `LaunchError` and `ConnectionLostError`."""
+        if self._socket is None:
+            await self._end()
+            self._socket = self._server.connect()
+            if not self._server.is_own:
+                await self._get_to_know(await self._ask(self._socket, WHO))
+        assert self._socket is not None, "it was asked and has answered"
+        return self._socket
+
+    async def _get_to_know(self, pid: int) -> None:
+        self._server.belongs_to(pid)
+        was, self._known = self._known, pid
+        if was not in (None, pid) and self._renewed is not None:
+            await self._renewed(pid)
+
+    def _watch(self) -> None:
+        """Has a new connection made as soon as this one ends, where others end the server and start it again."""
+        if self._socket is not None and not self._server.is_own:
+            self._watched = self._socket
+            asyncio.get_running_loop().add_reader(self._watched, self._on_gone)
+
+    def _unwatch(self) -> None:
+        if self._watched is not None:
+            asyncio.get_running_loop().remove_reader(self._watched)
+            self._watched = None
+
+    def _on_gone(self) -> None:
+        gone = self._watched
+        self._unwatch()
+        if gone is not None and self._socket is gone:
+            gone.close()
+            self._socket = None
+        self._renewing = asyncio.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        # Told to whoever starts the next script.
+        with contextlib.suppress(LaunchError):
+            await self.start()
 
     async def _receive(self, server: socket.socket) -> int:
         """Returns the fork server's next answer.  Raises `ConnectionLostError` when none can come."""
@@ -140,7 +159,7 @@ class ForkServerClient:
         loop.add_reader(server, readable.set)
         try:
             for _ in range(_LONGEST_ANSWER):
-                self._wake()
+                self._server.wake()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_SECONDS):
                         await readable.wait()
@@ -155,32 +174,11 @@ class ForkServerClient:
         return int(ANSWER.unpack(data)[0])
 
     async def _end(self) -> None:
-        """Closes the fork server and waits for its end; may be cancelled and repeated."""
+        """Closes the connection and waits for the end of a server of ours; may be cancelled and repeated."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        if self._process is not None:
-            await asyncio.to_thread(_wait_or_kill, self._process)
-            self._process = None
-
-
-def _not_started(python: str, error: OSError) -> LaunchError:
-    what, hint = "The process that starts scripts could not be started", _by_hand(python)
-    if error.errno in _LACKS:
-        hint = "Look at the limits on open files, tasks and memory of the agent's service."
-    return LaunchError(f"{what}: {error.strerror} ({python})", hint=hint, exit_code=EXIT_USER_ERROR)
-
-
-def _by_hand(python: str) -> str:
-    return f"Run '{python} -I -S -c pass' by hand and see what is wrong with it."
-
-
-def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(2)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        await self._server.end()
 
 
 def send_order(to: socket.socket, question: bytes, order: RunOrder, *more: socket.socket) -> None:
@@ -188,11 +186,16 @@ def send_order(to: socket.socket, question: bytes, order: RunOrder, *more: socke
     memory = _memory_file()
     try:
         disk.write_all(memory, order.encode())
-        socket.send_fds(to, [question], [memory, *(one.fileno() for one in more)])
-    except (BrokenPipeError, ConnectionResetError) as error:
-        raise ConnectionLostError from error
+        _send(to, question, memory, *(one.fileno() for one in more))
     finally:
         os.close(memory)
+
+
+def _send(to: socket.socket, question: bytes, *descriptors: int) -> None:
+    try:
+        socket.send_fds(to, [question], descriptors)
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise ConnectionLostError from error
 
 
 def _memory_file() -> int:

@@ -93,10 +93,10 @@ class Sandbox:
         self._cgroup_parents: CgroupParents | None = None
         self._swept = 0.0
 
-    def prepare(self) -> None:
+    def prepare(self, beside: int | None = None) -> None:
         """Finds out what the host offers; `work` must exist.  Raises `SandboxUnavailableError`.
 
-        May move this process into another cgroup, so call it before there are child processes.
+        `beside` as for `prepare_cgroups`.
         """
         if self.options.mode is not Mode.NONE:
             dotnet_directories()
@@ -107,8 +107,17 @@ class Sandbox:
             self._work.chmod(0o711)
         else:
             self._places.close()
+        self.prepare_cgroups(beside)
+
+    def prepare_cgroups(self, beside: int | None) -> None:
+        """Finds out where cgroups can be made: beside that of the process `beside`, which starts the scripts.
+
+        `None` is this process.  It may be moved into another cgroup, so this is called before there are child
+        processes.  Raises `SandboxUnavailableError`.
+        """
         if self.options.use_cgroup or self.options.limits.controllers:
-            self._cgroup_parents = find_cgroup_parents(self.options.limits)
+            proc = Path("/proc") / ("self" if beside is None else str(beside))
+            self._cgroup_parents = find_cgroup_parents(self.options.limits, proc)
         self._sweep()
 
     async def order(self, files: RunFiles, order: RunOrder) -> RunOrder:

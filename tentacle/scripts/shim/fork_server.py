@@ -5,7 +5,7 @@ number.  A request comes with two descriptors: the shim reads its order from the
 over which it can be given further runs.  The request may name a cgroup: then the shim is born in it, where the kernel
 can do that.  When the agent's end closes, the fork server ends; the shims live on.
 
-Started by `launch/` with an isolated interpreter.
+Started by `launch/` with an isolated interpreter.  `launcher.py` is the same for agents that it does not belong to.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import struct
+from collections.abc import Callable
 from typing import NoReturn
 
 from tentacle.scripts.shim.clock import now_ms
@@ -30,6 +31,8 @@ from tentacle.scripts.shim.write_order import interleave
 ANSWER = struct.Struct("!i")
 QUESTION = b"run"
 """The beginning of a request; the path of the cgroup follows, if there is one."""
+WHO = b"who"
+"""The whole of a request without descriptors; the answer is the number of the process that answers."""
 AGAIN, FREE = b"again", b"free"
 """The messages on the socket of a shim: the agent gives it a further run; the shim reports that it is free."""
 _LONGEST_QUESTION = 8192
@@ -43,7 +46,16 @@ _IGNORED = signal.valid_signals() - {
 def main(descriptor: int) -> NoReturn:
     """Serves the socket `descriptor` until its other end is closed."""
     os.set_inheritable(descriptor, False)
-    name_process("tentacle-fork")
+    intact = become_fork_server("tentacle-fork")
+    with socket.socket(fileno=descriptor) as agent:
+        while serve(agent, intact, agent.close):
+            continue
+    os._exit(0)
+
+
+def become_fork_server(name: str) -> InheritedState:
+    """Makes the calling process one whose children can be shims; returns the state that they are to inherit."""
+    name_process(name)
     for ignored in _IGNORED:
         signal.signal(ignored, signal.SIG_IGN)
     # The kernel reaps ended shims.  A SIGTERM that reaches a shim before its handler is set must wait, not kill.
@@ -52,11 +64,7 @@ def main(descriptor: int) -> NoReturn:
     _warm_up()
     gc.disable()
     gc.freeze()
-    intact = process_state()
-    with socket.socket(fileno=descriptor) as agent:
-        while _serve(agent, intact):
-            continue
-    os._exit(0)
+    return process_state()
 
 
 def _warm_up() -> None:
@@ -68,15 +76,22 @@ def _warm_up() -> None:
         poll.poll(0)
 
 
-def _serve(agent: socket.socket, intact: InheritedState) -> bool:
-    """Answers one request; returns false when there will be no other."""
+def serve(agent: socket.socket, intact: InheritedState, let_go: Callable[[], object]) -> bool:
+    """Answers one request; returns false when there will be no other.
+
+    A shim calls `let_go` first, which closes what its parent has open.
+    """
     try:
         message, descriptors = _receive(agent, _LONGEST_QUESTION)
     except ConnectionResetError:
         # The agent has gone without reading its last answer.
         return False
+    if message == WHO:
+        return _answer(agent, os.getpid())
     if not message or len(descriptors) != _DESCRIPTORS:
         # The agent has gone, or a script has forbidden this process to open files: the agent starts another one.
+        for descriptor in descriptors:
+            os.close(descriptor)
         return False
     cgroup, inside = message.removeprefix(QUESTION), False
     try:
@@ -84,13 +99,17 @@ def _serve(agent: socket.socket, intact: InheritedState) -> bool:
     except OSError as error:
         answer = -(error.errno or 1)
     if answer == 0:
-        agent.close()
+        let_go()
         order, connection = descriptors
         run(order, _AgentConnection(connection), intact, os.fsdecode(cgroup) if inside else None)
     for descriptor in descriptors:
         os.close(descriptor)
+    return _answer(agent, answer)
+
+
+def _answer(agent: socket.socket, number: int) -> bool:
     try:
-        agent.send(ANSWER.pack(answer))
+        agent.send(ANSWER.pack(number), socket.MSG_NOSIGNAL)
     except OSError:
         return False
     return True

@@ -11,6 +11,7 @@ import pytest
 
 from tentacle.scripts.errors import LaunchError
 from tentacle.scripts.launch.fork_server_client import ForkServerClient
+from tentacle.scripts.launch.fork_servers import OwnForkServer
 from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.shim.run_order import RunOrder
 from tests.patience import PATIENCE
@@ -33,10 +34,10 @@ async def test_what_cannot_be_started_is_told() -> None:
     with pytest.raises(
         LaunchError, match=r"could not be started: No such file or directory \(/nowhere/python\)"
     ) as told:
-        await ShimPool(ForkServerClient("/nowhere/python")).launch(ORDER)
+        await ShimPool(ForkServerClient(OwnForkServer("/nowhere/python"))).launch(ORDER)
     assert told.value.hint is not None
     assert "by hand" in told.value.hint
-    client = ForkServerClient("/bin/false")
+    client = ForkServerClient(OwnForkServer("/bin/false"))
     with pytest.raises(LaunchError, match="ends as soon as it is started"):
         await ShimPool(client).launch(ORDER)
     await client.aclose()

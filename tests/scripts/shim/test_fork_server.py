@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.scripts.launch.fork_server_client import _PROGRAM, _ROOT, send_order
+from tentacle.scripts.launch.fork_server_client import send_order
+from tentacle.scripts.launch.fork_servers import _PROGRAM, _ROOT
 from tentacle.scripts.sandbox.cgroups import ScriptLimits
 from tentacle.scripts.shim.fork_server import ANSWER, QUESTION
 from tentacle.scripts.shim.process_tree import is_alive
