@@ -14,6 +14,7 @@ from typing import BinaryIO
 from uuid import UUID
 
 from tentacle.transport.errors import Disconnected
+from tentacle.transport.file_reading import read_at
 from tentacle.transport.memory import EVERYBODY, FREE, Memory, MemoryShare
 from tentacle.transport.spool import Delivery, Spool
 from tentacle.transport.stream import ByteStream, limit, piece_size
@@ -171,16 +172,16 @@ class Exchange:
         self._ended_message = False
 
     async def _send_body(self, file: BinaryIO, length: int) -> None:
-        left = length
-        while left:
+        sent = 0
+        while sent < length:
             try:
-                data = await asyncio.to_thread(file.read, min(left, piece_size()))
+                data = await read_at(file, sent, min(length - sent, piece_size()))
             except OSError as error:
                 raise Disconnected("a file could not be read any more while it was being sent") from error
             if not data:
                 # The announced length cannot be met.  A broken connection is better than a peer that reads rubbish.
                 raise Disconnected("a file became shorter while it was being sent")
-            left -= len(data)
+            sent += len(data)
             await self._collect(self.connection.send(StreamChunk(data)))
 
     async def _collect(self, records: list[bytes]) -> None:
@@ -226,7 +227,7 @@ class Exchange:
                 case StreamChunk(data):
                     await delivery.write(data)
                 case StreamEnd():
-                    delivery.end()
+                    await delivery.end()
                     return
                 case _:
                     raise Disconnected("the connection ended within a data stream")

@@ -11,7 +11,9 @@ import errno
 import logging
 import os
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
@@ -19,10 +21,13 @@ from uuid import UUID, uuid4
 from tentacle.disk import free_bytes, with_margin
 from tentacle.open_files import is_scarce
 from tentacle.transport.errors import TransportError
+from tentacle.transport.stream import piece_size
 
 log = logging.getLogger(__name__)
 
 _WORTH_A_THREAD = 64 * 1024
+_PIECES = 2
+"""So many pieces, as they come from the network, are written together."""
 
 
 class Spool:
@@ -76,6 +81,8 @@ class Delivery:
         self.files: dict[UUID, Path] = {}
         self._current: BinaryIO | None = None
         self._current_id: UUID | None = None
+        self._waiting: list[bytes] = []
+        self._writing: asyncio.Future[int] | None = None
 
     def begin(self, identity: UUID, length: int) -> None:
         """Makes a file for a stream of `length` bytes, if there is room for all of them."""
@@ -99,40 +106,83 @@ class Delivery:
         self.files[identity] = path
 
     async def write(self, data: bytes) -> None:
+        """Takes the next bytes of the stream; what came before may still be on its way to the disk."""
         if self._current is None:
             return
-        try:
-            if len(data) < _WORTH_A_THREAD:
-                _write_all(self._current, data)
-            else:
-                await asyncio.to_thread(_write_all, self._current, data)
-            self._promised[self] -= len(data)
-        except OSError:
-            self._give_up()
+        self._waiting.append(data)
+        if sum(map(len, self._waiting)) >= _PIECES * piece_size():
+            await self._write_behind()
 
-    def end(self) -> None:
-        self._promised.pop(self, None)
-        if self._current is not None:
-            self._current.close()
-            self._current = self._current_id = None
+    async def end(self) -> None:
+        """The stream is complete, and so is its file."""
+        if sum(map(len, self._waiting)) >= _WORTH_A_THREAD:
+            await self._write_behind()
+        await self._written()
+        if self._current is not None and self._waiting:
+            try:
+                _write_all(self._current, self._waiting)
+            except OSError:
+                self._give_up()
+        self._close()
 
     def discard(self) -> None:
         """Removes every file that has not been moved away."""
-        self.end()
+        self._close()
         for path in self.files.values():
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
+    async def _write_behind(self) -> None:
+        """Lets a thread write what waits, while more arrives."""
+        await self._written()
+        if self._current is not None:
+            data, self._waiting = self._waiting, []
+            self._writing = asyncio.get_running_loop().run_in_executor(None, _write_all, self._current, data)
+
+    async def _written(self) -> None:
+        """Waits for the thread that writes.  When this is cancelled, the thread goes on, and `_close` knows of it."""
+        if self._writing is None:
+            return
+        try:
+            size = await asyncio.shield(self._writing)
+            self._promised[self] -= size
+        except OSError:
+            self._give_up()
+        self._writing = None
+
+    def _close(self) -> None:
+        self._promised.pop(self, None)
+        self._waiting = []
+        if self._current is None:
+            return
+        if self._writing is None:
+            self._current.close()
+        else:
+            # Closed earlier, its number might be another file's when the thread comes to write.
+            self._writing.add_done_callback(partial(_close_after, self._current))
+        self._current = self._current_id = self._writing = None
+
     def _give_up(self) -> None:
         """Forgets the stream and removes its file, because the disk is full after all."""
         identity = self._current_id
-        self.end()
+        self._writing = None
+        self._close()
         if identity is not None:
             with suppress(OSError):
                 self.files.pop(identity).unlink()
 
 
-def _write_all(file: BinaryIO, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
+def _write_all(file: BinaryIO, pieces: Sequence[bytes]) -> int:
+    """Returns how many bytes that were."""
+    for data in pieces:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+    return sum(map(len, pieces))
+
+
+def _close_after(file: BinaryIO, writing: asyncio.Future[int]) -> None:
+    """Nobody wants to know any more whether it could be written."""
+    file.close()
+    if not writing.cancelled():
+        writing.exception()

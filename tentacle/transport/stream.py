@@ -18,7 +18,7 @@ from tentacle.wire.connect import authority
 
 RECEIVE_SIZE = 256 * 1024
 _SMALLEST_PIECE = 16 * 1024
-_ALL_PIECES = 32 * 1024 * 1024
+_ALL_PIECES = 16 * 1024 * 1024
 _MUCH = 64 * 1024
 """With this many bytes still unsent, a sender has to wait; asyncio's own limit."""
 _GAP = 0.01

@@ -267,7 +267,7 @@ class HttpsPolling:
             delivery.begin(stream, request.length or 0)
             async for piece in request.body:
                 await delivery.write(piece)
-            delivery.end()
+            await delivery.end()
             if stream not in delivery.files:
                 return problem(507, "There is no room for the stream.")
             undo.pop_all()
