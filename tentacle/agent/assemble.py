@@ -196,6 +196,7 @@ class Agent:
             if self._wire_trace is not None:
                 group.create_task(keep_running("The trace of the wire", self._wire_trace.keep_writing))
             group.create_task(keep_running("The workspace cleaner", cleaner.run))
+            group.create_task(keep_running("The look at the work directory", self.engine.obstacle.watch))
             group.create_task(keep_running("Polling", self._polling.run))
             group.create_task(keep_running("The look at the certificate", self._remind_of_certificate))
             if self._monitor is not None:
@@ -302,6 +303,7 @@ class Agent:
             last_script=self._last_script(),
             waiting=self._waiting,
             callers=callers(self.calls.seen),
+            obstacle=self.engine.obstacle.reason,
         )
 
     def _last_script(self) -> LastScript | None:

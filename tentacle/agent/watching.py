@@ -60,6 +60,8 @@ def missing(agent: Watchable) -> tuple[str, ...]:
         found.append(f"connections: the port is not open, and {what}")
     if agent.policy.problem:
         found.append(f"policy: nothing new is allowed: {agent.policy.problem}")
+    if status.obstacle:
+        found.append(f"scripts: none can be run: {status.obstacle}")
     free, needed = _disk(agent.engine)
     if free is not None and needed is not None and free < needed:
         text = f"{file_size(free)} are free, and without {file_size(needed)} no script is started"

@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.machine import ROOT
 from tests.e2e.stage import TENTACLE, Stage, free_port
+from tests.patience import PATIENCE
 
 TEXT = (ROOT / "docs/https.md").read_text(encoding="utf-8")
 SHELL = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -33,7 +34,7 @@ def pasted(stage: Stage, text: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stdout

@@ -40,6 +40,10 @@ def agent(instance: ExaminedInstance) -> Sequence[Finding]:
     if live is not None and live.waiting:
         text = f"changed, but in force only after a restart of the agent: {', '.join(live.waiting)}"
         found.append(warn("restart", text, "Restart it; scripts that run go on meanwhile."))
+    if live is not None and live.obstacle:
+        found.append(
+            fail("scripts", f"none can be run: {live.obstacle}", "Mend that; the agent looks again by itself.")
+        )
     own = instance.certificate
     if (
         live is not None

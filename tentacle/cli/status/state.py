@@ -328,6 +328,8 @@ def problems_of(state: InstanceState) -> Iterator[Remark]:
             why = f" ({server.failures[0].error})" if server.failures else ""
             text = f"no connection to {server.address} is up{why}: see the log, or run: tentacle doctor{option}"
             yield Remark("connections", text)
+    if live is not None and live.obstacle:
+        yield Remark("scripts", f"no script can be run: {live.obstacle}")
     if agent.running and state.disk is not None and not state.disk.enough:
         needed = size(state.disk.needed)
         text = f"the disk has {size(state.disk.free)} free, and without {needed} no script is started"

@@ -49,7 +49,8 @@ class Inbox:
             self._make()
             self._sweep(everything=True)
         except OSError as error:
-            log.warning("Cannot use %s for files that come by HTTPS: %s", self._directory, one_line(error))
+            why = error.strerror or one_line(error)
+            log.warning("Cannot use %s for files that come by HTTPS: %s", self._directory, why)
 
     def part(self, owner: str, target: str) -> Path:
         """Where what has arrived of the file `target` waits for the rest that `owner` will send."""
