@@ -79,6 +79,7 @@ SYSTEM: Final = (
 )
 
 FROM_SYSTEMD: Final = (
+    Variable("TENTACLE_SCRIPT_LAUNCHER", "", "the socket of the unit that starts scripts, where there are two units"),
     Variable("CREDENTIALS_DIRECTORY", "", "where `--apiKeyCredential=` and its like find their file"),
     Variable("JOURNAL_STREAM", "", "log lines get a priority when they go to the journal"),
     Variable("NOTIFY_SOCKET", "", "where the agent says that it is ready and alive"),
