@@ -74,13 +74,12 @@ def pasting(stage: Stage, directory: Path | None = None) -> Callable[[str], str]
             cwd=directory or stage.directory,
             env={**stage.environment, "PATH": f"{TENTACLE.parent}:{stage.environment['PATH']}"},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             timeout=PATIENCE * 2,
             check=False,
         )
-        assert done.returncode == 0, f"{text}{done.stdout}"
+        assert done.returncode == 0, f"{text}{done.stdout}{done.stderr}"
         return done.stdout
 
     return run

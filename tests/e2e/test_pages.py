@@ -26,7 +26,7 @@ READ_BY = {
     "README.md": "tests/e2e/test_pages.py",
     "docs/coming-from-the-original.md": "tests/e2e/test_pages.py",
     "docs/configuration.md": "tests/e2e/test_pages.py",
-    "docs/containers.md": "packaging/tests/test_install_page.py",
+    "docs/containers.md": "packaging/tests/test_containers_page.py",
     "docs/devserver.md": "tests/e2e/test_pages.py",
     "docs/https.md": "tests/e2e/test_https.py",
     "docs/install.md": "packaging/tests/test_install_page.py",
@@ -74,6 +74,20 @@ def test_a_test_reads_every_page_that_has_something_to_type() -> None:
     assert {page for page in pages() if blocks_of(page)} == READ_BY.keys()
     for page, test in READ_BY.items():
         assert page in (ROOT / test).read_text(encoding="utf-8"), f"{test} does not read {page}"
+
+
+def sentences(page: str) -> set[str]:
+    """What a page says in words, but for what is made from the code, and short remarks."""
+    text = re.sub(r"^(```|<!-- make pages).*?^(```|<!-- end -->)$", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
+    return {one for one in re.split(r"(?<=[.:;!?|]) ", " ".join(text.split())) if len(one) > 50}
+
+
+def test_no_sentence_stands_in_two_pages() -> None:
+    said: dict[str, str] = {}
+    for page in pages():
+        for sentence in sentences(page):
+            assert sentence not in said, f"{page} and {said[sentence]} both say: {sentence}"
+            said[sentence] = page
 
 
 @pytest.fixture
