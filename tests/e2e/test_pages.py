@@ -76,6 +76,14 @@ def test_a_test_reads_every_page_that_has_something_to_type() -> None:
         assert page in (ROOT / test).read_text(encoding="utf-8"), f"{test} does not read {page}"
 
 
+@pytest.mark.parametrize("page", pages())
+def test_a_link_leads_to_a_file_and_to_the_heading_that_is_named(page: str) -> None:
+    for target, heading in re.findall(r'\]\(([^):#]+)\)(?:, "([^"]+)")?', " ".join(text_of(page).split())):
+        found = (ROOT / page).parent / target
+        assert found.is_file(), target
+        assert not heading or re.search(f"^#+ {re.escape(heading)}$", found.read_text(), re.M), f"{target}, {heading}"
+
+
 def sentences(page: str) -> set[str]:
     """What a page says in words, but for what is made from the code, and short remarks."""
     text = re.sub(r"^(```|<!-- make pages).*?^(```|<!-- end -->)$", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
