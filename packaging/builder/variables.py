@@ -33,7 +33,9 @@ CONTAINER: Final = (
 
 AGENT: Final = (
     Variable(
-        "OCTOPUS__TENTACLE__LOGLEVEL", "`Info`", "the level of the log: `Trace`, `Debug`, `Info`, `Warn`, `Error`"
+        "OCTOPUS__TENTACLE__LOGLEVEL",
+        "`Info`",
+        "the level of the log, spelled so: `Trace`, `Debug`, `Info`, `Warn`, `Error`, `Fatal`, `Off`",
     ),
     Variable("TentaclePollingConnectionCount", "the setting", "polling connections for each server"),
     Variable("TENTACLE_DRAIN_TIMEOUT", "`10s`", "how long an agent that ends waits for running scripts"),
