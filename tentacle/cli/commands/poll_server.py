@@ -17,6 +17,7 @@ from tentacle.cli.registration.options import WEB_SOCKET_HELP, ApiOptions, api_o
 from tentacle.cli.registration.server_access import (
     address_to_poll,
     check_addresses,
+    check_https,
     check_polling_port,
     converse,
     https_address,
@@ -122,8 +123,7 @@ def _address(access: Access | None, api: ApiOptions, node: NodeOptions, settings
     """Where to poll.  Raises TentacleError."""
     if not node.https:
         return address_to_poll(access.server if access else "", node.web_socket, node.comms_address, node.comms_port)
-    if node.web_socket:
-        raise TentacleError("Please specify --https or a --server-web-socket - not both.")
+    check_https(node.https, node.web_socket, style="--style", polling=True)
     if access is None:
         return https_polling_address(node.comms_address or "", node.comms_port)
     return https_address(route_when_registered(access.server, api, settings), node.comms_address, node.comms_port)

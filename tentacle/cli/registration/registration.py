@@ -25,6 +25,7 @@ from tentacle.cli.registration.server_access import (
     ServerRoute,
     address_to_poll,
     check_addresses,
+    check_https,
     check_polling_port,
     converse,
     https_address,
@@ -213,7 +214,7 @@ def prepare(
             " use the polling-proxy command first and then register the Tentacle with register-with."
         )
     check_addresses(options.server_web_socket, options.server_comms_address)
-    check_https(options, polling=polling)
+    check_https(options.https, options.server_web_socket, style="--comms-style", polling=polling)
     address, adopt = None, False
     endpoint: Endpoint
     if polling:
@@ -249,17 +250,6 @@ def prepare(
     connections = wanted if polling and settings.polling_connection_count is None else None
     ca_file = str(session.path(api.ca_file)) if options.https and api.ca_file else None
     return PreparedRegistration(style, address, request, connections, options.https, ca_file)
-
-
-def check_https(options: RegisterOptions, *, polling: bool) -> None:
-    """Raises TentacleError for `--https` where it means nothing."""
-    if options.https and not polling:
-        raise TentacleError(
-            "Option --https can only be used with --comms-style=TentacleActive: a Tentacle that listens answers by "
-            "HTTPS anyway."
-        )
-    if options.https and options.server_web_socket:
-        raise TentacleError("Please specify --https or a --server-web-socket - not both.")
 
 
 def _subscription(settings: Settings, address: str, wanted: str | None) -> str | None:
