@@ -91,7 +91,7 @@ def test_a_worker_is_drained_and_takes_scripts_again(stage: Stage, server: Serve
 def test_a_machine_whose_agent_is_away_is_drained_for_the_next_one(stage: Stage) -> None:
     stopped = ended(stage, "drain")
     assert stopped.returncode == 0
-    assert "the next agent takes no new scripts; none is running now" in stopped.stdout
+    assert "the next agent takes no new scripts; no agent is running now" in stopped.stdout
     assert "draining since" in " ".join(ended(stage, "status").stdout.split())
     assert json.loads(ended(stage, "undrain", "--format=json").stdout)["WasDraining"]
 
