@@ -12,7 +12,9 @@ from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import port_number
 from tentacle.cli.registration.options import COMMS_STYLES, WEB_SOCKET_HELP
+from tentacle.cli.registration.server_access import check_https
 from tentacle.errors import TentacleError
+from tentacle.octopus.certificates import verifying_context
 from tentacle.octopus.server_address import DEFAULT_COMMS_PORT, web_socket_address
 from tentacle.settings import trust
 from tentacle.settings.model import CommunicationStyle, Settings
@@ -28,6 +30,8 @@ class ServerCommsOptions:
     host: str | None
     port: int
     web_socket: str | None
+    https: bool = False
+    ca_file: str | None = None
 
 
 @command("server-comms")
@@ -57,14 +61,33 @@ class ServerCommsOptions:
         "--web-socket",
         help=WEB_SOCKET_HELP,
     ),
+    option(
+        "--https",
+        is_flag=True,
+        help="When using active communication, poll by HTTPS; without this option, by Halibut",
+    ),
+    option(
+        "--ca-file",
+        help="With --https: a PEM file of certificates that vouch for the one that is shown there, as where a proxy"
+        " opens TLS connections",
+    ),
 )
 @json_option
 def server_comms(session: CommandSession, *, where: InstanceOptions, comms: ServerCommsOptions) -> CommandResult:
     """Contacts no server; a polling entry without a subscription gets a new one."""
     file = session.choose(where)
+    if comms.ca_file and comms.https:
+        verifying_context(session.path(comms.ca_file))  # raises where it holds no certificates
+        comms = replace(comms, ca_file=str(session.path(comms.ca_file)))
+    before = {server.address or "" for server in file.load().servers if server.https}
     servers = file.update(lambda settings: changed(settings, comms)).servers
+    now = {server.address or "" for server in servers if server.https}
+    told = [
+        *(f"{address} is polled by HTTPS from now on, and not by Halibut" for address in sorted(now - before)),
+        *(f"{address} is polled by Halibut from now on, and not by HTTPS" for address in sorted(before - now)),
+    ]
     document = {"TrustedOctopusServers": [server_document(server) for server in servers]}
-    return CommandResult(("Updated server communications configuration",), restart=True, document=document)
+    return CommandResult(("Updated server communications configuration", *told), restart=True, document=document)
 
 
 def changed(settings: Settings, comms: ServerCommsOptions) -> Settings:
@@ -88,8 +111,15 @@ def changed(settings: Settings, comms: ServerCommsOptions) -> Settings:
     known = next((one for one in settings.servers if trust.same_thumbprint(one.thumbprint, thumbprint)), None)
     if known is None:
         raise trust.not_trusted(settings.servers, "with the supplied thumbprint")
-    if style is CommunicationStyle.TENTACLE_ACTIVE:
-        servers = trust.make_polling(settings.servers, known.thumbprint, address_of(comms))
+    polling = style is CommunicationStyle.TENTACLE_ACTIVE
+    check_https(comms.https, comms.web_socket, style="--style", polling=polling)
+    if comms.ca_file and not comms.https:
+        raise TentacleError("Option --ca-file can only be used with --https.")
+    if polling:
+        address = address_of(comms)
+        servers = trust.make_polling(
+            settings.servers, known.thumbprint, address, https=comms.https, ca_file=comms.ca_file
+        )
     else:
         servers = trust.make_listening(settings.servers, known.thumbprint)
     return replace(settings, servers=servers)

@@ -21,6 +21,7 @@ from tentacle.agent.control.protocol import ControlError
 from tentacle.agent.drain import Drain, read_drain
 from tentacle.agent.lock import holder
 from tentacle.agent.plan import make_plan
+from tentacle.agent.reload import THE_CERTIFICATE
 from tentacle.agent.status import LARGEST_FILE, STOPPED, STOPPING, AgentStatus, Link
 from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_pem
 from tentacle.cli.frame.style import counted, moment, size, span
@@ -336,6 +337,14 @@ def problems_of(state: InstanceState) -> Iterator[Remark]:
         yield Remark("disk", text)
 
 
+def shows_another(live: AgentStatus, thumbprint: str) -> bool:
+    """Whether a running agent shows another certificate than this one, and does not say itself that it has to be
+    restarted for it.
+    """
+    other = bool(live.thumbprint) and not same_thumbprint(live.thumbprint, thumbprint)
+    return other and THE_CERTIFICATE not in live.waiting
+
+
 def notes_of(state: InstanceState, weak: tuple[str, ...]) -> Iterator[Remark]:
     """What somebody should know although the agent works; `weak` is what speaks against the certificate."""
     last, live = state.agent.last, state.agent.live
@@ -345,7 +354,7 @@ def notes_of(state: InstanceState, weak: tuple[str, ...]) -> Iterator[Remark]:
     if weak:
         text = f"the certificate should be replaced: {'; '.join(f'it {one}' for one in weak)}"
         yield Remark("certificate", text)
-    if state.certificate and live and not same_thumbprint(live.thumbprint, state.certificate.thumbprint):
+    if state.certificate and live is not None and shows_another(live, state.certificate.thumbprint):
         yield Remark("certificate in use", f"the agent still shows the certificate {live.thumbprint}: restart it")
     if not state.servers:
         init = f"tentacle init{option if state.instance else ''}"

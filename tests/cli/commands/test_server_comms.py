@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tentacle.settings.certificates import generate
+from tentacle.settings.store import SettingsFile
 from tests.cli.commands.trusted import servers
 
 pytestmark = pytest.mark.usefixtures("instance")
@@ -34,6 +37,24 @@ def test_the_default_port_a_web_socket_and_back_to_listening(tentacle: Any) -> N
     addresses = [server["Address"] for server in servers(tentacle)]
     assert sorted(filter(None, addresses)) == ["https://example.com:10943", "wss://example.com/OctopusComms"]
     assert len({server["SubscriptionId"] for server in servers(tentacle) if server["SubscriptionId"]}) == 1
+
+
+def test_a_polled_server_goes_over_to_https_and_back(tentacle: Any, instance: Path) -> None:
+    """It keeps its subscription; a file that vouches for a certificate holds some, and is kept by its whole path."""
+    tentacle.ok("configure", "--trust=T")
+    tentacle.ok("server-comms", "--style=2", "--host=h", "--port=443")
+    [subscription] = {one["SubscriptionId"] for one in servers(tentacle) if one["Address"]}
+    (tentacle.cwd / "ca.pem").write_bytes(generate().certificate_pem)
+    to_https = ("server-comms", "--style=2", "--host=h", "--port=443", "--https", "--ca-file=ca.pem")
+    assert "https://h:443 is polled by HTTPS from now on, and not by Halibut" in tentacle.ok(*to_https).lines
+    [polled] = [one for one in SettingsFile(instance / "I.cfg").load().servers if one.address]
+    assert (polled.https, polled.ca_file, polled.subscription_id) == (True, f"{tentacle.cwd}/ca.pem", subscription)
+    (tentacle.cwd / "ca.pem").write_text("none")
+    assert "ca.pem cannot be used" in tentacle(*to_https).err
+    back = tentacle.ok(*to_https[:4])
+    assert "https://h:443 is polled by Halibut from now on, and not by HTTPS" in back.lines
+    [polled] = [one for one in SettingsFile(instance / "I.cfg").load().servers if one.address]
+    assert (polled.https, polled.ca_file, polled.subscription_id) == (False, None, subscription)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +88,14 @@ def test_the_default_port_a_web_socket_and_back_to_listening(tentacle: Any) -> N
         (["A"], ["--style=2", "--host=https://a"], "'https://a' is not a host name."),
         (["A"], ["--style=2", "--host=a..b"], "'a..b' is not a host name."),
         (["A"], ["--style=2", "--host=a", "--port=x"], "The value 'x' of --port is not a valid whole number."),
+        (["A"], ["--style=2", "--https", "--web-socket=wss://a"], "Please specify --https or a web socket - not both."),
+        (["A"], ["--style=2", "--host=a", "--ca-file=x"], "Option --ca-file can only be used with --https."),
+        (
+            ["A"],
+            ["--style=1", "--https"],
+            "Option --https can only be used with --style=TentacleActive: a Tentacle that listens answers by HTTPS"
+            " anyway.",
+        ),
         (["A"], ["--style=2", "--host=a", "--port=70000"], "The value 70000 of --port is not a port."),
     ],
 )

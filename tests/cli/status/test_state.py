@@ -56,6 +56,17 @@ def test_what_an_earlier_agent_wrote_is_not_the_state_of_the_one_that_runs(tmp_p
     assert agent_state(tmp_path, NOW).running is False
 
 
+def test_a_certificate_that_waits_for_a_restart_is_told_once(tmp_path: Path) -> None:
+    stored = certificates.generate()
+    running = written(os.getpid())
+    with only_agent(tmp_path):
+        for waiting in ((), ("the port", "the certificate")):
+            write_status(tmp_path, replace(running, waiting=waiting))
+            notes = state(tmp_path, Settings(certificate=stored)).notes
+            found = [one.text for one in notes if one.about != "certificate"]  # which is how long it is valid
+            assert sum("certificate" in text for text in found) == 1, found
+
+
 def test_connections_are_those_that_the_agent_has_or_those_that_it_would_make(tmp_path: Path) -> None:
     trusted = TrustedServer("B" * 40, CommunicationStyle.TENTACLE_PASSIVE)
     settings = Settings(servers=(POLLED, trusted), polling_connection_count=3)
