@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean install lock pages wheel packages image test-packages
+.PHONY: demo test kills lint clean install lock pages wheel packages image test-packages
 
 install: $(VENV)/.installed
 
@@ -22,6 +22,10 @@ demo: install
 # The parts of docs/ that are made from the code: after a change of commands, options, settings or variables.
 pages: install
 	cd packaging && ../$(BIN)/python -m builder.pages
+
+# Kills the embedded server, and an agent that polls it by HTTPS, at every message between the two: five minutes.
+kills: install
+	$(BIN)/python -m tests.e2e.kills
 
 # What the packages hold, exactly: after a change of the dependencies, and to take up their newer versions.
 lock: $(VENV)/.packages

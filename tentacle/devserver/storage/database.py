@@ -18,8 +18,18 @@ from tentacle.errors import TentacleError
 
 T = TypeVar("T")
 
-SCHEMA_VERSION: Final = 1
-SCHEMA: Final = """
+SCHEMA_VERSION: Final = 2
+_SCRIPTS: Final = """
+CREATE TABLE script (
+    activity TEXT PRIMARY KEY REFERENCES activity (id) ON DELETE CASCADE,
+    ticket TEXT NOT NULL,
+    seen INTEGER NOT NULL DEFAULT 0,
+    exit_code INTEGER
+);
+"""
+_STEPS: Final = {1: _SCRIPTS}
+"""What makes of a file of this version one of the next."""
+SCHEMA: Final = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE counter (name TEXT PRIMARY KEY, last INTEGER NOT NULL);
 CREATE TABLE resource (
@@ -29,7 +39,7 @@ CREATE TABLE resource (
     space TEXT NOT NULL,
     name TEXT COLLATE NOCASE NOT NULL,
     body TEXT NOT NULL,
-    observed TEXT NOT NULL DEFAULT '{}'
+    observed TEXT NOT NULL DEFAULT '{{}}'
 );
 CREATE UNIQUE INDEX resource_name ON resource (kind, space, name);
 CREATE TABLE api_key (
@@ -75,7 +85,7 @@ CREATE TABLE log (
     text TEXT NOT NULL,
     PRIMARY KEY (task, number)
 ) WITHOUT ROWID;
-"""
+{_SCRIPTS}"""
 
 
 class DatabaseUnusable(TentacleError):
@@ -145,7 +155,10 @@ class Database:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            elif version != SCHEMA_VERSION:
+            while version in _STEPS:
+                version += 1
+                connection.executescript(f"BEGIN; {_STEPS[version - 1]} PRAGMA user_version = {version}; COMMIT;")
+            if version not in (0, SCHEMA_VERSION):
                 raise DatabaseUnusable(
                     f"The server's database {self._path} has schema {version}, this version reads {SCHEMA_VERSION}.",
                     hint="Choose another data directory.",

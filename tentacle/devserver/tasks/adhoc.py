@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from tentacle.contracts.script import ScriptIsolationLevel
 from tentacle.devserver.storage import (
@@ -93,6 +93,7 @@ def named(machines: Sequence[Resource], ids: Sequence[str]) -> list[Resource]:
 class AdHocScripts:
     """Runs a script everywhere at once; the task fails when the script fails anywhere."""
 
+    resumes: ClassVar[bool] = True
     machines: Machines
     clients: WorkerClients
     artifacts: Artifacts
@@ -154,7 +155,7 @@ class AdHocScripts:
             step = self.calamari.step(variables)
         with step as (script, files):
             order = ScriptOrder(script, run.task.id, isolation, files=files)
-            return await client.run_script(order, log.observe, run.cancel)
+            return await client.run_script(order, log.observe, run.cancel, log)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from tentacle.contracts.script import ProcessOutput
 from tentacle.devserver.storage import (
@@ -86,6 +86,7 @@ def selected(machines: Sequence[Resource], arguments: Mapping[str, Any]) -> list
 class HealthChecks:
     """Checks every machine at once; the task fails when one of them is not healthy."""
 
+    resumes: ClassVar[bool] = False
     store: Store
     machines: Machines
     clients: WorkerClients

@@ -49,7 +49,14 @@ class TaskQueue:
         self._runs: dict[int, tuple[TaskRun, asyncio.Task[None]]] = {}
 
     async def start(self) -> None:
-        await self._store.take_over("The server was stopped while this task was under way.")
+        """Goes on with what an earlier life of this server has left."""
+        resumed = [name for name, handler in self._handlers.items() if handler.resumes]
+        for task in await self._store.take_over("The server was stopped while this task was under way.", resumed):
+            run = TaskRun(task, self._store, self._clock, self._slots, resumed=True)
+            run.picked_up = task.state is not TaskState.QUEUED
+            if task.state is TaskState.CANCELLING:
+                run.cancel.set()
+            self._launch(run)
 
     async def close(self) -> None:
         """Stops watching the tasks; scripts go on where they are."""
@@ -66,7 +73,11 @@ class TaskQueue:
         if len(self._runs) >= self._limits.unfinished:
             raise TooManyTasks(f"There are {len(self._runs)} unfinished tasks already.", hint="Try again later.")
         task = await self._store.add(new)
-        run = TaskRun(task, self._store, self._clock, self._slots)
+        self._launch(TaskRun(task, self._store, self._clock, self._slots))
+        return task
+
+    def _launch(self, run: TaskRun) -> None:
+        task = run.task
         running = asyncio.create_task(self._run(run), name=task.id)
         self._runs[task.number] = run, running
 
@@ -76,7 +87,6 @@ class TaskQueue:
                 log.error("Task %s failed inside the server", task.id, exc_info=error)
 
         running.add_done_callback(forget)
-        return task
 
     async def cancel(self, number: int) -> None:
         """Asks a task to end; one that has ended stays as it is."""
@@ -97,7 +107,8 @@ class TaskQueue:
         except TentacleError as error:
             result = failed(one_line(error))
         finally:
-            await asyncio.shield(self._end(run, result))
+            if not (self._closed and self._handlers[run.task.name].resumes):
+                await asyncio.shield(self._end(run, result))
 
     async def _result_in_time(self, run: TaskRun) -> TaskResult:
         working = asyncio.ensure_future(self._handlers[run.task.name](run))

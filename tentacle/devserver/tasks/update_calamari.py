@@ -6,7 +6,7 @@ Knows whom; must not know how.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from tentacle.devserver.storage import Field, Resource, read_fields, texts
 from tentacle.devserver.tasks.adhoc import named
@@ -22,6 +22,7 @@ UPDATE_CALAMARI: Final = TaskType("UpdateCalamari", "Update Calamari", lambda gi
 class CalamariUpdates:
     """Brings the package to the workers that the task names, else to all of the space."""
 
+    resumes: ClassVar[bool] = False
     machines: Machines
     clients: WorkerClients
     calamari: Calamari | None

@@ -10,7 +10,7 @@ from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, start_co
 from tentacle.devserver.worker.https_polling import AGENTS
 from tentacle.devserver.worker.machines import Machines, Policy
 from tentacle.devserver.worker.script_calls import ScriptOrder
-from tentacle.devserver.worker.script_run import ScriptOutcome
+from tentacle.devserver.worker.script_run import ScriptOutcome, ScriptProgress
 from tentacle.devserver.worker.waiting import Time, ends_before
 from tentacle.wire.http import FileBody, HttpReply
 
@@ -26,6 +26,7 @@ __all__ = [
     "Policy",
     "ScriptOrder",
     "ScriptOutcome",
+    "ScriptProgress",
     "Time",
     "WorkerCallFailed",
     "WorkerClient",

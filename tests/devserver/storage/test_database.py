@@ -21,6 +21,21 @@ async def test_a_file_that_is_no_database_of_ours_is_refused(tmp_path: Path) -> 
         await Database(tmp_path / "b.db").open()
 
 
+async def test_a_file_of_an_older_version_becomes_one_of_this(tmp_path: Path) -> None:
+    old = Database(tmp_path / "a.db")
+    await old.open()
+    await old.run(lambda connection: connection.execute("INSERT INTO meta VALUES ('a', 'b')") and None)
+    await old.run(lambda connection: connection.execute("DROP TABLE script") and None)
+    await old.run(lambda connection: connection.execute("PRAGMA user_version = 1") and None)
+    await old.close()
+    for _ in range(2):
+        new = Database(tmp_path / "a.db")
+        await new.open()
+        assert await new.rows("SELECT * FROM script") == []
+        assert [tuple(row) for row in await new.rows("SELECT * FROM meta")] == [("a", "b")]
+        await new.close()
+
+
 async def test_a_piece_of_work_is_done_wholly_or_not_at_all(tmp_path: Path) -> None:
     database = Database(tmp_path / "a.db")
     await database.open()
