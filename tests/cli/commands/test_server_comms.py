@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.commands.trusted import servers
+from tests.pki import write_pem
 
 pytestmark = pytest.mark.usefixtures("instance")
 
@@ -36,6 +38,23 @@ def test_the_default_port_a_web_socket_and_back_to_listening(tentacle: Any) -> N
     assert len({server["SubscriptionId"] for server in servers(tentacle) if server["SubscriptionId"]}) == 1
 
 
+def test_polled_by_https_through_a_proxy_that_opens_tls_and_then_without(tentacle: Any, tmp_path: Path) -> None:
+    tentacle.ok("configure", "--trust=T")
+    certificate, _ = write_pem("server", tmp_path)
+    address = "https://example.com:8443/octopus"
+    to_poll = ("server-comms", "--style=TentacleActive", f"--https-address={address}")
+    tentacle.ok(*to_poll, f"--ca-file={certificate}")
+    (server,) = [one for one in servers(tentacle) if one["CommunicationStyle"] == 2]
+    assert (server["Address"], server["HttpsAddress"], server["CaFile"]) == (None, address, str(certificate))
+    before = servers(tentacle)
+    ended = tentacle(*to_poll, "--ca-file=nowhere")
+    assert (ended.code, ended.err.splitlines()[0].startswith("The certificate file ")) == (1, True)
+    assert servers(tentacle) == before
+    tentacle.ok(*to_poll)
+    (again,) = [one for one in servers(tentacle) if one["CommunicationStyle"] == 2]
+    assert again == {name: value for name, value in server.items() if name != "CaFile"}
+
+
 @pytest.mark.parametrize(
     ("trusted", "arguments", "message"),
     [
@@ -62,6 +81,17 @@ def test_the_default_port_a_web_socket_and_back_to_listening(tentacle: Any) -> N
             ["A"],
             ["--style=2", "--host=a", "--web-socket=wss://a"],
             "The hostname and websocket options cannot be used together",
+        ),
+        (
+            ["A"],
+            ["--style=2", "--host=a", "--https-address=https://a"],
+            "Please specify --https-address alone, without a --host or a --web-socket.",
+        ),
+        (["A"], ["--style=2", "--host=a", "--ca-file=x"], "Option --ca-file can only be used with --https-address."),
+        (
+            ["A"],
+            ["--style=2", "--https-address=http://a"],
+            "The server communications address 'http://a/' is not one to poll by HTTPS.",
         ),
         (["A"], ["--style=2", "--web-socket=http://a"], "The websocket address must start with wss://"),
         (["A"], ["--style=2", "--host=https://a"], "'https://a' is not a host name."),
