@@ -63,9 +63,9 @@ test: lint
 
 # The tests that meet other people's packages most, with the lowest versions that pyproject.toml allows: after a change there.
 test-lowest: $(VENV)/.packages
-	$(BIN)/uv pip compile --quiet --no-config --resolution lowest-direct pyproject.toml --output-file $(VENV)/lowest.txt
+	$(BIN)/uv pip compile --quiet --no-config --resolution lowest-direct --all-extras pyproject.toml --output-file $(VENV)/lowest.txt
 	$(BIN)/uv venv --quiet --no-config --clear --python $(BIN)/python $(LOWEST)
-	$(BIN)/uv pip install --quiet --no-config --python $(LOWEST) --constraint $(VENV)/lowest.txt --editable . --group dev
+	$(BIN)/uv pip install --quiet --no-config --python $(LOWEST) --constraint $(VENV)/lowest.txt --editable ".[devserver]" --group dev
 	$(LOWEST)/bin/pytest -p no:cacheprovider -n 2 $(TESTS_OF_LOWEST)
 
 clean:
