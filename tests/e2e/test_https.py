@@ -16,7 +16,7 @@ import pytest
 from tentacle.settings.certificates import from_pem
 from tests.e2e.machine import ROOT
 from tests.e2e.neighbours import nginx
-from tests.e2e.stage import TENTACLE, Server, Stage, StepFailed, free_port
+from tests.e2e.stage import TENTACLE, ServerApi, Stage, StepFailed, free_port
 from tests.patience import PATIENCE
 from tests.pki import made_by_openssl
 
@@ -109,10 +109,10 @@ class Reader:
     def read_to_the_end(self) -> None:
         assert next(self._blocks, None) is None
 
-    def server(self) -> Server:
+    def server(self) -> ServerApi:
         """The one that was started, when it answers."""
         key = (self.stage.directory / "key").read_text().strip()
-        server = Server(self.stage.start("version"), f"http://127.0.0.1:{self.ports['8065']}/", 0, "", key)
+        server = ServerApi(f"http://127.0.0.1:{self.ports['8065']}/", 0, "", key)
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
