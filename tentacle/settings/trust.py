@@ -124,7 +124,7 @@ def make_polling(
     new_id: Callable[[], str] | None = None,
 ) -> Servers:
     """`server-comms --style=TentacleActive` (docs/spec/command-line.md, "server-comms"): returns the list with
-    `address` polled, by Halibut or, where `https` says so, by HTTPS.
+    `address` polled, by `https` with whom `ca_file` vouches for.
 
     Changes the entry with this address, else one without a style, else adds one.  It keeps its subscription, or takes
     that of another polling entry of this thumbprint, or gets a new one.

@@ -51,6 +51,7 @@ def test_what_is_written_there_works_as_it_is_pasted(stage: Stage) -> None:
     assert "tentacle_ready 1.0" in reader.paste("curl --unix-socket")
     reader.paste("promtool")
     reader.paste("tentacle configure --instance=Tentacle --log-format=json")
+    assert reader.paste("jq -Rr") == ""
     said = reader.paste("tentacle log-level")
     assert said.startswith("The level of the agent's log is debug until ")
     assert len(set(said.splitlines())) == 1
@@ -62,7 +63,7 @@ def test_what_is_written_there_works_as_it_is_pasted(stage: Stage) -> None:
     agent.wait()
     trace = stage.directory / "trace.json"
     assert json.loads(trace.read_text())["connections"] == []
-    assert reader.paste("jq") == ""
+    assert reader.paste("jq -r") == ""
     (stage.directory / "Tentacle" / "Logs" / "Audit.jsonl").touch()
     reader.paste("tail")
     # It fails where the machine of the tests lacks something.

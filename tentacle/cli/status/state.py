@@ -20,7 +20,7 @@ from tentacle.agent.control.client import ControlClient, NoAgent
 from tentacle.agent.control.protocol import ControlError
 from tentacle.agent.drain import Drain, read_drain
 from tentacle.agent.lock import holder
-from tentacle.agent.plan import make_plan
+from tentacle.agent.plan import make_plan, polled_address
 from tentacle.agent.reload import THE_CERTIFICATE
 from tentacle.agent.status import LARGEST_FILE, STOPPED, STOPPING, AgentStatus, Link
 from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_pem
@@ -32,7 +32,7 @@ from tentacle.errors import TentacleError
 from tentacle.home_layout import STATUS_FILE, WORK
 from tentacle.scripts.workspace.workspaces import FOR_A_SCRIPT
 from tentacle.settings.certificates import weaknesses
-from tentacle.settings.model import CommunicationStyle, Settings
+from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.trust import normalise_address, normalise_thumbprint, same_thumbprint
 
 STALE_SECONDS: Final = 30.0
@@ -271,6 +271,14 @@ def instance_state(
     return replace(state, problems=problems, notes=tuple(notes_of(state, weak)))
 
 
+def _polled_as(server: TrustedServer) -> str:
+    """The address in the form in which a running agent tells it."""
+    try:
+        return normalise_address(polled_address(server.address or "", https=server.https).url)
+    except TentacleError:
+        return ""
+
+
 def server_states(
     settings: Settings, environ: Mapping[str, str], live: AgentStatus | None
 ) -> tuple[tuple[ServerState, ...], str | None]:
@@ -278,7 +286,7 @@ def server_states(
     problem, planned = None, {}
     try:
         plan = make_plan(settings, environ)
-        planned = {(normalise_address(poll.shown), poll.subscription): poll.connections for poll in plan.polls}
+        planned = {(normalise_address(poll.address.url), poll.subscription): poll.connections for poll in plan.polls}
     except TentacleError as error:
         problem = error.message
     connected = {(normalise_address(one.address), one.subscription): one for one in (live.polled if live else ())}
@@ -291,7 +299,7 @@ def server_states(
             passive = ServerState(thumbprint, False, server.address, server.subscription_id, generation=generation)
             found.append(passive)
             continue
-        key = normalise_address(server.address or ""), server.subscription_id or ""
+        key = _polled_as(server), server.subscription_id or ""
         polled = connected.get(key)
         found.append(
             ServerState(

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from tentacle.settings.certificates import generate
-from tentacle.settings.store import SettingsFile
 from tests.cli.commands.trusted import servers
+from tests.pki import write_pem
 
 pytestmark = pytest.mark.usefixtures("instance")
 
@@ -39,22 +38,23 @@ def test_the_default_port_a_web_socket_and_back_to_listening(tentacle: Any) -> N
     assert len({server["SubscriptionId"] for server in servers(tentacle) if server["SubscriptionId"]}) == 1
 
 
-def test_a_polled_server_goes_over_to_https_and_back(tentacle: Any, instance: Path) -> None:
-    """It keeps its subscription; a file that vouches for a certificate holds some, and is kept by its whole path."""
+def test_polled_by_https_through_a_proxy_that_opens_tls_and_then_without(tentacle: Any, tmp_path: Path) -> None:
     tentacle.ok("configure", "--trust=T")
-    tentacle.ok("server-comms", "--style=2", "--host=h", "--port=443")
-    [subscription] = {one["SubscriptionId"] for one in servers(tentacle) if one["Address"]}
-    (tentacle.cwd / "ca.pem").write_bytes(generate().certificate_pem)
-    to_https = ("server-comms", "--style=2", "--host=h", "--port=443", "--https", "--ca-file=ca.pem")
-    assert "https://h:443 is polled by HTTPS from now on, and not by Halibut" in tentacle.ok(*to_https).lines
-    [polled] = [one for one in SettingsFile(instance / "I.cfg").load().servers if one.address]
-    assert (polled.https, polled.ca_file, polled.subscription_id) == (True, f"{tentacle.cwd}/ca.pem", subscription)
-    (tentacle.cwd / "ca.pem").write_text("none")
-    assert "ca.pem cannot be used" in tentacle(*to_https).err
-    back = tentacle.ok(*to_https[:4])
-    assert "https://h:443 is polled by Halibut from now on, and not by HTTPS" in back.lines
-    [polled] = [one for one in SettingsFile(instance / "I.cfg").load().servers if one.address]
-    assert (polled.https, polled.ca_file, polled.subscription_id) == (False, None, subscription)
+    certificate, _ = write_pem("server", tmp_path)
+    address = "https://example.com:8443/octopus"
+    to_poll = ("server-comms", "--style=TentacleActive", f"--https-address={address}")
+    said = tentacle.ok(*to_poll, f"--ca-file={certificate}").lines
+    assert f"{address} is polled by HTTPS from now on, and not by Halibut" in said
+    assert "--https-address can only be used with" in tentacle("server-comms", "--style=1", *to_poll[2:]).err
+    (server,) = [one for one in servers(tentacle) if one["CommunicationStyle"] == 2]
+    assert (server["Address"], server["HttpsAddress"], server["CaFile"]) == (None, address, str(certificate))
+    before = servers(tentacle)
+    ended = tentacle(*to_poll, "--ca-file=nowhere")
+    assert (ended.code, ended.err.splitlines()[0].startswith("The certificate file ")) == (1, True)
+    assert servers(tentacle) == before
+    tentacle.ok(*to_poll)
+    (again,) = [one for one in servers(tentacle) if one["CommunicationStyle"] == 2]
+    assert again == {name: value for name, value in server.items() if name != "CaFile"}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,17 @@ def test_a_polled_server_goes_over_to_https_and_back(tentacle: Any, instance: Pa
             ["A"],
             ["--style=2", "--host=a", "--web-socket=wss://a"],
             "The hostname and websocket options cannot be used together",
+        ),
+        (
+            ["A"],
+            ["--style=2", "--host=a", "--https-address=https://a"],
+            "Please specify --https-address alone, without a --host or a --web-socket.",
+        ),
+        (["A"], ["--style=2", "--host=a", "--ca-file=x"], "Option --ca-file can only be used with --https-address."),
+        (
+            ["A"],
+            ["--style=2", "--https-address=http://a"],
+            "The server communications address 'http://a/' is not one to poll by HTTPS.",
         ),
         (["A"], ["--style=2", "--web-socket=http://a"], "The websocket address must start with wss://"),
         (["A"], ["--style=2", "--host=https://a"], "'https://a' is not a host name."),

@@ -73,8 +73,8 @@ def our_options(name: str) -> set[str]:
     return {
         *(SECRETS if name in ASKING_THE_SERVER else ()),
         *(REGISTERING if name in ("register-with", "register-worker") else ()),
-        *(["https"] if name in ("register-with", "register-worker", "poll-server", "server-comms") else ()),
-        *(["ca-file"] if name == "server-comms" else ()),
+        *(["https"] if name in ("register-with", "register-worker", "poll-server") else ()),
+        *(["https-address", "ca-file"] if name == "server-comms" else ()),
         *(EPHEMERAL if name == "agent" else ()),
         *(PROXY if name in ("proxy", "polling-proxy") else ()),
         *(["status"] if name == "service" else ()),

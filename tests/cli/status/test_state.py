@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.agent.lock import only_agent
+from tentacle.agent.plan import polled_address
 from tentacle.agent.status import AgentStatus, CallingServer, Polled, write_status
 from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.cli.frame.style import Style
@@ -76,6 +77,24 @@ def test_connections_are_those_that_the_agent_has_or_those_that_it_would_make(tm
     with only_agent(tmp_path):
         write_status(tmp_path, written(os.getpid(), Polled("https://octopus:10943/", "poll://abc/", "A" * 40, 5, 4)))
         assert state(tmp_path, settings).servers == (ServerState(*common, asked=5, up=4), passive)
+
+
+@pytest.mark.parametrize(
+    ("address", "https"),
+    [
+        ("https://Octopus:8443/workers", True),
+        ("https://octopus:8443/workers/", True),
+        ("https://octopus/w\u00f6rkers", True),
+        ("wss://octopus/w\u00f6rkers", False),
+    ],
+)
+def test_connections_are_found_whatever_the_path_of_the_address(tmp_path: Path, address: str, *, https: bool) -> None:
+    server = replace(POLLED, address=address, https=https)
+    running = polled_address(address, https=https).url
+    with only_agent(tmp_path):
+        write_status(tmp_path, written(os.getpid(), Polled(running, "poll://abc/", "A" * 40, 5, 4)))
+        (found,) = state(tmp_path, Settings(servers=(server,))).servers
+    assert (found.asked, found.up) == (5, 4)
 
 
 def test_what_a_server_has_shown_of_itself_is_told(tmp_path: Path) -> None:
