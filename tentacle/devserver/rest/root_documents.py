@@ -57,6 +57,7 @@ _SPACE_LINKS: Final[Json] = {
     "MachinePolicies": f"machinepolicies{_PAGE}",
     "MachinePolicyTemplate": "machinepolicies/template",
     "Proxies": f"proxies{_PAGE}",
+    "Accounts": f"accounts{_PAGE}",
     "Artifacts": "artifacts{/id}{?skip,take,regarding,ids,partialName}",
     "Environments": f"environments{_NAMED}",
     "Tenants": "tenants{/id}{?skip,projectId,name,tags,take,ids,partialName}",

@@ -19,6 +19,7 @@ from tentacle.devserver.storage.fields import (
     whole_number,
 )
 from tentacle.devserver.storage.kinds import (
+    ACCOUNTS,
     ARTIFACTS,
     ENVIRONMENTS,
     KINDS,
@@ -59,6 +60,7 @@ from tentacle.devserver.storage.store import ApiKey, Store
 from tentacle.devserver.storage.task_store import TaskStore
 
 __all__ = [
+    "ACCOUNTS",
     "ARTIFACTS",
     "ENVIRONMENTS",
     "KINDS",

@@ -33,11 +33,11 @@ from tentacle.devserver.tasks.calamari import Calamari
 from tentacle.devserver.tasks.service_messages import FAILURE
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed
 from tentacle.devserver.worker import (
+    Client,
     Machines,
     ScriptOrder,
     ScriptOutcome,
     WorkerCallFailed,
-    WorkerClient,
     WorkerClients,
 )
 
@@ -128,9 +128,7 @@ class AdHocScripts:
         ended = f"The script on '{machine.name}' ended with exit code {outcome.exit_code}."
         return failed(log.parser.failure or ended)
 
-    async def _outcome(
-        self, run: TaskRun, machine: Resource, client: WorkerClient, log: ScriptLog
-    ) -> ScriptOutcome | None:
+    async def _outcome(self, run: TaskRun, machine: Resource, client: Client, log: ScriptLog) -> ScriptOutcome | None:
         """Runs the script, by Calamari where this server has it; returns `None` when the task is cancelled."""
         # Targets run one script at a time, workers any number.
         worker = machine.kind == WORKERS.path

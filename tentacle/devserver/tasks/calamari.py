@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from tentacle.contracts.script import ProcessOutput
 from tentacle.devserver.storage import MACHINE_KINDS, Resource, Store
 from tentacle.devserver.tasks.task_run import ScriptLog, TaskRun
-from tentacle.devserver.worker import ScriptOrder, WorkerCallFailed, WorkerClient
+from tentacle.devserver.worker import Client, ScriptOrder, WorkerCallFailed
 from tentacle.errors import TentacleError
 
 _FILE_NAME: Final = re.compile(r"(?P<name>[A-Za-z][\w.-]*?)\.(?P<version>\d+\.[\w.+-]+)\.(?:zip|nupkg)", re.ASCII)
@@ -106,7 +106,7 @@ class Calamari:
     directory: Path
     _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
-    async def bring(self, run: TaskRun, activity: str, machine: Resource, client: WorkerClient) -> str | None:
+    async def bring(self, run: TaskRun, activity: str, machine: Resource, client: Client) -> str | None:
         """Makes sure that the worker has the package; returns its directory of applications.
 
         `None` when the task is cancelled.  Raises `WorkerCallFailed`.
@@ -148,7 +148,7 @@ rm "$TentacleHome/{remote}"
                 latest = machine.observed.get("Calamari") == self.package.digest
                 await self.store.observe(machine, {"HasLatestCalamari": latest})
 
-    async def _said(self, run: TaskRun, activity: str, client: WorkerClient, script: str) -> list[str] | None:
+    async def _said(self, run: TaskRun, activity: str, client: Client, script: str) -> list[str] | None:
         lines: list[str] = []
         log = ScriptLog(run, activity)
 

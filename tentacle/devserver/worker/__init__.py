@@ -5,7 +5,7 @@ inside.
 """
 
 from tentacle.devserver.worker.caller import Comms, Endpoint, WorkerCallFailed
-from tentacle.devserver.worker.client import WorkerClient, WorkerClients
+from tentacle.devserver.worker.client import Client, WorkerClients
 from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, start_comms
 from tentacle.devserver.worker.https_polling import AGENTS
 from tentacle.devserver.worker.machines import Machines, Policy
@@ -16,6 +16,7 @@ from tentacle.wire.http import FileBody, HttpReply
 
 __all__ = [
     "AGENTS",
+    "Client",
     "Comms",
     "CommsOptions",
     "Endpoint",
@@ -28,7 +29,6 @@ __all__ = [
     "ScriptOutcome",
     "Time",
     "WorkerCallFailed",
-    "WorkerClient",
     "WorkerClients",
     "ends_before",
     "start_comms",
