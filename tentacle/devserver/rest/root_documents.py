@@ -119,9 +119,15 @@ def certificate_document(identity: ServerIdentity) -> Json:
     }
 
 
-def node_document() -> Json:
+def node_document(task_cap: int) -> Json:
     links = {"Self": f"/api/octopusservernodes/{NODE}"}
-    return {"Id": NODE, "Name": "devserver", "MaxConcurrentTasks": 0, "IsInMaintenanceMode": False, "Links": links}
+    return {
+        "Id": NODE,
+        "Name": "devserver",
+        "MaxConcurrentTasks": task_cap,
+        "IsInMaintenanceMode": False,
+        "Links": links,
+    }
 
 
 def status_document() -> Json:

@@ -31,7 +31,7 @@ from tentacle.devserver.storage import (
 from tentacle.devserver.tasks.artifacts import Artifacts
 from tentacle.devserver.tasks.calamari import Calamari
 from tentacle.devserver.tasks.service_messages import FAILURE
-from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed
+from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
 from tentacle.devserver.worker import (
     Client,
     Machines,
@@ -81,12 +81,6 @@ def selected(machines: Sequence[Resource], arguments: Mapping[str, Any]) -> list
     targets = [m for m in machines if m.names_any("EnvironmentIds", arguments["EnvironmentIds"])]
     roles = arguments["TargetRoles"]
     return [m for m in targets if not roles or m.names_any("Roles", roles)]
-
-
-def named(machines: Sequence[Resource], ids: Sequence[str]) -> list[Resource]:
-    """Returns the machines with these ids; upper and lower case are the same."""
-    wanted = {machine_id.lower() for machine_id in ids}
-    return [machine for machine in machines if machine.id.lower() in wanted]
 
 
 @dataclass(frozen=True)

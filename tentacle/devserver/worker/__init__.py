@@ -13,23 +13,3 @@ from tentacle.devserver.worker.script_calls import ScriptOrder
 from tentacle.devserver.worker.script_run import ScriptOutcome
 from tentacle.devserver.worker.waiting import Time, ends_before
 from tentacle.wire.http import FileBody, HttpReply
-
-__all__ = [
-    "AGENTS",
-    "Client",
-    "Comms",
-    "CommsOptions",
-    "Endpoint",
-    "FileBody",
-    "HalibutComms",
-    "HttpReply",
-    "Machines",
-    "Policy",
-    "ScriptOrder",
-    "ScriptOutcome",
-    "Time",
-    "WorkerCallFailed",
-    "WorkerClients",
-    "ends_before",
-    "start_comms",
-]

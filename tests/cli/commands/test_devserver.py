@@ -36,6 +36,7 @@ def test_the_embedded_server_says_its_key_on_standard_output_only(tentacle: Any)
         ("--comms-port=65536", "The value 65536 of --comms-port is not a port."),
         ("--comms-port=x", "The value 'x' of --comms-port is not a valid whole number."),
         ("--host=a\u202eb", "The value of --host holds a character that cannot be seen (U+202E)."),
+        ("--task-cap=0", "The value 0 of --task-cap must be 1 or more."),
         ("--host=a b", "The value 'a b' of --host is not the name or the address of a host."),
         ("--apiKeyFile=missing", "The file 'missing' with the API key does not exist."),
         ("--passwordStdin", "Standard input holds no password in its first line."),
