@@ -8,15 +8,3 @@ from tentacle.devserver.rest.app import application
 from tentacle.devserver.rest.auth import API_KEY, Authentication, Password, new_api_key
 from tentacle.devserver.rest.root_documents import ServerIdentity
 from tentacle.devserver.rest.server import Server
-
-__all__ = [
-    "API_KEY",
-    "SAFE",
-    "Authentication",
-    "NotSignedIn",
-    "Password",
-    "Server",
-    "ServerIdentity",
-    "application",
-    "new_api_key",
-]

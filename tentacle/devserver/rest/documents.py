@@ -40,11 +40,15 @@ def path_of(resource: Resource) -> str:
 
 
 def document(resource: Resource) -> Json:
-    """Returns the resource as it is answered: `Id` first, `Links` last."""
+    """Returns the resource as it is answered: `Id` first, `Links` last, without secrets."""
     extra = _EXTRAS[resource.kind](resource) if resource.kind in _EXTRAS else {}
     links = {"Self": path_of(resource), **extra.pop("Links", {})}
     scope = {"SpaceId": resource.space} if KINDS[resource.kind].scoped else {}
-    return {"Id": resource.id, **scope, **dict(resource.body), **extra, "Links": links}
+    body = {**dict(resource.body), **extra}
+    for field in KINDS[resource.kind].fields:
+        if field.secret:
+            body[field.name] = {"HasValue": bool(body.get(field.name)), "NewValue": None, "Hint": None}
+    return {"Id": resource.id, **scope, **body, "Links": links}
 
 
 def policy_template(space: str) -> Json:
@@ -89,8 +93,8 @@ def _machine(resource: Resource) -> Json:
         "Status": status_of(resource),
         "HealthStatus": resource.health,
         "StatusSummary": seen.get("StatusSummary", "This machine has not been checked yet."),
-        "Thumbprint": contact["Thumbprint"],
-        "Uri": contact["Uri"],
+        "Thumbprint": contact.get("Thumbprint"),
+        "Uri": contact.get("Uri"),
         **{name: seen.get(name, "Unknown") for name in names},
         "Endpoint": _endpoint(resource),
         "Links": {
@@ -115,8 +119,10 @@ def _endpoint(resource: Resource) -> Json:
     }
     if "TentacleEndpointConfiguration" in endpoint:
         endpoint["TentacleEndpointConfiguration"] = {**endpoint["TentacleEndpointConfiguration"], **details}
-    else:
+    elif "Uri" in endpoint:
         endpoint.update(details)
+    elif "Host" in endpoint:
+        endpoint["Uri"] = f"ssh://{endpoint['Host']}:{endpoint['Port']}/"
     return {**endpoint, "Id": None, "LastModifiedOn": None, "LastModifiedBy": None, "Links": {}}
 
 

@@ -57,6 +57,7 @@ _SPACE_LINKS: Final[Json] = {
     "MachinePolicies": f"machinepolicies{_PAGE}",
     "MachinePolicyTemplate": "machinepolicies/template",
     "Proxies": f"proxies{_PAGE}",
+    "Accounts": f"accounts{_PAGE}",
     "Artifacts": "artifacts{/id}{?skip,take,regarding,ids,partialName}",
     "Environments": f"environments{_NAMED}",
     "Tenants": "tenants{/id}{?skip,projectId,name,tags,take,ids,partialName}",
@@ -118,9 +119,15 @@ def certificate_document(identity: ServerIdentity) -> Json:
     }
 
 
-def node_document() -> Json:
+def node_document(task_cap: int) -> Json:
     links = {"Self": f"/api/octopusservernodes/{NODE}"}
-    return {"Id": NODE, "Name": "devserver", "MaxConcurrentTasks": 0, "IsInMaintenanceMode": False, "Links": links}
+    return {
+        "Id": NODE,
+        "Name": "devserver",
+        "MaxConcurrentTasks": task_cap,
+        "IsInMaintenanceMode": False,
+        "Links": links,
+    }
 
 
 def status_document() -> Json:

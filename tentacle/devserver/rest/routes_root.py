@@ -49,7 +49,7 @@ class RootRoutes:
     def routes(self) -> list[Route]:
         certificate = partial(certificate_document, self.server.identity)
         certificates = Single("configuration/certificates", "CertificateConfiguration", "certificate", certificate)
-        nodes = Single("octopusservernodes", "OctopusServerNode", "node", node_document)
+        nodes = Single("octopusservernodes", "OctopusServerNode", "node", self._node)
         return [
             Route("GET", "", self.root, open=True),
             Route("POST", "users/login", self.login, open=True),
@@ -150,4 +150,7 @@ class RootRoutes:
         return json_answer(found)
 
     async def all_nodes(self, _: ApiRequest) -> web.Response:
-        return json_answer([node_document()])
+        return json_answer([self._node()])
+
+    def _node(self) -> Json:
+        return node_document(self.server.queue.limits.at_once)

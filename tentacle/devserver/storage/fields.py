@@ -20,6 +20,7 @@ Reader = Callable[[Any], Any]
 
 NAME_LIMIT: Final = 200
 LIST_LIMIT: Final = 1000
+SECRET_LIMIT: Final = 100_000
 MISSING: Final = object()
 
 
@@ -38,13 +39,15 @@ class Invalid(TentacleError):
 class Field:
     """A member that clients set.  Without a default (`MISSING`) it must be there.
 
-    Null means the default, unless the field is `nullable`.
+    Null means the default, unless the field is `nullable`.  One that is `secret` is never shown, so a client that sends
+    it back without a value keeps it.
     """
 
     name: str
     read: Reader
     default: Any = MISSING
     nullable: bool = False
+    secret: bool = False
 
 
 def member(document: Mapping[str, Any], name: str) -> Any:
@@ -75,6 +78,9 @@ def read_fields(shape: tuple[Field, ...], given: Any, before: Mapping[str, Any] 
                 body[item.name] = item.read(value)
             except ValueError as error:
                 problems.append(f"{item.name} {error}")
+            else:
+                if item.secret and isinstance(value, dict) and value.get("HasValue") and body[item.name] is None:
+                    body[item.name] = (before or {}).get(item.name)
     if problems:
         raise Invalid(errors=problems)
     return body
@@ -124,6 +130,14 @@ def flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
     return value
+
+
+def secret(value: Any) -> str | None:
+    """The text of a sensitive value, which clients send as `{"HasValue": true, "NewValue": "..."}` or as it is."""
+    given = value.get("NewValue") if isinstance(value, dict) else value
+    if given is not None and (not isinstance(given, str) or len(given) > SECRET_LIMIT):
+        raise ValueError(f"must be a text of at most {SECRET_LIMIT} characters, or a document with it as NewValue")
+    return given or None
 
 
 def number(lowest: int, highest: int) -> Reader:

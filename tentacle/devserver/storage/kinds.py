@@ -24,6 +24,7 @@ from tentacle.devserver.storage.fields import (
     optional,
     polling_uri,
     read_fields,
+    secret,
     slug,
     text,
     texts,
@@ -92,6 +93,15 @@ def _kubernetes_contact(value: Any) -> Json:
 _ENDPOINTS: Final = {
     "TentaclePassive": _contact(Field("CommunicationStyle", choice("TentaclePassive")), listening=True),
     "TentacleActive": _contact(Field("CommunicationStyle", choice("TentacleActive")), listening=False),
+    "Ssh": (
+        Field("CommunicationStyle", choice("Ssh")),
+        Field("AccountId", text()),
+        Field("Host", text()),
+        Field("Port", number(1, 65535), 22),
+        Field("Fingerprint", text()),
+        Field("ProxyId", optional(text(blank=True)), None),
+        Field("DotNetCorePlatform", optional(text(blank=True)), None),
+    ),
     "KubernetesTentacle": (
         Field("CommunicationStyle", choice("KubernetesTentacle")),
         Field("KubernetesAgentDetails", optional(any_document), None),
@@ -113,7 +123,10 @@ def read_endpoint(value: Any) -> Json:
 
 
 def communication(body: Mapping[str, Any]) -> Json:
-    """Returns the part of a worker's body that holds `Uri`, `Thumbprint` and `ProxyId`, whatever its style."""
+    """Returns the part of a worker's body that holds `Uri`, `Thumbprint` and `ProxyId`, whatever its style.
+
+    A machine without an agent has neither of the first two.
+    """
     endpoint: Json = body["Endpoint"]
     inner: Json = endpoint.get("TentacleEndpointConfiguration", endpoint)
     return inner
@@ -225,6 +238,17 @@ TENANTS: Final = Kind(
 TAG_SETS: Final = Kind(
     "TagSets", "TagSet", "tag set", (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("Tags", read_tags, []))
 )
+ACCOUNTS: Final = Kind(
+    "Accounts",
+    "Account",
+    "account",
+    (
+        _NAME,
+        Field("AccountType", choice("SshKeyPair", "UsernamePassword")),
+        Field("Username", text()),
+        *(Field(name, secret, None, secret=True) for name in ("Password", "PrivateKeyFile", "PrivateKeyPassphrase")),
+    ),
+)
 SPACES: Final = Kind(
     "Spaces",
     "Space",
@@ -245,7 +269,7 @@ ARTIFACTS: Final = Kind("Artifacts", "Artifact", "artifact", (_NAME,))
 """Made by scripts, never by clients."""
 
 MACHINE_KINDS: Final = (WORKERS, MACHINES)
-SCOPED: Final = (WORKERS, MACHINES, POOLS, POLICIES, PROXIES, ENVIRONMENTS, TENANTS, TAG_SETS)
+SCOPED: Final = (WORKERS, MACHINES, POOLS, POLICIES, PROXIES, ENVIRONMENTS, TENANTS, TAG_SETS, ACCOUNTS)
 KINDS: Final[Mapping[str, Kind]] = {kind.path: kind for kind in (*SCOPED, SPACES, USERS, ARTIFACTS)}
 
 
@@ -253,5 +277,10 @@ def references(kind: Kind, body: Mapping[str, Any]) -> Iterator[tuple[Any, str, 
     """Yields each place in a body that names other resources: the document, its member, the kind that is named."""
     for name, path in kind.refers.items():
         yield body, name, KINDS[path]
-    if kind in MACHINE_KINDS and "ProxyId" in (contact := communication(body)):
-        yield contact, "ProxyId", PROXIES
+    if kind in MACHINE_KINDS:
+        for holder, name, target in (
+            (communication(body), "ProxyId", PROXIES),
+            (body["Endpoint"], "AccountId", ACCOUNTS),
+        ):
+            if name in holder:
+                yield holder, name, target

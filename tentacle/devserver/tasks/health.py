@@ -32,10 +32,9 @@ from tentacle.devserver.storage import (
     texts,
     time_span,
 )
-from tentacle.devserver.tasks.adhoc import named
 from tentacle.devserver.tasks.calamari import Calamari
 from tentacle.devserver.tasks.health_script import HealthFinding, HealthReport, health_script
-from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed
+from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
 from tentacle.devserver.worker import (
     Machines,
     ScriptOrder,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from tentacle.devserver.storage import Clock, NewTask, Task, TaskState, TaskStore, seconds
-from tentacle.devserver.tasks.task_run import Slots, TaskHandler, TaskResult, TaskRun, failed
+from tentacle.devserver.tasks.task_run import CANCELED, Slots, TaskHandler, TaskResult, TaskRun, failed
+from tentacle.devserver.worker import ends_before
 from tentacle.errors import TentacleError, one_line
 
 log = logging.getLogger(__name__)
@@ -24,9 +25,10 @@ GRACE: Final = 60.0
 
 @dataclass(frozen=True)
 class QueueLimits:
-    """`per_worker`: tasks at once on one worker; `unfinished`: tasks that may wait and run in all."""
+    """`per_worker`: tasks at once on one worker; `at_once`: tasks at once, the task cap; `unfinished`: tasks in all."""
 
     per_worker: int = 10
+    at_once: int = 20
     unfinished: int = 1000
 
 
@@ -43,7 +45,8 @@ class TaskQueue:
         self._store = store
         self._handlers = handlers
         self._clock = clock
-        self._limits = limits
+        self.limits = limits
+        self._cap = asyncio.Semaphore(limits.at_once)
         self._slots = Slots(limits.per_worker)
         self._closed = False
         self._runs: dict[int, tuple[TaskRun, asyncio.Task[None]]] = {}
@@ -70,7 +73,7 @@ class TaskQueue:
         """Queues a task.  Raises `TooManyTasks`."""
         if self._closed:
             raise TooManyTasks("The server is stopping.")
-        if len(self._runs) >= self._limits.unfinished:
+        if len(self._runs) >= self.limits.unfinished:
             raise TooManyTasks(f"There are {len(self._runs)} unfinished tasks already.", hint="Try again later.")
         task = await self._store.add(new)
         self._launch(TaskRun(task, self._store, self._clock, self._slots))
@@ -103,7 +106,13 @@ class TaskQueue:
     async def _run(self, run: TaskRun) -> None:
         result = failed("The server was stopped, or failed, while this task was under way.")
         try:
-            result = await self._result_in_time(run)
+            if await ends_before(asyncio.ensure_future(self._cap.acquire()), run.cancel):
+                try:
+                    result = await self._result_in_time(run)
+                finally:
+                    self._cap.release()
+            else:
+                result = CANCELED
         except TentacleError as error:
             result = failed(one_line(error))
         finally:

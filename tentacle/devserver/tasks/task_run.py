@@ -62,6 +62,12 @@ def failed(error: str) -> TaskResult:
     return TaskResult(TaskState.FAILED, error)
 
 
+def named(machines: Sequence[Resource], ids: Sequence[str]) -> list[Resource]:
+    """Returns the machines with these ids; upper and lower case are the same."""
+    wanted = {machine_id.lower() for machine_id in ids}
+    return [machine for machine in machines if machine.id.lower() in wanted]
+
+
 class Slots:
     """At most so many tasks at once on one worker; the others wait in their order."""
 

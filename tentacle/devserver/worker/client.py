@@ -23,6 +23,7 @@ from tentacle.devserver.worker.caller import Endpoint, WorkerCaller, WorkerCallF
 from tentacle.devserver.worker.retry import CallRetries, Report, RetryPolicy, is_missing_service
 from tentacle.devserver.worker.script_calls import V1, V2, ScriptCallsV1, ScriptCallsV2, ScriptOrder
 from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOutcome, ScriptProgress, ScriptRun
+from tentacle.devserver.worker.ssh import SshClient, SshEndpoint
 from tentacle.devserver.worker.typed_calls import TypedCalls, expect
 from tentacle.devserver.worker.waiting import LISTENING, POLLING, StatusInterval, Time, ends_before
 
@@ -158,14 +159,23 @@ class WorkerClient:
         return path
 
 
+Client = WorkerClient | SshClient
+
+
 @dataclass(frozen=True)
 class WorkerClients:
-    """Makes the client of a worker; what workers can do is remembered between tasks."""
+    """Makes the client of a worker; what workers can do is remembered between tasks.  `directory` is for files on their
+    way.
+    """
 
     caller: WorkerCaller
     time: Time
     intervals: tuple[StatusInterval, StatusInterval] = (LISTENING, POLLING)
     cache: CapabilityCache = field(default_factory=CapabilityCache)
+    directory: Path = Path()
+
+    def by_ssh(self, endpoint: SshEndpoint, policy: RetryPolicy, report: Report, timeout: float) -> SshClient:
+        return SshClient(endpoint, CallRetries(policy, self.time, report), self.directory, timeout)
 
     def of(self, endpoint: Endpoint, policy: RetryPolicy, report: Report) -> WorkerClient:
         retries = CallRetries(policy, self.time, report)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tentacle.devserver.storage import (
+    ACCOUNTS,
     MACHINE_KINDS,
     POLICIES,
     POLICY_DEFAULTS,
@@ -19,8 +20,9 @@ from tentacle.devserver.storage import (
     seconds,
 )
 from tentacle.devserver.worker.caller import ConnectionLimits, Endpoint, WorkerCallFailed
-from tentacle.devserver.worker.client import WorkerClient, WorkerClients
+from tentacle.devserver.worker.client import Client, WorkerClients
 from tentacle.devserver.worker.retry import Report, RetryPolicy
+from tentacle.devserver.worker.ssh import SshEndpoint
 
 
 def endpoint_of(machine: Resource) -> Endpoint:
@@ -107,15 +109,26 @@ class Machines:
 
     async def client(
         self, clients: WorkerClients, machine: Resource, report: Report, *, for_health: bool = False
-    ) -> WorkerClient:
+    ) -> Client:
         """Returns what calls a machine as its policy says.  Raises `WorkerCallFailed` where it cannot be called."""
         policy = await self.policy_of(machine)
         retry = policy.health_retry if for_health else policy.retry
-        return clients.of(reachable_endpoint(machine, policy), retry, report)
+        given = machine.body["Endpoint"]
+        if given["CommunicationStyle"] != "Ssh":
+            return clients.of(reachable_endpoint(machine, policy), retry, report)
+        account = await self._store.get(ACCOUNTS, machine.space, given["AccountId"])
+        if account is None:
+            raise WorkerCallFailed(f"The account '{given['AccountId']}' of '{machine.name}' is gone.")
+        names = ("Password", "PrivateKeyFile", "PrivateKeyPassphrase")
+        who = SshEndpoint(
+            given["Host"], given["Port"], given["Fingerprint"], account.body["Username"], *map(account.body.get, names)
+        )
+        return clients.by_ssh(who, retry, report, policy.connection.connect)
 
     async def update_trust(self) -> None:
         """Must be called when machines have changed.  Disabled ones stay trusted: they only get no work."""
-        self._trust(frozenset(endpoint_of(machine) for machine in await self.everywhere()))
+        machines = await self.everywhere()
+        self._trust(frozenset(endpoint_of(machine) for machine in machines if "Uri" in communication(machine.body)))
 
     async def remove(self, machine: Resource) -> None:
         """Deletes a machine, which may connect no longer."""

@@ -33,11 +33,14 @@ from tentacle.devserver.storage import (
 )
 from tests.devserver.running_server import POLL, THUMBPRINT, URI, worker_body
 
+ACCOUNT = {"AccountType": "UsernamePassword", "Username": "u", "Password": "hidden"}
 MACHINE = {"EnvironmentIds": ["Environments-1"], "Roles": ["r"]}
 
 
 def made(kind: Kind, body: dict[str, Any] | None = None, **observed: Any) -> Resource:
-    given_body = worker_body() | MACHINE if kind.path in ("workers", "machines") else {"Name": "n", "Host": "h"}
+    given_body = (
+        worker_body() | MACHINE if kind.path in ("workers", "machines") else {"Name": "n", "Host": "h", **ACCOUNT}
+    )
     read = read_body(kind, {**given_body, **(body or {})})
     return Resource(kind.path, f"{kind.prefix}-3", "Spaces-2" if kind.scoped else "", read["Name"], read, observed)
 
