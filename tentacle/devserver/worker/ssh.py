@@ -117,7 +117,7 @@ class SshClient:
         notes, ticket = notes or NoNotes(), uuid4().hex
         if await notes.known() is not None:
             raise WorkerCallFailed(
-                "The server was stopped while the script was under way, and an SSH machine cannot tell what became of it."
+                "The server was stopped while the script was under way; an SSH machine cannot tell what became of it."
             )
         await notes.begins(ScriptTicket(ticket))
         work = f"{HOME}/Work/{ticket}"
