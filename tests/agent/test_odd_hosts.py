@@ -97,6 +97,8 @@ async def test_a_filter_that_lets_no_thread_be_made_is_named(agent: AgentHome) -
         ("mount -t proc -o subset=pid,hidepid=2 proc /proc", []),
         ("mount --bind /dev/null /proc/cpuinfo; mount -t tmpfs tmpfs /proc/sys; mount -t tmpfs tmpfs /sys", []),
         ("mount -t tmpfs -o ro tmpfs /dev/shm", []),
+        ("mkfifo odd; mount --bind odd /etc/os-release", []),
+        (r"printf 'PRETTY_NAME=Caf\351\n' >odd; mount --bind odd /etc/os-release", []),
     ],
 )
 async def test_mounts_that_hide_something(agent: AgentHome, server: Server, mounts: str, told: list[str]) -> None:
