@@ -113,8 +113,10 @@ def init(session: CommandSession, *, options: InitOptions, api: ApiOptions) -> S
             next_step += f", or as a service: {service}"
     restart = any(changed.values()) and not changed["Service"] and session.agent_has_run
     done = [name for name, was_done in changed.items() if was_done]
+    # A person has seen them before "Go ahead?".
+    notes = [] if questions.asks else _warnings(process.environ)
     return CommandResult(
-        (f"Done.  {next_step}",),
+        (*notes, f"Done.  {next_step}"),
         restart=restart,
         document={"Changed": done},
     )
