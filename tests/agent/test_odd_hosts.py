@@ -308,6 +308,14 @@ async def test_the_dates_of_certificates_keep_nobody_away(
     assert ("is not valid before 2100-01-01; is this machine's clock right?" in told) == (ours[0] == 2100)
 
 
+async def test_what_deployment_steps_miss_here_is_in_the_log_of_the_start(agent: AgentHome, tmp_path: Path) -> None:
+    """Without openssl Calamari's bash steps run with every variable empty, and end with 0."""
+    agent.environment["PATH"] = str(tmp_path)
+    running = await agent.start()
+    assert "variable" in await running.until("Steps miss 'openssl'")
+    await running.stop()
+
+
 async def test_as_the_first_process_of_a_container_it_ends_what_it_cannot_leave_to_anybody(
     agent: AgentHome, server: Server
 ) -> None:

@@ -113,6 +113,8 @@ def systemd(
         start = f"{f'systemctl reset-failed {name}; ' if state.gave_up else ''}systemctl start {name}"
         if state.unit is None or str(instance.config) not in state.unit.read_text(errors="replace"):
             return [ok("systemd", "running; no service runs this instance, which has no name")]
+    elif not state.is_installed and os.geteuid() != 0:
+        return [ok("systemd", "running; no service runs this instance, and only root can install one")]
     elif not state.is_installed:
         return [warn("systemd", f"there is no service {name}", f"tentacle service{instance.option} --install --start")]
     found = f"{name}.service is {state.active} ({state.detail}), {state.enabled}, runs as {state.user or 'root'}"

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from tentacle.cli.frame.output_file import write_public
 from tentacle.cli.frame.session import CommandSession
-from tentacle.cli.frame.style import iso
+from tentacle.cli.frame.style import counted, iso
 from tentacle.cli.service.files import hand_over
 from tentacle.errors import TentacleError
 from tentacle.host.account import (
@@ -282,7 +282,8 @@ def state_lines(state: ServiceState) -> Iterator[str]:
     if state.unit:
         yield f"  Unit:     {state.unit}"
     if state.pid:
-        yield f"  Process:  {state.pid}, as the user '{state.user or 'root'}', restarted {state.restarts} time(s)"
+        restarted = f", restarted {counted(state.restarts, 'time')}" if state.restarts else ""
+        yield f"  Process:  {state.pid}, as the user '{state.user or 'root'}'{restarted}"
     if state.since and state.is_active:
         yield f"  Since:    {state.since:%Y-%m-%d %H:%M:%S} UTC"
     if state.status and state.is_active:
