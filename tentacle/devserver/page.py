@@ -42,7 +42,7 @@ class StartPage:
     server: Server
 
     async def answer(self, request: web.Request) -> web.Response:
-        if request.rel_url.raw_path.strip("/"):
+        if request.rel_url.raw_path.strip("/") not in ("", "app"):
             return _html("<h1>404</h1><p>There is no such page.</p>", 404)
         if request.method == "POST":
             return await self.sign_in(request)
@@ -54,23 +54,23 @@ class StartPage:
         """Takes the form.  A page of another origin cannot use it to any end: it does not have the key."""
         form = await request.post()
         try:
-            user = await self.server.authentication.user_of_key(str(form.get("key", "")).strip())
+            key = await self.server.authentication.key_of(str(form.get("key", "")).strip(), request.remote)
         except NotSignedIn:
             return _html(f"<p class=Failed>This key is not known.</p>{_FORM}", 401)
         answer = web.Response(status=303, headers={**SAFE, "Location": "/"})
-        self.server.authentication.sign_in(answer, user, secure=request.secure)
+        self.server.authentication.sign_in(answer, key.user, secure=request.secure, key=key)
         return answer
 
     async def show(self, request: web.Request) -> web.Response:
         try:
-            await self.server.authentication.user_of(request, "GET")
+            await self.server.authentication.rights_of(request, "GET")
         except NotSignedIn:
             return _html(_FORM, 401)
         machines = (
             (
                 machine.name,
                 machine.id,
-                communication(machine.body)["Uri"],
+                communication(machine.body).get("Uri", ""),
                 machine.health,
                 str(machine.observed.get("OperatingSystem", "")),
                 str(machine.observed.get("LastChecked", "never")),

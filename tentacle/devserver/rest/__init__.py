@@ -5,7 +5,7 @@ Uses `storage`, `worker` and `tasks`.  This is its door; what lies above imports
 
 from tentacle.devserver.rest.answers import SAFE, NotSignedIn
 from tentacle.devserver.rest.app import application
-from tentacle.devserver.rest.auth import API_KEY, Authentication, Password, new_api_key
+from tentacle.devserver.rest.auth import API_KEY, Authentication, new_api_key
 from tentacle.devserver.rest.root_documents import ServerIdentity
 from tentacle.devserver.rest.server import Server
 
@@ -14,7 +14,6 @@ __all__ = [
     "SAFE",
     "Authentication",
     "NotSignedIn",
-    "Password",
     "Server",
     "ServerIdentity",
     "application",

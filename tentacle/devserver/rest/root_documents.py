@@ -6,7 +6,9 @@ here is answered.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import platform
+import zoneinfo
+from dataclasses import dataclass, field
 from typing import Final
 
 from tentacle.devserver.storage import Json
@@ -15,62 +17,83 @@ API_VERSION: Final = "3.0.0"
 SERVER_VERSION: Final = "2024.4.0"
 """What clients take this server for: new enough for every endpoint it has."""
 
+CERTIFICATE_PATH: Final = "/api/configuration/certificates/certificate-global"
 NODE: Final = "OctopusServerNodes-1"
+NODE_NAME: Final = "devserver"
 _PAGE: Final = "{/id}{?skip,take,ids,partialName}"
 _NAMED: Final = "{/id}{?name,skip,ids,take,partialName}"
+_SUMMARY: Final = "ids,partialName,machinePartialName"
+_OF_MACHINES: Final = "isDisabled,healthStatuses,commStyles,shellNames"
+_OF_TARGETS: Final = f"roles,{_OF_MACHINES},tenantIds,tenantTags"
 
 _ROOT_LINKS: Final[Json] = {
     "Self": "/api",
-    "Spaces": "/api/spaces{/id}{?name,skip,ids,take,partialName}",
-    "SpaceHome": "/api/{spaceId}",
-    "CurrentUser": "/api/users/me",
-    "SignIn": "/api/users/login{?returnUrl}",
-    "SignOut": "/api/users/logout",
-    "Users": "/api/users{/id}{?skip,take,ids,filter}",
+    "Authentication": "/api/authentication",
     "CertificateConfiguration": f"/api/configuration/certificates{_PAGE}",
+    "CurrentUser": "/api/users/me",
+    "EventCategories": "/api/events/categories",
+    "Events": "/api/events{/id}{?skip,take,regarding,regardingAny,user,users,eventCategories,spaces,from,to}",
+    "OctopusServerClusterSummary": "/api/octopusservernodes/summary",
+    "OctopusServerNodes": f"/api/octopusservernodes{_PAGE}",
+    "PermissionDescriptions": "/api/permissions/all",
+    "ScopedUserRoles": f"/api/scopeduserroles{_PAGE}",
+    "ServerHealthStatus": "/api/serverstatus/health",
+    "ServerStatus": "/api/serverstatus",
+    "SignIn": "/api/users/login",
+    "SignOut": "/api/users/logout",
+    "SpaceHome": "/api/{spaceId}",
+    "Spaces": f"/api/spaces{_NAMED}",
     "Tasks": (
         "/api/tasks{/id}{?skip,active,environment,tenant,project,name,node,running,states,hasPendingInterruptions,"
-        "hasWarningsOrErrors,take,ids,partialName,spaces,includeSystem}"
+        "hasWarningsOrErrors,take,ids,partialName,spaces,description}"
     ),
     "TaskTypes": "/api/tasks/taskTypes",
-    "OctopusServerNodes": f"/api/octopusservernodes{_PAGE}",
-    "ServerStatus": "/api/serverstatus",
-    "Web": "/",
+    "TeamMembership": "/api/teammembership{?userId}",
+    "Teams": f"/api/teams{_PAGE}",
+    "Timezones": "/api/serverstatus/timezones",
+    "UserAuthentication": "/api/users/authentication{/userId}",
+    "UserRoles": f"/api/userroles{_PAGE}",
+    "Users": "/api/users{/id}{?skip,take,ids,filter}",
+    "Web": "/app",
 }
-_WORKER_FILTERS: Final = (
-    "{?skip,take,name,ids,partialName,isDisabled,healthStatuses,commStyles,workerpoolIds,thumbprint}"
-)
-_MACHINE_FILTERS: Final = (
-    "{?skip,take,name,ids,partialName,roles,isDisabled,healthStatuses,commStyles,tenantIds,tenantTags,"
-    "environmentIds,thumbprint}"
-)
 _SPACE_LINKS: Final[Json] = {
-    "Workers": f"workers{{/id}}{_WORKER_FILTERS}",
-    "WorkerPools": f"workerpools{_NAMED}",
-    "WorkerPoolsSummary": "workerpools/summary{?ids,partialName}",
-    "WorkerPoolsSortOrder": "workerpools/sortorder",
-    "WorkerPoolsSupportedTypes": "workerpools/supportedtypes",
-    "WorkerPoolsDynamicWorkerTypes": "workerpools/dynamicworkertypes",
-    "DiscoverWorker": "workers/discover{?host,port,type,proxyId}",
-    "Machines": f"machines{{/id}}{_MACHINE_FILTERS}",
-    "DiscoverMachine": "machines/discover{?host,port,type,proxyId}",
+    "Accounts": "accounts{/id}{?skip,take,ids,partialName,accountType}",
+    "DiscoverMachine": "machines/discover{?host,port,type}",
+    "DiscoverWorker": "workers/discover{?host,port,type}",
+    "Environments": f"environments{_NAMED}",
+    "EnvironmentSortOrder": "environments/sortorder",
+    "EnvironmentsSummary": f"environments/summary{{?{_SUMMARY},{_OF_TARGETS},hideEmptyEnvironments}}",
+    "Lifecycles": f"lifecycles{_PAGE}",
+    "MachineOperatingSystems": "machines/operatingsystem/names/all",
     "MachinePolicies": f"machinepolicies{_PAGE}",
     "MachinePolicyTemplate": "machinepolicies/template",
+    "MachineRoles": "machineroles/all",
+    "Machines": f"machines{{/id}}{{?skip,take,name,ids,partialName,{_OF_TARGETS},environmentIds,thumbprint}}",
+    "MachineShells": "machines/operatingsystem/shells/all",
     "Proxies": f"proxies{_PAGE}",
-    "Artifacts": "artifacts{/id}{?skip,take,regarding,ids,partialName}",
-    "Environments": f"environments{_NAMED}",
-    "Tenants": "tenants{/id}{?skip,projectId,name,tags,take,ids,partialName}",
+    "Artifacts": "artifacts{/id}{?skip,take,regarding}",
     "TagSets": f"tagsets{_PAGE}",
+    "Tenants": "tenants{/id}{?skip,projectId,name,tags,take,ids,partialName}",
+    "WorkerOperatingSystems": "workers/operatingsystem/names/all",
+    "WorkerPools": f"workerpools{_NAMED}",
+    "WorkerPoolsDynamicWorkerTypes": "workerpools/dynamicworkertypes",
+    "WorkerPoolSortOrder": "workerpools/sortorder",
+    "WorkerPoolsSortOrder": "workerpools/sortorder",
+    "WorkerPoolsSummary": f"workerpools/summary{{?{_SUMMARY},{_OF_MACHINES},hideEmptyWorkerPools}}",
+    "WorkerPoolsSupportedTypes": "workerpools/supportedtypes",
+    "Workers": f"workers{{/id}}{{?skip,take,name,ids,partialName,{_OF_MACHINES},workerPoolIds,thumbprint}}",
+    "WorkerShells": "workers/operatingsystem/shells/all",
 }
 
 
 @dataclass(frozen=True)
 class ServerIdentity:
-    """The installation, the version, and the thumbprint that workers trust."""
+    """The installation, the version, and the thumbprint that workers trust, with its `certificate` as DER."""
 
     installation: str
     thumbprint: str
     version: str
+    certificate: bytes = field(default=b"", repr=False)
 
 
 def _about(identity: ServerIdentity) -> Json:
@@ -103,7 +126,7 @@ def root_document(identity: ServerIdentity, default_space: str | None, polling: 
 
 def space_document(identity: ServerIdentity, space: str) -> Json:
     """Returns what `GET /api/Spaces-N` answers."""
-    links = {"Self": f"/api/{space}", "Tasks": _ROOT_LINKS["Tasks"], **_space_links(space)}
+    links = {"Self": f"/api/{space}", "Tasks": _ROOT_LINKS["Tasks"], "Web": f"/app#/{space}", **_space_links(space)}
     return {**_about(identity), "Id": space, "Links": links}
 
 
@@ -114,14 +137,63 @@ def certificate_document(identity: ServerIdentity) -> Json:
         "Name": "Octopus Server certificate",
         "Thumbprint": identity.thumbprint,
         "SignatureAlgorithm": "sha256RSA",
-        "Links": {"Self": "/api/configuration/certificates/certificate-global"},
+        "Links": {"Self": CERTIFICATE_PATH, "PublicCer": f"{CERTIFICATE_PATH}/public-cer"},
     }
 
 
 def node_document() -> Json:
-    links = {"Self": f"/api/octopusservernodes/{NODE}"}
-    return {"Id": NODE, "Name": "devserver", "MaxConcurrentTasks": 0, "IsInMaintenanceMode": False, "Links": links}
+    path = f"/api/octopusservernodes/{NODE}"
+    return {
+        "Id": NODE,
+        "Name": NODE_NAME,
+        "MaxConcurrentTasks": 0,
+        "IsInMaintenanceMode": False,
+        "Links": {"Self": path, "Node": path, "Details": f"{path}/details"},
+    }
+
+
+def node_summary(identity: ServerIdentity, now: str, running: int) -> Json:
+    """Returns the node as it is at the moment, with the number of tasks that have not ended."""
+    state = {"LastSeen": now, "IsOffline": False, "RunningTaskCount": running, "Version": identity.version}
+    return {**node_document(), **state}
 
 
 def status_document() -> Json:
-    return {"IsInMaintenanceMode": False, "Health": "Healthy", "Links": {"Self": "/api/serverstatus"}}
+    path = "/api/serverstatus"
+    return {
+        "IsDatabaseEncrypted": False,
+        "IsInMaintenanceMode": False,
+        "IsMajorMinorUpgrade": False,
+        "IsUpgradeAvailable": False,
+        "MaintenanceExpires": None,
+        "MaximumAvailableVersion": SERVER_VERSION,
+        "MaximumAvailableVersionCoveredByLicense": SERVER_VERSION,
+        "Health": "Healthy",
+        "Links": {"Self": path, "Health": f"{path}/health", "SystemInfo": f"{path}/system-info"},
+    }
+
+
+def health_document() -> Json:
+    flags = {"IsEntireClusterReadOnly": False, "IsEntireClusterDrainingTasks": False, "IsCompliantWithLicense": True}
+    words = {"IsOperatingNormally": True, "Description": "The server is operating normally."}
+    return {**words, **flags, "Links": {"Self": "/api/serverstatus/health"}}
+
+
+def system_document(identity: ServerIdentity, uptime: str, threads: int) -> Json:
+    """Returns what the server runs on; `uptime` is a time span."""
+    return {
+        "Version": identity.version,
+        "OSVersion": platform.platform(),
+        "ClrVersion": f"Python {platform.python_version()}",
+        "Uptime": uptime,
+        "ThreadCount": threads,
+        "MinThreadPoolCount": 1,
+        "WorkingSetBytes": 0,
+        "Links": {"Self": "/api/serverstatus/system-info"},
+    }
+
+
+def timezones() -> list[Json]:
+    """Returns the time zones in which schedules may be written."""
+    names = sorted({"UTC", *zoneinfo.available_timezones()})
+    return [{"Id": name, "Name": name, "IsLocal": False, "Links": {}} for name in names]

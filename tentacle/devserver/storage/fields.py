@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from tentacle.contracts.timespan import parse_timespan
-from tentacle.devserver.storage.model import Json
+from tentacle.devserver.storage.model import Json, iso
 from tentacle.errors import TentacleError
 
 Reader = Callable[[Any], Any]
 
 NAME_LIMIT: Final = 200
 LIST_LIMIT: Final = 1000
+SECRET_LIMIT: Final = 100_000
 MISSING: Final = object()
 
 
@@ -38,13 +39,15 @@ class Invalid(TentacleError):
 class Field:
     """A member that clients set.  Without a default (`MISSING`) it must be there.
 
-    Null means the default, unless the field is `nullable`.
+    Null means the default, unless the field is `nullable`.  One that is `secret` is never shown, so a client that sends
+    it back without a value keeps it.
     """
 
     name: str
     read: Reader
     default: Any = MISSING
     nullable: bool = False
+    secret: bool = False
 
 
 def member(document: Mapping[str, Any], name: str) -> Any:
@@ -75,6 +78,9 @@ def read_fields(shape: tuple[Field, ...], given: Any, before: Mapping[str, Any] 
                 body[item.name] = item.read(value)
             except ValueError as error:
                 problems.append(f"{item.name} {error}")
+            else:
+                if item.secret and isinstance(value, dict) and value.get("HasValue") and body[item.name] is None:
+                    body[item.name] = (before or {}).get(item.name)
     if problems:
         raise Invalid(errors=problems)
     return body
@@ -84,10 +90,8 @@ def document(shape: tuple[Field, ...]) -> Callable[[Any], Json]:
     """A document inside a document: exactly the members of `shape`."""
 
     def read(value: Any) -> Json:
-        if not isinstance(value, dict):
-            raise ValueError("must be a document")
         try:
-            return read_fields(shape, value)
+            return read_fields(shape, any_document(value))
         except Invalid as error:
             raise ValueError("; ".join(error.errors)) from error
 
@@ -124,6 +128,23 @@ def flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
     return value
+
+
+def secret(value: Any) -> str | None:
+    """The text of a sensitive value, which clients send as `{"HasValue": true, "NewValue": "..."}` or as it is."""
+    given = value.get("NewValue") if isinstance(value, dict) else value
+    if given is not None and (not isinstance(given, str) or len(given) > SECRET_LIMIT):
+        raise ValueError(f"must be a text of at most {SECRET_LIMIT} characters, or a document with it as NewValue")
+    return given or None
+
+
+def moment(value: Any) -> str:
+    """A moment with a time zone, kept as `iso` writes it; without one, UTC is meant."""
+    try:
+        found = datetime.fromisoformat(value)
+        return iso(found if found.tzinfo else found.replace(tzinfo=UTC))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError("must be a moment such as 2030-01-31T12:00:00Z") from error
 
 
 def number(lowest: int, highest: int) -> Reader:
@@ -166,6 +187,12 @@ def any_document(value: Any) -> Json:
     """A document of whatever members."""
     if not isinstance(value, dict):
         raise ValueError("must be a document")
+    return value
+
+
+def documents(value: Any) -> list[Json]:
+    if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
+        raise ValueError("must be a list of documents")
     return value
 
 

@@ -85,6 +85,10 @@ class TaskQueue:
             await self._store.advance(number, TaskState.CANCELLING)
             run.cancel.set()
 
+    def prioritize(self, number: int) -> None:
+        """Lets a task that waits for a worker go before all others; it stays as it is when it does not wait."""
+        self._slots.prioritize(number)
+
     def unfinished(self) -> list[Task]:
         return [run.task for run, _ in self._runs.values()]
 

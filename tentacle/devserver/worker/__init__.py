@@ -7,6 +7,7 @@ inside.
 from tentacle.devserver.worker.caller import Comms, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.client import WorkerClient, WorkerClients
 from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, start_comms
+from tentacle.devserver.worker.discover import discovered_thumbprint
 from tentacle.devserver.worker.https_polling import AGENTS
 from tentacle.devserver.worker.machines import Machines, Policy
 from tentacle.devserver.worker.script_calls import ScriptOrder
@@ -30,6 +31,7 @@ __all__ = [
     "WorkerCallFailed",
     "WorkerClient",
     "WorkerClients",
+    "discovered_thumbprint",
     "ends_before",
     "start_comms",
 ]

@@ -30,6 +30,11 @@ def endpoint_of(machine: Resource) -> Endpoint:
 
 def reachable_endpoint(machine: Resource, policy: Policy) -> Endpoint:
     """Returns the endpoint to call.  Raises `WorkerCallFailed` for one that this server cannot call."""
+    if "Uri" not in communication(machine.body):
+        style = machine.body["Endpoint"]["CommunicationStyle"]
+        raise WorkerCallFailed(
+            f"'{machine.name}' has no agent that this server could call: it is of the style {style}."
+        )
     if communication(machine.body).get("ProxyId"):
         raise WorkerCallFailed(f"'{machine.name}' is to be called through a proxy, which this server does not do.")
     return replace(endpoint_of(machine), limits=policy.connection)
@@ -115,7 +120,8 @@ class Machines:
 
     async def update_trust(self) -> None:
         """Must be called when machines have changed.  Disabled ones stay trusted: they only get no work."""
-        self._trust(frozenset(endpoint_of(machine) for machine in await self.everywhere()))
+        machines = await self.everywhere()
+        self._trust(frozenset(endpoint_of(machine) for machine in machines if "Uri" in communication(machine.body)))
 
     async def remove(self, machine: Resource) -> None:
         """Deletes a machine, which may connect no longer."""

@@ -10,7 +10,9 @@ import pytest
 from aiohttp import ClientSession, CookieJar
 
 from tentacle.devserver.rest.answers import LOGGED_OUT
-from tentacle.devserver.rest.auth import BrowserSessions, Password, new_api_key
+from tentacle.devserver.rest.auth import BrowserSessions, new_api_key
+from tentacle.devserver.rest.hashes import hash_secret
+from tentacle.devserver.storage import ApiKey
 from tests.devserver.running_server import KEY, RunningServer, running_server
 
 
@@ -104,19 +106,20 @@ def test_keys_are_long_and_never_the_same() -> None:
 
 
 def test_secrets_are_not_in_a_repr() -> None:
-    password = Password.of("admin", "hidden")
-    sessions = BrowserSessions()
+    sessions = BrowserSessions(lambda: 0.0)
     token, session = sessions.begin("Users-1")
-    shown = f"{password!r} {session!r} {sessions!r}"
-    assert "hidden" not in shown
-    assert token not in shown
-    assert session.csrf not in shown
+    stored = hash_secret("hidden")
+    shown = f"{session!r} {sessions!r} {ApiKey(stored, 'id', 'user', 'purpose', 'API-...', 'now')!r}"
+    assert not any(secret in shown for secret in (token, session.csrf, stored, "hidden"))
 
 
-def test_old_sessions_make_room() -> None:
-    sessions = BrowserSessions()
+def test_old_sessions_make_room_and_none_lasts_for_ever() -> None:
+    now = 0.0
+    sessions = BrowserSessions(lambda: now)
     first, _ = sessions.begin("Users-1")
     for _ in range(100):
         last, _ = sessions.begin("Users-1")
     assert sessions.find(first) is None
     assert sessions.find(last) is not None
+    now = 24 * 3600.0
+    assert sessions.find(last) is None
