@@ -19,9 +19,9 @@ GUESSES = "Too many wrong passwords or keys. Try again in 1 seconds."
     ("error", "status", "message", "errors"),
     [
         (Invalid(errors=["Name must be given"]), 400, "There was a problem with your request.", ["Name must be given"]),
-        (ResourceNotFound("task", "x" * 300), 404, LONG, [LONG]),
+        (ResourceNotFound("task", "x" * 300), 404, LONG, []),
         (Invalid("No."), 400, "No.", ["No."]),
-        (TooManyGuesses(0.2), 429, "Too many wrong passwords or keys. Try again in 1 seconds.", [GUESSES]),
+        (TooManyGuesses(0.2), 429, GUESSES, []),
         (TooManyTasks("There are 9.", hint="Try again later."), 503, "There are 9. Try again later.", []),
         (TooManyTasks("The server is stopping."), 503, "The server is stopping.", []),
         (TentacleError("two\nlines"), 500, "two lines", []),

@@ -170,7 +170,7 @@ async def test_another_pool_becomes_the_default(server: RunningServer) -> None:
         ({"Endpoint": {"CommunicationStyle": "Carrier pigeon"}}, "CommunicationStyle"),
         ({"Endpoint": {"CommunicationStyle": "TentaclePassive", "Thumbprint": "A" * 40, "Uri": POLL}}, "Uri must be"),
         ({"Endpoint": {"CommunicationStyle": "TentacleActive", "Thumbprint": "A" * 40, "Uri": URI}}, "Uri must be"),
-        ({"Endpoint": {"CommunicationStyle": "TentacleActive", "Thumbprint": "zz", "Uri": POLL}}, "Thumbprint must be"),
+        ({"Endpoint": {"CommunicationStyle": "TentacleActive", "Thumbprint": " ", "Uri": POLL}}, "Thumbprint must not"),
         ({"IsDisabled": "maybe"}, "IsDisabled must be true or false"),
     ],
 )
