@@ -23,6 +23,7 @@ from tentacle.devserver.storage.fields import (
 )
 from tentacle.devserver.storage.kinds import (
     ACCOUNTS,
+    AGENTLESS,
     ARTIFACTS,
     ENVIRONMENTS,
     KINDS,
@@ -82,6 +83,7 @@ from tentacle.devserver.storage.task_store import TaskStore
 __all__ = [
     "ACCOUNTS",
     "ADMINISTRATORS",
+    "AGENTLESS",
     "ARTIFACTS",
     "BUILT_IN_GRANT",
     "BUILT_IN_ROLES",

@@ -105,7 +105,7 @@ def _kubernetes_contact(value: Any) -> Json:
     return document(_contact(how, listening=listening))(value)
 
 
-_AGENTLESS: Final = (
+AGENTLESS: Final = (
     *("OfflineDrop", "None", "Kubernetes", "AzureWebApp", "AzureCloudService", "AzureServiceFabricCluster"),
     *("AwsEcsCluster", "StepPackage", "Ftp"),
 )
@@ -136,7 +136,7 @@ def read_endpoint(value: Any) -> Json:
 
 def read_target_endpoint(value: Any) -> Json:
     """The endpoint of a target: that of a worker, or one without an agent."""
-    styles = {name.lower(): name for name in _AGENTLESS}
+    styles = {name.lower(): name for name in AGENTLESS}
     style = styles.get(str(member(value, "CommunicationStyle")).lower()) if isinstance(value, dict) else None
     if style is None:
         return read_endpoint(value)

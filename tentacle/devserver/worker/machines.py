@@ -10,9 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tentacle.devserver.storage import (
+    AGENTLESS,
     MACHINE_KINDS,
     POLICIES,
     POLICY_DEFAULTS,
+    POOLS,
+    WORKERS,
+    HealthStatus,
     Resource,
     Store,
     communication,
@@ -30,11 +34,6 @@ def endpoint_of(machine: Resource) -> Endpoint:
 
 def reachable_endpoint(machine: Resource, policy: Policy) -> Endpoint:
     """Returns the endpoint to call.  Raises `WorkerCallFailed` for one that this server cannot call."""
-    if "Uri" not in communication(machine.body):
-        style = machine.body["Endpoint"]["CommunicationStyle"]
-        raise WorkerCallFailed(
-            f"'{machine.name}' has no agent that this server could call: it is of the style {style}."
-        )
     if communication(machine.body).get("ProxyId"):
         raise WorkerCallFailed(f"'{machine.name}' is to be called through a proxy, which this server does not do.")
     return replace(endpoint_of(machine), limits=policy.connection)
@@ -114,9 +113,27 @@ class Machines:
         self, clients: WorkerClients, machine: Resource, report: Report, *, for_health: bool = False
     ) -> WorkerClient:
         """Returns what calls a machine as its policy says.  Raises `WorkerCallFailed` where it cannot be called."""
-        policy = await self.policy_of(machine)
+        policy, machine = await self.policy_of(machine), await self._called_for(machine)
         retry = policy.health_retry if for_health else policy.retry
         return clients.of(reachable_endpoint(machine, policy), retry, report)
+
+    async def _called_for(self, machine: Resource) -> Resource:
+        """Returns the machine that is called for a target without an agent: a worker of its pool, a healthy one first.
+
+        Any other machine is called itself.  Raises `WorkerCallFailed` where there is no worker.
+        """
+        if machine.body["Endpoint"]["CommunicationStyle"] not in AGENTLESS:
+            return machine
+        default = await self._store.default(POOLS, machine.space)
+        pool = machine.body["Endpoint"]["DefaultWorkerPoolId"] or (default.id if default else "")
+        workers = [worker for worker in await self._store.all(WORKERS, machine.space) if not worker.is_disabled]
+        able = sorted(
+            (worker for worker in workers if pool in worker.body["WorkerPoolIds"]),
+            key=lambda worker: worker.health is not HealthStatus.HEALTHY,
+        )
+        if not able:
+            raise WorkerCallFailed(f"'{machine.name}' has no agent, and its worker pool '{pool}' has no worker for it.")
+        return able[0]
 
     async def update_trust(self) -> None:
         """Must be called when machines have changed.  Disabled ones stay trusted: they only get no work."""

@@ -91,7 +91,7 @@ async def test_secrets_are_kept_shown_to_nobody_and_not_lost_when_a_document_is_
     proxy = await server.post(f"{SPACE}/proxies", {"Name": "P", "Host": "h", "Password": {"NewValue": "hidden-1"}})
     account = await server.post(f"{SPACE}/accounts", {"Name": "A", "AccountType": "Token", "Token": "hidden-2"})
     endpoint = {"CommunicationStyle": "Kubernetes", "Authentication": {"Token": {"NewValue": "hidden-3"}}}
-    target = {"Name": "M", "EnvironmentIds": ["dev"], "Roles": ["r"], "Endpoint": endpoint}
+    target = {"Name": "M", "EnvironmentIds": ["dev"], "Roles": ["r"], "Endpoint": endpoint, "IsDisabled": True}
     machine = await server.post(f"{SPACE}/machines", target)
     for made, shown in (
         (proxy, proxy["Password"]),
@@ -117,6 +117,32 @@ async def test_a_machine_without_a_policy_has_the_default_one(server: RunningSer
     without: tuple[Json, ...] = ({}, {"MachinePolicyId": None}, {"MachinePolicyId": ""})
     for number, given in enumerate(without):
         assert (await server.worker(f"w{number}", **given))["MachinePolicyId"] == "MachinePolicies-1"
+
+
+async def test_the_health_check_of_a_cloud_target_runs_on_a_worker_of_its_pool(ready: RunningServer) -> None:
+    await ready.post(f"{SPACE}/workerpools", {"Name": "Empty"})
+    for pool, expected, reason in (
+        (None, "Healthy", "The machine runs scripts."),
+        ("WorkerPools-1", "Healthy", "The machine runs scripts."),
+        ("empty", "Unavailable", "'T2' has no agent, and its worker pool 'WorkerPools-2' has no worker for it."),
+    ):
+        endpoint = {
+            "CommunicationStyle": "Kubernetes",
+            "ClusterUrl": "https://k8s.example",
+            "DefaultWorkerPoolId": pool,
+        }
+        number = len(await ready.get(f"{SPACE}/machines/all"))
+        target = {"Name": f"T{number}", "EnvironmentIds": ["dev"], "Roles": ["r"], "Endpoint": endpoint}
+        made = await ready.post(f"{SPACE}/machines", target)
+        assert made["Endpoint"]["DefaultWorkerPoolId"] == (pool and pool.replace("empty", "WorkerPools-2"))
+        assert made["Endpoint"]["ClusterUrl"] == "https://k8s.example"
+        await ready.idle()
+        checked = await ready.get(made["Links"]["Self"])
+        assert (checked["HealthStatus"], checked["StatusSummary"]) == (expected, reason)
+    refused = {**target, "Endpoint": {**endpoint, "DefaultWorkerPoolId": "WorkerPools-9"}}
+    assert (await ready.send("POST", f"{SPACE}/machines", json=refused)).status == 400
+    used = await ready.send("DELETE", f"{SPACE}/workerpools/WorkerPools-2")
+    assert "still used by T2" in await used.text()
 
 
 async def test_slugs_stand_in_for_ids(server: RunningServer) -> None:
