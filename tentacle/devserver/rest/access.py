@@ -53,13 +53,8 @@ ANYBODY: Final = Needs(who=Who.ANYBODY)
 SIGNED_IN: Final = Needs(who=Who.SIGNED_IN)
 
 _VERBS: Final = {"GET": "View", "POST": "Create", "PUT": "Edit", "DELETE": "Delete"}
-_FAMILIES: Final = {
-    "WorkerPools": "Worker",
-    "MachinePolicies": "MachinePolicy",
-    "Proxies": "Proxy",
-    "ScopedUserRoles": "Team",
-}
-"""What permissions call a kind, where that is not the kind's name without its `s`."""
+_FAMILIES: Final = {"WorkerPools": "Worker", "ScopedUserRoles": "Team"}
+"""What permissions call a kind, where that is not the kind's name."""
 
 _SAID_OTHERWISE: Final = {
     "WorkerCreate": "WorkerEdit",
@@ -77,7 +72,7 @@ def needs_of(kind: Kind, method: str, *, anywhere: bool = False, oneself: bool =
     if kind is SPACES and method == "GET":
         # Everybody sees the spaces in which they may do something, and no others.
         return SIGNED_IN
-    permission = _FAMILIES.get(kind.prefix, kind.prefix.removesuffix("s")) + _VERBS[method]
+    permission = _FAMILIES.get(kind.prefix, kind.singular) + _VERBS[method]
     permission = _SAID_OTHERWISE.get(permission, permission)
     also = ("ConfigureServer",) if permission.startswith("Worker") else ()
     return Needs((permission, *also), anywhere=anywhere, oneself=oneself)

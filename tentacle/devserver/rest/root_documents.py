@@ -7,7 +7,6 @@ here is answered.
 from __future__ import annotations
 
 import platform
-import zoneinfo
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,12 +28,11 @@ _OF_TARGETS: Final = f"roles,{_OF_MACHINES},tenantIds,tenantTags"
 _ROOT_LINKS: Final[Json] = {
     "Self": "/api",
     "Authentication": "/api/authentication",
-    "CertificateConfiguration": f"/api/configuration/certificates{_PAGE}",
+    "CertificateConfiguration": "/api/configuration/certificates{/id}",
     "CurrentUser": "/api/users/me",
-    "EventCategories": "/api/events/categories",
     "Events": "/api/events{/id}{?skip,take,regarding,regardingAny,user,users,eventCategories,spaces,from,to}",
     "OctopusServerClusterSummary": "/api/octopusservernodes/summary",
-    "OctopusServerNodes": f"/api/octopusservernodes{_PAGE}",
+    "OctopusServerNodes": "/api/octopusservernodes{/id}",
     "PermissionDescriptions": "/api/permissions/all",
     "ScopedUserRoles": f"/api/scopeduserroles{_PAGE}",
     "ServerHealthStatus": "/api/serverstatus/health",
@@ -48,9 +46,7 @@ _ROOT_LINKS: Final[Json] = {
         "hasWarningsOrErrors,take,ids,partialName,spaces,description}"
     ),
     "TaskTypes": "/api/tasks/taskTypes",
-    "TeamMembership": "/api/teammembership{?userId}",
     "Teams": f"/api/teams{_PAGE}",
-    "Timezones": "/api/serverstatus/timezones",
     "UserAuthentication": "/api/users/authentication{/userId}",
     "UserRoles": f"/api/userroles{_PAGE}",
     "Users": "/api/users{/id}{?skip,take,ids,filter}",
@@ -160,17 +156,8 @@ def node_summary(identity: ServerIdentity, now: str, running: int) -> Json:
 
 def status_document() -> Json:
     path = "/api/serverstatus"
-    return {
-        "IsDatabaseEncrypted": False,
-        "IsInMaintenanceMode": False,
-        "IsMajorMinorUpgrade": False,
-        "IsUpgradeAvailable": False,
-        "MaintenanceExpires": None,
-        "MaximumAvailableVersion": SERVER_VERSION,
-        "MaximumAvailableVersionCoveredByLicense": SERVER_VERSION,
-        "Health": "Healthy",
-        "Links": {"Self": path, "Health": f"{path}/health", "SystemInfo": f"{path}/system-info"},
-    }
+    links = {"Self": path, "Health": f"{path}/health", "SystemInfo": f"{path}/system-info"}
+    return {"IsInMaintenanceMode": False, "IsUpgradeAvailable": False, "Health": "Healthy", "Links": links}
 
 
 def health_document() -> Json:
@@ -181,19 +168,13 @@ def health_document() -> Json:
 
 def system_document(identity: ServerIdentity, uptime: str, threads: int) -> Json:
     """Returns what the server runs on; `uptime` is a time span."""
-    return {
-        "Version": identity.version,
-        "OSVersion": platform.platform(),
-        "ClrVersion": f"Python {platform.python_version()}",
-        "Uptime": uptime,
-        "ThreadCount": threads,
-        "MinThreadPoolCount": 1,
-        "WorkingSetBytes": 0,
-        "Links": {"Self": "/api/serverstatus/system-info"},
-    }
+    system = {"OSVersion": platform.platform(), "ClrVersion": f"Python {platform.python_version()}"}
+    state = {"Version": identity.version, "Uptime": uptime, "ThreadCount": threads}
+    return {**system, **state, "Links": {"Self": "/api/serverstatus/system-info"}}
 
 
-def timezones() -> list[Json]:
-    """Returns the time zones in which schedules may be written."""
-    names = sorted({"UTC", *zoneinfo.available_timezones()})
-    return [{"Id": name, "Name": name, "IsLocal": False, "Links": {}} for name in names]
+def authentication_document() -> Json:
+    """Returns how users sign in, of which there is one way."""
+    name = {"Name": "Octopus", "DisplayName": "Octopus", "IdentityType": "UsernamePassword", "Links": {}}
+    provider = {**name, "FormsLoginEnabled": True, "CSSLinks": [], "JavascriptLinks": []}
+    return {"AuthenticationProviders": [provider], "CanCurrentUserEditIdentitiesForUser": False, "Links": {}}

@@ -20,12 +20,12 @@ from aiohttp import web
 
 from tentacle.devserver.rest.access import needs_of
 from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, json_answer
-from tentacle.devserver.rest.documents import document, path_of, status_of
+from tentacle.devserver.rest.documents import path_of, status_of
 from tentacle.devserver.rest.paging import number_parameter, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.rest.task_documents import entry_document, task_document
-from tentacle.devserver.storage import MACHINE_KINDS, MACHINES, Invalid, Json, Kind, Resource, read_body
+from tentacle.devserver.storage import MACHINE_KINDS, MACHINES, WORKERS, Invalid, Json, Kind, Resource
 from tentacle.devserver.worker import WorkerCallFailed, WorkerClient, discovered_thumbprint
 from tentacle.errors import one_line
 
@@ -80,12 +80,9 @@ class MachineRoutes:
         except WorkerCallFailed as failure:
             raise Invalid(failure.message) from failure
         uri = f"https://{f'[{host}]' if ':' in host else host}:{port}/"
-        endpoint = {"CommunicationStyle": "TentaclePassive", "Uri": uri, "Thumbprint": thumbprint}
-        found = {"EnvironmentIds": ["-"], "Roles": ["-"], "WorkerPoolIds": ["-"]}
-        body = read_body(kind, {"Name": host, "Endpoint": endpoint, **found})
-        shown = document(Resource(kind.path, "", await self.server.space_of(request), host, body))
-        unset: Json = {name: [] for name in found if name in shown}
-        return json_answer({**shown, "Id": None, **unset, "Links": {}})
+        endpoint = {"CommunicationStyle": "TentaclePassive", "Uri": uri, "Thumbprint": thumbprint, "Links": {}}
+        owners: Json = {"WorkerPoolIds": []} if kind is WORKERS else {"EnvironmentIds": [], "Roles": []}
+        return json_answer({"Id": None, "Name": host, **owners, **endpoint, "Endpoint": endpoint, "Links": {}})
 
     async def observed(self, kind: Kind, member: str, request: ApiRequest) -> web.Response:
         """What the health checks found, each once."""

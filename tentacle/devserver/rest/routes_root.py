@@ -9,7 +9,6 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -20,6 +19,7 @@ from tentacle.devserver.rest.answers import SAFE, ResourceNotFound, json_answer
 from tentacle.devserver.rest.paging import paged
 from tentacle.devserver.rest.root_documents import (
     NODE,
+    authentication_document,
     certificate_document,
     health_document,
     node_document,
@@ -28,11 +28,10 @@ from tentacle.devserver.rest.root_documents import (
     space_document,
     status_document,
     system_document,
-    timezones,
 )
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
-from tentacle.devserver.storage import Json, iso
+from tentacle.devserver.storage import Json, iso, permission_descriptions
 
 _CERTIFICATES: Final = "configuration/certificates"
 _NODES: Final = "octopusservernodes"
@@ -43,34 +42,30 @@ class RootRoutes:
     server: Server
 
     def routes(self) -> list[Route]:
-        identity = self.server.identity
+        certificate = certificate_document(self.server.identity)
+        by_id = f"{_CERTIFICATES}/{certificate['Id']}"
         documents: tuple[tuple[str, Needs, Callable[[], Any]], ...] = (
+            (_CERTIFICATES, SIGNED_IN, lambda: _page("CertificateConfiguration", _CERTIFICATES, certificate)),
+            (by_id, SIGNED_IN, lambda: certificate),
+            (_NODES, SIGNED_IN, lambda: _page("OctopusServerNode", _NODES, node_document())),
             (f"{_NODES}/all", SIGNED_IN, lambda: [node_document()]),
             (f"{_NODES}/ping", ANYBODY, self._node),
             (f"{_NODES}/summary", SIGNED_IN, lambda: {"Nodes": [self._node()], "Links": {}}),
+            (f"{_NODES}/{NODE}", SIGNED_IN, node_document),
             (f"{_NODES}/{NODE}/details", SIGNED_IN, self._node_details),
             ("serverstatus", SIGNED_IN, status_document),
             ("serverstatus/health", SIGNED_IN, health_document),
             ("serverstatus/system-info", Needs(("AdministerSystem", "ConfigureServer")), self._system),
-            ("serverstatus/timezones", SIGNED_IN, timezones),
             ("capabilities", ANYBODY, lambda: {"Capabilities": []}),
-        )
-        singles = (
-            (_CERTIFICATES, "CertificateConfiguration", partial(certificate_document, identity)),
-            (_NODES, "OctopusServerNode", node_document),
+            ("permissions/all", SIGNED_IN, permission_descriptions),
+            ("authentication", ANYBODY, authentication_document),
+            ("users/authentication", SIGNED_IN, authentication_document),
+            ("users/authentication/{id}", SIGNED_IN, authentication_document),
         )
         return [
             Route("GET", "", self.root, ANYBODY),
             *(Route("GET", path, _answering(make), needs) for path, needs, make in documents),
-            *(
-                Route("GET", path, partial(self.single_page, path, kind, make), SIGNED_IN)
-                for path, kind, make in singles
-            ),
-            *(
-                Route("GET", f"{path}/{{id}}", partial(self.single, kind, make), SIGNED_IN)
-                for path, kind, make in singles
-            ),
-            Route("GET", f"{_CERTIFICATES}/{{id}}/public-cer", self.certificate, SIGNED_IN),
+            Route("GET", f"{by_id}/public-cer", self.certificate, SIGNED_IN),
         ]
 
     async def root(self, request: ApiRequest) -> web.Response:
@@ -85,20 +80,8 @@ class RootRoutes:
             raise ResourceNotFound("space", request.space)
         return json_answer(space_document(self.server.identity, space))
 
-    # --- what there is one of ----------------------------------------------------------------------------------
-
-    async def single_page(self, path: str, kind: str, make: Callable[[], Json], request: ApiRequest) -> web.Response:
-        return json_answer(paged(kind, f"/api/{path}", request.query, [make()], lambda found: found))
-
-    async def single(self, kind: str, make: Callable[[], Json], request: ApiRequest) -> web.Response:
-        found = make()
-        if request.path["id"].lower() != found["Id"].lower():
-            raise ResourceNotFound(kind, request.path["id"])
-        return json_answer(found)
-
-    async def certificate(self, request: ApiRequest) -> web.Response:
+    async def certificate(self, _: ApiRequest) -> web.Response:
         """The certificate that workers trust, for a file that other programs read."""
-        await self.single("certificate", partial(certificate_document, self.server.identity), request)
         shown = {"Content-Disposition": 'attachment; filename="octopus-server.cer"'}
         body = self.server.identity.certificate
         return web.Response(body=body, content_type="application/pkix-cert", headers={**SAFE, **shown})
@@ -113,6 +96,11 @@ class RootRoutes:
     def _system(self) -> Json:
         up = self.server.clock() - self.server.started
         return system_document(self.server.identity, format_timespan(max(up, timedelta(0))), threading.active_count())
+
+
+def _page(item_type: str, path: str, only: Json) -> Json:
+    """A collection of one document."""
+    return paged(item_type, f"/api/{path}", {}, [only], lambda found: found)
 
 
 def _answering(make: Callable[[], Any]) -> Callable[[ApiRequest], Awaitable[web.Response]]:

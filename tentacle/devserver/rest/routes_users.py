@@ -31,7 +31,6 @@ from tentacle.devserver.storage import (
     Resource,
     moment,
     optional,
-    permission_descriptions,
     read_fields,
     secret,
     text,
@@ -43,7 +42,6 @@ _KEY: Final = (
     Field("Expires", optional(moment), None),
 )
 _EVENTS: Final = Needs(("EventView",), anywhere=True)
-_CATEGORIES: Final = ("Created", "Modified", "Deleted", "LoginSucceeded")
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,6 @@ class UserRoutes:
             Route("POST", "users/login", self.login, ANYBODY),
             Route("POST", "users/logout", self.logout, SIGNED_IN),
             Route("GET", "users/me", self.me, SIGNED_IN),
-            Route("GET", "users/authentication", self.authentication, SIGNED_IN),
-            Route("GET", "users/authentication/{id}", self.authentication, see),
-            Route("GET", "authentication", self.authentication, ANYBODY),
             Route("GET", "users/{id}/spaces", self.spaces, see),
             Route("GET", "users/{id}/teams", self.teams, see),
             Route("GET", "users/{id}/permissions", self.permissions, see),
@@ -68,10 +63,7 @@ class UserRoutes:
             Route("POST", "users/{id}/apikeys", self.add_key, edit),
             Route("GET", "users/{id}/apikeys/{key}", self.key, see),
             Route("DELETE", "users/{id}/apikeys/{key}", self.remove_key, edit),
-            Route("GET", "teammembership", self.membership, SIGNED_IN),
-            Route("GET", "permissions/all", self.descriptions, SIGNED_IN),
             Route("GET", "events", self.events, _EVENTS),
-            Route("GET", "events/categories", self.event_categories, SIGNED_IN),
             Route("GET", "events/{id}", self.event, _EVENTS),
         ]
 
@@ -90,26 +82,6 @@ class UserRoutes:
         self.server.authentication.sign_out(request.http, answer)
         return answer
 
-    async def authentication(self, request: ApiRequest) -> web.Response:
-        provider = {
-            "Name": "Octopus",
-            "DisplayName": "Octopus",
-            "IdentityType": "UsernamePassword",
-            "FormsLoginEnabled": True,
-            "CSSLinks": [],
-            "JavascriptLinks": [],
-            "Links": {},
-        }
-        return json_answer(
-            {
-                "AuthenticationProviders": [provider],
-                "CanCurrentUserEditIdentitiesForUser": False,
-                "AutoLoginEnabled": False,
-                "AnyAuthenticationProvidersSupportGroups": False,
-                "Links": {},
-            }
-        )
-
     async def revoke_sessions(self, request: ApiRequest) -> web.Response:
         self.server.authentication.sessions.end_all_of((await self._user(request)).id)
         return json_answer({})
@@ -126,14 +98,6 @@ class UserRoutes:
 
     async def teams(self, request: ApiRequest) -> web.Response:
         return json_answer([_team_reference(team) for team in await self._teams_of(await self._user(request))])
-
-    async def membership(self, request: ApiRequest) -> web.Response:
-        """The teams of the user that the parameter `userId` names, else of who asks."""
-        wanted = request.query.get("userid", request.rights.user.id)
-        if wanted.lower() != request.rights.user.id.lower():
-            request.rights.require(needs_of(TEAMS, "GET"), UNSCOPED)
-        user = await self.server.resource(USERS, UNSCOPED, wanted)
-        return json_answer([_team_reference(team) for team in await self._teams_of(user)])
 
     async def permissions(self, request: ApiRequest) -> web.Response:
         rights = await self._access(request)
@@ -159,9 +123,6 @@ class UserRoutes:
                 "Links": {"Self": f"{path_of(rights.user)}/permissions"},
             }
         )
-
-    async def descriptions(self, _: ApiRequest) -> web.Response:
-        return json_answer(permission_descriptions())
 
     async def _user(self, request: ApiRequest) -> Resource:
         wanted = request.path["id"]
@@ -233,9 +194,6 @@ class UserRoutes:
             if shown["Id"].lower() == request.path["id"].lower() and request.rights.holds(_EVENTS, event.space):
                 return json_answer(shown)
         raise ResourceNotFound("event", request.path["id"])
-
-    async def event_categories(self, _: ApiRequest) -> web.Response:
-        return json_answer([{"Id": name, "Name": name, "Links": {}} for name in _CATEGORIES])
 
 
 def _team_reference(team: Resource) -> Mapping[str, Any]:

@@ -39,7 +39,6 @@ from tentacle.devserver.storage.kinds import (
     SPACES,
     TAG_SETS,
     TEAMS,
-    TENANTS,
     UNSCOPED_KINDS,
     USER_ROLES,
     USERS,
@@ -73,7 +72,6 @@ from tentacle.devserver.storage.permissions import (
     BUILT_IN_TEAMS,
     EVERYONE,
     SPACE_PERMISSIONS,
-    SYSTEM_PERMISSIONS,
     permission_descriptions,
 )
 from tentacle.devserver.storage.policies import POLICY_DEFAULTS, next_by_cron, read_script
@@ -104,10 +102,8 @@ __all__ = [
     "SCOPED_ROLES",
     "SPACES",
     "SPACE_PERMISSIONS",
-    "SYSTEM_PERMISSIONS",
     "TAG_SETS",
     "TEAMS",
-    "TENANTS",
     "UNSCOPED",
     "UNSCOPED_KINDS",
     "USERS",

@@ -6,8 +6,10 @@ database or HTTP.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from tentacle.devserver.storage.account_types import ACCOUNT_TYPES
@@ -41,15 +43,15 @@ from tentacle.devserver.storage.policies import POLICY_FIELDS
 class Kind:
     """A kind of resource.
 
-    `prefix` starts the ids, `item_type` is what the API calls one of them, `what` is its name in a sentence, `refers`
-    maps members to the paths of the kinds that they name.  Kinds with the same `counter` share their numbers.  The
-    members `naming` make the name, which is unique.  `variants` are further members, by the value of one of `fields`.
+    `prefix` starts the ids and names the kind; `called` is what the API calls one of them, where that is not its
+    singular; `refers` maps members to the paths of the kinds that they name.  Kinds with the same `counter` share their
+    numbers.  The members `naming` make the name, which is unique.  `variants` are further members, by the value of the
+    member `variant`.
     """
 
     prefix: str
-    item_type: str
-    what: str
     fields: tuple[Field, ...]
+    called: str = ""
     counter: str = ""
     scoped: bool = True
     refers: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +66,19 @@ class Kind:
     def fields_of(self, body: Mapping[str, Any]) -> tuple[Field, ...]:
         """Returns the fields of such a body, which may be a client's."""
         return (*self.fields, *self.variants.get(str(member(body, self.variant)), ()))
+
+    @cached_property
+    def singular(self) -> str:
+        return re.sub("ie$", "y", self.prefix.removesuffix("s"))
+
+    @property
+    def item_type(self) -> str:
+        return self.called or self.singular
+
+    @cached_property
+    def what(self) -> str:
+        """Its name in a sentence."""
+        return re.sub("(?<!^)(?=[A-Z])", " ", self.singular).lower()
 
     @property
     def path(self) -> str:
@@ -195,16 +210,12 @@ def read_tags(value: Any) -> list[Json]:
 # Workers and targets count together, so that a worker and a target never share a number.
 WORKERS: Final = Kind(
     "Workers",
-    "Worker",
-    "worker",
     (_NAME, Field("WorkerPoolIds", at_least_one), Field("Endpoint", read_endpoint), *_MACHINE),
     counter="machines",
     refers={"WorkerPoolIds": "workerpools", "MachinePolicyId": "machinepolicies"},
 )
 MACHINES: Final = Kind(
     "Machines",
-    "DeploymentTarget",
-    "machine",
     (
         Field("EnvironmentIds", at_least_one),
         Field("Roles", at_least_one),
@@ -213,13 +224,12 @@ MACHINES: Final = Kind(
         Field("Endpoint", read_target_endpoint),
         *_MACHINE,
     ),
+    called="DeploymentTarget",
     counter="machines",
     refers={"EnvironmentIds": "environments", "TenantIds": "tenants", "MachinePolicyId": "machinepolicies"},
 )
 POOLS: Final = Kind(
     "WorkerPools",
-    "WorkerPool",
-    "worker pool",
     (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("WorkerPoolType", choice(*POOL_TYPES), POOL_TYPES[0])),
     has_default=True,
     variant="WorkerPoolType",
@@ -227,15 +237,11 @@ POOLS: Final = Kind(
 )
 POLICIES: Final = Kind(
     "MachinePolicies",
-    "MachinePolicy",
-    "machine policy",
     (_NAME, _DESCRIPTION, *POLICY_FIELDS),
     has_default=True,
 )
 PROXIES: Final = Kind(
     "Proxies",
-    "Proxy",
-    "proxy",
     (
         _NAME,
         Field("Host", text()),
@@ -247,8 +253,6 @@ PROXIES: Final = Kind(
 )
 ENVIRONMENTS: Final = Kind(
     "Environments",
-    "Environment",
-    "environment",
     (
         _NAME,
         _SLUG,
@@ -260,17 +264,11 @@ ENVIRONMENTS: Final = Kind(
 )
 TENANTS: Final = Kind(
     "Tenants",
-    "Tenant",
-    "tenant",
     (_NAME, _SLUG, _DESCRIPTION, Field("TenantTags", texts, []), Field("ProjectEnvironments", any_document, {})),
 )
-TAG_SETS: Final = Kind(
-    "TagSets", "TagSet", "tag set", (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("Tags", read_tags, []))
-)
+TAG_SETS: Final = Kind("TagSets", (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("Tags", read_tags, [])))
 ACCOUNTS: Final = Kind(
     "Accounts",
-    "Account",
-    "account",
     (
         _NAME,
         _SLUG,
@@ -286,8 +284,6 @@ ACCOUNTS: Final = Kind(
 _RETENTION: Final = {"Unit": "Days", "QuantityToKeep": 30, "ShouldKeepForever": False}
 LIFECYCLES: Final = Kind(
     "Lifecycles",
-    "Lifecycle",
-    "lifecycle",
     (
         _NAME,
         _SLUG,
@@ -299,8 +295,6 @@ LIFECYCLES: Final = Kind(
 )
 SPACES: Final = Kind(
     "Spaces",
-    "Space",
-    "space",
     (
         _NAME,
         _SLUG,
@@ -315,8 +309,6 @@ SPACES: Final = Kind(
 )
 USERS: Final = Kind(
     "Users",
-    "User",
-    "user",
     (
         Field("Username", text(64)),
         Field("DisplayName", text(64)),
@@ -330,16 +322,12 @@ USERS: Final = Kind(
 _SPACE: Final = Field("SpaceId", optional(text(blank=True)), None)
 TEAMS: Final = Kind(
     "Teams",
-    "Team",
-    "team",
     (_NAME, _SLUG, _DESCRIPTION, _SPACE, Field("MemberUserIds", texts, [])),
     scoped=False,
     refers={"SpaceId": "spaces", "MemberUserIds": "users"},
 )
 USER_ROLES: Final = Kind(
     "UserRoles",
-    "UserRole",
-    "user role",
     (
         _NAME,
         _DESCRIPTION,
@@ -350,8 +338,6 @@ USER_ROLES: Final = Kind(
 )
 SCOPED_ROLES: Final = Kind(
     "ScopedUserRoles",
-    "ScopedUserRole",
-    "scoped user role",
     (_SPACE, Field("TeamId", text()), Field("UserRoleId", text())),
     scoped=False,
     refers={"SpaceId": "spaces", "TeamId": "teams", "UserRoleId": "userroles"},
@@ -359,7 +345,7 @@ SCOPED_ROLES: Final = Kind(
 )
 """A role that a team holds, in one space or, without one, everywhere."""
 
-ARTIFACTS: Final = Kind("Artifacts", "Artifact", "artifact", (_NAME,))
+ARTIFACTS: Final = Kind("Artifacts", (_NAME,))
 """Made by scripts, never by clients."""
 
 MACHINE_KINDS: Final = (WORKERS, MACHINES)

@@ -47,10 +47,6 @@ BUILT_IN_ROLES: Final[Mapping[str, Json]] = {
         "GrantedSystemPermissions": sorted(SYSTEM_PERMISSIONS),
         "GrantedSpacePermissions": sorted(SPACE_PERMISSIONS),
     },
-    "userroles-systemmanager": {
-        "Name": "System Manager",
-        "GrantedSystemPermissions": sorted(SYSTEM_PERMISSIONS - {"AdministerSystem"}),
-    },
     "userroles-spacemanager": {"Name": "Space Manager", "GrantedSpacePermissions": sorted(SPACE_PERMISSIONS)},
 }
 BUILT_IN_TEAMS: Final[Mapping[str, Json]] = {

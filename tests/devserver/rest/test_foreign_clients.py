@@ -349,8 +349,6 @@ async def test_the_documents_of_what_there_is_one_of(server: RunningServer, tmp_
     assert (await server.get("/api/octopusservernodes/summary"))["Nodes"][0]["Name"] == "devserver"
     assert (await server.get("/api/serverstatus/system-info"))["Uptime"].count(":") == 2
     assert (await server.get("/api/serverstatus/health"))["IsOperatingNormally"] is True
-    zones = {zone["Id"] for zone in await server.get("/api/serverstatus/timezones")}
-    assert zones >= {"UTC", "Europe/Berlin"}
     types = await server.get(f"{SPACE}/workerpools/dynamicworkertypes")
     assert types == {"Id": "dynamicworkertypes", "WorkerTypes": [], "Links": {}}
     assert (await server.get(f"{SPACE}/workerpools/supportedtypes"))["SupportedPoolTypes"] == ["StaticWorkerPool"]
