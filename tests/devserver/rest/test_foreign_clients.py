@@ -388,11 +388,14 @@ async def test_a_worker_keeps_whatever_thumbprint_it_is_given(server: RunningSer
     assert made["Thumbprint"] == "go-sdk made up 1"
 
 
-async def test_guesses_are_slowed_down_and_the_right_key_is_not(server: RunningServer) -> None:
+async def test_guesses_are_slowed_down_and_the_right_key_is_not(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.up.server.authentication._guesses, "now", lambda: 0.0)
     stranger = replace(server, headers={"X-Octopus-ApiKey": "API-WRONG"})
     answers = [await stranger.send("GET", "/api/users/me") for _ in range(12)]
     assert [answer.status for answer in answers] == [401] * 10 + [429] * 2
-    assert int(answers[-1].headers["Retry-After"]) >= 1
+    assert answers[-1].headers["Retry-After"] == "1"
     assert (await server.send("GET", "/api/users/me")).status == 200
     login = {"Username": "admin", "Password": "wrong"}
     statuses = [(await stranger.send("POST", "/api/users/login", json=login)).status for _ in range(11)]
