@@ -15,8 +15,8 @@ from typing import Final
 
 from aiohttp import web
 
-from tentacle.devserver.rest import SAFE, NotSignedIn, Server
-from tentacle.devserver.storage import communication
+from tentacle.devserver.rest import SAFE, VIEW_TASKS, NotSignedIn, Server, needs_of
+from tentacle.devserver.storage import KINDS, communication
 
 LAST_TASKS: Final = 20
 _STYLE: Final = (
@@ -63,7 +63,7 @@ class StartPage:
 
     async def show(self, request: web.Request) -> web.Response:
         try:
-            await self.server.authentication.rights_of(request, "GET")
+            rights = await self.server.authentication.rights_of(request, "GET")
         except NotSignedIn:
             return _html(_FORM, 401)
         machines = (
@@ -76,9 +76,10 @@ class StartPage:
                 str(machine.observed.get("LastChecked", "never")),
             )
             for machine in await self.server.machines.everywhere()
+            if rights.holds(needs_of(KINDS[machine.kind], "GET"), machine.space)
         )
-        tasks = (await self.server.tasks.newest_first())[:LAST_TASKS]
-        last = ((t.id, t.name, t.description, t.state, t.queued, t.error) for t in tasks)
+        tasks = [task for task in await self.server.tasks.newest_first() if rights.holds(VIEW_TASKS, task.space)]
+        last = ((t.id, t.name, t.description, t.state, t.queued, t.error) for t in tasks[:LAST_TASKS])
         return _html(
             f"<h1>Tentacle devserver</h1><p>Thumbprint <code>{escape(self.server.identity.thumbprint)}</code></p>"
             f"<h2>Workers and targets</h2>{_table(('Name', 'Id', 'Address', 'Health', 'System', 'Checked'), machines)}"

@@ -3,6 +3,7 @@
 Uses `storage`, `worker` and `tasks`.  This is its door; what lies above imports from here and from no module inside.
 """
 
+from tentacle.devserver.rest.access import VIEW_TASKS, needs_of
 from tentacle.devserver.rest.answers import SAFE, NotSignedIn
 from tentacle.devserver.rest.app import application
 from tentacle.devserver.rest.auth import API_KEY, Authentication, new_api_key
@@ -12,10 +13,12 @@ from tentacle.devserver.rest.server import Server
 __all__ = [
     "API_KEY",
     "SAFE",
+    "VIEW_TASKS",
     "Authentication",
     "NotSignedIn",
     "Server",
     "ServerIdentity",
     "application",
+    "needs_of",
     "new_api_key",
 ]

@@ -51,6 +51,7 @@ class Needs:
 ADMINISTRATOR: Final = Needs(("AdministerSystem",))
 ANYBODY: Final = Needs(who=Who.ANYBODY)
 SIGNED_IN: Final = Needs(who=Who.SIGNED_IN)
+VIEW_TASKS: Final = Needs(("TaskView",), anywhere=True)
 
 _VERBS: Final = {"GET": "View", "POST": "Create", "PUT": "Edit", "DELETE": "Delete"}
 _FAMILIES: Final = {"WorkerPools": "Worker", "ScopedUserRoles": "Team"}

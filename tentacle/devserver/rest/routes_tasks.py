@@ -13,7 +13,7 @@ from typing import Final
 
 from aiohttp import web
 
-from tentacle.devserver.rest.access import SIGNED_IN, Needs
+from tentacle.devserver.rest.access import SIGNED_IN, VIEW_TASKS, Needs
 from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, json_answer
 from tentacle.devserver.rest.documents import collection_path, document
 from tentacle.devserver.rest.paging import TASK_FILTERS, filtered, flag_parameter, number_parameter, paged
@@ -57,9 +57,7 @@ _SHAPE: Final = (
 )
 
 
-_VIEW, _CREATE, _CANCEL, _EDIT = (
-    Needs((f"Task{verb}",), anywhere=True) for verb in ("View", "Create", "Cancel", "Edit")
-)
+_CREATE, _CANCEL, _EDIT = (Needs((f"Task{verb}",), anywhere=True) for verb in ("Create", "Cancel", "Edit"))
 _ARTIFACTS: Final = Needs(("ArtifactView",))
 _STATE: Final = (Field("State", choice(*TaskState)), Field("Reason", optional(text(2000, blank=True)), None))
 
@@ -75,16 +73,16 @@ class TaskRoutes:
             ("artifacts/{id}/content", self.artifact_content),
         )
         return [
-            Route("GET", "tasks", self.page, _VIEW),
+            Route("GET", "tasks", self.page, VIEW_TASKS),
             Route("POST", "tasks", self.create, _CREATE),
             Route("GET", "tasks/tasktypes", self.types, SIGNED_IN),
-            Route("GET", "tasks/{id}", self.one, _VIEW),
-            Route("GET", "tasks/{id}/details", self.details, _VIEW),
-            Route("GET", "tasks/{id}/raw", self.raw, _VIEW),
+            Route("GET", "tasks/{id}", self.one, VIEW_TASKS),
+            Route("GET", "tasks/{id}/details", self.details, VIEW_TASKS),
+            Route("GET", "tasks/{id}/raw", self.raw, VIEW_TASKS),
             Route("POST", "tasks/{id}/cancel", self.cancel, _CANCEL),
             Route("POST", "tasks/{id}/prioritize", self.prioritize, _EDIT),
             Route("POST", "tasks/{id}/state", self.set_state, _EDIT),
-            Route("GET", "tasks/{id}/queued-behind", self.queued_behind, _VIEW),
+            Route("GET", "tasks/{id}/queued-behind", self.queued_behind, VIEW_TASKS),
             Route("POST", "tasks/rerun/{id}", self.rerun, _CREATE),
             *(Route("GET", path, handler, _ARTIFACTS) for path, handler in artifacts),
         ]
@@ -176,7 +174,7 @@ class TaskRoutes:
         tasks = [
             task
             for task in await self.server.tasks.newest_first()
-            if space in (None, task.space) and request.rights.holds(_VIEW, task.space)
+            if space in (None, task.space) and request.rights.holds(VIEW_TASKS, task.space)
         ]
         found = filtered(tasks, request.query, TASK_FILTERS)
         page = paged("Task", "/api/tasks", request.query, found, task_document)
@@ -246,7 +244,7 @@ class TaskRoutes:
                 return
             await changed.wait()
 
-    async def _task(self, request: ApiRequest, needs: Needs = _VIEW) -> Task:
+    async def _task(self, request: ApiRequest, needs: Needs = VIEW_TASKS) -> Task:
         """Returns the task of a request.  Raises `ResourceNotFound` also for one in a space where it is not allowed."""
         prefix, _, written = request.path["id"].partition("-")
         number = whole_number(written, 10**17) if prefix.lower() == "servertasks" else None

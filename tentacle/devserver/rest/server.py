@@ -116,7 +116,7 @@ class Server:
 
     async def note(self, who: Resource, category: str, what: str, *, resource: str = "", space: str = "") -> None:
         """Keeps that a user did something, such as `Created` and `worker W`."""
-        done = f"{who.name} {re.sub('(?<!^)(?=[A-Z])', ' ', category).lower()} {what}"
+        done = f"{who.name} {re.sub('(?<!^)(?=[A-Z])', ' ', category).lower()} {what}".strip()
         await self.store.add_event(NewEvent(iso(self.clock()), category, who.id, who.name, space, resource, done))
 
     async def machine_changed(self, machine: Resource, why: str) -> None:
