@@ -4,8 +4,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := $(VENV)/lowest
+TESTS_OF_LOWEST ?= tests/wire tests/contracts tests/transport tests/observe tests/octopus tests/settings tests/services tests/devserver tests/cli
 
-.PHONY: demo test lint clean install lock pages wheel packages image test-packages
+.PHONY: demo test test-lowest kills lint clean install lock pages wheel packages image test-packages
 
 install: $(VENV)/.installed
 
@@ -22,6 +24,10 @@ demo: install
 # The parts of docs/ that are made from the code: after a change of commands, options, settings or variables.
 pages: install
 	cd packaging && ../$(BIN)/python -m builder.pages
+
+# Kills the embedded server, and an agent that polls it by HTTPS, at every message between the two: five minutes.
+kills: install
+	$(BIN)/python -m tests.e2e.kills
 
 # What the packages hold, exactly: after a change of the dependencies, and to take up their newer versions.
 lock: $(VENV)/.packages
@@ -64,6 +70,13 @@ lint: install
 test: lint
 	tests/peers.sh
 	$(BIN)/pytest -n 3
+
+# The tests that meet other people's packages most, with the lowest versions that pyproject.toml allows: after a change there.
+test-lowest: $(VENV)/.packages
+	$(BIN)/uv pip compile --quiet --no-config --resolution lowest-direct --all-extras pyproject.toml --output-file $(VENV)/lowest.txt
+	$(BIN)/uv venv --quiet --no-config --clear --python $(BIN)/python $(LOWEST)
+	$(BIN)/uv pip install --quiet --no-config --python $(LOWEST) --constraint $(VENV)/lowest.txt --editable ".[devserver]" --group dev
+	$(LOWEST)/bin/pytest -p no:cacheprovider -n 2 $(TESTS_OF_LOWEST)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

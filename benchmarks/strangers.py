@@ -233,6 +233,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
+    "nobody": Kind(silent, 0),
     "silent": Kind(silent, 3000),
     "silent, 3,000 addresses": Kind(silent_everywhere, 3000),
     "silent, come back when closed": Kind(insistent, 3000),

@@ -21,6 +21,9 @@ need ip iproute2
 need useradd passwd
 need setpriv util-linux
 need ps procps
+# A machine that is a worker without an agent (tests/e2e/sshd.py).
+need /usr/sbin/sshd openssh-server
+need ssh-keygen openssh-client
 # Between an agent and its server (tests/e2e/neighbours.py).
 need /usr/sbin/squid squid
 need /usr/sbin/nginx nginx-light

@@ -13,10 +13,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tentacle.transport.tls import TlsIdentity
 
+YEARS = (2020, 2120)
+
+
+def pem(name: str, years: tuple[int, int] = YEARS) -> tuple[bytes, bytes]:
+    """Certificate and key of the party called `name`, PEM, valid between these years; the same for the whole run."""
+    return _made(name, years)
+
 
 @cache
-def pem(name: str) -> tuple[bytes, bytes]:
-    """Certificate and key of the party called `name`, PEM; the same for the whole run."""
+def _made(name: str, years: tuple[int, int]) -> tuple[bytes, bytes]:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     certificate = (
@@ -25,8 +31,8 @@ def pem(name: str) -> tuple[bytes, bytes]:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.datetime(2020, 1, 1))
-        .not_valid_after(datetime.datetime(2120, 1, 1))
+        .not_valid_before(datetime.datetime(years[0], 1, 1))
+        .not_valid_after(datetime.datetime(years[1], 1, 1))
         .sign(key, hashes.SHA256())
     )
     return (
@@ -36,8 +42,8 @@ def pem(name: str) -> tuple[bytes, bytes]:
 
 
 @cache
-def identity(name: str) -> TlsIdentity:
-    return TlsIdentity(*pem(name))
+def identity(name: str, years: tuple[int, int] = YEARS) -> TlsIdentity:
+    return TlsIdentity(*pem(name, years))
 
 
 def write_pem(name: str, directory: Path) -> tuple[Path, Path]:

@@ -10,10 +10,10 @@ ROOT = Path(__file__).parent.parent
 
 
 def links() -> Iterator[Path]:
-    """Every link outside the directories of tools, whose names begin with a dot."""
+    """Every link outside the directories of tools, whose names begin with a dot, and of what was built."""
     for folder, folders, files in os.walk(ROOT):
         yield from (path for name in (*folders, *files) if (path := Path(folder, name)).is_symlink())
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in ("build", "dist")]
 
 
 def test_every_link_leads_to_a_file_of_the_repository() -> None:

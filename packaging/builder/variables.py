@@ -33,7 +33,9 @@ CONTAINER: Final = (
 
 AGENT: Final = (
     Variable(
-        "OCTOPUS__TENTACLE__LOGLEVEL", "`Info`", "the level of the log: `Trace`, `Debug`, `Info`, `Warn`, `Error`"
+        "OCTOPUS__TENTACLE__LOGLEVEL",
+        "`Info`",
+        "the level of the log, spelled so: `Trace`, `Debug`, `Info`, `Warn`, `Error`, `Fatal`, `Off`",
     ),
     Variable("TentaclePollingConnectionCount", "the setting", "polling connections for each server"),
     Variable("TENTACLE_DRAIN_TIMEOUT", "`10s`", "how long an agent that ends waits for running scripts"),
@@ -79,6 +81,7 @@ SYSTEM: Final = (
 )
 
 FROM_SYSTEMD: Final = (
+    Variable("TENTACLE_SCRIPT_LAUNCHER", "", "the socket of the unit that starts scripts, where there are two units"),
     Variable("CREDENTIALS_DIRECTORY", "", "where `--apiKeyCredential=` and its like find their file"),
     Variable("JOURNAL_STREAM", "", "log lines get a priority when they go to the journal"),
     Variable("NOTIFY_SOCKET", "", "where the agent says that it is ready and alive"),

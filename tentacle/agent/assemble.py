@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +18,7 @@ from tentacle.agent.draining import DrainSwitch
 from tentacle.agent.housekeeping import beat, number_from, stop_beating, timespan_from
 from tentacle.agent.identities import identities
 from tentacle.agent.oversight import Oversight
+from tentacle.agent.own_files import make_spool
 from tentacle.agent.own_port import listen
 from tentacle.agent.plan import Plan, PollPlan, make_plan
 from tentacle.agent.polling import PollerParts, Polling, callers, polled
@@ -39,7 +38,6 @@ from tentacle.agent.status import (
 from tentacle.agent.supervisor import keep_running
 from tentacle.agent.surroundings import Surroundings
 from tentacle.agent.watching import missing, reading
-from tentacle.errors import one_line
 from tentacle.home_layout import AUDIT_FILE, INBOX, LOGS, POLLED_CALLS, SPOOL, UPLOADS, WORK
 from tentacle.observe.audit import AuditRecord
 from tentacle.observe.metrics import Metrics
@@ -64,7 +62,6 @@ from tentacle.settings.monitor import MonitorAddress
 from tentacle.settings.policy import HostPolicy
 from tentacle.settings.policy_file import PolicyFile
 from tentacle.transport.calls import Calls
-from tentacle.transport.errors import TransportError
 from tentacle.transport.exchange import Answer, Exchange
 from tentacle.transport.http.connection import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
@@ -173,7 +170,7 @@ class Agent:
         self._drain.take_up()
         self._policy.current()
         await self.engine.start()
-        self._make_spool()
+        make_spool(self._spool, self.home / WORK / SPOOL, self.engine.workspaces.move_to_trash)
         await self._control.start()
         for line in self.plan.lines:
             say(line)
@@ -183,25 +180,6 @@ class Agent:
             address = format_address((self._host, self.listener.port))
             say(f"{f'listen://{address}/':<30} {threading.get_native_id() % 10000:>4}  Listener started")
             say(f"Agent listening on: {address}")
-
-    def _make_spool(self) -> None:
-        """Makes an empty spool: beside its place when a script has left there what cannot be moved to the trash, an
-        immutable file say, or a mount, or a link, which must not lead to the removal of what it leads to.
-        """
-        place = self.home / WORK / SPOOL
-        with suppress(OSError):
-            if not place.is_symlink() and not (place.is_dir() and next(place.iterdir(), None) is None):
-                self.engine.workspaces.move_to_trash(place)
-        try:
-            self._spool.create()
-        except TransportError as error:
-            beside = place.with_name(f"{SPOOL}-{secrets.token_hex(4)}")
-            log.warning("%s; until the next start they go to %s", one_line(error), beside)
-            self._spool.move(beside)
-            try:
-                self._spool.create()
-            except TransportError as worse:
-                log.error("No files can be taken in: %s", one_line(worse))
 
     async def run(self) -> None:
         """Polls and keeps house until it is cancelled."""
@@ -218,6 +196,7 @@ class Agent:
             if self._wire_trace is not None:
                 group.create_task(keep_running("The trace of the wire", self._wire_trace.keep_writing))
             group.create_task(keep_running("The workspace cleaner", cleaner.run))
+            group.create_task(keep_running("The look at the work directory", self.engine.obstacle.watch))
             group.create_task(keep_running("Polling", self._polling.run))
             group.create_task(keep_running("The look at the certificate", self._remind_of_certificate))
             if self._monitor is not None:
@@ -324,6 +303,7 @@ class Agent:
             last_script=self._last_script(),
             waiting=self._waiting,
             callers=callers(self.calls.seen),
+            obstacle=self.engine.obstacle.reason,
         )
 
     def _last_script(self) -> LastScript | None:

@@ -20,6 +20,11 @@ from tentacle.path_walk import open_alone
 log = logging.getLogger(__name__)
 
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_HINTS = {
+    errno.EROFS: "mount its file system for writing, or put the home elsewhere",
+    errno.ENOSPC: "make room on its file system; files need inodes too (df -i)",
+    errno.EDQUOT: "make room within the quota of the user that runs the agent",
+}
 _ATTEMPTS = 5
 _BETWEEN = 0.05
 """Seconds.  Whoever asks `holder` has the lock for a moment; an agent that starts just then tries again."""
@@ -62,7 +67,7 @@ def only_agent(home: Path) -> Iterator[None]:
     except OSError as error:
         raise TentacleError(
             f"cannot use the home directory {home}: {error.strerror}",
-            hint="it must exist and belong to the user that runs the agent",
+            hint=_HINTS.get(error.errno or 0, "it must exist and belong to the user that runs the agent"),
         ) from error
     try:
         try:
@@ -101,7 +106,7 @@ def _open(path: Path) -> int:
     try:
         return open_alone(path, os.O_RDWR | os.O_NONBLOCK)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not path.exists():
             raise
     if os.geteuid() != 0:
         with suppress(OSError):

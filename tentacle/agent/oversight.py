@@ -6,8 +6,10 @@ Knows calls, and who is told of them.  Must not know a wire.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from tentacle.contracts.data_stream import DataStream
@@ -23,6 +25,9 @@ from tentacle.services.errors import RefusedByPolicy
 from tentacle.services.script_support import script_body
 from tentacle.services.veto import HTTPS, Veto
 from tentacle.settings.policy import HostPolicy
+from tentacle.trace_context import current_work, working_for
+
+log = logging.getLogger(__name__)
 
 UNKNOWN: Final = "unknown"
 """In place of a name that a peer made up: of those there is no end."""
@@ -66,6 +71,7 @@ class Oversight:
     def answered(self, call: SeenCall, answer: Answered | Failure, seconds: float) -> None:
         result = RESULTS[answer.kind] if isinstance(answer, Failure) else OK
         self._measure(call, result, seconds)
+        _tell(call, result)
         if result == OK and call.method in _UNCHANGING:
             return
         error = {"Error": answer.message} if isinstance(answer, Failure) else {}
@@ -89,6 +95,14 @@ class Oversight:
             self._metrics.transfer("received", len(received), sum(one.length for one in received))
         if isinstance(call.result, DataStream):
             self._metrics.transfer("sent", 1, call.result.length)
+
+
+def _tell(call: SeenCall, result: str) -> None:
+    """Of each call one line, for those who look for a fault."""
+    if log.isEnabledFor(logging.DEBUG):
+        name = f"{call.service}.{call.method}" if call.known else "a call that does not exist"
+        with working_for(replace(current_work(), ticket=_ticket_of(call) or "")):
+            log.debug("%s of %s by %s: %s", name, call.context.address, call.context.wire, result)
 
 
 def _who(call: SeenCall) -> dict[str, Any]:

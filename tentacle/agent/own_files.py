@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from tentacle import disk
-from tentacle.errors import TentacleError
+from tentacle.errors import TentacleError, one_line
 from tentacle.home_layout import (
     AUDIT_FILE,
     CONTROL_SOCKET,
@@ -34,6 +36,8 @@ from tentacle.home_layout import (
 from tentacle.scripts import history
 from tentacle.scripts.shim.file_flags import free_path
 from tentacle.scripts.workspace import boots, finished
+from tentacle.transport.errors import TransportError
+from tentacle.transport.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -92,3 +96,22 @@ def put_right(home: Path) -> None:
             log.warning("'%s' was of the wrong kind; what was there is now called '%s'", path, disk.move_aside(path))
     with suppress(TentacleError):
         disk.make_directories(home / LOGS, mode=0o750)
+
+
+def make_spool(spool: Spool, place: Path, move_to_trash: Callable[[Path], object]) -> None:
+    """Makes an empty spool: beside its `place` when a script has left there what cannot be moved to the trash, an
+    immutable file say, or a mount, or a link, which must not lead to the removal of what it leads to.
+    """
+    with suppress(OSError):
+        if not place.is_symlink() and not (place.is_dir() and next(place.iterdir(), None) is None):
+            move_to_trash(place)
+    try:
+        spool.create()
+    except TransportError as error:
+        beside = place.with_name(f"{SPOOL}-{secrets.token_hex(4)}")
+        log.warning("%s; until the next start they go to %s", one_line(error), beside)
+        spool.move(beside)
+        try:
+            spool.create()
+        except TransportError as worse:
+            log.error("No files can be taken in: %s", one_line(worse))

@@ -27,6 +27,7 @@ SETTLE_SECONDS = 0.2
 """How long it must stay as it is before it is read: an editor may write it in several pieces."""
 
 AT_ONCE = frozenset({"servers", *(key.field.partition(".")[0] for key in KEYS.values() if key.at_once)})
+THE_CERTIFICATE = "the certificate"
 CERTIFICATES = frozenset({"certificate", "next_certificate", "previous_certificate"})
 WORDS: Mapping[str, str] = {key.field.partition(".")[0]: key.words for key in KEYS.values() if key.words}
 
@@ -60,7 +61,7 @@ def change(old: Settings, new: Settings, plan: Plan, environment: Mapping[str, s
         if getattr(old, name) != getattr(new, name)
     ]
     if not _known(old) & _known(new):
-        waiting.append("the certificate")
+        waiting.append(THE_CERTIFICATE)
         fixed |= CERTIFICATES
     settings = replace(new, **{name: getattr(old, name) for name in fixed})
     after = make_plan(settings, environment)

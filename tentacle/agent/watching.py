@@ -6,10 +6,12 @@ Reads, and changes nothing.  Must not know HTTP, nor what a metric is called.
 from __future__ import annotations
 
 import functools
+import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from tentacle.agent.plan import Plan
 from tentacle.agent.status import DRAINING, RUNNING, AgentStatus
@@ -23,6 +25,9 @@ from tentacle.settings.policy import HostPolicy
 from tentacle.transport.calls import Calls
 from tentacle.transport.listener import Listener
 from tentacle.transport.poller import Poller
+
+_LEAST_FILES: Final = 20
+"""A workspace, two run files, and what comes along."""
 
 
 class Watchable(Protocol):
@@ -60,11 +65,27 @@ def missing(agent: Watchable) -> tuple[str, ...]:
         found.append(f"connections: the port is not open, and {what}")
     if agent.policy.problem:
         found.append(f"policy: nothing new is allowed: {agent.policy.problem}")
-    free, needed = _disk(agent.engine)
-    if free is not None and needed is not None and free < needed:
-        text = f"{file_size(free)} are free, and without {file_size(needed)} no script is started"
-        found.append(f"disk: {text}")
+    if status.obstacle:
+        found.append(f"scripts: none can be run: {status.obstacle}")
+    found += (f"disk: {text}" for text in _lack(agent.engine))
     return tuple(found)
+
+
+def _lack(engine: ScriptEngine) -> Iterator[str]:
+    """What the file system lacks on which scripts work."""
+    free, needed = _disk(engine)
+    if free is not None and needed is not None and free < needed:
+        yield f"{file_size(free)} are free, and without {file_size(needed)} no script is started"
+    work = Path(engine.workspaces.work)
+    try:
+        status = os.statvfs(work)
+    except OSError as error:
+        yield f"{work} cannot be used: {error.strerror}"
+        return
+    if status.f_flag & os.ST_RDONLY:
+        yield f"the file system of {work} can only be read"
+    elif status.f_files and status.f_favail < _LEAST_FILES:
+        yield f"{status.f_favail} more files can be made in {work}, and a script needs some"
 
 
 def reading(agent: Watchable) -> AgentReading:

@@ -7,6 +7,7 @@ Stands before `main.py`, which imports nearly everything.  The interpreter is an
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from typing import Final
@@ -25,6 +26,7 @@ _NO_SOCKET: Final = (
     b"This is what starts scripts for an agent; systemd starts it, with the socket on which it is asked.\n"
     b"Install both as services: tentacle service --install\n"
 )
+_LITTLE_MEMORY: Final = 256 * 1024 * 1024
 _CANNOT_CHANGE: Final = {signal.SIGKILL, signal.SIGSTOP}
 _STAYS_IGNORED: Final = {
     # What `nohup`, and a shell for a job in the background, have switched off.
@@ -50,8 +52,8 @@ def enter() -> int:
         from tentacle.cli.main import main
 
         return main()
-    except (MemoryError, ImportError) as error:
-        if isinstance(error, ImportError) and "failed to map segment" not in str(error):
+    except (MemoryError, ImportError, OSError, RuntimeError, SystemError) as error:
+        if not isinstance(error, MemoryError) and not _is_short_of_memory():
             raise
         os.write(2, _NO_MEMORY)  # whatever else would say it needs memory
         return 1
@@ -71,6 +73,12 @@ def _become_launcher() -> int:
         os.execv(command[0], command)  # noqa: S606
     os.write(2, _NO_SOCKET)
     return 1
+
+
+def _is_short_of_memory() -> bool:
+    """Whether a limit is so low that an import may fail of it, which it does with any kind of exception."""
+    limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+    return any(0 <= limit < _LITTLE_MEMORY for limit in limits)
 
 
 def _reset_signals() -> None:

@@ -190,7 +190,7 @@ async def assemble(
     """Returns the parts of the server, put together; the only place where they are made."""
     store, tasks = Store(database), TaskStore(database, _now)
     machines = Machines(store, comms.trust)
-    clients = WorkerClients(comms, Time(time.monotonic))
+    clients = WorkerClients(comms, Time(time.monotonic), directory=home.files)
     artifacts, calamari = Artifacts(store, home.artifacts, _now), None
     if options.calamari is not None:
         calamari = Calamari(read_package(options.calamari, home.files), store, home.files)

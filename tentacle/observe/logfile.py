@@ -183,7 +183,9 @@ class FileLogHandler(logging.Handler):
         super().__init__()
         self.setFormatter(LayoutFormatter())
         self._file: RollingFile | None = None
-        self._refused = False
+        self._told = False
+        self.tells = False
+        """Whether a file that cannot be written is told elsewhere, once; not by commands, whose user may not."""
         self._pending: deque[logging.LogRecord] = deque(maxlen=_PENDING_RECORDS)
 
     @property
@@ -196,12 +198,15 @@ class FileLogHandler(logging.Handler):
 
         A folder that is missing is made.
         """
-        with contextlib.suppress(disk.DiskError):
+        self._file = RollingFile(folder / LOG_FILE, max_bytes=max_bytes, kept=kept)
+        try:
             disk.make_directories(folder.parent, mode=0o750)
             disk.make_directories(
                 folder, mode=0o750, like=folder.parent if disk.is_of_another_user(folder.parent) else None
             )
-        self._file = RollingFile(folder / LOG_FILE, max_bytes=max_bytes, kept=kept)
+        except disk.DiskError as error:
+            if self.tells:
+                self._tell(error.message)
         self.setFormatter(_JsonLine() if as_json else LayoutFormatter())
         while self._pending:
             self.handle(self._pending.popleft())
@@ -212,12 +217,16 @@ class FileLogHandler(logging.Handler):
             return
         try:
             self._file.append(self.format(record))
-        except LinkRefused as error:
-            if not self._refused:
-                self._refused = True
-                log.warning("Nothing is written to the log file '%s'. %s", self._file.path, error.strerror)
-        except OSError:
-            return
+        except OSError as error:
+            if self.tells or isinstance(error, LinkRefused):
+                self._tell(f"{error.strerror or error}")
+        else:
+            self._told = False
+
+    def _tell(self, why: str) -> None:
+        if not self._told:
+            self._told = True
+            log.warning("Nothing is written to the log file '%s'. %s", self.path, why)
 
     def close(self) -> None:
         super().close()

@@ -35,6 +35,7 @@ _HINT = (
     "nothing in between blocks or replaces it."
 )
 _PROXY_HINT = "Correct the proxy's user name and password with: Tentacle polling-proxy --proxyEnable=true ..."
+_PROXY_AWAY_HINT = "Check the proxy's name and port, and set them with: Tentacle polling-proxy --proxyEnable=true ..."
 _ACCEPTED = frozenset({200, 400})
 """Statuses of a Halibut port that works."""
 _WEB_SOCKET_ACCEPTED = frozenset({101, 400})
@@ -49,6 +50,10 @@ _WEB_SOCKET_HINT = (
 
 class _AttemptFailed(OSError):
     """An attempt got an answer, but not the right one."""
+
+
+class _ProxyAway(_AttemptFailed):
+    """The proxy cannot be reached; it may be back soon."""
 
 
 class _ProxyRefused(_AttemptFailed):
@@ -86,7 +91,7 @@ class ConnectivityCheck:
         `web_socket` is the path of one that has to open there, `https` the one below which agents poll by HTTPS;
         without either the port speaks Halibut.  Raises `ConnectionFailed` after the last attempt.
         """
-        attempts, hint = len(self.delays) + 1, _HINT if web_socket is None else _WEB_SOCKET_HINT
+        attempts, usual = len(self.delays) + 1, _HINT if web_socket is None else _WEB_SOCKET_HINT
         asked = _Asked(_request(authority(host, port), web_socket, https), _accepted(web_socket, https))
         for number in range(1, attempts + 1):
             try:
@@ -97,6 +102,7 @@ class ConnectivityCheck:
                 break
             except (OSError, EOFError, ValueError) as error:
                 reason = self._reason(error)
+                hint = _PROXY_AWAY_HINT if isinstance(error, _ProxyAway) else usual
                 if is_tls_nonsense(error):
                     break
             if number < attempts:
@@ -135,7 +141,7 @@ async def _handshake(host: str, port: int, proxy: ProxyUrl | None, asked: _Asked
         try:
             reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
         except OSError as error:
-            raise _AttemptFailed(f"the proxy cannot be reached ({network_reason(error)})") from error
+            raise _ProxyAway(f"the proxy cannot be reached ({network_reason(error)})") from error
     try:
         if proxy is not None:
             await _connect_through(reader, writer, host, port, proxy)

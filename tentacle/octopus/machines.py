@@ -50,21 +50,23 @@ async def replace_thumbprint(
 
 
 async def set_disabled(
-    client: OctopusClient, thumbprint: str, space: str | None, on_change: Callable[[str], None], *, disabled: bool
+    client: OctopusClient, thumbprint: str, space: str | None, tell: Callable[[str], None], *, disabled: bool
 ) -> list[str]:
     """Disables or enables the server's workers and deployment targets with `thumbprint`; everything else stays.
 
-    `on_change` gets a line before each change; what is so already is left alone.  Returns the names of all, so that
+    `tell` gets a line for each, before a change; what is so already is left alone.  Returns the names of all, so that
     this may be repeated.  Raises any `OctopusError`.
     """
     names = []
-    verb = "Disabling" if disabled else "Enabling"
+    verb, already = ("Disabling", "disabled") if disabled else ("Enabling", "enabled")
     async for kind, template, (ours,) in _by_kind(client, space, thumbprint):
         for machine in ours:
             names.append(_name(machine))
             if machine.flag("IsDisabled") is not disabled:
-                on_change(f"{verb} the {kind.value} '{names[-1]}' on the Octopus Server...")
+                tell(f"{verb} the {kind.value} '{names[-1]}' on the Octopus Server...")
                 await client.update(self_link(machine, template), with_disabled(machine, disabled=disabled))
+            else:
+                tell(f"The {kind.value} '{names[-1]}' is {already} on the Octopus Server already")
     return names
 
 

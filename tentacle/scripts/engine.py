@@ -27,6 +27,7 @@ from tentacle.scripts.launch.fork_server_client import ForkServerClient
 from tentacle.scripts.launch.fork_servers import LauncherService, OwnForkServer
 from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
+from tentacle.scripts.obstacle import Obstacle
 from tentacle.scripts.output.known_secrets import KnownSecrets
 from tentacle.scripts.recovery import Recovery
 from tentacle.scripts.requests import EngineOptions, RunStatus, StartRequest
@@ -95,6 +96,7 @@ class ScriptEngine:
         )
         self.completed = CompletedRuns(self.workspaces, self._context.sandbox)
         self.recovery = Recovery(self.workspaces, self.completed, self._context.sandbox, self._take_over)
+        self.obstacle = Obstacle(self.workspaces)
         self.left = LeftResults(self.workspaces.runs)
         self._runs: dict[str, Run] = {}
         """By the name of the run's files, as `_starting`."""
@@ -112,7 +114,8 @@ class ScriptEngine:
         else:
             await self._fork_server.start()
             await asyncio.to_thread(self._prepare_host)
-        if self.options.sandbox.asks or self.options.try_out:
+        # An earlier script may be the reason of an obstacle, and the agent must still answer.
+        if (self.options.sandbox.asks or self.options.try_out) and await self.obstacle.look() is None:
             await check_host(self.workspaces, self._context)
         await self.recovery.start()
 
@@ -315,11 +318,12 @@ class ScriptEngine:
 
     async def _make_workspace(self, request: StartRequest) -> RunFiles:
         prepare = functools.partial(self._prepare, request)
-        if request.files or len(request.body) > _SMALL_BODY:
-            # Large files must not hold up the scripts that start together with this one.
-            prepared = await asyncio.to_thread(prepare)
-            return await self.workspaces.make(lambda: prepared)
-        return await self.workspaces.make(prepare)
+        async with self.obstacle.noticed():
+            if request.files or len(request.body) > _SMALL_BODY:
+                # Large files must not hold up the scripts that start together with this one.
+                prepared = await asyncio.to_thread(prepare)
+                return await self.workspaces.make(lambda: prepared)
+            return await self.workspaces.make(prepare)
 
     def _prepare(self, request: StartRequest) -> RunFiles:
         if self.options.minimum_free_bytes is not None:

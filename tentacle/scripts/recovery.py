@@ -19,8 +19,8 @@ from tentacle.home_layout import SPOOL
 from tentacle.open_files import is_scarce
 from tentacle.scripts.completed_runs import CompletedRuns
 from tentacle.scripts.errors import DamagedRunError
+from tentacle.scripts.obstacle import is_left_check
 from tentacle.scripts.sandbox.sandbox import Sandbox
-from tentacle.scripts.startup_check import is_left_check
 from tentacle.scripts.workspace.old_layout import has_state, old_runs
 from tentacle.scripts.workspace.run_files import ExaminedRun, RunFiles, Stage, run_name
 from tentacle.scripts.workspace.run_header import RunHeader

@@ -213,6 +213,7 @@ class Run:
         self.result = result
         self.step = Step.ENDED
         if self._task is not None:
+            log.info("Script %s has ended with exit code %d", self.files.header.ticket, result.exit_code)
             ran = None if self._began is None else asyncio.get_running_loop().time() - self._began
             self._context.watch.script_ended(result.exit_code, ran, self.files.log_size())
         self.files.close()
@@ -237,6 +238,7 @@ class Run:
         else:
             self.step = Step.LAUNCHING
             self._began = asyncio.get_running_loop().time()
+            log.debug("Script %s begins", header.ticket)
             self._context.watch.script_began(self._began - asked)
             await self._follow_with(lease)
 

@@ -9,29 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
 from dataclasses import replace
-from pathlib import Path
 
 from tentacle.contracts.script import ProcessOutputSource
-from tentacle.errors import EXIT_USER_ERROR, one_line
+from tentacle.errors import EXIT_USER_ERROR
 from tentacle.scripts.errors import SandboxUnavailableError, ScriptError
+from tentacle.scripts.obstacle import is_full, prepare_empty, remove_prepared
 from tentacle.scripts.run import Run, RunContext
 from tentacle.scripts.run_watch import Unwatched
 from tentacle.scripts.sandbox.sandbox import NEEDED_FOR_USERS, Mode
-from tentacle.scripts.workspace.removal import remove_tree
-from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.workspaces import Workspaces
 
 log = logging.getLogger(__name__)
 
-_NAME = ".sandbox-check-"
-"""Starts with a dot, which no ticket may."""
 _LONGEST = 30.0
 _PAGE = 64 * 1024
-_ROOM_BYTES, _ROOM_INODES = 256 * 1024, 32
-"""Enough for an empty script."""
 _HINTS = {
     Mode.NONE: "Set the limits for scripts to none, or wider.",
     Mode.PRIVATE: "The kernel must allow mount namespaces, without root user namespaces too "
@@ -42,25 +34,13 @@ _HINTS = {
 }
 
 
-def is_left_check(name: str) -> bool:
-    """Returns whether that entry of the work directory is left of a check in which the agent has died."""
-    return name.startswith(_NAME)
-
-
 async def check_host(workspaces: Workspaces, context: RunContext) -> None:
     """Raises `ScriptError` with the directory or the sandbox, and the reason, when the empty script cannot be run."""
     asks = context.sandbox.options.asks
-    if not _has_room(workspaces.work):
+    if is_full(workspaces.work):
         log.warning("Whether scripts can be run as the settings ask for was not tried out: the disk is full.")
         return
-    name = f"{_NAME}{secrets.token_hex(4)}"
-    header = RunHeader(ticket=name, task=name, mutex=name, isolation=1, timeout=None, arguments=())
-    try:
-        files = await asyncio.to_thread(workspaces.prepare, header, "echo", ())
-    except ScriptError as error:
-        # An earlier script may have done that, and the agent must still answer.
-        log.error("No script can be run now. %s", " ".join(filter(None, (one_line(error), error.hint))))
-        return
+    files = await asyncio.to_thread(prepare_empty, workspaces)
     # It is no script of a server's, and belongs in no list of those that ended.
     run = Run(files, replace(context, ended=lambda *_: None, watch=Unwatched()))
     run.start()
@@ -82,18 +62,7 @@ async def check_host(workspaces: Workspaces, context: RunContext) -> None:
     finally:
         run.cancel()
         await run.detach()
-        for left in workspaces.forget(files.name, files.workspace):
-            await asyncio.to_thread(remove_tree, left)
-
-
-def _has_room(directory: Path) -> bool:
-    try:
-        status = os.statvfs(directory)
-    except OSError:
-        return True
-    # Some file systems create inodes on demand, and report a total of zero.
-    inodes = status.f_favail if status.f_files else _ROOM_INODES
-    return status.f_bavail * status.f_frsize >= _ROOM_BYTES and inodes >= _ROOM_INODES
+        await asyncio.to_thread(remove_prepared, workspaces, files)
 
 
 async def _refusal(run: Run, mode: Mode | None) -> ScriptError:

@@ -36,8 +36,6 @@ from tentacle.settings.errors import InstanceError
 
 MACHINE_DIRECTORY = Path("/etc/octopus")
 HOME_VARIABLE = "TentacleMachineConfigurationHomeDirectory"
-OWN_PLACE = "Run this as root, or give a path in a directory of yours"
-"""What to tell a user who may not write where an instance is to be made; an option is to follow."""
 DEFAULT_NAME = "Tentacle"
 DEFAULT_CONFIG = "Tentacle.config"
 EVERY_INSTANCE = "*"
@@ -145,6 +143,11 @@ class InstanceRegistry:
     def directory(self) -> Path:
         """Where new instances are made: in the first directory that this user may write, else in the last."""
         return next((one for one in self._directories if may_write(_folder(one))), self._directories[-1])
+
+    def own_place(self, option: str) -> str:
+        """Returns what to tell a user who may not write where an instance is to be made, `option` says where."""
+        also = "" if may_write(self.folder) else f", and set {HOME_VARIABLE} to it"
+        return f"Run this as root, or give a path in a directory of yours by {option}=PATH{also}."
 
     @property
     def folder(self) -> Path:

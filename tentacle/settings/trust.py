@@ -115,10 +115,16 @@ def keep_addresses(servers: Servers, addresses: Collection[str]) -> Servers:
 
 
 def make_polling(
-    servers: Servers, thumbprint: str, address: str, *, new_id: Callable[[], str] | None = None
+    servers: Servers,
+    thumbprint: str,
+    address: str,
+    *,
+    https: bool = False,
+    ca_file: str | None = None,
+    new_id: Callable[[], str] | None = None,
 ) -> Servers:
     """`server-comms --style=TentacleActive` (docs/spec/command-line.md, "server-comms"): returns the list with
-    `address` polled.
+    `address` polled, by `https` with whom `ca_file` vouches for.
 
     Changes the entry with this address, else one without a style, else adds one.  It keeps its subscription, or takes
     that of another polling entry of this thumbprint, or gets a new one.
@@ -129,7 +135,7 @@ def make_polling(
     shared = next((s.subscription_id for s in own if s.style is CommunicationStyle.TENTACLE_ACTIVE), None)
     subscription = (chosen and chosen.subscription_id) or shared or (new_id or new_subscription_id)()
     named = chosen.thumbprint if chosen else thumbprint
-    polling = TrustedServer(named, CommunicationStyle.TENTACLE_ACTIVE, address, subscription)
+    polling = TrustedServer(named, CommunicationStyle.TENTACLE_ACTIVE, address, subscription, https, ca_file)
     if chosen is not None and not same_address(chosen.address, address):
         return tuple(polling if s is chosen else s for s in servers)
     return add_or_update(servers, polling)

@@ -28,6 +28,7 @@ from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.queue import PollingQueues
 from tentacle.transport.spool import Spool
 from tentacle.transport.timeouts import Timeouts
+from tentacle.transport.tls import TlsIdentity
 from tentacle.wire.events import ResponseEvent
 from tentacle.wire.limits import Limits
 from tentacle.wire.messages import Request, ServerError
@@ -172,6 +173,8 @@ class Server:
     listener: Listener
     port: int | None = None
     """Of the agent; without it calls wait for the agent to poll."""
+    agent: str = field(default_factory=lambda: identity("agent").thumbprint)
+    """The thumbprint that the agent must show."""
 
     async def answer(self, service: str, method: str, *arguments: object) -> Any:
         """The result, decoded, or the error as it came."""
@@ -179,7 +182,7 @@ class Server:
         if self.port is None:
             received = await self.queues.call(SUBSCRIPTION, request, {})
         else:
-            address = Address("127.0.0.1", self.port, identity("agent").thumbprint)
+            address = Address("127.0.0.1", self.port, self.agent)
             received = await self.listening.call(address, request, {})
         received.release()
         assert isinstance(received.event, ResponseEvent)
@@ -219,19 +222,19 @@ class Server:
 
 
 @asynccontextmanager
-async def a_server(directory: Path) -> AsyncIterator[Server]:
+async def a_server(directory: Path, own: TlsIdentity | None = None) -> AsyncIterator[Server]:
     spool = Spool(directory / "server-spool")
     spool.create()
     polled = PollingQueues(replace(TIMEOUTS, polling_queue=PATIENCE))
     listener = Listener(
-        identity("server"),
+        own or identity("server"),
         lambda thumbprint: thumbprint == identity("agent").thumbprint,
         polled.serve,
         spool,
         ListenerOptions(host="127.0.0.1", role=Role.POLLING_CLIENT, timeouts=TIMEOUTS, web_socket=WEB_SOCKET),
     )
     await listener.start()
-    server = Server(ListeningCaller(identity("server"), spool, TIMEOUTS, Limits()), polled, listener)
+    server = Server(ListeningCaller(own or identity("server"), spool, TIMEOUTS, Limits()), polled, listener)
     try:
         yield server
     finally:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
 
 from tentacle.contracts.script import ScriptTicket
 from tentacle.contracts.script_v2 import CancelScriptCommandV2, ScriptStatusResponseV2
+from tentacle.settings.logs import LogSettings
 from tentacle.wire.messages import ServerError
 from tests.agent.process import TENTACLE, AgentHome, Server
 from tests.patience import PATIENCE
 from tests.pki import identity, pem
+from tests.transport.harness import run
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 REFUSAL = "Refused by the policy of this host: "
@@ -102,8 +105,10 @@ async def test_by_https_too_and_a_trace_goes_through(agent: AgentHome, tmp_path:
     certificate_pem, key_pem = pem("server")
     key.write_bytes(key_pem)
     certificate.write_bytes(certificate_pem)
+    agent.set(logs=LogSettings(format="json"))
     running = await agent.start()
-    port = await running.port()
+    port = json.loads(await running.until("Agent listening on: "))["Message"].rpartition(":")[2]
+    assert (await run(str(TENTACLE), "log-level", f"--config={agent.config}", "debug"))[0] == 0
 
     async def rpc(script: str, ticket: str) -> dict[str, Any]:
         command = {
@@ -132,7 +137,15 @@ async def test_by_https_too_and_a_trace_goes_through(agent: AgentHome, tmp_path:
     )
     assert (last["Wire"], last["Result"], last["Ticket"]) == ("https", "refused", "B")
     running.process.terminate()
-    await running.ended()
+    _, problems = await running.ended()
+    written = (agent.home / "Logs" / "OctopusTentacle.txt").read_text().splitlines()
+    lines = [json.loads(line) for line in (*written, *problems)]
+    who = {"Server": identity("server").thumbprint, "TraceId": PARENT[3:35], "SpanId": PARENT[36:52]}
+    ours = [line for line in lines if line.items() >= who.items() and line.get("Ticket") == "A"]
+    assert {"Script A begins", "Script A has ended with exit code 0"} <= {line["Message"] for line in ours}
+    assert any(re.fullmatch(r"\S+V2\.StartScript of 127\.\S+ by https: ok", line["Message"]) for line in ours)
+    (refused,) = [line for line in lines if line["Message"].endswith("by https: refused")]
+    assert (refused["Ticket"], refused["Level"]) == ("B", "Debug")
 
 
 async def test_on_a_full_disk_new_scripts_are_refused_where_the_policy_says_so(

@@ -33,9 +33,15 @@ async def polling(agent: AgentHome, polled: PolledServer, connections: int = 1) 
 
 async def test_a_script_and_its_log_and_a_stop_in_time(agent: AgentHome, polled: PolledServer) -> None:
     await polling(agent, polled)
-    started = await polled.start_script("echo hello; exit 4", wait="00:00:30")
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    command = {
+        "ScriptTicket": {"TaskId": "T"},
+        "ScriptBody": "echo $TRACEPARENT; exit 4",
+        "DurationToWaitForScriptToFinish": "00:00:30",
+    }
+    started = (await polled.call("IScriptServiceV2.StartScript", command, traceparent=trace))["result"]
     assert (started["State"], started["ExitCode"]) == ("Complete", 4)
-    assert "hello" in [entry["Text"] for entry in started["Logs"]]
+    assert trace in [entry["Text"] for entry in started["Logs"]]
     assert (await polled.call("IScriptServiceV2.CompleteScript", {"Ticket": {"TaskId": "T"}}))["result"] is None
     assert polled.polls[0] == {"max": 1, "holding": []}
     await agent.agents[-1].stop()

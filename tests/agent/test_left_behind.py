@@ -84,8 +84,8 @@ BY_ANYBODY = {
     "a lock that is held": TAKES_A_LOCK % "setsid",
     "a lock that is held without a mark": TAKES_A_LOCK % "setsid env -i",
     "a lock that is held by what seems an agent": TAKES_A_LOCK % "setsid bash -c 'exec -a tentacle \"$@\"' - ",
-    "a directory of a hundred thousand levels": 'rm -rf ../.spool; python3 -c \'import os; os.chdir("..")\n'
-    'for name in (".spool", *"d" * 100000): os.mkdir(name); os.chdir(name)\'',
+    "a directory of thirty thousand levels": 'rm -rf ../.spool; python3 -c \'import os; os.chdir("..")\n'
+    'for name in (".spool", *"d" * 30000): os.mkdir(name); os.chdir(name)\'',
     **{f"{what} in place of {WORK}": f"cd ../..; mv {WORK} gone; {how % WORK}" for what, how in IN_PLACE.items()},
     **{
         f"{what} in place of all else": "cd ../..; "

@@ -16,9 +16,13 @@ import pytest
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessState, ScriptTicket
 from tentacle.contracts.script_v2 import CancelScriptCommandV2, ScriptStatusResponseV2
-from tests.agent.process import AgentHome, Running, Server
+from tentacle.settings.certificates import from_pem
+from tentacle.settings.model import CommunicationStyle, TrustedServer
+from tests.agent.process import TENTACLE, AgentHome, Running, Server, a_server
 from tests.filter import refused
+from tests.other_user import only_root
 from tests.patience import PATIENCE
+from tests.pki import identity, pem
 
 OWN_MOUNTS = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
 NUMBER = 54321
@@ -152,6 +156,134 @@ async def test_where_no_script_can_run_the_agent_says_so_at_its_start(agent: Age
     assert "/bin/bash" in said[0]
     assert said[1].startswith("Mend that, or put the instance's home elsewhere")
     await agent.gone()
+
+
+READ_ONLY = "mount --bind {0} {0}; mount -o remount,bind,ro {0}"
+NO_INODES = "mount -t tmpfs -o nr_inodes=2 tmpfs {0}; mkdir {0}/last"
+
+
+async def ask(agent: AgentHome, *command: str) -> tuple[int | None, str]:
+    """The exit code and the output of a command about this instance, where the agent's file systems are."""
+    pid = agent.agents[-1].process.pid
+    asked = await asyncio.create_subprocess_exec(
+        *("nsenter", f"--target={pid}", "--mount", f"--net=/proc/{pid}/ns/net", *command),
+        env=agent.environment,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said = (await asked.communicate())[0].decode()
+    return asked.returncode, " ".join(said.split())
+
+
+@only_root
+@pytest.mark.parametrize(
+    ("where", "mounts", "why"),
+    [
+        ("Work", READ_ONLY, "Read-only file system"),
+        ("Work/.runs", READ_ONLY, "Read-only file system"),
+        ("Work", NO_INODES, "No space left on device"),
+    ],
+)
+async def test_an_agent_that_can_run_no_script_is_not_healthy_until_it_can(
+    agent: AgentHome, server: Server, where: str, mounts: str, why: str
+) -> None:
+    place = agent.home / where
+    place.mkdir(parents=True)
+    running = await agent.start(wrapper=after(mounts.format(place)))
+    server.port = await running.port()
+    assert why in getattr(await server.script("exit 3"), "message", "")
+    status = (str(TENTACLE), "status", f"--config={agent.config}")
+    code, said = await ask(agent, *status)
+    assert code == 3
+    assert "problem no script can be run: " in said
+    assert f"'{place}" in said
+    assert why in said
+    _, said = await ask(agent, str(TENTACLE), "doctor", f"--config={agent.config}")
+    assert "FAIL scripts none can be run: " in said
+    assert (f"{agent.home / 'Work'} lies on a file system that is read-only" in said) == (
+        where == "Work" and "R" in why
+    )
+    assert (await ask(agent, "umount", str(place)))[0] == 0
+    ended = await server.script("exit 4", wait=PATIENCE, ticket="N")
+    assert isinstance(ended, ScriptStatusResponseV2), ended
+    assert ended.exit_code == 4
+    assert (await ask(agent, *status))[0] == 0
+    running.send(signal.SIGTERM)
+    code, told = await running.ended()
+    assert code == 0
+    assert len([line for line in told if line.startswith("No script can be run now: ")]) == 1
+
+
+@only_root
+@pytest.mark.parametrize(
+    ("mounts", "why", "advice"),
+    [
+        (READ_ONLY, "cannot use the home directory {0}: Read-only file system", "mount its file system for writing"),
+        (
+            "cp -a {0} {0}-2; mount -t tmpfs -o nr_inodes=9 tmpfs {0}; cp -a {0}-2/. {0}; "
+            "cd {0}; while mkdir d; do cd d; done",
+            "cannot use the home directory {0}: No space left on device",
+            "make room on its file system; files need inodes too",
+        ),
+        (
+            "mount -t tmpfs tmpfs /dev",
+            "The process that starts scripts could not be started: No such file or directory (/dev/null)",
+            "Mount /dev, or make the device: mknod",
+        ),
+    ],
+    ids=["read-only", "no inodes", "no devices"],
+)
+async def test_an_agent_that_cannot_work_at_all_says_why(agent: AgentHome, mounts: str, why: str, advice: str) -> None:
+    running = await agent.start(wrapper=after(f"{{ {mounts.format(agent.home)}; }} 2>/dev/null"))
+    code, said = await running.ended()
+    assert (code, said[0]) == (1, why.format(agent.home))
+    assert said[1].startswith(advice)
+    await agent.gone()
+
+
+@only_root
+async def test_a_log_that_cannot_be_written_is_told_once_elsewhere(agent: AgentHome, server: Server) -> None:
+    logs = agent.home / "Logs"
+    logs.mkdir()
+    running = await agent.start(wrapper=after(READ_ONLY.format(logs)))
+    await runs_and_cancels(running, server)
+    running.send(signal.SIGTERM)
+    assert (await running.ended())[0] == 0
+    told = [line for line in running.said if "Nothing is written to the log file" in line]
+    assert told == [f"Nothing is written to the log file '{logs}/OctopusTentacle.txt'. Read-only file system"]
+
+
+@only_root
+async def test_it_starts_before_there_is_a_network_and_is_reached_once_there_is(agent: AgentHome) -> None:
+    running = await agent.start(wrapper=("unshare", "--net"))
+    port = await running.port()
+    reach = ("/bin/bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}")
+    assert (await ask(agent, *reach))[0] == 1
+    assert (await ask(agent, str(TENTACLE), "status", f"--config={agent.config}"))[0] == 0
+    assert (await ask(agent, "ip", "link", "set", "lo", "up"))[0] == 0
+    assert (await ask(agent, *reach))[0] == 0
+    await running.stop()
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [((2001, 2002), (2100, 2101)), ((2100, 2101), (2001, 2002))])
+async def test_the_dates_of_certificates_keep_nobody_away(
+    agent: AgentHome, tmp_path: Path, ours: tuple[int, int], theirs: tuple[int, int]
+) -> None:
+    """Here or there: a clock may be wrong, and the thumbprint is what counts."""
+    own = identity("server", theirs)
+    trusted = TrustedServer(own.thumbprint, CommunicationStyle.TENTACLE_PASSIVE)
+    agent.set(certificate=from_pem(*pem("agent", ours)), servers=(trusted,))
+    async with a_server(tmp_path, own) as server:
+        server.agent = identity("agent", ours).thumbprint
+        running = await agent.start()
+        server.port = await running.port()
+        ended = await server.script("exit 3", wait=PATIENCE)
+        assert isinstance(ended, ScriptStatusResponseV2), ended
+        assert ended.exit_code == 3
+        await running.stop()
+    (told,) = warnings(agent)
+    assert told.startswith(f"The certificate {server.agent} ")
+    assert ("has expired on 2002-01-01" in told) == (ours[0] == 2001)
+    assert ("is not valid before 2100-01-01; is this machine's clock right?" in told) == (ours[0] == 2100)
 
 
 async def test_as_the_first_process_of_a_container_it_ends_what_it_cannot_leave_to_anybody(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,10 @@ from tentacle.contracts.script_v2 import CompleteScriptCommandV2
 from tentacle.settings.model import CommunicationStyle, TrustedServer
 from tentacle.settings.monitor import MonitorAddress
 from tests.agent.process import SUBSCRIPTION, TENTACLE, AgentHome, Running, Server
+from tests.agent.test_small_disk import on_a_disk_of
 from tests.patience import PATIENCE
 from tests.pki import identity
+from tests.transport.harness import run
 
 
 async def curl(path: str, *options: str) -> tuple[int, str]:
@@ -99,6 +104,41 @@ async def test_an_agent_that_trusts_nobody_or_reaches_nobody_is_alive_and_not_re
     assert found["tentacle_polling_connections_up{server=https://127.0.0.1:1/}"] == 0
     running.process.terminate()
     await running.ended()
+
+
+async def test_an_agent_without_room_for_scripts_says_what_is_missing(agent: AgentHome, tmp_path: Path) -> None:
+    """Its work directory is a file system of its own, which is too small, then has no file left, then is read-only."""
+    place, work = watched(agent, tmp_path), agent.home / "Work"
+    running = await agent.start(wrapper=on_a_disk_of("size=900M,nr_inodes=100", work))
+    await is_watched(running)
+    assert await curl(f"{place}readyz") == (200, "ready\n")
+    inside = Path(f"/proc/{running.process.pid}/root{work}")
+    files = [inside / f"f{number}" for number in range(100)]
+    with suppress(OSError):
+        for file in files:
+            file.touch()
+    assert await curl(f"{place}readyz") == (503, f"disk: 0 more files can be made in {work}, and a script needs some\n")
+    for file in files:
+        file.unlink(missing_ok=True)
+    enter = ("nsenter", f"--target={running.process.pid}", "--mount", "--user" * (os.geteuid() != 0))
+    remount = (*filter(None, enter), "mount", "-o")
+    assert (await run(*remount, "remount,size=4M", str(work)))[0] == 0
+    code, said = await curl(f"{place}readyz")
+    assert (code, said.partition(" free")[0].endswith(" are")) == (503, True)
+    assert said.endswith("and without 551 MB no script is started\n")
+    assert (await run(*remount, "remount,ro,size=900M", str(work)))[0] == 0
+    assert await curl(f"{place}readyz") == (503, f"disk: the file system of {work} can only be read\n")
+
+
+async def test_an_agent_that_hangs_gives_no_answer(agent: AgentHome, tmp_path: Path) -> None:
+    place = watched(agent, tmp_path)
+    running = await agent.start()
+    await is_watched(running)
+    running.send(signal.SIGSTOP)
+    code, _ = await curl(f"{place}healthz", "--max-time", "0.5")
+    assert code == 0
+    running.send(signal.SIGCONT)
+    assert await curl(f"{place}healthz") == (200, "ok\n")
 
 
 async def test_the_numbers_of_scripts(agent: AgentHome, server: Server, tmp_path: Path) -> None:

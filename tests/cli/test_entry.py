@@ -170,6 +170,15 @@ def test_signals_that_were_blocked_and_ignored_and_descriptors_that_were_left_op
         assert process.wait(PATIENCE) == -signal.SIGTERM
 
 
+@pytest.mark.parametrize("limit", ["--as", "--data"])
+@pytest.mark.parametrize("megabytes", [5, 10, 17, 22])
+def test_an_interpreter_that_would_not_even_start_is_not_started(tentacle: Any, limit: str, megabytes: int) -> None:
+    code, out, err = said(tentacle, "prlimit", f"{limit}={megabytes * 1000 * 1000}", "--core=0", PROGRAM, "version")
+    told = err.splitlines()
+    assert (code, out) == (1, "") or (code, limit, err) == (0, "--data", ""), err
+    assert len(told) < 3 and not any("Traceback" in line or "Fatal" in line for line in told), err
+
+
 @pytest.mark.parametrize("megabytes", range(30, 130, 10))
 def test_too_little_memory_is_said_without_a_traceback(tentacle: Any, tmp_path: Path, megabytes: int) -> None:
     for arguments in (

@@ -24,7 +24,6 @@ from tests.patience import PATIENCE
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("machine.sh")
 TOOLS = ("unshare", "nsenter", "setpriv", "ip", "systemctl", "/lib/systemd/systemd", "dbus-daemon", "useradd", "mount")
-BOOT_SECONDS = 60.0
 _CLONE_NEWNET = 0x40000000
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -107,7 +106,7 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=BOOT_SECONDS,
+            timeout=PATIENCE,
             check=False,
         )
         if expect is not None and done.returncode != expect:
@@ -123,7 +122,7 @@ class Machine:
     def on_the_network(self, function: Callable[[], T]) -> T:
         """The result of `function`, whose sockets are the machine's."""
         assert self._network is not None
-        return self._network.submit(function).result(BOOT_SECONDS * 2)
+        return self._network.submit(function).result(PATIENCE)
 
     def properties(self, unit: str, *names: str) -> dict[str, str]:
         """What `systemctl show` says."""
@@ -145,7 +144,7 @@ class Machine:
         was, self._init = self._init, 0
         # The command may be ended by what it asks for.
         subprocess.run([*_entering(was), "systemctl", "reboot"], stdin=subprocess.DEVNULL, check=False)
-        deadline = time.monotonic() + BOOT_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while Path(f"/proc/{was}").exists():
             if time.monotonic() > deadline:
                 raise StepFailed("the machine did not go down")
@@ -163,7 +162,7 @@ class Machine:
         self._network = ThreadPoolExecutor(1, initializer=_enter_network, initargs=(self._init,))
 
     def _wait_until_up(self) -> None:
-        deadline = time.monotonic() + BOOT_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             if self._boot.poll() is not None:
                 break

@@ -129,7 +129,7 @@ def https_front(
 ) -> Iterator[Neighbour]:
     """Ends TLS for the HTTP server at the URL `backend`, which does not know that it lives below `/prefix/`."""
     settings = f"location /{prefix}/ {{ proxy_pass {backend}; proxy_http_version 1.1; }}"
-    with _https(certificate, key, settings, port=port) as front:
+    with nginx(certificate, key, settings, port=port) as front:
         yield front
 
 
@@ -152,12 +152,12 @@ def web_socket_front(
             proxy_ssl_certificate_key shown.key;
         }}
     """
-    with _https(*own, settings, {"shown.crt": shown[0], "shown.key": shown[1]}, port) as front:
+    with nginx(*own, settings, {"shown.crt": shown[0], "shown.key": shown[1]}, port) as front:
         yield front
 
 
 @contextmanager
-def _https(
+def nginx(
     certificate: bytes,
     key: bytes,
     settings: str,

@@ -6,7 +6,9 @@ everything is gone afterwards: scripts outlive their agent on purpose, so they a
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import queue
@@ -14,6 +16,7 @@ import shlex
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -26,6 +29,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tentacle.certificate_parsing import parse_certificate
 from tentacle.settings import certificates
 from tests.patience import PATIENCE
 
@@ -188,10 +194,13 @@ class Server(ServerApi):
 
 @dataclass
 class HttpsClient:
-    """`curl` with the client's certificate `client.crt`, which the agent at `address` trusts."""
+    """`curl` with the client's certificate `client.crt`, which the agent at `address` trusts.  It talks to no other key
+    than the one with the `pin`.
+    """
 
     address: str
     directory: Path
+    pin: str
 
     def curl(self, path: str, *options: str) -> str:
         """What is answered, an error too."""
@@ -214,7 +223,16 @@ class HttpsClient:
 
     def _command(self, path: str, *options: str) -> list[str]:
         trusted = ("--cert", "client.crt", "--key", "client.key")
-        return ["curl", "-sS", "--insecure", *trusted, f"{self.address}{path}", *options]
+        return [
+            "curl",
+            "-sS",
+            "--insecure",
+            "--pinnedpubkey",
+            f"sha256//{self.pin}",
+            *trusted,
+            f"{self.address}{path}",
+            *options,
+        ]
 
 
 class Stage:
@@ -297,7 +315,10 @@ class Stage:
         for suffix, content in (("crt", made.certificate_pem), ("key", made.key_pem)):
             (self.directory / f"client.{suffix}").write_bytes(content)
         self.run("configure", f"--instance={name}", f"--trust={made.thumbprint}")
-        client = HttpsClient(f"https://127.0.0.1:{port}", self.directory)
+        shown = parse_certificate(ssl.get_server_certificate(("127.0.0.1", port)).encode())
+        key = shown.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        pin = base64.b64encode(hashlib.sha256(key).digest()).decode()
+        client = HttpsClient(f"https://127.0.0.1:{port}", self.directory, pin)
         deadline = time.monotonic() + PATIENCE
         while "openapi" not in client.curl("/openapi.json"):
             if time.monotonic() > deadline:

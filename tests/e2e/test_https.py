@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tentacle.settings.certificates import from_pem
 from tests.e2e.machine import ROOT
-from tests.e2e.stage import TENTACLE, Stage, free_port
+from tests.e2e.neighbours import nginx
+from tests.e2e.stage import TENTACLE, ServerApi, Stage, StepFailed, free_port
+from tests.patience import PATIENCE
+from tests.pki import made_by_openssl
 
 TEXT = (ROOT / "docs/https.md").read_text(encoding="utf-8")
-SHELL = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-[PROGRAM] = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+LISTENING, POLLING = TEXT.split("# A worker that may only dial out\n")
+
+
+def blocks(text: str, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+SHELL = blocks(LISTENING, "sh")
+[PROGRAM] = blocks(LISTENING, "python")
 TRUST = next(block for block in SHELL if "--trust=THUMBPRINT" in block)
 
 
@@ -33,7 +47,7 @@ def pasted(stage: Stage, text: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stdout
@@ -67,6 +81,89 @@ def test_every_block_works_as_it_is_pasted(stage: Stage) -> None:
     assert (stage.directory / "first.bin").read_bytes() == package[:100]
     assert hashlib.sha1(package).hexdigest() in said
     assert re.search(r'{"id": "[0-9a-f-]{36}", "length": 3000000}', said)
+
+
+class Reader:
+    """Somebody who pastes the second half, block by block, with the ports and addresses of this machine."""
+
+    def __init__(self, stage: Stage, thumbprint: str) -> None:
+        self.stage = stage
+        self.ports = {name: free_port() for name in ("8065", "8043", "8066", "8443", "443")}
+        self._texts = {**self.ports, "--trust=THUMBPRINT": f"--trust={thumbprint}"}
+        self._blocks = iter(blocks(POLLING, "sh"))
+
+    def here(self, text: str) -> str:
+        text = text.replace("octopus.example.com", f"127.0.0.1:{self.ports['443']}").replace(
+            "jobs.example.com", "127.0.0.1"
+        )
+        for theirs, ours in self._texts.items():
+            text = re.sub(rf"(?<![\w.-]){theirs}\b", str(ours), text)
+        # What runs on would keep the end of a pipe open.
+        return text.replace(" &\n", " >>background.log 2>&1 &\n")
+
+    def paste(self, beginning: str) -> str:
+        text = next(self._blocks)
+        assert text.startswith(beginning), text
+        return pasted(self.stage, self.here(text))
+
+    def read_to_the_end(self) -> None:
+        assert next(self._blocks, None) is None
+
+    def server(self) -> ServerApi:
+        """The one that was started, when it answers."""
+        key = (self.stage.directory / "key").read_text().strip()
+        server = ServerApi(f"http://127.0.0.1:{self.ports['8065']}/", 0, "", key)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                server.get("api")
+            except StepFailed:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            else:
+                return server
+
+
+def wait_until_polled(stage: Stage, address: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        status = json.loads(pasted(stage, "tentacle status --instance=Polling --format=json || true"))
+        if any(one["Address"] == address and one["ConnectionsUp"] for one in status["TrustedOctopusServers"]):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{address} is not polled: {status}")
+
+
+def test_every_block_for_workers_that_dial_out_works_as_it_is_pasted(stage: Stage, tmp_path: Path) -> None:
+    certificate, key = made_by_openssl(tmp_path, "-newkey", "rsa:2048", "-addext", "subjectAltName=IP:127.0.0.1")
+    (stage.directory / "ca.pem").write_bytes(certificate)
+    reader = Reader(stage, from_pem(certificate, key).thumbprint)
+    corporate, own = (reader.here(text) for text in blocks(POLLING, "nginx"))
+    reader.paste("echo API-")
+    server = reader.server()
+
+    def works(how: str, address: str) -> None:
+        wait_until_polled(stage, reader.here(address))
+        task = server.run_script(server.worker(how)["Id"], f"echo {how}")
+        assert server.finished(task)["State"] == "Success"
+        assert re.search(rf"^.*\b{how}$", "\n".join(server.follow(task)), re.MULTILINE)
+
+    assert "Machine registered successfully" in reader.paste("tentacle register-worker")
+    works("by-https", "https://127.0.0.1:8043")
+    assert "Machine registered successfully" in reader.paste("tentacle register-worker")
+    works("web-socket", "wss://127.0.0.1:8043/OctopusComms")
+    with nginx(certificate, key, corporate, port=reader.ports["443"]) as front:
+        assert "Machine registered successfully" in reader.paste("tentacle register-worker")
+        works("proxy", "https://octopus.example.com/workers")
+        assert "POST /workers/agents/" in front.wait_for("/next ")
+    with nginx(certificate, key, own, port=reader.ports["8443"]):
+        said = reader.paste("tentacle create-instance --instance=Jobs")
+        assert re.search("poll://[a-z0-9]{20}/$", said, re.MULTILINE)
+        (program,) = blocks(POLLING, "python")
+        assert len([line for line in program.splitlines() if line.strip()]) <= 50
+        (stage.directory / "jobs.py").write_text(reader.here(program))
+        assert "\nhello from a job\n" in reader.paste("python3 jobs.py")
+    reader.read_to_the_end()
 
 
 def test_the_program_has_thirty_lines_and_needs_nothing_but_python() -> None:

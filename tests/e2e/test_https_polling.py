@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import ssl
 import urllib.error
 import urllib.request
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.kills import Pair
 from tests.e2e.neighbours import https_front, squid
 from tests.e2e.stage import Server, Stage, free_port, processes_below
 from tests.pki import made_by_openssl
@@ -126,51 +126,12 @@ def assert_that_strangers_are_refused(address: str, ca: Path) -> None:
         assert json.loads(answer.read())["detail"] == "A worker without a certificate needs a token."
 
 
-def test_the_agent_is_killed_while_a_task_waits(stage: Stage) -> None:
-    server = stage.start_server()
-    stage.make_instance("w", "--noListen=True")
-    register(stage, server)
-    agent = stage.start_agent("w", "as poll://")
-    worker, marks, go = server.worker("w")["Id"], stage.directory / "marks", stage.directory / "go"
-    task = server.run_script(worker, f"echo mark >> {marks}; until test -e {go}; do sleep 0.05; done; echo at the end")
-    lines = server.follow(task)
-    while not marks.exists():
-        next(lines)
-    agent.signal(signal.SIGKILL)
-    agent.wait()
-    go.touch()
-    stage.start_agent("w", "as poll://")
-    assert server.finished(task)["State"] == "Success"
-    assert "at the end" in "".join(server.follow(task))
-    assert marks.read_text() == "mark\n"
-
-
-def test_the_server_is_killed_while_a_task_waits(stage: Stage) -> None:
-    """The embedded server gives its tasks up then; the agent carries nothing out twice, and polls the next server."""
-    ports = f"--port={free_port()}", f"--comms-port={free_port()}"
-    key = stage.directory / "key"
-    key.write_text("API-TESTKEY0123456789")
-    how = (*ports, f"--data={stage.directory / 'data'}", f"--apiKeyFile={key}")
-    server = stage.start_server(*how)
-    stage.make_instance("w", "--noListen=True")
-    register(stage, server)
-    agent = stage.start_agent("w", "as poll://")
-    worker, marks, go = server.worker("w")["Id"], stage.directory / "marks", stage.directory / "go"
-    task = server.run_script(worker, f"echo mark >> {marks}; until test -e {go}; do sleep 0.05; done")
-    lines = server.follow(task)
-    while not marks.exists():
-        next(lines)
-    lines.close()  # type: ignore[attr-defined]
-    server.process.signal(signal.SIGKILL)
-    server.process.wait()
-    agent.wait_for("Trying again in")
-    (stage.directory / "server.json").unlink()
-    again = stage.start_server(*how)
-    assert again.finished(task)["State"] == "Failed"
-    go.touch()
-    works(again, 60_000)
-    assert marks.read_text() == "mark\n"
-    assert agent.stop() == 0
+def test_nothing_is_lost_or_doubled_when_either_is_killed(stage: Stage) -> None:
+    """Each in the middle of a task; `make kills` goes through all messages."""
+    pair = Pair(stage)
+    for who, after in (("agent", 6), ("server", 6)):
+        assert pair.survives(who, after)
+    pair.tap.close()
 
 
 def test_what_https_does_not_go_with_is_said(stage: Stage) -> None:

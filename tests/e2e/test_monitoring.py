@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,11 +15,9 @@ import pytest
 import yaml
 
 from tentacle.settings.policy import parse_policy
-from tests.e2e.stage import TENTACLE, Stage, free_port
-
-ROOT = Path(__file__).parent.parent.parent
-TEXT = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
-BLOCKS = [block.group(1) for block in re.finditer(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)]
+from tests.e2e.machine import ROOT
+from tests.e2e.pages import Reader, pasting, text_of
+from tests.e2e.stage import Stage, free_port
 
 
 @pytest.fixture
@@ -29,48 +26,19 @@ def stage() -> Iterator[Stage]:
         yield made
 
 
-class Reader:
-    """Somebody who reads the document from its beginning to its end, and pastes each block."""
-
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._blocks = iter(BLOCKS)
-        self._port = str(free_port())
-
-    def next_block(self, beginning: str) -> str:
-        text = next(self._blocks)
-        assert text.startswith(beginning), text
-        directory = str(self._stage.directory)
-        for theirs, ours in (
-            ("9113", self._port),
-            ("/run/tentacle/", f"{directory}/"),
-            ("/etc/octopus/worker/", f"{directory}/Tentacle/"),
-            ("/root/", f"{directory}/"),
-        ):
-            text = text.replace(theirs, ours)
-        return text
-
-    def paste(self, beginning: str, *, may_fail: bool = False) -> str:
-        text = self.next_block(beginning)
-        environment = self._stage.environment
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text],
-            env=environment | {"PATH": f"{TENTACLE.parent}:{environment['PATH']}"},
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode in ((0, 1) if may_fail else (0,)), f"{text}{done.stdout}{done.stderr}"
-        return done.stdout
-
-    def read_to_the_end(self) -> None:
-        assert next(self._blocks, None) is None
+def read_on(stage: Stage) -> Reader:
+    directory = str(stage.directory)
+    replaced = {
+        "9113": str(free_port()),
+        "/run/tentacle/": f"{directory}/",
+        "/etc/octopus/worker/": f"{directory}/Tentacle/",
+        "/root/": f"{directory}/",
+    }
+    return Reader("docs/monitoring.md", pasting(stage, ROOT), replaced)
 
 
 def test_what_is_written_there_works_as_it_is_pasted(stage: Stage) -> None:
-    reader = Reader(stage)
+    reader = read_on(stage)
     stage.make_instance("Tentacle", f"--port={free_port()}", "--listenIpAddress=127.0.0.1", f"--trust={'A' * 40}")
     reader.paste("tentacle configure --instance=Tentacle --monitor=127")
     agent = stage.start_agent("Tentacle", "The agent can be watched at")
@@ -83,6 +51,7 @@ def test_what_is_written_there_works_as_it_is_pasted(stage: Stage) -> None:
     assert "tentacle_ready 1.0" in reader.paste("curl --unix-socket")
     reader.paste("promtool")
     reader.paste("tentacle configure --instance=Tentacle --log-format=json")
+    assert reader.paste("jq -Rr") == ""
     said = reader.paste("tentacle log-level")
     assert said.startswith("The level of the agent's log is debug until ")
     assert len(set(said.splitlines())) == 1
@@ -94,16 +63,16 @@ def test_what_is_written_there_works_as_it_is_pasted(stage: Stage) -> None:
     agent.wait()
     trace = stage.directory / "trace.json"
     assert json.loads(trace.read_text())["connections"] == []
-    assert reader.paste("jq") == ""
+    assert reader.paste("jq -r") == ""
     (stage.directory / "Tentacle" / "Logs" / "Audit.jsonl").touch()
     reader.paste("tail")
     # It fails where the machine of the tests lacks something.
-    assert "policy" in reader.paste("tentacle doctor", may_fail=True)
+    assert "policy" in reader.paste("tentacle doctor", before="trap 'exit 0' ERR\n")
     reader.read_to_the_end()
 
 
 def test_the_policy_that_is_shown_is_one() -> None:
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", text_of("docs/monitoring.md"), re.MULTILINE | re.DOTALL)
     policy = parse_policy(text, Path("/etc/octopus/tentacle.policy.yaml"))
     assert set(yaml.safe_load(text)) | {"format"} == {
         *("format", "services", "upload-roots", "download-roots", "peers", "rate-limits", "when-audit-fails"),

@@ -138,6 +138,7 @@ def test_a_proxy_that_is_down_and_comes_back(stage: Stage) -> None:
     assert "Trying again in" in line
     said = register(stage, server, expect=1)
     assert f"through the proxy http://127.0.0.1:{proxy.port}: the proxy cannot be reached (Connection refused)" in said
+    assert "Check the proxy's name and port, and set them with: Tentacle polling-proxy" in said
     with squid(port=proxy.port):
         agent.wait_for("as poll://")
         assert runs_a_script(server)

@@ -408,7 +408,7 @@ def test_what_cannot_be_is_told_in_a_line_and_changes_nothing(machine: Machine) 
     assert said.startswith("Requires elevated privileges. Please run command as sudo.\nWithout root: 'Tentacle agent ")
     own = ("tentacle", "init", "--yes", "--no-register", "--mode=polling", "--instance=Own")
     said = machine.run(*as_nobody, *own, expect=1)
-    assert said.splitlines()[-1].startswith("Run it as root, or let everything be yours: set TentacleMachine")
+    assert said.splitlines()[-1].startswith("Run this as root, or give a path in a directory of yours by --config=PATH")
     machine.run("install", "--directory", "--owner=65534", "/srv/own")
     said = machine.run(*as_nobody, *own, environment={"TentacleMachineConfigurationHomeDirectory": "/srv/own"})
     assert "Application directory set to: /srv/own/Own/Applications\n" in said

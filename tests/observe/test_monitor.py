@@ -14,8 +14,7 @@ import pytest
 
 from tentacle.errors import TentacleError
 from tentacle.observe.monitor import LONGEST_LINE, MOST_CONNECTIONS, Monitor, MonitorUnavailable, Views
-
-PATIENCE = 60.0
+from tests.patience import PATIENCE
 
 
 def views(*missing: str, status: Callable[[], Mapping[str, Any]] | None = None) -> Views:

@@ -266,7 +266,7 @@ async def test_what_takes_long_to_look_at_does_not_hold_up_the_start(
         real = RunDirectory.names
 
         def names(self: RunDirectory) -> Iterator[str]:
-            assert may_look.wait(60)
+            assert may_look.wait(PATIENCE)
             return real(self)
 
         monkeypatch.setattr(RunDirectory, "names", names)
@@ -296,12 +296,12 @@ async def test_an_agent_that_ends_meanwhile_does_so_at_once(next_agent: Lab, mon
     def look(self: RunDirectory, name: str) -> object:
         looked.append(name)
         began.set()
-        assert may_go_on.wait(60)
+        assert may_go_on.wait(PATIENCE)
         return real(self, name)
 
     monkeypatch.setattr(RunDirectory, "look", look)
     await lab.engine.start()
-    assert await asyncio.to_thread(began.wait, 60)
+    assert await asyncio.to_thread(began.wait, PATIENCE)
     ending = asyncio.create_task(lab.engine.aclose())
     await asyncio.sleep(0)
     may_go_on.set()

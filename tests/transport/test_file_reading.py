@@ -62,7 +62,7 @@ async def test_a_file_in_memory_has_no_number_and_is_read_all_the_same() -> None
 
 
 async def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="^read$"):
+    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match=r"^read$"):
         await read_at(file, 0, 10)
 
 

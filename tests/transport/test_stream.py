@@ -114,7 +114,7 @@ async def test_a_sender_waits_for_a_peer_that_does_not_read() -> None:
 
 
 async def test_a_peer_that_does_not_read_has_not_taken_what_it_was_sent() -> None:
-    async with two_ends() as (stream, peer), asyncio.timeout(60):
+    async with two_ends() as (stream, peer), asyncio.timeout(PATIENCE):
         assert stream.send_now(b"first", MUCH) is False
         settled = asyncio.create_task(stream.settled())
         for _ in range(10):
@@ -127,7 +127,7 @@ async def test_a_peer_that_does_not_read_has_not_taken_what_it_was_sent() -> Non
 
 
 async def test_a_connection_that_has_gone_settles() -> None:
-    async with two_ends() as (stream, _), asyncio.timeout(30):
+    async with two_ends() as (stream, _), asyncio.timeout(PATIENCE):
         stream.send_now(MUCH)
         stream.abort()
         await stream.settled()

@@ -44,6 +44,7 @@ from tentacle.wire.generations import Generation
 from tentacle.wire.limits import Limits
 from tentacle.wire.messages import Message, Request, decode_message, encode_message
 from tentacle.wire.rules import Role
+from tests.patience import PATIENCE
 from tests.pki import identity, write_pem
 from tests.sockets import carried, talking
 from tests.transport.harness import (
@@ -213,7 +214,7 @@ async def polled(tmp_path: Path, server: NagleServer, through: Proxy | None = No
         options = PollerOptions(where, SUBSCRIPTION, 1, FAST)
         calls = Calls(Echo())
         poller = Poller(identity("agent"), calls, spool_in(tmp_path / "agent"), options, make_backoff=impatient)
-        async with asyncio.timeout(60), at_work(poller):
+        async with asyncio.timeout(PATIENCE), at_work(poller):
             await answered.wait()
             yield CALLS
         await calls.aclose(5)
@@ -264,7 +265,7 @@ def client_tls(directory: Path, name: str = "server") -> ssl.SSLContext:
 
 async def test_a_calling_server_with_nagle_on_is_never_kept_waiting(tmp_path: Path) -> None:
     server = NagleServer(Role.LISTENING_CLIENT)
-    async with listening_agent(tmp_path, Echo()) as listener, asyncio.timeout(60):
+    async with listening_agent(tmp_path, Echo()) as listener, asyncio.timeout(PATIENCE):
         server.use(*await asyncio.open_connection("127.0.0.1", listener.port, ssl=client_tls(tmp_path)))
         await server.send(Preface(), Identity(IdentityKind.CLIENT))
         await server.receive(Identity)
@@ -380,14 +381,14 @@ async def polled_by_old(tmp_path: Path, request: Request) -> int:
 
     async with (
         talking(talk, server_tls(tmp_path)) as port,
-        asyncio.timeout(60),
+        asyncio.timeout(PATIENCE),
         polling_agent(tmp_path, port, Echo()),
     ):
         return await answered
 
 
 async def called_by_old(tmp_path: Path, request: Request) -> int:
-    async with listening_agent(tmp_path, Echo()) as listener, asyncio.timeout(60):
+    async with listening_agent(tmp_path, Echo()) as listener, asyncio.timeout(PATIENCE):
         reader, writer = await asyncio.open_connection("127.0.0.1", listener.port, ssl=client_tls(tmp_path))
         try:
             return await OldServer(reader, writer).call(request)
@@ -435,7 +436,7 @@ async def test_what_a_server_has_shown_is_known_afterwards(tmp_path: Path) -> No
 
 @asynccontextmanager
 async def two_exchanges(tmp_path: Path, own: Role, others: Role) -> AsyncIterator[tuple[Exchange, Exchange]]:
-    async with two_ends() as (stream, peer), asyncio.timeout(30):
+    async with two_ends() as (stream, peer), asyncio.timeout(PATIENCE):
         yield (
             Exchange(stream, Connection(own), FAST, spool_in(tmp_path / "own")),
             Exchange(peer, Connection(others), FAST, spool_in(tmp_path / "others")),

@@ -31,6 +31,7 @@ from tentacle.wire.connection import Connection
 from tentacle.wire.preface import PREFACE
 from tentacle.wire.rules import Role
 from tentacle.wire.web_socket import WebSocket
+from tests.patience import PATIENCE
 from tests.pki import identity, write_pem
 from tests.sockets import joined, talking
 from tests.transport.harness import (
@@ -80,7 +81,7 @@ async def port(tmp_path: Path) -> AsyncIterator[Port]:
     listener = Listener(identity("server"), lambda thumbprint: thumbprint == known, serve, spool, options)
     await listener.start()
     try:
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(PATIENCE):
             yield Port(listener, queues, exchanges)
     finally:
         await listener.aclose()
@@ -97,7 +98,7 @@ async def polling(tmp_path: Path, address: Address, connections: int = 1) -> Asy
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -207,7 +208,7 @@ async def dialled(talk: Talk, tmp_path: Path, timeouts: Timeouts = FAST) -> Asyn
         address = Address("127.0.0.1", number, identity("server").thumbprint, web_socket=PATH)
         stream = await dial_web_socket(address, identity("agent"), timeouts)
         undo.callback(stream.abort)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             yield stream
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.forgotten_servers import forgotten_document
+from tentacle.cli.frame.forgotten_servers import forgotten_document, told_forgotten
 from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
@@ -22,7 +22,7 @@ from tentacle.settings.show import server_document
 @option("--keep", blank=True, help="A comma separated list of Server Comms Addresses to keep as trusted servers")
 @json_option
 def clear_trusted_servers(session: CommandSession, *, where: InstanceOptions, keep: str | None) -> CommandResult:
-    """All of them, or all but the polled ones that are kept; as with the original, nothing is said, but in JSON which.
+    """All of them, or all but the polled ones that are kept; each that is lost is named, since nothing else has it.
 
     A list that is given but names nothing is refused: it is a script's empty variable more often than a wish.
     """
@@ -42,4 +42,4 @@ def clear_trusted_servers(session: CommandSession, *, where: InstanceOptions, ke
     left = file.update(clear).servers
     forgotten = trust.forgotten(before, left)
     document = {"TrustedOctopusServers": [server_document(server) for server in left]}
-    return CommandResult(document={**document, **forgotten_document(forgotten)})
+    return CommandResult(tuple(told_forgotten(forgotten)), document={**document, **forgotten_document(forgotten)})

@@ -20,14 +20,7 @@ from tentacle.cli.init.setup import is_root
 from tentacle.cli.service.control import ServiceControl
 from tentacle.disk import DiskError, exists, make_directories
 from tentacle.errors import TentacleError
-from tentacle.settings.instances import (
-    DEFAULT_NAME,
-    HOME_VARIABLE,
-    OWN_PLACE,
-    Instance,
-    clean_name,
-    new_instance_paths,
-)
+from tentacle.settings.instances import DEFAULT_NAME, Instance, clean_name, new_instance_paths
 from tentacle.settings.model import Settings, resolved_home
 
 
@@ -47,8 +40,7 @@ def create_instance(
         return _create(session, instance, config, home)
     except DiskError as error:
         if error.hint is None and not is_root():
-            instances = f", and set {HOME_VARIABLE} to it" if session.environ.get(HOME_VARIABLE) else ""
-            raise TentacleError(error.message, hint=f"{OWN_PLACE} by --config=PATH{instances}.") from None
+            raise TentacleError(error.message, hint=session.registry.own_place("--config")) from None
         raise
 
 

@@ -11,7 +11,7 @@ from tentacle.cli.frame.options import Decorator, in_order, instance_options, js
 from tentacle.cli.frame.render import say
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
-from tentacle.cli.registration.credentials import required_access
+from tentacle.cli.registration.credentials import naming_all_that_is_missing, required_access
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
 from tentacle.cli.registration.server_access import converse, route_when_registered
 from tentacle.errors import TentacleError
@@ -61,7 +61,8 @@ def _deregister(
     space: str | None,
     multiple: bool,
 ) -> Steps:
-    access = required_access(session, api)
+    with naming_all_that_is_missing(session, api):
+        access = required_access(session, api)
     settings = session.overridden(session.choose(where).load())
     if settings.certificate is None:
         raise TentacleError(

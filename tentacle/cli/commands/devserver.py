@@ -36,6 +36,7 @@ class Options:
     ready_file: str | None
     polling_address: str | None
     calamari: str | None
+    task_cap: int
 
 
 @command("devserver")
@@ -71,6 +72,13 @@ class Options:
         help="Where Tentacles poll by HTTPS through a proxy that ends TLS and passes on to --port, such as"
         " https://proxy.example.com; the default is the comms port itself",
     ),
+    option(
+        "--task-cap",
+        type=str,
+        callback=whole_number,
+        default=20,
+        help="How many tasks run at once; the others wait. The default is 20",
+    ),
     option("--calamari", help="A package of Calamari, NAME.VERSION.nupkg or .zip, that runs the steps on workers"),
 )
 def devserver(session: CommandSession, *, given: Options) -> CommandResult:
@@ -78,6 +86,7 @@ def devserver(session: CommandSession, *, given: Options) -> CommandResult:
     # Imported here, since the agent is also installed without what only the embedded server needs.
     try:
         from tentacle.devserver.main import DevServerOptions, run_devserver
+        from tentacle.devserver.tasks import QueueLimits
     except ModuleNotFoundError as missing:
         if missing.name is None or missing.name.startswith("tentacle"):
             raise
@@ -88,6 +97,8 @@ def devserver(session: CommandSession, *, given: Options) -> CommandResult:
     for name, port in (("--port", given.port), ("--comms-port", given.comms_port)):
         if port != 0:
             need_port(port, name)
+    if given.task_cap < 1:
+        raise InvalidValue(f"The value {given.task_cap} of --task-cap must be 1 or more.")
     if not given.host or not given.host.isprintable() or " " in given.host:
         # An empty one would be every address of this machine.
         raise InvalidValue(f"The value '{given.host}' of --host is not the name or the address of a host.")
@@ -103,6 +114,7 @@ def devserver(session: CommandSession, *, given: Options) -> CommandResult:
         password=read_secret(session, password),
         ready_file=session.path(given.ready_file) if given.ready_file else None,
         polling_address=given.polling_address or None,
+        limits=QueueLimits(at_once=given.task_cap),
         calamari=session.path(given.calamari) if given.calamari else None,
     )
     return CommandResult(exit_code=run_devserver(options, lambda line: show(line, session)))

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from yarl import URL
-
+from tentacle.agent.plan import polled_address
 from tentacle.cli.doctor.applications import applications
 from tentacle.cli.doctor.bundle import make_bundle
 from tentacle.cli.doctor.examined import ExaminedInstance, clones_of
-from tentacle.cli.doctor.finding import Level, ReportSection, local_probe, section
+from tentacle.cli.doctor.finding import Level, ReportSection, fail, local_probe, section, warn
 from tentacle.cli.doctor.instance import instance_probes, unmentioned
 from tentacle.cli.doctor.listening import listening_probes
 from tentacle.cli.doctor.machine import machine_probes
@@ -30,7 +29,7 @@ from tentacle.cli.doctor.polling import (
 )
 from tentacle.cli.doctor.report import failed, report_document, report_text
 from tentacle.cli.frame.command import command, option
-from tentacle.cli.frame.options import format_option, in_order, instance_options
+from tentacle.cli.frame.options import format_option, instance_options, together
 from tentacle.cli.frame.output_file import write_secret
 from tentacle.cli.frame.render import trace
 from tentacle.cli.frame.result import CommandResult
@@ -38,8 +37,16 @@ from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.style import Style
 from tentacle.cli.frame.values import output_format, port_number
 from tentacle.cli.registration.credentials import credentials_are_given, required_access
-from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
-from tentacle.cli.registration.server_access import polling_proxy, route_to_register
+from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options, https_option
+from tentacle.cli.registration.server_access import (
+    ServerRoute,
+    address_to_poll,
+    check_addresses,
+    check_https,
+    https_address,
+    polling_proxy,
+    route_to_register,
+)
 from tentacle.cli.status.outside import hidden_instance, outside_view
 from tentacle.cli.status.state import instance_state
 from tentacle.cli.status.work_directory import WorkDirectory
@@ -47,10 +54,10 @@ from tentacle.disk import is_directory, user_name
 from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
 from tentacle.observe.text import visible
 from tentacle.octopus.credentials import Credentials
-from tentacle.octopus.server_address import polling_address
 from tentacle.settings.instances import Instance, instance_directories
 from tentacle.settings.model import Settings, resolved_home
 from tentacle.settings.policy_file import policy_places, read_policy
+from tentacle.transport.dial import Address
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.proxy_refusals import KeptRefusals
 
@@ -73,20 +80,31 @@ class ServerOptions:
     space: str | None
     comms_address: str | None
     comms_port: int | None
-    credentials: Credentials | None
+    web_socket: str | None
+    https: bool
+    credentials: Credentials | None = None
+
+    @property
+    def name_a_place(self) -> bool:
+        """Whether they say where the server is polled."""
+        return bool(self.comms_address or self.comms_port or self.web_socket or self.https)
 
 
 @command("doctor", quiet=True, notes=NOTES)
 @instance_options
-@in_order(
-    option("--bundle", help="Writes what was found, the settings and the end of the log to this tar.gz, no secrets"),
+@option("--bundle", help="Writes what was found, the settings and the end of the log to this tar.gz, no secrets")
+@together(
+    "options",
+    ServerOptions,
     option("--space", help="The space to look for this machine in; the default is the Default space"),
     option("--server-comms-address", "comms_address", help="The address to poll, if it is not the server's own"),
     option("--server-comms-port", "comms_port", type=str, callback=port_number, help="The port to poll; else 10943"),
+    option("--server-web-socket", "web_socket", help="The web socket to poll, wss://HOST/PATH, instead of a port"),
 )
 @api_options
 @format_option
 @extra_api_options
+@https_option
 def doctor(
     session: CommandSession,
     *,
@@ -94,19 +112,18 @@ def doctor(
     api: ApiOptions,
     output: str | None,
     bundle: str | None,
-    space: str | None,
-    comms_address: str | None,
-    comms_port: int | None,
+    options: ServerOptions,
 ) -> CommandResult:
     """All probes run at the same time, each step for five seconds at most."""
     as_json = output_format(output) == "json"
     target = session.path(bundle) if bundle else None
+    if not api.server and options.name_a_place:
+        raise TentacleError("Where a server is polled goes with --server.", hint="e.g. --server=https://your-octopus")
     instance = _examined_instance(session, where)
     # Much can be looked at without credentials.
     given = api.server and credentials_are_given(session, api)
     credentials = required_access(session, api).credentials if given else None
-    options = ServerOptions(space, comms_address, comms_port, credentials)
-    sections = asyncio.run(_examine(session, instance, api, options))
+    sections = asyncio.run(_examine(session, instance, api, replace(options, credentials=credentials)))
     code = EXIT_USER_ERROR if failed(sections) else EXIT_OK
     report, document = report_text(sections, Style()), report_document(sections, instance.name)
     problems: tuple[str, ...] = ()
@@ -187,19 +204,40 @@ async def _examine(
     return machine, own, *others
 
 
+def _place_to_poll(route: ServerRoute, options: ServerOptions) -> Address:
+    """Where a registration with these options would poll the server.  Raises `TentacleError`."""
+    place = options.comms_address, options.comms_port
+    check_addresses(options.web_socket, options.comms_address)
+    check_https(options.https, options.web_socket, style="--comms-style", polling=True)
+    if options.https:
+        return polled_address(https_address(route, *place), https=True)
+    return polled_address(address_to_poll(route.address.origin, options.web_socket, *place))
+
+
 async def _server_section(
     instance: ExaminedInstance, api: ApiOptions, options: ServerOptions, logins: ProxyLogins, *, is_polled: bool
 ) -> ReportSection:
-    """The server that was named, and then its communications port, unless servers are polled anyway."""
+    """The server that was named, then where it is polled: as the options say, or unless servers are polled anyway."""
     settings = instance.settings or Settings()
     route = route_to_register(api.server or "", api, settings)
     server = ExaminedServer(route, options.credentials, options.space or None, trace, logins=logins)
     answered = await ask(server, instance)
     findings = list(answered.findings)
-    if not is_polled and not any(one.check == "name" and one.level is Level.FAIL for one in findings):
-        polled = URL(polling_address(route.address.origin, options.comms_address, options.comms_port))
-        needed = instance.settings is None or settings.no_listen
-        target = polling_target(polled.host or "", polled.port or 0, polling_proxy(settings), settings)
-        port = PollingPort(target, answered.thumbprint, needed, "as its REST interface says")
-        findings += [replace(one, check=f"poll {one.check}") for one in await polling_findings(port, logins)]
+    if (options.name_a_place or not is_polled) and not any(
+        one.check == "name" and one.level is Level.FAIL for one in findings
+    ):
+        needed = instance.settings is None or settings.no_listen or options.name_a_place
+        try:
+            at = await asyncio.to_thread(_place_to_poll, route, options)
+        except TentacleError as error:
+            findings.append(
+                (fail if needed else warn)("poll", error.message, error.hint or "See --server-comms-address.")
+            )
+        else:
+            target = polling_target(at.host, at.port, polling_proxy(settings), settings)
+            # Which certificate is the right one of a web server, or of who opens TLS connections, nobody says.
+            expected = None if options.web_socket or (options.https and api.ca_file) else answered.thumbprint
+            source = "as its REST interface says"
+            port = PollingPort(target, expected, needed, source, web_socket=at.web_socket, https=at.https)
+            findings += [replace(one, check=f"poll {one.check}") for one in await polling_findings(port, logins)]
     return ReportSection(f"Octopus Server {route.address.display}", tuple(findings))

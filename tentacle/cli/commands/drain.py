@@ -93,7 +93,7 @@ def drain(
     try:
         if not running_agent:
             began = begin_drain(instance.home, Drain(time.time(), by, reason or ""))
-            say(f"Draining {began}: the next agent takes no new scripts; none is running now")
+            say(f"Draining {began}: the next agent takes no new scripts; no agent is running now")
             left = _wait_for_files(instance, waiting, timeout, no_wait=no_wait)
         if running_agent or instance.agent_runs():
             began, left = _ask(instance, waiting, by, reason or "", timeout, no_wait=no_wait)

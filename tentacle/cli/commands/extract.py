@@ -71,7 +71,8 @@ def extract(session: CommandSession, *, package: str | None, destination: str | 
         if name == "package" and not paths[name].is_file():
             raise TentacleError(f"Package not found: {paths[name]}")
     if not package:
-        raise TentacleError("Please specify the package to extract via the --package argument.")
+        also = None if destination else "--destination is missing, too."
+        raise TentacleError("Please specify the package to extract via the --package argument.", hint=also)
     if not destination:
         raise TentacleError("Please specify the destination directory via the --destination argument.")
     count = extract_package(paths["package"], paths["destination"])

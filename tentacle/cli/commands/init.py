@@ -54,6 +54,11 @@ and left as it is, so that it may be run again, also after an interruption.
         callback=port_text,
         help="When polling, the server's port; the default is 10943",
     ),
+    option(
+        "--server-web-socket",
+        "web_socket",
+        help="When polling, the web socket to poll, eg 'wss://example.com/OctopusComms', instead of a port",
+    ),
     option("--no-register", "no_register", is_flag=True, help="Do not register with any server"),
     option("--trust", help="The thumbprint of the Octopus Server to trust, without registering"),
     option("--force", is_flag=True, help="Take over a worker of that name that another machine has registered"),

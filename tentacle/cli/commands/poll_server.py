@@ -12,11 +12,12 @@ from tentacle.cli.frame.options import instance_options, json_option, together
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import port_number
-from tentacle.cli.registration.credentials import Access, required_access
+from tentacle.cli.registration.credentials import Access, naming_all_that_is_missing, required_access
 from tentacle.cli.registration.options import WEB_SOCKET_HELP, ApiOptions, api_options, extra_api_options, https_option
 from tentacle.cli.registration.server_access import (
     address_to_poll,
     check_addresses,
+    check_https,
     check_polling_port,
     converse,
     https_address,
@@ -80,7 +81,8 @@ class NodeOptions:
 @json_option
 def poll_server(session: CommandSession, *, where: InstanceOptions, api: ApiOptions, node: NodeOptions) -> Steps:
     """Adds an address of a server that this Tentacle polls already; no other server is trusted."""
-    access = None if node.reuse else required_access(session, api)
+    with naming_all_that_is_missing(session, api):
+        access = None if node.reuse else required_access(session, api)
     file = session.choose(where)
     check_addresses(node.web_socket, node.comms_address)
     if node.reuse and not (node.web_socket or node.comms_address or "").strip():
@@ -122,8 +124,7 @@ def _address(access: Access | None, api: ApiOptions, node: NodeOptions, settings
     """Where to poll.  Raises TentacleError."""
     if not node.https:
         return address_to_poll(access.server if access else "", node.web_socket, node.comms_address, node.comms_port)
-    if node.web_socket:
-        raise TentacleError("Please specify --https or a --server-web-socket - not both.")
+    check_https(node.https, node.web_socket, style="--style", polling=True)
     if access is None:
         return https_polling_address(node.comms_address or "", node.comms_port)
     return https_address(route_when_registered(access.server, api, settings), node.comms_address, node.comms_port)

@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from tentacle.cli.frame.command import command, option, order_given
 from tentacle.cli.frame.options import in_order, instance_options, json_option, together
@@ -131,7 +131,7 @@ def changed_proxy(proxy: ProxySettings, given: ProxyOptions, order: Sequence[str
 def _warn_of_unused_parts(given: ProxyOptions, order: Sequence[str]) -> None:
     """Warns of a port or a user in a URL in `--proxyHost`, which have no effect, as in the original."""
     try:
-        parts = urlsplit((given.host or "").strip())
+        parts = _read(given.host or "")
         port, user = parts.port, parts.username
     except ValueError:
         return
@@ -139,6 +139,12 @@ def _warn_of_unused_parts(given: ProxyOptions, order: Sequence[str]) -> None:
         warn_loudly(f"The port in --proxyHost does not count. If you meant it, add --proxyPort={port}")
     if given.enable and user and "username" not in order:
         warn_loudly("The user name in --proxyHost does not count. Use --proxyUsername and --proxyPasswordFile")
+
+
+def _read(given: str) -> SplitResult:
+    """The parts of a host or a URL.  Raises `ValueError`."""
+    text = given.strip()
+    return urlsplit(text if "://" in text else f"//{text}")
 
 
 def _host_in(given: str) -> str | None:
@@ -149,7 +155,7 @@ def _host_in(given: str) -> str | None:
     with suppress(ValueError):
         return f"[{ipaddress.IPv6Address(text)}]"
     try:
-        host = urlsplit(text if "://" in text else f"//{text}").hostname
+        host = _read(text).hostname
     except ValueError:
         host = None
     if not host or not host.isprintable() or " " in host:

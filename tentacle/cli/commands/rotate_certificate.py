@@ -14,7 +14,7 @@ from tentacle.cli.frame.options import instance_options, json_option
 from tentacle.cli.frame.render import say
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
-from tentacle.cli.registration.credentials import Access, required_access
+from tentacle.cli.registration.credentials import Access, naming_all_that_is_missing, required_access
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
 from tentacle.cli.registration.server_access import converse, route_to_register
 from tentacle.errors import TentacleError
@@ -54,7 +54,9 @@ def rotate_certificate(
         raise TentacleError("--update-server, --finish and --undo are steps of their own: give one of them.")
     file = session.choose(where)
     if update_server:
-        return _tell_server(session, file, api, required_access(session, api), space or None)
+        with naming_all_that_is_missing(session, api):
+            access = required_access(session, api)
+        return _tell_server(session, file, api, access, space or None)
     if finish or undo:
         after = file.update(rotation.finish if finish else rotation.undo)
         assert after.certificate is not None, "one of the two certificates stays"

@@ -10,10 +10,11 @@ from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option, together
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
-from tentacle.cli.frame.values import port_number
+from tentacle.cli.frame.values import file_path, port_number
 from tentacle.cli.registration.options import COMMS_STYLES, WEB_SOCKET_HELP
 from tentacle.errors import TentacleError
-from tentacle.octopus.server_address import DEFAULT_COMMS_PORT, web_socket_address
+from tentacle.octopus.certificates import verifying_context
+from tentacle.octopus.server_address import DEFAULT_COMMS_PORT, https_polling_address, web_socket_address
 from tentacle.settings import trust
 from tentacle.settings.model import CommunicationStyle, Settings
 from tentacle.settings.show import server_document
@@ -28,6 +29,8 @@ class ServerCommsOptions:
     host: str | None
     port: int
     web_socket: str | None
+    https_address: str | None = None
+    ca_file: str | None = None
 
 
 @command("server-comms")
@@ -57,14 +60,36 @@ class ServerCommsOptions:
         "--web-socket",
         help=WEB_SOCKET_HELP,
     ),
+    option(
+        "--https-address",
+        help="When using active communication, poll with requests by HTTPS at this address, eg"
+        " 'https://example.com:8443/workers', and not by Halibut",
+    ),
+    option(
+        "--ca-file",
+        callback=file_path,
+        help="With --https-address: a PEM file of the certificates that vouch for a proxy that opens TLS connections"
+        " there",
+    ),
 )
 @json_option
 def server_comms(session: CommandSession, *, where: InstanceOptions, comms: ServerCommsOptions) -> CommandResult:
     """Contacts no server; a polling entry without a subscription gets a new one."""
     file = session.choose(where)
+    if comms.ca_file is not None:
+        if not comms.https_address:
+            raise TentacleError("Option --ca-file can only be used with --https-address.")
+        comms = replace(comms, ca_file=str(session.path(comms.ca_file)))
+        verifying_context(comms.ca_file)  # fails here, before anything is changed
+    before = {server.address or "" for server in file.load().servers if server.https}
     servers = file.update(lambda settings: changed(settings, comms)).servers
+    now = {server.address or "" for server in servers if server.https}
+    told = [
+        *(f"{address} is polled by HTTPS from now on, and not by Halibut" for address in sorted(now - before)),
+        *(f"{address} is polled by Halibut from now on, and not by HTTPS" for address in sorted(before - now)),
+    ]
     document = {"TrustedOctopusServers": [server_document(server) for server in servers]}
-    return CommandResult(("Updated server communications configuration",), restart=True, document=document)
+    return CommandResult(("Updated server communications configuration", *told), restart=True, document=document)
 
 
 def changed(settings: Settings, comms: ServerCommsOptions) -> Settings:
@@ -89,14 +114,21 @@ def changed(settings: Settings, comms: ServerCommsOptions) -> Settings:
     if known is None:
         raise trust.not_trusted(settings.servers, "with the supplied thumbprint")
     if style is CommunicationStyle.TENTACLE_ACTIVE:
-        servers = trust.make_polling(settings.servers, known.thumbprint, address_of(comms))
+        address, https = address_of(comms), bool(comms.https_address)
+        servers = trust.make_polling(settings.servers, known.thumbprint, address, https=https, ca_file=comms.ca_file)
+    elif comms.https_address:
+        raise TentacleError("Option --https-address can only be used with --style=TentacleActive.")
     else:
         servers = trust.make_listening(settings.servers, known.thumbprint)
     return replace(settings, servers=servers)
 
 
 def address_of(comms: ServerCommsOptions) -> str:
-    """The address to poll: `https://HOST:PORT`, or the web socket's."""
+    """The address to poll: `https://HOST:PORT`, or the web socket's, or that of who is polled by HTTPS."""
+    if comms.https_address:
+        if comms.host or comms.web_socket:
+            raise TentacleError("Please specify --https-address alone, without a --host or a --web-socket.")
+        return https_polling_address(comms.https_address)
     if comms.host and comms.web_socket:
         raise TentacleError("The hostname and websocket options cannot be used together")
     if comms.web_socket:

@@ -38,5 +38,4 @@ def undrain(session: CommandSession, *, where: InstanceOptions, space: str | Non
     names = []
     if api.server:
         names = disable_on_server(session, api, instance.settings, space or None, disabled=False)
-        yield f"Enabled on the Octopus Server: {', '.join(names)}"
     return CommandResult(document={"WasDraining": ended, "EnabledMachines": names})

@@ -27,7 +27,8 @@ def update_trust(session: CommandSession, *, where: InstanceOptions, old: str | 
     """
     file = session.choose(where)
     if not old or not clean_thumbprint(old):
-        raise TentacleError("Please specify a thumbprint to replace, e.g., --oldThumbprint=VALUE")
+        also = None if new else "--newThumbprint is missing, too."
+        raise TentacleError("Please specify a thumbprint to replace, e.g., --oldThumbprint=VALUE", hint=also)
     if not new or not clean_thumbprint(new):
         raise TentacleError("Please specify a new thumbprint to trust, e.g., --newThumbprint=VALUE")
     before: tuple[TrustedServer, ...] = ()

@@ -109,6 +109,14 @@ def rights(instance: ExaminedInstance) -> list[Finding]:
     return found or [ok("rights", f"secrets are private, and {user} may write the home and the log")]
 
 
+def _is_read_only(path: Path) -> bool:
+    """Whether the file system of `path`, or what is mounted there of it, can only be read."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
 def _home_rights(home: Path, owners: dict[Path, int]) -> Iterator[Finding]:
     """`owners` are those of the files beside the configuration."""
     status = _status(home)
@@ -126,7 +134,10 @@ def _home_rights(home: Path, owners: dict[Path, int]) -> Iterator[Finding]:
         if path != home or not mode & stat.S_ISVTX:
             # A sticky home also holds the register of instances, and is root's on purpose.
             owners[path] = status.st_uid
-        if not os.access(path, os.W_OK):
+        if _is_read_only(path):
+            advice = f"Mount it for writing: findmnt --target '{path}' names what is mounted there."
+            yield fail("rights", f"{path} lies on a file system that is read-only", advice)
+        elif not os.access(path, os.W_OK):
             yield fail(
                 "rights",
                 f"{user} may not write {path}, which belongs to {user_name(status.st_uid)}",

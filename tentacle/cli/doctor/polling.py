@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tentacle.agent.plan import PollPlan, make_plan
-from tentacle.cli.doctor.finding import Finding, Level, ReportSection, fail, ok, section, warn
+from tentacle.cli.doctor.finding import LIMIT, Finding, Level, ReportSection, fail, ok, section, warn
 from tentacle.cli.doctor.reach import ProbeTarget, reach
 from tentacle.cli.frame.certificate_text import UNREADABLE, CertificateSummary
 from tentacle.errors import TentacleError
+from tentacle.octopus.connectivity import ConnectivityCheck
+from tentacle.octopus.errors import ConnectionFailed
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.settings.model import Settings
 from tentacle.settings.trust import same_thumbprint
@@ -38,6 +40,7 @@ class PollingPort:
 
     `expected` is the thumbprint that has to answer, `None` when nobody knows it; `source` says where it comes from.
     What is wrong with a port that is not `needed` is a warning.  At `vouched`, certificates of a file count instead.
+    `web_socket` and `https` are paths there, as in `Address`.
     """
 
     target: ProbeTarget
@@ -45,6 +48,8 @@ class PollingPort:
     needed: bool = True
     source: str = "as trusted"
     vouched: Address | None = None
+    web_socket: str | None = None
+    https: str | None = None
 
 
 def polling_port(poll: PollPlan, settings: Settings) -> PollingPort:
@@ -52,7 +57,9 @@ def polling_port(poll: PollPlan, settings: Settings) -> PollingPort:
     proxy = poll.address.proxy
     through = ProxyUrl(proxy.host.strip("[]"), proxy.port, proxy.username, proxy.password) if proxy else None
     target = polling_target(poll.address.host, poll.address.port, through, settings)
-    return PollingPort(target, poll.address.thumbprint, vouched=poll.address if poll.address.ca_file else None)
+    at = poll.address
+    vouched = at if at.ca_file else None
+    return PollingPort(target, at.thumbprint, vouched=vouched, web_socket=at.web_socket, https=at.https)
 
 
 def polling_target(host: str, port: int, proxy: ProxyUrl | None, settings: Settings) -> ProbeTarget:
@@ -81,10 +88,27 @@ async def polling_findings(port: PollingPort, logins: ProxyLogins | None = None)
         found.append(await _vouched_finding(reached.certificate, port.vouched))
     elif reached.certificate is not None:
         found.append(_certificate_finding(reached.certificate, port))
+    if reached.complete and (port.web_socket is not None or port.https is not None):
+        found.append(await _answer_finding(port))
     if port.needed:
         return found
     advice = "This matters only if this machine is to poll the server."
     return [warn(one.check, one.found, advice) if one.level is Level.FAIL else one for one in found]
+
+
+async def _answer_finding(port: PollingPort) -> Finding:
+    """Whether what is polled is there: a web server that shows the right certificate may know nothing of it."""
+    what, path = ("web socket", port.web_socket) if port.https is None else ("https", f"{port.https}/agents")
+    target = port.target
+    ways = {"web_socket": port.web_socket, "https": port.https}
+    try:
+        await ConnectivityCheck(delays=(), timeout=LIMIT).run(target.host, target.port, proxy=target.proxy, **ways)
+    except ConnectionFailed as error:
+        advice = (
+            error.hint if port.https is None else "Check the address, and that the server is polled by HTTPS there."
+        )
+        return fail(what, error.message, advice or "")
+    return ok(what, f"{path} at {target} answers as a server that is polled there")
 
 
 async def _vouched_finding(certificate: CertificateSummary, address: Address) -> Finding:
@@ -99,7 +123,7 @@ async def _vouched_finding(certificate: CertificateSummary, address: Address) ->
 def _certificate_finding(certificate: CertificateSummary, port: PollingPort) -> Finding:
     answers = f"{describe(certificate)} answers"
     if port.expected is None:
-        if certificate.self_signed:
+        if certificate.self_signed or port.web_socket is not None or port.https is not None:
             return ok("tls", answers)
         return warn("tls", f"{answers}, which is not like an Octopus Server's own certificate", INSPECTED)
     if same_thumbprint(certificate.thumbprint, port.expected):

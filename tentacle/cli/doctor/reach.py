@@ -123,6 +123,8 @@ async def _connect(
             findings.append(ok(what, f"{authority(address, port)} accepts connections ({took:.0f} ms)"))
             return streams
     advice = f"A firewall between here and there may swallow it: allow TCP port {port} outwards."
+    if any("unreachable" in one for one in refused):
+        advice = "This machine has no way there: look at its addresses and routes (ip address; ip route)."
     if any("refused" in one for one in refused):
         advice = f"Nothing listens there: check the address, the port {port}, and that the program runs."
     raise Stopped(fail(what, "; ".join(refused), advice))

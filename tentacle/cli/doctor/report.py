@@ -11,7 +11,7 @@ from typing import Any, Final
 from tentacle import __version__
 from tentacle.cli.doctor.finding import Finding, Level, ReportSection
 from tentacle.cli.frame.render import in_short
-from tentacle.cli.frame.style import WIDTH, Style, counted, wrapped
+from tentacle.cli.frame.style import Style, counted, wrapped
 from tentacle.observe.text import visible
 
 _LEVEL_WIDTH: Final = 6
@@ -42,13 +42,13 @@ def report_text(sections: Sequence[ReportSection], style: Style) -> str:
 def _finding_lines(finding: Finding, width: int, style: Style) -> list[str]:
     paint = {Level.OK: style.good, Level.WARN: style.warn, Level.FAIL: style.bad}[finding.level]
     column = _INDENT + _LEVEL_WIDTH + width
-    first, *rest = wrapped(in_short(visible(finding.found)), WIDTH - column) or [""]
+    first, *rest = wrapped(in_short(visible(finding.found)), style.width - column) or [""]
     word = paint(finding.level.value) + " " * (_LEVEL_WIDTH - len(finding.level.value))
     lines = [f"{' ' * _INDENT}{word}{visible(finding.check):<{width}}{first}"]
     lines += [f"{' ' * column}{line}" for line in rest]
     if finding.advice and finding.level is not Level.OK:
         arrow = "→ " if style.fancy else "-> "
-        head, *tail = wrapped(in_short(visible(finding.advice)), WIDTH - column - len(arrow)) or [""]
+        head, *tail = wrapped(in_short(visible(finding.advice)), style.width - column - len(arrow)) or [""]
         lines.append(f"{' ' * column}{arrow}{head}")
         lines += [f"{' ' * (column + len(arrow))}{line}" for line in tail]
     return lines

@@ -8,10 +8,9 @@ from tentacle.agent.status import STOPPING
 from tentacle.cli.doctor.examined import ExaminedInstance
 from tentacle.cli.doctor.finding import Finding, fail, ok, warn
 from tentacle.cli.frame.style import moment, span
-from tentacle.cli.status.state import AgentState
+from tentacle.cli.status.state import AgentState, shows_another
 from tentacle.disk import user_name
 from tentacle.host.systemctl import BOOTED
-from tentacle.settings.trust import same_thumbprint
 
 
 def from_outside(instance: ExaminedInstance) -> Sequence[Finding]:
@@ -40,13 +39,12 @@ def agent(instance: ExaminedInstance) -> Sequence[Finding]:
     if live is not None and live.waiting:
         text = f"changed, but in force only after a restart of the agent: {', '.join(live.waiting)}"
         found.append(warn("restart", text, "Restart it; scripts that run go on meanwhile."))
+    if live is not None and live.obstacle:
+        found.append(
+            fail("scripts", f"none can be run: {live.obstacle}", "Mend that; the agent looks again by itself.")
+        )
     own = instance.certificate
-    if (
-        live is not None
-        and own is not None
-        and live.thumbprint
-        and not same_thumbprint(live.thumbprint, own.thumbprint)
-    ):
+    if live is not None and own is not None and shows_another(live, own.thumbprint):
         found.append(warn("certificate in use", f"the agent still shows {live.thumbprint}", "Restart the agent."))
     return found
 

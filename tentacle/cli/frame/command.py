@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final, NoReturn
@@ -169,9 +170,10 @@ class TentacleCommand(click.Command):
             if argument.startswith(("-", "/")) and (near in secrets or _SECRET.search(name)):
                 session.redactor.add(following if value is None else value)
         close = next(filter(None, meant), None)
-        return UnrecognizedArguments(
-            f"Unrecognized command line arguments: {' '.join(extra)}", hint=close and f"Did you mean --{close}?"
-        )
+        hint = close and f"Did you mean --{close}?"
+        if close is None and _is_word(extra[0]) and "instance" in self._declared():
+            hint = f"If '{extra[0]:.100}' is an instance: --instance={shlex.quote(extra[0][:100])}"
+        return UnrecognizedArguments(f"Unrecognized command line arguments: {' '.join(extra)}", hint=hint)
 
     def _declared(self) -> dict[str, TentacleOption]:
         return {param.described.names[0]: param for param in self.params if isinstance(param, TentacleOption)}
@@ -240,6 +242,11 @@ def _checked(given: Given, option: TentacleOption | None) -> Given:
 def _password_in(name: str, value: str) -> str | None:
     """The password in an option's address, such as `http://user:password@host` or `user:password@host`."""
     return password_in(value if "//" in value or not _ADDRESS.search(name) else f"//{value}")
+
+
+def _is_word(argument: str) -> bool:
+    """Whether it is no attempt at an option."""
+    return argument[:1].isalnum() and argument.isprintable() and "=" not in argument
 
 
 def _split(argument: str) -> tuple[str, str | None]:

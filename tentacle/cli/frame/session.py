@@ -92,7 +92,11 @@ class CommandSession:
             yield
 
     def log_as(self, settings: LogSettings) -> None:
-        """Has the console show log lines in the form that the settings ask for: it is the log of an agent."""
+        """Has the console show log lines in the form that the settings ask for: it is the log of an agent.
+
+        It shows also that the log file cannot be written.
+        """
+        self._log_file.tells = True
         if settings.format == "json":
             self._console.speak_json()
 

@@ -7,6 +7,7 @@ what is shown.
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,23 +17,26 @@ from typing import Any, Final, TextIO
 from tentacle.observe.text import visible
 
 WIDTH: Final = 80
+LEAST_WIDTH: Final = 30
+"""Characters.  A terminal that says it has fewer does not know how many it has."""
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SPANS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 @dataclass(frozen=True)
 class Style:
-    """`colour`: whether escape sequences are welcome; `fancy`: whether characters beyond ASCII are."""
+    """`colour`: whether escape sequences are welcome; `fancy`: characters beyond ASCII; `width`: of a line."""
 
     colour: bool = False
     fancy: bool = False
+    width: int = WIDTH
 
     @classmethod
     def of(cls, stream: TextIO, environ: Mapping[str, str]) -> Style:
         """What suits `stream`: colours on a terminal only, and not when `NO_COLOR` is set (https://no-color.org)."""
         plain = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
         unicode = (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
-        return cls(colour=stream.isatty() and not plain, fancy=unicode)
+        return cls(colour=stream.isatty() and not plain, fancy=unicode, width=_width(stream))
 
     def good(self, text: str) -> str:
         return self._paint("32", text)
@@ -58,13 +62,22 @@ class Style:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and text else text
 
 
-def columns(rows: Iterable[tuple[str, str]], *, indent: int = 2, gap: int = 2) -> list[str]:
+def _width(stream: TextIO) -> int:
+    """As wide as a narrow terminal is, which would break lines within words; and no wider than is read well."""
+    try:
+        found = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):  # no terminal
+        return WIDTH
+    return min(found, WIDTH) if found >= LEAST_WIDTH else WIDTH
+
+
+def columns(rows: Iterable[tuple[str, str]], *, indent: int = 2, gap: int = 2, line_width: int = WIDTH) -> list[str]:
     """Names and values in two columns; a long value goes on below itself.  Both are made visible."""
     shown = [(visible(name), visible(value)) for name, value in rows]
     width = max((len(name) for name, _ in shown), default=0) + gap
     lines = []
     for name, value in shown:
-        first, *rest = wrapped(value, WIDTH - indent - width) or [""]
+        first, *rest = wrapped(value, line_width - indent - width) or [""]
         lines.append(f"{' ' * indent}{name:<{width}}{first}".rstrip())
         lines += [f"{' ' * (indent + width)}{line}" for line in rest]
     return lines

@@ -14,7 +14,6 @@ from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue
 from tentacle.cli.init.server_questions import printable
 from tentacle.disk import DiskError, cannot, exists, is_directory, is_file, may_write
-from tentacle.settings.instances import OWN_PLACE
 from tentacle.settings.store import SettingsFile
 
 
@@ -25,14 +24,14 @@ def config_place(session: CommandSession, text: str) -> Path:
         if not is_file(path):
             raise InvalidValue(f"'{path}' is not a regular file.", hint="Give the path of a file, or of a new one.")
         SettingsFile(path).load()
-    _need_place("write", path, path.parent, "--config=PATH")
+    _need_place(session, "write", path, path.parent, "--config")
     return path
 
 
 def applications_place(session: CommandSession, text: str) -> Path:
     """The path of a directory that can be made, or written to.  Raises `TentacleError`."""
     path = _path(session, text, "--app", ArgumentKind.FOLDER)
-    _need_place("create directory", path, path, "--app=PATH")
+    _need_place(session, "create directory", path, path, "--app")
     return path
 
 
@@ -45,7 +44,7 @@ def _path(session: CommandSession, text: str, name: str, kind: ArgumentKind) -> 
     return Path(os.path.normpath(session.path(typed)))
 
 
-def _need_place(verb: str, path: Path, directory: Path, option: str) -> None:
+def _need_place(session: CommandSession, verb: str, path: Path, directory: Path, option: str) -> None:
     """Raises `DiskError` for `path` unless this user can make files in `directory`, or make that directory first."""
     there = next(one for one in (directory, *directory.parents) if exists(one))
     refusal = None
@@ -57,5 +56,5 @@ def _need_place(verb: str, path: Path, directory: Path, option: str) -> None:
         refusal = errno.EACCES
     if refusal:
         error = cannot(verb, path, OSError(refusal, os.strerror(refusal)))
-        own = f"{OWN_PLACE} by {option}." if refusal == errno.EACCES else None
+        own = session.registry.own_place(option) if refusal == errno.EACCES else None
         raise DiskError(error.message, hint=error.hint or own)

@@ -11,10 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from yarl import URL
-
-from tentacle.cli.doctor.polling import polling_target
-from tentacle.cli.doctor.reach import reach
+from tentacle.agent.plan import polled_address
 from tentacle.cli.frame.secrets import InputEnded
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue, parse_port
@@ -23,23 +20,28 @@ from tentacle.cli.registration.credentials import API_KEY_VARIABLE, credentials_
 from tentacle.cli.registration.options import ApiOptions
 from tentacle.cli.registration.server_access import (
     ServerRoute,
+    address_to_poll,
     converse,
+    https_address,
     polling_proxy,
     route_to_register,
     server_versions,
 )
 from tentacle.errors import TentacleError
 from tentacle.octopus.client import OctopusClient
+from tentacle.octopus.connectivity import ConnectivityCheck
 from tentacle.octopus.credentials import Credentials
 from tentacle.octopus.errors import NotAnOctopusServer, RegistrationError
 from tentacle.octopus.id_lookup import find_by_name, pool_ids, pool_names
 from tentacle.octopus.registration import MachineKind
 from tentacle.octopus.resources import has_thumbprint
-from tentacle.octopus.server_address import DEFAULT_COMMS_PORT, ServerAddress, polling_address
+from tentacle.octopus.server_address import DEFAULT_COMMS_PORT
 from tentacle.octopus.spaces import choose_scope
 from tentacle.settings.model import Settings
 
 DEFAULT_POOL: Final = "Default Worker Pool"
+HTTPS: Final = "https"
+"""The answer of a person whose machine is to poll by requests."""
 LATER: Final = "-"
 """The answer of a person who does not want to name a server now."""
 _REQUEST_SECONDS: Final = 10.0
@@ -47,6 +49,32 @@ _REQUEST_SECONDS: Final = 10.0
 _ATTEMPTS: Final = 3
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PolledPlace:
+    """Where and how the server is polled, as `register-worker` is told; nothing: its own address, port 10943."""
+
+    comms_port: str | None = None
+    comms_address: str | None = None
+    web_socket: str | None = None
+    https: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> PolledPlace:
+        """Reads an answer: a port, an address, or `https` alone.  Raises `InvalidValue`."""
+        if text.lower() == HTTPS:
+            return cls(https=True)
+        if "://" not in text:
+            return cls(str(parse_port(text, "--server-comms-port")))
+        return cls(web_socket=text) if text.lower().startswith("wss:") else cls(comms_address=text)
+
+    def address(self, server: str, route: ServerRoute) -> str:
+        """The address that is polled.  Raises `TentacleError`."""
+        port = int(self.comms_port) if self.comms_port else None
+        if self.https:
+            return https_address(route, self.comms_address, port)
+        return address_to_poll(server, self.web_socket, self.comms_address, port)
 
 
 @dataclass(frozen=True)
@@ -58,7 +86,7 @@ class WantedRegistration:
     pools: tuple[str, ...]
     credentials: Credentials = field(repr=False)
     public_host_name: str | None = None
-    comms_port: str | None = None
+    polled: PolledPlace = PolledPlace()
 
 
 @dataclass(frozen=True)
@@ -181,24 +209,24 @@ class ServerQuestions:
             default=default,
         )
 
-    def comms_port(self, server: str, given: str | None) -> str | None:
-        """The port to poll at the server's own address; one that does not answer with TLS is refused."""
-        origin = ServerAddress.parse(server).origin
+    def polled(self, server: str, port: str | None) -> PolledPlace | None:
+        """Where the server is to be polled; a place that does not answer as that is refused."""
 
-        def check(text: str) -> str:
-            port = parse_port(text, "--server-comms-port")
-            polled = URL(polling_address(origin, None, port))
+        def check(text: str) -> PolledPlace:
+            place, route = PolledPlace.parse(text), self._route(server)
+            once = ConnectivityCheck(delays=(), timeout=_REQUEST_SECONDS)
             with self.questions.interruptible():
-                target = polling_target(
-                    polled.host or "", polled.port or 0, polling_proxy(self.settings), self.settings
-                )
-                reached = asyncio.run(reach(target))
-            if not reached.complete:
-                last = reached.findings[-1]
-                raise TentacleError(last.found, hint=last.advice)
-            return str(port)
+                address = place.address(server, route)
+                at = polled_address(address, https=place.https)
+                ways = {"web_socket": at.web_socket, "https": at.https}
+                shown = asyncio.run(once.run(at.host, at.port, proxy=polling_proxy(self.settings), **ways))
+            self.session.shown_at[address] = shown
+            return place
 
-        return self.questions.answer("", given, "Port of the server to poll", check, default=str(DEFAULT_COMMS_PORT))
+        if port is None:
+            other = f"https://HOST[:PORT], wss://HOST/PATH, or {HTTPS} for requests instead of Halibut"
+            self.questions.tell([f"  Where it is not reached by a port of its own name, answer {other}."])
+        return self.questions.answer("", port, "Port of the server to poll", check, default=str(DEFAULT_COMMS_PORT))
 
     def _route(self, server: str) -> ServerRoute:
         return route_to_register(server, self.api, self.settings, polling=self.polling)

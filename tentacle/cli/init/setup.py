@@ -15,7 +15,7 @@ from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue, parse_port
 from tentacle.cli.init.places import applications_place, config_place
 from tentacle.cli.init.questions import Questions
-from tentacle.cli.init.server_questions import LATER, ServerQuestions, WantedRegistration
+from tentacle.cli.init.server_questions import LATER, PolledPlace, ServerQuestions, WantedRegistration
 from tentacle.cli.registration.options import ApiOptions
 from tentacle.cli.registration.server_access import accepted_pin, is_polling
 from tentacle.errors import TentacleError
@@ -52,6 +52,7 @@ class InitOptions:
     policy: str | None
     comms_address: str | None
     comms_port: str | None
+    web_socket: str | None
     no_register: bool
     trust: str | None
     force: bool
@@ -118,6 +119,8 @@ def ask_for_setup(session: CommandSession, questions: Questions, options: InitOp
         _mode,
         default=POLLING if is_polling(known) else LISTENING,
     )
+    if mode == LISTENING and (options.comms_address or options.web_socket or options.https):
+        raise TentacleError("Where a server is polled goes with --mode=polling.", hint="Leave one of them out.")
     port: int | None = known.port
     if mode == LISTENING:
         # The usual port of a script is tried later, when nothing is missing (`try_usual_port`).
@@ -224,13 +227,14 @@ def _ask_for_registration(
     pools = about_server.pools(server, credentials, options.pools)
     if name is None or pools is None:
         return None
-    host, port = options.public_host_name, options.comms_port
+    host = options.public_host_name
+    polled = PolledPlace(options.comms_port, options.comms_address, options.web_socket, options.https)
     if questions.asks and mode == LISTENING:
         question = "Name or address at which the server reaches this machine"
         host = questions.answer("", host, question, _reachable_name, default=default)
-    if questions.asks and mode == POLLING and not options.comms_address and not options.https:
-        port = about_server.comms_port(server, port)
-    return WantedRegistration(server, name, pools, credentials, host, port)
+    if questions.asks and mode == POLLING and polled == PolledPlace(options.comms_port):
+        polled = about_server.polled(server, options.comms_port) or polled
+    return WantedRegistration(server, name, pools, credentials, host, polled)
 
 
 def _ask_for_trust(questions: Questions, given: str | None, *, may_ask: bool, known: Settings) -> str | None:

@@ -45,6 +45,7 @@ def try_registration(
     wanted = setup.registration
     if wanted is None:
         return
+    polled = wanted.polled
     known = existing_instance(session, setup.instance).settings or Settings()
     settings = session.overridden(replace(known, port=setup.port, no_listen=setup.mode == POLLING))
     given = RegisterOptions(
@@ -55,13 +56,13 @@ def try_registration(
         comms_style=_style(setup).label,
         proxy=None,
         space=options.space,
-        server_comms_port=int(wanted.comms_port) if wanted.comms_port else None,
-        server_comms_address=options.comms_address,
-        server_web_socket=None,
+        server_comms_port=int(polled.comms_port) if polled.comms_port else None,
+        server_comms_address=polled.comms_address,
+        server_web_socket=polled.web_socket,
         server_subscription_id=None,
         tentacle_comms_port=None,
         idempotent=True,
-        https=options.https,
+        https=polled.https,
     )
     access = Access(wanted.server, wanted.credentials)
     yield from check_first(session, settings, access, api, given, WorkerRole(wanted.pools))
@@ -124,8 +125,9 @@ def register(session: CommandSession, setup: Setup, options: InitOptions, api: A
         "space": options.space,
         "policy": options.policy,
         "publicHostName": None if polling else wanted.public_host_name,
-        "server-comms-address": options.comms_address if polling else None,
-        "server-comms-port": wanted.comms_port if polling else None,
+        "server-comms-address": wanted.polled.comms_address if polling else None,
+        "server-comms-port": wanted.polled.comms_port if polling else None,
+        "server-web-socket": wanted.polled.web_socket if polling else None,
         "ca-file": api.ca_file,
         "serverThumbprint": api.server_thumbprint,
         "username": wanted.credentials.username,
@@ -133,7 +135,7 @@ def register(session: CommandSession, setup: Setup, options: InitOptions, api: A
     arguments = [f"--{name}={value}" for name, value in given.items() if value]
     arguments += [f"--workerpool={pool}" for pool in wanted.pools]
     arguments += ["--force"] if options.force else []
-    arguments += ["--https"] if options.https and polling else []
+    arguments += ["--https"] if wanted.polled.https and polling else []
     arguments += ["--idempotent", *(["--ignoreSslErrors"] if api.ignore_ssl_errors else [])]
     with with_credentials(session, wanted.credentials):
         result = yield from _run_shown(session, "register-worker", arguments)

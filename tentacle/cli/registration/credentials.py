@@ -7,7 +7,7 @@ what is said to the server.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -48,6 +48,21 @@ def credentials_are_given(session: CommandSession, api: ApiOptions) -> bool:
     """Whether any option or variable gives credentials; none of them is read."""
     options = any(value for name, value in vars(api).items() if name.startswith(_CREDENTIAL_OPTIONS))
     return options or any(session.environ.get(name) for name in (API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE))
+
+
+@contextlib.contextmanager
+def naming_all_that_is_missing(session: CommandSession, api: ApiOptions, others: Iterable[str] = ()) -> Iterator[None]:
+    """Adds to an error about the first of several missing options which all of them are, `others` among them."""
+    missing = [] if (api.server or "").strip() else ["--server"]
+    missing += [] if credentials_are_given(session, api) else ["--apiKey (or another kind of credentials)"]
+    missing += others
+    try:
+        yield
+    except TentacleError as error:
+        if len(missing) < 2 or error.hint:
+            raise
+        hint = f"These are missing: {', '.join(missing)}"
+        raise TentacleError(error.message, hint=hint, exit_code=error.exit_code) from error
 
 
 @contextlib.contextmanager

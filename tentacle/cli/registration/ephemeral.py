@@ -23,14 +23,14 @@ from tentacle.agent.lock import holder
 from tentacle.cli.frame.render import run_steps, say, warn_loudly
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
-from tentacle.cli.registration.credentials import Access, required_access
+from tentacle.cli.registration.credentials import Access, naming_all_that_is_missing, required_access
 from tentacle.cli.registration.ephemeral_note import Note, NotedWorker, another_is_running, noting
 from tentacle.cli.registration.options import ApiOptions, RegisterOptions
 from tentacle.cli.registration.registration import (
     PreparedRegistration,
     check_first,
     check_role,
-    naming_all_that_is_missing,
+    missing_of,
     outcome_text,
     prepare,
     trusted_server,
@@ -102,7 +102,7 @@ def choose_or_make(
 def access_and_role(session: CommandSession, api: ApiOptions, pools: tuple[str, ...]) -> tuple[Access, WorkerRole]:
     """The server with credentials, and what the worker is to be; read once.  Raises `TentacleError`."""
     role = WorkerRole(pools)
-    with naming_all_that_is_missing(session, api, role):
+    with naming_all_that_is_missing(session, api, missing_of(role)):
         access = required_access(session, api)
         check_role(role)
     return access, role

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,12 +18,13 @@ from yarl import URL
 from tentacle.cli.frame.render import say, warn_loudly
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
-from tentacle.cli.registration.credentials import Access, credentials_are_given, required_access
+from tentacle.cli.registration.credentials import Access, naming_all_that_is_missing, required_access
 from tentacle.cli.registration.options import ApiOptions, RegisterOptions
 from tentacle.cli.registration.server_access import (
     ServerRoute,
     address_to_poll,
     check_addresses,
+    check_https,
     check_polling_port,
     converse,
     https_address,
@@ -101,7 +101,7 @@ def register_machine(
     role: WorkerRole | TargetRole,
 ) -> Steps:
     """Registers this machine as `role`, yielding each step; raises TentacleError where one fails."""
-    with naming_all_that_is_missing(session, api, role):
+    with naming_all_that_is_missing(session, api, missing_of(role)):
         access = required_access(session, api)
         file = session.choose(where)
         check_role(role)
@@ -149,31 +149,14 @@ def check_first(
     converse(route.client(access.credentials), lambda client: check_request(client, prepared.request))
 
 
-@contextmanager
-def naming_all_that_is_missing(
-    session: CommandSession, api: ApiOptions, role: WorkerRole | TargetRole
-) -> Iterator[None]:
-    """Adds to an error about the first of several missing options which all of them are."""
-    missing = [] if (api.server or "").strip() else ["--server"]
-    missing += [] if credentials_are_given(session, api) else ["--apiKey (or another kind of credentials)"]
-    missing += [option for option, _ in _missing_of(role)]
-    try:
-        yield
-    except TentacleError as error:
-        if len(missing) < 2 or error.hint:
-            raise
-        hint = f"These are missing: {', '.join(missing)}"
-        raise TentacleError(error.message, hint=hint, exit_code=error.exit_code) from error
-
-
 def check_role(role: WorkerRole | TargetRole) -> None:
     """Raises TentacleError for a worker without pools, and for a target without environments or roles."""
-    for _, text in _missing_of(role):
+    for text in missing_of(role).values():
         raise TentacleError(text)
 
 
-def _missing_of(role: WorkerRole | TargetRole) -> Iterator[tuple[str, str]]:
-    """The options without which there is no such machine, each with the original's text."""
+def missing_of(role: WorkerRole | TargetRole) -> dict[str, str]:
+    """The options that are missing, and without which there is no such machine, each with the original's text."""
     needed = (
         [(role.pools, "--workerpool", "Please specify a worker pool name, slug or Id, e.g., --workerpool=Default")]
         if isinstance(role, WorkerRole)
@@ -185,9 +168,7 @@ def _missing_of(role: WorkerRole | TargetRole) -> Iterator[tuple[str, str]]:
             (role.roles, "--role", "Please specify a role name, e.g., --role=web-server"),
         ]
     )
-    for values, option, text in needed:
-        if not values or not values[0].strip():
-            yield option, text
+    return {option: text for values, option, text in needed if not values or not values[0].strip()}
 
 
 def prepare(
@@ -213,7 +194,7 @@ def prepare(
             " use the polling-proxy command first and then register the Tentacle with register-with."
         )
     check_addresses(options.server_web_socket, options.server_comms_address)
-    check_https(options, polling=polling)
+    check_https(options.https, options.server_web_socket, style="--comms-style", polling=polling)
     address, adopt = None, False
     endpoint: Endpoint
     if polling:
@@ -249,17 +230,6 @@ def prepare(
     connections = wanted if polling and settings.polling_connection_count is None else None
     ca_file = str(session.path(api.ca_file)) if options.https and api.ca_file else None
     return PreparedRegistration(style, address, request, connections, options.https, ca_file)
-
-
-def check_https(options: RegisterOptions, *, polling: bool) -> None:
-    """Raises TentacleError for `--https` where it means nothing."""
-    if options.https and not polling:
-        raise TentacleError(
-            "Option --https can only be used with --comms-style=TentacleActive: a Tentacle that listens answers by "
-            "HTTPS anyway."
-        )
-    if options.https and options.server_web_socket:
-        raise TentacleError("Please specify --https or a --server-web-socket - not both.")
 
 
 def _subscription(settings: Settings, address: str, wanted: str | None) -> str | None:

@@ -169,6 +169,17 @@ def check_addresses(web_socket: str | None, comms_address: str | None) -> None:
         raise TentacleError("Please specify a --server-web-socket, or a --server-comms-address - not both.")
 
 
+def check_https(https: bool, web_socket: str | None, *, style: str, polling: bool) -> None:
+    """Raises TentacleError for `--https` where it means nothing; `style` is the option that says who calls whom."""
+    if https and not polling:
+        raise TentacleError(
+            f"Option --https can only be used with {style}=TentacleActive: a Tentacle that listens answers by HTTPS "
+            "anyway."
+        )
+    if https and web_socket:
+        raise TentacleError("Please specify --https or a web socket - not both.")
+
+
 def address_to_poll(server: str, web_socket: str | None, comms_address: str | None, comms_port: int | None) -> str:
     """The web socket's address, else that of the port.  Raises TentacleError."""
     if web_socket:

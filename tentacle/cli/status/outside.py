@@ -120,7 +120,7 @@ def outside_text(view: OutsideView, style: Style) -> str:
         rows.append(("Heartbeat", f"{span(view.heartbeat)} ago"))
     me = user_name(os.geteuid())
     note = f"  {style.warn('note')}     {me} may not read this instance: for the rest, run this as root"
-    return "\n".join([state, f"{note}{_or_owner(view)}", "", *columns(rows)]) + "\n"
+    return "\n".join([state, f"{note}{_or_owner(view)}", "", *columns(rows, line_width=style.width)]) + "\n"
 
 
 def _or_owner(view: OutsideView) -> str:

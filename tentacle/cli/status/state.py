@@ -20,7 +20,8 @@ from tentacle.agent.control.client import ControlClient, NoAgent
 from tentacle.agent.control.protocol import ControlError
 from tentacle.agent.drain import Drain, read_drain
 from tentacle.agent.lock import holder
-from tentacle.agent.plan import make_plan
+from tentacle.agent.plan import make_plan, polled_address
+from tentacle.agent.reload import THE_CERTIFICATE
 from tentacle.agent.status import LARGEST_FILE, STOPPED, STOPPING, AgentStatus, Link
 from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_pem
 from tentacle.cli.frame.style import counted, moment, size, span
@@ -31,7 +32,7 @@ from tentacle.errors import TentacleError
 from tentacle.home_layout import STATUS_FILE, WORK
 from tentacle.scripts.workspace.workspaces import FOR_A_SCRIPT
 from tentacle.settings.certificates import weaknesses
-from tentacle.settings.model import CommunicationStyle, Settings
+from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.trust import normalise_address, normalise_thumbprint, same_thumbprint
 
 STALE_SECONDS: Final = 30.0
@@ -270,6 +271,14 @@ def instance_state(
     return replace(state, problems=problems, notes=tuple(notes_of(state, weak)))
 
 
+def _polled_as(server: TrustedServer) -> str:
+    """The address in the form in which a running agent tells it."""
+    try:
+        return normalise_address(polled_address(server.address or "", https=server.https).url)
+    except TentacleError:
+        return ""
+
+
 def server_states(
     settings: Settings, environ: Mapping[str, str], live: AgentStatus | None
 ) -> tuple[tuple[ServerState, ...], str | None]:
@@ -277,7 +286,7 @@ def server_states(
     problem, planned = None, {}
     try:
         plan = make_plan(settings, environ)
-        planned = {(normalise_address(poll.shown), poll.subscription): poll.connections for poll in plan.polls}
+        planned = {(normalise_address(poll.address.url), poll.subscription): poll.connections for poll in plan.polls}
     except TentacleError as error:
         problem = error.message
     connected = {(normalise_address(one.address), one.subscription): one for one in (live.polled if live else ())}
@@ -290,7 +299,7 @@ def server_states(
             passive = ServerState(thumbprint, False, server.address, server.subscription_id, generation=generation)
             found.append(passive)
             continue
-        key = normalise_address(server.address or ""), server.subscription_id or ""
+        key = _polled_as(server), server.subscription_id or ""
         polled = connected.get(key)
         found.append(
             ServerState(
@@ -328,10 +337,20 @@ def problems_of(state: InstanceState) -> Iterator[Remark]:
             why = f" ({server.failures[0].error})" if server.failures else ""
             text = f"no connection to {server.address} is up{why}: see the log, or run: tentacle doctor{option}"
             yield Remark("connections", text)
+    if live is not None and live.obstacle:
+        yield Remark("scripts", f"no script can be run: {live.obstacle}")
     if agent.running and state.disk is not None and not state.disk.enough:
         needed = size(state.disk.needed)
         text = f"the disk has {size(state.disk.free)} free, and without {needed} no script is started"
         yield Remark("disk", text)
+
+
+def shows_another(live: AgentStatus, thumbprint: str) -> bool:
+    """Whether a running agent shows another certificate than this one, and does not say itself that it has to be
+    restarted for it.
+    """
+    other = bool(live.thumbprint) and not same_thumbprint(live.thumbprint, thumbprint)
+    return other and THE_CERTIFICATE not in live.waiting
 
 
 def notes_of(state: InstanceState, weak: tuple[str, ...]) -> Iterator[Remark]:
@@ -343,7 +362,7 @@ def notes_of(state: InstanceState, weak: tuple[str, ...]) -> Iterator[Remark]:
     if weak:
         text = f"the certificate should be replaced: {'; '.join(f'it {one}' for one in weak)}"
         yield Remark("certificate", text)
-    if state.certificate and live and not same_thumbprint(live.thumbprint, state.certificate.thumbprint):
+    if state.certificate and live is not None and shows_another(live, state.certificate.thumbprint):
         yield Remark("certificate in use", f"the agent still shows the certificate {live.thumbprint}: restart it")
     if not state.servers:
         init = f"tentacle init{option if state.instance else ''}"

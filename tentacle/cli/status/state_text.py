@@ -11,7 +11,7 @@ from typing import Any, Final
 from tentacle import __version__
 from tentacle.agent.drain import Drain
 from tentacle.agent.status import STOPPING, LastScript
-from tentacle.cli.frame.style import WIDTH, Style, columns, counted, iso, moment, size, span, wrapped
+from tentacle.cli.frame.style import Style, columns, counted, iso, moment, size, span, wrapped
 from tentacle.cli.status.state import InstanceState, ServerState
 from tentacle.observe.text import visible
 
@@ -34,20 +34,20 @@ def state_text(state: InstanceState, style: Style, now: float) -> str:
         overview.append(("Free disk", f"{size(state.disk.free)} on the file system of {state.disk.path}"))
     if live is not None and live.called is not None and "listening" in state.modes:
         overview.append(("Last call", f"{span(now - live.called)} ago"))
-    servers = [line for server in state.servers for line in _server_lines(server, now)] or ["  none"]
+    servers = [line for server in state.servers for line in _server_lines(server, style, now)] or ["  none"]
     lines = [
         *_agent_lines(state, style, now),
-        *(f"  {style.bad('problem')}  {_sentence(problem.text)}" for problem in state.problems),
-        *(f"  {style.warn('note')}     {_sentence(note.text)}" for note in state.notes),
-        *("", *columns(overview)),
+        *(f"  {style.bad('problem')}  {_sentence(problem.text, style)}" for problem in state.problems),
+        *(f"  {style.warn('note')}     {_sentence(note.text, style)}" for note in state.notes),
+        *("", *columns(overview, line_width=style.width)),
         *("", style.title("Trusted servers"), *servers),
-        *("", style.title("Scripts"), *_script_lines(state, now)),
+        *("", style.title("Scripts"), *_script_lines(state, style, now)),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _sentence(text: str) -> str:
-    return f"\n{' ' * _SENTENCE_INDENT}".join(wrapped(visible(text), WIDTH - _SENTENCE_INDENT))
+def _sentence(text: str, style: Style) -> str:
+    return f"\n{' ' * _SENTENCE_INDENT}".join(wrapped(visible(text), style.width - _SENTENCE_INDENT))
 
 
 def _agent_lines(state: InstanceState, style: Style, now: float) -> Iterator[str]:
@@ -76,7 +76,7 @@ def _agent_lines(state: InstanceState, style: Style, now: float) -> Iterator[str
                 yield f"  what follows is {span(agent.age)} old"
 
 
-def _server_lines(server: ServerState, now: float) -> list[str]:
+def _server_lines(server: ServerState, style: Style, now: float) -> list[str]:
     where = (server.address or "this machine") + (" (by HTTPS)" if server.https else "")
     rows = [("polled at" if server.polled else "may call", where)]
     rows += [("speaks", server.generation_text)] if server.generation_text else []
@@ -86,10 +86,10 @@ def _server_lines(server: ServerState, now: float) -> list[str]:
         rows += [
             ("last failure", f"{one.error} ({span(now - (one.failed or now))} ago)") for one in server.failures[:1]
         ]
-    return [f"  {visible(server.thumbprint)}", *columns(rows, indent=4)]
+    return [f"  {visible(server.thumbprint)}", *columns(rows, indent=4, line_width=style.width)]
 
 
-def _script_lines(state: InstanceState, now: float) -> list[str]:
+def _script_lines(state: InstanceState, style: Style, now: float) -> list[str]:
     work = state.work
     if work.problem:
         return [f"  cannot be seen: {visible(work.problem)}"]
@@ -103,10 +103,11 @@ def _script_lines(state: InstanceState, now: float) -> list[str]:
     last = state.agent.live and state.agent.live.last_script
     if last and last.ended is not None:
         rows.append(("Last ended", f"{last.ticket}, exit code {last.exit_code}, {span(now - last.ended)} ago"))
-    lines = columns(rows)
+    lines = columns(rows, line_width=style.width)
     for script in work.scripts[:_SCRIPTS_SHOWN]:
         since = f"for {span(now - script.since)}"
-        lines += columns([(script.ticket, f"waits {since}" if script.waits else f"runs {since}, process {script.pid}")])
+        doing = f"waits {since}" if script.waits else f"runs {since}, process {script.pid}"
+        lines += columns([(script.ticket, doing)], line_width=style.width)
     more = len(work.scripts) - _SCRIPTS_SHOWN
     return [*lines, f"  and {counted(more, 'other')}"] if more > 0 else lines
 

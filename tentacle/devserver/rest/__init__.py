@@ -9,16 +9,3 @@ from tentacle.devserver.rest.app import application
 from tentacle.devserver.rest.auth import API_KEY, Authentication, new_api_key
 from tentacle.devserver.rest.root_documents import ServerIdentity
 from tentacle.devserver.rest.server import Server
-
-__all__ = [
-    "API_KEY",
-    "SAFE",
-    "VIEW_TASKS",
-    "Authentication",
-    "NotSignedIn",
-    "Server",
-    "ServerIdentity",
-    "application",
-    "needs_of",
-    "new_api_key",
-]

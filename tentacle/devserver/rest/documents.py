@@ -167,6 +167,8 @@ def _endpoint(resource: Resource) -> Json:
         endpoint["TentacleEndpointConfiguration"] = {**endpoint["TentacleEndpointConfiguration"], **details}
     elif "Uri" in endpoint:
         endpoint.update(details)
+    elif "Host" in endpoint:
+        endpoint["Uri"] = f"ssh://{endpoint['Host']}:{endpoint['Port']}/"
     return {**endpoint, "Id": None, "LastModifiedOn": None, "LastModifiedBy": None, "Links": {}}
 
 

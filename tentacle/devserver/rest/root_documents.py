@@ -137,21 +137,21 @@ def certificate_document(identity: ServerIdentity) -> Json:
     }
 
 
-def node_document() -> Json:
+def node_document(task_cap: int) -> Json:
     path = f"/api/octopusservernodes/{NODE}"
     return {
         "Id": NODE,
         "Name": NODE_NAME,
-        "MaxConcurrentTasks": 0,
+        "MaxConcurrentTasks": task_cap,
         "IsInMaintenanceMode": False,
         "Links": {"Self": path, "Node": path, "Details": f"{path}/details"},
     }
 
 
-def node_summary(identity: ServerIdentity, now: str, running: int) -> Json:
+def node_summary(identity: ServerIdentity, now: str, task_cap: int, running: int) -> Json:
     """Returns the node as it is at the moment, with the number of tasks that have not ended."""
     state = {"LastSeen": now, "IsOffline": False, "RunningTaskCount": running, "Version": identity.version}
-    return {**node_document(), **state}
+    return {**node_document(task_cap), **state}
 
 
 def status_document() -> Json:

@@ -26,7 +26,7 @@ from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.rest.task_documents import entry_document, task_document
 from tentacle.devserver.storage import MACHINE_KINDS, MACHINES, WORKERS, Invalid, Json, Kind, Resource
-from tentacle.devserver.worker import WorkerCallFailed, WorkerClient, discovered_thumbprint
+from tentacle.devserver.worker import Client, WorkerCallFailed, discovered_thumbprint
 from tentacle.errors import one_line
 
 T = TypeVar("T")
@@ -152,7 +152,7 @@ class MachineRoutes:
     async def _machine(self, kind: Kind, request: ApiRequest) -> Resource:
         return await self.server.resource(kind, await self.server.space_of(request), request.path["id"])
 
-    async def _remote_file(self, machine: Resource, request: ApiRequest) -> tuple[str, WorkerClient]:
+    async def _remote_file(self, machine: Resource, request: ApiRequest) -> tuple[str, Client]:
         """Returns the path on the worker, and the client that transfers the file.
 
         Where the path may lead is for the worker to say; here it must only be one.  Raises `Invalid`.

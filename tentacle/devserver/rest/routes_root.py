@@ -9,6 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -43,15 +44,16 @@ class RootRoutes:
 
     def routes(self) -> list[Route]:
         certificate = certificate_document(self.server.identity)
+        node = partial(node_document, self.server.queue.limits.at_once)
         by_id = f"{_CERTIFICATES}/{certificate['Id']}"
         documents: tuple[tuple[str, Needs, Callable[[], Any]], ...] = (
             (_CERTIFICATES, SIGNED_IN, lambda: _page("CertificateConfiguration", _CERTIFICATES, certificate)),
             (by_id, SIGNED_IN, lambda: certificate),
-            (_NODES, SIGNED_IN, lambda: _page("OctopusServerNode", _NODES, node_document())),
-            (f"{_NODES}/all", SIGNED_IN, lambda: [node_document()]),
+            (_NODES, SIGNED_IN, lambda: _page("OctopusServerNode", _NODES, node())),
+            (f"{_NODES}/all", SIGNED_IN, lambda: [node()]),
             (f"{_NODES}/ping", ANYBODY, self._node),
             (f"{_NODES}/summary", SIGNED_IN, lambda: {"Nodes": [self._node()], "Links": {}}),
-            (f"{_NODES}/{NODE}", SIGNED_IN, node_document),
+            (f"{_NODES}/{NODE}", SIGNED_IN, node),
             (f"{_NODES}/{NODE}/details", SIGNED_IN, self._node_details),
             ("serverstatus", SIGNED_IN, status_document),
             ("serverstatus/health", SIGNED_IN, health_document),
@@ -87,7 +89,8 @@ class RootRoutes:
         return web.Response(body=body, content_type="application/pkix-cert", headers={**SAFE, **shown})
 
     def _node(self) -> Json:
-        return node_summary(self.server.identity, iso(self.server.clock()), len(self.server.queue.unfinished()))
+        running = len(self.server.queue.unfinished())
+        return node_summary(self.server.identity, iso(self.server.clock()), self.server.queue.limits.at_once, running)
 
     def _node_details(self) -> Json:
         links = {"Self": f"/api/{_NODES}/{NODE}/details"}

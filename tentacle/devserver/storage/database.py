@@ -75,6 +75,14 @@ CREATE TABLE log (
     PRIMARY KEY (task, number)
 ) WITHOUT ROWID;
 """
+_SCRIPTS: Final = """
+CREATE TABLE script (
+    activity TEXT PRIMARY KEY REFERENCES activity (id) ON DELETE CASCADE,
+    ticket TEXT NOT NULL,
+    seen INTEGER NOT NULL DEFAULT 0,
+    exit_code INTEGER
+);
+"""
 _USERS_AND_EVENTS: Final = """
 ALTER TABLE api_key ADD COLUMN expires TEXT;
 DELETE FROM api_key WHERE purpose = 'devserver';
@@ -91,7 +99,7 @@ CREATE TABLE event (
     message TEXT NOT NULL
 );
 """
-SCHEMAS: Final = (_FIRST, _USERS_AND_EVENTS)
+SCHEMAS: Final = (_FIRST, _SCRIPTS, _USERS_AND_EVENTS)
 """What made the tables, and what changed them since: a database has as its version how many of them it has seen."""
 
 

@@ -129,6 +129,15 @@ AGENTLESS: Final = (
 _ENDPOINTS: Final = {
     "TentaclePassive": _contact(Field("CommunicationStyle", choice("TentaclePassive")), listening=True),
     "TentacleActive": _contact(Field("CommunicationStyle", choice("TentacleActive")), listening=False),
+    "Ssh": (
+        Field("CommunicationStyle", choice("Ssh")),
+        Field("AccountId", text()),
+        Field("Host", text()),
+        Field("Port", number(1, 65535), 22),
+        Field("Fingerprint", text()),
+        Field("ProxyId", optional(text(blank=True)), None),
+        Field("DotNetCorePlatform", optional(text(blank=True)), None),
+    ),
     "KubernetesTentacle": (
         Field("CommunicationStyle", choice("KubernetesTentacle")),
         Field("KubernetesAgentDetails", optional(any_document), None),
@@ -164,7 +173,7 @@ def read_target_endpoint(value: Any) -> Json:
 def communication(body: Mapping[str, Any]) -> Json:
     """Returns the part of a worker's body that holds `Uri`, `Thumbprint` and `ProxyId`, whatever its style.
 
-    A target without an agent has none of them.
+    A machine without an agent has neither of the first two.
     """
     endpoint: Json = body["Endpoint"]
     inner: Json = endpoint.get("TentacleEndpointConfiguration", endpoint)

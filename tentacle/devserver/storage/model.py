@@ -138,6 +138,15 @@ class Activity:
 
 
 @dataclass(frozen=True)
+class KeptScript:
+    """A script that an activity has begun: how many lines of it are in the log, and how it ended, if it has."""
+
+    ticket: str
+    seen: int
+    exit_code: int | None
+
+
+@dataclass(frozen=True)
 class LogEntry:
     """One line before it is stored; `occurred` is an ISO 8601 text."""
 

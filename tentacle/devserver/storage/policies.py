@@ -83,42 +83,41 @@ def span(lowest: float) -> Reader:
     return read
 
 
-def _nothing(why: str) -> Reader:
-    """A member for something that this server does not do: it may only be empty."""
-
-    def read(value: Any) -> None:
-        if not (isinstance(value, str) and not value.strip()):
-            raise ValueError(f"must be null: {why}")
-
-    return read
+def _one_of(name: str, *values: str) -> Field:
+    """A member with one of these values, the first by default."""
+    return Field(name, choice(*values), values[0])
 
 
-def _script_policy(*run_types: str, script: Reader) -> Reader:
-    shape = document((Field("RunType", choice(*run_types), run_types[0]), Field("ScriptBody", script, None)))
+def _span(name: str, default: str, lowest: float = 0) -> Field:
+    return Field(name, span(lowest), default)
 
-    def read(value: Any) -> Json:
-        found = shape(value)
-        if (found["RunType"] == "Inline") is not bool(found["ScriptBody"]):
-            raise ValueError("must have a ScriptBody with the RunType Inline, and only then")
-        return found
 
-    return read
+_body: Final = Field("ScriptBody", lambda value: read_script(value) if value else None, None)
+_script_policy: Final = document((_one_of("RunType", "InheritFromDefault", "Inline"), _body))
+
+
+def _bash(value: Any) -> Json:
+    found = _script_policy(value)
+    if (found["RunType"] == "Inline") is not bool(found["ScriptBody"]):
+        raise ValueError("must have a ScriptBody with the RunType Inline, and only then")
+    return found
+
+
+def _powershell(value: Any) -> Json:
+    if any(_script_policy(value)[name] not in (None, "", "InheritFromDefault") for name in ("RunType", "ScriptBody")):
+        raise ValueError("must inherit, without a script: this server checks machines with bash")
+    return _INHERITED
 
 
 _INHERITED: Final[Json] = {"RunType": "InheritFromDefault", "ScriptBody": None}
-_NO_POWERSHELL: Final = _nothing("this server checks machines with bash")
 _health_check: Final = document(
     (
-        Field("PowerShellHealthCheckPolicy", _script_policy("InheritFromDefault", script=_NO_POWERSHELL), _INHERITED),
-        Field(
-            "BashHealthCheckPolicy",
-            _script_policy("InheritFromDefault", "Inline", script=lambda v: read_script(v) if v else None),
-            _INHERITED,
-        ),
+        Field("PowerShellHealthCheckPolicy", _powershell, _INHERITED),
+        Field("BashHealthCheckPolicy", _bash, _INHERITED),
         Field("HealthCheckInterval", optional(time_span), "01:00:00", nullable=True),
         Field("HealthCheckCron", lambda value: _cron(value) if value else None, None),
         Field("HealthCheckCronTimezone", _time_zone, "UTC"),
-        Field("HealthCheckType", choice("RunScript", "OnlyConnectivity"), "RunScript"),
+        _one_of("HealthCheckType", "RunScript", "OnlyConnectivity"),
     )
 )
 
@@ -132,68 +131,46 @@ def _read_health_check(value: Any) -> Json:
     return found
 
 
-_NO_UPDATE: Final = _nothing("this server does not update Tentacles")
-_PARTS: Final[tuple[tuple[str, Reader], ...]] = (
-    ("MachineHealthCheckPolicy", _read_health_check),
-    (
-        "MachineConnectivityPolicy",
-        document(
-            (
-                Field(
-                    "MachineConnectivityBehavior",
-                    choice("ExpectedToBeOnline", "MayBeOfflineAndCanBeSkipped"),
-                    "ExpectedToBeOnline",
-                ),
-            )
-        ),
-    ),
-    (
-        "MachineCleanupPolicy",
-        document(
-            (
-                Field("DeleteMachinesBehavior", choice("DoNotDelete", "DeleteUnavailableMachines"), "DoNotDelete"),
-                Field("DeleteMachinesElapsedTimeSpan", time_span, "00:00:00"),
-            )
-        ),
-    ),
-    (
-        "MachineUpdatePolicy",
-        document(
-            (
-                Field(
-                    "CalamariUpdateBehavior",
-                    choice("UpdateOnDeployment", "UpdateOnNewMachine", "UpdateAlways"),
-                    "UpdateOnDeployment",
-                ),
-                # There is no Tentacle here to update to.  Of Kubernetes agents, which are never newer here either,
-                # clients write their default into every policy.
-                Field("TentacleUpdateBehavior", choice("NeverUpdate"), "NeverUpdate"),
-                Field("KubernetesAgentUpdateBehavior", choice("Update", "NeverUpdate"), "Update"),
-                Field("TentacleUpdateAccountId", _NO_UPDATE, None),
-            )
-        ),
-    ),
-    (
-        "MachineRpcCallRetryPolicy",
-        document(
-            (
-                Field("Enabled", flag, True),
-                Field("RetryDuration", time_span, "00:02:30"),
-                Field("HealthCheckRetryDuration", time_span, "00:02:30"),
-            )
-        ),
-    ),
-    ("MachinePackageCacheRetentionPolicy", document((Field("Strategy", choice("Default"), "Default"),))),
+def _no_account(value: Any) -> None:
+    if value:
+        raise ValueError("must be null: this server does not update Tentacles")
+
+
+_connectivity: Final = _one_of("MachineConnectivityBehavior", "ExpectedToBeOnline", "MayBeOfflineAndCanBeSkipped")
+_cleanup: Final = (
+    _one_of("DeleteMachinesBehavior", "DoNotDelete", "DeleteUnavailableMachines"),
+    _span("DeleteMachinesElapsedTimeSpan", "00:00:00"),
 )
+_update: Final = (
+    _one_of("CalamariUpdateBehavior", "UpdateOnDeployment", "UpdateOnNewMachine", "UpdateAlways"),
+    # There is no Tentacle here to update to.  Of Kubernetes agents, which are never newer here either, clients write
+    # their default into every policy.
+    _one_of("TentacleUpdateBehavior", "NeverUpdate"),
+    _one_of("KubernetesAgentUpdateBehavior", "Update", "NeverUpdate"),
+    Field("TentacleUpdateAccountId", _no_account, None),
+)
+_retry: Final = (
+    Field("Enabled", flag, True),
+    _span("RetryDuration", "00:02:30"),
+    _span("HealthCheckRetryDuration", "00:02:30"),
+)
+_PARTS: Final = {
+    "MachineHealthCheckPolicy": _read_health_check,
+    "MachineConnectivityPolicy": document((_connectivity,)),
+    "MachineCleanupPolicy": document(_cleanup),
+    "MachineUpdatePolicy": document(_update),
+    "MachineRpcCallRetryPolicy": document(_retry),
+    "MachinePackageCacheRetentionPolicy": document((_one_of("Strategy", "Default"),)),
+}
 
 POLICY_FIELDS: Final = (
-    *(Field(name, read, read({})) for name, read in _PARTS),
-    Field("PollingRequestQueueTimeout", span(1), "00:02:00"),
-    Field("PollingRequestMaximumMessageProcessingTimeout", span(1), "00:10:00"),
-    Field("ConnectionRetrySleepInterval", time_span, "00:00:01"),
+    *(Field(name, read, read({})) for name, read in _PARTS.items()),
+    _span("PollingRequestQueueTimeout", "00:02:00", 1),
+    _span("PollingRequestMaximumMessageProcessingTimeout", "00:10:00", 1),
+    _span("ConnectionRetrySleepInterval", "00:00:01"),
     Field("ConnectionRetryCountLimit", number(2, 100), 5),
-    Field("ConnectionRetryTimeLimit", span(10), "00:05:00"),
-    Field("ConnectionConnectTimeout", span(10), "00:01:00"),
+    _span("ConnectionRetryTimeLimit", "00:05:00", 10),
+    _span("ConnectionConnectTimeout", "00:01:00", 10),
 )
 """The Go client demands the same of a retry count, a retry time limit and a connect time-out (read in its source)."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from tentacle.devserver.storage.database import Database
@@ -16,6 +16,7 @@ from tentacle.devserver.storage.model import (
     Activity,
     ActivityStatus,
     Clock,
+    KeptScript,
     LogElement,
     LogEntry,
     NewTask,
@@ -92,25 +93,34 @@ class TaskStore:
         """Says of a task that has ended that it ended otherwise."""
         await self._change(number, "UPDATE task SET state = ?, error = ? WHERE number = ?", state, error, number)
 
-    async def take_over(self, why: str) -> None:
-        """Fails what an earlier life of this server left under way, and forgets its oldest tasks."""
-        now = iso(self._clock())
+    async def take_over(self, why: str, resumed: Collection[str] = ()) -> list[Task]:
+        """What an earlier life of this server left under way: tasks of the types `resumed` go on and are returned, the
+        others fail.  Forgets the oldest.
+        """
+        now, names = iso(self._clock()), ", ".join("?" * len(resumed))
 
-        def work(connection: sqlite3.Connection) -> None:
-            failed = "UPDATE task SET state = 'Failed', error = ?, completed = ? WHERE completed IS NULL"
-            connection.execute(failed, (why, now))
-            connection.execute("UPDATE activity SET status = 'Failed', ended = ? WHERE ended IS NULL", (now,))
+        def work(connection: sqlite3.Connection) -> list[sqlite3.Row]:
             connection.execute("DELETE FROM task WHERE number <= (SELECT max(number) FROM task) - ?", (KEPT,))
+            failed = f"UPDATE task SET state = 'Failed', error = ?, completed = ? WHERE completed IS NULL AND name NOT IN ({names})"  # noqa: E501, S608
+            connection.execute(failed, (why, now, *resumed))
+            over = "SELECT number FROM task WHERE completed IS NOT NULL"
+            ended = f"UPDATE activity SET status = 'Failed', ended = ? WHERE ended IS NULL AND task IN ({over})"  # noqa: S608
+            connection.execute(ended, (now,))
+            return connection.execute("SELECT * FROM task WHERE completed IS NULL ORDER BY number").fetchall()
 
-        await self._database.run(work)
+        return [_task(row) for row in await self._database.run(work)]
 
     # --- activities --------------------------------------------------------------------------------------------
 
-    async def begin(self, number: int, name: str, parent: str | None) -> str:
-        """Adds a running activity and returns its id."""
+    async def begin(self, number: int, name: str, parent: str | None, *, again: bool = False) -> str:
+        """Adds a running activity and returns its id; with `again` that of the one that is there already."""
         now = iso(self._clock())
 
         def work(connection: sqlite3.Connection) -> str:
+            same = "SELECT id FROM activity WHERE task = ? AND name = ? AND parent IS ?"
+            found = connection.execute(same, (number, name, parent)).fetchone() if again else None
+            if found is not None:
+                return str(found[0])
             count = connection.execute("SELECT count(*) FROM activity WHERE task = ?", (number,)).fetchone()[0]
             activity_id = f"ServerTasks-{number}_{count}"
             connection.execute(
@@ -134,10 +144,26 @@ class TaskStore:
         rows = await self._database.rows("SELECT * FROM activity WHERE task = ? ORDER BY rowid", number)
         return [Activity(**{**dict(row), "status": ActivityStatus(row["status"])}) for row in rows]
 
+    # --- scripts -----------------------------------------------------------------------------------------------
+
+    async def script(self, activity: str) -> KeptScript | None:
+        """What is known of the script of an activity."""
+        rows = await self._database.rows("SELECT ticket, seen, exit_code FROM script WHERE activity = ?", activity)
+        return KeptScript(*rows[0]) if rows else None
+
+    async def begin_script(self, activity: str, ticket: str) -> None:
+        """Keeps the ticket of a script that is about to be started."""
+        await self._database.execute("INSERT INTO script (activity, ticket) VALUES (?, ?)", activity, ticket)
+
+    async def end_script(self, activity: str, exit_code: int) -> None:
+        """Keeps how a script has ended, before its worker may forget it."""
+        await self._database.execute("UPDATE script SET exit_code = ? WHERE activity = ?", exit_code, activity)
+
     # --- the log -----------------------------------------------------------------------------------------------
 
-    async def append(self, number: int, activity: str, entries: Sequence[LogEntry]) -> None:
-        if not entries:
+    async def append(self, number: int, activity: str, entries: Sequence[LogEntry], seen: int = 0) -> None:
+        """Adds lines; `seen` lines of the activity's script were read for them."""
+        if not (entries or seen):
             return
 
         def work(connection: sqlite3.Connection) -> None:
@@ -149,6 +175,8 @@ class TaskStore:
             )
             if any(entry.category in WARNINGS for entry in entries):
                 connection.execute("UPDATE task SET warnings = 1 WHERE number = ?", (number,))
+            if seen:
+                connection.execute("UPDATE script SET seen = seen + ? WHERE activity = ?", (seen, activity))
 
         await self._database.run(work)
         self.changes.announce(number)

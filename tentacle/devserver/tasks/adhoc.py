@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from tentacle.contracts.script import ScriptIsolationLevel
 from tentacle.devserver.storage import (
@@ -31,13 +31,13 @@ from tentacle.devserver.storage import (
 from tentacle.devserver.tasks.artifacts import Artifacts
 from tentacle.devserver.tasks.calamari import Calamari
 from tentacle.devserver.tasks.service_messages import FAILURE
-from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed
+from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
 from tentacle.devserver.worker import (
+    Client,
     Machines,
     ScriptOrder,
     ScriptOutcome,
     WorkerCallFailed,
-    WorkerClient,
     WorkerClients,
 )
 
@@ -83,16 +83,11 @@ def selected(machines: Sequence[Resource], arguments: Mapping[str, Any]) -> list
     return [m for m in targets if not roles or m.names_any("Roles", roles)]
 
 
-def named(machines: Sequence[Resource], ids: Sequence[str]) -> list[Resource]:
-    """Returns the machines with these ids; upper and lower case are the same."""
-    wanted = {machine_id.lower() for machine_id in ids}
-    return [machine for machine in machines if machine.id.lower() in wanted]
-
-
 @dataclass(frozen=True)
 class AdHocScripts:
     """Runs a script everywhere at once; the task fails when the script fails anywhere."""
 
+    resumes: ClassVar[bool] = True
     machines: Machines
     clients: WorkerClients
     artifacts: Artifacts
@@ -128,9 +123,7 @@ class AdHocScripts:
         ended = f"The script on '{machine.name}' ended with exit code {outcome.exit_code}."
         return failed(log.parser.failure or ended)
 
-    async def _outcome(
-        self, run: TaskRun, machine: Resource, client: WorkerClient, log: ScriptLog
-    ) -> ScriptOutcome | None:
+    async def _outcome(self, run: TaskRun, machine: Resource, client: Client, log: ScriptLog) -> ScriptOutcome | None:
         """Runs the script, by Calamari where this server has it; returns `None` when the task is cancelled."""
         # Targets run one script at a time, workers any number.
         worker = machine.kind == WORKERS.path
@@ -154,7 +147,7 @@ class AdHocScripts:
             step = self.calamari.step(variables)
         with step as (script, files):
             order = ScriptOrder(script, run.task.id, isolation, files=files)
-            return await client.run_script(order, log.observe, run.cancel)
+            return await client.run_script(order, log.observe, run.cancel, log)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from tentacle.devserver.storage import ARTIFACTS, Clock, Store, iso
 from tentacle.devserver.tasks.service_messages import Artifact
 from tentacle.devserver.tasks.task_run import TaskRun
-from tentacle.devserver.worker import WorkerCallFailed, WorkerClient
+from tentacle.devserver.worker import Client, WorkerCallFailed
 from tentacle.disk import make_directories
 
 
@@ -26,7 +26,7 @@ class Artifacts:
     def content(self, artifact_id: str) -> Path:
         return self.directory / artifact_id
 
-    async def collect(self, run: TaskRun, activity: str, client: WorkerClient, artifact: Artifact) -> None:
+    async def collect(self, run: TaskRun, activity: str, client: Client, artifact: Artifact) -> None:
         """Fetches one artifact; where that fails the log says so, and the script goes on."""
         try:
             found = await client.download(artifact.path)

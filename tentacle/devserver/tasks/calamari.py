@@ -21,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -29,9 +29,9 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from tentacle.contracts.script import ProcessOutput
-from tentacle.devserver.storage import MACHINE_KINDS, Resource, Store
-from tentacle.devserver.tasks.task_run import ScriptLog, TaskRun
-from tentacle.devserver.worker import ScriptOrder, WorkerCallFailed, WorkerClient
+from tentacle.devserver.storage import MACHINE_KINDS, Field, Resource, Store, read_fields, texts
+from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
+from tentacle.devserver.worker import Client, Machines, ScriptOrder, WorkerCallFailed, WorkerClients
 from tentacle.errors import TentacleError
 
 _FILE_NAME: Final = re.compile(r"(?P<name>[A-Za-z][\w.-]*?)\.(?P<version>\d+\.[\w.+-]+)\.(?:zip|nupkg)", re.ASCII)
@@ -40,6 +40,8 @@ _OF_NUGET: Final = ("_rels/", "package/", "[Content_Types].xml")
 
 _PRESENT: Final = "tentacle-tools:"
 _VARIABLES: Final = "Variables.secret"
+_SHAPE: Final = (Field("MachineIds", texts, []),)
+UPDATE_CALAMARI: Final = TaskType("UpdateCalamari", "Update Calamari", lambda given: read_fields(_SHAPE, given))
 
 
 class UnusablePackage(TentacleError):
@@ -106,7 +108,7 @@ class Calamari:
     directory: Path
     _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
-    async def bring(self, run: TaskRun, activity: str, machine: Resource, client: WorkerClient) -> str | None:
+    async def bring(self, run: TaskRun, activity: str, machine: Resource, client: Client) -> str | None:
         """Makes sure that the worker has the package; returns its directory of applications.
 
         `None` when the task is cancelled.  Raises `WorkerCallFailed`.
@@ -148,7 +150,7 @@ rm "$TentacleHome/{remote}"
                 latest = machine.observed.get("Calamari") == self.package.digest
                 await self.store.observe(machine, {"HasLatestCalamari": latest})
 
-    async def _said(self, run: TaskRun, activity: str, client: WorkerClient, script: str) -> list[str] | None:
+    async def _said(self, run: TaskRun, activity: str, client: Client, script: str) -> list[str] | None:
         lines: list[str] = []
         log = ScriptLog(run, activity)
 
@@ -173,3 +175,31 @@ rm "$TentacleHome/{remote}"
             file.flush()
             command = f'exec {self.package.directory}/Calamari run-script "--variables=$PWD/{_VARIABLES}"'
             yield f"{command} --variablesPassword={password}", {_VARIABLES: Path(file.name)}
+
+
+@dataclass(frozen=True)
+class CalamariUpdates:
+    """Brings the package to the workers that the task names, else to all of the space."""
+
+    resumes: ClassVar[bool] = False
+    machines: Machines
+    clients: WorkerClients
+    calamari: Calamari | None
+
+    async def __call__(self, run: TaskRun) -> TaskResult:
+        await run.pick_up()
+        root = await run.begin("Update Calamari", None)
+        if self.calamari is None:
+            return failed("This server has no tools package; start it with --calamari.")
+        machines = [m for m in await self.machines.in_space(run.task.space) if not m.is_disabled]
+        wanted = run.task.arguments["MachineIds"]
+        return await run.on_each(named(machines, wanted) if wanted else machines, root, "Update", self._update)
+
+    async def _update(self, run: TaskRun, activity: str, machine: Resource) -> TaskResult:
+        assert self.calamari is not None
+        try:
+            client = await self.machines.client(self.clients, machine, run.reporter(activity))
+            there = await self.calamari.bring(run, activity, machine, client)
+        except WorkerCallFailed as failure:
+            return failed(f"Calamari could not be brought to '{machine.name}': {failure.message}")
+        return CANCELED if there is None else SUCCESS

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from tentacle.contracts.script import ProcessOutput
 from tentacle.devserver.storage import (
@@ -32,10 +32,9 @@ from tentacle.devserver.storage import (
     texts,
     time_span,
 )
-from tentacle.devserver.tasks.adhoc import named
 from tentacle.devserver.tasks.calamari import Calamari
 from tentacle.devserver.tasks.health_script import HealthFinding, HealthReport, health_script
-from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed
+from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
 from tentacle.devserver.worker import (
     Machines,
     ScriptOrder,
@@ -86,6 +85,7 @@ def selected(machines: Sequence[Resource], arguments: Mapping[str, Any]) -> list
 class HealthChecks:
     """Checks every machine at once; the task fails when one of them is not healthy."""
 
+    resumes: ClassVar[bool] = False
     store: Store
     machines: Machines
     clients: WorkerClients

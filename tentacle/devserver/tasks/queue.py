@@ -12,21 +12,24 @@ from dataclasses import dataclass
 from typing import Final
 
 from tentacle.devserver.storage import Clock, NewTask, Task, TaskState, TaskStore, seconds
-from tentacle.devserver.tasks.task_run import Slots, TaskHandler, TaskResult, TaskRun, failed
+from tentacle.devserver.tasks.task_run import CANCELED, Slots, TaskHandler, TaskResult, TaskRun, failed
+from tentacle.devserver.worker import ends_before
 from tentacle.errors import TentacleError, one_line
 
 log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT: Final = 24 * 3600.0
+_ALL: Final = "all workers"
 GRACE: Final = 60.0
 """Seconds that a task has to end by itself after its time limit."""
 
 
 @dataclass(frozen=True)
 class QueueLimits:
-    """`per_worker`: tasks at once on one worker; `unfinished`: tasks that may wait and run in all."""
+    """`per_worker`: tasks at once on one worker; `at_once`: tasks at once, the task cap; `unfinished`: tasks in all."""
 
     per_worker: int = 10
+    at_once: int = 20
     unfinished: int = 1000
 
 
@@ -43,13 +46,21 @@ class TaskQueue:
         self._store = store
         self._handlers = handlers
         self._clock = clock
-        self._limits = limits
+        self.limits = limits
+        self._cap = Slots(limits.at_once)
         self._slots = Slots(limits.per_worker)
         self._closed = False
         self._runs: dict[int, tuple[TaskRun, asyncio.Task[None]]] = {}
 
     async def start(self) -> None:
-        await self._store.take_over("The server was stopped while this task was under way.")
+        """Goes on with what an earlier life of this server has left."""
+        resumed = [name for name, handler in self._handlers.items() if handler.resumes]
+        for task in await self._store.take_over("The server was stopped while this task was under way.", resumed):
+            run = TaskRun(task, self._store, self._clock, self._slots, resumed=True)
+            run.picked_up = task.state is not TaskState.QUEUED
+            if task.state is TaskState.CANCELLING:
+                run.cancel.set()
+            self._launch(run)
 
     async def close(self) -> None:
         """Stops watching the tasks; scripts go on where they are."""
@@ -63,10 +74,14 @@ class TaskQueue:
         """Queues a task.  Raises `TooManyTasks`."""
         if self._closed:
             raise TooManyTasks("The server is stopping.")
-        if len(self._runs) >= self._limits.unfinished:
+        if len(self._runs) >= self.limits.unfinished:
             raise TooManyTasks(f"There are {len(self._runs)} unfinished tasks already.", hint="Try again later.")
         task = await self._store.add(new)
-        run = TaskRun(task, self._store, self._clock, self._slots)
+        self._launch(TaskRun(task, self._store, self._clock, self._slots))
+        return task
+
+    def _launch(self, run: TaskRun) -> None:
+        task = run.task
         running = asyncio.create_task(self._run(run), name=task.id)
         self._runs[task.number] = run, running
 
@@ -76,7 +91,6 @@ class TaskQueue:
                 log.error("Task %s failed inside the server", task.id, exc_info=error)
 
         running.add_done_callback(forget)
-        return task
 
     async def cancel(self, number: int) -> None:
         """Asks a task to end; one that has ended stays as it is."""
@@ -86,7 +100,8 @@ class TaskQueue:
             run.cancel.set()
 
     def prioritize(self, number: int) -> None:
-        """Lets a task that waits for a worker go before all others; it stays as it is when it does not wait."""
+        """Lets a task that waits, to begin or for a worker, go before all others; others stay as they are."""
+        self._cap.prioritize(number)
         self._slots.prioritize(number)
 
     def unfinished(self) -> list[Task]:
@@ -97,11 +112,18 @@ class TaskQueue:
     async def _run(self, run: TaskRun) -> None:
         result = failed("The server was stopped, or failed, while this task was under way.")
         try:
-            result = await self._result_in_time(run)
+            if await ends_before(asyncio.ensure_future(self._cap.acquire(_ALL, run.task.number)), run.cancel):
+                try:
+                    result = await self._result_in_time(run)
+                finally:
+                    self._cap.release(_ALL)
+            else:
+                result = CANCELED
         except TentacleError as error:
             result = failed(one_line(error))
         finally:
-            await asyncio.shield(self._end(run, result))
+            if not (self._closed and self._handlers[run.task.name].resumes):
+                await asyncio.shield(self._end(run, result))
 
     async def _result_in_time(self, run: TaskRun) -> TaskResult:
         working = asyncio.ensure_future(self._handlers[run.task.name](run))

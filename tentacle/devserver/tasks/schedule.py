@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import ClassVar, Final
 
 from tentacle.devserver.storage import Clock, Field, HealthStatus, NewTask, Resource, next_by_cron, read_fields, text
 from tentacle.devserver.tasks.health import HEALTH, new_check
@@ -35,6 +35,7 @@ def check_is_due(policy: Policy, last: datetime, now: datetime) -> bool:
 class Deletions:
     """Deletes the machine that the task names, if it still is to go."""
 
+    resumes: ClassVar[bool] = False
     machines: Machines
     clock: Clock
 

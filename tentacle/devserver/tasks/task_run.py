@@ -10,9 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
-from tentacle.contracts.script import ProcessOutput
+from tentacle.contracts.script import ProcessOutput, ScriptTicket
 from tentacle.devserver.storage import (
     ActivityStatus,
     Clock,
@@ -25,7 +25,7 @@ from tentacle.devserver.storage import (
     iso,
 )
 from tentacle.devserver.tasks.service_messages import Artifact, OutputParser, Progress
-from tentacle.devserver.worker import ends_before
+from tentacle.devserver.worker import ScriptProgress, ends_before
 from tentacle.masking import Mask, forms, worth_masking
 
 MAX_LOG: Final = 256 * 2**20
@@ -61,6 +61,12 @@ CANCELED: Final = TaskResult(TaskState.CANCELED, "The task was canceled.")
 
 def failed(error: str) -> TaskResult:
     return TaskResult(TaskState.FAILED, error)
+
+
+def named(machines: Sequence[Resource], ids: Sequence[str]) -> list[Resource]:
+    """Returns the machines with these ids; upper and lower case are the same."""
+    wanted = {machine_id.lower() for machine_id in ids}
+    return [machine for machine in machines if machine.id.lower() in wanted]
 
 
 class Slots:
@@ -102,7 +108,10 @@ class Slots:
 
 @dataclass
 class TaskRun:
-    """One task under way.  `cancel` is set when it must end, `timed_out` when its time limit is the reason."""
+    """One task under way.  `cancel` is set when it must end, `timed_out` when its time limit is the reason.
+
+    `resumed`: an earlier life of this server began it, and it goes on with what that has noted.
+    """
 
     task: Task
     store: TaskStore
@@ -110,9 +119,10 @@ class TaskRun:
     slots: Slots
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     timed_out: bool = False
+    resumed: bool = False
+    picked_up: bool = False
     _mask: Mask = field(default_factory=Mask)
     _room: int = MAX_LOG
-    _picked_up: bool = False
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Has these values masked in all that is written from now on."""
@@ -121,14 +131,18 @@ class TaskRun:
 
     async def pick_up(self) -> None:
         """Notes that the task no longer waits.  May be called by each of its parts."""
-        if not self._picked_up:
-            self._picked_up = True
+        if not self.picked_up:
+            self.picked_up = True
             await self.store.advance(self.task.number, TaskState.EXECUTING)
 
     @asynccontextmanager
     async def slot(self, machine: str) -> AsyncIterator[bool]:
         """Waits for a slot on a machine; yields False when the task is cancelled before there is one."""
-        got = await ends_before(asyncio.ensure_future(self.slots.acquire(machine, self.task.number)), self.cancel)
+        waiting = asyncio.ensure_future(self.slots.acquire(machine, self.task.number))
+        # What may run on the machine already has to be ended there, too.
+        if self.resumed:
+            await waiting
+        got = self.resumed or await ends_before(waiting, self.cancel)
         try:
             if got:
                 await self.pick_up()
@@ -139,7 +153,7 @@ class TaskRun:
 
     async def begin(self, name: str, parent: str | None) -> str:
         """Begins an activity and returns its id."""
-        return await self.store.begin(self.task.number, name, parent)
+        return await self.store.begin(self.task.number, name, parent, again=self.resumed)
 
     async def on_each(
         self,
@@ -155,6 +169,8 @@ class TaskRun:
 
         async def part(machine: Resource) -> TaskResult:
             activity = await self.begin(f"{title} {machine.name}", parent)
+            if self.resumed and (ended := await self._ended(activity)) is not None:
+                return ended
             result = await work(self, activity, machine)
             if result.state is not TaskState.SUCCESS:
                 await self.write(activity, "Fatal", result.error)
@@ -166,23 +182,33 @@ class TaskRun:
         by_state = {part.result().state: part.result() for part in reversed(parts)}
         return by_state.get(TaskState.CANCELED) or by_state.get(TaskState.FAILED) or SUCCESS
 
+    async def _ended(self, activity: str) -> TaskResult | None:
+        """How a part of the task ended in an earlier life of this server; `None` when it has not."""
+        found = {one.id: one for one in await self.store.activities(self.task.number)}[activity]
+        if found.ended is None:
+            return None
+        last = await self.store.last_lines(activity, self.task.number, 1)
+        said = last[0].entry.text if last else ""
+        return {ActivityStatus.SUCCESS: SUCCESS, ActivityStatus.CANCELED: CANCELED}.get(found.status, failed(said))
+
     async def write(self, activity: str, category: str, text: str) -> None:
         """Appends one line of the server's own."""
         await self.append(activity, [LogEntry(category, text, iso(self.clock()))])
 
-    async def append(self, activity: str, entries: Sequence[LogEntry]) -> None:
-        """Appends lines in their order; what is over the limit of a task is dropped, and the log says so once."""
-        if self._room < 0:
-            return
-        kept = []
-        for entry in entries:
+    async def append(self, activity: str, entries: Sequence[LogEntry], seen: int = 0) -> None:
+        """Appends lines in their order; what is over the limit of a task is dropped, and the log says so once.
+
+        `seen` lines of a script were read for them.
+        """
+        kept: list[LogEntry] = []
+        for entry in entries if self._room >= 0 else ():
             self._room -= len(entry.text) + 64
             if self._room < 0:
                 note = "The log of this task is too long; the rest is dropped."
                 kept.append(LogEntry("Warning", note, entry.occurred))
                 break
             kept.append(replace(entry, text=self._mask.cover(entry.text)) if self._mask else entry)
-        await self.store.append(self.task.number, activity, kept)
+        await self.store.append(self.task.number, activity, kept, seen)
 
     def reporter(self, activity: str) -> Callable[[str], Awaitable[None]]:
         """Returns a function that writes what the calling side reports as verbose lines."""
@@ -195,7 +221,7 @@ class TaskRun:
 
 @dataclass
 class ScriptLog:
-    """Writes the output of one script to one activity."""
+    """Writes the output of one script to one activity, and keeps what has to be known to go on with it."""
 
     run: TaskRun
     activity: str
@@ -203,12 +229,14 @@ class ScriptLog:
     """Fetches an artifact from the worker, while the script's directory is still there."""
     parser: OutputParser = field(default_factory=OutputParser)
     _progress: Progress | None = None
+    _seen: int = 0
+    """Lines that will come and are in the log already."""
 
     async def observe(self, outputs: Sequence[ProcessOutput]) -> None:
+        outputs = self._unseen(outputs)
         entries = self.parser.parse(outputs)
-        self.run.hide(self.parser.secrets)
-        self.parser.secrets.clear()
-        await self.run.append(self.activity, entries)
+        self._hide()
+        await self.run.append(self.activity, entries, len(outputs))
         while self.parser.artifacts and self.keep is not None:
             await self.keep(self.parser.artifacts.pop(0))
         progress = self.parser.progress
@@ -217,8 +245,36 @@ class ScriptLog:
             number = self.run.task.number
             await self.run.store.progress(number, self.activity, progress.percentage, progress.message)
 
+    def _unseen(self, outputs: Sequence[ProcessOutput]) -> Sequence[ProcessOutput]:
+        """What is not in the log yet.  What is there is read again for what it says of the rest: secrets, say."""
+        seen, outputs = outputs[: self._seen], outputs[self._seen :]
+        self._seen -= len(seen)
+        self.parser.parse(seen)
+        self._hide()
+        self.parser.artifacts.clear()
+        return outputs
+
+    def _hide(self) -> None:
+        self.run.hide(self.parser.secrets)
+        self.parser.secrets.clear()
+
+    async def known(self) -> ScriptProgress | None:
+        kept = await self.run.store.script(self.activity)
+        if kept is None:
+            return None
+        self._seen = kept.seen
+        return ScriptProgress(ScriptTicket(kept.ticket), kept.exit_code)
+
+    async def begins(self, ticket: ScriptTicket) -> None:
+        await self.run.store.begin_script(self.activity, ticket.task_id)
+
+    async def ended(self, exit_code: int) -> None:
+        await self.run.store.end_script(self.activity, exit_code)
+
 
 class TaskHandler(Protocol):
-    """Does the tasks of one type."""
+    """Does the tasks of one type.  Those that it `resumes` go on when the server is started again."""
+
+    resumes: ClassVar[bool]
 
     async def __call__(self, run: TaskRun) -> TaskResult: ...

@@ -64,18 +64,25 @@ class WorkerCallFailed(TentacleError):
     """A call without a result.
 
     `details` and `error_type` are what the worker answered (`details` is empty when it answered nothing at all);
-    `connected` tells whether the request may have reached the worker.
+    `connected` tells whether the request may have reached the worker, `final` that another attempt would fail as well.
     """
 
     default_exit_code = EXIT_INTERNAL
 
     def __init__(
-        self, message: str, details: str = "", error_type: str | None = None, *, connected: bool = False
+        self,
+        message: str,
+        details: str = "",
+        error_type: str | None = None,
+        *,
+        connected: bool = False,
+        final: bool = False,
     ) -> None:
         super().__init__(message)
         self.details = details
         self.error_type = error_type
         self.connected = connected
+        self.final = final
 
 
 class WorkerCaller(Protocol):

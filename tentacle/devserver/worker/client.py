@@ -22,7 +22,8 @@ from tentacle.contracts.script import ScriptTicket
 from tentacle.devserver.worker.caller import Endpoint, WorkerCaller, WorkerCallFailed
 from tentacle.devserver.worker.retry import CallRetries, Report, RetryPolicy, is_missing_service
 from tentacle.devserver.worker.script_calls import V1, V2, ScriptCallsV1, ScriptCallsV2, ScriptOrder
-from tentacle.devserver.worker.script_run import Observe, ScriptOutcome, ScriptRun
+from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOutcome, ScriptProgress, ScriptRun
+from tentacle.devserver.worker.ssh import SshClient, SshEndpoint
 from tentacle.devserver.worker.typed_calls import TypedCalls, expect
 from tentacle.devserver.worker.waiting import LISTENING, POLLING, StatusInterval, Time, ends_before
 
@@ -91,20 +92,34 @@ class WorkerClient:
             self.cache.put(endpoint, time.now(), known)
         return known
 
-    async def run_script(self, order: ScriptOrder, observe: Observe, cancel: asyncio.Event) -> ScriptOutcome:
-        """Runs a script to its end; setting `cancel` ends it early, also where the worker cannot be reached."""
-        report = self.retries.report
+    async def run_script(
+        self, order: ScriptOrder, observe: Observe, cancel: asyncio.Event, notes: ScriptNotes | None = None
+    ) -> ScriptOutcome:
+        """Runs a script to its end; setting `cancel` ends it early, also where the worker cannot be reached.
+
+        A script that is in `notes` goes on.
+        """
+        report, notes = self.retries.report, notes or NoNotes()
         try:
             await report("Determining ScriptService version to use")
+            script = await notes.known()
             asking = asyncio.ensure_future(self.capabilities())
-            if not await ends_before(asking, cancel):
+            if script is None and not await ends_before(asking, cancel):
                 return NEVER_RAN
-            names = asking.result()
+            names = await asking
             await report(f"Discovered Tentacle capabilities: {','.join(names)}")
             await report(f"Using ScriptServiceV{2 if V2 in names else 1}")
             calls = ScriptCallsV2(self.calls, self.retries) if V2 in names else ScriptCallsV1(self.calls)
-            run = ScriptRun(calls, self.interval, self.retries.time, observe, cancel)
-            return await run.run(order, self.tickets())
+            if script is None:
+                script = ScriptProgress(self.tickets(), again=False)
+                await notes.begins(script.ticket)
+            elif V2 not in names:
+                raise WorkerCallFailed(
+                    "The server was stopped while the script was under way, and this worker's version of the script "
+                    "service cannot tell what became of it."
+                )
+            run = ScriptRun(calls, self.interval, self.retries.time, observe, cancel, notes)
+            return await run.run(order, script)
         except WorkerCallFailed as failure:
             # The worker may have been replaced by an older or newer one; the next task asks again.
             self.cache.forget(self.calls.endpoint)
@@ -144,14 +159,23 @@ class WorkerClient:
         return path
 
 
+Client = WorkerClient | SshClient
+
+
 @dataclass(frozen=True)
 class WorkerClients:
-    """Makes the client of a worker; what workers can do is remembered between tasks."""
+    """Makes the client of a worker; what workers can do is remembered between tasks.  `directory` is for files on their
+    way.
+    """
 
     caller: WorkerCaller
     time: Time
     intervals: tuple[StatusInterval, StatusInterval] = (LISTENING, POLLING)
     cache: CapabilityCache = field(default_factory=CapabilityCache)
+    directory: Path = Path()
+
+    def by_ssh(self, endpoint: SshEndpoint, policy: RetryPolicy, report: Report, timeout: float) -> SshClient:
+        return SshClient(endpoint, CallRetries(policy, self.time, report), self.directory, timeout)
 
     def of(self, endpoint: Endpoint, policy: RetryPolicy, report: Report) -> WorkerClient:
         retries = CallRetries(policy, self.time, report)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tentacle.devserver.storage import (
+    ACCOUNTS,
     AGENTLESS,
     MACHINE_KINDS,
     POLICIES,
@@ -23,8 +24,9 @@ from tentacle.devserver.storage import (
     seconds,
 )
 from tentacle.devserver.worker.caller import ConnectionLimits, Endpoint, WorkerCallFailed
-from tentacle.devserver.worker.client import WorkerClient, WorkerClients
+from tentacle.devserver.worker.client import Client, WorkerClients
 from tentacle.devserver.worker.retry import Report, RetryPolicy
+from tentacle.devserver.worker.ssh import SshEndpoint
 
 
 def endpoint_of(machine: Resource) -> Endpoint:
@@ -111,11 +113,21 @@ class Machines:
 
     async def client(
         self, clients: WorkerClients, machine: Resource, report: Report, *, for_health: bool = False
-    ) -> WorkerClient:
+    ) -> Client:
         """Returns what calls a machine as its policy says.  Raises `WorkerCallFailed` where it cannot be called."""
         policy, machine = await self.policy_of(machine), await self._called_for(machine)
         retry = policy.health_retry if for_health else policy.retry
-        return clients.of(reachable_endpoint(machine, policy), retry, report)
+        given = machine.body["Endpoint"]
+        if given["CommunicationStyle"] != "Ssh":
+            return clients.of(reachable_endpoint(machine, policy), retry, report)
+        account = await self._store.get(ACCOUNTS, machine.space, given["AccountId"])
+        if account is None:
+            raise WorkerCallFailed(f"The account '{given['AccountId']}' of '{machine.name}' is gone.")
+        names = ("Password", "PrivateKeyFile", "PrivateKeyPassphrase")
+        who = SshEndpoint(
+            given["Host"], given["Port"], given["Fingerprint"], account.body["Username"], *map(account.body.get, names)
+        )
+        return clients.by_ssh(who, retry, report, policy.connection.connect)
 
     async def _called_for(self, machine: Resource) -> Resource:
         """Returns the machine that is called for a target without an agent: a worker of its pool, a healthy one first.

@@ -47,7 +47,7 @@ def may_retry(failure: WorkerCallFailed) -> bool:
     """Returns whether another attempt can have another outcome."""
     if SHUTTING_DOWN in f"{failure.message}\n{failure.details}":
         return True
-    return not (failure.details.startswith(INVOCATION) or is_missing_service(failure))
+    return not (failure.final or failure.details.startswith(INVOCATION) or is_missing_service(failure))
 
 
 Report = Callable[[str], Awaitable[None]]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from tentacle.contracts.script import ProcessOutput, ScriptTicket
+from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptTicket
 from tentacle.devserver.worker.caller import WorkerCallFailed
 from tentacle.devserver.worker.script_calls import ScriptCalls, ScriptOrder, ScriptStatus
 from tentacle.devserver.worker.waiting import StatusInterval, Time, ends_before
@@ -31,6 +32,39 @@ class ScriptOutcome:
 
 
 @dataclass(frozen=True)
+class ScriptProgress:
+    """How a script has ended, if it has; `again` says that an earlier life of this server began it."""
+
+    ticket: ScriptTicket
+    exit_code: int | None = None
+    again: bool = True
+
+
+class ScriptNotes(Protocol):
+    """What is kept of a script, so that the server can be killed at any moment."""
+
+    async def known(self) -> ScriptProgress | None:
+        """What an earlier life has noted."""
+
+    async def begins(self, ticket: ScriptTicket) -> None:
+        """Before the script is started."""
+
+    async def ended(self, exit_code: int) -> None:
+        """When its whole log was observed, and before its worker may forget it."""
+
+
+class NoNotes:
+    """For a script that is not taken up again."""
+
+    async def known(self) -> ScriptProgress | None:
+        return None
+
+    async def begins(self, ticket: ScriptTicket) -> None: ...
+
+    async def ended(self, exit_code: int) -> None: ...
+
+
+@dataclass(frozen=True)
 class ScriptRun:
     """Runs one script.  `observe` gets every line of its log once and in order."""
 
@@ -39,10 +73,11 @@ class ScriptRun:
     time: Time
     observe: Observe
     cancel: asyncio.Event
+    notes: ScriptNotes = field(default_factory=NoNotes)
 
-    async def run(self, order: ScriptOrder, ticket: ScriptTicket) -> ScriptOutcome:
+    async def run(self, order: ScriptOrder, script: ScriptProgress) -> ScriptOutcome:
         """Raises `WorkerCallFailed` when the worker can no longer be asked."""
-        status = await self.calls.start(order, ticket, self.cancel)
+        status = await self._begin(order, script)
         await self.observe(status.logs)
         looks = cancellations = 0
         while not status.complete:
@@ -56,10 +91,20 @@ class ScriptRun:
                 cancellations += 1
                 status = await self.calls.cancel(status)
             await self.observe(status.logs)
+        await self.notes.ended(status.exit_code)
         done = await self.calls.complete(status)
         if done is not status:
             await self.observe(done.logs)
         return ScriptOutcome(done.exit_code, self.cancel.is_set())
+
+    async def _begin(self, order: ScriptOrder, script: ScriptProgress) -> ScriptStatus:
+        """Starts the script; of one that was started before, the log is read from its beginning."""
+        unread = ScriptStatus(script.ticket, (), 0, ProcessState.PENDING, 0)
+        if script.exit_code is not None:
+            return replace(unread, state=ProcessState.COMPLETE, exit_code=script.exit_code)
+        if script.again and self.cancel.is_set():
+            return unread
+        return await self.calls.start(order, script.ticket, self.cancel)
 
     async def _next_status(self, status: ScriptStatus, pause: float) -> ScriptStatus:
         """Returns the status after a pause, or the last one without its log when the run is cancelled meanwhile."""

@@ -119,7 +119,10 @@ class OwnForkServer:
         what, hint = "The process that starts scripts could not be started", self._by_hand()
         if error.errno in _LACKS:
             hint = "Look at the limits on open files, tasks and memory of the agent's service."
-        return LaunchError(f"{what}: {error.strerror} ({self._python})", hint=hint, exit_code=EXIT_USER_ERROR)
+        if error.filename == os.devnull:
+            hint = f"Mount /dev, or make the device: mknod -m 666 {os.devnull} c 1 3"
+        which = error.filename or self._python
+        return LaunchError(f"{what}: {error.strerror} ({which})", hint=hint, exit_code=EXIT_USER_ERROR)
 
     def _by_hand(self) -> str:
         return f"Run '{self._python} -I -S -c pass' by hand and see what is wrong with it."

@@ -18,9 +18,9 @@ from uuid import uuid4
 
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.json_codec import to_json
-from tentacle.services.dispatch import Answering, Failure, FailureKind, SeenCall
+from tentacle.services.dispatch import Answered, Answering, Failure, FailureKind, SeenCall
 from tentacle.services.errors import RefusedByPolicy
-from tentacle.services.http.digests import Sha256OfFiles, entity_tag, repr_digest, require_digests, wanted_digests
+from tentacle.services.http.digests import DigestsOfFiles, entity_tag, repr_digest, wanted_digests
 from tentacle.services.http.entry import FILES
 from tentacle.services.http.inbox import Inbox, in_thread, remove
 from tentacle.services.http.json_rpc import Finish
@@ -45,7 +45,7 @@ class HttpFiles:
         self._finish = finish
         self._inbox = inbox
         self._require_upload = require_upload
-        self._digests = Sha256OfFiles()
+        self._digests = DigestsOfFiles()
         self._receiving: dict[Path, asyncio.Task[object]] = {}
 
     async def get(self, request: HttpRequest, seen: SeenCall) -> HttpReply:
@@ -62,7 +62,7 @@ class HttpFiles:
             raise RequestProblem(404, "There is no such file.")
         with ExitStack() as undo:
             undo.enter_context(opened[0])
-            sha256 = await in_thread(self._digests.of, *opened)
+            sha256 = await self._digests.sha256(*opened)
             response = _of_file(request, *opened, sha256)
             if isinstance(response.body, FileBody):
                 # Whoever sends it closes it.
@@ -103,10 +103,10 @@ class HttpFiles:
             of_piece, of_whole = (wanted_digests(request.headers, one) for one in ("content-digest", "repr-digest"))
             size = await self._inbox.receive(part, request.body, request.length, after=offset)
             seen.arguments = (name, DataStream(uuid4(), size - offset))
-            await in_thread(_check, part, offset, of_piece)
+            await self._check(part, offset, of_piece)
             if request.headers.get("upload-incomplete") == "?1":
                 return HttpReply(204, {"Upload-Offset": str(size), "Upload-Incomplete": "?1"})
-            await in_thread(_check, part, 0, of_whole)
+            await self._check(part, 0, of_whole)
             return await self._place(seen, name, part, size)
         finally:
             if self._receiving.get(part) is task:
@@ -123,14 +123,33 @@ class HttpFiles:
             await asyncio.wait({other})
 
     async def _place(self, seen: SeenCall, name: str, part: Path, size: int) -> HttpReply:
-        stream = DataStream(uuid4(), size)
-        call = NativeCall(FILES, "UploadFile", (name, stream), seen.context, {stream.id: part}, seen)
-        answer = await self._finish(self._answering(call))
+        # The call goes on when another upload ends this one, which then writes to a file of its own.
+        stream, complete = DataStream(uuid4(), size), self._inbox.new()
+        await in_thread(part.rename, complete)
+        call = NativeCall(FILES, "UploadFile", (name, stream), seen.context, {stream.id: complete}, seen)
+        answer = await self._finish(self._answered(call, complete))
         if isinstance(answer, Failure):
-            await asyncio.to_thread(remove, part)
             return of_failure(answer)
         body = json.dumps(to_json(answer.document, lambda _: None)).encode()
         return HttpReply(201 if answer.created else 200, {"Content-Type": "application/json"}, body)
+
+    async def _answered(self, call: NativeCall, file: Path) -> Answered | Failure:
+        try:
+            return await self._answering(call)
+        finally:
+            # Moved away, or copied, or refused.
+            await asyncio.to_thread(remove, file)
+
+    async def _check(self, part: Path, start: int, wanted: Mapping[str, bytes]) -> None:
+        """Raises `RequestProblem` when what has arrived from `start` on is not what was announced, and forgets it."""
+        if not wanted:
+            return
+        with part.open("r+b") as file:
+            try:
+                await self._digests.require(file, start, wanted)
+            except RequestProblem:
+                file.truncate(start)
+                raise
 
     async def _require_expected(self, request: HttpRequest, name: str) -> None:
         """Raises `RequestProblem` where the file that is there is not what the request depends on."""
@@ -141,12 +160,12 @@ class HttpFiles:
         tag = None
         if opened is not None:
             try:
-                tag = entity_tag(await in_thread(self._digests.of, *opened))
+                tag = entity_tag(await self._digests.sha256(*opened))
             finally:
                 opened[0].close()
         if "if-match" in headers and not _matches(headers["if-match"], tag):
             raise RequestProblem(412, "The file is not the one that was expected.")
-        if "if-none-match" in headers and _matches(headers["if-none-match"], tag):
+        if "if-none-match" in headers and _matches(headers["if-none-match"], tag, weakly=True):
             raise RequestProblem(412, "The file is there already.")
 
     async def _open(self, request: HttpRequest, name: str, seen: SeenCall | None = None) -> tuple[BinaryIO, int] | None:
@@ -187,7 +206,7 @@ def _of_file(request: HttpRequest, file: BinaryIO, length: int, sha256: bytes) -
     asked = request.headers
     if "if-match" in asked and not _matches(asked["if-match"], tag):
         raise RequestProblem(412, "The file is not the one that was expected.", {"ETag": tag})
-    if "if-none-match" in asked and _matches(asked["if-none-match"], tag):
+    if "if-none-match" in asked and _matches(asked["if-none-match"], tag, weakly=True):
         return HttpReply(304, headers)
     start, end = _range(asked, tag, length)
     if (start, end) == (0, length) and not _has_range(asked, tag):
@@ -220,23 +239,12 @@ def _range(headers: Mapping[str, str], tag: str, length: int) -> tuple[int, int]
     return int(first), end
 
 
-def _matches(field: str, tag: str | None) -> bool:
-    """Whether a list of entity tags holds that of the file; `*` stands for any file."""
+def _matches(field: str, tag: str | None, *, weakly: bool = False) -> bool:
+    """Whether a list of entity tags holds that of the file; `*` stands for any file (RFC 9110, 8.8.3.2)."""
     if tag is None:
         return False
-    return field.strip() == "*" or tag in (one.strip() for one in field.split(","))
-
-
-def _check(part: Path, start: int, wanted: Mapping[str, bytes]) -> None:
-    """Raises `RequestProblem` when what has arrived from `start` on is not what was announced, and takes it back."""
-    if not wanted:
-        return
-    with part.open("r+b") as file:
-        try:
-            require_digests(file, start, wanted)
-        except RequestProblem:
-            file.truncate(start)
-            raise
+    tags = [one.strip() for one in field.split(",")]
+    return field.strip() == "*" or tag in tags or (weakly and f"W/{tag}" in tags)
 
 
 def _size(part: Path) -> int:

@@ -31,6 +31,8 @@ _PART = "part-"
 _KEPT_SECONDS = 86_400.0
 _PIECE = 64 * 1024
 """Bytes that are written at once, in a thread."""
+_LOOK_AGAIN = 8 * 1024 * 1024
+"""Bytes after which it is looked again whether there is room for more."""
 
 
 class Inbox:
@@ -49,7 +51,8 @@ class Inbox:
             self._make()
             self._sweep(everything=True)
         except OSError as error:
-            log.warning("Cannot use %s for files that come by HTTPS: %s", self._directory, one_line(error))
+            why = error.strerror or one_line(error)
+            log.warning("Cannot use %s for files that come by HTTPS: %s", self._directory, why)
 
     def part(self, owner: str, target: str) -> Path:
         """Where what has arrived of the file `target` waits for the rest that `owner` will send."""
@@ -77,7 +80,7 @@ class Inbox:
         """
         promised = length or 0
         with self._room(promised), self._opened(path, os.O_CREAT) as file:
-            size = after
+            size = looked = after
             try:
                 file.truncate(after)
                 file.seek(after)
@@ -88,6 +91,13 @@ class Inbox:
                     taken = min(promised, length)
                     promised -= taken
                     self._promised -= taken
+                    if size - looked >= _LOOK_AGAIN:
+                        # A body that was not announced must not fill the disk either.
+                        looked = size
+                        require_free(self._directory, self._promised)
+            except NotEnoughSpace:
+                file.truncate(after)
+                raise
             except OSError as error:
                 file.truncate(after)
                 raise _failed(error) from error

@@ -121,7 +121,7 @@ async def test_another_user_is_told_that_it_may_not_ask(tmp_path: Path, methods:
         tmp_path.chmod(0o755)
         (tmp_path / CONTROL_SOCKET).chmod(0o777)
         done = await asyncio.to_thread(
-            subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30
+            subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE
         )
     assert done.returncode == 0, done.stderr
     answers = done.stdout.splitlines()

@@ -17,7 +17,11 @@ def test_clearing_keeps_what_is_named(tentacle: Any) -> None:
     for host in ("one", "two"):
         tentacle.ok("server-comms", "--style=2", f"--host={host}", "--thumbprint=T")
     cleared = tentacle("clear-trusted-servers", "--keep=http://TWO:10943/,https://x")
-    assert (cleared.code, cleared.out, cleared.err) == (0, "", "")
+    assert (cleared.code, cleared.err) == (0, "")
+    assert [line.partition(" with ")[0] for line in cleared.lines] == [
+        "No longer trusted: T",
+        "No longer trusted: T, polled at https://one:10943",
+    ]
     assert [server["Address"] for server in servers(tentacle)] == ["https://two:10943"]
     assert tentacle("clear-trusted-servers", "--keep= ,").code == 1
     assert len(servers(tentacle)) == 1

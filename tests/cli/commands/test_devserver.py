@@ -36,6 +36,7 @@ def test_the_embedded_server_says_its_key_on_standard_output_only(tentacle: Any)
         ("--comms-port=65536", "The value 65536 of --comms-port is not a port."),
         ("--comms-port=x", "The value 'x' of --comms-port is not a valid whole number."),
         ("--host=a\u202eb", "The value of --host holds a character that cannot be seen (U+202E)."),
+        ("--task-cap=0", "The value 0 of --task-cap must be 1 or more."),
         ("--host=a b", "The value 'a b' of --host is not the name or the address of a host."),
         ("--apiKeyFile=missing", "The file 'missing' with the API key does not exist."),
         ("--passwordStdin", "Standard input holds no password in its first line."),
@@ -48,7 +49,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(tentacle: Any, given:
     assert list(tentacle.cwd.iterdir()) == []
 
 
-@pytest.mark.parametrize("package", ["croniter"])
+@pytest.mark.parametrize("package", ["asyncssh", "croniter"])
 def test_without_its_extra_it_says_what_to_install(tmp_path: Path, package: str) -> None:
     hidden = f"import sys; sys.modules[{package!r}] = None; from tentacle.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", hidden]

@@ -52,6 +52,28 @@ def test_a_doctor_before_there_is_anything(stage: Stage, server: Server) -> None
     assert server.thumbprint in found.stdout
 
 
+def test_a_place_to_poll_by_https_or_a_web_socket_is_asked_as_a_registration_would(
+    stage: Stage, server: Server
+) -> None:
+    """A web server with the right certificate that knows nothing of it is found before an agent meets it."""
+    by_https = ended(stage, "doctor", f"--server={server.rest}", "--https")
+    assert by_https.returncode == 0, by_https.stdout
+    assert f" /agents at 127.0.0.1:{server.comms_port} answers as a server" in by_https.stdout
+    socket = f"--server-web-socket=wss://127.0.0.1:{server.comms_port}/OctopusComms"
+    assert ended(stage, "doctor", f"--server={server.rest}", socket).returncode == 0
+    no_socket = ended(stage, "doctor", f"--server={server.rest}", f"{socket}/not")
+    assert no_socket.returncode == 1
+    told = " ".join(no_socket.stdout.split())
+    assert "FAIL poll web socket" in told and "HTTP status 404" in told and "Check --server-web-socket" in told
+    for options, problem in (
+        (["--https"], "goes with --server."),
+        ([f"--server={server.rest}", "--https", socket], "not both"),
+    ):
+        refused = ended(stage, "doctor", *options)
+        assert refused.returncode == 1
+        assert problem in " ".join((refused.stdout + refused.stderr).split())
+
+
 def test_three_faults_and_what_to_do_about_them(stage: Stage, server: Server) -> None:
     assert ended(stage, *init_of(stage, server, "ill")).returncode == 0
     well = ended(stage, "doctor", "--instance=ill", f"--server={server.rest}", "--verbose")
@@ -220,7 +242,10 @@ def test_a_newcomer_without_root_and_without_a_home_is_told_what_to_do(open_way:
 
     refused = as_nobody("create-instance", "--instance=w", f"--config={own / 'w.config'}")
     assert (refused.returncode, list(own.iterdir())) == (1, [])
-    assert "let everything be yours: set TentacleMachineConfigurationHomeDirectory to" in refused.stderr
+    told = (
+        "give a path in a directory of yours by --config=PATH, and set TentacleMachineConfigurationHomeDirectory to it."
+    )
+    assert told in refused.stderr
     variables = {"TentacleMachineConfigurationHomeDirectory": str(own)}
     assert as_nobody("create-instance", "--instance=w", f"--config={own / 'w.config'}", **variables).returncode == 0
     findings = levels(json.loads(as_nobody("doctor", "--format=json", **variables).stdout))

@@ -82,6 +82,7 @@ def test_what_of_a_url_does_not_count_is_said_and_its_password_is_not(tentacle: 
     assert ended.code == 0
     assert "add --proxyPort=3128" in ended.err
     assert "Use --proxyUsername and --proxyPasswordFile" in ended.err
+    assert "add --proxyPort=99" in tentacle("proxy", "--proxyEnable=true", "--proxyHost=h:99").err
     assert "hidden-one" not in ended.out + ended.err + tentacle.log(instance)
     assert SettingsFile(instance / "I.cfg").load().polling_proxy == ProxySettings(False, "h", 80)
     refused = tentacle("deregister-worker", "--server=http://me:hidden-two@octopus", "--apiKey=API-X")

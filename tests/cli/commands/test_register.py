@@ -216,6 +216,10 @@ def test_a_name_of_blanks_alone_is_refused_where_it_is_given(tentacle: Any, read
         ("register-worker", ["--server=http://o", "--workerpool= "], "--apiKey (or another kind of credentials), "),
         ("register-worker", ["--server=", f"--apiKey={KEY}", "--workerpool=P"], None),
         ("register-with", ["--server=http://o", f"--apiKey={KEY}"], "--environment, --role"),
+        ("deregister-worker", [], "--server, --apiKey (or another kind of credentials)"),
+        ("deregister-from", [], "--server, --apiKey (or another kind of credentials)"),
+        ("poll-server", [], "--server, --apiKey (or another kind of credentials)"),
+        ("rotate-certificate", ["--update-server"], "--server, --apiKey (or another kind of credentials)"),
         ("agent", ["--ephemeral", f"--apiKey={KEY}"], "--server, --workerpool"),
     ],
 )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.commands.trusted import servers
+from tests.pki import write_pem
 
 pytestmark = pytest.mark.usefixtures("instance")
 
@@ -34,6 +36,25 @@ def test_the_default_port_a_web_socket_and_back_to_listening(tentacle: Any) -> N
     addresses = [server["Address"] for server in servers(tentacle)]
     assert sorted(filter(None, addresses)) == ["https://example.com:10943", "wss://example.com/OctopusComms"]
     assert len({server["SubscriptionId"] for server in servers(tentacle) if server["SubscriptionId"]}) == 1
+
+
+def test_polled_by_https_through_a_proxy_that_opens_tls_and_then_without(tentacle: Any, tmp_path: Path) -> None:
+    tentacle.ok("configure", "--trust=T")
+    certificate, _ = write_pem("server", tmp_path)
+    address = "https://example.com:8443/octopus"
+    to_poll = ("server-comms", "--style=TentacleActive", f"--https-address={address}")
+    said = tentacle.ok(*to_poll, f"--ca-file={certificate}").lines
+    assert f"{address} is polled by HTTPS from now on, and not by Halibut" in said
+    assert "--https-address can only be used with" in tentacle("server-comms", "--style=1", *to_poll[2:]).err
+    (server,) = [one for one in servers(tentacle) if one["CommunicationStyle"] == 2]
+    assert (server["Address"], server["HttpsAddress"], server["CaFile"]) == (None, address, str(certificate))
+    before = servers(tentacle)
+    ended = tentacle(*to_poll, "--ca-file=nowhere")
+    assert (ended.code, ended.err.splitlines()[0].startswith("The certificate file ")) == (1, True)
+    assert servers(tentacle) == before
+    tentacle.ok(*to_poll)
+    (again,) = [one for one in servers(tentacle) if one["CommunicationStyle"] == 2]
+    assert again == {name: value for name, value in server.items() if name != "CaFile"}
 
 
 @pytest.mark.parametrize(
@@ -63,10 +84,29 @@ def test_the_default_port_a_web_socket_and_back_to_listening(tentacle: Any) -> N
             ["--style=2", "--host=a", "--web-socket=wss://a"],
             "The hostname and websocket options cannot be used together",
         ),
+        (
+            ["A"],
+            ["--style=2", "--host=a", "--https-address=https://a"],
+            "Please specify --https-address alone, without a --host or a --web-socket.",
+        ),
+        (["A"], ["--style=2", "--host=a", "--ca-file=x"], "Option --ca-file can only be used with --https-address."),
+        (
+            ["A"],
+            ["--style=2", "--https-address=http://a"],
+            "The server communications address 'http://a/' is not one to poll by HTTPS.",
+        ),
         (["A"], ["--style=2", "--web-socket=http://a"], "The websocket address must start with wss://"),
         (["A"], ["--style=2", "--host=https://a"], "'https://a' is not a host name."),
         (["A"], ["--style=2", "--host=a..b"], "'a..b' is not a host name."),
         (["A"], ["--style=2", "--host=a", "--port=x"], "The value 'x' of --port is not a valid whole number."),
+        (["A"], ["--style=2", "--https", "--web-socket=wss://a"], "Please specify --https or a web socket - not both."),
+        (["A"], ["--style=2", "--host=a", "--ca-file=x"], "Option --ca-file can only be used with --https."),
+        (
+            ["A"],
+            ["--style=1", "--https"],
+            "Option --https can only be used with --style=TentacleActive: a Tentacle that listens answers by HTTPS"
+            " anyway.",
+        ),
         (["A"], ["--style=2", "--host=a", "--port=70000"], "The value 70000 of --port is not a port."),
     ],
 )

@@ -33,7 +33,8 @@ def test_update_trust_tells_every_entry(tentacle: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Please specify a thumbprint to replace, e.g., --oldThumbprint=VALUE"),
+        ([], "Please specify a thumbprint to replace, e.g., --oldThumbprint=VALUE\n--newThumbprint is missing, too."),
+        (["--newThumbprint=B"], "Please specify a thumbprint to replace, e.g., --oldThumbprint=VALUE"),
         (["--oldThumbprint=A"], "Please specify a new thumbprint to trust, e.g., --newThumbprint=VALUE"),
     ],
 )

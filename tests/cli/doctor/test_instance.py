@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tentacle import __version__
 from tentacle.agent.lock import only_agent
 from tentacle.agent.status import AgentStatus, LastScript, Link, write_status
 from tentacle.cli.doctor.examined import ExaminedInstance, clones_of
 from tentacle.cli.doctor.finding import Finding, Level, ReportSection, fail, ok
-from tentacle.cli.doctor.instance import certificate, ciphers, clone, rights, trusted, unmentioned
+from tentacle.cli.doctor.instance import certificate, ciphers, clone, rights, trusted, unmentioned, version
 from tentacle.cli.doctor.running_agent import agent, connections, last_script
 from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.cli.status.state import AgentState, InstanceState, Remark, ServerState
@@ -132,6 +133,12 @@ def test_ciphers_that_a_scanner_would_flag_are_told() -> None:
     [found] = ciphers(ExaminedInstance("T", settings=Settings(legacy_ciphers=True)))
     assert found.level is Level.WARN
     assert "configure --instance=T --tls-ciphers=strong" in (found.advice or "")
+
+
+def test_both_versions_are_told_once_the_settings_are_known() -> None:
+    assert version(ExaminedInstance("T")) == []
+    [found] = version(ExaminedInstance("T", state=replace(polled(), settings=Settings(reported_version="9.8.7"))))
+    assert (found.level, found.found) == (Level.OK, f"{__version__}; servers are told 9.8.7")
 
 
 def polled(*links: Link) -> InstanceState:

@@ -43,6 +43,14 @@ async def test_nobody_listens() -> None:
     assert "Nothing listens there" in (reached.findings[0].advice or "")
 
 
+async def test_no_way_leads_there() -> None:
+    # To everybody at once no connection can be made, on any machine.
+    reached = await reach(ProbeTarget("255.255.255.255", 10943))
+    assert told(reached) == [("tcp", "FAIL")]
+    assert "network is unreachable" in reached.findings[0].found
+    assert "ip route" in (reached.findings[0].advice or "")
+
+
 async def test_a_name_that_does_not_exist() -> None:
     reached = await reach(ProbeTarget("octopus.invalid", 10943))
     assert told(reached) == [("name", "FAIL")]

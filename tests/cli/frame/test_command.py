@@ -141,6 +141,17 @@ def test_words_are_kept_where_the_command_takes_them() -> None:
     with pytest.raises(UnrecognizedArguments) as caught:
         run(made(), "one", "--nologo", "two")
     assert caught.value.message == "Unrecognized command line arguments: one two"
+    assert caught.value.hint is None
+
+
+def test_a_word_may_be_an_instance_that_somebody_means() -> None:
+    of_an_instance = made(option("--instance"))
+    with pytest.raises(UnrecognizedArguments) as caught:
+        run(of_an_instance, "my worker")
+    assert caught.value.hint == "If 'my worker' is an instance: --instance='my worker'"
+    with pytest.raises(UnrecognizedArguments) as caught:
+        run(of_an_instance, "--zzz")
+    assert caught.value.hint is None
 
 
 def test_a_common_option_that_a_command_declares_itself_reaches_it() -> None:

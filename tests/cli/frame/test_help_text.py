@@ -74,6 +74,7 @@ def our_options(name: str) -> set[str]:
         *(SECRETS if name in ASKING_THE_SERVER else ()),
         *(REGISTERING if name in ("register-with", "register-worker") else ()),
         *(["https"] if name in ("register-with", "register-worker", "poll-server") else ()),
+        *(["https-address", "ca-file"] if name == "server-comms" else ()),
         *(EPHEMERAL if name == "agent" else ()),
         *(PROXY if name in ("proxy", "polling-proxy") else ()),
         *(["status"] if name == "service" else ()),

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
+import pty
+import struct
+import termios
 
 import pytest
 from hypothesis import given
@@ -43,6 +48,17 @@ def test_columns_are_aligned_wrapped_and_visible() -> None:
     lines = columns([("name", "word " * 40)])
     assert all(len(line) <= 80 for line in lines)
     assert {line[:8] for line in lines[1:]} == {" " * 8}
+
+
+@pytest.mark.parametrize(("columns_there", "width"), [(50, 50), (200, 80), (0, 80), (7, 80)])
+def test_lines_are_as_long_as_a_narrow_terminal_is_wide(columns_there: int, width: int) -> None:
+    terminal, inside = pty.openpty()
+    with os.fdopen(terminal, "wb"), os.fdopen(inside, "w") as stream:
+        fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns_there, 0, 0))
+        style = Style.of(stream, {})
+    assert style.width == width
+    lines = columns([("name", "word " * 40)], line_width=style.width)
+    assert width - 5 <= max(map(len, lines)) <= width
 
 
 @given(st.lists(st.tuples(st.text(max_size=10), st.text(max_size=200))))

@@ -38,7 +38,8 @@ def test_slips_are_corrected_where_they_are_made_and_the_key_is_not_shown(stage:
     person.answer("Worker pools", "None")
     person.answer("Could not find the worker pool", "")
     person.answer("to poll", "1")
-    person.answer("connection refused", str(server.comms_port))
+    person.answer("Connection refused", f"wss://127.0.0.1:{server.comms_port}/no")
+    person.answer("it answered with HTTP status 404", str(server.comms_port))
     person.answer("Go ahead?", "perhaps")
     person.answer("neither yes nor no", "back")
     for question in ("to poll [", "Worker pools, by commas", "on the server [asked]: ", "API key: "):
@@ -69,10 +70,11 @@ def test_slips_are_corrected_where_they_are_made_and_the_key_is_not_shown(stage:
     other.answer("on the server", "ASKED")
     other.answer("A worker named 'ASKED' already exists, and it is another machine.", "other")
     other.answer("Worker pools, by commas", "")
-    other.answer("to poll", str(server.comms_port))
-    other.answer("Go ahead?", "no")
+    other.answer("or https for requests instead of Halibut.", "https")
+    other.answer("Go ahead?", "yes")
     assert other.end() == 0
-    assert not (stage.directory / "other").exists()
+    assert b"--https" in other.shown
+    assert server.worker("other")["Endpoint"]["CommunicationStyle"] == "TentacleActive"
 
     again = Terminal(stage)
     again.answer("Name of the instance", "asked")

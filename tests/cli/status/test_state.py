@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.agent.lock import only_agent
+from tentacle.agent.plan import polled_address
 from tentacle.agent.status import AgentStatus, CallingServer, Polled, write_status
 from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.cli.frame.style import Style
@@ -56,6 +57,17 @@ def test_what_an_earlier_agent_wrote_is_not_the_state_of_the_one_that_runs(tmp_p
     assert agent_state(tmp_path, NOW).running is False
 
 
+def test_a_certificate_that_waits_for_a_restart_is_told_once(tmp_path: Path) -> None:
+    stored = certificates.generate()
+    running = written(os.getpid())
+    with only_agent(tmp_path):
+        for waiting in ((), ("the port", "the certificate")):
+            write_status(tmp_path, replace(running, waiting=waiting))
+            notes = state(tmp_path, Settings(certificate=stored)).notes
+            found = [one.text for one in notes if one.about != "certificate"]  # which is how long it is valid
+            assert sum("certificate" in text for text in found) == 1, found
+
+
 def test_connections_are_those_that_the_agent_has_or_those_that_it_would_make(tmp_path: Path) -> None:
     trusted = TrustedServer("B" * 40, CommunicationStyle.TENTACLE_PASSIVE)
     settings = Settings(servers=(POLLED, trusted), polling_connection_count=3)
@@ -65,6 +77,24 @@ def test_connections_are_those_that_the_agent_has_or_those_that_it_would_make(tm
     with only_agent(tmp_path):
         write_status(tmp_path, written(os.getpid(), Polled("https://octopus:10943/", "poll://abc/", "A" * 40, 5, 4)))
         assert state(tmp_path, settings).servers == (ServerState(*common, asked=5, up=4), passive)
+
+
+@pytest.mark.parametrize(
+    ("address", "https"),
+    [
+        ("https://Octopus:8443/workers", True),
+        ("https://octopus:8443/workers/", True),
+        ("https://octopus/w\u00f6rkers", True),
+        ("wss://octopus/w\u00f6rkers", False),
+    ],
+)
+def test_connections_are_found_whatever_the_path_of_the_address(tmp_path: Path, address: str, *, https: bool) -> None:
+    server = replace(POLLED, address=address, https=https)
+    running = polled_address(address, https=https).url
+    with only_agent(tmp_path):
+        write_status(tmp_path, written(os.getpid(), Polled(running, "poll://abc/", "A" * 40, 5, 4)))
+        (found,) = state(tmp_path, Settings(servers=(server,))).servers
+    assert (found.asked, found.up) == (5, 4)
 
 
 def test_what_a_server_has_shown_of_itself_is_told(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from tentacle.devserver.storage import (
 )
 from tests.devserver.running_server import POLL, THUMBPRINT, URI, worker_body
 
+ACCOUNT = {"AccountType": "UsernamePassword", "Username": "u", "Password": "hidden"}
 MACHINE = {"EnvironmentIds": ["Environments-1"], "Roles": ["r"]}
 
 

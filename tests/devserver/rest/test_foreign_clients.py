@@ -245,6 +245,7 @@ async def test_the_state_of_an_ended_task_is_corrected_and_no_other(ready: Runni
 async def test_a_task_with_priority_goes_before_those_that_wait(ready: RunningServer) -> None:
     queue = ready.up.server.queue
     slots = queue._slots
+    assert type(slots) is type(queue._cap), "the cap of all tasks has priorities too"
     for number in range(10):
         await slots.acquire("Workers-1", number)
     order: list[int] = []

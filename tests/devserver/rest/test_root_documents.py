@@ -49,6 +49,6 @@ def test_every_link_is_a_template_that_our_own_client_reads() -> None:
 def test_the_certificate_the_node_and_the_state() -> None:
     certificate = certificate_document(IDENTITY)
     assert (certificate["Thumbprint"], certificate["Id"]) == ("A" * 40, "certificate-global")
-    for shown in (certificate, node_document()):
+    for shown in (certificate, node_document(20)):
         assert shown["Links"]["Self"].endswith(f"/{shown['Id']}")
     assert status_document()["Health"] == "Healthy"

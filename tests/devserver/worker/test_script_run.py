@@ -13,7 +13,7 @@ from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptTicket
 from tentacle.devserver.worker.caller import WorkerCallFailed
 from tentacle.devserver.worker.retry import RetryPolicy
 from tentacle.devserver.worker.script_calls import ScriptOrder, ScriptStatus
-from tentacle.devserver.worker.script_run import ScriptRun
+from tentacle.devserver.worker.script_run import ScriptProgress, ScriptRun
 from tentacle.devserver.worker.waiting import Time
 from tests.devserver.worker.bench import BROKEN, ORDER, QUICK, Bench
 from tests.patience import PATIENCE
@@ -101,7 +101,7 @@ async def test_cancellations_are_repeated_with_pauses_between_them(bench: Bench)
     bench.cancel.set()
     time = Time(lambda: bench.clock.now, bench.clock.sleep)
     run = ScriptRun(Slow(), QUICK[0], time, bench.observe, bench.cancel)
-    outcome = await run.run(ORDER, ScriptTicket("t"))
+    outcome = await run.run(ORDER, ScriptProgress(ScriptTicket("t"), again=False))
     assert (outcome.exit_code, outcome.cancelled) == (-43, True)
     assert made == ["cancel", "cancel", "cancel", "complete"]
     assert bench.clock.slept == [QUICK[0].before(1), QUICK[0].before(2)], "the first goes out at once"

@@ -413,7 +413,7 @@ async def test_a_long_log_is_copied_while_the_agent_serves(
     real = OldFiles._copy_records
 
     def copy(self: OldFiles) -> None:
-        assert may_copy.wait(60)
+        assert may_copy.wait(PATIENCE)
         real(self)
 
     monkeypatch.setattr(OldFiles, "_copy_records", copy)

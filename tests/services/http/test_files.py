@@ -19,10 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from tentacle.services.dispatch import Call, Dispatcher
 from tentacle.services.http.files import path_of
 from tentacle.services.http.problems import RequestProblem
 from tests.patience import PATIENCE
-from tests.services.https_wire import HttpsWire
+from tests.scripts.lab import until
+from tests.services.https_wire import HttpsWire, client_context
 
 BIG = os.urandom(3_000_001)
 INCOMPLETE = {"Upload-Incomplete": "?1"}
@@ -313,3 +315,66 @@ async def test_to_another_file_system(https: HttpsWire, elsewhere: Path) -> None
     assert await put(https, elsewhere / "f", BIG, Repr_Digest=digest(BIG)) == 201
     assert (elsewhere / "f").read_bytes() == BIG
     assert [path.name for path in elsewhere.iterdir()] == ["f"]
+
+
+class Held(Dispatcher):
+    """Carries calls out when it is told to."""
+
+    def __init__(self, inner: Dispatcher) -> None:
+        self._inner = inner
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def answer(self, call: Call) -> Any:
+        self.asked.set()
+        await self.go.wait()
+        return await self._inner.answer(call)
+
+
+async def test_an_upload_that_is_being_put_in_its_place_is_not_written_over_by_the_next(https: HttpsWire) -> None:
+    """The first is complete, and its file on the way, when a second one to the same path begins."""
+    https.bench.dispatcher = held = Held(https.bench.dispatcher)
+    head = f"PUT /files/f HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BIG)}\r\n\r\n".encode()
+    context = client_context(https.directory)
+    writers = []
+    for body in (BIG, b"x" * 200_000):
+        reader, writer = await asyncio.open_connection("127.0.0.1", https.port, ssl=context)
+        writers.append(writer)
+        writer.write(head + body)
+        await writer.drain()
+        if body is BIG:
+            first = reader
+            async with asyncio.timeout(PATIENCE):
+                await held.asked.wait()
+    async with asyncio.timeout(PATIENCE):
+        assert await first.read() == b"", "the second one has ended it"
+    inbox = https.directory / "https-inbox"
+    await until(lambda: any(0 < path.stat().st_size < len(BIG) for path in inbox.glob("part-*")))
+    held.go.set()
+    await until((https.bench.home / "f").exists)
+    assert (https.bench.home / "f").read_bytes() == BIG
+    for writer in writers:
+        writer.transport.abort()
+
+
+async def test_a_weak_tag_is_the_same_for_who_has_the_file_already(https: HttpsWire) -> None:
+    """As proxies make them that pack on the way (RFC 9110, 13.1.2); nothing is overwritten by one (13.1.1)."""
+    (https.bench.home / "f").write_bytes(b"one")
+    async with https.session.get(url("f")) as response:
+        weak = f"W/{response.headers['ETag']}"
+    assert await status(https, "GET", "f", headers={"If-None-Match": weak}) == 304
+    assert await status(https, "GET", "f", headers={"If-Match": weak}) == 412
+    assert await status(https, "GET", "f", headers={"Range": "bytes=1-1", "If-Range": weak}) == 200
+
+
+async def test_who_asks_for_endless_files_keeps_nobody_waiting(https: HttpsWire) -> None:
+    """Their digests would take hours; when nobody waits for them any more, they are not made."""
+    with (https.bench.home / "endless").open("wb") as file:
+        file.truncate(2**40)
+    asking = [asyncio.create_task(status(https, "HEAD", "endless")) for _ in range(50)]
+    for _ in range(5):
+        assert await status(https, "PUT", "small", data=io.BytesIO(b"x")) in (200, 201)
+    (https.bench.home / "f").write_bytes(b"one")
+    for one in asking:
+        one.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    assert await status(https, "GET", "f") == 200

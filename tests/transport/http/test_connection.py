@@ -21,10 +21,9 @@ from tentacle.transport.tls import TlsStream
 from tentacle.wire.call_context import Wire
 from tentacle.wire.http import BodyBroken, BodyTooLong, HttpReply, HttpRequest, problem
 from tentacle.wire.limits import MIB
+from tests.patience import PATIENCE
 from tests.pki import identity, write_pem
 from tests.transport.harness import FAST, run, spool_in, tcp_to
-
-PATIENT = 60
 
 
 @dataclass
@@ -88,7 +87,7 @@ class Web:
                 await stream.send(piece)
                 await asyncio.sleep(0.005)
             data = b""
-            async with asyncio.timeout(PATIENT):
+            async with asyncio.timeout(PATIENCE):
                 while more := await stream.receive():
                     data += more
             return data
@@ -175,7 +174,7 @@ async def test_who_is_not_trusted_any_more_is_dropped(web: Web) -> None:
     web.trusted.clear()
     assert web.listener is not None
     web.listener.drop_untrusted()
-    async with asyncio.timeout(PATIENT):
+    async with asyncio.timeout(PATIENCE):
         assert await stream.receive() == b""
     stream.abort()
 
@@ -240,7 +239,7 @@ async def test_memory_for_bodies_and_answers_is_given_back(web: Web) -> None:
 async def test_a_long_body_is_paid_for_while_it_arrives(web: Web) -> None:
     stream = await tls_to(web.port, "server")
     await stream.send(get("/whole", f"Content-Length: {6 * MIB}", method="POST", body=bytes(4 * MIB)))
-    async with asyncio.timeout(PATIENT):
+    async with asyncio.timeout(PATIENCE):
         while EVERYBODY.held < 4 * MIB:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         stream.abort()
@@ -341,7 +340,7 @@ async def test_a_head_must_come_in_time_however_busily_it_drips(tmp_path: Path) 
         stream = await tls_to(web.port, "server")
         await stream.send(b"GET /ignore HTTP/1.1\r\n")
         dripping = asyncio.create_task(drip(stream, b"X: 1\r\n"))
-        async with asyncio.timeout(PATIENT):
+        async with asyncio.timeout(PATIENCE):
             assert await stream.receive() == b""
         dripping.cancel()
         await asyncio.gather(dripping, return_exceptions=True)
@@ -366,7 +365,7 @@ async def test_a_body_whose_sender_goes_is_broken(web: Web, caplog: pytest.LogCa
     await stream.send(get("/count", "Content-Length: 5", method="POST", body=b"ab"))
     await asyncio.sleep(0.01)
     stream.abort()
-    async with asyncio.timeout(PATIENT):
+    async with asyncio.timeout(PATIENCE):
         while web.bodies != ["broken"]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert web.listener is not None
@@ -384,7 +383,7 @@ async def test_who_takes_nothing_of_an_answer_is_dropped_and_holds_nothing(tmp_p
     async with a_web(tmp_path, replace(FAST, send=0.3)) as web:
         stream = await tls_to(web.port, "server")
         await stream.send(get(path))
-        async with asyncio.timeout(PATIENT):
+        async with asyncio.timeout(PATIENCE):
             while not (web.asked and (web.closed or path == "/big") and not web.listener._trusted):  # type: ignore[union-attr]  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert EVERYBODY.held == 0
@@ -396,7 +395,7 @@ async def test_requests_that_nobody_reads_the_answers_of_are_not_all_taken_in(tm
     async with a_web(tmp_path, replace(FAST, send=1.0)) as web:
         stream = await tls_to(web.port, "server")
         sending = asyncio.create_task(drip_fast(stream, get("/big", close=False) * 1000))
-        async with asyncio.timeout(PATIENT):
+        async with asyncio.timeout(PATIENCE):
             while not web.asked:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         sending.cancel()
@@ -415,7 +414,7 @@ async def test_a_call_under_way_ends_the_connection_of_a_listener_that_ends(tmp_
         stream = await tls_to(web.port, "server")
         await stream.send(get("/stream"))
         assert await stream.receive()
-    async with asyncio.timeout(PATIENT):
+    async with asyncio.timeout(PATIENCE):
         while await stream.receive():
             pass
     assert web.closed == 1
