@@ -56,6 +56,12 @@ $(VENV)/.packages: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group packages
 	@touch $@
 
+# Real clients of Octopus Deploy against the embedded server.  Needs Node.js and npm's registry.
+test-clients: install
+	@mkdir -p $(VENV)/clients && cp tests/clients/package.json $(VENV)/clients
+	npm install --silent --no-audit --no-fund --no-package-lock --prefix $(VENV)/clients
+	$(BIN)/python -m tests.clients.run $(VENV)/clients/node_modules
+
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

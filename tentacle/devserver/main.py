@@ -19,11 +19,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 import tentacle
 from tentacle.devserver.home import Home, data_directory
 from tentacle.devserver.page import StartPage
-from tentacle.devserver.rest import API_KEY, Authentication, Password, Server, ServerIdentity, application, new_api_key
+from tentacle.devserver.rest import API_KEY, Authentication, Server, ServerIdentity, application, new_api_key
 from tentacle.devserver.storage import Database, Store, TaskStore
 from tentacle.devserver.tasks import (
     ADHOC_SCRIPT,
@@ -59,11 +61,11 @@ class CannotServe(TentacleError):
 class DevServerOptions:
     """With `port` or `comms_port` 0 the system chooses one; without `data` everything is temporary.
 
-    Without `api_key` a new one is made at each start.  Without `password` only keys sign in.  `ready_file` is written
-    when the server is ready, and removed when it ends.  `tick`, between two looks at the schedule, is in seconds,
-    `max_file` in bytes.  Workers poll by HTTPS at `polling_address`, whose proxy passes on to `port`, or at
-    `comms_port`.  With the package `calamari`, steps run by it.  Scripts run on
-    this machine as the user `built_in_worker`, where no other worker is.
+    Without `api_key` a new one is made at each start; `password` is the first user's from then on.  `ready_file` is
+    written when the server is ready, and removed when it ends.  `tick`, between two looks at the schedule, is in
+    seconds, `max_file` in bytes.  Workers poll by HTTPS at `polling_address`, whose proxy passes on to `port`, or at
+    `comms_port`.  With the package `calamari`, steps run by it.  Scripts run on this machine as the user
+    `built_in_worker`, where no other worker is.
     """
 
     host: str = "127.0.0.1"
@@ -150,9 +152,11 @@ async def running(options: DevServerOptions, comms_of: StartComms = start_comms)
             CommsOptions(options.host, options.comms_port, home.spool, polling_address=options.polling_address),
         )
         undo.push_async_callback(comms.close)
-        server = await assemble(options, _built_in(options, undo), home, certificate.thumbprint, database, comms)
+        server = await assemble(options, _built_in(options, undo), home, certificate, database, comms)
         user = await server.first_user(options.username)
-        await server.authentication.accept_start_key(api_key, user.id)
+        server.authentication.accept_start_key(api_key, user.id)
+        if options.password is not None:
+            await server.authentication.set_password(user, options.password)
         await server.queue.start()
         await server.machines.update_trust()
         runner = web.AppRunner(
@@ -194,7 +198,7 @@ async def assemble(
     options: DevServerOptions,
     built_in: BuiltInClient | None,
     home: Home,
-    thumbprint: str,
+    certificate: StoredCertificate,
     database: Database,
     comms: Comms,
 ) -> Server:
@@ -213,20 +217,25 @@ async def assemble(
         DELETE.name: Deletions(machines, _now),
     }
     installation = await store.setting("installation", str(uuid.uuid4()))
-    password = None if options.password is None else Password.of(options.username, options.password)
     return Server(
-        identity=ServerIdentity(installation, thumbprint, tentacle.__version__),
+        identity=ServerIdentity(installation, certificate.thumbprint, tentacle.__version__, _der(certificate)),
         store=store,
         tasks=tasks,
         queue=TaskQueue(tasks, handlers, _now, options.limits),
         machines=machines,
         clients=clients,
         comms=comms,
-        authentication=Authentication(store, _now, installation, password),
+        authentication=Authentication(store, _now, time.monotonic, installation),
         artifacts=artifacts,
         files=home.files,
         max_file=options.max_file,
+        clock=_now,
+        started=_now(),
     )
+
+
+def _der(certificate: StoredCertificate) -> bytes:
+    return x509.load_pem_x509_certificate(certificate.certificate_pem).public_bytes(Encoding.DER)
 
 
 def _now() -> datetime:

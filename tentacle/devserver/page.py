@@ -15,8 +15,8 @@ from typing import Final
 
 from aiohttp import web
 
-from tentacle.devserver.rest import SAFE, NotSignedIn, Server
-from tentacle.devserver.storage import communication
+from tentacle.devserver.rest import SAFE, VIEW_TASKS, NotSignedIn, Server, needs_of
+from tentacle.devserver.storage import KINDS, communication
 
 LAST_TASKS: Final = 20
 _STYLE: Final = (
@@ -42,7 +42,7 @@ class StartPage:
     server: Server
 
     async def answer(self, request: web.Request) -> web.Response:
-        if request.rel_url.raw_path.strip("/"):
+        if request.rel_url.raw_path.strip("/") not in ("", "app"):
             return _html("<h1>404</h1><p>There is no such page.</p>", 404)
         if request.method == "POST":
             return await self.sign_in(request)
@@ -54,31 +54,32 @@ class StartPage:
         """Takes the form.  A page of another origin cannot use it to any end: it does not have the key."""
         form = await request.post()
         try:
-            user = await self.server.authentication.user_of_key(str(form.get("key", "")).strip())
+            key = await self.server.authentication.key_of(str(form.get("key", "")).strip(), request.remote)
         except NotSignedIn:
             return _html(f"<p class=Failed>This key is not known.</p>{_FORM}", 401)
         answer = web.Response(status=303, headers={**SAFE, "Location": "/"})
-        self.server.authentication.sign_in(answer, user, secure=request.secure)
+        self.server.authentication.sign_in(answer, key.user, secure=request.secure, key=key)
         return answer
 
     async def show(self, request: web.Request) -> web.Response:
         try:
-            await self.server.authentication.user_of(request, "GET")
+            rights = await self.server.authentication.rights_of(request, "GET")
         except NotSignedIn:
             return _html(_FORM, 401)
         machines = (
             (
                 machine.name,
                 machine.id,
-                communication(machine.body)["Uri"],
+                communication(machine.body).get("Uri", ""),
                 machine.health,
                 str(machine.observed.get("OperatingSystem", "")),
                 str(machine.observed.get("LastChecked", "never")),
             )
             for machine in await self.server.machines.everywhere()
+            if rights.holds(needs_of(KINDS[machine.kind], "GET"), machine.space)
         )
-        tasks = (await self.server.tasks.newest_first())[:LAST_TASKS]
-        last = ((t.id, t.name, t.description, t.state, t.queued, t.error) for t in tasks)
+        tasks = [task for task in await self.server.tasks.newest_first() if rights.holds(VIEW_TASKS, task.space)]
+        last = ((t.id, t.name, t.description, t.state, t.queued, t.error) for t in tasks[:LAST_TASKS])
         return _html(
             f"<h1>Tentacle devserver</h1><p>Thumbprint <code>{escape(self.server.identity.thumbprint)}</code></p>"
             f"<h2>Workers and targets</h2>{_table(('Name', 'Id', 'Address', 'Health', 'System', 'Checked'), machines)}"

@@ -112,4 +112,4 @@ def _server_message(response: HttpResponse) -> str:
         return ""
     document = JsonDocument(body, response.url.raw_path)
     message = (document.text("ErrorMessage") or document.text("error_description") or "").strip()
-    return " ".join([message, *(f"- {error}" for error in document.texts("Errors"))]).strip()
+    return " ".join([message, *(f"- {error}" for error in document.texts("Errors") if error != message)]).strip()

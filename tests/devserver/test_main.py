@@ -17,12 +17,14 @@ import pytest
 from aiohttp import ClientSession
 
 from tentacle.devserver.main import CannotServe, DevServerOptions, Running, running
+from tentacle.devserver.rest import NotSignedIn
 from tests.devserver.running_server import KEY, running_server
 from tests.patience import PATIENCE
 
 PROGRAM = """
 import sys
 from pathlib import Path
+from tentacle.devserver.rest import NotSignedIn
 from tentacle.devserver.main import DevServerOptions, run_devserver
 data, ready = (Path(a) if a else None for a in sys.argv[1:3])
 sys.exit(run_devserver(DevServerOptions(data=data, ready_file=ready), lambda line: print(line, flush=True)))
@@ -81,7 +83,9 @@ async def test_a_given_directory_keeps_identity_and_workers(tmp_path: Path) -> N
         assert second.thumbprint == first.thumbprint
         assert second.server.identity.installation == installation
         assert second.api_key != first.api_key
-        assert [k.purpose for k in await second.server.store.keys()] == ["devserver"], "the first key is void"
+        assert [k.purpose for k in await second.server.authentication.keys()] == ["devserver"]
+        with pytest.raises(NotSignedIn):
+            await second.server.authentication.key_of(first.api_key, None)
     data = tmp_path / "new" / "data"
     assert data.stat().st_mode & 0o077 == 0
     assert (data / "identity.pem").stat().st_mode & 0o077 == 0

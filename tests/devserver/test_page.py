@@ -43,7 +43,18 @@ async def test_everything_is_escaped_and_nothing_comes_from_outside(server: Runn
 
 
 async def test_other_pages_are_not_there(server: RunningServer) -> None:
-    for path in ("/app", "/..%2f..%2fetc/passwd", "/static/../x"):
+    for path in ("/app/more", "/..%2f..%2fetc/passwd", "/static/../x"):
         response = await server.send("GET", path)
         assert response.status == 404
     assert (await server.send("PUT", "/")).status == 405
+
+
+async def test_the_page_shows_only_what_the_user_may_see(server: RunningServer) -> None:
+    await server.worker("hidden worker")
+    await server.ended(await server.health("Workers-1"))
+    await server.post("/api/users", {"Username": "u", "DisplayName": "U"})
+    key = await server.post("/api/users/Users-2/apikeys", {"Purpose": "page"})
+    response = await server.send("GET", "/", headers={"X-Octopus-ApiKey": key["ApiKey"]})
+    assert response.status == 200
+    assert "hidden worker" not in await response.text()
+    assert "hidden worker" in await (await server.send("GET", "/")).text()

@@ -63,7 +63,7 @@ class Options:
     option("--apiKey", "api_key", sensitive=True, help="The API key to accept; the default is a new one"),
     file_option("--apiKey", "api_key", "API key"),
     stdin_option("--apiKey", "api_key", "API key"),
-    option("--username", default="admin", help="The name of the one user; the default is admin"),
+    option("--username", default="admin", help="The name of the first user; the default is admin"),
     option("--password", sensitive=True, help="The user's password; without one only the API key signs in"),
     file_option("--password", "password", "password"),
     stdin_option("--password", "password", "password"),

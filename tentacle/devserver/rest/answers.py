@@ -6,6 +6,7 @@ Knows HTTP statuses and texts (docs/spec/rest.md, "Requests"); must not know res
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -48,6 +49,14 @@ class Forbidden(Problem):
         super().__init__(message, 403)
 
 
+class TooManyGuesses(Problem):
+    """Wrong passwords or keys came one after another; there is a pause of so many seconds."""
+
+    def __init__(self, pause: float) -> None:
+        self.pause = math.ceil(pause)
+        super().__init__(f"Too many wrong passwords or keys. Try again in {self.pause} seconds.", 429)
+
+
 class ResourceNotFound(Problem):
     """Nothing there; `what` is the kind of thing and `name` what was asked for."""
 
@@ -75,11 +84,15 @@ def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | N
 def problem_answer(error: TentacleError) -> web.Response:
     """Returns a failure as the document that the original's client reads its error texts from."""
     text = error.message if isinstance(error, Problem | Invalid) else one_line(error)
+    text = f"{text} {error.hint}" if error.hint else text
+    status = http_status(error)
+    # Some clients show only the message, some only the list.
     document = {
-        "ErrorMessage": f"{text} {error.hint}" if error.hint else text,
-        "Errors": list(error.errors) if isinstance(error, Invalid) else [],
+        "ErrorMessage": text,
+        "Errors": list((isinstance(error, Invalid) and error.errors) or ([text] if status in (400, 403) else [])),
         "HelpText": None,
         "FullException": None,
         "Details": None,
     }
-    return json_answer(document, http_status(error))
+    wait = {"Retry-After": str(error.pause)} if isinstance(error, TooManyGuesses) else {}
+    return json_answer(document, status, wait)

@@ -5,6 +5,7 @@ Knows HTTP; must not know what a route does.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -13,14 +14,18 @@ from typing import Final
 
 from aiohttp import web
 
-from tentacle.devserver.rest.answers import Problem, problem_answer
+from tentacle.devserver.rest.access import Needs, Who
+from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, problem_answer
+from tentacle.devserver.rest.auth import KEY_PARAMETER
 from tentacle.devserver.rest.polling import answer_polling
 from tentacle.devserver.rest.routes_machines import MachineRoutes
 from tentacle.devserver.rest.routes_resources import ResourceRoutes
 from tentacle.devserver.rest.routes_root import RootRoutes
 from tentacle.devserver.rest.routes_tasks import TaskRoutes
-from tentacle.devserver.rest.routing import ApiRequest, Routes, effective_method, segments_of, without_space
+from tentacle.devserver.rest.routes_users import UserRoutes
+from tentacle.devserver.rest.routing import METHODS, ApiRequest, Routes, effective_method, segments_of, without_space
 from tentacle.devserver.rest.server import Server
+from tentacle.devserver.storage import UNSCOPED
 from tentacle.devserver.worker import AGENTS
 from tentacle.errors import TentacleError
 
@@ -32,6 +37,9 @@ MAX_BODY: Final = 4 * 2**20
 MAX_LINE: Final = 16 * 1024
 """Bytes of a request line or header: room for a long list of ids, and not for more."""
 
+SMALL: Final = 1024
+"""Bytes of an answer that are not worth compressing."""
+
 Page = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -41,14 +49,13 @@ class RequestHandler:
     def __init__(self, server: Server, page: Page) -> None:
         self._server = server
         self._page = page
-        parts = (RootRoutes(server), ResourceRoutes(server), MachineRoutes(server), TaskRoutes(server))
-        self._routes = Routes(route for part in parts for route in part.routes())
+        self._routes = all_routes(server)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         segments = segments_of(request.rel_url.raw_path)
         try:
             if segments and segments[0].lower() == "api":
-                return await self._api(request, segments[1:])
+                return finished(request, await self._api(request, segments[1:]))
             if request.rel_url.raw_path.startswith(AGENTS):
                 return await answer_polling(self._server.comms, request)
             return await self._page(request)
@@ -63,16 +70,55 @@ class RequestHandler:
     async def _api(self, http: web.Request, segments: tuple[str, ...]) -> web.StreamResponse:
         method = effective_method(http)
         space, rest = without_space(segments)
-        request = ApiRequest(http, method, space, {}, {name.lower(): value for name, value in http.query.items()})
-        user_of = self._server.authentication.user_of
+        if method == "OPTIONS":
+            # Asked before a key is shown, so it does not tell which paths there are.
+            return web.Response(status=204, headers={**SAFE, "Allow": ", ".join(METHODS)})
+        query = {name.lower(): value for name, value in http.query.items() if name.lower() != KEY_PARAMETER}
+        request = ApiRequest(http, method, space, {}, query)
+        authentication = self._server.authentication
         try:
             route, path = self._routes.find(method, rest)
         except Problem:
             # Strangers are not told which paths there are.
-            await user_of(http, method)
+            await authentication.rights_of(http, method)
             raise
-        user = None if route.open else await user_of(http, method)
-        return await route.handler(replace(request, path=path, user=user))
+        if route.needs.who is Who.ANYBODY:
+            return await route.handler(replace(request, path=path))
+        request = replace(request, path=path, known=await authentication.rights_of(http, method))
+        if not (route.needs.oneself and path["id"].lower() in ("me", request.rights.user.id.lower())):
+            request.rights.require(route.needs, await self._space_of_needs(route.needs, request))
+        return await route.handler(request)
+
+    async def _space_of_needs(self, needs: Needs, request: ApiRequest) -> str | None:
+        """Returns the id of the space in which a permission must be held, or `None` for any."""
+        if needs.who is Who.SIGNED_IN or (needs.anywhere and request.space is None):
+            return None
+        try:
+            return await self._server.space_of(request)
+        except ResourceNotFound:
+            # Whoever may do it everywhere is told that there is no such space, and nobody else.
+            return UNSCOPED
+
+
+def finished(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """Returns the answer as it is sent: with a tag of what it holds, smaller where the client can read that."""
+    if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+        return response
+    if request.method == "GET" and response.status == 200:
+        tag = hashlib.sha256(response.body).hexdigest()[:32]
+        if any(known.value in (tag, "*") for known in request.if_none_match or ()):
+            return web.Response(status=304, headers={**SAFE, "ETag": f'"{tag}"'})
+        response.etag = tag
+    if len(response.body) > SMALL:
+        response.headers["Vary"] = "Accept-Encoding"
+        response.enable_compression()
+    return response
+
+
+def all_routes(server: Server) -> Routes:
+    """Returns everything below `/api`."""
+    parts = (UserRoutes, RootRoutes, ResourceRoutes, MachineRoutes, TaskRoutes)
+    return Routes(route for part in parts for route in part(server).routes())
 
 
 def application(server: Server, page: Page) -> web.Application:

@@ -1,34 +1,39 @@
-"""Finds out which user sends a request: API keys, bearer tokens, and signing in with a password for a cookie.
+"""Finds out which user sends a request: API keys, bearer tokens, and signing in with a password or key for a cookie.
 
-Knows keys and cookies; must not know resources.  Keys are stored as hashes, the password is kept in memory as one,
-and none of them is ever shown.
+Knows keys and cookies; must not know what users may do.  Keys and passwords are stored as hashes and never shown.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import secrets
 import string
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aiohttp import web
 
-from tentacle.devserver.rest.answers import Forbidden, NotSignedIn
-from tentacle.devserver.storage import ApiKey, Clock, Store, iso
+from tentacle.devserver.rest.access import Rights, rights_of_user
+from tentacle.devserver.rest.answers import Forbidden, NotSignedIn, TooManyGuesses
+from tentacle.devserver.rest.hashes import Guesses, Hashing, is_outdated, quick_hash
+from tentacle.devserver.storage import UNSCOPED, USERS, ApiKey, Clock, Resource, Store, iso
 
-KEY_HEADER: Final = "X-Octopus-ApiKey"
+KEY_HEADERS: Final = ("X-Octopus-ApiKey", "X-NuGet-ApiKey")
+KEY_PARAMETER: Final = "apikey"
 CSRF_HEADER: Final = "X-Octopus-Csrf-Token"
 API_KEY: Final = re.compile(r"API-[A-Z0-9]+", re.ASCII)
 """What clients take for a key (docs/spec/rest.md, "Access to the embedded server")."""
 
 START_KEY: Final = "devserver"
-"""The purpose of the key that the server shows at its start; each start replaces it."""
+"""The purpose and the id of the key that the server shows at its start."""
 
 _ALPHABET: Final = string.ascii_uppercase + string.digits
 MAX_SESSIONS: Final = 100
+SESSION_LIMIT: Final = 24 * 3600.0
+HASH: Final = "PasswordHash"
+"""Where a user's password is kept, as a hash, among what the server alone knows of the user."""
 
 
 def new_api_key() -> str:
@@ -36,16 +41,21 @@ def new_api_key() -> str:
     return "API-" + "".join(secrets.choice(_ALPHABET) for _ in range(32))
 
 
-def hash_key(key: str) -> str:
-    """Returns what is stored of a key.  It is long and random, so one round is enough."""
-    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
+def shown_part(key: str) -> str:
+    """Returns what is kept of a key as it is, to recognise it by."""
+    return f"{key[:8]}..."
 
 
 @dataclass(frozen=True)
 class BrowserSession:
-    """A browser or client that signed in; both texts are secrets."""
+    """A browser or client that signed in; the token of its forms is a secret.
+
+    One that signed in with an API key, whose id is `key`, ends with it; each ends at `ends`, in seconds of the clock.
+    """
 
     user: str
+    key: str | None
+    ends: float
     csrf: str = field(repr=False)
 
 
@@ -53,97 +63,146 @@ class BrowserSession:
 class BrowserSessions:
     """Sessions by the hash of their token, in memory; the oldest ends when there are too many."""
 
+    now: Callable[[], float]
     _known: dict[str, BrowserSession] = field(default_factory=dict, repr=False)
 
-    def begin(self, user: str) -> tuple[str, BrowserSession]:
+    def begin(self, user: str, key: str | None = None) -> tuple[str, BrowserSession]:
         """Returns the token of a new session, and the session."""
-        token, session = secrets.token_urlsafe(32), BrowserSession(user, secrets.token_urlsafe(32))
+        ends = self.now() + SESSION_LIMIT
+        token, session = secrets.token_urlsafe(32), BrowserSession(user, key, ends, secrets.token_urlsafe(32))
         while len(self._known) >= MAX_SESSIONS:
             self._known.pop(next(iter(self._known)))
-        self._known[hash_key(token)] = session
+        self._known[quick_hash(token)] = session
         return token, session
 
     def find(self, token: str) -> BrowserSession | None:
-        return self._known.get(hash_key(token))
+        session = self._known.get(quick_hash(token))
+        return session if session is not None and self.now() < session.ends else None
 
     def end(self, token: str) -> None:
-        self._known.pop(hash_key(token), None)
+        self._known.pop(quick_hash(token), None)
 
-
-@dataclass(frozen=True)
-class Password:
-    """The one user's name and password, the latter only as a salted hash."""
-
-    username: str
-    salt: bytes = field(repr=False)
-    digest: bytes = field(repr=False)
-
-    @classmethod
-    def of(cls, username: str, password: str) -> Password:
-        salt = secrets.token_bytes(16)
-        return cls(username, salt, _scrypt(password, salt))
-
-    def matches(self, username: str, password: str) -> bool:
-        right = hmac.compare_digest(_scrypt(password, self.salt), self.digest)
-        return right and username.strip().lower() == self.username.lower()
-
-
-def _scrypt(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode("utf-8", "replace")[:1024], salt=salt, n=2**12, r=8, p=1)
+    def end_all_of(self, user: str) -> None:
+        self._known = {token: session for token, session in self._known.items() if session.user != user}
 
 
 class Authentication:
-    """Finds out which user a request comes from.  Raises `NotSignedIn` or `Forbidden`."""
+    """Finds out which user a request comes from.  Raises `NotSignedIn`, `TooManyGuesses` or `Forbidden`."""
 
-    def __init__(self, store: Store, clock: Clock, installation: str, password: Password | None) -> None:
+    def __init__(self, store: Store, clock: Clock, now: Callable[[], float], installation: str) -> None:
         self._store = store
         self._clock = clock
-        self._password = password
-        self.sessions = BrowserSessions()
+        self._hashing = Hashing()
+        self._guesses = Guesses(now)
+        self._start: ApiKey | None = None
+        self._seen: dict[str, str] = {}
+        """The ids of keys that were found right, by their quick hashes: hashing takes too long for each request."""
+        self.sessions = BrowserSessions(now)
         self.token_cookie = f"OctopusIdentificationToken_{installation}"
         self.csrf_cookie = f"Octopus-Csrf-Token_{installation}"
 
-    async def accept_key(self, key: str, user: str, purpose: str) -> ApiKey:
+    # --- keys and passwords ------------------------------------------------------------------------------------
+
+    async def accept_key(self, key: str, user: str, purpose: str, expires: str | None = None) -> ApiKey:
         """Makes `key` known; what is kept of it does not reveal it."""
         number = await self._store.next_number("apikeys")
-        kept = ApiKey(hash_key(key), f"apikeys-{number}", user, purpose, f"{key[:8]}...", iso(self._clock()))
+        stored = await self._hashing.hash(key)
+        kept = ApiKey(stored, f"apikeys-{number}", user, purpose, shown_part(key), iso(self._clock()), expires)
         await self._store.add_key(kept)
+        self._seen[quick_hash(key)] = kept.id
         return kept
 
-    async def accept_start_key(self, key: str, user: str) -> None:
-        """Makes the key that the server was started with known, in place of the one of an earlier start."""
-        await self._store.remove_keys_for(purpose=START_KEY)
-        await self.accept_key(key, user, START_KEY)
+    def accept_start_key(self, key: str, user: str) -> None:
+        """Makes the key that the server was started with known, for as long as it runs; it is stored nowhere."""
+        self._start = ApiKey("", START_KEY, user, START_KEY, shown_part(key), iso(self._clock()))
+        self._seen[quick_hash(key)] = START_KEY
 
-    async def user_of(self, request: web.Request, method: str) -> str:
-        """Returns the id of the user that a request comes from, by key, bearer token or cookie."""
+    async def keys(self) -> list[ApiKey]:
+        return [*((self._start,) if self._start else ()), *await self._store.keys()]
+
+    async def set_password(self, user: Resource, password: str) -> None:
+        """Gives a user a password; sessions that began with the old one end."""
+        await self._store.observe(user, {HASH: await self._hashing.hash(password)})
+        self.sessions.end_all_of(user.id)
+
+    async def user_of_password(self, username: str, password: str) -> Resource:
+        """Returns the active user with this name and password.  Raises `NotSignedIn` or `TooManyGuesses`."""
+        users = await self._store.all(USERS, UNSCOPED)
+        found = next((user for user in users if user.name.lower() == username.strip().lower()), None)
+        who = f"password of {username.strip().lower()}"
+        self._must_not_wait(who)
+        self._guesses.wrong(who)
+        stored = None if found is None else found.observed.get(HASH)
+        # A user that does not exist takes as long as one that does.
+        right = await self._hashing.matches(password, stored or await self._hashing.hash(""))
+        if found is None or not stored or not right or not found.body["IsActive"]:
+            raise NotSignedIn
+        self._guesses.right(who)
+        return found
+
+    async def key_of(self, key: str, address: str | None) -> ApiKey:
+        """Returns what is known of a key that is right and has not expired.
+
+        Raises `NotSignedIn`, or `TooManyGuesses` for an address that guesses.
+        """
+        quick, keys = quick_hash(key), await self.keys()
+        seen = next((kept for kept in keys if kept.id == self._seen.get(quick)), None)
+        if seen is None:
+            who = f"keys from {address}"
+            self._must_not_wait(who)
+            self._guesses.wrong(who)
+            for kept in keys:
+                if kept.hash and kept.shown == shown_part(key) and await self._hashing.matches(key, kept.hash):
+                    seen = kept
+                    self._seen[quick] = kept.id
+            if seen is None:
+                raise NotSignedIn
+            self._guesses.right(who)
+            if is_outdated(seen.hash):
+                await self._store.add_key(replace(seen, hash=await self._hashing.hash(key)))
+        if self._has_expired(seen):
+            raise NotSignedIn
+        return seen
+
+    def _must_not_wait(self, who: str) -> None:
+        if (pause := self._guesses.pause(who)) > 0:
+            raise TooManyGuesses(pause)
+
+    def _has_expired(self, key: ApiKey) -> bool:
+        return key.expires is not None and key.expires <= iso(self._clock())
+
+    # --- requests ----------------------------------------------------------------------------------------------
+
+    async def rights_of(self, request: web.Request, method: str) -> Rights:
+        """Returns the user that a request comes from, by key, bearer token or cookie, and what the user may do."""
+        rights = await rights_of_user(self._store, await self._user_id(request, method))
+        if rights is None:
+            raise NotSignedIn
+        return rights
+
+    async def _user_id(self, request: web.Request, method: str) -> str:
         key = presented_key(request)
         if key is not None:
-            return await self.user_of_key(key)
+            return (await self.key_of(key, request.remote)).user
         token = request.cookies.get(self.token_cookie)
         session = None if token is None else self.sessions.find(token)
-        if session is None:
+        if session is None or not await self._still_known(session.key):
             raise NotSignedIn
         if method not in ("GET", "HEAD") and not _same(request.headers.get(CSRF_HEADER, ""), session.csrf):
             raise Forbidden(f"A request with a cookie must carry the header {CSRF_HEADER}.")
         return session.user
 
-    async def user_of_key(self, key: str) -> str:
-        wanted, found = hash_key(key), None
-        for known in await self._store.keys():
-            if _same(known.hash, wanted):
-                found = known.user
-        if found is None:
-            raise NotSignedIn
-        return found
+    async def _still_known(self, key_id: str | None) -> bool:
+        if key_id is None:
+            return True
+        return any(key.id == key_id and not self._has_expired(key) for key in await self.keys())
 
-    def check_password(self, username: str, password: str) -> None:
-        if self._password is None or not self._password.matches(username, password):
-            raise NotSignedIn
+    def sign_in(self, response: web.Response, user: str, *, secure: bool, key: ApiKey | None = None) -> None:
+        """Adds the two cookies of a new session to `response`.  Scripts may read only the second one.
 
-    def sign_in(self, response: web.Response, user: str, *, secure: bool) -> None:
-        """Adds the two cookies of a new session to `response`.  Scripts may read only the second one."""
-        token, session = self.sessions.begin(user)
+        A session that begins with a key ends with it.
+        """
+        token, session = self.sessions.begin(user, None if key is None else key.id)
         response.set_cookie(self.token_cookie, token, path="/", httponly=True, samesite="Strict", secure=secure)
         response.set_cookie(self.csrf_cookie, session.csrf, path="/", samesite="Strict", secure=secure)
 
@@ -154,11 +213,14 @@ class Authentication:
 
 
 def presented_key(request: web.Request) -> str | None:
-    """Returns the key in the headers, or `None` when there is none; an empty one is a wrong one."""
-    if KEY_HEADER in request.headers:
-        return request.headers[KEY_HEADER].strip()
+    """Returns the key of a request, or `None` when there is none; an empty one is a wrong one."""
+    for header in KEY_HEADERS:
+        if header in request.headers:
+            return request.headers[header].strip()
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+    if scheme.lower() == "bearer":
+        return token.strip()
+    return next((value.strip() for name, value in request.query.items() if name.lower() == KEY_PARAMETER), None)
 
 
 def _same(left: str, right: str) -> bool:

@@ -6,22 +6,33 @@ Knows resources and paths of the API; must not know the database or HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from html import escape
+from typing import Any, Final
 
 from tentacle.devserver.storage import (
+    ACCOUNTS,
     ARTIFACTS,
+    BUILT_IN_ROLES,
+    BUILT_IN_TEAMS,
     ENVIRONMENTS,
+    EVERYONE,
     KINDS,
+    LIFECYCLES,
     MACHINES,
+    MISSING,
     POLICIES,
     POLICY_DEFAULTS,
+    POOL_TYPES,
     POOLS,
-    PROXIES,
+    SCOPED_ROLES,
     SPACES,
     TAG_SETS,
+    TEAMS,
+    USER_ROLES,
     USERS,
     WORKERS,
     ApiKey,
+    Event,
     HealthStatus,
     Json,
     Kind,
@@ -41,14 +52,27 @@ def path_of(resource: Resource) -> str:
 
 def document(resource: Resource) -> Json:
     """Returns the resource as it is answered: `Id` first, `Links` last, without secrets."""
-    extra = _EXTRAS[resource.kind](resource) if resource.kind in _EXTRAS else {}
+    kind = KINDS[resource.kind]
+    extra = _EXTRAS[kind](resource) if kind in _EXTRAS else {}
     links = {"Self": path_of(resource), **extra.pop("Links", {})}
-    scope = {"SpaceId": resource.space} if KINDS[resource.kind].scoped else {}
-    body = {**dict(resource.body), **extra}
-    for field in KINDS[resource.kind].fields:
+    scope = {"SpaceId": resource.space} if kind.scoped else {}
+    shape = kind.fields_of(resource.body)
+    # An earlier version kept fewer members.
+    defaults = {field.name: field.default for field in shape if field.default is not MISSING}
+    body = {**defaults, **dict(resource.body), **extra}
+    for field in shape:
         if field.secret:
             body[field.name] = {"HasValue": bool(body.get(field.name)), "NewValue": None, "Hint": None}
     return {"Id": resource.id, **scope, **body, "Links": links}
+
+
+def without_secrets(value: Any) -> Any:
+    """Returns a document of unknown members without the values of those that clients send as sensitive ones."""
+    if isinstance(value, dict):
+        if "NewValue" in value:
+            return {"HasValue": bool(value["NewValue"] or value.get("HasValue")), "NewValue": None, "Hint": None}
+        return {name: without_secrets(inner) for name, inner in value.items()}
+    return [without_secrets(inner) for inner in value] if isinstance(value, list) else value
 
 
 def policy_template(space: str) -> Json:
@@ -68,8 +92,30 @@ def key_document(key: ApiKey) -> Json:
         "UserId": key.user,
         "Purpose": key.purpose,
         "Created": key.created,
+        "Expires": key.expires,
         "ApiKey": {"HasValue": True, "NewValue": None, "Hint": key.shown},
         "Links": {"Self": f"{keys_path(key.user)}/{key.id}"},
+    }
+
+
+def event_document(event: Event) -> Json:
+    names = {"UserId": event.user, "Username": event.username, "SpaceId": event.space or None}
+    return {
+        "Id": f"Events-{event.number}",
+        "RelatedDocumentIds": [event.resource] if event.resource else [],
+        "Category": event.category,
+        **names,
+        "IsService": False,
+        "IdentityEstablishedWith": "",
+        "UserAgent": "",
+        "Occurred": event.occurred,
+        "Message": event.message,
+        "MessageHtml": escape(event.message),
+        "MessageReferences": [],
+        "Comments": None,
+        "Details": None,
+        "ChangeDetails": {"DocumentContext": None, "Differences": None},
+        "Links": {"Self": f"/api/events/Events-{event.number}"},
     }
 
 
@@ -105,7 +151,7 @@ def _machine(resource: Resource) -> Json:
 
 
 def _endpoint(resource: Resource) -> Json:
-    endpoint, seen = dict(resource.body["Endpoint"]), resource.observed
+    endpoint, seen = without_secrets(resource.body["Endpoint"]), resource.observed
     versions = {
         "UpgradeLocked": False,
         "Version": seen.get("TentacleVersion"),
@@ -144,22 +190,45 @@ def _links(**templates: str) -> Callable[[Resource], Json]:
     return lambda resource: {"Links": {name: path_of(resource) + end for name, end in templates.items()}}
 
 
+def _user(user: Resource) -> Json:
+    """What a user may is found by these links; the password is never shown, not even whether there is one."""
+    rights = {"Permissions": "/permissions", "PermissionsConfiguration": "/permissions/configuration"}
+    links = _links(
+        **rights,
+        Spaces="/spaces",
+        Teams="/teams",
+        RevokeSessions="/revoke-sessions",
+        ApiKeys="/apikeys{/id}{?skip,take}",
+    )
+    no_others: Json = {"Identities": [], "Password": None, "IsRequestor": False, "CanPasswordBeEdited": True}
+    return {**no_others, **links(user)}
+
+
+def _team(team: Resource) -> Json:
+    own = team.id not in BUILT_IN_TEAMS
+    may = {"CanBeDeleted": own, "CanBeRenamed": own, "CanChangeRoles": own, "CanChangeMembers": team.id != EVERYONE}
+    return {**may, "ExternalSecurityGroups": [], **_links(ScopedUserRoles="/scopeduserroles{?skip,take}")(team)}
+
+
 _pool_links: Final = _links(Workers="/workers{?skip,take,partialName,isDisabled,healthStatuses,commStyles}")
-_user_links: Final = _links(Spaces="/spaces", ApiKeys="/apikeys{/id}{?skip,take}")
-_EXTRAS: Final[Mapping[str, Callable[[Resource], Json]]] = {
-    WORKERS.path: _machine,
-    MACHINES.path: _machine,
-    POOLS.path: lambda pool: {"CanAddWorkers": True, **_pool_links(pool)},
-    POLICIES.path: _links(Workers="/workers{?skip,take}", Devices="/machines{?skip,take}"),
-    ENVIRONMENTS.path: _links(Machines="/machines{?skip,take,partialName}"),
-    TAG_SETS.path: _tag_set,
-    ARTIFACTS.path: _links(Content="/content"),
-    PROXIES.path: lambda _: {"Password": {"HasValue": False, "NewValue": None}},
-    SPACES.path: lambda space: {
-        "SpaceManagersTeams": [],
-        "SpaceManagersTeamMembers": [],
-        "Links": {"SpaceHome": f"/api/{space.id}"},
+_EXTRAS: Final[Mapping[Kind, Callable[[Resource], Json]]] = {
+    WORKERS: _machine,
+    MACHINES: _machine,
+    POOLS: lambda pool: {"CanAddWorkers": pool.body["WorkerPoolType"] == POOL_TYPES[0], **_pool_links(pool)},
+    POLICIES: _links(Workers="/workers{?skip,take}", Machines="/machines{?skip,take}", Devices="/machines{?skip,take}"),
+    ENVIRONMENTS: _links(Machines="/machines{?skip,take,partialName,roles,isDisabled,healthStatuses,commStyles}"),
+    TAG_SETS: _tag_set,
+    ARTIFACTS: _links(Content="/content"),
+    ACCOUNTS: _links(Usages="/usages"),
+    LIFECYCLES: _links(Projects="/projects"),
+    SPACES: lambda space: {"Links": {"SpaceHome": f"/api/{space.id}", "Web": f"/app#/{space.id}"}},
+    USERS: _user,
+    TEAMS: _team,
+    USER_ROLES: lambda role: {
+        "CanBeDeleted": role.id not in BUILT_IN_ROLES,
+        "SupportedRestrictions": [],
+        "SpacePermissionDescriptions": role.body["GrantedSpacePermissions"],
+        "SystemPermissionDescriptions": role.body["GrantedSystemPermissions"],
     },
-    USERS.path: lambda user: {"Username": user.name, "IsActive": True, "EmailAddress": None, **_user_links(user)},
+    SCOPED_ROLES: lambda _: {"ProjectGroupIds": [], "ProjectIds": [], "EnvironmentIds": [], "TenantIds": []},
 }
-"""By the kind's path."""

@@ -9,7 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
-from tentacle.devserver.storage import Invalid, Json, Resource, Task, TaskState, communication, whole_number
+from tentacle.devserver.rest.root_documents import NODE, NODE_NAME
+from tentacle.devserver.storage import (
+    Event,
+    Invalid,
+    Json,
+    Resource,
+    Task,
+    TaskState,
+    communication,
+    moment,
+    whole_number,
+)
 
 T = TypeVar("T")
 Query = Mapping[str, str]
@@ -104,22 +115,41 @@ def _any_of(member: str) -> Callable[[str], Test[Resource]]:
     return make
 
 
+def _flag_of(read: Callable[[Any], bool]) -> Callable[[str], Test[Any]]:
+    return lambda value: lambda item: read(item) == (value.strip().lower() in _TRUE)
+
+
 def _if_wanted(test: Test[Task]) -> Callable[[str], Test[Task]]:
     return lambda value: test if value.strip().lower() in _TRUE else lambda _: True
 
 
-def _by_part(value: str) -> Test[Resource]:
-    wanted = value.strip().casefold()
-    return lambda resource: wanted in resource.name.casefold()
+def _part_of(*read: Callable[[Any], str]) -> Callable[[str], Test[Any]]:
+    def make(value: str) -> Test[Any]:
+        wanted = value.strip().casefold()
+        return lambda item: any(wanted in part(item).casefold() for part in read)
+
+    return make
+
+
+def _nothing(_: str) -> Test[Any]:
+    """A filter by what this server does not have: no item passes it."""
+    return lambda _: False
+
+
+def _spaces_of(read: Callable[[Any], str]) -> Callable[[str], Test[Any]]:
+    return lambda value: (lambda _: True) if value.strip().lower() == "all" else _one_of(read)(value)
 
 
 RESOURCE_FILTERS: Final[Filters[Resource]] = {
     "ids": _one_of(lambda resource: resource.id),
     "name": lambda value: lambda resource: resource.name.strip().casefold() == value.strip().casefold(),
-    "partialname": _by_part,
-    "filter": _by_part,
-    "thumbprint": _one_of(lambda r: communication(r.body)["Thumbprint"] if "Endpoint" in r.body else ""),
-    "isdisabled": _one_of(lambda r: str(r.is_disabled)),
+    "partialname": _part_of(lambda r: r.name),
+    "filter": _part_of(
+        lambda r: r.name, lambda r: r.body.get("DisplayName") or "", lambda r: r.body.get("EmailAddress") or ""
+    ),
+    "thumbprint": _one_of(lambda r: communication(r.body).get("Thumbprint") or "" if "Endpoint" in r.body else ""),
+    "isdisabled": _flag_of(lambda r: r.is_disabled),
+    "accounttype": _one_of(lambda r: r.body.get("AccountType") or "None"),
     "healthstatuses": _one_of(lambda r: r.health if "Endpoint" in r.body else ""),
     "commstyles": _one_of(lambda r: r.body["Endpoint"]["CommunicationStyle"] if "Endpoint" in r.body else ""),
     "shellnames": _one_of(lambda r: str(r.observed.get("ShellName", "Unknown"))),
@@ -128,12 +158,45 @@ RESOURCE_FILTERS: Final[Filters[Resource]] = {
     "roles": _any_of("Roles"),
     "tenantids": _any_of("TenantIds"),
     "tenanttags": _any_of("TenantTags"),
+    "tags": _any_of("TenantTags"),
+    "projectid": _any_of("ProjectEnvironments"),
 }
 TASK_FILTERS: Final[Filters[Task]] = {
     "ids": _one_of(lambda task: task.id),
     "name": _one_of(lambda task: task.name),
+    "partialname": _part_of(lambda task: task.name, lambda task: task.description),
+    "description": _part_of(lambda task: task.description),
     "states": _one_of(lambda task: task.state),
-    "spaces": _one_of(lambda task: task.space),
+    "spaces": _spaces_of(lambda task: task.space),
+    "environment": lambda value: lambda task: value.strip().lower() in _environments(task),
+    "project": _nothing,
+    "tenant": _nothing,
+    "node": lambda value: lambda _: value.strip().lower() in (NODE.lower(), NODE_NAME),
     "active": _if_wanted(lambda task: not task.state.final),
     "running": _if_wanted(lambda task: task.state in (TaskState.EXECUTING, TaskState.CANCELLING)),
+    "haspendinginterruptions": _flag_of(lambda _: False),
+    "haswarningsorerrors": _flag_of(lambda task: task.has_warnings_or_errors),
 }
+EVENT_FILTERS: Final[Filters[Event]] = {
+    "regarding": _one_of(lambda event: event.resource),
+    "regardingany": _one_of(lambda event: event.resource),
+    "user": _one_of(lambda event: event.user),
+    "users": _one_of(lambda event: event.user),
+    "eventcategories": _one_of(lambda event: event.category),
+    "spaces": _spaces_of(lambda event: event.space),
+    "from": lambda value: lambda event: event.occurred >= _moment("from", value),
+    "to": lambda value: lambda event: event.occurred <= _moment("to", value),
+}
+
+
+def _environments(task: Task) -> set[str]:
+    named = [task.arguments.get("EnvironmentId"), *(task.arguments.get("EnvironmentIds") or ())]
+    return {str(name).lower() for name in named if name}
+
+
+def _moment(name: str, value: str) -> str:
+    try:
+        # A plus in a query is a blank unless it was written otherwise.
+        return moment(value.strip().replace(" ", "+"))
+    except ValueError as error:
+        raise Invalid(f"The parameter '{name}' {error}.") from error

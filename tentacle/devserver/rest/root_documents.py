@@ -6,7 +6,8 @@ here is answered.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import platform
+from dataclasses import dataclass, field
 from typing import Final
 
 from tentacle.devserver.storage import Json
@@ -15,63 +16,80 @@ API_VERSION: Final = "3.0.0"
 SERVER_VERSION: Final = "2024.4.0"
 """What clients take this server for: new enough for every endpoint it has."""
 
+CERTIFICATE_PATH: Final = "/api/configuration/certificates/certificate-global"
 NODE: Final = "OctopusServerNodes-1"
+NODE_NAME: Final = "devserver"
 _PAGE: Final = "{/id}{?skip,take,ids,partialName}"
 _NAMED: Final = "{/id}{?name,skip,ids,take,partialName}"
+_SUMMARY: Final = "ids,partialName,machinePartialName"
+_OF_MACHINES: Final = "isDisabled,healthStatuses,commStyles,shellNames"
+_OF_TARGETS: Final = f"roles,{_OF_MACHINES},tenantIds,tenantTags"
 
 _ROOT_LINKS: Final[Json] = {
     "Self": "/api",
-    "Spaces": "/api/spaces{/id}{?name,skip,ids,take,partialName}",
-    "SpaceHome": "/api/{spaceId}",
+    "Authentication": "/api/authentication",
+    "CertificateConfiguration": "/api/configuration/certificates{/id}",
     "CurrentUser": "/api/users/me",
-    "SignIn": "/api/users/login{?returnUrl}",
+    "Events": "/api/events{/id}{?skip,take,regarding,regardingAny,user,users,eventCategories,spaces,from,to}",
+    "OctopusServerClusterSummary": "/api/octopusservernodes/summary",
+    "OctopusServerNodes": "/api/octopusservernodes{/id}",
+    "PermissionDescriptions": "/api/permissions/all",
+    "ScopedUserRoles": f"/api/scopeduserroles{_PAGE}",
+    "ServerHealthStatus": "/api/serverstatus/health",
+    "ServerStatus": "/api/serverstatus",
+    "SignIn": "/api/users/login",
     "SignOut": "/api/users/logout",
-    "Users": "/api/users{/id}{?skip,take,ids,filter}",
-    "CertificateConfiguration": f"/api/configuration/certificates{_PAGE}",
+    "SpaceHome": "/api/{spaceId}",
+    "Spaces": f"/api/spaces{_NAMED}",
     "Tasks": (
         "/api/tasks{/id}{?skip,active,environment,tenant,project,name,node,running,states,hasPendingInterruptions,"
-        "hasWarningsOrErrors,take,ids,partialName,spaces,includeSystem}"
+        "hasWarningsOrErrors,take,ids,partialName,spaces,description}"
     ),
     "TaskTypes": "/api/tasks/taskTypes",
-    "OctopusServerNodes": f"/api/octopusservernodes{_PAGE}",
-    "ServerStatus": "/api/serverstatus",
-    "Web": "/",
+    "Teams": f"/api/teams{_PAGE}",
+    "UserAuthentication": "/api/users/authentication{/userId}",
+    "UserRoles": f"/api/userroles{_PAGE}",
+    "Users": "/api/users{/id}{?skip,take,ids,filter}",
+    "Web": "/app",
 }
-_WORKER_FILTERS: Final = (
-    "{?skip,take,name,ids,partialName,isDisabled,healthStatuses,commStyles,workerpoolIds,thumbprint}"
-)
-_MACHINE_FILTERS: Final = (
-    "{?skip,take,name,ids,partialName,roles,isDisabled,healthStatuses,commStyles,tenantIds,tenantTags,"
-    "environmentIds,thumbprint}"
-)
 _SPACE_LINKS: Final[Json] = {
-    "Workers": f"workers{{/id}}{_WORKER_FILTERS}",
-    "WorkerPools": f"workerpools{_NAMED}",
-    "WorkerPoolsSummary": "workerpools/summary{?ids,partialName}",
-    "WorkerPoolsSortOrder": "workerpools/sortorder",
-    "WorkerPoolsSupportedTypes": "workerpools/supportedtypes",
-    "WorkerPoolsDynamicWorkerTypes": "workerpools/dynamicworkertypes",
-    "DiscoverWorker": "workers/discover{?host,port,type,proxyId}",
-    "Machines": f"machines{{/id}}{_MACHINE_FILTERS}",
-    "DiscoverMachine": "machines/discover{?host,port,type,proxyId}",
+    "Accounts": "accounts{/id}{?skip,take,ids,partialName,accountType}",
+    "DiscoverMachine": "machines/discover{?host,port,type}",
+    "DiscoverWorker": "workers/discover{?host,port,type}",
+    "Environments": f"environments{_NAMED}",
+    "EnvironmentSortOrder": "environments/sortorder",
+    "EnvironmentsSummary": f"environments/summary{{?{_SUMMARY},{_OF_TARGETS},hideEmptyEnvironments}}",
+    "Lifecycles": f"lifecycles{_PAGE}",
+    "MachineOperatingSystems": "machines/operatingsystem/names/all",
     "MachinePolicies": f"machinepolicies{_PAGE}",
     "MachinePolicyTemplate": "machinepolicies/template",
+    "MachineRoles": "machineroles/all",
+    "Machines": f"machines{{/id}}{{?skip,take,name,ids,partialName,{_OF_TARGETS},environmentIds,thumbprint}}",
+    "MachineShells": "machines/operatingsystem/shells/all",
     "Proxies": f"proxies{_PAGE}",
-    "Accounts": f"accounts{_PAGE}",
-    "Artifacts": "artifacts{/id}{?skip,take,regarding,ids,partialName}",
-    "Environments": f"environments{_NAMED}",
-    "Tenants": "tenants{/id}{?skip,projectId,name,tags,take,ids,partialName}",
+    "Artifacts": "artifacts{/id}{?skip,take,regarding}",
     "TagSets": f"tagsets{_PAGE}",
+    "Tenants": "tenants{/id}{?skip,projectId,name,tags,take,ids,partialName}",
+    "WorkerOperatingSystems": "workers/operatingsystem/names/all",
+    "WorkerPools": f"workerpools{_NAMED}",
+    "WorkerPoolsDynamicWorkerTypes": "workerpools/dynamicworkertypes",
+    "WorkerPoolSortOrder": "workerpools/sortorder",
+    "WorkerPoolsSortOrder": "workerpools/sortorder",
+    "WorkerPoolsSummary": f"workerpools/summary{{?{_SUMMARY},{_OF_MACHINES},hideEmptyWorkerPools}}",
+    "WorkerPoolsSupportedTypes": "workerpools/supportedtypes",
+    "Workers": f"workers{{/id}}{{?skip,take,name,ids,partialName,{_OF_MACHINES},workerPoolIds,thumbprint}}",
+    "WorkerShells": "workers/operatingsystem/shells/all",
 }
 
 
 @dataclass(frozen=True)
 class ServerIdentity:
-    """The installation, the version, and the thumbprint that workers trust."""
+    """The installation, the version, and the thumbprint that workers trust, with its `certificate` as DER."""
 
     installation: str
     thumbprint: str
     version: str
+    certificate: bytes = field(default=b"", repr=False)
 
 
 def _about(identity: ServerIdentity) -> Json:
@@ -104,7 +122,7 @@ def root_document(identity: ServerIdentity, default_space: str | None, polling: 
 
 def space_document(identity: ServerIdentity, space: str) -> Json:
     """Returns what `GET /api/Spaces-N` answers."""
-    links = {"Self": f"/api/{space}", "Tasks": _ROOT_LINKS["Tasks"], **_space_links(space)}
+    links = {"Self": f"/api/{space}", "Tasks": _ROOT_LINKS["Tasks"], "Web": f"/app#/{space}", **_space_links(space)}
     return {**_about(identity), "Id": space, "Links": links}
 
 
@@ -115,20 +133,48 @@ def certificate_document(identity: ServerIdentity) -> Json:
         "Name": "Octopus Server certificate",
         "Thumbprint": identity.thumbprint,
         "SignatureAlgorithm": "sha256RSA",
-        "Links": {"Self": "/api/configuration/certificates/certificate-global"},
+        "Links": {"Self": CERTIFICATE_PATH, "PublicCer": f"{CERTIFICATE_PATH}/public-cer"},
     }
 
 
 def node_document(task_cap: int) -> Json:
-    links = {"Self": f"/api/octopusservernodes/{NODE}"}
+    path = f"/api/octopusservernodes/{NODE}"
     return {
         "Id": NODE,
-        "Name": "devserver",
+        "Name": NODE_NAME,
         "MaxConcurrentTasks": task_cap,
         "IsInMaintenanceMode": False,
-        "Links": links,
+        "Links": {"Self": path, "Node": path, "Details": f"{path}/details"},
     }
 
 
+def node_summary(identity: ServerIdentity, now: str, task_cap: int, running: int) -> Json:
+    """Returns the node as it is at the moment, with the number of tasks that have not ended."""
+    state = {"LastSeen": now, "IsOffline": False, "RunningTaskCount": running, "Version": identity.version}
+    return {**node_document(task_cap), **state}
+
+
 def status_document() -> Json:
-    return {"IsInMaintenanceMode": False, "Health": "Healthy", "Links": {"Self": "/api/serverstatus"}}
+    path = "/api/serverstatus"
+    links = {"Self": path, "Health": f"{path}/health", "SystemInfo": f"{path}/system-info"}
+    return {"IsInMaintenanceMode": False, "IsUpgradeAvailable": False, "Health": "Healthy", "Links": links}
+
+
+def health_document() -> Json:
+    flags = {"IsEntireClusterReadOnly": False, "IsEntireClusterDrainingTasks": False, "IsCompliantWithLicense": True}
+    words = {"IsOperatingNormally": True, "Description": "The server is operating normally."}
+    return {**words, **flags, "Links": {"Self": "/api/serverstatus/health"}}
+
+
+def system_document(identity: ServerIdentity, uptime: str, threads: int) -> Json:
+    """Returns what the server runs on; `uptime` is a time span."""
+    system = {"OSVersion": platform.platform(), "ClrVersion": f"Python {platform.python_version()}"}
+    state = {"Version": identity.version, "Uptime": uptime, "ThreadCount": threads}
+    return {**system, **state, "Links": {"Self": "/api/serverstatus/system-info"}}
+
+
+def authentication_document() -> Json:
+    """Returns how users sign in, of which there is one way."""
+    name = {"Name": "Octopus", "DisplayName": "Octopus", "IdentityType": "UsernamePassword", "Links": {}}
+    provider = {**name, "FormsLoginEnabled": True, "CSSLinks": [], "JavascriptLinks": []}
+    return {"AuthenticationProviders": [provider], "CanCurrentUserEditIdentitiesForUser": False, "Links": {}}

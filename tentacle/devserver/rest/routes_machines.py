@@ -18,14 +18,15 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
+from tentacle.devserver.rest.access import needs_of
 from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, json_answer
 from tentacle.devserver.rest.documents import path_of, status_of
-from tentacle.devserver.rest.paging import paged
+from tentacle.devserver.rest.paging import number_parameter, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.rest.task_documents import entry_document, task_document
-from tentacle.devserver.storage import MACHINE_KINDS, Invalid, Kind, Resource
-from tentacle.devserver.worker import Client, WorkerCallFailed
+from tentacle.devserver.storage import MACHINE_KINDS, MACHINES, WORKERS, Invalid, Json, Kind, Resource
+from tentacle.devserver.worker import Client, WorkerCallFailed, discovered_thumbprint
 from tentacle.errors import one_line
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ T = TypeVar("T")
 OURS: Final = "x-tentacle"
 """The prefix of what this server has and the original does not."""
 
+LISTENING_PORT: Final = 10933
 NEVER: Final = "0001-01-01T00:00:00.000+00:00"
 """What the original's clients take for a machine that was never checked; null is an error to them."""
 
@@ -49,17 +51,47 @@ class MachineRoutes:
     def routes(self) -> list[Route]:
         routes = []
         for kind in MACHINE_KINDS:
+            see, edit = needs_of(kind, "GET"), needs_of(kind, "PUT")
             routes += [
-                Route("GET", f"{kind.path}/{{id}}/connection", partial(self.connection, kind)),
-                Route("GET", f"{kind.path}/{{id}}/tasks", partial(self.tasks, kind)),
-                Route("GET", f"{kind.path}/discover", self.discover),
-                Route("PUT", f"{OURS}/{kind.path}/{{id}}/files", partial(self.upload, kind)),
-                Route("GET", f"{OURS}/{kind.path}/{{id}}/files", partial(self.download, kind)),
+                Route("GET", f"{kind.path}/{{id}}/connection", partial(self.connection, kind), see),
+                Route("GET", f"{kind.path}/{{id}}/tasks", partial(self.tasks, kind), see),
+                Route("GET", f"{kind.path}/discover", partial(self.discover, kind), needs_of(kind, "POST")),
+                Route("PUT", f"{OURS}/{kind.path}/{{id}}/files", partial(self.upload, kind), edit),
+                # Any file that the agent can read, so seeing the machine is not enough.
+                Route("GET", f"{OURS}/{kind.path}/{{id}}/files", partial(self.download, kind), edit),
             ]
-        return routes
+            for segment, member in (("names", "OperatingSystem"), ("shells", "ShellName")):
+                path = f"{kind.path}/operatingsystem/{segment}/all"
+                routes.append(Route("GET", path, partial(self.observed, kind, member), see))
+        return [*routes, Route("GET", "machineroles/all", self.roles, needs_of(MACHINES, "GET"))]
 
-    async def discover(self, _: ApiRequest) -> web.Response:
-        raise Problem("This server does not discover workers. Give their thumbprint and address instead.", 501)
+    async def discover(self, kind: Kind, request: ApiRequest) -> web.Response:
+        """A machine that does not exist yet, with the certificate that is shown at the address."""
+        host, style = request.query.get("host", "").strip(), request.query.get("type", "") or "TentaclePassive"
+        if not host or len(host) > MAX_PATH or not host.isprintable():
+            raise Invalid("The parameter 'host' must name a machine, e.g. ?host=worker.example.com&port=10933")
+        if style.lower() != "tentaclepassive":
+            raise Invalid(f"Only a listening Tentacle (TentaclePassive) can be discovered here, not '{style[:60]}'.")
+        port = number_parameter(request.query, "port", LISTENING_PORT)
+        if not 0 < port < 65536:
+            raise Invalid("The parameter 'port' must be a number from 1 to 65535.")
+        try:
+            thumbprint = await discovered_thumbprint(host, port)
+        except WorkerCallFailed as failure:
+            raise Invalid(failure.message) from failure
+        uri = f"https://{f'[{host}]' if ':' in host else host}:{port}/"
+        endpoint = {"CommunicationStyle": "TentaclePassive", "Uri": uri, "Thumbprint": thumbprint, "Links": {}}
+        owners: Json = {"WorkerPoolIds": []} if kind is WORKERS else {"EnvironmentIds": [], "Roles": []}
+        return json_answer({"Id": None, "Name": host, **owners, **endpoint, "Endpoint": endpoint, "Links": {}})
+
+    async def observed(self, kind: Kind, member: str, request: ApiRequest) -> web.Response:
+        """What the health checks found, each once."""
+        machines = await self.server.store.all(kind, await self.server.space_of(request))
+        return json_answer(sorted({str(m.observed[member]) for m in machines if m.observed.get(member)}))
+
+    async def roles(self, request: ApiRequest) -> web.Response:
+        targets = await self.server.store.all(MACHINES, await self.server.space_of(request))
+        return json_answer(sorted({role for target in targets for role in target.body["Roles"]}))
 
     async def connection(self, kind: Kind, request: ApiRequest) -> web.Response:
         """What the last health check found, with its log of this machine alone."""

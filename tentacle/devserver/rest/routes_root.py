@@ -1,45 +1,41 @@
-"""Roots, signing in, users with their spaces and keys, the certificate, the server's node and status.
+"""Roots, the certificate, the server's node and status: documents of which there is one each.
 
-Knows the paths that clients start from (docs/spec/rest.md, "Signing in" and "Root documents"); must not know workers or
-tasks.
+Knows the paths that clients start from (docs/spec/rest.md, "Root documents"); must not know workers or tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
-from tentacle.devserver.rest.answers import Forbidden, ResourceNotFound, json_answer
-from tentacle.devserver.rest.auth import START_KEY, new_api_key
-from tentacle.devserver.rest.documents import collection_path, document, key_document, keys_path
+from tentacle.contracts.timespan import format_timespan
+from tentacle.devserver.rest.access import ANYBODY, SIGNED_IN, Needs
+from tentacle.devserver.rest.answers import SAFE, ResourceNotFound, json_answer
 from tentacle.devserver.rest.paging import paged
 from tentacle.devserver.rest.root_documents import (
+    NODE,
+    authentication_document,
     certificate_document,
+    health_document,
     node_document,
+    node_summary,
     root_document,
     space_document,
     status_document,
+    system_document,
 )
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
-from tentacle.devserver.storage import SPACES, UNSCOPED, USERS, Field, Invalid, Json, Resource, read_fields, text
+from tentacle.devserver.storage import Json, iso, permission_descriptions
 
-_LOGIN: Final = (Field("Username", text()), Field("Password", text(1000)))
-_KEY: Final = (Field("Purpose", text(), "API key"),)
-
-
-@dataclass(frozen=True)
-class Single:
-    """A collection of one document."""
-
-    path: str
-    item_type: str
-    what: str
-    document: Callable[[], Json]
+_CERTIFICATES: Final = "configuration/certificates"
+_NODES: Final = "octopusservernodes"
 
 
 @dataclass(frozen=True)
@@ -47,110 +43,71 @@ class RootRoutes:
     server: Server
 
     def routes(self) -> list[Route]:
-        certificate = partial(certificate_document, self.server.identity)
-        certificates = Single("configuration/certificates", "CertificateConfiguration", "certificate", certificate)
-        nodes = Single("octopusservernodes", "OctopusServerNode", "node", self._node)
+        certificate = certificate_document(self.server.identity)
+        node = partial(node_document, self.server.queue.limits.at_once)
+        by_id = f"{_CERTIFICATES}/{certificate['Id']}"
+        documents: tuple[tuple[str, Needs, Callable[[], Any]], ...] = (
+            (_CERTIFICATES, SIGNED_IN, lambda: _page("CertificateConfiguration", _CERTIFICATES, certificate)),
+            (by_id, SIGNED_IN, lambda: certificate),
+            (_NODES, SIGNED_IN, lambda: _page("OctopusServerNode", _NODES, node())),
+            (f"{_NODES}/all", SIGNED_IN, lambda: [node()]),
+            (f"{_NODES}/ping", ANYBODY, self._node),
+            (f"{_NODES}/summary", SIGNED_IN, lambda: {"Nodes": [self._node()], "Links": {}}),
+            (f"{_NODES}/{NODE}", SIGNED_IN, node),
+            (f"{_NODES}/{NODE}/details", SIGNED_IN, self._node_details),
+            ("serverstatus", SIGNED_IN, status_document),
+            ("serverstatus/health", SIGNED_IN, health_document),
+            ("serverstatus/system-info", Needs(("AdministerSystem", "ConfigureServer")), self._system),
+            ("capabilities", ANYBODY, lambda: {"Capabilities": []}),
+            ("permissions/all", SIGNED_IN, permission_descriptions),
+            ("authentication", ANYBODY, authentication_document),
+            ("users/authentication", SIGNED_IN, authentication_document),
+            ("users/authentication/{id}", SIGNED_IN, authentication_document),
+        )
         return [
-            Route("GET", "", self.root, open=True),
-            Route("POST", "users/login", self.login, open=True),
-            Route("POST", "users/logout", self.logout),
-            Route("GET", "users", self.users),
-            Route("GET", "users/{id}", self.user),
-            Route("GET", "users/{id}/spaces", self.user_spaces),
-            Route("GET", "users/{id}/apikeys", self.keys),
-            Route("POST", "users/{id}/apikeys", self.add_key),
-            Route("DELETE", "users/{id}/apikeys/{key}", self.remove_key),
-            Route("GET", certificates.path, partial(self.single_page, certificates)),
-            Route("GET", f"{certificates.path}/{{id}}", partial(self.single, certificates)),
-            Route("GET", nodes.path, partial(self.single_page, nodes)),
-            Route("GET", f"{nodes.path}/all", self.all_nodes),
-            Route("GET", f"{nodes.path}/{{id}}", partial(self.single, nodes)),
-            Route("GET", "serverstatus", self.status),
+            Route("GET", "", self.root, ANYBODY),
+            *(Route("GET", path, _answering(make), needs) for path, needs, make in documents),
+            Route("GET", f"{by_id}/public-cer", self.certificate, SIGNED_IN),
         ]
 
     async def root(self, request: ApiRequest) -> web.Response:
-        """The root for everybody; a space's root, which is not open: the middle of `/api/Spaces-1` is the space."""
+        """The root for everybody; a space's root, for who may do something there."""
         if request.space is None:
             default = await self.server.default_space()
             polling = self.server.polling_template(request.http.url.host)
             return json_answer(root_document(self.server.identity, default.id if default else None, polling))
-        await self.server.authentication.user_of(request.http, request.method)
-        return json_answer(space_document(self.server.identity, await self.server.space_of(request)))
+        rights = await self.server.authentication.rights_of(request.http, request.method)
+        space = await self.server.space_of(request)
+        if not rights.sees(space):
+            raise ResourceNotFound("space", request.space)
+        return json_answer(space_document(self.server.identity, space))
 
-    async def status(self, _: ApiRequest) -> web.Response:
-        return json_answer(status_document())
-
-    # --- users -------------------------------------------------------------------------------------------------
-
-    async def login(self, request: ApiRequest) -> web.Response:
-        body = read_fields(_LOGIN, await request.json())
-        self.server.authentication.check_password(body["Username"], body["Password"])
-        user = (await self.server.store.all(USERS, UNSCOPED))[0]
-        answer = json_answer(document(user))
-        self.server.authentication.sign_in(answer, user.id, secure=request.http.secure)
-        return answer
-
-    async def logout(self, request: ApiRequest) -> web.Response:
-        answer = json_answer({})
-        self.server.authentication.sign_out(request.http, answer)
-        return answer
-
-    async def users(self, request: ApiRequest) -> web.Response:
-        found = await self.server.store.all(USERS, UNSCOPED)
-        return json_answer(paged(USERS.item_type, collection_path(USERS, UNSCOPED), request.query, found, document))
-
-    async def user(self, request: ApiRequest) -> web.Response:
-        return json_answer(document(await self._user(request)))
-
-    async def user_spaces(self, request: ApiRequest) -> web.Response:
-        await self._user(request)
-        return json_answer([document(space) for space in await self.server.store.all(SPACES, UNSCOPED)])
-
-    async def _user(self, request: ApiRequest) -> Resource:
-        wanted = request.path["id"]
-        return await self.server.resource(USERS, UNSCOPED, (request.user or "") if wanted.lower() == "me" else wanted)
-
-    # --- keys --------------------------------------------------------------------------------------------------
-
-    async def keys(self, request: ApiRequest) -> web.Response:
-        user = await self._user(request)
-        found = [key for key in await self.server.store.keys() if key.user == user.id]
-        return json_answer(paged("ApiKey", keys_path(user.id), request.query, found, key_document))
-
-    async def add_key(self, request: ApiRequest) -> web.Response:
-        """The only answer that ever holds the key."""
-        user = await self._user(request)
-        purpose = read_fields(_KEY, await request.json())["Purpose"]
-        if purpose == START_KEY:
-            raise Invalid(errors=["Purpose is reserved"])
-        key = new_api_key()
-        kept = await self.server.authentication.accept_key(key, user.id, purpose)
-        return json_answer({**key_document(kept), "ApiKey": key}, 201)
-
-    async def remove_key(self, request: ApiRequest) -> web.Response:
-        user, wanted = await self._user(request), request.path["key"]
-        found = [key for key in await self.server.store.keys() if key.user == user.id and key.id == wanted.lower()]
-        if not found:
-            raise ResourceNotFound("API key", wanted)
-        if found[0].purpose == START_KEY:
-            raise Forbidden("This is the key that the server was started with; it ends with the server.")
-        await self.server.store.remove_key(key_id=found[0].id)
-        return json_answer({})
-
-    # --- what there is one of ----------------------------------------------------------------------------------
-
-    async def single_page(self, only: Single, request: ApiRequest) -> web.Response:
-        shown = paged(only.item_type, f"/api/{only.path}", request.query, [only.document()], lambda found: found)
-        return json_answer(shown)
-
-    async def single(self, only: Single, request: ApiRequest) -> web.Response:
-        found = only.document()
-        if request.path["id"].lower() != found["Id"].lower():
-            raise ResourceNotFound(only.what, request.path["id"])
-        return json_answer(found)
-
-    async def all_nodes(self, _: ApiRequest) -> web.Response:
-        return json_answer([self._node()])
+    async def certificate(self, _: ApiRequest) -> web.Response:
+        """The certificate that workers trust, for a file that other programs read."""
+        shown = {"Content-Disposition": 'attachment; filename="octopus-server.cer"'}
+        body = self.server.identity.certificate
+        return web.Response(body=body, content_type="application/pkix-cert", headers={**SAFE, **shown})
 
     def _node(self) -> Json:
-        return node_document(self.server.queue.limits.at_once)
+        running = len(self.server.queue.unfinished())
+        return node_summary(self.server.identity, iso(self.server.clock()), self.server.queue.limits.at_once, running)
+
+    def _node_details(self) -> Json:
+        links = {"Self": f"/api/{_NODES}/{NODE}/details"}
+        return {"Id": NODE, "RunningTasks": len(self.server.queue.unfinished()), "Links": links}
+
+    def _system(self) -> Json:
+        up = self.server.clock() - self.server.started
+        return system_document(self.server.identity, format_timespan(max(up, timedelta(0))), threading.active_count())
+
+
+def _page(item_type: str, path: str, only: Json) -> Json:
+    """A collection of one document."""
+    return paged(item_type, f"/api/{path}", {}, [only], lambda found: found)
+
+
+def _answering(make: Callable[[], Any]) -> Callable[[ApiRequest], Awaitable[web.Response]]:
+    async def answer(_: ApiRequest) -> web.Response:
+        return json_answer(make())
+
+    return answer

@@ -6,25 +6,38 @@ Knows how tasks are asked for; must not know how they run.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
 
-from tentacle.devserver.rest.answers import SAFE, Forbidden, ResourceNotFound, json_answer
+from tentacle.devserver.rest.access import SIGNED_IN, VIEW_TASKS, Needs
+from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, json_answer
 from tentacle.devserver.rest.documents import collection_path, document
 from tentacle.devserver.rest.paging import TASK_FILTERS, filtered, flag_parameter, number_parameter, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
-from tentacle.devserver.rest.task_documents import details_document, raw_head, raw_line, task_document, task_path
+from tentacle.devserver.rest.task_documents import (
+    details_document,
+    raw_activity,
+    raw_head,
+    raw_line,
+    task_document,
+    task_path,
+)
 from tentacle.devserver.storage import (
     ARTIFACTS,
+    SPACES,
+    UNSCOPED,
     Field,
     Invalid,
     LogElement,
     NewTask,
     Task,
+    TaskState,
+    choice,
     member,
     optional,
     read_fields,
@@ -37,7 +50,16 @@ DETAIL_LINES: Final = 2000
 """Lines per activity in the details unless a request states a number; the raw log has all of them."""
 
 MOST_DETAIL_LINES: Final = 100_000
-_SHAPE: Final = (Field("Name", text()), Field("Description", optional(text(2000, blank=True)), None))
+_SHAPE: Final = (
+    Field("Name", text()),
+    Field("Description", optional(text(2000, blank=True)), None),
+    Field("SpaceId", optional(text(blank=True)), None),
+)
+
+
+_CREATE, _CANCEL, _EDIT = (Needs((f"Task{verb}",), anywhere=True) for verb in ("Create", "Cancel", "Edit"))
+_ARTIFACTS: Final = Needs(("ArtifactView",))
+_STATE: Final = (Field("State", choice(*TaskState)), Field("Reason", optional(text(2000, blank=True)), None))
 
 
 @dataclass(frozen=True)
@@ -45,27 +67,35 @@ class TaskRoutes:
     server: Server
 
     def routes(self) -> list[Route]:
+        artifacts = (
+            ("artifacts", self.artifacts),
+            ("artifacts/{id}", self.artifact),
+            ("artifacts/{id}/content", self.artifact_content),
+        )
         return [
-            Route("GET", "tasks", self.page),
-            Route("POST", "tasks", self.create),
-            Route("GET", "tasks/tasktypes", self.types),
-            Route("GET", "tasks/{id}", self.one),
-            Route("GET", "tasks/{id}/details", self.details),
-            Route("GET", "tasks/{id}/raw", self.raw),
-            Route("POST", "tasks/{id}/cancel", self.cancel),
-            Route("POST", "tasks/{id}/state", self.set_state),
-            Route("GET", "tasks/{id}/queued-behind", self.queued_behind),
-            Route("POST", "tasks/rerun/{id}", self.rerun),
-            Route("GET", "artifacts", self.artifacts),
-            Route("GET", "artifacts/{id}", self.artifact),
-            Route("GET", "artifacts/{id}/content", self.artifact_content),
+            Route("GET", "tasks", self.page, VIEW_TASKS),
+            Route("POST", "tasks", self.create, _CREATE),
+            Route("GET", "tasks/tasktypes", self.types, SIGNED_IN),
+            Route("GET", "tasks/{id}", self.one, VIEW_TASKS),
+            Route("GET", "tasks/{id}/details", self.details, VIEW_TASKS),
+            Route("GET", "tasks/{id}/raw", self.raw, VIEW_TASKS),
+            Route("POST", "tasks/{id}/cancel", self.cancel, _CANCEL),
+            Route("POST", "tasks/{id}/prioritize", self.prioritize, _EDIT),
+            Route("POST", "tasks/{id}/state", self.set_state, _EDIT),
+            Route("GET", "tasks/{id}/queued-behind", self.queued_behind, VIEW_TASKS),
+            Route("POST", "tasks/rerun/{id}", self.rerun, _CREATE),
+            *(Route("GET", path, handler, _ARTIFACTS) for path, handler in artifacts),
         ]
 
     # --- asking ------------------------------------------------------------------------------------------------
 
     async def create(self, request: ApiRequest) -> web.Response:
-        space, given = await self.server.space_of(request), await request.json()
+        given = await request.json()
         body = read_fields(_SHAPE, given)
+        # The .NET client names the space of a task in its document alone.
+        named = request.space or body["SpaceId"]
+        space = await self.server.space_of(replace(request, space=named))
+        request.rights.require(_CREATE, space)
         known = {task_type.name.lower(): task_type for task_type in TASK_TYPES}
         task_type = known.get(body["Name"].lower())
         if task_type is None:
@@ -75,23 +105,46 @@ class TaskRoutes:
         if not isinstance(arguments, dict):
             raise Invalid("The task's Arguments must be a JSON document.")
         description = body["Description"] or task_type.description
-        return await self._queue(NewTask(space, task_type.name, description, task_type.read_arguments(arguments)))
+        new = NewTask(space, task_type.name, description, task_type.read_arguments(arguments))
+        return await self._queue(new, request)
 
     async def rerun(self, request: ApiRequest) -> web.Response:
-        task = await self._task(request)
-        return await self._queue(NewTask(task.space, task.name, task.description, task.arguments))
+        task = await self._task(request, _CREATE)
+        return await self._queue(NewTask(task.space, task.name, task.description, task.arguments), request)
 
-    async def _queue(self, new: NewTask) -> web.Response:
+    async def _queue(self, new: NewTask, request: ApiRequest) -> web.Response:
+        if (await self.server.resource(SPACES, UNSCOPED, new.space)).body["TaskQueueStopped"]:
+            raise Problem("The task queue of this space is stopped.", 400)
         task = await self.server.queue.add(new)
+        await self._note("Created", task, request)
         return json_answer(task_document(task), 201, {"Location": task_path(task)})
 
     async def cancel(self, request: ApiRequest) -> web.Response:
-        task = await self._task(request)
+        task = await self._task(request, _CANCEL)
         await self.server.queue.cancel(task.number)
+        await self._note("Canceled", task, request)
         return json_answer(task_document(await self._task(request)))
 
-    async def set_state(self, _: ApiRequest) -> web.Response:
-        raise Forbidden("This server does not change the state of a task; cancel it or run it again.")
+    async def prioritize(self, request: ApiRequest) -> web.Response:
+        task = await self._task(request, _EDIT)
+        self.server.queue.prioritize(task.number)
+        return json_answer(task_document(task))
+
+    async def set_state(self, request: ApiRequest) -> web.Response:
+        """Says how a task that has ended, ended; one that has not is cancelled, and nothing else."""
+        task, body = await self._task(request, _EDIT), read_fields(_STATE, await request.json())
+        state = TaskState(body["State"])
+        if not state.final:
+            raise Problem(f"A task cannot be made '{state}'. Run it again instead.", 400)
+        if not task.state.final:
+            raise Problem("This task has not ended yet. Cancel it first.", 400)
+        await self.server.tasks.correct(task.number, state, body["Reason"] or "")
+        await self._note("Modified", task, request)
+        return json_answer(task_document(await self._task(request)))
+
+    async def _note(self, category: str, task: Task, request: ApiRequest) -> None:
+        what = f"task '{task.description}'"
+        await self.server.note(request.rights.user, category, what, resource=task.id, space=task.space)
 
     # --- artifacts -----------------------------------------------------------------------------------------------
 
@@ -117,9 +170,16 @@ class TaskRoutes:
         return json_answer([{"Id": known.name, "Name": known.description} for known in TASK_TYPES])
 
     async def page(self, request: ApiRequest) -> web.Response:
-        tasks = [task for task in await self.server.tasks.newest_first() if _in_space(task, request)]
+        space = await self.server.space_of(request) if request.space else None
+        tasks = [
+            task
+            for task in await self.server.tasks.newest_first()
+            if space in (None, task.space) and request.rights.holds(VIEW_TASKS, task.space)
+        ]
         found = filtered(tasks, request.query, TASK_FILTERS)
-        return json_answer(paged("Task", "/api/tasks", request.query, found, task_document))
+        page = paged("Task", "/api/tasks", request.query, found, task_document)
+        counts = Counter(task.state.value for task in found)
+        return json_answer({**page, "TotalCounts": {**dict.fromkeys(map(str, TaskState), 0), **counts}})
 
     async def one(self, request: ApiRequest) -> web.Response:
         return json_answer(task_document(await self._task(request)))
@@ -150,13 +210,24 @@ class TaskRoutes:
         await answer.prepare(request.http)
         if request.method == "HEAD":
             return answer
+        names: dict[str, str] = {}
+        activity = ""
         with contextlib.suppress(ConnectionError):
             if not plain:
                 await answer.write(raw_head(task).encode())
             async for page in self._pages(task.number, follow=follow):
-                entries = [line.entry for line in _shown(page, verbose=verbose)]
-                written = "".join(f"{entry.text}\n" if plain else raw_line(entry) for entry in entries)
-                await answer.write(written.encode("utf-8", "replace"))
+                written = []
+                for line in _shown(page, verbose=verbose):
+                    if plain:
+                        written.append(f"{line.entry.text}\n")
+                        continue
+                    if line.activity != activity:
+                        activity = line.activity
+                        if activity not in names:
+                            names = {a.id: a.name for a in await self.server.tasks.activities(task.number)}
+                        written.append(raw_activity(names[activity]))
+                    written.append(raw_line(line.entry))
+                await answer.write("".join(written).encode("utf-8", "replace"))
             await answer.write_eof()
         return answer
 
@@ -173,17 +244,15 @@ class TaskRoutes:
                 return
             await changed.wait()
 
-    async def _task(self, request: ApiRequest) -> Task:
+    async def _task(self, request: ApiRequest, needs: Needs = VIEW_TASKS) -> Task:
+        """Returns the task of a request.  Raises `ResourceNotFound` also for one in a space where it is not allowed."""
         prefix, _, written = request.path["id"].partition("-")
         number = whole_number(written, 10**17) if prefix.lower() == "servertasks" else None
         task = None if number is None else await self.server.tasks.get(number)
-        if task is None or not _in_space(task, request):
+        space = None if request.space is None else await self.server.space_of(request)
+        if task is None or space not in (None, task.space) or not request.rights.holds(needs, task.space):
             raise ResourceNotFound("task", request.path["id"])
         return task
-
-
-def _in_space(task: Task, request: ApiRequest) -> bool:
-    return request.space is None or task.space.lower() == request.space.lower()
 
 
 def _shown(lines: list[LogElement], *, verbose: bool) -> list[LogElement]:

@@ -16,25 +16,35 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from tentacle.devserver.rest.access import ADMINISTRATOR, Needs, Rights
 from tentacle.devserver.rest.answers import Problem
 from tentacle.devserver.storage import Invalid
 
 OVERRIDE: Final = "X-HTTP-Method-Override"
 MAX_NESTING: Final = 64
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 _SPACE: Final = re.compile(r"spaces-\d{1,9}", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """One request, taken apart.  `space` is the id in the path or `None`; the names in `query` are in lower case."""
+    """One request, taken apart.
+
+    `space` is the id or slug in the path, or `None`.  The names in `query` are in lower case, and an API key is not
+    among them.  `known` is who sends it; a route for everybody may not ask.
+    """
 
     http: web.Request
     method: str
     space: str | None
     path: Mapping[str, str]
     query: Mapping[str, str]
-    user: str | None = None
+    known: Rights | None = None
+
+    @property
+    def rights(self) -> Rights:
+        assert self.known is not None, "a route for everybody asks who sends the request"
+        return self.known
 
     async def json(self) -> Any:
         """Returns the body as JSON.  Raises `Invalid` for anything else; the application limits the size."""
@@ -68,12 +78,12 @@ Handler = Callable[[ApiRequest], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True)
 class Route:
-    """`path` is what follows `/api/`, segments in braces being parameters; `open` needs no key."""
+    """`path` is what follows `/api/`, segments in braces being parameters."""
 
     method: str
     path: str
     handler: Handler
-    open: bool = False
+    needs: Needs = ADMINISTRATOR
 
     @cached_property
     def pattern(self) -> tuple[str, ...]:
@@ -101,18 +111,19 @@ class Routes:
     """The table of all routes.  A space before the path is taken off before a route is looked for."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._table = tuple(routes)
+        self.table = tuple(routes)
 
     def find(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
         """Raises `Problem` 404 when no route has the path, 405 when none of them has the method."""
-        matches = [(route, found) for route in self._table if (found := route.match(segments)) is not None]
+        matches = [(route, found) for route in self.table if (found := route.match(segments)) is not None]
         if not matches:
             raise Problem("The resource you requested was not found.", 404)
         wanted = "GET" if method == "HEAD" else method
-        usable = [match for match in matches if match[0].method == wanted]
-        if not usable:
-            raise Problem(f"The method {method} is not supported for this resource.", 405)
-        return max(usable, key=lambda match: match[0].rank)
+        nearest = max(route.rank for route, _ in matches)
+        for route, found in matches:
+            if route.rank == nearest and route.method == wanted:
+                return route, found
+        raise Problem(f"The method {method} is not supported for this resource.", 405)
 
 
 def effective_method(request: web.Request) -> str:
@@ -120,7 +131,7 @@ def effective_method(request: web.Request) -> str:
     method = request.method
     if method == "POST":
         method = request.headers.get(OVERRIDE, "POST").strip().upper()
-    if method not in _METHODS:
+    if method not in METHODS:
         raise Problem("The method is not supported.", 405)
     return method
 
@@ -131,12 +142,12 @@ def segments_of(raw_path: str) -> tuple[str, ...]:
 
 
 def without_space(segments: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """Returns the space of `Spaces-1/...` or `spaces/Spaces-1/...`, and what follows it.
+    """Returns the space of `Spaces-1/...` or `spaces/SPACE/...`, and what follows it.
 
-    `spaces/Spaces-1` alone is the space as a resource, so it stays.
+    `spaces/SPACE` alone is the space as a resource, so it stays.
     """
     if segments and _SPACE.fullmatch(segments[0]):
         return segments[0], segments[1:]
-    if len(segments) > 2 and segments[0].lower() == "spaces" and _SPACE.fullmatch(segments[1]):
+    if len(segments) > 2 and segments[0].lower() == "spaces":
         return segments[1], segments[2:]
     return None, segments

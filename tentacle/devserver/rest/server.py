@@ -5,7 +5,9 @@ Knows the parts by name; must not know how requests reach them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from tentacle.devserver.rest.answers import ResourceNotFound
@@ -13,17 +15,27 @@ from tentacle.devserver.rest.auth import Authentication
 from tentacle.devserver.rest.root_documents import ServerIdentity
 from tentacle.devserver.rest.routing import ApiRequest
 from tentacle.devserver.storage import (
+    ADMINISTRATORS,
+    BUILT_IN_GRANT,
+    BUILT_IN_ROLES,
+    BUILT_IN_TEAMS,
     ENVIRONMENTS,
     POLICIES,
     POOLS,
+    SCOPED_ROLES,
     SPACES,
+    TEAMS,
     UNSCOPED,
+    USER_ROLES,
     USERS,
+    Clock,
     Json,
     Kind,
+    NewEvent,
     Resource,
     Store,
     TaskStore,
+    iso,
     read_body,
 )
 from tentacle.devserver.tasks import Artifacts, TaskQueue, new_check
@@ -45,6 +57,8 @@ class Server:
     artifacts: Artifacts
     files: Path
     max_file: int
+    clock: Clock
+    started: datetime
 
     def polling_template(self, host: str | None) -> str:
         """The link to where workers poll by HTTPS, for a client that has reached this server at `host`."""
@@ -82,13 +96,28 @@ class Server:
         return made
 
     async def first_user(self, username: str) -> Resource:
-        """Returns the one user; a new installation first gets that user, a space and an environment."""
+        """Returns the first user, who administers the server.
+
+        A new installation gets that user, a space and an environment; each has the built-in roles and teams.
+        """
         users = await self.store.all(USERS, UNSCOPED)
-        if users:
-            return users[0]
-        space = await self.create(SPACES, UNSCOPED, {**read_body(SPACES, {"Name": "Default"}), "IsDefault": True})
-        await self.create(ENVIRONMENTS, space.id, read_body(ENVIRONMENTS, {"Name": "Dev"}))
-        return await self.create(USERS, UNSCOPED, read_body(USERS, {"Name": username, "DisplayName": username}))
+        if not users:
+            space = await self.create(SPACES, UNSCOPED, {**read_body(SPACES, {"Name": "Default"}), "IsDefault": True})
+            await self.create(ENVIRONMENTS, space.id, read_body(ENVIRONMENTS, {"Name": "Dev"}))
+            body = read_body(USERS, {"Username": username, "DisplayName": username})
+            users = [await self.create(USERS, UNSCOPED, body)]
+        if await self.store.get(TEAMS, UNSCOPED, ADMINISTRATORS) is None:
+            for kind, built_in in ((USER_ROLES, BUILT_IN_ROLES), (TEAMS, BUILT_IN_TEAMS)):
+                for resource_id, given in built_in.items():
+                    members = {"MemberUserIds": [users[0].id]} if resource_id == ADMINISTRATORS else {}
+                    await self.store.add(kind, UNSCOPED, read_body(kind, {**given, **members}), resource_id)
+            await self.create(SCOPED_ROLES, UNSCOPED, read_body(SCOPED_ROLES, BUILT_IN_GRANT))
+        return users[0]
+
+    async def note(self, who: Resource, category: str, what: str, *, resource: str = "", space: str = "") -> None:
+        """Keeps that a user did something, such as `Created` and `worker W`."""
+        done = f"{who.name} {re.sub('(?<!^)(?=[A-Z])', ' ', category).lower()} {what}".strip()
+        await self.store.add_event(NewEvent(iso(self.clock()), category, who.id, who.name, space, resource, done))
 
     async def machine_changed(self, machine: Resource, why: str) -> None:
         """Trusts a new or moved machine, and queues a health check unless that is not wanted."""

@@ -45,13 +45,14 @@ def task_document(task: Task) -> Json:
         "FinishedSuccessfully": task.state is TaskState.SUCCESS,
         "HasPendingInterruptions": False,
         "CanRerun": task.state.final,
-        "HasWarningsOrErrors": task.warnings or task.state in (TaskState.FAILED, TaskState.TIMED_OUT),
+        "HasWarningsOrErrors": task.has_warnings_or_errors,
         "Links": {
             "Self": path,
             "Details": f"{path}/details{{?verbose,tail}}",
             "Raw": f"{path}/raw{{?follow,plain,verbose}}",
             "Rerun": f"/api/tasks/rerun/{task.id}",
             "Cancel": f"{path}/cancel",
+            "Prioritize": f"{path}/prioritize",
             "State": f"{path}/state",
             "QueuedBehind": f"{path}/queued-behind{{?skip,take}}",
         },
@@ -101,6 +102,11 @@ def raw_head(task: Task) -> str:
         f"Task queued:    {task.queued}\nTask started:   {task.started or '-'}\n"
         f"Task completed: {task.completed or '-'}\n\n"
     )
+
+
+def raw_activity(name: str) -> str:
+    """Returns the line that says whose lines follow, such as those of one worker."""
+    return f"{'':<21}|   == {name} ==\n"
 
 
 def raw_line(entry: LogEntry) -> str:

@@ -6,13 +6,16 @@ import from here and from no module inside.
 
 from tentacle.devserver.storage.database import Database
 from tentacle.devserver.storage.fields import (
+    MISSING,
     Field,
     Invalid,
     choice,
     member,
+    moment,
     optional,
     read_fields,
     seconds,
+    secret,
     text,
     texts,
     time_span,
@@ -20,17 +23,24 @@ from tentacle.devserver.storage.fields import (
 )
 from tentacle.devserver.storage.kinds import (
     ACCOUNTS,
+    AGENTLESS,
     ARTIFACTS,
     ENVIRONMENTS,
     KINDS,
+    LIFECYCLES,
     MACHINE_KINDS,
     MACHINES,
     POLICIES,
+    POOL_TYPES,
     POOLS,
     PROXIES,
     SCOPED,
+    SCOPED_ROLES,
     SPACES,
     TAG_SETS,
+    TEAMS,
+    UNSCOPED_KINDS,
+    USER_ROLES,
     USERS,
     WORKERS,
     Kind,
@@ -56,6 +66,15 @@ from tentacle.devserver.storage.model import (
     iso,
     iso_milliseconds,
 )
+from tentacle.devserver.storage.permissions import (
+    ADMINISTRATORS,
+    BUILT_IN_GRANT,
+    BUILT_IN_ROLES,
+    BUILT_IN_TEAMS,
+    EVERYONE,
+    SPACE_PERMISSIONS,
+    permission_descriptions,
+)
 from tentacle.devserver.storage.policies import POLICY_DEFAULTS, next_by_cron, read_script
-from tentacle.devserver.storage.store import ApiKey, Store
+from tentacle.devserver.storage.store import ApiKey, Event, NewEvent, Store
 from tentacle.devserver.storage.task_store import TaskStore

@@ -18,18 +18,7 @@ from tentacle.errors import TentacleError
 
 T = TypeVar("T")
 
-SCHEMA_VERSION: Final = 2
-_SCRIPTS: Final = """
-CREATE TABLE script (
-    activity TEXT PRIMARY KEY REFERENCES activity (id) ON DELETE CASCADE,
-    ticket TEXT NOT NULL,
-    seen INTEGER NOT NULL DEFAULT 0,
-    exit_code INTEGER
-);
-"""
-_STEPS: Final = {1: _SCRIPTS}
-"""What makes of a file of this version one of the next."""
-SCHEMA: Final = f"""
+_FIRST: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE counter (name TEXT PRIMARY KEY, last INTEGER NOT NULL);
 CREATE TABLE resource (
@@ -39,7 +28,7 @@ CREATE TABLE resource (
     space TEXT NOT NULL,
     name TEXT COLLATE NOCASE NOT NULL,
     body TEXT NOT NULL,
-    observed TEXT NOT NULL DEFAULT '{{}}'
+    observed TEXT NOT NULL DEFAULT '{}'
 );
 CREATE UNIQUE INDEX resource_name ON resource (kind, space, name);
 CREATE TABLE api_key (
@@ -85,7 +74,33 @@ CREATE TABLE log (
     text TEXT NOT NULL,
     PRIMARY KEY (task, number)
 ) WITHOUT ROWID;
-{_SCRIPTS}"""
+"""
+_SCRIPTS: Final = """
+CREATE TABLE script (
+    activity TEXT PRIMARY KEY REFERENCES activity (id) ON DELETE CASCADE,
+    ticket TEXT NOT NULL,
+    seen INTEGER NOT NULL DEFAULT 0,
+    exit_code INTEGER
+);
+"""
+_USERS_AND_EVENTS: Final = """
+ALTER TABLE api_key ADD COLUMN expires TEXT;
+DELETE FROM api_key WHERE purpose = 'devserver';
+UPDATE resource SET body = json_remove(json_set(body, '$.Username', name, '$.IsActive', json('true')), '$.Name')
+WHERE kind = 'users';
+CREATE TABLE event (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    occurred TEXT NOT NULL,
+    category TEXT NOT NULL,
+    user TEXT NOT NULL,
+    username TEXT NOT NULL,
+    space TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    message TEXT NOT NULL
+);
+"""
+SCHEMAS: Final = (_FIRST, _SCRIPTS, _USERS_AND_EVENTS)
+"""What made the tables, and what changed them since: a database has as its version how many of them it has seen."""
 
 
 class DatabaseUnusable(TentacleError):
@@ -153,15 +168,12 @@ class Database:
             for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {pragma}")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            while version in _STEPS:
-                version += 1
-                connection.executescript(f"BEGIN; {_STEPS[version - 1]} PRAGMA user_version = {version}; COMMIT;")
-            if version not in (0, SCHEMA_VERSION):
+            if version > len(SCHEMAS):
                 raise DatabaseUnusable(
-                    f"The server's database {self._path} has schema {version}, this version reads {SCHEMA_VERSION}.",
+                    f"The server's database {self._path} has schema {version}, this version reads {len(SCHEMAS)}.",
                     hint="Choose another data directory.",
                 )
+            steps = " ".join(SCHEMAS[version:])
+            connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {len(SCHEMAS)}; COMMIT;")
             undo.pop_all()
         return connection

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from tentacle.contracts.timespan import parse_timespan
-from tentacle.devserver.storage.model import Json
+from tentacle.devserver.storage.model import Json, iso
 from tentacle.errors import TentacleError
 
 Reader = Callable[[Any], Any]
@@ -79,21 +79,29 @@ def read_fields(shape: tuple[Field, ...], given: Any, before: Mapping[str, Any] 
             except ValueError as error:
                 problems.append(f"{item.name} {error}")
             else:
-                if item.secret and isinstance(value, dict) and value.get("HasValue") and body[item.name] is None:
-                    body[item.name] = (before or {}).get(item.name)
+                old = (before or {}).get(item.name)
+                unchanged = item.secret and isinstance(value, dict) and value.get("HasValue") and not body[item.name]
+                body[item.name] = old if unchanged else with_secrets(body[item.name], old)
     if problems:
         raise Invalid(errors=problems)
     return body
+
+
+def with_secrets(new: Any, old: Any) -> Any:
+    """Returns a document with the secrets of the one that it replaces, where it says that they have not changed."""
+    if not (isinstance(new, dict) and isinstance(old, dict)):
+        return new
+    if new.get("HasValue") and "NewValue" in new and new["NewValue"] is None:
+        return old
+    return {name: with_secrets(inner, old.get(name)) for name, inner in new.items()}
 
 
 def document(shape: tuple[Field, ...]) -> Callable[[Any], Json]:
     """A document inside a document: exactly the members of `shape`."""
 
     def read(value: Any) -> Json:
-        if not isinstance(value, dict):
-            raise ValueError("must be a document")
         try:
-            return read_fields(shape, value)
+            return read_fields(shape, any_document(value))
         except Invalid as error:
             raise ValueError("; ".join(error.errors)) from error
 
@@ -140,6 +148,15 @@ def secret(value: Any) -> str | None:
     return given or None
 
 
+def moment(value: Any) -> str:
+    """A moment with a time zone, kept as `iso` writes it; without one, UTC is meant."""
+    try:
+        found = datetime.fromisoformat(value)
+        return iso(found if found.tzinfo else found.replace(tzinfo=UTC))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError("must be a moment such as 2030-01-31T12:00:00Z") from error
+
+
 def number(lowest: int, highest: int) -> Reader:
     def read(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
@@ -183,6 +200,12 @@ def any_document(value: Any) -> Json:
     return value
 
 
+def documents(value: Any) -> list[Json]:
+    if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
+        raise ValueError("must be a list of documents")
+    return value
+
+
 def time_span(value: Any) -> str:
     """A time span as .NET writes it, not below zero."""
     if not isinstance(value, str) or not _is_time_span(value) or value.strip().startswith("-"):
@@ -199,9 +222,9 @@ def _is_time_span(value: str) -> bool:
 
 
 def thumbprint(value: Any) -> str:
-    if not isinstance(value, str) or len(value) != 40 or set(value.lower()) - set("0123456789abcdef"):
-        raise ValueError("must be a SHA-1 thumbprint of 40 hex digits")
-    return value.upper()
+    """SHA-1 in 40 hex digits, which become capitals; anything else is kept, and is the thumbprint of nobody."""
+    found: str = text()(value)
+    return found.upper() if len(found) == 40 and not set(found.lower()) - set("0123456789abcdef") else found
 
 
 def listening_uri(value: Any) -> str:

@@ -6,10 +6,13 @@ database or HTTP.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
+from tentacle.devserver.storage.account_types import ACCOUNT_TYPES
 from tentacle.devserver.storage.fields import (
     MISSING,
     Field,
@@ -17,6 +20,7 @@ from tentacle.devserver.storage.fields import (
     at_least_one,
     choice,
     document,
+    documents,
     flag,
     listening_uri,
     member,
@@ -31,25 +35,50 @@ from tentacle.devserver.storage.fields import (
     thumbprint,
 )
 from tentacle.devserver.storage.model import Json
+from tentacle.devserver.storage.permissions import SPACE_PERMISSIONS, SYSTEM_PERMISSIONS, granted
 from tentacle.devserver.storage.policies import POLICY_FIELDS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
     """A kind of resource.
 
-    `prefix` starts the ids, `item_type` is what the API calls one of them, `what` is its name in a sentence, `refers`
-    maps members to the paths of the kinds that they name.  Kinds with the same `counter` share their numbers.
+    `prefix` starts the ids and names the kind; `called` is what the API calls one of them, where that is not its
+    singular; `refers` maps members to the paths of the kinds that they name.  Kinds with the same `counter` share their
+    numbers.  The members `naming` make the name, which is unique.  `variants` are further members, by the value of the
+    member `variant`.
     """
 
     prefix: str
-    item_type: str
-    what: str
     fields: tuple[Field, ...]
+    called: str = ""
     counter: str = ""
     scoped: bool = True
     refers: Mapping[str, str] = field(default_factory=dict)
     has_default: bool = False
+    naming: tuple[str, ...] = ("Name",)
+    variant: str = ""
+    variants: Mapping[str, tuple[Field, ...]] = field(default_factory=dict)
+
+    def name_of(self, body: Mapping[str, Any]) -> str:
+        return "/".join(str(body[member]) for member in self.naming)
+
+    def fields_of(self, body: Mapping[str, Any]) -> tuple[Field, ...]:
+        """Returns the fields of such a body, which may be a client's."""
+        return (*self.fields, *self.variants.get(str(member(body, self.variant)), ()))
+
+    @cached_property
+    def singular(self) -> str:
+        return re.sub("ie$", "y", self.prefix.removesuffix("s"))
+
+    @property
+    def item_type(self) -> str:
+        return self.called or self.singular
+
+    @cached_property
+    def what(self) -> str:
+        """Its name in a sentence."""
+        return re.sub("(?<!^)(?=[A-Z])", " ", self.singular).lower()
 
     @property
     def path(self) -> str:
@@ -62,7 +91,8 @@ def read_body(kind: Kind, given: Any, before: Mapping[str, Any] | None = None) -
 
     Raises `Invalid` with one entry per wrong member.
     """
-    body = read_fields(kind.fields, given, before)
+    shape = kind.fields_of({**(before or {}), **given}) if isinstance(given, dict) else kind.fields
+    body = read_fields(shape, given, before)
     if "Slug" in body and not body["Slug"]:
         body["Slug"] = slug(body["Name"])
     if kind.has_default:
@@ -90,6 +120,12 @@ def _kubernetes_contact(value: Any) -> Json:
     return document(_contact(how, listening=listening))(value)
 
 
+AGENTLESS: Final = (
+    *("OfflineDrop", "None", "Kubernetes", "AzureWebApp", "AzureCloudService", "AzureServiceFabricCluster"),
+    *("AwsEcsCluster", "StepPackage", "Ftp"),
+)
+"""Styles of targets that have no agent; their members are kept as they come."""
+
 _ENDPOINTS: Final = {
     "TentaclePassive": _contact(Field("CommunicationStyle", choice("TentaclePassive")), listening=True),
     "TentacleActive": _contact(Field("CommunicationStyle", choice("TentacleActive")), listening=False),
@@ -114,12 +150,24 @@ _ENDPOINTS: Final = {
 
 
 def read_endpoint(value: Any) -> Json:
-    """The endpoint of a worker or target, with exactly the members of its communication style."""
+    """The endpoint of a worker, with exactly the members of its communication style."""
     style = member(value, "CommunicationStyle") if isinstance(value, dict) else MISSING
     shape = {name.lower(): shape for name, shape in _ENDPOINTS.items()}.get(str(style).lower())
     if shape is None:
         raise ValueError(f"must have a CommunicationStyle of {', '.join(_ENDPOINTS)}")
     return document(shape)(value)
+
+
+def read_target_endpoint(value: Any) -> Json:
+    """The endpoint of a target: that of a worker, or one without an agent."""
+    styles = {name.lower(): name for name in AGENTLESS}
+    style = styles.get(str(member(value, "CommunicationStyle")).lower()) if isinstance(value, dict) else None
+    if style is None:
+        return read_endpoint(value)
+    pool = document((Field("DefaultWorkerPoolId", optional(text(blank=True)), None),))(value)
+    shown = ("Links", "Id", "LastModifiedOn", "LastModifiedBy")
+    kept = {name: inner for name, inner in value.items() if name not in shown and name.lower() != "defaultworkerpoolid"}
+    return {**kept, **pool, "CommunicationStyle": style}
 
 
 def communication(body: Mapping[str, Any]) -> Json:
@@ -148,78 +196,72 @@ _SLUG: Final = Field("Slug", optional(text(blank=True)), None)
 _DESCRIPTION: Final = Field("Description", optional(text(10_000, blank=True)), None)
 _SORT: Final = Field("SortOrder", number(-(2**31), 2**31 - 1), 0)
 _MACHINE: Final = (
-    Field("MachinePolicyId", optional(text()), None),
+    Field("MachinePolicyId", optional(text(blank=True)), None),
     Field("IsDisabled", flag, False),
-    Field("Endpoint", read_endpoint),
     _SLUG,
     Field("SkipInitialHealthCheck", flag, False),
 )
+_TENANTED: Final = (
+    Field("TenantedDeploymentParticipation", choice("Untenanted", "TenantedOrUntenanted", "Tenanted"), "Untenanted"),
+    Field("TenantIds", texts, []),
+    Field("TenantTags", texts, []),
+)
+POOL_TYPES: Final = ("StaticWorkerPool", "DynamicWorkerPool")
+"""The second kind can be made, and never has workers: nobody lends any to this server."""
+
 _read_tag: Final = document((_NAME, _DESCRIPTION, Field("Color", optional(text()), None)))
 
 
 def read_tags(value: Any) -> list[Json]:
-    if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
-        raise ValueError("must be a list of tags")
-    return [_read_tag(tag) for tag in value]
+    return [_read_tag(tag) for tag in documents(value)]
 
 
 # Workers and targets count together, so that a worker and a target never share a number.
 WORKERS: Final = Kind(
     "Workers",
-    "Worker",
-    "worker",
-    (_NAME, Field("WorkerPoolIds", at_least_one), *_MACHINE),
+    (_NAME, Field("WorkerPoolIds", at_least_one), Field("Endpoint", read_endpoint), *_MACHINE),
     counter="machines",
     refers={"WorkerPoolIds": "workerpools", "MachinePolicyId": "machinepolicies"},
 )
 MACHINES: Final = Kind(
     "Machines",
-    "DeploymentTarget",
-    "machine",
     (
         Field("EnvironmentIds", at_least_one),
         Field("Roles", at_least_one),
-        Field(
-            "TenantedDeploymentParticipation", choice("Untenanted", "TenantedOrUntenanted", "Tenanted"), "Untenanted"
-        ),
-        Field("TenantIds", texts, []),
-        Field("TenantTags", texts, []),
+        *_TENANTED,
         _NAME,
+        Field("Endpoint", read_target_endpoint),
         *_MACHINE,
     ),
+    called="DeploymentTarget",
     counter="machines",
     refers={"EnvironmentIds": "environments", "TenantIds": "tenants", "MachinePolicyId": "machinepolicies"},
 )
 POOLS: Final = Kind(
     "WorkerPools",
-    "WorkerPool",
-    "worker pool",
-    (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("WorkerPoolType", choice("StaticWorkerPool"), "StaticWorkerPool")),
+    (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("WorkerPoolType", choice(*POOL_TYPES), POOL_TYPES[0])),
     has_default=True,
+    variant="WorkerPoolType",
+    variants={"DynamicWorkerPool": (Field("WorkerType", text()),)},
 )
 POLICIES: Final = Kind(
     "MachinePolicies",
-    "MachinePolicy",
-    "machine policy",
     (_NAME, _DESCRIPTION, *POLICY_FIELDS),
     has_default=True,
 )
 PROXIES: Final = Kind(
     "Proxies",
-    "Proxy",
-    "proxy",
     (
         _NAME,
         Field("Host", text()),
         Field("Port", number(1, 65535), 80),
         Field("Username", optional(text(blank=True)), None),
+        Field("Password", secret, None, secret=True),
         Field("ProxyType", choice("HTTP"), "HTTP"),
     ),
 )
 ENVIRONMENTS: Final = Kind(
     "Environments",
-    "Environment",
-    "environment",
     (
         _NAME,
         _SLUG,
@@ -231,56 +273,106 @@ ENVIRONMENTS: Final = Kind(
 )
 TENANTS: Final = Kind(
     "Tenants",
-    "Tenant",
-    "tenant",
     (_NAME, _SLUG, _DESCRIPTION, Field("TenantTags", texts, []), Field("ProjectEnvironments", any_document, {})),
 )
-TAG_SETS: Final = Kind(
-    "TagSets", "TagSet", "tag set", (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("Tags", read_tags, []))
-)
+TAG_SETS: Final = Kind("TagSets", (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("Tags", read_tags, [])))
 ACCOUNTS: Final = Kind(
     "Accounts",
-    "Account",
-    "account",
     (
         _NAME,
-        Field("AccountType", choice("SshKeyPair", "UsernamePassword")),
-        Field("Username", text()),
-        *(Field(name, secret, None, secret=True) for name in ("Password", "PrivateKeyFile", "PrivateKeyPassphrase")),
+        _SLUG,
+        _DESCRIPTION,
+        Field("AccountType", choice(*ACCOUNT_TYPES)),
+        Field("EnvironmentIds", texts, []),
+        *_TENANTED,
+    ),
+    refers={"EnvironmentIds": "environments", "TenantIds": "tenants"},
+    variant="AccountType",
+    variants=ACCOUNT_TYPES,
+)
+_RETENTION: Final = {"Unit": "Days", "QuantityToKeep": 30, "ShouldKeepForever": False}
+LIFECYCLES: Final = Kind(
+    "Lifecycles",
+    (
+        _NAME,
+        _SLUG,
+        _DESCRIPTION,
+        Field("Phases", documents, []),
+        Field("ReleaseRetentionPolicy", any_document, _RETENTION),
+        Field("TentacleRetentionPolicy", any_document, _RETENTION),
     ),
 )
 SPACES: Final = Kind(
     "Spaces",
-    "Space",
-    "space",
-    (_NAME, _SLUG, _DESCRIPTION, Field("TaskQueueStopped", flag, False)),
+    (
+        _NAME,
+        _SLUG,
+        _DESCRIPTION,
+        Field("TaskQueueStopped", flag, False),
+        Field("SpaceManagersTeams", texts, []),
+        Field("SpaceManagersTeamMembers", texts, []),
+    ),
     scoped=False,
     has_default=True,
+    refers={"SpaceManagersTeams": "teams", "SpaceManagersTeamMembers": "users"},
 )
 USERS: Final = Kind(
     "Users",
-    "User",
-    "user",
-    (Field("Name", text()), Field("DisplayName", text(), "admin"), Field("IsService", flag, False)),
+    (
+        Field("Username", text(64)),
+        Field("DisplayName", text(64)),
+        Field("EmailAddress", optional(text(256, blank=True)), None),
+        Field("IsActive", flag, True),
+        Field("IsService", flag, False),
+    ),
+    scoped=False,
+    naming=("Username",),
+)
+_SPACE: Final = Field("SpaceId", optional(text(blank=True)), None)
+TEAMS: Final = Kind(
+    "Teams",
+    (_NAME, _SLUG, _DESCRIPTION, _SPACE, Field("MemberUserIds", texts, [])),
+    scoped=False,
+    refers={"SpaceId": "spaces", "MemberUserIds": "users"},
+)
+USER_ROLES: Final = Kind(
+    "UserRoles",
+    (
+        _NAME,
+        _DESCRIPTION,
+        Field("GrantedSpacePermissions", granted(SPACE_PERMISSIONS), []),
+        Field("GrantedSystemPermissions", granted(SYSTEM_PERMISSIONS), []),
+    ),
     scoped=False,
 )
+SCOPED_ROLES: Final = Kind(
+    "ScopedUserRoles",
+    (_SPACE, Field("TeamId", text()), Field("UserRoleId", text())),
+    scoped=False,
+    refers={"SpaceId": "spaces", "TeamId": "teams", "UserRoleId": "userroles"},
+    naming=("TeamId", "UserRoleId", "SpaceId"),
+)
+"""A role that a team holds, in one space or, without one, everywhere."""
 
-ARTIFACTS: Final = Kind("Artifacts", "Artifact", "artifact", (_NAME,))
+ARTIFACTS: Final = Kind("Artifacts", (_NAME,))
 """Made by scripts, never by clients."""
 
 MACHINE_KINDS: Final = (WORKERS, MACHINES)
-SCOPED: Final = (WORKERS, MACHINES, POOLS, POLICIES, PROXIES, ENVIRONMENTS, TENANTS, TAG_SETS, ACCOUNTS)
-KINDS: Final[Mapping[str, Kind]] = {kind.path: kind for kind in (*SCOPED, SPACES, USERS, ARTIFACTS)}
+SCOPED: Final = (*(WORKERS, MACHINES, POOLS, POLICIES, PROXIES, ENVIRONMENTS, TENANTS, TAG_SETS, ACCOUNTS, LIFECYCLES),)
+UNSCOPED_KINDS: Final = (SPACES, USERS, TEAMS, USER_ROLES, SCOPED_ROLES)
+KINDS: Final[Mapping[str, Kind]] = {kind.path: kind for kind in (*SCOPED, *UNSCOPED_KINDS, ARTIFACTS)}
 
 
 def references(kind: Kind, body: Mapping[str, Any]) -> Iterator[tuple[Any, str, Kind]]:
     """Yields each place in a body that names other resources: the document, its member, the kind that is named."""
     for name, path in kind.refers.items():
-        yield body, name, KINDS[path]
+        if body.get(name):
+            yield body, name, KINDS[path]
     if kind in MACHINE_KINDS:
-        for holder, name, target in (
+        for inner, member_name, target in (
             (communication(body), "ProxyId", PROXIES),
+            (body["Endpoint"], "DefaultWorkerPoolId", POOLS),
             (body["Endpoint"], "AccountId", ACCOUNTS),
         ):
-            if name in holder:
-                yield holder, name, target
+            if inner.get(member_name):
+                yield inner, member_name, target

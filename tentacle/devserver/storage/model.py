@@ -32,14 +32,17 @@ class HealthStatus(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Resource:
-    """One resource.  `body` is what clients set, `observed` what the server found out about it."""
+    """One resource.  `body` is what clients set, `observed` what the server found out about it.
+
+    Both may hold secrets, which only `rest.documents` leaves out.
+    """
 
     kind: str
     id: str
     space: str
     name: str
-    body: Mapping[str, Any]
-    observed: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(repr=False)
+    observed: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def is_default(self) -> bool:
@@ -106,6 +109,10 @@ class Task:
     @property
     def id(self) -> str:
         return f"ServerTasks-{self.number}"
+
+    @property
+    def has_warnings_or_errors(self) -> bool:
+        return self.warnings or self.state in (TaskState.FAILED, TaskState.TIMED_OUT)
 
 
 class ActivityStatus(enum.StrEnum):

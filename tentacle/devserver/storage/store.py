@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from typing import Any, Final
 
 from tentacle.devserver.storage.database import Database
@@ -19,16 +19,41 @@ from tentacle.devserver.storage.model import Json, Resource
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key without itself: only its hash is kept, and its first characters to recognise it by."""
+    """A key without itself: only its hash is kept, and its first characters to recognise it by.
 
-    hash: str
+    `created` and `expires` are ISO 8601 texts; a key without the latter does not expire.
+    """
+
+    hash: str = field(repr=False)
     id: str
     user: str
     purpose: str
     shown: str
     created: str
+    expires: str | None = None
 
 
+@dataclass(frozen=True)
+class NewEvent:
+    """Something that a user did.  `resource` is an id, `space` is empty for what belongs to no space."""
+
+    occurred: str
+    category: str
+    user: str
+    username: str
+    space: str
+    resource: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Event(NewEvent):
+    """One that is stored; later ones have higher numbers."""
+
+    number: int = 0
+
+
+EVENTS_KEPT: Final = 10_000
 _SELECT: Final = "SELECT kind, id, space, name, body, observed FROM resource "
 
 
@@ -41,18 +66,21 @@ class Store:
     # --- resources ---------------------------------------------------------------------------------------------
 
     async def all(self, kind: Kind, space: str) -> list[Resource]:
-        """Returns the resources of one kind in one space, oldest first."""
-        return await self._resources(_SELECT + "WHERE kind = ? AND space = ? ORDER BY position", kind.path, space)
+        """Returns the resources of one kind in one space, by their sort order where they have one, oldest first."""
+        where = "WHERE kind = ? AND space = ? ORDER BY coalesce(json_extract(body, '$.SortOrder'), 0), position"
+        return await self._resources(_SELECT + where, kind.path, space)
 
     async def everywhere(self, kind: Kind) -> list[Resource]:
         """Returns the resources of one kind in all spaces, oldest first."""
         return await self._resources(_SELECT + "WHERE kind = ? ORDER BY position", kind.path)
 
     async def get(self, kind: Kind, space: str, resource_id: str) -> Resource | None:
-        """Returns one resource by its id (upper and lower case are the same), or `None`."""
-        found = await self._resources(
-            _SELECT + "WHERE kind = ? AND space = ? AND id = ?", kind.path, space, resource_id
+        """Returns one resource by its id or else its slug, in any case, or `None`."""
+        where = (
+            "WHERE kind = ?1 AND space = ?2 AND (id = ?3 OR lower(json_extract(body, '$.Slug')) = lower(?3)) "
+            "ORDER BY id = ?3 DESC, position LIMIT 1"
         )
+        found = await self._resources(_SELECT + where, kind.path, space, resource_id)
         return found[0] if found else None
 
     async def default(self, kind: Kind, space: str) -> Resource | None:
@@ -65,15 +93,15 @@ class Store:
 
         return [read(*row) for row in await self._database.rows(sql, *values)]
 
-    async def add(self, kind: Kind, space: str, body: Mapping[str, Any]) -> Resource:
-        """Adds a resource; its id is the kind's prefix and a number that is never given twice.
+    async def add(self, kind: Kind, space: str, body: Mapping[str, Any], resource_id: str | None = None) -> Resource:
+        """Adds a resource; its id is the kind's prefix and a number that is never given twice, unless one is given.
 
         Raises `Invalid` when the name is taken.
         """
 
         def work(connection: sqlite3.Connection) -> Resource:
-            number = _next_number(connection, kind.counter or kind.path)
-            made = Resource(kind.path, f"{kind.prefix}-{number}", space, str(body["Name"]), body)
+            number = 0 if resource_id else _next_number(connection, kind.counter or kind.path)
+            made = Resource(kind.path, resource_id or f"{kind.prefix}-{number}", space, kind.name_of(body), body)
             sql = "INSERT INTO resource (id, position, kind, space, name, body) VALUES (?, ?, ?, ?, ?, ?)"
             _write(connection, made.name, sql, made.id, number, made.kind, space, made.name, json.dumps(body))
             return made
@@ -114,24 +142,42 @@ class Store:
         await self._database.run(work)
 
     async def remove(self, resource: Resource) -> None:
-        """Deletes a resource; deleting what is gone is no error."""
-        await self._database.execute("DELETE FROM resource WHERE id = ?", resource.id)
+        """Deletes a resource and, of a space, all that is in it; deleting what is gone is no error."""
+        await self._database.execute("DELETE FROM resource WHERE id = ? OR space = ?", resource.id, resource.id)
 
     # --- keys and settings -------------------------------------------------------------------------------------
 
     async def add_key(self, key: ApiKey) -> None:
-        sql = "INSERT OR REPLACE INTO api_key (hash, id, user, purpose, shown, created) VALUES (?, ?, ?, ?, ?, ?)"
-        await self._database.execute(sql, *astuple(key))
+        """Keeps a key, in place of the one that has its id."""
+        await self.remove_key(key_id=key.id)
+        await self._database.execute("INSERT INTO api_key VALUES (?, ?, ?, ?, ?, ?, ?)", *astuple(key))
 
     async def keys(self) -> list[ApiKey]:
-        rows = await self._database.rows("SELECT hash, id, user, purpose, shown, created FROM api_key ORDER BY rowid")
-        return [ApiKey(*row) for row in rows]
+        return [ApiKey(*row) for row in await self._database.rows("SELECT * FROM api_key ORDER BY rowid")]
 
     async def remove_key(self, *, key_id: str) -> None:
         await self._database.execute("DELETE FROM api_key WHERE id = ?", key_id)
 
-    async def remove_keys_for(self, *, purpose: str) -> None:
-        await self._database.execute("DELETE FROM api_key WHERE purpose = ?", purpose)
+    async def remove_keys_of(self, user: str) -> None:
+        await self._database.execute("DELETE FROM api_key WHERE user = ?", user)
+
+    async def add_event(self, event: NewEvent) -> None:
+        """Keeps an event, and forgets the oldest where there are too many."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            sql = (
+                "INSERT INTO event (occurred, category, user, username, space, resource, message) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)"
+            )
+            number = connection.execute(sql, astuple(event)).lastrowid or 0
+            connection.execute("DELETE FROM event WHERE number <= ?", (number - EVENTS_KEPT,))
+
+        await self._database.run(work)
+
+    async def events(self) -> list[Event]:
+        """Returns what happened, newest first."""
+        rows = await self._database.rows("SELECT * FROM event ORDER BY number DESC")
+        return [Event(**dict(row)) for row in rows]
 
     async def next_number(self, counter: str) -> int:
         return await self._database.run(lambda connection: _next_number(connection, counter))

@@ -89,6 +89,10 @@ class TaskStore:
         )
         await self._change(number, sql, state, error, started, completed, number)
 
+    async def correct(self, number: int, state: TaskState, error: str) -> None:
+        """Says of a task that has ended that it ended otherwise."""
+        await self._change(number, "UPDATE task SET state = ?, error = ? WHERE number = ?", state, error, number)
+
     async def take_over(self, why: str, resumed: Collection[str] = ()) -> list[Task]:
         """What an earlier life of this server left under way: tasks of the types `resumed` go on and are returned, the
         others fail.  Forgets the oldest.

@@ -19,6 +19,7 @@ from tentacle.errors import TentacleError, one_line
 log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT: Final = 24 * 3600.0
+_ALL: Final = "all workers"
 GRACE: Final = 60.0
 """Seconds that a task has to end by itself after its time limit."""
 
@@ -46,7 +47,7 @@ class TaskQueue:
         self._handlers = handlers
         self._clock = clock
         self.limits = limits
-        self._cap = asyncio.Semaphore(limits.at_once)
+        self._cap = Slots(limits.at_once)
         self._slots = Slots(limits.per_worker)
         self._closed = False
         self._runs: dict[int, tuple[TaskRun, asyncio.Task[None]]] = {}
@@ -98,6 +99,11 @@ class TaskQueue:
             await self._store.advance(number, TaskState.CANCELLING)
             run.cancel.set()
 
+    def prioritize(self, number: int) -> None:
+        """Lets a task that waits, to begin or for a worker, go before all others; others stay as they are."""
+        self._cap.prioritize(number)
+        self._slots.prioritize(number)
+
     def unfinished(self) -> list[Task]:
         return [run.task for run, _ in self._runs.values()]
 
@@ -106,11 +112,11 @@ class TaskQueue:
     async def _run(self, run: TaskRun) -> None:
         result = failed("The server was stopped, or failed, while this task was under way.")
         try:
-            if await ends_before(asyncio.ensure_future(self._cap.acquire()), run.cancel):
+            if await ends_before(asyncio.ensure_future(self._cap.acquire(_ALL, run.task.number)), run.cancel):
                 try:
                     result = await self._result_in_time(run)
                 finally:
-                    self._cap.release()
+                    self._cap.release(_ALL)
             else:
                 result = CANCELED
         except TentacleError as error:

@@ -6,6 +6,7 @@ Knows the task store; must not know what types of tasks there are.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -69,14 +70,40 @@ def named(machines: Sequence[Resource], ids: Sequence[str]) -> list[Resource]:
 
 
 class Slots:
-    """At most so many tasks at once on one worker; the others wait in their order."""
+    """At most so many tasks at once on one worker; the others wait in their order, those with priority before them."""
 
     def __init__(self, per_worker: int) -> None:
         self._per_worker = per_worker
-        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._used: Counter[str] = Counter()
+        self._waiting: defaultdict[str, list[tuple[int, asyncio.Future[None]]]] = defaultdict(list)
 
-    def of(self, machine: str) -> asyncio.Semaphore:
-        return self._slots.setdefault(machine, asyncio.Semaphore(self._per_worker))
+    async def acquire(self, machine: str, task: int) -> None:
+        if self._used[machine] < self._per_worker:
+            self._used[machine] += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[machine].append((task, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release(machine)
+            raise
+
+    def release(self, machine: str) -> None:
+        """Gives the slot to who waits first."""
+        waiting = self._waiting[machine]
+        while waiting:
+            _, turn = waiting.pop(0)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._used[machine] -= 1
+
+    def prioritize(self, task: int) -> None:
+        """Lets a task that waits go first, wherever it waits."""
+        for waiting in self._waiting.values():
+            waiting.sort(key=lambda waiter: waiter[0] != task)
 
 
 @dataclass
@@ -111,17 +138,18 @@ class TaskRun:
     @asynccontextmanager
     async def slot(self, machine: str) -> AsyncIterator[bool]:
         """Waits for a slot on a machine; yields False when the task is cancelled before there is one."""
-        slot = self.slots.of(machine)
-        waiting = asyncio.ensure_future(slot.acquire())
+        waiting = asyncio.ensure_future(self.slots.acquire(machine, self.task.number))
         # What may run on the machine already has to be ended there, too.
-        got = await waiting if self.resumed else await ends_before(waiting, self.cancel)
+        if self.resumed:
+            await waiting
+        got = self.resumed or await ends_before(waiting, self.cancel)
         try:
             if got:
                 await self.pick_up()
             yield got
         finally:
             if got:
-                slot.release()
+                self.slots.release(machine)
 
     async def begin(self, name: str, parent: str | None) -> str:
         """Begins an activity and returns its id."""

@@ -23,7 +23,7 @@ from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ProcessOutputSource
 from tentacle.devserver.worker.caller import WorkerCallFailed
 from tentacle.devserver.worker.script_calls import ScriptOrder
-from tentacle.devserver.worker.script_run import Observe, ScriptOutcome
+from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOutcome, begin_once
 from tentacle.devserver.worker.ssh import pump
 from tentacle.devserver.worker.waiting import ends_before
 from tentacle.errors import TentacleError
@@ -58,8 +58,15 @@ class BuiltInClient:
     async def capabilities(self, *, fresh: bool = False) -> tuple[str, ...]:
         return ("BuiltInWorker",)
 
-    async def run_script(self, order: ScriptOrder, observe: Observe, cancel: asyncio.Event) -> ScriptOutcome:
-        """Runs a script to its end; setting `cancel` kills it and its process group."""
+    async def run_script(
+        self, order: ScriptOrder, observe: Observe, cancel: asyncio.Event, notes: ScriptNotes | None = None
+    ) -> ScriptOutcome:
+        """Runs a script to its end; setting `cancel` kills it and its process group.
+
+        Nobody keeps the result of one that is in `notes`.
+        """
+        notes = notes or NoNotes()
+        await begin_once(notes, "the built-in worker")
         with tempfile.TemporaryDirectory(dir=self.home, ignore_cleanup_errors=True) as work:
             Path(work, "Bootstrap.sh").write_text(order.body)
             for name, path in order.files.items():
@@ -76,7 +83,9 @@ class BuiltInClient:
             if not ended and process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
             code = await process.wait()
-            return ScriptOutcome(code if code >= 0 else 128 - code, cancelled=not ended)
+            code = code if code >= 0 else 128 - code
+            await notes.ended(code)
+            return ScriptOutcome(code, cancelled=not ended)
 
     async def upload(self, remote: str, local: Path) -> UploadResult:
         path = str(self.home / "Home" / remote)

@@ -11,11 +11,13 @@ from typing import Any, Final
 
 from tentacle.devserver.storage import (
     ACCOUNTS,
+    AGENTLESS,
     MACHINE_KINDS,
     POLICIES,
     POLICY_DEFAULTS,
     POOLS,
     WORKERS,
+    HealthStatus,
     Resource,
     Store,
     communication,
@@ -127,7 +129,7 @@ class Machines:
         self, clients: WorkerClients, machine: Resource, report: Report, *, for_health: bool = False
     ) -> Client:
         """Returns what calls a machine as its policy says.  Raises `WorkerCallFailed` where it cannot be called."""
-        policy = await self.policy_of(machine)
+        policy, machine = await self.policy_of(machine), await self._called_for(machine)
         retry = policy.health_retry if for_health else policy.retry
         given = machine.body["Endpoint"]
         if machine.id == BUILT_IN and clients.built_in is not None:
@@ -142,6 +144,24 @@ class Machines:
             given["Host"], given["Port"], given["Fingerprint"], account.body["Username"], *map(account.body.get, names)
         )
         return clients.by_ssh(who, retry, report, policy.connection.connect)
+
+    async def _called_for(self, machine: Resource) -> Resource:
+        """Returns the machine that is called for a target without an agent: a worker of its pool, a healthy one first.
+
+        Any other machine is called itself.  Raises `WorkerCallFailed` where there is no worker.
+        """
+        if machine.body["Endpoint"]["CommunicationStyle"] not in AGENTLESS:
+            return machine
+        default = await self._store.default(POOLS, machine.space)
+        pool = machine.body["Endpoint"]["DefaultWorkerPoolId"] or (default.id if default else "")
+        workers = [worker for worker in await self._store.all(WORKERS, machine.space) if not worker.is_disabled]
+        able = sorted(
+            (worker for worker in workers if pool in worker.body["WorkerPoolIds"]),
+            key=lambda worker: worker.health is not HealthStatus.HEALTHY,
+        )
+        if not able:
+            raise WorkerCallFailed(f"'{machine.name}' has no agent, and its worker pool '{pool}' has no worker for it.")
+        return able[0]
 
     async def update_trust(self) -> None:
         """Must be called when machines have changed.  Disabled ones stay trusted: they only get no work."""

@@ -18,11 +18,11 @@ from uuid import uuid4
 import asyncssh
 
 from tentacle.contracts.file_transfer import UploadResult
-from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ScriptTicket
+from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.devserver.worker.caller import WorkerCallFailed
 from tentacle.devserver.worker.retry import CallRetries
 from tentacle.devserver.worker.script_calls import ScriptOrder
-from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOutcome
+from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOutcome, begin_once
 from tentacle.devserver.worker.waiting import ends_before
 
 HOME: Final = ".octopus"
@@ -114,13 +114,8 @@ class SshClient:
 
         Nobody there keeps the result of one that is in `notes`.
         """
-        notes, ticket = notes or NoNotes(), uuid4().hex
-        if await notes.known() is not None:
-            raise WorkerCallFailed(
-                "The server was stopped while the script was under way; an SSH machine cannot tell what became of it."
-            )
-        await notes.begins(ScriptTicket(ticket))
-        work = f"{HOME}/Work/{ticket}"
+        notes = notes or NoNotes()
+        work = f"{HOME}/Work/{await begin_once(notes, 'an SSH machine')}"
         async with self._connected() as connection, connection.start_sftp_client() as sftp:
             await sftp.makedirs(work, attrs=asyncssh.SFTPAttrs(permissions=0o700))
             async with sftp.open(f"{work}/Bootstrap.sh", "w") as file:

@@ -10,7 +10,9 @@ import pytest
 from aiohttp import ClientSession, CookieJar
 
 from tentacle.devserver.rest.answers import LOGGED_OUT
-from tentacle.devserver.rest.auth import BrowserSessions, Password, new_api_key
+from tentacle.devserver.rest.auth import BrowserSessions, new_api_key
+from tentacle.devserver.rest.hashes import hash_secret, quick_hash
+from tentacle.devserver.storage import ApiKey
 from tests.devserver.running_server import KEY, RunningServer, running_server
 
 
@@ -104,19 +106,54 @@ def test_keys_are_long_and_never_the_same() -> None:
 
 
 def test_secrets_are_not_in_a_repr() -> None:
-    password = Password.of("admin", "hidden")
-    sessions = BrowserSessions()
+    sessions = BrowserSessions(lambda: 0.0)
     token, session = sessions.begin("Users-1")
-    shown = f"{password!r} {session!r} {sessions!r}"
-    assert "hidden" not in shown
-    assert token not in shown
-    assert session.csrf not in shown
+    stored = hash_secret("hidden")
+    shown = f"{session!r} {sessions!r} {ApiKey(stored, 'id', 'user', 'purpose', 'API-...', 'now')!r}"
+    assert not any(secret in shown for secret in (token, session.csrf, stored, "hidden"))
 
 
-def test_old_sessions_make_room() -> None:
-    sessions = BrowserSessions()
+def test_old_sessions_make_room_and_none_lasts_for_ever() -> None:
+    now = 0.0
+    sessions = BrowserSessions(lambda: now)
     first, _ = sessions.begin("Users-1")
     for _ in range(100):
         last, _ = sessions.begin("Users-1")
     assert sessions.find(first) is None
     assert sessions.find(last) is not None
+    now = 24 * 3600.0
+    assert sessions.find(last) is None
+
+
+async def test_a_session_ends_with_the_key_or_the_password_that_it_began_with(
+    tmp_path: Path, browser: ClientSession
+) -> None:
+    async with running_server(tmp_path, password="open sesame") as server:
+        made = await server.post("/api/users/me/apikeys", {"Purpose": "page"})
+        async with browser.post(server.url("/"), data={"key": made["ApiKey"]}, allow_redirects=False) as response:
+            assert response.status == 303
+        async with browser.get(server.url("/api/users/me")) as response:
+            assert response.status == 200
+        await server.send("DELETE", made["Links"]["Self"])
+        async with browser.get(server.url("/api/users/me")) as response:
+            assert response.status == 401
+        await sign_in(server, browser)
+        await server.put("/api/users/Users-1", {"Password": {"HasValue": True, "NewValue": "another"}})
+        async with browser.get(server.url("/api/users/me")) as response:
+            assert response.status == 401
+        assert (await server.send("POST", "/api/users/login", json={"Username": "ADMIN", "Password": "another"})).ok
+        assert b"another" not in b"".join(p.read_bytes() for p in (tmp_path / "server").glob("server.db*"))
+
+
+async def test_a_key_that_an_earlier_version_kept_gets_a_new_hash_when_it_is_used(server: RunningServer) -> None:
+    store = server.up.server.store
+    old = ApiKey(quick_hash("API-OLDOLD"), "apikeys-9", "Users-1", "ci", "API-OLDO...", "2026-01-01")
+    await store.add_key(old)
+    for _ in range(2):
+        async with server.client.get(
+            server.url("/api/users/me"), headers={"X-Octopus-ApiKey": "API-OLDOLD"}
+        ) as response:
+            assert response.status == 200
+    (kept,) = await store.keys()
+    assert kept.hash.startswith("scrypt-")
+    assert (kept.id, kept.purpose) == (old.id, old.purpose)

@@ -38,11 +38,12 @@ MACHINE = {"EnvironmentIds": ["Environments-1"], "Roles": ["r"]}
 
 
 def made(kind: Kind, body: dict[str, Any] | None = None, **observed: Any) -> Resource:
-    given_body = (
-        worker_body() | MACHINE if kind.path in ("workers", "machines") else {"Name": "n", "Host": "h", **ACCOUNT}
-    )
+    needed = {"Name": "n", "Host": "h", "AccountType": "Token", "Username": "n", "DisplayName": "N"}
+    granted = {"TeamId": "Teams-1", "UserRoleId": "UserRoles-1"}
+    given_body = worker_body() | MACHINE if kind.path in ("workers", "machines") else {**needed, **granted}
     read = read_body(kind, {**given_body, **(body or {})})
-    return Resource(kind.path, f"{kind.prefix}-3", "Spaces-2" if kind.scoped else "", read["Name"], read, observed)
+    space = "Spaces-2" if kind.scoped else ""
+    return Resource(kind.path, f"{kind.prefix}-3", space, kind.name_of(read), read, observed)
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.path)
@@ -52,8 +53,8 @@ def test_every_kind_has_its_id_first_its_links_last_and_its_own_path(kind: Kind)
     assert shown.get("SpaceId") == ("Spaces-2" if kind.scoped else None)
     space = "Spaces-2/" if kind.scoped else ""
     assert shown["Links"]["Self"] == path_of(made(kind)) == f"/api/{space}{kind.path}/{kind.prefix}-3"
-    assert shown["Name"] == made(kind).name
-    own = {name: link for name, link in shown["Links"].items() if name != "SpaceHome"}
+    assert "/".join(str(shown[name]) for name in kind.naming) == made(kind).name
+    own = {name: link for name, link in shown["Links"].items() if name not in ("SpaceHome", "Web")}
     assert all(link.startswith(shown["Links"]["Self"]) for link in own.values())
 
 
@@ -111,8 +112,12 @@ def test_tags_are_numbered_and_named_with_their_set() -> None:
 
 def test_what_else_the_server_adds() -> None:
     assert document(made(POOLS))["CanAddWorkers"] is True
-    assert document(made(PROXIES))["Password"] == {"HasValue": False, "NewValue": None}
-    assert document(made(SPACES))["Links"]["SpaceHome"] == "/api/Spaces-3"
+    assert document(made(PROXIES))["Password"] == {"HasValue": False, "NewValue": None, "Hint": None}
+    assert document(made(SPACES))["Links"] | {"Self": ""} == {
+        "Self": "",
+        "SpaceHome": "/api/Spaces-3",
+        "Web": "/app#/Spaces-3",
+    }
     user = document(made(USERS))
     assert (user["Username"], user["Links"]["Spaces"]) == ("n", "/api/users/Users-3/spaces")
     assert set(document(made(ENVIRONMENTS))["Links"]) == {"Self", "Machines"}

@@ -63,8 +63,9 @@ def check(request: dict[str, Any], answer: Any) -> None:
         assert len(answer["Thumbprint"]) == 40
     elif request["status"] == 201 or request["headers"].get("X-HTTP-Method-Override") == "PUT":
         assert answer["Links"]["Self"].startswith(path if request["status"] == 200 else f"{path}/")
-        for member in ("Name", "SpaceId", "WorkerPoolIds", "EnvironmentIds", "Roles", "MachinePolicyId"):
+        for member in ("Name", "SpaceId", "WorkerPoolIds", "EnvironmentIds", "Roles"):
             assert answer.get(member) == request["body"].get(member)
+        assert answer["MachinePolicyId"] == (request["body"].get("MachinePolicyId") or "MachinePolicies-1")
         assert answer["Thumbprint"] == request["body"]["Endpoint"]["Thumbprint"]
         assert answer["Endpoint"]["Uri"] == request["body"]["Endpoint"]["Uri"]
         assert (answer["Status"], answer["HealthStatus"]) != ("Online", "Healthy"), "never checked"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tentacle.devserver.storage.database import Database, DatabaseUnusable
+from tentacle.devserver.storage import UNSCOPED, USERS, Store
+from tentacle.devserver.storage.database import SCHEMAS, Database, DatabaseUnusable
 
 
 async def test_a_file_that_is_no_database_of_ours_is_refused(tmp_path: Path) -> None:
@@ -19,21 +22,6 @@ async def test_a_file_that_is_no_database_of_ours_is_refused(tmp_path: Path) -> 
     await newer.close()
     with pytest.raises(DatabaseUnusable, match="schema 99"):
         await Database(tmp_path / "b.db").open()
-
-
-async def test_a_file_of_an_older_version_becomes_one_of_this(tmp_path: Path) -> None:
-    old = Database(tmp_path / "a.db")
-    await old.open()
-    await old.run(lambda connection: connection.execute("INSERT INTO meta VALUES ('a', 'b')") and None)
-    await old.run(lambda connection: connection.execute("DROP TABLE script") and None)
-    await old.run(lambda connection: connection.execute("PRAGMA user_version = 1") and None)
-    await old.close()
-    for _ in range(2):
-        new = Database(tmp_path / "a.db")
-        await new.open()
-        assert await new.rows("SELECT * FROM script") == []
-        assert [tuple(row) for row in await new.rows("SELECT * FROM meta")] == [("a", "b")]
-        await new.close()
 
 
 async def test_a_piece_of_work_is_done_wholly_or_not_at_all(tmp_path: Path) -> None:
@@ -50,3 +38,23 @@ async def test_a_piece_of_work_is_done_wholly_or_not_at_all(tmp_path: Path) -> N
     await database.close()
     with pytest.raises(DatabaseUnusable, match="closed"):
         await database.run(lambda c: None)
+
+
+async def test_a_database_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.db")) as old:
+        old.executescript(SCHEMAS[0] + "PRAGMA user_version = 1;")
+        user = ("Users-1", 1, "users", "", "admin", '{"Name": "admin", "DisplayName": "Admin", "IsService": false}')
+        old.execute("INSERT INTO resource (id, position, kind, space, name, body) VALUES (?, ?, ?, ?, ?, ?)", user)
+        for purpose in ("devserver", "ci"):
+            key = (f"hash of {purpose}", f"apikeys-{purpose}", "Users-1", purpose, "API-...", "now")
+            old.execute("INSERT INTO api_key VALUES (?, ?, ?, ?, ?, ?)", key)
+        old.commit()
+    for _ in range(2):
+        database = Database(tmp_path / "a.db")
+        await database.open()
+        store = Store(database)
+        assert [(key.purpose, key.expires) for key in await store.keys()] == [("ci", None)]
+        (found,) = await store.all(USERS, UNSCOPED)
+        assert found.body == {"Username": "admin", "DisplayName": "Admin", "IsService": False, "IsActive": True}
+        assert await store.events() == await database.rows("SELECT * FROM script") == []
+        await database.close()

@@ -19,6 +19,7 @@ from tentacle.devserver.storage import (
     Database,
     HealthStatus,
     Invalid,
+    NewEvent,
     Store,
 )
 
@@ -118,15 +119,29 @@ async def test_one_of_a_space_is_the_default_and_no_other(store: Store) -> None:
 
 
 async def test_keys_are_kept_replaced_and_removed(store: Store) -> None:
-    second = replace(KEY, hash="hash-2", id="apikeys-2", purpose="devserver")
+    second = replace(KEY, hash="hash-2", id="apikeys-2", user="Users-2", expires="2030-01-01T00:00:00.000+00:00")
     third = replace(second, hash="hash-3", id="apikeys-3")
     for key in (KEY, second, third):
         await store.add_key(key)
-    await store.add_key(replace(KEY, hash="hash-3", id="apikeys-4"))
-    assert [key.id for key in await store.keys()] == ["apikeys-1", "apikeys-2", "apikeys-4"]
-    await store.remove_keys_for(purpose="devserver")
-    await store.remove_key(key_id="apikeys-4")
+    again = replace(third, hash="hash-4")
+    await store.add_key(again)
+    assert await store.keys() == [KEY, second, again]
+    await store.remove_key(key_id="apikeys-3")
+    await store.remove_keys_of("Users-2")
     assert await store.keys() == [KEY]
+
+
+async def test_what_happened_is_kept_newest_first_and_not_for_ever(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tentacle.devserver.storage.store.EVENTS_KEPT", 3)
+    for number in range(5):
+        await store.add_event(NewEvent("now", "Created", "Users-1", "admin", "", f"Workers-{number}", "made"))
+    assert [(event.number, event.resource) for event in await store.events()] == [
+        (5, "Workers-4"),
+        (4, "Workers-3"),
+        (3, "Workers-2"),
+    ]
 
 
 async def test_a_setting_is_what_it_was_first(store: Store, database: Database) -> None:

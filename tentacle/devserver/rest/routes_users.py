@@ -1,0 +1,206 @@
+"""Signing in, users and their keys, what they may do, and who did what.
+
+Knows the rules of users (docs/spec/rest.md, "Access to the embedded server"); must not know workers or tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+
+from tentacle.devserver.rest.access import ANYBODY, SIGNED_IN, Needs, Rights, needs_of, rights_of
+from tentacle.devserver.rest.answers import Forbidden, ResourceNotFound, json_answer
+from tentacle.devserver.rest.auth import START_KEY, new_api_key
+from tentacle.devserver.rest.documents import document, event_document, key_document, keys_path, path_of
+from tentacle.devserver.rest.paging import EVENT_FILTERS, filtered, paged
+from tentacle.devserver.rest.routing import ApiRequest, Route
+from tentacle.devserver.rest.server import Server
+from tentacle.devserver.storage import (
+    EVERYONE,
+    SPACES,
+    TEAMS,
+    UNSCOPED,
+    USERS,
+    ApiKey,
+    Field,
+    Invalid,
+    Json,
+    Resource,
+    moment,
+    optional,
+    read_fields,
+    secret,
+    text,
+)
+
+_LOGIN: Final = (Field("Username", text()), Field("Password", secret))
+_KEY: Final = (
+    Field("Purpose", optional(text(blank=True)), "API key"),
+    Field("Expires", optional(moment), None),
+)
+_EVENTS: Final = Needs(("EventView",), anywhere=True)
+
+
+@dataclass(frozen=True)
+class UserRoutes:
+    server: Server
+
+    def routes(self) -> list[Route]:
+        see, edit = needs_of(USERS, "GET", oneself=True), needs_of(USERS, "PUT", oneself=True)
+        return [
+            Route("POST", "users/login", self.login, ANYBODY),
+            Route("POST", "users/logout", self.logout, SIGNED_IN),
+            Route("GET", "users/me", self.me, SIGNED_IN),
+            Route("GET", "users/{id}/spaces", self.spaces, see),
+            Route("GET", "users/{id}/teams", self.teams, see),
+            Route("GET", "users/{id}/permissions", self.permissions, see),
+            Route("GET", "users/{id}/permissions/configuration", self.permissions, see),
+            Route("PUT", "users/{id}/revoke-sessions", self.revoke_sessions, edit),
+            Route("GET", "users/{id}/apikeys", self.keys, see),
+            Route("POST", "users/{id}/apikeys", self.add_key, edit),
+            Route("GET", "users/{id}/apikeys/{key}", self.key, see),
+            Route("DELETE", "users/{id}/apikeys/{key}", self.remove_key, edit),
+            Route("GET", "events", self.events, _EVENTS),
+            Route("GET", "events/{id}", self.event, _EVENTS),
+        ]
+
+    # --- signing in --------------------------------------------------------------------------------------------
+
+    async def login(self, request: ApiRequest) -> web.Response:
+        body, authentication = read_fields(_LOGIN, await request.json()), self.server.authentication
+        user = await authentication.user_of_password(body["Username"], body["Password"] or "")
+        answer = json_answer({**document(user), "IsRequestor": True})
+        authentication.sign_in(answer, user.id, secure=request.http.secure)
+        await self.server.note(user, "LoginSucceeded", "", resource=user.id)
+        return answer
+
+    async def logout(self, request: ApiRequest) -> web.Response:
+        answer = json_answer({})
+        self.server.authentication.sign_out(request.http, answer)
+        return answer
+
+    async def revoke_sessions(self, request: ApiRequest) -> web.Response:
+        self.server.authentication.sessions.end_all_of((await self._user(request)).id)
+        return json_answer({})
+
+    # --- users -------------------------------------------------------------------------------------------------
+
+    async def me(self, request: ApiRequest) -> web.Response:
+        return json_answer({**document(request.rights.user), "IsRequestor": True})
+
+    async def spaces(self, request: ApiRequest) -> web.Response:
+        rights = await self._access(request)
+        spaces = await self.server.store.all(SPACES, UNSCOPED)
+        return json_answer([document(space) for space in spaces if rights.sees(space.id)])
+
+    async def teams(self, request: ApiRequest) -> web.Response:
+        return json_answer([_team_reference(team) for team in await self._teams_of(await self._user(request))])
+
+    async def permissions(self, request: ApiRequest) -> web.Response:
+        rights = await self._access(request)
+        spaces = [space.id for space in await self.server.store.all(SPACES, UNSCOPED)]
+        unrestricted = {
+            "RestrictedToProjectIds": ["projects-all"],
+            "RestrictedToEnvironmentIds": ["environments-all"],
+            "RestrictedToTenantIds": ["tenants-all"],
+            "RestrictedToProjectGroupIds": ["projectgroups-all"],
+        }
+        granted: dict[str, list[Json]] = {}
+        for space in spaces:
+            for name in sorted(rights.in_space(space) - rights.system):
+                granted.setdefault(name, []).append({**unrestricted, "SpaceId": space})
+        return json_answer(
+            {
+                "Id": f"userpermissions-{rights.user.id}",
+                "SystemPermissions": sorted(rights.system),
+                "SpacePermissions": granted,
+                "Teams": [_team_reference(team) for team in await self._teams_of(rights.user)],
+                "IsTeamsComplete": True,
+                "IsPermissionsComplete": True,
+                "Links": {"Self": f"{path_of(rights.user)}/permissions"},
+            }
+        )
+
+    async def _user(self, request: ApiRequest) -> Resource:
+        wanted = request.path["id"]
+        return await self.server.resource(USERS, UNSCOPED, request.rights.user.id if wanted.lower() == "me" else wanted)
+
+    async def _access(self, request: ApiRequest) -> Rights:
+        return await rights_of(self.server.store, await self._user(request))
+
+    async def _teams_of(self, user: Resource) -> Sequence[Resource]:
+        teams = await self.server.store.all(TEAMS, UNSCOPED)
+        return [team for team in teams if team.id == EVERYONE or user.id in team.body["MemberUserIds"]]
+
+    # --- keys --------------------------------------------------------------------------------------------------
+
+    async def keys(self, request: ApiRequest) -> web.Response:
+        user = await self._user(request)
+        found = [key for key in await self.server.authentication.keys() if key.user == user.id]
+        return json_answer(paged("ApiKey", keys_path(user.id), request.query, found, key_document))
+
+    async def add_key(self, request: ApiRequest) -> web.Response:
+        """The only answer that ever holds the key."""
+        rights = await self._access(request)
+        request.rights.require_all_of(rights)
+        body = read_fields(_KEY, await request.json())
+        if body["Purpose"] == START_KEY:
+            raise Invalid(errors=["Purpose is reserved"])
+        key = new_api_key()
+        kept = await self.server.authentication.accept_key(key, rights.user.id, body["Purpose"], body["Expires"])
+        await self._note_key(request, "Created", kept)
+        return json_answer({**key_document(kept), "ApiKey": key}, 201)
+
+    async def key(self, request: ApiRequest) -> web.Response:
+        return json_answer(key_document(await self._key(request)))
+
+    async def remove_key(self, request: ApiRequest) -> web.Response:
+        found = await self._key(request)
+        if found.purpose == START_KEY:
+            raise Forbidden("This is the key that the server was started with; it ends with the server.")
+        await self.server.store.remove_key(key_id=found.id)
+        await self._note_key(request, "Deleted", found)
+        return json_answer({})
+
+    async def _key(self, request: ApiRequest) -> ApiKey:
+        user, wanted = await self._user(request), request.path["key"]
+        for key in await self.server.authentication.keys():
+            if key.user == user.id and key.id == wanted.lower():
+                return key
+        raise ResourceNotFound("API key", wanted)
+
+    async def _note_key(self, request: ApiRequest, category: str, key: ApiKey) -> None:
+        what = f"API key '{key.purpose}' ({key.shown}) of {key.user}"
+        await self.server.note(request.rights.user, category, what, resource=key.id)
+
+    # --- events ------------------------------------------------------------------------------------------------
+
+    async def events(self, request: ApiRequest) -> web.Response:
+        space = None if request.space is None else await self.server.space_of(request)
+        found = [
+            event
+            for event in await self.server.store.events()
+            if space in (None, event.space) and request.rights.holds(_EVENTS, event.space)
+        ]
+        found = filtered(found, request.query, EVENT_FILTERS)
+        return json_answer(paged("Event", "/api/events", request.query, found, event_document))
+
+    async def event(self, request: ApiRequest) -> web.Response:
+        for event in await self.server.store.events():
+            shown = event_document(event)
+            if shown["Id"].lower() == request.path["id"].lower() and request.rights.holds(_EVENTS, event.space):
+                return json_answer(shown)
+        raise ResourceNotFound("event", request.path["id"])
+
+
+def _team_reference(team: Resource) -> Mapping[str, Any]:
+    return {
+        "Id": team.id,
+        "Name": team.name,
+        "SpaceId": team.body["SpaceId"],
+        "ExternalSecurityGroups": [],
+        "IsDirectlyAssigned": team.id != EVERYONE,
+    }
