@@ -129,11 +129,11 @@ class Machines:
         self, clients: WorkerClients, machine: Resource, report: Report, *, for_health: bool = False
     ) -> Client:
         """Returns what calls a machine as its policy says.  Raises `WorkerCallFailed` where it cannot be called."""
+        if machine.id == BUILT_IN and clients.built_in is not None:
+            return clients.built_in
         policy, machine = await self.policy_of(machine), await self._called_for(machine)
         retry = policy.health_retry if for_health else policy.retry
         given = machine.body["Endpoint"]
-        if machine.id == BUILT_IN and clients.built_in is not None:
-            return clients.built_in
         if given["CommunicationStyle"] != "Ssh":
             return clients.of(reachable_endpoint(machine, policy), retry, report)
         account = await self._store.get(ACCOUNTS, machine.space, given["AccountId"])
