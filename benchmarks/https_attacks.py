@@ -37,14 +37,18 @@ async def idle(peer: Peer, _number: int) -> None:
 
 
 async def idle_in_thousands(peer: Peer, number: int) -> None:
-    """Comes again when it is closed, as a pool of connections does."""
-    await asyncio.sleep(number / 500)
+    """Stays as long as it may."""
+    await asyncio.sleep(number / 200)
+    reader, writer = await peer.tls(trusted=True)
+    writer.write(head("HEAD", "/openapi.json"))
+    await reader.read()
+    writer.close()
+
+
+async def comes_again(peer: Peer, number: int) -> None:
+    """Comes again when it is closed, as a pool of connections does: more than there are places for."""
     while True:
-        reader, writer = await peer.tls(trusted=True)
-        writer.write(head("HEAD", "/openapi.json"))
-        await reader.read()
-        writer.close()
-        await asyncio.sleep(5)
+        await idle_in_thousands(peer, number)
 
 
 async def drips_a_head(peer: Peer, _number: int) -> None:
@@ -106,6 +110,7 @@ def _again_and_again(body: bytes) -> Callable[[Peer, int], Awaitable[None]]:
 ATTACKS: dict[str, tuple[Callable[[Peer, int], Awaitable[None]], int]] = {
     "https, idle": (idle, 1000),
     "https, 10,000 idle": (idle_in_thousands, 10_000),
+    "https, 10,000 come again": (comes_again, 10_000),
     "https, drips heads": (drips_a_head, 500),
     "https, drips bodies of /rpc": (drips_a_body, 100),
     "https, drips uploads": (drips_an_upload, 200),

@@ -67,9 +67,11 @@ def cannot(verb: str, path: Path, error: OSError) -> DiskError:
         mount_hint = f"Mount its directory, '{path.parent}', in place of the file."
         return DiskError(f"{message} It is a mount of its own, which cannot be replaced.", hint=mount_hint)
     if isinstance(error, PermissionError):
-        closed = closed_directory(path)
-        hint = f"The directory '{closed}' is closed to that user: chmod o+x '{closed}'" if closed else None
-        return DiskError(f"{message} Please check file permissions.", hint=hint)
+        message, closed = f"{message} Please check file permissions.", closed_directory(path)
+        if closed is None:
+            return DiskError(message)
+        owner = f"do it as its owner, {user_name(closed.stat().st_uid)}"
+        return DiskError(message, hint=f"The directory '{closed}' is closed to that user: {owner}, or chmod o+x it.")
     return DiskError(f"{message} {one_line(OSError(error.strerror or type(error).__name__))}.")
 
 

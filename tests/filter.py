@@ -20,14 +20,18 @@ _NUMBERS = {
         "unshare": 272, "mount": 165, "prlimit64": 302, "sched_getaffinity": 204, "statfs": 137, "keyctl": 250,
         "io_uring_setup": 425, "ioprio_get": 252, "getxattr": 191, "prctl": 157, "mknod": 133, "mknodat": 259,
         "link": 86, "linkat": 265, "symlink": 88, "symlinkat": 266, "chmod": 90, "fchmodat": 268, "fchmodat2": 452,
-        "chown": 92, "fchown": 93, "lchown": 94, "fchownat": 260,
+        "chown": 92, "fchown": 93, "lchown": 94, "fchownat": 260, "setns": 308, "umount2": 166, "pivot_root": 155,
+        "add_key": 248, "request_key": 249, "bpf": 321, "perf_event_open": 298, "open_tree": 428, "move_mount": 429,
+        "mount_setattr": 442,
     },
     "aarch64": {
         "fchmod": 52, "flock": 32, "fsync": 82, "fstatfs": 44, "inotify_init1": 26, "memfd_create": 279,
         "pidfd_open": 434, "pidfd_send_signal": 424, "clone3": 435, "openat2": 437, "statx": 291, "close_range": 436,
         "unshare": 97, "mount": 40, "prlimit64": 261, "sched_getaffinity": 123, "statfs": 43, "keyctl": 219,
         "io_uring_setup": 425, "ioprio_get": 31, "getxattr": 8, "prctl": 167, "mknodat": 33, "linkat": 37,
-        "symlinkat": 36, "fchmodat": 53, "fchmodat2": 452, "fchown": 55, "fchownat": 54,
+        "symlinkat": 36, "fchmodat": 53, "fchmodat2": 452, "fchown": 55, "fchownat": 54, "setns": 268, "umount2": 39,
+        "pivot_root": 41, "add_key": 217, "request_key": 218, "bpf": 280, "perf_event_open": 241, "open_tree": 428,
+        "move_mount": 429, "mount_setattr": 442,
     },
 }  # fmt: skip
 _LOAD_NUMBER, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06

@@ -9,3 +9,5 @@ from __future__ import annotations
 
 PATIENCE = 120.0
 """Seconds.  A busy machine has a twentieth of a processor for us."""
+MUCH_WORK = 4 * PATIENCE
+"""For one program that does all the work of a test."""

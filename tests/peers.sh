@@ -24,6 +24,9 @@ need ps procps
 # A machine that is a worker without an agent (tests/e2e/sshd.py).
 need /usr/sbin/sshd openssh-server
 need ssh-keygen openssh-client
+# What scripts may do under a confined agent (tests/e2e/test_two_units.py).
+need sudo sudo
+need node nodejs
 # Between an agent and its server (tests/e2e/neighbours.py).
 need /usr/sbin/squid squid
 need /usr/sbin/nginx nginx-light

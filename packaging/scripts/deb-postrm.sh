@@ -32,7 +32,10 @@ remove_instance() { # remove_instance CONFIGURATION
 
 purge() {
     our_units | while IFS= read -r unit; do
-        rm -rf "/etc/systemd/system/$unit" "/etc/systemd/system/$unit.d"
+        scripts=${unit%.service}@scripts
+        for file in "$unit" "$scripts.service" "$scripts.socket"; do
+            rm -rf "/etc/systemd/system/$file" "/etc/systemd/system/$file.d"
+        done
         find /etc/systemd/system -mindepth 2 -maxdepth 2 -type l -name "$(printf '%s' "$unit" | sed 's/\\/\\\\/g')" -delete
     done
     registry=/etc/octopus/Tentacle/Instances

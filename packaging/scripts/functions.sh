@@ -1,6 +1,8 @@
-# Finds the services that run this program: `tentacle service` has written their units.
+# Finds the services that run this program: `tentacle service` has written their units.  What starts the scripts of one
+# has a unit beside it, which is started, stopped and restarted with it.
 our_units() {
     for unit_file in /etc/systemd/system/*.service; do
+        case $unit_file in *@scripts.service) continue ;; esac
         if [ -f "$unit_file" ] && grep -qs '^ExecStart="\{0,1\}/usr/bin/[Tt]entacle[" ]' "$unit_file"; then
             printf '%s\n' "${unit_file##*/}"
         fi

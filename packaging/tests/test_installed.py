@@ -148,7 +148,8 @@ def test_modes_owners_and_nothing_of_the_host_s_python(machine: Machine) -> None
     assert owners(machine, f"{folder}/Work", f"{folder}/Logs") == ["755 tentacle:tentacle", "750 tentacle:tentacle"]
     (key,) = [str(p) for p in (machine.root / folder.lstrip("/")).glob("*.key")]
     assert owners(machine, f"{folder}/{Path(key).name}") == ["600 tentacle:tentacle"]
-    assert owners(machine, f"/etc/systemd/system/{UNIT}.service") == ["644 root:root"]
+    units = (f"/etc/systemd/system/{UNIT}{rest}" for rest in (".service", "@scripts.service", "@scripts.socket"))
+    assert owners(machine, *units) == ["644 root:root"] * 3
 
     trap = machine.root / "tmp/trap"
     trap.mkdir()
@@ -189,10 +190,12 @@ def start_to_ready(machine: Machine) -> float:
 
 
 def proportional_set(machine: Machine, site: Site) -> float:
-    """Of the agent and its fork server, in MiB."""
+    """Of the agent and what starts its scripts, in MiB."""
     wait_until(lambda: " up;" in machine.properties(UNIT, "StatusText")["StatusText"])
-    group = machine.run("systemctl", "show", "--property=ControlGroup", "--value", UNIT).strip()
-    processes = machine.run("sh", "-c", f"cat $(find /sys/fs/cgroup{group} -name cgroup.procs)").split()
+    units = (f"{UNIT}.service", f"{UNIT}@scripts.service")
+    shown = machine.run("systemctl", "show", "--property=ControlGroup", "--value", *units).split()
+    groups = " ".join(f"/sys/fs/cgroup{group}" for group in shown)
+    processes = machine.run("sh", "-c", f"cat $(find {groups} -name cgroup.procs)").split()
     rollups = [machine.run("cat", f"/proc/{process}/smaps_rollup") for process in processes]
     print(f"processes at idle: {len(processes)}")
     return sum(int(match[1]) for text in rollups if (match := re.search(r"^Pss: +(\d+)", text, re.M))) / 1024

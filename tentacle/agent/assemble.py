@@ -19,7 +19,7 @@ from tentacle.agent.housekeeping import beat, number_from, stop_beating, timespa
 from tentacle.agent.identities import identities
 from tentacle.agent.oversight import Oversight
 from tentacle.agent.own_files import make_spool
-from tentacle.agent.own_port import listen
+from tentacle.agent.own_port import open_port
 from tentacle.agent.plan import Plan, PollPlan, make_plan
 from tentacle.agent.polling import PollerParts, Polling, callers, polled
 from tentacle.agent.reload import ConfigurationWatch, change
@@ -175,8 +175,8 @@ class Agent:
         for line in self.plan.lines:
             say(line)
         self._warn_of_certificate()
+        await open_port(self.listener, self.plan.listen, self._surroundings)
         if self.listener is not None:
-            await listen(self.listener, self._settings.port)
             address = format_address((self._host, self.listener.port))
             say(f"{f'listen://{address}/':<30} {threading.get_native_id() % 10000:>4}  Listener started")
             say(f"Agent listening on: {address}")

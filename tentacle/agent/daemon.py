@@ -29,6 +29,7 @@ from tentacle.errors import EXIT_OK
 from tentacle.host.first_process import is_watched
 from tentacle.host.launcher import LAUNCHER_VARIABLE
 from tentacle.host.notify import Notifier
+from tentacle.host.passed_files import take_passed_files
 from tentacle.host.shortcomings import require_threads, shortcomings
 from tentacle.host.step_needs import missing_for_steps
 from tentacle.observe.level_switch import LevelSwitch
@@ -80,7 +81,7 @@ def run_agent(
     require_threads()
     raise_limit()
     notifier = Notifier.take_from(os.environ)
-    launcher = os.environ.pop(LAUNCHER_VARIABLE, "")
+    launcher, passed = os.environ.pop(LAUNCHER_VARIABLE, ""), take_passed_files(os.environ)
     surroundings = Surroundings(
         config_path,
         instance_name,
@@ -92,12 +93,14 @@ def run_agent(
         document=document,
         wire_trace=wire_trace,
         launcher=Path(launcher) if launcher else None,
+        passed=passed,
+        notifier=notifier,
     )
     home = resolved_home(settings, config_path)
     with only_agent(home):
         put_right(home)
         agent = Agent(settings, surroundings)
-        return asyncio.run(_main(agent, surroundings, emit, notifier, interactive=interactive, is_last=is_last))
+        return asyncio.run(_main(agent, surroundings, emit, interactive=interactive, is_last=is_last))
 
 
 def executable() -> Path:
@@ -118,11 +121,11 @@ async def _main(
     agent: Agent,
     surroundings: Surroundings,
     emit: Callable[[str], None],
-    notifier: Notifier,
     *,
     interactive: bool,
     is_last: bool,
 ) -> int:
+    notifier = surroundings.notifier
     _spare_the_collector()
     stop = _Stop()
     async with _signals(stop), _closing(agent):

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from tentacle.agent.lock_holder import is_of_a_script
+from tentacle.agent.passed_port import stored_name, take_port
+from tentacle.agent.surroundings import Surroundings
 from tentacle.host.port_holders import port_holders
 from tentacle.scripts.launch.other_process import OtherProcess
 from tentacle.transport.errors import ConnectFailed
@@ -23,6 +25,24 @@ log = logging.getLogger(__name__)
 
 _ATTEMPTS: Final = 3
 _SECONDS: Final = 5.0
+
+
+async def open_port(
+    listener: Listener | None, where: tuple[str | None, int] | None, surroundings: Surroundings
+) -> None:
+    """Starts the listener, if there is one, at the address `where`, and leaves its socket for the next agent.
+
+    It goes on with the socket of an earlier one.  Raises `ConnectFailed`.
+    """
+    host, port = where or (None, None)
+    passed = take_port(surroundings.passed, host, port, surroundings.notifier.forget)
+    if listener is None or port is None:
+        return
+    if passed is not None:
+        await listener.start(passed)
+        return
+    await listen(listener, port)
+    surroundings.notifier.store(stored_name(host, port), listener.descriptor)
 
 
 async def listen(listener: Listener, port: int) -> None:

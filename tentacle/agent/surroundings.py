@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tentacle.host.notify import Notifier
+from tentacle.host.passed_files import PassedFile
 from tentacle.observe.level_switch import LevelSwitch
 from tentacle.observe.redaction import Redactor
 from tentacle.settings.instances import instance_directories
@@ -34,6 +36,9 @@ class Surroundings:
     """Where all that is said on the wire is written."""
     launcher: Path | None = None
     """The socket of the service that starts scripts; without it the agent starts them."""
+    passed: tuple[PassedFile, ...] = ()
+    """Open files that whoever started this process has passed to it."""
+    notifier: Notifier = field(default_factory=lambda: Notifier("", None))
     document: Callable[[], Mapping[str, Any]] | None = None
     """What `status --format=json` says of the instance; looks at its files, and raises `TentacleError`."""
 

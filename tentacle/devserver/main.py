@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -43,7 +44,7 @@ from tentacle.devserver.tasks import (
     TaskQueue,
     read_package,
 )
-from tentacle.devserver.worker import Comms, CommsOptions, Machines, Time, WorkerClients, start_comms
+from tentacle.devserver.worker import BuiltInClient, Comms, CommsOptions, Machines, Time, WorkerClients, start_comms
 from tentacle.disk import write_atomic
 from tentacle.errors import EXIT_OK, TentacleError
 from tentacle.settings.certificates import StoredCertificate
@@ -63,7 +64,8 @@ class DevServerOptions:
     Without `api_key` a new one is made at each start; `password` is the first user's from then on.  `ready_file` is
     written when the server is ready, and removed when it ends.  `tick`, between two looks at the schedule, is in
     seconds, `max_file` in bytes.  Workers poll by HTTPS at `polling_address`, whose proxy passes on to `port`, or at
-    `comms_port`.  With the package `calamari`, steps run by it.
+    `comms_port`.  With the package `calamari`, steps run by it.  Scripts run on this machine as the user
+    `built_in_worker`, where no other worker is.
     """
 
     host: str = "127.0.0.1"
@@ -79,6 +81,7 @@ class DevServerOptions:
     tick: float = 30.0
     polling_address: str | None = None
     calamari: Path | None = None
+    built_in_worker: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ async def running(options: DevServerOptions, comms_of: StartComms = start_comms)
             CommsOptions(options.host, options.comms_port, home.spool, polling_address=options.polling_address),
         )
         undo.push_async_callback(comms.close)
-        server = await assemble(options, home, certificate, database, comms)
+        server = await assemble(options, _built_in(options, undo), home, certificate, database, comms)
         user = await server.first_user(options.username)
         server.authentication.accept_start_key(api_key, user.id)
         if options.password is not None:
@@ -184,13 +187,25 @@ async def listen(runner: web.AppRunner, options: DevServerOptions) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
+def _built_in(options: DevServerOptions, undo: AsyncExitStack) -> BuiltInClient | None:
+    if options.built_in_worker is None:
+        return None
+    place = undo.enter_context(tempfile.TemporaryDirectory(prefix="tentacle-built-in-"))
+    return BuiltInClient.of(options.built_in_worker, Path(place))
+
+
 async def assemble(
-    options: DevServerOptions, home: Home, certificate: StoredCertificate, database: Database, comms: Comms
+    options: DevServerOptions,
+    built_in: BuiltInClient | None,
+    home: Home,
+    certificate: StoredCertificate,
+    database: Database,
+    comms: Comms,
 ) -> Server:
     """Returns the parts of the server, put together; the only place where they are made."""
     store, tasks = Store(database), TaskStore(database, _now)
     machines = Machines(store, comms.trust)
-    clients = WorkerClients(comms, Time(time.monotonic), directory=home.files)
+    clients = WorkerClients(comms, Time(time.monotonic), directory=home.files, built_in=built_in)
     artifacts, calamari = Artifacts(store, home.artifacts, _now), None
     if options.calamari is not None:
         calamari = Calamari(read_package(options.calamari, home.files), store, home.files)

@@ -6,11 +6,12 @@ be delivered is dropped, because an agent works whether or not it is watched.
 
 from __future__ import annotations
 
+import array
 import asyncio
 import os
 import re
 import socket
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -50,6 +51,17 @@ class Notifier:
         """The agent ends, which may take `seconds` from now, whatever the unit's own limit is."""
         self._send("STOPPING=1", _status(status), f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
+    def store(self, name: str, descriptor: int) -> None:
+        """Gives the manager an open file to keep for the next agent, under that name (sd_pid_notify_with_fds(3)).
+
+        It keeps it over a restart, and as long as the unit allows it (`FileDescriptorStoreMax=`).
+        """
+        self._send("FDSTORE=1", f"FDNAME={name}", descriptors=(descriptor,))
+
+    def forget(self, name: str) -> None:
+        """Has the manager close what is stored under that name."""
+        self._send("FDSTOREREMOVE=1", f"FDNAME={name}")
+
     async def keep_reporting(self, status: Callable[[], str]) -> None:
         """Runs until it is cancelled: reports a life sign twice per watchdog time, and the status when it changes."""
         pause = min(LOOK_SECONDS, self.watchdog / 2) if self.watchdog else LOOK_SECONDS
@@ -60,12 +72,14 @@ class Notifier:
             reported = now
             await asyncio.sleep(pause)
 
-    def _send(self, *lines: str) -> None:
+    def _send(self, *lines: str, descriptors: Sequence[int] = ()) -> None:
         if not self._address or not lines:
             return
         # An address that is too long raises OSError, too.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
-            sock.sendto("\n".join(lines).encode(errors="replace"), self._address)
+            # Not `send_fds`, which forgets the address.
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+            sock.sendmsg(["\n".join(lines).encode(errors="replace")], rights, 0, self._address)
 
 
 def _status(text: str) -> str:

@@ -103,13 +103,13 @@ class Systemctl:
         """Has systemd read all unit files again.  Raises `SystemctlFailed`."""
         self._run("daemon-reload")
 
-    def act(self, verb: str, name: str) -> None:
-        """`start`, `stop`, `restart`, `enable`, `disable`... of a service.  Raises `SystemctlFailed`."""
-        self._run(verb, "--", name + SUFFIX)
+    def act(self, verb: str, name: str, suffix: str = SUFFIX) -> None:
+        """`start`, `stop`, `restart`, `enable`, `disable`... of a unit.  Raises `SystemctlFailed`."""
+        self._run(verb, "--", name + suffix)
 
-    def state(self, name: str) -> ServiceState:
-        """What systemd knows of a service; one that it has never heard of is inactive.  Raises `SystemctlFailed`."""
-        text = self._run("show", f"--property={_PROPERTIES}", "--", name + SUFFIX)
+    def state(self, name: str, suffix: str = SUFFIX) -> ServiceState:
+        """What systemd knows of a unit; one that it has never heard of is inactive.  Raises `SystemctlFailed`."""
+        text = self._run("show", f"--property={_PROPERTIES}", "--", name + suffix)
         return read_state(name, text)
 
     def _run(self, *arguments: str) -> str:

@@ -6,6 +6,7 @@ Looks at the process and the system; writes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
@@ -17,6 +18,7 @@ from typing import Final
 
 from tentacle.disk import user_name
 
+_OS_RELEASE: Final = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
 CGROUPS: Final = Path("/sys/fs/cgroup")
 """Where a container finds its limits."""
 
@@ -52,10 +54,11 @@ def temp_directory(environ: Mapping[str, str]) -> str:
 
 def operating_system() -> str:
     """The distribution's own name for itself, e.g. `Debian GNU/Linux 12 (bookworm)`."""
-    try:
-        return platform.freedesktop_os_release()["PRETTY_NAME"]
-    except OSError:
-        return platform.platform()
+    with contextlib.suppress(OSError, ValueError):
+        # Whoever opens a pipe waits for ever.
+        if all(path.is_file() or not path.exists() for path in _OS_RELEASE):
+            return platform.freedesktop_os_release()["PRETTY_NAME"]
+    return platform.platform()
 
 
 def describe_process(version: str, instance_name: str | None, environ: Mapping[str, str]) -> list[str]:

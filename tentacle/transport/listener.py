@@ -121,12 +121,21 @@ class Listener:
         self._ended = CountedLog(most_kinds=_MOST_ENDINGS)
 
     @property
+    def descriptor(self) -> int:
+        """The open file of the listening socket."""
+        return self._socket.fileno()
+
+    @property
     def port(self) -> int:
         return int(self._socket.getsockname()[1])
 
-    async def start(self) -> None:
-        """Binds and accepts.  Raises `ConnectFailed` when the address cannot be used."""
-        self._socket = bind(self._options.host, self._options.port)
+    async def start(self, passed: socket.socket | None = None) -> None:
+        """Binds, unless a socket was `passed` that is bound and listens already, and accepts.
+
+        Raises `ConnectFailed` when the address cannot be used.
+        """
+        self._socket = passed or bind(self._options.host, self._options.port)
+        self._socket.setblocking(False)
         self._doorway = Doorway(self._socket, self._accepted, self._make_room, at_once=self._places.strangers // 8)
         self._doorway.open()
 

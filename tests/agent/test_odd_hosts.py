@@ -82,6 +82,26 @@ async def test_system_calls_that_are_refused(
     assert len(warnings(agent)) == len(told)
 
 
+CONTAINER_RIGHTS = (
+    "chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot mknod audit_write"
+)
+NOT_IN_CONTAINERS = (
+    *("unshare", "setns", "mount", "umount2", "pivot_root", "open_tree", "move_mount", "mount_setattr"),
+    *("keyctl", "add_key", "request_key", "bpf", "perf_event_open", "io_uring_setup"),
+)
+
+
+@only_root
+async def test_what_container_engines_refuse_by_default(agent: AgentHome, server: Server) -> None:
+    """Namespaces, mounts and keys with EPERM, clone3 with ENOSYS, and most of root's rights."""
+    rights = ",".join(("-all", *(f"+{one}" for one in CONTAINER_RIGHTS.split())))
+    filters = (*refused("ENOSYS", "clone3"), *refused("EPERM", *NOT_IN_CONTAINERS))
+    running = await agent.start(wrapper=("setpriv", f"--bounding-set={rights}", "--inh-caps=-all", *filters))
+    await runs_and_cancels(running, server)
+    await running.stop()
+    assert warnings(agent) == []
+
+
 async def test_a_filter_that_lets_no_thread_be_made_is_named(agent: AgentHome) -> None:
     running = await agent.start(wrapper=refused("EPERM", "clone3"))
     code, said = await running.ended()
@@ -97,6 +117,8 @@ async def test_a_filter_that_lets_no_thread_be_made_is_named(agent: AgentHome) -
         ("mount -t proc -o subset=pid,hidepid=2 proc /proc", []),
         ("mount --bind /dev/null /proc/cpuinfo; mount -t tmpfs tmpfs /proc/sys; mount -t tmpfs tmpfs /sys", []),
         ("mount -t tmpfs -o ro tmpfs /dev/shm", []),
+        ("mkfifo odd; mount --bind odd /etc/os-release", []),
+        (r"printf 'PRETTY_NAME=Caf\351\n' >odd; mount --bind odd /etc/os-release", []),
     ],
 )
 async def test_mounts_that_hide_something(agent: AgentHome, server: Server, mounts: str, told: list[str]) -> None:
@@ -284,6 +306,14 @@ async def test_the_dates_of_certificates_keep_nobody_away(
     assert told.startswith(f"The certificate {server.agent} ")
     assert ("has expired on 2002-01-01" in told) == (ours[0] == 2001)
     assert ("is not valid before 2100-01-01; is this machine's clock right?" in told) == (ours[0] == 2100)
+
+
+async def test_what_deployment_steps_miss_here_is_in_the_log_of_the_start(agent: AgentHome, tmp_path: Path) -> None:
+    """Without openssl Calamari's bash steps run with every variable empty, and end with 0."""
+    agent.environment["PATH"] = str(tmp_path)
+    running = await agent.start()
+    assert "variable" in await running.until("Steps miss 'openssl'")
+    await running.stop()
 
 
 async def test_as_the_first_process_of_a_container_it_ends_what_it_cannot_leave_to_anybody(

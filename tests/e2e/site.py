@@ -45,12 +45,12 @@ def server_here(stage: Stage, **options: Any) -> Iterator[ServerApi]:
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
     thread.start()
-    assert ready.wait(PATIENCE)
-    found = up[0]
-    if isinstance(found, BaseException):
-        raise found
-    stage.environment["OCTOPUS_API_KEY"] = found.api_key
     try:
+        assert ready.wait(PATIENCE)
+        found = up[0]
+        if isinstance(found, BaseException):
+            raise found
+        stage.environment["OCTOPUS_API_KEY"] = found.api_key
         port = int(found.comms.rsplit(":", 1)[1])
         yield ServerApi(found.rest, port, found.thumbprint, found.api_key)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
@@ -20,7 +21,7 @@ sed 's/^Write-Host/echo/' "$4" | bash
 @pytest.fixture(scope="module")
 def place() -> Iterator[Site]:
     """A server with a task cap of three; the instances `one` and `two` of this machine are workers of two pools."""
-    with site(limits=QueueLimits(at_once=CAP)) as made:
+    with site(limits=QueueLimits(at_once=CAP), built_in_worker="nobody") as made:
         pool = made.post("workerpools", {"Name": "Second pool"})
         # A PowerShell for the agents that are started from now on, unless its file is gone.
         (made.stage.directory / "bin").mkdir()
@@ -124,3 +125,34 @@ def test_a_script_without_a_syntax_is_powershell_where_the_worker_has_it(place: 
     assert place.server.finished(task)["State"] == "Success"
     assert {"stand-in: -NoProfile -NonInteractive -File", "hello from PowerShell"} <= set(place.log(task))
     assert place.run("print(6 * 7)", MachineIds=[machine], Syntax="Python")[1].count("42") == 1
+
+
+def test_the_built_in_worker_gives_way_to_external_workers_and_returns_after_the_last_one(place: Site) -> None:
+    """As another user, and without a look at what the server keeps."""
+    server_data = place.stage.directory / "server"
+    body = f'echo "$(id -un) of $(id -Gn)"; ls {server_data} || echo kept out; echo "agent: $TentacleInstanceName"; env'
+
+    def run() -> list[str]:
+        task, log = place.run(body, WorkerPoolIds=["WorkerPools-1"], TargetType="WorkerPools")
+        assert task["State"] == "Success"
+        return log
+
+    assert "agent: one" in run()
+    place.stage.run("deregister-worker", "--instance=one", f"--server={place.server.rest}")
+    log = run()
+    assert {"nobody of nogroup", "kept out", "agent: "} <= set(log)
+    assert not any(place.server.key in line for line in log)
+    failed, _ = place.run("sleep 0.1; kill -9 $$", TargetType="OctopusServer")
+    assert failed["ErrorMessage"] == "The script on 'Built-in Worker' ended with exit code 137."
+    slow = {"ScriptBody": "echo going; sleep 1000", "Syntax": "Bash", "TargetType": "OctopusServer"}
+    waiting = place.server.start_task("AdHocScript", slow)
+    place.until(lambda: "going" in place.log(waiting))
+    place.server.request("POST", f"api/tasks/{waiting}/cancel", {})
+    assert place.server.finished(waiting)["State"] == "Canceled"
+    artifact = b64encode(b"made.txt").decode()
+    leaving = f'cd "$TentacleHome"; echo made >made.txt; echo "##octopus[createArtifact path=\'{artifact}\']"'
+    made, _ = place.run(leaving, TargetType="OctopusServer")
+    (found,) = place.server.get(f"api/artifacts?regarding={made['Id']}")["Items"]
+    assert place.server.request("GET", found["Links"]["Content"].lstrip("/")) == b"made\n"
+    place.register("one", "--workerpool=Default Worker Pool")
+    assert "agent: one" in run()

@@ -82,6 +82,15 @@ class Site:
         lines = [line.split(" | ", 1)[1].strip() for line in log.splitlines() if " | " in line]
         return state, [line for line in lines if line.startswith(("line ", "user "))]
 
+    def output(self, body: str) -> list[str]:
+        """What a script of one's own has written, of its lines that begin as those of `end`."""
+        task = self.machine.on_the_network(lambda: self.server.run_script(self.server.worker(WORKER)["Id"], body))
+        return self.end(task)[1]
+
+    @property
+    def unit_files(self) -> tuple[str, ...]:
+        return (f"{UNIT}.service", f"{UNIT}@scripts.service", f"{UNIT}@scripts.socket")
+
     @property
     def main_process(self) -> int:
         return int(self.machine.properties(UNIT, "MainPID")["MainPID"])
@@ -89,6 +98,10 @@ class Site:
 
 @pytest.fixture
 def site(machine: Machine) -> Site:
+    return set_up_polling(machine)
+
+
+def set_up_polling(machine: Machine) -> Site:
     """`create-instance`, `new-certificate`, `configure`, `register-worker`: a polling worker without its agent."""
     server = start_server(machine)
     instance = f"--instance={WORKER}"
@@ -280,7 +293,9 @@ def test_names_are_quoted_users_kept_and_all_instances_meant_by_a_star(machine: 
     plain = ("tentacle", "service", "--instance=plain")
     machine.run(*plain, "--install", "--username=root", "--dependOn=dbus")
     file = machine.root / "etc/systemd/system/Plain.service"
-    assert {"User=root", "Wants=network-online.target dbus.service"} <= set(file.read_text().splitlines())
+    assert {"User=root", "Wants=network-online.target Plain@scripts.socket dbus.service"} <= set(
+        file.read_text().splitlines()
+    )
     said = machine.run(*plain, "--reconfigure")
     assert "Attempting to remove old service: Plain\n" in said
     assert "User=root" in file.read_text().splitlines()

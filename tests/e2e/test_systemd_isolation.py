@@ -10,7 +10,7 @@ from tests.e2e.test_systemd import APPLICATIONS, POOL, UNIT, WORKER, Site, machi
 
 __all__ = ["machine", "site"]
 
-GROUP = f"/sys/fs/cgroup/system.slice/{UNIT}.service"
+GROUP = f"/sys/fs/cgroup/system.slice/{UNIT}@scripts.service"
 LOOK = """\
 id -un; grep -o tentacle-run /proc/self/cgroup
 ls -A ..; ls -A /tmp; find /var/tmp -mindepth 1; echo that is all
@@ -22,8 +22,10 @@ def configure(site: Site, *options: str) -> None:
 
 
 def restart(site: Site, text: str = "") -> str:
-    """The state of the service once it has been started anew with these lines in its unit."""
-    (site.machine.root / f"etc/systemd/system/{UNIT}.service.d/more.conf").write_text(f"[Service]\n{text}\n")
+    """The state of the service once it has been started anew with these lines in the unit that starts its scripts."""
+    drop_in = site.machine.root / f"etc/systemd/system/{UNIT}@scripts.service.d/more.conf"
+    drop_in.parent.mkdir(exist_ok=True)
+    drop_in.write_text(f"[Service]\n{text}\n")
     site.machine.run("systemctl", "daemon-reload")
     site.machine.run("systemctl", "restart", UNIT, expect=None)
     return site.machine.properties(UNIT, "ActiveState")["ActiveState"]
@@ -60,8 +62,7 @@ def test_private_scripts_without_root_and_the_units_that_stand_in_their_way(site
     look()
     for harmless in (
         "NoNewPrivileges=yes\nRestrictSUIDSGID=yes\nLockPersonality=yes",
-        # The checkout that the tests run from may lie in /tmp.
-        f"ProtectSystem=strict\nReadWritePaths=/etc/octopus/worker\nPrivateTmp=yes\nBindReadOnlyPaths={ROOT}",
+        "ProtectSystem=strict\nReadWritePaths=/etc/octopus/worker /tmp /var/tmp",
         "ProtectKernelTunables=yes\nProtectKernelLogs=yes\nProtectControlGroups=no",
     ):
         assert restart(site, harmless) == "active", site.machine.journal(UNIT)

@@ -73,6 +73,14 @@ def test_a_user_who_is_not_root_has_instances_without_a_variable(machine: Machin
     said = tentacle("init", "--yes", "--no-register", "--mode=polling", "--instance=Second")
     assert "Application directory set to: /srv/person/.local/share/Octopus/Second/Applications\n" in said
     assert "Second" in tentacle("list-instances")
+    # Nothing that only root can do is advised.
+    assert said.splitlines()[-1] == "Done.  Start it: tentacle agent --instance=Second"
+    examined = tentacle("doctor")
+    assert "→ tentacle agent --instance=Second\n" in examined or "-> tentacle agent --instance=Second\n" in examined
+    assert "tentacle service" not in examined
+    for option in ("--install", "--start", "--stop", "--uninstall", "--restart", "--reconfigure"):
+        assert tentacle("service", option, expect=1).startswith("Requires elevated privileges."), option
+    assert tentacle("service", "--status") == "Service Second: not installed\n"
 
 
 def test_the_user_of_a_service_finds_the_instances_of_root(machine: Machine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -39,6 +40,19 @@ def test_ready_and_stopping(manager: socket.socket) -> None:
     notifier().stopping("Stopping", 30.5)
     assert received(manager) == ["READY=1", "STATUS=polling 1 server(s)"]
     assert received(manager) == ["STOPPING=1", "STATUS=Stopping", "EXTEND_TIMEOUT_USEC=30500000"]
+
+
+def test_an_open_file_is_left_with_the_manager_and_taken_back(manager: socket.socket) -> None:
+    notifier = Notifier("notify", None)
+    with socket.socket() as left:
+        notifier.store("port 1", left.fileno())
+        data, descriptors, _, _ = socket.recv_fds(manager, 4096, 2)
+        assert data.decode().split("\n") == ["FDSTORE=1", "FDNAME=port 1"]
+        (got,) = descriptors
+        assert os.path.sameopenfile(got, left.fileno())
+        os.close(got)
+    notifier.forget("port 1")
+    assert received(manager) == ["FDSTOREREMOVE=1", "FDNAME=port 1"]
 
 
 async def test_the_watchdog_is_fed_and_a_status_told_when_it_changes(manager: socket.socket) -> None:

@@ -7,21 +7,28 @@ from pathlib import Path
 import pytest
 
 from tentacle.host.errors import HostError
-from tentacle.host.unit import UnitSettings, unit_text
+from tentacle.host.unit import UnitSettings, unit_texts
 from tests.host.stub import SHOWN, Stub
 
-OURS = unit_text(UnitSettings("I", "tentacle", ("/bin/true",)))
+TEXTS = unit_texts(UnitSettings("I", "tentacle", ("/bin/true",)))
+OURS = TEXTS["I.service"]
+FILES = {"I.service", "I@scripts.service", "I@scripts.socket"}
 
 
 def test_installed_and_removed(stub: Stub) -> None:
-    path = stub.services.install("I", OURS)
+    path = stub.services.install("I", TEXTS)
     assert path.read_text() == OURS
     assert stub.services.text("I") == OURS
+    assert stub.services.texts("I") == TEXTS
+    assert {one.name for one in stub.units.iterdir()} == FILES
     assert stub.asked == ["daemon-reload", "enable -- I.service"]
     stub.state.write_text(SHOWN)
     stub.services.remove("I")
-    assert stub.asked == ["stop -- I.service", "disable -- I.service", "daemon-reload", "reset-failed -- I.service"]
-    assert not path.exists()
+    assert stub.asked == [
+        *("stop -- I.service", "disable -- I.service", "stop -- I@scripts.socket", "stop -- I@scripts.service"),
+        *("daemon-reload", "reset-failed -- I.service"),
+    ]
+    assert list(stub.units.iterdir()) == []
     stub.state.write_text("ActiveState=inactive\n")
     stub.services.remove("I")
     assert stub.asked == ["daemon-reload", "reset-failed -- I.service"], "nothing to remove is no failure"
@@ -34,6 +41,9 @@ def test_somebody_elses_service_is_left_alone(stub: Stub, tmp_path: Path) -> Non
     (stub.units / "ssh.service").write_text("[Unit]\nDescription=ssh\n")
     with pytest.raises(HostError, match="not one that runs Tentacle"):
         stub.services.require_ours("ssh")
+    (stub.units / "I@scripts.socket").write_text("[Unit]\nDescription=somebody else's\n")
+    with pytest.raises(HostError, match="not one that runs Tentacle"):
+        stub.services.require_ours("I")
     elsewhere = tmp_path / "cron.service"
     elsewhere.write_text("[Unit]\nDescription=cron\n")
     stub.state.write_text(f"LoadState=loaded\nFragmentPath={elsewhere}\n")

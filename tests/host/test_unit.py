@@ -11,17 +11,22 @@ from hypothesis import strategies as st
 
 from tentacle.host.errors import HostError
 from tentacle.host.unit import (
+    TEMPLATES,
     UnitSettings,
     dependencies,
+    environment_of,
+    has_launcher,
     is_ours,
+    launcher_socket,
     quoted,
     read_template,
     service_name,
     unit_path,
-    unit_text,
+    unit_texts,
     user_of,
 )
 
+NOT_FOR_SCRIPTS = "NoNewPrivileges|Protect|Private|Restrict[A-Z]|SystemCall|LockPersonality|MemoryDeny|DynamicUser"
 COMMAND = ("/opt/tentacle/bin/Tentacle", "agent", "--instance=I", "--noninteractive")
 
 
@@ -67,20 +72,59 @@ def test_a_path_is_no_name(name: str) -> None:
 
 
 def test_the_text_of_a_plain_unit() -> None:
-    lines = unit_text(UnitSettings("I", "tentacle", COMMAND)).splitlines()
+    lines = agent(UnitSettings("I", "tentacle", COMMAND)).splitlines()
     assert "ExecStart=/opt/tentacle/bin/Tentacle agent --instance=I --noninteractive" in lines
     assert {"StartLimitIntervalSec=1800", "StartLimitBurst=60"} <= set(lines[: lines.index("[Service]")])
-    assert {"Type=notify", "Restart=always", "KillMode=process", "User=tentacle", "Delegate=yes"} <= set(lines)
-    assert "After=network.target network-online.target" in lines
+    assert {"Type=notify", "Restart=always", "KillMode=process", "User=tentacle"} <= set(lines)
+    assert "After=network.target network-online.target I@scripts.socket" in lines
     assert "ConditionFileIsExecutable=/opt/tentacle/bin/Tentacle" in lines
-    assert not [line for line in lines if line.startswith("Environment")]
+    variables = [line for line in lines if line.startswith("Environment")]
+    assert variables == ["Environment=TENTACLE_SCRIPT_LAUNCHER=/run/tentacle/I.sock"]
     assert not re.search("@[A-Z]+", "".join(lines))
 
 
-def test_nothing_in_the_unit_takes_sudo_away_from_scripts() -> None:
-    text = re.sub("^#.*$", "", unit_text(UnitSettings("I", "tentacle", COMMAND)), flags=re.M)
-    implied = "NoNewPrivileges|Protect|Private|Restrict[A-Z]|SystemCall|LockPersonality|MemoryDeny|DynamicUser"
-    assert not re.search(f"^({implied})", text, re.M)
+def test_nothing_takes_sudo_away_from_scripts_and_nothing_gives_the_agent_a_tmp_of_its_own() -> None:
+    texts = unit_texts(UnitSettings("I", "tentacle", COMMAND))
+    starts = texts["I@scripts.service"]
+    assert not re.search(f"^({NOT_FOR_SCRIPTS})", starts, re.M)
+    assert {"Delegate=yes", "KillMode=process", "PartOf=I.service", "User=tentacle"} <= set(starts.splitlines())
+    assert "ExecStart=/opt/tentacle/bin/Tentacle script-launcher" in starts.splitlines()
+    assert len(re.findall(f"^({NOT_FOR_SCRIPTS})", texts["I.service"], re.M)) > 15
+    for text in texts.values():
+        assert not re.search("^(PrivateTmp|RemoveIPC|PrivateUsers)", text, re.M)
+        assert not re.search("@[A-Z]+@", text)
+
+
+def test_root_keeps_the_rights_that_it_needs_to_give_scripts_users_of_their_own() -> None:
+    of_root, of_others = (agent(UnitSettings("I", user, COMMAND)) for user in ("root", "tentacle"))
+    for line in ("CapabilityBoundingSet=", "ProtectSystem=yes", "RestrictSUIDSGID=yes", "ReadWritePaths=-/usr/local"):
+        assert f"\n{line}\n" in of_others
+        assert line not in of_root
+    assert "\nProtectClock=yes\n" in of_root
+
+
+def test_a_low_port_may_be_opened_and_an_instance_below_usr_written() -> None:
+    home = Path("/usr/share/a b")
+    text = agent(UnitSettings("I", "u", COMMAND, port=443, written=(home, Path("/etc/octopus"))))
+    assert text.count("=CAP_NET_BIND_SERVICE\n") == 2
+    assert '\nReadWritePaths=-/usr/local "-/usr/share/a b"\n' in text
+    assert "CAP_NET_BIND_SERVICE" not in agent(UnitSettings("I", "u", COMMAND, port=1024))
+
+
+@pytest.mark.parametrize("name", ["I", r"a\x40b", "x" * 200])
+def test_the_socket_has_a_path_that_the_system_allows(name: str) -> None:
+    socket = unit_texts(UnitSettings(name, "u", COMMAND))[f"{name}@scripts.socket"]
+    (path,) = re.findall("^ListenSequentialPacket=(.*)$", socket, re.M)
+    assert path == launcher_socket(name)
+    assert len(path) < 108
+    assert re.fullmatch("[a-zA-Z0-9/.]+", path)
+    assert "SocketMode=0600\n" in socket
+    assert "SocketUser=u\n" in socket
+
+
+def agent(settings: UnitSettings) -> str:
+    """The text of the agent's own unit."""
+    return unit_texts(settings)[f"{settings.name}.service"]
 
 
 def test_everything_that_can_be_told() -> None:
@@ -91,9 +135,9 @@ def test_everything_that_can_be_told() -> None:
         after=("a.service", "b.target"),
         environment={"Home": "/x y@USER@"},
     )
-    lines = unit_text(settings).splitlines()
-    assert "Wants=network-online.target a.service b.target" in lines
-    assert "After=network.target network-online.target a.service b.target" in lines
+    lines = agent(settings).splitlines()
+    assert "Wants=network-online.target I@scripts.socket a.service b.target" in lines
+    assert "After=network.target network-online.target I@scripts.socket a.service b.target" in lines
     assert "User=odd%%user" in lines
     assert 'Environment="Home=/x y@USER@"' in lines
     assert "ConditionFileIsExecutable=/opt/a $b/T%%n" in lines
@@ -101,7 +145,8 @@ def test_everything_that_can_be_told() -> None:
 
 
 def test_the_lines_for_the_systemd_that_is_there() -> None:
-    old, new = (unit_text(UnitSettings("I", "u", COMMAND, systemd=version)) for version in (252, 254))
+    texts = [unit_texts(UnitSettings("I", "u", COMMAND, systemd=version)) for version in (252, 254)]
+    old, new = (found["I@scripts.service"] for found in texts)
     assert "DelegateSubgroup" not in old
     assert "ExecStopPost=" in old
     assert "\nDelegateSubgroup=agent\n" in new
@@ -110,7 +155,7 @@ def test_the_lines_for_the_systemd_that_is_there() -> None:
 
 def test_a_program_needs_a_whole_path() -> None:
     with pytest.raises(HostError):
-        unit_text(UnitSettings("I", "u", ("tentacle", "agent")))
+        unit_texts(UnitSettings("I", "u", ("tentacle", "agent")))
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
@@ -133,9 +178,13 @@ def undone(text: str) -> str:
 
 
 def test_our_units_and_the_originals_are_known_by_their_description() -> None:
-    text = unit_text(UnitSettings("I", "some%one", COMMAND))
-    assert is_ours(text)
+    for text in unit_texts(UnitSettings("I", "some%one", COMMAND)).values():
+        assert is_ours(text)
+    text = agent(UnitSettings("I", "some%one", COMMAND))
     assert user_of(text) == "some%one"
+    assert has_launcher(text)
+    assert not has_launcher(text.replace("Environment=", "# "))
+    assert environment_of(text) == ""
     assert is_ours("[Unit]\nDescription=Octopus Deploy: Tentacle deployment agent\nAfter=network.target\n")
     assert not is_ours("[Unit]\nDescription=OpenBSD Secure Shell server\n")
     assert not is_ours("")
@@ -150,6 +199,7 @@ def test_dependencies() -> None:
             dependencies(text)
 
 
-def test_the_template_is_the_one_in_packaging() -> None:
-    shown = Path(__file__).parents[2] / "packaging" / "tentacle.service"
-    assert shown.read_text(encoding="utf-8") == read_template()
+def test_the_templates_are_those_in_packaging() -> None:
+    for name in TEMPLATES:
+        shown = Path(__file__).parents[2] / "packaging" / name
+        assert shown.read_text(encoding="utf-8") == read_template(name)

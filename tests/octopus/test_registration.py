@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tentacle import __version__
 from tentacle.octopus.client import Credentials
 from tentacle.octopus.errors import (
     AccessRefused,
@@ -158,7 +159,7 @@ async def test_headers_are_those_of_the_specification_with_our_own_name(octopus:
         await register(client, REQUEST)
     for request in server.requests:
         assert request.headers["Accept"] == "application/json"
-        assert request.headers["User-Agent"] == "tentacle/8.1.2"
+        assert request.headers["User-Agent"] == f"tentacle/8.1.2 ({__version__})"
         assert request.headers["X-Octopus-ApiKey"] == "API-TESTKEY0123456789"
 
 

@@ -296,9 +296,9 @@ async def finished(lab: Lab, ticket: str, hours: float, *, files: int = 0, megab
 
 
 async def test_the_oldest_go_until_the_bytes_fit(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     for hours in (1, 3, 2):
         await finished(lab, f"{hours}-hours", hours, megabytes=2)
+    caplog.set_level(logging.INFO)
     cleaner = with_quota(lab, Quota(bytes=5 * 1024 * 1024))
     assert await cleaner.sweep() == 1
     assert sorted(name for name in await lab.left() if not name.startswith(".")) == ["1-hours", "2-hours"]

@@ -37,6 +37,7 @@ class Options:
     polling_address: str | None
     calamari: str | None
     task_cap: int
+    built_in_worker: str | None
 
 
 @command("devserver")
@@ -79,6 +80,7 @@ class Options:
         default=20,
         help="How many tasks run at once; the others wait. The default is 20",
     ),
+    option("--built-in-worker", help="Run scripts on this machine as this user while the default pool has no worker"),
     option("--calamari", help="A package of Calamari, NAME.VERSION.nupkg or .zip, that runs the steps on workers"),
 )
 def devserver(session: CommandSession, *, given: Options) -> CommandResult:
@@ -114,6 +116,7 @@ def devserver(session: CommandSession, *, given: Options) -> CommandResult:
         password=read_secret(session, password),
         ready_file=session.path(given.ready_file) if given.ready_file else None,
         polling_address=given.polling_address or None,
+        built_in_worker=given.built_in_worker or None,
         limits=QueueLimits(at_once=given.task_cap),
         calamari=session.path(given.calamari) if given.calamari else None,
     )

@@ -13,7 +13,7 @@ from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import port_text
 from tentacle.cli.init import steps
 from tentacle.cli.init.questions import BACK, Questions
-from tentacle.cli.init.setup import MODES, POLLING, InitOptions, Setup, ask_for_setup, try_usual_port
+from tentacle.cli.init.setup import MODES, POLLING, InitOptions, Setup, ask_for_setup, is_root, try_usual_port
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options, https_option
 from tentacle.errors import TentacleError
 from tentacle.host.step_needs import missing_for_steps
@@ -108,13 +108,15 @@ def init(session: CommandSession, *, options: InitOptions, api: ApiOptions) -> S
         next_step = f"See how it is: {shlex.join(['tentacle', 'status', instance])}"
     else:
         next_step = f"Start it: {shlex.join(['tentacle', 'agent', instance])}"
-        if BOOTED.is_dir():
+        if BOOTED.is_dir() and is_root():
             service = shlex.join(["tentacle", "service", instance, "--install", "--start"])
             next_step += f", or as a service: {service}"
     restart = any(changed.values()) and not changed["Service"] and session.agent_has_run
     done = [name for name, was_done in changed.items() if was_done]
+    # A person has seen them before "Go ahead?".
+    notes = [] if questions.asks else _warnings(process.environ)
     return CommandResult(
-        (f"Done.  {next_step}",),
+        (*notes, f"Done.  {next_step}"),
         restart=restart,
         document={"Changed": done},
     )

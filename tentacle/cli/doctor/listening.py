@@ -23,6 +23,7 @@ from tentacle.transport.listener import bind
 from tentacle.wire.connect import authority
 
 PRIVILEGED: Final = 1024
+_MANAGER: Final = "systemd (process 1)"
 
 
 def listening_probes(instance: ExaminedInstance, settings: Settings) -> list[Probe]:
@@ -65,6 +66,8 @@ def free_port(settings: Settings, option: str) -> Finding:
         bind(settings.listen_ip, port).close()
     except TentacleError as error:
         owner = port_owner(port)
+        if owner == _MANAGER:
+            return ok("listening", f"systemd keeps {where} open for the agent, which is not running")
         if owner:
             return fail("listening", f"{where} is taken by {owner}", f"Stop that, or: {other}")
         if port < PRIVILEGED and os.geteuid() != 0:

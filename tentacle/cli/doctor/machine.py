@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -23,8 +24,8 @@ from tentacle.disk import user_name
 from tentacle.errors import TentacleError
 from tentacle.host.shortcomings import shortcomings
 from tentacle.host.step_needs import missing_for_steps
-from tentacle.host.systemctl import BASH, BOOTED, Systemctl
-from tentacle.host.unit import service_name
+from tentacle.host.systemctl import BASH, BOOTED, ServiceState, Systemctl
+from tentacle.host.unit import SOCKET_SUFFIX, has_launcher, is_written_by_us, launcher_name, service_name
 from tentacle.observe.redaction import MASK
 from tentacle.observe.startup import operating_system
 
@@ -113,6 +114,8 @@ def systemd(
         start = f"{f'systemctl reset-failed {name}; ' if state.gave_up else ''}systemctl start {name}"
         if state.unit is None or str(instance.config) not in state.unit.read_text(errors="replace"):
             return [ok("systemd", "running; no service runs this instance, which has no name")]
+    elif not state.is_installed and os.geteuid() != 0:
+        return [ok("systemd", "running; no service runs this instance, and only root can install one")]
     elif not state.is_installed:
         return [warn("systemd", f"there is no service {name}", f"tentacle service{instance.option} --install --start")]
     found = f"{name}.service is {state.active} ({state.detail}), {state.enabled}, runs as {state.user or 'root'}"
@@ -122,9 +125,31 @@ def systemd(
         return [fail("systemd", found, f"journalctl -u {name} -n 50; then: {start}")]
     if not state.is_active:
         return [warn("systemd", found, start)]
+    launcher = _launcher(instance, state, systemctl or Systemctl())
     if state.restarts:
-        return [warn("systemd", f"{found}, restarted {state.restarts} times", f"journalctl -u {name} -n 50")]
-    return [ok("systemd", found)]
+        return [warn("systemd", f"{found}, restarted {state.restarts} times", f"journalctl -u {name} -n 50"), *launcher]
+    return [ok("systemd", found), *launcher]
+
+
+def _launcher(instance: ExaminedInstance, state: ServiceState, systemctl: Systemctl) -> Sequence[Finding]:
+    """What starts the scripts of a service that runs."""
+    try:
+        text = state.unit.read_text(errors="replace") if state.unit else ""
+        if not has_launcher(text):
+            alone = "its scripts inherit what its unit allows and forbids, since an earlier version has installed it"
+            renew = f"tentacle service{instance.option} --reconfigure --start"
+            return [warn("systemd", f"{state.name}: {alone}", renew)] if is_written_by_us(text) else []
+        name = launcher_name(state.name)
+        found = systemctl.state(name, SOCKET_SUFFIX)
+    except (OSError, TentacleError):
+        # Told by the look at the service itself.
+        return []
+    if found.is_active:
+        return [ok("systemd", f"{name} starts the scripts, with the ordinary rights of {state.user or 'root'}")]
+    again = (
+        f"systemctl restart {shlex.quote(name)}.socket; if it fails: journalctl -u {shlex.quote(name)}.service -n 50"
+    )
+    return [fail("systemd", f"{name}.socket is {found.active} ({found.detail}): no script can be started", again)]
 
 
 def host(environ: Mapping[str, str]) -> Sequence[Finding]:

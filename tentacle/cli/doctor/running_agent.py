@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from tentacle.agent.status import STOPPING
 from tentacle.cli.doctor.examined import ExaminedInstance
@@ -10,7 +12,9 @@ from tentacle.cli.doctor.finding import Finding, fail, ok, warn
 from tentacle.cli.frame.style import moment, span
 from tentacle.cli.status.state import AgentState, shows_another
 from tentacle.disk import user_name
-from tentacle.host.systemctl import BOOTED
+from tentacle.errors import TentacleError
+from tentacle.host.systemctl import BOOTED, Systemctl
+from tentacle.host.unit import service_name
 
 
 def from_outside(instance: ExaminedInstance) -> Sequence[Finding]:
@@ -49,14 +53,21 @@ def agent(instance: ExaminedInstance) -> Sequence[Finding]:
     return found
 
 
+def _start(instance: ExaminedInstance) -> str:
+    """The command that starts the agent: as a service where that is installed, or this user can install it."""
+    if BOOTED.is_dir() and instance.name:
+        with suppress(TentacleError):
+            installed = Systemctl().state(service_name(instance.name)).is_installed
+            if installed or os.geteuid() == 0:
+                return f"tentacle service{instance.option}{'' if installed else ' --install'} --start"
+    return f"tentacle agent{instance.option}"
+
+
 def _agent(instance: ExaminedInstance, state: AgentState) -> Finding:
     if state.running is None:
         return warn("agent", state.problem or "not known", "Run this as the user of the agent, or as root.")
     if not state.running:
-        start = f"tentacle agent{instance.option}"
-        if BOOTED.is_dir() and instance.name:
-            start = f"tentacle service{instance.option} --start"
-        return warn("agent", f"it is not running{f'; it was {state.seen}' if state.seen else ''}", start)
+        return warn("agent", f"it is not running{f'; it was {state.seen}' if state.seen else ''}", _start(instance))
     if state.live is None or state.problem:
         text = f"{state.process} runs"
         if state.problem:

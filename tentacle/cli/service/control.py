@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from tentacle.cli.frame.output_file import write_public
 from tentacle.cli.frame.session import CommandSession
-from tentacle.cli.frame.style import iso
+from tentacle.cli.frame.style import counted, iso
 from tentacle.cli.service.files import hand_over
 from tentacle.errors import TentacleError
 from tentacle.host.account import (
@@ -35,11 +35,13 @@ from tentacle.host.unit import (
     environment_of,
     environment_text,
     is_ours,
+    launcher_name,
     service_name,
-    unit_text,
+    unit_texts,
     user_of,
 )
 from tentacle.settings.instances import DEFAULT_NAME, HOME_VARIABLE
+from tentacle.settings.model import resolved_home
 from tentacle.settings.store import SettingsFile
 
 USER_VARIABLE: Final = "OCTOPUS_SERVICE_USERNAME"
@@ -131,7 +133,7 @@ class ServiceControl:
         if wanted.start:
             yield from self._act("start", f"Service started: {self.name}")
         if wanted.status:
-            yield from state_lines(self._services.state(self.name))
+            yield from state_lines(self._services.state(self.name), self._services.launcher_state(self.name))
 
     def uninstall(self) -> Lines:
         """Stops the service and removes its unit.  Raises `TentacleError`."""
@@ -163,7 +165,7 @@ class ServiceControl:
 
     def document(self) -> Mapping[str, Any]:
         """The state of the service now, for programs."""
-        state = self._services.state(self.name)
+        state, launcher = self._services.state(self.name), self._services.launcher_state(self.name)
         return {
             "Service": state.name,
             "Unit": str(state.unit) if state.unit else None,
@@ -176,6 +178,9 @@ class ServiceControl:
             "Status": state.status or None,
             "Restarts": state.restarts,
             "Result": state.result or None,
+            "ScriptLauncher": None
+            if launcher is None
+            else {"Service": launcher.name, "Active": launcher.active, "ProcessId": launcher.pid},
         }
 
     def _act(self, verb: str, *lines: str) -> Lines:
@@ -195,10 +200,10 @@ class ServiceControl:
             self._services.remove(self.name)
 
     def _install(self, wanted: ServiceOptions) -> Lines:
-        running, old = self._services.state(self.name).is_active, self._services.text(self.name)
+        running, old = self._services.state(self.name).is_active, self._services.texts(self.name)
         account = yield from self._prepare(wanted.username)
         yield from self._write(wanted, account)
-        if running and self._services.text(self.name) != old:
+        if running and self._services.texts(self.name) != old:
             yield f"It runs on with its old settings until it is restarted: {self._typed('--restart')}"
 
     def _reconfigure(self, wanted: ServiceOptions) -> Lines:
@@ -230,13 +235,24 @@ class ServiceControl:
         return account
 
     def _write(self, wanted: ServiceOptions, account: Account) -> Lines:
-        command = (*self._program(), "agent", self._which(), "--noninteractive")
+        settings = self._session.overridden(SettingsFile(self._config).load())
         unit = UnitSettings(
-            self.name, account.name, command, wanted.after, self._environment(), self._services.version()
+            self.name,
+            account.name,
+            (*self._program(), "agent", self._which(), "--noninteractive"),
+            wanted.after,
+            self._environment(),
+            None if settings.no_listen else settings.port,
+            (resolved_home(settings, self._config), self._config.parent),
+            self._services.version(),
         )
         with self._failing(f"Could not install the systemd service: {self.name}"):
-            path = self._services.install(self.name, unit_text(unit))
+            path = self._services.install(self.name, unit_texts(unit))
         yield f"The unit is {path}; it runs the agent as the user '{account.name}'"
+        yield f"Its scripts are started by {launcher_name(self.name)}, with the ordinary rights of that user"
+        if self.drop_ins.is_dir():
+            launcher = shlex.quote(launcher_name(self.name))
+            yield f"Changes in {self.drop_ins} hold for the agent alone; for scripts: systemctl edit {launcher}"
         yield f"Service installed: {self.name}"
 
     def _program(self) -> tuple[str, ...]:
@@ -271,8 +287,8 @@ class ServiceControl:
             raise TentacleError(message, hint=hint, exit_code=error.exit_code) from error
 
 
-def state_lines(state: ServiceState) -> Iterator[str]:
-    """The state of a service for people."""
+def state_lines(state: ServiceState, launcher: ServiceState | None) -> Iterator[str]:
+    """The state of a service, and of what starts its scripts, for people."""
     if not state.is_installed and not state.is_active:
         yield f"Service {state.name}: not installed"
         return
@@ -282,8 +298,12 @@ def state_lines(state: ServiceState) -> Iterator[str]:
     if state.unit:
         yield f"  Unit:     {state.unit}"
     if state.pid:
-        yield f"  Process:  {state.pid}, as the user '{state.user or 'root'}', restarted {state.restarts} time(s)"
+        restarted = f", restarted {counted(state.restarts, 'time')}" if state.restarts else ""
+        yield f"  Process:  {state.pid}, as the user '{state.user or 'root'}'{restarted}"
     if state.since and state.is_active:
         yield f"  Since:    {state.since:%Y-%m-%d %H:%M:%S} UTC"
     if state.status and state.is_active:
         yield f"  Status:   {state.status}"
+    if launcher is not None:
+        process = f", process {launcher.pid}" if launcher.pid else ""
+        yield f"  Scripts:  started by {launcher.name}, which is {launcher.active}{process}"

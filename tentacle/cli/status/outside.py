@@ -15,6 +15,7 @@ from typing import Any, Final
 from tentacle import __version__
 from tentacle.cli.frame.session import InstanceOptions
 from tentacle.cli.frame.style import Style, columns, iso, moment, span
+from tentacle.cli.status.state_text import sentence
 from tentacle.disk import user_name
 from tentacle.errors import TentacleError
 from tentacle.home_layout import HEARTBEAT_FILE
@@ -119,8 +120,9 @@ def outside_text(view: OutsideView, style: Style) -> str:
     if view.heartbeat is not None:
         rows.append(("Heartbeat", f"{span(view.heartbeat)} ago"))
     me = user_name(os.geteuid())
-    note = f"  {style.warn('note')}     {me} may not read this instance: for the rest, run this as root"
-    return "\n".join([state, f"{note}{_or_owner(view)}", "", *columns(rows, line_width=style.width)]) + "\n"
+    remark = f"{me} may not read this instance: for the rest, run this as root{_or_owner(view)}"
+    note = f"  {style.warn('note')}     {sentence(remark, style)}"
+    return "\n".join([state, note, "", *columns(rows, line_width=style.width)]) + "\n"
 
 
 def _or_owner(view: OutsideView) -> str:
@@ -128,7 +130,7 @@ def _or_owner(view: OutsideView) -> str:
     if view.pid and not user:
         with suppress(OSError):
             user = user_name(Path(f"/proc/{view.pid}").stat().st_uid)
-    return f" or {user}" if user not in ("", "root") else ""
+    return f" or as {user}" if user not in ("", "root") else ""
 
 
 def outside_document(view: OutsideView) -> dict[str, Any]:

@@ -37,8 +37,8 @@ def state_text(state: InstanceState, style: Style, now: float) -> str:
     servers = [line for server in state.servers for line in _server_lines(server, style, now)] or ["  none"]
     lines = [
         *_agent_lines(state, style, now),
-        *(f"  {style.bad('problem')}  {_sentence(problem.text, style)}" for problem in state.problems),
-        *(f"  {style.warn('note')}     {_sentence(note.text, style)}" for note in state.notes),
+        *(f"  {style.bad('problem')}  {sentence(problem.text, style)}" for problem in state.problems),
+        *(f"  {style.warn('note')}     {sentence(note.text, style)}" for note in state.notes),
         *("", *columns(overview, line_width=style.width)),
         *("", style.title("Trusted servers"), *servers),
         *("", style.title("Scripts"), *_script_lines(state, style, now)),
@@ -46,7 +46,8 @@ def state_text(state: InstanceState, style: Style, now: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sentence(text: str, style: Style) -> str:
+def sentence(text: str, style: Style) -> str:
+    """`text` behind a word such as `problem`, going on below itself."""
     return f"\n{' ' * _SENTENCE_INDENT}".join(wrapped(visible(text), style.width - _SENTENCE_INDENT))
 
 

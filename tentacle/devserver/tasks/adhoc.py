@@ -39,8 +39,10 @@ from tentacle.devserver.worker import (
     ScriptOutcome,
     WorkerCallFailed,
     WorkerClients,
+    built_in_worker,
 )
 
+ON_SERVER: Final = "OctopusServer"
 _BODY: Final = "Script.ps1"
 """PowerShell runs no file of another name; Python does not mind."""
 _INTERPRETERS: Final = {
@@ -56,7 +58,7 @@ _SHAPE: Final = (
     Field("ScriptBody", read_script),
     # As with the original, a script whose language is not told is PowerShell.
     Field("Syntax", choice("PowerShell", "Bash", "Python"), "PowerShell"),
-    Field("TargetType", optional(choice("Machines", "Environments", "Workers", "WorkerPools")), None),
+    Field("TargetType", optional(choice("Machines", "Environments", "Workers", "WorkerPools", ON_SERVER)), None),
     Field("WorkerPoolIds", texts, []),
     Field("Timeout", optional(time_span), None),
 )
@@ -64,7 +66,7 @@ _SHAPE: Final = (
 
 def read_arguments(given: Any) -> Json:
     body = read_fields(_SHAPE, given)
-    if not (body["MachineIds"] or body["WorkerPoolIds"] or body["EnvironmentIds"]):
+    if body["TargetType"] != ON_SERVER and not (body["MachineIds"] or body["WorkerPoolIds"] or body["EnvironmentIds"]):
         raise Invalid(errors=["MachineIds, WorkerPoolIds or EnvironmentIds must name where to run the script"])
     return body
 
@@ -97,11 +99,18 @@ class AdHocScripts:
 
     async def __call__(self, run: TaskRun) -> TaskResult:
         root = await run.begin("Run ad-hoc script", None)
-        found = selected(await self.machines.in_space(run.task.space), run.task.arguments)
+        arguments, space = run.task.arguments, run.task.space
+        found = selected(await self.machines.in_space(space), arguments)
+        here = arguments["TargetType"] == ON_SERVER
+        here = here or (not found and await self.machines.default_pool(space) in arguments["WorkerPoolIds"])
+        if here and self.clients.built_in is not None:
+            # It gives way to every external worker of the default pool.
+            found = [built_in_worker(space)]
         missing = {i.lower() for i in run.task.arguments["MachineIds"]} - {m.id.lower() for m in found}
         if missing or not found:
             await run.write(root, "Fatal", f"Not found: {', '.join(sorted(missing)) or 'a worker to run on'}")
-            return failed("There is no such worker to run the script on.")
+            hint = " This server itself runs scripts with --built-in-worker=USER." if here else ""
+            return failed(f"There is no such worker to run the script on.{hint}")
         return await run.on_each(found, root, "Run script on", self._run)
 
     async def _run(self, run: TaskRun, activity: str, machine: Resource) -> TaskResult:

@@ -4,12 +4,13 @@ Uses `storage`; must not know tasks or HTTP.  This is its door; the folders abov
 inside.
 """
 
+from tentacle.devserver.worker.built_in import BuiltInClient
 from tentacle.devserver.worker.caller import Comms, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.client import Client, WorkerClients
 from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, start_comms
 from tentacle.devserver.worker.discover import discovered_thumbprint
 from tentacle.devserver.worker.https_polling import AGENTS
-from tentacle.devserver.worker.machines import Machines, Policy
+from tentacle.devserver.worker.machines import Machines, Policy, built_in_worker
 from tentacle.devserver.worker.script_calls import ScriptOrder
 from tentacle.devserver.worker.script_run import ScriptOutcome, ScriptProgress
 from tentacle.devserver.worker.waiting import Time, ends_before

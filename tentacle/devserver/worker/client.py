@@ -19,6 +19,7 @@ from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ScriptTicket
+from tentacle.devserver.worker.built_in import BuiltInClient
 from tentacle.devserver.worker.caller import Endpoint, WorkerCaller, WorkerCallFailed
 from tentacle.devserver.worker.retry import CallRetries, Report, RetryPolicy, is_missing_service
 from tentacle.devserver.worker.script_calls import V1, V2, ScriptCallsV1, ScriptCallsV2, ScriptOrder
@@ -159,7 +160,7 @@ class WorkerClient:
         return path
 
 
-Client = WorkerClient | SshClient
+Client = WorkerClient | SshClient | BuiltInClient
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ class WorkerClients:
     intervals: tuple[StatusInterval, StatusInterval] = (LISTENING, POLLING)
     cache: CapabilityCache = field(default_factory=CapabilityCache)
     directory: Path = Path()
+    built_in: BuiltInClient | None = None
 
     def by_ssh(self, endpoint: SshEndpoint, policy: RetryPolicy, report: Report, timeout: float) -> SshClient:
         return SshClient(endpoint, CallRetries(policy, self.time, report), self.directory, timeout)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from tentacle.devserver.storage import (
     ACCOUNTS,
@@ -27,6 +27,15 @@ from tentacle.devserver.worker.caller import ConnectionLimits, Endpoint, WorkerC
 from tentacle.devserver.worker.client import Client, WorkerClients
 from tentacle.devserver.worker.retry import Report, RetryPolicy
 from tentacle.devserver.worker.ssh import SshEndpoint
+
+BUILT_IN: Final = "Workers-BuiltIn"
+"""The id of the built-in worker, which no collection lists."""
+
+
+def built_in_worker(space: str) -> Resource:
+    """The server's own machine, as a worker of a space."""
+    body = {"IsDisabled": False, "Endpoint": {"CommunicationStyle": "None"}}
+    return Resource(WORKERS.path, BUILT_IN, space, "Built-in Worker", body)
 
 
 def endpoint_of(machine: Resource) -> Endpoint:
@@ -104,6 +113,11 @@ class Machines:
     async def everywhere(self) -> list[Resource]:
         return [machine for kind in MACHINE_KINDS for machine in await self._store.everywhere(kind)]
 
+    async def default_pool(self, space: str) -> str:
+        """Returns the id of the space's default pool."""
+        pool = await self._store.default(POOLS, space)
+        return pool.id if pool else ""
+
     async def policy_of(self, machine: Resource) -> Policy:
         """Returns the machine's own policy, else the space's default one, else the built-in one."""
         own = str(machine.body.get("MachinePolicyId") or "")
@@ -115,6 +129,8 @@ class Machines:
         self, clients: WorkerClients, machine: Resource, report: Report, *, for_health: bool = False
     ) -> Client:
         """Returns what calls a machine as its policy says.  Raises `WorkerCallFailed` where it cannot be called."""
+        if machine.id == BUILT_IN and clients.built_in is not None:
+            return clients.built_in
         policy, machine = await self.policy_of(machine), await self._called_for(machine)
         retry = policy.health_retry if for_health else policy.retry
         given = machine.body["Endpoint"]

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
+from uuid import uuid4
 
 from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptTicket
 from tentacle.devserver.worker.caller import WorkerCallFailed
@@ -62,6 +63,20 @@ class NoNotes:
     async def begins(self, ticket: ScriptTicket) -> None: ...
 
     async def ended(self, exit_code: int) -> None: ...
+
+
+async def begin_once(notes: ScriptNotes, place: str) -> str:
+    """Notes a script on a `place` that keeps no results, and returns a name for it.
+
+    Raises `WorkerCallFailed` where an earlier life has begun it.
+    """
+    if await notes.known() is not None:
+        raise WorkerCallFailed(
+            f"The server was stopped while the script was under way, and {place} cannot tell what became of it."
+        )
+    ticket = ScriptTicket(uuid4().hex)
+    await notes.begins(ticket)
+    return ticket.task_id
 
 
 @dataclass(frozen=True)

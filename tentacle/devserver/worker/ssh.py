@@ -18,11 +18,11 @@ from uuid import uuid4
 import asyncssh
 
 from tentacle.contracts.file_transfer import UploadResult
-from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ScriptTicket
+from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.devserver.worker.caller import WorkerCallFailed
 from tentacle.devserver.worker.retry import CallRetries
 from tentacle.devserver.worker.script_calls import ScriptOrder
-from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOutcome
+from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOutcome, begin_once
 from tentacle.devserver.worker.waiting import ends_before
 
 HOME: Final = ".octopus"
@@ -114,13 +114,8 @@ class SshClient:
 
         Nobody there keeps the result of one that is in `notes`.
         """
-        notes, ticket = notes or NoNotes(), uuid4().hex
-        if await notes.known() is not None:
-            raise WorkerCallFailed(
-                "The server was stopped while the script was under way; an SSH machine cannot tell what became of it."
-            )
-        await notes.begins(ScriptTicket(ticket))
-        work = f"{HOME}/Work/{ticket}"
+        notes = notes or NoNotes()
+        work = f"{HOME}/Work/{await begin_once(notes, 'an SSH machine')}"
         async with self._connected() as connection, connection.start_sftp_client() as sftp:
             await sftp.makedirs(work, attrs=asyncssh.SFTPAttrs(permissions=0o700))
             async with sftp.open(f"{work}/Bootstrap.sh", "w") as file:
@@ -128,10 +123,10 @@ class SshClient:
             for name, path in order.files.items():
                 await sftp.put(str(path), f"{work}/{name}")
             command = _START.format(work=work, home=HOME)
-            process = await connection.create_process(command, encoding="utf-8", errors="replace")
+            process = await connection.create_process(command, encoding=None)
             running = asyncio.gather(
-                _pump(process.stdout, ProcessOutputSource.STD_OUT, observe),
-                _pump(process.stderr, ProcessOutputSource.STD_ERR, observe),
+                pump(process.stdout, ProcessOutputSource.STD_OUT, observe),
+                pump(process.stderr, ProcessOutputSource.STD_ERR, observe),
                 process.wait_closed(),
             )
             ended = await ends_before(running, cancel)
@@ -206,14 +201,17 @@ class SshClient:
         raise WorkerCallFailed(f"{wanted}; it showed {' and '.join(pinned.seen)}.", final=True)
 
 
-async def _pump(reader: Any, source: ProcessOutputSource, observe: Observe) -> None:
-    rest = ""
+async def pump(reader: Any, source: ProcessOutputSource, observe: Observe) -> None:
+    """Hands on what a process writes, line by line."""
+    rest = b""
     while chunk := await reader.read(CHUNK):
-        *lines, rest = (rest + chunk).split("\n")
+        *lines, rest = (rest + chunk).split(b"\n")
         if len(rest) > LONGEST_LINE:
-            lines, rest = [*lines, rest], ""
-        if lines:
-            now = int(time.time() * 1000)
-            await observe([ProcessOutput(source, now, line.removesuffix("\r")) for line in lines])
-    if rest:
-        await observe([ProcessOutput(source, int(time.time() * 1000), rest)])
+            lines, rest = [*lines, rest], b""
+        await observe(_outputs(source, lines))
+    await observe(_outputs(source, [rest] if rest else []))
+
+
+def _outputs(source: ProcessOutputSource, lines: list[bytes]) -> list[ProcessOutput]:
+    now = int(time.time() * 1000)
+    return [ProcessOutput(source, now, line.decode("utf-8", "replace").removesuffix("\r")) for line in lines]

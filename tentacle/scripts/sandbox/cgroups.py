@@ -121,6 +121,16 @@ class CgroupParents:
         directories = tuple(str(parent / f"{PREFIX}{name}") for parent in parents)
         return CgroupOrder(directories, self.unified is not None, tuple(settings), tuple(notes))
 
+    def occupied(self) -> frozenset[str]:
+        """The names of the cgroups of runs that hold processes, also those of users whose processes cannot be seen."""
+        found: set[str] = set()
+        for parent in {self.unified, *self.legacy.values()} - {None}:
+            with suppress(OSError):
+                for path in Path(str(parent)).glob(f"{PREFIX}*"):
+                    if any(_words(one) for one in path.rglob(PROCESSES)):
+                        found.add(path.name)
+        return frozenset(found)
+
     def sweep(self, older_than: float) -> None:
         """Removes the cgroups of runs that have no processes any more.
 

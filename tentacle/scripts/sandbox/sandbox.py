@@ -204,6 +204,9 @@ class Sandbox:
             # They may be found by their user alone.
             return lambda _, __: True
         living = living_marks(PREFIX)
+        if self._cgroup_parents is not None:
+            # A confined agent does not see what runs there as root.
+            living |= {name[-MARK_LENGTH:] for name in self._cgroup_parents.occupied()}
         return lambda header, cgroup: bool({_mark_of(self._work, header), cgroup[-MARK_LENGTH:]} & living)
 
     def remove_cgroup(self, files: RunFiles) -> None:

@@ -87,7 +87,9 @@ class HttpConnection:
             await self._transport.run(first)
         finally:
             await self._end_answer()
-        await self._stream.aclose()
+            stream = self._stream
+            del self._stream
+        await stream.aclose()
 
     async def _end_answer(self) -> None:
         """Ends what was being answered when the connection went.  Who was reading a body keeps what has arrived."""
@@ -245,16 +247,21 @@ async def _pieces_of(body: Body) -> AsyncGenerator[bytes, None]:
             yield piece
 
 
+async def _nobody(_request: web.BaseRequest) -> web.StreamResponse:
+    raise ConnectionResetError("the connection has gone")
+
+
 class _Protocol(web.RequestHandler):
     """aiohttp's reader of requests, for one connection; its own errors are answered as ours are."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_server")
 
     def __init__(self, connection: HttpConnection) -> None:
         self._connection = connection
+        self._server = web.Server(connection.answer)
         loop = asyncio.get_running_loop()
         super().__init__(
-            web.Server(connection.answer),
+            self._server,
             loop=loop,
             # Ours ends a connection; aiohttp's own must not come first.
             keepalive_timeout=2 * connection.idle_limit,
@@ -273,6 +280,11 @@ class _Protocol(web.RequestHandler):
         if data:
             self._connection.data_arrives()
         super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        # aiohttp's server refers to itself: what it calls would wait for the garbage collector with it.
+        self._server.request_handler = _nobody
 
     def handle_error(
         self,

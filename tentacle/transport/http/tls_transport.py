@@ -21,7 +21,7 @@ class TlsTransport(asyncio.Transport):
 
     def __init__(self, stream: ByteStream, protocol: asyncio.Protocol, send_timeout: float) -> None:
         super().__init__()
-        self._stream = stream
+        self._stream: ByteStream | None = stream
         self._protocol = protocol
         self._send_timeout = send_timeout
         self._closing = False
@@ -34,14 +34,16 @@ class TlsTransport(asyncio.Transport):
     async def run(self, first: bytes) -> None:
         """Carries the protocol, which begins with `first` if that is not empty.  The stream's owner closes it."""
         lost: Exception | None = None
+        assert self._stream is not None, "a connection is carried once"
+        stream = self._stream
         try:
             async with asyncio.timeout(None) as self._scope:
                 self._protocol.connection_made(self)
-                data = first or await self._stream.receive()
+                data = first or await stream.receive()
                 while data and not self._closing:
                     self._protocol.data_received(data)
                     await self._may_read.wait()
-                    data = await self._stream.receive()
+                    data = await stream.receive()
         except TimeoutError:
             # The deadline has passed, or the protocol has closed.
             pass
@@ -53,6 +55,9 @@ class TlsTransport(asyncio.Transport):
             if broken:
                 lost = ConnectionResetError("the peer has closed the connection")
             self._protocol.connection_lost(lost)
+            # Protocols and their requests refer to each other and to this: what TLS keeps of a connection must not wait
+            # with them for the garbage collector.
+            self._stream, self._protocol, self._scope = None, asyncio.Protocol(), None
 
     def end_at(self, when: float | None) -> None:
         """The connection ends at this time of the loop's clock, unless another is set before."""
@@ -63,7 +68,7 @@ class TlsTransport(asyncio.Transport):
     # --- what asyncio asks of a transport ---------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._closing:
+        if self._closing or self._stream is None:
             return
         try:
             room = self._stream.send_now(bytes(data))
@@ -83,7 +88,8 @@ class TlsTransport(asyncio.Transport):
         self._closing = True
 
     def abort(self) -> None:
-        self._stream.abort()
+        if self._stream is not None:
+            self._stream.abort()
         self.close()
 
     def is_closing(self) -> bool:
@@ -106,8 +112,9 @@ class TlsTransport(asyncio.Transport):
 
     async def _drain(self) -> None:
         try:
-            async with limit(self._send_timeout, "the peer to take what was sent"):
-                await self._stream.drained()
+            if self._stream is not None:
+                async with limit(self._send_timeout, "the peer to take what was sent"):
+                    await self._stream.drained()
         except (TimedOut, OSError):
             self.abort()
             return

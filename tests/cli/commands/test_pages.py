@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tentacle import __version__
 from tentacle.settings.store import SettingsFile
 from tests.e2e.stage import TENTACLE, Server, Stage
 from tests.patience import PATIENCE
@@ -50,6 +51,7 @@ NOT_RUNNING = """\
 
   Configuration  DIR/machine/worker/tentacle.config
   Home           DIR/machine/worker
+  Version        OURS; servers are told THEIRS
   Mode           polling
   Thumbprint     OWN
   Certificate    sha256RSA, RSA 2048 bits, valid until DAY
@@ -72,6 +74,7 @@ RUNNING = """\
 
   Configuration  DIR/machine/worker/tentacle.config
   Home           DIR/machine/worker
+  Version        OURS; servers are told THEIRS
   Mode           polling
   Thumbprint     OWN
   Certificate    sha256RSA, RSA 2048 bits, valid until DAY
@@ -94,6 +97,7 @@ WELL = """\
 Instance Tentacle
   ok    configuration  DIR/machine/worker/tentacle.config
   ok    rights         secrets are private, and USER may write the home and the log
+  ok    version        OURS; servers are told THEIRS
   ok    certificate    OWN, sha256RSA, RSA 2048 bits, valid until DAY
   ok    clone          the certificate was made or installed on this machine
   ok    policy         no policy file: servers that are trusted may do everything that the agent's user may
@@ -121,6 +125,7 @@ Instance Tentacle
   FAIL  rights         DIR/machine/worker/tentacle.config.key can be read by others (mode 0644)
                        -> chmod 600 DIR/machine/worker/tentacle.config.key; if others could see it: tentacle \
 new-certificate --instance=Tentacle
+  ok    version        OURS; servers are told THEIRS
   ok    certificate    OWN, sha256RSA, RSA 2048 bits, valid until DAY
   ok    clone          the certificate was made or installed on this machine
   ok    policy         no policy file: servers that are trusted may do everything that the agent's user may
@@ -178,6 +183,7 @@ def general(text: str, stage: Stage, server: Server) -> str:
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC( \((\d+ \w+ ?)+( ago)?\))?", "TIME"),
         (r"\d{4}-\d\d-\d\d\b", "DAY"),
         (r"poll://\w{20}/", "SUBSCRIPTION"),
+        (rf"{re.escape(__version__)}; servers are told [0-9.]+", "OURS; servers are told THEIRS"),
         (r"process \d+ as [\w.-]+, version [\w.+-]+", "process PID as USER, version VERSION"),
         (r"private, and [\w.-]+ may", "private, and USER may"),
         (r"\d+(\.\d)? [KMGTP]iB", "SIZE"),

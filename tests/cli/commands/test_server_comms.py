@@ -99,14 +99,6 @@ def test_polled_by_https_through_a_proxy_that_opens_tls_and_then_without(tentacl
         (["A"], ["--style=2", "--host=https://a"], "'https://a' is not a host name."),
         (["A"], ["--style=2", "--host=a..b"], "'a..b' is not a host name."),
         (["A"], ["--style=2", "--host=a", "--port=x"], "The value 'x' of --port is not a valid whole number."),
-        (["A"], ["--style=2", "--https", "--web-socket=wss://a"], "Please specify --https or a web socket - not both."),
-        (["A"], ["--style=2", "--host=a", "--ca-file=x"], "Option --ca-file can only be used with --https."),
-        (
-            ["A"],
-            ["--style=1", "--https"],
-            "Option --https can only be used with --style=TentacleActive: a Tentacle that listens answers by HTTPS"
-            " anyway.",
-        ),
         (["A"], ["--style=2", "--host=a", "--port=70000"], "The value 70000 of --port is not a port."),
     ],
 )

@@ -51,6 +51,20 @@ def session(tentacle: Any, **changes: Any) -> CommandSession:
     return CommandSession(replace(context, **changes))
 
 
+@pytest.mark.parametrize(
+    "looking",
+    [
+        *("status", "livez", "doctor", "scripts", "log-level", "list-instances"),
+        *("status --format=json", "doctor --format=json", "scripts --format=json", "doctor --bundle=b.tgz"),
+    ],
+)
+def test_who_only_looks_writes_nothing_to_the_log(tentacle: Any, instance: Path, looking: str) -> None:
+    """A monitor may look every second."""
+    before = {path: path.read_bytes() for path in instance.rglob("*") if path.is_file()}
+    tentacle(*looking.split(), *([] if looking == "list-instances" else ["--instance=I"]))
+    assert {path: path.read_bytes() for path in instance.rglob("*") if path.is_file()} == before
+
+
 def test_the_chosen_instance_is_known_by_name_and_its_log_is_open(tentacle: Any, instance: Path) -> None:
     of = session(tentacle)
     assert (of.instance_name, of.instance_argument, of.agent_has_run) == (None, "", False)

@@ -117,3 +117,13 @@ def test_without_systemd_a_service_is_refused_before_the_first_step(
     assert (ended.code, ended.out) == (1, "")
     assert "systemd" in ended.err
     assert not (tmp_path / "machine").exists()
+
+
+def test_what_steps_will_miss_here_is_told_to_a_script_too(
+    tentacle: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    tentacle.environ["PATH"] = str(tmp_path)
+    lines = tentacle.ok(*ALONE).lines
+    assert any(line.startswith("  note: Steps miss 'openssl'") for line in lines[:-1]), lines
+    assert lines[-1].startswith("Done.  ")

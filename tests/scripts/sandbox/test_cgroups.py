@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tentacle.scripts.errors import SandboxUnavailableError
 from tentacle.scripts.sandbox.cgroups import (
+    PREFIX,
     CgroupParents,
     Mount,
     ScriptLimits,
@@ -134,6 +135,27 @@ def test_without_a_cgroup_only_limits_are_refused(tmp_path: Path) -> None:
         find_cgroup_parents(ScriptLimits(memory=2**30), proc)
     assert refused.value.exit_code == 1
     assert "Delegate=yes" in (refused.value.hint or "")
+
+
+def test_what_runs_in_the_cgroup_of_a_run_is_known_also_where_no_process_can_be_seen() -> None:
+    top = cgroup_parents().unified
+    assert top is not None
+    group = top / f"tentacle-test-{os.getpid()}"
+    run = RunCgroup(CgroupParents(group).order("one", ScriptLimits()))
+    group.mkdir()
+    try:
+        run.make()
+        inner = Path(run.directory, "below")
+        inner.mkdir()
+        assert CgroupParents(group).occupied() == frozenset()
+        with subprocess.Popen(["sleep", "600"]) as process:
+            (inner / "cgroup.procs").write_text(str(process.pid))
+            assert CgroupParents(group).occupied() == {f"{PREFIX}one"}
+            process.kill()
+    finally:
+        remove_empty(f"{run.directory}/below")
+        run.remove()
+        remove_empty(str(group))
 
 
 def test_a_cgroup_that_is_not_ours_is_left_as_it_is() -> None:

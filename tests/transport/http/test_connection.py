@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -23,6 +24,7 @@ from tentacle.wire.http import BodyBroken, BodyTooLong, HttpReply, HttpRequest, 
 from tentacle.wire.limits import MIB
 from tests.patience import PATIENCE
 from tests.pki import identity, write_pem
+from tests.scripts.lab import until
 from tests.transport.harness import FAST, run, spool_in, tcp_to
 
 
@@ -419,3 +421,15 @@ async def test_a_call_under_way_ends_the_connection_of_a_listener_that_ends(tmp_
             pass
     assert web.closed == 1
     stream.abort()
+
+
+async def test_nothing_of_a_connection_that_has_ended_waits_for_the_garbage_collector(web: Web) -> None:
+    """OpenSSL's part of it is large, and unseen by the collector, which comes late in a process that lives long."""
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            assert statuses(await web.say(get("/ignore"))) == [200]
+        await until(lambda: not [one for one in gc.get_objects() if isinstance(one, TlsStream)])
+    finally:
+        gc.enable()
