@@ -56,10 +56,10 @@ def document(resource: Resource) -> Json:
     extra = _EXTRAS[kind](resource) if kind in _EXTRAS else {}
     links = {"Self": path_of(resource), **extra.pop("Links", {})}
     scope = {"SpaceId": resource.space} if kind.scoped else {}
-    shape = kind.fields_of(resource.body)
+    shape = kind.fields
     # An earlier version kept fewer members.
     defaults = {field.name: field.default for field in shape if field.default is not MISSING}
-    body = {**defaults, **dict(resource.body), **extra}
+    body = {**defaults, **without_secrets(dict(resource.body)), **extra}
     for field in shape:
         if field.secret:
             body[field.name] = {"HasValue": bool(body.get(field.name)), "NewValue": None, "Hint": None}

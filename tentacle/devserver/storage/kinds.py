@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from tentacle.devserver.storage.account_types import ACCOUNT_TYPES
 from tentacle.devserver.storage.fields import (
     MISSING,
     Field,
@@ -33,6 +32,7 @@ from tentacle.devserver.storage.fields import (
     text,
     texts,
     thumbprint,
+    with_secrets,
 )
 from tentacle.devserver.storage.model import Json
 from tentacle.devserver.storage.permissions import SPACE_PERMISSIONS, SYSTEM_PERMISSIONS, granted
@@ -45,8 +45,8 @@ class Kind:
 
     `prefix` starts the ids and names the kind; `called` is what the API calls one of them, where that is not its
     singular; `refers` maps members to the paths of the kinds that they name.  Kinds with the same `counter` share their
-    numbers.  The members `naming` make the name, which is unique.  `variants` are further members, by the value of the
-    member `variant`.
+    numbers.  The members `naming` make the name, which is unique.  With `keeps_others` members that are not among
+    `fields` are kept as they come.
     """
 
     prefix: str
@@ -57,15 +57,10 @@ class Kind:
     refers: Mapping[str, str] = field(default_factory=dict)
     has_default: bool = False
     naming: tuple[str, ...] = ("Name",)
-    variant: str = ""
-    variants: Mapping[str, tuple[Field, ...]] = field(default_factory=dict)
+    keeps_others: bool = False
 
     def name_of(self, body: Mapping[str, Any]) -> str:
         return "/".join(str(body[member]) for member in self.naming)
-
-    def fields_of(self, body: Mapping[str, Any]) -> tuple[Field, ...]:
-        """Returns the fields of such a body, which may be a client's."""
-        return (*self.fields, *self.variants.get(str(member(body, self.variant)), ()))
 
     @cached_property
     def singular(self) -> str:
@@ -86,13 +81,20 @@ class Kind:
         return self.prefix.lower()
 
 
+_ADDED: Final = frozenset({"id", "spaceid", "links", "lastmodifiedon", "lastmodifiedby"})
+"""Members that the server adds to each document, in lower case."""
+
+
 def read_body(kind: Kind, given: Any, before: Mapping[str, Any] | None = None) -> Json:
     """Returns the body of a resource as a request states it; members that it does not state stay as `before`.
 
     Raises `Invalid` with one entry per wrong member.
     """
-    shape = kind.fields_of({**(before or {}), **given}) if isinstance(given, dict) else kind.fields
-    body = read_fields(shape, given, before)
+    body = read_fields(kind.fields, given, before)
+    if kind.keeps_others:
+        named = {*(item.name.lower() for item in kind.fields), *_ADDED}
+        others = {name: value for name, value in given.items() if name.lower() not in named}
+        body = {**(before or {}), **with_secrets(others, before), **body}
     if "Slug" in body and not body["Slug"]:
         body["Slug"] = slug(body["Name"])
     if kind.has_default:
@@ -165,8 +167,7 @@ def read_target_endpoint(value: Any) -> Json:
     if style is None:
         return read_endpoint(value)
     pool = document((Field("DefaultWorkerPoolId", optional(text(blank=True)), None),))(value)
-    shown = ("Links", "Id", "LastModifiedOn", "LastModifiedBy")
-    kept = {name: inner for name, inner in value.items() if name not in shown and name.lower() != "defaultworkerpoolid"}
+    kept = {name: inner for name, inner in value.items() if name.lower() not in {*_ADDED, "defaultworkerpoolid"}}
     return {**kept, **pool, "CommunicationStyle": style}
 
 
@@ -239,10 +240,12 @@ MACHINES: Final = Kind(
 )
 POOLS: Final = Kind(
     "WorkerPools",
-    (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("WorkerPoolType", choice(*POOL_TYPES), POOL_TYPES[0])),
+    (
+        *(_NAME, _SLUG, _DESCRIPTION, _SORT),
+        Field("WorkerPoolType", choice(*POOL_TYPES), POOL_TYPES[0]),
+        Field("WorkerType", optional(text()), None),
+    ),
     has_default=True,
-    variant="WorkerPoolType",
-    variants={"DynamicWorkerPool": (Field("WorkerType", text()),)},
 )
 POLICIES: Final = Kind(
     "MachinePolicies",
@@ -276,19 +279,27 @@ TENANTS: Final = Kind(
     (_NAME, _SLUG, _DESCRIPTION, Field("TenantTags", texts, []), Field("ProjectEnvironments", any_document, {})),
 )
 TAG_SETS: Final = Kind("TagSets", (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("Tags", read_tags, [])))
+_ACCOUNT_TYPES: Final = (
+    *("SshKeyPair", "UsernamePassword", "Token", "AmazonWebServicesAccount", "AmazonWebServicesOidcAccount"),
+    *("AzureServicePrincipal", "AzureOidc", "AzureSubscription", "GoogleCloudAccount", "GenericOidcAccount"),
+)
+_ACCOUNT_SECRETS: Final = (
+    *("Password", "PrivateKeyFile", "PrivateKeyPassphrase", "Token", "SecretKey", "JsonKey", "CertificateBytes"),
+)
 ACCOUNTS: Final = Kind(
     "Accounts",
     (
         _NAME,
         _SLUG,
         _DESCRIPTION,
-        Field("AccountType", choice(*ACCOUNT_TYPES)),
+        Field("AccountType", choice(*_ACCOUNT_TYPES)),
         Field("EnvironmentIds", texts, []),
         *_TENANTED,
+        Field("Username", optional(text(blank=True)), None),
+        *(Field(name, secret, None, secret=True) for name in _ACCOUNT_SECRETS),
     ),
     refers={"EnvironmentIds": "environments", "TenantIds": "tenants"},
-    variant="AccountType",
-    variants=ACCOUNT_TYPES,
+    keeps_others=True,
 )
 _RETENTION: Final = {"Unit": "Days", "QuantityToKeep": 30, "ShouldKeepForever": False}
 LIFECYCLES: Final = Kind(

@@ -51,10 +51,11 @@ async def test_a_worker_with_its_pools_in_their_order(server: RunningServer) -> 
     }
 
 
-async def test_who_polls_has_no_public_name_and_without_a_policy_there_is_none(server: RunningServer) -> None:
+async def test_who_polls_has_no_public_name_and_the_policy_that_the_server_gave(server: RunningServer) -> None:
     await server.worker("w", uri=POLL)
     found = await view(server, THUMBPRINT.lower())
-    assert (found["DisplayName"], found["MachinePolicy"]) == ("w", None)
+    default = {"Id": "MachinePolicies-1", "Name": "Default Machine Policy"}
+    assert (found["DisplayName"], found["MachinePolicy"]) == ("w", default)
     assert "Communication" not in found
 
 
