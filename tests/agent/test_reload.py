@@ -15,6 +15,7 @@ from tentacle.agent.plan import make_plan
 from tentacle.agent.reload import Change, ConfigurationWatch, change
 from tentacle.errors import TentacleError
 from tentacle.settings.certificates import StoredCertificate
+from tentacle.settings.logs import LogSettings
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.settings.scripts import ScriptSettings
 from tentacle.settings.store import SettingsFile, key_path_of
@@ -93,6 +94,7 @@ def test_the_polling_proxy_is_taken_up_without_showing_its_password() -> None:
         ({"no_listen": True}, "whether to listen"),
         ({"proxy": ProxySettings(False)}, "the proxy"),
         ({"scripts": ScriptSettings(memory_limit=1 << 30)}, "the script settings"),
+        ({"logs": LogSettings(format="json")}, "the settings of the log"),
         ({"certificate": stored("new")}, "the certificate"),
     ],
 )

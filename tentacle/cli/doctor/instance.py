@@ -246,4 +246,5 @@ def unmentioned(state: InstanceState, sections: Sequence[ReportSection]) -> Iter
     for level, remarks in ((fail, state.problems), (warn, state.notes)):
         for remark in remarks:
             if remark.about not in told:
-                yield level(remark.about, remark.text, "See also: tentacle status")
+                option = option_for(state.instance, state.config)
+                yield level(remark.about, remark.text, f"See also: tentacle status{option}")

@@ -366,7 +366,7 @@ def notes_of(state: InstanceState, weak: tuple[str, ...]) -> Iterator[Remark]:
         yield Remark("certificate in use", f"the agent still shows the certificate {live.thumbprint}: restart it")
     if not state.servers:
         init = f"tentacle init{option if state.instance else ''}"
-        yield Remark("trust", f"no server is trusted: run {init}, or tentacle register-worker")
+        yield Remark("trust", f"no server is trusted: run {init}, or tentacle register-worker{option}")
     if live is not None and live.waiting:
         yield Remark("restart", f"changed, and in force only after a restart of the agent: {', '.join(live.waiting)}")
     for server in state.servers:
