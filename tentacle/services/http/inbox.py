@@ -94,7 +94,7 @@ class Inbox:
                     if size - looked >= _LOOK_AGAIN:
                         # A body that was not announced must not fill the disk either.
                         looked = size
-                        require_free(self._directory, self._promised)
+                        require_free(self._directory, self._promised + _LOOK_AGAIN)
             except NotEnoughSpace:
                 file.truncate(after)
                 raise

@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -143,6 +145,34 @@ async def test_a_body_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
             await streams.take_in(a_request(pieces(b"ab", broken=True), 3))
     assert list((tmp_path / "inbox").iterdir()) == []
     assert inbox._promised == 0
+
+
+ENDLESS = """
+import asyncio, pathlib, shutil, sys
+from tentacle.disk import NotEnoughSpace
+from tentacle.services.http.inbox import Inbox
+folder, left = pathlib.Path(sys.argv[1]), []
+async def body():
+    while True:
+        left.append(shutil.disk_usage(folder).free)
+        yield bytes(2**20)
+async def main():
+    inbox = Inbox(folder / "inbox")
+    path = inbox.new()
+    try:
+        await inbox.receive(path, body(), None)
+    except NotEnoughSpace:
+        print(len(left) > 20, min(left) >= 2**22, path.stat().st_size)
+asyncio.run(main())
+"""
+
+
+def test_a_body_without_an_end_leaves_others_room_on_the_disk(tmp_path: Path) -> None:
+    command = f"mount -t tmpfs -o size=64m tmpfs {tmp_path} && exec {sys.executable} -c '{ENDLESS}' {tmp_path}"
+    done = subprocess.run(
+        ["unshare", "--mount", "/bin/sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
+    assert done.stdout == "True True 0\n", done.stderr
 
 
 async def test_one_client_has_so_many_streams_and_others_have_theirs(tmp_path: Path) -> None:
