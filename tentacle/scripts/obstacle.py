@@ -67,7 +67,7 @@ class Obstacle:
 
     async def look(self) -> str | None:
         """Tries to prepare a script; returns the reason when that fails.  A change is told in the log."""
-        found = await asyncio.to_thread(self._attempt)
+        found = await self._attempt()
         if found is None:
             self._is_gone()
         elif self.reason is None:
@@ -97,16 +97,16 @@ class Obstacle:
             if self.reason is not None:
                 await self.look()
 
-    def _attempt(self) -> str | None:
+    async def _attempt(self) -> str | None:
         try:
-            files = prepare_empty(self._workspaces)
+            files = await self._workspaces.make(lambda: prepare_empty(self._workspaces))
         except ScriptError as error:
             # That the disk is full is told by the free space.
             return None if is_full(self._workspaces.work) else self._reason_of(error)
         files.close()
         # What cannot be removed keeps no script from running.
         with contextlib.suppress(OSError):
-            remove_prepared(self._workspaces, files)
+            await asyncio.to_thread(remove_prepared, self._workspaces, files)
         return None
 
     def _reason_of(self, error: ScriptError) -> str:

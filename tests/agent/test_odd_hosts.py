@@ -236,6 +236,18 @@ async def test_an_agent_that_can_run_no_script_is_not_healthy_until_it_can(
 
 
 @only_root
+async def test_nor_is_one_whose_disk_keeps_nothing(agent: AgentHome, server: Server) -> None:
+    running = await agent.start(wrapper=refused("EIO", "fsync"))
+    server.port = await running.port()
+    assert "Input/output error" in getattr(await server.script("exit 3"), "message", "")
+    code, said = await ask(agent, str(TENTACLE), "status", f"--config={agent.config}")
+    assert code == 3
+    assert f"no script can be run: nothing can be made in '{agent.home / 'Work'}': Input/output error" in said
+    running.send(signal.SIGTERM)
+    assert (await running.ended())[0] == 0
+
+
+@only_root
 @pytest.mark.parametrize(
     ("mounts", "why", "advice"),
     [

@@ -79,7 +79,9 @@ def _make_all(prepares: Sequence[Prepare], directory: Path) -> list[RunFiles | E
         with contextlib.suppress(OSError):
             run.remove()
         why = f"{failure.strerror}: '{run.run_path}'"
-        runs[runs.index(run)] = WorkspaceNotPreparedError(run.workspace, why)
+        refused = WorkspaceNotPreparedError(run.workspace, why)
+        refused.__cause__ = failure
+        runs[runs.index(run)] = refused
     return runs
 
 
