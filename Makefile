@@ -31,7 +31,7 @@ kills: install
 
 # What the packages hold, exactly: after a change of the dependencies, and to take up their newer versions.
 lock: $(VENV)/.packages
-	$(BIN)/uv pip compile --quiet --no-config --upgrade --universal --generate-hashes --python-version 3.11 \
+	$(BIN)/uv pip compile --quiet --no-config --upgrade --all-extras --universal --generate-hashes --python-version 3.11 \
 		--custom-compile-command 'make lock' pyproject.toml --output-file packaging/requirements.lock
 
 # A wheel and an sdist in dist/, the same bytes wherever and whenever they are built.
