@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.site import Site, site
 from tests.e2e.sshd import PASSWORD, USER, Sshd, sshd
 from tests.e2e.stage import StepFailed
+from tests.e2e.test_calamari import PUSHED, package
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +136,14 @@ def test_a_machine_that_is_away_is_unavailable(place: Site, host: Sshd) -> None:
     place.check("nobody")
     assert "No connection to 127.0.0.1:1" in place.server.worker("nobody")["StatusSummary"]
     assert time.monotonic() - began < 30
+
+
+def test_steps_run_by_calamari_there_too(host: Sshd, tmp_path: Path) -> None:
+    with site(calamari=package(tmp_path)) as other:
+        given = {"AccountType": "UsernamePassword", "Username": USER, "Password": secret(PASSWORD)}
+        join(other, host, "w", other.post("accounts", {"Name": "password", **given})["Id"])
+        logs = [other.run("exit 5", MachineIds=[other.server.worker("w")["Id"]])[1] for _ in range(2)]
+    assert [PUSHED in log for log in logs] == [True, False]
+    for log in logs:
+        assert {"The stand-in runs Bash as step of w", "The script on 'w' ended with exit code 5."} <= set(log)
+        assert f"Applications: {host.home}/.octopus/Applications" in log
