@@ -260,6 +260,8 @@ def test_pip_with_the_lock_file(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     here = {"/opt/tentacle": str(tmp_path / "opt"), "/usr/local/bin": str(tmp_path / "bin")}
     assert paste_here(INSTALL["pip"][0], tmp_path, here).endswith(__version__)
+    # An upgrade is the same again.
+    assert paste_here(INSTALL["pip"][0], tmp_path, {**here, "--no-deps": "--no-deps --force-reinstall"})
     paste_here(INSTALL["Remove"][3], tmp_path, here)
     assert not (tmp_path / "opt").exists()
     assert not list((tmp_path / "bin").iterdir())

@@ -5,6 +5,8 @@ Knows where they lie; must not know HTTP.
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,4 +42,5 @@ class Artifacts:
         name = f"{artifact.name} of {activity} {found.name}"
         about = {"Filename": artifact.name, "ServerTaskId": run.task.id, "LogCorrelationId": activity}
         made = await self.store.add(ARTIFACTS, run.task.space, {"Name": name, **about, "Created": iso(self.clock())})
-        found.rename(self.content(made.id))
+        # It may lie on another file system.
+        await asyncio.to_thread(shutil.move, found, self.content(made.id))

@@ -38,7 +38,28 @@ _FILE_NAME: Final = re.compile(r"(?P<name>[A-Za-z][\w.-]*?)\.(?P<version>\d+\.[\
 _OF_NUGET: Final = ("_rels/", "package/", "[Content_Types].xml")
 """What a nupkg holds beside the tool."""
 
-_PRESENT: Final = "tentacle-tools:"
+_PRESENT: Final = "tentacle-tools: present"
+_APPLICATIONS: Final = "tentacle-tools: applications="
+_BRING: Final = f"""\
+echo '##octopus[stdout-verbose]'
+echo "{_APPLICATIONS}$TentacleApplications"
+archive="$TentacleHome"/{{archive}}
+if [ -f "$archive" ]; then
+    set -e
+    echo "{{digest}}  $archive" | sha1sum --check --quiet
+    new=$(mktemp -d "$TentacleHome/Tools/.new-XXXXXX")
+    tar -xzf "$archive" -C "$new"
+    echo {{digest}} >"$new/Success.txt"
+    chmod 755 "$new"
+    mkdir -p "$(dirname {{directory}})"
+    rm -rf {{directory}}
+    mv "$new" {{directory}}
+    rm "$archive"
+fi
+[ "$(cat {{directory}}/Success.txt 2>/dev/null)" != {{digest}} ] || echo "{_PRESENT}"
+"""
+"""Unpacks the archive if it is there, and says whether the package is."""
+
 _VARIABLES: Final = "Variables.secret"
 _SHAPE: Final = (Field("MachineIds", texts, []),)
 UPDATE_CALAMARI: Final = TaskType("UpdateCalamari", "Update Calamari", lambda given: read_fields(_SHAPE, given))
@@ -113,35 +134,21 @@ class Calamari:
 
         `None` when the task is cancelled.  Raises `WorkerCallFailed`.
         """
-        package, digest = self.package, self.package.digest
-        remote = f"Tools/{package.name}.{package.version}.{digest}.tar.gz"
-        look = (
-            f'[ "$(cat {package.directory}/Success.txt 2>/dev/null)" = {digest} ] && echo {_PRESENT}yes\n'
-            f'echo "{_PRESENT}applications=$TentacleApplications"'
-        )
-        unpack = f"""set -e
-cd "$TentacleHome/Tools"
-echo "{digest}  $TentacleHome/{remote}" | sha1sum --check --quiet
-new=$(mktemp -d "$TentacleHome/Tools/.new-XXXXXX")
-tar -xzf "$TentacleHome/{remote}" -C "$new"
-echo {digest} >"$new/Success.txt"
-chmod 755 "$new"
-mkdir -p "$(dirname {package.directory})"
-rm -rf {package.directory}
-mv "$new" {package.directory}
-rm "$TentacleHome/{remote}"
-"""
+        package = self.package
+        archive = f"Tools/{package.name}.{package.version}.{package.digest}.tar.gz"
+        script = _BRING.format(directory=package.directory, archive=shlex.quote(archive), digest=package.digest)
         async with self._locks[machine.id]:
-            said = await self._said(run, activity, client, look)
-            if said is not None and f"{_PRESENT}yes" not in said:
+            said = await self._said(run, activity, client, script)
+            if said is not None and _PRESENT not in said:
                 await run.write(activity, "Info", f"{package.name} {package.version} will be pushed automatically.")
-                await client.upload(remote, package.archive)
-                if await self._said(run, activity, client, unpack) is None:
-                    return None
+                await client.upload(archive, package.archive)
+                said = await self._said(run, activity, client, script)
         if said is None:
             return None
-        await self.store.observe(machine, {"Calamari": digest, "HasLatestCalamari": True})
-        return next((t.partition("=")[2] for t in said if t.startswith(f"{_PRESENT}applications=")), "")
+        if _PRESENT not in said:
+            raise WorkerCallFailed("The tools package could not be unpacked.", connected=True)
+        await self.store.observe(machine, {"Calamari": package.digest, "HasLatestCalamari": True})
+        return next((text.removeprefix(_APPLICATIONS) for text in said if text.startswith(_APPLICATIONS)), "")
 
     async def begin(self) -> None:
         """Notes which machines have another package, or none, when the server starts."""
@@ -158,11 +165,7 @@ rm "$TentacleHome/{remote}"
             lines.extend(output.text for output in outputs)
             await log.observe(outputs)
 
-        outcome = await client.run_script(
-            ScriptOrder(f"echo '##octopus[stdout-verbose]'\n{script}", run.task.id), observe, run.cancel
-        )
-        if not outcome.cancelled and outcome.exit_code != 0 and script.startswith("set -e"):
-            raise WorkerCallFailed("The tools package could not be unpacked.", connected=True)
+        outcome = await client.run_script(ScriptOrder(script, run.task.id), observe, run.cancel)
         return None if outcome.cancelled else lines
 
     @contextlib.contextmanager

@@ -24,7 +24,7 @@ from tentacle.contracts.script import ProcessOutputSource
 from tentacle.devserver.worker.caller import WorkerCallFailed
 from tentacle.devserver.worker.script_calls import ScriptOrder
 from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOutcome, begin_once
-from tentacle.devserver.worker.ssh import pump
+from tentacle.devserver.worker.ssh import in_turn, pump
 from tentacle.devserver.worker.waiting import ends_before
 from tentacle.errors import TentacleError
 
@@ -61,7 +61,7 @@ class BuiltInClient:
     async def run_script(
         self, order: ScriptOrder, observe: Observe, cancel: asyncio.Event, notes: ScriptNotes | None = None
     ) -> ScriptOutcome:
-        """Runs a script to its end; setting `cancel` kills it and its process group.
+        """Runs a script to its end; setting `cancel` kills it and its process group, and so does the server's end.
 
         Nobody keeps the result of one that is in `notes`.
         """
@@ -74,14 +74,17 @@ class BuiltInClient:
             for path in (*Path(work).iterdir(), Path(work)):
                 os.chown(path, self.user.pw_uid, self.user.pw_gid)
             process = await self._start("./Bootstrap.sh", cwd=work, stdout=PIPE, stderr=PIPE)
+            observe = in_turn(observe)
             running = asyncio.gather(
                 pump(process.stdout, ProcessOutputSource.STD_OUT, observe),
                 pump(process.stderr, ProcessOutputSource.STD_ERR, observe),
                 process.wait(),
             )
-            ended = await ends_before(running, cancel)
-            if not ended and process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            try:
+                ended = await ends_before(running, cancel)
+            finally:
+                if process.returncode is None:
+                    os.killpg(process.pid, signal.SIGKILL)
             code = await process.wait()
             code = code if code >= 0 else 128 - code
             await notes.ended(code)

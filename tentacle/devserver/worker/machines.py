@@ -152,8 +152,7 @@ class Machines:
         """
         if machine.body["Endpoint"]["CommunicationStyle"] not in AGENTLESS:
             return machine
-        default = await self._store.default(POOLS, machine.space)
-        pool = machine.body["Endpoint"]["DefaultWorkerPoolId"] or (default.id if default else "")
+        pool = machine.body["Endpoint"]["DefaultWorkerPoolId"] or await self.default_pool(machine.space)
         workers = [worker for worker in await self._store.all(WORKERS, machine.space) if not worker.is_disabled]
         able = sorted(
             (worker for worker in workers if pool in worker.body["WorkerPoolIds"]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,11 +70,6 @@ class SshEndpoint:
         return {"client_keys": [key], "preferred_auth": "publickey"}
 
 
-def fingerprints(key: asyncssh.SSHKey) -> tuple[str, str]:
-    """Returns the fingerprint of a host key in today's form, `SHA256:...`, and in the older one, `aa:bb:...`."""
-    return key.get_fingerprint("sha256"), key.get_fingerprint("md5").removeprefix("MD5:")
-
-
 _HANGS_UP: Final = (asyncssh.ConnectionLost, ConnectionResetError, BrokenPipeError)
 
 
@@ -86,7 +81,8 @@ class _Pinned(asyncssh.SSHClient):
         self.seen: list[str] = []
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        forms = fingerprints(key)
+        # Today's form is `SHA256:...`, the older one `aa:bb:...`.
+        forms = key.get_fingerprint("sha256"), key.get_fingerprint("md5").removeprefix("MD5:")
         self.seen.append(forms[0])
         return self._wanted in {form.lower() for form in forms}
 
@@ -124,6 +120,7 @@ class SshClient:
                 await sftp.put(str(path), f"{work}/{name}")
             command = _START.format(work=work, home=HOME)
             process = await connection.create_process(command, encoding=None)
+            observe = in_turn(observe)
             running = asyncio.gather(
                 pump(process.stdout, ProcessOutputSource.STD_OUT, observe),
                 pump(process.stderr, ProcessOutputSource.STD_ERR, observe),
@@ -199,6 +196,17 @@ class SshClient:
             raise WorkerCallFailed(f"No connection to {where}: {lost}") from lost
         wanted = f"{where} has no host key with the fingerprint {self.endpoint.fingerprint}"
         raise WorkerCallFailed(f"{wanted}; it showed {' and '.join(pinned.seen)}.", final=True)
+
+
+def in_turn(observe: Observe) -> Observe:
+    """The same for two streams at once: lines are handed on one after the other."""
+    lock = asyncio.Lock()
+
+    async def one(outputs: Sequence[ProcessOutput]) -> None:
+        async with lock:
+            await observe(outputs)
+
+    return one
 
 
 async def pump(reader: Any, source: ProcessOutputSource, observe: Observe) -> None:
