@@ -249,3 +249,16 @@ async def test_what_users_do_is_told_by_events_without_secrets(people: People) -
     for query in ("regarding=Workers-1", "eventCategories=Deleted", "from=2099-01-01", "spaces=Spaces-9"):
         found = (await people.server.get(f"/api/events?{query}"))["TotalResults"]
         assert found == {"regarding=Workers-1": 2, "eventCategories=Deleted": 1}.get(query, 0), query
+
+
+async def test_the_key_of_the_start_is_that_of_an_administrator(people: People) -> None:
+    """Also where the first user is gone, and the next one may do nothing."""
+    server = people.server
+    await people.with_rights()
+    third = await server.post("/api/users", {"Username": "third", "DisplayName": "T"})
+    await server.put("/api/teams/teams-administrators", {"MemberUserIds": ["Users-1", third["Id"]]})
+    key = await server.post(f"/api/users/{third['Id']}/apikeys", {})
+    other = replace(server, headers={"X-Octopus-ApiKey": key["ApiKey"]})
+    assert (await other.send("DELETE", "/api/users/Users-1")).status == 200
+    assert (await server.send("GET", "/api/users/me")).status == 401
+    assert (await server.up.server.first_user("admin")).id == third["Id"]
