@@ -82,6 +82,9 @@ SYSTEM: Final = (
 
 FROM_SYSTEMD: Final = (
     Variable("TENTACLE_SCRIPT_LAUNCHER", "", "the socket of the unit that starts scripts, where there are two units"),
+    Variable("LISTEN_FDS", "", "how many open files are passed: the port that was open before this agent"),
+    Variable("LISTEN_PID", "", "which process they are meant for"),
+    Variable("LISTEN_FDNAMES", "", "their names"),
     Variable("CREDENTIALS_DIRECTORY", "", "where `--apiKeyCredential=` and its like find their file"),
     Variable("JOURNAL_STREAM", "", "log lines get a priority when they go to the journal"),
     Variable("NOTIFY_SOCKET", "", "where the agent says that it is ready and alive"),

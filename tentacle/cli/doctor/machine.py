@@ -146,9 +146,8 @@ def _launcher(instance: ExaminedInstance, state: ServiceState, systemctl: System
         return []
     if found.is_active:
         return [ok("systemd", f"{name} starts the scripts, with the ordinary rights of {state.user or 'root'}")]
-    again = (
-        f"systemctl restart {shlex.quote(name)}.socket; if it fails: journalctl -u {shlex.quote(name)}.service -n 50"
-    )
+    restart = f"tentacle service{instance.option} --restart" if instance.name else f"systemctl restart {state.name}"
+    again = f"{restart}; if that does not help: journalctl -u {shlex.quote(name)}.service -n 50"
     return [fail("systemd", f"{name}.socket is {found.active} ({found.detail}): no script can be started", again)]
 
 

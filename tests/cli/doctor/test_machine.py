@@ -13,6 +13,8 @@ from tentacle.cli.doctor.finding import Level
 from tentacle.cli.doctor.machine import bash, environment_proxies, host, systemd, without_userinfo
 from tentacle.host.systemctl import Systemctl
 
+OURS = '# Written by "tentacle service"; "--reconfigure" writes it anew.\n'
+
 
 def test_bash(tmp_path: Path) -> None:
     assert bash()[0].level is Level.OK
@@ -71,6 +73,39 @@ def test_a_service_that_systemd_starts_no_more_is_explained(tmp_path: Path, answ
     [found] = systemd(unnamed, booted=tmp_path, systemctl=systemctl)
     start = "systemctl reset-failed OctopusDeploy-Tentacle; systemctl start OctopusDeploy-Tentacle"
     assert (found.advice or "").endswith(f"then: {start}")
+
+
+@pytest.mark.parametrize(
+    ("unit", "socket", "level", "found", "advice"),
+    [
+        (OURS + "Environment=TENTACLE_SCRIPT_LAUNCHER=/x\n", "active", Level.OK, "I@scripts starts the scripts", ""),
+        (
+            OURS + "Environment=TENTACLE_SCRIPT_LAUNCHER=/x\n",
+            *("failed", Level.FAIL, "no script can be started"),
+            "tentacle service --instance=I --restart; if that does not help: journalctl -u I@scripts.service -n 50",
+        ),
+        (OURS, "inactive", Level.WARN, "an earlier version", "tentacle service --instance=I --reconfigure --start"),
+        ("[Service]\n", "inactive", None, "", ""),
+    ],
+)
+def test_what_starts_the_scripts_of_a_service_is_looked_at(
+    tmp_path: Path, unit: str, socket: str, level: Level | None, found: str, advice: str
+) -> None:
+    program, file = tmp_path / "systemctl", tmp_path / "I.service"
+    file.write_text(unit)
+    shown = f"LoadState=loaded\\nSubState=x\\nUser=u\\nFragmentPath={file}\\n"
+    program.write_text(
+        f"#!/bin/sh\nstate=active\ncase $* in *@scripts.socket) state={socket} ;; esac\n"
+        f'printf "ActiveState=$state\\n{shown}"\n'
+    )
+    program.chmod(0o755)
+    instance = ExaminedInstance(name="I", config=file)
+    first, *others = systemd(instance, booted=tmp_path, systemctl=Systemctl(str(program)))
+    assert first.level is Level.OK
+    assert [one.level for one in others] == ([] if level is None else [level])
+    for one in others:
+        assert found in one.found
+        assert (one.advice or "") == advice
 
 
 def test_what_the_host_lacks_is_a_warning_with_what_to_do(tmp_path: Path) -> None:
