@@ -303,6 +303,7 @@ class Agent:
             last_script=self._last_script(),
             waiting=self._waiting,
             callers=callers(self.calls.seen),
+            launcher=self.engine.launcher,
             obstacle=self.engine.obstacle.reason,
         )
 

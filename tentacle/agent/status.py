@@ -87,7 +87,7 @@ class AgentStatus:
     `drain` is what the operator asked for; `called` when a server was answered last; `waiting` what has been changed
     and holds after a restart only; `callers` which servers have called, in whichever direction the connection was made.
     `version` is the agent's own, `reported_version` the one that servers are told; `obstacle` is why no script at all
-    can be run.
+    can be run; `launcher` the process of another unit that starts the scripts, if there is one.
     """
 
     phase: str
@@ -105,6 +105,7 @@ class AgentStatus:
     callers: tuple[CallingServer, ...] = ()
     reported_version: str = ""
     obstacle: str | None = None
+    launcher: int | None = None
 
     def in_short(self) -> str:
         """What an operator wants to know at a glance, without the scripts."""

@@ -133,11 +133,11 @@ class ScriptEngine:
         with suppress(ScriptError):
             self.workspaces.ensure()
         self.workspaces.runs.require_locks()
-        self._context.sandbox.prepare(self._launching_process)
+        self._context.sandbox.prepare(self.launcher)
 
     @property
-    def _launching_process(self) -> int | None:
-        """The process beside which the cgroups of runs are; `None` for this one, which starts the scripts itself."""
+    def launcher(self) -> int | None:
+        """The process of another unit that starts the scripts; `None` where this agent does, or none is known."""
         return None if self._fork_server.is_own else self._fork_server.pid
 
     async def _on_new_launcher(self, pid: int) -> None:

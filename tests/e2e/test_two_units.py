@@ -5,6 +5,7 @@ What takes longer is in `packaging/tests/test_two_units.py`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -64,6 +65,10 @@ def test_the_agent_is_confined_and_its_scripts_are_not(site: Site) -> None:
         0o600,
         (site.machine.root / "var/lib/tentacle").stat().st_uid,
     )
+    status = json.loads(site.machine.run("tentacle", "status", "--format=json", expect=None))
+    assert status["Agent"]["ScriptLauncherProcessId"] == main_process(site, LAUNCHER)
+    limits = (site.machine.root / f"proc/{main_process(site, UNIT)}/limits").read_text()
+    assert int(limits.partition("Max open files")[2].split()[0]) > 1024, "it may raise its own limit"
     said = site.machine.run("systemd-analyze", "verify", *(f"/etc/systemd/system/{u}" for u in site.unit_files))
     assert said.strip() == ""
 

@@ -101,6 +101,8 @@ def _script_lines(state: InstanceState, style: Style, now: float) -> list[str]:
         ("Waiting", str(len(work.scripts) - running)),
         ("Workspaces", f"{work.workspaces}, {taken}"),
     ]
+    if state.agent.live and state.agent.live.launcher:
+        rows.append(("Started by", f"process {state.agent.live.launcher}, in a unit of its own"))
     last = state.agent.live and state.agent.live.last_script
     if last and last.ended is not None:
         rows.append(("Last ended", f"{last.ticket}, exit code {last.exit_code}, {span(now - last.ended)} ago"))
@@ -137,6 +139,7 @@ def state_document(state: InstanceState) -> dict[str, Any]:
             "Stopping": live is not None and live.phase == STOPPING,
             "Draining": bool(agent.running) and agent.drain is not None,
             "ListeningAddress": live.listening if live else None,
+            "ScriptLauncherProcessId": live.launcher if live else None,
             "LastCall": iso(live.called) if live and live.called else None,
             "StateAgeSeconds": round(agent.age, 1) if agent.last else None,
             "StateIsCurrent": live is not None,
