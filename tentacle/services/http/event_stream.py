@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack, aclosing
+from functools import partial
 from urllib.parse import unquote
 
 from tentacle.contracts.json_codec import to_json
@@ -21,6 +23,8 @@ from tentacle.services.script_log import follow
 from tentacle.wire.http import HttpReply, HttpRequest
 
 MOST_OPEN = 128
+_MOST_OF_ONE = 96
+"""So that one client cannot take all places."""
 _QUIET_SECONDS = 15.0
 """After which a comment is sent, so that nobody on the way takes the connection for a dead one."""
 _PIECE = 16 * 1024
@@ -31,13 +35,12 @@ _UNKNOWN = "No script with this ticket is known here, or not any more."
 
 
 class EventStreams:
-    """Sends logs to at most `most` readers at once.  A log that `answering` does not give is not sent."""
+    """Sends logs to a bounded number of readers at once.  A log that `answering` does not give is not sent."""
 
-    def __init__(self, engine: ScriptEngine, answering: Answering, most: int = MOST_OPEN) -> None:
+    def __init__(self, engine: ScriptEngine, answering: Answering) -> None:
         self._engine = engine
         self._answering = answering
-        self._most = most
-        self._open = 0
+        self._open = Counter[str]()
         self._turn = asyncio.Lock()
 
     def served(self, request: HttpRequest, ticket: str) -> Served:
@@ -54,11 +57,9 @@ class EventStreams:
         run = await self._engine.find(name)
         if run is None:
             raise RequestProblem(404, _UNKNOWN)
-        if self._open >= self._most:
-            raise RequestProblem(503, f"{self._most} logs are being read already.", {"Retry-After": "10"})
-        self._open += 1
+        give_back = self._take_place(request.context.thumbprint)
         with ExitStack() as undo:
-            undo.callback(self._give_place_back)
+            undo.callback(give_back)
             call = NativeCall(seen.service, seen.method, seen.arguments, request.context, seen=seen)
             allowed = await self._answering(call)
             if isinstance(allowed, Failure):
@@ -70,10 +71,20 @@ class EventStreams:
                 return HttpReply(200, headers)
             undo.pop_all()
             body = _events(follow(self._engine, name, after), after, self._turn, asyncio.get_running_loop().time)
-            return HttpReply(200, headers, body, done=self._give_place_back)
+            return HttpReply(200, headers, body, done=give_back)
 
-    def _give_place_back(self) -> None:
-        self._open -= 1
+    def _take_place(self, client: str) -> Callable[[], None]:
+        """Returns what gives the place back.  Raises `RequestProblem` where none is free."""
+        for used, most in ((self._open[client], _MOST_OF_ONE), (self._open.total(), MOST_OPEN)):
+            if used >= most:
+                raise RequestProblem(503, f"{most} logs are being read already.", {"Retry-After": "10"})
+        self._open[client] += 1
+        return partial(self._give_place_back, client)
+
+    def _give_place_back(self, client: str) -> None:
+        self._open[client] -= 1
+        if not self._open[client]:
+            del self._open[client]
 
 
 async def _events(

@@ -148,10 +148,17 @@ async def test_there_are_so_many_readers_and_a_place_is_free_again_when_one_goes
 ) -> None:
     await start(https, "sleep 60")
     monkeypatch.setattr(event_stream, "_QUIET_SECONDS", 0.05)
-    monkeypatch.setattr(https.api._logs, "_most", 2)
+    monkeypatch.setattr(event_stream, "_MOST_OF_ONE", 2)
+    monkeypatch.setattr(event_stream, "MOST_OPEN", 3)
     open_ones = [await https.session.get("/scripts/T/log") for _ in range(2)]
     async with https.session.get("/scripts/T/log") as refused:
         assert (refused.status, refused.headers["Retry-After"]) == (503, "10")
+    async with (
+        https.another_client("operator") as session,
+        session.get("/scripts/T/log") as response,
+        session.get("/scripts/T/log") as refused,
+    ):
+        assert (response.status, refused.status) == (200, 503)
     open_ones[0].close()
     async with asyncio.timeout(PATIENCE):
         while True:
