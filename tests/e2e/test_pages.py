@@ -173,7 +173,7 @@ def operate(operator: Operator) -> None:
     assert operator.worker_works()
     said = page.paste("tentacle drain ")
     assert "Disabling the worker '" in said
-    assert "Enabled on the Octopus Server: " in said
+    assert "Enabling the worker '" in said
     assert "The level of the agent's log is debug until " in page.paste("tentacle configure ")
     page.read_to_the_end()
 
