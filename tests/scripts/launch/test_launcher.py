@@ -21,6 +21,7 @@ from tentacle.contracts.script import ProcessState
 from tentacle.scripts.errors import LaunchError
 from tentacle.scripts.launch.fork_servers import launcher_command
 from tentacle.scripts.sandbox.cgroups import ScriptLimits
+from tentacle.scripts.sandbox.sandbox import SandboxOptions
 from tentacle.scripts.shim.fork_server import ANSWER, WHO
 from tentacle.scripts.shim.launcher import cgroups_of
 from tentacle.scripts.shim.run_cgroup import RunCgroup
@@ -117,6 +118,26 @@ async def test_a_launcher_that_is_killed_costs_no_script(lab: Lab, manager: Mana
     (lab.work / "T-1/go").touch()
     status = await lab.ended("T-1")
     assert (lines(status), status.exit_code) == (["ready", "end"], 3)
+
+
+async def test_the_limits_of_a_script_are_set_again_when_another_launcher_is_found(
+    manager: Manager, new_lab: Callable[..., Lab]
+) -> None:
+    """Between two of them an old systemd takes away what limits are made of."""
+    manager.start()
+    lab = new_lab(replace(QUICK, launcher=manager.path, sandbox=SandboxOptions(limits=ScriptLimits(tasks=64))))
+    await lab.engine.start()
+    await lab.start("echo ready; sleep 600")
+    await lab.started()
+    (run,) = lab.engine.unended()
+    cgroup = lab.engine._context.sandbox._cgroup(run.files)
+    assert cgroup is not None
+    limit = Path(cgroup.directories[cgroup.limits[0].directory], "pids.max")
+    assert limit.read_text() == "64\n"
+    limit.write_text("max\n")
+    os.kill(lab.engine._fork_server.pid or 0, signal.SIGKILL)
+    await manager.replace()
+    await until(lambda: limit.read_text() == "64\n")
 
 
 @pytest.mark.parametrize("change", CHANGES)
