@@ -81,6 +81,8 @@ class Oversight:
 
     def ended(self, script: EndedScript) -> None:
         """A script has ended."""
+        with working_for(replace(current_work(), ticket=script.ticket)):
+            log.info("Script %s has ended with exit code %s", script.ticket, script.exit_code)
         with suppress(AuditFailed):
             record = {"Event": "ended", "Ticket": script.ticket, "TaskId": script.task, "ExitCode": script.exit_code}
             self._audit.append(record)

@@ -213,7 +213,6 @@ class Run:
         self.result = result
         self.step = Step.ENDED
         if self._task is not None:
-            log.info("Script %s has ended with exit code %d", self.files.header.ticket, result.exit_code)
             ran = None if self._began is None else asyncio.get_running_loop().time() - self._began
             self._context.watch.script_ended(result.exit_code, ran, self.files.log_size())
         self.files.close()
