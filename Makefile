@@ -69,7 +69,7 @@ lint: install
 
 test: lint
 	tests/peers.sh
-	$(BIN)/pytest -n 3
+	$(BIN)/pytest -n 4 --dist worksteal
 
 # The tests that meet other people's packages most, with the lowest versions that pyproject.toml allows: after a change there.
 test-lowest: $(VENV)/.packages
