@@ -86,7 +86,10 @@ class Quiet:
         (home / LOCK_FILE).touch()
         begin = f"import signal, socket; s = socket.socket(socket.AF_UNIX); s.bind({CONTROL_SOCKET!r}); s.listen()"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", f"{begin}; print(flush=True)\n{body}"], cwd=home, stdout=subprocess.PIPE
+            [sys.executable, "-c", f"{begin}; print(flush=True)\n{body}"],
+            cwd=home,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         assert self.process.stdout is not None
         self.process.stdout.readline()
@@ -109,6 +112,7 @@ def silence_of(home: Path) -> ControlError:
 def test_one_that_is_stopped_is_told_at_once_with_what_lets_it_go_on(tmp_path: Path) -> None:
     with Quiet(tmp_path, "input()") as pid:
         os.kill(pid, signal.SIGSTOP)
+        os.waitpid(pid, os.WUNTRACED)
         silent = silence_of(tmp_path)
     assert silent.message == f"The agent (process {pid}) does not answer: it is stopped, by SIGSTOP or a debugger."
     assert silent.hint == f"To let it go on: kill -CONT {pid}"
