@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tentacle.scripts.errors import SandboxUnavailableError
-from tentacle.scripts.shim.run_cgroup import LEAF, PROCESSES, remove_empty
+from tentacle.scripts.shim.run_cgroup import LEAF, PROCESSES, remove_empty, tree
 from tentacle.scripts.shim.run_order import CgroupLimit, CgroupNote, CgroupOrder
 
 PREFIX = "tentacle-run-"
@@ -127,7 +127,7 @@ class CgroupParents:
         for parent in {self.unified, *self.legacy.values()} - {None}:
             with suppress(OSError):
                 for path in Path(str(parent)).glob(f"{PREFIX}*"):
-                    if any(_words(one) for one in path.rglob(PROCESSES)):
+                    if any(_words(Path(one, PROCESSES)) for one in tree(str(path))):
                         found.add(path.name)
         return frozenset(found)
 

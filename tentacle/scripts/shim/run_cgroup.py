@@ -68,7 +68,7 @@ class RunCgroup:
         """Returns the processes in it and in the cgroups below it."""
         found: dict[int, None] = {}
         for directory in self._order.directories:
-            for path in _tree(directory):
+            for path in tree(directory):
                 for word in read_file(f"{path}/{PROCESSES}").split():
                     # 0 stands for a process in a pid namespace that is not visible here.
                     if word != b"0":
@@ -136,7 +136,7 @@ def remove_empty(directory: str) -> bool:
         return True
     except OSError:
         # It has processes, or cgroups below it: these go first, the deepest before the others.
-        for path in reversed(list(_tree(directory))):
+        for path in reversed(list(tree(directory))):
             try:
                 os.rmdir(path)  # noqa: PTH106
             except OSError:
@@ -145,7 +145,7 @@ def remove_empty(directory: str) -> bool:
     return True
 
 
-def _tree(directory: str) -> Iterator[str]:
+def tree(directory: str) -> Iterator[str]:
     """Yields the directory and all below it, parents first.  Not recursive: a script may nest them deeply."""
     todo = [directory]
     for path in todo:

@@ -25,7 +25,7 @@ from tests.patience import PATIENCE
 from tests.scripts.sandboxes import cgroup_parents
 
 
-def test_cgroups_that_a_script_has_nested_deeply_are_removed_too() -> None:
+def test_cgroups_that_a_script_has_nested_deeply_are_looked_through_and_removed_too() -> None:
     top = cgroup_parents().unified
     assert top is not None
     run = RunCgroup(CgroupParents(top).order(f"deep-{os.getpid()}", ScriptLimits()))
@@ -39,6 +39,7 @@ def test_cgroups_that_a_script_has_nested_deeply_are_removed_too() -> None:
             assert number > 100, "the kernel may know a limit"
             break
     assert run.pids() == []
+    assert Path(run.directory).name not in CgroupParents(top).occupied()
     run.remove()
     assert not Path(run.directory).exists()
 
