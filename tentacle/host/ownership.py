@@ -83,9 +83,15 @@ def _give_inside(directory: Path, names: Iterable[str], account: Account, giver:
             os.fchown(top, _ROOT if opened else account.uid, account.gid)
         if changed and opened:
             os.fchmod(top, stat.S_IMODE(os.fstat(top).st_mode) & ~stat.S_IWOTH | _OPENED)
-        for name in names:
-            with suppress(FileNotFoundError):
-                changed = _give_tree(name, top, account) or changed
+        try:
+            for name in names:
+                with suppress(FileNotFoundError):
+                    changed = _give_tree(name, top, account) or changed
+        except RecursionError:
+            raise HostError(
+                f"Directories in '{directory}' are nested too deeply to be given to the user '{account.name}'.",
+                hint="A script has made them: remove them first.",
+            ) from None
     return changed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tentacle.host.ownership import (
     open_directory,
     require_own_directory,
 )
+from tentacle.scripts.workspace.removal import remove_tree
 from tests.other_user import as_nobody, of_nobody
 
 SOMEBODY = Account("somebody", 54321, 54322, Path("/nonexistent"))
@@ -45,6 +47,16 @@ def test_the_directory_and_what_was_named_in_it_change_hands(home: Path) -> None
         assert owner(path) == THEIRS
     assert owner(home / "secret") != THEIRS
     assert not give_directory(home, ("Work", "Logs"), SOMEBODY), "the second time there is nothing to do"
+
+
+def test_what_a_script_has_nested_too_deeply_is_named(home: Path) -> None:
+    make = "import os\nfor _ in range(3000):\n    os.mkdir('d')\n    os.chdir('d')"
+    subprocess.run([sys.executable, "-c", make], cwd=home / "Work", check=True)
+    try:
+        with pytest.raises(HostError, match=f"Directories in '{home}' are nested too deeply"):
+            give_directory(home, ("Work",), SOMEBODY)
+    finally:
+        remove_tree(home / "Work")
 
 
 def test_links_lead_nowhere(home: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def read_work_directory(work: Path, *, clock: Callable[[], float] = time.monoton
 def total_size(folders: Sequence[Path], clock: Callable[[], float]) -> tuple[int, bool]:
     """The bytes on the disk that `folders` take, and whether those are all of them.
 
-    They are not when the time was over before, or a directory could not be opened.
+    They are not when the time was over before, or a directory could not be opened, or they are nested too deeply.
     """
     until = clock() + LONGEST_COUNT
     size, complete = 0, True
@@ -79,13 +79,14 @@ def total_size(folders: Sequence[Path], clock: Callable[[], float]) -> tuple[int
         nonlocal complete
         complete = complete and not isinstance(error, PermissionError)
 
-    for folder in folders:
-        for _directory, _folders, files, descriptor in os.fwalk(folder, onerror=missed, follow_symlinks=False):
-            for name in files:
-                try:
-                    size += os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_blocks * 512
-                except OSError:
-                    continue
-            if clock() > until:
-                return size, False
+    try:
+        for folder in folders:
+            for _directory, _folders, files, descriptor in os.fwalk(folder, onerror=missed, follow_symlinks=False):
+                for name in files:
+                    with suppress(OSError):
+                        size += os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_blocks * 512
+                if clock() > until:
+                    return size, False
+    except RecursionError:
+        return size, False
     return size, complete

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import count
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from tentacle.cli.status.work_directory import LONGEST_COUNT, WorkDirectory, read_work_directory, total_size
 from tentacle.scripts.workspace.finished import FILE
+from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_files import run_name
 from tentacle.scripts.workspace.workspaces import Workspaces
 
@@ -34,6 +37,17 @@ def test_when_the_time_is_over_the_size_is_a_lower_bound(folders: list[Path]) ->
     size, complete = total_size(folders, lambda: next(clock))
     assert not complete
     assert size < total_size(folders, lambda: 0.0)[0]
+
+
+def test_what_is_nested_too_deeply_makes_it_a_lower_bound(folders: list[Path]) -> None:
+    make = "import os\nfor _ in range(3000):\n    os.mkdir('d')\n    os.chdir('d')"
+    subprocess.run([sys.executable, "-c", make], cwd=folders[1], check=True)
+    try:
+        size, complete = total_size(folders, lambda: 0.0)
+        assert not complete
+        assert size > 0
+    finally:
+        remove_tree(folders[1])
 
 
 def test_without_a_work_directory_there_is_nothing(tmp_path: Path) -> None:
