@@ -429,7 +429,11 @@ def test_what_cannot_be_is_told_in_a_line_and_changes_nothing(machine: Machine) 
     assert "Application directory set to: /srv/own/Own/Applications\n" in said
     refused = machine.run(*as_nobody, *own, "--service", expect=1)
     assert refused.startswith("Requires elevated privileges. Please run command as sudo.\n")
-    (machine.root / TENTACLE.parent.relative_to("/")).chmod(0o700)
+    # Over the directory, which may be that of the checkout, in use by other tests.
+    machine.run("mkdir", "/run/upper", "/run/work")
+    layers = f"lowerdir={TENTACLE.parent},upperdir=/run/upper,workdir=/run/work"
+    machine.run("mount", "-t", "overlay", "-o", layers, "overlay", str(TENTACLE.parent))
+    machine.run("chmod", "0700", str(TENTACLE.parent))
     said = machine.run("tentacle", "service", "--instance=Fine", "--install", expect=1)
     assert "The user 'tentacle' cannot run" in said
     assert (machine.root / "etc/octopus/fine/tentacle.config").stat().st_uid == 0, "nothing has been given away"
