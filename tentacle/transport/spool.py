@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -81,7 +80,7 @@ class Delivery:
         self.files: dict[UUID, Path] = {}
         self._current: BinaryIO | None = None
         self._current_id: UUID | None = None
-        self._waiting: list[bytes] = []
+        self._waiting = bytearray()
         self._writing: asyncio.Future[int] | None = None
 
     def begin(self, identity: UUID, length: int) -> None:
@@ -109,13 +108,13 @@ class Delivery:
         """Takes the next bytes of the stream; what came before may still be on its way to the disk."""
         if self._current is None:
             return
-        self._waiting.append(data)
-        if sum(map(len, self._waiting)) >= _PIECES * piece_size():
+        self._waiting += data
+        if len(self._waiting) >= _PIECES * piece_size():
             await self._write_behind()
 
     async def end(self) -> None:
         """The stream is complete, and so is its file."""
-        if sum(map(len, self._waiting)) >= _WORTH_A_THREAD:
+        if len(self._waiting) >= _WORTH_A_THREAD:
             await self._write_behind()
         await self._written()
         if self._current is not None and self._waiting:
@@ -136,7 +135,7 @@ class Delivery:
         """Lets a thread write what waits, while more arrives."""
         await self._written()
         if self._current is not None:
-            data, self._waiting = self._waiting, []
+            data, self._waiting = self._waiting, bytearray()
             self._writing = asyncio.get_running_loop().run_in_executor(None, _write_all, self._current, data)
 
     async def _written(self) -> None:
@@ -152,7 +151,7 @@ class Delivery:
 
     def _close(self) -> None:
         self._promised.pop(self, None)
-        self._waiting = []
+        self._waiting = bytearray()
         if self._current is None:
             return
         if self._writing is None:
@@ -172,13 +171,12 @@ class Delivery:
                 self.files.pop(identity).unlink()
 
 
-def _write_all(file: BinaryIO, pieces: Sequence[bytes]) -> int:
+def _write_all(file: BinaryIO, data: bytearray) -> int:
     """Returns how many bytes that were."""
-    for data in pieces:
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
-    return sum(map(len, pieces))
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+    return len(data)
 
 
 def _close_after(file: BinaryIO, writing: asyncio.Future[int]) -> None:
