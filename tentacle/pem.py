@@ -19,6 +19,8 @@ _HEADER: Final = re.compile(r"^[A-Za-z-]+:.*$", re.MULTILINE)
 """`Proc-Type` and `DEK-Info` in front of a key that OpenSSL has encrypted in its old way."""
 _LAYERS: Final = 3
 """How often base64 is taken off: base64 of base64 of PEM is the most that was ever seen."""
+_SEQUENCE: Final = b"\x30"
+"""How every certificate in DER form begins."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,19 @@ def content_of(data: bytes) -> FileContent:
     return FileContent(data=data, was_text=was_text)
 
 
+def certificates_in(data: bytes) -> str:
+    """Returns the certificates of a file, PEM or DER, as PEM.  Raises `ValueError` where there is none."""
+    content = content_of(data)
+    if not content.blocks:
+        if not content.data.startswith(_SEQUENCE):
+            raise ValueError("no certificate is in it")
+        return _pem("CERTIFICATE", base64.b64encode(content.data).decode()).decode()
+    found = b"".join(block.pem for block in content.blocks if block.is_certificate)
+    if not found:
+        raise ValueError(f"it holds no certificate, only: {', '.join({block.label for block in content.blocks})}")
+    return found.decode("ascii", "replace")
+
+
 def _text(data: bytes) -> str | None:
     """`data` as text; None for bytes that are none."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -81,11 +96,14 @@ def _blocks(text: str) -> list[PemBlock]:
     # A variable of an environment often has the line ends as `\n`, and YAML has blanks in front of lines.
     for label, body in _BLOCK.findall(text.replace("\\r", "").replace("\\n", "\n")):
         headers = [line.strip() for line in _HEADER.findall(body.replace("\r", ""))]
-        lines = textwrap.wrap("".join(_HEADER.sub("", body.replace("\r", "")).split()), 64)
-        inside = [*headers, *([""] if headers else []), *lines]
-        pem = "\n".join([f"-----BEGIN {label}-----", *inside, f"-----END {label}-----", ""])
-        found.append(PemBlock(label, pem.encode("utf-8", "replace")))
+        digits = "".join(_HEADER.sub("", body.replace("\r", "")).split())
+        found.append(PemBlock(label, _pem(label, digits, *headers, *([""] if headers else []))))
     return found
+
+
+def _pem(label: str, digits: str, *headers: str) -> bytes:
+    lines = [f"-----BEGIN {label}-----", *headers, *textwrap.wrap(digits, 64), f"-----END {label}-----", ""]
+    return "\n".join(lines).encode("utf-8", "replace")
 
 
 def _decoded(text: str) -> bytes:

@@ -17,11 +17,9 @@ from tentacle.certificate_parsing import parse_certificate
 from tentacle.disk import DiskError, read_bytes
 from tentacle.errors import one_line
 from tentacle.octopus.errors import InvalidAddress, network_reason
-from tentacle.pem import content_of
+from tentacle.pem import certificates_in
 from tentacle.thumbprints import SHA1_DIGITS, clean_thumbprint, is_thumbprint
 
-_SEQUENCE = b"\x30"
-"""How every certificate in DER form begins."""
 SYSTEM_STORES: Final = (
     Path("/etc/ssl/certs/ca-certificates.crt"),
     Path("/etc/pki/tls/certs/ca-bundle.crt"),
@@ -42,7 +40,7 @@ def verifying_context(ca_file: Path | str | None) -> ssl.SSLContext:
         context.load_verify_locations(cafile=store)
     if ca_file is not None:
         try:
-            context.load_verify_locations(cadata=_authorities(read_bytes(Path(ca_file))))
+            context.load_verify_locations(cadata=certificates_in(read_bytes(Path(ca_file))))
         except (OSError, ValueError, DiskError) as error:
             raise InvalidAddress(
                 f"The certificate file {ca_file} cannot be used: {_why_unusable(error)}.",
@@ -63,19 +61,6 @@ def system_store(
     if usual.cafile or usual.capath or chosen:
         return None
     return next((path for path in stores if path.is_file()), None)
-
-
-def _authorities(data: bytes) -> str:
-    """The certificates in a file, as PEM.  Raises `ValueError` where there is none."""
-    content = content_of(data)
-    if not content.blocks:
-        if not content.data.startswith(_SEQUENCE):
-            raise ValueError("no certificate is in it")
-        return ssl.DER_cert_to_PEM_cert(content.data)
-    found = b"".join(block.pem for block in content.blocks if block.is_certificate)
-    if not found:
-        raise ValueError(f"it holds no certificate, only: {', '.join({block.label for block in content.blocks})}")
-    return found.decode("ascii", "replace")
 
 
 def _why_unusable(error: Exception) -> str:

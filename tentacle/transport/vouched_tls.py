@@ -9,7 +9,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import AsyncExitStack
+from pathlib import Path
 
+from tentacle.disk import DiskError, read_bytes
+from tentacle.errors import one_line
+from tentacle.pem import certificates_in
 from tentacle.transport.dial import Address, reach
 from tentacle.transport.errors import ConnectFailed, TlsFailed, UnexpectedCertificate
 from tentacle.transport.proxy_logins import ProxyLogins
@@ -42,9 +46,9 @@ async def dial_vouched(
 
 def _context(ca_file: str) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it holds no certificate in PEM"
+        context = ssl.create_default_context(cadata=certificates_in(read_bytes(Path(ca_file))))
+    except (OSError, ValueError, DiskError) as error:
+        reason = "a certificate in it is damaged" if isinstance(error, ssl.SSLError) else one_line(error).rstrip(".")
         raise ConnectFailed(
             f"the certificates in {ca_file} cannot be used: {reason}",
             hint="register again with another --ca-file, or make the file readable for the agent's user",

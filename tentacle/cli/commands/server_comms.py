@@ -68,8 +68,8 @@ class ServerCommsOptions:
     option(
         "--ca-file",
         callback=file_path,
-        help="With --https-address: a PEM file of the certificates that vouch for a proxy that opens TLS connections"
-        " there",
+        help="With --https-address: a file (PEM or DER) of the certificates that vouch for a proxy that opens TLS"
+        " connections there",
     ),
 )
 @json_option

@@ -131,7 +131,8 @@ extra_api_options = in_order(
         help="With --oidcTokenFile: the id of the service account on the Octopus Server that the token stands for",
     ),
     option(
-        "--ca-file", help="A PEM file of certificates to trust, beside the system's, when calling the Octopus Server"
+        "--ca-file",
+        help="A file of certificates (PEM or DER) to trust, beside the system's, when calling the Octopus Server",
     ),
     option(
         "--serverThumbprint",

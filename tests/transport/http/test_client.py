@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -189,8 +190,13 @@ async def test_a_server_that_hangs_up(server: PolledServer, client: PollingClien
 
 async def test_a_certificate_that_a_file_vouches_for(server: PolledServer, tmp_path: Path) -> None:
     """The one of these tests names no host, so it is refused; and what is no file of certificates is said."""
-    ca_file = tmp_path / "server.crt"
-    for path, kind in ((ca_file, UnexpectedCertificate), (tmp_path / "none", ConnectFailed)):
+    ca_file, in_der = tmp_path / "server.crt", tmp_path / "server.der"
+    in_der.write_bytes(ssl.PEM_cert_to_DER_cert(ca_file.read_text()))
+    for path, kind in (
+        (ca_file, UnexpectedCertificate),
+        (in_der, UnexpectedCertificate),
+        (tmp_path / "none", ConnectFailed),
+    ):
         address = address_of(server, ca_file=str(path))
         client = PollingClient(address, SUBSCRIPTION, identity("agent"), SHORT, ProxyLogins())
         with pytest.raises(kind) as refused:
