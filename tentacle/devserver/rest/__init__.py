@@ -7,5 +7,4 @@ from tentacle.devserver.rest.access import VIEW_TASKS, needs_of
 from tentacle.devserver.rest.answers import SAFE, NotSignedIn
 from tentacle.devserver.rest.app import application
 from tentacle.devserver.rest.auth import API_KEY, Authentication, new_api_key
-from tentacle.devserver.rest.root_documents import ServerIdentity
-from tentacle.devserver.rest.server import Server
+from tentacle.devserver.rest.server import Server, ServerIdentity

@@ -1,12 +1,14 @@
-"""Roots, the certificate, the server's node and status: documents of which there is one each.
+"""Roots, the certificate, the server's node and status: documents of which there is one each, where clients start.
 
-Knows the paths that clients start from (docs/spec/rest.md, "Root documents"); must not know workers or tasks.
+Knows link templates (docs/spec/rest.md, "Root documents"); must not know workers or tasks.  Every link that is named
+here is answered.
 """
 
 from __future__ import annotations
 
+import platform
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -18,24 +20,125 @@ from tentacle.contracts.timespan import format_timespan
 from tentacle.devserver.rest.access import ANYBODY, SIGNED_IN, Needs
 from tentacle.devserver.rest.answers import SAFE, ResourceNotFound, json_answer
 from tentacle.devserver.rest.paging import paged
-from tentacle.devserver.rest.root_documents import (
-    NODE,
-    authentication_document,
-    certificate_document,
-    health_document,
-    node_document,
-    node_summary,
-    root_document,
-    space_document,
-    status_document,
-    system_document,
-)
 from tentacle.devserver.rest.routing import ApiRequest, Route
-from tentacle.devserver.rest.server import Server
+from tentacle.devserver.rest.server import Server, ServerIdentity
+from tentacle.devserver.rest.task_documents import NODE, NODE_NAME
 from tentacle.devserver.storage import Json, iso, permission_descriptions
 
+API_VERSION: Final = "3.0.0"
+SERVER_VERSION: Final = "2024.4.0"
+"""What clients take this server for: new enough for every endpoint it has."""
+
 _CERTIFICATES: Final = "configuration/certificates"
+_CERTIFICATE: Final = f"{_CERTIFICATES}/certificate-global"
 _NODES: Final = "octopusservernodes"
+_NODE: Final = f"{_NODES}/{NODE}"
+_PAGE: Final = "{/id}{?skip,take,ids,partialName}"
+_NAMED: Final = "{/id}{?name,skip,ids,take,partialName}"
+_SUMMARY: Final = "ids,partialName,machinePartialName"
+_OF_MACHINES: Final = "isDisabled,healthStatuses,commStyles,shellNames"
+_OF_TARGETS: Final = f"roles,{_OF_MACHINES},tenantIds,tenantTags"
+
+_ROOT_LINKS: Final[Json] = {
+    "Self": "/api",
+    "Authentication": "/api/authentication",
+    "CertificateConfiguration": "/api/configuration/certificates{/id}",
+    "CurrentUser": "/api/users/me",
+    "Events": "/api/events{/id}{?skip,take,regarding,regardingAny,user,users,eventCategories,spaces,from,to}",
+    "OctopusServerClusterSummary": "/api/octopusservernodes/summary",
+    "OctopusServerNodes": "/api/octopusservernodes{/id}",
+    "PermissionDescriptions": "/api/permissions/all",
+    "ScopedUserRoles": f"/api/scopeduserroles{_PAGE}",
+    "ServerHealthStatus": "/api/serverstatus/health",
+    "ServerStatus": "/api/serverstatus",
+    "SignIn": "/api/users/login",
+    "SignOut": "/api/users/logout",
+    "SpaceHome": "/api/{spaceId}",
+    "Spaces": f"/api/spaces{_NAMED}",
+    "Tasks": (
+        "/api/tasks{/id}{?skip,active,environment,tenant,project,name,node,running,states,hasPendingInterruptions,"
+        "hasWarningsOrErrors,take,ids,partialName,spaces,description}"
+    ),
+    "TaskTypes": "/api/tasks/taskTypes",
+    "Teams": f"/api/teams{_PAGE}",
+    "UserAuthentication": "/api/users/authentication{/userId}",
+    "UserRoles": f"/api/userroles{_PAGE}",
+    "Users": "/api/users{/id}{?skip,take,ids,filter}",
+    "Web": "/app",
+}
+_SPACE_LINKS: Final[Json] = {
+    "Accounts": "accounts{/id}{?skip,take,ids,partialName,accountType}",
+    "DiscoverMachine": "machines/discover{?host,port,type}",
+    "DiscoverWorker": "workers/discover{?host,port,type}",
+    "Environments": f"environments{_NAMED}",
+    "EnvironmentSortOrder": "environments/sortorder",
+    "EnvironmentsSummary": f"environments/summary{{?{_SUMMARY},{_OF_TARGETS},hideEmptyEnvironments}}",
+    "Lifecycles": f"lifecycles{_PAGE}",
+    "MachineOperatingSystems": "machines/operatingsystem/names/all",
+    "MachinePolicies": f"machinepolicies{_PAGE}",
+    "MachinePolicyTemplate": "machinepolicies/template",
+    "MachineRoles": "machineroles/all",
+    "Machines": f"machines{{/id}}{{?skip,take,name,ids,partialName,{_OF_TARGETS},environmentIds,thumbprint}}",
+    "MachineShells": "machines/operatingsystem/shells/all",
+    "Proxies": f"proxies{_PAGE}",
+    "Artifacts": "artifacts{/id}{?skip,take,regarding}",
+    "TagSets": f"tagsets{_PAGE}",
+    "Tenants": "tenants{/id}{?skip,projectId,name,tags,take,ids,partialName}",
+    "WorkerOperatingSystems": "workers/operatingsystem/names/all",
+    "WorkerPools": f"workerpools{_NAMED}",
+    "WorkerPoolsDynamicWorkerTypes": "workerpools/dynamicworkertypes",
+    "WorkerPoolSortOrder": "workerpools/sortorder",
+    "WorkerPoolsSortOrder": "workerpools/sortorder",
+    "WorkerPoolsSummary": f"workerpools/summary{{?{_SUMMARY},{_OF_MACHINES},hideEmptyWorkerPools}}",
+    "WorkerPoolsSupportedTypes": "workerpools/supportedtypes",
+    "Workers": f"workers{{/id}}{{?skip,take,name,ids,partialName,{_OF_MACHINES},workerPoolIds,thumbprint}}",
+    "WorkerShells": "workers/operatingsystem/shells/all",
+}
+
+
+def root_document(identity: ServerIdentity, default_space: str | None, polling: str | None = None) -> Json:
+    """Returns what `GET /api` answers to anybody; with the default space's links when there is one, and `polling`, the
+    template of the address at which workers poll by HTTPS.
+    """
+    own = {**_ROOT_LINKS, **({"TentaclePolling": polling} if polling else {})}
+    return {**_about(identity), "Links": {**own, **(_space_links(default_space) if default_space else {})}}
+
+
+def space_document(identity: ServerIdentity, space: str) -> Json:
+    """Returns what `GET /api/Spaces-N` answers."""
+    links = {"Self": f"/api/{space}", "Tasks": _ROOT_LINKS["Tasks"], "Web": f"/app#/{space}", **_space_links(space)}
+    return {**_about(identity), "Id": space, "Links": links}
+
+
+def _about(identity: ServerIdentity) -> Json:
+    versions = {"Version": SERVER_VERSION, "ApiVersion": API_VERSION, "InstallationId": identity.installation}
+    support = {"IsEarlyAccessProgram": False, "HasLongTermSupport": True}
+    served = f"tentacle devserver {identity.version}"
+    return {"Application": "Octopus Deploy", **versions, **support, "ServedBy": served}
+
+
+def _space_links(space: str) -> Json:
+    return {name: f"/api/{space}/{template}" for name, template in _SPACE_LINKS.items()}
+
+
+def _document(path: str, members: Json, **ends: str) -> Json:
+    """A document at `path`, with links to what begins with its own path."""
+    return {**members, "Links": {"Self": f"/api/{path}", **{name: f"/api/{path}{end}" for name, end in ends.items()}}}
+
+
+_STATUS: Final = _document(
+    "serverstatus",
+    {"IsInMaintenanceMode": False, "IsUpgradeAvailable": False, "Health": "Healthy"},
+    Health="/health",
+    SystemInfo="/system-info",
+)
+_WELL: Final = {"IsOperatingNormally": True, "Description": "The server is operating normally."}
+_CLUSTER: Final = {"IsEntireClusterReadOnly": False, "IsEntireClusterDrainingTasks": False}
+_HEALTH: Final = _document("serverstatus/health", {**_WELL, **_CLUSTER, "IsCompliantWithLicense": True})
+_NAMES: Final = {"Name": "Octopus", "DisplayName": "Octopus", "IdentityType": "UsernamePassword", "Links": {}}
+_PROVIDER: Final = {**_NAMES, "FormsLoginEnabled": True, "CSSLinks": [], "JavascriptLinks": []}
+_SIGNING_IN: Final = {"AuthenticationProviders": [_PROVIDER], "CanCurrentUserEditIdentitiesForUser": False, "Links": {}}
+"""How users sign in, of which there is one way."""
 
 
 @dataclass(frozen=True)
@@ -43,31 +146,32 @@ class RootRoutes:
     server: Server
 
     def routes(self) -> list[Route]:
-        certificate = certificate_document(self.server.identity)
-        node = partial(node_document, self.server.queue.limits.at_once)
-        by_id = f"{_CERTIFICATES}/{certificate['Id']}"
+        certificate = {"Thumbprint": self.server.identity.thumbprint, "SignatureAlgorithm": "sha256RSA"}
+        named = {"Id": "certificate-global", "Name": "Octopus Server certificate", **certificate}
+        shown = _document(_CERTIFICATE, named, PublicCer="/public-cer")
+        administer = Needs(("AdministerSystem", "ConfigureServer"))
         documents: tuple[tuple[str, Needs, Callable[[], Any]], ...] = (
-            (_CERTIFICATES, SIGNED_IN, lambda: _page("CertificateConfiguration", _CERTIFICATES, certificate)),
-            (by_id, SIGNED_IN, lambda: certificate),
-            (_NODES, SIGNED_IN, lambda: _page("OctopusServerNode", _NODES, node())),
-            (f"{_NODES}/all", SIGNED_IN, lambda: [node()]),
-            (f"{_NODES}/ping", ANYBODY, self._node),
-            (f"{_NODES}/summary", SIGNED_IN, lambda: {"Nodes": [self._node()], "Links": {}}),
-            (f"{_NODES}/{NODE}", SIGNED_IN, node),
-            (f"{_NODES}/{NODE}/details", SIGNED_IN, self._node_details),
-            ("serverstatus", SIGNED_IN, status_document),
-            ("serverstatus/health", SIGNED_IN, health_document),
-            ("serverstatus/system-info", Needs(("AdministerSystem", "ConfigureServer")), self._system),
+            (_CERTIFICATES, SIGNED_IN, lambda: _page("CertificateConfiguration", _CERTIFICATES, shown)),
+            (_CERTIFICATE, SIGNED_IN, lambda: shown),
+            (_NODES, SIGNED_IN, lambda: _page("OctopusServerNode", _NODES, self._node())),
+            (f"{_NODES}/all", SIGNED_IN, lambda: [self._node()]),
+            (f"{_NODES}/ping", ANYBODY, self._node_now),
+            (f"{_NODES}/summary", SIGNED_IN, lambda: {"Nodes": [self._node_now()], "Links": {}}),
+            (_NODE, SIGNED_IN, self._node),
+            (f"{_NODE}/details", SIGNED_IN, self._node_details),
+            ("serverstatus", SIGNED_IN, lambda: _STATUS),
+            ("serverstatus/health", SIGNED_IN, lambda: _HEALTH),
+            ("serverstatus/system-info", administer, self._system),
             ("capabilities", ANYBODY, lambda: {"Capabilities": []}),
             ("permissions/all", SIGNED_IN, permission_descriptions),
-            ("authentication", ANYBODY, authentication_document),
-            ("users/authentication", SIGNED_IN, authentication_document),
-            ("users/authentication/{id}", SIGNED_IN, authentication_document),
+            ("authentication", ANYBODY, lambda: _SIGNING_IN),
+            ("users/authentication", SIGNED_IN, lambda: _SIGNING_IN),
+            ("users/authentication/{id}", SIGNED_IN, lambda: _SIGNING_IN),
         )
         return [
             Route("GET", "", self.root, ANYBODY),
-            *(Route("GET", path, _answering(make), needs) for path, needs, make in documents),
-            Route("GET", f"{by_id}/public-cer", self.certificate, SIGNED_IN),
+            *(Route("GET", path, partial(_answer, make), needs) for path, needs, make in documents),
+            Route("GET", f"{_CERTIFICATE}/public-cer", self.certificate, SIGNED_IN),
         ]
 
     async def root(self, request: ApiRequest) -> web.Response:
@@ -89,16 +193,25 @@ class RootRoutes:
         return web.Response(body=body, content_type="application/pkix-cert", headers={**SAFE, **shown})
 
     def _node(self) -> Json:
+        cap = self.server.queue.limits.at_once
+        state = {"Id": NODE, "Name": NODE_NAME, "MaxConcurrentTasks": cap, "IsInMaintenanceMode": False}
+        return _document(_NODE, state, Node="", Details="/details")
+
+    def _node_now(self) -> Json:
+        """The node as it is at the moment, with the number of tasks that have not ended."""
+        state = {"LastSeen": iso(self.server.clock()), "IsOffline": False}
         running = len(self.server.queue.unfinished())
-        return node_summary(self.server.identity, iso(self.server.clock()), self.server.queue.limits.at_once, running)
+        return {**self._node(), **state, "RunningTaskCount": running, "Version": self.server.identity.version}
 
     def _node_details(self) -> Json:
-        links = {"Self": f"/api/{_NODES}/{NODE}/details"}
-        return {"Id": NODE, "RunningTasks": len(self.server.queue.unfinished()), "Links": links}
+        return _document(f"{_NODE}/details", {"Id": NODE, "RunningTasks": len(self.server.queue.unfinished())})
 
     def _system(self) -> Json:
-        up = self.server.clock() - self.server.started
-        return system_document(self.server.identity, format_timespan(max(up, timedelta(0))), threading.active_count())
+        """What the server runs on, and for how long."""
+        up = format_timespan(max(self.server.clock() - self.server.started, timedelta(0)))
+        system = {"OSVersion": platform.platform(), "ClrVersion": f"Python {platform.python_version()}"}
+        state = {"Version": self.server.identity.version, "Uptime": up, "ThreadCount": threading.active_count()}
+        return _document("serverstatus/system-info", {**system, **state})
 
 
 def _page(item_type: str, path: str, only: Json) -> Json:
@@ -106,8 +219,5 @@ def _page(item_type: str, path: str, only: Json) -> Json:
     return paged(item_type, f"/api/{path}", {}, [only], lambda found: found)
 
 
-def _answering(make: Callable[[], Any]) -> Callable[[ApiRequest], Awaitable[web.Response]]:
-    async def answer(_: ApiRequest) -> web.Response:
-        return json_answer(make())
-
-    return answer
+async def _answer(make: Callable[[], Any], _: ApiRequest) -> web.Response:
+    return json_answer(make())

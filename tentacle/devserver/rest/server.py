@@ -6,13 +6,12 @@ Knows the parts by name; must not know how requests reach them.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from tentacle.devserver.rest.answers import ResourceNotFound
 from tentacle.devserver.rest.auth import Authentication
-from tentacle.devserver.rest.root_documents import ServerIdentity
 from tentacle.devserver.rest.routing import ApiRequest
 from tentacle.devserver.storage import (
     ADMINISTRATORS,
@@ -40,6 +39,16 @@ from tentacle.devserver.storage import (
 )
 from tentacle.devserver.tasks import Artifacts, TaskQueue, new_check
 from tentacle.devserver.worker import Comms, Machines, WorkerClients
+
+
+@dataclass(frozen=True)
+class ServerIdentity:
+    """The installation, the version, and the thumbprint that workers trust, with its `certificate` as DER."""
+
+    installation: str
+    thumbprint: str
+    version: str
+    certificate: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)

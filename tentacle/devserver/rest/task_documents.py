@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from tentacle.devserver.storage import Activity, Json, LogElement, LogEntry, Task, TaskState
+
+NODE: Final = "OctopusServerNodes-1"
+NODE_NAME: Final = "devserver"
 
 
 def task_path(task: Task) -> str:
@@ -37,7 +41,7 @@ def task_document(task: Task) -> Json:
         "StartTime": task.started,
         "LastUpdatedTime": task.completed or task.started or task.queued,
         "CompletedTime": task.completed,
-        "ServerNode": "devserver",
+        "ServerNode": NODE_NAME,
         "Duration": duration,
         "ErrorMessage": task.error,
         "HasBeenPickedUpByProcessor": task.started is not None,

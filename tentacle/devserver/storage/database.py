@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,93 +18,18 @@ from tentacle.errors import TentacleError
 
 T = TypeVar("T")
 
-_FIRST: Final = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE counter (name TEXT PRIMARY KEY, last INTEGER NOT NULL);
-CREATE TABLE resource (
-    id TEXT COLLATE NOCASE PRIMARY KEY,
-    position INTEGER NOT NULL,
-    kind TEXT NOT NULL,
-    space TEXT NOT NULL,
-    name TEXT COLLATE NOCASE NOT NULL,
-    body TEXT NOT NULL,
-    observed TEXT NOT NULL DEFAULT '{}'
-);
-CREATE UNIQUE INDEX resource_name ON resource (kind, space, name);
-CREATE TABLE api_key (
-    hash TEXT PRIMARY KEY,
-    id TEXT NOT NULL,
-    user TEXT NOT NULL,
-    purpose TEXT NOT NULL,
-    shown TEXT NOT NULL,
-    created TEXT NOT NULL
-);
-CREATE TABLE task (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    space TEXT NOT NULL,
-    name TEXT NOT NULL,
-    description TEXT NOT NULL,
-    arguments TEXT NOT NULL,
-    state TEXT NOT NULL,
-    queued TEXT NOT NULL,
-    started TEXT,
-    completed TEXT,
-    error TEXT NOT NULL DEFAULT '',
-    warnings INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX task_state ON task (state);
-CREATE TABLE activity (
-    id TEXT PRIMARY KEY,
-    task INTEGER NOT NULL REFERENCES task (number) ON DELETE CASCADE,
-    parent TEXT,
-    name TEXT NOT NULL,
-    status TEXT NOT NULL,
-    started TEXT,
-    ended TEXT,
-    progress INTEGER NOT NULL DEFAULT 0,
-    progress_message TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX activity_task ON activity (task);
-CREATE TABLE log (
-    task INTEGER NOT NULL REFERENCES task (number) ON DELETE CASCADE,
-    number INTEGER NOT NULL,
-    activity TEXT NOT NULL,
-    category TEXT NOT NULL,
-    occurred TEXT NOT NULL,
-    text TEXT NOT NULL,
-    PRIMARY KEY (task, number)
-) WITHOUT ROWID;
-"""
-_SCRIPTS: Final = """
-CREATE TABLE script (
-    activity TEXT PRIMARY KEY REFERENCES activity (id) ON DELETE CASCADE,
-    ticket TEXT NOT NULL,
-    seen INTEGER NOT NULL DEFAULT 0,
-    exit_code INTEGER
-);
-"""
-_USERS_AND_EVENTS: Final = """
-ALTER TABLE api_key ADD COLUMN expires TEXT;
-DELETE FROM api_key WHERE purpose = 'devserver';
-UPDATE resource SET body = json_remove(json_set(body, '$.Username', name, '$.IsActive', json('true')), '$.Name')
-WHERE kind = 'users';
-CREATE TABLE event (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    occurred TEXT NOT NULL,
-    category TEXT NOT NULL,
-    user TEXT NOT NULL,
-    username TEXT NOT NULL,
-    space TEXT NOT NULL,
-    resource TEXT NOT NULL,
-    message TEXT NOT NULL
-);
-"""
-SCHEMAS: Final = (_FIRST, _SCRIPTS, _USERS_AND_EVENTS)
+SCHEMAS: Final = tuple(file.read_text() for file in sorted(Path(__file__).parent.glob("schemas/*.sql")))
 """What made the tables, and what changed them since: a database has as its version how many of them it has seen."""
 
 
 class DatabaseUnusable(TentacleError):
     """The file cannot be opened, or was written by another version."""
+
+
+def insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> int:
+    """Adds a row, a mapping of its columns, and returns its number."""
+    sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608
+    return connection.execute(sql, tuple(row.values())).lastrowid or 0
 
 
 class Database:

@@ -6,6 +6,7 @@ Knows JSON values; must not know resources.  A reader takes a JSON value and ret
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -129,15 +130,27 @@ def text(limit: int = NAME_LIMIT, *, blank: bool = False) -> Reader:
     return read
 
 
+def checked(test: Callable[[Any], bool], complaint: str) -> Reader:
+    """What passes the test, as it is."""
+
+    def read(value: Any) -> Any:
+        if not test(value):
+            raise ValueError(complaint)
+        return value
+
+    return read
+
+
+flag: Final = checked(lambda value: isinstance(value, bool), "must be true or false")
+any_document: Final = checked(lambda value: isinstance(value, dict), "must be a document")
+documents: Final = checked(
+    lambda value: isinstance(value, list) and all(isinstance(v, dict) for v in value), "must be a list of documents"
+)
+
+
 def optional(reader: Reader) -> Reader:
     """The same, or null."""
     return lambda value: None if value is None else reader(value)
-
-
-def flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")
-    return value
 
 
 def secret(value: Any) -> str | None:
@@ -158,12 +171,10 @@ def moment(value: Any) -> str:
 
 
 def number(lowest: int, highest: int) -> Reader:
-    def read(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-            raise ValueError(f"must be a whole number from {lowest} to {highest}")
-        return value
+    def fits(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
 
-    return read
+    return checked(fits, f"must be a whole number from {lowest} to {highest}")
 
 
 def texts(value: Any) -> list[str]:
@@ -193,32 +204,13 @@ def choice(*names: str) -> Reader:
     return read
 
 
-def any_document(value: Any) -> Json:
-    """A document of whatever members."""
-    if not isinstance(value, dict):
-        raise ValueError("must be a document")
-    return value
-
-
-def documents(value: Any) -> list[Json]:
-    if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
-        raise ValueError("must be a list of documents")
-    return value
-
-
 def time_span(value: Any) -> str:
     """A time span as .NET writes it, not below zero."""
-    if not isinstance(value, str) or not _is_time_span(value) or value.strip().startswith("-"):
-        raise ValueError("must be a time span such as 00:02:30")
-    return value.strip()
-
-
-def _is_time_span(value: str) -> bool:
-    try:
-        parse_timespan(value)
-    except ValueError:
-        return False
-    return ":" in value
+    if isinstance(value, str) and ":" in value and not value.strip().startswith("-"):
+        with contextlib.suppress(ValueError):
+            parse_timespan(value)
+            return value.strip()
+    raise ValueError("must be a time span such as 00:02:30")
 
 
 def thumbprint(value: Any) -> str:
@@ -254,6 +246,23 @@ def _address(value: Any) -> SplitResult:
         return urlsplit(value.strip())
     except ValueError as error:
         raise ValueError("must be an address") from error
+
+
+# --- members that many shapes have -----------------------------------------------------------------------------
+
+
+def note(name: str, limit: int = NAME_LIMIT) -> Field:
+    """A text that may be empty, or null, which it is by default."""
+    return Field(name, optional(text(limit, blank=True)), None)
+
+
+def list_of_texts(name: str) -> Field:
+    return Field(name, texts, [])
+
+
+def one_of(name: str, *values: str) -> Field:
+    """A member with one of these values, the first by default."""
+    return Field(name, choice(*values), values[0])
 
 
 # --- what was read ---------------------------------------------------------------------------------------------

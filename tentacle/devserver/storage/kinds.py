@@ -21,16 +21,18 @@ from tentacle.devserver.storage.fields import (
     document,
     documents,
     flag,
+    list_of_texts,
     listening_uri,
     member,
+    note,
     number,
+    one_of,
     optional,
     polling_uri,
     read_fields,
     secret,
     slug,
     text,
-    texts,
     thumbprint,
     with_secrets,
 )
@@ -102,6 +104,14 @@ def read_body(kind: Kind, given: Any, before: Mapping[str, Any] | None = None) -
     return body
 
 
+def _off(name: str) -> Field:
+    return Field(name, flag, False)
+
+
+def _secret(name: str) -> Field:
+    return Field(name, secret, None, secret=True)
+
+
 # --- endpoints of workers and targets --------------------------------------------------------------------------
 
 
@@ -132,18 +142,14 @@ _ENDPOINTS: Final = {
     "TentaclePassive": _contact(Field("CommunicationStyle", choice("TentaclePassive")), listening=True),
     "TentacleActive": _contact(Field("CommunicationStyle", choice("TentacleActive")), listening=False),
     "Ssh": (
-        Field("CommunicationStyle", choice("Ssh")),
-        Field("AccountId", text()),
-        Field("Host", text()),
-        Field("Port", number(1, 65535), 22),
-        Field("Fingerprint", text()),
-        Field("ProxyId", optional(text(blank=True)), None),
-        Field("DotNetCorePlatform", optional(text(blank=True)), None),
+        *(Field("CommunicationStyle", choice("Ssh")), Field("AccountId", text())),
+        *(Field("Host", text()), Field("Port", number(1, 65535), 22), Field("Fingerprint", text())),
+        *(note("ProxyId"), note("DotNetCorePlatform")),
     ),
     "KubernetesTentacle": (
         Field("CommunicationStyle", choice("KubernetesTentacle")),
         Field("KubernetesAgentDetails", optional(any_document), None),
-        Field("UpgradeLocked", flag, False),
+        _off("UpgradeLocked"),
         Field("DefaultNamespace", optional(text()), None),
         Field("TentacleEndpointConfiguration", _kubernetes_contact),
     ),
@@ -166,7 +172,7 @@ def read_target_endpoint(value: Any) -> Json:
     style = styles.get(str(member(value, "CommunicationStyle")).lower()) if isinstance(value, dict) else None
     if style is None:
         return read_endpoint(value)
-    pool = document((Field("DefaultWorkerPoolId", optional(text(blank=True)), None),))(value)
+    pool = document((note("DefaultWorkerPoolId"),))(value)
     kept = {name: inner for name, inner in value.items() if name.lower() not in {*_ADDED, "defaultworkerpoolid"}}
     return {**kept, **pool, "CommunicationStyle": style}
 
@@ -193,19 +199,14 @@ def same_place(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 # --- the table -------------------------------------------------------------------------------------------------
 
 _NAME: Final = Field("Name", text())
-_SLUG: Final = Field("Slug", optional(text(blank=True)), None)
-_DESCRIPTION: Final = Field("Description", optional(text(10_000, blank=True)), None)
+_SLUG: Final = note("Slug")
+_DESCRIPTION: Final = note("Description", 10_000)
+_DESCRIBED: Final = (_NAME, _SLUG, _DESCRIPTION)
 _SORT: Final = Field("SortOrder", number(-(2**31), 2**31 - 1), 0)
-_MACHINE: Final = (
-    Field("MachinePolicyId", optional(text(blank=True)), None),
-    Field("IsDisabled", flag, False),
-    _SLUG,
-    Field("SkipInitialHealthCheck", flag, False),
-)
+_MACHINE: Final = (note("MachinePolicyId"), _off("IsDisabled"), _SLUG, _off("SkipInitialHealthCheck"))
 _TENANTED: Final = (
-    Field("TenantedDeploymentParticipation", choice("Untenanted", "TenantedOrUntenanted", "Tenanted"), "Untenanted"),
-    Field("TenantIds", texts, []),
-    Field("TenantTags", texts, []),
+    one_of("TenantedDeploymentParticipation", "Untenanted", "TenantedOrUntenanted", "Tenanted"),
+    *(list_of_texts("TenantIds"), list_of_texts("TenantTags")),
 )
 POOL_TYPES: Final = ("StaticWorkerPool", "DynamicWorkerPool")
 """The second kind can be made, and never has workers: nobody lends any to this server."""
@@ -227,12 +228,8 @@ WORKERS: Final = Kind(
 MACHINES: Final = Kind(
     "Machines",
     (
-        Field("EnvironmentIds", at_least_one),
-        Field("Roles", at_least_one),
-        *_TENANTED,
-        _NAME,
-        Field("Endpoint", read_target_endpoint),
-        *_MACHINE,
+        *(Field("EnvironmentIds", at_least_one), Field("Roles", at_least_one), *_TENANTED),
+        *(_NAME, Field("Endpoint", read_target_endpoint), *_MACHINE),
     ),
     called="DeploymentTarget",
     counter="machines",
@@ -240,45 +237,25 @@ MACHINES: Final = Kind(
 )
 POOLS: Final = Kind(
     "WorkerPools",
-    (
-        *(_NAME, _SLUG, _DESCRIPTION, _SORT),
-        Field("WorkerPoolType", choice(*POOL_TYPES), POOL_TYPES[0]),
-        Field("WorkerType", optional(text()), None),
-    ),
+    (*_DESCRIBED, _SORT, one_of("WorkerPoolType", *POOL_TYPES), Field("WorkerType", optional(text()), None)),
     has_default=True,
 )
-POLICIES: Final = Kind(
-    "MachinePolicies",
-    (_NAME, _DESCRIPTION, *POLICY_FIELDS),
-    has_default=True,
-)
+POLICIES: Final = Kind("MachinePolicies", (_NAME, _DESCRIPTION, *POLICY_FIELDS), has_default=True)
 PROXIES: Final = Kind(
     "Proxies",
     (
-        _NAME,
-        Field("Host", text()),
-        Field("Port", number(1, 65535), 80),
-        Field("Username", optional(text(blank=True)), None),
-        Field("Password", secret, None, secret=True),
-        Field("ProxyType", choice("HTTP"), "HTTP"),
+        *(_NAME, Field("Host", text()), Field("Port", number(1, 65535), 80)),
+        *(note("Username"), _secret("Password"), one_of("ProxyType", "HTTP")),
     ),
 )
 ENVIRONMENTS: Final = Kind(
     "Environments",
-    (
-        _NAME,
-        _SLUG,
-        _DESCRIPTION,
-        _SORT,
-        Field("UseGuidedFailure", flag, False),
-        Field("AllowDynamicInfrastructure", flag, True),
-    ),
+    (*_DESCRIBED, _SORT, _off("UseGuidedFailure"), Field("AllowDynamicInfrastructure", flag, True)),
 )
 TENANTS: Final = Kind(
-    "Tenants",
-    (_NAME, _SLUG, _DESCRIPTION, Field("TenantTags", texts, []), Field("ProjectEnvironments", any_document, {})),
+    "Tenants", (*_DESCRIBED, list_of_texts("TenantTags"), Field("ProjectEnvironments", any_document, {}))
 )
-TAG_SETS: Final = Kind("TagSets", (_NAME, _SLUG, _DESCRIPTION, _SORT, Field("Tags", read_tags, [])))
+TAG_SETS: Final = Kind("TagSets", (*_DESCRIBED, _SORT, Field("Tags", read_tags, [])))
 _ACCOUNT_TYPES: Final = (
     *("SshKeyPair", "UsernamePassword", "Token", "AmazonWebServicesAccount", "AmazonWebServicesOidcAccount"),
     *("AzureServicePrincipal", "AzureOidc", "AzureSubscription", "GoogleCloudAccount", "GenericOidcAccount"),
@@ -289,40 +266,21 @@ _ACCOUNT_SECRETS: Final = (
 ACCOUNTS: Final = Kind(
     "Accounts",
     (
-        _NAME,
-        _SLUG,
-        _DESCRIPTION,
-        Field("AccountType", choice(*_ACCOUNT_TYPES)),
-        Field("EnvironmentIds", texts, []),
-        *_TENANTED,
-        Field("Username", optional(text(blank=True)), None),
-        *(Field(name, secret, None, secret=True) for name in _ACCOUNT_SECRETS),
+        *(*_DESCRIBED, Field("AccountType", choice(*_ACCOUNT_TYPES)), list_of_texts("EnvironmentIds"), *_TENANTED),
+        *(note("Username"), *map(_secret, _ACCOUNT_SECRETS)),
     ),
     refers={"EnvironmentIds": "environments", "TenantIds": "tenants"},
     keeps_others=True,
 )
 _RETENTION: Final = {"Unit": "Days", "QuantityToKeep": 30, "ShouldKeepForever": False}
+_RETENTIONS: Final = ("ReleaseRetentionPolicy", "TentacleRetentionPolicy")
 LIFECYCLES: Final = Kind(
     "Lifecycles",
-    (
-        _NAME,
-        _SLUG,
-        _DESCRIPTION,
-        Field("Phases", documents, []),
-        Field("ReleaseRetentionPolicy", any_document, _RETENTION),
-        Field("TentacleRetentionPolicy", any_document, _RETENTION),
-    ),
+    (*_DESCRIBED, Field("Phases", documents, []), *(Field(name, any_document, _RETENTION) for name in _RETENTIONS)),
 )
 SPACES: Final = Kind(
     "Spaces",
-    (
-        _NAME,
-        _SLUG,
-        _DESCRIPTION,
-        Field("TaskQueueStopped", flag, False),
-        Field("SpaceManagersTeams", texts, []),
-        Field("SpaceManagersTeamMembers", texts, []),
-    ),
+    (*_DESCRIBED, _off("TaskQueueStopped"), *map(list_of_texts, ("SpaceManagersTeams", "SpaceManagersTeamMembers"))),
     scoped=False,
     has_default=True,
     refers={"SpaceManagersTeams": "teams", "SpaceManagersTeamMembers": "users"},
@@ -330,30 +288,23 @@ SPACES: Final = Kind(
 USERS: Final = Kind(
     "Users",
     (
-        Field("Username", text(64)),
-        Field("DisplayName", text(64)),
-        Field("EmailAddress", optional(text(256, blank=True)), None),
-        Field("IsActive", flag, True),
-        Field("IsService", flag, False),
+        *(Field("Username", text(64)), Field("DisplayName", text(64)), note("EmailAddress", 256)),
+        *(Field("IsActive", flag, True), _off("IsService")),
     ),
     scoped=False,
     naming=("Username",),
 )
-_SPACE: Final = Field("SpaceId", optional(text(blank=True)), None)
+_SPACE: Final = note("SpaceId")
 TEAMS: Final = Kind(
     "Teams",
-    (_NAME, _SLUG, _DESCRIPTION, _SPACE, Field("MemberUserIds", texts, [])),
+    (*_DESCRIBED, _SPACE, list_of_texts("MemberUserIds")),
     scoped=False,
     refers={"SpaceId": "spaces", "MemberUserIds": "users"},
 )
+_GRANTED: Final = {"GrantedSpacePermissions": SPACE_PERMISSIONS, "GrantedSystemPermissions": SYSTEM_PERMISSIONS}
 USER_ROLES: Final = Kind(
     "UserRoles",
-    (
-        _NAME,
-        _DESCRIPTION,
-        Field("GrantedSpacePermissions", granted(SPACE_PERMISSIONS), []),
-        Field("GrantedSystemPermissions", granted(SYSTEM_PERMISSIONS), []),
-    ),
+    (_NAME, _DESCRIPTION, *(Field(name, granted(known), []) for name, known in _GRANTED.items())),
     scoped=False,
 )
 SCOPED_ROLES: Final = Kind(

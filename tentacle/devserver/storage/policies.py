@@ -15,12 +15,12 @@ from croniter import croniter
 
 from tentacle.devserver.storage.fields import (
     Field,
-    Reader,
-    choice,
+    checked,
     document,
     flag,
     member,
     number,
+    one_of,
     optional,
     read_fields,
     seconds,
@@ -65,35 +65,20 @@ def _cron(value: Any) -> str:
     return found
 
 
-def _time_zone(value: Any) -> str:
-    if not isinstance(value, str) or value not in available_timezones():
-        raise ValueError("must be a time zone such as UTC or Europe/Berlin")
-    return value
-
-
-def span(lowest: float) -> Reader:
-    """A time span of at least so many seconds."""
-
-    def read(value: Any) -> str:
-        found = time_span(value)
-        if seconds(found) < lowest:
-            raise ValueError(f"must not be shorter than {lowest:g} seconds")
-        return found
-
-    return read
-
-
-def _one_of(name: str, *values: str) -> Field:
-    """A member with one of these values, the first by default."""
-    return Field(name, choice(*values), values[0])
+_time_zone: Final = checked(
+    lambda value: isinstance(value, str) and value in available_timezones(),
+    "must be a time zone such as UTC or Europe/Berlin",
+)
 
 
 def _span(name: str, default: str, lowest: float = 0) -> Field:
-    return Field(name, span(lowest), default)
+    """A time span of at least so many seconds."""
+    long_enough = checked(lambda found: seconds(found) >= lowest, f"must not be shorter than {lowest:g} seconds")
+    return Field(name, lambda value: long_enough(time_span(value)), default)
 
 
 _body: Final = Field("ScriptBody", lambda value: read_script(value) if value else None, None)
-_script_policy: Final = document((_one_of("RunType", "InheritFromDefault", "Inline"), _body))
+_script_policy: Final = document((one_of("RunType", "InheritFromDefault", "Inline"), _body))
 
 
 def _bash(value: Any) -> Json:
@@ -117,7 +102,7 @@ _health_check: Final = document(
         Field("HealthCheckInterval", optional(time_span), "01:00:00", nullable=True),
         Field("HealthCheckCron", lambda value: _cron(value) if value else None, None),
         Field("HealthCheckCronTimezone", _time_zone, "UTC"),
-        _one_of("HealthCheckType", "RunScript", "OnlyConnectivity"),
+        one_of("HealthCheckType", "RunScript", "OnlyConnectivity"),
     )
 )
 
@@ -136,31 +121,34 @@ def _no_account(value: Any) -> None:
         raise ValueError("must be null: this server does not update Tentacles")
 
 
-_connectivity: Final = _one_of("MachineConnectivityBehavior", "ExpectedToBeOnline", "MayBeOfflineAndCanBeSkipped")
-_cleanup: Final = (
-    _one_of("DeleteMachinesBehavior", "DoNotDelete", "DeleteUnavailableMachines"),
-    _span("DeleteMachinesElapsedTimeSpan", "00:00:00"),
-)
-_update: Final = (
-    _one_of("CalamariUpdateBehavior", "UpdateOnDeployment", "UpdateOnNewMachine", "UpdateAlways"),
-    # There is no Tentacle here to update to.  Of Kubernetes agents, which are never newer here either, clients write
-    # their default into every policy.
-    _one_of("TentacleUpdateBehavior", "NeverUpdate"),
-    _one_of("KubernetesAgentUpdateBehavior", "Update", "NeverUpdate"),
-    Field("TentacleUpdateAccountId", _no_account, None),
-)
-_retry: Final = (
-    Field("Enabled", flag, True),
-    _span("RetryDuration", "00:02:30"),
-    _span("HealthCheckRetryDuration", "00:02:30"),
-)
 _PARTS: Final = {
     "MachineHealthCheckPolicy": _read_health_check,
-    "MachineConnectivityPolicy": document((_connectivity,)),
-    "MachineCleanupPolicy": document(_cleanup),
-    "MachineUpdatePolicy": document(_update),
-    "MachineRpcCallRetryPolicy": document(_retry),
-    "MachinePackageCacheRetentionPolicy": document((_one_of("Strategy", "Default"),)),
+    "MachineConnectivityPolicy": document(
+        (one_of("MachineConnectivityBehavior", "ExpectedToBeOnline", "MayBeOfflineAndCanBeSkipped"),)
+    ),
+    "MachineCleanupPolicy": document(
+        (
+            one_of("DeleteMachinesBehavior", "DoNotDelete", "DeleteUnavailableMachines"),
+            _span("DeleteMachinesElapsedTimeSpan", "00:00:00"),
+        )
+    ),
+    "MachineUpdatePolicy": document(
+        (
+            one_of("CalamariUpdateBehavior", "UpdateOnDeployment", "UpdateOnNewMachine", "UpdateAlways"),
+            # There is no Tentacle here to update to.  Of Kubernetes agents, which are never newer here either, clients
+            # write their default into every policy.
+            one_of("TentacleUpdateBehavior", "NeverUpdate"),
+            one_of("KubernetesAgentUpdateBehavior", "Update", "NeverUpdate"),
+            Field("TentacleUpdateAccountId", _no_account, None),
+        )
+    ),
+    "MachineRpcCallRetryPolicy": document(
+        (
+            Field("Enabled", flag, True),
+            *(_span(name, "00:02:30") for name in ("RetryDuration", "HealthCheckRetryDuration")),
+        )
+    ),
+    "MachinePackageCacheRetentionPolicy": document((one_of("Strategy", "Default"),)),
 }
 
 POLICY_FIELDS: Final = (

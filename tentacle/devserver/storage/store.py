@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from tentacle.devserver.storage.database import Database
+from tentacle.devserver.storage.database import Database, insert
 from tentacle.devserver.storage.fields import Invalid
 from tentacle.devserver.storage.kinds import Kind, same_place
 from tentacle.devserver.storage.model import Json, Resource
@@ -88,10 +89,8 @@ class Store:
         return next((resource for resource in await self.all(kind, space) if resource.is_default), None)
 
     async def _resources(self, sql: str, *values: str) -> list[Resource]:
-        def read(kind: str, resource_id: str, space: str, name: str, body: str, observed: str) -> Resource:
-            return Resource(kind, resource_id, space, name, json.loads(body), json.loads(observed))
-
-        return [read(*row) for row in await self._database.rows(sql, *values)]
+        rows = await self._database.rows(sql, *values)
+        return [Resource(*about, body=json.loads(body), observed=json.loads(seen)) for *about, body, seen in rows]
 
     async def add(self, kind: Kind, space: str, body: Mapping[str, Any], resource_id: str | None = None) -> Resource:
         """Adds a resource; its id is the kind's prefix and a number that is never given twice, unless one is given.
@@ -102,8 +101,9 @@ class Store:
         def work(connection: sqlite3.Connection) -> Resource:
             number = 0 if resource_id else _next_number(connection, kind.counter or kind.path)
             made = Resource(kind.path, resource_id or f"{kind.prefix}-{number}", space, kind.name_of(body), body)
-            sql = "INSERT INTO resource (id, position, kind, space, name, body) VALUES (?, ?, ?, ?, ?, ?)"
-            _write(connection, made.name, sql, made.id, number, made.kind, space, made.name, json.dumps(body))
+            row = {"id": made.id, "position": number, "kind": made.kind, "space": space, "name": made.name}
+            with _unique(made.name):
+                insert(connection, "resource", {**row, "body": json.dumps(body)})
             return made
 
         return await self._database.run(work)
@@ -111,7 +111,8 @@ class Store:
     async def replace(self, resource: Resource) -> None:
         """Writes name and body of an existing resource.  Raises `Invalid` when the name is taken."""
         sql, body = "UPDATE resource SET name = ?, body = ? WHERE id = ?", json.dumps(dict(resource.body))
-        await self._database.run(lambda c: _write(c, resource.name, sql, resource.name, body, resource.id))
+        with _unique(resource.name):
+            await self._database.execute(sql, resource.name, body, resource.id)
 
     async def observe(self, seen: Resource, found: Mapping[str, Any]) -> bool:
         """Adds to what is known of a resource; does nothing, and returns False, when it is gone or has moved.
@@ -150,7 +151,7 @@ class Store:
     async def add_key(self, key: ApiKey) -> None:
         """Keeps a key, in place of the one that has its id."""
         await self.remove_key(key_id=key.id)
-        await self._database.execute("INSERT INTO api_key VALUES (?, ?, ?, ?, ?, ?, ?)", *astuple(key))
+        await self._database.run(lambda connection: insert(connection, "api_key", asdict(key)))
 
     async def keys(self) -> list[ApiKey]:
         return [ApiKey(*row) for row in await self._database.rows("SELECT * FROM api_key ORDER BY rowid")]
@@ -165,19 +166,14 @@ class Store:
         """Keeps an event, and forgets the oldest where there are too many."""
 
         def work(connection: sqlite3.Connection) -> None:
-            sql = (
-                "INSERT INTO event (occurred, category, user, username, space, resource, message) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)"
-            )
-            number = connection.execute(sql, astuple(event)).lastrowid or 0
+            number = insert(connection, "event", asdict(event))
             connection.execute("DELETE FROM event WHERE number <= ?", (number - EVENTS_KEPT,))
 
         await self._database.run(work)
 
     async def events(self) -> list[Event]:
         """Returns what happened, newest first."""
-        rows = await self._database.rows("SELECT * FROM event ORDER BY number DESC")
-        return [Event(**dict(row)) for row in rows]
+        return [Event(**dict(row)) for row in await self._database.rows("SELECT * FROM event ORDER BY number DESC")]
 
     async def next_number(self, counter: str) -> int:
         return await self._database.run(lambda connection: _next_number(connection, counter))
@@ -194,13 +190,14 @@ class Store:
 
 
 def _next_number(connection: sqlite3.Connection, counter: str) -> int:
-    connection.execute("INSERT OR IGNORE INTO counter (name, last) VALUES (?, 0)", (counter,))
-    connection.execute("UPDATE counter SET last = last + 1 WHERE name = ?", (counter,))
+    sql = "INSERT INTO counter VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET last = last + 1"
+    connection.execute(sql, (counter,))
     return int(connection.execute("SELECT last FROM counter WHERE name = ?", (counter,)).fetchone()["last"])
 
 
-def _write(connection: sqlite3.Connection, name: str, sql: str, *values: Any) -> None:
+@contextmanager
+def _unique(name: str) -> Iterator[None]:
     try:
-        connection.execute(sql, values)
+        yield
     except sqlite3.IntegrityError as error:
         raise Invalid(errors=[f"The name '{name}' is already used. Please choose another one."]) from error

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
-from tentacle.devserver.storage.database import Database
+from tentacle.devserver.storage.database import Database, insert
 from tentacle.devserver.storage.model import (
     Activity,
     ActivityStatus,
@@ -66,10 +66,10 @@ class TaskStore:
 
     async def add(self, new: NewTask) -> Task:
         now = iso(self._clock())
-        sql = "INSERT INTO task (space, name, description, arguments, state, queued) VALUES (?, ?, ?, ?, ?, ?)"
-        values = (new.space, new.name, new.description, json.dumps(dict(new.arguments)), TaskState.QUEUED, now)
-        number = await self._database.run(lambda connection: connection.execute(sql, values).lastrowid or 0)
-        return Task(number, new.space, new.name, new.description, new.arguments, TaskState.QUEUED, now)
+        arguments = json.dumps(dict(new.arguments))
+        row = {**vars(new), "arguments": arguments, "state": TaskState.QUEUED, "queued": now}
+        number = await self._database.run(lambda connection: insert(connection, "task", row))
+        return Task(number, **vars(new), state=TaskState.QUEUED, queued=now)
 
     async def get(self, number: int) -> Task | None:
         rows = await self._database.rows("SELECT * FROM task WHERE number = ?", number)
@@ -81,8 +81,7 @@ class TaskStore:
     async def advance(self, number: int, state: TaskState, *, error: str = "") -> None:
         """Moves a task on, with its times.  A task that has ended stays as it ended."""
         now = iso(self._clock())
-        started = now if state is TaskState.EXECUTING else None
-        completed = now if state.final else None
+        started, completed = now if state is TaskState.EXECUTING else None, now if state.final else None
         sql = (
             "UPDATE task SET state = ?, error = ?, started = coalesce(started, ?), completed = ? "
             "WHERE number = ? AND completed IS NULL"
@@ -123,10 +122,8 @@ class TaskStore:
                 return str(found[0])
             count = connection.execute("SELECT count(*) FROM activity WHERE task = ?", (number,)).fetchone()[0]
             activity_id = f"ServerTasks-{number}_{count}"
-            connection.execute(
-                "INSERT INTO activity (id, task, parent, name, status, started) VALUES (?, ?, ?, ?, ?, ?)",
-                (activity_id, number, parent, name, ActivityStatus.RUNNING, now),
-            )
+            row = {"id": activity_id, "task": number, "parent": parent, "name": name, "started": now}
+            insert(connection, "activity", {**row, "status": ActivityStatus.RUNNING})
             return activity_id
 
         return await self._database.run(work)
@@ -169,10 +166,8 @@ class TaskStore:
         def work(connection: sqlite3.Connection) -> None:
             sql = "SELECT coalesce(max(number), 0) FROM log WHERE task = ?"
             last: int = connection.execute(sql, (number,)).fetchone()[0]
-            connection.executemany(
-                "INSERT INTO log (task, number, activity, category, occurred, text) VALUES (?, ?, ?, ?, ?, ?)",
-                ((number, last + i, activity, e.category, e.occurred, e.text) for i, e in enumerate(entries, 1)),
-            )
+            rows = ((number, i, activity, e.category, e.occurred, e.text) for i, e in enumerate(entries, last + 1))
+            connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)", rows)
             if any(entry.category in WARNINGS for entry in entries):
                 connection.execute("UPDATE task SET warnings = 1 WHERE number = ?", (number,))
             if seen:
@@ -198,9 +193,5 @@ def _element(row: sqlite3.Row) -> LogElement:
 
 def _task(row: sqlite3.Row) -> Task:
     # The columns are the fields of a task by name.
-    read = {
-        "arguments": json.loads(row["arguments"]),
-        "state": TaskState(row["state"]),
-        "warnings": bool(row["warnings"]),
-    }
-    return Task(**{**dict(row), **read})
+    read: dict[str, Callable[[Any], Any]] = {"arguments": json.loads, "state": TaskState, "warnings": bool}
+    return Task(**{**dict(row), **{name: make(row[name]) for name, make in read.items()}})

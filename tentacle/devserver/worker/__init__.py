@@ -7,11 +7,9 @@ inside.
 from tentacle.devserver.worker.built_in import BuiltInClient
 from tentacle.devserver.worker.caller import Comms, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.client import Client, WorkerClients
-from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, start_comms
-from tentacle.devserver.worker.discover import discovered_thumbprint
+from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, discovered_thumbprint, start_comms
 from tentacle.devserver.worker.https_polling import AGENTS
 from tentacle.devserver.worker.machines import Machines, Policy, built_in_worker
-from tentacle.devserver.worker.script_calls import ScriptOrder
-from tentacle.devserver.worker.script_run import ScriptOutcome, ScriptProgress
-from tentacle.devserver.worker.waiting import Time, ends_before
+from tentacle.devserver.worker.retry import Time, ends_before
+from tentacle.devserver.worker.script_run import ScriptOrder, ScriptOutcome, ScriptProgress
 from tentacle.wire.http import FileBody, HttpReply

@@ -20,12 +20,9 @@ from typing import Any
 from uuid import uuid4
 
 from tentacle.contracts.file_transfer import UploadResult
-from tentacle.contracts.script import ProcessOutputSource
 from tentacle.devserver.worker.caller import WorkerCallFailed
-from tentacle.devserver.worker.script_calls import ScriptOrder
-from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOutcome, begin_once
-from tentacle.devserver.worker.ssh import in_turn, pump
-from tentacle.devserver.worker.waiting import ends_before
+from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOrder, ScriptOutcome, begin_once
+from tentacle.devserver.worker.ssh import ends_by_itself
 from tentacle.errors import TentacleError
 
 
@@ -74,14 +71,8 @@ class BuiltInClient:
             for path in (*Path(work).iterdir(), Path(work)):
                 os.chown(path, self.user.pw_uid, self.user.pw_gid)
             process = await self._start("./Bootstrap.sh", cwd=work, stdout=PIPE, stderr=PIPE)
-            observe = in_turn(observe)
-            running = asyncio.gather(
-                pump(process.stdout, ProcessOutputSource.STD_OUT, observe),
-                pump(process.stderr, ProcessOutputSource.STD_ERR, observe),
-                process.wait(),
-            )
             try:
-                ended = await ends_before(running, cancel)
+                ended = await ends_by_itself(process, process.wait(), observe, cancel)
             finally:
                 if process.returncode is None:
                     os.killpg(process.pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """What this server needs of the wire: it carries a call to a worker and returns the worker's answer.
 
-Knows endpoints, documents and files by their stream ids.  Must not know TLS, sockets or Halibut: `comms` implements
-these protocols with the transport.
+Knows endpoints, the table of services and files by their stream ids.  Must not know TLS, sockets or Halibut, which
+`comms` does, nor in which order calls are made.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
+from tentacle.contracts.codec import CodecError, decode, encode
+from tentacle.contracts.services import SERVICE_METHODS
 from tentacle.errors import EXIT_INTERNAL, TentacleError
 from tentacle.wire.http import HttpReply
 
+T = TypeVar("T")
 NO_STREAMS: Final[Mapping[UUID, Path]] = MappingProxyType({})
 
 
@@ -102,7 +105,6 @@ class WorkerCaller(Protocol):
 
         Raises `WorkerCallFailed`.  Cancelling the caller's task takes back a call that no worker has fetched yet.
         """
-        ...
 
 
 class Comms(WorkerCaller, Protocol):
@@ -111,23 +113,67 @@ class Comms(WorkerCaller, Protocol):
     @property
     def address(self) -> str:
         """`host:port` that polling workers connect to."""
-        ...
 
     @property
     def polling_addresses(self) -> tuple[str, ...]:
         """Where workers poll by HTTPS; others are told the first."""
-        ...
 
     async def answer_stranger(
         self, method: str, path: str, headers: Mapping[str, str], body: AsyncIterator[bytes], address: str
     ) -> HttpReply:
         """Answers a worker that polls by HTTPS, when its request has come here without TLS, through a proxy."""
-        ...
 
     def trust(self, endpoints: Collection[Endpoint]) -> None:
         """From now on exactly these workers may connect."""
-        ...
 
     async def close(self) -> None:
         """Stops listening and ends every connection."""
-        ...
+
+
+# --- calls with values instead of documents --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A decoded result (`None` where it is null), and the files that came with it."""
+
+    value: Any
+    streams: Mapping[UUID, Path]
+
+
+@dataclass(frozen=True)
+class TypedCalls:
+    """Calls to one worker.  Every failure is a `WorkerCallFailed`."""
+
+    caller: WorkerCaller
+    endpoint: Endpoint
+
+    async def call(
+        self,
+        service: str,
+        name: str,
+        *arguments: object,
+        streams: Mapping[UUID, Path] = NO_STREAMS,
+        timeout: float | None = None,
+    ) -> Answer:
+        method = SERVICE_METHODS[service][name.lower()]
+        result = await self.caller.call(
+            self.endpoint, service, method.name, [encode(a) for a in arguments], streams=streams, timeout=timeout
+        )
+        if method.result is None or (result.result is None and method.nullable):
+            return Answer(None, result.streams)
+        try:
+            return Answer(decode(method.result, result.result), result.streams)
+        except CodecError as error:
+            for path in result.streams.values():
+                path.unlink(missing_ok=True)
+            raise WorkerCallFailed(
+                f"The worker answered {name} with something else: {error}", "unreadable", connected=True
+            ) from error
+
+
+def expect(kind: type[T], answer: Answer) -> T:
+    """Returns the answer's value, which must be of the type `kind`.  Raises `WorkerCallFailed` for null."""
+    if not isinstance(answer.value, kind):
+        raise WorkerCallFailed(f"The worker answered null instead of a {kind.__name__}.", "unreadable", connected=True)
+    return answer.value

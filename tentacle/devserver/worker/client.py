@@ -20,13 +20,32 @@ from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ScriptTicket
 from tentacle.devserver.worker.built_in import BuiltInClient
-from tentacle.devserver.worker.caller import Endpoint, WorkerCaller, WorkerCallFailed
-from tentacle.devserver.worker.retry import CallRetries, Report, RetryPolicy, is_missing_service
-from tentacle.devserver.worker.script_calls import V1, V2, ScriptCallsV1, ScriptCallsV2, ScriptOrder
-from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOutcome, ScriptProgress, ScriptRun
+from tentacle.devserver.worker.caller import Endpoint, TypedCalls, WorkerCaller, WorkerCallFailed, expect
+from tentacle.devserver.worker.retry import (
+    LISTENING,
+    POLLING,
+    CallRetries,
+    Report,
+    RetryPolicy,
+    StatusInterval,
+    Time,
+    ends_before,
+    is_missing_service,
+)
+from tentacle.devserver.worker.script_run import (
+    V1,
+    V2,
+    NoNotes,
+    Observe,
+    ScriptCallsV1,
+    ScriptCallsV2,
+    ScriptNotes,
+    ScriptOrder,
+    ScriptOutcome,
+    ScriptProgress,
+    ScriptRun,
+)
 from tentacle.devserver.worker.ssh import SshClient, SshEndpoint
-from tentacle.devserver.worker.typed_calls import TypedCalls, expect
-from tentacle.devserver.worker.waiting import LISTENING, POLLING, StatusInterval, Time, ends_before
 
 FILES: Final = "IFileTransferService"
 CAPABILITIES: Final = "ICapabilitiesServiceV2"
@@ -35,6 +54,9 @@ OLD_CAPABILITIES: Final = (V1, FILES)
 
 KEEP_CAPABILITIES: Final = 600.0
 """Seconds for which an answer is believed (docs/spec/services.md, "Capabilities")."""
+
+Capabilities = dict[Endpoint, tuple[float, tuple[str, ...]]]
+"""When workers answered last, and what they can do by that answer."""
 
 NEVER_RAN: Final = ScriptOutcome(ScriptExitCode.CANCELLED, cancelled=True)
 
@@ -47,30 +69,13 @@ def new_ticket() -> ScriptTicket:
     return ScriptTicket("".join(c for c in text if c.isalnum()))
 
 
-@dataclass
-class CapabilityCache:
-    """What workers can do, by their last answer, and when they answered."""
-
-    _known: dict[Endpoint, tuple[float, tuple[str, ...]]] = field(default_factory=dict)
-
-    def get(self, endpoint: Endpoint, now: float) -> tuple[str, ...] | None:
-        answered, found = self._known.get(endpoint, (now, None))
-        return found if now - answered < KEEP_CAPABILITIES else None
-
-    def put(self, endpoint: Endpoint, now: float, found: tuple[str, ...]) -> None:
-        self._known[endpoint] = (now, found)
-
-    def forget(self, endpoint: Endpoint) -> None:
-        self._known.pop(endpoint, None)
-
-
 @dataclass(frozen=True)
 class WorkerClient:
     """One worker, for one task.  Every method raises `WorkerCallFailed`."""
 
     calls: TypedCalls
     retries: CallRetries
-    cache: CapabilityCache
+    cache: Capabilities
     interval: StatusInterval
     tickets: Callable[[], ScriptTicket] = new_ticket
 
@@ -87,11 +92,10 @@ class WorkerClient:
             return expect(CapabilitiesResponseV2, answer).supported_capabilities
 
         endpoint, time = self.calls.endpoint, self.retries.time
-        known = None if fresh else self.cache.get(endpoint, time.now())
-        if known is None:
+        if fresh or endpoint not in self.cache or time.now() - self.cache[endpoint][0] >= KEEP_CAPABILITIES:
             known = await self.retries.run(ask)
-            self.cache.put(endpoint, time.now(), known)
-        return known
+            self.cache[endpoint] = time.now(), known
+        return self.cache[endpoint][1]
 
     async def run_script(
         self, order: ScriptOrder, observe: Observe, cancel: asyncio.Event, notes: ScriptNotes | None = None
@@ -123,7 +127,7 @@ class WorkerClient:
             return await run.run(order, script)
         except WorkerCallFailed as failure:
             # The worker may have been replaced by an older or newer one; the next task asks again.
-            self.cache.forget(self.calls.endpoint)
+            self.cache.pop(self.calls.endpoint, None)
             if not cancel.is_set():
                 raise
             await report(failure.message)
@@ -172,7 +176,7 @@ class WorkerClients:
     caller: WorkerCaller
     time: Time
     intervals: tuple[StatusInterval, StatusInterval] = (LISTENING, POLLING)
-    cache: CapabilityCache = field(default_factory=CapabilityCache)
+    cache: Capabilities = field(default_factory=dict)
     directory: Path = Path()
     built_in: BuiltInClient | None = None
 

@@ -1,13 +1,16 @@
-"""`caller.Comms` on the real wire: dials workers that listen, queues calls for workers that poll.
+"""`caller.Comms` on the real wire: dials workers that listen, queues calls for workers that poll; and looks
+who listens at an address, before it is trusted.
 
 Knows the transport; must not know REST, tasks or storage.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import ssl
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -20,6 +23,7 @@ from tentacle.devserver.worker.caller import NO_STREAMS, CallResult, ConnectionL
 from tentacle.devserver.worker.https_polling import AGENTS, HttpsPolling
 from tentacle.errors import TentacleError, one_line
 from tentacle.settings.certificates import StoredCertificate
+from tentacle.thumbprints import thumbprint_of
 from tentacle.transport.calling import POOL_SIZE, ListeningCaller
 from tentacle.transport.dial import Address
 from tentacle.transport.errors import CallFailed
@@ -31,12 +35,12 @@ from tentacle.transport.stream import format_address, limit
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity
 from tentacle.wire.events import ResponseEvent
-from tentacle.wire.http import HttpReply
 from tentacle.wire.limits import ANSWERS, Limits
 from tentacle.wire.messages import Request
 from tentacle.wire.rules import Role
 
 DEFAULT_PORT = 443
+_DISCOVERY = 10.0
 WEB_SOCKET = "/OctopusComms"
 """Where the original's documentation has it; on the port for polling workers, where all else is Halibut itself."""
 
@@ -88,6 +92,7 @@ class HalibutComms:
         self.https = HttpsPolling(
             self._polling, self._spool, options.timeouts, self._may_poll, lambda: self.polling_addresses
         )
+        self.answer_stranger = self.https.answer_stranger
         http = HttpService(self.https.answer, hidden=AGENTS)
         self._listener = Listener(identity, self._is_trusted, self._polling.serve, self._spool, accepting, http)
         self._numbers = itertools.count(1)
@@ -114,12 +119,6 @@ class HalibutComms:
     def trust(self, endpoints: Collection[Endpoint]) -> None:
         self._subscribers = frozenset((subscription_of(e), e.thumbprint.upper()) for e in endpoints if e.polling)
         self._listener.drop_untrusted()
-
-    async def answer_stranger(
-        self, method: str, path: str, headers: Mapping[str, str], body: AsyncIterator[bytes], address: str
-    ) -> HttpReply:
-        """See `caller.Comms`."""
-        return await self.https.answer_stranger(method, path, headers, body, address)
 
     def _may_poll(self, subscription: str, thumbprint: str) -> bool:
         return (subscription, thumbprint.upper()) in self._subscribers
@@ -216,3 +215,26 @@ def _endpoint_document(endpoint: Endpoint) -> dict[str, Any]:
 
 def _span(seconds: float) -> str:
     return format_timespan(timedelta(seconds=seconds))
+
+
+async def discovered_thumbprint(host: str, port: int) -> str:
+    """Returns the SHA-1 thumbprint of the certificate that is shown at this address.
+
+    Raises `WorkerCallFailed` where nothing answers within ten seconds, or something that does not speak TLS.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Whoever answers is looked at and told nothing: the user decides whether to trust the thumbprint.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    where = f"{host}:{port}"
+    try:
+        async with asyncio.timeout(_DISCOVERY):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except TimeoutError as error:
+        raise WorkerCallFailed(f"Nothing answered at {where} within {_DISCOVERY:.0f} seconds.") from error
+    except ssl.SSLError as error:
+        raise WorkerCallFailed(f"What answers at {where} does not speak TLS, so it is no Tentacle.") from error
+    except (OSError, UnicodeError) as error:
+        raise WorkerCallFailed(f"No connection to {where}: {error}") from error
+    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.transport.abort()
+    return thumbprint_of(shown)

@@ -1,4 +1,5 @@
-"""What workers that poll by HTTPS may ask of this server (docs/spec/https.md, "Polling").
+"""What workers that poll by HTTPS may ask of this server (docs/spec/https.md, "Polling" and
+"Contracts as JSON").
 
 They get the calls of the same queues as those that poll by Halibut.  A call is handed out until it is answered, or
 given up by its caller, or the worker was silent for too long.  Must not know sockets: whoever has read a request asks.
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from tentacle.contracts.codec import CodecError
-from tentacle.devserver.worker.https_calls import call_document, read_reply
+from tentacle.contracts.codec import CodecError, decode, encode
+from tentacle.contracts.data_stream import DataStream
+from tentacle.contracts.json_codec import from_json, read_text, to_json
+from tentacle.contracts.services import SERVICE_METHODS, Method
 from tentacle.transport.errors import CallFailed
 from tentacle.transport.exchange import Received
 from tentacle.transport.http.tokens import BadToken, Bearer, TokenCheck
@@ -30,9 +33,11 @@ from tentacle.wire.call_context import CallContext, Wire
 from tentacle.wire.events import ResponseEvent
 from tentacle.wire.http import BodyTooLong, FileBody, HttpReply, HttpRequest, problem
 from tentacle.wire.limits import MIB
+from tentacle.wire.messages import Request, Response, ServerError
 
 AGENTS: Final = "/agents/"
 _PATH: Final = re.compile(rf"{AGENTS}([^/]+)/(next|replies/([^/]+)|streams/([^/]+))")
+_STREAM: Final = re.compile(r"/streams/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.ASCII)
 _MOST_ASKED: Final = MIB
 _MOST_REPLIED: Final = 64 * MIB
 _MOST_STREAMS: Final = 256
@@ -292,3 +297,60 @@ class HttpsPolling:
 def _release(deliveries: list[Delivery]) -> None:
     for delivery in deliveries:
         delivery.discard()
+
+
+# --- contracts as JSON -----------------------------------------------------------------------------------------
+
+
+def call_document(identity: str, request: Request) -> dict[str, Any]:
+    """What a worker gets of a request.  Raises `CodecError` for one of a service that is not in the table."""
+    method = _method(request)
+    params = [
+        None if value is None else to_json(decode(cls, value), lambda stream: {"upload": str(stream.id)})
+        for cls, value in zip(method.parameters, request.params, strict=True)
+    ]
+    return {"id": identity, "method": f"{request.service}.{method.name}", "params": params}
+
+
+def read_reply(identity: str, request: Request, reply: Any, sent: Callable[[UUID], bool]) -> Response:
+    """What a worker's JSON-RPC response says; `sent` tells whether it has sent a stream.  Raises `CodecError`."""
+    if not isinstance(reply, dict) or reply.get("jsonrpc") != "2.0" or reply.get("id") != identity:
+        raise CodecError("the reply is no JSON-RPC response to this request")
+    if "error" in reply:
+        return Response(request.id, None, _error(reply["error"]))
+    if "result" not in reply:
+        raise CodecError("the reply has neither a result nor an error")
+
+    def stream(value: Any, where: str) -> DataStream:
+        path = value.get("download") if isinstance(value, dict) else None
+        length = value.get("length") if isinstance(value, dict) else None
+        found = _STREAM.fullmatch(path) if isinstance(path, str) else None
+        if found is None or isinstance(length, bool) or not isinstance(length, int) or not sent(UUID(found[1])):
+            raise CodecError(f"{where}: expected a stream that was sent before")
+        return DataStream(UUID(found[1]), length)
+
+    cls, result = _method(request).result, reply["result"]
+    if cls is None or result is None:
+        return Response(request.id, None)
+    return Response(request.id, encode(from_json(cls, result, stream, "result")))
+
+
+def _method(request: Request) -> Method:
+    try:
+        return SERVICE_METHODS[request.service][request.method.lower()]
+    except KeyError:
+        raise CodecError(f"there is no {request.service}.{request.method} by HTTPS") from None
+
+
+def _error(error: Any) -> ServerError:
+    """As it would come by Halibut: the details of the two are the same."""
+    if not isinstance(error, dict):
+        raise CodecError("the error in the reply is no object")
+    message = read_text(error.get("message"), "message")
+    data = error.get("data")
+    details, kind = (data.get("details"), data.get("type")) if isinstance(data, dict) else (None, None)
+    return ServerError(
+        message,
+        details if isinstance(details, str) else f"System.InvalidOperationException: {message}",
+        kind if isinstance(kind, str) else None,
+    )

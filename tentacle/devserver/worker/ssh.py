@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +20,8 @@ import asyncssh
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.devserver.worker.caller import WorkerCallFailed
-from tentacle.devserver.worker.retry import CallRetries
-from tentacle.devserver.worker.script_calls import ScriptOrder
-from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOutcome, begin_once
-from tentacle.devserver.worker.waiting import ends_before
+from tentacle.devserver.worker.retry import CallRetries, ends_before
+from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOrder, ScriptOutcome, begin_once
 
 HOME: Final = ".octopus"
 """What an agent calls its home, in the home directory of the user."""
@@ -120,13 +118,7 @@ class SshClient:
                 await sftp.put(str(path), f"{work}/{name}")
             command = _START.format(work=work, home=HOME)
             process = await connection.create_process(command, encoding=None)
-            observe = in_turn(observe)
-            running = asyncio.gather(
-                pump(process.stdout, ProcessOutputSource.STD_OUT, observe),
-                pump(process.stderr, ProcessOutputSource.STD_ERR, observe),
-                process.wait_closed(),
-            )
-            ended = await ends_before(running, cancel)
+            ended = await ends_by_itself(process, process.wait_closed(), observe, cancel)
             if not ended:
                 await connection.run(_CANCEL.format(work=work))
             await connection.run(f"rm -rf {work}")
@@ -198,28 +190,20 @@ class SshClient:
         raise WorkerCallFailed(f"{wanted}; it showed {' and '.join(pinned.seen)}.", final=True)
 
 
-def in_turn(observe: Observe) -> Observe:
-    """The same for two streams at once: lines are handed on one after the other."""
-    lock = asyncio.Lock()
+async def ends_by_itself(process: Any, end: Awaitable[Any], observe: Observe, cancel: asyncio.Event) -> bool:
+    """Hands on what a process writes, line by line; returns whether it comes to its `end` before `cancel` is set."""
+    turn = asyncio.Lock()
 
-    async def one(outputs: Sequence[ProcessOutput]) -> None:
-        async with lock:
-            await observe(outputs)
+    async def pump(reader: Any, source: ProcessOutputSource) -> None:
+        chunk, rest = b"more", b""
+        while chunk:
+            chunk = await reader.read(CHUNK)
+            *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) > LONGEST_LINE or (rest and not chunk):
+                lines, rest = [*lines, rest], b""
+            now, texts = int(time.time() * 1000), [line.decode("utf-8", "replace").removesuffix("\r") for line in lines]
+            async with turn:
+                await observe([ProcessOutput(source, now, text) for text in texts])
 
-    return one
-
-
-async def pump(reader: Any, source: ProcessOutputSource, observe: Observe) -> None:
-    """Hands on what a process writes, line by line."""
-    rest = b""
-    while chunk := await reader.read(CHUNK):
-        *lines, rest = (rest + chunk).split(b"\n")
-        if len(rest) > LONGEST_LINE:
-            lines, rest = [*lines, rest], b""
-        await observe(_outputs(source, lines))
-    await observe(_outputs(source, [rest] if rest else []))
-
-
-def _outputs(source: ProcessOutputSource, lines: list[bytes]) -> list[ProcessOutput]:
-    now = int(time.time() * 1000)
-    return [ProcessOutput(source, now, line.decode("utf-8", "replace").removesuffix("\r")) for line in lines]
+    streams = (process.stdout, ProcessOutputSource.STD_OUT), (process.stderr, ProcessOutputSource.STD_ERR)
+    return await ends_before(asyncio.gather(*(pump(*stream) for stream in streams), end), cancel)

@@ -12,7 +12,7 @@ import pytest
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.devserver.tasks.health_script import MARK, HealthReport
 from tentacle.devserver.tasks.schedule import Schedule
-from tentacle.devserver.worker.waiting import Time
+from tentacle.devserver.worker.retry import Time
 from tests.devserver.running_server import POLL, URI, RunningServer
 from tests.patience import PATIENCE
 

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tentacle.contracts.script import ProcessOutput
-from tentacle.devserver.worker.caller import Endpoint, WorkerCallFailed
+from tentacle.devserver.worker.caller import Endpoint, TypedCalls, WorkerCallFailed
 from tentacle.devserver.worker.client import WorkerClient, WorkerClients
-from tentacle.devserver.worker.retry import CallRetries, RetryPolicy
-from tentacle.devserver.worker.script_calls import ScriptOrder
-from tentacle.devserver.worker.typed_calls import TypedCalls
-from tentacle.devserver.worker.waiting import StatusInterval, Time
+from tentacle.devserver.worker.retry import CallRetries, RetryPolicy, StatusInterval, Time
+from tentacle.devserver.worker.script_run import ScriptOrder
 from tests.devserver.fake_worker import FakeWorker, MemoryComms
 
 URI = "https://worker:10933/"

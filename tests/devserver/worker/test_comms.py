@@ -16,9 +16,8 @@ from tentacle.devserver.main import DevServerOptions, running
 from tentacle.devserver.worker.caller import ConnectionLimits, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.client import WorkerClient, WorkerClients
 from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, address_of, start_comms, subscription_of
-from tentacle.devserver.worker.retry import RetryPolicy
-from tentacle.devserver.worker.script_calls import ScriptOrder
-from tentacle.devserver.worker.waiting import Time
+from tentacle.devserver.worker.retry import RetryPolicy, Time
+from tentacle.devserver.worker.script_run import ScriptOrder
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.transport.calls import Calls
 from tentacle.transport.dial import Address

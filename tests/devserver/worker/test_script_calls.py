@@ -14,7 +14,7 @@ from tentacle.contracts.timespan import MAX_INT32_MILLISECONDS
 from tentacle.devserver.worker.caller import WorkerCallFailed
 from tentacle.devserver.worker.client import OLD_CAPABILITIES
 from tentacle.devserver.worker.retry import RetryPolicy
-from tentacle.devserver.worker.script_calls import (
+from tentacle.devserver.worker.script_run import (
     CANCEL_DURATION,
     MUTEX,
     ScriptCallsV1,

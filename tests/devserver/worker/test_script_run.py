@@ -11,10 +11,8 @@ import pytest
 
 from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptTicket
 from tentacle.devserver.worker.caller import WorkerCallFailed
-from tentacle.devserver.worker.retry import RetryPolicy
-from tentacle.devserver.worker.script_calls import ScriptOrder, ScriptStatus
-from tentacle.devserver.worker.script_run import ScriptProgress, ScriptRun
-from tentacle.devserver.worker.waiting import Time
+from tentacle.devserver.worker.retry import RetryPolicy, Time
+from tentacle.devserver.worker.script_run import ScriptOrder, ScriptProgress, ScriptRun, ScriptStatus
 from tests.devserver.worker.bench import BROKEN, ORDER, QUICK, Bench
 from tests.patience import PATIENCE
 

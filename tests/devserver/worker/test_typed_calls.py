@@ -17,8 +17,15 @@ from tentacle.contracts.codec import encode
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.script import ScriptTicket
 from tentacle.contracts.script_v2 import CompleteScriptCommandV2
-from tentacle.devserver.worker.caller import NO_STREAMS, CallResult, Endpoint, WorkerCallFailed
-from tentacle.devserver.worker.typed_calls import Answer, TypedCalls, expect
+from tentacle.devserver.worker.caller import (
+    NO_STREAMS,
+    Answer,
+    CallResult,
+    Endpoint,
+    TypedCalls,
+    WorkerCallFailed,
+    expect,
+)
 
 HERE = Endpoint("https://h:1/", "A" * 40)
 
