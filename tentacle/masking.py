@@ -162,7 +162,8 @@ class Mask:
 
     def __init__(self, values: Iterable[str] = (), others: Sequence[Mask] = ()) -> None:
         """What the `others` cover is covered too."""
-        self._values = tuple({piece for value in values for piece in _pieces(value)})
+        # The shortest first: most texts of the agent's own are shorter than most values, and so cannot hold them.
+        self._values = tuple(sorted({piece for value in values for piece in _pieces(value)}, key=len))
         self._beginnings = _beginnings(self._values)
         self._others = tuple(others)
         self.reach: int = max([*(len(value) - 1 for value in self._values), *(one.reach for one in others)], default=0)
@@ -204,7 +205,9 @@ class Mask:
         for one in self._others:
             yield from one._plain_spans(text)
         for value in self._values:
-            length, start = len(value), text.find(value)
+            if (length := len(value)) > len(text):
+                return
+            start = text.find(value)
             while start >= 0:
                 end = start + length
                 further = text.find(value, start + 1)

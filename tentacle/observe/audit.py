@@ -55,11 +55,12 @@ class AuditRecord:
         """Writes one record with the time of now.  Raises `AuditFailed`, and then the file is as before."""
         lost = {"Lost": self._lost} if self._lost else {}
         line = json.dumps({"Time": self._time(), **lost, **self._covered(record)}) + "\n"
-        folder = self._file.path.parent
         try:
-            if not folder.is_dir():
-                disk.make_directories(folder, mode=0o750)
-            self._file.append(line)
+            try:
+                self._file.append(line)
+            except FileNotFoundError:
+                disk.make_directories(self._file.path.parent, mode=0o750)
+                self._file.append(line)
         except (OSError, TentacleError) as error:
             self._lost += 1
             self.failures += 1
@@ -72,7 +73,7 @@ class AuditRecord:
         self._lost = 0
 
     def close(self) -> None:
-        """Lets go of the directory."""
+        """Lets go of the file."""
         self._file.close()
 
     def _time(self) -> str:

@@ -1,7 +1,8 @@
 """The log file of an instance, `HOME/Logs/OctopusTentacle.txt`: its layout and its rolling.
 
-Several processes append to the same file (the agent and every command), so it is opened for each line.  When the log
-cannot be written, the line is lost and the work goes on.  Must not know what is logged or who chose the path.
+Several processes append to the same file (the agent and every command), so before each line it is made sure that the
+open file is still the one with that name.  When the log cannot be written, the line is lost and the work goes on.  Must
+not know what is logged or who chose the path.
 """
 
 from __future__ import annotations
@@ -81,34 +82,41 @@ class RollingFile:
         self._max_bytes = max_bytes
         self._kept = kept
         self._place: Place | None = None
+        self._open_file: tuple[Place, int, os.stat_result] | None = None
+        """The open file, and what was known of it then."""
         self._held = contextlib.ExitStack()
 
     def append(self, text: str) -> None:
         """Appends `text`.  Raises `OSError`."""
-        with self._opened() as (place, fd):
-            if not self._is_due(os.fstat(fd)):
-                self._write(fd, text)
+        with self._opened() as (place, fd, status):
+            if not self._is_due(status):
+                self._write(fd, text, status)
                 return
             self._roll(place)
-        with self._opened() as (_, fd):
-            self._write(fd, text)
+        with self._opened() as (_, fd, status):
+            self._write(fd, text, status)
 
-    def _write(self, fd: int, text: str) -> None:
-        before = os.fstat(fd).st_size if self._alone else 0
+    def _write(self, fd: int, text: str, before: os.stat_result) -> None:
         try:
             disk.write_all(fd, text.encode(errors="backslashreplace"))
         except OSError:
             if self._alone:
-                os.ftruncate(fd, before)
+                os.ftruncate(fd, before.st_size)
             raise
 
     def close(self) -> None:
-        """Lets go of the directory; the next line opens it again."""
+        """Lets go of file and directory; the next line opens them again."""
+        if self._open_file is not None:
+            os.close(self._open_file[1])
         self._held.close()
-        self._place = None
+        self._place = self._open_file = None
 
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[tuple[Place, int]]:
+    def _opened(self) -> Iterator[tuple[Place, int, os.stat_result]]:
+        """Yields the file, what is known of it at this moment, and its place."""
+        if (kept := self._kept_open()) is not None:
+            yield kept
+            return
         place = self._found()
         made = place.status() is None
         if made:
@@ -126,9 +134,22 @@ class RollingFile:
             # Only a new file is given away: who owns the directory can put any file of ours there that he may move.
             if made and (owner := os.fstat(place.directory)).st_uid != os.geteuid():
                 disk.keep_owner(fd, owner)
-            yield place, fd
+            self._open_file = place, fd, status
+            yield place, fd, status
         finally:
-            os.close(fd)
+            if self._open_file is None:
+                os.close(fd)
+
+    def _kept_open(self) -> tuple[Place, int, os.stat_result] | None:
+        """As `_opened`, if the path still leads to the file that was looked at when it was opened."""
+        if self._open_file is None:
+            return None
+        place, fd, known = self._open_file
+        with contextlib.suppress(OSError):
+            if os.path.samestat(known, status := self.path.lstat()):
+                return place, fd, status
+        self.close()
+        return None
 
     def _found(self) -> Place:
         """The place of the file; walked to once, and again when there is another directory."""

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -114,7 +114,7 @@ def read_history(runs: Path) -> list[EndedScript]:
 
 
 def _line(script: EndedScript) -> bytes:
-    return json.dumps(asdict(script)).encode() + b"\n"
+    return json.dumps(vars(script)).encode() + b"\n"
 
 
 def _parsed(lines: Iterable[bytes]) -> Iterable[EndedScript]:
