@@ -37,10 +37,7 @@ from tentacle.devserver.storage import (
 )
 
 _LOGIN: Final = (Field("Username", text()), Field("Password", secret))
-_KEY: Final = (
-    Field("Purpose", optional(text(blank=True)), "API key"),
-    Field("Expires", optional(moment), None),
-)
+_KEY: Final = (Field("Purpose", optional(text(blank=True)), "API key"), Field("Expires", optional(moment), None))
 _EVENTS: Final = Needs(("EventView",), anywhere=True)
 
 
@@ -101,17 +98,12 @@ class UserRoutes:
 
     async def permissions(self, request: ApiRequest) -> web.Response:
         rights = await self._access(request)
-        spaces = [space.id for space in await self.server.store.all(SPACES, UNSCOPED)]
-        unrestricted = {
-            "RestrictedToProjectIds": ["projects-all"],
-            "RestrictedToEnvironmentIds": ["environments-all"],
-            "RestrictedToTenantIds": ["tenants-all"],
-            "RestrictedToProjectGroupIds": ["projectgroups-all"],
-        }
+        kinds = ("Project", "Environment", "Tenant", "ProjectGroup")
+        unrestricted = {f"RestrictedTo{kind}Ids": [f"{kind.lower()}s-all"] for kind in kinds}
         granted: dict[str, list[Json]] = {}
-        for space in spaces:
-            for name in sorted(rights.in_space(space) - rights.system):
-                granted.setdefault(name, []).append({**unrestricted, "SpaceId": space})
+        for space in await self.server.store.all(SPACES, UNSCOPED):
+            for name in sorted(rights.in_space(space.id) - rights.system):
+                granted.setdefault(name, []).append({**unrestricted, "SpaceId": space.id})
         return json_answer(
             {
                 "Id": f"userpermissions-{rights.user.id}",

@@ -96,6 +96,14 @@ class Server:
             raise ResourceNotFound(kind.what, resource_id)
         return found
 
+    async def space_for(self, kind: Kind, request: ApiRequest) -> str:
+        """Returns the id of the space that holds the resources of a kind that a request is about."""
+        return await self.space_of(request) if kind.scoped else UNSCOPED
+
+    async def named(self, kind: Kind, request: ApiRequest) -> Resource:
+        """Returns the resource that a request names in its path.  Raises `ResourceNotFound`."""
+        return await self.resource(kind, await self.space_for(kind, request), request.path["id"])
+
     async def create(self, kind: Kind, space: str, body: Json) -> Resource:
         """Creates a resource; a space gets its default pool and policy.  Raises `Invalid` when the name is taken."""
         made = await self.store.add(kind, space, body)
