@@ -12,27 +12,7 @@ from html import escape
 from typing import Any, Final
 
 from tentacle.devserver.storage import (
-    ACCOUNTS,
-    ARTIFACTS,
-    BUILT_IN_ROLES,
-    BUILT_IN_TEAMS,
-    ENVIRONMENTS,
-    EVERYONE,
-    KINDS,
-    LIFECYCLES,
-    MACHINES,
-    MISSING,
-    POLICIES,
     POLICY_DEFAULTS,
-    POOL_TYPES,
-    POOLS,
-    SCOPED_ROLES,
-    SPACES,
-    TAG_SETS,
-    TEAMS,
-    USER_ROLES,
-    USERS,
-    WORKERS,
     Activity,
     ApiKey,
     Event,
@@ -44,7 +24,9 @@ from tentacle.devserver.storage import (
     Resource,
     Task,
     TaskState,
-    communication,
+    fields,
+    kinds,
+    permissions,
 )
 
 NODE: Final = "OctopusServerNodes-1"
@@ -57,18 +39,18 @@ def collection_path(kind: Kind, space: str) -> str:
 
 def path_of(resource: Resource) -> str:
     """Returns the path of a resource, which is also its `Self` link."""
-    return f"{collection_path(KINDS[resource.kind], resource.space)}/{resource.id}"
+    return f"{collection_path(kinds.KINDS[resource.kind], resource.space)}/{resource.id}"
 
 
 def document(resource: Resource) -> Json:
     """Returns the resource as it is answered: `Id` first, `Links` last, without secrets."""
-    kind = KINDS[resource.kind]
+    kind = kinds.KINDS[resource.kind]
     extra = _EXTRAS[kind](resource) if kind in _EXTRAS else {}
     links = {"Self": path_of(resource), **extra.pop("Links", {})}
     scope = {"SpaceId": resource.space} if kind.scoped else {}
     shape = kind.fields
     # An earlier version kept fewer members.
-    defaults = {field.name: field.default for field in shape if field.default is not MISSING}
+    defaults = {field.name: field.default for field in shape if field.default is not fields.MISSING}
     body = {**defaults, **without_secrets(dict(resource.body)), **extra}
     body |= {field.name: _hidden(body.get(field.name)) for field in shape if field.secret}
     return {"Id": resource.id, **scope, **body, "Links": links}
@@ -90,7 +72,7 @@ def _hidden(value: Any, hint: str | None = None) -> Json:
 def policy_template(space: str) -> Json:
     """Returns a policy that does not exist yet, with every default."""
     blank = {"Id": None, "SpaceId": space, "Name": "", "Description": None, "IsDefault": False}
-    return {**blank, **POLICY_DEFAULTS, "Links": {"Self": f"{collection_path(POLICIES, space)}/template"}}
+    return {**blank, **POLICY_DEFAULTS, "Links": {"Self": f"{collection_path(kinds.POLICIES, space)}/template"}}
 
 
 def keys_path(user: str) -> str:
@@ -143,7 +125,7 @@ def status_of(machine: Resource) -> str:
 
 
 def _machine(resource: Resource) -> Json:
-    seen, contact = resource.observed, communication(resource.body)
+    seen, contact = resource.observed, kinds.communication(resource.body)
     names = ("OperatingSystem", "OperatingSystemVersion", "ShellName", "ShellVersion", "Architecture")
     return {
         "IsInProcess": False,
@@ -199,32 +181,42 @@ def _user(user: Resource) -> Json:
 
 
 def _team(team: Resource) -> Json:
-    own = team.id not in BUILT_IN_TEAMS
-    may = {"CanBeDeleted": own, "CanBeRenamed": own, "CanChangeRoles": own, "CanChangeMembers": team.id != EVERYONE}
+    own = team.id not in permissions.BUILT_IN_TEAMS
+    may = {
+        "CanBeDeleted": own,
+        "CanBeRenamed": own,
+        "CanChangeRoles": own,
+        "CanChangeMembers": team.id != permissions.EVERYONE,
+    }
     return {**may, "ExternalSecurityGroups": [], **_links(ScopedUserRoles="/scopeduserroles{?skip,take}")(team)}
 
 
 _pool_links: Final = _links(Workers="/workers{?skip,take,partialName,isDisabled,healthStatuses,commStyles}")
 _EXTRAS: Final[Mapping[Kind, Callable[[Resource], Json]]] = {
-    WORKERS: _machine,
-    MACHINES: _machine,
-    POOLS: lambda pool: {"CanAddWorkers": pool.body["WorkerPoolType"] == POOL_TYPES[0], **_pool_links(pool)},
-    POLICIES: _links(Workers="/workers{?skip,take}", Machines="/machines{?skip,take}", Devices="/machines{?skip,take}"),
-    ENVIRONMENTS: _links(Machines="/machines{?skip,take,partialName,roles,isDisabled,healthStatuses,commStyles}"),
-    TAG_SETS: _tag_set,
-    ARTIFACTS: _links(Content="/content"),
-    ACCOUNTS: _links(Usages="/usages"),
-    LIFECYCLES: _links(Projects="/projects"),
-    SPACES: lambda space: {"Links": {"SpaceHome": f"/api/{space.id}", "Web": f"/app#/{space.id}"}},
-    USERS: _user,
-    TEAMS: _team,
-    USER_ROLES: lambda role: {
-        "CanBeDeleted": role.id not in BUILT_IN_ROLES,
+    kinds.WORKERS: _machine,
+    kinds.MACHINES: _machine,
+    kinds.POOLS: lambda pool: {
+        "CanAddWorkers": pool.body["WorkerPoolType"] == kinds.POOL_TYPES[0],
+        **_pool_links(pool),
+    },
+    kinds.POLICIES: _links(
+        Workers="/workers{?skip,take}", Machines="/machines{?skip,take}", Devices="/machines{?skip,take}"
+    ),
+    kinds.ENVIRONMENTS: _links(Machines="/machines{?skip,take,partialName,roles,isDisabled,healthStatuses,commStyles}"),
+    kinds.TAG_SETS: _tag_set,
+    kinds.ARTIFACTS: _links(Content="/content"),
+    kinds.ACCOUNTS: _links(Usages="/usages"),
+    kinds.LIFECYCLES: _links(Projects="/projects"),
+    kinds.SPACES: lambda space: {"Links": {"SpaceHome": f"/api/{space.id}", "Web": f"/app#/{space.id}"}},
+    kinds.USERS: _user,
+    kinds.TEAMS: _team,
+    kinds.USER_ROLES: lambda role: {
+        "CanBeDeleted": role.id not in permissions.BUILT_IN_ROLES,
         "SupportedRestrictions": [],
         "SpacePermissionDescriptions": role.body["GrantedSpacePermissions"],
         "SystemPermissionDescriptions": role.body["GrantedSystemPermissions"],
     },
-    SCOPED_ROLES: lambda _: {"ProjectGroupIds": [], "ProjectIds": [], "EnvironmentIds": [], "TenantIds": []},
+    kinds.SCOPED_ROLES: lambda _: {"ProjectGroupIds": [], "ProjectIds": [], "EnvironmentIds": [], "TenantIds": []},
 }
 
 

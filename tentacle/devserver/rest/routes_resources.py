@@ -19,52 +19,18 @@ from tentacle.devserver.rest.documents import collection_path, document, path_of
 from tentacle.devserver.rest.paging import RESOURCE_FILTERS, Query, filtered, flag_parameter, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
-from tentacle.devserver.storage import (
-    ACCOUNTS,
-    ADMINISTRATORS,
-    BUILT_IN_GRANT,
-    BUILT_IN_ROLES,
-    BUILT_IN_TEAMS,
-    ENVIRONMENTS,
-    KINDS,
-    LIFECYCLES,
-    MACHINE_KINDS,
-    MACHINES,
-    POLICIES,
-    POOL_TYPES,
-    POOLS,
-    SCOPED,
-    SCOPED_ROLES,
-    SPACE_PERMISSIONS,
-    SPACES,
-    TEAMS,
-    UNSCOPED,
-    UNSCOPED_KINDS,
-    USER_ROLES,
-    USERS,
-    WORKERS,
-    HealthStatus,
-    Invalid,
-    Json,
-    Kind,
-    Resource,
-    member,
-    read_body,
-    references,
-    same_place,
-)
-from tentacle.devserver.storage import secret as read_secret
+from tentacle.devserver.storage import UNSCOPED, HealthStatus, Invalid, Json, Kind, Resource, fields, kinds, permissions
 
 _OWNED: Final = (
-    (POOLS, "workers", WORKERS, "WorkerPoolIds"),
-    (POLICIES, "workers", WORKERS, "MachinePolicyId"),
-    (ENVIRONMENTS, "machines", MACHINES, "EnvironmentIds"),
-    (POLICIES, "machines", MACHINES, "MachinePolicyId"),
-    (TEAMS, "scopeduserroles", SCOPED_ROLES, "TeamId"),
+    (kinds.POOLS, "workers", kinds.WORKERS, "WorkerPoolIds"),
+    (kinds.POLICIES, "workers", kinds.WORKERS, "MachinePolicyId"),
+    (kinds.ENVIRONMENTS, "machines", kinds.MACHINES, "EnvironmentIds"),
+    (kinds.POLICIES, "machines", kinds.MACHINES, "MachinePolicyId"),
+    (kinds.TEAMS, "scopeduserroles", kinds.SCOPED_ROLES, "TeamId"),
 )
 """The owner, the last segment of the path, the kind that is listed, and its member that names the owner."""
 
-_POOL_TYPES: Final = {"Id": "supportedtypes", "SupportedPoolTypes": [POOL_TYPES[0]], "Links": {}}
+_POOL_TYPES: Final = {"Id": "supportedtypes", "SupportedPoolTypes": [kinds.POOL_TYPES[0]], "Links": {}}
 _USES_OF_ACCOUNTS: Final = (
     *("DeploymentProcesses", "LibraryVariableSets", "ProjectVariableSets", "Releases"),
     *("RunbookProcesses", "RunbookSnapshots"),
@@ -72,8 +38,8 @@ _USES_OF_ACCOUNTS: Final = (
 _DYNAMIC_TYPES: Final = {"Id": "dynamicworkertypes", "WorkerTypes": [], "Links": {}}
 _FILTERS_OF_OWNERS: Final = frozenset({"ids", "partialname"})
 _HIDES: Final = ("hideemptyworkerpools", "hideemptypools", "hideemptyenvironments")
-_GIVES_ACCESS: Final = (USERS, TEAMS, USER_ROLES, SCOPED_ROLES, SPACES)
-_BUILT_IN: Final = frozenset({*BUILT_IN_ROLES, *BUILT_IN_TEAMS})
+_GIVES_ACCESS: Final = (kinds.USERS, kinds.TEAMS, kinds.USER_ROLES, kinds.SCOPED_ROLES, kinds.SPACES)
+_BUILT_IN: Final = frozenset({*permissions.BUILT_IN_ROLES, *permissions.BUILT_IN_TEAMS})
 
 
 @dataclass(frozen=True)
@@ -81,24 +47,24 @@ class ResourceRoutes:
     server: Server
 
     def routes(self) -> list[Route]:
-        see_pools = needs_of(POOLS, "GET")
+        see_pools = needs_of(kinds.POOLS, "GET")
         routes = [
-            Route("GET", "machinepolicies/template", self.template, needs_of(POLICIES, "GET")),
+            Route("GET", "machinepolicies/template", self.template, needs_of(kinds.POLICIES, "GET")),
             Route("GET", "workerpools/supportedtypes", partial(answer, _POOL_TYPES), see_pools),
             Route("GET", "workerpools/dynamicworkertypes", partial(answer, _DYNAMIC_TYPES), see_pools),
-            Route("GET", "lifecycles/{id}/projects", self.no_projects, needs_of(LIFECYCLES, "GET")),
-            Route("GET", "accounts/{id}/usages", self.usages, needs_of(ACCOUNTS, "GET")),
+            Route("GET", "lifecycles/{id}/projects", self.no_projects, needs_of(kinds.LIFECYCLES, "GET")),
+            Route("GET", "accounts/{id}/usages", self.usages, needs_of(kinds.ACCOUNTS, "GET")),
         ]
-        for kind in (POOLS, ENVIRONMENTS):
+        for kind in (kinds.POOLS, kinds.ENVIRONMENTS):
             see = needs_of(kind, "GET")
             routes += [
                 Route("PUT", f"{kind.path}/sortorder", partial(self.sort, kind), needs_of(kind, "PUT")),
                 Route("GET", f"{kind.path}/sortorder", partial(self.order, kind), see),
                 Route("GET", f"{kind.path}/summary", partial(self.summary, kind), see),
             ]
-        for kind in (*SCOPED, *UNSCOPED_KINDS):
-            mixed = kind in (TEAMS, SCOPED_ROLES)
-            see = needs_of(kind, "GET", anywhere=mixed, oneself=kind is USERS)
+        for kind in (*kinds.SCOPED, *kinds.UNSCOPED_KINDS):
+            mixed = kind in (kinds.TEAMS, kinds.SCOPED_ROLES)
+            see = needs_of(kind, "GET", anywhere=mixed, oneself=kind is kinds.USERS)
             listed = needs_of(kind, "GET", anywhere=mixed)
             routes += [
                 Route("GET", kind.path, partial(self.page, kind), listed),
@@ -125,16 +91,16 @@ class ResourceRoutes:
     async def _listed(self, kind: Kind, request: ApiRequest) -> list[Resource]:
         """The resources that the filters leave and that the user may see."""
         found = await self.server.store.all(kind, await self.server.space_for(kind, request))
-        if kind is SPACES:
+        if kind is kinds.SPACES:
             found = [space for space in found if request.rights.sees(space.id)]
-        elif kind in (TEAMS, SCOPED_ROLES) and request.space is not None:
+        elif kind in (kinds.TEAMS, kinds.SCOPED_ROLES) and request.space is not None:
             space = await self.server.space_of(request)
             found = [resource for resource in found if resource.body["SpaceId"] in (None, space)]
         return filtered(found, request.query, RESOURCE_FILTERS)
 
     async def one(self, kind: Kind, request: ApiRequest) -> web.Response:
         found = await self.server.named(kind, request)
-        if kind is SPACES and not request.rights.sees(found.id):
+        if kind is kinds.SPACES and not request.rights.sees(found.id):
             raise ResourceNotFound(kind.what, request.path["id"])
         requestor = {"IsRequestor": True} if found.id == request.rights.user.id else {}
         return json_answer({**document(found), **requestor})
@@ -158,32 +124,32 @@ class ResourceRoutes:
 
     async def create(self, kind: Kind, request: ApiRequest) -> web.Response:
         space, given = await self.server.space_for(kind, request), await request.json()
-        body = read_body(kind, given)
+        body = kinds.read_body(kind, given)
         await self._check_references(kind, space, body)
-        if kind in MACHINE_KINDS and not body["MachinePolicyId"]:
-            policy = await self.server.store.default(POLICIES, space)
+        if kind in kinds.MACHINE_KINDS and not body["MachinePolicyId"]:
+            policy = await self.server.store.default(kinds.POLICIES, space)
             body["MachinePolicyId"] = policy.id if policy else None
         await self._may_give(kind, body, None, request)
         made = await self.server.create(kind, space, body)
         await self._changed(kind, made, given, request, "Created")
-        if kind in MACHINE_KINDS:
+        if kind in kinds.MACHINE_KINDS:
             await self.server.machine_changed(made, "Initial health check")
         shown = await self.server.resource(kind, space, made.id)
         return json_answer(document(shown), 201, {"Location": path_of(made)})
 
     async def update(self, kind: Kind, request: ApiRequest) -> web.Response:
         before, given = await self.server.named(kind, request), await request.json()
-        body = read_body(kind, given, before.body)
+        body = kinds.read_body(kind, given, before.body)
         await self._check_references(kind, before.space, body)
-        if before.id in BUILT_IN_ROLES or _locks_out(before, body, request.rights.user.id):
+        if before.id in permissions.BUILT_IN_ROLES or _locks_out(before, body, request.rights.user.id):
             raise Problem(f"The {kind.what} '{before.name}' cannot be changed so: nobody could administer.", 400)
         await self._may_give(kind, body, before, request)
         after = replace(before, name=kind.name_of(body), body=body)
         await self.server.store.replace(after)
         await self._changed(kind, after, given, request, "Modified")
-        if kind in MACHINE_KINDS and same_place(before.body, body):
+        if kind in kinds.MACHINE_KINDS and kinds.same_place(before.body, body):
             await self.server.machines.update_trust()
-        elif kind in MACHINE_KINDS:
+        elif kind in kinds.MACHINE_KINDS:
             # The old endpoint's health is not the new one's.
             summary = "This machine has not been checked since it moved."
             unknown = {"HealthStatus": HealthStatus.UNKNOWN, "StatusSummary": summary, "UnavailableSince": None}
@@ -195,17 +161,17 @@ class ResourceRoutes:
         resource = await self.server.named(kind, request)
         if resource.is_default or resource.id in _BUILT_IN or _locks_out(resource, {}, request.rights.user.id):
             raise Problem(f"The {kind.what} '{resource.name}' cannot be deleted.", 400)
-        if kind is SPACES and not resource.body["TaskQueueStopped"]:
+        if kind is kinds.SPACES and not resource.body["TaskQueueStopped"]:
             raise Problem(f"Stop the task queue of the space '{resource.name}' before you delete it.", 400)
         await self._may_give(kind, resource.body, resource, request)
-        if kind is not SPACES:
+        if kind is not kinds.SPACES:
             await self._let_go_of(kind, resource)
-        await (self.server.machines if kind in MACHINE_KINDS else self.server.store).remove(resource)
+        await (self.server.machines if kind in kinds.MACHINE_KINDS else self.server.store).remove(resource)
         await self._note(kind, resource, request, "Deleted")
-        if kind is USERS:
+        if kind is kinds.USERS:
             await self.server.store.remove_keys_of(resource.id)
             self.server.authentication.sessions.end_all_of(resource.id)
-        if kind is SPACES:
+        if kind is kinds.SPACES:
             await self.server.machines.update_trust()
         return json_answer({})
 
@@ -213,26 +179,26 @@ class ResourceRoutes:
         """Takes what is deleted from lists of members, and from a team its roles.  Raises `Invalid` for other uses."""
         users = [
             (other, user, holder, name)
-            for other in KINDS.values()
+            for other in kinds.KINDS.values()
             for user in await self.server.store.everywhere(other)
-            for holder, name, target in references(other, user.body)
+            for holder, name, target in kinds.references(other, user.body)
             if target is kind and resource.id in _as_list(holder[name])
         ]
-        hold = [user.name for other, user, *_ in users if other not in _GIVES_ACCESS or kind is USER_ROLES]
+        hold = [user.name for other, user, *_ in users if other not in _GIVES_ACCESS or kind is kinds.USER_ROLES]
         if hold:
             raise Invalid(f"The {kind.what} '{resource.name}' is still used by {', '.join(hold[:5])}.")
         for other, user, holder, name in users:
-            if other is SCOPED_ROLES:
+            if other is kinds.SCOPED_ROLES:
                 await self.server.store.remove(user)
                 continue
             holder[name].remove(resource.id)
             await self.server.store.replace(user)
 
     async def _changed(self, kind: Kind, resource: Resource, given: Json, request: ApiRequest, category: str) -> None:
-        if kind.has_default and member(given, "IsDefault") is True and not resource.is_default:
+        if kind.has_default and fields.member(given, "IsDefault") is True and not resource.is_default:
             await self.server.store.make_default(kind, resource.space, resource.id)
-        password = member(given, "Password")
-        if kind is USERS and isinstance(password, str | dict) and (wanted := read_secret(password)):
+        password = fields.member(given, "Password")
+        if kind is kinds.USERS and isinstance(password, str | dict) and (wanted := fields.secret(password)):
             await self.server.authentication.set_password(resource, wanted)
         await self._note(kind, resource, request, category)
 
@@ -246,23 +212,27 @@ class ResourceRoutes:
         """Raises `Forbidden` for a change that gives, or takes, what the one who makes it does not have."""
         store, user = self.server.store, request.rights.user
         given = Rights(user)
-        if kind is USER_ROLES:
+        if kind is kinds.USER_ROLES:
             given = role_rights(user, body, UNSCOPED)
-        elif kind is SCOPED_ROLES:
-            role = await self.server.resource(USER_ROLES, UNSCOPED, body["UserRoleId"])
+        elif kind is kinds.SCOPED_ROLES:
+            role = await self.server.resource(kinds.USER_ROLES, UNSCOPED, body["UserRoleId"])
             given = role_rights(user, role.body, body["SpaceId"] or UNSCOPED)
-        elif before is not None and kind is USERS:
+        elif before is not None and kind is kinds.USERS:
             given = await rights_of(store, before)
-        elif before is not None and kind is TEAMS:
+        elif before is not None and kind is kinds.TEAMS:
             given = await rights_of_teams(store, user, {before.id})
-        elif before is not None and kind is SPACES and (body["SpaceManagersTeams"] or body["SpaceManagersTeamMembers"]):
-            given = Rights(user, spaces={before.id: SPACE_PERMISSIONS})
+        elif (
+            before is not None
+            and kind is kinds.SPACES
+            and (body["SpaceManagersTeams"] or body["SpaceManagersTeamMembers"])
+        ):
+            given = Rights(user, spaces={before.id: permissions.SPACE_PERMISSIONS})
         request.rights.require_all_of(given)
 
     async def _check_references(self, kind: Kind, space: str, body: Json) -> None:
         """Writes the ids that a body names as they are really written.  Raises `Invalid` for unknown ones."""
         problems: list[str] = []
-        for holder, name, target in references(kind, body):
+        for holder, name, target in kinds.references(kind, body):
             there = await self.server.store.all(target, space if target.scoped else UNSCOPED)
             known = {str(found.body.get("Slug")).lower(): found.id for found in there}
             known |= {found.id.lower(): found.id for found in there}
@@ -292,16 +262,16 @@ class ResourceRoutes:
 
     async def summary(self, kind: Kind, request: ApiRequest) -> web.Response:
         space = await self.server.space_of(request)
-        machines = await self.server.store.all(WORKERS if kind is POOLS else MACHINES, space)
+        machines = await self.server.store.all(kinds.WORKERS if kind is kinds.POOLS else kinds.MACHINES, space)
         return json_answer(summaries(kind, await self.server.store.all(kind, space), machines, request.query))
 
     async def no_projects(self, request: ApiRequest) -> web.Response:
         """There are no projects here, so a lifecycle has none."""
-        lifecycle = await self.server.named(LIFECYCLES, request)
+        lifecycle = await self.server.named(kinds.LIFECYCLES, request)
         return json_answer(paged("Project", f"{path_of(lifecycle)}/projects", request.query, [], document))
 
     async def usages(self, request: ApiRequest) -> web.Response:
-        account = await self.server.named(ACCOUNTS, request)
+        account = await self.server.named(kinds.ACCOUNTS, request)
         targets = [
             {"TargetId": machine.id, "TargetName": machine.name}
             for machine in await self.server.machines.in_space(account.space)
@@ -315,9 +285,9 @@ def _locks_out(before: Resource, after: Mapping[str, Any], user: str) -> bool:
     """Returns whether a change, or with an empty `after` a deletion, would leave nobody who can take it back."""
     if before.id == user:
         return not after.get("IsActive")
-    if before.id == ADMINISTRATORS:
+    if before.id == permissions.ADMINISTRATORS:
         return not after.get("MemberUserIds")
-    built_in = all(before.body.get(name) == value for name, value in BUILT_IN_GRANT.items())
+    built_in = all(before.body.get(name) == value for name, value in permissions.BUILT_IN_GRANT.items())
     return built_in and (not after or dict(after) != dict(before.body))
 
 
@@ -340,7 +310,7 @@ def summaries(kind: Kind, owners: Sequence[Resource], machines: Sequence[Resourc
         of_machines["partialname"] = query["machinepartialname"]
     left = filtered(machines, of_machines, RESOURCE_FILTERS)
     of_owners = {name: value for name, value in query.items() if name in _FILTERS_OF_OWNERS}
-    member = "WorkerPoolIds" if kind is POOLS else "EnvironmentIds"
+    member = "WorkerPoolIds" if kind is kinds.POOLS else "EnvironmentIds"
     hides = any(flag_parameter(query, name) for name in _HIDES)
     found: list[Json] = []
     for owner in filtered(owners, of_owners, RESOURCE_FILTERS):
@@ -354,7 +324,7 @@ def _counts(kind: Kind, machines: Sequence[Resource]) -> Json:
     health: Counter[str] = Counter({status.value: 0 for status in HealthStatus})
     health.update(machine.health.value for machine in machines)
     of_tenants: dict[str, Counter[str]] = {}
-    if kind is not POOLS:
+    if kind is not kinds.POOLS:
         of_tenants = {
             "MachineTenantSummaries": Counter(tenant for m in machines for tenant in m.body["TenantIds"]),
             "MachineTenantTagSummaries": Counter(tag for m in machines for tag in m.body["TenantTags"]),

@@ -29,33 +29,17 @@ from tentacle.devserver.rest.documents import (
 from tentacle.devserver.rest.paging import TASK_FILTERS, filtered, flag_parameter, number_parameter, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
-from tentacle.devserver.storage import (
-    ARTIFACTS,
-    SPACES,
-    UNSCOPED,
-    Field,
-    Invalid,
-    LogElement,
-    NewTask,
-    Task,
-    TaskState,
-    choice,
-    member,
-    note,
-    read_fields,
-    text,
-    whole_number,
-)
+from tentacle.devserver.storage import UNSCOPED, Invalid, LogElement, NewTask, Task, TaskState, fields, kinds
 from tentacle.devserver.tasks import TASK_TYPES
 
 DETAIL_LINES: Final = 2000
 """Lines per activity in the details unless a request states a number; the raw log has all of them."""
 
 MOST_DETAIL_LINES: Final = 100_000
-_SHAPE: Final = (Field("Name", text()), note("Description", 2000), note("SpaceId"))
+_SHAPE: Final = (fields.Field("Name", fields.text()), fields.note("Description", 2000), fields.note("SpaceId"))
 _CREATE, _CANCEL, _EDIT = (Needs((f"Task{verb}",), anywhere=True) for verb in ("Create", "Cancel", "Edit"))
 _ARTIFACTS: Final = Needs(("ArtifactView",))
-_STATE: Final = (Field("State", choice(*TaskState)), note("Reason", 2000))
+_STATE: Final = (fields.Field("State", fields.choice(*TaskState)), fields.note("Reason", 2000))
 
 
 @dataclass(frozen=True)
@@ -85,7 +69,7 @@ class TaskRoutes:
 
     async def create(self, request: ApiRequest) -> web.Response:
         given = await request.json()
-        body = read_fields(_SHAPE, given)
+        body = fields.read_fields(_SHAPE, given)
         # The .NET client names the space of a task in its document alone.
         named = request.space or body["SpaceId"]
         space = await self.server.space_of(replace(request, space=named))
@@ -95,7 +79,7 @@ class TaskRoutes:
         if task_type is None:
             names = ", ".join(known_type.name for known_type in TASK_TYPES)
             raise Invalid(f"This server has no task '{body['Name']}'. It has: {names}.")
-        arguments = member(given, "Arguments")
+        arguments = fields.member(given, "Arguments")
         if not isinstance(arguments, dict):
             raise Invalid("The task's Arguments must be a JSON document.")
         description = body["Description"] or task_type.description
@@ -107,7 +91,7 @@ class TaskRoutes:
         return await self._queue(NewTask(task.space, task.name, task.description, task.arguments), request)
 
     async def _queue(self, new: NewTask, request: ApiRequest) -> web.Response:
-        if (await self.server.resource(SPACES, UNSCOPED, new.space)).body["TaskQueueStopped"]:
+        if (await self.server.resource(kinds.SPACES, UNSCOPED, new.space)).body["TaskQueueStopped"]:
             raise Problem("The task queue of this space is stopped.", 400)
         task = await self.server.queue.add(new)
         await self._note("Created", task, request)
@@ -126,7 +110,7 @@ class TaskRoutes:
 
     async def set_state(self, request: ApiRequest) -> web.Response:
         """Says how a task that has ended, ended; one that has not is cancelled, and nothing else."""
-        task, body = await self._task(request, _EDIT), read_fields(_STATE, await request.json())
+        task, body = await self._task(request, _EDIT), fields.read_fields(_STATE, await request.json())
         state = TaskState(body["State"])
         if not state.final:
             raise Problem(f"A task cannot be made '{state}'. Run it again instead.", 400)
@@ -144,16 +128,16 @@ class TaskRoutes:
 
     async def artifacts(self, request: ApiRequest) -> web.Response:
         space, task = await self.server.space_of(request), request.query.get("regarding")
-        found = await self.server.store.all(ARTIFACTS, space)
+        found = await self.server.store.all(kinds.ARTIFACTS, space)
         wanted = [one for one in found if task is None or one.body["ServerTaskId"].lower() == task.lower()]
-        path = collection_path(ARTIFACTS, space)
-        return json_answer(paged(ARTIFACTS.item_type, path, request.query, wanted, document))
+        path = collection_path(kinds.ARTIFACTS, space)
+        return json_answer(paged(kinds.ARTIFACTS.item_type, path, request.query, wanted, document))
 
     async def artifact(self, request: ApiRequest) -> web.Response:
-        return json_answer(document(await self.server.named(ARTIFACTS, request)))
+        return json_answer(document(await self.server.named(kinds.ARTIFACTS, request)))
 
     async def artifact_content(self, request: ApiRequest) -> web.StreamResponse:
-        found = await self.server.named(ARTIFACTS, request)
+        found = await self.server.named(kinds.ARTIFACTS, request)
         headers = {**SAFE, "Content-Type": "application/octet-stream"}
         return web.FileResponse(self.server.artifacts.content(found.id), headers=headers)
 
@@ -233,7 +217,7 @@ class TaskRoutes:
     async def _task(self, request: ApiRequest, needs: Needs = VIEW_TASKS) -> Task:
         """Returns the task of a request.  Raises `ResourceNotFound` also for one in a space where it is not allowed."""
         prefix, _, written = request.path["id"].partition("-")
-        number = whole_number(written, 10**17) if prefix.lower() == "servertasks" else None
+        number = fields.whole_number(written, 10**17) if prefix.lower() == "servertasks" else None
         task = None if number is None else await self.server.tasks.get(number)
         space = None if request.space is None else await self.server.space_of(request)
         if task is None or space not in (None, task.space) or not request.rights.holds(needs, task.space):

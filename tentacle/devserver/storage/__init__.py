@@ -1,10 +1,11 @@
 """What the server keeps: resources and tasks as values, the shapes that documents must have, and the database.
 
 The lowest folder of the server: knows none of the others, and neither HTTP nor the wire.  This is its door; the others
-import from here and from no module inside.
+import from here and from no module inside but the three that are tables: `fields`, `kinds` and `permissions`.
 """
 
 # fmt: off
+from tentacle.devserver.storage import fields, kinds, permissions
 from tentacle.devserver.storage.database import Database
 from tentacle.devserver.storage.fields import (
     MISSING, Field, Invalid, choice, member, moment, note, optional, read_fields, seconds, secret, text, texts,

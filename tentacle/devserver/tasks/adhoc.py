@@ -18,23 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from tentacle.contracts.script import ScriptIsolationLevel
-from tentacle.devserver.storage import (
-    ARTIFACTS,
-    WORKERS,
-    Clock,
-    Field,
-    Invalid,
-    Json,
-    Resource,
-    Store,
-    choice,
-    iso,
-    optional,
-    read_fields,
-    read_script,
-    texts,
-    time_span,
-)
+from tentacle.devserver.storage import Clock, Invalid, Json, Resource, Store, fields, iso, kinds, read_script
 from tentacle.devserver.tasks.calamari import Calamari
 from tentacle.devserver.tasks.service_messages import FAILURE, Artifact
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
@@ -59,20 +43,24 @@ _INTERPRETERS: Final = {
 """The program and the command for scripts that bash does not run itself."""
 
 _SHAPE: Final = (
-    Field("EnvironmentIds", texts, []),
-    Field("TargetRoles", texts, []),
-    Field("MachineIds", texts, []),
-    Field("ScriptBody", read_script),
+    fields.Field("EnvironmentIds", fields.texts, []),
+    fields.Field("TargetRoles", fields.texts, []),
+    fields.Field("MachineIds", fields.texts, []),
+    fields.Field("ScriptBody", read_script),
     # As with the original, a script whose language is not told is PowerShell.
-    Field("Syntax", choice("PowerShell", "Bash", "Python"), "PowerShell"),
-    Field("TargetType", optional(choice("Machines", "Environments", "Workers", "WorkerPools", ON_SERVER)), None),
-    Field("WorkerPoolIds", texts, []),
-    Field("Timeout", optional(time_span), None),
+    fields.Field("Syntax", fields.choice("PowerShell", "Bash", "Python"), "PowerShell"),
+    fields.Field(
+        "TargetType",
+        fields.optional(fields.choice("Machines", "Environments", "Workers", "WorkerPools", ON_SERVER)),
+        None,
+    ),
+    fields.Field("WorkerPoolIds", fields.texts, []),
+    fields.Field("Timeout", fields.optional(fields.time_span), None),
 )
 
 
 def read_arguments(given: Any) -> Json:
-    body = read_fields(_SHAPE, given)
+    body = fields.read_fields(_SHAPE, given)
     if body["TargetType"] != ON_SERVER and not (body["MachineIds"] or body["WorkerPoolIds"] or body["EnvironmentIds"]):
         raise Invalid(errors=["MachineIds, WorkerPoolIds or EnvironmentIds must name where to run the script"])
     return body
@@ -116,7 +104,9 @@ class Artifacts:
         make_directories(self.directory, mode=0o700)
         name = f"{artifact.name} of {activity} {found.name}"
         about = {"Filename": artifact.name, "ServerTaskId": run.task.id, "LogCorrelationId": activity}
-        made = await self.store.add(ARTIFACTS, run.task.space, {"Name": name, **about, "Created": iso(self.clock())})
+        made = await self.store.add(
+            kinds.ARTIFACTS, run.task.space, {"Name": name, **about, "Created": iso(self.clock())}
+        )
         # It may lie on another file system.
         await asyncio.to_thread(shutil.move, found, self.content(made.id))
 
@@ -171,7 +161,7 @@ class AdHocScripts:
     async def _outcome(self, run: TaskRun, machine: Resource, client: Client, log: ScriptLog) -> ScriptOutcome | None:
         """Runs the script, by Calamari where this server has it; returns `None` when the task is cancelled."""
         # Targets run one script at a time, workers any number.
-        worker = machine.kind == WORKERS.path
+        worker = machine.kind == kinds.WORKERS.path
         isolation = ScriptIsolationLevel.NO_ISOLATION if worker else ScriptIsolationLevel.FULL_ISOLATION
         body, syntax = run.task.arguments["ScriptBody"], run.task.arguments["Syntax"]
         if self.calamari is None:

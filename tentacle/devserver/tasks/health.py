@@ -13,26 +13,7 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
-from tentacle.devserver.storage import (
-    MACHINE_KINDS,
-    MACHINES,
-    WORKERS,
-    Clock,
-    Field,
-    HealthStatus,
-    Json,
-    NewTask,
-    Resource,
-    Store,
-    choice,
-    iso,
-    optional,
-    read_fields,
-    seconds,
-    text,
-    texts,
-    time_span,
-)
+from tentacle.devserver.storage import Clock, HealthStatus, Json, NewTask, Resource, Store, fields, iso, kinds
 from tentacle.devserver.tasks.calamari import Calamari
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
 from tentacle.devserver.worker import (
@@ -44,22 +25,22 @@ from tentacle.devserver.worker import (
 )
 
 _RESTRICTIONS: Final = {
-    "DeploymentTargets": (MACHINES,),
-    "Workers": (WORKERS,),
-    "Policies": MACHINE_KINDS,
-    "Unlimited": MACHINE_KINDS,
+    "DeploymentTargets": (kinds.MACHINES,),
+    "Workers": (kinds.WORKERS,),
+    "Policies": kinds.MACHINE_KINDS,
+    "Unlimited": kinds.MACHINE_KINDS,
 }
 """The kinds of machines that a check may be restricted to."""
 
 _SHAPE: Final = (
-    Field("Timeout", time_span, "00:05:00"),
-    Field("MachineTimeout", time_span, "00:05:00"),
-    Field("EnvironmentId", optional(text()), None),
-    Field("WorkerpoolId", optional(text()), None),
-    Field("RestrictedTo", optional(choice(*_RESTRICTIONS)), None),
-    Field("MachineIds", texts, []),
+    fields.Field("Timeout", fields.time_span, "00:05:00"),
+    fields.Field("MachineTimeout", fields.time_span, "00:05:00"),
+    fields.Field("EnvironmentId", fields.optional(fields.text()), None),
+    fields.Field("WorkerpoolId", fields.optional(fields.text()), None),
+    fields.Field("RestrictedTo", fields.optional(fields.choice(*_RESTRICTIONS)), None),
+    fields.Field("MachineIds", fields.texts, []),
 )
-HEALTH: Final = TaskType("Health", "Manual health check", partial(read_fields, _SHAPE))
+HEALTH: Final = TaskType("Health", "Manual health check", partial(fields.read_fields, _SHAPE))
 
 MARK: Final = "tentacle-health:"
 WARNING: Final = "Warning"
@@ -127,7 +108,7 @@ class HealthReport:
 
 def new_check(machine: Resource, why: str) -> NewTask:
     """Returns a check of one machine, to be queued."""
-    restriction = "Workers" if machine.kind == WORKERS.path else "DeploymentTargets"
+    restriction = "Workers" if machine.kind == kinds.WORKERS.path else "DeploymentTargets"
     arguments = HEALTH.read_arguments({"MachineIds": [machine.id], "RestrictedTo": restriction})
     return NewTask(machine.space, HEALTH.name, f"{why} of {machine.name}", arguments)
 
@@ -136,8 +117,8 @@ def selected(machines: Sequence[Resource], arguments: Mapping[str, Any]) -> list
     """Returns the machines to check: those that are named, else all enabled ones that the other arguments leave."""
     if arguments["MachineIds"]:
         return named(machines, arguments["MachineIds"])
-    kinds = {kind.path for kind in _RESTRICTIONS.get(arguments["RestrictedTo"], MACHINE_KINDS)}
-    left = [m for m in machines if m.kind in kinds and not m.is_disabled]
+    paths = {kind.path for kind in _RESTRICTIONS.get(arguments["RestrictedTo"], kinds.MACHINE_KINDS)}
+    left = [m for m in machines if m.kind in paths and not m.is_disabled]
     for argument, member in (("WorkerpoolId", "WorkerPoolIds"), ("EnvironmentId", "EnvironmentIds")):
         if arguments[argument]:
             left = [m for m in left if m.names_any(member, [arguments[argument]])]
@@ -170,7 +151,7 @@ class HealthChecks:
             if not got:
                 return CANCELED
             try:
-                async with asyncio.timeout(seconds(limit)):
+                async with asyncio.timeout(fields.seconds(limit)):
                     found = await self._ask(run, activity, machine)
             except (WorkerCallFailed, TimeoutError) as error:
                 if run.cancel.is_set() and not run.timed_out:
