@@ -131,6 +131,13 @@ def test_a_module_uses_only_what_lies_below_it(relative: str, path: Path) -> Non
         assert not seen & forbidden, f"{relative} must never see {name}"
 
 
+def offered(door: Path) -> set[str]:
+    """The modules behind a door that it names as a whole."""
+    own = ".".join(("tentacle", *door.parent.relative_to(PACKAGE).parts))
+    nodes = ast.walk(ast.parse(door.read_text(encoding="utf-8"))) if door.is_file() else ()
+    return {a.name for n in nodes if isinstance(n, ast.ImportFrom) and n.module == own for a in n.names}
+
+
 @pytest.mark.parametrize(
     ("relative", "path"), [pytest.param(r, p, id=r) for r, p in modules() if r.split("/")[0] in INNER_FLOORS]
 )
@@ -144,7 +151,8 @@ def test_a_folder_of_a_room_uses_only_what_lies_below_it_and_by_its_door(relativ
         if parts[:2] != ["tentacle", room] or parts[2] == own:
             continue
         assert floor[parts[2]] < floor[own], f"{relative} imports {name}, which is not below it"
-        inside = {found.stem for found in (PACKAGE / room / parts[2]).glob("*.py")}
+        folder = PACKAGE / room / parts[2]
+        inside = {found.stem for found in folder.glob("*.py")} - offered(folder / "__init__.py")
         named = {alias.name for alias in node.names} if isinstance(node, ast.ImportFrom) else set()
         assert len(parts) == 3, f"{relative} imports {name}, which is not a door"
         assert not named & inside, f"{relative} imports modules behind the door of {name}"

@@ -11,19 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tentacle.devserver.rest.answers import Forbidden
-from tentacle.devserver.storage import (
-    EVERYONE,
-    SCOPED_ROLES,
-    SPACE_PERMISSIONS,
-    SPACES,
-    TEAMS,
-    UNSCOPED,
-    USER_ROLES,
-    USERS,
-    Kind,
-    Resource,
-    Store,
-)
+from tentacle.devserver.storage import UNSCOPED, Kind, Resource, Store, kinds, permissions
 
 
 class Who(enum.Enum):
@@ -70,7 +58,7 @@ _SAID_OTHERWISE: Final = {
 
 def needs_of(kind: Kind, method: str, *, anywhere: bool = False, oneself: bool = False) -> Needs:
     """Returns what a change or a look at a resource of this kind needs."""
-    if kind is SPACES and method == "GET":
+    if kind is kinds.SPACES and method == "GET":
         # Everybody sees the spaces in which they may do something, and no others.
         return SIGNED_IN
     permission = _FAMILIES.get(kind.prefix, kind.singular) + _VERBS[method]
@@ -112,8 +100,8 @@ class Rights:
     def require_all_of(self, other: Rights) -> None:
         """Raises `Forbidden` unless the user may do whatever `other` may: nobody can give away more than they have."""
         beyond = other.system - self.system
-        for space, permissions in other.spaces.items():
-            beyond |= permissions - self.in_space(space)
+        for space, given in other.spaces.items():
+            beyond |= given - self.in_space(space)
         if beyond:
             raise missing("AdministerSystem" if "AdministerSystem" in beyond else min(beyond))
 
@@ -130,13 +118,13 @@ async def rights_of(store: Store, user: Resource) -> Rights:
     """Returns what a user may, by all the teams that hold the user."""
     teams = {
         team.id
-        for team in await store.all(TEAMS, UNSCOPED)
-        if team.id == EVERYONE or user.id in team.body["MemberUserIds"]
+        for team in await store.all(kinds.TEAMS, UNSCOPED)
+        if team.id == permissions.EVERYONE or user.id in team.body["MemberUserIds"]
     }
     rights = await rights_of_teams(store, user, teams)
     managed = {
-        space.id: SPACE_PERMISSIONS
-        for space in await store.all(SPACES, UNSCOPED)
+        space.id: permissions.SPACE_PERMISSIONS
+        for space in await store.all(kinds.SPACES, UNSCOPED)
         if user.id in space.body.get("SpaceManagersTeamMembers", ())
         or teams & set(space.body.get("SpaceManagersTeams", ()))
     }
@@ -145,9 +133,9 @@ async def rights_of(store: Store, user: Resource) -> Rights:
 
 async def rights_of_teams(store: Store, user: Resource, teams: set[str]) -> Rights:
     """Returns what the roles of these teams give."""
-    roles = {role.id: role.body for role in await store.all(USER_ROLES, UNSCOPED)}
+    roles = {role.id: role.body for role in await store.all(kinds.USER_ROLES, UNSCOPED)}
     found = Rights(user)
-    for grant in await store.all(SCOPED_ROLES, UNSCOPED):
+    for grant in await store.all(kinds.SCOPED_ROLES, UNSCOPED):
         role = roles.get(grant.body["UserRoleId"])
         if role is not None and grant.body["TeamId"] in teams:
             more = role_rights(user, role, grant.body["SpaceId"] or UNSCOPED)
@@ -164,5 +152,5 @@ def role_rights(user: Resource, role: Mapping[str, Any], space: str) -> Rights:
 
 async def rights_of_user(store: Store, user: str) -> Rights | None:
     """Returns what the user with this id may, or `None` when there is no such user, or no active one."""
-    found = await store.get(USERS, UNSCOPED, user)
+    found = await store.get(kinds.USERS, UNSCOPED, user)
     return await rights_of(store, found) if found is not None and found.body["IsActive"] else None

@@ -81,6 +81,11 @@ def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | N
     )
 
 
+async def answer(document: Any, _: object) -> web.Response:
+    """Answers any request with `document`, or with what it returns when it is called."""
+    return json_answer(document() if callable(document) else document)
+
+
 def problem_answer(error: TentacleError) -> web.Response:
     """Returns a failure as the document that the original's client reads its error texts from."""
     text = error.message if isinstance(error, Problem | Invalid) else one_line(error)

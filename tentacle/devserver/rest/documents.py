@@ -1,44 +1,36 @@
-"""Resources and keys as the JSON documents that clients read: members, links, paths (docs/spec/rest.md, "Resources").
+"""Resources, keys, events and tasks as the JSON documents that clients read, and the text of a task's log
+(docs/spec/rest.md, "Resources" and "Task states" and "Task log").
 
-Knows resources and paths of the API; must not know the database or HTTP.
+Knows members and paths of the API; must not know the database or HTTP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from html import escape
 from typing import Any, Final
 
 from tentacle.devserver.storage import (
-    ACCOUNTS,
-    ARTIFACTS,
-    BUILT_IN_ROLES,
-    BUILT_IN_TEAMS,
-    ENVIRONMENTS,
-    EVERYONE,
-    KINDS,
-    LIFECYCLES,
-    MACHINES,
-    MISSING,
-    POLICIES,
     POLICY_DEFAULTS,
-    POOL_TYPES,
-    POOLS,
-    SCOPED_ROLES,
-    SPACES,
-    TAG_SETS,
-    TEAMS,
-    USER_ROLES,
-    USERS,
-    WORKERS,
+    Activity,
     ApiKey,
     Event,
     HealthStatus,
     Json,
     Kind,
+    LogElement,
+    LogEntry,
     Resource,
-    communication,
+    Task,
+    TaskState,
+    fields,
+    kinds,
+    permissions,
 )
+
+NODE: Final = "OctopusServerNodes-1"
+NODE_NAME: Final = "devserver"
 
 
 def collection_path(kind: Kind, space: str) -> str:
@@ -47,22 +39,20 @@ def collection_path(kind: Kind, space: str) -> str:
 
 def path_of(resource: Resource) -> str:
     """Returns the path of a resource, which is also its `Self` link."""
-    return f"{collection_path(KINDS[resource.kind], resource.space)}/{resource.id}"
+    return f"{collection_path(kinds.KINDS[resource.kind], resource.space)}/{resource.id}"
 
 
 def document(resource: Resource) -> Json:
     """Returns the resource as it is answered: `Id` first, `Links` last, without secrets."""
-    kind = KINDS[resource.kind]
+    kind = kinds.KINDS[resource.kind]
     extra = _EXTRAS[kind](resource) if kind in _EXTRAS else {}
     links = {"Self": path_of(resource), **extra.pop("Links", {})}
     scope = {"SpaceId": resource.space} if kind.scoped else {}
     shape = kind.fields
     # An earlier version kept fewer members.
-    defaults = {field.name: field.default for field in shape if field.default is not MISSING}
+    defaults = {field.name: field.default for field in shape if field.default is not fields.MISSING}
     body = {**defaults, **without_secrets(dict(resource.body)), **extra}
-    for field in shape:
-        if field.secret:
-            body[field.name] = {"HasValue": bool(body.get(field.name)), "NewValue": None, "Hint": None}
+    body |= {field.name: _hidden(body.get(field.name)) for field in shape if field.secret}
     return {"Id": resource.id, **scope, **body, "Links": links}
 
 
@@ -70,15 +60,19 @@ def without_secrets(value: Any) -> Any:
     """Returns a document of unknown members without the values of those that clients send as sensitive ones."""
     if isinstance(value, dict):
         if "NewValue" in value:
-            return {"HasValue": bool(value["NewValue"] or value.get("HasValue")), "NewValue": None, "Hint": None}
+            return _hidden(value["NewValue"] or value.get("HasValue"))
         return {name: without_secrets(inner) for name, inner in value.items()}
     return [without_secrets(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _hidden(value: Any, hint: str | None = None) -> Json:
+    return {"HasValue": bool(value), "NewValue": None, "Hint": hint}
 
 
 def policy_template(space: str) -> Json:
     """Returns a policy that does not exist yet, with every default."""
     blank = {"Id": None, "SpaceId": space, "Name": "", "Description": None, "IsDefault": False}
-    return {**blank, **POLICY_DEFAULTS, "Links": {"Self": f"{collection_path(POLICIES, space)}/template"}}
+    return {**blank, **POLICY_DEFAULTS, "Links": {"Self": f"{collection_path(kinds.POLICIES, space)}/template"}}
 
 
 def keys_path(user: str) -> str:
@@ -93,7 +87,7 @@ def key_document(key: ApiKey) -> Json:
         "Purpose": key.purpose,
         "Created": key.created,
         "Expires": key.expires,
-        "ApiKey": {"HasValue": True, "NewValue": None, "Hint": key.shown},
+        "ApiKey": _hidden(True, key.shown),
         "Links": {"Self": f"{keys_path(key.user)}/{key.id}"},
     }
 
@@ -131,7 +125,7 @@ def status_of(machine: Resource) -> str:
 
 
 def _machine(resource: Resource) -> Json:
-    seen, contact = resource.observed, communication(resource.body)
+    seen, contact = resource.observed, kinds.communication(resource.body)
     names = ("OperatingSystem", "OperatingSystemVersion", "ShellName", "ShellVersion", "Architecture")
     return {
         "IsInProcess": False,
@@ -152,17 +146,10 @@ def _machine(resource: Resource) -> Json:
 
 def _endpoint(resource: Resource) -> Json:
     endpoint, seen = without_secrets(resource.body["Endpoint"]), resource.observed
-    versions = {
-        "UpgradeLocked": False,
-        "Version": seen.get("TentacleVersion"),
-        "UpgradeSuggested": False,
-        "UpgradeRequired": False,
-        "UpgradeAvailable": False,
-    }
-    details = {
-        "TentacleVersionDetails": versions,
-        "CertificateSignatureAlgorithm": seen.get("CertificateSignatureAlgorithm"),
-    }
+    names = ("UpgradeLocked", "Version", "UpgradeSuggested", "UpgradeRequired", "UpgradeAvailable")
+    versions = {**dict.fromkeys(names, False), "Version": seen.get("TentacleVersion")}
+    algorithm = "CertificateSignatureAlgorithm"
+    details = {"TentacleVersionDetails": versions, algorithm: seen.get(algorithm)}
     if "TentacleEndpointConfiguration" in endpoint:
         endpoint["TentacleEndpointConfiguration"] = {**endpoint["TentacleEndpointConfiguration"], **details}
     elif "Uri" in endpoint:
@@ -173,16 +160,11 @@ def _endpoint(resource: Resource) -> Json:
 
 
 def _tag_set(resource: Resource) -> Json:
-    tags = [
-        {
-            "Id": f"{resource.id}/Tags-{number}",
-            "CanonicalTagName": f"{resource.name}/{tag['Name']}",
-            "SortOrder": number,
-            **tag,
-        }
-        for number, tag in enumerate(resource.body["Tags"], 1)
-    ]
-    return {"Tags": tags}
+    def shown(number: int, tag: Json) -> Json:
+        names = {"Id": f"{resource.id}/Tags-{number}", "CanonicalTagName": f"{resource.name}/{tag['Name']}"}
+        return {**names, "SortOrder": number, **tag}
+
+    return {"Tags": [shown(number, tag) for number, tag in enumerate(resource.body["Tags"], 1)]}
 
 
 def _links(**templates: str) -> Callable[[Resource], Json]:
@@ -193,42 +175,152 @@ def _links(**templates: str) -> Callable[[Resource], Json]:
 def _user(user: Resource) -> Json:
     """What a user may is found by these links; the password is never shown, not even whether there is one."""
     rights = {"Permissions": "/permissions", "PermissionsConfiguration": "/permissions/configuration"}
-    links = _links(
-        **rights,
-        Spaces="/spaces",
-        Teams="/teams",
-        RevokeSessions="/revoke-sessions",
-        ApiKeys="/apikeys{/id}{?skip,take}",
-    )
+    more = {"Spaces": "/spaces", "Teams": "/teams", "RevokeSessions": "/revoke-sessions"}
     no_others: Json = {"Identities": [], "Password": None, "IsRequestor": False, "CanPasswordBeEdited": True}
-    return {**no_others, **links(user)}
+    return {**no_others, **_links(**rights, **more, ApiKeys="/apikeys{/id}{?skip,take}")(user)}
 
 
 def _team(team: Resource) -> Json:
-    own = team.id not in BUILT_IN_TEAMS
-    may = {"CanBeDeleted": own, "CanBeRenamed": own, "CanChangeRoles": own, "CanChangeMembers": team.id != EVERYONE}
+    own = team.id not in permissions.BUILT_IN_TEAMS
+    may = {
+        "CanBeDeleted": own,
+        "CanBeRenamed": own,
+        "CanChangeRoles": own,
+        "CanChangeMembers": team.id != permissions.EVERYONE,
+    }
     return {**may, "ExternalSecurityGroups": [], **_links(ScopedUserRoles="/scopeduserroles{?skip,take}")(team)}
 
 
 _pool_links: Final = _links(Workers="/workers{?skip,take,partialName,isDisabled,healthStatuses,commStyles}")
 _EXTRAS: Final[Mapping[Kind, Callable[[Resource], Json]]] = {
-    WORKERS: _machine,
-    MACHINES: _machine,
-    POOLS: lambda pool: {"CanAddWorkers": pool.body["WorkerPoolType"] == POOL_TYPES[0], **_pool_links(pool)},
-    POLICIES: _links(Workers="/workers{?skip,take}", Machines="/machines{?skip,take}", Devices="/machines{?skip,take}"),
-    ENVIRONMENTS: _links(Machines="/machines{?skip,take,partialName,roles,isDisabled,healthStatuses,commStyles}"),
-    TAG_SETS: _tag_set,
-    ARTIFACTS: _links(Content="/content"),
-    ACCOUNTS: _links(Usages="/usages"),
-    LIFECYCLES: _links(Projects="/projects"),
-    SPACES: lambda space: {"Links": {"SpaceHome": f"/api/{space.id}", "Web": f"/app#/{space.id}"}},
-    USERS: _user,
-    TEAMS: _team,
-    USER_ROLES: lambda role: {
-        "CanBeDeleted": role.id not in BUILT_IN_ROLES,
+    kinds.WORKERS: _machine,
+    kinds.MACHINES: _machine,
+    kinds.POOLS: lambda pool: {
+        "CanAddWorkers": pool.body["WorkerPoolType"] == kinds.POOL_TYPES[0],
+        **_pool_links(pool),
+    },
+    kinds.POLICIES: _links(
+        Workers="/workers{?skip,take}", Machines="/machines{?skip,take}", Devices="/machines{?skip,take}"
+    ),
+    kinds.ENVIRONMENTS: _links(Machines="/machines{?skip,take,partialName,roles,isDisabled,healthStatuses,commStyles}"),
+    kinds.TAG_SETS: _tag_set,
+    kinds.ARTIFACTS: _links(Content="/content"),
+    kinds.ACCOUNTS: _links(Usages="/usages"),
+    kinds.LIFECYCLES: _links(Projects="/projects"),
+    kinds.SPACES: lambda space: {"Links": {"SpaceHome": f"/api/{space.id}", "Web": f"/app#/{space.id}"}},
+    kinds.USERS: _user,
+    kinds.TEAMS: _team,
+    kinds.USER_ROLES: lambda role: {
+        "CanBeDeleted": role.id not in permissions.BUILT_IN_ROLES,
         "SupportedRestrictions": [],
         "SpacePermissionDescriptions": role.body["GrantedSpacePermissions"],
         "SystemPermissionDescriptions": role.body["GrantedSystemPermissions"],
     },
-    SCOPED_ROLES: lambda _: {"ProjectGroupIds": [], "ProjectIds": [], "EnvironmentIds": [], "TenantIds": []},
+    kinds.SCOPED_ROLES: lambda _: {"ProjectGroupIds": [], "ProjectIds": [], "EnvironmentIds": [], "TenantIds": []},
 }
+
+
+# --- tasks -----------------------------------------------------------------------------------------------------
+
+
+def task_path(task: Task) -> str:
+    return f"/api/tasks/{task.id}"
+
+
+def task_document(task: Task) -> Json:
+    path = task_path(task)
+    if task.started is None:
+        duration = "Not started"
+    elif task.completed is None:
+        duration = "Running"
+    else:
+        span = datetime.fromisoformat(task.completed) - datetime.fromisoformat(task.started)
+        duration = f"{max(span, timedelta(0)).total_seconds():.0f} seconds"
+    return {
+        "Id": task.id,
+        "SpaceId": task.space,
+        "Name": task.name,
+        "Description": task.description,
+        "Arguments": dict(task.arguments),
+        "State": task.state,
+        "Completed": task.completed or f"{task.state}...",
+        "QueueTime": task.queued,
+        "QueueTimeExpiry": None,
+        "StartTime": task.started,
+        "LastUpdatedTime": task.completed or task.started or task.queued,
+        "CompletedTime": task.completed,
+        "ServerNode": NODE_NAME,
+        "Duration": duration,
+        "ErrorMessage": task.error,
+        "HasBeenPickedUpByProcessor": task.started is not None,
+        "IsCompleted": task.state.final,
+        "FinishedSuccessfully": task.state is TaskState.SUCCESS,
+        "HasPendingInterruptions": False,
+        "CanRerun": task.state.final,
+        "HasWarningsOrErrors": task.has_warnings_or_errors,
+        "Links": {
+            "Self": path,
+            "Details": f"{path}/details{{?verbose,tail}}",
+            "Raw": f"{path}/raw{{?follow,plain,verbose}}",
+            "Rerun": f"/api/tasks/rerun/{task.id}",
+            "Cancel": f"{path}/cancel",
+            "Prioritize": f"{path}/prioritize",
+            "State": f"{path}/state",
+            "QueuedBehind": f"{path}/queued-behind{{?skip,take}}",
+        },
+    }
+
+
+def details_document(
+    task: Task, activities: Sequence[Activity], lines: Mapping[str, Sequence[LogElement]], size: int
+) -> Json:
+    """Returns the tree of activities, each with its `lines`; `size` counts the characters of all lines."""
+    nodes: dict[str, Json] = {}
+    roots: list[Json] = []
+    for activity in activities:
+        nodes[activity.id] = {
+            "Id": activity.id,
+            "Name": activity.name,
+            "Started": activity.started,
+            "Ended": activity.ended,
+            "Status": activity.status,
+            "Children": [],
+            "ShowAtSummaryLevel": True,
+            "LogElements": [{**entry_document(e.entry), "Number": e.number} for e in lines.get(activity.id, ())],
+            "ProgressPercentage": activity.progress,
+            "ProgressMessage": activity.progress_message,
+        }
+        # Parents come before their children.
+        siblings = nodes[activity.parent]["Children"] if activity.parent in nodes else roots
+        siblings.append(nodes[activity.id])
+    percentage = 100 if task.state.final else max((a.progress for a in activities), default=0)
+    path = task_path(task)
+    return {
+        "Task": task_document(task),
+        "ActivityLogs": roots,
+        "Progress": {"ProgressPercentage": percentage, "EstimatedTimeRemaining": ""},
+        "PhysicalLogSize": size,
+        "Links": {"Self": f"{path}/details", "Task": path, "Raw": f"{path}/raw"},
+    }
+
+
+def entry_document(entry: LogEntry) -> Json:
+    return {"Category": entry.category, "OccurredAt": entry.occurred, "MessageText": entry.text, "Detail": None}
+
+
+def raw_head(task: Task) -> str:
+    return (
+        f"Task ID:        {task.id}\nTask name:      {task.description}\nTask status:    {task.state}\n"
+        f"Task queued:    {task.queued}\nTask started:   {task.started or '-'}\n"
+        f"Task completed: {task.completed or '-'}\n\n"
+    )
+
+
+def raw_activity(name: str) -> str:
+    """Returns the line that says whose lines follow, such as those of one worker."""
+    return f"{'':<21}|   == {name} ==\n"
+
+
+def raw_line(entry: LogEntry) -> str:
+    """Returns `hh:mm:ss   Category  |   text`."""
+    return f"{entry.occurred[11:19]}   {entry.category:<9}|   {entry.text}\n"

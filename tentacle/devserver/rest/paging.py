@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
-from tentacle.devserver.rest.task_documents import NODE, NODE_NAME
+from tentacle.devserver.rest.documents import NODE, NODE_NAME
 from tentacle.devserver.storage import (
     Event,
     Invalid,

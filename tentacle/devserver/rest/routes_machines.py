@@ -20,11 +20,10 @@ from aiohttp import web
 
 from tentacle.devserver.rest.access import needs_of
 from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, json_answer
-from tentacle.devserver.rest.documents import path_of, status_of
+from tentacle.devserver.rest.documents import entry_document, path_of, status_of, task_document
 from tentacle.devserver.rest.paging import number_parameter, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
-from tentacle.devserver.rest.task_documents import entry_document, task_document
 from tentacle.devserver.storage import MACHINE_KINDS, MACHINES, WORKERS, Invalid, Json, Kind, Resource
 from tentacle.devserver.worker import Client, WorkerCallFailed, discovered_thumbprint
 from tentacle.errors import one_line
@@ -95,7 +94,7 @@ class MachineRoutes:
 
     async def connection(self, kind: Kind, request: ApiRequest) -> web.Response:
         """What the last health check found, with its log of this machine alone."""
-        machine = await self._machine(kind, request)
+        machine = await self.server.named(kind, request)
         seen = machine.observed
         number, activity = seen.get("LastCheck"), seen.get("LastActivity")
         lines = await self.server.tasks.last_lines(activity, number, CONNECTION_LINES) if number and activity else []
@@ -112,7 +111,7 @@ class MachineRoutes:
         )
 
     async def tasks(self, kind: Kind, request: ApiRequest) -> web.Response:
-        machine = await self._machine(kind, request)
+        machine = await self.server.named(kind, request)
         tasks = await self.server.tasks.newest_first()
         found = [task for task in tasks if machine.id in (task.arguments.get("MachineIds") or ())]
         return json_answer(paged("Task", f"{path_of(machine)}/tasks", request.query, found, task_document))
@@ -121,7 +120,7 @@ class MachineRoutes:
 
     async def upload(self, kind: Kind, request: ApiRequest) -> web.Response:
         """The body of the request as a file on the worker; it is on our disk first, never in memory."""
-        remote, client = await self._remote_file(await self._machine(kind, request), request)
+        remote, client = await self._remote_file(await self.server.named(kind, request), request)
         path = self.server.files / secrets.token_hex(16)
         try:
             await self._receive(request.http, path)
@@ -131,7 +130,7 @@ class MachineRoutes:
         return json_answer({"FullPath": result.full_path, "Hash": result.hash, "Length": result.length})
 
     async def download(self, kind: Kind, request: ApiRequest) -> web.StreamResponse:
-        machine = await self._machine(kind, request)
+        machine = await self.server.named(kind, request)
         remote, client = await self._remote_file(machine, request)
         path = await _answer_of(client.download(remote))
         if path is None:
@@ -148,9 +147,6 @@ class MachineRoutes:
                         await answer.write(chunk)
                     await answer.write_eof()
         return answer
-
-    async def _machine(self, kind: Kind, request: ApiRequest) -> Resource:
-        return await self.server.resource(kind, await self.server.space_of(request), request.path["id"])
 
     async def _remote_file(self, machine: Resource, request: ApiRequest) -> tuple[str, Client]:
         """Returns the path on the worker, and the client that transfers the file.

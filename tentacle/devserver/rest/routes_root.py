@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -18,11 +17,11 @@ from aiohttp import web
 
 from tentacle.contracts.timespan import format_timespan
 from tentacle.devserver.rest.access import ANYBODY, SIGNED_IN, Needs
-from tentacle.devserver.rest.answers import SAFE, ResourceNotFound, json_answer
+from tentacle.devserver.rest.answers import SAFE, ResourceNotFound, answer, json_answer
+from tentacle.devserver.rest.documents import NODE, NODE_NAME
 from tentacle.devserver.rest.paging import paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server, ServerIdentity
-from tentacle.devserver.rest.task_documents import NODE, NODE_NAME
 from tentacle.devserver.storage import Json, iso, permission_descriptions
 
 API_VERSION: Final = "3.0.0"
@@ -150,27 +149,27 @@ class RootRoutes:
         named = {"Id": "certificate-global", "Name": "Octopus Server certificate", **certificate}
         shown = _document(_CERTIFICATE, named, PublicCer="/public-cer")
         administer = Needs(("AdministerSystem", "ConfigureServer"))
-        documents: tuple[tuple[str, Needs, Callable[[], Any]], ...] = (
-            (_CERTIFICATES, SIGNED_IN, lambda: _page("CertificateConfiguration", _CERTIFICATES, shown)),
-            (_CERTIFICATE, SIGNED_IN, lambda: shown),
+        documents: tuple[tuple[str, Needs, Any], ...] = (
+            (_CERTIFICATES, SIGNED_IN, _page("CertificateConfiguration", _CERTIFICATES, shown)),
+            (_CERTIFICATE, SIGNED_IN, shown),
             (_NODES, SIGNED_IN, lambda: _page("OctopusServerNode", _NODES, self._node())),
             (f"{_NODES}/all", SIGNED_IN, lambda: [self._node()]),
             (f"{_NODES}/ping", ANYBODY, self._node_now),
             (f"{_NODES}/summary", SIGNED_IN, lambda: {"Nodes": [self._node_now()], "Links": {}}),
             (_NODE, SIGNED_IN, self._node),
             (f"{_NODE}/details", SIGNED_IN, self._node_details),
-            ("serverstatus", SIGNED_IN, lambda: _STATUS),
-            ("serverstatus/health", SIGNED_IN, lambda: _HEALTH),
+            ("serverstatus", SIGNED_IN, _STATUS),
+            ("serverstatus/health", SIGNED_IN, _HEALTH),
             ("serverstatus/system-info", administer, self._system),
-            ("capabilities", ANYBODY, lambda: {"Capabilities": []}),
+            ("capabilities", ANYBODY, {"Capabilities": []}),
             ("permissions/all", SIGNED_IN, permission_descriptions),
-            ("authentication", ANYBODY, lambda: _SIGNING_IN),
-            ("users/authentication", SIGNED_IN, lambda: _SIGNING_IN),
-            ("users/authentication/{id}", SIGNED_IN, lambda: _SIGNING_IN),
+            ("authentication", ANYBODY, _SIGNING_IN),
+            ("users/authentication", SIGNED_IN, _SIGNING_IN),
+            ("users/authentication/{id}", SIGNED_IN, _SIGNING_IN),
         )
         return [
             Route("GET", "", self.root, ANYBODY),
-            *(Route("GET", path, partial(_answer, make), needs) for path, needs, make in documents),
+            *(Route("GET", path, partial(answer, document), needs) for path, needs, document in documents),
             Route("GET", f"{_CERTIFICATE}/public-cer", self.certificate, SIGNED_IN),
         ]
 
@@ -217,7 +216,3 @@ class RootRoutes:
 def _page(item_type: str, path: str, only: Json) -> Json:
     """A collection of one document."""
     return paged(item_type, f"/api/{path}", {}, [only], lambda found: found)
-
-
-async def _answer(make: Callable[[], Any], _: ApiRequest) -> web.Response:
-    return json_answer(make())

@@ -9,57 +9,37 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 
 from tentacle.devserver.rest.access import SIGNED_IN, VIEW_TASKS, Needs
-from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, json_answer
-from tentacle.devserver.rest.documents import collection_path, document
-from tentacle.devserver.rest.paging import TASK_FILTERS, filtered, flag_parameter, number_parameter, paged
-from tentacle.devserver.rest.routing import ApiRequest, Route
-from tentacle.devserver.rest.server import Server
-from tentacle.devserver.rest.task_documents import (
+from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, answer, json_answer
+from tentacle.devserver.rest.documents import (
+    collection_path,
     details_document,
+    document,
     raw_activity,
     raw_head,
     raw_line,
     task_document,
     task_path,
 )
-from tentacle.devserver.storage import (
-    ARTIFACTS,
-    SPACES,
-    UNSCOPED,
-    Field,
-    Invalid,
-    LogElement,
-    NewTask,
-    Task,
-    TaskState,
-    choice,
-    member,
-    optional,
-    read_fields,
-    text,
-    whole_number,
-)
+from tentacle.devserver.rest.paging import TASK_FILTERS, filtered, flag_parameter, number_parameter, paged
+from tentacle.devserver.rest.routing import ApiRequest, Route
+from tentacle.devserver.rest.server import Server
+from tentacle.devserver.storage import UNSCOPED, Invalid, LogElement, NewTask, Task, TaskState, fields, kinds
 from tentacle.devserver.tasks import TASK_TYPES
 
 DETAIL_LINES: Final = 2000
 """Lines per activity in the details unless a request states a number; the raw log has all of them."""
 
 MOST_DETAIL_LINES: Final = 100_000
-_SHAPE: Final = (
-    Field("Name", text()),
-    Field("Description", optional(text(2000, blank=True)), None),
-    Field("SpaceId", optional(text(blank=True)), None),
-)
-
-
+_SHAPE: Final = (fields.Field("Name", fields.text()), fields.note("Description", 2000), fields.note("SpaceId"))
 _CREATE, _CANCEL, _EDIT = (Needs((f"Task{verb}",), anywhere=True) for verb in ("Create", "Cancel", "Edit"))
 _ARTIFACTS: Final = Needs(("ArtifactView",))
-_STATE: Final = (Field("State", choice(*TaskState)), Field("Reason", optional(text(2000, blank=True)), None))
+_STATE: Final = (fields.Field("State", fields.choice(*TaskState)), fields.note("Reason", 2000))
 
 
 @dataclass(frozen=True)
@@ -67,15 +47,11 @@ class TaskRoutes:
     server: Server
 
     def routes(self) -> list[Route]:
-        artifacts = (
-            ("artifacts", self.artifacts),
-            ("artifacts/{id}", self.artifact),
-            ("artifacts/{id}/content", self.artifact_content),
-        )
+        types = [{"Id": known.name, "Name": known.description} for known in TASK_TYPES]
         return [
             Route("GET", "tasks", self.page, VIEW_TASKS),
             Route("POST", "tasks", self.create, _CREATE),
-            Route("GET", "tasks/tasktypes", self.types, SIGNED_IN),
+            Route("GET", "tasks/tasktypes", partial(answer, types), SIGNED_IN),
             Route("GET", "tasks/{id}", self.one, VIEW_TASKS),
             Route("GET", "tasks/{id}/details", self.details, VIEW_TASKS),
             Route("GET", "tasks/{id}/raw", self.raw, VIEW_TASKS),
@@ -84,14 +60,16 @@ class TaskRoutes:
             Route("POST", "tasks/{id}/state", self.set_state, _EDIT),
             Route("GET", "tasks/{id}/queued-behind", self.queued_behind, VIEW_TASKS),
             Route("POST", "tasks/rerun/{id}", self.rerun, _CREATE),
-            *(Route("GET", path, handler, _ARTIFACTS) for path, handler in artifacts),
+            Route("GET", "artifacts", self.artifacts, _ARTIFACTS),
+            Route("GET", "artifacts/{id}", self.artifact, _ARTIFACTS),
+            Route("GET", "artifacts/{id}/content", self.artifact_content, _ARTIFACTS),
         ]
 
     # --- asking ------------------------------------------------------------------------------------------------
 
     async def create(self, request: ApiRequest) -> web.Response:
         given = await request.json()
-        body = read_fields(_SHAPE, given)
+        body = fields.read_fields(_SHAPE, given)
         # The .NET client names the space of a task in its document alone.
         named = request.space or body["SpaceId"]
         space = await self.server.space_of(replace(request, space=named))
@@ -101,7 +79,7 @@ class TaskRoutes:
         if task_type is None:
             names = ", ".join(known_type.name for known_type in TASK_TYPES)
             raise Invalid(f"This server has no task '{body['Name']}'. It has: {names}.")
-        arguments = member(given, "Arguments")
+        arguments = fields.member(given, "Arguments")
         if not isinstance(arguments, dict):
             raise Invalid("The task's Arguments must be a JSON document.")
         description = body["Description"] or task_type.description
@@ -113,7 +91,7 @@ class TaskRoutes:
         return await self._queue(NewTask(task.space, task.name, task.description, task.arguments), request)
 
     async def _queue(self, new: NewTask, request: ApiRequest) -> web.Response:
-        if (await self.server.resource(SPACES, UNSCOPED, new.space)).body["TaskQueueStopped"]:
+        if (await self.server.resource(kinds.SPACES, UNSCOPED, new.space)).body["TaskQueueStopped"]:
             raise Problem("The task queue of this space is stopped.", 400)
         task = await self.server.queue.add(new)
         await self._note("Created", task, request)
@@ -132,7 +110,7 @@ class TaskRoutes:
 
     async def set_state(self, request: ApiRequest) -> web.Response:
         """Says how a task that has ended, ended; one that has not is cancelled, and nothing else."""
-        task, body = await self._task(request, _EDIT), read_fields(_STATE, await request.json())
+        task, body = await self._task(request, _EDIT), fields.read_fields(_STATE, await request.json())
         state = TaskState(body["State"])
         if not state.final:
             raise Problem(f"A task cannot be made '{state}'. Run it again instead.", 400)
@@ -150,24 +128,20 @@ class TaskRoutes:
 
     async def artifacts(self, request: ApiRequest) -> web.Response:
         space, task = await self.server.space_of(request), request.query.get("regarding")
-        found = await self.server.store.all(ARTIFACTS, space)
+        found = await self.server.store.all(kinds.ARTIFACTS, space)
         wanted = [one for one in found if task is None or one.body["ServerTaskId"].lower() == task.lower()]
-        path = collection_path(ARTIFACTS, space)
-        return json_answer(paged(ARTIFACTS.item_type, path, request.query, wanted, document))
+        path = collection_path(kinds.ARTIFACTS, space)
+        return json_answer(paged(kinds.ARTIFACTS.item_type, path, request.query, wanted, document))
 
     async def artifact(self, request: ApiRequest) -> web.Response:
-        space = await self.server.space_of(request)
-        return json_answer(document(await self.server.resource(ARTIFACTS, space, request.path["id"])))
+        return json_answer(document(await self.server.named(kinds.ARTIFACTS, request)))
 
     async def artifact_content(self, request: ApiRequest) -> web.StreamResponse:
-        found = await self.server.resource(ARTIFACTS, await self.server.space_of(request), request.path["id"])
+        found = await self.server.named(kinds.ARTIFACTS, request)
         headers = {**SAFE, "Content-Type": "application/octet-stream"}
         return web.FileResponse(self.server.artifacts.content(found.id), headers=headers)
 
     # --- looking -----------------------------------------------------------------------------------------------
-
-    async def types(self, _: ApiRequest) -> web.Response:
-        return json_answer([{"Id": known.name, "Name": known.description} for known in TASK_TYPES])
 
     async def page(self, request: ApiRequest) -> web.Response:
         space = await self.server.space_of(request) if request.space else None
@@ -206,30 +180,26 @@ class TaskRoutes:
         task = await self._task(request)
         follow, plain = flag_parameter(request.query, "follow"), flag_parameter(request.query, "plain")
         verbose = flag_parameter(request.query, "verbose", otherwise=True)
-        answer = web.StreamResponse(headers={**SAFE, "Content-Type": "text/plain; charset=utf-8"})
-        await answer.prepare(request.http)
+        written = web.StreamResponse(headers={**SAFE, "Content-Type": "text/plain; charset=utf-8"})
+        await written.prepare(request.http)
         if request.method == "HEAD":
-            return answer
+            return written
         names: dict[str, str] = {}
         activity = ""
         with contextlib.suppress(ConnectionError):
-            if not plain:
-                await answer.write(raw_head(task).encode())
+            await written.write(b"" if plain else raw_head(task).encode())
             async for page in self._pages(task.number, follow=follow):
-                written = []
+                text = ""
                 for line in _shown(page, verbose=verbose):
-                    if plain:
-                        written.append(f"{line.entry.text}\n")
-                        continue
-                    if line.activity != activity:
+                    if not plain and line.activity != activity:
                         activity = line.activity
                         if activity not in names:
                             names = {a.id: a.name for a in await self.server.tasks.activities(task.number)}
-                        written.append(raw_activity(names[activity]))
-                    written.append(raw_line(line.entry))
-                await answer.write("".join(written).encode("utf-8", "replace"))
-            await answer.write_eof()
-        return answer
+                        text += raw_activity(names[activity])
+                    text += f"{line.entry.text}\n" if plain else raw_line(line.entry)
+                await written.write(text.encode("utf-8", "replace"))
+            await written.write_eof()
+        return written
 
     async def _pages(self, number: int, *, follow: bool) -> AsyncIterator[list[LogElement]]:
         last = 0
@@ -247,7 +217,7 @@ class TaskRoutes:
     async def _task(self, request: ApiRequest, needs: Needs = VIEW_TASKS) -> Task:
         """Returns the task of a request.  Raises `ResourceNotFound` also for one in a space where it is not allowed."""
         prefix, _, written = request.path["id"].partition("-")
-        number = whole_number(written, 10**17) if prefix.lower() == "servertasks" else None
+        number = fields.whole_number(written, 10**17) if prefix.lower() == "servertasks" else None
         task = None if number is None else await self.server.tasks.get(number)
         space = None if request.space is None else await self.server.space_of(request)
         if task is None or space not in (None, task.space) or not request.rights.holds(needs, task.space):

@@ -18,28 +18,12 @@ from tentacle.devserver.rest.documents import document, event_document, key_docu
 from tentacle.devserver.rest.paging import EVENT_FILTERS, filtered, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
-from tentacle.devserver.storage import (
-    EVERYONE,
-    SPACES,
-    TEAMS,
-    UNSCOPED,
-    USERS,
-    ApiKey,
-    Field,
-    Invalid,
-    Json,
-    Resource,
-    moment,
-    optional,
-    read_fields,
-    secret,
-    text,
-)
+from tentacle.devserver.storage import UNSCOPED, ApiKey, Invalid, Json, Resource, fields, kinds, permissions
 
-_LOGIN: Final = (Field("Username", text()), Field("Password", secret))
+_LOGIN: Final = (fields.Field("Username", fields.text()), fields.Field("Password", fields.secret))
 _KEY: Final = (
-    Field("Purpose", optional(text(blank=True)), "API key"),
-    Field("Expires", optional(moment), None),
+    fields.Field("Purpose", fields.optional(fields.text(blank=True)), "API key"),
+    fields.Field("Expires", fields.optional(fields.moment), None),
 )
 _EVENTS: Final = Needs(("EventView",), anywhere=True)
 
@@ -49,7 +33,7 @@ class UserRoutes:
     server: Server
 
     def routes(self) -> list[Route]:
-        see, edit = needs_of(USERS, "GET", oneself=True), needs_of(USERS, "PUT", oneself=True)
+        see, edit = needs_of(kinds.USERS, "GET", oneself=True), needs_of(kinds.USERS, "PUT", oneself=True)
         return [
             Route("POST", "users/login", self.login, ANYBODY),
             Route("POST", "users/logout", self.logout, SIGNED_IN),
@@ -70,7 +54,7 @@ class UserRoutes:
     # --- signing in --------------------------------------------------------------------------------------------
 
     async def login(self, request: ApiRequest) -> web.Response:
-        body, authentication = read_fields(_LOGIN, await request.json()), self.server.authentication
+        body, authentication = fields.read_fields(_LOGIN, await request.json()), self.server.authentication
         user = await authentication.user_of_password(body["Username"], body["Password"] or "")
         answer = json_answer({**document(user), "IsRequestor": True})
         authentication.sign_in(answer, user.id, secure=request.http.secure)
@@ -93,7 +77,7 @@ class UserRoutes:
 
     async def spaces(self, request: ApiRequest) -> web.Response:
         rights = await self._access(request)
-        spaces = await self.server.store.all(SPACES, UNSCOPED)
+        spaces = await self.server.store.all(kinds.SPACES, UNSCOPED)
         return json_answer([document(space) for space in spaces if rights.sees(space.id)])
 
     async def teams(self, request: ApiRequest) -> web.Response:
@@ -101,17 +85,12 @@ class UserRoutes:
 
     async def permissions(self, request: ApiRequest) -> web.Response:
         rights = await self._access(request)
-        spaces = [space.id for space in await self.server.store.all(SPACES, UNSCOPED)]
-        unrestricted = {
-            "RestrictedToProjectIds": ["projects-all"],
-            "RestrictedToEnvironmentIds": ["environments-all"],
-            "RestrictedToTenantIds": ["tenants-all"],
-            "RestrictedToProjectGroupIds": ["projectgroups-all"],
-        }
+        scopes = ("Project", "Environment", "Tenant", "ProjectGroup")
+        unrestricted = {f"RestrictedTo{scope}Ids": [f"{scope.lower()}s-all"] for scope in scopes}
         granted: dict[str, list[Json]] = {}
-        for space in spaces:
-            for name in sorted(rights.in_space(space) - rights.system):
-                granted.setdefault(name, []).append({**unrestricted, "SpaceId": space})
+        for space in await self.server.store.all(kinds.SPACES, UNSCOPED):
+            for name in sorted(rights.in_space(space.id) - rights.system):
+                granted.setdefault(name, []).append({**unrestricted, "SpaceId": space.id})
         return json_answer(
             {
                 "Id": f"userpermissions-{rights.user.id}",
@@ -126,14 +105,16 @@ class UserRoutes:
 
     async def _user(self, request: ApiRequest) -> Resource:
         wanted = request.path["id"]
-        return await self.server.resource(USERS, UNSCOPED, request.rights.user.id if wanted.lower() == "me" else wanted)
+        return await self.server.resource(
+            kinds.USERS, UNSCOPED, request.rights.user.id if wanted.lower() == "me" else wanted
+        )
 
     async def _access(self, request: ApiRequest) -> Rights:
         return await rights_of(self.server.store, await self._user(request))
 
     async def _teams_of(self, user: Resource) -> Sequence[Resource]:
-        teams = await self.server.store.all(TEAMS, UNSCOPED)
-        return [team for team in teams if team.id == EVERYONE or user.id in team.body["MemberUserIds"]]
+        teams = await self.server.store.all(kinds.TEAMS, UNSCOPED)
+        return [team for team in teams if team.id == permissions.EVERYONE or user.id in team.body["MemberUserIds"]]
 
     # --- keys --------------------------------------------------------------------------------------------------
 
@@ -146,7 +127,7 @@ class UserRoutes:
         """The only answer that ever holds the key."""
         rights = await self._access(request)
         request.rights.require_all_of(rights)
-        body = read_fields(_KEY, await request.json())
+        body = fields.read_fields(_KEY, await request.json())
         if body["Purpose"] == START_KEY:
             raise Invalid(errors=["Purpose is reserved"])
         key = new_api_key()
@@ -202,5 +183,5 @@ def _team_reference(team: Resource) -> Mapping[str, Any]:
         "Name": team.name,
         "SpaceId": team.body["SpaceId"],
         "ExternalSecurityGroups": [],
-        "IsDirectlyAssigned": team.id != EVERYONE,
+        "IsDirectlyAssigned": team.id != permissions.EVERYONE,
     }

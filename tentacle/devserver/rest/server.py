@@ -14,19 +14,7 @@ from tentacle.devserver.rest.answers import ResourceNotFound
 from tentacle.devserver.rest.auth import Authentication
 from tentacle.devserver.rest.routing import ApiRequest
 from tentacle.devserver.storage import (
-    ADMINISTRATORS,
-    BUILT_IN_GRANT,
-    BUILT_IN_ROLES,
-    BUILT_IN_TEAMS,
-    ENVIRONMENTS,
-    POLICIES,
-    POOLS,
-    SCOPED_ROLES,
-    SPACES,
-    TEAMS,
     UNSCOPED,
-    USER_ROLES,
-    USERS,
     Clock,
     Json,
     Kind,
@@ -35,7 +23,8 @@ from tentacle.devserver.storage import (
     Store,
     TaskStore,
     iso,
-    read_body,
+    kinds,
+    permissions,
 )
 from tentacle.devserver.tasks import Artifacts, TaskQueue, new_check
 from tentacle.devserver.worker import Comms, Machines, WorkerClients
@@ -78,12 +67,12 @@ class Server:
         return f"{address.rstrip('/')}/agents{{/subscription}}"
 
     async def default_space(self) -> Resource | None:
-        return await self.store.default(SPACES, UNSCOPED)
+        return await self.store.default(kinds.SPACES, UNSCOPED)
 
     async def space_of(self, request: ApiRequest) -> str:
         """Returns the id of the space that a request is about.  Raises `ResourceNotFound`."""
         if request.space is not None:
-            return (await self.resource(SPACES, UNSCOPED, request.space)).id
+            return (await self.resource(kinds.SPACES, UNSCOPED, request.space)).id
         default = await self.default_space()
         if default is None:
             raise ResourceNotFound("space", "Default")
@@ -96,12 +85,20 @@ class Server:
             raise ResourceNotFound(kind.what, resource_id)
         return found
 
+    async def space_for(self, kind: Kind, request: ApiRequest) -> str:
+        """Returns the id of the space that holds the resources of a kind that a request is about."""
+        return await self.space_of(request) if kind.scoped else UNSCOPED
+
+    async def named(self, kind: Kind, request: ApiRequest) -> Resource:
+        """Returns the resource that a request names in its path.  Raises `ResourceNotFound`."""
+        return await self.resource(kind, await self.space_for(kind, request), request.path["id"])
+
     async def create(self, kind: Kind, space: str, body: Json) -> Resource:
         """Creates a resource; a space gets its default pool and policy.  Raises `Invalid` when the name is taken."""
         made = await self.store.add(kind, space, body)
-        if kind is SPACES:
-            for part, name in ((POOLS, "Default Worker Pool"), (POLICIES, "Default Machine Policy")):
-                await self.create(part, made.id, {**read_body(part, {"Name": name}), "IsDefault": True})
+        if kind is kinds.SPACES:
+            for part, name in ((kinds.POOLS, "Default Worker Pool"), (kinds.POLICIES, "Default Machine Policy")):
+                await self.create(part, made.id, {**kinds.read_body(part, {"Name": name}), "IsDefault": True})
         return made
 
     async def first_user(self, username: str) -> Resource:
@@ -109,19 +106,26 @@ class Server:
 
         A new installation gets that user, a space and an environment; each has the built-in roles and teams.
         """
-        users = await self.store.all(USERS, UNSCOPED)
+        users = await self.store.all(kinds.USERS, UNSCOPED)
         if not users:
-            space = await self.create(SPACES, UNSCOPED, {**read_body(SPACES, {"Name": "Default"}), "IsDefault": True})
-            await self.create(ENVIRONMENTS, space.id, read_body(ENVIRONMENTS, {"Name": "Dev"}))
-            body = read_body(USERS, {"Username": username, "DisplayName": username})
-            users = [await self.create(USERS, UNSCOPED, body)]
-        administrators = await self.store.get(TEAMS, UNSCOPED, ADMINISTRATORS)
+            space = await self.create(
+                kinds.SPACES, UNSCOPED, {**kinds.read_body(kinds.SPACES, {"Name": "Default"}), "IsDefault": True}
+            )
+            await self.create(kinds.ENVIRONMENTS, space.id, kinds.read_body(kinds.ENVIRONMENTS, {"Name": "Dev"}))
+            body = kinds.read_body(kinds.USERS, {"Username": username, "DisplayName": username})
+            users = [await self.create(kinds.USERS, UNSCOPED, body)]
+        administrators = await self.store.get(kinds.TEAMS, UNSCOPED, permissions.ADMINISTRATORS)
         if administrators is None:
-            for kind, built_in in ((USER_ROLES, BUILT_IN_ROLES), (TEAMS, BUILT_IN_TEAMS)):
+            for kind, built_in in (
+                (kinds.USER_ROLES, permissions.BUILT_IN_ROLES),
+                (kinds.TEAMS, permissions.BUILT_IN_TEAMS),
+            ):
                 for resource_id, given in built_in.items():
-                    members = {"MemberUserIds": [users[0].id]} if resource_id == ADMINISTRATORS else {}
-                    await self.store.add(kind, UNSCOPED, read_body(kind, {**given, **members}), resource_id)
-            await self.create(SCOPED_ROLES, UNSCOPED, read_body(SCOPED_ROLES, BUILT_IN_GRANT))
+                    members = {"MemberUserIds": [users[0].id]} if resource_id == permissions.ADMINISTRATORS else {}
+                    await self.store.add(kind, UNSCOPED, kinds.read_body(kind, {**given, **members}), resource_id)
+            await self.create(
+                kinds.SCOPED_ROLES, UNSCOPED, kinds.read_body(kinds.SCOPED_ROLES, permissions.BUILT_IN_GRANT)
+            )
             return users[0]
         # The one who was first may be gone, or administer no longer; the key of the start must open everything.
         return next((user for user in users if user.id in administrators.body["MemberUserIds"]), users[0])

@@ -1,78 +1,27 @@
 """What the server keeps: resources and tasks as values, the shapes that documents must have, and the database.
 
 The lowest folder of the server: knows none of the others, and neither HTTP nor the wire.  This is its door; the others
-import from here and from no module inside.
+import from here and from no module inside but the three that are tables: `fields`, `kinds` and `permissions`.
 """
 
+# fmt: off
+from tentacle.devserver.storage import fields, kinds, permissions
 from tentacle.devserver.storage.database import Database
 from tentacle.devserver.storage.fields import (
-    MISSING,
-    Field,
-    Invalid,
-    choice,
-    member,
-    moment,
-    optional,
-    read_fields,
-    seconds,
-    secret,
-    text,
-    texts,
-    time_span,
-    whole_number,
+    MISSING, Field, Invalid, choice, member, moment, note, optional, read_fields, seconds, secret, text, texts,
+    time_span, whole_number,
 )
 from tentacle.devserver.storage.kinds import (
-    ACCOUNTS,
-    AGENTLESS,
-    ARTIFACTS,
-    ENVIRONMENTS,
-    KINDS,
-    LIFECYCLES,
-    MACHINE_KINDS,
-    MACHINES,
-    POLICIES,
-    POOL_TYPES,
-    POOLS,
-    PROXIES,
-    SCOPED,
-    SCOPED_ROLES,
-    SPACES,
-    TAG_SETS,
-    TEAMS,
-    UNSCOPED_KINDS,
-    USER_ROLES,
-    USERS,
-    WORKERS,
-    Kind,
-    communication,
-    read_body,
-    references,
-    same_place,
+    ACCOUNTS, AGENTLESS, ARTIFACTS, ENVIRONMENTS, KINDS, LIFECYCLES, MACHINE_KINDS, MACHINES, POLICIES, POOL_TYPES,
+    POOLS, PROXIES, SCOPED, SCOPED_ROLES, SPACES, TAG_SETS, TEAMS, UNSCOPED_KINDS, USER_ROLES, USERS, WORKERS, Kind,
+    communication, read_body, references, same_place,
 )
 from tentacle.devserver.storage.model import (
-    UNSCOPED,
-    Activity,
-    ActivityStatus,
-    Clock,
-    HealthStatus,
-    Json,
-    KeptScript,
-    LogElement,
-    LogEntry,
-    NewTask,
-    Resource,
-    Task,
-    TaskState,
-    iso,
-    iso_milliseconds,
+    UNSCOPED, Activity, ActivityStatus, Clock, HealthStatus, Json, KeptScript, LogElement, LogEntry, NewTask, Resource,
+    Task, TaskState, iso, iso_milliseconds,
 )
 from tentacle.devserver.storage.permissions import (
-    ADMINISTRATORS,
-    BUILT_IN_GRANT,
-    BUILT_IN_ROLES,
-    BUILT_IN_TEAMS,
-    EVERYONE,
-    SPACE_PERMISSIONS,
+    ADMINISTRATORS, BUILT_IN_GRANT, BUILT_IN_ROLES, BUILT_IN_TEAMS, EVERYONE, SPACE_PERMISSIONS,
     permission_descriptions,
 )
 from tentacle.devserver.storage.policies import POLICY_DEFAULTS, next_by_cron, read_script

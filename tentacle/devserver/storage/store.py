@@ -90,7 +90,7 @@ class Store:
 
     async def _resources(self, sql: str, *values: str) -> list[Resource]:
         rows = await self._database.rows(sql, *values)
-        return [Resource(*about, body=json.loads(body), observed=json.loads(seen)) for *about, body, seen in rows]
+        return [Resource(*row[:4], *map(json.loads, row[4:])) for row in rows]
 
     async def add(self, kind: Kind, space: str, body: Mapping[str, Any], resource_id: str | None = None) -> Resource:
         """Adds a resource; its id is the kind's prefix and a number that is never given twice, unless one is given.

@@ -6,8 +6,7 @@ module inside.
 
 from typing import Final
 
-from tentacle.devserver.tasks.adhoc import ADHOC_SCRIPT, AdHocScripts
-from tentacle.devserver.tasks.artifacts import Artifacts
+from tentacle.devserver.tasks.adhoc import ADHOC_SCRIPT, AdHocScripts, Artifacts
 from tentacle.devserver.tasks.calamari import UPDATE_CALAMARI, Calamari, CalamariUpdates, read_package
 from tentacle.devserver.tasks.health import HEALTH, HealthChecks, new_check
 from tentacle.devserver.tasks.queue import QueueLimits, TaskQueue, TooManyTasks

@@ -1,10 +1,13 @@
-"""The task "AdHocScript": one script on one or more workers or targets (docs/spec/rest.md, "Tasks").
+"""The task "AdHocScript": one script on one or more workers or targets (docs/spec/rest.md, "Tasks"), and the
+files that scripts leave to be looked at later.
 
-Knows the task's arguments and what its activities are called; must not know HTTP.
+Knows the task's arguments, what its activities are called and where files are kept; must not know HTTP.
 """
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import tempfile
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,22 +18,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from tentacle.contracts.script import ScriptIsolationLevel
-from tentacle.devserver.storage import (
-    WORKERS,
-    Field,
-    Invalid,
-    Json,
-    Resource,
-    choice,
-    optional,
-    read_fields,
-    read_script,
-    texts,
-    time_span,
-)
-from tentacle.devserver.tasks.artifacts import Artifacts
+from tentacle.devserver.storage import Clock, Invalid, Json, Resource, Store, fields, iso, kinds, read_script
 from tentacle.devserver.tasks.calamari import Calamari
-from tentacle.devserver.tasks.service_messages import FAILURE
+from tentacle.devserver.tasks.service_messages import FAILURE, Artifact
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
 from tentacle.devserver.worker import (
     Client,
@@ -41,6 +31,7 @@ from tentacle.devserver.worker import (
     WorkerClients,
     built_in_worker,
 )
+from tentacle.disk import make_directories
 
 ON_SERVER: Final = "OctopusServer"
 _BODY: Final = "Script.ps1"
@@ -52,20 +43,24 @@ _INTERPRETERS: Final = {
 """The program and the command for scripts that bash does not run itself."""
 
 _SHAPE: Final = (
-    Field("EnvironmentIds", texts, []),
-    Field("TargetRoles", texts, []),
-    Field("MachineIds", texts, []),
-    Field("ScriptBody", read_script),
+    fields.Field("EnvironmentIds", fields.texts, []),
+    fields.Field("TargetRoles", fields.texts, []),
+    fields.Field("MachineIds", fields.texts, []),
+    fields.Field("ScriptBody", read_script),
     # As with the original, a script whose language is not told is PowerShell.
-    Field("Syntax", choice("PowerShell", "Bash", "Python"), "PowerShell"),
-    Field("TargetType", optional(choice("Machines", "Environments", "Workers", "WorkerPools", ON_SERVER)), None),
-    Field("WorkerPoolIds", texts, []),
-    Field("Timeout", optional(time_span), None),
+    fields.Field("Syntax", fields.choice("PowerShell", "Bash", "Python"), "PowerShell"),
+    fields.Field(
+        "TargetType",
+        fields.optional(fields.choice("Machines", "Environments", "Workers", "WorkerPools", ON_SERVER)),
+        None,
+    ),
+    fields.Field("WorkerPoolIds", fields.texts, []),
+    fields.Field("Timeout", fields.optional(fields.time_span), None),
 )
 
 
 def read_arguments(given: Any) -> Json:
-    body = read_fields(_SHAPE, given)
+    body = fields.read_fields(_SHAPE, given)
     if body["TargetType"] != ON_SERVER and not (body["MachineIds"] or body["WorkerPoolIds"] or body["EnvironmentIds"]):
         raise Invalid(errors=["MachineIds, WorkerPoolIds or EnvironmentIds must name where to run the script"])
     return body
@@ -83,6 +78,37 @@ def selected(machines: Sequence[Resource], arguments: Mapping[str, Any]) -> list
     targets = [m for m in machines if m.names_any("EnvironmentIds", arguments["EnvironmentIds"])]
     roles = arguments["TargetRoles"]
     return [m for m in targets if not roles or m.names_any("Roles", roles)]
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The artifacts of all tasks; the content of each is a file named like its id."""
+
+    store: Store
+    directory: Path
+    clock: Clock
+
+    def content(self, artifact_id: str) -> Path:
+        return self.directory / artifact_id
+
+    async def collect(self, run: TaskRun, activity: str, client: Client, artifact: Artifact) -> None:
+        """Fetches one artifact; where that fails the log says so, and the script goes on."""
+        try:
+            found = await client.download(artifact.path)
+        except WorkerCallFailed as failure:
+            await run.write(activity, "Warning", f"'{artifact.name}' could not be collected: {failure.message}")
+            return
+        if found is None:
+            await run.write(activity, "Warning", f"There is no file '{artifact.path}' to collect.")
+            return
+        make_directories(self.directory, mode=0o700)
+        name = f"{artifact.name} of {activity} {found.name}"
+        about = {"Filename": artifact.name, "ServerTaskId": run.task.id, "LogCorrelationId": activity}
+        made = await self.store.add(
+            kinds.ARTIFACTS, run.task.space, {"Name": name, **about, "Created": iso(self.clock())}
+        )
+        # It may lie on another file system.
+        await asyncio.to_thread(shutil.move, found, self.content(made.id))
 
 
 @dataclass(frozen=True)
@@ -135,7 +161,7 @@ class AdHocScripts:
     async def _outcome(self, run: TaskRun, machine: Resource, client: Client, log: ScriptLog) -> ScriptOutcome | None:
         """Runs the script, by Calamari where this server has it; returns `None` when the task is cancelled."""
         # Targets run one script at a time, workers any number.
-        worker = machine.kind == WORKERS.path
+        worker = machine.kind == kinds.WORKERS.path
         isolation = ScriptIsolationLevel.NO_ISOLATION if worker else ScriptIsolationLevel.FULL_ISOLATION
         body, syntax = run.task.arguments["ScriptBody"], run.task.arguments["Syntax"]
         if self.calamari is None:

@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final
@@ -158,15 +158,10 @@ class Calamari:
                 await self.store.observe(machine, {"HasLatestCalamari": latest})
 
     async def _said(self, run: TaskRun, activity: str, client: Client, script: str) -> list[str] | None:
-        lines: list[str] = []
-        log = ScriptLog(run, activity)
-
-        async def observe(outputs: Sequence[ProcessOutput]) -> None:
-            lines.extend(output.text for output in outputs)
-            await log.observe(outputs)
-
-        outcome = await client.run_script(ScriptOrder(script, run.task.id), observe, run.cancel)
-        return None if outcome.cancelled else lines
+        lines: list[ProcessOutput] = []
+        log = ScriptLog(run, activity, look=lines.extend)
+        outcome = await client.run_script(ScriptOrder(script, run.task.id), log.observe, run.cancel)
+        return None if outcome.cancelled else [line.text for line in lines]
 
     @contextlib.contextmanager
     def step(self, variables: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Path]]]:

@@ -1,39 +1,20 @@
 """The task "Health": asks workers what they can do and what they are, and keeps the answers (docs/spec/services.md,
-"Health checks").
+"Health checks"; docs/spec/rest.md, "Health checks of this server").
 
-Knows which machines are checked and what becomes of the findings; must not know HTTP.
+Knows which machines are checked, the script, the marks of its lines and what becomes of them; must not know HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Final
 
-from tentacle.contracts.script import ProcessOutput
-from tentacle.devserver.storage import (
-    MACHINE_KINDS,
-    MACHINES,
-    WORKERS,
-    Clock,
-    Field,
-    HealthStatus,
-    NewTask,
-    Resource,
-    Store,
-    choice,
-    iso,
-    optional,
-    read_fields,
-    seconds,
-    text,
-    texts,
-    time_span,
-)
+from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
+from tentacle.devserver.storage import Clock, HealthStatus, Json, NewTask, Resource, Store, fields, iso, kinds
 from tentacle.devserver.tasks.calamari import Calamari
-from tentacle.devserver.tasks.health_script import HealthFinding, HealthReport, health_script
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
 from tentacle.devserver.worker import (
     Machines,
@@ -44,27 +25,90 @@ from tentacle.devserver.worker import (
 )
 
 _RESTRICTIONS: Final = {
-    "DeploymentTargets": (MACHINES,),
-    "Workers": (WORKERS,),
-    "Policies": MACHINE_KINDS,
-    "Unlimited": MACHINE_KINDS,
+    "DeploymentTargets": (kinds.MACHINES,),
+    "Workers": (kinds.WORKERS,),
+    "Policies": kinds.MACHINE_KINDS,
+    "Unlimited": kinds.MACHINE_KINDS,
 }
 """The kinds of machines that a check may be restricted to."""
 
 _SHAPE: Final = (
-    Field("Timeout", time_span, "00:05:00"),
-    Field("MachineTimeout", time_span, "00:05:00"),
-    Field("EnvironmentId", optional(text()), None),
-    Field("WorkerpoolId", optional(text()), None),
-    Field("RestrictedTo", optional(choice(*_RESTRICTIONS)), None),
-    Field("MachineIds", texts, []),
+    fields.Field("Timeout", fields.time_span, "00:05:00"),
+    fields.Field("MachineTimeout", fields.time_span, "00:05:00"),
+    fields.Field("EnvironmentId", fields.optional(fields.text()), None),
+    fields.Field("WorkerpoolId", fields.optional(fields.text()), None),
+    fields.Field("RestrictedTo", fields.optional(fields.choice(*_RESTRICTIONS)), None),
+    fields.Field("MachineIds", fields.texts, []),
 )
-HEALTH: Final = TaskType("Health", "Manual health check", partial(read_fields, _SHAPE))
+HEALTH: Final = TaskType("Health", "Manual health check", partial(fields.read_fields, _SHAPE))
+
+MARK: Final = "tentacle-health:"
+WARNING: Final = "Warning"
+ERROR: Final = "Error"
+DETAILS: Final = {
+    "OperatingSystem": '"${system:-$(uname -s)}"',
+    "OperatingSystemVersion": '"$(uname -r)"',
+    "Architecture": '"$(uname -m)"',
+    "ShellName": "Bash",
+    "ShellVersion": '"$BASH_VERSION"',
+    "TentacleVersion": '"$TentacleVersion"',
+    "CertificateSignatureAlgorithm": '"$TentacleCertificateSignatureAlgorithm"',
+}
+"""What is kept of a machine, and how bash finds it out."""
+
+_SAY: Final = "\n".join(f"say {name} {value}" for name, value in DETAILS.items())
+_SCRIPT: Final = f"""\
+say() {{ printf '##octopus[stdout-verbose]\\n{MARK}%s=%s\\n##octopus[stdout-default]\\n' "$1" "${{2%%$'\\n'*}}"; }}
+complain() {{ printf '##octopus[stdout-%s]\\n%s\\n##octopus[stdout-default]\\n' "${{1,,}}" "$2"; say "$1" "$2"; }}
+echo_warning() {{ complain {WARNING} "$*"; }}
+echo_error() {{ complain {ERROR} "$*"; }}
+fail_healthcheck() {{ echo_error "$*"; exit 1; }}
+system=$(. /etc/os-release 2>/dev/null && printf %s "$PRETTY_NAME")
+{_SAY}
+echo "$(hostname 2>/dev/null || uname -n) is up, $(df -Pk . | awk 'NR==2 {{printf "%d MiB free", $4/1024}}')"
+"""
+"""What the machine's policy adds to it may call the three helpers."""
+
+
+@dataclass(frozen=True)
+class HealthFinding:
+    """What a check found out; `summary` is one sentence, the reason where the machine is not healthy."""
+
+    health: HealthStatus
+    summary: str
+    details: Json = field(default_factory=dict)
+
+
+@dataclass
+class HealthReport:
+    """What the lines of the script have said so far; values are cut, they are shown to people."""
+
+    details: Json = field(default_factory=dict)
+    complaints: dict[str, str] = field(default_factory=dict)
+    """The first warning and the first error."""
+
+    def read(self, outputs: Sequence[ProcessOutput]) -> None:
+        for output in outputs:
+            if output.source is ProcessOutputSource.STD_OUT and output.text.startswith(MARK):
+                name, _, value = output.text[len(MARK) :].partition("=")
+                value = "".join(c for c in value.strip()[:200] if c.isprintable())
+                if name in DETAILS and value:
+                    self.details[name] = value
+                elif name in (WARNING, ERROR):
+                    self.complaints.setdefault(name, value)
+
+    def finding(self, exit_code: int) -> HealthFinding:
+        if exit_code or ERROR in self.complaints:
+            failed = f"The health check script ended with exit code {exit_code}."
+            return HealthFinding(HealthStatus.UNHEALTHY, self.complaints.get(ERROR) or failed, self.details)
+        if WARNING in self.complaints:
+            return HealthFinding(HealthStatus.HAS_WARNINGS, self.complaints[WARNING], self.details)
+        return HealthFinding(HealthStatus.HEALTHY, "The machine runs scripts.", self.details)
 
 
 def new_check(machine: Resource, why: str) -> NewTask:
     """Returns a check of one machine, to be queued."""
-    restriction = "Workers" if machine.kind == WORKERS.path else "DeploymentTargets"
+    restriction = "Workers" if machine.kind == kinds.WORKERS.path else "DeploymentTargets"
     arguments = HEALTH.read_arguments({"MachineIds": [machine.id], "RestrictedTo": restriction})
     return NewTask(machine.space, HEALTH.name, f"{why} of {machine.name}", arguments)
 
@@ -73,8 +117,8 @@ def selected(machines: Sequence[Resource], arguments: Mapping[str, Any]) -> list
     """Returns the machines to check: those that are named, else all enabled ones that the other arguments leave."""
     if arguments["MachineIds"]:
         return named(machines, arguments["MachineIds"])
-    kinds = {kind.path for kind in _RESTRICTIONS.get(arguments["RestrictedTo"], MACHINE_KINDS)}
-    left = [m for m in machines if m.kind in kinds and not m.is_disabled]
+    paths = {kind.path for kind in _RESTRICTIONS.get(arguments["RestrictedTo"], kinds.MACHINE_KINDS)}
+    left = [m for m in machines if m.kind in paths and not m.is_disabled]
     for argument, member in (("WorkerpoolId", "WorkerPoolIds"), ("EnvironmentId", "EnvironmentIds")):
         if arguments[argument]:
             left = [m for m in left if m.names_any(member, [arguments[argument]])]
@@ -107,7 +151,7 @@ class HealthChecks:
             if not got:
                 return CANCELED
             try:
-                async with asyncio.timeout(seconds(limit)):
+                async with asyncio.timeout(fields.seconds(limit)):
                     found = await self._ask(run, activity, machine)
             except (WorkerCallFailed, TimeoutError) as error:
                 if run.cancel.is_set() and not run.timed_out:
@@ -151,12 +195,7 @@ class HealthChecks:
         new = policy.calamari == "UpdateOnNewMachine" and "LastChecked" not in machine.observed
         if self.calamari is not None and (new or policy.calamari == "UpdateAlways"):
             await self.calamari.bring(run, activity, machine, client)
-        report, log = HealthReport(), ScriptLog(run, activity)
-
-        async def observe(outputs: Sequence[ProcessOutput]) -> None:
-            report.read(outputs)
-            await log.observe(outputs)
-
-        order = ScriptOrder(health_script(policy.health_script), run.task.id)
-        outcome = await client.run_script(order, observe, run.cancel)
+        report = HealthReport()
+        order = ScriptOrder(_SCRIPT + (policy.health_script or ""), run.task.id)
+        outcome = await client.run_script(order, ScriptLog(run, activity, look=report.read).observe, run.cancel)
         return None if outcome.cancelled else report.finding(outcome.exit_code)

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, Final, Protocol
 
 from tentacle.contracts.script import ProcessOutput, ScriptTicket
@@ -213,10 +214,7 @@ class TaskRun:
     def reporter(self, activity: str) -> Callable[[str], Awaitable[None]]:
         """Returns a function that writes what the calling side reports as verbose lines."""
 
-        async def report(text: str) -> None:
-            await self.write(activity, "Verbose", text)
-
-        return report
+        return partial(self.write, activity, "Verbose")
 
 
 @dataclass
@@ -227,12 +225,16 @@ class ScriptLog:
     activity: str
     keep: Callable[[Artifact], Awaitable[None]] | None = None
     """Fetches an artifact from the worker, while the script's directory is still there."""
+    look: Callable[[Sequence[ProcessOutput]], object] | None = None
+    """Sees each line before it is written."""
     parser: OutputParser = field(default_factory=OutputParser)
     _progress: Progress | None = None
     _seen: int = 0
     """Lines that will come and are in the log already."""
 
     async def observe(self, outputs: Sequence[ProcessOutput]) -> None:
+        if self.look is not None:
+            self.look(outputs)
         outputs = self._unseen(outputs)
         entries = self.parser.parse(outputs)
         self._hide()

@@ -9,20 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from tentacle.devserver.storage import (
-    ACCOUNTS,
-    AGENTLESS,
-    MACHINE_KINDS,
-    POLICIES,
-    POLICY_DEFAULTS,
-    POOLS,
-    WORKERS,
-    HealthStatus,
-    Resource,
-    Store,
-    communication,
-    seconds,
-)
+from tentacle.devserver.storage import POLICY_DEFAULTS, HealthStatus, Resource, Store, fields, kinds
 from tentacle.devserver.worker.caller import ConnectionLimits, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.client import Client, WorkerClients
 from tentacle.devserver.worker.retry import Report, RetryPolicy
@@ -35,17 +22,17 @@ BUILT_IN: Final = "Workers-BuiltIn"
 def built_in_worker(space: str) -> Resource:
     """The server's own machine, as a worker of a space."""
     body = {"IsDisabled": False, "Endpoint": {"CommunicationStyle": "None"}}
-    return Resource(WORKERS.path, BUILT_IN, space, "Built-in Worker", body)
+    return Resource(kinds.WORKERS.path, BUILT_IN, space, "Built-in Worker", body)
 
 
 def endpoint_of(machine: Resource) -> Endpoint:
-    contact = communication(machine.body)
+    contact = kinds.communication(machine.body)
     return Endpoint(contact["Uri"], contact["Thumbprint"])
 
 
 def reachable_endpoint(machine: Resource, policy: Policy) -> Endpoint:
     """Returns the endpoint to call.  Raises `WorkerCallFailed` for one that this server cannot call."""
-    if communication(machine.body).get("ProxyId"):
+    if kinds.communication(machine.body).get("ProxyId"):
         raise WorkerCallFailed(f"'{machine.name}' is to be called through a proxy, which this server does not do.")
     return replace(endpoint_of(machine), limits=policy.connection)
 
@@ -79,23 +66,23 @@ def read_policy(body: Mapping[str, Any], default: Mapping[str, Any] = POLICY_DEF
     inherited = default["MachineHealthCheckPolicy"]["BashHealthCheckPolicy"]["ScriptBody"]
     deletes = cleanup["DeleteMachinesBehavior"] == "DeleteUnavailableMachines"
     return Policy(
-        RetryPolicy(retry["Enabled"], seconds(retry["RetryDuration"])),
-        RetryPolicy(retry["Enabled"], seconds(retry["HealthCheckRetryDuration"])),
+        RetryPolicy(retry["Enabled"], fields.seconds(retry["RetryDuration"])),
+        RetryPolicy(retry["Enabled"], fields.seconds(retry["HealthCheckRetryDuration"])),
         ConnectionLimits(
-            seconds(body["PollingRequestQueueTimeout"]),
-            seconds(body["PollingRequestMaximumMessageProcessingTimeout"]),
-            seconds(body["ConnectionConnectTimeout"]),
+            fields.seconds(body["PollingRequestQueueTimeout"]),
+            fields.seconds(body["PollingRequestMaximumMessageProcessingTimeout"]),
+            fields.seconds(body["ConnectionConnectTimeout"]),
             body["ConnectionRetryCountLimit"],
-            seconds(body["ConnectionRetrySleepInterval"]),
-            seconds(body["ConnectionRetryTimeLimit"]),
+            fields.seconds(body["ConnectionRetrySleepInterval"]),
+            fields.seconds(body["ConnectionRetryTimeLimit"]),
         ),
-        seconds(health["HealthCheckInterval"] or "00:00:00") or None,
+        fields.seconds(health["HealthCheckInterval"] or "00:00:00") or None,
         health["HealthCheckCron"],
         health["HealthCheckCronTimezone"],
         health["BashHealthCheckPolicy"]["ScriptBody"] or inherited,
         health["HealthCheckType"] == "OnlyConnectivity",
         body["MachineConnectivityPolicy"]["MachineConnectivityBehavior"] == "MayBeOfflineAndCanBeSkipped",
-        seconds(cleanup["DeleteMachinesElapsedTimeSpan"]) if deletes else None,
+        fields.seconds(cleanup["DeleteMachinesElapsedTimeSpan"]) if deletes else None,
         body["MachineUpdatePolicy"]["CalamariUpdateBehavior"],
     )
 
@@ -108,21 +95,21 @@ class Machines:
         self._trust = trust
 
     async def in_space(self, space: str) -> list[Resource]:
-        return [machine for kind in MACHINE_KINDS for machine in await self._store.all(kind, space)]
+        return [machine for kind in kinds.MACHINE_KINDS for machine in await self._store.all(kind, space)]
 
     async def everywhere(self) -> list[Resource]:
-        return [machine for kind in MACHINE_KINDS for machine in await self._store.everywhere(kind)]
+        return [machine for kind in kinds.MACHINE_KINDS for machine in await self._store.everywhere(kind)]
 
     async def default_pool(self, space: str) -> str:
         """Returns the id of the space's default pool."""
-        pool = await self._store.default(POOLS, space)
+        pool = await self._store.default(kinds.POOLS, space)
         return pool.id if pool else ""
 
     async def policy_of(self, machine: Resource) -> Policy:
         """Returns the machine's own policy, else the space's default one, else the built-in one."""
         own = str(machine.body.get("MachinePolicyId") or "")
-        default = await self._store.default(POLICIES, machine.space)
-        found = await self._store.get(POLICIES, machine.space, own) or default
+        default = await self._store.default(kinds.POLICIES, machine.space)
+        found = await self._store.get(kinds.POLICIES, machine.space, own) or default
         return read_policy(found.body if found else POLICY_DEFAULTS, default.body if default else POLICY_DEFAULTS)
 
     async def client(
@@ -136,7 +123,7 @@ class Machines:
         given = machine.body["Endpoint"]
         if given["CommunicationStyle"] != "Ssh":
             return clients.of(reachable_endpoint(machine, policy), retry, report)
-        account = await self._store.get(ACCOUNTS, machine.space, given["AccountId"])
+        account = await self._store.get(kinds.ACCOUNTS, machine.space, given["AccountId"])
         if account is None:
             raise WorkerCallFailed(f"The account '{given['AccountId']}' of '{machine.name}' is gone.")
         names = ("Password", "PrivateKeyFile", "PrivateKeyPassphrase")
@@ -150,10 +137,10 @@ class Machines:
 
         Any other machine is called itself.  Raises `WorkerCallFailed` where there is no worker.
         """
-        if machine.body["Endpoint"]["CommunicationStyle"] not in AGENTLESS:
+        if machine.body["Endpoint"]["CommunicationStyle"] not in kinds.AGENTLESS:
             return machine
         pool = machine.body["Endpoint"]["DefaultWorkerPoolId"] or await self.default_pool(machine.space)
-        workers = [worker for worker in await self._store.all(WORKERS, machine.space) if not worker.is_disabled]
+        workers = [worker for worker in await self._store.all(kinds.WORKERS, machine.space) if not worker.is_disabled]
         able = sorted(
             (worker for worker in workers if pool in worker.body["WorkerPoolIds"]),
             key=lambda worker: worker.health is not HealthStatus.HEALTHY,
@@ -165,7 +152,9 @@ class Machines:
     async def update_trust(self) -> None:
         """Must be called when machines have changed.  Disabled ones stay trusted: they only get no work."""
         machines = await self.everywhere()
-        self._trust(frozenset(endpoint_of(machine) for machine in machines if "Uri" in communication(machine.body)))
+        self._trust(
+            frozenset(endpoint_of(machine) for machine in machines if "Uri" in kinds.communication(machine.body))
+        )
 
     async def remove(self, machine: Resource) -> None:
         """Deletes a machine, which may connect no longer."""

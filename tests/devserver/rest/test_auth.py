@@ -10,8 +10,7 @@ import pytest
 from aiohttp import ClientSession, CookieJar
 
 from tentacle.devserver.rest.answers import LOGGED_OUT
-from tentacle.devserver.rest.auth import BrowserSessions, new_api_key
-from tentacle.devserver.rest.hashes import hash_secret, quick_hash
+from tentacle.devserver.rest.auth import BrowserSessions, hash_secret, new_api_key, quick_hash
 from tentacle.devserver.storage import ApiKey
 from tests.devserver.running_server import KEY, RunningServer, running_server
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tentacle.devserver.rest.hashes import FREE_GUESSES, Guesses, hash_secret, is_outdated, is_secret, quick_hash
+from tentacle.devserver.rest.auth import FREE_GUESSES, Guesses, hash_secret, is_outdated, is_secret, quick_hash
 
 
 @settings(max_examples=5, deadline=None)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.devserver.rest.task_documents import details_document, raw_head, raw_line, task_document
+from tentacle.devserver.rest.documents import details_document, raw_head, raw_line, task_document
 from tentacle.devserver.storage import Activity, ActivityStatus, LogElement, LogEntry, Task, TaskState
 
 AT = "2026-11-23T12:{}.000+00:00"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
-from tentacle.devserver.tasks.health_script import MARK, HealthReport
+from tentacle.devserver.tasks.health import MARK, HealthReport
 from tentacle.devserver.tasks.schedule import Schedule
 from tentacle.devserver.worker.retry import Time
 from tests.devserver.running_server import POLL, URI, RunningServer
