@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import secrets
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeVar
 
 from aiohttp import web
@@ -22,6 +20,7 @@ from tentacle.devserver.rest.access import needs_of
 from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, json_answer
 from tentacle.devserver.rest.documents import path_of, status_of
 from tentacle.devserver.rest.paging import number_parameter, paged
+from tentacle.devserver.rest.receiving import receive
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.rest.task_documents import entry_document, task_document
@@ -41,7 +40,6 @@ NEVER: Final = "0001-01-01T00:00:00.000+00:00"
 CONNECTION_LINES: Final = 2000
 CHUNK: Final = 256 * 1024
 MAX_PATH: Final = 4096
-NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,8 @@ class MachineRoutes:
         remote, client = await self._remote_file(await self._machine(kind, request), request)
         path = self.server.files / secrets.token_hex(16)
         try:
-            await self._receive(request.http, path)
+            http = request.http
+            await receive(http.content.iter_chunked(CHUNK), path, self.server.max_file, http.content_length)
             result = await _answer_of(client.upload(remote, path))
         finally:
             path.unlink(missing_ok=True)
@@ -168,23 +167,6 @@ class MachineRoutes:
             return remote, await self.server.machines.client(self.server.clients, machine, report)
         except WorkerCallFailed as failure:
             raise Invalid(failure.message) from failure
-
-    async def _receive(self, http: web.Request, path: Path) -> None:
-        most, size = self.server.max_file, 0
-        too_large = Problem(f"A file must not be larger than {most} bytes.", 413)
-        if (http.content_length or 0) > most:
-            raise too_large
-        try:
-            with path.open("xb") as file:
-                async for chunk in http.content.iter_chunked(CHUNK):
-                    size += len(chunk)
-                    if size > most:
-                        raise too_large
-                    await asyncio.to_thread(file.write, chunk)
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            raise Problem("The server has no room left for this file.", 507) from error
 
 
 async def _answer_of(call: Awaitable[T]) -> T:

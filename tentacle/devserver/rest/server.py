@@ -31,6 +31,7 @@ from tentacle.devserver.storage import (
     Json,
     Kind,
     NewEvent,
+    Packages,
     Resource,
     Store,
     TaskStore,
@@ -64,6 +65,7 @@ class Server:
     comms: Comms
     authentication: Authentication
     artifacts: Artifacts
+    packages: Packages
     files: Path
     max_file: int
     clock: Clock

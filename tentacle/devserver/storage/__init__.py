@@ -10,6 +10,8 @@ from tentacle.devserver.storage.fields import (
     Field,
     Invalid,
     choice,
+    document,
+    documents,
     member,
     moment,
     optional,
@@ -30,6 +32,7 @@ from tentacle.devserver.storage.kinds import (
     LIFECYCLES,
     MACHINE_KINDS,
     MACHINES,
+    PACKAGES,
     POLICIES,
     POOL_TYPES,
     POOLS,
@@ -65,6 +68,13 @@ from tentacle.devserver.storage.model import (
     TaskState,
     iso,
     iso_milliseconds,
+)
+from tentacle.devserver.storage.packages import (
+    PackageName,
+    Packages,
+    name_inside,
+    read_package_name,
+    version_key,
 )
 from tentacle.devserver.storage.permissions import (
     ADMINISTRATORS,
