@@ -25,7 +25,7 @@ from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.rest.task_documents import entry_document, task_document
 from tentacle.devserver.storage import MACHINE_KINDS, MACHINES, WORKERS, Invalid, Json, Kind, Resource
-from tentacle.devserver.worker import Client, WorkerCallFailed, discovered_thumbprint
+from tentacle.devserver.worker import Client, WorkerCallFailed, discovered_fingerprint, discovered_thumbprint
 from tentacle.errors import one_line
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ OURS: Final = "x-tentacle"
 """The prefix of what this server has and the original does not."""
 
 LISTENING_PORT: Final = 10933
+SSH_PORT: Final = 22
 NEVER: Final = "0001-01-01T00:00:00.000+00:00"
 """What the original's clients take for a machine that was never checked; null is an error to them."""
 
@@ -64,21 +65,25 @@ class MachineRoutes:
         return [*routes, Route("GET", "machineroles/all", self.roles, needs_of(MACHINES, "GET"))]
 
     async def discover(self, kind: Kind, request: ApiRequest) -> web.Response:
-        """A machine that does not exist yet, with the certificate that is shown at the address."""
-        host, style = request.query.get("host", "").strip(), request.query.get("type", "") or "TentaclePassive"
+        """A machine that does not exist yet, with the certificate or the host key that is shown at the address."""
+        host, style = request.query.get("host", "").strip(), request.query.get("type", "").lower()
         if not host or len(host) > MAX_PATH or not host.isprintable():
             raise Invalid("The parameter 'host' must name a machine, e.g. ?host=worker.example.com&port=10933")
-        if style.lower() != "tentaclepassive":
-            raise Invalid(f"Only a listening Tentacle (TentaclePassive) can be discovered here, not '{style[:60]}'.")
-        port = number_parameter(request.query, "port", LISTENING_PORT)
+        if style not in ("", "tentaclepassive", "ssh"):
+            raise Invalid(f"The parameter 'type' must be TentaclePassive or Ssh, not '{style[:60]}'.")
+        port = number_parameter(request.query, "port", SSH_PORT if style == "ssh" else LISTENING_PORT)
         if not 0 < port < 65536:
             raise Invalid("The parameter 'port' must be a number from 1 to 65535.")
+        address = f"{f'[{host}]' if ':' in host else host}:{port}/"
+        endpoint: Json = {"CommunicationStyle": "TentaclePassive", "Uri": f"https://{address}", "Links": {}}
         try:
-            thumbprint = await discovered_thumbprint(host, port)
+            if style == "ssh":
+                shown = {"Host": host, "Port": port, "Fingerprint": await discovered_fingerprint(host, port)}
+                endpoint |= {"CommunicationStyle": "Ssh", "Uri": f"ssh://{address}", "AccountId": None, **shown}
+            else:
+                endpoint["Thumbprint"] = await discovered_thumbprint(host, port)
         except WorkerCallFailed as failure:
             raise Invalid(failure.message) from failure
-        uri = f"https://{f'[{host}]' if ':' in host else host}:{port}/"
-        endpoint = {"CommunicationStyle": "TentaclePassive", "Uri": uri, "Thumbprint": thumbprint, "Links": {}}
         owners: Json = {"WorkerPoolIds": []} if kind is WORKERS else {"EnvironmentIds": [], "Roles": []}
         return json_answer({"Id": None, "Name": host, **owners, **endpoint, "Endpoint": endpoint, "Links": {}})
 

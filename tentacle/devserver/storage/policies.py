@@ -131,8 +131,10 @@ _retention: Final = document(
     )
 )
 _KEPT: Final = {
-    "QuantityOfPackagesToKeep": -1, "PackageUnit": "Items",
-    "QuantityOfVersionsToKeep": 5, "VersionUnit": "Items",
+    "QuantityOfPackagesToKeep": -1,
+    "PackageUnit": "Items",
+    "QuantityOfVersionsToKeep": 5,
+    "VersionUnit": "Items",
 }
 """What Calamari takes where nothing is said."""
 
