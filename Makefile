@@ -18,8 +18,9 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[devserver]' --group dev
 	@touch $@
 
+# KEEP=1 leaves it running, with the address of its page, until Ctrl-C.
 demo: install
-	@$(BIN)/python -m tests.e2e.demo
+	@$(BIN)/python -m tests.e2e.demo $(if $(KEEP),--keep)
 
 # The parts of docs/ that are made from the code: after a change of commands, options, settings or variables.
 pages: install

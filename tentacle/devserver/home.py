@@ -42,6 +42,10 @@ class Home:
         return self.path / "artifacts"
 
     @property
+    def packages(self) -> Path:
+        return self.path / "packages"
+
+    @property
     def spool(self) -> Path:
         return self.path / "spool"
 

@@ -26,7 +26,7 @@ import tentacle
 from tentacle.devserver.home import Home, data_directory
 from tentacle.devserver.page import StartPage
 from tentacle.devserver.rest import API_KEY, Authentication, Server, ServerIdentity, application, new_api_key
-from tentacle.devserver.storage import Database, Store, TaskStore
+from tentacle.devserver.storage import Database, Packages, Store, TaskStore
 from tentacle.devserver.tasks import (
     ADHOC_SCRIPT,
     DELETE,
@@ -38,6 +38,7 @@ from tentacle.devserver.tasks import (
     CalamariUpdates,
     Deletions,
     HealthChecks,
+    PackageTransfers,
     QueueLimits,
     Schedule,
     TaskHandler,
@@ -207,11 +208,13 @@ async def assemble(
     machines = Machines(store, comms.trust)
     clients = WorkerClients(comms, Time(time.monotonic), directory=home.files, built_in=built_in)
     artifacts, calamari = Artifacts(store, home.artifacts, _now), None
+    packages = Packages(store, home.packages, _now)
+    await packages.begin()
     if options.calamari is not None:
         calamari = Calamari(read_package(options.calamari, home.files), store, home.files)
         await calamari.begin()
     handlers: dict[str, TaskHandler] = {
-        ADHOC_SCRIPT.name: AdHocScripts(machines, clients, artifacts, calamari, home.files),
+        ADHOC_SCRIPT.name: AdHocScripts(machines, clients, artifacts, calamari, home.files, PackageTransfers(packages)),
         HEALTH.name: HealthChecks(store, machines, clients, _now, calamari),
         UPDATE_CALAMARI.name: CalamariUpdates(machines, clients, calamari),
         DELETE.name: Deletions(machines, _now),
@@ -227,6 +230,7 @@ async def assemble(
         comms=comms,
         authentication=Authentication(store, _now, time.monotonic, installation),
         artifacts=artifacts,
+        packages=packages,
         files=home.files,
         max_file=options.max_file,
         clock=_now,

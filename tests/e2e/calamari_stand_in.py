@@ -5,6 +5,8 @@ script, writes service messages the way C# code does.  It is packed into a tools
 
 import base64
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,10 +35,16 @@ def main(command: str, *options: str) -> int:
     found = variables(given["variables"], given["variablesPassword"])
     print(f"The stand-in runs {found['Octopus.Action.Script.Syntax']} as step of {found['Octopus.Machine.Name']}")
     print("Applications: " + found["Octopus.Tentacle.Agent.ApplicationDirectoryPath"])
+    for name, path in found.items():
+        if match := re.fullmatch(r"Octopus\.Action\.Package\[(.+)\]\.OriginalPath", name):
+            extract = found[f"Octopus.Action.Package[{match[1]}].Extract"] == "True"
+            (shutil.unpack_archive if extract else shutil.copy)(
+                path, match[1] if extract else match[1] + Path(path).suffix
+            )
     print(message("progress", percentage="50", message="half way"))
-    path = Path("artifact.txt").resolve()
-    path.write_text("made by the step")
-    print("Here: " + message("createArtifact", path=str(path), name="artifact.txt", length="16"), flush=True)
+    artifact = Path("artifact.txt").resolve()
+    artifact.write_text("made by the step")
+    print("Here: " + message("createArtifact", path=str(artifact), name="artifact.txt", length="16"), flush=True)
     print(message("setVariable", name="Answer", value="42") + message("mask", value="swordfish"), flush=True)
     return subprocess.run(["bash", "-c", found["Octopus.Action.Script.ScriptBody"]], check=False).returncode
 

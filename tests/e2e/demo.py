@@ -1,10 +1,13 @@
 """`make demo`: what a user does, with the real commands, from nothing to two workers that have run a script.
 
+With `--keep` (`make demo KEEP=1`) server and workers stay up until Ctrl-C.
+
 Exit code 0 when every step worked; otherwise the step and the reason are the last line.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -63,7 +66,7 @@ class Demo:
         assert self._server is not None
         return self._server
 
-    def run(self) -> None:
+    def run(self, *, keeps: bool = False) -> None:
         self._begin("An embedded server on loopback, in place of a real Octopus Server")
         self._server = self._stage.start_server()
         self._tell(*self.server.process.lines[:2], f"Thumbprint: {self.server.thumbprint}")
@@ -75,12 +78,25 @@ class Demo:
             self._health(worker)
         self._by_curl()
         self._metrics()
+        if keeps:
+            self._keep()
+            return
         for instance, worker in (("Listening", listening), ("Polling", polling)):
             self._begin(f"Taking {worker} out again")
             self._command("deregister-worker", f"--instance={instance}", f"--server={self.server.rest}")
         if self.server.get("api/Spaces-1/workers/all"):
             raise StepFailed("the server still knows a worker")
         self.summary.append("both workers deregistered")
+
+    def _keep(self) -> None:
+        """Leaves everything as it is until a signal comes."""
+        self._begin("It stays like this")
+        self._tell(f"Open {self.server.rest} and sign in with the API key {self.server.key}")
+        self._tell(f"Workers register with --server={self.server.rest} --server-comms-port={self.server.comms_port}")
+        self._tell(f"Metrics of the listening worker: http://{self._monitor}/metrics", "Ctrl-C ends it.")
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
+        self.summary.append("everything stopped again")
 
     def _listening_worker(self) -> str:
         self._begin("A worker that listens: the server calls it")
@@ -215,7 +231,7 @@ def main() -> int:
     with Stage(announce=lambda command: say(f"{DIM}$ {command}{PLAIN}")) as stage:
         demo = Demo(stage)
         try:
-            demo.run()
+            demo.run(keeps="--keep" in sys.argv[1:])
         except StepFailed as error:
             say(f'\n{RED}Failed in the step "{demo.step}": {error}{PLAIN}')
             return 1

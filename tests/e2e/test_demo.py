@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.stage import processes_below
+from tests.e2e.stage import ServerApi, processes_below
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def demo(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.demo"],
+        [sys.executable, "-m", "tests.e2e.demo", *getattr(request, "param", ())],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -37,11 +38,11 @@ def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.stdout.close()
 
 
-def output_until(process: subprocess.Popen[str], text: str) -> None:
+def output_until(process: subprocess.Popen[str], text: str) -> str:
     assert process.stdout is not None
     for line in process.stdout:
         if text in line:
-            return
+            return line
     pytest.fail(f"the demo never said {text!r}")
 
 
@@ -69,5 +70,22 @@ def test_an_interrupted_demo_leaves_nothing_behind(
     output, _ = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 130
     assert "Interrupted in the step" in output
+    assert not list(tmp_path.glob("tentacle-*"))
+    assert not processes_below(tmp_path)
+
+
+@pytest.mark.parametrize("demo", [("--keep",)], indirect=True)
+def test_a_demo_that_is_kept_is_there_until_it_is_interrupted(demo: subprocess.Popen[str], tmp_path: Path) -> None:
+    told = re.search(r"Open (\S+) and sign in with the API key (\S+)", output_until(demo, "Open http"))
+    assert told is not None
+    output_until(demo, "Ctrl-C ends it.")
+    server = ServerApi(told[1], 0, "", told[2])
+    names = {"listening-worker", "polling-worker"}
+    assert {worker["Name"] for worker in server.get("api/Spaces-1/workers/all")} == names
+    task = server.run_script(server.worker("polling-worker")["Id"], "echo still here")
+    assert server.finished(task)["State"] == "Success"
+    demo.send_signal(signal.SIGINT)
+    output, _ = demo.communicate(timeout=PATIENCE)
+    assert (demo.returncode, "Nothing was left behind" in output) == (0, True), output
     assert not list(tmp_path.glob("tentacle-*"))
     assert not processes_below(tmp_path)

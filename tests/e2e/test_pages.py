@@ -264,4 +264,5 @@ def test_a_worker_can_be_tried_without_an_octopus_server_as_pasted() -> None:
             text = text.replace(port, free)
         said = pasting(stage, place)(text)
         assert re.search("^Hello from .", said, re.MULTILINE)
+        assert re.search("^Hello.World 1.0.0 is sent to .*\ntask.json$", said, re.MULTILINE), said
         assert not list(place.iterdir())

@@ -60,6 +60,26 @@ def test_an_ssh_machine_joins_a_pool_and_is_health_checked(place: Site, worker: 
     assert found["Endpoint"]["Uri"].startswith("ssh://127.0.0.1:")
 
 
+@pytest.mark.parametrize("kind", ["workers", "machines"])
+def test_an_ssh_machine_is_discovered_by_the_fingerprint_of_the_key_that_it_shows(
+    place: Site, host: Sshd, kind: str
+) -> None:
+    query = f"host=127.0.0.1&port={host.port}&type=Ssh"
+    found = place.server.get(f"api/Spaces-1/{kind}/discover?{query}")
+    assert found["Endpoint"]["Fingerprint"] in host.fingerprints
+    assert (found["Id"], found["Uri"]) == (None, f"ssh://127.0.0.1:{host.port}/")
+    if kind == "workers":
+        endpoint = {**found["Endpoint"], "AccountId": "Accounts-1"}
+        made = place.post(
+            "workers", {**found, "Name": "discovered", "WorkerPoolIds": ["WorkerPools-1"], "Endpoint": endpoint}
+        )
+        place.until(lambda: place.server.worker(made["Name"])["HealthStatus"] == "Healthy")
+    with pytest.raises(StepFailed, match=r"(?s): 400 .*No connection to 127.0.0.1:1:"):
+        place.server.get(f"api/Spaces-1/{kind}/discover?host=127.0.0.1&port=1&type=Ssh")
+    with pytest.raises(StepFailed, match=r"(?s): 400 .*does not speak SSH"):
+        place.server.get(f"api/Spaces-1/{kind}/discover?host=127.0.0.1&port={place.server.comms_port}&type=Ssh")
+
+
 @pytest.mark.parametrize("worker", ["by-key", "by-password"])
 def test_it_runs_the_same_scripts(place: Site, host: Sshd, worker: str) -> None:
     body = "echo \"I am $(id -un) in $TentacleHome\"; echo oops >&2; printf 'no end'; exit 7"

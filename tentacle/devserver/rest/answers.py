@@ -94,7 +94,7 @@ def problem_answer(error: TentacleError) -> web.Response:
     # Some clients show only the message, some only the list.
     document = {
         "ErrorMessage": text,
-        "Errors": list((isinstance(error, Invalid) and error.errors) or ([text] if status in (400, 403) else [])),
+        "Errors": list((isinstance(error, Invalid) and error.errors) or ([text] if status in (400, 403, 409) else [])),
         "HelpText": None,
         "FullException": None,
         "Details": None,

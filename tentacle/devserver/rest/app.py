@@ -19,6 +19,7 @@ from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, pro
 from tentacle.devserver.rest.auth import KEY_PARAMETER
 from tentacle.devserver.rest.polling import answer_polling
 from tentacle.devserver.rest.routes_machines import MachineRoutes
+from tentacle.devserver.rest.routes_packages import PackageRoutes
 from tentacle.devserver.rest.routes_resources import ResourceRoutes
 from tentacle.devserver.rest.routes_root import RootRoutes
 from tentacle.devserver.rest.routes_tasks import TaskRoutes
@@ -40,6 +41,9 @@ MAX_LINE: Final = 16 * 1024
 SMALL: Final = 1024
 """Bytes of an answer that are not worth compressing."""
 
+NUGET: Final = ("nuget", "packages")
+"""The path at which NuGet's clients push, perhaps behind a space."""
+
 Page = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -56,6 +60,8 @@ class RequestHandler:
         try:
             if segments and segments[0].lower() == "api":
                 return finished(request, await self._api(request, segments[1:]))
+            if tuple(segment.lower() for segment in without_space(segments)[1]) == NUGET:
+                return finished(request, await self._api(request, (*segments[:-2], "packages", "raw")))
             if request.rel_url.raw_path.startswith(AGENTS):
                 return await answer_polling(self._server.comms, request)
             return await self._page(request)
@@ -117,7 +123,7 @@ def finished(request: web.Request, response: web.StreamResponse) -> web.StreamRe
 
 def all_routes(server: Server) -> Routes:
     """Returns everything below `/api`."""
-    parts = (UserRoutes, RootRoutes, ResourceRoutes, MachineRoutes, TaskRoutes)
+    parts = (UserRoutes, RootRoutes, ResourceRoutes, MachineRoutes, TaskRoutes, PackageRoutes)
     return Routes(route for part in parts for route in part(server).routes())
 
 

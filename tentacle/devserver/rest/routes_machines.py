@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import secrets
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeVar
 
 from aiohttp import web
@@ -22,10 +20,11 @@ from tentacle.devserver.rest.access import needs_of
 from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, json_answer
 from tentacle.devserver.rest.documents import entry_document, path_of, status_of, task_document
 from tentacle.devserver.rest.paging import number_parameter, paged
+from tentacle.devserver.rest.receiving import receive
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.storage import MACHINE_KINDS, MACHINES, WORKERS, Invalid, Json, Kind, Resource
-from tentacle.devserver.worker import Client, WorkerCallFailed, discovered_thumbprint
+from tentacle.devserver.worker import Client, WorkerCallFailed, discovered_fingerprint, discovered_thumbprint
 from tentacle.errors import one_line
 
 T = TypeVar("T")
@@ -34,13 +33,13 @@ OURS: Final = "x-tentacle"
 """The prefix of what this server has and the original does not."""
 
 LISTENING_PORT: Final = 10933
+SSH_PORT: Final = 22
 NEVER: Final = "0001-01-01T00:00:00.000+00:00"
 """What the original's clients take for a machine that was never checked; null is an error to them."""
 
 CONNECTION_LINES: Final = 2000
 CHUNK: Final = 256 * 1024
 MAX_PATH: Final = 4096
-NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True)
@@ -65,21 +64,25 @@ class MachineRoutes:
         return [*routes, Route("GET", "machineroles/all", self.roles, needs_of(MACHINES, "GET"))]
 
     async def discover(self, kind: Kind, request: ApiRequest) -> web.Response:
-        """A machine that does not exist yet, with the certificate that is shown at the address."""
-        host, style = request.query.get("host", "").strip(), request.query.get("type", "") or "TentaclePassive"
+        """A machine that does not exist yet, with the certificate or the host key that is shown at the address."""
+        host, style = request.query.get("host", "").strip(), request.query.get("type", "").lower()
         if not host or len(host) > MAX_PATH or not host.isprintable():
             raise Invalid("The parameter 'host' must name a machine, e.g. ?host=worker.example.com&port=10933")
-        if style.lower() != "tentaclepassive":
-            raise Invalid(f"Only a listening Tentacle (TentaclePassive) can be discovered here, not '{style[:60]}'.")
-        port = number_parameter(request.query, "port", LISTENING_PORT)
+        if style not in ("", "tentaclepassive", "ssh"):
+            raise Invalid(f"The parameter 'type' must be TentaclePassive or Ssh, not '{style[:60]}'.")
+        port = number_parameter(request.query, "port", SSH_PORT if style == "ssh" else LISTENING_PORT)
         if not 0 < port < 65536:
             raise Invalid("The parameter 'port' must be a number from 1 to 65535.")
+        address = f"{f'[{host}]' if ':' in host else host}:{port}/"
+        endpoint: Json = {"CommunicationStyle": "TentaclePassive", "Uri": f"https://{address}", "Links": {}}
         try:
-            thumbprint = await discovered_thumbprint(host, port)
+            if style == "ssh":
+                shown = {"Host": host, "Port": port, "Fingerprint": await discovered_fingerprint(host, port)}
+                endpoint |= {"CommunicationStyle": "Ssh", "Uri": f"ssh://{address}", "AccountId": None, **shown}
+            else:
+                endpoint["Thumbprint"] = await discovered_thumbprint(host, port)
         except WorkerCallFailed as failure:
             raise Invalid(failure.message) from failure
-        uri = f"https://{f'[{host}]' if ':' in host else host}:{port}/"
-        endpoint = {"CommunicationStyle": "TentaclePassive", "Uri": uri, "Thumbprint": thumbprint, "Links": {}}
         owners: Json = {"WorkerPoolIds": []} if kind is WORKERS else {"EnvironmentIds": [], "Roles": []}
         return json_answer({"Id": None, "Name": host, **owners, **endpoint, "Endpoint": endpoint, "Links": {}})
 
@@ -123,7 +126,8 @@ class MachineRoutes:
         remote, client = await self._remote_file(await self.server.named(kind, request), request)
         path = self.server.files / secrets.token_hex(16)
         try:
-            await self._receive(request.http, path)
+            http = request.http
+            await receive(http.content.iter_chunked(CHUNK), path, self.server.max_file, http.content_length)
             result = await _answer_of(client.upload(remote, path))
         finally:
             path.unlink(missing_ok=True)
@@ -164,23 +168,6 @@ class MachineRoutes:
             return remote, await self.server.machines.client(self.server.clients, machine, report)
         except WorkerCallFailed as failure:
             raise Invalid(failure.message) from failure
-
-    async def _receive(self, http: web.Request, path: Path) -> None:
-        most, size = self.server.max_file, 0
-        too_large = Problem(f"A file must not be larger than {most} bytes.", 413)
-        if (http.content_length or 0) > most:
-            raise too_large
-        try:
-            with path.open("xb") as file:
-                async for chunk in http.content.iter_chunked(CHUNK):
-                    size += len(chunk)
-                    if size > most:
-                        raise too_large
-                    await asyncio.to_thread(file.write, chunk)
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            raise Problem("The server has no room left for this file.", 507) from error
 
 
 async def _answer_of(call: Awaitable[T]) -> T:

@@ -19,6 +19,7 @@ from tentacle.devserver.storage import (
     Json,
     Kind,
     NewEvent,
+    Packages,
     Resource,
     Store,
     TaskStore,
@@ -53,6 +54,7 @@ class Server:
     comms: Comms
     authentication: Authentication
     artifacts: Artifacts
+    packages: Packages
     files: Path
     max_file: int
     clock: Clock

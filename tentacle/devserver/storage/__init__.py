@@ -8,17 +8,24 @@ import from here and from no module inside but the three that are tables: `field
 from tentacle.devserver.storage import fields, kinds, permissions
 from tentacle.devserver.storage.database import Database
 from tentacle.devserver.storage.fields import (
-    MISSING, Field, Invalid, choice, member, moment, note, optional, read_fields, seconds, secret, text, texts,
-    time_span, whole_number,
+    MISSING, Field, Invalid, choice, document, documents, member, moment, note, optional, read_fields, seconds, secret, text,
+    texts, time_span, whole_number,
 )
 from tentacle.devserver.storage.kinds import (
-    ACCOUNTS, AGENTLESS, ARTIFACTS, ENVIRONMENTS, KINDS, LIFECYCLES, MACHINE_KINDS, MACHINES, POLICIES, POOL_TYPES,
-    POOLS, PROXIES, SCOPED, SCOPED_ROLES, SPACES, TAG_SETS, TEAMS, UNSCOPED_KINDS, USER_ROLES, USERS, WORKERS, Kind,
+    ACCOUNTS, AGENTLESS, ARTIFACTS, ENVIRONMENTS, KINDS, LIFECYCLES, MACHINE_KINDS, MACHINES, PACKAGES, POLICIES,
+    POOL_TYPES, POOLS, PROXIES, SCOPED, SCOPED_ROLES, SPACES, TAG_SETS, TEAMS, UNSCOPED_KINDS, USER_ROLES, USERS, WORKERS, Kind,
     communication, read_body, references, same_place,
 )
 from tentacle.devserver.storage.model import (
     UNSCOPED, Activity, ActivityStatus, Clock, HealthStatus, Json, KeptScript, LogElement, LogEntry, NewTask, Resource,
     Task, TaskState, iso, iso_milliseconds,
+)
+from tentacle.devserver.storage.packages import (
+    PackageName,
+    Packages,
+    name_inside,
+    read_package_name,
+    version_key,
 )
 from tentacle.devserver.storage.permissions import (
     ADMINISTRATORS, BUILT_IN_GRANT, BUILT_IN_ROLES, BUILT_IN_TEAMS, EVERYONE, SPACE_PERMISSIONS,

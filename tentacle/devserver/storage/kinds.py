@@ -319,10 +319,13 @@ SCOPED_ROLES: Final = Kind(
 ARTIFACTS: Final = Kind("Artifacts", (_NAME,))
 """Made by scripts, never by clients."""
 
+PACKAGES: Final = Kind("Packages", (_NAME,))
+"""Made from files that are pushed."""
+
 MACHINE_KINDS: Final = (WORKERS, MACHINES)
 SCOPED: Final = (*(WORKERS, MACHINES, POOLS, POLICIES, PROXIES, ENVIRONMENTS, TENANTS, TAG_SETS, ACCOUNTS, LIFECYCLES),)
 UNSCOPED_KINDS: Final = (SPACES, USERS, TEAMS, USER_ROLES, SCOPED_ROLES)
-KINDS: Final[Mapping[str, Kind]] = {kind.path: kind for kind in (*SCOPED, *UNSCOPED_KINDS, ARTIFACTS)}
+KINDS: Final[Mapping[str, Kind]] = {kind.path: kind for kind in (*SCOPED, *UNSCOPED_KINDS, ARTIFACTS, PACKAGES)}
 
 
 def references(kind: Kind, body: Mapping[str, Any]) -> Iterator[tuple[Any, str, Kind]]:

@@ -16,6 +16,7 @@ from croniter import croniter
 from tentacle.devserver.storage.fields import (
     Field,
     checked,
+    choice,
     document,
     flag,
     member,
@@ -121,6 +122,32 @@ def _no_account(value: Any) -> None:
         raise ValueError("must be null: this server does not update Tentacles")
 
 
+_retention: Final = document(
+    (
+        one_of("Strategy", "Default", "Quantities"),
+        Field("QuantityOfPackagesToKeep", optional(number(-1, 10_000)), None),
+        Field("QuantityOfVersionsToKeep", optional(number(0, 10_000)), None),
+        *(Field(name, optional(choice("Items")), None) for name in ("PackageUnit", "VersionUnit")),
+    )
+)
+_KEPT: Final = {
+    "QuantityOfPackagesToKeep": -1,
+    "PackageUnit": "Items",
+    "QuantityOfVersionsToKeep": 5,
+    "VersionUnit": "Items",
+}
+"""What Calamari takes where nothing is said."""
+
+
+def _read_retention(value: Any) -> Json:
+    found = _retention(value)
+    if found["Strategy"] == "Quantities":
+        return {name: _KEPT[name] if kept is None else kept for name, kept in found.items()}
+    if found["QuantityOfPackagesToKeep"] or found["QuantityOfVersionsToKeep"]:
+        raise ValueError("must have the Strategy Quantities to say how many to keep")
+    return found
+
+
 _PARTS: Final = {
     "MachineHealthCheckPolicy": _read_health_check,
     "MachineConnectivityPolicy": document(
@@ -148,7 +175,7 @@ _PARTS: Final = {
             *(_span(name, "00:02:30") for name in ("RetryDuration", "HealthCheckRetryDuration")),
         )
     ),
-    "MachinePackageCacheRetentionPolicy": document((one_of("Strategy", "Default"),)),
+    "MachinePackageCacheRetentionPolicy": _read_retention,
 }
 
 POLICY_FIELDS: Final = (

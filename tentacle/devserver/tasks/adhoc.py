@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Final
 from tentacle.contracts.script import ScriptIsolationLevel
 from tentacle.devserver.storage import Clock, Invalid, Json, Resource, Store, fields, iso, kinds, read_script
 from tentacle.devserver.tasks.calamari import Calamari
+from tentacle.devserver.tasks.packages import PackageTransfers, read_references
 from tentacle.devserver.tasks.service_messages import FAILURE, Artifact
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
 from tentacle.devserver.worker import (
@@ -56,6 +57,7 @@ _SHAPE: Final = (
     ),
     fields.Field("WorkerPoolIds", fields.texts, []),
     fields.Field("Timeout", fields.optional(fields.time_span), None),
+    fields.Field("Packages", read_references, []),
 )
 
 
@@ -122,6 +124,7 @@ class AdHocScripts:
     calamari: Calamari | None
     directory: Path
     """For files on their way."""
+    packages: PackageTransfers
 
     async def __call__(self, run: TaskRun) -> TaskResult:
         root = await run.begin("Run ad-hoc script", None)
@@ -164,32 +167,44 @@ class AdHocScripts:
         worker = machine.kind == kinds.WORKERS.path
         isolation = ScriptIsolationLevel.NO_ISOLATION if worker else ScriptIsolationLevel.FULL_ISOLATION
         body, syntax = run.task.arguments["ScriptBody"], run.task.arguments["Syntax"]
-        if self.calamari is None:
-            step = plain_step(body, syntax, machine.name, self.directory)
-        else:
-            applications = await self.calamari.bring(run, log.activity, machine, client)
-            if applications is None:
+        kept = (await self.machines.policy_of(machine)).packages_kept
+        async with self.packages.brought(run, log.activity, machine, client, kept) as staged:
+            if staged is None:
                 return None
-            variables = {
-                "Octopus.Tentacle.Agent.ApplicationDirectoryPath": applications,
-                "Octopus.Machine.Id": machine.id,
-                "Octopus.Machine.Name": machine.name,
-                "Octopus.Task.Id": run.task.id,
-                "Octopus.Action.Script.ScriptSource": "Inline",
-                "Octopus.Action.Script.Syntax": syntax,
-                "Octopus.Action.Script.ScriptBody": body,
-            }
-            step = self.calamari.step(variables)
-        with step as (script, files):
-            order = ScriptOrder(script, run.task.id, isolation, files=files)
-            return await client.run_script(order, log.observe, run.cancel, log)
+            if self.calamari is None:
+                before = "".join(package.bash() for package in staged)
+                step = plain_step(body, syntax, machine.name, self.directory, before)
+            else:
+                applications = await self.calamari.bring(run, log.activity, machine, client)
+                if applications is None:
+                    return None
+                variables = {
+                    "Octopus.Tentacle.Agent.ApplicationDirectoryPath": applications,
+                    "Octopus.Machine.Id": machine.id,
+                    "Octopus.Machine.Name": machine.name,
+                    "Octopus.Task.Id": run.task.id,
+                    "Octopus.Action.Script.ScriptSource": "Inline",
+                    "Octopus.Action.Script.Syntax": syntax,
+                    "Octopus.Action.Script.ScriptBody": body,
+                }
+                for package in staged:
+                    variables |= package.variables()
+                step = self.calamari.step(variables)
+            with step as (script, files):
+                order = ScriptOrder(script, run.task.id, isolation, files=files)
+                return await client.run_script(order, log.observe, run.cancel, log)
 
 
 @contextmanager
-def plain_step(body: str, syntax: str, worker: str, directory: Path) -> Iterator[tuple[str, Mapping[str, Path]]]:
-    """Yields what bash runs for a script, and the files that go with it; other languages need their program there."""
+def plain_step(
+    body: str, syntax: str, worker: str, directory: Path, before: str
+) -> Iterator[tuple[str, Mapping[str, Path]]]:
+    """Yields what bash runs for a script, after the lines `before`, and the files that go with it.
+
+    Other languages need their program there.
+    """
     if syntax not in _INTERPRETERS:
-        yield body, {}
+        yield before + body, {}
         return
     program, command = _INTERPRETERS[syntax]
     missing = b64encode(f"'{worker}' has no program '{program}', which {syntax} scripts need.".encode()).decode()
@@ -197,7 +212,8 @@ def plain_step(body: str, syntax: str, worker: str, directory: Path) -> Iterator
         file.write(body.encode())
         file.flush()
         yield (
-            f"command -v {program} >/dev/null || {{ echo \"##octopus[{FAILURE} message='{missing}']\"; exit 1; }}\n"
+            before
+            + f"command -v {program} >/dev/null || {{ echo \"##octopus[{FAILURE} message='{missing}']\"; exit 1; }}\n"
             f'exec {command} "$PWD/{_BODY}"',
             {_BODY: Path(file.name)},
         )

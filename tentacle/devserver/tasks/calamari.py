@@ -28,10 +28,18 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from tentacle.contracts.script import ProcessOutput
 from tentacle.devserver.storage import MACHINE_KINDS, Field, Resource, Store, read_fields, texts
-from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
-from tentacle.devserver.worker import Client, Machines, ScriptOrder, WorkerCallFailed, WorkerClients
+from tentacle.devserver.tasks.task_run import (
+    CANCELED,
+    SUCCESS,
+    TaskResult,
+    TaskRun,
+    TaskType,
+    failed,
+    named,
+    script_said,
+)
+from tentacle.devserver.worker import Client, Machines, WorkerCallFailed, WorkerClients
 from tentacle.errors import TentacleError
 
 _FILE_NAME: Final = re.compile(r"(?P<name>[A-Za-z][\w.-]*?)\.(?P<version>\d+\.[\w.+-]+)\.(?:zip|nupkg)", re.ASCII)
@@ -138,11 +146,11 @@ class Calamari:
         archive = f"Tools/{package.name}.{package.version}.{package.digest}.tar.gz"
         script = _BRING.format(directory=package.directory, archive=shlex.quote(archive), digest=package.digest)
         async with self._locks[machine.id]:
-            said = await self._said(run, activity, client, script)
+            said = await script_said(run, activity, client, script)
             if said is not None and _PRESENT not in said:
                 await run.write(activity, "Info", f"{package.name} {package.version} will be pushed automatically.")
                 await client.upload(archive, package.archive)
-                said = await self._said(run, activity, client, script)
+                said = await script_said(run, activity, client, script)
         if said is None:
             return None
         if _PRESENT not in said:
@@ -156,12 +164,6 @@ class Calamari:
             for machine in await self.store.everywhere(kind):
                 latest = machine.observed.get("Calamari") == self.package.digest
                 await self.store.observe(machine, {"HasLatestCalamari": latest})
-
-    async def _said(self, run: TaskRun, activity: str, client: Client, script: str) -> list[str] | None:
-        lines: list[ProcessOutput] = []
-        log = ScriptLog(run, activity, look=lines.extend)
-        outcome = await client.run_script(ScriptOrder(script, run.task.id), log.observe, run.cancel)
-        return None if outcome.cancelled else [line.text for line in lines]
 
     @contextlib.contextmanager
     def step(self, variables: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Path]]]:

@@ -26,7 +26,7 @@ from tentacle.devserver.storage import (
     iso,
 )
 from tentacle.devserver.tasks.service_messages import Artifact, OutputParser, Progress
-from tentacle.devserver.worker import ScriptProgress, ends_before
+from tentacle.devserver.worker import Client, ScriptOrder, ScriptProgress, ends_before
 from tentacle.masking import Mask, forms, worth_masking
 
 MAX_LOG: Final = 256 * 2**20
@@ -272,6 +272,21 @@ class ScriptLog:
 
     async def ended(self, exit_code: int) -> None:
         await self.run.store.end_script(self.activity, exit_code)
+
+
+async def script_said(run: TaskRun, activity: str, client: Client, script: str) -> list[str] | None:
+    """Runs a script of the server's own; returns the lines that it wrote, or `None` when the task is cancelled.
+
+    Raises `WorkerCallFailed`.
+    """
+    log, lines = ScriptLog(run, activity), list[str]()
+
+    async def observe(outputs: Sequence[ProcessOutput]) -> None:
+        lines.extend(output.text for output in outputs)
+        await log.observe(outputs)
+
+    outcome = await client.run_script(ScriptOrder(script, run.task.id), observe, run.cancel)
+    return None if outcome.cancelled else lines
 
 
 class TaskHandler(Protocol):

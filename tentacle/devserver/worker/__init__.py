@@ -12,4 +12,5 @@ from tentacle.devserver.worker.https_polling import AGENTS
 from tentacle.devserver.worker.machines import Machines, Policy, built_in_worker
 from tentacle.devserver.worker.retry import Time, ends_before
 from tentacle.devserver.worker.script_run import ScriptOrder, ScriptOutcome, ScriptProgress
+from tentacle.devserver.worker.ssh import discovered_fingerprint
 from tentacle.wire.http import FileBody, HttpReply

@@ -43,6 +43,8 @@ class Policy:
 
     `health_interval` is `None` where no interval counts.  `health_script` is the policy's own script, or that of the
     default policy where it inherits one.  `delete_after` is how long an unavailable machine is kept, `None` for ever.
+    `packages_kept` is how many packages, -1 for all, and how many versions of each stay on a machine; `None` for as
+    many as there is room for.
     """
 
     retry: RetryPolicy
@@ -56,13 +58,13 @@ class Policy:
     may_be_offline: bool
     delete_after: float | None
     calamari: str
+    packages_kept: tuple[int, int] | None
 
 
 def read_policy(body: Mapping[str, Any], default: Mapping[str, Any] = POLICY_DEFAULTS) -> Policy:
     """Returns the policy; `default` is the one whose health check script it may inherit."""
-    retry, health, cleanup = (
-        body[name] for name in ("MachineRpcCallRetryPolicy", "MachineHealthCheckPolicy", "MachineCleanupPolicy")
-    )
+    names = ("MachineRpcCallRetryPolicy", "MachineHealthCheckPolicy", "MachineCleanupPolicy")
+    retry, health, cleanup, packages = (body[name] for name in (*names, "MachinePackageCacheRetentionPolicy"))
     inherited = default["MachineHealthCheckPolicy"]["BashHealthCheckPolicy"]["ScriptBody"]
     deletes = cleanup["DeleteMachinesBehavior"] == "DeleteUnavailableMachines"
     return Policy(
@@ -84,6 +86,9 @@ def read_policy(body: Mapping[str, Any], default: Mapping[str, Any] = POLICY_DEF
         body["MachineConnectivityPolicy"]["MachineConnectivityBehavior"] == "MayBeOfflineAndCanBeSkipped",
         fields.seconds(cleanup["DeleteMachinesElapsedTimeSpan"]) if deletes else None,
         body["MachineUpdatePolicy"]["CalamariUpdateBehavior"],
+        (packages["QuantityOfPackagesToKeep"], packages["QuantityOfVersionsToKeep"])
+        if packages["Strategy"] == "Quantities"
+        else None,
     )
 
 

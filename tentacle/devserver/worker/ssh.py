@@ -28,6 +28,7 @@ HOME: Final = ".octopus"
 
 CHUNK: Final = 65536
 LONGEST_LINE: Final = 2**20
+DISCOVERY: Final = 10.0
 _HOST_KEYS: Final = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-256")
 """A host has a key of each kind, and any of them may be the pinned one."""
 
@@ -188,6 +189,26 @@ class SshClient:
             raise WorkerCallFailed(f"No connection to {where}: {lost}") from lost
         wanted = f"{where} has no host key with the fingerprint {self.endpoint.fingerprint}"
         raise WorkerCallFailed(f"{wanted}; it showed {' and '.join(pinned.seen)}.", final=True)
+
+
+async def discovered_fingerprint(host: str, port: int) -> str:
+    """Returns the fingerprint of the host key that is shown at this address, before anybody signs in.
+
+    Raises `WorkerCallFailed`.
+    """
+    where = f"{host}:{port}"
+    try:
+        async with asyncio.timeout(DISCOVERY):
+            key = await asyncssh.get_server_host_key(host, port, config=None)
+    except TimeoutError as error:
+        raise WorkerCallFailed(f"Nothing answered at {where} within {DISCOVERY:.0f} seconds.") from error
+    except asyncssh.Error as error:
+        raise WorkerCallFailed(f"What answers at {where} does not speak SSH: {error}") from error
+    except (OSError, UnicodeError) as error:
+        raise WorkerCallFailed(f"No connection to {where}: {error}") from error
+    if key is None:
+        raise WorkerCallFailed(f"{where} shows no host key.")
+    return key.get_fingerprint("sha256")
 
 
 async def ends_by_itself(process: Any, end: Awaitable[Any], observe: Observe, cancel: asyncio.Event) -> bool:

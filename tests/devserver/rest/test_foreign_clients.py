@@ -332,7 +332,7 @@ async def test_options_are_told_before_a_key_is_shown(server: RunningServer) -> 
 
 
 @pytest.mark.parametrize(
-    "path", ["projects", "projects/all", "deployments", "releases", "runbooks", "dashboard", "feeds"]
+    "path", ["projects", "projects/all", "deployments", "releases", "runbooks", "dashboard", "channels"]
 )
 async def test_what_is_out_of_scope_is_not_there_in_the_words_of_the_api(server: RunningServer, path: str) -> None:
     for prefix in ("/api", SPACE, "/api/spaces/default"):

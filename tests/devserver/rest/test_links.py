@@ -13,8 +13,20 @@ from tests.devserver.running_server import RunningServer
 NOT_FILTERS = {
     *("skip", "take", "verbose", "tail", "follow", "plain", "host", "port", "type", "userid"),
     *("machinepartialname", "hideemptyworkerpools", "hideemptyenvironments"),
+    # Of packages and the feed.
+    *("nugetpackageid", "packageid", "latest", "replace", "overwritemode", "feedtype"),
 }
-ONLY_POSTED = {"SignIn", "SignOut", "Cancel", "Prioritize", "Rerun", "State", "RevokeSessions"}
+ONLY_POSTED = {
+    "SignIn",
+    "SignOut",
+    "Cancel",
+    "Prioritize",
+    "Rerun",
+    "State",
+    "RevokeSessions",
+    "PackageUpload",
+    "PackagesBulk",
+}
 
 
 async def one_of_everything(server: RunningServer) -> None:
@@ -36,6 +48,8 @@ async def one_of_everything(server: RunningServer) -> None:
     }.items():
         await server.post(f"{space}/{kind}", body)
     await server.post("/api/users/me/apikeys", {"Purpose": "ci"})
+    named = {"Content-Disposition": 'attachment; filename="Acme.1.0.zip"'}
+    assert (await server.send("POST", f"{space}/packages/raw", data=b"x", headers=named)).status == 201
     await server.ended(await server.health("Workers-1"))
 
 

@@ -1,0 +1,254 @@
+"""The packages that a script needs: brought to a worker whole and once, found there by their hash the next time, and
+removed as its machine policy says (docs/spec/rest.md, "Packages").
+
+Knows the cache on a worker, which Calamari shares, and the script that looks into it; must not know HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+from uuid import uuid4
+
+from tentacle.devserver.storage import Field, Json, Packages, Resource, choice, document, documents, optional, text
+from tentacle.devserver.tasks.service_messages import FAILURE, ServiceMessage, messages_of
+from tentacle.devserver.tasks.task_run import TaskRun, script_said
+from tentacle.devserver.worker import Client, WorkerCallFailed
+
+FEED: Final = "feeds-builtin"
+MOST: Final = 50
+_ROOM: Final = 0.2
+"""The part of the disk that stays free where the policy says nothing of packages, as with Calamari."""
+
+# --- what a task may ask for -----------------------------------------------------------------------------------
+
+
+def _file_name(value: Any) -> str:
+    found: str = text(100)(value)
+    if not re.fullmatch(r"\w[\w.-]*", found):
+        raise ValueError("must be a name for a file: letters, digits, dots, hyphens")
+    return found
+
+
+def _flag(value: Any) -> bool:
+    """The original's properties are texts."""
+    return bool(choice("True", "False")(str(value)) == "True")
+
+
+_read_reference: Final = document(
+    (
+        Field("PackageId", _file_name),
+        Field("Version", optional(text(blank=True)), None),
+        Field("Name", optional(_file_name), None),
+        Field("FeedId", choice(FEED), FEED),
+        Field("AcquisitionLocation", choice("Server"), "Server"),
+        Field("Properties", document((Field("Extract", _flag, False),)), {"Extract": False}),
+    )
+)
+
+
+def read_references(value: Any) -> list[Json]:
+    """The packages of a script, each under a name of its own: that of its file or directory in the workspace."""
+    found = [_read_reference(one) for one in documents(value)[: MOST + 1]]
+    found = [{**one, "Name": one["Name"] or one["PackageId"]} for one in found]
+    if len(found) > MOST or len({one["Name"].lower() for one in found}) < len(found):
+        raise ValueError(f"must have a Name of its own for each package, and at most {MOST}")
+    return found
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A package that is on the worker, at `path`, for a script that calls it `name`."""
+
+    name: str
+    package: Resource
+    path: str
+    extract: bool
+
+    def bash(self) -> str:
+        """Lines of bash that put it into the working directory: a copy, since scripts may write to it."""
+        path, into = shlex.quote(self.path), shlex.quote(f"./{self.name}")
+        extension = str(self.package.body["FileExtension"])
+        if not self.extract:
+            return f"cp {path} {into}{extension} || exit 1\n"
+        unpack = f"tar -xf {path}"
+        if not extension.startswith(".t"):
+            # With 1, `unzip` only complains of something, such as names with backslashes.
+            unzip, otherwise = f"unzip -qo {path} || [ $? = 1 ]", f"python3 -m zipfile -e {path} ."
+            unpack = f"if command -v unzip >/dev/null; then {unzip}; else {otherwise}; fi"
+        failure = shlex.quote(f"##octopus[{FAILURE} message='The package {self.name} could not be unpacked.']")
+        return f"(mkdir {into} && cd {into} && {{ {unpack}; }}) || {{ echo {failure}; exit 1; }}\n"
+
+    def variables(self) -> Mapping[str, str]:
+        """What Calamari, which puts it there itself, has to know."""
+        body = self.package.body
+        known = {"PackageId": body["PackageId"], "PackageVersion": body["Version"], "FeedId": FEED}
+        known |= {"OriginalPath": self.path, "Extract": str(self.extract)}
+        return {f"Octopus.Action.Package[{self.name}].{name}": value for name, value in known.items()}
+
+
+# --- the cache on a worker -------------------------------------------------------------------------------------
+
+_CACHED: Final = re.compile(r"(?P<id>[^@/]+)@(?P<version>[^@/]+)@[0-9A-Fa-f]{32}\.[^@/]+")
+_HAS: Final = "tentacle-package:"
+_DISK: Final = "tentacle-disk:"
+_LOOK: Final = f"""\
+echo '##octopus[stdout-verbose]'
+mkdir -p "$TentacleHome/Files" && cd "$TentacleHome/Files" || exit 1
+code() {{ printf %s "$1" | base64 | tr -d '\\n'; }}
+look() {{
+    for file in "$1@S$2@"????????????????????????????????"$3"; do
+        [ -f "$file" ] || continue
+        if [ "$(sha1sum <"$file" | cut -c 1-40)" = "$4" ]; then
+            touch "$file"
+            echo "##octopus[foundPackage id='$(code "$1")' version='$(code "$2")' hash='$(code "$4")'" \\
+                "remotePath='$(code "$PWD/$file")' fileExtension='$(code "$3")']"
+        else
+            echo "$file is not the package that it was, or should be now; it is removed."
+            rm -f "$file"
+        fi
+    done
+}}
+LOOKS
+ls -t | while IFS= read -r file; do echo "{_HAS} $(wc -c <"$file") $file"; done
+echo "{_DISK} $(df -Pk . | tail -n 1)"
+"""
+"""Says which of the wanted files are there and right, and what else is, last used first."""
+
+
+class Cached(NamedTuple):
+    """A file of the cache."""
+
+    name: str
+    size: int
+
+
+@dataclass
+class Found:
+    """What is on a worker: where packages are, by their hashes; all files, last used first; the bytes that should be
+    free and are not.
+    """
+
+    paths: dict[str, str] = field(default_factory=dict)
+    cached: list[Cached] = field(default_factory=list)
+    missing_room: int = 0
+
+
+def read_cache(lines: Sequence[str]) -> Found:
+    """Returns what a worker has said of its packages."""
+    found = Found()
+    for line in lines:
+        for said in messages_of(line):
+            if isinstance(said, ServiceMessage) and said.name == "foundpackage":
+                found.paths[said.attributes["hash"]] = said.attributes["remotepath"]
+        if line.startswith(_HAS):
+            size, _, name = line.removeprefix(_HAS).strip().partition(" ")
+            found.cached.append(Cached(name, int(size)))
+        elif line.startswith(_DISK):
+            # The name of the file system comes first, and may have blanks.
+            total, _, free, *_ = line.split()[-5:]
+            found.missing_room = int((int(total) * _ROOM - int(free)) * 1024)
+    return found
+
+
+def superfluous(found: Found, kept: tuple[int, int] | None, in_use: frozenset[str]) -> list[str]:
+    """Returns the names of the files to remove.
+
+    `kept` as `Policy.packages_kept`; without it, those that were used least recently go until there is room.
+    """
+    files = [(match, one) for one in found.cached if (match := _CACHED.fullmatch(one.name))]
+    removed, room, ranks = [], 0, dict[str, dict[str, None]]()
+    if kept is None:
+        for _, one in reversed(files):
+            if room < found.missing_room and one.name not in in_use:
+                removed.append(one.name)
+                room += one.size
+        return removed
+    for match, one in files:
+        versions = ranks.setdefault(match["id"].lower(), {})
+        versions.setdefault(match["version"].lower())
+        too_many = 0 <= kept[0] <= list(ranks).index(match["id"].lower())
+        too_many = too_many or list(versions).index(match["version"].lower()) >= kept[1]
+        if too_many and one.name not in in_use:
+            removed.append(one.name)
+    return removed
+
+
+@dataclass(frozen=True)
+class PackageTransfers:
+    """Brings packages to workers, for one task at a time to each, and keeps there what running tasks use."""
+
+    packages: Packages
+    _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _in_use: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+    @asynccontextmanager
+    async def brought(
+        self, run: TaskRun, activity: str, machine: Resource, client: Client, kept: tuple[int, int] | None
+    ) -> AsyncIterator[list[Staged] | None]:
+        """Yields the packages of the task's script, which stay there meanwhile, or `None` when it is cancelled.
+
+        `kept` as `Policy.packages_kept`.  Raises `WorkerCallFailed`, also for a package that is not in the feed.
+        """
+        wanted = [(one, await self._wanted(run.task.space, one)) for one in run.task.arguments.get("Packages", ())]
+        if not wanted:
+            yield []
+            return
+        in_use, names = self._in_use[machine.id], set[str]()
+        try:
+            async with self._locks[machine.id]:
+                found = await self._look(run, activity, client, [package for _, package in wanted])
+                if found is not None:
+                    for _, package in wanted:
+                        if package.body["Hash"] not in found.paths:
+                            what = f"{package.body['PackageId']} {package.body['Version']}"
+                            await run.write(activity, "Info", f"{what} is sent to {machine.name}.")
+                            await self._send(client, package, found)
+                    names = {path.rpartition("/")[2] for path in found.paths.values()}
+                    in_use.update(names)
+                    if removed := superfluous(found, kept, frozenset(+in_use)):
+                        told = f"Removed from the packages of {machine.name}: {', '.join(removed)}"
+                        await run.write(activity, "Info", told)
+                        script = 'cd "$TentacleHome/Files" && rm -f -- ' + shlex.join(removed)
+                        await script_said(run, activity, client, script)
+            if found is None:
+                yield None
+                return
+            yield [Staged(o["Name"], p, found.paths[p.body["Hash"]], o["Properties"]["Extract"]) for o, p in wanted]
+        finally:
+            in_use.subtract(names)
+
+    async def _wanted(self, space: str, reference: Mapping[str, Any]) -> Resource:
+        """Returns the package that a reference names, the highest version where it names none."""
+        package_id, version = reference["PackageId"], reference["Version"]
+        for package in await self.packages.newest_first(space, package_id):
+            if not version or package.body["Version"].lower() == version.lower():
+                return package
+        named = f"{package_id} {version}" if version else package_id
+        raise WorkerCallFailed(f"There is no package {named} in the built-in feed.", final=True)
+
+    async def _look(self, run: TaskRun, activity: str, client: Client, wanted: Sequence[Resource]) -> Found | None:
+        """Returns what is on the worker, or `None` when the task is cancelled.  Raises `WorkerCallFailed`."""
+        members = ("PackageId", "Version", "FileExtension", "Hash")
+        looks = [shlex.join(("look", *(package.body[name] for name in members))) for package in wanted]
+        lines = await script_said(run, activity, client, _LOOK.replace("LOOKS", "\n".join(looks)))
+        if lines is not None and not any(line.startswith(_DISK) for line in lines):
+            raise WorkerCallFailed("The worker has no directory for packages that scripts may use.", connected=True)
+        return None if lines is None else read_cache(lines)
+
+    async def _send(self, client: Client, package: Resource, found: Found) -> None:
+        body = package.body
+        name = f"{body['PackageId']}@S{body['Version']}@{uuid4().hex.upper()}{body['FileExtension']}"
+        with self.packages.held(package) as content:
+            result = await client.upload(f"Files/{name}", content)
+        if (result.hash or "").lower() != body["Hash"]:
+            raise WorkerCallFailed(f"{body['PackageId']} {body['Version']} did not arrive as it was.", connected=True)
+        found.paths[body["Hash"]] = result.full_path
+        found.cached.insert(0, Cached(name, body["PackageSizeBytes"]))
+        found.missing_room += body["PackageSizeBytes"]
