@@ -4,21 +4,55 @@ The lowest folder of the server: knows none of the others, and neither HTTP nor 
 import from here and from no module inside but the three that are tables: `fields`, `kinds` and `permissions`.
 """
 
-# fmt: off
 from tentacle.devserver.storage import fields, kinds, permissions
 from tentacle.devserver.storage.database import Database
 from tentacle.devserver.storage.fields import (
-    MISSING, Field, Invalid, choice, document, documents, member, moment, note, optional, read_fields, seconds, secret, text,
-    texts, time_span, whole_number,
+    Field,
+    Invalid,
+    choice,
+    document,
+    documents,
+    moment,
+    optional,
+    read_fields,
+    seconds,
+    text,
+    texts,
+    whole_number,
 )
 from tentacle.devserver.storage.kinds import (
-    ACCOUNTS, AGENTLESS, ARTIFACTS, ENVIRONMENTS, KINDS, LIFECYCLES, MACHINE_KINDS, MACHINES, PACKAGES, POLICIES,
-    POOL_TYPES, POOLS, PROXIES, SCOPED, SCOPED_ROLES, SPACES, TAG_SETS, TEAMS, UNSCOPED_KINDS, USER_ROLES, USERS, WORKERS, Kind,
-    communication, read_body, references, same_place,
+    ENVIRONMENTS,
+    KINDS,
+    MACHINE_KINDS,
+    MACHINES,
+    PACKAGES,
+    POLICIES,
+    POOLS,
+    PROXIES,
+    SCOPED,
+    SPACES,
+    TAG_SETS,
+    USERS,
+    WORKERS,
+    Kind,
+    communication,
+    read_body,
 )
 from tentacle.devserver.storage.model import (
-    UNSCOPED, Activity, ActivityStatus, Clock, HealthStatus, Json, KeptScript, LogElement, LogEntry, NewTask, Resource,
-    Task, TaskState, iso, iso_milliseconds,
+    UNSCOPED,
+    Activity,
+    ActivityStatus,
+    Clock,
+    HealthStatus,
+    Json,
+    LogElement,
+    LogEntry,
+    NewTask,
+    Resource,
+    Task,
+    TaskState,
+    iso,
+    iso_milliseconds,
 )
 from tentacle.devserver.storage.packages import (
     PackageName,
@@ -28,7 +62,6 @@ from tentacle.devserver.storage.packages import (
     version_key,
 )
 from tentacle.devserver.storage.permissions import (
-    ADMINISTRATORS, BUILT_IN_GRANT, BUILT_IN_ROLES, BUILT_IN_TEAMS, EVERYONE, SPACE_PERMISSIONS,
     permission_descriptions,
 )
 from tentacle.devserver.storage.policies import POLICY_DEFAULTS, next_by_cron, read_script
