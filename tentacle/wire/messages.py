@@ -72,12 +72,15 @@ class ServerError:
 
 @dataclass(frozen=True)
 class Response:
-    """`is_long`, which is not sent, says that packing the result takes so long that it belongs in a thread."""
+    """What is not sent: `is_long` says that packing the result takes so long that it belongs in a thread, and
+    `has_streams` whether there may be data streams in it.
+    """
 
     id: str
     result: Any = None
     error: ServerError | None = None
     is_long: bool = field(default=False, compare=False)
+    has_streams: bool = field(default=True, compare=False)
 
 
 Message = Request | Response
@@ -124,7 +127,7 @@ def announced_streams(message: Message | None) -> tuple[tuple[UUID, int], ...]:
     A data stream is recognised by its shape, a document with a GUID called `id` and a whole number called `length`: it
     carries its type's name only in slots of static type `object`.
     """
-    if message is None:
+    if message is None or (isinstance(message, Response) and not message.has_streams):
         return ()
     found: list[tuple[UUID, int]] = []
     _find_streams(list(message.params) if isinstance(message, Request) else message.result, found)
