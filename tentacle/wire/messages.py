@@ -86,13 +86,41 @@ class Response:
 Message = Request | Response
 
 
+@dataclass(frozen=True)
+class PackedList:
+    """A list that is BSON already, in place of a member of a result: `data` from its length to its end."""
+
+    data: bytes = field(repr=False)
+
+
 def encode_message(message: Message | None) -> bytes:
     """The BSON of the envelope; `None` is the message that says "nothing to do"."""
     if isinstance(message, Request):
         body: dict[str, Any] | None = _request_document(message)
     else:
         body = None if message is None else _response_document(message)
+        if body is not None and isinstance(result := body["result"], dict) and _holds_packed(result):
+            return _encode_packed({"Message": body})
     return bson.encode({"Message": body}, codec_options=_OPTIONS)
+
+
+def _holds_packed(document: dict[str, Any]) -> bool:
+    return any(isinstance(value, PackedList) for value in document.values())
+
+
+def _encode_packed(document: dict[str, Any]) -> bytes:
+    """The BSON of a document whose lists may be packed; the `bson` package takes only documents that are."""
+    elements = [b""]
+    for name, value in document.items():
+        if isinstance(value, PackedList):
+            elements += (b"\x04", name.encode(), b"\0", value.data)
+        elif isinstance(value, dict):
+            elements += (b"\x03", name.encode(), b"\0", _encode_packed(value))
+        else:
+            elements.append(bson.encode({name: value}, codec_options=_OPTIONS)[4:-1])
+    elements.append(b"\0")
+    elements[0] = _INT32.pack(sum(map(len, elements)) + _INT32.size)
+    return b"".join(elements)
 
 
 def decode_message(data: bytes | bytearray, limits: Limits) -> Message | None:
