@@ -1,10 +1,10 @@
 """The one codec between a contract dataclass and a document (the decoded BSON of a message).
 
 A document is what the `bson` package decodes to: `dict`, `list`, `str`, `int` (int32), `Int64`, `float`, `bool`,
-`Binary`, `DatetimeMS`, `None`.  Rules of reading and writing are those of the original's serializer (docs/spec/wire.md,
-"Serializer rules" and "Type names" and "BSON values"): member names in Pascal case and in the order of declaration,
-nulls written, `$type` first and only where the slot does not tell the type, unknown members skipped, member names
-matched exactly and then without regard to case.
+`Binary`, `DatetimeMS`, `None`; a long list that is written may be a `PackedList`.  Rules of reading and writing are
+those of the original's serializer (docs/spec/wire.md, "Serializer rules" and "Type names" and "BSON values"): member
+names in Pascal case and in the order of declaration, nulls written, `$type` first and only where the slot does not tell
+the type, unknown members skipped, member names matched exactly and then without regard to case.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from bson.int64 import Int64
 
 from tentacle.contracts.timespan import format_timespan, parse_timespan
 from tentacle.errors import EXIT_INTERNAL, TentacleError
+from tentacle.wire.messages import PackedList
 
 T = TypeVar("T")
 
@@ -57,16 +58,30 @@ class TypeName:
     accepted: frozenset[str]
 
 
+Pack = Callable[[Any], bytes]
+"""Writes instances of one class as a whole list in BSON."""
+
+_MANY: typing.Final = 64
+"""From so many items on, a list of a class that can be packed is."""
+
 _NAMES: dict[type, TypeName] = {}
+_PACKS: dict[type, Pack] = {}
 _MEMBER_NAMES: dict[type, Mapping[str, str]] = {}
 
 
-def contract(written: str, *also: str, members: Mapping[str, str] | None = None) -> Callable[[type[T]], type[T]]:
-    """Gives a frozen dataclass its .NET name, the names accepted for it, and member names that are not Pascal case."""
+def contract(
+    written: str, *also: str, members: Mapping[str, str] | None = None, pack: Pack | None = None
+) -> Callable[[type[T]], type[T]]:
+    """Gives a frozen dataclass its .NET name, the names accepted for it, and member names that are not Pascal case.
+
+    With `pack`, which must write what the codec would, long lists of it become a `PackedList`.
+    """
 
     def register(cls: type[T]) -> type[T]:
         _NAMES[cls] = TypeName(written, frozenset((written, *also)))
         _MEMBER_NAMES[cls] = members or {}
+        if pack is not None:
+            _PACKS[cls] = pack
         return cls
 
     return register
@@ -106,8 +121,7 @@ def _writer(annotation: Any) -> Callable[[Any], Any]:
         inner = _writer(optional)
         return lambda value: None if value is None else inner(value)
     if origin is tuple:
-        item = _writer(arguments[0])
-        return lambda value: [item(v) for v in value]
+        return _list_writer(arguments[0])
     if origin is Mapping:
         return lambda value: {k.wire_name if isinstance(k, WireEnum) else str(k): v for k, v in value.items()}
     if dataclasses.is_dataclass(annotation):
@@ -118,9 +132,20 @@ def _writer(annotation: Any) -> Callable[[Any], Any]:
     return int if issubclass(annotation, enum.IntEnum) else _as_it_is
 
 
+def _list_writer(item_type: Any) -> Callable[[Any], Any]:
+    item, pack = _writer(item_type), _PACKS.get(item_type)
+
+    def write(value: Any) -> Any:
+        if pack is not None and len(value) >= _MANY:
+            return PackedList(pack(value))
+        return [item(v) for v in value]
+
+    return write
+
+
 @cache
 def _object_writer(cls: Any) -> Callable[[Any], Any]:
-    """Kept fast, because most objects are log entries, tens of thousands: members that need no writer are copied."""
+    """Members that need no writer are copied."""
     members = [(name, _writer(hint)) for _, name, hint in members_of(cls)]
     names = [name for name, _ in members]
     writers = [(name, write) for name, write in members if write is not _as_it_is]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from tentacle.contracts.codec import Milliseconds, WireEnum, contract
 from tentacle.contracts.data_stream import DataStream
+from tentacle.contracts.packed_entries import pack_entries
 
 NEW = "Octopus.Tentacle.Contracts.{0}, Octopus.Tentacle.Contracts"
 OLD = "Octopus.Shared.Contracts.{0}, Octopus.Shared"
@@ -50,7 +51,7 @@ class ScriptTicket:
     task_id: str
 
 
-@contract(NEW.format("ProcessOutput"))
+@contract(NEW.format("ProcessOutput"), pack=pack_entries)
 @dataclass(frozen=True, slots=True)
 class ProcessOutput:
     """One entry of a script's log.  `occurred` is in milliseconds since 1970."""

@@ -54,7 +54,7 @@ class AuditRecord:
     def append(self, record: Mapping[str, Any]) -> None:
         """Writes one record with the time of now.  Raises `AuditFailed`, and then the file is as before."""
         lost = {"Lost": self._lost} if self._lost else {}
-        line = json.dumps({"Time": self._time(), **lost, **self._covered(record)}) + "\n"
+        line = json.dumps({"Time": self._time(), **lost, **self._covered(dict(record))}) + "\n"
         try:
             try:
                 self._file.append(line)
@@ -84,7 +84,7 @@ class AuditRecord:
         if isinstance(value, str):
             shown = self._cover(value)
             return shown if len(shown) <= LONGEST_TEXT else f"{shown[:LONGEST_TEXT]}..."
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return {name: self._covered(one) for name, one in value.items()}
         if isinstance(value, list | tuple):
             return [self._covered(one) for one in value[:_MOST_ENTRIES]]

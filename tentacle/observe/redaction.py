@@ -19,6 +19,8 @@ __all__ = ["MASK", "WITHHELD", "Redactor"]
 WITHHELD: Final = "[This line is withheld: its secrets could not be masked.]"
 _API_KEY = re.compile(r"\bAPI-[A-Z0-9]{12,}\b", re.IGNORECASE)
 _TRACEBACK = logging.Formatter()
+_REMEMBERED: Final = 512
+"""Texts, of so many characters at most, whose masked form is remembered: records say the same again and again."""
 _FAILURES = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
@@ -32,12 +34,14 @@ class Redactor(logging.Filter):
         self._others: tuple[weakref.ref[Mask], ...] = ()
         """Replaced as a whole: a `WeakSet` takes longer to go through than its masks to be applied."""
         self._changing = threading.Lock()
+        self._shown: dict[str, str] = {}
 
     def add(self, secret: str | None) -> None:
         """Masks `secret` from now on; an empty one is ignored."""
         if secret:
             self._secrets |= {secret}
             self._own = Mask.of_secrets(self._secrets)
+            self._shown = {}
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -48,6 +52,7 @@ class Redactor(logging.Filter):
         """Also masks what `mask` covers, as long as somebody else holds a reference to it."""
         with self._changing:
             self._others = (*(one for one in self._others if one() is not None), weakref.ref(mask))
+        self._shown = {}
 
     def redact(self, text: str) -> str:
         """Returns `text` with every known secret masked; secrets that overlap are masked together."""
@@ -57,11 +62,23 @@ class Redactor(logging.Filter):
         return cover(text, merged(spans)) if spans else text
 
     def shown(self, text: str) -> str:
-        """As `redact`, but returns `WITHHELD` when masking fails."""
+        """As `redact`, but returns `WITHHELD` when masking fails.
+
+        May go on for a while with a mask that nobody else refers to any more.
+        """
+        # Another thread may learn of a secret meanwhile: it begins another dictionary.
+        shown = self._shown
+        if (found := shown.get(text)) is not None:
+            return found
         try:
-            return self.redact(text)
+            found = self.redact(text)
         except _FAILURES:
             return WITHHELD
+        if len(shown) == _REMEMBERED:
+            shown.clear()
+        if len(text) <= _REMEMBERED:
+            shown[text] = found
+        return found
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrites the record's message, traceback and stack in place, for this handler and all after it."""

@@ -65,7 +65,8 @@ async def answer_request(
     """The response to `request`, and open files for the data streams that it announces.  Never raises."""
     answer = await answering(HalibutCall(request, files, context))
     if isinstance(answer, Answered):
-        return Response(request.id, answer.document, is_long=answer.is_long), answer.files
+        response = Response(request.id, answer.document, is_long=answer.is_long, has_streams=bool(answer.files))
+        return response, answer.files
     return Response(request.id, None, server_error(answer)), {}
 
 

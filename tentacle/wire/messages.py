@@ -72,15 +72,25 @@ class ServerError:
 
 @dataclass(frozen=True)
 class Response:
-    """`is_long`, which is not sent, says that packing the result takes so long that it belongs in a thread."""
+    """What is not sent: `is_long` says that packing the result takes so long that it belongs in a thread, and
+    `has_streams` whether there may be data streams in it.
+    """
 
     id: str
     result: Any = None
     error: ServerError | None = None
     is_long: bool = field(default=False, compare=False)
+    has_streams: bool = field(default=True, compare=False)
 
 
 Message = Request | Response
+
+
+@dataclass(frozen=True)
+class PackedList:
+    """A list that is BSON already, in place of a member of a result: `data` from its length to its end."""
+
+    data: bytes = field(repr=False)
 
 
 def encode_message(message: Message | None) -> bytes:
@@ -89,7 +99,28 @@ def encode_message(message: Message | None) -> bytes:
         body: dict[str, Any] | None = _request_document(message)
     else:
         body = None if message is None else _response_document(message)
+        if body is not None and isinstance(result := body["result"], dict) and _holds_packed(result):
+            return _encode_packed({"Message": body})
     return bson.encode({"Message": body}, codec_options=_OPTIONS)
+
+
+def _holds_packed(document: dict[str, Any]) -> bool:
+    return any(isinstance(value, PackedList) for value in document.values())
+
+
+def _encode_packed(document: dict[str, Any]) -> bytes:
+    """The BSON of a document whose lists may be packed; the `bson` package takes only documents that are."""
+    elements = [b""]
+    for name, value in document.items():
+        if isinstance(value, PackedList):
+            elements += (b"\x04", name.encode(), b"\0", value.data)
+        elif isinstance(value, dict):
+            elements += (b"\x03", name.encode(), b"\0", _encode_packed(value))
+        else:
+            elements.append(bson.encode({name: value}, codec_options=_OPTIONS)[4:-1])
+    elements.append(b"\0")
+    elements[0] = _INT32.pack(sum(map(len, elements)) + _INT32.size)
+    return b"".join(elements)
 
 
 def decode_message(data: bytes | bytearray, limits: Limits) -> Message | None:
@@ -124,7 +155,7 @@ def announced_streams(message: Message | None) -> tuple[tuple[UUID, int], ...]:
     A data stream is recognised by its shape, a document with a GUID called `id` and a whole number called `length`: it
     carries its type's name only in slots of static type `object`.
     """
-    if message is None:
+    if message is None or (isinstance(message, Response) and not message.has_streams):
         return ()
     found: list[tuple[UUID, int]] = []
     _find_streams(list(message.params) if isinstance(message, Request) else message.result, found)

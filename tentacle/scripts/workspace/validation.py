@@ -70,7 +70,7 @@ def require_arguments(arguments: Sequence[str]) -> None:
 
 
 def _is_plain(text: str) -> bool:
-    return not any(unicodedata.category(c) in ("Cc", "Cs") for c in text)
+    return text.isprintable() or not any(unicodedata.category(c) in ("Cc", "Cs") for c in text)
 
 
 def _shown(text: str) -> str:
