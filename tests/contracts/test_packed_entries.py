@@ -19,7 +19,7 @@ ENTRIES = st.builds(
     ProcessOutput,
     st.sampled_from(ProcessOutputSource),
     st.sampled_from((0, 1, -1, 1_790_000_000_000, 2**63 - 1, -(2**63))),
-    st.text(st.characters(exclude_categories=("Cs",))),
+    st.text(st.characters(exclude_categories=["Cs"])),
 )
 
 

@@ -27,6 +27,7 @@ from tentacle.contracts.script_v2 import ScriptStatusResponseV2
 from tentacle.contracts.services import SERVICE_METHODS
 from tentacle.devserver.worker.caller import NO_STREAMS, CallResult, Endpoint, WorkerCallFailed
 from tentacle.wire.http import HttpReply, problem
+from tentacle.wire.messages import Response, encode_message
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 UNKNOWN_SERVICE = "Octopus.Tentacle.Communications.UnknownServiceNameException: Error: {} has not been registered"
@@ -37,8 +38,8 @@ KNOWN = {"TentacleVersion": "8.1.2", "TentacleCertificateSignatureAlgorithm": "s
 
 
 def over_the_wire(value: Any) -> Any:
-    """What is left of a document after a journey as BSON."""
-    return bson.decode(bson.encode({"value": value}), codec_options=OPTIONS)["value"]
+    """What is left of a document after a journey as the result of a call."""
+    return bson.decode(encode_message(Response("", value)), codec_options=OPTIONS)["Message"]["result"]
 
 
 @dataclass(eq=False)
