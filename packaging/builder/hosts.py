@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -124,7 +125,7 @@ def _rpm_manners(place: str) -> dict[str, Any]:
         return {"type": "doc"}
     if "/zsh/vendor-completions/" in place:
         return {"dst": place.replace("vendor-completions", "site-functions")}
-    if ".so" in Path(place).name:
+    if re.search(r"\.so(\.\d+)*$", place):
         return {"file_info": {"mode": 0o755}}
     return {}
 

@@ -124,11 +124,10 @@ def _bootstrap(architecture: str, target: Path) -> None:
 def _own_layer(stage: Path) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for path in sorted((stage / "usr/lib/tentacle").rglob("*")):
-            archive.add(path, f"usr/lib/{path.relative_to(stage / 'usr/lib')}", recursive=False, filter=_settled)
-        for path in sorted((stage / "usr/bin").iterdir()):
-            archive.add(path, f"usr/bin/{path.name}", recursive=False, filter=_settled)
-        for path in sorted((stage / "usr/share/doc").rglob("*")):
+        place = stage / "usr/lib/tentacle"
+        programs, documents = (stage / "usr/bin").iterdir(), (stage / "usr/share/doc").rglob("*")
+        # Each directory too: Docker makes one that is missing for root alone.
+        for path in (place, *sorted(place.rglob("*")), *sorted(programs), *sorted(documents)):
             archive.add(path, str(path.relative_to(stage)), recursive=False, filter=_settled)
         entry = (ROOT / "packaging/image/entrypoint").read_bytes()
         _add(archive, "usr/lib/tentacle/bin/entrypoint", entry, mode=0o755)

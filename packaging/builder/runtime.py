@@ -78,6 +78,7 @@ def build(architecture: str, wheel: Path, work: Path, stage: Path) -> list[Part]
     packages = install_dependencies(_PLATFORMS[architecture], place / "lib/python3/dist-packages")
     _install(_PLATFORMS[architecture], packages, "--no-deps", wheel)
     _clean(packages)
+    _link_equals(packages / "tzdata/zoneinfo")
     for directory in (place / "lib" / PYTHON, packages):
         _compile(directory, stage)
     binaries = [path for path in sorted(place.rglob("*")) if path.is_file() and elf.is_elf(path)]
@@ -142,6 +143,16 @@ def _remove(directory: Path, patterns: tuple[str, ...]) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+
+def _link_equals(directory: Path) -> None:
+    """Keeps one of the files that are the same, and has the others point there: most time zones have several names."""
+    kept: dict[bytes, Path] = {}
+    for path in sorted(path for path in directory.rglob("*") if path.is_file() and path.suffix != ".py"):
+        first = kept.setdefault(path.read_bytes(), path)
+        if first != path:
+            path.unlink()
+            path.symlink_to(os.path.relpath(first, path.parent))
 
 
 def _compile(directory: Path, stage: Path) -> None:

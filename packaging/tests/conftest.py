@@ -7,25 +7,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from fresh_debian import ROOT, debian_root
 
-ROOT = Path(__file__).resolve().parents[2]
+__all__ = ["ROOT"]
 DIST = ROOT / "dist"
-WITH = "systemd,systemd-sysv,dbus,openssl,procps"
-"""What a small server has, and `openssl`, which the package asks for: the booted machine reaches no archive."""
 
 
 @pytest.fixture(scope="session")
 def debian() -> Path:
-    """The root directory of a fresh Debian; made once and kept."""
-    root = Path(os.environ.get("TENTACLE_PACKAGES_ROOT") or ROOT / "build/debian")
-    if not (root / "etc/debian_version").exists():
-        root.parent.mkdir(exist_ok=True)
-        unfinished = root.with_name(f"{root.name}.unfinished")
-        subprocess.run(["rm", "-rf", unfinished], check=True)
-        made: list[str | Path] = ["debootstrap", "--variant=minbase", f"--include={WITH}", "bookworm", unfinished]
-        subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
-        unfinished.rename(root)
-    return root
+    """The root directory of a fresh Debian."""
+    return debian_root("debian")
 
 
 @pytest.fixture(scope="session")

@@ -107,9 +107,19 @@ class Container:
 
 def image_config(layout: Path) -> Any:
     """The image's configuration."""
+    return json.loads(blob(layout, manifest(layout)["config"]).read_text())
 
-    def blob(descriptor: Any) -> Any:
-        return json.loads((layout / "blobs/sha256" / descriptor["digest"].partition(":")[2]).read_text())
 
-    (manifest,) = json.loads((layout / "index.json").read_text())["manifests"]
-    return blob(blob(manifest)["config"])
+def layers(layout: Path) -> list[Path]:
+    """The archives of its layers, the lowest first."""
+    return [blob(layout, layer) for layer in manifest(layout)["layers"]]
+
+
+def manifest(layout: Path) -> Any:
+    (only,) = json.loads((layout / "index.json").read_text())["manifests"]
+    return json.loads(blob(layout, only).read_text())
+
+
+def blob(layout: Path, descriptor: Any) -> Path:
+    digest: str = descriptor["digest"]
+    return layout / "blobs" / digest.replace(":", "/")

@@ -1,61 +1,113 @@
-"""docs/containers.md, as it stands there: what it has `docker run` do, `crun` does with the same image.
+"""docs/containers.md and the examples that it names, run by a real Docker engine and its Compose on a booted Debian.
 
-Only this differs: the engine, and the address and port of the server.
+Only this differs: the address and ports of the server, and that health is asked for more often.
 """
 
 from __future__ import annotations
 
+import json
 import re
-import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import ROOT
-from container import Container
-from test_image import run_script
+import yaml
+from conftest import ROOT, only
+from fresh_debian import debian_root
+from test_installed import KEY, SERVER, apt
 
-from tentacle import __version__
+from tests.e2e.machine import Machine, missing_tools
 from tests.e2e.pages import SERVER as OCTOPUS
 from tests.e2e.pages import sections_of, text_of
-from tests.e2e.stage import Server, Stage
+from tests.e2e.stage import Process, Server
+from tests.e2e.test_systemd import start_server, wait_until
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 PAGE = "docs/containers.md"
 SECTIONS = sections_of(PAGE)
 STAYS, PASSES = "A worker that stays", "A worker for as long as it runs"
-OF_THE_ENGINE = {"--detach", "--name", "--restart", "--rm", "--stop-timeout"}
+EXAMPLES = ROOT / "packaging/examples"
+BRIDGE = "172.17.0.1"
+"""The host, as containers reach it."""
+DAEMON = {"data-root": "/tmp/docker", "iptables": False}
+"""The place is on the machine's own memory; where the kernel has no tables, containers reach the host all the same."""
+
+
+def with_this_engine(root: Path) -> None:
+    (root / "etc/docker").mkdir(exist_ok=True)
+    (root / "etc/docker/daemon.json").write_text(json.dumps(DAEMON))
 
 
 @dataclass
-class DockerRun:
-    """What a `docker run` asks for."""
+class Host:
+    """A booted Debian with Docker, the image, and an Octopus Server; the current directory has the page's files."""
 
-    variables: dict[str, str]
-    mounted: dict[str, str]
-    image: str
+    machine: Machine
+    server: Server
 
-    @classmethod
-    def read(cls, command: str) -> DockerRun:
-        docker, run, *options, image = shlex.split(command.replace("\\\n", ""))
-        assert (docker, run) == ("docker", "run")
-        variables, mounted = {}, {}
-        for option in options:
-            name, _, value = option.partition("=")
-            if name == "--env":
-                variable, _, variables[variable] = value.partition("=")
-            elif name == "--volume":
-                source, inside = value.split(":")[:2]
-                mounted[inside] = source
-            else:
-                assert name in OF_THE_ENGINE, option
-        return cls(variables, mounted, image)
+    def paste(self, block: str) -> str:
+        return self.machine.run("bash", "-euo", "pipefail", "-c", f"cd /root; {self.of_this_place(block)}")
+
+    def of_this_place(self, text: str) -> str:
+        ours = {
+            OCTOPUS: self.server.rest.rstrip("/"),
+            "10943": str(self.server.comms_port),
+            "docker run": "docker run --health-interval=1s",
+        }
+        for theirs, mine in ours.items():
+            text = text.replace(theirs, mine)
+        return text
+
+    def docker(self, *arguments: str) -> str:
+        return self.machine.run("docker", *arguments).strip()
+
+    def workers(self) -> list[Any]:
+        found: list[Any] = self.machine.on_the_network(lambda: self.server.get("api/Spaces-1/workers/all"))
+        return found
+
+    def run_script(self, worker: Any, body: str) -> tuple[str, str]:
+        def run() -> tuple[str, str]:
+            task = self.server.run_script(worker["Id"], body)
+            state: str = self.server.finished(task)["State"]
+            return state, self.server.request("GET", f"api/tasks/{task}/raw").decode()
+
+        return self.machine.on_the_network(run)
+
+    def works(self, name: str) -> Any:
+        """The worker of that name, which has run a script."""
+        wait_until(lambda: name in [worker["Name"] for worker in self.workers()])
+        (worker,) = [worker for worker in self.workers() if worker["Name"] == name]
+        state, log = self.run_script(worker, "id -u; env")
+        assert state == "Success", log
+        assert KEY not in log
+        return worker
+
+
+@pytest.fixture(scope="module")
+def host(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    assert not missing_tools()
+    packages = ("docker.io", "docker-compose", "skopeo", "netavark", "ca-certificates", "iproute2")
+    root = debian_root("docker", *packages, complete=with_this_engine)
+    with Machine(tmp_path_factory.mktemp("machine"), root) as machine:
+        home = machine.root / "root"
+        (home / "dist").mkdir()
+        for source, place in ((deb, "agent.deb"), (only("*_amd64.oci.tar"), f"dist/{only('*_amd64.oci.tar').name}")):
+            subprocess.run(["cp", source, home / place], check=True)
+        (home / "octopus.key").write_text(KEY)
+        (machine.root / "srv/key").write_text(KEY)
+        apt(machine, "install", "/root/agent.deb")
+        wait_until(lambda: BRIDGE in machine.run("ip", "address", "show"))
+        made = Host(machine, start_server(machine, *SERVER, f"--host={BRIDGE}"))
+        for block in SECTIONS["Containers"]:
+            made.paste(block)
+        yield made
 
 
 def test_every_block_is_run_here_and_every_variable_told() -> None:
-    assert {name: len(blocks) for name, blocks in SECTIONS.items()} == {"Containers": 1, STAYS: 1, PASSES: 1}
+    assert {name: len(blocks) for name, blocks in SECTIONS.items()} == {"Containers": 1, STAYS: 2, PASSES: 1}
     entrypoint = (ROOT / "packaging/image/entrypoint").read_text(encoding="utf-8")
     read = set(re.findall(r"\$\{([A-Z]\w+):-", entrypoint)) | set(re.findall(r"^ *secret (\w+)", entrypoint, re.M))
     assert len(read) > 15
@@ -64,50 +116,96 @@ def test_every_block_is_run_here_and_every_variable_told() -> None:
     assert told == read
 
 
-@pytest.fixture(scope="module")
-def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The image as the engine gets it."""
-    made = tmp_path_factory.mktemp("image") / "layout"
-    [block] = SECTIONS["Containers"]
-    assert f"tentacle_{__version__}_amd64.oci.tar" in block
-    command = block.replace("docker-daemon:tentacle:latest", f"oci:{made}:latest")
-    subprocess.run(["bash", "-ec", command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return made
+def test_a_worker_that_stays_is_the_same_one_in_its_next_container(host: Host) -> None:
+    readable, run = SECTIONS[STAYS]
+    (host.machine.root / "root/octopus.key").chmod(0o600)
+    host.paste(readable)
+    host.paste(run)
+    before = host.works("worker-1")
+    wait_until(lambda: host.docker("inspect", "--format={{.State.Health.Status}}", "worker-1") == "healthy")
+    assert host.docker("top", "worker-1", "-o", "pid,uid").split()[3] == "10001"
+    host.docker("stop", "worker-1")
+    assert host.docker("inspect", "--format={{.State.ExitCode}}", "worker-1") == "0", host.docker("logs", "worker-1")
+    assert KEY not in host.docker("logs", "worker-1")
+    host.docker("rm", "worker-1")
+    host.paste(run)
+    wait_until(lambda: "connections are up" in host.docker("logs", "worker-1"))
+    after = host.works("worker-1")
+    assert (after["Id"], after["Thumbprint"]) == (before["Id"], before["Thumbprint"])
+    host.docker("rm", "--force", "--volumes", "worker-1")
+    delete_all(host)
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Stage() as stage:
-        yield stage.start_server()
+def test_a_worker_for_as_long_as_it_runs(host: Host) -> None:
+    [run] = SECTIONS[PASSES]
+    process: Process = host.machine.start("bash", "-c", host.of_this_place(run))
+    process.wait_for("connections are up")
+    [worker] = host.workers()
+    host.works(worker["Name"])
+    host.docker("stop", host.docker("ps", "--quiet"))
+    assert process.wait() == 0
+    assert host.workers() == []
 
 
-def started(section: str, layout: Path, server: Server, directory: Path) -> Container:
-    [block] = SECTIONS[section]
-    order = DockerRun.read(block)
-    assert order.image == "tentacle:latest"
-    key = directory / "key"
-    key.write_text(server.key)
-    key.chmod(0o644)
-    assert order.variables["ServerApiKey_FILE"] in order.mounted
-    here = {"ServerUrl": server.rest, "ServerPort": str(server.comms_port)}
-    assert order.variables["ServerUrl"] == OCTOPUS
-    container = Container(layout, "latest", directory, f"tentacle-test-{section.split()[-1]}")
-    container.configure(order.variables | here, {order.variables["ServerApiKey_FILE"]: key})
-    return container
+def test_compose_starts_three_that_leave_nothing_behind(host: Host) -> None:
+    project = host.machine.root / "root/project"
+    project.mkdir()
+    (project / "compose.yaml").write_text(host.of_this_place((EXAMPLES / "compose.yaml").read_text()))
+    (project / "api-key").write_text(KEY)
+    the_server_has(host, "Containers")
+    compose = ("docker-compose", "--project-directory=/root/project", "--file=/root/project/compose.yaml")
+    host.machine.run(*compose, "config", "--quiet")
+    up = re.findall(r"docker compose (up -d)$", (EXAMPLES / "compose.yaml").read_text(), re.M)
+    host.machine.run(*compose, *up[0].split())
+    wait_until(lambda: len(host.workers()) == 3)
+    for worker in host.workers():
+        host.works(worker["Name"])
+    host.machine.run(*compose, "down")
+    assert host.workers() == []
+    assert host.docker("ps", "--all", "--quiet") == ""
 
 
-def test_a_worker_that_stays(layout: Path, server: Server, tmp_path: Path) -> None:
-    with started(STAYS, layout, server, tmp_path) as container:
-        container.wait_for("connections are up")
-        assert run_script(server, "worker-1", "true")[0] == "Success"
-        assert container.stop() == 0, container.log
-    assert server.worker("worker-1")["Name"] == "worker-1"
+def test_a_pod_of_the_stateful_set_works_as_a_kubelet_would_start_it(host: Host) -> None:
+    """Without a Kubernetes: its security context, mounts, variables and probe, by the engine that is there."""
+    pod = yaml.safe_load((EXAMPLES / "kubernetes.yaml").read_text())["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    the_server_has(host, container_variables(container)["TargetWorkerPool"])
+    user, group = pod["securityContext"]["runAsUser"], pod["securityContext"]["fsGroup"]
+    options = [f"--user={user}:{pod['securityContext']['runAsGroup']}", f"--group-add={group}"]
+    context = container["securityContext"]
+    options += [f"--cap-drop={name}" for name in context["capabilities"]["drop"]]
+    assert context["readOnlyRootFilesystem"]
+    assert not context["allowPrivilegeEscalation"]
+    options += ["--read-only", "--security-opt=no-new-privileges:true"]
+    options += [f"--env={host.of_this_place(f'{n}={v}')}" for n, v in container_variables(container).items()]
+    for mount in container["volumeMounts"]:
+        # A kubelet makes these as root, and gives them to the group: a directory of a volume, and the keys of a secret.
+        place = f"/srv/volumes/{mount['name']}/{mount.get('subPath', '')}"
+        host.machine.run("install", "--directory", "--mode=2775", f"--group={group}", place)
+        options.append(f"--volume={place}:{mount['mountPath']}{':ro' if mount.get('readOnly') else ''}")
+    (host.machine.root / "srv/volumes/key/api-key").write_text(KEY)
+    host.machine.run("chown", f"0:{group}", "/srv/volumes/key/api-key")
+    host.machine.run("chmod", "640", "/srv/volumes/key/api-key")
+    host.docker("run", "--detach", "--name=tentacle-0", *options, container["image"])
+    wait_until(lambda: "connections are up" in host.docker("logs", "tentacle-0"))
+    host.works("tentacle-0")
+    host.docker("exec", "tentacle-0", *container["livenessProbe"]["exec"]["command"])
+    host.docker("stop", "tentacle-0")
+    assert host.docker("inspect", "--format={{.State.ExitCode}}", "tentacle-0") == "0"
+    host.docker("rm", "tentacle-0")
+    delete_all(host)
 
 
-def test_a_worker_for_as_long_as_it_runs(layout: Path, server: Server, tmp_path: Path) -> None:
-    with started(PASSES, layout, server, tmp_path) as container:
-        container.wait_for("connections are up")
-        [worker] = server.get("api/Spaces-1/workers/all")
-        assert run_script(server, worker["Name"], "true")[0] == "Success"
-        assert container.stop() == 0, container.log
-    assert server.get("api/Spaces-1/workers/all") == []
+def container_variables(container: Any) -> dict[str, str]:
+    return {one["name"]: one.get("value", "tentacle-0") for one in container["env"]}
+
+
+def the_server_has(host: Host, pool: str) -> None:
+    body = {"Name": pool, "WorkerPoolType": "StaticWorkerPool"}
+    host.machine.on_the_network(lambda: host.server.request("POST", "api/Spaces-1/workerpools", body))
+
+
+def delete_all(host: Host) -> None:
+    for worker in host.workers():
+        path = worker["Links"]["Self"].removeprefix("/")
+        host.machine.on_the_network(lambda path=path: host.server.request("DELETE", path))  # type: ignore[misc]

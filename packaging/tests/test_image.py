@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from conftest import only
-from container import Container, laid_out
+from container import Container, laid_out, layers
 
 from tentacle import __version__
 from tests.e2e.stage import Server, Stage, StepFailed
@@ -54,6 +55,20 @@ def run_script(server: Server, worker: str, body: str) -> tuple[str, str]:
 
 def variables(server: Server, **more: str) -> dict[str, str]:
     return {"ServerUrl": server.rest, "ServerPort": str(server.comms_port), "TargetWorkerPool": POOL, **more}
+
+
+def test_each_directory_is_in_a_layer_with_its_mode(layout: Path) -> None:
+    """One that is not is made by the engine: by Docker for root alone."""
+    there = {PurePosixPath(".")}
+    for layer in layers(layout):
+        with tarfile.open(layer) as archive:
+            for entry in archive:
+                path = PurePosixPath(entry.name)
+                assert path.parent in there, path
+                if entry.isdir():
+                    there.add(path)
+                if entry.isdir() and path.is_relative_to("usr"):
+                    assert entry.mode & 0o5 == 0o5, path
 
 
 def test_a_worker_that_stays_registered(layout: Path, server: Server, tmp_path: Path) -> None:
