@@ -48,14 +48,28 @@ class Calls:
 
     async def finish(self, work: Coroutine[Any, Any, T], unwanted: Callable[[T], None] = lambda _: None) -> T:
         """Returns what `work` does.  When this is cancelled, it goes on, and its result is `unwanted`."""
-        task = asyncio.create_task(work)
+        answered: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(_carry_out(work, answered, unwanted))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(partial(self._on_ended, answered))
         try:
-            return await asyncio.shield(task)
+            # The task itself tells its result: `asyncio.shield` would take one more turn of the loop for each call.
+            return await answered
         except asyncio.CancelledError:
-            task.add_done_callback(partial(_give_up, unwanted))
+            if answered.done() and not answered.cancelled() and answered.exception() is None:
+                unwanted(answered.result())
             raise
+
+    def _on_ended(self, answered: asyncio.Future[Any], task: asyncio.Task[None]) -> None:
+        """Tells why there is no result, if somebody still waits for one."""
+        self._running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if answered.done():
+            return
+        if error is None:
+            answered.cancel()
+        else:
+            answered.set_exception(error)
 
     @contextmanager
     def owing(self) -> Iterator[None]:
@@ -95,6 +109,9 @@ def _close_files(answer: tuple[Any, Files]) -> None:
         file.close()
 
 
-def _give_up(unwanted: Callable[[T], None], task: asyncio.Task[T]) -> None:
-    if not task.cancelled() and task.exception() is None:
-        unwanted(task.result())
+async def _carry_out(work: Coroutine[Any, Any, T], answered: asyncio.Future[T], unwanted: Callable[[T], None]) -> None:
+    result = await work
+    if answered.done():
+        unwanted(result)
+    else:
+        answered.set_result(result)

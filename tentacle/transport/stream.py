@@ -76,24 +76,30 @@ class _BoundedProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
 
     _scratch = _Scratch()
     _open = 0
+    _piece_size = RECEIVE_SIZE
 
     @classmethod
     def piece_size(cls) -> int:
-        return max(_SMALLEST_PIECE, min(RECEIVE_SIZE, _ALL_PIECES // max(cls._open, 1)))
+        return cls._piece_size
+
+    @classmethod
+    def _count(cls, more: int) -> None:
+        cls._open += more
+        cls._piece_size = max(_SMALLEST_PIECE, min(RECEIVE_SIZE, _ALL_PIECES // max(cls._open, 1)))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        _BoundedProtocol._open += 1
+        _BoundedProtocol._count(1)
         self._socket: socket.socket = transport.get_extra_info("socket")
         # asyncio does so only where the socket was made with the protocol's number.
         _set_tcp_option(self._socket, socket.TCP_NODELAY)
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        _BoundedProtocol._open -= 1
+        _BoundedProtocol._count(-1)
         super().connection_lost(exc)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._scratch.room[: self.piece_size()]
+        return self._scratch.room[: self._piece_size]
 
     def buffer_updated(self, nbytes: int) -> None:
         # A peer that writes in small pieces waits with the next one for our acknowledgement (docs/spec/wire.md, "TCP").

@@ -43,7 +43,7 @@ from tentacle.wire.messages import (
     memory_needed,
 )
 from tentacle.wire.preface import PREFACE, take_preface
-from tentacle.wire.rules import IDENTITY, RULES, Role, State, What, may_hang_up
+from tentacle.wire.rules import IDENTITY, OURS, RULES, Role, State, What, may_hang_up
 from tentacle.wire.streams import Announced, StreamReader, StreamWriter, check_announced
 
 _CONTROL = {Next: What.NEXT, Proceed: What.PROCEED, End: What.END}
@@ -226,7 +226,7 @@ class Connection:
 
     def _advance_own(self, what: What) -> None:
         following = self._rules.next_state(self._state, what)
-        if following is None or self._state.name.startswith("EXPECT"):
+        if following is None or self._state not in OURS:
             raise LocalProtocolError(f"{_words(what)} cannot be sent in the state {self._state.name}")
         self._state = following
 

@@ -27,7 +27,7 @@ REQUEST_TYPE = "Halibut.Transport.Protocol.RequestMessage, Halibut"
 RESPONSE_TYPE = "Halibut.Transport.Protocol.ResponseMessage, Halibut"
 GUID_SUBTYPE = 4
 
-_CONTAINERS = (dict, list, DBRef, Code)
+_CONTAINERS = frozenset((dict, list, DBRef, Code))
 """What the `bson` package makes of documents and lists; the last two of a document with `$ref`, and of a scope."""
 _OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
@@ -302,7 +302,7 @@ def _check_nesting(root: object, limit: int) -> None:
     """Raises `ProtocolError` for containers nested deeper than `limit`, so that recursion over the document is safe."""
     level: list[Any] = [root]
     for _ in range(limit):
-        level = [v for c in level for v in _children(c) if isinstance(v, _CONTAINERS)]
+        level = [v for c in level for v in _children(c) if type(v) in _CONTAINERS]
         if not level:
             return
     raise ProtocolError(f"a message with more than {limit} levels of nesting")
@@ -325,8 +325,8 @@ def _find_streams(value: Any, found: list[tuple[UUID, int]]) -> None:
             if identity is not None:
                 found.append((identity, int(length)))
                 return
-    elif not isinstance(value, _CONTAINERS):
+    elif type(value) not in _CONTAINERS:
         return
     for child in _children(value):
-        if isinstance(child, _CONTAINERS):
+        if type(child) in _CONTAINERS:
             _find_streams(child, found)

@@ -26,6 +26,9 @@ class Role(enum.Enum):
 
 
 class State(enum.Enum):
+    # States and elements are looked up for each message: an enumeration's own hash is that of its name, made anew.
+    __hash__ = object.__hash__
+
     EXPECT_PREFACE = enum.auto()
     EXPECT_IDENTITY = enum.auto()
     EXPECT_REQUEST = enum.auto()
@@ -43,6 +46,8 @@ class State(enum.Enum):
 
 class What(enum.Enum):
     """A kind of element on the wire."""
+
+    __hash__ = object.__hash__
 
     PREFACE = enum.auto()
     CLIENT_IDENTITY = enum.auto()
@@ -74,6 +79,9 @@ class Rules:
         """The state after `what`, or `None` when it is not allowed in `state`."""
         return self.table.get(state, {}).get(what)
 
+
+OURS: Final = frozenset(state for state in State if state.name.startswith("SEND"))
+"""States in which it is our turn."""
 
 _MAY_HANG_UP: Final = frozenset(
     {

@@ -11,6 +11,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Final, NamedTuple
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
@@ -144,7 +145,7 @@ class LogReader:
             shown = self._shown(record, cursor, first, ahead)
             stop, room = _fit(shown, first, room, at_least_one=not entries)
             source = _SOURCES[record.kind]
-            entries += [ProcessOutput(source, record.occurred, text) for text in shown[first:stop]]
+            entries += map(ProcessOutput, repeat(source), repeat(record.occurred), shown[first:stop])
             if stop < len(record.texts):
                 cursor = cursor._replace(skip=stop)
                 more, waits = stop < len(shown), stop == len(shown)
