@@ -6,7 +6,6 @@ Knows the file system; must not know HTTP.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tentacle.disk import make_directories, read_bytes, write_atomic
+from tentacle.disk import lock, make_directories, read_bytes, write_atomic
 from tentacle.errors import TentacleError
 from tentacle.settings.certificates import StoredCertificate, from_pem, generate
 
@@ -27,31 +26,12 @@ class HomeUnusable(TentacleError):
 class Home:
     """Paths in the data directory."""
 
-    path: Path
-
-    @property
-    def database(self) -> Path:
-        return self.path / "server.db"
-
-    @property
-    def files(self) -> Path:
-        return self.path / "files"
-
-    @property
-    def artifacts(self) -> Path:
-        return self.path / "artifacts"
-
-    @property
-    def packages(self) -> Path:
-        return self.path / "packages"
-
-    @property
-    def spool(self) -> Path:
-        return self.path / "spool"
-
-    @property
-    def identity(self) -> Path:
-        return self.path / "identity.pem"
+    database: Path
+    files: Path
+    artifacts: Path
+    packages: Path
+    spool: Path
+    identity: Path
 
     def certificate(self) -> StoredCertificate:
         """Returns the server's own certificate; makes it when there is none.  Raises `TentacleError`."""
@@ -76,7 +56,8 @@ def data_directory(path: Path | None) -> Iterator[Home]:
             path = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="tentacle-devserver-")))
         make_directories(path, mode=0o700)
         undo.enter_context(_locked(path))
-        home = Home(path)
+        names = ("server.db", "files", "artifacts", "packages", "spool", "identity.pem")
+        home = Home(*(path / name for name in names))
         make_directories(home.files, mode=0o700)
         for left in home.files.iterdir():
             # A server that was killed left it on its way.
@@ -88,16 +69,14 @@ def data_directory(path: Path | None) -> Iterator[Home]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     try:
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise HomeUnusable(f"The data directory '{path}' cannot be used: {error.strerror}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
+        lock(descriptor)
+        yield
+    except BlockingIOError as error:
         message = f"The data directory '{path}' is used by another server."
         raise HomeUnusable(message, hint="Stop it, or choose another directory.") from error
-    try:
-        yield
     finally:
-        os.close(lock)
+        os.close(descriptor)

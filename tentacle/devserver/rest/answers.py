@@ -5,6 +5,8 @@ Knows HTTP statuses and texts (docs/spec/rest.md, "Requests"); must not know res
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -24,6 +26,7 @@ SAFE: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+PIECE: Final = 256 * 1024
 LOGGED_OUT: Final = "You must be logged in to request this resource. Please provide a valid API key or log in."
 
 
@@ -86,18 +89,24 @@ async def answer(document: Any, _: object) -> web.Response:
     return json_answer(document() if callable(document) else document)
 
 
+async def send_file(request: web.Request, file: Any, answer: web.StreamResponse) -> web.StreamResponse:
+    """Answers with a file from where it stands, and closes it.  Who hangs up meanwhile has had enough."""
+    with contextlib.closing(file), contextlib.suppress(ConnectionError):
+        await answer.prepare(request)
+        while piece := await asyncio.to_thread(file.read, PIECE):
+            await answer.write(piece)
+        await answer.write_eof()
+    return answer
+
+
 def problem_answer(error: TentacleError) -> web.Response:
     """Returns a failure as the document that the original's client reads its error texts from."""
     text = error.message if isinstance(error, Problem | Invalid) else one_line(error)
     text = f"{text} {error.hint}" if error.hint else text
     status = http_status(error)
     # Some clients show only the message, some only the list.
-    document = {
-        "ErrorMessage": text,
-        "Errors": list((isinstance(error, Invalid) and error.errors) or ([text] if status in (400, 403, 409) else [])),
-        "HelpText": None,
-        "FullException": None,
-        "Details": None,
-    }
+    errors = list((isinstance(error, Invalid) and error.errors) or ([text] if status in (400, 403, 409) else []))
+    unknown = dict.fromkeys(("HelpText", "FullException", "Details"))
+    document = {"ErrorMessage": text, "Errors": errors, **unknown}
     wait = {"Retry-After": str(error.pause)} if isinstance(error, TooManyGuesses) else {}
     return json_answer(document, status, wait)

@@ -5,6 +5,7 @@ Knows HTTP; must not know what a route does.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import sqlite3
@@ -15,9 +16,8 @@ from typing import Final
 from aiohttp import web
 
 from tentacle.devserver.rest.access import Needs, Who
-from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, problem_answer
+from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, problem_answer, send_file
 from tentacle.devserver.rest.auth import KEY_PARAMETER
-from tentacle.devserver.rest.polling import answer_polling
 from tentacle.devserver.rest.routes_machines import MachineRoutes
 from tentacle.devserver.rest.routes_packages import PackageRoutes
 from tentacle.devserver.rest.routes_resources import ResourceRoutes
@@ -27,7 +27,7 @@ from tentacle.devserver.rest.routes_users import UserRoutes
 from tentacle.devserver.rest.routing import METHODS, ApiRequest, Routes, effective_method, segments_of, without_space
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.storage import UNSCOPED
-from tentacle.devserver.worker import AGENTS
+from tentacle.devserver.worker import AGENTS, Comms, FileBody
 from tentacle.errors import TentacleError
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,9 @@ SMALL: Final = 1024
 
 NUGET: Final = ("nuget", "packages")
 """The path at which NuGet's clients push, perhaps behind a space."""
+
+LOOK: Final = 1.0
+"""Seconds between two looks whether somebody still waits for an answer."""
 
 Page = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -104,6 +107,29 @@ class RequestHandler:
         except ResourceNotFound:
             # Whoever may do it everywhere is told that there is no such space, and nobody else.
             return UNSCOPED
+
+
+async def answer_polling(comms: Comms, request: web.Request) -> web.StreamResponse:
+    """Passes on what a worker asks that polls by HTTPS through a proxy that ends TLS.
+
+    What is waited for is left when the worker, or its proxy, has gone.
+    """
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    path, body = request.rel_url.raw_path, request.content.iter_any()
+    waiting = asyncio.ensure_future(comms.answer_stranger(request.method, path, headers, body, request.remote or ""))
+    try:
+        while not waiting.done():
+            await asyncio.wait({waiting}, timeout=LOOK)
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError("the worker has gone")
+    finally:
+        waiting.cancel()
+    reply = waiting.result()
+    if isinstance(reply.body, bytes):
+        return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+    assert isinstance(reply.body, FileBody), "nothing that is polled is an event stream"
+    await asyncio.to_thread(reply.body.file.seek, reply.body.start)
+    return await send_file(request, reply.body.file, web.StreamResponse(status=reply.status, headers=reply.headers))
 
 
 def finished(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:

@@ -15,7 +15,7 @@ import secrets
 import string
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 from cryptography.exceptions import InvalidKey
@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from tentacle.devserver.rest.access import Rights, rights_of_user
 from tentacle.devserver.rest.answers import Forbidden, NotSignedIn, TooManyGuesses
 from tentacle.devserver.storage import UNSCOPED, USERS, ApiKey, Clock, Resource, Store, iso
+
+T = TypeVar("T")
 
 KEY_HEADERS: Final = ("X-Octopus-ApiKey", "X-NuGet-ApiKey")
 KEY_PARAMETER: Final = "apikey"
@@ -88,21 +90,6 @@ def quick_hash(secret: str) -> str:
 
 def _bytes(secret: str) -> bytes:
     return secret.encode("utf-8", "replace")[:1024]
-
-
-@dataclass
-class Hashing:
-    """The same without blocking others, a few at a time."""
-
-    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-
-    async def hash(self, secret: str) -> str:
-        async with self._turns:
-            return await asyncio.to_thread(hash_secret, secret)
-
-    async def matches(self, secret: str, stored: str) -> bool:
-        async with self._turns:
-            return await asyncio.to_thread(is_secret, secret, stored)
 
 
 @dataclass
@@ -190,7 +177,7 @@ class Authentication:
     def __init__(self, store: Store, clock: Clock, now: Callable[[], float], installation: str) -> None:
         self._store = store
         self._clock = clock
-        self._hashing = Hashing()
+        self._turns = asyncio.Semaphore(2)
         self._guesses = Guesses(now)
         self._start: ApiKey | None = None
         self._seen: dict[str, str] = {}
@@ -199,13 +186,17 @@ class Authentication:
         self.token_cookie = f"OctopusIdentificationToken_{installation}"
         self.csrf_cookie = f"Octopus-Csrf-Token_{installation}"
 
+    async def _in_turn(self, work: Callable[..., T], *arguments: Any) -> T:
+        """What takes its time, a few at once, without blocking others."""
+        async with self._turns:
+            return await asyncio.to_thread(work, *arguments)
+
     # --- keys and passwords ------------------------------------------------------------------------------------
 
     async def accept_key(self, key: str, user: str, purpose: str, expires: str | None = None) -> ApiKey:
         """Makes `key` known; what is kept of it does not reveal it."""
-        number = await self._store.next_number("apikeys")
-        stored = await self._hashing.hash(key)
-        kept = ApiKey(stored, f"apikeys-{number}", user, purpose, shown_part(key), iso(self._clock()), expires)
+        stored, key_id = await self._in_turn(hash_secret, key), f"apikeys-{await self._store.next_number('apikeys')}"
+        kept = ApiKey(stored, key_id, user, purpose, shown_part(key), iso(self._clock()), expires)
         await self._store.add_key(kept)
         self._seen[quick_hash(key)] = kept.id
         return kept
@@ -220,7 +211,7 @@ class Authentication:
 
     async def set_password(self, user: Resource, password: str) -> None:
         """Gives a user a password; sessions that began with the old one end."""
-        await self._store.observe(user, {HASH: await self._hashing.hash(password)})
+        await self._store.observe(user, {HASH: await self._in_turn(hash_secret, password)})
         self.sessions.end_all_of(user.id)
 
     async def user_of_password(self, username: str, password: str) -> Resource:
@@ -232,7 +223,7 @@ class Authentication:
         self._guesses.wrong(who)
         stored = None if found is None else found.observed.get(HASH)
         # A user that does not exist takes as long as one that does.
-        right = await self._hashing.matches(password, stored or await self._hashing.hash(""))
+        right = await self._in_turn(is_secret, password, stored or await self._in_turn(hash_secret, ""))
         if found is None or not stored or not right or not found.body["IsActive"]:
             raise NotSignedIn
         self._guesses.right(who)
@@ -250,14 +241,14 @@ class Authentication:
             self._must_not_wait(who)
             self._guesses.wrong(who)
             for kept in keys:
-                if kept.hash and kept.shown == shown_part(key) and await self._hashing.matches(key, kept.hash):
+                if kept.hash and kept.shown == shown_part(key) and await self._in_turn(is_secret, key, kept.hash):
                     seen = kept
                     self._seen[quick] = kept.id
             if seen is None:
                 raise NotSignedIn
             self._guesses.right(who)
             if is_outdated(seen.hash):
-                await self._store.add_key(replace(seen, hash=await self._hashing.hash(key)))
+                await self._store.add_key(replace(seen, hash=await self._in_turn(hash_secret, key)))
         if self._has_expired(seen):
             raise NotSignedIn
         return seen
@@ -291,9 +282,8 @@ class Authentication:
         return session.user
 
     async def _still_known(self, key_id: str | None) -> bool:
-        if key_id is None:
-            return True
-        return any(key.id == key_id and not self._has_expired(key) for key in await self.keys())
+        keys = () if key_id is None else await self.keys()
+        return key_id is None or any(key.id == key_id and not self._has_expired(key) for key in keys)
 
     def sign_in(self, response: web.Response, user: str, *, secure: bool, key: ApiKey | None = None) -> None:
         """Adds the two cookies of a new session to `response`.  Scripts may read only the second one.

@@ -42,6 +42,11 @@ def path_of(resource: Resource) -> str:
     return f"{collection_path(kinds.KINDS[resource.kind], resource.space)}/{resource.id}"
 
 
+def linked(path: str, members: Json, **ends: str) -> Json:
+    """Returns the document at `path`, with links to what begins with its own path."""
+    return {**members, "Links": {"Self": path, **{name: path + end for name, end in ends.items()}}}
+
+
 def document(resource: Resource) -> Json:
     """Returns the resource as it is answered: `Id` first, `Links` last, without secrets."""
     kind = kinds.KINDS[resource.kind]
@@ -72,7 +77,7 @@ def _hidden(value: Any, hint: str | None = None) -> Json:
 def policy_template(space: str) -> Json:
     """Returns a policy that does not exist yet, with every default."""
     blank = {"Id": None, "SpaceId": space, "Name": "", "Description": None, "IsDefault": False}
-    return {**blank, **POLICY_DEFAULTS, "Links": {"Self": f"{collection_path(kinds.POLICIES, space)}/template"}}
+    return linked(f"{collection_path(kinds.POLICIES, space)}/template", {**blank, **POLICY_DEFAULTS})
 
 
 def keys_path(user: str) -> str:
@@ -81,36 +86,19 @@ def keys_path(user: str) -> str:
 
 def key_document(key: ApiKey) -> Json:
     """Returns a key without itself."""
-    return {
-        "Id": key.id,
-        "UserId": key.user,
-        "Purpose": key.purpose,
-        "Created": key.created,
-        "Expires": key.expires,
-        "ApiKey": _hidden(True, key.shown),
-        "Links": {"Self": f"{keys_path(key.user)}/{key.id}"},
-    }
+    about = {"Id": key.id, "UserId": key.user, "Purpose": key.purpose, "Created": key.created, "Expires": key.expires}
+    return linked(f"{keys_path(key.user)}/{key.id}", {**about, "ApiKey": _hidden(True, key.shown)})
 
 
 def event_document(event: Event) -> Json:
+    event_id, related = f"Events-{event.number}", [event.resource] if event.resource else []
+    what = {"Id": event_id, "RelatedDocumentIds": related, "Category": event.category}
     names = {"UserId": event.user, "Username": event.username, "SpaceId": event.space or None}
-    return {
-        "Id": f"Events-{event.number}",
-        "RelatedDocumentIds": [event.resource] if event.resource else [],
-        "Category": event.category,
-        **names,
-        "IsService": False,
-        "IdentityEstablishedWith": "",
-        "UserAgent": "",
-        "Occurred": event.occurred,
-        "Message": event.message,
-        "MessageHtml": escape(event.message),
-        "MessageReferences": [],
-        "Comments": None,
-        "Details": None,
-        "ChangeDetails": {"DocumentContext": None, "Differences": None},
-        "Links": {"Self": f"/api/events/Events-{event.number}"},
-    }
+    how = {"IsService": False, "IdentityEstablishedWith": "", "UserAgent": "", "Occurred": event.occurred}
+    said = {"Message": event.message, "MessageHtml": escape(event.message), "MessageReferences": []}
+    changes = {"DocumentContext": None, "Differences": None}
+    more = {"Comments": None, "Details": None, "ChangeDetails": changes}
+    return linked(f"/api/events/{event_id}", {**what, **names, **how, **said, **more})
 
 
 # --- what the server adds to the body of a resource ------------------------------------------------------------
@@ -127,21 +115,13 @@ def status_of(machine: Resource) -> str:
 def _machine(resource: Resource) -> Json:
     seen, contact = resource.observed, kinds.communication(resource.body)
     names = ("OperatingSystem", "OperatingSystemVersion", "ShellName", "ShellVersion", "Architecture")
-    return {
-        "IsInProcess": False,
-        "HasLatestCalamari": seen.get("HasLatestCalamari", True),
-        "Status": status_of(resource),
-        "HealthStatus": resource.health,
-        "StatusSummary": seen.get("StatusSummary", "This machine has not been checked yet."),
-        "Thumbprint": contact.get("Thumbprint"),
-        "Uri": contact.get("Uri"),
-        **{name: seen.get(name, "Unknown") for name in names},
-        "Endpoint": _endpoint(resource),
-        "Links": {
-            "Connection": f"{path_of(resource)}/connection",
-            "TasksTemplate": f"{path_of(resource)}/tasks{{?skip,take}}",
-        },
-    }
+    latest = {"IsInProcess": False, "HasLatestCalamari": seen.get("HasLatestCalamari", True)}
+    summary = seen.get("StatusSummary", "This machine has not been checked yet.")
+    health = {"Status": status_of(resource), "HealthStatus": resource.health, "StatusSummary": summary}
+    where = {"Thumbprint": contact.get("Thumbprint"), "Uri": contact.get("Uri")}
+    found = {name: seen.get(name, "Unknown") for name in names}
+    links = _links(Connection="/connection", TasksTemplate="/tasks{?skip,take}")(resource)
+    return {**latest, **health, **where, **found, "Endpoint": _endpoint(resource), **links}
 
 
 def _endpoint(resource: Resource) -> Json:
@@ -182,26 +162,22 @@ def _user(user: Resource) -> Json:
 
 def _team(team: Resource) -> Json:
     own = team.id not in permissions.BUILT_IN_TEAMS
-    may = {
-        "CanBeDeleted": own,
-        "CanBeRenamed": own,
-        "CanChangeRoles": own,
-        "CanChangeMembers": team.id != permissions.EVERYONE,
-    }
+    may: Json = dict.fromkeys(("CanBeDeleted", "CanBeRenamed", "CanChangeRoles"), own)
+    may["CanChangeMembers"] = team.id != permissions.EVERYONE
     return {**may, "ExternalSecurityGroups": [], **_links(ScopedUserRoles="/scopeduserroles{?skip,take}")(team)}
 
 
-_pool_links: Final = _links(Workers="/workers{?skip,take,partialName,isDisabled,healthStatuses,commStyles}")
+def _pool(pool: Resource) -> Json:
+    links = _links(Workers="/workers{?skip,take,partialName,isDisabled,healthStatuses,commStyles}")
+    return {"CanAddWorkers": pool.body["WorkerPoolType"] == kinds.POOL_TYPES[0], **links(pool)}
+
+
+_PAGED: Final = "{?skip,take}"
 _EXTRAS: Final[Mapping[Kind, Callable[[Resource], Json]]] = {
     kinds.WORKERS: _machine,
     kinds.MACHINES: _machine,
-    kinds.POOLS: lambda pool: {
-        "CanAddWorkers": pool.body["WorkerPoolType"] == kinds.POOL_TYPES[0],
-        **_pool_links(pool),
-    },
-    kinds.POLICIES: _links(
-        Workers="/workers{?skip,take}", Machines="/machines{?skip,take}", Devices="/machines{?skip,take}"
-    ),
+    kinds.POOLS: _pool,
+    kinds.POLICIES: _links(Workers=f"/workers{_PAGED}", Machines=f"/machines{_PAGED}", Devices=f"/machines{_PAGED}"),
     kinds.ENVIRONMENTS: _links(Machines="/machines{?skip,take,partialName,roles,isDisabled,healthStatuses,commStyles}"),
     kinds.TAG_SETS: _tag_set,
     kinds.ARTIFACTS: _links(Content="/content"),
@@ -228,7 +204,7 @@ def task_path(task: Task) -> str:
 
 
 def task_document(task: Task) -> Json:
-    path = task_path(task)
+    path, ended, last = task_path(task), task.state.final, task.completed or task.started or task.queued
     if task.started is None:
         duration = "Not started"
     elif task.completed is None:
@@ -236,38 +212,30 @@ def task_document(task: Task) -> Json:
     else:
         span = datetime.fromisoformat(task.completed) - datetime.fromisoformat(task.started)
         duration = f"{max(span, timedelta(0)).total_seconds():.0f} seconds"
+    about = {"Id": task.id, "SpaceId": task.space, "Name": task.name, "Description": task.description}
+    state = {"Arguments": dict(task.arguments), "State": task.state, "Completed": task.completed or f"{task.state}..."}
+    queue = {"QueueTime": task.queued, "QueueTimeExpiry": None, "StartTime": task.started, "LastUpdatedTime": last}
+    times = {"CompletedTime": task.completed, "ServerNode": NODE_NAME, "Duration": duration, "ErrorMessage": task.error}
+    links = {
+        "Self": path,
+        "Details": f"{path}/details{{?verbose,tail}}",
+        "Raw": f"{path}/raw{{?follow,plain,verbose}}",
+        "Rerun": f"/api/tasks/rerun/{task.id}",
+        **{name: f"{path}/{name.lower()}" for name in ("Cancel", "Prioritize", "State")},
+        "QueuedBehind": f"{path}/queued-behind{_PAGED}",
+    }
     return {
-        "Id": task.id,
-        "SpaceId": task.space,
-        "Name": task.name,
-        "Description": task.description,
-        "Arguments": dict(task.arguments),
-        "State": task.state,
-        "Completed": task.completed or f"{task.state}...",
-        "QueueTime": task.queued,
-        "QueueTimeExpiry": None,
-        "StartTime": task.started,
-        "LastUpdatedTime": task.completed or task.started or task.queued,
-        "CompletedTime": task.completed,
-        "ServerNode": NODE_NAME,
-        "Duration": duration,
-        "ErrorMessage": task.error,
+        **about,
+        **state,
+        **queue,
+        **times,
         "HasBeenPickedUpByProcessor": task.started is not None,
-        "IsCompleted": task.state.final,
+        "IsCompleted": ended,
         "FinishedSuccessfully": task.state is TaskState.SUCCESS,
         "HasPendingInterruptions": False,
-        "CanRerun": task.state.final,
+        "CanRerun": ended,
         "HasWarningsOrErrors": task.has_warnings_or_errors,
-        "Links": {
-            "Self": path,
-            "Details": f"{path}/details{{?verbose,tail}}",
-            "Raw": f"{path}/raw{{?follow,plain,verbose}}",
-            "Rerun": f"/api/tasks/rerun/{task.id}",
-            "Cancel": f"{path}/cancel",
-            "Prioritize": f"{path}/prioritize",
-            "State": f"{path}/state",
-            "QueuedBehind": f"{path}/queued-behind{{?skip,take}}",
-        },
+        "Links": links,
     }
 
 
@@ -278,30 +246,19 @@ def details_document(
     nodes: dict[str, Json] = {}
     roots: list[Json] = []
     for activity in activities:
-        nodes[activity.id] = {
-            "Id": activity.id,
-            "Name": activity.name,
-            "Started": activity.started,
-            "Ended": activity.ended,
-            "Status": activity.status,
-            "Children": [],
-            "ShowAtSummaryLevel": True,
-            "LogElements": [{**entry_document(e.entry), "Number": e.number} for e in lines.get(activity.id, ())],
-            "ProgressPercentage": activity.progress,
-            "ProgressMessage": activity.progress_message,
-        }
+        about = {"Id": activity.id, "Name": activity.name, "Started": activity.started, "Ended": activity.ended}
+        shown = {"Status": activity.status, "Children": [], "ShowAtSummaryLevel": True}
+        entries = [{**entry_document(e.entry), "Number": e.number} for e in lines.get(activity.id, ())]
+        progress = {"ProgressPercentage": activity.progress, "ProgressMessage": activity.progress_message}
+        nodes[activity.id] = {**about, **shown, "LogElements": entries, **progress}
         # Parents come before their children.
         siblings = nodes[activity.parent]["Children"] if activity.parent in nodes else roots
         siblings.append(nodes[activity.id])
     percentage = 100 if task.state.final else max((a.progress for a in activities), default=0)
+    progress = {"ProgressPercentage": percentage, "EstimatedTimeRemaining": ""}
+    shown = {"Task": task_document(task), "ActivityLogs": roots, "Progress": progress, "PhysicalLogSize": size}
     path = task_path(task)
-    return {
-        "Task": task_document(task),
-        "ActivityLogs": roots,
-        "Progress": {"ProgressPercentage": percentage, "EstimatedTimeRemaining": ""},
-        "PhysicalLogSize": size,
-        "Links": {"Self": f"{path}/details", "Task": path, "Raw": f"{path}/raw"},
-    }
+    return {**shown, "Links": {"Self": f"{path}/details", "Task": path, "Raw": f"{path}/raw"}}
 
 
 def entry_document(entry: LogEntry) -> Json:

@@ -69,16 +69,9 @@ def paged(item_type: str, path: str, query: Query, items: Sequence[T], show: Cal
     }
     if take and skip + take < len(items):
         links["Page.Next"] = link(skip + take)
-    return {
-        "ItemType": item_type,
-        "TotalResults": len(items),
-        "ItemsPerPage": take,
-        "NumberOfPages": last + 1,
-        "LastPageNumber": last,
-        "IsStale": False,
-        "Items": [show(item) for item in items[skip : skip + take]],
-        "Links": links,
-    }
+    count = {"TotalResults": len(items), "ItemsPerPage": take, "NumberOfPages": last + 1, "LastPageNumber": last}
+    found = [show(item) for item in items[skip : skip + take]]
+    return {"ItemType": item_type, **count, "IsStale": False, "Items": found, "Links": links}
 
 
 # --- filters ---------------------------------------------------------------------------------------------------

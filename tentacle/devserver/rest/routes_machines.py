@@ -5,8 +5,6 @@ Knows that files pass through a temporary file on disk; must not know the wire.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import secrets
 from collections.abc import Awaitable
@@ -17,8 +15,8 @@ from typing import Final, TypeVar
 from aiohttp import web
 
 from tentacle.devserver.rest.access import needs_of
-from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, json_answer
-from tentacle.devserver.rest.documents import entry_document, path_of, status_of, task_document
+from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, json_answer, send_file
+from tentacle.devserver.rest.documents import entry_document, linked, path_of, status_of, task_document
 from tentacle.devserver.rest.paging import number_parameter, paged
 from tentacle.devserver.rest.receiving import receive
 from tentacle.devserver.rest.routing import ApiRequest, Route
@@ -38,7 +36,6 @@ NEVER: Final = "0001-01-01T00:00:00.000+00:00"
 """What the original's clients take for a machine that was never checked; null is an error to them."""
 
 CONNECTION_LINES: Final = 2000
-CHUNK: Final = 256 * 1024
 MAX_PATH: Final = 4096
 
 
@@ -101,17 +98,11 @@ class MachineRoutes:
         seen = machine.observed
         number, activity = seen.get("LastCheck"), seen.get("LastActivity")
         lines = await self.server.tasks.last_lines(activity, number, CONNECTION_LINES) if number and activity else []
-        return json_answer(
-            {
-                "Id": None,
-                "MachineId": machine.id,
-                "Logs": [entry_document(line.entry) for line in lines],
-                "Status": status_of(machine),
-                "CurrentTentacleVersion": seen.get("TentacleVersion"),
-                "LastChecked": seen.get("LastChecked", NEVER),
-                "Links": {"Self": f"{path_of(machine)}/connection"},
-            }
-        )
+        logs = [entry_document(line.entry) for line in lines]
+        state = {"Status": status_of(machine), "CurrentTentacleVersion": seen.get("TentacleVersion")}
+        about = {"Id": None, "MachineId": machine.id, "Logs": logs, **state}
+        about["LastChecked"] = seen.get("LastChecked", NEVER)
+        return json_answer(linked(f"{path_of(machine)}/connection", about))
 
     async def tasks(self, kind: Kind, request: ApiRequest) -> web.Response:
         machine = await self.server.named(kind, request)
@@ -139,18 +130,14 @@ class MachineRoutes:
         path = await _answer_of(client.download(remote))
         if path is None:
             raise ResourceNotFound(f"file on {machine.name}", remote)
-        with path.open("rb") as file:
-            # From here on the file has no name: nothing of it can be left behind.
-            path.unlink()
-            answer = web.StreamResponse(headers={**SAFE, "Content-Type": "application/octet-stream"})
-            answer.content_length = os.fstat(file.fileno()).st_size
-            await answer.prepare(request.http)
-            if request.method != "HEAD":
-                with contextlib.suppress(ConnectionError):
-                    while chunk := await asyncio.to_thread(file.read, CHUNK):
-                        await answer.write(chunk)
-                    await answer.write_eof()
-        return answer
+        file = path.open("rb")
+        # From here on the file has no name: nothing of it can be left behind.
+        path.unlink()
+        answer = web.StreamResponse(headers={**SAFE, "Content-Type": "application/octet-stream"})
+        answer.content_length = os.fstat(file.fileno()).st_size
+        if request.method == "HEAD":
+            file.seek(0, os.SEEK_END)
+        return await send_file(request.http, file, answer)
 
     async def _remote_file(self, machine: Resource, request: ApiRequest) -> tuple[str, Client]:
         """Returns the path on the worker, and the client that transfers the file.

@@ -18,7 +18,7 @@ from aiohttp import web
 from tentacle.contracts.timespan import format_timespan
 from tentacle.devserver.rest.access import ANYBODY, SIGNED_IN, Needs
 from tentacle.devserver.rest.answers import SAFE, ResourceNotFound, answer, json_answer
-from tentacle.devserver.rest.documents import NODE, NODE_NAME
+from tentacle.devserver.rest.documents import NODE, NODE_NAME, linked
 from tentacle.devserver.rest.paging import paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server, ServerIdentity
@@ -124,20 +124,15 @@ def _space_links(space: str) -> Json:
     return {name: f"/api/{space}/{template}" for name, template in _SPACE_LINKS.items()}
 
 
-def _document(path: str, members: Json, **ends: str) -> Json:
-    """A document at `path`, with links to what begins with its own path."""
-    return {**members, "Links": {"Self": f"/api/{path}", **{name: f"/api/{path}{end}" for name, end in ends.items()}}}
-
-
-_STATUS: Final = _document(
-    "serverstatus",
+_STATUS: Final = linked(
+    "/api/serverstatus",
     {"IsInMaintenanceMode": False, "IsUpgradeAvailable": False, "Health": "Healthy"},
     Health="/health",
     SystemInfo="/system-info",
 )
 _WELL: Final = {"IsOperatingNormally": True, "Description": "The server is operating normally."}
 _CLUSTER: Final = {"IsEntireClusterReadOnly": False, "IsEntireClusterDrainingTasks": False}
-_HEALTH: Final = _document("serverstatus/health", {**_WELL, **_CLUSTER, "IsCompliantWithLicense": True})
+_HEALTH: Final = linked("/api/serverstatus/health", {**_WELL, **_CLUSTER, "IsCompliantWithLicense": True})
 _NAMES: Final = {"Name": "Octopus", "DisplayName": "Octopus", "IdentityType": "UsernamePassword", "Links": {}}
 _PROVIDER: Final = {**_NAMES, "FormsLoginEnabled": True, "CSSLinks": [], "JavascriptLinks": []}
 _SIGNING_IN: Final = {"AuthenticationProviders": [_PROVIDER], "CanCurrentUserEditIdentitiesForUser": False, "Links": {}}
@@ -151,7 +146,7 @@ class RootRoutes:
     def routes(self) -> list[Route]:
         certificate = {"Thumbprint": self.server.identity.thumbprint, "SignatureAlgorithm": "sha256RSA"}
         named = {"Id": "certificate-global", "Name": "Octopus Server certificate", **certificate}
-        shown = _document(_CERTIFICATE, named, PublicCer="/public-cer")
+        shown = linked(f"/api/{_CERTIFICATE}", named, PublicCer="/public-cer")
         administer = Needs(("AdministerSystem", "ConfigureServer"))
         documents: tuple[tuple[str, Needs, Any], ...] = (
             (_CERTIFICATES, SIGNED_IN, _page("CertificateConfiguration", _CERTIFICATES, shown)),
@@ -198,7 +193,7 @@ class RootRoutes:
     def _node(self) -> Json:
         cap = self.server.queue.limits.at_once
         state = {"Id": NODE, "Name": NODE_NAME, "MaxConcurrentTasks": cap, "IsInMaintenanceMode": False}
-        return _document(_NODE, state, Node="", Details="/details")
+        return linked(f"/api/{_NODE}", state, Node="", Details="/details")
 
     def _node_now(self) -> Json:
         """The node as it is at the moment, with the number of tasks that have not ended."""
@@ -207,14 +202,14 @@ class RootRoutes:
         return {**self._node(), **state, "RunningTaskCount": running, "Version": self.server.identity.version}
 
     def _node_details(self) -> Json:
-        return _document(f"{_NODE}/details", {"Id": NODE, "RunningTasks": len(self.server.queue.unfinished())})
+        return linked(f"/api/{_NODE}/details", {"Id": NODE, "RunningTasks": len(self.server.queue.unfinished())})
 
     def _system(self) -> Json:
         """What the server runs on, and for how long."""
         up = format_timespan(max(self.server.clock() - self.server.started, timedelta(0)))
         system = {"OSVersion": platform.platform(), "ClrVersion": f"Python {platform.python_version()}"}
         state = {"Version": self.server.identity.version, "Uptime": up, "ThreadCount": threading.active_count()}
-        return _document("serverstatus/system-info", {**system, **state})
+        return linked("/api/serverstatus/system-info", {**system, **state})
 
 
 def _page(item_type: str, path: str, only: Json) -> Json:

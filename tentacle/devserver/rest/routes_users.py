@@ -14,7 +14,7 @@ from aiohttp import web
 from tentacle.devserver.rest.access import ANYBODY, SIGNED_IN, Needs, Rights, needs_of, rights_of
 from tentacle.devserver.rest.answers import Forbidden, ResourceNotFound, json_answer
 from tentacle.devserver.rest.auth import START_KEY, new_api_key
-from tentacle.devserver.rest.documents import document, event_document, key_document, keys_path, path_of
+from tentacle.devserver.rest.documents import document, event_document, key_document, keys_path, linked, path_of
 from tentacle.devserver.rest.paging import EVENT_FILTERS, filtered, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
@@ -91,17 +91,11 @@ class UserRoutes:
         for space in await self.server.store.all(kinds.SPACES, UNSCOPED):
             for name in sorted(rights.in_space(space.id) - rights.system):
                 granted.setdefault(name, []).append({**unrestricted, "SpaceId": space.id})
-        return json_answer(
-            {
-                "Id": f"userpermissions-{rights.user.id}",
-                "SystemPermissions": sorted(rights.system),
-                "SpacePermissions": granted,
-                "Teams": [_team_reference(team) for team in await self._teams_of(rights.user)],
-                "IsTeamsComplete": True,
-                "IsPermissionsComplete": True,
-                "Links": {"Self": f"{path_of(rights.user)}/permissions"},
-            }
-        )
+        teams = [_team_reference(team) for team in await self._teams_of(rights.user)]
+        held = {"SystemPermissions": sorted(rights.system), "SpacePermissions": granted, "Teams": teams}
+        complete = {"IsTeamsComplete": True, "IsPermissionsComplete": True}
+        shown = {"Id": f"userpermissions-{rights.user.id}", **held, **complete}
+        return json_answer(linked(f"{path_of(rights.user)}/permissions", shown))
 
     async def _user(self, request: ApiRequest) -> Resource:
         wanted = request.path["id"]
@@ -178,10 +172,5 @@ class UserRoutes:
 
 
 def _team_reference(team: Resource) -> Mapping[str, Any]:
-    return {
-        "Id": team.id,
-        "Name": team.name,
-        "SpaceId": team.body["SpaceId"],
-        "ExternalSecurityGroups": [],
-        "IsDirectlyAssigned": team.id != permissions.EVERYONE,
-    }
+    direct = {"ExternalSecurityGroups": [], "IsDirectlyAssigned": team.id != permissions.EVERYONE}
+    return {"Id": team.id, "Name": team.name, "SpaceId": team.body["SpaceId"], **direct}

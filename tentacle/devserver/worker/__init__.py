@@ -13,4 +13,4 @@ from tentacle.devserver.worker.machines import Machines, Policy, built_in_worker
 from tentacle.devserver.worker.retry import Time, ends_before
 from tentacle.devserver.worker.script_run import ScriptOrder, ScriptOutcome, ScriptProgress
 from tentacle.devserver.worker.ssh import discovered_fingerprint
-from tentacle.wire.http import FileBody, HttpReply
+from tentacle.wire.http import FileBody
