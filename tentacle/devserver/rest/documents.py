@@ -289,6 +289,9 @@ def details_document(
             "LogElements": [{**entry_document(e.entry), "Number": e.number} for e in lines.get(activity.id, ())],
             "ProgressPercentage": activity.progress,
             "ProgressMessage": activity.progress_message,
+            "OutputVariables": [
+                {"Name": name, "Value": value, "IsSensitive": value is None} for name, value in activity.outputs.items()
+            ],
         }
         # Parents come before their children.
         siblings = nodes[activity.parent]["Children"] if activity.parent in nodes else roots
