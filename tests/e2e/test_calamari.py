@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import shlex
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -83,6 +85,33 @@ def test_output_variables_artifacts_and_progress_come_from_service_messages(plac
     assert place.server.request("GET", found["Links"]["Content"].lstrip("/")) == b"made by the step"
     (root,) = place.server.get(f"api/tasks/{task}/details")["ActivityLogs"]
     assert root["Children"][0]["ProgressMessage"] == "half way"
+
+
+def test_messages_of_a_script_come_with_either_quote_anywhere_in_a_line_and_several_in_one(place: Site) -> None:
+    def say(kind: str, quote: str, **attributes: str) -> str:
+        coded = (
+            f"{key}={quote}{base64.b64encode(value.encode()).decode()}{quote}" for key, value in attributes.items()
+        )
+        return f"##octopus[{' '.join((kind, *coded))}]"
+
+    one = say("setVariable", "'", name="One", value="1")
+    two = say("setVariable", '"', name="Two", value="of swordfish") + say("progress", "'", percentage="75")
+    hidden = say("setVariable", '"', name="Hidden", value="hush-hush", sensitive="True")
+    body = (
+        f"printf '%s\\n' {shlex.quote(f'before {one} between {two} after')}; echo {shlex.quote(hidden)}; echo hush-hush"
+    )
+    state, log, task = step(place, body)
+    assert (state, {"before", "between", "after", "********"} <= set(log)) == ("Success", True), log
+    assert not any("##octopus" in line for line in log)
+    (root,) = place.server.get(f"api/tasks/{task}/details")["ActivityLogs"]
+    (part,) = root["Children"]
+    assert {one["Name"]: (one["Value"], one["IsSensitive"]) for one in part["OutputVariables"]} == {
+        "Answer": ("42", False),
+        "One": ("1", False),
+        "Two": ("of ********", False),
+        "Hidden": (None, True),
+    }
+    assert "hush-hush" not in str(part)
 
 
 def test_mask_masks_from_then_on(place: Site) -> None:

@@ -250,7 +250,8 @@ def details_document(
         shown = {"Status": activity.status, "Children": [], "ShowAtSummaryLevel": True}
         entries = [{**entry_document(e.entry), "Number": e.number} for e in lines.get(activity.id, ())]
         progress = {"ProgressPercentage": activity.progress, "ProgressMessage": activity.progress_message}
-        nodes[activity.id] = {**about, **shown, "LogElements": entries, **progress}
+        outputs = [{"Name": n, "Value": v, "IsSensitive": v is None} for n, v in activity.outputs.items()]
+        nodes[activity.id] = {**about, **shown, "LogElements": entries, **progress, "OutputVariables": outputs}
         # Parents come before their children.
         siblings = nodes[activity.parent]["Children"] if activity.parent in nodes else roots
         siblings.append(nodes[activity.id])

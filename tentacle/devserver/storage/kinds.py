@@ -307,9 +307,21 @@ USER_ROLES: Final = Kind(
     (_NAME, _DESCRIPTION, *(Field(name, granted(known), []) for name, known in _GRANTED.items())),
     scoped=False,
 )
+
+
+def _unnarrowed(value: Any) -> list[str]:
+    if value not in (None, []):
+        raise ValueError("must be empty: here a role holds in a space, or everywhere, and is not narrowed further")
+    return []
+
+
 SCOPED_ROLES: Final = Kind(
     "ScopedUserRoles",
-    (_SPACE, Field("TeamId", text()), Field("UserRoleId", text())),
+    (
+        *(_SPACE, Field("TeamId", text()), Field("UserRoleId", text())),
+        # A role that is narrowed must not hold everywhere, so what cannot be narrowed here is refused.
+        *(Field(f"{name}Ids", _unnarrowed, []) for name in ("Environment", "Tenant", "Project", "ProjectGroup")),
+    ),
     scoped=False,
     refers={"SpaceId": "spaces", "TeamId": "teams", "UserRoleId": "userroles"},
     naming=("TeamId", "UserRoleId", "SpaceId"),

@@ -124,7 +124,10 @@ class ActivityStatus(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Activity:
-    """One node of a task's log tree; the root has no `parent`."""
+    """One node of a task's log tree; the root has no `parent`.
+
+    `outputs` are the output variables of its script by their names; `None` for a sensitive one, which is not kept.
+    """
 
     id: str
     task: int
@@ -135,6 +138,7 @@ class Activity:
     ended: str | None
     progress: int
     progress_message: str
+    outputs: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

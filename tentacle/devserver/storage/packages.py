@@ -24,9 +24,6 @@ from tentacle.devserver.storage.model import Clock, Resource, iso
 from tentacle.devserver.storage.store import Store
 from tentacle.disk import flush_directory, make_directories, sync
 
-MOST_PACKAGES: Final = 10_000
-"""In one space."""
-
 _EXTENSIONS: Final = (
     *(".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz", ".tar"),
     *(".nupkg", ".zip", ".jar", ".war", ".ear", ".rar"),
@@ -148,8 +145,6 @@ class Packages:
             before = await self.find(space, f"{name.id}.{name.version}")
             if before is not None and not replaces:
                 return before, before
-            if before is None and len(await self.store.all(PACKAGES, space)) >= MOST_PACKAGES:
-                raise Invalid(f"There are {MOST_PACKAGES} packages in this space already.")
             content = secrets.token_hex(16)
             body = {
                 "Name": f"{name.id}/{name.version}",
@@ -166,7 +161,11 @@ class Packages:
             received.rename(self.directory / content)
             flush_directory(self.directory)
             if before is None:
-                return await self.store.add(PACKAGES, space, body), None
+                try:
+                    return await self.store.add(PACKAGES, space, body), None
+                except Invalid:
+                    (self.directory / content).unlink()
+                    raise
             after = replace(before, name=PACKAGES.name_of(body), body=body)
             await self.store.replace(after)
             self.content(before).unlink(missing_ok=True)

@@ -55,6 +55,12 @@ class Event(NewEvent):
 
 
 EVENTS_KEPT: Final = 10_000
+MOST: Final = 10_000
+"""Resources of one kind: in one space, or of users, teams and the like in all."""
+
+MOST_KEYS: Final = 100
+"""API keys of one user."""
+
 _SELECT: Final = "SELECT kind, id, space, name, body, observed FROM resource "
 
 
@@ -95,10 +101,11 @@ class Store:
     async def add(self, kind: Kind, space: str, body: Mapping[str, Any], resource_id: str | None = None) -> Resource:
         """Adds a resource; its id is the kind's prefix and a number that is never given twice, unless one is given.
 
-        Raises `Invalid` when the name is taken.
+        Raises `Invalid` when the name is taken, or there are too many.
         """
 
         def work(connection: sqlite3.Connection) -> Resource:
+            _limit(connection, "resource", MOST, kind.prefix, kind=kind.path, space=space)
             number = 0 if resource_id else _next_number(connection, kind.counter or kind.path)
             made = Resource(kind.path, resource_id or f"{kind.prefix}-{number}", space, kind.name_of(body), body)
             row = {"id": made.id, "position": number, "kind": made.kind, "space": space, "name": made.name}
@@ -149,9 +156,14 @@ class Store:
     # --- keys and settings -------------------------------------------------------------------------------------
 
     async def add_key(self, key: ApiKey) -> None:
-        """Keeps a key, in place of the one that has its id."""
-        await self.remove_key(key_id=key.id)
-        await self._database.run(lambda connection: insert(connection, "api_key", asdict(key)))
+        """Keeps a key, in place of the one that has its id.  Raises `Invalid` when a user has too many."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM api_key WHERE id = ?", (key.id,))
+            _limit(connection, "api_key", MOST_KEYS, "API keys of this user", user=key.user)
+            insert(connection, "api_key", asdict(key))
+
+        await self._database.run(work)
 
     async def keys(self) -> list[ApiKey]:
         return [ApiKey(*row) for row in await self._database.rows("SELECT * FROM api_key ORDER BY rowid")]
@@ -187,6 +199,12 @@ class Store:
             return str(row["value"])
 
         return await self._database.run(work)
+
+
+def _limit(connection: sqlite3.Connection, table: str, most: int, what: str, **where: str) -> None:
+    sql = f"SELECT count(*) FROM {table} WHERE {' AND '.join(f'{name} = ?' for name in where)}"  # noqa: S608
+    if connection.execute(sql, tuple(where.values())).fetchone()[0] >= most:
+        raise Invalid(f"There are {most} {what} already, and there can be no more. Delete some first.")
 
 
 def _next_number(connection: sqlite3.Connection, counter: str) -> int:

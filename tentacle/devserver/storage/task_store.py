@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from tentacle.devserver.storage.database import Database, insert
@@ -136,10 +136,17 @@ class TaskStore:
         sql = "UPDATE activity SET progress = ?, progress_message = ? WHERE id = ?"
         await self._change(number, sql, percentage, message, activity)
 
+    async def keep_outputs(self, number: int, activity: str, outputs: Mapping[str, str | None]) -> None:
+        """Keeps the output variables of an activity, in place of those that it had."""
+        await self._change(number, "UPDATE activity SET outputs = ? WHERE id = ?", json.dumps(dict(outputs)), activity)
+
     async def activities(self, number: int) -> list[Activity]:
         """Returns the activities of a task, parents before children."""
         rows = await self._database.rows("SELECT * FROM activity WHERE task = ? ORDER BY rowid", number)
-        return [Activity(**{**dict(row), "status": ActivityStatus(row["status"])}) for row in rows]
+        return [
+            Activity(**{**dict(row), "status": ActivityStatus(row["status"]), "outputs": json.loads(row["outputs"])})
+            for row in rows
+        ]
 
     # --- scripts -----------------------------------------------------------------------------------------------
 

@@ -106,9 +106,13 @@ class Artifacts:
         make_directories(self.directory, mode=0o700)
         name = f"{artifact.name} of {activity} {found.name}"
         about = {"Filename": artifact.name, "ServerTaskId": run.task.id, "LogCorrelationId": activity}
-        made = await self.store.add(
-            kinds.ARTIFACTS, run.task.space, {"Name": name, **about, "Created": iso(self.clock())}
-        )
+        body = {"Name": name, **about, "Created": iso(self.clock())}
+        try:
+            made = await self.store.add(kinds.ARTIFACTS, run.task.space, body)
+        except Invalid as refused:
+            found.unlink()
+            await run.write(activity, "Warning", f"'{artifact.name}' could not be kept: {refused.message}")
+            return
         # It may lie on another file system.
         await asyncio.to_thread(shutil.move, found, self.content(made.id))
 

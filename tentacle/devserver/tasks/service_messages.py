@@ -42,6 +42,9 @@ _CATEGORIES: Final[Mapping[str, str | None]] = {
 FAILURE: Final = "tentacle-failure"
 """The message by which this server's own lines of a script say why they cannot go on."""
 
+MOST_VARIABLES: Final = 256 * 1024
+"""Characters of the output variables of one script, names and values together."""
+
 MAX_LINE: Final = 1_000_000
 """Characters of one line that are kept; a log is for reading."""
 
@@ -98,14 +101,15 @@ def _decoded(value: str) -> str:
 class OutputParser:
     """Turns a script's output into log entries; remembers the category of each stream from one call to the next.
 
-    What messages say is added to `secrets` (to be masked from now on) and `artifacts`.  `failure` is why the server's
-    own part of a script could not do its work.
+    What messages say is added to `secrets` (to be masked from now on), `artifacts` and `variables`, where a sensitive
+    one is `None`.  `failure` is why the server's own part of a script could not do its work.
     """
 
     progress: Progress | None = None
     failure: str = ""
     secrets: list[str] = field(default_factory=list, repr=False)
     artifacts: list[Artifact] = field(default_factory=list)
+    variables: dict[str, str | None] = field(default_factory=dict, repr=False)
     _categories: dict[ProcessOutputSource, str | None] = field(default_factory=lambda: dict(_DEFAULTS))
 
     def parse(self, outputs: Iterable[ProcessOutput]) -> list[LogEntry]:
@@ -136,10 +140,15 @@ class OutputParser:
             self.secrets.append(given["value"])
             return None
         if message.name == "setvariable" and {"name", "value"} <= set(given):
-            if given.get("sensitive", "").lower() == "true":
-                self.secrets.append(given["value"])
-                return f"Output variable '{given['name']}' is set to a sensitive value."
-            return f"Output variable '{given['name']}' is set to '{given['value']}'."
+            name, value = given["name"], given["value"]
+            sensitive = given.get("sensitive", "").lower() == "true"
+            if sensitive:
+                self.secrets.append(value)
+            if sum(len(n) + len(v or "") for n, v in self.variables.items()) + len(name) + len(value) > MOST_VARIABLES:
+                return f"Output variable '{name}' is not kept: together they are too large."
+            self.variables[name] = None if sensitive else value
+            shown = "a sensitive value" if sensitive else f"'{value}'"
+            return f"Output variable '{name}' is set to {shown}."
         if message.name == "createartifact" and given.get("path"):
             self.artifacts.append(Artifact(given["path"], given.get("name") or given["path"].rpartition("/")[2]))
             return f"The artifact '{self.artifacts[-1].name}' is collected."

@@ -122,13 +122,14 @@ class TaskRun:
     timed_out: bool = False
     resumed: bool = False
     picked_up: bool = False
-    _mask: Mask = field(default_factory=Mask)
+    mask: Mask = field(default_factory=Mask, repr=False)
+    """What is covered in all that is written from now on."""
     _room: int = MAX_LOG
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Has these values masked in all that is written from now on."""
         if found := list(worth_masking(secrets)):
-            self._mask = Mask([form for secret in found for form in forms(secret)], [self._mask])
+            self.mask = Mask([form for secret in found for form in forms(secret)], [self.mask])
 
     async def pick_up(self) -> None:
         """Notes that the task no longer waits.  May be called by each of its parts."""
@@ -208,7 +209,7 @@ class TaskRun:
                 note = "The log of this task is too long; the rest is dropped."
                 kept.append(LogEntry("Warning", note, entry.occurred))
                 break
-            kept.append(replace(entry, text=self._mask.cover(entry.text)) if self._mask else entry)
+            kept.append(replace(entry, text=self.mask.cover(entry.text)) if self.mask else entry)
         await self.store.append(self.task.number, activity, kept, seen)
 
     def reporter(self, activity: str) -> Callable[[str], Awaitable[None]]:
@@ -229,6 +230,7 @@ class ScriptLog:
     """Sees each line before it is written."""
     parser: OutputParser = field(default_factory=OutputParser)
     _progress: Progress | None = None
+    _variables: dict[str, str | None] = field(default_factory=dict)
     _seen: int = 0
     """Lines that will come and are in the log already."""
 
@@ -238,6 +240,10 @@ class ScriptLog:
         outputs = self._unseen(outputs)
         entries = self.parser.parse(outputs)
         self._hide()
+        if self.parser.variables != self._variables:
+            self._variables = dict(self.parser.variables)
+            masked = {name: value and self.run.mask.cover(value) for name, value in self._variables.items()}
+            await self.run.store.keep_outputs(self.run.task.number, self.activity, masked)
         await self.run.append(self.activity, entries, len(outputs))
         while self.parser.artifacts and self.keep is not None:
             await self.keep(self.parser.artifacts.pop(0))

@@ -150,6 +150,22 @@ async def test_a_right_in_one_space_is_none_in_another(people: People) -> None:
     assert {event["SpaceId"] for event in (await who.get("/api/events"))["Items"]} == {"Spaces-2"}
 
 
+@pytest.mark.parametrize("member", ["EnvironmentIds", "TenantIds", "ProjectIds", "ProjectGroupIds"])
+async def test_a_role_that_would_be_narrowed_is_refused_and_does_not_hold_everywhere(
+    server: RunningServer, member: str
+) -> None:
+    team = await server.post("/api/teams", {"Name": "T"})
+    role = await server.post("/api/userroles", {"Name": "R", "GrantedSpacePermissions": ["WorkerEdit"]})
+    grant = {"TeamId": team["Id"], "UserRoleId": role["Id"], "SpaceId": "Spaces-1"}
+    refused = await server.send("POST", "/api/scopeduserroles", json={**grant, member: ["Environments-1"]})
+    assert refused.status == 400
+    assert f"{member} must be empty" in (await refused.json())["Errors"][0]
+    made = await server.post("/api/scopeduserroles", {**grant, member: []})
+    assert made[member] == []
+    changed = await server.send("PUT", made["Links"]["Self"], json={**made, member: ["Environments-1"]})
+    assert changed.status == 400
+
+
 async def test_managers_of_a_space_may_do_everything_in_it(people: People) -> None:
     who = await people.with_rights()
     me = await who.get("/api/users/me")

@@ -162,9 +162,10 @@ async def test_a_package_that_is_replaced_or_removed_stays_for_who_holds_it(pack
 
 
 async def test_there_are_only_so_many(packages: Packages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tentacle.devserver.storage.packages.MOST_PACKAGES", 1)
+    monkeypatch.setattr("tentacle.devserver.storage.store.MOST", 1)
     await packages.add("S", read_package_name("Acme.1.0.zip"), received(tmp_path, b"one"))
-    with pytest.raises(Invalid, match="1 packages in this space already"):
+    with pytest.raises(Invalid, match="There are 1 Packages already"):
         await packages.add("S", read_package_name("Acme.2.0.zip"), received(tmp_path, b"two"))
     await packages.add("S", read_package_name("Acme.1.0.zip"), received(tmp_path, b"three"), replaces=True)
     await packages.add("other", read_package_name("Acme.2.0.zip"), received(tmp_path, b"two"))
+    assert len(list(packages.directory.iterdir())) == 2

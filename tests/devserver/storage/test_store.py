@@ -131,6 +131,22 @@ async def test_keys_are_kept_replaced_and_removed(store: Store) -> None:
     assert await store.keys() == [KEY]
 
 
+async def test_there_are_only_so_many_resources_and_keys(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tentacle.devserver.storage.store.MOST", 2)
+    monkeypatch.setattr("tentacle.devserver.storage.store.MOST_KEYS", 2)
+    for name in "ab":
+        await store.add(POOLS, "Spaces-1", {"Name": name})
+        await store.add_key(replace(KEY, id=name, hash=name))
+    with pytest.raises(Invalid, match="There are 2 WorkerPools already"):
+        await store.add(POOLS, "Spaces-1", {"Name": "c"})
+    with pytest.raises(Invalid, match="There are 2 API keys of this user already"):
+        await store.add_key(replace(KEY, id="c", hash="c"))
+    await store.add(POOLS, "Spaces-2", {"Name": "c"})
+    await store.add_key(replace(KEY, id="b", hash="again"))
+    await store.add_key(replace(KEY, id="c", hash="c", user="Users-2"))
+    assert [key.id for key in await store.keys()] == ["a", "b", "c"]
+
+
 async def test_what_happened_is_kept_newest_first_and_not_for_ever(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.devserver.tasks.service_messages import (
     MAX_LINE,
+    MOST_VARIABLES,
     Artifact,
     OutputParser,
     Progress,
@@ -119,6 +120,11 @@ def test_output_variables_are_told_and_a_sensitive_one_is_secret_from_then_on() 
         "Output variable 'c' is set to a sensitive value.",
     ]
     assert parser.secrets == ["hush"]
+    assert parser.variables == {"a": "b", "c": None}
+    assert "hush" not in repr(parser.variables)
+    for size, told in ((MOST_VARIABLES, "is not kept"), (MOST_VARIABLES - 10, "is set"), (10, "is not kept")):
+        large = f"##octopus[setVariable name='n{size}' value='{base64_of('x' * size)}']"
+        assert told in parser.parse([ProcessOutput(OUT, 0, large)])[0].text
 
 
 def test_what_is_to_be_masked_and_what_is_to_be_kept_is_remembered() -> None:

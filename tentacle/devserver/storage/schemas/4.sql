@@ -1,0 +1,2 @@
+
+ALTER TABLE activity ADD COLUMN outputs TEXT NOT NULL DEFAULT '{}';
