@@ -86,18 +86,30 @@ async def answer(document: Any, _: object) -> web.Response:
     return json_answer(document() if callable(document) else document)
 
 
+def problem_texts(error: TentacleError) -> list[str]:
+    """Returns what a failure says to people, a text for each thing that is wrong."""
+    return list((isinstance(error, Invalid) and error.errors) or [_text(error)])
+
+
+def _text(error: TentacleError) -> str:
+    text = error.message if isinstance(error, Problem | Invalid) else one_line(error)
+    return f"{text} {error.hint}" if error.hint else text
+
+
+def waiting_time(error: TentacleError) -> Mapping[str, str]:
+    """Returns the header that says how long to wait before the next try, where there is something to wait for."""
+    return {"Retry-After": str(error.pause)} if isinstance(error, TooManyGuesses) else {}
+
+
 def problem_answer(error: TentacleError) -> web.Response:
     """Returns a failure as the document that the original's client reads its error texts from."""
-    text = error.message if isinstance(error, Problem | Invalid) else one_line(error)
-    text = f"{text} {error.hint}" if error.hint else text
     status = http_status(error)
     # Some clients show only the message, some only the list.
     document = {
-        "ErrorMessage": text,
-        "Errors": list((isinstance(error, Invalid) and error.errors) or ([text] if status in (400, 403, 409) else [])),
+        "ErrorMessage": _text(error),
+        "Errors": problem_texts(error) if status in (400, 403, 409) else [],
         "HelpText": None,
         "FullException": None,
         "Details": None,
     }
-    wait = {"Retry-After": str(error.pause)} if isinstance(error, TooManyGuesses) else {}
-    return json_answer(document, status, wait)
+    return json_answer(document, status, waiting_time(error))
