@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 import tentacle
 from tentacle.devserver.home import Home, data_directory
-from tentacle.devserver.page import StartPage
-from tentacle.devserver.rest import API_KEY, Authentication, Server, ServerIdentity, application, new_api_key
+from tentacle.devserver.page import Site
+from tentacle.devserver.rest import API_KEY, Api, Authentication, Server, ServerIdentity, application, new_api_key
 from tentacle.devserver.storage import Database, Packages, Store, TaskStore
 from tentacle.devserver.tasks import (
     ADHOC_SCRIPT,
@@ -160,8 +160,9 @@ async def running(options: DevServerOptions, comms_of: StartComms = start_comms)
             await server.authentication.set_password(user, options.password)
         await server.queue.start()
         await server.machines.update_trust()
+        api = Api(server)
         runner = web.AppRunner(
-            application(server, StartPage(server).answer), access_log=None, handle_signals=False, shutdown_timeout=2.0
+            application(api, Site(api).answer), access_log=None, handle_signals=False, shutdown_timeout=2.0
         )
         await runner.setup()
         undo.push_async_callback(runner.cleanup)

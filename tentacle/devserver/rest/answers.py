@@ -99,14 +99,25 @@ async def send_file(request: web.Request, file: Any, answer: web.StreamResponse)
     return answer
 
 
+def problem_texts(error: TentacleError) -> list[str]:
+    """Returns what a failure says to people, a text for each thing that is wrong."""
+    return list((isinstance(error, Invalid) and error.errors) or [_text(error)])
+
+
+def _text(error: TentacleError) -> str:
+    text = error.message if isinstance(error, Problem | Invalid) else one_line(error)
+    return f"{text} {error.hint}" if error.hint else text
+
+
+def waiting_time(error: TentacleError) -> Mapping[str, str]:
+    """Returns the header that says how long to wait before the next try, where there is something to wait for."""
+    return {"Retry-After": str(error.pause)} if isinstance(error, TooManyGuesses) else {}
+
+
 def problem_answer(error: TentacleError) -> web.Response:
     """Returns a failure as the document that the original's client reads its error texts from."""
-    text = error.message if isinstance(error, Problem | Invalid) else one_line(error)
-    text = f"{text} {error.hint}" if error.hint else text
     status = http_status(error)
     # Some clients show only the message, some only the list.
-    errors = list((isinstance(error, Invalid) and error.errors) or ([text] if status in (400, 403, 409) else []))
+    errors = problem_texts(error) if status in (400, 403, 409) else []
     unknown = dict.fromkeys(("HelpText", "FullException", "Details"))
-    document = {"ErrorMessage": text, "Errors": errors, **unknown}
-    wait = {"Retry-After": str(error.pause)} if isinstance(error, TooManyGuesses) else {}
-    return json_answer(document, status, wait)
+    return json_answer({"ErrorMessage": _text(error), "Errors": errors, **unknown}, status, waiting_time(error))

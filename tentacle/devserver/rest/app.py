@@ -9,13 +9,13 @@ import asyncio
 import hashlib
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
 
-from tentacle.devserver.rest.access import Needs, Who
+from tentacle.devserver.rest.access import Needs, Rights, Who
 from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, problem_answer, send_file
 from tentacle.devserver.rest.auth import KEY_PARAMETER
 from tentacle.devserver.rest.routes_machines import MachineRoutes
@@ -24,7 +24,15 @@ from tentacle.devserver.rest.routes_resources import ResourceRoutes
 from tentacle.devserver.rest.routes_root import RootRoutes
 from tentacle.devserver.rest.routes_tasks import TaskRoutes
 from tentacle.devserver.rest.routes_users import UserRoutes
-from tentacle.devserver.rest.routing import METHODS, ApiRequest, Routes, effective_method, segments_of, without_space
+from tentacle.devserver.rest.routing import (
+    METHODS,
+    ApiRequest,
+    Route,
+    Routes,
+    effective_method,
+    segments_of,
+    without_space,
+)
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.storage import UNSCOPED
 from tentacle.devserver.worker import AGENTS, Comms, FileBody
@@ -50,33 +58,15 @@ LOOK: Final = 1.0
 Page = Callable[[web.Request], Awaitable[web.Response]]
 
 
-class RequestHandler:
-    """Finds the handler of each request, checks the sender's key or session, and answers failures as JSON."""
+class Api:
+    """Everything below `/api`: finds the handler of each request, and lets only those have it who may."""
 
-    def __init__(self, server: Server, page: Page) -> None:
-        self._server = server
-        self._page = page
+    def __init__(self, server: Server) -> None:
+        self.server = server
         self._routes = all_routes(server)
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        segments = segments_of(request.rel_url.raw_path)
-        try:
-            if segments and segments[0].lower() == "api":
-                return finished(request, await self._api(request, segments[1:]))
-            if tuple(segment.lower() for segment in without_space(segments)[1]) == NUGET:
-                return finished(request, await self._api(request, (*segments[:-2], "packages", "raw")))
-            if request.rel_url.raw_path.startswith(AGENTS):
-                return await answer_polling(self._server.comms, request)
-            return await self._page(request)
-        except web.HTTPRequestEntityTooLarge:
-            return problem_answer(Problem(f"The request must not be larger than {MAX_BODY} bytes.", 413))
-        except TentacleError as error:
-            return problem_answer(error)
-        except sqlite3.Error:
-            log.exception("%s %s failed in the database", request.method, request.path)
-            return problem_answer(Problem("The server's database failed.", 500))
-
-    async def _api(self, http: web.Request, segments: tuple[str, ...]) -> web.StreamResponse:
+    async def answer(self, http: web.Request, segments: tuple[str, ...]) -> web.StreamResponse:
+        """Answers a request that shows a key, or a session, or neither.  Raises `TentacleError`."""
         method = effective_method(http)
         space, rest = without_space(segments)
         if method == "OPTIONS":
@@ -84,29 +74,73 @@ class RequestHandler:
             return web.Response(status=204, headers={**SAFE, "Allow": ", ".join(METHODS)})
         query = {name.lower(): value for name, value in http.query.items() if name.lower() != KEY_PARAMETER}
         request = ApiRequest(http, method, space, {}, query)
-        authentication = self._server.authentication
+        authentication = self.server.authentication
         try:
-            route, path = self._routes.find(method, rest)
+            route, _ = self._routes.find(method, rest)
         except Problem:
             # Strangers are not told which paths there are.
             await authentication.rights_of(http, method)
             raise
-        if route.needs.who is Who.ANYBODY:
-            return await route.handler(replace(request, path=path))
-        request = replace(request, path=path, known=await authentication.rights_of(http, method))
-        if not (route.needs.oneself and path["id"].lower() in ("me", request.rights.user.id.lower())):
-            request.rights.require(route.needs, await self._space_of_needs(route.needs, request))
+        known = None if route.needs.who is Who.ANYBODY else await authentication.rights_of(http, method)
+        return await self.ask(replace(request, known=known), rest)
+
+    async def ask(self, request: ApiRequest, segments: tuple[str, ...]) -> web.StreamResponse:
+        """Answers a request whose sender is known, or need not be; `segments` follow the space.
+
+        Raises `TentacleError`.
+        """
+        route, path = self._routes.find(request.method, segments)
+        request, needs = replace(request, path=path), route.needs
+        if needs.who is Who.HOLDER and not _of_oneself(route, path, request.rights):
+            request.rights.require(needs, await self._space_of_needs(needs, request))
         return await route.handler(request)
+
+    def missing(self, rights: Rights, method: str, segments: tuple[str, ...], space: str) -> str:
+        """Returns the permission that somebody lacks for a request in a space, or nothing."""
+        route, path = self._routes.find(method, segments)
+        may = _of_oneself(route, path, rights) or rights.holds(route.needs, space)
+        return "" if may else route.needs.permissions[0]
 
     async def _space_of_needs(self, needs: Needs, request: ApiRequest) -> str | None:
         """Returns the id of the space in which a permission must be held, or `None` for any."""
-        if needs.who is Who.SIGNED_IN or (needs.anywhere and request.space is None):
+        if needs.anywhere and request.space is None:
             return None
         try:
-            return await self._server.space_of(request)
+            return await self.server.space_of(request)
         except ResourceNotFound:
             # Whoever may do it everywhere is told that there is no such space, and nobody else.
             return UNSCOPED
+
+
+def _of_oneself(route: Route, path: Mapping[str, str], rights: Rights) -> bool:
+    """Returns whether this is about the user who sends it, where that is enough."""
+    return route.needs.oneself and path["id"].lower() in ("me", rights.user.id.lower())
+
+
+@dataclass(frozen=True)
+class RequestHandler:
+    """Sends each request where it belongs, and answers failures as JSON."""
+
+    api: Api
+    page: Page
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        segments = segments_of(request.rel_url.raw_path)
+        try:
+            if segments and segments[0].lower() == "api":
+                return finished(request, await self.api.answer(request, segments[1:]))
+            if tuple(segment.lower() for segment in without_space(segments)[1]) == NUGET:
+                return finished(request, await self.api.answer(request, (*segments[:-2], "packages", "raw")))
+            if request.rel_url.raw_path.startswith(AGENTS):
+                return await answer_polling(self.api.server.comms, request)
+            return await self.page(request)
+        except web.HTTPRequestEntityTooLarge:
+            return problem_answer(Problem(f"The request must not be larger than {MAX_BODY} bytes.", 413))
+        except TentacleError as error:
+            return problem_answer(error)
+        except sqlite3.Error:
+            log.exception("%s %s failed in the database", request.method, request.path)
+            return problem_answer(Problem("The server's database failed.", 500))
 
 
 async def answer_polling(comms: Comms, request: web.Request) -> web.StreamResponse:
@@ -153,10 +187,10 @@ def all_routes(server: Server) -> Routes:
     return Routes(route for part in parts for route in part(server).routes())
 
 
-def application(server: Server, page: Page) -> web.Application:
+def application(api: Api, page: Page) -> web.Application:
     """Returns the application; `page` answers every request outside `/api`."""
     app = web.Application(
         client_max_size=MAX_BODY, handler_args={"max_line_size": MAX_LINE, "max_field_size": MAX_LINE}
     )
-    app.router.add_route("*", "/{path:.*}", RequestHandler(server, page).answer)
+    app.router.add_route("*", "/{path:.*}", RequestHandler(api, page).answer)
     return app

@@ -262,14 +262,18 @@ class Authentication:
 
     # --- requests ----------------------------------------------------------------------------------------------
 
-    async def rights_of(self, request: web.Request, method: str) -> Rights:
-        """Returns the user that a request comes from, by key, bearer token or cookie, and what the user may do."""
-        rights = await rights_of_user(self._store, await self._user_id(request, method))
+    async def rights_of(self, request: web.Request, method: str, csrf: str | None = None) -> Rights:
+        """Returns the user that a request comes from, by key, bearer token or cookie, and what the user may do.
+
+        A form has the token `csrf` in it, and not in the header.
+        """
+        csrf = request.headers.get(CSRF_HEADER, "") if csrf is None else csrf
+        rights = await rights_of_user(self._store, await self._user_id(request, method, csrf))
         if rights is None:
             raise NotSignedIn
         return rights
 
-    async def _user_id(self, request: web.Request, method: str) -> str:
+    async def _user_id(self, request: web.Request, method: str, csrf: str) -> str:
         key = presented_key(request)
         if key is not None:
             return (await self.key_of(key, request.remote)).user
@@ -277,7 +281,7 @@ class Authentication:
         session = None if token is None else self.sessions.find(token)
         if session is None or not await self._still_known(session.key):
             raise NotSignedIn
-        if method not in ("GET", "HEAD") and not _same(request.headers.get(CSRF_HEADER, ""), session.csrf):
+        if method not in ("GET", "HEAD") and not _same(csrf, session.csrf):
             raise Forbidden(f"A request with a cookie must carry the header {CSRF_HEADER}.")
         return session.user
 

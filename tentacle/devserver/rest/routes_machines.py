@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from aiohttp import web
 
 from tentacle.devserver.rest.access import needs_of
-from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, json_answer, send_file
+from tentacle.devserver.rest.answers import PIECE, SAFE, Problem, ResourceNotFound, json_answer, send_file
 from tentacle.devserver.rest.documents import entry_document, linked, path_of, status_of, task_document
 from tentacle.devserver.rest.paging import number_parameter, paged
 from tentacle.devserver.rest.receiving import receive
@@ -118,7 +118,7 @@ class MachineRoutes:
         path = self.server.files / secrets.token_hex(16)
         try:
             http = request.http
-            await receive(http.content.iter_chunked(CHUNK), path, self.server.max_file, http.content_length)
+            await receive(http.content.iter_chunked(PIECE), path, self.server.max_file, http.content_length)
             result = await _answer_of(client.upload(remote, path))
         finally:
             path.unlink(missing_ok=True)

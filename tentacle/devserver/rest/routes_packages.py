@@ -15,7 +15,7 @@ from typing import Final
 from aiohttp import BodyPartReader, hdrs, web
 
 from tentacle.devserver.rest.access import Needs
-from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, json_answer
+from tentacle.devserver.rest.answers import PIECE, SAFE, Problem, ResourceNotFound, json_answer
 from tentacle.devserver.rest.documents import collection_path, path_of
 from tentacle.devserver.rest.paging import RESOURCE_FILTERS, filtered, flag_parameter, paged
 from tentacle.devserver.rest.receiving import receive
@@ -33,7 +33,6 @@ from tentacle.devserver.storage import (
 )
 from tentacle.devserver.tasks import FEED
 
-CHUNK: Final = 256 * 1024
 _ADMINISTER: Final = "BuiltInFeedAdminister"
 _SEE, _PUSH, _DOWNLOAD, _DELETE = (
     Needs(permissions)
@@ -92,7 +91,7 @@ class PackageRoutes:
         """Writes the file of a request and returns its name, which may be empty."""
         most = self.server.max_file
         if not http.content_type.startswith("multipart/"):
-            await receive(http.content.iter_chunked(CHUNK), path, most, http.content_length)
+            await receive(http.content.iter_chunked(PIECE), path, most, http.content_length)
             said = Message()
             said[hdrs.CONTENT_DISPOSITION] = http.headers.get(hdrs.CONTENT_DISPOSITION, "")
             return said.get_filename("")
@@ -208,7 +207,7 @@ class PackageRoutes:
 
 
 async def _pieces(part: BodyPartReader) -> AsyncIterator[bytes]:
-    while chunk := await part.read_chunk(CHUNK):
+    while chunk := await part.read_chunk(PIECE):
         yield chunk
 
 

@@ -176,8 +176,11 @@ class TaskRoutes:
         return json_answer(details_document(task, activities, lines, size))
 
     async def raw(self, request: ApiRequest) -> web.StreamResponse:
-        """The log as text; with `follow` it goes on until the task has ended, `plain` is the bare lines."""
-        task = await self._task(request)
+        """The log as text; with `follow` it goes on until the task has ended, `plain` is the bare lines.
+
+        With `after` it begins behind the line of that number, without the head.
+        """
+        task, after = await self._task(request), number_parameter(request.query, "after", 0)
         follow, plain = flag_parameter(request.query, "follow"), flag_parameter(request.query, "plain")
         verbose = flag_parameter(request.query, "verbose", otherwise=True)
         written = web.StreamResponse(headers={**SAFE, "Content-Type": "text/plain; charset=utf-8"})
@@ -187,8 +190,8 @@ class TaskRoutes:
         names: dict[str, str] = {}
         activity = ""
         with contextlib.suppress(ConnectionError):
-            await written.write(b"" if plain else raw_head(task).encode())
-            async for page in self._pages(task.number, follow=follow):
+            await written.write(b"" if plain or after else raw_head(task).encode())
+            async for page in self._pages(task.number, after, follow=follow):
                 text = ""
                 for line in _shown(page, verbose=verbose):
                     if not plain and line.activity != activity:
@@ -201,8 +204,7 @@ class TaskRoutes:
             await written.write_eof()
         return written
 
-    async def _pages(self, number: int, *, follow: bool) -> AsyncIterator[list[LogElement]]:
-        last = 0
+    async def _pages(self, number: int, last: int, *, follow: bool) -> AsyncIterator[list[LogElement]]:
         while True:
             # The order matters: looking for the end before the lines could miss the last ones.
             changed = self.server.tasks.changes.event(number)

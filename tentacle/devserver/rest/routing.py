@@ -31,7 +31,8 @@ class ApiRequest:
     """One request, taken apart.
 
     `space` is the id or slug in the path, or `None`.  The names in `query` are in lower case, and an API key is not
-    among them.  `known` is who sends it; a route for everybody may not ask.
+    among them.  `known` is who sends it; a route for everybody may not ask.  `sent` is the body, where it is not that
+    of `http`.
     """
 
     http: web.Request
@@ -40,6 +41,7 @@ class ApiRequest:
     path: Mapping[str, str]
     query: Mapping[str, str]
     known: Rights | None = None
+    sent: bytes | None = None
 
     @property
     def rights(self) -> Rights:
@@ -53,7 +55,8 @@ class ApiRequest:
             raise ValueError(f"{constant} is not JSON")
 
         try:
-            document = json.loads((await self.http.read()).decode("utf-8-sig"), parse_constant=refuse)
+            sent = await self.http.read() if self.sent is None else self.sent
+            document = json.loads(sent.decode("utf-8-sig"), parse_constant=refuse)
             check_nesting(document)
             # A lone surrogate is legal in JSON and in `str`, and in nothing that we store or send.
             json.dumps(document, ensure_ascii=False).encode("utf-8")

@@ -129,7 +129,9 @@ async def test_a_session_ends_with_the_key_or_the_password_that_it_began_with(
 ) -> None:
     async with running_server(tmp_path, password="open sesame") as server:
         made = await server.post("/api/users/me/apikeys", {"Purpose": "page"})
-        async with browser.post(server.url("/"), data={"key": made["ApiKey"]}, allow_redirects=False) as response:
+        async with browser.post(
+            server.url("/sign-in"), data={"key": made["ApiKey"]}, allow_redirects=False
+        ) as response:
             assert response.status == 303
         async with browser.get(server.url("/api/users/me")) as response:
             assert response.status == 200

@@ -376,7 +376,7 @@ async def test_a_listening_worker_is_discovered_by_the_certificate_that_it_shows
     assert found["Endpoint"]["Thumbprint"] == identity("worker").thumbprint
     added = await server.post(f"{SPACE}/workers", {**found, "WorkerPoolIds": ["WorkerPools-1"]})
     assert added["Thumbprint"] == identity("worker").thumbprint
-    for query in ("", "host=127.0.0.1&port=0", "host=127.0.0.1&type=Ssh", f"host=127.0.0.1&port={port}"):
+    for query in ("", "host=127.0.0.1&port=0", "host=127.0.0.1&type=Kubernetes", f"host=127.0.0.1&port={port}"):
         response = await server.send("GET", f"{SPACE}/machines/discover?{query}")
         assert response.status == 400, query
 

@@ -1,0 +1,82 @@
+"""What to type on a machine that becomes a worker of this server, by the way in which the two will meet.
+
+Knows the agent's command line, as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from yarl import URL
+
+START = "polling"
+"""The way that works wherever the server can be reached, so the one to begin with."""
+
+
+@dataclass(frozen=True)
+class RegistrationCommand:
+    """`note` says when this way is the right one and what must be there before; `text` is for a shell."""
+
+    key: str
+    title: str
+    note: str
+    text: str
+
+
+def registration_commands(
+    server: str, comms_port: int, thumbprint: str, space: str, pools: Iterable[str] = ("Default Worker Pool",)
+) -> dict[str, RegistrationCommand]:
+    """Returns the commands by their keys.  `server` is the URL of the API, `space` empty for the default one."""
+    pool = " ".join(f"--workerpool={quoted(name)}" for name in pools)
+    where = f"--server={server} --apiKeyFile=key \\\n    {pool}" + (f" --space={quoted(space)}" if space else "")
+    polling = f"--server-comms-port={comms_port}"
+    end = " --no-service\ntentacle agent"
+    key = "The file 'key' holds an API key of this server."
+    rows = (
+        (
+            START,
+            "Polling Tentacle",
+            f"The machine calls this server, so it needs no open port. {key}",
+            f"tentacle init --yes --mode=polling {where} {polling}{end}",
+        ),
+        (
+            "https",
+            "Polling Tentacle, by HTTPS",
+            f"As polling, with requests that any HTTP proxy lets pass. {key}",
+            f"tentacle init --yes --mode=polling --https {where}{end}",
+        ),
+        (
+            "websocket",
+            "Polling Tentacle, by WebSocket",
+            f"As polling, within a WebSocket. {key}",
+            f"tentacle init --yes --mode=polling {where} "
+            f"\\\n    --server-web-socket=wss://{URL(server).host_subcomponent}:{comms_port}/OctopusComms{end}",
+        ),
+        (
+            "listening",
+            "Listening Tentacle",
+            f"This server calls the machine, by the name that publicHostName gives. {key}",
+            f"tentacle init --yes --mode=listening {where} --publicHostName=$(hostname -f){end}",
+        ),
+        (
+            "trust",
+            "Listening Tentacle that is added here",
+            "The machine only learns whom to trust: no key leaves this server. Then add it under Add worker.",
+            f"tentacle init --yes --mode=listening --no-register \\\n    --trust={thumbprint}{end}",
+        ),
+        (
+            "original",
+            "Polling Tentacle, step by step",
+            f"A polling Tentacle by the commands that init takes together. {key}",
+            "tentacle create-instance\ntentacle new-certificate\ntentacle configure --noListen=True\n"
+            f"tentacle register-worker --comms-style=TentacleActive --server={server} \\\n    --apiKeyFile=key "
+            f"{pool} {polling}{f' --space={quoted(space)}' if space else ''}\ntentacle agent",
+        ),
+    )
+    return {row[0]: RegistrationCommand(*row) for row in rows}
+
+
+def quoted(word: str) -> str:
+    """Returns a word for a shell; names of pools have blanks as a rule, so they always stand in quotes."""
+    return "'" + word.replace("'", "'\\''") + "'"
