@@ -15,7 +15,7 @@ _FIXED = struct.Struct("<8si10sq6s")
 """The members before the text, as kind, name and value: an int32, a date, and kind and name of the text."""
 
 
-class Entry(Protocol):
+class LogLine(Protocol):
     """A `contracts.script.ProcessOutput`, whose members these are, in their order."""
 
     @property
@@ -28,7 +28,7 @@ class Entry(Protocol):
     def text(self) -> str: ...
 
 
-def pack_entries(entries: Iterable[Entry]) -> bytes:
+def pack_entries(entries: Iterable[LogLine]) -> bytes:
     """Returns the list with its length and its end.  Raises `UnicodeEncodeError` for half a character."""
     pack, fixed = _INT32.pack, b""
     source, occurred = -1, -1
