@@ -138,11 +138,7 @@ RESOURCE_FILTERS: Final[Filters[Resource]] = {
     "healthstatuses": _one_of(lambda r: r.health if "Endpoint" in r.body else ""),
     "commstyles": _one_of(lambda r: r.body["Endpoint"]["CommunicationStyle"] if "Endpoint" in r.body else ""),
     "shellnames": _one_of(lambda r: str(r.observed.get("ShellName", "Unknown"))),
-    "workerpoolids": _any_of("WorkerPoolIds"),
-    "environmentids": _any_of("EnvironmentIds"),
-    "roles": _any_of("Roles"),
-    "tenantids": _any_of("TenantIds"),
-    "tenanttags": _any_of("TenantTags"),
+    **{name.lower(): _any_of(name) for name in ("WorkerPoolIds", "EnvironmentIds", "Roles", "TenantIds", "TenantTags")},
     "tags": _any_of("TenantTags"),
     "projectid": _any_of("ProjectEnvironments"),
 }
