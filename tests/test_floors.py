@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -220,6 +220,19 @@ def test_modules_and_functions_stay_small(relative: str, path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             assert length <= 60, f"{relative}:{node.name} is {length} lines long"
+
+
+LINES_OF_THE_EMBEDDED_SERVER = 9_400
+LINES_OF_ITS_TEMPLATES_AND_SCHEMAS = 1_200
+
+
+def test_the_embedded_server_stays_something_to_try_and_test_with() -> None:
+    def lines(paths: Iterable[Path]) -> int:
+        return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
+
+    files = [path for path in (PACKAGE / "devserver").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert lines(path for path in files if path.suffix == ".py") <= LINES_OF_THE_EMBEDDED_SERVER
+    assert lines(path for path in files if path.suffix != ".py") <= LINES_OF_ITS_TEMPLATES_AND_SCHEMAS
 
 
 BROAD_EXCEPT_ALLOWED = frozenset(

@@ -113,10 +113,13 @@ async def serve(options: DevServerOptions, emit: Emit) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     async with running(options) as up:
-        emit(f"REST: {up.rest}")
-        emit(f"Comms: {up.comms}")
-        emit(f"API key: {up.api_key}")
-        emit(f"Thumbprint: {up.thumbprint}")
+        for line in (
+            f"REST: {up.rest}",
+            f"Comms: {up.comms}",
+            f"API key: {up.api_key}",
+            f"Thumbprint: {up.thumbprint}",
+        ):
+            emit(line)
         with ready_file(options.ready_file, up):
             await stop.wait()
         emit("Stopping")

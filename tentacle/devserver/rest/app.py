@@ -182,7 +182,6 @@ def finished(request: web.Request, response: web.StreamResponse) -> web.StreamRe
 
 
 def all_routes(server: Server) -> Routes:
-    """Returns everything below `/api`."""
     parts = (UserRoutes, RootRoutes, ResourceRoutes, MachineRoutes, TaskRoutes, PackageRoutes)
     return Routes(route for part in parts for route in part(server).routes())
 

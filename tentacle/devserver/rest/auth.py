@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from tentacle.devserver.rest.access import Rights, rights_of_user
 from tentacle.devserver.rest.answers import Forbidden, NotSignedIn, TooManyGuesses
-from tentacle.devserver.storage import UNSCOPED, USERS, ApiKey, Clock, Resource, Store, iso
+from tentacle.devserver.storage import UNSCOPED, ApiKey, Clock, Resource, Store, iso, kinds
 
 T = TypeVar("T")
 
@@ -216,7 +216,7 @@ class Authentication:
 
     async def user_of_password(self, username: str, password: str) -> Resource:
         """Returns the active user with this name and password.  Raises `NotSignedIn` or `TooManyGuesses`."""
-        users = await self._store.all(USERS, UNSCOPED)
+        users = await self._store.all(kinds.USERS, UNSCOPED)
         found = next((user for user in users if user.name.lower() == username.strip().lower()), None)
         who = f"password of {username.strip().lower()}"
         self._must_not_wait(who)

@@ -10,17 +10,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from tentacle.devserver.rest.documents import NODE, NODE_NAME
-from tentacle.devserver.storage import (
-    Event,
-    Invalid,
-    Json,
-    Resource,
-    Task,
-    TaskState,
-    communication,
-    moment,
-    whole_number,
-)
+from tentacle.devserver.storage import Event, Invalid, Json, Resource, Task, TaskState, fields, kinds
 
 T = TypeVar("T")
 Query = Mapping[str, str]
@@ -34,7 +24,7 @@ _TRUE: Final = frozenset({"true", "1", "yes"})
 def number_parameter(query: Query, name: str, otherwise: int) -> int:
     """Raises `Invalid` for what is no number or below zero."""
     written = query.get(name, "").strip()
-    found = whole_number(written, EVERYTHING) if written else otherwise
+    found = fields.whole_number(written, EVERYTHING) if written else otherwise
     if found is None:
         raise Invalid(f"The parameter '{name}' must be a whole number from 0 to {EVERYTHING}.")
     return found
@@ -140,17 +130,15 @@ RESOURCE_FILTERS: Final[Filters[Resource]] = {
     "filter": _part_of(
         lambda r: r.name, lambda r: r.body.get("DisplayName") or "", lambda r: r.body.get("EmailAddress") or ""
     ),
-    "thumbprint": _one_of(lambda r: communication(r.body).get("Thumbprint") or "" if "Endpoint" in r.body else ""),
+    "thumbprint": _one_of(
+        lambda r: kinds.communication(r.body).get("Thumbprint") or "" if "Endpoint" in r.body else ""
+    ),
     "isdisabled": _flag_of(lambda r: r.is_disabled),
     "accounttype": _one_of(lambda r: r.body.get("AccountType") or "None"),
     "healthstatuses": _one_of(lambda r: r.health if "Endpoint" in r.body else ""),
     "commstyles": _one_of(lambda r: r.body["Endpoint"]["CommunicationStyle"] if "Endpoint" in r.body else ""),
     "shellnames": _one_of(lambda r: str(r.observed.get("ShellName", "Unknown"))),
-    "workerpoolids": _any_of("WorkerPoolIds"),
-    "environmentids": _any_of("EnvironmentIds"),
-    "roles": _any_of("Roles"),
-    "tenantids": _any_of("TenantIds"),
-    "tenanttags": _any_of("TenantTags"),
+    **{name.lower(): _any_of(name) for name in ("WorkerPoolIds", "EnvironmentIds", "Roles", "TenantIds", "TenantTags")},
     "tags": _any_of("TenantTags"),
     "projectid": _any_of("ProjectEnvironments"),
 }
@@ -190,6 +178,6 @@ def _environments(task: Task) -> set[str]:
 def _moment(name: str, value: str) -> str:
     try:
         # A plus in a query is a blank unless it was written otherwise.
-        return moment(value.strip().replace(" ", "+"))
+        return fields.moment(value.strip().replace(" ", "+"))
     except ValueError as error:
         raise Invalid(f"The parameter '{name}' {error}.") from error

@@ -21,7 +21,7 @@ from tentacle.devserver.rest.paging import number_parameter, paged
 from tentacle.devserver.rest.receiving import receive
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
-from tentacle.devserver.storage import MACHINE_KINDS, MACHINES, WORKERS, Invalid, Json, Kind, Resource
+from tentacle.devserver.storage import Invalid, Json, Kind, Resource, kinds
 from tentacle.devserver.worker import Client, WorkerCallFailed, discovered_fingerprint, discovered_thumbprint
 from tentacle.errors import one_line
 
@@ -45,7 +45,7 @@ class MachineRoutes:
 
     def routes(self) -> list[Route]:
         routes = []
-        for kind in MACHINE_KINDS:
+        for kind in kinds.MACHINE_KINDS:
             see, edit = needs_of(kind, "GET"), needs_of(kind, "PUT")
             routes += [
                 Route("GET", f"{kind.path}/{{id}}/connection", partial(self.connection, kind), see),
@@ -58,7 +58,7 @@ class MachineRoutes:
             for segment, member in (("names", "OperatingSystem"), ("shells", "ShellName")):
                 path = f"{kind.path}/operatingsystem/{segment}/all"
                 routes.append(Route("GET", path, partial(self.observed, kind, member), see))
-        return [*routes, Route("GET", "machineroles/all", self.roles, needs_of(MACHINES, "GET"))]
+        return [*routes, Route("GET", "machineroles/all", self.roles, needs_of(kinds.MACHINES, "GET"))]
 
     async def discover(self, kind: Kind, request: ApiRequest) -> web.Response:
         """A machine that does not exist yet, with the certificate or the host key that is shown at the address."""
@@ -80,7 +80,7 @@ class MachineRoutes:
                 endpoint["Thumbprint"] = await discovered_thumbprint(host, port)
         except WorkerCallFailed as failure:
             raise Invalid(failure.message) from failure
-        owners: Json = {"WorkerPoolIds": []} if kind is WORKERS else {"EnvironmentIds": [], "Roles": []}
+        owners: Json = {"WorkerPoolIds": []} if kind is kinds.WORKERS else {"EnvironmentIds": [], "Roles": []}
         return json_answer({"Id": None, "Name": host, **owners, **endpoint, "Endpoint": endpoint, "Links": {}})
 
     async def observed(self, kind: Kind, member: str, request: ApiRequest) -> web.Response:
@@ -89,7 +89,7 @@ class MachineRoutes:
         return json_answer(sorted({str(m.observed[member]) for m in machines if m.observed.get(member)}))
 
     async def roles(self, request: ApiRequest) -> web.Response:
-        targets = await self.server.store.all(MACHINES, await self.server.space_of(request))
+        targets = await self.server.store.all(kinds.MACHINES, await self.server.space_of(request))
         return json_answer(sorted({role for target in targets for role in target.body["Roles"]}))
 
     async def connection(self, kind: Kind, request: ApiRequest) -> web.Response:

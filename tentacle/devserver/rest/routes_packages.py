@@ -22,12 +22,12 @@ from tentacle.devserver.rest.receiving import receive
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.storage import (
-    PACKAGES,
     Invalid,
     Json,
     PackageName,
     Resource,
-    choice,
+    fields,
+    kinds,
     name_inside,
     read_package_name,
 )
@@ -38,7 +38,7 @@ _SEE, _PUSH, _DOWNLOAD, _DELETE = (
     Needs(permissions)
     for permissions in (("FeedView",), ("BuiltInFeedPush", _ADMINISTER), ("BuiltInFeedDownload",), (_ADMINISTER,))
 )
-_read_mode: Final = choice("FailIfExists", "OverwriteExisting", "IgnoreIfExists")
+_read_mode: Final = fields.choice("FailIfExists", "OverwriteExisting", "IgnoreIfExists")
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class PackageRoutes:
         return filtered(found, query, {name: RESOURCE_FILTERS[name] for name in ("ids", "partialname", "filter")})
 
     async def page(self, request: ApiRequest) -> web.Response:
-        path = collection_path(PACKAGES, await self.server.space_of(request))
+        path = collection_path(kinds.PACKAGES, await self.server.space_of(request))
         return json_answer(paged("Package", path, request.query, await self._listed(request), package_document))
 
     async def all(self, request: ApiRequest) -> web.Response:

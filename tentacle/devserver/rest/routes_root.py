@@ -22,7 +22,7 @@ from tentacle.devserver.rest.documents import NODE, NODE_NAME, linked
 from tentacle.devserver.rest.paging import paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server, ServerIdentity
-from tentacle.devserver.storage import Json, iso, permission_descriptions
+from tentacle.devserver.storage import Json, iso, permissions
 
 API_VERSION: Final = "3.0.0"
 SERVER_VERSION: Final = "2024.4.0"
@@ -161,7 +161,7 @@ class RootRoutes:
             ("serverstatus/health", SIGNED_IN, _HEALTH),
             ("serverstatus/system-info", administer, self._system),
             ("capabilities", ANYBODY, {"Capabilities": []}),
-            ("permissions/all", SIGNED_IN, permission_descriptions),
+            ("permissions/all", SIGNED_IN, permissions.permission_descriptions),
             ("authentication", ANYBODY, _SIGNING_IN),
             ("users/authentication", SIGNED_IN, _SIGNING_IN),
             ("users/authentication/{id}", SIGNED_IN, _SIGNING_IN),

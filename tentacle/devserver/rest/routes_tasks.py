@@ -144,12 +144,7 @@ class TaskRoutes:
     # --- looking -----------------------------------------------------------------------------------------------
 
     async def page(self, request: ApiRequest) -> web.Response:
-        space = await self.server.space_of(request) if request.space else None
-        tasks = [
-            task
-            for task in await self.server.tasks.newest_first()
-            if space in (None, task.space) and request.rights.holds(VIEW_TASKS, task.space)
-        ]
+        tasks = await self.server.visible(await self.server.tasks.newest_first(), VIEW_TASKS, request)
         found = filtered(tasks, request.query, TASK_FILTERS)
         page = paged("Task", "/api/tasks", request.query, found, task_document)
         counts = Counter(task.state.value for task in found)

@@ -154,12 +154,7 @@ class UserRoutes:
     # --- events ------------------------------------------------------------------------------------------------
 
     async def events(self, request: ApiRequest) -> web.Response:
-        space = None if request.space is None else await self.server.space_of(request)
-        found = [
-            event
-            for event in await self.server.store.events()
-            if space in (None, event.space) and request.rights.holds(_EVENTS, event.space)
-        ]
+        found = await self.server.visible(await self.server.store.events(), _EVENTS, request)
         found = filtered(found, request.query, EVENT_FILTERS)
         return json_answer(paged("Event", "/api/events", request.query, found, event_document))
 

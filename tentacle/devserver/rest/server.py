@@ -6,22 +6,27 @@ Knows the parts by name; must not know how requests reach them.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
+from tentacle.devserver.rest.access import Needs
 from tentacle.devserver.rest.answers import ResourceNotFound
 from tentacle.devserver.rest.auth import Authentication
 from tentacle.devserver.rest.routing import ApiRequest
 from tentacle.devserver.storage import (
     UNSCOPED,
     Clock,
+    Event,
     Json,
     Kind,
     NewEvent,
     Packages,
     Resource,
     Store,
+    Task,
     TaskStore,
     iso,
     kinds,
@@ -29,6 +34,8 @@ from tentacle.devserver.storage import (
 )
 from tentacle.devserver.tasks import Artifacts, TaskQueue, new_check
 from tentacle.devserver.worker import Comms, Machines, WorkerClients
+
+S = TypeVar("S", Task, Event)
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,11 @@ class Server:
     async def named(self, kind: Kind, request: ApiRequest) -> Resource:
         """Returns the resource that a request names in its path.  Raises `ResourceNotFound`."""
         return await self.resource(kind, await self.space_for(kind, request), request.path["id"])
+
+    async def visible(self, things: Iterable[S], needs: Needs, request: ApiRequest) -> list[S]:
+        """Returns those in the space of a request, where it names one, that its user may see."""
+        space = None if request.space is None else await self.space_of(request)
+        return [one for one in things if space in (None, one.space) and request.rights.holds(needs, one.space)]
 
     async def create(self, kind: Kind, space: str, body: Json) -> Resource:
         """Creates a resource; a space gets its default pool and policy.  Raises `Invalid` when the name is taken."""

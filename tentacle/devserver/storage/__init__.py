@@ -6,38 +6,8 @@ import from here and from no module inside but the three that are tables: `field
 
 from tentacle.devserver.storage import fields, kinds, permissions
 from tentacle.devserver.storage.database import Database
-from tentacle.devserver.storage.fields import (
-    Field,
-    Invalid,
-    choice,
-    document,
-    documents,
-    moment,
-    optional,
-    read_fields,
-    seconds,
-    text,
-    texts,
-    whole_number,
-)
-from tentacle.devserver.storage.kinds import (
-    ENVIRONMENTS,
-    KINDS,
-    MACHINE_KINDS,
-    MACHINES,
-    PACKAGES,
-    POLICIES,
-    POOLS,
-    PROXIES,
-    SCOPED,
-    SPACES,
-    TAG_SETS,
-    USERS,
-    WORKERS,
-    Kind,
-    communication,
-    read_body,
-)
+from tentacle.devserver.storage.fields import Invalid
+from tentacle.devserver.storage.kinds import Kind
 from tentacle.devserver.storage.model import (
     UNSCOPED,
     Activity,
@@ -60,9 +30,6 @@ from tentacle.devserver.storage.packages import (
     name_inside,
     read_package_name,
     version_key,
-)
-from tentacle.devserver.storage.permissions import (
-    permission_descriptions,
 )
 from tentacle.devserver.storage.policies import POLICY_DEFAULTS, next_by_cron, read_script
 from tentacle.devserver.storage.store import ApiKey, Event, NewEvent, Store

@@ -12,30 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from tentacle.devserver.storage.fields import (
-    MISSING,
-    Field,
-    any_document,
-    at_least_one,
-    choice,
-    document,
-    documents,
-    flag,
-    list_of_texts,
-    listening_uri,
-    member,
-    note,
-    number,
-    one_of,
-    optional,
-    polling_uri,
-    read_fields,
-    secret,
-    slug,
-    text,
-    thumbprint,
-    with_secrets,
-)
+from tentacle.devserver.storage import fields
+from tentacle.devserver.storage.fields import MISSING, Field, list_of_texts, note, one_of
 from tentacle.devserver.storage.model import Json
 from tentacle.devserver.storage.permissions import SPACE_PERMISSIONS, SYSTEM_PERMISSIONS, granted
 from tentacle.devserver.storage.policies import POLICY_FIELDS
@@ -92,24 +70,24 @@ def read_body(kind: Kind, given: Any, before: Mapping[str, Any] | None = None) -
 
     Raises `Invalid` with one entry per wrong member.
     """
-    body = read_fields(kind.fields, given, before)
+    body = fields.read_fields(kind.fields, given, before)
     if kind.keeps_others:
         named = {*(item.name.lower() for item in kind.fields), *_ADDED}
         others = {name: value for name, value in given.items() if name.lower() not in named}
-        body = {**(before or {}), **with_secrets(others, before), **body}
+        body = {**(before or {}), **fields.with_secrets(others, before), **body}
     if "Slug" in body and not body["Slug"]:
-        body["Slug"] = slug(body["Name"])
+        body["Slug"] = fields.slug(body["Name"])
     if kind.has_default:
         body["IsDefault"] = bool((before or {}).get("IsDefault"))
     return body
 
 
 def _off(name: str) -> Field:
-    return Field(name, flag, False)
+    return Field(name, fields.flag, False)
 
 
 def _secret(name: str) -> Field:
-    return Field(name, secret, None, secret=True)
+    return Field(name, fields.secret, None, secret=True)
 
 
 # --- endpoints of workers and targets --------------------------------------------------------------------------
@@ -119,17 +97,17 @@ def _contact(how: Field, *, listening: bool) -> tuple[Field, ...]:
     """How a worker is reached and recognised; the first field says `how`."""
     return (
         how,
-        *((Field("ProxyId", optional(text()), None),) if listening else ()),
-        Field("Thumbprint", thumbprint),
-        Field("Uri", listening_uri if listening else polling_uri),
-        Field("CertificateSignatureAlgorithm", optional(text()), None),
+        *((Field("ProxyId", fields.optional(fields.text()), None),) if listening else ()),
+        Field("Thumbprint", fields.thumbprint),
+        Field("Uri", fields.listening_uri if listening else fields.polling_uri),
+        Field("CertificateSignatureAlgorithm", fields.optional(fields.text()), None),
     )
 
 
 def _kubernetes_contact(value: Any) -> Json:
-    how = Field("CommunicationMode", choice("Listening", "Polling"))
-    listening = isinstance(value, dict) and str(member(value, how.name)).lower() == "listening"
-    return document(_contact(how, listening=listening))(value)
+    how = Field("CommunicationMode", fields.choice("Listening", "Polling"))
+    listening = isinstance(value, dict) and str(fields.member(value, how.name)).lower() == "listening"
+    return fields.document(_contact(how, listening=listening))(value)
 
 
 AGENTLESS: Final = (
@@ -139,18 +117,22 @@ AGENTLESS: Final = (
 """Styles of targets that have no agent; their members are kept as they come."""
 
 _ENDPOINTS: Final = {
-    "TentaclePassive": _contact(Field("CommunicationStyle", choice("TentaclePassive")), listening=True),
-    "TentacleActive": _contact(Field("CommunicationStyle", choice("TentacleActive")), listening=False),
+    "TentaclePassive": _contact(Field("CommunicationStyle", fields.choice("TentaclePassive")), listening=True),
+    "TentacleActive": _contact(Field("CommunicationStyle", fields.choice("TentacleActive")), listening=False),
     "Ssh": (
-        *(Field("CommunicationStyle", choice("Ssh")), Field("AccountId", text())),
-        *(Field("Host", text()), Field("Port", number(1, 65535), 22), Field("Fingerprint", text())),
+        *(Field("CommunicationStyle", fields.choice("Ssh")), Field("AccountId", fields.text())),
+        *(
+            Field("Host", fields.text()),
+            Field("Port", fields.number(1, 65535), 22),
+            Field("Fingerprint", fields.text()),
+        ),
         *(note("ProxyId"), note("DotNetCorePlatform")),
     ),
     "KubernetesTentacle": (
-        Field("CommunicationStyle", choice("KubernetesTentacle")),
-        Field("KubernetesAgentDetails", optional(any_document), None),
+        Field("CommunicationStyle", fields.choice("KubernetesTentacle")),
+        Field("KubernetesAgentDetails", fields.optional(fields.any_document), None),
         _off("UpgradeLocked"),
-        Field("DefaultNamespace", optional(text()), None),
+        Field("DefaultNamespace", fields.optional(fields.text()), None),
         Field("TentacleEndpointConfiguration", _kubernetes_contact),
     ),
 }
@@ -159,20 +141,20 @@ _ENDPOINTS: Final = {
 
 def read_endpoint(value: Any) -> Json:
     """The endpoint of a worker, with exactly the members of its communication style."""
-    style = member(value, "CommunicationStyle") if isinstance(value, dict) else MISSING
+    style = fields.member(value, "CommunicationStyle") if isinstance(value, dict) else MISSING
     shape = {name.lower(): shape for name, shape in _ENDPOINTS.items()}.get(str(style).lower())
     if shape is None:
         raise ValueError(f"must have a CommunicationStyle of {', '.join(_ENDPOINTS)}")
-    return document(shape)(value)
+    return fields.document(shape)(value)
 
 
 def read_target_endpoint(value: Any) -> Json:
     """The endpoint of a target: that of a worker, or one without an agent."""
     styles = {name.lower(): name for name in AGENTLESS}
-    style = styles.get(str(member(value, "CommunicationStyle")).lower()) if isinstance(value, dict) else None
+    style = styles.get(str(fields.member(value, "CommunicationStyle")).lower()) if isinstance(value, dict) else None
     if style is None:
         return read_endpoint(value)
-    pool = document((note("DefaultWorkerPoolId"),))(value)
+    pool = fields.document((note("DefaultWorkerPoolId"),))(value)
     kept = {name: inner for name, inner in value.items() if name.lower() not in {*_ADDED, "defaultworkerpoolid"}}
     return {**kept, **pool, "CommunicationStyle": style}
 
@@ -198,11 +180,11 @@ def same_place(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 # --- the table -------------------------------------------------------------------------------------------------
 
-_NAME: Final = Field("Name", text())
+_NAME: Final = Field("Name", fields.text())
 _SLUG: Final = note("Slug")
 _DESCRIPTION: Final = note("Description", 10_000)
 _DESCRIBED: Final = (_NAME, _SLUG, _DESCRIPTION)
-_SORT: Final = Field("SortOrder", number(-(2**31), 2**31 - 1), 0)
+_SORT: Final = Field("SortOrder", fields.number(-(2**31), 2**31 - 1), 0)
 _MACHINE: Final = (note("MachinePolicyId"), _off("IsDisabled"), _SLUG, _off("SkipInitialHealthCheck"))
 _TENANTED: Final = (
     one_of("TenantedDeploymentParticipation", "Untenanted", "TenantedOrUntenanted", "Tenanted"),
@@ -211,24 +193,24 @@ _TENANTED: Final = (
 POOL_TYPES: Final = ("StaticWorkerPool", "DynamicWorkerPool")
 """The second kind can be made, and never has workers: nobody lends any to this server."""
 
-_read_tag: Final = document((_NAME, _DESCRIPTION, Field("Color", optional(text()), None)))
+_read_tag: Final = fields.document((_NAME, _DESCRIPTION, Field("Color", fields.optional(fields.text()), None)))
 
 
 def read_tags(value: Any) -> list[Json]:
-    return [_read_tag(tag) for tag in documents(value)]
+    return [_read_tag(tag) for tag in fields.documents(value)]
 
 
 # Workers and targets count together, so that a worker and a target never share a number.
 WORKERS: Final = Kind(
     "Workers",
-    (_NAME, Field("WorkerPoolIds", at_least_one), Field("Endpoint", read_endpoint), *_MACHINE),
+    (_NAME, Field("WorkerPoolIds", fields.at_least_one), Field("Endpoint", read_endpoint), *_MACHINE),
     counter="machines",
     refers={"WorkerPoolIds": "workerpools", "MachinePolicyId": "machinepolicies"},
 )
 MACHINES: Final = Kind(
     "Machines",
     (
-        *(Field("EnvironmentIds", at_least_one), Field("Roles", at_least_one), *_TENANTED),
+        *(Field("EnvironmentIds", fields.at_least_one), Field("Roles", fields.at_least_one), *_TENANTED),
         *(_NAME, Field("Endpoint", read_target_endpoint), *_MACHINE),
     ),
     called="DeploymentTarget",
@@ -237,23 +219,28 @@ MACHINES: Final = Kind(
 )
 POOLS: Final = Kind(
     "WorkerPools",
-    (*_DESCRIBED, _SORT, one_of("WorkerPoolType", *POOL_TYPES), Field("WorkerType", optional(text()), None)),
+    (
+        *_DESCRIBED,
+        _SORT,
+        one_of("WorkerPoolType", *POOL_TYPES),
+        Field("WorkerType", fields.optional(fields.text()), None),
+    ),
     has_default=True,
 )
 POLICIES: Final = Kind("MachinePolicies", (_NAME, _DESCRIPTION, *POLICY_FIELDS), has_default=True)
 PROXIES: Final = Kind(
     "Proxies",
     (
-        *(_NAME, Field("Host", text()), Field("Port", number(1, 65535), 80)),
+        *(_NAME, Field("Host", fields.text()), Field("Port", fields.number(1, 65535), 80)),
         *(note("Username"), _secret("Password"), one_of("ProxyType", "HTTP")),
     ),
 )
 ENVIRONMENTS: Final = Kind(
     "Environments",
-    (*_DESCRIBED, _SORT, _off("UseGuidedFailure"), Field("AllowDynamicInfrastructure", flag, True)),
+    (*_DESCRIBED, _SORT, _off("UseGuidedFailure"), Field("AllowDynamicInfrastructure", fields.flag, True)),
 )
 TENANTS: Final = Kind(
-    "Tenants", (*_DESCRIBED, list_of_texts("TenantTags"), Field("ProjectEnvironments", any_document, {}))
+    "Tenants", (*_DESCRIBED, list_of_texts("TenantTags"), Field("ProjectEnvironments", fields.any_document, {}))
 )
 TAG_SETS: Final = Kind("TagSets", (*_DESCRIBED, _SORT, Field("Tags", read_tags, [])))
 _ACCOUNT_TYPES: Final = (
@@ -266,7 +253,12 @@ _ACCOUNT_SECRETS: Final = (
 ACCOUNTS: Final = Kind(
     "Accounts",
     (
-        *(*_DESCRIBED, Field("AccountType", choice(*_ACCOUNT_TYPES)), list_of_texts("EnvironmentIds"), *_TENANTED),
+        *(
+            *_DESCRIBED,
+            Field("AccountType", fields.choice(*_ACCOUNT_TYPES)),
+            list_of_texts("EnvironmentIds"),
+            *_TENANTED,
+        ),
         *(note("Username"), *map(_secret, _ACCOUNT_SECRETS)),
     ),
     refers={"EnvironmentIds": "environments", "TenantIds": "tenants"},
@@ -276,7 +268,11 @@ _RETENTION: Final = {"Unit": "Days", "QuantityToKeep": 30, "ShouldKeepForever": 
 _RETENTIONS: Final = ("ReleaseRetentionPolicy", "TentacleRetentionPolicy")
 LIFECYCLES: Final = Kind(
     "Lifecycles",
-    (*_DESCRIBED, Field("Phases", documents, []), *(Field(name, any_document, _RETENTION) for name in _RETENTIONS)),
+    (
+        *_DESCRIBED,
+        Field("Phases", fields.documents, []),
+        *(Field(name, fields.any_document, _RETENTION) for name in _RETENTIONS),
+    ),
 )
 SPACES: Final = Kind(
     "Spaces",
@@ -288,8 +284,8 @@ SPACES: Final = Kind(
 USERS: Final = Kind(
     "Users",
     (
-        *(Field("Username", text(64)), Field("DisplayName", text(64)), note("EmailAddress", 256)),
-        *(Field("IsActive", flag, True), _off("IsService")),
+        *(Field("Username", fields.text(64)), Field("DisplayName", fields.text(64)), note("EmailAddress", 256)),
+        *(Field("IsActive", fields.flag, True), _off("IsService")),
     ),
     scoped=False,
     naming=("Username",),
@@ -318,7 +314,7 @@ def _unnarrowed(value: Any) -> list[str]:
 SCOPED_ROLES: Final = Kind(
     "ScopedUserRoles",
     (
-        *(_SPACE, Field("TeamId", text()), Field("UserRoleId", text())),
+        *(_SPACE, Field("TeamId", fields.text()), Field("UserRoleId", fields.text())),
         # A role that is narrowed must not hold everywhere, so what cannot be narrowed here is refused.
         *(Field(f"{name}Ids", _unnarrowed, []) for name in ("Environment", "Tenant", "Project", "ProjectGroup")),
     ),

@@ -46,7 +46,6 @@ class Resource:
 
     @property
     def is_default(self) -> bool:
-        """Returns whether it is its space's default of its kind."""
         return bool(self.body.get("IsDefault"))
 
     @property

@@ -13,21 +13,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from croniter import croniter
 
-from tentacle.devserver.storage.fields import (
-    Field,
-    checked,
-    choice,
-    document,
-    flag,
-    member,
-    number,
-    one_of,
-    optional,
-    read_fields,
-    seconds,
-    text,
-    time_span,
-)
+from tentacle.devserver.storage import fields
+from tentacle.devserver.storage.fields import Field
 from tentacle.devserver.storage.model import Json
 
 MAX_SCRIPT: Final = 2 * 2**20
@@ -56,7 +43,7 @@ def next_by_cron(cron: str, zone: str, after: datetime) -> datetime:
 
 
 def _cron(value: Any) -> str:
-    found: str = text()(value)
+    found: str = fields.text()(value)
     try:
         if _BY_CHANCE.search(found):
             raise ValueError(found)
@@ -66,7 +53,7 @@ def _cron(value: Any) -> str:
     return found
 
 
-_time_zone: Final = checked(
+_time_zone: Final = fields.checked(
     lambda value: isinstance(value, str) and value in available_timezones(),
     "must be a time zone such as UTC or Europe/Berlin",
 )
@@ -74,12 +61,14 @@ _time_zone: Final = checked(
 
 def _span(name: str, default: str, lowest: float = 0) -> Field:
     """A time span of at least so many seconds."""
-    long_enough = checked(lambda found: seconds(found) >= lowest, f"must not be shorter than {lowest:g} seconds")
-    return Field(name, lambda value: long_enough(time_span(value)), default)
+    long_enough = fields.checked(
+        lambda found: fields.seconds(found) >= lowest, f"must not be shorter than {lowest:g} seconds"
+    )
+    return Field(name, lambda value: long_enough(fields.time_span(value)), default)
 
 
 _body: Final = Field("ScriptBody", lambda value: read_script(value) if value else None, None)
-_script_policy: Final = document((one_of("RunType", "InheritFromDefault", "Inline"), _body))
+_script_policy: Final = fields.document((fields.one_of("RunType", "InheritFromDefault", "Inline"), _body))
 
 
 def _bash(value: Any) -> Json:
@@ -96,14 +85,14 @@ def _powershell(value: Any) -> Json:
 
 
 _INHERITED: Final[Json] = {"RunType": "InheritFromDefault", "ScriptBody": None}
-_health_check: Final = document(
+_health_check: Final = fields.document(
     (
         Field("PowerShellHealthCheckPolicy", _powershell, _INHERITED),
         Field("BashHealthCheckPolicy", _bash, _INHERITED),
-        Field("HealthCheckInterval", optional(time_span), "01:00:00", nullable=True),
+        Field("HealthCheckInterval", fields.optional(fields.time_span), "01:00:00", nullable=True),
         Field("HealthCheckCron", lambda value: _cron(value) if value else None, None),
         Field("HealthCheckCronTimezone", _time_zone, "UTC"),
-        one_of("HealthCheckType", "RunScript", "OnlyConnectivity"),
+        fields.one_of("HealthCheckType", "RunScript", "OnlyConnectivity"),
     )
 )
 
@@ -111,7 +100,7 @@ _health_check: Final = document(
 def _read_health_check(value: Any) -> Json:
     found = _health_check(value)
     if found["HealthCheckCron"]:
-        if isinstance(member(value, "HealthCheckInterval"), str):
+        if isinstance(fields.member(value, "HealthCheckInterval"), str):
             raise ValueError("must have a HealthCheckInterval of null when it has a HealthCheckCron")
         found["HealthCheckInterval"] = None
     return found
@@ -122,12 +111,12 @@ def _no_account(value: Any) -> None:
         raise ValueError("must be null: this server does not update Tentacles")
 
 
-_retention: Final = document(
+_retention: Final = fields.document(
     (
-        one_of("Strategy", "Default", "Quantities"),
-        Field("QuantityOfPackagesToKeep", optional(number(-1, 10_000)), None),
-        Field("QuantityOfVersionsToKeep", optional(number(0, 10_000)), None),
-        *(Field(name, optional(choice("Items")), None) for name in ("PackageUnit", "VersionUnit")),
+        fields.one_of("Strategy", "Default", "Quantities"),
+        Field("QuantityOfPackagesToKeep", fields.optional(fields.number(-1, 10_000)), None),
+        Field("QuantityOfVersionsToKeep", fields.optional(fields.number(0, 10_000)), None),
+        *(Field(name, fields.optional(fields.choice("Items")), None) for name in ("PackageUnit", "VersionUnit")),
     )
 )
 _KEPT: Final = {
@@ -150,28 +139,28 @@ def _read_retention(value: Any) -> Json:
 
 _PARTS: Final = {
     "MachineHealthCheckPolicy": _read_health_check,
-    "MachineConnectivityPolicy": document(
-        (one_of("MachineConnectivityBehavior", "ExpectedToBeOnline", "MayBeOfflineAndCanBeSkipped"),)
+    "MachineConnectivityPolicy": fields.document(
+        (fields.one_of("MachineConnectivityBehavior", "ExpectedToBeOnline", "MayBeOfflineAndCanBeSkipped"),)
     ),
-    "MachineCleanupPolicy": document(
+    "MachineCleanupPolicy": fields.document(
         (
-            one_of("DeleteMachinesBehavior", "DoNotDelete", "DeleteUnavailableMachines"),
+            fields.one_of("DeleteMachinesBehavior", "DoNotDelete", "DeleteUnavailableMachines"),
             _span("DeleteMachinesElapsedTimeSpan", "00:00:00"),
         )
     ),
-    "MachineUpdatePolicy": document(
+    "MachineUpdatePolicy": fields.document(
         (
-            one_of("CalamariUpdateBehavior", "UpdateOnDeployment", "UpdateOnNewMachine", "UpdateAlways"),
+            fields.one_of("CalamariUpdateBehavior", "UpdateOnDeployment", "UpdateOnNewMachine", "UpdateAlways"),
             # There is no Tentacle here to update to.  Of Kubernetes agents, which are never newer here either, clients
             # write their default into every policy.
-            one_of("TentacleUpdateBehavior", "NeverUpdate"),
-            one_of("KubernetesAgentUpdateBehavior", "Update", "NeverUpdate"),
+            fields.one_of("TentacleUpdateBehavior", "NeverUpdate"),
+            fields.one_of("KubernetesAgentUpdateBehavior", "Update", "NeverUpdate"),
             Field("TentacleUpdateAccountId", _no_account, None),
         )
     ),
-    "MachineRpcCallRetryPolicy": document(
+    "MachineRpcCallRetryPolicy": fields.document(
         (
-            Field("Enabled", flag, True),
+            Field("Enabled", fields.flag, True),
             *(_span(name, "00:02:30") for name in ("RetryDuration", "HealthCheckRetryDuration")),
         )
     ),
@@ -183,10 +172,10 @@ POLICY_FIELDS: Final = (
     _span("PollingRequestQueueTimeout", "00:02:00", 1),
     _span("PollingRequestMaximumMessageProcessingTimeout", "00:10:00", 1),
     _span("ConnectionRetrySleepInterval", "00:00:01"),
-    Field("ConnectionRetryCountLimit", number(2, 100), 5),
+    Field("ConnectionRetryCountLimit", fields.number(2, 100), 5),
     _span("ConnectionRetryTimeLimit", "00:05:00", 10),
     _span("ConnectionConnectTimeout", "00:01:00", 10),
 )
 """The Go client demands the same of a retry count, a retry time limit and a connect time-out (read in its source)."""
 
-POLICY_DEFAULTS: Final[Json] = read_fields(POLICY_FIELDS, {})
+POLICY_DEFAULTS: Final[Json] = fields.read_fields(POLICY_FIELDS, {})

@@ -43,19 +43,14 @@ _INTERPRETERS: Final = {
 }
 """The program and the command for scripts that bash does not run itself."""
 
+_TARGETS: Final = fields.choice("Machines", "Environments", "Workers", "WorkerPools", ON_SERVER)
 _SHAPE: Final = (
-    fields.Field("EnvironmentIds", fields.texts, []),
-    fields.Field("TargetRoles", fields.texts, []),
-    fields.Field("MachineIds", fields.texts, []),
+    *map(fields.list_of_texts, ("EnvironmentIds", "TargetRoles", "MachineIds")),
     fields.Field("ScriptBody", read_script),
     # As with the original, a script whose language is not told is PowerShell.
-    fields.Field("Syntax", fields.choice("PowerShell", "Bash", "Python"), "PowerShell"),
-    fields.Field(
-        "TargetType",
-        fields.optional(fields.choice("Machines", "Environments", "Workers", "WorkerPools", ON_SERVER)),
-        None,
-    ),
-    fields.Field("WorkerPoolIds", fields.texts, []),
+    fields.one_of("Syntax", "PowerShell", "Bash", "Python"),
+    fields.Field("TargetType", fields.optional(_TARGETS), None),
+    fields.list_of_texts("WorkerPoolIds"),
     fields.Field("Timeout", fields.optional(fields.time_span), None),
     fields.Field("Packages", read_references, []),
 )

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from tentacle.devserver.storage import MACHINE_KINDS, Field, Resource, Store, read_fields, texts
+from tentacle.devserver.storage import Resource, Store, fields, kinds
 from tentacle.devserver.tasks.task_run import (
     CANCELED,
     SUCCESS,
@@ -69,8 +69,8 @@ fi
 """Unpacks the archive if it is there, and says whether the package is."""
 
 _VARIABLES: Final = "Variables.secret"
-_SHAPE: Final = (Field("MachineIds", texts, []),)
-UPDATE_CALAMARI: Final = TaskType("UpdateCalamari", "Update Calamari", lambda given: read_fields(_SHAPE, given))
+_SHAPE: Final = (fields.Field("MachineIds", fields.texts, []),)
+UPDATE_CALAMARI: Final = TaskType("UpdateCalamari", "Update Calamari", lambda given: fields.read_fields(_SHAPE, given))
 
 
 class UnusablePackage(TentacleError):
@@ -160,7 +160,7 @@ class Calamari:
 
     async def begin(self) -> None:
         """Notes which machines have another package, or none, when the server starts."""
-        for kind in MACHINE_KINDS:
+        for kind in kinds.MACHINE_KINDS:
             for machine in await self.store.everywhere(kind):
                 latest = machine.observed.get("Calamari") == self.package.digest
                 await self.store.observe(machine, {"HasLatestCalamari": latest})

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
-from tentacle.devserver.storage import Field, Json, Packages, Resource, choice, document, documents, optional, text
+from tentacle.devserver.storage import Json, Packages, Resource, fields
 from tentacle.devserver.tasks.service_messages import FAILURE, ServiceMessage, messages_of
 from tentacle.devserver.tasks.task_run import TaskRun, script_said
 from tentacle.devserver.worker import Client, WorkerCallFailed
@@ -30,7 +30,7 @@ _ROOM: Final = 0.2
 
 
 def _file_name(value: Any) -> str:
-    found: str = text(100)(value)
+    found: str = fields.text(100)(value)
     if not re.fullmatch(r"\w[\w.-]*", found):
         raise ValueError("must be a name for a file: letters, digits, dots, hyphens")
     return found
@@ -38,24 +38,24 @@ def _file_name(value: Any) -> str:
 
 def _flag(value: Any) -> bool:
     """The original's properties are texts."""
-    return bool(choice("True", "False")(str(value)) == "True")
+    return bool(fields.choice("True", "False")(str(value)) == "True")
 
 
-_read_reference: Final = document(
+_read_reference: Final = fields.document(
     (
-        Field("PackageId", _file_name),
-        Field("Version", optional(text(blank=True)), None),
-        Field("Name", optional(_file_name), None),
-        Field("FeedId", choice(FEED), FEED),
-        Field("AcquisitionLocation", choice("Server"), "Server"),
-        Field("Properties", document((Field("Extract", _flag, False),)), {"Extract": False}),
+        fields.Field("PackageId", _file_name),
+        fields.Field("Version", fields.optional(fields.text(blank=True)), None),
+        fields.Field("Name", fields.optional(_file_name), None),
+        fields.Field("FeedId", fields.choice(FEED), FEED),
+        fields.Field("AcquisitionLocation", fields.choice("Server"), "Server"),
+        fields.Field("Properties", fields.document((fields.Field("Extract", _flag, False),)), {"Extract": False}),
     )
 )
 
 
 def read_references(value: Any) -> list[Json]:
     """The packages of a script, each under a name of its own: that of its file or directory in the workspace."""
-    found = [_read_reference(one) for one in documents(value)[: MOST + 1]]
+    found = [_read_reference(one) for one in fields.documents(value)[: MOST + 1]]
     found = [{**one, "Name": one["Name"] or one["PackageId"]} for one in found]
     if len(found) > MOST or len({one["Name"].lower() for one in found}) < len(found):
         raise ValueError(f"must have a Name of its own for each package, and at most {MOST}")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from tentacle.devserver.storage import Clock, NewTask, Task, TaskState, TaskStore, seconds
+from tentacle.devserver.storage import Clock, NewTask, Task, TaskState, TaskStore, fields
 from tentacle.devserver.tasks.task_run import CANCELED, Slots, TaskHandler, TaskResult, TaskRun, failed
 from tentacle.devserver.worker import ends_before
 from tentacle.errors import TentacleError, one_line
@@ -129,7 +129,7 @@ class TaskQueue:
         working = asyncio.ensure_future(self._handlers[run.task.name](run))
         limit = run.task.arguments.get("Timeout")
         try:
-            await asyncio.wait((working,), timeout=DEFAULT_TIMEOUT if limit is None else seconds(limit))
+            await asyncio.wait((working,), timeout=DEFAULT_TIMEOUT if limit is None else fields.seconds(limit))
             if not working.done():
                 run.timed_out = True
                 run.cancel.set()

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
-from tentacle.devserver.storage import Clock, Field, HealthStatus, NewTask, Resource, next_by_cron, read_fields, text
+from tentacle.devserver.storage import Clock, HealthStatus, NewTask, Resource, fields, next_by_cron
 from tentacle.devserver.tasks.health import HEALTH, new_check
 from tentacle.devserver.tasks.queue import TaskQueue
 from tentacle.devserver.tasks.task_run import SUCCESS, TaskResult, TaskRun, TaskType
 from tentacle.devserver.worker import Machines, Policy, Time
 
-_DELETE_SHAPE: Final = (Field("DocumentId", text()),)
-DELETE: Final = TaskType("Delete", "Delete", lambda given: read_fields(_DELETE_SHAPE, given))
+_DELETE_SHAPE: Final = (fields.Field("DocumentId", fields.text()),)
+DELETE: Final = TaskType("Delete", "Delete", lambda given: fields.read_fields(_DELETE_SHAPE, given))
 
 
 def check_is_due(policy: Policy, last: datetime, now: datetime) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
-from tentacle.devserver.storage import LogEntry, iso_milliseconds, whole_number
+from tentacle.devserver.storage import LogEntry, fields, iso_milliseconds
 
 _MESSAGE: Final = re.compile(
     r"##octopus\[(?P<name>[A-Za-z_][\w-]{0,60})"
@@ -132,7 +132,7 @@ class OutputParser:
             source = _STREAMS[stream]
             self._categories[source] = _DEFAULTS[source] if category == "default" else _CATEGORIES[category]
             return None
-        percentage = whole_number(given.get("percentage", ""), 999)
+        percentage = fields.whole_number(given.get("percentage", ""), 999)
         if message.name == "progress" and percentage is not None:
             self.progress = Progress(min(percentage, 100), given.get("message", "")[:200])
             return None

@@ -214,7 +214,6 @@ class TaskRun:
 
     def reporter(self, activity: str) -> Callable[[str], Awaitable[None]]:
         """Returns a function that writes what the calling side reports as verbose lines."""
-
         return partial(self.write, activity, "Verbose")
 
 
@@ -285,14 +284,10 @@ async def script_said(run: TaskRun, activity: str, client: Client, script: str) 
 
     Raises `WorkerCallFailed`.
     """
-    log, lines = ScriptLog(run, activity), list[str]()
-
-    async def observe(outputs: Sequence[ProcessOutput]) -> None:
-        lines.extend(output.text for output in outputs)
-        await log.observe(outputs)
-
-    outcome = await client.run_script(ScriptOrder(script, run.task.id), observe, run.cancel)
-    return None if outcome.cancelled else lines
+    lines: list[ProcessOutput] = []
+    log = ScriptLog(run, activity, look=lines.extend)
+    outcome = await client.run_script(ScriptOrder(script, run.task.id), log.observe, run.cancel)
+    return None if outcome.cancelled else [line.text for line in lines]
 
 
 class TaskHandler(Protocol):

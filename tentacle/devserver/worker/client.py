@@ -19,6 +19,7 @@ from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ScriptTicket
+from tentacle.devserver.worker import script_run
 from tentacle.devserver.worker.built_in import BuiltInClient
 from tentacle.devserver.worker.caller import Endpoint, TypedCalls, WorkerCaller, WorkerCallFailed, expect
 from tentacle.devserver.worker.retry import (
@@ -32,24 +33,12 @@ from tentacle.devserver.worker.retry import (
     ends_before,
     is_missing_service,
 )
-from tentacle.devserver.worker.script_run import (
-    V1,
-    V2,
-    NoNotes,
-    Observe,
-    ScriptCallsV1,
-    ScriptCallsV2,
-    ScriptNotes,
-    ScriptOrder,
-    ScriptOutcome,
-    ScriptProgress,
-    ScriptRun,
-)
+from tentacle.devserver.worker.script_run import Observe, ScriptNotes, ScriptOrder, ScriptOutcome
 from tentacle.devserver.worker.ssh import SshClient, SshEndpoint
 
 FILES: Final = "IFileTransferService"
 CAPABILITIES: Final = "ICapabilitiesServiceV2"
-OLD_CAPABILITIES: Final = (V1, FILES)
+OLD_CAPABILITIES: Final = (script_run.V1, FILES)
 """The services of a worker that has no capabilities service."""
 
 KEEP_CAPABILITIES: Final = 600.0
@@ -104,7 +93,7 @@ class WorkerClient:
 
         A script that is in `notes` goes on.
         """
-        report, notes = self.retries.report, notes or NoNotes()
+        report, notes = self.retries.report, notes or script_run.NoNotes()
         try:
             await report("Determining ScriptService version to use")
             script = await notes.known()
@@ -113,17 +102,21 @@ class WorkerClient:
                 return NEVER_RAN
             names = await asking
             await report(f"Discovered Tentacle capabilities: {','.join(names)}")
-            await report(f"Using ScriptServiceV{2 if V2 in names else 1}")
-            calls = ScriptCallsV2(self.calls, self.retries) if V2 in names else ScriptCallsV1(self.calls)
+            await report(f"Using ScriptServiceV{2 if script_run.V2 in names else 1}")
+            calls = (
+                script_run.ScriptCallsV2(self.calls, self.retries)
+                if script_run.V2 in names
+                else script_run.ScriptCallsV1(self.calls)
+            )
             if script is None:
-                script = ScriptProgress(self.tickets(), again=False)
+                script = script_run.ScriptProgress(self.tickets(), again=False)
                 await notes.begins(script.ticket)
-            elif V2 not in names:
+            elif script_run.V2 not in names:
                 raise WorkerCallFailed(
                     "The server was stopped while the script was under way, and this worker's version of the script "
                     "service cannot tell what became of it."
                 )
-            run = ScriptRun(calls, self.interval, self.retries.time, observe, cancel, notes)
+            run = script_run.ScriptRun(calls, self.interval, self.retries.time, observe, cancel, notes)
             return await run.run(order, script)
         except WorkerCallFailed as failure:
             # The worker may have been replaced by an older or newer one; the next task asks again.

@@ -199,22 +199,13 @@ def _endpoint_document(endpoint: Endpoint) -> dict[str, Any]:
     "Request endpoint").
     """
     limits = endpoint.limits or ConnectionLimits()
-    return {
-        "PollingRequestQueueTimeout": _span(limits.queue),
-        "RetryListeningSleepInterval": _span(limits.pause),
-        "RetryCountLimit": limits.attempts,
-        "ConnectionErrorRetryTimeout": _span(limits.trying),
-        "TcpClientConnectTimeout": _span(limits.connect),
-        "BaseUri": endpoint.uri,
-        "RemoteThumbprint": endpoint.thumbprint,
-        "Proxy": None,
-        "ForceResolveHost": None,
-        "IsWebSocketEndpoint": False,
-    }
-
-
-def _span(seconds: float) -> str:
-    return format_timespan(timedelta(seconds=seconds))
+    queue, pause, trying, connect = (
+        format_timespan(timedelta(seconds=each)) for each in (limits.queue, limits.pause, limits.trying, limits.connect)
+    )
+    asked = {"PollingRequestQueueTimeout": queue, "RetryListeningSleepInterval": pause}
+    dialled = {"ConnectionErrorRetryTimeout": trying, "TcpClientConnectTimeout": connect}
+    where = {"BaseUri": endpoint.uri, "RemoteThumbprint": endpoint.thumbprint, "Proxy": None, "ForceResolveHost": None}
+    return {**asked, "RetryCountLimit": limits.attempts, **dialled, **where, "IsWebSocketEndpoint": False}
 
 
 async def discovered_thumbprint(host: str, port: int) -> str:

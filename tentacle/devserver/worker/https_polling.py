@@ -151,7 +151,9 @@ class HttpsPolling:
         if isinstance(most, bool) or not isinstance(most, int) or most < 1 or not isinstance(holding, list):
             raise CodecError("max is a number from 1 on, and holding a list")
         began = self._turn
-        found = self._again(subscription, holding, began)[:most]
+        # What was handed out before, and whoever asks now does not have.
+        mine = ((identity, given) for identity, given in self._given.items() if given.subscription == subscription)
+        found = [given for identity, given in mine if given.turn <= began and identity not in holding][:most]
         at_once = found or request.headers.get("prefer", "").replace(" ", "") == "wait=0"
         wait = 0.0 if at_once else self._timeouts.polling_queue_wait
         while len(found) < most and (call := await self._queues.take(subscription, wait)) is not None:
@@ -166,14 +168,6 @@ class HttpsPolling:
             self._touch(given)
         body = json.dumps({"requests": [given.document for given in found]}).encode()
         return HttpReply(200, {"Content-Type": "application/json"}, body)
-
-    def _again(self, subscription: str, holding: list[Any], began: int) -> list[_Given]:
-        """What was handed out before, and whoever asks now does not have."""
-        return [
-            given
-            for identity, given in self._given.items()
-            if given.subscription == subscription and given.turn <= began and identity not in holding
-        ]
 
     def _admit(self, subscription: str, call: WaitingCall) -> _Given | None:
         if call.answer.done():
@@ -208,19 +202,23 @@ class HttpsPolling:
         if (timer := self._given.pop(identity).timer) is not None:
             timer.cancel()
 
-    def _mine(self, subscription: str, identity: str) -> _Given | None:
-        given = self._given.get(identity)
-        return given if given is not None and given.subscription == subscription else None
-
     async def _reply(self, request: HttpRequest, subscription: str, identity: str) -> HttpReply:
         body = await request.whole(_MOST_REPLIED)
-        given = self._mine(subscription, identity)
-        if given is None:
+        given = self._given.get(identity)
+        if given is None or given.subscription != subscription:
             known = self._answered.get(identity) == subscription
             return HttpReply(204) if known else problem(404, "Nobody waits for a reply to this request.")
         reply = await asyncio.to_thread(json.loads, body)
         named: list[UUID] = []
-        response = read_reply(identity, given.call.request, reply, self._naming(subscription, named))
+
+        def has_come(stream: UUID) -> bool:
+            """Says of a stream whether it has come, and notes it in `named`."""
+            if (subscription, stream) not in self._streams or stream in named:
+                return False
+            named.append(stream)
+            return True
+
+        response = read_reply(identity, given.call.request, reply, has_come)
         if given.call.answer.done():
             return problem(404, "Nobody waits for a reply to this request any more.")
         deliveries = []
@@ -234,17 +232,6 @@ class HttpsPolling:
         files = {stream: path for delivery in deliveries for stream, path in delivery.files.items()}
         given.call.answer.set_result(Received(ResponseEvent(response), files, lambda: _release(deliveries)))
         return HttpReply(204)
-
-    def _naming(self, subscription: str, named: list[UUID]) -> Callable[[UUID], bool]:
-        """Says of a stream whether it has come, and notes it in `named`."""
-
-        def has(stream: UUID) -> bool:
-            if (subscription, stream) not in self._streams or stream in named:
-                return False
-            named.append(stream)
-            return True
-
-        return has
 
     # --- streams -----------------------------------------------------------------------------------------------
 

@@ -111,23 +111,10 @@ class CallRetries:
         policy's duration.
         """
         began, number, duration = self.time.now(), 0, self.policy.duration
-        try:
-            return await attempt()
-        except WorkerCallFailed as failure:
-            last = failure
-        while self.policy.enabled and may_retry(last):
-            number += 1
-            delay, left = min(number, 10), duration - (self.time.now() - began)
-            if left - delay <= 1:
-                await self.report(f"Could not communicate with Tentacle after {duration:.0f} seconds.")
-                break
-            await self.report(
-                f"An error occurred communicating with Tentacle: {last.message} The call will be retried after {delay} "
-                f"seconds. Retry attempt {number}. Retries will be performed for up to {duration:.0f} seconds."
-            )
-            await self.time.sleep(delay)
+        limit: float | None = None
+        while True:
             try:
-                async with asyncio.timeout(max(1.0, left - delay)):
+                async with asyncio.timeout(limit):
                     return await attempt()
             except WorkerCallFailed as failure:
                 last = failure
@@ -135,4 +122,16 @@ class CallRetries:
                 last = WorkerCallFailed(
                     "The worker did not answer in the time that was left for retries.", connected=True
                 )
-        raise last
+            if not (self.policy.enabled and may_retry(last)):
+                raise last
+            number += 1
+            delay, left = min(number, 10), duration - (self.time.now() - began)
+            if left - delay <= 1:
+                await self.report(f"Could not communicate with Tentacle after {duration:.0f} seconds.")
+                raise last
+            await self.report(
+                f"An error occurred communicating with Tentacle: {last.message} The call will be retried after {delay} "
+                f"seconds. Retry attempt {number}. Retries will be performed for up to {duration:.0f} seconds."
+            )
+            await self.time.sleep(delay)
+            limit = max(1.0, left - delay)

@@ -16,7 +16,8 @@ from tentacle.devserver.rest.documents import (
     policy_template,
     status_of,
 )
-from tentacle.devserver.storage import (
+from tentacle.devserver.storage import ApiKey, Kind, Resource
+from tentacle.devserver.storage.kinds import (
     ENVIRONMENTS,
     KINDS,
     POLICIES,
@@ -26,9 +27,6 @@ from tentacle.devserver.storage import (
     TAG_SETS,
     USERS,
     WORKERS,
-    ApiKey,
-    Kind,
-    Resource,
     read_body,
 )
 from tests.devserver.running_server import POLL, THUMBPRINT, URI, worker_body

@@ -10,7 +10,7 @@ import pytest
 
 from tentacle.devserver.rest.routes_root import root_document, space_document
 from tentacle.devserver.rest.server import ServerIdentity
-from tentacle.devserver.storage import SCOPED
+from tentacle.devserver.storage.kinds import SCOPED
 from tentacle.octopus.link_templates import expand
 from tests.devserver.running_server import RunningServer
 

@@ -5,17 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tentacle.devserver.rest.answers import ResourceNotFound
-from tentacle.devserver.storage import (
-    ENVIRONMENTS,
-    POLICIES,
-    POOLS,
-    SPACES,
-    UNSCOPED,
-    USERS,
-    WORKERS,
-    Invalid,
-    read_body,
-)
+from tentacle.devserver.storage import UNSCOPED, Invalid
+from tentacle.devserver.storage.kinds import ENVIRONMENTS, POLICIES, POOLS, SPACES, USERS, WORKERS, read_body
 from tests.devserver.running_server import POLL, URI, RunningServer, worker_body
 
 

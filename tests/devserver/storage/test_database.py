@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.devserver.storage import UNSCOPED, USERS, Store
+from tentacle.devserver.storage import UNSCOPED, Store
 from tentacle.devserver.storage.database import SCHEMAS, Database, DatabaseUnusable
+from tentacle.devserver.storage.kinds import USERS
 
 
 async def test_a_file_that_is_no_database_of_ours_is_refused(tmp_path: Path) -> None:

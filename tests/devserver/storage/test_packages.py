@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.devserver.storage import (
-    PACKAGES,
     Database,
     Invalid,
     PackageName,
@@ -23,6 +22,7 @@ from tentacle.devserver.storage import (
     read_package_name,
     version_key,
 )
+from tentacle.devserver.storage.kinds import PACKAGES
 
 ORIGINAL = re.compile(
     r"(?P<id>(\w+([_.-]\w+)*?))\.(?P<version>([0-9]+(\.[0-9]+){0,3}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?)"

@@ -8,20 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.devserver.storage import (
-    ENVIRONMENTS,
-    MACHINES,
-    POOLS,
-    SPACES,
-    UNSCOPED,
-    WORKERS,
-    ApiKey,
-    Database,
-    HealthStatus,
-    Invalid,
-    NewEvent,
-    Store,
-)
+from tentacle.devserver.storage import UNSCOPED, ApiKey, Database, HealthStatus, Invalid, NewEvent, Store
+from tentacle.devserver.storage.kinds import ENVIRONMENTS, MACHINES, POOLS, SPACES, WORKERS
 
 KEY = ApiKey("hash-1", "apikeys-1", "Users-1", "ci", "API-ABC", "2026-11-23")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tentacle.devserver.storage import POLICIES, POLICY_DEFAULTS, WORKERS, read_body
+from tentacle.devserver.storage import POLICY_DEFAULTS
+from tentacle.devserver.storage.kinds import POLICIES, WORKERS, read_body
 from tentacle.devserver.tasks.schedule import Schedule, check_is_due
 from tentacle.devserver.worker import Time
 from tentacle.devserver.worker.machines import read_policy

@@ -9,16 +9,8 @@ from typing import Any
 
 import pytest
 
-from tentacle.devserver.storage import (
-    MACHINES,
-    POLICIES,
-    POLICY_DEFAULTS,
-    WORKERS,
-    Database,
-    Resource,
-    Store,
-    read_body,
-)
+from tentacle.devserver.storage import POLICY_DEFAULTS, Database, Resource, Store
+from tentacle.devserver.storage.kinds import MACHINES, POLICIES, WORKERS, read_body
 from tentacle.devserver.worker.caller import ConnectionLimits, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.machines import Machines, Policy, endpoint_of, reachable_endpoint, read_policy
 from tentacle.devserver.worker.retry import RetryPolicy
