@@ -273,6 +273,15 @@ def test_modes_owners_and_nothing_of_the_host_s_python(machine: Machine) -> None
     foreign = {Path(path).name.partition(".")[0] for path in loaded if not path.startswith("/usr/lib/tentacle/")}
     assert foreign <= OF_THE_HOST, loaded
 
+    site.service("--reconfigure", "--start", "--key=root")
+    assert site.output("echo line 1") == ["line 1"]
+    (kept,) = (machine.root / "etc/credstore").iterdir()
+    other = kept.with_name("tentacle-of-another-12345678.key")
+    other.touch()
+    assert owners(machine, "/etc/credstore", f"/etc/credstore/{kept.name}") == ["700 root:root", "600 root:root"]
+    apt(machine, "purge", NAME)
+    assert list(other.parent.iterdir()) == [other], "the key goes with its instance"
+
 
 def on_the_path(machine: Machine, program: str) -> str:
     return machine.run("sh", "-c", f"command -v {program} || true").strip()

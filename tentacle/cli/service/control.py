@@ -187,7 +187,9 @@ class ServiceControl:
             "Status": state.status or None,
             "Restarts": state.restarts,
             "Result": state.result or None,
-            "Key": {"Access": key_access(self._config), "Path": str(key_path_of(self._config))},
+            "Key": None
+            if self._config == Path()
+            else {"Access": key_access(self._config), "Path": str(key_path_of(self._config))},
             "ScriptLauncher": None
             if launcher is None
             else {"Service": launcher.name, "Active": launcher.active, "ProcessId": launcher.pid},
