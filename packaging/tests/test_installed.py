@@ -278,7 +278,8 @@ def test_modes_owners_and_nothing_of_the_host_s_python(machine: Machine) -> None
     (kept,) = (machine.root / "etc/credstore").iterdir()
     other = kept.with_name("tentacle-of-another-12345678.key")
     other.touch()
-    assert owners(machine, "/etc/credstore", f"/etc/credstore/{kept.name}") == ["700 root:root", "600 root:root"]
+    paths = ("/etc/credstore", f"/etc/credstore/{kept.name}")
+    assert owners(machine, *paths) == [f"700 root:root {paths[0]}", f"600 root:root {paths[1]}"]
     apt(machine, "purge", NAME)
     assert list(other.parent.iterdir()) == [other], "the key goes with its instance"
 

@@ -67,36 +67,6 @@ def test_a_launcher_that_hangs_is_started_again(site: Site) -> None:
     assert site.output("echo line 1") == ["line 1"]
 
 
-HANG = """\
-import ctypes, time
-ptrace = ctypes.CDLL(None, use_errno=True).ptrace
-assert ptrace(0x4206, PID, 0, 0) == 0 == ptrace(0x4207, PID, 0, 0), "PTRACE_SEIZE, PTRACE_INTERRUPT"
-print("hangs", flush=True)
-time.sleep(1000)
-"""
-
-
-def test_an_agent_whose_loop_hangs_is_started_again_and_its_script_runs_on(site: Site) -> None:
-    """Its first thread alone, which is the loop's: what only shows that the process lives would not notice."""
-    drop_in = site.machine.root / f"etc/systemd/system/{UNIT}.service.d/watchdog.conf"
-    drop_in.write_text("[Service]\nWatchdogSec=2\n")
-    site.machine.run("systemctl", "daemon-reload")
-    site.service("--restart")
-    task = site.begin("hung", 3)
-    hung = main_process(site, UNIT)
-    debugger = site.machine.start("python3", "-c", HANG.replace("PID", str(hung)))
-    debugger.wait_for("hangs")
-    wait_until(lambda: main_process(site, UNIT) not in (0, hung))
-    debugger.stop()
-    assert "Watchdog timeout" in site.machine.journal(UNIT)
-    assert site.machine.properties(UNIT, "NRestarts") == {"NRestarts": "1"}
-    site.go("hung")
-    assert site.end(task) == ("Failed", WHOLE)
-    drop_in.unlink()
-    site.machine.run("systemctl", "daemon-reload")
-    site.service("--restart")
-
-
 def test_an_old_service_becomes_two_and_its_script_runs_on(site: Site) -> None:
     """As version 0.1 has installed it: one unit, whose agent starts the scripts itself."""
     directory = site.machine.root / "etc/systemd/system"

@@ -66,8 +66,8 @@ def key_place(config: Path, access: KeyAccess) -> Path:
         return beside(config, KEY_SUFFIX)
     path = str(behind_links(config))
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
-    readable = re.sub(r"[^A-Za-z0-9._]+", "-", path)[-_LONGEST_NAME:]
-    return _STORES[access] / f"tentacle{readable}-{digest}{KEY_SUFFIX}"
+    readable = re.sub(r"[^A-Za-z0-9._]+", "-", path)[-_LONGEST_NAME:].strip("-")
+    return _STORES[access] / f"tentacle-{readable}-{digest}{KEY_SUFFIX}"
 
 
 def key_path_of(config: Path) -> Path:

@@ -44,6 +44,7 @@ def test_no_two_configurations_share_a_key_and_its_name_needs_no_quotes(one: lis
     assert (names[0] == names[1]) == (Path(*one) == Path(*other))
     for name in names:
         assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+        assert name.startswith("tentacle-"), "as docs/install.md has it"
         assert len(name) < 200
 
 
