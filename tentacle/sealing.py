@@ -85,6 +85,9 @@ class KeyFile:
     All methods raise `SealingError`, or `DiskError` when the file system refuses.
     """
 
+    largest = LARGEST_KEY_FILE
+    """Bytes that the file may have."""
+
     def __init__(
         self, path: Path, *, wait: float = LOCK_WAIT_SECONDS, waiting: Callable[[], None] = lambda: None
     ) -> None:
@@ -96,12 +99,26 @@ class KeyFile:
     def read(self) -> Sealer:
         """Returns a sealer with the key, without taking the lock.  Raises `KeyMissing` or `KeyDamaged`."""
         try:
-            key = _decode(read_bytes(self.path, limit=LARGEST_KEY_FILE))
+            key = self.decoded(read_bytes(self.path, limit=self.largest))
         except FileNotFoundError:
             raise self.missing() from None
         if key is None:
             raise self._damaged()
         return Sealer(key)
+
+    def decoded(self, content: bytes) -> bytes | None:
+        """The key in the content of the file; `None` where there is none."""
+        if len(content) == KEY_BYTES:
+            return content
+        try:
+            key = base64.b64decode(content.strip(), validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        return key if len(key) == KEY_BYTES else None
+
+    def encoded(self, key: bytes) -> bytes:
+        """The content of a file with that key."""
+        return base64.b64encode(key) + b"\n"
 
     def missing(self) -> KeyMissing:
         """The error for secrets whose key is gone."""
@@ -123,9 +140,10 @@ class KeyFile:
             try:
                 if os.fstat(descriptor).st_mode & 0o077:
                     set_mode(descriptor, 0o600)
-                key = _decode(os.pread(descriptor, LARGEST_KEY_FILE, 0))
+                content = os.pread(descriptor, self.largest, 0)
             except OSError as error:
                 raise cannot("read", self.path, error) from None
+            key = self.decoded(content)
             if key is None:
                 if not may_make():
                     raise self._damaged()
@@ -166,10 +184,11 @@ class KeyFile:
             raise cannot("write", self.path, error) from None
 
     def _write(self, descriptor: int, key: bytes) -> None:
+        content = self.encoded(key)
         try:
             os.ftruncate(descriptor, 0)
             set_mode(descriptor, 0o600)
-            os.pwrite(descriptor, base64.b64encode(key) + b"\n", 0)
+            os.pwrite(descriptor, content, 0)
             sync(descriptor)
             flush_directory(self.path.parent)
         except OSError as error:
@@ -178,13 +197,3 @@ class KeyFile:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-
-def _decode(content: bytes) -> bytes | None:
-    if len(content) == KEY_BYTES:
-        return content
-    try:
-        key = base64.b64decode(content.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return key if len(key) == KEY_BYTES else None

@@ -199,7 +199,7 @@ def test_every_test_that_a_document_names_exists() -> None:
     named = {
         (document, file, name)
         for document in (ROOT / "docs").rglob("*.md")
-        for file, name in re.findall(r"(tests/[\w/]+\.py)::(\w+)", document.read_text(encoding="utf-8"))
+        for file, name in re.findall(r"((?:packaging/)?tests/[\w/]+\.py)::(\w+)", document.read_text(encoding="utf-8"))
     }
     assert len(named) > 10
     for document, file, name in named:

@@ -1,4 +1,4 @@
-"""What a package shows of itself below `/usr/share`: manual pages, completions, licences, a changelog."""
+"""What a package shows of itself below `/usr/share`: manual pages, completions, licences, the pages of `docs/`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 
 from builder import manual
 from builder.parts import Part
+from builder.runtime import ROOT
 
 NAME: Final = "tentacle-agent"
 MAINTAINER: Final = "Tentacle <tentacle@tentacle.invalid>"
@@ -19,6 +20,8 @@ _COMPLETIONS: Final = {
     "zsh": "usr/share/zsh/vendor-completions/_tentacle",
     "fish": "usr/share/fish/vendor_completions.d/tentacle.fish",
 }
+_PAGES: Final = ("README.md", "CHANGELOG.md", "docs/**/*.md", "packaging/README.md", "packaging/examples/**/*")
+"""What people read, and what it leads to; it keeps its place, so that a link from one to another leads there."""
 _COPYRIGHT: Final = """\
 Tentacle, an Octopus-compatible worker agent.
 
@@ -38,6 +41,10 @@ def write(stage: Path, version: str, parts: Sequence[Part]) -> None:
     (documents / "licenses").mkdir(parents=True)
     (documents / "copyright").write_text(_COPYRIGHT.format(name=NAME) + "\n".join(lines) + "\n", encoding="utf-8")
     _write_licences(documents / "licenses", parts)
+    for page in (path for pattern in _PAGES for path in ROOT.glob(pattern) if path.is_file()):
+        target = documents / page.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(page.read_bytes())
     log = f"{NAME} ({version}) stable; urgency=medium\n\n  * See the release notes.\n\n"
     log += f" -- {MAINTAINER}  Sun, 02 Feb 2020 00:00:00 +0000\n"
     (documents / "changelog.gz").write_bytes(gzip.compress(log.encode(), 9, mtime=0))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from builder.debian import RELEASE, HostError
+from builder.documents import NAME
 from builder.hosts import moment
 from builder.parts import Part
 from builder.runtime import ROOT
@@ -124,10 +125,12 @@ def _bootstrap(architecture: str, target: Path) -> None:
 def _own_layer(stage: Path) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        place = stage / "usr/lib/tentacle"
-        programs, documents = (stage / "usr/bin").iterdir(), (stage / "usr/share/doc").rglob("*")
+        place, documents = stage / "usr/lib/tentacle", stage / "usr/share/doc" / NAME
+        # Not the pages, which nobody reads in a container.
+        licences = [documents, *(documents / name for name in ("changelog.gz", "copyright", "licenses"))]
+        licences += sorted((documents / "licenses").iterdir())
         # Each directory too: Docker makes one that is missing for root alone.
-        for path in (place, *sorted(place.rglob("*")), *sorted(programs), *sorted(documents)):
+        for path in (place, *sorted(place.rglob("*")), *sorted((stage / "usr/bin").iterdir()), *licences):
             archive.add(path, str(path.relative_to(stage)), recursive=False, filter=_settled)
         entry = (ROOT / "packaging/image/entrypoint").read_bytes()
         _add(archive, "usr/lib/tentacle/bin/entrypoint", entry, mode=0o755)

@@ -85,7 +85,11 @@ FROM_SYSTEMD: Final = (
     Variable("LISTEN_FDS", "", "how many open files are passed: the port that was open before this agent"),
     Variable("LISTEN_PID", "", "which process they are meant for"),
     Variable("LISTEN_FDNAMES", "", "their names"),
-    Variable("CREDENTIALS_DIRECTORY", "", "where `--apiKeyCredential=` and its like find their file"),
+    Variable(
+        "CREDENTIALS_DIRECTORY",
+        "",
+        "where the key is after `service --key=root`, and what `--apiKeyCredential=` and the like name",
+    ),
     Variable("JOURNAL_STREAM", "", "log lines get a priority when they go to the journal"),
     Variable("NOTIFY_SOCKET", "", "where the agent says that it is ready and alive"),
     Variable("WATCHDOG_USEC", "", "how often it has to say so"),

@@ -18,6 +18,13 @@ remove_instance() { # remove_instance CONFIGURATION
         rm -f "$home"/@ISOLATION_LOCKS@*.lock
     fi
     rm -f "$1" "$1".*
+    # Where a key is that the service's user may not open (tentacle/settings/key_places.py).
+    digest=$(printf '%s' "$1" | sha256sum | cut -c 1-8)
+    for key in /etc/credstore/tentacle-*-"$digest".key /etc/credstore.encrypted/tentacle-*-"$digest".key; do
+        [ -f "$key" ] || continue
+        rm -f "$key"
+        rmdir --ignore-fail-on-non-empty "${key%/*}" || true
+    done
     rmdir --ignore-fail-on-non-empty "$home" || true
     case $applications in
     /*) # What was deployed is not ours; a directory that holds nothing is.

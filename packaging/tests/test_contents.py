@@ -14,6 +14,8 @@ from conftest import DIST, ROOT
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from tests.e2e.pages import pages
+
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -94,6 +96,15 @@ def test_the_licence_of_every_part_is_in_the_package(unpacked: Path, deb: Path) 
         assert f"\n{part['name']} {part['version']}: " in listed
     modules = {path.name.partition("-")[0].lower() for path in unpacked.rglob("*.dist-info")} - {"tentacle"}
     assert modules <= {part["name"].replace("-", "_") for part in parts} | {part["name"] for part in parts}
+
+
+def test_a_page_is_there_with_what_it_leads_to(unpacked: Path) -> None:
+    documents = unpacked / "usr/share/doc/tentacle-agent"
+    packed = [documents / page for page in pages()]
+    assert len(packed) > 15
+    for page in packed:
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} leads to {target}"
 
 
 def test_every_shell_can_read_what_completes_it(unpacked: Path) -> None:

@@ -273,6 +273,16 @@ def test_modes_owners_and_nothing_of_the_host_s_python(machine: Machine) -> None
     foreign = {Path(path).name.partition(".")[0] for path in loaded if not path.startswith("/usr/lib/tentacle/")}
     assert foreign <= OF_THE_HOST, loaded
 
+    site.service("--reconfigure", "--start", "--key=root")
+    assert site.output("echo line 1") == ["line 1"]
+    (kept,) = (machine.root / "etc/credstore").iterdir()
+    other = kept.with_name("tentacle-of-another-12345678.key")
+    other.touch()
+    paths = ("/etc/credstore", f"/etc/credstore/{kept.name}")
+    assert owners(machine, *paths) == [f"700 root:root {paths[0]}", f"600 root:root {paths[1]}"]
+    apt(machine, "purge", NAME)
+    assert list(other.parent.iterdir()) == [other], "the key goes with its instance"
+
 
 def on_the_path(machine: Machine, program: str) -> str:
     return machine.run("sh", "-c", f"command -v {program} || true").strip()

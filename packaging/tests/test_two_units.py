@@ -9,10 +9,14 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.machine import Machine
+from tests.e2e.pages import blocks_of
 from tests.e2e.test_systemd import UNIT, Site, make_instance, wait_until
 from tests.e2e.test_two_units import LAUNCHER, WHOLE, main_process, site
 from tests.patience import PATIENCE
@@ -95,20 +99,7 @@ def test_nobody_is_refused_while_a_listening_agent_is_started_again(site: Site) 
     machine = site.machine
     make_instance(machine, "Listens", "/etc/octopus/listens/tentacle.config", f"--port={PORT}", "--noListen=False")
     machine.run("tentacle", "service", "--instance=Listens", "--install", "--start")
-    stop, counts = threading.Event(), {"connected": 0, "refused": 0}
-
-    def knock() -> None:
-        while not stop.is_set():
-            try:
-                socket.create_connection(("127.0.0.1", PORT), PATIENCE).close()
-                counts["connected"] += 1
-            except ConnectionRefusedError:
-                counts["refused"] += 1
-            time.sleep(0.005)
-
-    knocking = threading.Thread(target=lambda: machine.on_the_network(knock))
-    knocking.start()
-    try:
+    with knocking(machine) as counts:
         for verb in ("restart", "kill", "restart"):
             before = main_of_listens(site)
             if verb == "kill":
@@ -117,9 +108,6 @@ def test_nobody_is_refused_while_a_listening_agent_is_started_again(site: Site) 
                 machine.run("tentacle", "service", "--instance=Listens", "--restart")
             wait_until(lambda before=before: main_of_listens(site) not in (0, before))  # type: ignore[misc]
             wait_until(lambda: machine.properties("Listens", "ActiveState")["ActiveState"] == "active")
-    finally:
-        stop.set()
-        knocking.join()
     print(f"connections while the agent was started again three times: {counts}")
     assert counts["refused"] == 0
     assert counts["connected"] > 100
@@ -137,6 +125,52 @@ def test_nobody_is_refused_while_a_listening_agent_is_started_again(site: Site) 
     machine.run("tentacle", "delete-instance", "--instance=Listens", "--uninstall-service")
     left = [path.name for path in (machine.root / "etc/systemd/system").rglob("Listens*")]
     assert left == []
+
+
+def test_with_a_socket_unit_of_the_operator_s_nobody_is_refused_even_while_it_is_stopped(site: Site) -> None:
+    """As docs/operating.md has it."""
+    machine = site.machine
+    make_instance(machine, "Listens", "/etc/octopus/listens/tentacle.config", f"--port={PORT}", "--noListen=False")
+    machine.run("tentacle", "service", "--instance=Listens", "--install", "--start")
+    (typed,) = (block for block in blocks_of("docs/operating.md") if "ListenStream" in block)
+    machine.run("sh", "-ec", typed.replace("Tentacle.", "Listens.").replace("=Tentacle", "=Listens"))
+    page = ("curl", "--silent", "--insecure", f"https://127.0.0.1:{PORT}/")
+    with knocking(machine) as counts:
+        machine.run("tentacle", "service", "--instance=Listens", "--restart")
+        assert "Octopus Tentacle" in machine.run(*page)
+        machine.run("tentacle", "service", "--instance=Listens", "--stop")
+        wait_until(lambda: machine.properties("Listens", "ActiveState")["ActiveState"] == "active")
+        machine.run("kill", "-KILL", str(main_of_listens(site)))
+        assert "Octopus Tentacle" in machine.run(*page)
+    print(f"connections while it was started again, stopped and killed: {counts}")
+    assert counts["refused"] == 0
+    assert counts["connected"] > 50
+    machine.run("systemctl", "disable", "--now", "Listens.socket")
+    machine.run("tentacle", "delete-instance", "--instance=Listens", "--uninstall-service")
+    machine.run("rm", "/etc/systemd/system/Listens.socket")
+
+
+@contextmanager
+def knocking(machine: Machine) -> Iterator[dict[str, int]]:
+    """Connects all the time, and counts how often that was possible."""
+    stop, counts = threading.Event(), {"connected": 0, "refused": 0}
+
+    def knock() -> None:
+        while not stop.is_set():
+            try:
+                socket.create_connection(("127.0.0.1", PORT), PATIENCE).close()
+                counts["connected"] += 1
+            except ConnectionRefusedError:
+                counts["refused"] += 1
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=lambda: machine.on_the_network(knock))
+    thread.start()
+    try:
+        yield counts
+    finally:
+        stop.set()
+        thread.join()
 
 
 def main_of_listens(site: Site) -> int:

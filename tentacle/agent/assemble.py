@@ -57,6 +57,7 @@ from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
 from tentacle.services.veto import TransferRoots, Veto
 from tentacle.settings.certificates import StoredCertificate, weaknesses
+from tentacle.settings.key_places import credentials_of
 from tentacle.settings.model import Settings, resolved_home
 from tentacle.settings.monitor import MonitorAddress
 from tentacle.settings.policy import HostPolicy
@@ -123,7 +124,7 @@ class Agent:
             ControlMethods(self.engine, self._history, self.status, self._drain, surroundings.levels).by_name,
         )
         self._parts = Parts(self.home / WORK / UPLOADS)
-        roots = TransferRoots(self._policy.current)
+        roots = TransferRoots(self._policy.current, credentials_of(surroundings.environment))
         self._dispatcher = make_dispatcher(
             self.engine,
             self.home,

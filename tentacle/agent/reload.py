@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tentacle.agent.plan import Plan, make_plan
 from tentacle.errors import TentacleError
+from tentacle.settings.key_places import key_path_of
 from tentacle.settings.keys import KEYS
 from tentacle.settings.model import Settings, other_certificate
-from tentacle.settings.store import key_path_of
 
 log = logging.getLogger(__name__)
 

@@ -45,7 +45,8 @@ class UnitSettings:
     """What one unit runs: `command` is a program's absolute path and its arguments, `after` are full unit names.
 
     `port` is the one that the agent opens, if it does; `written` are directories of the instance, which it writes.
-    `systemd` is the version that reads it, 0 when that is not known.
+    `systemd` is the version that reads it, 0 when that is not known.  `credential` is the directive, and its value,
+    that has systemd hand a secret to the agent; other processes of the user, whose number is `uid`, cannot get at it.
     """
 
     name: str
@@ -56,6 +57,8 @@ class UnitSettings:
     port: int | None = None
     written: tuple[Path, ...] = ()
     systemd: int = 0
+    credential: tuple[str, str] | None = None
+    uid: int | None = None
 
     @property
     def is_root(self) -> bool:
@@ -115,7 +118,11 @@ def unit_texts(settings: UnitSettings) -> Mapping[str, str]:
         # The path of the program is the one word in which systemd does not look for variables.
         "PROGRAM": program.replace("%", "%%"),
     }
-    binds = settings.port is not None and 0 < settings.port < _PRIVILEGED_PORTS
+    capabilities = ["CAP_NET_BIND_SERVICE"] if 0 < (settings.port or 0) < _PRIVILEGED_PORTS else []
+    if settings.credential is not None:
+        # Processes that lack it cannot look into one that has it, though they have the same user (ptrace(2)); this one
+        # is of no use without a terminal.
+        capabilities.append("CAP_SYS_TTY_CONFIG")
     agent = {
         **common,
         "UNIT": settings.name + SUFFIX,
@@ -124,10 +131,12 @@ def unit_texts(settings: UnitSettings) -> Mapping[str, str]:
         "ENVIRONMENT": environment_text(settings.environment),
         "LAUNCHER": quoted(f"{LAUNCHER_VARIABLE}={launcher_socket(settings.name)}"),
         "COMMAND": _command(settings.command),
-        "CAPABILITIES": "CAP_NET_BIND_SERVICE" if binds else "",
+        "CAPABILITIES": " ".join(capabilities),
+        "CREDENTIAL": "{}={}".format(*map(quoted, settings.credential)) if settings.credential else "",
         "WRITABLE": " ".join((_LOCAL, *(quoted(f"-{path}") for path in settings.written if _is_closed(path)))),
     }
     starts = {**common, "COMMAND": _command((program, LAUNCHER_COMMAND)), "ADDRESS": launcher_socket(settings.name)}
+    starts["UID"] = "" if settings.uid is None else str(settings.uid)
     names = (settings.name + SUFFIX, launcher + SUFFIX, launcher + SOCKET_SUFFIX)
     values = (agent, {**starts, "UNIT": names[1]}, {**starts, "UNIT": names[2]})
     filled = zip(names, TEMPLATES, values, strict=True)
@@ -136,11 +145,13 @@ def unit_texts(settings: UnitSettings) -> Mapping[str, str]:
 
 def _filled(template: str, settings: UnitSettings, values: Mapping[str, str]) -> str:
     def kept(line: re.Match[str]) -> str:
-        if line[1] == "USERS":
-            return "" if settings.is_root else line[3]
+        if line[1] in ("USERS", "KEY", "BARRED"):
+            wanted = {"USERS": not settings.is_root, "KEY": settings.credential is not None}
+            wanted["BARRED"] = all(wanted.values())
+            return line[3] if wanted[line[1]] else ""
         return line[3] if (settings.systemd >= int(line[2])) == (line[1] == "SINCE") else ""
 
-    text = re.sub(r"^@(SINCE|BEFORE|USERS)(\d*)@(.*\n)", kept, template, flags=re.MULTILINE)
+    text = re.sub(r"^@(SINCE|BEFORE|USERS|KEY|BARRED)(\d*)@(.*\n)", kept, template, flags=re.MULTILINE)
     if not values.get("ENVIRONMENT"):
         text = text.replace("@ENVIRONMENT@\n", "")
     return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], text)

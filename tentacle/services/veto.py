@@ -18,7 +18,7 @@ from tentacle.path_walk import Place
 from tentacle.scripts.errors import InvalidTicketError
 from tentacle.scripts.workspace.validation import require_ticket
 from tentacle.services.dispatch import SeenCall
-from tentacle.services.errors import RefusedByPolicy
+from tentacle.services.errors import AccessDenied, RefusedByPolicy
 from tentacle.settings.policy import HostPolicy
 
 FOLLOW_UPS: Final = frozenset(("GetStatus", "CancelScript", "CompleteScript"))
@@ -95,10 +95,16 @@ class Veto:
 
 
 class TransferRoots:
-    """Where files may be written and read.  Looks at where a path leads, by what is open there, and not at its text."""
+    """Where files may be written and read.  Looks at where a path leads, by what is open there, and not at its text.
 
-    def __init__(self, policy: Callable[[], HostPolicy] = HostPolicy) -> None:
+    No file in the directory `credentials` is read for anybody, whatever the policy says: a script, whose user may not
+    open it, could have a server fetch it.
+    """
+
+    def __init__(self, policy: Callable[[], HostPolicy] = HostPolicy, credentials: Path | None = None) -> None:
         self._policy = policy
+        found = [] if credentials is None else [path.stat() for path in credentials.iterdir()]
+        self._closed = frozenset((status.st_dev, status.st_ino) for status in found)
 
     def require_upload(self, descriptor: int) -> None:
         """Raises `RefusedByPolicy` for an open directory in which nothing may be made."""
@@ -113,7 +119,10 @@ class TransferRoots:
         _require(self._policy().download_roots, Path(os.path.realpath(path)).parent, "read")
 
     def require_download(self, place: Place) -> None:
-        """As `require_readable`, for what has been reached."""
+        """As `require_readable`, for what has been reached; also raises `AccessDenied`."""
+        found = place.status() if self._closed else None
+        if found is not None and (found.st_dev, found.st_ino) in self._closed:
+            raise AccessDenied(f"Access to the path '{place.path}' is denied: systemd hands it to the agent alone.")
         _require(self._policy().download_roots, _path_of(place.directory), "read")
 
 

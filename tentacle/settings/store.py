@@ -1,14 +1,15 @@
 """One configuration file: read, replaced in one step, changed by one process at a time.
 
-Beside `<file>` stands `<file>.key`, mode 0600 like the file itself.  It holds the key that secrets are sealed with, and
-writers lock it (`flock`).  Readers take no lock: they see the file before or after a change.  A file that cannot be
+The key that its secrets are sealed with is a file of its own, mode 0600 like the file itself (`key_places.py`), which
+writers lock (`flock`).  Readers take no lock: they see the file before or after a change.  A file that cannot be
 understood is never written to.  Knows files and locks.  Must not know what is in the file (`document.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tentacle.disk import (
@@ -23,12 +24,21 @@ from tentacle.disk import (
     remove_unfinished,
     write_atomic,
 )
-from tentacle.home_layout import KEPT_CERTIFICATE_SUFFIX, KEY_SUFFIX
-from tentacle.sealing import LOCK_WAIT_SECONDS, PREFIX, KeyFile, KeyLocked, Sealer, SealingError
+from tentacle.home_layout import KEPT_CERTIFICATE_SUFFIX
+from tentacle.sealing import LOCK_WAIT_SECONDS, PREFIX, KeyFile, KeyLocked, KeyMissing, Sealer, SealingError
 from tentacle.settings import document
 from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import ConfigurationError
 from tentacle.settings.identity_origin import remember_origin
+from tentacle.settings.key_places import (
+    KeyAccess,
+    KeyFileOfService,
+    KeyOfService,
+    key_access,
+    key_file,
+    key_of_service,
+    key_place,
+)
 from tentacle.settings.model import Settings
 from tentacle.settings.rotation import dropped
 
@@ -39,12 +49,10 @@ RESTORE_HINT = (
     "set the certificate and the passwords again."
 )
 
+CLOSED_HINT = f"Run this as root, whose it is after 'service --key=root'. If it is lost: {RESTORE_HINT}"
+OF_SERVICE_HINT = "As root, e.g.: Tentacle new-certificate --if-blank"
+
 ORIGINAL_MARKS = ("<?xml", "<octopus-settings")
-
-
-def key_path_of(config_path: Path) -> Path:
-    """The key that the secrets of a configuration are sealed with."""
-    return beside(config_path, KEY_SUFFIX)
 
 
 def kept_certificate_path(config_path: Path, thumbprint: str) -> Path:
@@ -61,13 +69,20 @@ class SettingsFile:
     """
 
     def __init__(
-        self, path: Path, *, lock_wait: float = LOCK_WAIT_SECONDS, waiting: Callable[[], None] = lambda: None
+        self,
+        path: Path,
+        *,
+        lock_wait: float = LOCK_WAIT_SECONDS,
+        waiting: Callable[[], None] = lambda: None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         """`lock_wait`: seconds to wait for another process that is changing the same file.
 
-        `waiting` is called once when that takes more than a moment.
+        `waiting` is called once when that takes more than a moment.  A key that systemd has handed to the process whose
+        `environ` is given counts over any other.
         """
         self.path = path
+        self._handed_over = None if environ is None else key_of_service(environ)
         self._lock_wait = lock_wait
         self._waiting = waiting
 
@@ -77,7 +92,12 @@ class SettingsFile:
 
     @property
     def _key(self) -> KeyFile:
-        return KeyFile(key_path_of(self.path), wait=self._lock_wait, waiting=self._waiting)
+        if self._handed_over is not None:
+            return KeyFileOfService(self._handed_over)
+        return self._key_with(key_access(self.path))
+
+    def _key_with(self, access: KeyAccess) -> KeyFile:
+        return key_file(key_place(self.path, access), access, wait=self._lock_wait, waiting=self._waiting)
 
     def exists(self) -> bool:
         """Whether there is anything at the path."""
@@ -135,12 +155,42 @@ class SettingsFile:
             before = self.load()
             settings = change(before)
             for lost in dropped(before, settings) if keep_certificates else ():
-                path = kept_certificate_path(self.path, lost.thumbprint)
-                content = document.render(Settings(certificate=lost), document.parse("", path), sealer.seal)
-                remove_unfinished(path)
-                write_atomic(path, content.encode("utf-8"), mode=FILE_MODE, like=self._target)
+                self._keep(lost, kept_certificate_path(self.path, lost.thumbprint), sealer)
             self._write(settings, sealer)
         return settings
+
+    def reseal(self, access: KeyAccess) -> Path | None:
+        """Seals all secrets anew, with a new key that lies where those can open it; the old one is removed.
+
+        Returns the path of the new one; `None` where those could already, and nothing was changed.
+        """
+        if key_access(self.path) is access:
+            return None
+        with self._hold(), self._key_errors():
+            settings, before, old, new = self.load(), read_bytes(self._target), self._key, self._key_with(access)
+            start = f"{self._target.name}{KEPT_CERTIFICATE_SUFFIX}"
+            beside = sorted(path for path in self._target.parent.iterdir() if path.name.startswith(start))
+            kept = []
+            for path in beside:
+                # One that is damaged is of no use with the old key either.
+                with contextlib.suppress(ConfigurationError, DiskError):
+                    kept.append((path, self.unsealed_certificate(read_bytes(path), path)))
+            if access is not KeyAccess.USER:
+                make_directories(new.path.parent, mode=DIRECTORY_MODE)
+            remove_file(new.path)
+            like = self._target if access is KeyAccess.USER else None
+            with new.hold(like=like, may_make=lambda: True) as sealer:
+                try:
+                    self._write(settings, sealer)
+                finally:
+                    # Unless that was done, the old key is the one.
+                    if read_bytes(self._target) == before:
+                        remove_file(new.path)
+                for path, certificate in kept:
+                    if certificate is not None:
+                        self._keep(certificate, path, sealer)
+            remove_file(old.path)
+        return new.path
 
     def unsealed_certificate(self, content: bytes, source: Path) -> StoredCertificate | None:
         """The certificate in a file that was sealed with this configuration's key; `None` for any other content."""
@@ -151,6 +201,11 @@ class SettingsFile:
         return document.to_settings(
             document.parse(content.decode("utf-8", "replace"), source), sealer.unseal
         ).certificate
+
+    def _keep(self, certificate: StoredCertificate, path: Path, sealer: Sealer) -> None:
+        content = document.render(Settings(certificate=certificate), document.parse("", path), sealer.seal)
+        remove_unfinished(path)
+        write_atomic(path, content.encode("utf-8"), mode=FILE_MODE, like=self._target)
 
     @contextlib.contextmanager
     def _hold(self) -> Iterator[Sealer]:
@@ -171,6 +226,11 @@ class SettingsFile:
                 f"The configuration is being changed by another process, which holds '{self._key.path}' locked.",
                 hint=error.hint,
             ) from None
+        except KeyOfService as error:
+            raise ConfigurationError(error.message, hint=OF_SERVICE_HINT) from None
+        except KeyMissing as error:
+            hint = RESTORE_HINT if os.geteuid() == 0 else CLOSED_HINT
+            raise ConfigurationError(error.message, hint=hint) from None
         except SealingError as error:
             raise ConfigurationError(error.message, hint=RESTORE_HINT) from None
 

@@ -48,6 +48,8 @@ boot='
     cd "$root"
     pivot_root . .
     umount -l .
+    # As it is where systemd is not told that it is in a container: credentials of units reach them by this.
+    mount --make-rshared /
     exec env -i container=ttl PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         /lib/systemd/systemd --unit=multi-user.target --log-target=journal --show-status=false
 '

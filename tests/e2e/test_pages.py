@@ -171,6 +171,8 @@ def operate(operator: Operator) -> None:
     assert "hello" not in said
     page.paste("tentacle service --instance=Tentacle --restart\n")
     assert operator.worker_works()
+    socket_unit = page.next_block("cat >/etc/systemd/system/Tentacle.socket ")
+    assert "\nListenStream=10933\n" in socket_unit, "for a worker that listens: packaging/tests/test_two_units.py"
     said = page.paste("tentacle drain ")
     assert "Disabling the worker '" in said
     assert "Enabling the worker '" in said

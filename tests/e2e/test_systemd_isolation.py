@@ -162,6 +162,14 @@ def test_two_projects_under_accounts_of_their_own(machine: Machine) -> None:
     assert not [line for line in seen if "secret" in line or "of-red" in line]
     assert len([line for line in seen if "Permission denied" in line]) == 4, seen
     assert [line for line in seen if "Operation not permitted" in line] != []
+    names = [f"{project}{rest}" for project in ("red", "blue") for rest in ("", "@scripts")]
+    units = {name: machine.properties(f"{name}.service", "MainPID", "User") for name in names}
+    assert [found["User"] for found in units.values()] == ["red", "red", "blue", "blue"]
+    assert len({found["MainPID"] for found in units.values()} - {"0"}) == 4, "each starts its own scripts"
+    machine.run("tentacle", "service", "--instance=blue", "--restart")
+    assert output(site, script_of("blue", "id -un")) == ["blue"]
+    for name in names[:2]:
+        assert machine.properties(f"{name}.service", "MainPID", "User") == units[name]
     (workspace / "go").touch()
     assert output(site, red) == ["red"]
 

@@ -111,6 +111,23 @@ def test_a_low_port_may_be_opened_and_an_instance_below_usr_written() -> None:
     assert "CAP_NET_BIND_SERVICE" not in agent(UnitSettings("I", "u", COMMAND, port=1024))
 
 
+def test_a_key_is_handed_to_the_agent_and_closed_to_what_else_its_user_runs() -> None:
+    key = ("LoadCredential", "tentacle.key:/etc/credstore/I.key")
+    texts = unit_texts(UnitSettings("I", "u", COMMAND, credential=key, uid=999))
+    assert "\nLoadCredential=tentacle.key:/etc/credstore/I.key\n" in texts["I.service"]
+    assert texts["I.service"].count("=CAP_SYS_TTY_CONFIG\n") == 2
+    closing = re.findall("^ExecStartPre=(.*)$", texts["I@scripts.service"], re.M)
+    assert len(closing) == 3
+    assert closing[2].startswith("/bin/sh -c 'test ! -x /run/credentials ||"), "not as root"
+    assert '"a+ /run/credentials - - - - u:999:---"' in closing[1]
+    assert "Credential" not in texts["I@scripts.service"]
+    of_root = unit_texts(UnitSettings("I", "root", COMMAND, credential=key, uid=0))
+    assert "LoadCredential" in of_root["I.service"]
+    assert "ExecStartPre" not in of_root["I@scripts.service"], "root is kept from nothing"
+    without = "".join(unit_texts(UnitSettings("I", "u", COMMAND, uid=999)).values())
+    assert not re.search("redential|ExecStartPre|TTY", without)
+
+
 @pytest.mark.parametrize("name", ["I", r"a\x40b", "x" * 200])
 def test_the_socket_has_a_path_that_the_system_allows(name: str) -> None:
     socket = unit_texts(UnitSettings(name, "u", COMMAND))[f"{name}@scripts.socket"]

@@ -16,8 +16,9 @@ import pytest
 from tentacle.disk import DiskError, exists
 from tentacle.settings import certificates
 from tentacle.settings.errors import ConfigurationError, SettingsError
+from tentacle.settings.key_places import key_path_of
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
-from tentacle.settings.store import SettingsFile, key_path_of
+from tentacle.settings.store import SettingsFile
 from tests.other_user import as_nobody, of_nobody, only_root, second_name
 from tests.patience import PATIENCE
 from tests.recorded import VECTORS
@@ -27,7 +28,8 @@ ADDS = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from tentacle.settings.store import SettingsFile, key_path_of
+from tentacle.settings.key_places import key_path_of
+from tentacle.settings.store import SettingsFile
 from tentacle.settings.trust import trust
 file = SettingsFile(Path(sys.argv[1]))
 for number in range(int(sys.argv[3])):
@@ -37,7 +39,8 @@ COUNTS = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from tentacle.settings.store import SettingsFile, key_path_of
+from tentacle.settings.key_places import key_path_of
+from tentacle.settings.store import SettingsFile
 file = SettingsFile(Path(sys.argv[1]))
 while True:
     file.update(lambda s: replace(s, port=s.port + 1, polling_connection_count=s.port + 1))

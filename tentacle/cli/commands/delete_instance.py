@@ -19,8 +19,8 @@ from tentacle.errors import TentacleError
 from tentacle.home_layout import WORK
 from tentacle.host.systemctl import require_systemd
 from tentacle.settings.instances import Instance
+from tentacle.settings.key_places import key_path_of
 from tentacle.settings.model import Settings, resolved_home
-from tentacle.settings.store import key_path_of
 
 
 @command("delete-instance")

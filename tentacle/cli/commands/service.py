@@ -7,6 +7,7 @@ from tentacle.cli.frame.options import json_option
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
+from tentacle.settings.key_places import KeyAccess
 
 ALL = "*"
 
@@ -35,6 +36,13 @@ ALL = "*"
 @option("--dependOn", "depend_on", help="Services that are to be started first, by name")
 @option("--instance", help="Name of the instance to use, or * to use all instances")
 @option("--status", is_flag=True, help="Show what the service is doing")
+@option(
+    "--key",
+    values=tuple(KeyAccess),
+    help="Who can open the key of the instance's secrets, the certificate's private key among them: user (the user of"
+    " the service, and so its scripts), root (systemd hands it to the agent alone) or encrypted (the same, and it is"
+    " encrypted for this machine). Goes with --install and --reconfigure. Default: as it is, which is user at first",
+)
 @json_option
 def service(session: CommandSession, *, instance: str | None, **options: bool | str | None) -> Steps:
     """Whatever the order of the options: restart, stop, uninstall, install, reconfigure, start, status.

@@ -26,9 +26,9 @@ from tentacle.masking import SHORTEST
 from tentacle.observe.redaction import MASK, Redactor
 from tentacle.observe.text import visible
 from tentacle.path_walk import parent_of, wary_root
+from tentacle.settings.key_places import key_path_of
 from tentacle.settings.model import ProxySettings
 from tentacle.settings.show import configuration_document
-from tentacle.settings.store import key_path_of
 
 LOG_BYTES: Final = 512 * 1024
 _SECRET_NAMES: Final = re.compile(r"KEY|TOKEN|PASS|SECRET|CREDENTIAL|^TENTACLE_CERTIFICATE$", re.IGNORECASE)

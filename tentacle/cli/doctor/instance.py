@@ -26,7 +26,7 @@ from tentacle.disk import user_name
 from tentacle.home_layout import LOG_FILE, LOGS, WORK
 from tentacle.settings.certificates import weaknesses
 from tentacle.settings.identity_origin import origin_path_of, read_origin, this_machine
-from tentacle.settings.store import key_path_of
+from tentacle.settings.key_places import KeyAccess, key_access, key_path_of
 from tentacle.thumbprints import doubts_about
 
 LEAST_INODES: Final = 1000
@@ -88,13 +88,17 @@ def host_policy(instance: ExaminedInstance) -> list[Finding]:
 def rights(instance: ExaminedInstance) -> list[Finding]:
     """Who may read the secrets, and whether we may write what an agent writes."""
     assert instance.config is not None, "nothing is known of the rights of a file that is not named"
-    found = []
+    found: list[Finding] = []
     owners: dict[Path, int] = {}
-    for path in (instance.config, key_path_of(instance.config), origin_path_of(instance.config)):
+    key = key_path_of(instance.config)
+    for path in (instance.config, key, origin_path_of(instance.config)):
         status = _status(path)
         if status is None or not stat.S_ISREG(status.st_mode):
             continue
-        owners[path] = status.st_uid
+        if path == key and key_access(instance.config) is not KeyAccess.USER:
+            found.append(ok("rights", f"systemd hands the key of the secrets to the agent alone; root's is {path}"))
+        else:
+            owners[path] = status.st_uid
         mode = stat.S_IMODE(status.st_mode)
         if mode & 0o077:
             text = f"{path} can be read by others (mode {mode:04o})"
@@ -106,7 +110,9 @@ def rights(instance: ExaminedInstance) -> list[Finding]:
         if running and running.user and (said := foreign_place(instance.home, running.user)):
             found.append(warn("rights", said, "Run the agent as that user, or give the directory to root"))
     user = user_name(os.geteuid())
-    return found or [ok("rights", f"secrets are private, and {user} may write the home and the log")]
+    if all(one.level is Level.OK for one in found):
+        found.append(ok("rights", f"secrets are private, and {user} may write the home and the log"))
+    return found
 
 
 def _is_read_only(path: Path) -> bool:

@@ -16,9 +16,8 @@ from tentacle.cli.frame.command import option
 from tentacle.cli.frame.session import CommandSession
 from tentacle.disk import read_bytes
 from tentacle.errors import TentacleError
+from tentacle.settings.key_places import CREDENTIALS_VARIABLE
 
-CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
-"""The directory in which systemd puts a service's credentials."""
 _LARGEST_SECRET: Final = 16 * 1024
 """Bytes."""
 

@@ -164,7 +164,10 @@ class CommandSession:
         """The configuration at `path`; a line is shown while another process that changes it is waited for."""
         from tentacle.settings.store import SettingsFile
 
-        return SettingsFile(path, waiting=lambda: _LOG.info("Waiting for another process that is changing %s...", path))
+        def waiting() -> None:
+            _LOG.info("Waiting for another process that is changing %s...", path)
+
+        return SettingsFile(path, waiting=waiting, environ=self.environ)
 
     def overridden(self, settings: Settings) -> Settings:
         """`settings` with what environment variables say instead; for reading only."""

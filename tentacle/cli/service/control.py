@@ -17,6 +17,7 @@ from tentacle.cli.frame.output_file import write_public
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.style import counted, iso
 from tentacle.cli.service.files import hand_over
+from tentacle.cli.service.key import access_from, credential_of, place_key
 from tentacle.errors import TentacleError
 from tentacle.host.account import (
     DEFAULT_USER,
@@ -41,6 +42,7 @@ from tentacle.host.unit import (
     user_of,
 )
 from tentacle.settings.instances import DEFAULT_NAME, HOME_VARIABLE
+from tentacle.settings.key_places import KeyAccess, key_access, key_path_of
 from tentacle.settings.model import resolved_home
 from tentacle.settings.store import SettingsFile
 
@@ -53,7 +55,10 @@ Lines = Generator[str, None, None]
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """What is to be done.  `username` is from the command line or the environment; `after` are full unit names."""
+    """What is to be done.  `username` is from the command line or the environment; `after` are full unit names.
+
+    `key` is who is to open the key of the instance's secrets; `None` for those who can now.
+    """
 
     restart: bool
     stop: bool
@@ -64,6 +69,7 @@ class ServiceOptions:
     status: bool
     username: str | None
     after: tuple[str, ...]
+    key: KeyAccess | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any], environ: Mapping[str, str]) -> ServiceOptions:
@@ -71,7 +77,10 @@ class ServiceOptions:
         values = dict(options)
         after = dependencies(values.pop("depend_on") or "")
         username = (values.pop("username") or "").strip() or environ.get(USER_VARIABLE, "").strip()
-        return cls(**values, username=username or None, after=after)
+        key = access_from(values.pop("key"))
+        if key is not None and not (values["install"] or values["reconfigure"]):
+            raise TentacleError("--key goes with --install or --reconfigure.")
+        return cls(**values, username=username or None, after=after, key=key)
 
     @property
     def installs(self) -> bool:
@@ -178,6 +187,9 @@ class ServiceControl:
             "Status": state.status or None,
             "Restarts": state.restarts,
             "Result": state.result or None,
+            "Key": None
+            if self._config == Path()
+            else {"Access": key_access(self._config), "Path": str(key_path_of(self._config))},
             "ScriptLauncher": None
             if launcher is None
             else {"Service": launcher.name, "Active": launcher.active, "ProcessId": launcher.pid},
@@ -201,7 +213,7 @@ class ServiceControl:
 
     def _install(self, wanted: ServiceOptions) -> Lines:
         running, old = self._services.state(self.name).is_active, self._services.texts(self.name)
-        account = yield from self._prepare(wanted.username)
+        account = yield from self._prepare(wanted.username, wanted.key)
         yield from self._write(wanted, account)
         if running and self._services.texts(self.name) != old:
             yield f"It runs on with its old settings until it is restarted: {self._typed('--restart')}"
@@ -209,7 +221,7 @@ class ServiceControl:
     def _reconfigure(self, wanted: ServiceOptions) -> Lines:
         """Unlike the original, removes the old service only when everything is ready for the new one."""
         old = self._services.text(self.name)
-        account = yield from self._prepare(wanted.username or (user_of(old) if old else None))
+        account = yield from self._prepare(wanted.username or (user_of(old) if old else None), wanted.key)
         yield f"Attempting to remove old service: {self.name}"
         running = self._services.state(self.name).is_active
         self._remove()
@@ -217,8 +229,8 @@ class ServiceControl:
         if running and not wanted.start:
             yield f"The service is stopped now; start it with: {self._typed('--start')}"
 
-    def _prepare(self, username: str | None) -> Generator[str, None, Account]:
-        """Returns the user of the service, to whom the instance's files are handed over."""
+    def _prepare(self, username: str | None, key: KeyAccess | None) -> Generator[str, None, Account]:
+        """Returns the user of the service, to whom the instance's files are handed over; `key` is who opens the key."""
         if self._instance is None:
             yield UNNAMED_WARNING
         account = require_account(username) if username else find_account(DEFAULT_USER)
@@ -229,9 +241,12 @@ class ServiceControl:
         if not account.is_root:
             # Nothing is given to a user that cannot run this program.
             require_usable(account, [*self._program(), "version"], {})
+        access = yield from place_key(self._config, settings, key, self._services.version(), self._which())
+        if not account.is_root:
             overridden = self._session.overridden(settings)
             yield from hand_over(self._config, overridden, account, self._session.registry.folder)
-        require_usable(account, [*self._program(), "show-thumbprint", self._which()], self._environment())
+        if account.is_root or access is KeyAccess.USER:
+            require_usable(account, [*self._program(), "show-thumbprint", self._which()], self._environment())
         return account
 
     def _write(self, wanted: ServiceOptions, account: Account) -> Lines:
@@ -245,6 +260,8 @@ class ServiceControl:
             None if settings.no_listen else settings.port,
             (resolved_home(settings, self._config), self._config.parent),
             self._services.version(),
+            credential_of(self._config),
+            account.uid,
         )
         with self._failing(f"Could not install the systemd service: {self.name}"):
             path = self._services.install(self.name, unit_texts(unit))

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tentacle.settings.identity_origin import origin_path_of
-from tentacle.settings.store import SettingsFile, key_path_of
+from tentacle.settings.key_places import key_path_of
+from tentacle.settings.store import SettingsFile
 from tests.cli.commands.programs import document, ended, init_of, levels, until
 from tests.cli.interceptor import Interceptor
 from tests.e2e.stage import TENTACLE, Server, Stage

@@ -77,7 +77,7 @@ def our_options(name: str) -> set[str]:
         *(["https-address", "ca-file"] if name == "server-comms" else ()),
         *(EPHEMERAL if name == "agent" else ()),
         *(PROXY if name in ("proxy", "polling-proxy") else ()),
-        *(["status"] if name == "service" else ()),
+        *(["status", "key"] if name == "service" else ()),
         *(["uninstall-service"] if name == "delete-instance" else ()),
         *((key.name for key in KEYS.values() if key.ours) if name == "configure" else ()),
         *(() if name in NO_FORMAT else ("format",)),

@@ -18,9 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.cli.frame.secrets import CREDENTIALS_VARIABLE, SecretOptions, read_secret
+from tentacle.cli.frame.secrets import SecretOptions, read_secret
 from tentacle.cli.frame.session import CommandSession, ProcessContext
 from tentacle.errors import TentacleError
+from tentacle.settings.key_places import CREDENTIALS_VARIABLE
 
 CTRL_D: Final = "\x04"
 ONE_LINE: Final = st.characters(exclude_categories=["Cs"], exclude_characters="\r\n")

@@ -1,0 +1,135 @@
+"""Where the key is that an instance's secrets are sealed with, and who can open it there.
+
+Beside the configuration it belongs to the service's user, and so to scripts.  In a store of root's, plain or encrypted
+for this machine, it is root's, and systemd hands it to the agent alone, as a credential.  An instance has one of these.
+
+Knows the stores, `systemd-creds`(1) and `$CREDENTIALS_DIRECTORY` (systemd.exec(5), "Credentials").  Must not know units
+or users.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import os
+import re
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, NoReturn
+
+from tentacle.disk import behind_links, beside, is_directory, is_file
+from tentacle.errors import one_line
+from tentacle.home_layout import KEY_SUFFIX
+from tentacle.sealing import LOCK_WAIT_SECONDS, KeyFile, SealingError
+
+CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
+"""In the environment of a service: the directory with what systemd hands to it."""
+CREDENTIAL: Final = "tentacle.key"
+"""What the key is called there."""
+_LONGEST_NAME: Final = 120
+_LARGEST_ENCRYPTED: Final = 64 * 1024
+_SECONDS: Final = 60.0
+"""For how long `systemd-creds` may take: a security chip (TPM) is slow, and may be in use."""
+
+
+class KeyAccess(enum.StrEnum):
+    """Who can open the key."""
+
+    USER = "user"
+    """The service's user."""
+    ROOT = "root"
+    """Root, and the agent by way of systemd."""
+    ENCRYPTED = "encrypted"
+    """The same, and nobody who has the disk but not the machine."""
+
+
+_STORES: Final = {
+    KeyAccess.ENCRYPTED: Path("/etc/credstore.encrypted"),
+    KeyAccess.ROOT: Path("/etc/credstore"),
+}
+"""systemd's own directories for such files, which only root may enter."""
+
+
+class KeyOfService(SealingError):
+    """The key was handed to this process, which cannot change what it seals."""
+
+
+def key_access(config: Path) -> KeyAccess:
+    """Who can open the key of the configuration at `config`, as far as this user can see.  Raises `DiskError`."""
+    return next((one for one in _STORES if is_file(key_place(config, one))), KeyAccess.USER)
+
+
+def key_place(config: Path, access: KeyAccess) -> Path:
+    """The path of a key with that access.  A link to a configuration has the key of that.  Raises `DiskError`."""
+    if access is KeyAccess.USER:
+        return beside(config, KEY_SUFFIX)
+    path = str(behind_links(config))
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+    readable = re.sub(r"[^A-Za-z0-9._]+", "-", path)[-_LONGEST_NAME:].strip("-")
+    return _STORES[access] / f"tentacle-{readable}-{digest}{KEY_SUFFIX}"
+
+
+def key_path_of(config: Path) -> Path:
+    """The key that the secrets of a configuration are sealed with.  Raises `DiskError`."""
+    return key_place(config, key_access(config))
+
+
+def credentials_of(environ: Mapping[str, str]) -> Path | None:
+    """The directory with what systemd has handed to this process, if there is one."""
+    directory = environ.get(CREDENTIALS_VARIABLE, "")
+    return Path(directory) if directory and is_directory(Path(directory)) else None
+
+
+def key_of_service(environ: Mapping[str, str]) -> Path | None:
+    """The key that systemd has handed to this process, if it has."""
+    directory = credentials_of(environ)
+    return directory / CREDENTIAL if directory and is_file(directory / CREDENTIAL) else None
+
+
+def key_file(
+    path: Path,
+    access: KeyAccess,
+    *,
+    wait: float = LOCK_WAIT_SECONDS,
+    waiting: Callable[[], None] = lambda: None,
+) -> KeyFile:
+    """The key at `path`, which is a place for keys with that access."""
+    kind = EncryptedKeyFile if access is KeyAccess.ENCRYPTED else KeyFile
+    return kind(path, wait=wait, waiting=waiting)
+
+
+class EncryptedKeyFile(KeyFile):
+    """A key that `systemd-creds` has encrypted: with the machine's security chip (TPM), its secret file, or both."""
+
+    largest = _LARGEST_ENCRYPTED
+
+    def decoded(self, content: bytes) -> bytes | None:
+        if not content:
+            return None
+        return super().decoded(self._converted("decrypt", content)) or self._fail("it holds no key")
+
+    def encoded(self, key: bytes) -> bytes:
+        return self._converted("encrypt", super().encoded(key))
+
+    def _converted(self, verb: str, content: bytes) -> bytes:
+        """What `systemd-creds` makes of it, by its standard streams: no secret is in an argument or a file."""
+        command = ["systemd-creds", verb, f"--name={CREDENTIAL}", "-", "-"]
+        try:
+            done = subprocess.run(command, input=content, capture_output=True, timeout=_SECONDS, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self._fail(one_line(error))
+        if done.returncode != 0:
+            self._fail(one_line(ValueError(done.stderr.decode(errors="replace").strip()))[:300])
+        return done.stdout
+
+    def _fail(self, why: str) -> NoReturn:
+        raise SealingError(f"The key file '{self.path}' cannot be used with systemd-creds: {why}")
+
+
+class KeyFileOfService(KeyFile):
+    """The key that systemd has handed to this process."""
+
+    def hold(self, *, may_make: Callable[[], bool], like: Path | None = None) -> NoReturn:
+        """Raises `KeyOfService`."""
+        raise KeyOfService("The key of this instance is root's, and so only root can change what it seals.")

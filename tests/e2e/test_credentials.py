@@ -1,0 +1,93 @@
+"""The key of an instance's secrets as a credential of systemd: the agent has it, and its scripts do not.
+
+On a real systemd; scripts of mode `none` have the agent's own user.  What takes longer is in
+`packaging/tests/test_credentials.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.machine import Machine
+from tests.e2e.test_systemd import HOME, UNIT, WORKER, Site, set_up_polling, wait_until
+from tests.e2e.test_two_units import LAUNCHER, MOST_EXPOSED, WHOLE, exposure, main_process
+
+THIEF = """\
+for path in /run/credentials/{unit}.service/tentacle.key {key} {home}/tentacle.config.key \\
+    /proc/{pid}/root/run/credentials/{unit}.service/tentacle.key /proc/{pid}/mem /proc/{pid}/environ /proc/{pid}/fd/0
+do
+    head -c 1 "$path" >&2 && echo "line read: $path"
+    unshare --user --map-root-user head -c 1 "$path" >&2 && echo "line read as root of nothing: $path"
+done
+ls /run/credentials >&2 && echo "line all credentials are named"
+python3 -c 'import ctypes; print("line traced", ctypes.CDLL(None).ptrace(0x4206, {pid}, 0, 0))'
+echo "line ${{CREDENTIALS_DIRECTORY-none}} $(tr '\\0' '\\n' </proc/$PPID/environ | grep --count CREDENTIALS_DIRECTORY)"
+{tentacle} show-thumbprint '--instance={worker}' >&2 || echo "line the key is root's"
+cat {home}/tentacle.config >&2 && echo "line what is sealed can be read"
+"""
+NOTHING_FOUND = ["line traced -1", "line none 0", "line the key is root's", "line what is sealed can be read"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with Machine(tmp_path_factory.mktemp("machine")) as machine:
+        made = set_up_polling(machine)
+        machine.on_the_network(int)
+        yield made
+
+
+def key_of(site: Site) -> Path:
+    """The key as the service's status names it, seen from outside."""
+    path: str = json.loads(site.service("--status", "--format=json"))["Key"]["Path"]
+    return site.machine.root / path[1:]
+
+
+def inside(site: Site) -> str:
+    """The key's path below the machine's root."""
+    return str(key_of(site).relative_to(site.machine.root))
+
+
+def steal(site: Site) -> list[str]:
+    """What a script finds that looks for the key wherever it might be."""
+    program = site.machine.run("which", "tentacle").strip()
+    places = {"unit": UNIT, "home": HOME, "pid": main_process(site, UNIT), "worker": WORKER, "tentacle": program}
+    return site.output(THIEF.format(key=f"/{inside(site)}", **places))
+
+
+def test_no_script_gets_at_the_key_that_the_agent_has(site: Site) -> None:
+    said = site.service("--install", "--start", "--key=root")
+    key = key_of(site)
+    assert f"handed to the agent alone: /{inside(site)}\n" in said
+    assert "rotate-certificate" not in said, "no script has run yet"
+    assert (key.stat().st_uid, key.stat().st_mode & 0o777, key.parent.stat().st_mode & 0o777) == (0, 0o600, 0o700)
+    assert not (site.machine.root / f"{HOME[1:]}/tentacle.config.key").exists()
+    assert steal(site) == NOTHING_FOUND
+    task = site.begin("all-killed", 3)
+    before = [main_process(site, unit) for unit in (UNIT, LAUNCHER)]
+    site.machine.run("kill", "-KILL", *map(str, before))
+    wait_until(lambda: not {0, *before}.intersection(main_process(site, unit) for unit in (UNIT, LAUNCHER)))
+    site.go("all-killed")
+    assert site.end(task) == ("Failed", WHOLE)
+    site.service("--restart")
+    assert steal(site) == NOTHING_FOUND
+    assert exposure(site.machine, f"{UNIT}.service") <= MOST_EXPOSED
+    said = site.machine.run("systemd-analyze", "verify", *(f"/etc/systemd/system/{u}" for u in site.unit_files))
+    assert said.strip() == ""
+
+
+def test_root_s_commands_work_as_ever_and_its_user_s_say_why_they_do_not(site: Site) -> None:
+    which = f"--instance={WORKER}"
+    shown = site.machine.run("tentacle", "show-thumbprint", which).strip()
+    site.machine.run("tentacle", "rotate-certificate", which)
+    assert site.output("echo line 1") == ["line 1"]
+    status = json.loads(site.machine.run("tentacle", "status", "--format=json", expect=None))
+    assert (status["Agent"]["Running"], status["Certificate"]["Thumbprint"]) == (True, shown)
+    said = " ".join(site.machine.run("tentacle", "doctor").split())
+    assert f"ok rights systemd hands the key of the secrets to the agent alone; root's is /{inside(site)}" in said
+    assert "warn" not in said
+    said = site.machine.run("setpriv", "--reuid=tentacle", "--clear-groups", "tentacle", "status", which, expect=1)
+    assert "Run this as root, whose it is after 'service --key=root'" in said
