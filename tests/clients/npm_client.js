@@ -2,6 +2,9 @@
 // Every step must succeed, and the last must fail as it would there.
 
 const assert = require("node:assert");
+const fs = require("node:fs");
+const os = require("node:os");
+const path = require("node:path");
 const octopus = require("@octopusdeploy/api-client");
 
 async function main(instanceURL, apiKey) {
@@ -35,6 +38,22 @@ async function main(instanceURL, apiKey) {
   await new octopus.LifecycleRepository(client, "Default").create(lifecycle);
   assert.match(await octopus.checkForCapability(client, "CreateReleaseCommandV1", "2022.3"), /does not support/);
 
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), "packages-"));
+  try {
+    const file = path.join(directory, "Acme.Web.1.2.3.zip");
+    fs.writeFileSync(file, "content");
+    const packages = new octopus.PackageRepository(client, "Default");
+    await packages.push([file]);
+    await assert.rejects(packages.push([file]));
+    await packages.push([file], octopus.OverwriteMode.IgnoreIfExists);
+    await packages.push([file], octopus.OverwriteMode.OverwriteExisting);
+    const { Items: found } = await packages.list({ nuGetPackageId: "Acme.Web" });
+    assert.deepEqual(found.map((one) => [one.PackageId, one.Version]), [["Acme.Web", "1.2.3"]]);
+    assert.equal((await packages.get(found[0].Id)).Title, "Acme.Web");
+  } finally {
+    fs.rmSync(directory, { recursive: true });
+  }
+
   const { Id: task } = await client.doCreate("~/api/tasks", { Name: "Health", Arguments: {} });
   const tasks = new octopus.SpaceServerTaskRepository(client, "Default");
   assert.equal((await tasks.getById(task)).Id, task);
@@ -47,7 +66,8 @@ async function main(instanceURL, apiKey) {
   await assert.rejects(projects.list({ take: 1 }), (error) => error.StatusCode === 404);
 }
 
-main(...process.argv.slice(2)).catch((error) => {
+// After an upload this client waits for the server to close an idle connection.
+main(...process.argv.slice(2)).then(() => process.exit(0), (error) => {
   console.error(error);
   process.exit(1);
 });

@@ -38,11 +38,15 @@ _SUMMARY: Final = "ids,partialName,machinePartialName"
 _OF_MACHINES: Final = "isDisabled,healthStatuses,commStyles,shellNames"
 _OF_TARGETS: Final = f"roles,{_OF_MACHINES},tenantIds,tenantTags"
 
+CATEGORIES: Final = ("Canceled", "Created", "Deleted", "LoginSucceeded", "Modified")
+"""Of the events that this server keeps."""
+
 _ROOT_LINKS: Final[Json] = {
     "Self": "/api",
     "Authentication": "/api/authentication",
     "CertificateConfiguration": "/api/configuration/certificates{/id}",
     "CurrentUser": "/api/users/me",
+    "EventCategories": "/api/events/categories",
     "Events": "/api/events{/id}{?skip,take,regarding,regardingAny,user,users,eventCategories,spaces,from,to}",
     "OctopusServerClusterSummary": "/api/octopusservernodes/summary",
     "OctopusServerNodes": "/api/octopusservernodes{/id}",
@@ -162,6 +166,7 @@ class RootRoutes:
             ("serverstatus/system-info", administer, self._system),
             ("capabilities", ANYBODY, {"Capabilities": []}),
             ("permissions/all", SIGNED_IN, permissions.permission_descriptions),
+            ("events/categories", SIGNED_IN, [{"Id": name, "Name": name, "Links": {}} for name in CATEGORIES]),
             ("authentication", ANYBODY, _SIGNING_IN),
             ("users/authentication", SIGNED_IN, _SIGNING_IN),
             ("users/authentication/{id}", SIGNED_IN, _SIGNING_IN),

@@ -63,7 +63,7 @@ OPEN_TO_EVERYBODY = {
 OPEN_TO_WHO_IS_SIGNED_IN = {
     *("GET configuration/certificates", "GET configuration/certificates/certificate-global"),
     "GET configuration/certificates/certificate-global/public-cer",
-    *("GET permissions/all", "GET tasks/tasktypes"),
+    *("GET permissions/all", "GET tasks/tasktypes", "GET events/categories"),
     *("GET octopusservernodes", "GET octopusservernodes/all", "GET octopusservernodes/summary"),
     *("GET octopusservernodes/OctopusServerNodes-1", "GET octopusservernodes/OctopusServerNodes-1/details"),
     *("GET serverstatus", "GET serverstatus/health"),
@@ -265,6 +265,8 @@ async def test_what_users_do_is_told_by_events_without_secrets(people: People) -
     for query in ("regarding=Workers-1", "eventCategories=Deleted", "from=2099-01-01", "spaces=Spaces-9"):
         found = (await people.server.get(f"/api/events?{query}"))["TotalResults"]
         assert found == {"regarding=Workers-1": 2, "eventCategories=Deleted": 1}.get(query, 0), query
+    categories = {one["Id"] for one in await people.server.get("/api/events/categories")}
+    assert {event["Category"] for event in (await people.server.get("/api/events?take=1000"))["Items"]} <= categories
 
 
 async def test_the_key_of_the_start_is_that_of_an_administrator(people: People) -> None:
