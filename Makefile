@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LOWEST := $(VENV)/lowest
 TESTS_OF_LOWEST ?= tests/wire tests/contracts tests/transport tests/observe tests/octopus tests/settings tests/services tests/devserver tests/cli
 
-.PHONY: demo test test-lowest kills lint clean install lock pages wheel packages image test-packages
+.PHONY: demo test test-lowest kills lint clean install lock pages wheel packages image test-packages figures
 
 install: $(VENV)/.installed
 
@@ -47,11 +47,16 @@ packages: $(VENV)/.packages
 image: $(VENV)/.packages
 	cd packaging && ../$(BIN)/python -m builder image $(ARCH:%=--arch=%)
 
-# Installs, upgrades and removes them on a fresh Debian that is booted in a namespace.  Needs root and debootstrap.
+# Installs, upgrades and removes them on a fresh Debian that is booted in a namespace.  Needs root; a quarter of an hour.
 test-packages: $(VENV)/.packages
 	packaging/peers.sh
 	cd packaging && ../$(BIN)/python -m builder all
 	$(BIN)/pytest -p no:cacheprovider -s packaging/tests
+	$(BIN)/python packaging/tests/figures.py
+
+# What they weigh on a host, beside OpenSSH's server and Salt's minion: after `make packages image`, on a quiet machine.
+figures: $(VENV)/.packages
+	$(BIN)/python packaging/tests/figures.py
 
 $(VENV)/.packages: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group packages

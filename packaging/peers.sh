@@ -2,7 +2,7 @@
 # Installs what `make packages` and `make test-packages` need of a Debian beside Python.
 set -euo pipefail
 
-wanted=(ansible-core binutils cloud-init crun debootstrap lintian mmdebstrap python3-apt python3.11 rpm rpmlint skopeo umoci)
+wanted=(ansible-core binutils cloud-init createrepo-c crun debootstrap dnf lintian mmdebstrap python3-apt python3.11 rpm rpmlint skopeo umoci)
 missing=()
 for package in "${wanted[@]}"; do
     dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing+=("$package")

@@ -35,6 +35,8 @@ BRIDGE = "172.17.0.1"
 DAEMON = {"data-root": "/tmp/docker", "iptables": False}
 """The place is on the machine's own memory; where the kernel has no tables, containers reach the host all the same."""
 
+UNTIL_TOLD = "touch /tmp/began; until test -e /tmp/go; do sleep 0.05; done"
+
 
 def with_this_engine(root: Path) -> None:
     (root / "etc/docker").mkdir(exist_ok=True)
@@ -142,8 +144,15 @@ def test_a_worker_for_as_long_as_it_runs(host: Host) -> None:
     process.wait_for("connections are up")
     [worker] = host.workers()
     host.works(worker["Name"])
-    host.docker("stop", host.docker("ps", "--quiet"))
-    assert process.wait() == 0
+    container = host.docker("ps", "--quiet")
+    task = host.machine.on_the_network(lambda: host.server.run_script(worker["Id"], UNTIL_TOLD))
+    wait_until(lambda: "began" in host.docker("exec", container, "ls", "/tmp"))
+    stopping = host.machine.start("docker", "stop", container)
+    process.wait_for("Waiting up to 10 seconds for 1 running script(s)")
+    host.docker("exec", container, "touch", "/tmp/go")
+    assert (stopping.wait(), process.wait()) == (0, 0)
+    ended = host.machine.on_the_network(lambda: host.server.finished(task))
+    assert ended["State"] == "Success", "it was waited for"
     assert host.workers() == []
 
 
@@ -152,6 +161,8 @@ def test_compose_starts_three_that_leave_nothing_behind(host: Host) -> None:
     project.mkdir()
     (project / "compose.yaml").write_text(host.of_this_place((EXAMPLES / "compose.yaml").read_text()))
     (project / "api-key").write_text(KEY)
+    host.machine.run("chown", "10001", "/root/project/api-key")
+    (project / "api-key").chmod(0o400)
     the_server_has(host, "Containers")
     compose = ("docker-compose", "--project-directory=/root/project", "--file=/root/project/compose.yaml")
     host.machine.run(*compose, "config", "--quiet")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from builder import image
 from conftest import ROOT
 
 from tests.e2e.machine import Machine, missing_tools
@@ -18,6 +20,9 @@ from tests.e2e.test_systemd import start_server
 pytestmark = pytest.mark.timeout(900)
 EXAMPLES = ROOT / "packaging/examples"
 ENTRYPOINT = (ROOT / "packaging/image/entrypoint").read_text()
+MAY_BE_MOUNTED = {
+    *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"),
+}
 WRITTEN_BY_THE_AGENT = {"/etc/octopus", "/home/Octopus", "/tmp"}
 
 
@@ -39,28 +44,39 @@ def test_compose_sets_only_what_the_image_reads_and_writes_only_where_it_may() -
     assert service["environment"]["ServerApiKey_FILE"] == f"/run/secrets/{service['secrets'][0]}"
 
 
+@pytest.mark.parametrize("version", ["1.25", "1.37"])
+def test_kubernetes_knows_each_field_of_the_stateful_set(version: str) -> None:
+    program = Path(sys.executable).with_name("kubernetes-validate")
+    command: list[str | Path] = [program, "--strict", f"--kubernetes-version={version}", EXAMPLES / "kubernetes.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_stateful_set_is_restricted() -> None:
-    """As the pod security standard "restricted" defines it."""
+    """Each field that the pod security standard "restricted" looks at, and those of the "baseline" below it."""
     pod = read("kubernetes.yaml")["spec"]["template"]["spec"]
+    assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers", "initContainers", "ephemeralContainers"} & pod.keys()
+    for volume in pod["volumes"]:
+        (kind,) = volume.keys() - {"name"}
+        assert kind in MAY_BE_MOUNTED
+    of_the_pod = pod["securityContext"]
+    assert of_the_pod["runAsNonRoot"] is True
+    assert of_the_pod["runAsUser"] == of_the_pod["runAsGroup"] == of_the_pod["fsGroup"] == image.USER
+    assert of_the_pod["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert of_the_pod.keys() <= {"runAsNonRoot", "runAsUser", "runAsGroup", "fsGroup", "seccompProfile"}
     (container,) = pod["containers"]
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
-    assert container["securityContext"]["allowPrivilegeEscalation"] is False
-    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
-    claims = {
-        "configMap",
-        "csi",
-        "downwardAPI",
-        "emptyDir",
-        "ephemeral",
-        "persistentVolumeClaim",
-        "projected",
-        "secret",
+    # Nothing else, such as `privileged`, `procMount` or another user than the pod's.
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
     }
-    assert all((volume.keys() - {"name"}) <= claims for volume in pod["volumes"])
+    assert not {"ports", "lifecycle"} & container.keys(), "no port of the host, and no command of its own"
+    assert pod["automountServiceAccountToken"] is False
     assert_known({one["name"] for one in container["env"]})
     assert {mount["mountPath"] for mount in container["volumeMounts"]} >= WRITTEN_BY_THE_AGENT
+    probe = container["livenessProbe"]
+    assert ["CMD", *probe["exec"]["command"]] == image.CONFIG["Healthcheck"]["Test"]
 
 
 def test_cloud_init_knows_its_schema_and_we_know_its_commands() -> None:
