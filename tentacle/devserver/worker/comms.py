@@ -27,7 +27,7 @@ from tentacle.thumbprints import thumbprint_of
 from tentacle.transport.calling import POOL_SIZE, ListeningCaller
 from tentacle.transport.dial import Address
 from tentacle.transport.errors import CallFailed
-from tentacle.transport.http.connection import HttpService
+from tentacle.transport.http.service import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.queue import PollingQueues
 from tentacle.transport.spool import Spool
