@@ -25,6 +25,7 @@ from tentacle.contracts.script_v2 import (
 from tentacle.devserver.worker import CommsOptions, Endpoint, HalibutComms
 from tentacle.devserver.worker.caller import NO_STREAMS
 from tentacle.settings import certificates
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport.calling import POOL_SIZE
 from tentacle.transport.tls import TlsIdentity
 from tests.e2e.stage import Process, Stage, free_port
@@ -39,7 +40,7 @@ class Bench:
     stage: Stage
     agent: Process
     endpoint: Endpoint
-    server: certificates.StoredCertificate
+    server: StoredCertificate
 
     def restart(self) -> None:
         self.agent = self.stage.start_agent(INSTANCE, "Agent listening on")

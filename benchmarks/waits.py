@@ -20,6 +20,7 @@ from benchmarks.bench import Caller, say
 from benchmarks.neighbours import Once, command, median_ms
 from tentacle.devserver.worker import CommsOptions, Endpoint, HalibutComms
 from tentacle.settings import certificates
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport import exchange, stream
 from tentacle.transport.tls import TlsIdentity
 from tests.e2e.stage import Stage, free_port
@@ -45,7 +46,7 @@ def as_the_original() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def tls_echo(server: certificates.StoredCertificate, directory: Path) -> AsyncIterator[Once]:
+async def tls_echo(server: StoredCertificate, directory: Path) -> AsyncIterator[Once]:
     """A round trip of a call's bytes over TLS on an open connection, within this process."""
     (directory / "echo.pem").write_bytes(server.certificate_pem + server.key_pem)
     accepting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

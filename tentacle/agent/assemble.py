@@ -15,7 +15,7 @@ from tentacle import __version__
 from tentacle.agent.control.methods import ControlMethods
 from tentacle.agent.control.server import ControlServer
 from tentacle.agent.draining import DrainSwitch
-from tentacle.agent.housekeeping import beat, number_from, stop_beating, timespan_from
+from tentacle.agent.housekeeping import beat, look_for_obstacle, number_from, publish, stop_beating, timespan_from
 from tentacle.agent.identities import identities
 from tentacle.agent.oversight import Oversight
 from tentacle.agent.own_files import make_spool
@@ -32,7 +32,6 @@ from tentacle.agent.status import (
     STOPPING,
     AgentStatus,
     LastScript,
-    publish,
     tell,
 )
 from tentacle.agent.supervisor import keep_running
@@ -55,11 +54,12 @@ from tentacle.services.http.inbox import Inbox
 from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
 from tentacle.services.veto import TransferRoots, Veto
-from tentacle.settings.certificates import StoredCertificate, weaknesses
+from tentacle.settings.certificates import weaknesses
 from tentacle.settings.model import Settings, resolved_home
 from tentacle.settings.monitor import MonitorAddress
 from tentacle.settings.policy import HostPolicy
 from tentacle.settings.policy_file import PolicyFile
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport.calls import Calls
 from tentacle.transport.exchange import Answer, Exchange
 from tentacle.transport.http.service import HttpService
@@ -203,7 +203,9 @@ class Agent:
             if self._wire_trace is not None:
                 group.create_task(keep_running("The trace of the wire", self._wire_trace.keep_writing))
             group.create_task(keep_running("The workspace cleaner", cleaner.run))
-            group.create_task(keep_running("The look at the work directory", self.engine.obstacle.watch))
+            group.create_task(
+                keep_running("The look at the work directory", lambda: look_for_obstacle(self.engine.obstacle))
+            )
             group.create_task(keep_running("Polling", self._polling.run))
             group.create_task(keep_running("The look at the certificate", self._remind_of_certificate))
             if self._monitor is not None:

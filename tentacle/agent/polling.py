@@ -14,8 +14,8 @@ from tentacle.agent.plan import PollPlan
 from tentacle.agent.status import CallingServer, Link, Polled
 from tentacle.agent.supervisor import keep_running
 from tentacle.late_imports import LateModule
+from tentacle.transport.address import Address
 from tentacle.transport.calls import Calls
-from tentacle.transport.dial import Address
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.spool import Spool

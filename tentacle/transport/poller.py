@@ -18,9 +18,10 @@ from tentacle.counted_log import CountedLog
 from tentacle.errors import TentacleError, one_line
 from tentacle.late_imports import LateModule
 from tentacle.trace_context import Work, working_for
+from tentacle.transport.address import Address
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
-from tentacle.transport.dial import Address, dial
+from tentacle.transport.dial import dial
 from tentacle.transport.errors import REASONS, NotWelcome, ProxyLoginRefused, ServerBusy, reason_of
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.proxy_logins import ProxyLogins

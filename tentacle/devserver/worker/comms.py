@@ -22,10 +22,10 @@ from tentacle.contracts.timespan import format_timespan
 from tentacle.devserver.worker.caller import NO_STREAMS, CallResult, ConnectionLimits, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.https_polling import AGENTS, HttpsPolling
 from tentacle.errors import TentacleError, one_line
-from tentacle.settings.certificates import StoredCertificate
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.thumbprints import thumbprint_of
+from tentacle.transport.address import Address
 from tentacle.transport.calling import POOL_SIZE, ListeningCaller
-from tentacle.transport.dial import Address
 from tentacle.transport.errors import CallFailed
 from tentacle.transport.http.service import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
