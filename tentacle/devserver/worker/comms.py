@@ -102,6 +102,11 @@ class HalibutComms:
         return format_address((self._options.host, self._listener.port))
 
     @property
+    def connected(self) -> int:
+        """How many connections of workers that poll there are."""
+        return self._listener.connected[0]
+
+    @property
     def polling_addresses(self) -> tuple[str, ...]:
         """Where workers poll by HTTPS, the address for people and documents first."""
         own = f"https://{self.address}"
