@@ -29,7 +29,7 @@ class Row:
     name: str
     measure: Callable[[Stand], Awaitable[list[Figure]]]
     busy: bool = True
-    longest: float = 180.0
+    longest: float = 300.0
 
 
 ROWS = (
@@ -44,7 +44,7 @@ ROWS = (
     Row("loggers", volumes.loggers),
     Row("start", processes.start),
     Row("commands", processes.commands),
-    Row("idle", processes.idle, busy=False, longest=240),
+    Row("idle", processes.idle, busy=False, longest=300),
     Row("growth", processes.growth, busy=False, longest=7200),
     Row("pollers", crowds.pollers, busy=False, longest=400),
     Row("workers", crowds.workers, busy=False, longest=400),
