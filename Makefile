@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LOWEST := $(VENV)/lowest
 TESTS_OF_LOWEST ?= tests/wire tests/contracts tests/transport tests/observe tests/octopus tests/settings tests/services tests/devserver tests/cli
 
-.PHONY: demo test test-lowest kills lint clean install lock pages wheel packages image test-packages figures
+.PHONY: demo test test-lowest bench kills lint clean install lock pages wheel packages image test-packages figures
 
 install: $(VENV)/.installed
 
@@ -29,6 +29,11 @@ pages: install
 # Kills the embedded server, and an agent that polls it by HTTPS, at every message between the two: five minutes.
 kills: install
 	$(BIN)/python -m tests.e2e.kills
+
+# How fast it is and what it costs, each figure beside a reference of the same run: about ten minutes on a machine that does
+# nothing else.  ONLY=name for some of the rows, LONG=1 for the memory after 100,000 scripts.
+bench: install
+	@$(BIN)/python -m benchmarks $(ONLY:%=--only=%) $(LONG:%=--long)
 
 # What the packages hold, exactly: after a change of the dependencies, and to take up their newer versions.
 lock: $(VENV)/.packages

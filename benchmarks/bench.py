@@ -17,6 +17,7 @@ from tentacle.contracts import codec
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.script import ProcessState, ScriptFile, ScriptTicket
 from tentacle.contracts.script_v2 import (
+    CancelScriptCommandV2,
     CompleteScriptCommandV2,
     ScriptStatusRequestV2,
     ScriptStatusResponseV2,
@@ -25,6 +26,7 @@ from tentacle.contracts.script_v2 import (
 from tentacle.devserver.worker import CommsOptions, Endpoint, HalibutComms
 from tentacle.devserver.worker.caller import NO_STREAMS
 from tentacle.settings import certificates
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport.calling import POOL_SIZE
 from tentacle.transport.tls import TlsIdentity
 from tests.e2e.stage import Process, Stage, free_port
@@ -39,7 +41,7 @@ class Bench:
     stage: Stage
     agent: Process
     endpoint: Endpoint
-    server: certificates.StoredCertificate
+    server: StoredCertificate
 
     def restart(self) -> None:
         self.agent = self.stage.start_agent(INSTANCE, "Agent listening on")
@@ -67,10 +69,10 @@ class Caller:
 
     def __init__(self, comms: HalibutComms, endpoint: Endpoint) -> None:
         self._comms = comms
-        self._endpoint = endpoint
+        self.endpoint = endpoint
 
     async def capabilities(self) -> None:
-        await self._comms.call(self._endpoint, "ICapabilitiesServiceV2", "GetCapabilities", [])
+        await self._comms.call(self.endpoint, "ICapabilitiesServiceV2", "GetCapabilities", [])
 
     async def start(
         self,
@@ -85,6 +87,9 @@ class Caller:
 
     async def status(self, ticket: str, after: int) -> ScriptStatusResponseV2:
         return await self._script("GetStatus", ScriptStatusRequestV2(ScriptTicket(ticket), after))
+
+    async def cancel(self, ticket: str) -> None:
+        await self._call("CancelScript", CancelScriptCommandV2(ScriptTicket(ticket), 0))
 
     async def complete(self, ticket: str) -> None:
         await self._call("CompleteScript", CompleteScriptCommandV2(ScriptTicket(ticket)))
@@ -102,11 +107,11 @@ class Caller:
     async def upload(self, path: Path, remote: str) -> None:
         stream = DataStream(uuid.uuid4(), path.stat().st_size)
         params = [remote, codec.encode(stream)]
-        await self._comms.call(self._endpoint, "IFileTransferService", "UploadFile", params, streams={stream.id: path})
+        await self._comms.call(self.endpoint, "IFileTransferService", "UploadFile", params, streams={stream.id: path})
 
     async def download(self, remote: str) -> int:
         """The file's length; the file itself is thrown away."""
-        answer = await self._comms.call(self._endpoint, "IFileTransferService", "DownloadFile", [remote])
+        answer = await self._comms.call(self.endpoint, "IFileTransferService", "DownloadFile", [remote])
         ((_, path),) = answer.streams.items()
         length = path.stat().st_size
         path.unlink()
@@ -119,7 +124,7 @@ class Caller:
 
     async def _call(self, method: str, command: object, files: Mapping[uuid.UUID, Path] = NO_STREAMS) -> Any:
         params = [codec.encode(command)]
-        answer = await self._comms.call(self._endpoint, "IScriptServiceV2", method, params, streams=files)
+        answer = await self._comms.call(self.endpoint, "IScriptServiceV2", method, params, streams=files)
         return answer.result
 
 

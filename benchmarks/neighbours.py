@@ -1,55 +1,50 @@
-"""What figures are put beside: other ways to run a command."""
+"""What figures are put beside: other ways to run a command, to move a file, to say something over TLS."""
 
 from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 import shutil
-import statistics
+import ssl
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from benchmarks.measure import Once
 from tests.e2e.stage import free_port
 
-Once = Callable[[], Awaitable[object]]
-TIMES = 50
+A_CALL = 600
+"""Bytes of a small request, and about those of its answer."""
 
 
-async def median_ms(once: Once) -> float:
-    for _ in range(10):
-        await once()
-    times = []
-    for _ in range(TIMES):
-        began = time.perf_counter()
-        await once()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times) * 1000
+def command(*words: str, stdin: Path | None = None, at: dict[str, str] | None = None) -> Once:
+    """Runs a command to its end, with `at` for its environment.  Raises `RuntimeError` when it fails."""
 
-
-def command(*words: str) -> Once:
     async def once() -> None:
-        process = await asyncio.create_subprocess_exec(*words, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-        if await process.wait():
-            raise RuntimeError(f"{words[0]} failed")
+        with (stdin or Path("/dev/null")).open("rb") as given:
+            process = await asyncio.create_subprocess_exec(
+                *words, stdin=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=at
+            )
+            if await process.wait():
+                raise RuntimeError(f"{' '.join(words)} failed")
 
     return once
 
 
 @contextmanager
-def ssh(directory: Path) -> Iterator[list[str] | None]:
+def ssh(directory: Path) -> Iterator[list[str]]:
     """The words before a command that `ssh` shall run on this machine: over a connection that is open already, to an
-    sshd of our own.  `None` where there is no ssh."""
+    sshd of our own.  None where there is no ssh."""
     sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
     if sshd is None or shutil.which("ssh") is None:
-        yield None
+        yield []
         return
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
     shutil.copy(directory / "user.pub", directory / "authorized")
-    Path("/run/sshd").mkdir(exist_ok=True)
     port = free_port()
     settings = [
         f"Port={port}", "ListenAddress=127.0.0.1", f"HostKey={directory / 'host'}", "UsePAM=no", "StrictModes=no",
@@ -58,16 +53,69 @@ def ssh(directory: Path) -> Iterator[list[str] | None]:
         # Or bash, started by an sshd, would read the user's ~/.bashrc, and that would be what is measured.
         "SetEnv=SHLVL=9",
     ]  # fmt: skip
-    server = subprocess.Popen([sshd, "-D", "-f", "/dev/null", *(w for s in settings for w in ("-o", s))])
+    begin = f"exec {sshd} -D -f /dev/null {' '.join(f'-o {one}' for one in settings)}"
+    if os.geteuid() == 0:
+        # In a mount namespace with users of its own: the machine may have none for sshd, and keeps those that it has.
+        (directory / "passwd").write_text("root:x:0:0::/root:/bin/bash\nsshd:x:61233:65534::/run/sshd:/bin/false\n")
+        (directory / "shadow").write_text("root:*:1::::::\nsshd:*:1::::::\n")
+        mounts = "; ".join(f"mount --bind {directory}/{name} /etc/{name}" for name in ("passwd", "shadow"))
+        words = ["unshare", "--mount", "bash", "-ec", f"{mounts}; mkdir -p /run/sshd; {begin}"]
+    else:
+        words = ["bash", "-c", begin]
+    server = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     target = ["ssh", "-q", "-p", str(port), "-i", str(directory / "user"), "-o", "StrictHostKeyChecking=no"]
     target += ["-o", "UserKnownHostsFile=/dev/null", "-S", str(directory / "control")]
     try:
-        for _ in range(50):
-            if subprocess.run([*target, "-fMN", f"{getpass.getuser()}@127.0.0.1"], check=False).returncode == 0:
-                break
+        host, tries = f"{getpass.getuser()}@127.0.0.1", 50
+        while subprocess.run([*target, "-fMN", host], check=False, stderr=subprocess.DEVNULL).returncode and tries:
+            tries -= 1
             time.sleep(0.1)
-        yield [*target, f"{getpass.getuser()}@127.0.0.1"]
+        yield [*target, host] if tries else []
     finally:
         subprocess.run([*target, "-O", "exit", "127.0.0.1"], check=False, stderr=subprocess.DEVNULL)
         server.terminate()
         server.wait()
+
+
+@asynccontextmanager
+async def tls_echo(directory: Path, pem: bytes) -> AsyncIterator[Once]:
+    """A round trip of a call's bytes over TLS to `openssl s_server`, on a connection that stays open."""
+    port = free_port()
+    (directory / "echo.pem").write_bytes(pem)
+    words = ["openssl", "s_server", "-quiet", "-rev", "-accept", f"127.0.0.1:{port}", "-cert", f"{directory}/echo.pem"]
+    dialling = untrusting()
+    async with beside(*words):
+        for attempt in range(100):
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=dialling)
+                break
+            except OSError:
+                if attempt == 99:
+                    raise
+                await asyncio.sleep(0.05)
+
+        async def once() -> None:
+            writer.write(b"x" * (A_CALL - 1) + b"\n")
+            await reader.readexactly(A_CALL)
+
+        yield once
+        writer.close()
+
+
+def untrusting() -> ssl.SSLContext:
+    """For one who dials, and takes any certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+@asynccontextmanager
+async def beside(*words: str) -> AsyncIterator[int]:
+    """A program that runs meanwhile; its number."""
+    nowhere = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*words, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        await process.wait()

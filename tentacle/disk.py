@@ -13,7 +13,6 @@ import fcntl
 import os
 import platform
 import pwd
-import secrets
 import stat
 import sys
 import time
@@ -156,7 +155,7 @@ def write_atomic(path: Path, content: bytes, *, mode: int, like: Path | None = N
     The content is written to a file beside it, flushed to the disk and renamed.  The file has exactly `mode`.  Root
     also gives it the owner and group of `like`, which is by default the file that was there; unless it is to be `own`.
     """
-    temporary = f".{path.name}.{secrets.token_hex(4)}.tmp"
+    temporary = f".{path.name}.{os.urandom(4).hex()}.tmp"
     try:
         with parent_of(path, wary_root()) as place:
             place.require_writable()
@@ -237,7 +236,7 @@ def restore_rights(directory: Path) -> None:
 
 def move_aside(path: Path) -> Path:
     """Renames what is in the way at `path`, also a link itself; returns its new path.  Raises `OSError`."""
-    aside = path.with_name(f"{path.name}-{secrets.token_hex(4)}")
+    aside = path.with_name(f"{path.name}-{os.urandom(4).hex()}")
     path.rename(aside)
     return aside
 

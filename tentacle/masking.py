@@ -7,8 +7,10 @@ comes from or where a text goes.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+from array import array
 from base64 import b64encode
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -164,7 +166,6 @@ class Mask:
         """What the `others` cover is covered too."""
         # The shortest first: most texts of the agent's own are shorter than most values, and so cannot hold them.
         self._values = tuple(sorted({piece for value in values for piece in _pieces(value)}, key=len))
-        self._beginnings = _beginnings(self._values)
         self._others = tuple(others)
         self.reach: int = max([*(len(value) - 1 for value in self._values), *(one.reach for one in others)], default=0)
         """How many characters before and after a place may decide whether it is covered."""
@@ -221,10 +222,24 @@ class Mask:
         """Returns the length of the longest end of `text` that is the beginning of a value."""
         least = max((one.open_end(text) for one in self._others), default=0)
         for end in (text[-2:], text[-1:]):
-            for length, value in self._beginnings.get(end, ()):
-                if length > least and text.endswith(value[:length]):
+            for number in self._beginnings.get(end, ()):
+                length, which = divmod(number, len(self._values))
+                if length > least and text.endswith(self._values[which][:length]):
                     return length
         return least
+
+    @functools.cached_property
+    def _beginnings(self) -> dict[str, array[int]]:
+        """The beginnings of all values by their last two characters, the longest first.
+
+        Each is its length times the number of values, plus the place of the value among them: there are thousands.
+        """
+        found: dict[str, list[int]] = {}
+        for which, value in enumerate(self._values):
+            for length in range(1, len(value)):
+                end = value[max(length - 2, 0) : length]
+                found.setdefault(end, []).append(length * len(self._values) + which)
+        return {end: array("Q", sorted(numbers, reverse=True)) for end, numbers in found.items()}
 
     def cover(self, text: str) -> str:
         """Returns `text` with every value covered."""
@@ -315,14 +330,3 @@ def _pieces(value: str) -> Iterator[str]:
     """Yields pieces that cover a very long value together, so that little has to be remembered of a text."""
     for start in range(0, len(value), _LONGEST_PIECE):
         yield value[max(min(start, len(value) - _LONGEST_PIECE), 0) :][:_LONGEST_PIECE]
-
-
-def _beginnings(values: Iterable[str]) -> dict[str, list[tuple[int, str]]]:
-    """Returns the beginnings of all values by their last two characters: length and value, the longest first."""
-    found: dict[str, list[tuple[int, str]]] = {}
-    for value in values:
-        for length in range(1, len(value)):
-            found.setdefault(value[max(length - 2, 0) : length], []).append((length, value))
-    for beginnings in found.values():
-        beginnings.sort(key=lambda one: -one[0])
-    return found

@@ -14,13 +14,19 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING
 
 from tentacle.disk import cannot, flush_directory, lock, read_bytes, set_mode, sync
 from tentacle.errors import TentacleError
+from tentacle.late_imports import LateModule
 from tentacle.path_walk import open_alone
+
+if TYPE_CHECKING:
+    from cryptography import exceptions
+    from cryptography.hazmat.primitives.ciphers import aead
+else:  # a file may hold nothing that is sealed, or nobody wants it unsealed
+    exceptions = LateModule("cryptography.exceptions")
+    aead = LateModule("cryptography.hazmat.primitives.ciphers.aead")
 
 PREFIX = "sealed:1:"
 KEY_BYTES = 32
@@ -61,7 +67,7 @@ class Sealer:
     """Seals texts with one key.  A text is bound to its purpose, so that it is of no use under another name."""
 
     def __init__(self, key: bytes) -> None:
-        self._cipher = AESGCM(key)
+        self._cipher = aead.AESGCM(key)
 
     def seal(self, purpose: str, text: str) -> str:
         """Returns `text` as one printable word."""
@@ -74,7 +80,7 @@ class Sealer:
         try:
             raw = base64.b64decode(sealed.removeprefix(PREFIX), validate=True)
             text = self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bytes(purpose))
-        except (binascii.Error, ValueError, InvalidTag):
+        except (binascii.Error, ValueError, exceptions.InvalidTag):
             raise UnsealError("cannot be unsealed") from None
         return text.decode("utf-8", "surrogatepass")
 

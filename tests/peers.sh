@@ -24,6 +24,8 @@ need ps procps
 # A machine that is a worker without an agent (tests/e2e/sshd.py).
 need /usr/sbin/sshd openssh-server
 need ssh-keygen openssh-client
+# Beside which the benchmarks put the agent.
+need rsync rsync
 # What scripts may do under a confined agent (tests/e2e/test_two_units.py).
 need sudo sudo
 need node nodejs

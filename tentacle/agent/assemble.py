@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tentacle import __version__
 from tentacle.agent.control.methods import ControlMethods
 from tentacle.agent.control.server import ControlServer
 from tentacle.agent.draining import DrainSwitch
-from tentacle.agent.housekeeping import beat, number_from, stop_beating, timespan_from
+from tentacle.agent.housekeeping import beat, look_for_obstacle, number_from, publish, stop_beating, timespan_from
 from tentacle.agent.identities import identities
 from tentacle.agent.oversight import Oversight
 from tentacle.agent.own_files import make_spool
@@ -32,17 +32,15 @@ from tentacle.agent.status import (
     STOPPING,
     AgentStatus,
     LastScript,
-    publish,
     tell,
 )
 from tentacle.agent.supervisor import keep_running
 from tentacle.agent.surroundings import Surroundings
 from tentacle.agent.watching import missing, reading
 from tentacle.home_layout import AUDIT_FILE, INBOX, LOGS, POLLED_CALLS, SPOOL, UPLOADS, WORK
+from tentacle.late_imports import LateModule
 from tentacle.observe.audit import AuditRecord
-from tentacle.observe.metrics import Metrics
-from tentacle.observe.monitor import Monitor, Views
-from tentacle.observe.wire_trace import WireTrace
+from tentacle.observe.measures import Unmeasured
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.history import EndedScript, ScriptHistory
 from tentacle.scripts.retention import Quota, WorkspaceCleaner
@@ -56,15 +54,16 @@ from tentacle.services.http.inbox import Inbox
 from tentacle.services.parts import Parts
 from tentacle.services.service_list import make_dispatcher
 from tentacle.services.veto import TransferRoots, Veto
-from tentacle.settings.certificates import StoredCertificate, weaknesses
+from tentacle.settings.certificates import weaknesses
 from tentacle.settings.key_places import credentials_of
 from tentacle.settings.model import Settings, resolved_home
 from tentacle.settings.monitor import MonitorAddress
 from tentacle.settings.policy import HostPolicy
 from tentacle.settings.policy_file import PolicyFile
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport.calls import Calls
 from tentacle.transport.exchange import Answer, Exchange
-from tentacle.transport.http.connection import HttpService
+from tentacle.transport.http.service import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.proxy_logins import ProxyLogins
@@ -74,6 +73,13 @@ from tentacle.transport.spool import Spool
 from tentacle.transport.stream import format_address
 from tentacle.wire.call_context import CallContext
 from tentacle.wire.messages import Request
+
+if TYPE_CHECKING:
+    from tentacle.observe import metrics, monitor, wire_trace
+else:  # aiohttp, prometheus_client and h11, for those who want to see
+    metrics = LateModule("tentacle.observe.metrics")
+    monitor = LateModule("tentacle.observe.monitor")
+    wire_trace = LateModule("tentacle.observe.wire_trace")
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +105,8 @@ class Agent:
         self._settings = settings
         self._waiting: tuple[str, ...] = ()
         self._identity, self._fallback = identities(settings)
-        self.metrics = Metrics(lambda: reading(self))
+        counting = None if settings.monitor is None else metrics.Metrics(lambda: reading(self))
+        measures = counting or Unmeasured()
         self.engine = ScriptEngine(
             self.home / WORK,
             environment=script_variables(
@@ -111,13 +118,13 @@ class Agent:
             known=self._known(settings),
             watch=surroundings.redactor.watch,
             ended=lambda header, result: self._on_ended(EndedScript.of(header, result)),
-            runs=self.metrics,
+            runs=measures,
         )
         self._history = ScriptHistory(self.engine.workspaces.runs.path)
         self._policy = PolicyFile(surroundings.policy_places)
         self.audit = AuditRecord(self.home / LOGS / AUDIT_FILE, surroundings.redactor.shown)
         veto = Veto(self._policy.current, self.engine.is_known)
-        self._oversight = Oversight(self.metrics, self.audit, veto, self._policy.current)
+        self._oversight = Oversight(measures, self.audit, veto, self._policy.current)
         self._drain = DrainSwitch(self.home, self.engine)
         self._control = ControlServer(
             self.home,
@@ -148,7 +155,7 @@ class Agent:
         self.listener = self._make_listener(self.plan)
         self._logins = ProxyLogins(refusals=KeptRefusals(self.home))
         self._polling = Polling(self._make_poller, self.plan.polls)
-        self._monitor = self._make_monitor(settings.monitor)
+        self._monitor = self._make_monitor(settings.monitor, counting)
 
     @property
     def pollers(self) -> list[Poller]:
@@ -197,7 +204,9 @@ class Agent:
             if self._wire_trace is not None:
                 group.create_task(keep_running("The trace of the wire", self._wire_trace.keep_writing))
             group.create_task(keep_running("The workspace cleaner", cleaner.run))
-            group.create_task(keep_running("The look at the work directory", self.engine.obstacle.watch))
+            group.create_task(
+                keep_running("The look at the work directory", lambda: look_for_obstacle(self.engine.obstacle))
+            )
             group.create_task(keep_running("Polling", self._polling.run))
             group.create_task(keep_running("The look at the certificate", self._remind_of_certificate))
             if self._monitor is not None:
@@ -363,11 +372,11 @@ class Agent:
         http = HttpService(self.http.answer, self.calls.owing)
         return Listener(self._identity, self._is_trusted, self._serve, self._spool, options, http)
 
-    def _make_monitor(self, address: MonitorAddress | None) -> Monitor | None:
-        if address is None:
+    def _make_monitor(self, address: MonitorAddress | None, counting: metrics.Metrics | None) -> monitor.Monitor | None:
+        if address is None or counting is None:
             return None
-        views = Views(lambda: missing(self), self.metrics.expose, self._surroundings.document)
-        return Monitor(views, address.host, address.port, address.path)
+        views = monitor.Views(lambda: missing(self), counting.expose, self._surroundings.document)
+        return monitor.Monitor(views, address.host, address.port, address.path)
 
     def _make_poller(self, poll: PollPlan) -> Poller:
         timeouts = self._surroundings.timeouts
@@ -382,6 +391,6 @@ class Agent:
         await serve_listening(exchange, self.calls)
 
 
-def _wire_trace(surroundings: Surroundings) -> WireTrace | None:
+def _wire_trace(surroundings: Surroundings) -> wire_trace.WireTrace | None:
     path = surroundings.wire_trace
-    return None if path is None else WireTrace(path, surroundings.redactor.shown)
+    return None if path is None else wire_trace.WireTrace(path, surroundings.redactor.shown)

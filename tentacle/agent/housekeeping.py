@@ -1,22 +1,33 @@
-"""The heartbeat file, and readers of environment variables."""
+"""The heartbeat: its file, the status file, who wakes with it; and readers of environment variables."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+from tentacle.agent.status import AgentStatus, clear_unfinished, tell
 from tentacle.contracts.timespan import parse_timespan
 from tentacle.home_layout import HEARTBEAT_FILE
+from tentacle.scripts.obstacle import Obstacle
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
+"""A multiple of all other times after which is looked."""
+LOOK_SECONDS = 2.0
+"""How often the agent looks whether something has changed."""
+LIVELY_SECONDS = 60.0
+"""For how long after a change; then it is looked with each heartbeat."""
+REFRESH_SECONDS = HEARTBEAT_SECONDS - 0.5
+"""How old the file becomes while nothing changes, before it is written again."""
 _SECONDS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(s|m|h|d)?", re.IGNORECASE | re.ASCII)
 _SECONDS_IN = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _NUMBER = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
@@ -34,7 +45,45 @@ async def beat(home: Path) -> None:
             failing = True
         else:
             failing = False
-        await asyncio.sleep(HEARTBEAT_SECONDS)
+        await next_beat(HEARTBEAT_SECONDS)
+
+
+def until_next_beat(seconds: float) -> float:
+    """How long it is until the loop's clock is at a multiple of `seconds`.
+
+    All who keep house wait for one, so that they wake together, and an idle agent seldom.
+    """
+    left = seconds - asyncio.get_running_loop().time() % seconds
+    return left if left > seconds / 100 else left + seconds  # a timer may come a moment too early
+
+
+async def next_beat(seconds: float) -> None:
+    """Waits for it."""
+    await asyncio.sleep(until_next_beat(seconds))
+
+
+async def publish(home: Path, current: Callable[[], AgentStatus]) -> None:
+    """Keeps the file up to date for ever: soon after a change, and now and then without one."""
+    await asyncio.to_thread(clear_unfinished, home)
+    last, at, changed, failing = None, 0.0, 0.0, False
+    while True:
+        status, now = current(), time.monotonic()
+        # What changes with every call is not worth a write of its own.
+        lasting = dataclasses.replace(status, called=None, last_script=None)
+        if lasting != last:
+            changed = now
+        if lasting != last or now - at >= REFRESH_SECONDS:
+            last, at = lasting, now
+            failing = not tell(home, status, quiet=failing)
+        await next_beat(LOOK_SECONDS if now - changed < LIVELY_SECONDS else HEARTBEAT_SECONDS)
+
+
+async def look_for_obstacle(obstacle: Obstacle) -> None:
+    """Looks for ever whether what kept scripts from running has gone."""
+    while True:
+        await next_beat(HEARTBEAT_SECONDS)
+        if obstacle.reason is not None:
+            await obstacle.look()
 
 
 def stop_beating(home: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tentacle.errors import TentacleError
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.model import Settings, other_certificate
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport.tls import TlsIdentity
 
 

@@ -10,12 +10,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tentacle import disk
-from tentacle.agent.lock_holder import may_be_agent
 from tentacle.errors import TentacleError
 from tentacle.home_layout import LOCK_FILE
+from tentacle.late_imports import LateModule
 from tentacle.path_walk import open_alone
+
+if TYPE_CHECKING:
+    from tentacle.agent import lock_holder
+else:  # for one who finds the home held by another process
+    lock_holder = LateModule("tentacle.agent.lock_holder")
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +126,7 @@ def _is_held_by_others(home: Path, descriptor: int) -> bool:
     try:
         _lock(descriptor)
     except BlockingIOError:
-        return not may_be_agent(home, descriptor)
+        return not lock_holder.may_be_agent(home, descriptor)
     except OSError:
         # Told by whoever locks it in earnest.
         return False

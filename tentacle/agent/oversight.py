@@ -18,7 +18,7 @@ from tentacle.contracts.script import ScriptTicket
 from tentacle.contracts.script_v1 import StartScriptCommand
 from tentacle.contracts.script_v2 import StartScriptCommandV2
 from tentacle.observe.audit import AuditFailed, AuditRecord
-from tentacle.observe.metrics import Metrics
+from tentacle.observe.measures import Unmeasured
 from tentacle.scripts.history import EndedScript
 from tentacle.services.dispatch import Answered, Failure, FailureKind, SeenCall
 from tentacle.services.errors import RefusedByPolicy
@@ -51,7 +51,7 @@ Start = StartScriptCommand | StartScriptCommandV2
 class Oversight:
     """Sees every call before and after, and every script's end."""
 
-    def __init__(self, metrics: Metrics, audit: AuditRecord, veto: Veto, policy: Callable[[], HostPolicy]) -> None:
+    def __init__(self, metrics: Unmeasured, audit: AuditRecord, veto: Veto, policy: Callable[[], HostPolicy]) -> None:
         self._metrics = metrics
         self._audit = audit
         self._veto = veto

@@ -13,7 +13,7 @@ from tentacle.errors import TentacleError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.settings.trust import thumbprints_of
 from tentacle.thumbprints import doubts_about
-from tentacle.transport.dial import Address, Proxy, proxy_name
+from tentacle.transport.address import Address, Proxy, proxy_name
 
 MAX_CONNECTIONS = 512
 COUNT_VARIABLE = "TentaclePollingConnectionCount"

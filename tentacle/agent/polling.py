@@ -8,19 +8,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tentacle.agent.plan import PollPlan
 from tentacle.agent.status import CallingServer, Link, Polled
 from tentacle.agent.supervisor import keep_running
+from tentacle.late_imports import LateModule
+from tentacle.transport.address import Address
 from tentacle.transport.calls import Calls
-from tentacle.transport.dial import Address
-from tentacle.transport.http.poller import HttpsPoller
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.spool import Spool
 from tentacle.transport.tls import TlsIdentity
 from tentacle.wire.generations import Generation
 from tentacle.wire.polling import PolledCalls
+
+if TYPE_CHECKING:
+    from tentacle.transport.http import poller as https_poller
+else:  # aiohttp
+    https_poller = LateModule("tentacle.transport.http.poller")
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class PollerParts:
         """One that polls by Halibut, or by HTTPS where the address says so."""
         if options.address.https is None:
             return Poller(identity, self.calls, self.spool, options, fallback=fallback, logins=self.logins)
-        return HttpsPoller(
+        return https_poller.HttpsPoller(
             identity, self.calls, self.spool, options, self.requests, fallback=fallback, logins=self.logins
         )
 

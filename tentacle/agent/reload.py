@@ -10,10 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from tentacle.agent.directory_watch import changes_in
+from tentacle.agent.housekeeping import HEARTBEAT_SECONDS, next_beat, until_next_beat
 from tentacle.agent.plan import Plan, make_plan
+from tentacle.agent.status import THE_CERTIFICATE
 from tentacle.errors import TentacleError
 from tentacle.settings.key_places import key_path_of
 from tentacle.settings.keys import KEYS
@@ -22,12 +26,11 @@ from tentacle.settings.model import Settings, other_certificate
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
-"""How often is looked whether the file has changed."""
+"""How often is looked whether the file has changed, where the system does not tell."""
 SETTLE_SECONDS = 0.2
 """How long it must stay as it is before it is read: an editor may write it in several pieces."""
 
 AT_ONCE = frozenset({"servers", *(key.field.partition(".")[0] for key in KEYS.values() if key.at_once)})
-THE_CERTIFICATE = "the certificate"
 CERTIFICATES = frozenset({"certificate", "next_certificate", "previous_certificate"})
 WORDS: Mapping[str, str] = {key.field.partition(".")[0]: key.words for key in KEYS.values() if key.words}
 
@@ -112,11 +115,19 @@ class ConfigurationWatch:
     async def run(self) -> None:
         """Watches until it is cancelled.  It begins by reading: the file may have changed since the agent did."""
         seen: object = None
-        while True:
-            if self._stamp() != seen:
-                seen = await self._settled()
-                await self._read()
-            await asyncio.sleep(self._every)
+        with changes_in({path.parent for path in (self._path.absolute(), self._path.resolve())}) as changed:
+            while True:
+                if changed is not None:
+                    changed.clear()
+                if self._stamp() != seen:
+                    seen = await self._settled()
+                    await self._read()
+                if changed is None:
+                    await next_beat(self._every)
+                    continue
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(until_next_beat(HEARTBEAT_SECONDS)):
+                        await changed.wait()
 
     async def _read(self) -> None:
         try:

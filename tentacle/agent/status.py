@@ -7,7 +7,6 @@ asks the lock whether the agent that wrote it is still there.  Knows the file's 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import json
@@ -15,7 +14,6 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,12 +23,10 @@ from tentacle.home_layout import STATUS_FILE
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 2.0
-"""How often the agent looks whether something has changed."""
-REFRESH_SECONDS = 10.0
-"""How old the file becomes while nothing changes."""
 LARGEST_FILE = 1024 * 1024
 _FORMAT = 1
+THE_CERTIFICATE = "the certificate"
+"""Among what waits for a restart."""
 
 RUNNING, DRAINING, STOPPING, STOPPED = "running", "draining", "stopping", "stopped"
 """`draining`: an operator wants no new scripts here; `stopping`: the agent ends."""
@@ -209,20 +205,6 @@ def clear_unfinished(home: Path) -> None:
             if left.name.startswith(f".{STATUS_FILE}.") and left.name.endswith(".tmp"):
                 with contextlib.suppress(OSError):
                     os.unlink(left.path)  # noqa: PTH108
-
-
-async def publish(home: Path, current: Callable[[], AgentStatus]) -> None:
-    """Keeps the file up to date for ever: soon after a change, and now and then without one."""
-    await asyncio.to_thread(clear_unfinished, home)
-    last, at, failing = None, 0.0, False
-    while True:
-        status, now = current(), time.monotonic()
-        # What changes with every call is not worth a write of its own.
-        lasting = dataclasses.replace(status, called=None, last_script=None)
-        if lasting != last or now - at >= REFRESH_SECONDS:
-            last, at = lasting, now
-            failing = not tell(home, status, quiet=failing)
-        await asyncio.sleep(LOOK_SECONDS)
 
 
 def tell(home: Path, status: AgentStatus, *, quiet: bool = False) -> bool:

@@ -20,8 +20,8 @@ from tentacle.disk import file_size, free_bytes, with_margin
 from tentacle.observe.audit import AuditRecord
 from tentacle.observe.readings import AgentReading, ListenerReading, ServerReading
 from tentacle.scripts.engine import ScriptEngine
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.policy import HostPolicy
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport.calls import Calls
 from tentacle.transport.listener import Listener
 from tentacle.transport.poller import Poller

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from tentacle.disk import lock, make_directories, read_bytes, write_atomic
 from tentacle.errors import TentacleError
-from tentacle.settings.certificates import StoredCertificate, from_pem, generate
+from tentacle.settings.certificates import from_pem, generate
+from tentacle.settings.stored_certificate import StoredCertificate
 
 
 class HomeUnusable(TentacleError):

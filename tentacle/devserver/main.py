@@ -48,7 +48,7 @@ from tentacle.devserver.tasks import (
 from tentacle.devserver.worker import BuiltInClient, Comms, CommsOptions, Machines, Time, WorkerClients, start_comms
 from tentacle.disk import write_atomic
 from tentacle.errors import EXIT_OK, TentacleError
-from tentacle.settings.certificates import StoredCertificate
+from tentacle.settings.stored_certificate import StoredCertificate
 
 Emit = Callable[[str], None]
 StartComms = Callable[[StoredCertificate, CommsOptions], Awaitable[Comms]]

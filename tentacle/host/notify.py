@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 SOCKET, WATCHDOG_MICROSECONDS, WATCHDOG_PROCESS = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
-LOOK_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 10.0
 """How often the status is looked at, or more often as a watchdog wants it."""
 _LONGEST_STATUS: Final = 200
 

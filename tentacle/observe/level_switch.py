@@ -5,12 +5,18 @@ Use from one event loop.  Must not know who changes it, or where logs go.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from tentacle.late_imports import LateModule
 from tentacle.observe.levels import short_name
+
+if TYPE_CHECKING:
+    import asyncio
+else:  # which most commands never need
+    asyncio = LateModule("asyncio")
 
 log = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from tentacle.observe.measures import Unmeasured
 from tentacle.observe.readings import AgentReading
 
 CALL_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
@@ -37,7 +38,7 @@ _RESULTS: Final = {
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class Metrics:
+class Metrics(Unmeasured):
     """Counts what it is told of, and reads the rest from `read` at every scrape."""
 
     def __init__(self, read: Callable[[], AgentReading]) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import math
 import os
 import platform
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ CGROUPS: Final = Path("/sys/fs/cgroup")
 
 def machine_name() -> str:
     """The host's name up to the first dot."""
-    return socket.gethostname().partition(".")[0]
+    return os.uname().nodename.partition(".")[0]
 
 
 def processor_count(cgroups: Path = CGROUPS) -> int:

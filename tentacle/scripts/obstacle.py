@@ -24,7 +24,6 @@ from tentacle.scripts.workspace.workspaces import Workspaces
 
 log = logging.getLogger(__name__)
 
-AGAIN_SECONDS: Final = 10.0
 _ROOM_BYTES: Final = 256 * 1024
 _NAME: Final = ".sandbox-check-"
 """Starts with a dot, which no ticket may."""
@@ -89,13 +88,6 @@ class Obstacle:
         if self.reason is not None:
             log.info("Scripts can be run again")
         self.reason = None
-
-    async def watch(self) -> None:
-        """Looks again for ever, as long as there is one."""
-        while True:
-            await asyncio.sleep(AGAIN_SECONDS)
-            if self.reason is not None:
-                await self.look()
 
     async def _attempt(self) -> str | None:
         try:

@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 
 from tentacle.certificate_parsing import parse_certificate
 from tentacle.pem import FileContent, PemBlock, content_of
-from tentacle.settings.certificates import USABLE_KEYS, StoredCertificate, identity_of
+from tentacle.settings.certificates import USABLE_KEYS, identity_of
 from tentacle.settings.errors import CertificateError
+from tentacle.settings.stored_certificate import StoredCertificate
 
 LARGEST_IMPORT: Final = 1024 * 1024
 NO_PRIVATE_KEY: Final = (

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 
 from cryptography import x509
@@ -28,6 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from tentacle.certificate_parsing import parse_certificate
 from tentacle.settings.errors import CertificateError
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.thumbprints import thumbprint_of
 
 SUBJECT = "Octopus Tentacle"
@@ -53,15 +53,6 @@ SIGNATURE_NAMES = {
 """What .NET calls a signature algorithm, by object identifier."""
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-
-
-@dataclass(frozen=True)
-class StoredCertificate:
-    """A certificate and its private key, each as unencrypted PEM; `thumbprint` is SHA-1 of the DER, 40 hex digits."""
-
-    thumbprint: str
-    certificate_pem: bytes = field(repr=False)
-    key_pem: bytes = field(repr=False)
 
 
 def generate(

@@ -12,17 +12,24 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from tentacle.errors import one_line
+from tentacle.late_imports import LateModule
 from tentacle.sealing import UnsealError, is_sealed
-from tentacle.settings.certificates import StoredCertificate, from_pem
 from tentacle.settings.errors import CertificateError, ConfigurationError, SettingsError
 from tentacle.settings.keys import KEYS, Key, ValueKind
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.settings.trust import same_entry
+
+if TYPE_CHECKING:
+    from tentacle.settings import certificates
+else:  # cryptography
+    certificates = LateModule("tentacle.settings.certificates")
+
 
 FORMAT = 1
 TEXT_TAG = "tag:yaml.org,2002:str"
@@ -292,7 +299,7 @@ def _certificate(section: Section | None, unseal: SealFunction) -> StoredCertifi
         missing = "certificate" if certificate is None else "private-key"
         raise section.wrong(missing, "is missing")
     try:
-        stored = from_pem(certificate.encode("utf-8", "replace"), key.encode("utf-8", "replace"))
+        stored = certificates.from_pem(certificate.encode("utf-8", "replace"), key.encode("utf-8", "replace"))
     except CertificateError as error:
         raise section.wrong("certificate", f"cannot be used ({error.message})") from None
     noted = section.text("thumbprint")

@@ -11,15 +11,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tentacle.disk import DiskError, is_file, read_bytes
-from tentacle.settings.certificate_files import load_base64
-from tentacle.settings.certificates import StoredCertificate
+from tentacle.late_imports import LateModule
 from tentacle.settings.errors import CertificateError, SettingsError
 from tentacle.settings.keys import KEYS, Key, ValueKind
 from tentacle.settings.model import Settings
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.settings.trust import parse_servers, same_thumbprint
+
+if TYPE_CHECKING:
+    from tentacle.settings import certificate_files
+else:  # cryptography
+    certificate_files = LateModule("tentacle.settings.certificate_files")
+
 
 SWITCH = "OCTOPUS_CONTRIBUTE_ENV_SETTINGS"
 ENV_FILE_NAME = ".env"
@@ -132,7 +138,7 @@ def _parsed(values: Values, name: str, parse: Callable[[str], T], default: T) ->
 def _certificate(values: Values, current: StoredCertificate | None) -> StoredCertificate | None:
     text, expected = _text(values, "TENTACLE_CERTIFICATE"), _text(values, "TENTACLE_CERTIFICATE_THUMBPRINT")
     try:
-        chosen = current if text is None else load_base64(text)
+        chosen = current if text is None else certificate_files.load_base64(text)
     except CertificateError:
         raise SettingsError(
             "The environment variable TENTACLE_CERTIFICATE must be base64 of a PFX file with its private key and "

@@ -18,10 +18,10 @@ from tentacle.settings import logs, scripts
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.model import Settings
 from tentacle.settings.monitor import MONITOR
+from tentacle.settings.ports import LARGEST_PORT
 from tentacle.settings.reported_version import COMPATIBLE_WITH, REPORTED_VERSION
 from tentacle.settings.scripts import Syntax
 
-LARGEST_PORT: Final = 65535
 _CIPHERS: Final = ("strong", "legacy")
 _TLS_CIPHERS: Final = Syntax(
     lambda text: scripts.one_of(_CIPHERS, text) == "legacy", lambda legacy: _CIPHERS[bool(legacy)]

@@ -9,12 +9,12 @@ import enum
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.logs import LogSettings
 from tentacle.settings.monitor import MonitorAddress
 from tentacle.settings.reported_version import COMPATIBLE_WITH
 from tentacle.settings.scripts import ScriptSettings
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.thumbprints import clean_thumbprint
 
 DEFAULT_PORT = 10933
@@ -141,5 +141,10 @@ def other_certificate(settings: Settings) -> StoredCertificate | None:
 
 def resolved_home(settings: Settings, config_path: Path) -> Path:
     """Returns the absolute home directory; it is seen from the configuration's directory, which is the default."""
+    return home_seen_from(config_path, settings.home)
+
+
+def home_seen_from(config_path: Path, home: Path | None) -> Path:
+    """As `resolved_home`, for the setting alone."""
     folder = config_path.absolute().parent
-    return folder if settings.home is None else folder / settings.home
+    return folder if home is None else folder / home

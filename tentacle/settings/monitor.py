@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from tentacle.settings.errors import SettingsError
+from tentacle.settings.ports import LARGEST_PORT
 from tentacle.settings.scripts import NO_LIMIT, Syntax
 
 EXAMPLE: Final = "127.0.0.1:9113, [::1]:9113 or unix:/run/tentacle-monitor.sock, or none"
 _UNIX: Final = "unix:"
 LONGEST_SOCKET: Final = 107
 """Bytes of a path that the kernel takes as the address of a socket (unix(7)), without the zero behind it."""
-_LARGEST_PORT: Final = 65535
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def _parse(text: str) -> MonitorAddress | None:
     if text.lower().startswith(_UNIX):
         return _unix(text[len(_UNIX) :])
     found = re.fullmatch(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([0-9]{1,5})", text, re.ASCII)
-    if found is None or int(found[3]) > _LARGEST_PORT:
+    if found is None or int(found[3]) > LARGEST_PORT:
         raise SettingsError(f"must be {EXAMPLE}, not {text[:80]!r}")
     given = found[1] or found[2] or ""
     host = "127.0.0.1" if given.lower() == "localhost" else given

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.model import Settings
+from tentacle.settings.stored_certificate import StoredCertificate
 
 
 def begin(settings: Settings, made: StoredCertificate) -> Settings:

@@ -27,7 +27,6 @@ from tentacle.disk import (
 from tentacle.home_layout import KEPT_CERTIFICATE_SUFFIX
 from tentacle.sealing import LOCK_WAIT_SECONDS, PREFIX, KeyFile, KeyLocked, KeyMissing, Sealer, SealingError
 from tentacle.settings import document
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import ConfigurationError
 from tentacle.settings.identity_origin import remember_origin
 from tentacle.settings.key_places import (
@@ -39,8 +38,9 @@ from tentacle.settings.key_places import (
     key_of_service,
     key_place,
 )
-from tentacle.settings.model import Settings
+from tentacle.settings.model import Settings, home_seen_from
 from tentacle.settings.rotation import dropped
+from tentacle.settings.stored_certificate import StoredCertificate
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
@@ -135,6 +135,10 @@ class SettingsFile:
         return document.to_settings(
             read, lambda purpose, text: text if sealer is None else sealer.unseal(purpose, text)
         )
+
+    def home(self) -> Path:
+        """Returns the home directory that the file, which must exist, asks for; nothing else in it is looked at."""
+        return home_seen_from(self.path, self._read().path("home"))
 
     def save(self, settings: Settings) -> None:
         """Writes `settings`, whatever another process has changed since they were read; keys that are not ours stay.

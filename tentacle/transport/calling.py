@@ -15,7 +15,8 @@ from typing import BinaryIO
 from uuid import UUID
 
 from tentacle.errors import TentacleError, one_line
-from tentacle.transport.dial import Address, dial
+from tentacle.transport.address import Address
+from tentacle.transport.dial import dial
 from tentacle.transport.errors import CallFailed, Disconnected, NameUnknown, UnexpectedCertificate
 from tentacle.transport.exchange import Exchange, Received
 from tentacle.transport.serving import say_end

@@ -6,9 +6,9 @@ import os
 import re
 import socket
 from contextlib import AsyncExitStack, nullcontext
-from dataclasses import dataclass, field
 
 from tentacle.masking import Mask, worth_masking
+from tentacle.transport.address import Address, Proxy, proxy_name
 from tentacle.transport.errors import ConnectFailed, NameUnknown, ProxyLoginRefused, TunnelRefused
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.stream import TcpStream, connect_tcp, limit
@@ -25,42 +25,6 @@ from tentacle.wire.connect import (
     sign_in_advice,
 )
 from tentacle.wire.errors import ProtocolError
-
-
-@dataclass(frozen=True)
-class Proxy:
-    """An HTTP proxy that is asked with CONNECT (docs/spec/wire.md, "HTTP proxies")."""
-
-    host: str
-    port: int
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where to connect, and the thumbprint of the certificate that must answer.
-
-    `web_socket` is the path (and query) of a web socket there, `https` the path below which requests by HTTPS are
-    answered (`""`: at the root); without either it is Halibut.  With `ca_file` a chain of certificates to one of that
-    file, and the host's name, count instead of the thumbprint.
-    """
-
-    host: str
-    port: int
-    thumbprint: str
-    proxy: Proxy | None = None
-    web_socket: str | None = None
-    https: str | None = None
-    ca_file: str | None = None
-
-    def __str__(self) -> str:
-        return authority(self.host, self.port)
-
-    @property
-    def url(self) -> str:
-        """As it is configured, with its port."""
-        return f"https://{self}{self.https or ''}/" if self.web_socket is None else f"wss://{self}{self.web_socket}"
 
 
 async def dial(
@@ -94,11 +58,6 @@ async def reach(address: Address, timeouts: Timeouts, logins: ProxyLogins | None
                     await _tunnel(tcp, host, address.port, address.proxy)
         undo.pop_all()
     return tcp
-
-
-def proxy_name(proxy: Proxy) -> str:
-    """`host:port`, as a message names it."""
-    return authority(proxy.host, proxy.port)
 
 
 def _ascii_name(host: str) -> str:

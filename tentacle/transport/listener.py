@@ -16,29 +16,36 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tentacle import open_files
 from tentacle.counted_log import CountedLog
 from tentacle.errors import TentacleError
+from tentacle.late_imports import LateModule
 from tentacle.transport.doorway import BACKLOG, TELL_EVERY, Doorway
 from tentacle.transport.errors import ConnectFailed, NoCommonCipher, TlsFailed, reason_of
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.guests import Places, Strangers, longest_idle
-from tentacle.transport.http.connection import HttpConnection, HttpService
+from tentacle.transport.http.service import HttpService
 from tentacle.transport.page import serve_page
 from tentacle.transport.spool import Spool
 from tentacle.transport.stream import ByteStream, TcpStream, adopt_tcp, format_address, limit
 from tentacle.transport.tapped import TappedStream, Tapping, Versioned, tapped
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
-from tentacle.transport.web_socket import accept_web_socket
 from tentacle.wire.call_context import CallContext, Wire
 from tentacle.wire.connection import Connection
 from tentacle.wire.generations import shown_by_tls
 from tentacle.wire.limits import Limits
 from tentacle.wire.preface import Caller, sniff
 from tentacle.wire.rules import Role
+
+if TYPE_CHECKING:
+    from tentacle.transport import web_socket
+    from tentacle.transport.http import connection as http_connection
+else:  # aiohttp and wsproto, which few peers need
+    web_socket = LateModule("tentacle.transport.web_socket")
+    http_connection = LateModule("tentacle.transport.http.connection")
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +68,7 @@ class _Trusted:
 
     thumbprint: str
     since: float
-    link: Exchange | HttpConnection | None = None
+    link: Exchange | http_connection.HttpConnection | None = None
 
     def idle_since(self) -> float | None:
         return self.since if self.link is None else self.link.waiting_since
@@ -275,7 +282,7 @@ class Listener:
         path = self._options.web_socket
         if path is None or sniff(first, at_eof=True) is not Caller.OTHER:
             return tls, first
-        inside, first = await accept_web_socket(tls, first, path)
+        inside, first = await web_socket.accept_web_socket(tls, first, path)
         return (tls, first) if inside is None else (inside, await _first_bytes(inside))
 
     async def _shake_hands(self, tcp: TcpStream) -> TlsStream:
@@ -321,7 +328,7 @@ class Listener:
     async def _use_http(self, stream: TlsStream, first: bytes, context: CallContext, service: HttpService) -> None:
         log.debug("Client at %s authenticated as %s, by HTTPS", context.address, context.thumbprint)
         used = tapped(stream, self._options.tapping, "server", context.address, context.wire, first)
-        connection = HttpConnection(used, context, service, self._options.timeouts)
+        connection = http_connection.HttpConnection(used, context, service, self._options.timeouts)
         if (place := self._trusted.get(_this_task())) is not None:
             place.link = connection
         try:

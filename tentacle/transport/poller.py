@@ -12,14 +12,16 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tentacle.counted_log import CountedLog
 from tentacle.errors import TentacleError, one_line
+from tentacle.late_imports import LateModule
 from tentacle.trace_context import Work, working_for
+from tentacle.transport.address import Address
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
-from tentacle.transport.dial import Address, dial
+from tentacle.transport.dial import dial
 from tentacle.transport.errors import REASONS, NotWelcome, ProxyLoginRefused, ServerBusy, reason_of
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.proxy_logins import ProxyLogins
@@ -28,11 +30,15 @@ from tentacle.transport.spool import Spool
 from tentacle.transport.tapped import Tapping, tapped
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity
-from tentacle.transport.web_socket import dial_web_socket
 from tentacle.wire.call_context import CallContext
 from tentacle.wire.connection import Connection
 from tentacle.wire.limits import Limits
 from tentacle.wire.rules import Role, State
+
+if TYPE_CHECKING:
+    from tentacle.transport import web_socket
+else:  # wsproto
+    web_socket = LateModule("tentacle.transport.web_socket")
 
 log = logging.getLogger(__name__)
 
@@ -250,7 +256,7 @@ class Poller:
     async def _serve(self, number: int, on_identified: Callable[[], None]) -> None:
         """Makes a connection and serves it as long as it lasts, or is wanted."""
         options = self._options
-        reach = dial if options.address.web_socket is None else dial_web_socket
+        reach = dial if options.address.web_socket is None else web_socket.dial_web_socket
         dialled = await reach(options.address, self._identities[self._chosen], options.timeouts, self._logins)
         context = CallContext(options.address.thumbprint, str(options.address))
         stream = tapped(dialled, options.tapping, "agent", context.address, context.wire)

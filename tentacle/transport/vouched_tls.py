@@ -14,7 +14,8 @@ from pathlib import Path
 from tentacle.disk import DiskError, read_bytes
 from tentacle.errors import one_line
 from tentacle.pem import certificates_in
-from tentacle.transport.dial import Address, reach
+from tentacle.transport.address import Address
+from tentacle.transport.dial import reach
 from tentacle.transport.errors import ConnectFailed, TlsFailed, UnexpectedCertificate
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.stream import TcpStream, limit

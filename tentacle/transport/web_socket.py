@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, suppress
 
-from tentacle.transport.dial import Address, dial
+from tentacle.transport.address import Address
+from tentacle.transport.dial import dial
 from tentacle.transport.errors import ConnectFailed
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.stream import ByteStream, limit

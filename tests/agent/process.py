@@ -22,8 +22,8 @@ from tentacle.contracts.services import SERVICE_METHODS
 from tentacle.settings.certificates import from_pem
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.store import SettingsFile
+from tentacle.transport.address import Address
 from tentacle.transport.calling import ListeningCaller
-from tentacle.transport.dial import Address
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.queue import PollingQueues
 from tentacle.transport.spool import Spool

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from tentacle.contracts.capabilities import SUPPORTED, CapabilitiesResponseV2
-from tentacle.transport.dial import Address
+from tentacle.transport.address import Address
 from tentacle.transport.errors import CallFailed
 from tentacle.wire.events import ResponseEvent
 from tentacle.wire.messages import Request

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tentacle.agent.plan import PollPlan, make_plan, polling_connections
 from tentacle.errors import TentacleError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
-from tentacle.transport.dial import Address, Proxy
+from tentacle.transport.address import Address, Proxy
 
 T1, T2 = "A" * 40, "B" * 40
 POLLED = (

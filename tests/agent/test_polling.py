@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tentacle.agent.plan import PollPlan
 from tentacle.agent.polling import Polling
+from tentacle.transport.address import Address
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
-from tentacle.transport.dial import Address
 from tentacle.transport.poller import Poller, PollerOptions
 from tests.patience import PATIENCE
 from tests.pki import identity

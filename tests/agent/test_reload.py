@@ -14,12 +14,12 @@ import pytest
 from tentacle.agent.plan import make_plan
 from tentacle.agent.reload import Change, ConfigurationWatch, change
 from tentacle.errors import TentacleError
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.key_places import key_path_of
 from tentacle.settings.logs import LogSettings
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.settings.scripts import ScriptSettings
 from tentacle.settings.store import SettingsFile
+from tentacle.settings.stored_certificate import StoredCertificate
 from tests.patience import PATIENCE
 from tests.pki import identity, pem
 

@@ -22,7 +22,7 @@ from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ProcessState, ScriptFile, ScriptTicket
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2, StartScriptCommandV2
 from tentacle.home_layout import INBOX, POLLED_CALLS
-from tentacle.transport.dial import Address
+from tentacle.transport.address import Address
 from tentacle.transport.errors import CallFailed
 from tentacle.wire.events import ResponseEvent
 from tentacle.wire.messages import Request, ServerError

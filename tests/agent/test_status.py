@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.agent import status as status_module
+from tentacle.agent import housekeeping
+from tentacle.agent.housekeeping import publish
 from tentacle.agent.lock import holder, only_agent
-from tentacle.agent.status import AgentStatus, CallingServer, Polled, publish, tell, write_status
+from tentacle.agent.status import AgentStatus, CallingServer, Polled, tell, write_status
 from tentacle.home_layout import LOCK_FILE, STATUS_FILE
 from tests.patience import PATIENCE
 
@@ -107,7 +108,7 @@ def test_every_status_survives(status: AgentStatus) -> None:
 
 
 async def test_it_is_written_at_once_and_soon_after_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(housekeeping, "LOOK_SECONDS", 0.01)
     (tmp_path / f".{STATUS_FILE}.0123.tmp").write_text("left by a writer that was killed")
     current = [STATUS]
     task = asyncio.create_task(publish(tmp_path, lambda: current[0]))

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from tentacle.contracts.codec import encode
 from tentacle.contracts.data_stream import DataStream
-from tentacle.transport.dial import Address
+from tentacle.transport.address import Address
 from tentacle.wire.events import ResponseEvent
 from tentacle.wire.messages import Request
 from tests.agent.process import Server

@@ -13,7 +13,7 @@ from aiohttp import ClientResponse, ClientSession
 
 from tentacle.devserver.main import DevServerOptions, Running, running
 from tentacle.devserver.worker.comms import CommsOptions
-from tentacle.settings.certificates import StoredCertificate
+from tentacle.settings.stored_certificate import StoredCertificate
 from tests.devserver.fake_worker import FakeWorker, MemoryComms
 from tests.patience import PATIENCE
 from tests.pki import identity, pem

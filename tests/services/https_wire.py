@@ -26,7 +26,7 @@ from tentacle.services.http.call_record import CallRecord
 from tentacle.services.http.inbox import Inbox
 from tentacle.services.veto import TransferRoots
 from tentacle.transport.calls import Calls
-from tentacle.transport.http.connection import HttpService
+from tentacle.transport.http.service import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.spool import Spool
 from tests.patience import PATIENCE

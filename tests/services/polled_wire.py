@@ -15,8 +15,8 @@ from tentacle.contracts.services import SERVICE_METHODS
 from tentacle.services.http.api import HttpApi
 from tentacle.services.http.call_record import CallRecord
 from tentacle.services.http.inbox import Inbox
+from tentacle.transport.address import Address
 from tentacle.transport.calls import Calls
-from tentacle.transport.dial import Address
 from tentacle.transport.http.poller import HttpsPoller
 from tentacle.transport.poller import PollerOptions
 from tentacle.transport.spool import Spool

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from tentacle.settings import certificates
 from tentacle.settings.certificate_files import NotBase64Error, load_base64, load_file
-from tentacle.settings.certificates import StoredCertificate, from_pem
+from tentacle.settings.certificates import from_pem
 from tentacle.settings.errors import CertificateError
+from tentacle.settings.stored_certificate import StoredCertificate
 from tests.patience import PATIENCE
 from tests.pki import pem
 

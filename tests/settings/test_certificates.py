@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.settings import certificate_files, certificates
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import CertificateError
+from tentacle.settings.stored_certificate import StoredCertificate
 from tests.patience import PATIENCE
 from tests.recorded import VECTORS
 

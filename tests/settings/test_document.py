@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from tentacle.sealing import PREFIX, Sealer
 from tentacle.settings import certificates, document
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import ConfigurationError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.settings.scripts import SANDBOXES, ScriptSettings
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.thumbprints import clean_thumbprint
 
 SOURCE = Path("/c.config")

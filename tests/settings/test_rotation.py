@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tentacle.settings import certificates, rotation
-from tentacle.settings.certificates import StoredCertificate, weaknesses
+from tentacle.settings.certificates import weaknesses
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.model import Settings, other_certificate
 from tentacle.settings.store import SettingsFile
+from tentacle.settings.stored_certificate import StoredCertificate
 
 NOW = datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC)
 

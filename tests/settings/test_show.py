@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.settings.scripts import ScriptSettings
 from tentacle.settings.show import configuration_document
+from tentacle.settings.stored_certificate import StoredCertificate
 
 EXPECTED = """\
 {

@@ -14,10 +14,10 @@ from uuid import UUID, uuid4
 
 from bson.int64 import Int64
 
+from tentacle.transport.address import Address
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calling import ListeningCaller
 from tentacle.transport.calls import Calls
-from tentacle.transport.dial import Address
 from tentacle.transport.exchange import Answer, Exchange, Received
 from tentacle.transport.listener import Listener, ListenerOptions, bind
 from tentacle.transport.poller import Poller, PollerOptions

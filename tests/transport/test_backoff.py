@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -26,13 +27,13 @@ def test_the_first_wait_after_success_is_short_and_later_ones_grow() -> None:
     waits = []
     backoff.attempt()
     backoff.success()
-    for _ in range(8):
+    for _ in range(16):
         waits.append(backoff.wait())
         now += waits[-1]
         backoff.attempt()
         now += 1
-    assert 0.5 <= waits[0] <= 2
-    assert waits[1] >= 5
+    assert 1 <= waits[0] <= 2.25
+    assert waits[1] <= 2
     assert waits[1:] == sorted(waits[1:])
     assert waits[-1] == 120
 
@@ -72,6 +73,29 @@ def test_the_time_counts_from_the_first_failure_and_anew_after_a_success() -> No
     backoff.attempt()
     assert backoff.wait() == LONGEST
     backoff.success()
-    assert 0.5 <= backoff.wait() <= 2
+    assert 1 <= backoff.wait() <= 2.25
+    now += 10
     backoff.attempt()
-    assert backoff.wait() == SHORTEST
+    assert backoff.wait() == 5, "half of the time since the loss"
+
+
+def back_after(seconds: float, chance: random.Random) -> float:
+    """When an agent that had a connection, and lost it, tries again first after the server was away so long."""
+    now = 0.0
+    backoff = Backoff(lambda: now, chance)
+    backoff.attempt()
+    backoff.success()
+    while now < seconds:
+        now += backoff.wait()
+        backoff.attempt()
+    return now - seconds
+
+
+@pytest.mark.parametrize("away", [2, 5, 15, 60, 300, 3600])
+def test_many_that_have_lost_a_server_come_back_evenly(away: float) -> None:
+    """None of ten equal parts of the time until the last one is there has half more of them than the others."""
+    chance = random.Random(away)
+    came = [back_after(away, random.Random(chance.random())) for _ in range(10_000)]
+    parts = Counter(int(10 * one / max(came)) for one in came)
+    assert max(parts.values()) <= 1.5 * len(came) / 10
+    assert max(came) <= min(away, 120)

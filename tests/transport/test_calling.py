@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tentacle.transport.address import Address
 from tentacle.transport.calling import ListeningCaller
-from tentacle.transport.dial import Address
 from tentacle.transport.errors import CallFailed
 from tentacle.transport.listener import ListenerOptions
 from tentacle.wire.limits import Limits

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tentacle.errors import TentacleError
-from tentacle.transport.dial import Address, Proxy, _reason, dial
+from tentacle.transport.address import Address, Proxy
+from tentacle.transport.dial import _reason, dial
 from tentacle.transport.errors import ConnectFailed, NameUnknown, TimedOut, TlsFailed, UnexpectedCertificate
 from tentacle.transport.timeouts import Timeouts
 from tentacle.wire.connect import basic_authorization

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tentacle.transport.address import Address
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
-from tentacle.transport.dial import Address
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.poller import Poller, PollerOptions

@@ -16,9 +16,9 @@ import pytest
 
 from tentacle.home_layout import PROXY_REFUSALS, WORK
 from tentacle.octopus.proxies import ProxyUrl
+from tentacle.transport.address import Address, Proxy
 from tentacle.transport.backoff import Backoff
 from tentacle.transport.calls import Calls
-from tentacle.transport.dial import Address, Proxy
 from tentacle.transport.errors import ProxyLoginRefused
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.proxy_logins import PAUSE, ProxyLogins

@@ -18,8 +18,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tentacle.transport.address import Address, Proxy
 from tentacle.transport.calls import Calls
-from tentacle.transport.dial import Address, Proxy
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.serving import serve_listening

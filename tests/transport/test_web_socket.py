@@ -15,8 +15,8 @@ from uuid import uuid4
 import pytest
 
 from tentacle.errors import TentacleError
+from tentacle.transport.address import Address, Proxy
 from tentacle.transport.calls import Calls
-from tentacle.transport.dial import Address, Proxy
 from tentacle.transport.errors import ConnectFailed, NotWelcome, UnexpectedCertificate
 from tentacle.transport.exchange import Exchange
 from tentacle.transport.listener import Listener, ListenerOptions

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tentacle.cli.frame.certificate_check import require_usable_by_tls
 from tentacle.cli.frame.command import command, name_of, option, order_given
@@ -15,7 +15,6 @@ from tentacle.cli.frame.render import say
 from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import file_path, whole_number
-from tentacle.cli.registration.ephemeral import access_and_role, choose_or_make, run_ephemeral
 from tentacle.cli.registration.options import (
     ApiOptions,
     RegisterOptions,
@@ -23,12 +22,19 @@ from tentacle.cli.registration.options import (
     extra_api_options,
     register_options,
 )
-from tentacle.cli.status.state import instance_state
-from tentacle.cli.status.state_text import state_document
 from tentacle.errors import TentacleError
+from tentacle.late_imports import LateModule
 from tentacle.settings import certificates
 from tentacle.settings.environment import is_enabled
 from tentacle.settings.model import Settings, resolved_home
+
+if TYPE_CHECKING:
+    from tentacle.cli.registration import ephemeral as ephemeral_run
+    from tentacle.cli.status import state, state_text
+else:  # which an agent of an installed instance may never need
+    ephemeral_run = LateModule("tentacle.cli.registration.ephemeral")
+    state = LateModule("tentacle.cli.status.state")
+    state_text = LateModule("tentacle.cli.status.state_text")
 
 LEAST_WAIT_MS: Final = 20
 """A shorter `--wait` is ignored, as in the original."""
@@ -74,8 +80,8 @@ def agent(
 ) -> Steps:
     """Runs until a signal ends it; makes a certificate first where there is none."""
     if ephemeral:
-        access, role = access_and_role(session, api, pools)
-        file = choose_or_make(session, where, access, api, registering, role)
+        access, role = ephemeral_run.access_and_role(session, api, pools)
+        file = ephemeral_run.choose_or_make(session, where, access, api, registering, role)
     else:
         _refuse_registration_options()
         file = session.choose(where)
@@ -110,7 +116,7 @@ def agent(
     if overriding is not None and overriding != file.load().certificate:
         require_usable_by_tls(overriding)  # one of the configuration was checked when it was imported
     if ephemeral:
-        return run_ephemeral(session, load, access, api, registering, role, run)
+        return ephemeral_run.run_ephemeral(session, load, access, api, registering, role, run)
     settings = load()
     if settings.certificate is None:
         made = certificates.generate()
@@ -125,7 +131,8 @@ def agent(
 def _status(session: CommandSession, config: Path, settings: Settings) -> Mapping[str, Any]:
     """What `status --format=json` says."""
     home, now = resolved_home(settings, config), session.process.clock()
-    return state_document(instance_state(session.instance_name, config, home, settings, session.environ, now))
+    found = state.instance_state(session.instance_name, config, home, settings, session.environ, now)
+    return state_text.state_document(found)
 
 
 def _refuse_registration_options() -> None:

@@ -57,7 +57,7 @@ from tentacle.octopus.credentials import Credentials
 from tentacle.settings.instances import Instance, instance_directories
 from tentacle.settings.model import Settings, resolved_home
 from tentacle.settings.policy_file import policy_places, read_policy
-from tentacle.transport.dial import Address
+from tentacle.transport.address import Address
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.proxy_refusals import KeptRefusals
 

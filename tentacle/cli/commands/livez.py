@@ -18,6 +18,7 @@ from tentacle.cli.status.outside import hidden_instance
 from tentacle.disk import user_name
 from tentacle.errors import TentacleError
 from tentacle.home_layout import HEARTBEAT_FILE, LOCK_FILE
+from tentacle.settings.environment import is_enabled
 from tentacle.settings.model import resolved_home
 
 EXIT_UNKNOWN: Final = 4
@@ -72,5 +73,8 @@ def _heartbeat(session: CommandSession, where: InstanceOptions) -> Path:
     hidden = hidden_instance(session.registry, where, session.process.cwd)
     if hidden is not None:
         return hidden.config_path.parent / HEARTBEAT_FILE
-    file = session.choose(where, logged=False)
-    return resolved_home(session.overridden(file.load()), file.path) / HEARTBEAT_FILE
+    config = session.registry.select(where.instance, where.config, session.process.cwd).config_path
+    file = session.settings_file(config)
+    # A probe is run every few seconds: neither a certificate is read nor a secret unsealed for it.
+    overridden = is_enabled(session.environ)
+    return (resolved_home(session.overridden(file.load()), config) if overridden else file.home()) / HEARTBEAT_FILE

@@ -13,7 +13,7 @@ from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.errors import TentacleError
 from tentacle.settings import certificates
-from tentacle.settings.certificates import StoredCertificate
+from tentacle.settings.stored_certificate import StoredCertificate
 
 
 @command("new-certificate")

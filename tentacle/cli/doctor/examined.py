@@ -13,12 +13,12 @@ from tentacle.cli.status.state import AgentState, InstanceState, agent_state, op
 from tentacle.disk import DiskError
 from tentacle.errors import TentacleError
 from tentacle.home_layout import LOG_FILE, LOGS
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.instances import InstanceRegistry
 from tentacle.settings.model import Settings
 from tentacle.settings.policy import HostPolicy
 from tentacle.settings.store import SettingsFile
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.settings.trust import same_thumbprint
 
 

@@ -18,7 +18,7 @@ from tentacle.octopus.errors import ConnectionFailed
 from tentacle.octopus.proxies import ProxyUrl
 from tentacle.settings.model import Settings
 from tentacle.settings.trust import same_thumbprint
-from tentacle.transport.dial import Address
+from tentacle.transport.address import Address
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import CIPHERS, LEGACY_CIPHERS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tentacle.cli.frame.certificate_text import summary_of_pem
 from tentacle.errors import TentacleError
-from tentacle.settings.certificates import USABLE_KEYS, StoredCertificate
+from tentacle.settings.certificates import USABLE_KEYS
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport.errors import TransportError
 from tentacle.transport.tls import TlsIdentity
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from tentacle.cli.frame.session import CommandSession
 from tentacle.settings import rotation
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.model import Settings
 from tentacle.settings.store import SettingsFile, kept_certificate_path
+from tentacle.settings.stored_certificate import StoredCertificate
 
 
 def replace_certificate(

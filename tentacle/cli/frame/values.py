@@ -11,7 +11,7 @@ from typing import Final, Literal
 import click
 
 from tentacle.errors import TentacleError
-from tentacle.settings.keys import LARGEST_PORT
+from tentacle.settings.ports import LARGEST_PORT
 
 
 class InvalidValue(TentacleError):

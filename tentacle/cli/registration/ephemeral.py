@@ -44,10 +44,10 @@ from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.machines import deregister_machine
 from tentacle.octopus.registration import MachineKind, RegistrationResult, WorkerRole, register
 from tentacle.settings import certificates
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.instances import DEFAULT_CONFIG, user_directory
 from tentacle.settings.model import Settings, TrustedServer, resolved_home
 from tentacle.settings.store import DIRECTORY_MODE, SettingsFile
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport.listener import bind
 
 SECONDS_AT_END: Final = 20.0

@@ -19,8 +19,8 @@ from tentacle.errors import TentacleError
 from tentacle.home_layout import EPHEMERAL_NOTE
 from tentacle.path_walk import open_alone
 from tentacle.settings import trust
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
+from tentacle.settings.stored_certificate import StoredCertificate
 
 _LARGEST: Final = 64 * 1024
 

@@ -43,8 +43,8 @@ from tentacle.octopus.registration import (
 )
 from tentacle.octopus.resources import Endpoint, ListeningEndpoint, PollingEndpoint, listening_uri
 from tentacle.settings import trust
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
+from tentacle.settings.stored_certificate import StoredCertificate
 
 _FILE_LOG = logging.getLogger(FILE_ONLY_LOGGER)
 

@@ -10,19 +10,26 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tentacle import __version__
 from tentacle.cli.frame.session import InstanceOptions
 from tentacle.cli.frame.style import Style, columns, iso, moment, span
-from tentacle.cli.status.state_text import sentence
 from tentacle.disk import user_name
 from tentacle.errors import TentacleError
 from tentacle.home_layout import HEARTBEAT_FILE
-from tentacle.host.systemctl import BOOTED, ServiceState, Systemctl
 from tentacle.host.unit import service_name
+from tentacle.late_imports import LateModule
 from tentacle.observe.text import visible
 from tentacle.settings.instances import DEFAULT_NAME, Instance, InstanceRegistry
+
+if TYPE_CHECKING:
+    from tentacle.cli.status import state_text
+    from tentacle.host import systemctl
+else:  # nearly everything
+    state_text = LateModule("tentacle.cli.status.state_text")
+    systemctl = LateModule("tentacle.host.systemctl")
+
 
 _FRESH_SECONDS: Final = 60.0
 """An agent touches its heartbeat every ten seconds."""
@@ -35,7 +42,7 @@ class OutsideView:
     """
 
     instance: Instance
-    service: ServiceState | None
+    service: systemctl.ServiceState | None
     pid: int
     heartbeat: float | None
 
@@ -81,8 +88,8 @@ def outside_view(instance: Instance, now: float, proc: Path = Path("/proc")) -> 
     """Looks at everything that everybody may see; `now` in seconds since 1970."""
     service = None
     with suppress(TentacleError):
-        if BOOTED.is_dir():
-            found = Systemctl().state(service_name(instance.name))
+        if systemctl.BOOTED.is_dir():
+            found = systemctl.Systemctl().state(service_name(instance.name))
             service = found if found.is_installed else None
     heartbeat = None
     with suppress(OSError):
@@ -121,7 +128,7 @@ def outside_text(view: OutsideView, style: Style) -> str:
         rows.append(("Heartbeat", f"{span(view.heartbeat)} ago"))
     me = user_name(os.geteuid())
     remark = f"{me} may not read this instance: for the rest, run this as root{_or_owner(view)}"
-    note = f"  {style.warn('note')}     {sentence(remark, style)}"
+    note = f"  {style.warn('note')}     {state_text.sentence(remark, style)}"
     return "\n".join([state, note, "", *columns(rows, line_width=style.width)]) + "\n"
 
 

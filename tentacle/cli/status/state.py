@@ -21,8 +21,7 @@ from tentacle.agent.control.protocol import ControlError
 from tentacle.agent.drain import Drain, read_drain
 from tentacle.agent.lock import holder
 from tentacle.agent.plan import make_plan, polled_address
-from tentacle.agent.reload import THE_CERTIFICATE
-from tentacle.agent.status import LARGEST_FILE, STOPPED, STOPPING, AgentStatus, Link
+from tentacle.agent.status import LARGEST_FILE, STOPPED, STOPPING, THE_CERTIFICATE, AgentStatus, Link
 from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_pem
 from tentacle.cli.frame.style import counted, moment, size, span
 from tentacle.cli.registration.ephemeral_note import running_worker, settings_of_run

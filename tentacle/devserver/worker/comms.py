@@ -22,12 +22,12 @@ from tentacle.contracts.timespan import format_timespan
 from tentacle.devserver.worker.caller import NO_STREAMS, CallResult, ConnectionLimits, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.https_polling import AGENTS, HttpsPolling
 from tentacle.errors import TentacleError, one_line
-from tentacle.settings.certificates import StoredCertificate
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.thumbprints import thumbprint_of
+from tentacle.transport.address import Address
 from tentacle.transport.calling import POOL_SIZE, ListeningCaller
-from tentacle.transport.dial import Address
 from tentacle.transport.errors import CallFailed
-from tentacle.transport.http.connection import HttpService
+from tentacle.transport.http.service import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.queue import PollingQueues
 from tentacle.transport.spool import Spool
@@ -100,6 +100,11 @@ class HalibutComms:
     @property
     def address(self) -> str:
         return format_address((self._options.host, self._listener.port))
+
+    @property
+    def connected(self) -> int:
+        """How many connections of workers that poll there are."""
+        return self._listener.connected[0]
 
     @property
     def polling_addresses(self) -> tuple[str, ...]:

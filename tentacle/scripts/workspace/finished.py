@@ -10,7 +10,6 @@ import contextlib
 import os
 import struct
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from tentacle.scripts.shim.clock import BOOT, BOOT_IS_KNOWN, now_ms, since_boot_
 FILE = "finished"
 MOST = 10_000
 LONGEST_MS = 60 * 60 * 1000
+_CODES, _LOWEST_CODE = 1 << 32, -(1 << 31)
+"""How many exit codes there can be, and the lowest."""
 _RECORD = struct.Struct("<32siqq16s")
 """Name of the run, exit code, milliseconds since 1970, milliseconds since the machine's start, its boot id."""
 _CRC = struct.Struct("<I")
@@ -31,8 +32,11 @@ class FinishedTickets:
     def __init__(self, directory: Path, clock: Callable[[], int] = since_boot_ms) -> None:
         self._path = directory / FILE
         self._clock = clock
-        self._codes: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        """The exit code and the time, by `clock`, of each run; the oldest first."""
+        self._known: dict[bytes, int] = {}
+        """The time, by `clock`, and the exit code of each run, in one number: 10,000 of them stay in memory.
+
+        The oldest first.
+        """
         self._written = 0
         self._file: int | None = None
         """Open for appending."""
@@ -63,42 +67,47 @@ class FinishedTickets:
                 else:
                     then = self._clock() - max(now_ms() - wall, 0)
                 if self._clock() - then < LONGEST_MS:
-                    self._codes.pop(name.hex(), None)
-                    self._codes[name.hex()] = (code, then)
+                    self._keep(name, code, then)
 
     def add(self, name: str, exit_code: int) -> bool:
         """Records the exit code of a completed run; returns false when the disk fails, and the next agent misses it."""
-        self._codes.pop(name, None)
-        self._codes[name] = (exit_code, self._clock())
+        key = bytes.fromhex(name)
+        self._keep(key, exit_code, self._clock())
         self._forget_old()
         with contextlib.suppress(OSError):
             if self._written >= 2 * MOST:
                 self._write_anew()
             else:
-                return self._append(name)
+                return self._append(key)
             return True
         return False
 
     def names(self) -> tuple[str, ...]:
         """Returns the names of all runs that are known here."""
-        return tuple(self._codes)
+        return tuple(name.hex() for name in self._known)
 
     def get(self, name: str) -> int | None:
         """Returns the exit code of the run; `None` when it is unknown or too old."""
         self._forget_old()
-        code, time = self._codes.get(name, (None, 0))
+        if (kept := self._known.get(bytes.fromhex(name))) is None:
+            return None
+        time, code = divmod(kept, _CODES)
         # The oldest need not stand first after a restart of the machine.
-        return code if time > self._clock() - LONGEST_MS else None
+        return code + _LOWEST_CODE if time > self._clock() - LONGEST_MS else None
+
+    def _keep(self, name: bytes, code: int, time: int) -> None:
+        self._known.pop(name, None)
+        self._known[name] = time * _CODES + code - _LOWEST_CODE
 
     def _forget_old(self) -> None:
         latest = self._clock() - LONGEST_MS
-        while self._codes:
-            name = next(iter(self._codes))
-            if len(self._codes) <= MOST and self._codes[name][1] > latest:
+        while self._known:
+            name = next(iter(self._known))
+            if len(self._known) <= MOST and self._known[name] // _CODES > latest:
                 break
-            del self._codes[name]
+            del self._known[name]
 
-    def _append(self, name: str) -> bool:
+    def _append(self, name: bytes) -> bool:
         """Returns whether the whole record was written."""
         # Somebody may have removed the file, or the directory with it.
         if self._file is not None and os.fstat(self._file).st_nlink == 0:
@@ -117,9 +126,9 @@ class FinishedTickets:
         self.close()
         return False
 
-    def _record(self, name: str) -> bytes:
-        code, time = self._codes[name]
-        data = _RECORD.pack(bytes.fromhex(name), code, now_ms() - (self._clock() - time), time, BOOT)
+    def _record(self, name: bytes) -> bytes:
+        time, code = divmod(self._known[name], _CODES)
+        data = _RECORD.pack(name, code + _LOWEST_CODE, now_ms() - (self._clock() - time), time, BOOT)
         return data + _CRC.pack(zlib.crc32(data))
 
     def _write_anew(self) -> None:
@@ -128,9 +137,9 @@ class FinishedTickets:
         draft.unlink(missing_ok=True)
         descriptor = os.open(draft, _flags(os.O_WRONLY | os.O_CREAT | os.O_EXCL), 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(b"".join(self._record(name) for name in self._codes))
+            file.write(b"".join(self._record(name) for name in self._known))
         draft.rename(self._path)
-        self._written = len(self._codes)
+        self._written = len(self._known)
 
 
 def _flags(flags: int) -> int:

@@ -15,12 +15,13 @@ from typing import Any, Final
 
 from tentacle.disk import read_bytes
 from tentacle.settings.certificate_files import load_base64
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.errors import CertificateError, ConfigurationError, SettingsError
 from tentacle.settings.import_original.secrets import CannotOpen, OriginalSecrets, base64_text, readable
 from tentacle.settings.import_original.xml import OriginalValues, parse_configuration
-from tentacle.settings.keys import KEYS, LARGEST_PORT, Key, ValueKind
+from tentacle.settings.keys import KEYS, Key, ValueKind
 from tentacle.settings.model import CommunicationStyle, Settings
+from tentacle.settings.ports import LARGEST_PORT
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.settings.trust import Servers, parse_servers, same_thumbprint
 
 MACHINE_ID: Final = Path("/etc/machine-id")

@@ -22,7 +22,8 @@ from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from tentacle.errors import one_line
-from tentacle.transport.dial import Address, dial
+from tentacle.transport.address import Address
+from tentacle.transport.dial import dial
 from tentacle.transport.errors import ConnectFailed, Disconnected, NotWelcome, ServerBusy, TimedOut
 from tentacle.transport.http.tls_transport import TlsTransport
 from tentacle.transport.http.tokens import LEEWAY, audience_of, make_token

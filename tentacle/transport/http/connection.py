@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import replace
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from tentacle.transport.errors import TimedOut
+from tentacle.transport.http.service import HttpService
 from tentacle.transport.http.tls_transport import TlsTransport
 from tentacle.transport.memory import EVERYBODY, FREE, Memory
 from tentacle.transport.page import page_response
@@ -33,18 +34,6 @@ from tentacle.wire.http import (
 )
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class HttpService:
-    """`answer` answers a request of a trusted peer; while `owing` lasts, who ends waits for the answer to be sent.
-
-    Strangers see the page, but are forbidden what begins with `hidden`.
-    """
-
-    answer: Callable[[HttpRequest], Awaitable[HttpReply]]
-    owing: Callable[[], AbstractContextManager[None]] = nullcontext
-    hidden: str = "/"
 
 
 _LINE = 8190

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tentacle.settings import certificates
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.model import Settings
 from tentacle.settings.store import SettingsFile
+from tentacle.settings.stored_certificate import StoredCertificate
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 from tentacle.cli.doctor.finding import Level
 from tentacle.cli.doctor.polling import PollingPort, polling_findings, polling_target
 from tentacle.cli.doctor.reach import ProbeTarget
-from tentacle.settings.certificates import StoredCertificate
 from tentacle.settings.model import Settings
+from tentacle.settings.stored_certificate import StoredCertificate
 from tests.odd_certificates import as_pem, odd_der
 from tests.pki import pem
 from tests.sockets import silent, talking

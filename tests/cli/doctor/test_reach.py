@@ -13,8 +13,8 @@ import pytest
 from tentacle.cli.doctor.reach import ProbeTarget, Reached, reach
 from tentacle.home_layout import WORK
 from tentacle.octopus.proxies import ProxyUrl
-from tentacle.settings.certificates import StoredCertificate
-from tentacle.transport.dial import Proxy
+from tentacle.settings.stored_certificate import StoredCertificate
+from tentacle.transport.address import Proxy
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.proxy_refusals import KeptRefusals
 from tests.sockets import silent, talking

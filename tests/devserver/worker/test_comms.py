@@ -18,9 +18,9 @@ from tentacle.devserver.worker.client import WorkerClient, WorkerClients
 from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, address_of, start_comms, subscription_of
 from tentacle.devserver.worker.retry import RetryPolicy, Time
 from tentacle.devserver.worker.script_run import ScriptOrder
-from tentacle.settings.certificates import StoredCertificate
+from tentacle.settings.stored_certificate import StoredCertificate
+from tentacle.transport.address import Address
 from tentacle.transport.calls import Calls
-from tentacle.transport.dial import Address
 from tentacle.transport.exchange import Answer, Handler
 from tentacle.transport.poller import Poller, PollerOptions
 from tentacle.transport.spool import Spool

@@ -20,7 +20,7 @@ from tentacle.contracts.script import ScriptTicket
 from tentacle.contracts.script_v2 import StartScriptCommandV2
 from tentacle.devserver.worker.caller import CallResult, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, start_comms
-from tentacle.settings.certificates import StoredCertificate
+from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport.errors import TransportError
 from tentacle.transport.http.tokens import make_token
 from tentacle.transport.tls import TlsIdentity

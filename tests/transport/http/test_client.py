@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from tentacle.errors import TentacleError
-from tentacle.transport.dial import Address
+from tentacle.transport.address import Address
 from tentacle.transport.errors import (
     ConnectFailed,
     Disconnected,

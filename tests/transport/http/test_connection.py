@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.transport.http.connection import HttpService
+from tentacle.transport.http.service import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
 from tentacle.transport.memory import EVERYBODY
 from tentacle.transport.page import PAGE
