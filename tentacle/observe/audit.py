@@ -77,7 +77,7 @@ class AuditRecord:
         self._file.close()
 
     def _time(self) -> str:
-        return f"{self._now().astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+        return self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _covered(self, value: Any) -> Any:
         """With texts that are masked and not endless."""

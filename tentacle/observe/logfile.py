@@ -14,7 +14,7 @@ import os
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -41,9 +41,9 @@ class LayoutFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        when = datetime.fromtimestamp(record.created).astimezone()
-        offset = f"{when:%z}"
-        stamp = f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 100:04d}{offset[:3]}:{offset[3:5]}"
+        when = datetime.fromtimestamp(record.created).astimezone().isoformat(" ", "microseconds")
+        # Four digits of the fraction, and an offset without the seconds that those of old times had.
+        stamp = f"{when[:24]}{when[26:32]}"
         level = short_name(record.levelno)
         tid = threading.get_native_id()
         lines = [f"{stamp}  {record.process or 0:>5}  {tid:>5} {level:>5}  {visible(record.getMessage())}"]
@@ -88,13 +88,11 @@ class RollingFile:
 
     def append(self, text: str) -> None:
         """Appends `text`.  Raises `OSError`."""
-        with self._opened() as (place, fd, status):
-            if not self._is_due(status):
-                self._write(fd, text, status)
-                return
+        place, fd, status = self._kept_open() or self._open()
+        if self._is_due(status):
             self._roll(place)
-        with self._opened() as (_, fd, status):
-            self._write(fd, text, status)
+            place, fd, status = self._kept_open() or self._open()
+        self._write(fd, text, status)
 
     def _write(self, fd: int, text: str, before: os.stat_result) -> None:
         try:
@@ -111,12 +109,8 @@ class RollingFile:
         self._held.close()
         self._place = self._open_file = None
 
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[tuple[Place, int, os.stat_result]]:
-        """Yields the file, what is known of it at this moment, and its place."""
-        if (kept := self._kept_open()) is not None:
-            yield kept
-            return
+    def _open(self) -> tuple[Place, int, os.stat_result]:
+        """Returns the file, which stays open, what is known of it at this moment, and its place."""
         place = self._found()
         made = place.status() is None
         if made:
@@ -134,20 +128,24 @@ class RollingFile:
             # Only a new file is given away: who owns the directory can put any file of ours there that he may move.
             if made and (owner := os.fstat(place.directory)).st_uid != os.geteuid():
                 disk.keep_owner(fd, owner)
-            self._open_file = place, fd, status
-            yield place, fd, status
-        finally:
-            if self._open_file is None:
-                os.close(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        self._open_file = place, fd, status
+        return self._open_file
 
     def _kept_open(self) -> tuple[Place, int, os.stat_result] | None:
-        """As `_opened`, if the path still leads to the file that was looked at when it was opened."""
+        """As `_open`, if the path still leads to the file that was looked at when it was opened."""
         if self._open_file is None:
             return None
         place, fd, known = self._open_file
-        with contextlib.suppress(OSError):
-            if os.path.samestat(known, status := self.path.lstat()):
-                return place, fd, status
+        try:
+            status = self.path.lstat()
+        except OSError:
+            self.close()
+            return None
+        if os.path.samestat(known, status):
+            return place, fd, status
         self.close()
         return None
 

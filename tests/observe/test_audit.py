@@ -88,6 +88,22 @@ def test_it_is_rotated_and_old_files_go(tmp_path: Path) -> None:
     assert all(stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600 for name in names)
 
 
+def test_it_goes_on_under_its_name_whatever_becomes_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "Logs" / "Audit.jsonl"
+    audit = AuditRecord(path)
+    audit.append({"Number": 0})
+    path.rename(path.with_suffix(".old"))
+    audit.append({"Number": 1})
+    path.unlink()
+    audit.append({"Number": 2})
+    path.parent.rename(tmp_path / "Elsewhere")
+    audit.append({"Number": 3})
+    audit.close()
+    assert [one["Number"] for one in lines(tmp_path / "Elsewhere" / "Audit.old")] == [0]
+    assert [one["Number"] for one in lines(tmp_path / "Elsewhere" / "Audit.jsonl")] == [2]
+    assert [one["Number"] for one in lines(path)] == [3]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "small"

@@ -110,3 +110,15 @@ def test_what_others_know_is_masked_for_as_long_as_they_know_it() -> None:
     assert redactor.secrets == {"own one"}
     del mask
     assert redactor.redact("own one, theirs") == f"{MASK}, theirs"
+
+
+def test_what_was_shown_before_is_masked_once_it_is_known() -> None:
+    redactor = Redactor()
+    assert redactor.shown("a hidden word") == "a hidden word"
+    redactor.add("hidden")
+    assert redactor.shown("a hidden word") == f"a {MASK} word"
+    assert redactor.shown("another word") == "another word"
+    mask = Mask(["another"])
+    redactor.watch(mask)
+    assert redactor.shown("another word") == f"{MASK} word"
+    assert redactor.shown("a hidden word") == f"a {MASK} word"

@@ -100,6 +100,10 @@ class _Record(NamedTuple):
     stream: _Stream = _Stream()
 
 
+_Ahead = tuple[int, int, int, Callable[[int, int], bool] | None]
+"""What a `_LookAhead` is made of, where one is needed."""
+
+
 class LogReader:
     """Reads pages of one log.  May be called from several threads; at worst they do the same work twice."""
 
@@ -141,7 +145,7 @@ class LogReader:
         while not more and not waits and (found := records.next(cursor)) is not None:
             record = self._decode(*found, cursor)
             first = min(max(cursor.skip, after - cursor.sequence), len(record.texts))
-            ahead = _LookAhead(log, records.offset, record.occurred, None if ended else self._has_waited)
+            ahead = log, records.offset, record.occurred, None if ended else self._has_waited
             shown = self._shown(record, cursor, first, ahead)
             stop, room = _fit(shown, first, room, at_least_one=not entries)
             source = _SOURCES[record.kind]
@@ -190,14 +194,14 @@ class LogReader:
             return split(state, body, self._limit)
         return NOTHING_OPEN, flush(state)
 
-    def _shown(self, record: _Record, cursor: _Cursor, first: int, ahead: _LookAhead) -> list[str]:
+    def _shown(self, record: _Record, cursor: _Cursor, first: int, ahead: _Ahead) -> list[str]:
         """Returns the record's texts that may be shown now, masked, unless only the `first` of them are needed."""
         if first == len(record.texts):
             return record.texts
         if not self._masking:
             shown = record.texts
         elif record.kind in (OUT, ERR):
-            following = self._lines_after(record, ahead)
+            following = self._lines_after(record, _LookAhead(*ahead))
             shown = self._masking.cover(record.texts, cursor.stream(record.kind).tail, following)
         else:
             shown = [self._masking.cover_entry(text) for text in record.texts]
