@@ -29,6 +29,8 @@ need rsync rsync
 # What scripts may do under a confined agent (tests/e2e/test_two_units.py).
 need sudo sudo
 need node nodejs
+# The pages of the embedded server (tests/devserver/page).
+need /usr/bin/chromium chromium
 # Between an agent and its server (tests/e2e/neighbours.py).
 need /usr/sbin/squid squid
 need /usr/sbin/nginx nginx-light

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,16 @@ class Home:
     packages: Path
     spool: Path
     identity: Path
+    api_key: Path
+
+    def kept_api_key(self, make: Callable[[], str]) -> str:
+        """Returns the key that the server made when it was started for the first time, or makes it now."""
+        try:
+            return read_bytes(self.api_key).decode("utf-8", "replace").strip()
+        except FileNotFoundError:
+            made = make()
+            write_atomic(self.api_key, made.encode() + b"\n", mode=0o600)
+            return made
 
     def certificate(self) -> StoredCertificate:
         """Returns the server's own certificate; makes it when there is none.  Raises `TentacleError`."""
@@ -57,7 +67,7 @@ def data_directory(path: Path | None) -> Iterator[Home]:
             path = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="tentacle-devserver-")))
         make_directories(path, mode=0o700)
         undo.enter_context(_locked(path))
-        names = ("server.db", "files", "artifacts", "packages", "spool", "identity.pem")
+        names = ("server.db", "files", "artifacts", "packages", "spool", "identity.pem", "api-key")
         home = Home(*(path / name for name in names))
         make_directories(home.files, mode=0o700)
         for left in home.files.iterdir():

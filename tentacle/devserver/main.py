@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 import tentacle
 from tentacle.devserver.home import Home, data_directory
-from tentacle.devserver.page import Site
+from tentacle.devserver.page import Site, first_steps, port_of
 from tentacle.devserver.rest import API_KEY, Api, Authentication, Server, ServerIdentity, application, new_api_key
 from tentacle.devserver.storage import Database, Packages, Store, TaskStore
 from tentacle.devserver.tasks import (
@@ -62,7 +62,7 @@ class CannotServe(TentacleError):
 class DevServerOptions:
     """With `port` or `comms_port` 0 the system chooses one; without `data` everything is temporary.
 
-    Without `api_key` a new one is made at each start; `password` is the first user's from then on.  `ready_file` is
+    Without `api_key` one is made, and kept with the data; `password` is the first user's from then on.  `ready_file` is
     written when the server is ready, and removed when it ends.  `tick`, between two looks at the schedule, is in
     seconds, `max_file` in bytes.  Workers poll by HTTPS at `polling_address`, whose proxy passes on to `port`, or at
     `comms_port`.  With the package `calamari`, steps run by it.  Scripts run on this machine as the user
@@ -113,12 +113,11 @@ async def serve(options: DevServerOptions, emit: Emit) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     async with running(options) as up:
-        for line in (
-            f"REST: {up.rest}",
-            f"Comms: {up.comms}",
-            f"API key: {up.api_key}",
-            f"Thumbprint: {up.thumbprint}",
-        ):
+        emit(f"REST: {up.rest}")
+        emit(f"Comms: {up.comms}")
+        emit(f"API key: {up.api_key}")
+        emit(f"Thumbprint: {up.thumbprint}")
+        for line in first_steps(up.rest.rstrip("/"), port_of(up.comms), up.thumbprint):
             emit(line)
         with ready_file(options.ready_file, up):
             await stop.wait()
@@ -142,11 +141,14 @@ def ready_file(path: Path | None, up: Running) -> Iterator[None]:
 @asynccontextmanager
 async def running(options: DevServerOptions, comms_of: StartComms = start_comms) -> AsyncIterator[Running]:
     """The server as a context: up inside, and nothing of it left afterwards.  Raises `TentacleError`."""
-    api_key = options.api_key if options.api_key is not None else new_api_key()
-    if API_KEY.fullmatch(api_key) is None:
-        raise CannotServe("The API key must be 'API-' followed by capital letters and digits.")
+    if options.api_key is not None:
+        check_api_key(options.api_key, None)
     async with AsyncExitStack() as undo:
         home = undo.enter_context(data_directory(options.data))
+        api_key = options.api_key
+        if api_key is None:
+            api_key = home.kept_api_key(new_api_key)
+            check_api_key(api_key, f"Remove the file '{home.api_key}', and the server makes a new one.")
         certificate = home.certificate()
         database = Database(home.database)
         await database.open()
@@ -178,6 +180,12 @@ async def running(options: DevServerOptions, comms_of: StartComms = start_comms)
         finally:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
+
+
+def check_api_key(key: str, hint: str | None) -> None:
+    """Raises `CannotServe` for what no client would take for a key."""
+    if API_KEY.fullmatch(key) is None:
+        raise CannotServe("The API key must be 'API-' followed by capital letters and digits.", hint=hint)
 
 
 async def listen(runner: web.AppRunner, options: DevServerOptions) -> str:

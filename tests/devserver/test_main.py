@@ -71,7 +71,12 @@ async def test_it_says_where_it_is_and_ends_cleanly(tmp_path: Path, number: sign
         assert json.loads(ready.read_text())["api_key"] == facts["API key"]
         started.send_signal(number)
         out, err = await asyncio.wait_for(started.communicate(), PATIENCE)
-    assert (started.returncode, out, err) == (0, b"Stopping\n", b"")
+    assert (started.returncode, err) == (0, b"")
+    lines = out.decode().splitlines()
+    assert lines[1] == f"Open {facts['REST']} in a browser, and sign in with the API key."
+    assert f"--server={facts['REST'].rstrip('/')} --apiKeyFile=key" in lines[4]
+    assert lines[-2:] == ["", "Stopping"]
+    assert facts["API key"] not in out.decode()
     assert not ready.exists()
     assert list(tmp_path.glob("tentacle-devserver-*")) == [], "what was temporary is gone"
 
@@ -82,11 +87,20 @@ async def test_a_given_directory_keeps_identity_and_workers(tmp_path: Path) -> N
     async with running(DevServerOptions(data=tmp_path / "new" / "data")) as second:
         assert second.thumbprint == first.thumbprint
         assert second.server.identity.installation == installation
-        assert second.api_key != first.api_key
+        assert second.api_key == first.api_key
         assert [k.purpose for k in await second.server.authentication.keys()] == ["devserver"]
+    async with running(DevServerOptions(data=tmp_path / "new" / "data", api_key="API-GIVEN")) as third:
+        assert third.api_key == "API-GIVEN"
         with pytest.raises(NotSignedIn):
-            await second.server.authentication.key_of(first.api_key, None)
+            await third.server.authentication.key_of(first.api_key, None)
     data = tmp_path / "new" / "data"
+    assert (data / "api-key").read_text() == f"{first.api_key}\n"
+    assert (data / "api-key").stat().st_mode & 0o077 == 0
+    (data / "api-key").write_text("nonsense")
+    with pytest.raises(CannotServe) as told:
+        async with running(DevServerOptions(data=data)):
+            raise AssertionError
+    assert f"Remove the file '{data}/api-key'" in str(told.value.hint)
     assert data.stat().st_mode & 0o077 == 0
     assert (data / "identity.pem").stat().st_mode & 0o077 == 0
 

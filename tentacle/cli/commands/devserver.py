@@ -60,7 +60,12 @@ class Options:
         help="The port that polling Tentacles call; the default is any free one",
     ),
     option("--data", help="The directory to keep everything in; without it nothing is kept"),
-    option("--apiKey", "api_key", sensitive=True, help="The API key to accept; the default is a new one"),
+    option(
+        "--apiKey",
+        "api_key",
+        sensitive=True,
+        help="The API key to accept; the default is a new one, which is kept with --data",
+    ),
     file_option("--apiKey", "api_key", "API key"),
     stdin_option("--apiKey", "api_key", "API key"),
     option("--username", default="admin", help="The name of the first user; the default is admin"),

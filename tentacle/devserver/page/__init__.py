@@ -4,5 +4,5 @@ Uses `rest`, and asks its API what to show and to do, as the user who is signed 
 This is its door.
 """
 
-from tentacle.devserver.page.commands import START, registration_commands
+from tentacle.devserver.page.commands import first_steps, port_of
 from tentacle.devserver.page.site import Site

@@ -5,13 +5,15 @@ Knows the agent's command line, as text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from yarl import URL
 
 START = "polling"
 """The way that works wherever the server can be reached, so the one to begin with."""
+
+KEY_FILE = "(umask 077; cat >key)"
+"""Puts what is typed next into the file that the commands read the key from: in no history, for nobody else."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,11 @@ class RegistrationCommand:
 
 
 def registration_commands(
-    server: str, comms_port: int, thumbprint: str, space: str, pools: Iterable[str] = ("Default Worker Pool",)
+    server: str, comms_port: int, thumbprint: str, space: str = "", pool: str = "Default Worker Pool"
 ) -> dict[str, RegistrationCommand]:
     """Returns the commands by their keys.  `server` is the URL of the API, `space` empty for the default one."""
-    pool = " ".join(f"--workerpool={quoted(name)}" for name in pools)
-    where = f"--server={server} --apiKeyFile=key \\\n    {pool}" + (f" --space={quoted(space)}" if space else "")
+    pool = f"--workerpool={quoted(pool)}" + (f" --space={quoted(space)}" if space else "")
+    where = f"--server={server} --apiKeyFile=key \\\n    {pool}"
     polling = f"--server-comms-port={comms_port}"
     end = " --no-service\ntentacle agent"
     key = "The file 'key' holds an API key of this server."
@@ -70,11 +72,28 @@ def registration_commands(
             "Polling Tentacle, step by step",
             f"A polling Tentacle by the commands that init takes together. {key}",
             "tentacle create-instance\ntentacle new-certificate\ntentacle configure --noListen=True\n"
-            f"tentacle register-worker --comms-style=TentacleActive --server={server} \\\n    --apiKeyFile=key "
-            f"{pool} {polling}{f' --space={quoted(space)}' if space else ''}\ntentacle agent",
+            f"tentacle register-worker --comms-style=TentacleActive {polling} {where}\ntentacle agent",
         ),
     )
     return {row[0]: RegistrationCommand(*row) for row in rows}
+
+
+def first_steps(server: str, comms_port: int, thumbprint: str) -> list[str]:
+    """Returns what to open and to type next, for who has just started the server, as lines."""
+    first = registration_commands(server, comms_port, thumbprint)[START]
+    return [
+        "",
+        f"Open {server}/ in a browser, and sign in with the API key.",
+        "To add this machine as a worker, type in another shell:",
+        f"    {KEY_FILE}   # then the API key, Enter, Ctrl-D",
+        *(f"    {line}" for line in first.text.splitlines()),
+        "",
+    ]
+
+
+def port_of(address: str) -> int:
+    """Returns the port of `host:port`."""
+    return int(address.rpartition(":")[2])
 
 
 def quoted(word: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tentacle.devserver.page.actions import COMMANDS, MACHINE, NEW_WORKER, POOLS, SCRIPT, TASK, Action
 from tentacle.devserver.page.asked import EVERYTHING, Asked
-from tentacle.devserver.page.commands import START, registration_commands
+from tentacle.devserver.page.commands import KEY_FILE, START, port_of, registration_commands
 from tentacle.devserver.rest import Problem
 
 LINES: Final = 500
@@ -65,9 +65,9 @@ async def workers(asked: Asked) -> Shown:
 
 
 async def new_worker(asked: Asked) -> Shown:
-    numbers = [int(worker["Id"].partition("-")[2]) for worker in await asked.seen("workers/all") or []]
+    numbers = {int(one["Id"].partition("-")[2]): one for one in await asked.seen("workers/all") or []}
     since = int(asked.given("since")) if re.fullmatch("[0-9]{1,9}", asked.given("since")) else max(numbers, default=0)
-    arrived = [worker for worker in await asked.seen("workers/all") or [] if _number(worker) > since]
+    arrived = [worker for number, worker in numbers.items() if number > since]
     return {
         "style": asked.given("style", START),
         "since": since,
@@ -143,16 +143,15 @@ async def events(asked: Asked) -> Shown:
 
 async def commands(asked: Asked) -> Shown:
     server, space = asked.api.server, await asked.get(f"spaces/{asked.space}")
-    pools = [pool for pool in await asked.seen("workerpools/all") or [] if pool["CanAddWorkers"]]
-    wanted = asked.given("pool") or next((pool["Name"] for pool in pools if pool["IsDefault"]), "")
+    pools = await asked.seen("workerpools/all") or []
     chosen = registration_commands(
         str(asked.http.url.origin()),
-        int(server.comms.address.rpartition(":")[2]),
+        port_of(server.comms.address),
         server.identity.thumbprint,
         "" if space["IsDefault"] else space["Name"],
-        [wanted],
+        *(pool["Name"] for pool in pools if pool["IsDefault"]),
     )
-    return {"commands": chosen, "identity": server.identity, "comms": server.comms.address, "pool": wanted}
+    return {"commands": chosen, "identity": server.identity, "key_file": KEY_FILE}
 
 
 async def _choices(asked: Asked) -> Shown:
@@ -161,10 +160,6 @@ async def _choices(asked: Asked) -> Shown:
         "pools": await asked.seen("workerpools/all") or [],
         "policies": await asked.seen("machinepolicies/all") or [],
     }
-
-
-def _number(worker: Any) -> int:
-    return int(worker["Id"].partition("-")[2])
 
 
 PAGES: Final = (

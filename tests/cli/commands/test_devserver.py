@@ -49,7 +49,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(tentacle: Any, given:
     assert list(tentacle.cwd.iterdir()) == []
 
 
-@pytest.mark.parametrize("package", ["asyncssh", "croniter"])
+@pytest.mark.parametrize("package", ["asyncssh", "croniter", "jinja2"])
 def test_without_its_extra_it_says_what_to_install(tmp_path: Path, package: str) -> None:
     hidden = f"import sys; sys.modules[{package!r}] = None; from tentacle.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", hidden]

@@ -350,8 +350,7 @@ async def test_a_long_log_begins_near_its_end_and_goes_on(page: Page, server: Ru
     raw = f"/api/tasks/{task['Id']}/raw?plain=true&follow=true"
     async with asyncio.timeout(PATIENCE):
         async with server.client.get(server.url(raw), headers=server.headers) as growing:
-            while b"line 3000" not in await growing.content.readline():
-                pass
+            await growing.content.readuntil(b"line 3000\n")
     await at(page, f"tasks/{task['Id']}")
     await expect(page.get_by_text("Only the last 500 lines are here.")).to_be_visible()
     go.touch()
