@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -24,15 +24,7 @@ from tentacle.devserver.rest.routes_resources import ResourceRoutes
 from tentacle.devserver.rest.routes_root import RootRoutes
 from tentacle.devserver.rest.routes_tasks import TaskRoutes
 from tentacle.devserver.rest.routes_users import UserRoutes
-from tentacle.devserver.rest.routing import (
-    METHODS,
-    ApiRequest,
-    Route,
-    Routes,
-    effective_method,
-    segments_of,
-    without_space,
-)
+from tentacle.devserver.rest.routing import METHODS, ApiRequest, Routes, effective_method, segments_of, without_space
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.storage import UNSCOPED
 from tentacle.devserver.worker import AGENTS, Comms, FileBody
@@ -91,14 +83,14 @@ class Api:
         """
         route, path = self._routes.find(request.method, segments)
         request, needs = replace(request, path=path), route.needs
-        if needs.who is Who.HOLDER and not _of_oneself(route, path, request.rights):
+        if needs.who is Who.HOLDER and not route.is_of_oneself(path, request.rights):
             request.rights.require(needs, await self._space_of_needs(needs, request))
         return await route.handler(request)
 
     def missing(self, rights: Rights, method: str, segments: tuple[str, ...], space: str) -> str:
         """Returns the permission that somebody lacks for a request in a space, or nothing."""
         route, path = self._routes.find(method, segments)
-        may = _of_oneself(route, path, rights) or rights.holds(route.needs, space)
+        may = route.is_of_oneself(path, rights) or rights.holds(route.needs, space)
         return "" if may else route.needs.permissions[0]
 
     async def _space_of_needs(self, needs: Needs, request: ApiRequest) -> str | None:
@@ -110,11 +102,6 @@ class Api:
         except ResourceNotFound:
             # Whoever may do it everywhere is told that there is no such space, and nobody else.
             return UNSCOPED
-
-
-def _of_oneself(route: Route, path: Mapping[str, str], rights: Rights) -> bool:
-    """Returns whether this is about the user who sends it, where that is enough."""
-    return route.needs.oneself and path["id"].lower() in ("me", rights.user.id.lower())
 
 
 @dataclass(frozen=True)

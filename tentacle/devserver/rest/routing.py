@@ -104,6 +104,10 @@ class Route:
                 return None
         return found
 
+    def is_of_oneself(self, path: Mapping[str, str], rights: Rights) -> bool:
+        """Returns whether this is about the user who sends it, where that is enough."""
+        return self.needs.oneself and path["id"].lower() in ("me", rights.user.id.lower())
+
     @property
     def rank(self) -> tuple[bool, ...]:
         """Literal segments win over parameters; the first difference decides."""

@@ -23,15 +23,7 @@ from tentacle.devserver.tasks.calamari import Calamari
 from tentacle.devserver.tasks.packages import PackageTransfers, read_references
 from tentacle.devserver.tasks.service_messages import FAILURE, Artifact
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
-from tentacle.devserver.worker import (
-    Client,
-    Machines,
-    ScriptOrder,
-    ScriptOutcome,
-    WorkerCallFailed,
-    WorkerClients,
-    built_in_worker,
-)
+from tentacle.devserver.worker import Client, Machines, ScriptOrder, ScriptOutcome, WorkerCallFailed, WorkerClients
 from tentacle.disk import make_directories
 
 ON_SERVER: Final = "OctopusServer"
@@ -133,7 +125,7 @@ class AdHocScripts:
         here = here or (not found and await self.machines.default_pool(space) in arguments["WorkerPoolIds"])
         if here and self.clients.built_in is not None:
             # It gives way to every external worker of the default pool.
-            found = [built_in_worker(space)]
+            found = [self.machines.built_in(space)]
         missing = {i.lower() for i in run.task.arguments["MachineIds"]} - {m.id.lower() for m in found}
         if missing or not found:
             await run.write(root, "Fatal", f"Not found: {', '.join(sorted(missing)) or 'a worker to run on'}")

@@ -16,13 +16,7 @@ from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.devserver.storage import Clock, HealthStatus, Json, NewTask, Resource, Store, fields, iso, kinds
 from tentacle.devserver.tasks.calamari import Calamari
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
-from tentacle.devserver.worker import (
-    Machines,
-    ScriptOrder,
-    WorkerCallFailed,
-    WorkerClients,
-    ends_before,
-)
+from tentacle.devserver.worker import Machines, ScriptOrder, WorkerCallFailed, WorkerClients, ends_before
 
 _RESTRICTIONS: Final = {
     "DeploymentTargets": (kinds.MACHINES,),

@@ -9,7 +9,7 @@ from tentacle.devserver.worker.caller import Comms, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.client import Client, WorkerClients
 from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, discovered_thumbprint, start_comms
 from tentacle.devserver.worker.https_polling import AGENTS
-from tentacle.devserver.worker.machines import Machines, Policy, built_in_worker
+from tentacle.devserver.worker.machines import Machines, Policy
 from tentacle.devserver.worker.retry import Time, ends_before
 from tentacle.devserver.worker.script_run import ScriptOrder, ScriptOutcome, ScriptProgress
 from tentacle.devserver.worker.ssh import discovered_fingerprint

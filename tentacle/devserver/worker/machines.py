@@ -19,12 +19,6 @@ BUILT_IN: Final = "Workers-BuiltIn"
 """The id of the built-in worker, which no collection lists."""
 
 
-def built_in_worker(space: str) -> Resource:
-    """The server's own machine, as a worker of a space."""
-    body = {"IsDisabled": False, "Endpoint": {"CommunicationStyle": "None"}}
-    return Resource(kinds.WORKERS.path, BUILT_IN, space, "Built-in Worker", body)
-
-
 def endpoint_of(machine: Resource) -> Endpoint:
     contact = kinds.communication(machine.body)
     return Endpoint(contact["Uri"], contact["Thumbprint"])
@@ -104,6 +98,11 @@ class Machines:
 
     async def everywhere(self) -> list[Resource]:
         return [machine for kind in kinds.MACHINE_KINDS for machine in await self._store.everywhere(kind)]
+
+    def built_in(self, space: str) -> Resource:
+        """Returns the server's own machine, as a worker of a space."""
+        body = {"IsDisabled": False, "Endpoint": {"CommunicationStyle": "None"}}
+        return Resource(kinds.WORKERS.path, BUILT_IN, space, "Built-in Worker", body)
 
     async def default_pool(self, space: str) -> str:
         """Returns the id of the space's default pool."""
