@@ -59,7 +59,7 @@ def registration_commands(
             "listening",
             "Listening Tentacle",
             f"This server calls the machine, by the name that publicHostName gives. {key}",
-            f"tentacle init --yes --mode=listening {where} --publicHostName=$(hostname -f){end}",
+            f'tentacle init --yes --mode=listening {where} --publicHostName="$(hostname -f)"{end}',
         ),
         (
             "trust",

@@ -116,12 +116,14 @@ async def tasks(asked: Asked) -> Shown:
 
 async def task(asked: Asked) -> Shown:
     path = f"tasks/{asked.path['id']}"
-    # Lines may come between the activities: what is shown ends where the log ended before, and the rest follows there.
+    # The order matters: only a task that had ended before its log was read is shown with all of it.  Of another one,
+    # lines may come between the activities: what is shown ends where the log ended before, and the rest follows.
+    task = await asked.get(path)
     last = max((line["Number"] for one in await _activities(asked, path, 1) for line in one["LogElements"]), default=0)
     activities = await _activities(asked, path, LINES)
     for one in activities:
         one["LogElements"] = [line for line in one["LogElements"] if line["Number"] <= last]
-    return {"path": path, "task": await asked.get(path), "activities": activities, "last": last, "lines": LINES}
+    return {"path": path, "task": task, "activities": activities, "last": last, "lines": LINES}
 
 
 async def _activities(asked: Asked, path: str, lines: int) -> list[Any]:

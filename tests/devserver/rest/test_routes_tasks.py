@@ -69,6 +69,18 @@ async def test_the_log_can_be_followed_while_it_grows(ready: RunningServer, tmp_
     assert (await ready.get(task["Links"]["Self"]))["State"] == "Success"
 
 
+async def test_a_log_can_be_had_from_a_line_on(ready: RunningServer) -> None:
+    task = await ready.ended(await ready.script("seq 5", "Workers-1"))
+    whole = (await ready.raw(task)).splitlines()
+    head = whole.index("") + 1
+    (activity,) = [line for line in whole if "== Run script on w ==" in line]
+    lines = [line for line in whole[head:] if "== " not in line]
+    for after in (1, 3, len(lines) - 1):
+        assert (await ready.raw(task, f"?after={after}")).splitlines() == [activity, *lines[after:]]
+    assert await ready.raw(task, f"?after={len(lines)}") == ""
+    assert (await ready.send("GET", f"/api/tasks/{task['Id']}/raw?after=x")).status == 400
+
+
 async def test_following_a_task_that_has_ended_ends(ready: RunningServer) -> None:
     task = await ready.ended(await ready.script("for i in {1..5000}; do echo line $i; done", "Workers-1"))
     text = await ready.raw(task, "?follow=true")
