@@ -6,12 +6,16 @@ import re
 
 
 class ReceiveBuffer:
-    """A queue of bytes with a cheap front: consumed bytes are cut off in large pieces, not one by one."""
+    """A queue of bytes with a cheap front: consumed bytes are cut off in large pieces, not one by one.
+
+    What arrives while nothing else waits, as all pieces of a file do, is kept as it came, and no byte of it is copied
+    when it is consumed as a whole.
+    """
 
     _CUT = 64 * 1024
 
     def __init__(self) -> None:
-        self._data = bytearray()
+        self._data: bytes | bytearray = b""
         self._start = 0
         self.at_eof = False
 
@@ -19,17 +23,24 @@ class ReceiveBuffer:
         return len(self._data) - self._start
 
     def feed(self, data: bytes) -> None:
-        self._data += data
+        if len(self):
+            self._changeable().extend(data)
+        else:
+            self._data, self._start = data, 0
 
     def feed_eof(self) -> None:
         self.at_eof = True
 
     def peek(self, count: int) -> bytes:
         """Up to `count` bytes from the front, without consuming them."""
-        return bytes(self._data[self._start : self._start + count])
+        # By a view: a part of a bytearray is a copy already.
+        return bytes(memoryview(self._data)[self._start : self._start + count])
 
     def take(self, count: int) -> bytes:
         """Up to `count` bytes from the front, consumed."""
+        if isinstance(self._data, bytes) and not self._start and count >= len(self._data):
+            data, self._data = self._data, b""
+            return data
         data = self.peek(count)
         self._advance(self._start + len(data))
         return data
@@ -48,10 +59,19 @@ class ReceiveBuffer:
 
     def push_back(self, data: bytes) -> None:
         """Puts bytes that belong to the next element back to the front."""
-        self._data[self._start : self._start] = data
+        changeable = self._changeable()
+        changeable[self._start : self._start] = data
+
+    def _changeable(self) -> bytearray:
+        if isinstance(self._data, bytes):
+            self._data, self._start = bytearray(memoryview(self._data)[self._start :]), 0
+        return self._data
 
     def _advance(self, start: int) -> None:
         self._start = start
-        if start >= self._CUT or start == len(self._data):
-            del self._data[:start]
+        if start == len(self._data):
+            self._data, self._start = b"", 0
+        elif start >= self._CUT:
+            changeable = self._changeable()
+            del changeable[: self._start]
             self._start = 0

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
+import pytest
+
 from tentacle.transport.calls import Calls
 from tentacle.transport.exchange import Answer
 from tentacle.wire.call_context import CallContext, Wire
@@ -82,3 +84,40 @@ async def test_the_end_waits_until_the_answers_have_been_sent() -> None:
             await asyncio.sleep(0)
         assert not ending.done()
     await ending
+
+
+@pytest.mark.parametrize("turns", range(1, 6))
+async def test_what_was_worked_out_is_returned_or_given_back(turns: int) -> None:
+    """Whenever the connection goes: also between the end of the work and the moment that its result is taken."""
+    calls, given_back = Calls(_never), list[str]()
+
+    async def work() -> str:
+        return "a result"
+
+    answer = asyncio.create_task(calls.finish(work(), given_back.append))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    answer.cancel()
+    (returned,) = await asyncio.gather(answer, return_exceptions=True)
+    await calls.aclose(PATIENCE)
+    assert [*given_back, *([returned] if isinstance(returned, str) else [])] == ["a result"]
+
+
+async def test_a_failure_is_told_to_who_waits_and_lost_on_who_does_not() -> None:
+    calls = Calls(_never)
+
+    async def work() -> str:
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        await calls.finish(work())
+    waiting = asyncio.create_task(calls.finish(work()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await calls.aclose(PATIENCE)
+    assert waiting.cancelled()
+
+
+async def _never(_request: Request, _files: Mapping[UUID, Path], _context: CallContext) -> Answer:
+    raise AssertionError("not called")
