@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -106,4 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Whatever ends it: nothing that it has started stays.
+        signal.signal(number, signal.default_int_handler)
     sys.exit(main())
