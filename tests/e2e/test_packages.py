@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 import subprocess
 import tarfile
 import zipfile
@@ -14,6 +16,7 @@ import pytest
 
 from tests.e2e.site import Json, Site, site
 from tests.e2e.sshd import PASSWORD, USER, Sshd, sshd
+from tests.e2e.stage import Server, Stage
 from tests.e2e.test_calamari import package as calamari_package
 from tests.e2e.test_ssh_workers import join, secret
 from tests.patience import PATIENCE
@@ -185,3 +188,31 @@ def test_calamari_is_told_where_the_packages_are(tmp_path: Path) -> None:
         wanted = {"PackageId": "Acme.Web", "Name": "Acme", "Properties": {"Extract": "True"}}
         task, log = run(other, "w", "cat Acme/in/greeting", wanted)
         assert (task["State"], "hello by Calamari" in log) == ("Success", True), log
+
+
+def kill(stage: Stage, server: Server) -> None:
+    server.process.signal(signal.SIGKILL)
+    server.process.wait()
+    (stage.directory / "server.json").unlink()
+
+
+def test_a_server_that_is_killed_while_a_package_comes_has_nothing_of_it(tmp_path: Path) -> None:
+    with Stage() as stage:
+        for content in (b"half", b"whole"):
+            server = stage.start_server(f"--data={tmp_path / 'data'}")
+            assert server.get("api/Spaces-1/packages/all") == []
+            length = 1000 if content == b"half" else len(content)
+            host, port = server.rest.removeprefix("http://").rstrip("/").split(":")
+            with socket.create_connection((host, int(port)), PATIENCE) as connection:
+                head = f"POST /api/packages/raw HTTP/1.1\r\nHost: x\r\nX-Octopus-ApiKey: {server.key}\r\n"
+                head += f"Content-Disposition: attachment; filename=Acme.1.0.zip\r\nContent-Length: {length}\r\n\r\n"
+                connection.sendall(head.encode() + content)
+                if content == b"whole":
+                    assert b" 201 " in connection.recv(100)
+                    break
+                Site.until(lambda: list((tmp_path / "data" / "files").iterdir()))
+                kill(stage, server)
+        assert not list((tmp_path / "data" / "files").iterdir())
+        kill(stage, server)
+        again = stage.start_server(f"--data={tmp_path / 'data'}")
+        assert again.request("GET", "api/Spaces-1/packages/Acme.1.0/raw") == b"whole"

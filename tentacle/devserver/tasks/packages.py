@@ -72,18 +72,28 @@ class Staged:
     extract: bool
 
     def bash(self) -> str:
-        """Lines of bash that put it into the working directory: a copy, since scripts may write to it."""
-        path, into = shlex.quote(self.path), shlex.quote(f"./{self.name}")
-        extension = str(self.package.body["FileExtension"])
+        """Lines of bash that put it into the working directory: a copy, since scripts may write to it.
+
+        Others may have written to the original, so it is the copy whose SHA-1 is compared.
+        """
+        extension, digest = str(self.package.body["FileExtension"]), self.package.body["Hash"]
+        file, into, there = (shlex.quote(path + self.name) for path in ("./", "./", "../"))
+        file, there = file + extension, there + extension
+
+        def unless(commands: str, failure: str) -> str:
+            said = shlex.quote(f"##octopus[{FAILURE} message='The package {self.name} {failure}.']")
+            return f"{{ {commands}; }} || {{ echo {said}; exit 1; }}\n"
+
+        same = f"echo {digest}'  '{file} | sha1sum --check --status"
+        copied = unless(f"cp {shlex.quote(self.path)} {file} && {same}", "is not as it was sent any more")
         if not self.extract:
-            return f"cp {path} {into}{extension} || exit 1\n"
-        unpack = f"tar -xf {path}"
+            return copied
+        unpack = f"tar -xf {there}"
         if not extension.startswith(".t"):
             # With 1, `unzip` only complains of something, such as names with backslashes.
-            unzip, otherwise = f"unzip -qo {path} || [ $? = 1 ]", f"python3 -m zipfile -e {path} ."
+            unzip, otherwise = f"unzip -qo {there} || [ $? = 1 ]", f"python3 -m zipfile -e {there} ."
             unpack = f"if command -v unzip >/dev/null; then {unzip}; else {otherwise}; fi"
-        failure = shlex.quote(f"##octopus[{FAILURE} message='The package {self.name} could not be unpacked.']")
-        return f"(mkdir {into} && cd {into} && {{ {unpack}; }}) || {{ echo {failure}; exit 1; }}\n"
+        return copied + unless(f"(mkdir {into} && cd {into} && {{ {unpack}; }}) && rm {file}", "could not be unpacked")
 
     def variables(self) -> Mapping[str, str]:
         """What Calamari, which puts it there itself, has to know."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.devserver.tasks.packages import Cached, Found, read_cache, read_references, superfluous
+from tentacle.devserver.storage import Resource
+from tentacle.devserver.tasks.packages import Cached, Found, Staged, read_cache, read_references, superfluous
 
 
 def cached(*names: str, size: int = 10) -> list[Cached]:
@@ -112,3 +119,43 @@ def test_a_reference_has_defaults() -> None:
 def test_what_cannot_be_done_is_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="must"):
         read_references(wrong)
+
+
+COMMANDS = ("cp", "sha1sum", "mkdir", "rm")
+
+
+@pytest.mark.parametrize("extract", [True, False])
+@pytest.mark.parametrize("tools", ["unzip", "python3"])
+@pytest.mark.parametrize("spoilt", [True, False])
+def test_a_script_gets_a_copy_that_is_what_was_sent(tmp_path: Path, extract: bool, tools: str, spoilt: bool) -> None:
+    archive = tmp_path / "it's here.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a b/c.txt", "content")
+        file.writestr("../../escaped.txt", "content")
+    body = {"FileExtension": ".zip", "Hash": hashlib.sha1(archive.read_bytes()).hexdigest()}
+    if spoilt:
+        archive.write_bytes(archive.read_bytes() + b"x")
+    package = Resource("packages", "Packages-1", "S", "n", body)
+    work, bin_directory = tmp_path / "work" / "in", tmp_path / "bin"
+    work.mkdir(parents=True)
+    bin_directory.mkdir()
+    found = {"python3": sys.executable, **{tool: shutil.which(tool) for tool in ("unzip", *COMMANDS)}}
+    for tool in (*COMMANDS, tools):
+        (bin_directory / tool).write_text(f'#!/bin/sh\nexec {found[tool]} "$@"\n')
+        (bin_directory / tool).chmod(0o755)
+    script = Staged("Acme", package, str(archive), extract).bash() + "echo begun"
+    done = subprocess.run(
+        [shutil.which("bash") or "", "-c", script],
+        cwd=work,
+        env={"PATH": str(bin_directory)},
+        capture_output=True,
+        text=True,
+    )
+    assert not list(tmp_path.glob("**/escaped.txt")) or (work / "Acme" / "escaped.txt").exists()
+    if spoilt:
+        assert (done.returncode, "begun" in done.stdout) == (1, False)
+        assert "The package Acme is not as it was sent any more." in done.stdout
+        return
+    assert (done.returncode, done.stdout) == (0, "begun\n"), done.stderr
+    assert (work / "Acme.zip").exists() is not extract
+    assert (work / "Acme" / "a b" / "c.txt").exists() is extract
