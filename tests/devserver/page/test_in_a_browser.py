@@ -303,8 +303,10 @@ async def test_a_script_is_run_and_its_log_comes_as_it_is_written(
     lines = await log.locator("p").all_text_contents()
     await page.reload()
     assert await log.locator("p").all_text_contents() == lines, "nothing came twice, and nothing is missing"
-    await page.get_by_label("Verbose lines").uncheck()
-    await expect(log.get_by_text("Isolation NoIsolation").first).to_be_hidden()
+    detail = log.get_by_text("Using ScriptServiceV2").first
+    await expect(detail).to_be_hidden()
+    await page.get_by_label("Verbose lines").check()
+    await expect(detail).to_be_visible()
     await page.get_by_role("link", name="Change and run").click()
     await expect(page.get_by_role("textbox", name="Script", exact=True)).to_have_value(body)
     await page.go_back()

@@ -148,10 +148,12 @@ for (const button of document.querySelectorAll("[data-copy]")) button.hidden = f
 for (const chosen of document.querySelectorAll("select[data-go]")) {
   chosen.addEventListener("change", () => chosen.form.requestSubmit());
 }
-const brief = document.getElementById("brief");
-if (brief) {
-  brief.closest("label").hidden = false;
-  brief.addEventListener("change", () => log.classList.toggle("brief", !brief.checked));
+const verbose = document.getElementById("verbose");
+if (verbose) {
+  const show = () => log.classList.toggle("brief", !verbose.checked);
+  verbose.closest("label").hidden = false;
+  verbose.addEventListener("change", show);
+  show();
 }
 const failure = document.querySelector(".problem");
 if (failure) failure.focus();
