@@ -227,6 +227,8 @@ def _list_reader(item_type: Any) -> Callable[[Any, str], Any]:
             value = value["$values"]
         if value is None:
             return ()
+        if isinstance(value, PackedList):
+            value = value.unpacked()
         if not isinstance(value, list):
             raise CodecError(f"{where}: expected a list, not {describe(value)}")
         return tuple(item(v, where) for v in value)

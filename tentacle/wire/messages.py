@@ -92,6 +92,10 @@ class PackedList:
 
     data: bytes = field(repr=False)
 
+    def unpacked(self) -> list[Any]:
+        """Returns the list as the receiver of the message has it."""
+        return list(bson.decode(self.data, codec_options=_OPTIONS).values())
+
 
 def encode_message(message: Message | None) -> bytes:
     """The BSON of the envelope; `None` is the message that says "nothing to do"."""

@@ -40,6 +40,7 @@ def test_an_answer_with_a_long_log_is_as_one_without_packing(some: list[ProcessO
     document = codec.encode(status)
     expected = {**codec.encode(replace(status, logs=())), "Logs": plainly(entries)}
     assert isinstance(document["Logs"], PackedList) == (len(entries) >= 64)
+    assert codec.decode(ScriptStatusResponseV2, document) == status
     plain = encode_message(Response("an id", document))
     assert plain == encode_message(Response("an id", expected))
     answer = decode_message(plain, Limits())

@@ -12,7 +12,7 @@ from bson.int64 import Int64
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tentacle.contracts.codec import encode
+from tentacle.contracts.codec import decode, encode
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState, ScriptTicket
 from tentacle.contracts.script_v2 import ScriptStatusRequestV2, ScriptStatusResponseV2
 from tentacle.services.dispatch import Dispatcher, Files, ServiceMethod, shutting_down
@@ -161,7 +161,8 @@ async def test_a_long_log_is_marked_for_whoever_sends_it(entries: int, is_long: 
     request = ScriptStatusRequestV2(ScriptTicket("T"), 0)
     dispatcher = Dispatcher([Talkative(entries)])
     response, _ = await asked(dispatcher, Request("r", "IScriptServiceV2", "GetStatus", (encode(request),)))
-    assert (response.error, len(response.result["Logs"]), response.is_long) == (None, entries, is_long)
+    logs = decode(ScriptStatusResponseV2, response.result).logs
+    assert (response.error, len(logs), response.is_long) == (None, entries, is_long)
 
 
 async def test_an_agent_that_ends_says_what_makes_the_server_try_again(bench: Bench) -> None:
