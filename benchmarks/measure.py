@@ -32,7 +32,7 @@ class Scale:
     first_scripts: int = 500
     last_scripts: int = 3000
     pollers: int = 1000
-    away: float = 15.0
+    away: float = 60.0
     workers: int = 1000
     settle: float = 70.0
     idle: float = 60.0

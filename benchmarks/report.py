@@ -72,16 +72,17 @@ def chart(measured: Sequence[Measured], machine: Mapping[str, str]) -> str:
         '<rect width="100%" height="100%" fill="white"/>',
         f'<text x="8" y="16" font-size="13">Ratio to the reference of the same run ({escape(machine["cores"])} cores,'
         f" {escape(machine['file system'])})</text>",
-        '<text x="8" y="32" fill="#555">dark: nothing else runs; light: scripts take all cores; bars: spread</text>',
+        '<text x="8" y="32" fill="#555">dark: nothing else runs; light: scripts take all cores; bars: spread;'
+        " ◂ less is better, ▸ more</text>",
     ]
     for at in (0.01, 0.1, 1, 10, 100):
         parts.append(f'<line x1="{_x(at)}" x2="{_x(at)}" y1="{_TOP - 6}" y2="{height - 24}" stroke="#ccc"/>')
         parts.append(f'<text x="{_x(at)}" y="{height - 10}" text-anchor="middle">{at:g} x</text>')
     for number, one in enumerate(shown):
         y = _TOP + _LINE * number + 10
-        parts.append(
-            f'<text x="{_LEFT - 10}" y="{y}" text-anchor="end">{escape(one.quiet.what.replace("`", ""))}</text>'
-        )
+        better = "▸" if one.quiet.aim.startswith("at least") else "◂"
+        what = escape(one.quiet.what.replace("`", ""))
+        parts.append(f'<text x="{_LEFT - 10}" y="{y}" text-anchor="end">{what} {better}</text>')
         for figure, colour, offset in ((one.busy, "#9db8d9", 0), (one.quiet, "#1f4e8c", -4)):
             if figure is not None and figure.ratio is not None:
                 middle, low, high = map(_x, figure.ratio)

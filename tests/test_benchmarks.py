@@ -45,4 +45,4 @@ def test_a_ratio_is_that_of_the_same_round_and_shown_with_its_spread() -> None:
     )
     assert shown[-1] == "| c | 1,500 | - | - | - |  |  |"
     drawn = ElementTree.fromstring(chart([Measured("a", figure, busy)], MACHINE))
-    assert "a & b" in [element.text for element in drawn.iter() if element.tag.endswith("text")]
+    assert "a & b ◂" in [element.text for element in drawn.iter() if element.tag.endswith("text")]
