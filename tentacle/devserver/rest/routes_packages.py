@@ -52,7 +52,7 @@ class PackageRoutes:
             Route("PUT", "packages/raw", self.push, _PUSH),
             Route("GET", "packages", self.page, _SEE),
             Route("GET", "packages/all", self.all, _SEE),
-            Route("DELETE", "packages/bulk", self.delete_several, _DELETE),
+            Route("DELETE", "packages/bulk", self.delete, _DELETE),
             Route("GET", "packages/{id}", self.one, _SEE),
             Route("GET", "packages/{id}/raw", self.download, _DOWNLOAD),
             Route("DELETE", "packages/{id}", self.delete, _DELETE),
@@ -68,14 +68,11 @@ class PackageRoutes:
     async def push(self, request: ApiRequest) -> web.Response:
         """Takes one file, in a form or as the body itself."""
         space, mode = await self.server.space_of(request), _mode(request)
-        received = self.server.files / secrets.token_hex(16)
+        received, replaces = self.server.files / secrets.token_hex(16), mode == "OverwriteExisting"
         try:
-            file_name = await self._receive(request.http, received)
-            name = _name_of(file_name, received)
-            existing = await self.server.packages.find(space, f"{name.id}.{name.version}")
-            if existing is not None and mode == "OverwriteExisting":
+            name = _name_of(await self._receive(request.http, received), received)
+            if replaces and await self.server.packages.find(space, f"{name.id}.{name.version}") is not None:
                 request.rights.require(_DELETE, space)
-            replaces = mode == "OverwriteExisting"
             package, before = await self.server.packages.add(space, name, received, replaces=replaces)
         finally:
             received.unlink(missing_ok=True)
@@ -106,19 +103,14 @@ class PackageRoutes:
         raise Invalid("The request's form holds no file.")
 
     async def delete(self, request: ApiRequest) -> web.Response:
-        await self._delete(await self._package(request), request)
+        """Deletes one, or those that `ids` names and that are there."""
+        space, named = await self.server.space_of(request), request.query.get("ids", "").split(",")
+        several = [await self.server.packages.find(space, one.strip()) for one in named]
+        for package in several if "id" not in request.path else [await self._package(request)]:
+            if package is not None:
+                await self.server.packages.remove(package)
+                await self._note("Deleted", package, request)
         return json_answer({})
-
-    async def delete_several(self, request: ApiRequest) -> web.Response:
-        space = await self.server.space_of(request)
-        for wanted in request.query.get("ids", "").split(","):
-            if (package := await self.server.packages.find(space, wanted.strip())) is not None:
-                await self._delete(package, request)
-        return json_answer({})
-
-    async def _delete(self, package: Resource, request: ApiRequest) -> None:
-        await self.server.packages.remove(package)
-        await self._note("Deleted", package, request)
 
     async def _note(self, category: str, package: Resource, request: ApiRequest) -> None:
         what = f"package '{package.body['PackageId']} {package.body['Version']}'"
