@@ -27,16 +27,17 @@ async def discover(asked: Asked) -> dict[str, Any]:
     return {"found": (await asked.get("workers/discover", **where))["Endpoint"]}
 
 
-async def add_worker(asked: Asked) -> str | dict[str, Any]:
+async def add_worker(asked: Asked) -> str:
     """Adds the machine that was found and whose proof was compared."""
-    if asked.given("type") == "Ssh":
-        endpoint: dict[str, Any] = {"Host": asked.given("host"), "AccountId": asked.given("account")}
-        endpoint |= {"Port": int(asked.given("port")), "Fingerprint": asked.given("proof")}
-    else:
-        endpoint = {"Uri": asked.given("uri"), "Thumbprint": asked.given("proof")}
-    endpoint["CommunicationStyle"] = asked.given("type")
-    if not asked.given("confirmed"):
+    if "confirmed" not in asked.form:
         raise Invalid("Compare the two first, and say that they are the same.")
+    endpoint: dict[str, Any] = {"CommunicationStyle": asked.given("type")}
+    if asked.given("type") == "Ssh":
+        port = asked.given("port")
+        endpoint |= {"Host": asked.given("host"), "Port": int(port) if port.isdecimal() else port}
+        endpoint |= {"AccountId": asked.given("account"), "Fingerprint": asked.given("proof")}
+    else:
+        endpoint |= {"Uri": asked.given("uri"), "Thumbprint": asked.given("proof")}
     made = await asked.ask("POST", "workers", {**_worker(asked), "Endpoint": endpoint})
     return asked.at(f"workers/{made['Id']}")
 

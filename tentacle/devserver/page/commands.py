@@ -6,19 +6,32 @@ Knows the agent's command line, as text.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from yarl import URL
 
-START = "polling"
+START: Final = "polling"
 """The way that works wherever the server can be reached, so the one to begin with."""
 
-KEY_FILE = "(umask 077; cat >key)"
+KEY_FILE: Final = "(umask 077; cat >key)"
 """Puts what is typed next into the file that the commands read the key from: in no history, for nobody else."""
+
+_WAYS: Final = {
+    START: ("Polling Tentacle", "The machine calls this server, so it needs no open port."),
+    "https": ("Polling Tentacle, by HTTPS", "As polling, with requests that any HTTP proxy lets pass."),
+    "websocket": ("Polling Tentacle, by WebSocket", "As polling, within a WebSocket."),
+    "steps": ("Polling Tentacle, step by step", "By the commands that init takes together."),
+    "listening": ("Listening Tentacle", "This server calls the machine, by the name that publicHostName gives."),
+    "trust": (
+        "Listening Tentacle that is added here",
+        "The machine only learns whom to trust: no key leaves this server. Then add it under Add worker.",
+    ),
+}
 
 
 @dataclass(frozen=True)
 class RegistrationCommand:
-    """`note` says when this way is the right one and what must be there before; `text` is for a shell."""
+    """`note` says when this way is the right one; `text` is for a shell."""
 
     key: str
     title: str
@@ -32,50 +45,18 @@ def registration_commands(
     """Returns the commands by their keys.  `server` is the URL of the API, `space` empty for the default one."""
     pool = f"--workerpool={quoted(pool)}" + (f" --space={quoted(space)}" if space else "")
     where = f"--server={server} --apiKeyFile=key \\\n    {pool}"
-    polling = f"--server-comms-port={comms_port}"
-    end = " --no-service\ntentacle agent"
-    key = "The file 'key' holds an API key of this server."
-    rows = (
-        (
-            START,
-            "Polling Tentacle",
-            f"The machine calls this server, so it needs no open port. {key}",
-            f"tentacle init --yes --mode=polling {where} {polling}{end}",
-        ),
-        (
-            "https",
-            "Polling Tentacle, by HTTPS",
-            f"As polling, with requests that any HTTP proxy lets pass. {key}",
-            f"tentacle init --yes --mode=polling --https {where}{end}",
-        ),
-        (
-            "websocket",
-            "Polling Tentacle, by WebSocket",
-            f"As polling, within a WebSocket. {key}",
-            f"tentacle init --yes --mode=polling {where} "
-            f"\\\n    --server-web-socket=wss://{URL(server).host_subcomponent}:{comms_port}/OctopusComms{end}",
-        ),
-        (
-            "listening",
-            "Listening Tentacle",
-            f"This server calls the machine, by the name that publicHostName gives. {key}",
-            f'tentacle init --yes --mode=listening {where} --publicHostName="$(hostname -f)"{end}',
-        ),
-        (
-            "trust",
-            "Listening Tentacle that is added here",
-            "The machine only learns whom to trust: no key leaves this server. Then add it under Add worker.",
-            f"tentacle init --yes --mode=listening --no-register \\\n    --trust={thumbprint}{end}",
-        ),
-        (
-            "original",
-            "Polling Tentacle, step by step",
-            f"A polling Tentacle by the commands that init takes together. {key}",
-            "tentacle create-instance\ntentacle new-certificate\ntentacle configure --noListen=True\n"
-            f"tentacle register-worker --comms-style=TentacleActive {polling} {where}\ntentacle agent",
-        ),
-    )
-    return {row[0]: RegistrationCommand(*row) for row in rows}
+    polling, end = f"--server-comms-port={comms_port}", " --no-service\ntentacle agent"
+    init, socket = "tentacle init --yes --mode", f"wss://{URL(server).host_subcomponent}:{comms_port}/OctopusComms"
+    texts = {
+        START: f"{init}=polling {where} {polling}{end}",
+        "https": f"{init}=polling --https {where}{end}",
+        "websocket": f"{init}=polling {where} \\\n    --server-web-socket={socket}{end}",
+        "steps": "tentacle create-instance\ntentacle new-certificate\ntentacle configure --noListen=True\n"
+        f"tentacle register-worker --comms-style=TentacleActive {polling} {where}\ntentacle agent",
+        "listening": f'{init}=listening {where} --publicHostName="$(hostname -f)"{end}',
+        "trust": f"{init}=listening --no-register \\\n    --trust={thumbprint}{end}",
+    }
+    return {key: RegistrationCommand(key, *_WAYS[key], text) for key, text in texts.items()}
 
 
 def first_steps(server: str, comms_port: int, thumbprint: str) -> list[str]:

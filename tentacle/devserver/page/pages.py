@@ -40,7 +40,7 @@ class SitePage:
 
     async def act(self, asked: Asked) -> str | Shown:
         """Does what a form says; returns the address to go to, or what the page shows in addition."""
-        action = self.does.get(asked.given("do"))
+        action = self.does.get(asked.form.get("do", [""])[0])
         if action is None:
             raise Problem("This page cannot do that.", 400)
         return await action(asked)
@@ -108,10 +108,15 @@ async def script(asked: Asked) -> Shown:
     }
 
 
-async def tasks(asked: Asked) -> Shown:
-    filters = {name: asked.given(name) for name in ("partialName", "states")}
-    skip = asked.given("skip", "0")
-    return {"filters": filters, "tasks": await asked.seen("tasks", **filters, skip=skip, take=str(AT_ONCE))}
+def listing(path: str, *names: str) -> Callable[[Asked], Awaitable[Shown]]:
+    """Returns what shows one page of a collection, with the filters of these names."""
+
+    async def show(asked: Asked) -> Shown:
+        filters = {name: asked.given(name) for name in names}
+        found = await asked.seen(path, **filters, skip=asked.given("skip", "0"), take=str(AT_ONCE))
+        return {"filters": filters, path: found}
+
+    return show
 
 
 async def task(asked: Asked) -> Shown:
@@ -135,12 +140,6 @@ async def _activities(asked: Asked, path: str, lines: int) -> list[Any]:
             yield from flat(one["Children"])
 
     return list(flat((await asked.get(f"{path}/details", tail=str(lines)))["ActivityLogs"]))
-
-
-async def events(asked: Asked) -> Shown:
-    filters = {name: asked.given(name) for name in ("regarding", "user", "eventCategories")}
-    skip = asked.given("skip", "0")
-    return {"filters": filters, "events": await asked.seen("events", **filters, skip=skip, take=str(AT_ONCE))}
 
 
 async def commands(asked: Asked) -> Shown:
@@ -171,8 +170,8 @@ PAGES: Final = (
     SitePage("(?P<kind>workers|machines)/{id}", "machine", machine, MACHINE),
     SitePage("workerpools", "pools", pools, POOLS),
     SitePage("script", "script", script, SCRIPT),
-    SitePage("tasks", "tasks", tasks),
+    SitePage("tasks", "tasks", listing("tasks", "partialName", "states")),
     SitePage("tasks/{id}", "task", task, TASK),
-    SitePage("events", "events", events),
+    SitePage("events", "events", listing("events", "regarding", "user", "eventCategories")),
     SitePage("commands", "commands", commands, COMMANDS),
 )

@@ -63,8 +63,12 @@ class Site:
             form = await _form(http)
             if form and segments == ("sign-in",):
                 return await self._sign_in(http, form)
-            csrf = form.get("csrf", [""])[0]
-            rights = await self._authentication.rights_of(http, http.method, csrf)
+            try:
+                rights = await self._authentication.rights_of(http, http.method, form.get("csrf", [""])[0])
+            except Forbidden as error:
+                raise Forbidden(
+                    "This form is of a session that has ended. Load its page again; nothing was done."
+                ) from error
             if form and segments == ("sign-out",):
                 answer = _going("/")
                 self._authentication.sign_out(http, answer)
@@ -104,7 +108,6 @@ class Site:
         """Takes a key, or the name and password of a user."""
         name, password, key = (form.get(member, [""])[0] for member in ("username", "password", "key"))
         wanted = _wanted(form.get("next", ["/"])[0])
-        answer = _going(wanted)
         try:
             if key:
                 known = await self._authentication.key_of(key.strip(), http.remote)
@@ -114,12 +117,11 @@ class Site:
                 user = rights.user
             else:
                 known, user = None, await self._authentication.user_of_password(name, password)
-        except NotSignedIn:
-            said = "This key is not known here, or it has expired." if key else "The name or the password is wrong."
-            return self._html("sign_in", 401, problems=[said], next=wanted)
         except TentacleError as error:
-            problems = problem_texts(error)
+            wrong = "This key is not known here, or it has expired." if key else "The name or the password is wrong."
+            problems = [wrong] if isinstance(error, NotSignedIn) else problem_texts(error)
             return self._html("sign_in", http_status(error), waiting_time(error), problems=problems, next=wanted)
+        answer = _going(wanted)
         self._authentication.sign_in(answer, user.id, secure=http.secure, key=known)
         await self._api.server.note(user, "LoginSucceeded", "", resource=user.id)
         return answer

@@ -114,7 +114,9 @@ async def test_a_form_without_its_token_or_from_elsewhere_does_nothing(server: R
         (token,) = set(re.findall(r'name="csrf" value="([^"]+)"', await signed_in.get("workerpools")))
         form = {"do": "add", "name": "More"}
         where = f"{SPACE}workerpools"
-        assert (await signed_in.post(where, **form)).status == 403
+        without = await signed_in.post(where, **form)
+        assert without.status == 403
+        assert "Load its page again" in said(await without.text())
         assert (await signed_in.post(where, csrf="x" + token, **form)).status == 403
         for origin in ("http://evil.example", "null", "http://127.0.0.1:1"):
             assert (await signed_in.post(where, {"Origin": origin}, csrf=token, **form)).status == 403
@@ -165,6 +167,8 @@ async def test_several_wrong_things_are_told_at_once(server: RunningServer) -> N
         form = {"do": "add", "type": "TentaclePassive", "confirmed": "yes", "name": "", "uri": "x", "proof": ""}
         told = await signed_in.refused("workers/new?style=listening", **form)
         assert "Name" in told
+        ssh = {**form, "type": "Ssh", "host": "h", "port": "x", "account": "none"}
+        assert "Port" in await signed_in.refused("workers/new?style=ssh&confirmed=yes", **ssh)
         assert "WorkerPoolIds" in told
         assert "They are the same" not in told
 
@@ -173,7 +177,9 @@ async def test_a_machine_is_not_added_before_its_proof_was_compared(server: Runn
     async with browsing(server) as signed_in:
         form = {"do": "add", "type": "TentaclePassive", "name": "w", "pool": "WorkerPools-1"}
         proof = {"uri": "https://127.0.0.1:1/", "proof": "78565D222B645F48598D42DD56934802C98BB16F"}
-        assert "Compare" in await signed_in.refused("workers/new?style=listening", **form, **proof)
+        for address in ("workers/new?style=listening", "workers/new?confirmed=yes"):
+            assert "Compare" in await signed_in.refused(address, **form, **proof)
+        assert "cannot do that" in await signed_in.refused("workers/new?do=add&confirmed=yes", **proof)
         assert await server.get("/api/workers/all") == []
 
 
