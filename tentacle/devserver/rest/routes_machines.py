@@ -18,8 +18,7 @@ from tentacle.devserver.rest.access import needs_of
 from tentacle.devserver.rest.answers import PIECE, SAFE, Problem, ResourceNotFound, json_answer, send_file
 from tentacle.devserver.rest.documents import entry_document, linked, path_of, status_of, task_document
 from tentacle.devserver.rest.paging import number_parameter, paged
-from tentacle.devserver.rest.receiving import receive
-from tentacle.devserver.rest.routing import ApiRequest, Route
+from tentacle.devserver.rest.routing import ApiRequest, Route, receive
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.storage import Invalid, Json, Kind, Resource, kinds
 from tentacle.devserver.worker import Client, WorkerCallFailed, discovered_fingerprint, discovered_thumbprint

@@ -18,15 +18,13 @@ from tentacle.devserver.rest.access import Needs
 from tentacle.devserver.rest.answers import PIECE, SAFE, Problem, ResourceNotFound, json_answer
 from tentacle.devserver.rest.documents import collection_path, path_of
 from tentacle.devserver.rest.paging import RESOURCE_FILTERS, filtered, flag_parameter, paged
-from tentacle.devserver.rest.receiving import receive
-from tentacle.devserver.rest.routing import ApiRequest, Route
+from tentacle.devserver.rest.routing import ApiRequest, Route, receive
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.storage import (
     Invalid,
     Json,
     PackageName,
     Resource,
-    fields,
     kinds,
     name_inside,
     read_package_name,
@@ -38,7 +36,7 @@ _SEE, _PUSH, _DOWNLOAD, _DELETE = (
     Needs(permissions)
     for permissions in (("FeedView",), ("BuiltInFeedPush", _ADMINISTER), ("BuiltInFeedDownload",), (_ADMINISTER,))
 )
-_read_mode: Final = fields.choice("FailIfExists", "OverwriteExisting", "IgnoreIfExists")
+_MODES: Final = ("FailIfExists", "OverwriteExisting", "IgnoreIfExists")
 
 
 @dataclass(frozen=True)
@@ -157,8 +155,7 @@ class PackageRoutes:
     async def feeds(self, request: ApiRequest) -> web.Response:
         feed = feed_document(await self.server.space_of(request))
         kinds = request.query.get("feedtype", "builtin").lower().split(",")
-        part = request.query.get("partialname", "").strip().casefold()
-        found = [feed] if "builtin" in kinds and part in feed["Name"].casefold() else []
+        found = [feed] if "builtin" in kinds else []
         return json_answer(paged("Feed", f"/api/{feed['SpaceId']}/feeds", request.query, found, lambda one: one))
 
     async def all_feeds(self, request: ApiRequest) -> web.Response:
@@ -213,13 +210,12 @@ def _name_of(file_name: str, received: Path) -> PackageName:
 
 def _mode(request: ApiRequest) -> str:
     """How to go on where the package is there already; `replace` is what older clients say."""
-    given = request.query.get("overwritemode", "").strip()
-    if not given:
-        return "OverwriteExisting" if flag_parameter(request.query, "replace") else "FailIfExists"
-    try:
-        return str(_read_mode(given))
-    except ValueError as error:
-        raise Invalid(f"The parameter 'overwriteMode' {error}.") from error
+    otherwise = "OverwriteExisting" if flag_parameter(request.query, "replace") else "FailIfExists"
+    given = request.query.get("overwritemode", "").strip().lower() or otherwise.lower()
+    for mode in _MODES:
+        if mode.lower() == given:
+            return mode
+    raise Invalid(f"The parameter 'overwriteMode' must be one of {', '.join(_MODES)}.")
 
 
 def _latest(packages: list[Resource]) -> list[Resource]:

@@ -84,7 +84,7 @@ _SPACE_LINKS: Final[Json] = {
     "Machines": f"machines{{/id}}{{?skip,take,name,ids,partialName,{_OF_TARGETS},environmentIds,thumbprint}}",
     "MachineShells": "machines/operatingsystem/shells/all",
     "Proxies": f"proxies{_PAGE}",
-    "Feeds": "feeds{/id}{?feedType,skip,take,partialName}",
+    "Feeds": "feeds{/id}{?feedType,skip,take}",
     "Packages": "packages{/id}{?nuGetPackageId,packageId,filter,latest,skip,take,ids}",
     "PackagesBulk": "packages/bulk{?ids}",
     "PackageUpload": "packages/raw{?replace,overwriteMode}",

@@ -6,11 +6,14 @@ because clients write the same path in several ways (docs/spec/rest.md, "Paths a
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
@@ -19,6 +22,10 @@ from aiohttp import web
 from tentacle.devserver.rest.access import ADMINISTRATOR, Needs, Rights
 from tentacle.devserver.rest.answers import Problem
 from tentacle.devserver.storage import Invalid
+
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+PATIENCE: Final = 60.0
+"""Seconds without a byte after which a file does not come any more."""
 
 OVERRIDE: Final = "X-HTTP-Method-Override"
 MAX_NESTING: Final = 64
@@ -74,6 +81,31 @@ def check_nesting(document: Any) -> None:
         if not level:
             return
     raise ValueError("nested too deeply")
+
+
+async def receive(pieces: AsyncIterator[bytes], path: Path, most: int, announced: int | None) -> None:
+    """Writes a new file of at most `most` bytes.  Raises `Problem` 413, 507 and, for one that stops coming, 408."""
+    size, too_large = announced or 0, Problem(f"A file must not be larger than {most} bytes.", 413)
+    if size > most:
+        raise too_large
+    size = 0
+    try:
+        with path.open("xb") as file:
+            while True:
+                async with asyncio.timeout(PATIENCE):
+                    piece = await anext(pieces, None)
+                if piece is None:
+                    return
+                size += len(piece)
+                if size > most:
+                    raise too_large
+                await asyncio.to_thread(file.write, piece)
+    except TimeoutError as error:
+        raise Problem(f"Nothing of the file came for {PATIENCE:g} seconds.", 408) from error
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise Problem("The server has no room left for this file.", 507) from error
 
 
 Handler = Callable[[ApiRequest], Awaitable[web.StreamResponse]]

@@ -24,13 +24,10 @@ from tentacle.devserver.storage.model import Clock, Resource, iso
 from tentacle.devserver.storage.store import Store
 from tentacle.disk import flush_directory, make_directories, sync
 
-_EXTENSIONS: Final = (
-    *(".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz", ".tar"),
-    *(".nupkg", ".zip", ".jar", ".war", ".ear", ".rar"),
-)
-_VERSION: Final = (
-    r"[0-9]+(?:\.[0-9]+){0,3}(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
-)
+_TARS: Final = (".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz", ".tar")
+_EXTENSIONS: Final = (*_TARS, ".nupkg", ".zip", ".jar", ".war", ".ear", ".rar")
+_WORDS: Final = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
+_VERSION: Final = rf"[0-9]+(?:\.[0-9]+){{0,3}}(?:-{_WORDS})?(?:\+{_WORDS})?"
 _NAME: Final = re.compile(rf"(?P<id>\w+(?:[.-]\w+)*?)\.(?P<version>{_VERSION})")
 """As the original takes it apart (read: Octopus.Client, `PackageIdentityParser`): the shortest id that leaves
 a version.  Said without its ambiguity, by which some names would take for ever.
@@ -145,18 +142,10 @@ class Packages:
             before = await self.find(space, f"{name.id}.{name.version}")
             if before is not None and not replaces:
                 return before, before
-            content = secrets.token_hex(16)
-            body = {
-                "Name": f"{name.id}/{name.version}",
-                "Slug": f"{name.id}.{name.version}",
-                "PackageId": name.id,
-                "Version": name.version,
-                "FileExtension": name.extension,
-                "Hash": digest,
-                "PackageSizeBytes": size,
-                "Published": iso(self.clock()),
-                "File": content,
-            }
+            content, said = secrets.token_hex(16), {"PackageId": name.id, "Version": name.version}
+            found = {"Hash": digest, "PackageSizeBytes": size, "Published": iso(self.clock()), "File": content}
+            names = {"Name": f"{name.id}/{name.version}", "Slug": f"{name.id}.{name.version}"}
+            body = {**names, **said, "FileExtension": name.extension, **found}
             # The whole content is there before anything names it.
             received.rename(self.directory / content)
             flush_directory(self.directory)

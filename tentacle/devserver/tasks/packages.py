@@ -36,11 +36,8 @@ def _file_name(value: Any) -> str:
     return found
 
 
-def _flag(value: Any) -> bool:
-    """The original's properties are texts."""
-    return bool(fields.choice("True", "False")(str(value)) == "True")
-
-
+# The original's properties are texts.
+_EXTRACT: Final = fields.Field("Extract", lambda value: fields.choice("True", "False")(str(value)) == "True", False)
 _read_reference: Final = fields.document(
     (
         fields.Field("PackageId", _file_name),
@@ -48,7 +45,7 @@ _read_reference: Final = fields.document(
         fields.Field("Name", fields.optional(_file_name), None),
         fields.Field("FeedId", fields.choice(FEED), FEED),
         fields.Field("AcquisitionLocation", fields.choice("Server"), "Server"),
-        fields.Field("Properties", fields.document((fields.Field("Extract", _flag, False),)), {"Extract": False}),
+        fields.Field("Properties", fields.document((_EXTRACT,)), {"Extract": False}),
     )
 )
 
@@ -217,7 +214,7 @@ class PackageTransfers:
                 if found is not None:
                     for _, package in wanted:
                         if package.body["Hash"] not in found.paths:
-                            what = f"{package.body['PackageId']} {package.body['Version']}"
+                            what = package.name.replace("/", " ")
                             await run.write(activity, "Info", f"{what} is sent to {machine.name}.")
                             await self._send(client, package, found)
                     names = {path.rpartition("/")[2] for path in found.paths.values()}

@@ -150,7 +150,7 @@ async def test_a_package_that_is_too_large_or_breaks_off_leaves_nothing(tmp_path
 
 
 async def test_a_package_that_stops_coming_is_given_up(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tentacle.devserver.rest.receiving.PATIENCE", 0.1)
+    monkeypatch.setattr("tentacle.devserver.rest.routing.PATIENCE", 0.1)
 
     async def slow() -> Any:
         yield b"first"
