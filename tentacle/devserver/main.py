@@ -17,6 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 from cryptography import x509
@@ -51,6 +52,8 @@ from tentacle.errors import EXIT_OK, TentacleError
 from tentacle.settings.stored_certificate import StoredCertificate
 
 Emit = Callable[[str], None]
+IDLE: Final = 75.0
+"""Seconds after which a connection is closed on which no request has come whole."""
 StartComms = Callable[[StoredCertificate, CommsOptions], Awaitable[Comms]]
 
 
@@ -167,7 +170,11 @@ async def running(options: DevServerOptions, comms_of: StartComms = start_comms)
         await server.machines.update_trust()
         api = Api(server)
         runner = web.AppRunner(
-            application(api, Site(api).answer), access_log=None, handle_signals=False, shutdown_timeout=2.0
+            application(api, Site(api).answer),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=2.0,
+            keepalive_timeout=IDLE,
         )
         await runner.setup()
         undo.push_async_callback(runner.cleanup)

@@ -29,6 +29,7 @@ from tentacle.devserver.rest import (
     rights_of_user,
     segments_of,
     waiting_time,
+    whole_body,
     without_space,
 )
 from tentacle.errors import TentacleError
@@ -154,7 +155,7 @@ async def _form(http: web.Request) -> Mapping[str, Sequence[str]]:
     if origin is not None and urlsplit(origin).netloc != http.host:
         raise Forbidden("This form was sent from a page of another server, so nothing was done.")
     try:
-        sent = await http.read()
+        sent = await whole_body(http)
     except web.HTTPRequestEntityTooLarge as error:
         raise Problem(f"What is sent must not be larger than {MAX_BODY} bytes.", 413) from error
     return parse_qs(sent.decode("utf-8", "replace"), keep_blank_values=True) or {"": []}

@@ -16,5 +16,5 @@ from tentacle.devserver.rest.answers import (
 )
 from tentacle.devserver.rest.app import MAX_BODY, Api, application
 from tentacle.devserver.rest.auth import API_KEY, Authentication, new_api_key
-from tentacle.devserver.rest.routing import ApiRequest, segments_of, without_space
+from tentacle.devserver.rest.routing import ApiRequest, segments_of, whole_body, without_space
 from tentacle.devserver.rest.server import Server, ServerIdentity

@@ -25,7 +25,7 @@ from tentacle.devserver.storage import Invalid
 
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 PATIENCE: Final = 60.0
-"""Seconds without a byte after which a file does not come any more."""
+"""Seconds without a byte after which a file does not come any more; any other request must be whole by then."""
 
 OVERRIDE: Final = "X-HTTP-Method-Override"
 MAX_NESTING: Final = 64
@@ -62,7 +62,7 @@ class ApiRequest:
             raise ValueError(f"{constant} is not JSON")
 
         try:
-            sent = await self.http.read() if self.sent is None else self.sent
+            sent = await whole_body(self.http) if self.sent is None else self.sent
             document = json.loads(sent.decode("utf-8-sig"), parse_constant=refuse)
             check_nesting(document)
             # A lone surrogate is legal in JSON and in `str`, and in nothing that we store or send.
@@ -81,6 +81,15 @@ def check_nesting(document: Any) -> None:
         if not level:
             return
     raise ValueError("nested too deeply")
+
+
+async def whole_body(http: web.Request) -> bytes:
+    """Returns what a client sends, which is small.  Raises `Problem` 408 where it does not come in time."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await http.read()
+    except TimeoutError as error:
+        raise Problem(f"The request did not come whole within {PATIENCE:g} seconds.", 408) from error
 
 
 async def receive(pieces: AsyncIterator[bytes], path: Path, most: int, announced: int | None) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.devserver.running_server import RunningServer, worker_body
+from tests.devserver.running_server import KEY, RunningServer, running_server, worker_body
+from tests.patience import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,29 @@ async def test_a_huge_body_is_refused(server: RunningServer) -> None:
     assert response.status == 413
     assert "must not be larger" in (await response.json())["ErrorMessage"]
     assert len(await server.get("/api/Spaces-1/environments/all")) == 1
+
+
+HALF_BODIES = tuple(
+    f"POST {path} HTTP/1.1\r\nHost: a\r\nX-Octopus-ApiKey: {KEY}\r\nContent-Length: 100\r\n\r\nhalf".encode()
+    for path in ("/api/tasks", "/sign-in")
+)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /api HTTP/1.1\r\nHost: ", b"POST /api/tasks HTTP/1.1\r\n", *HALF_BODIES])
+async def test_a_request_that_stops_coming_is_closed(
+    sent: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tentacle.devserver.main.IDLE", 0.2)
+    monkeypatch.setattr("tentacle.devserver.rest.routing.PATIENCE", 0.2)
+    async with running_server(tmp_path) as server:
+        address = urlsplit(server.up.rest)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(sent)
+        async with asyncio.timeout(PATIENCE):
+            answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert answer.split(b" ")[1:2] == ([b"408"] if sent in HALF_BODIES else [])
 
 
 @pytest.mark.parametrize(
