@@ -14,7 +14,6 @@ from array import array
 from base64 import b64encode
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
 from itertools import accumulate
 from typing import Final, Self
 from urllib.parse import quote, quote_plus
@@ -46,6 +45,9 @@ _PERCENT: Final = re.compile(r"%[0-9A-F]{2}")
 _UNICODE: Final = re.compile(r"\\u[0-9a-f]{4}")
 _BY_BACKSLASH: Final = (re.compile(r"[^\w@%+=:,./-]"), re.compile(r"[^\w@%+=:,./-]", re.ASCII))
 _IN_DOUBLE_QUOTES: Final = re.compile(r'[$`"\\]')
+_MARKUP: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_QUOTED_MARKUP: Final = _MARKUP | str.maketrans({'"': "&quot;", "'": "&#x27;"})
+"""As `html.escape` has them; that module brings a table of all entities along."""
 _HTML_SAFE: Final = re.compile(r"[\"&'+<>`]|[^\x00-\x7f]")
 _USER_INFO: Final = re.compile(r"//[^/?#@\s:]*:(?P<password>[^/?#\s]+(?=@)|.+(?=@))")
 """Also of an address that is none because the password has a `/`, `?`, `#` or blank in it."""
@@ -127,11 +129,11 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def _in_markup(text: str) -> Iterator[str]:
-    yield escape(text, quote=False)
-    quoted = escape(text)
+    yield text.translate(_MARKUP)
+    quoted = text.translate(_QUOTED_MARKUP)
     yield quoted
     yield from (quoted.replace("&#x27;", quote_mark) for quote_mark in ("&apos;", "&#39;", "&#039;"))
-    yield escape(text, quote=False).replace('"', "&quot;")
+    yield text.translate(_MARKUP).replace('"', "&quot;")
 
 
 def _in_shells(text: str) -> Iterator[str]:

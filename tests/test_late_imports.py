@@ -9,7 +9,7 @@ import pytest
 
 from tentacle.late_imports import LateModule
 
-NEVER = {"aiohttp", "wsproto", "h11", "prometheus_client", "jwt", "asyncssh"}
+NEVER = {"html", "importlib.resources", "aiohttp", "wsproto", "h11", "prometheus_client", "jwt", "asyncssh"}
 
 
 def test_it_is_loaded_when_it_is_used() -> None:

@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -167,7 +166,7 @@ def _is_closed(path: Path) -> bool:
 
 def read_template(name: str) -> str:
     """A template that is installed with this package; `packaging/` shows the same file."""
-    return files("tentacle.host").joinpath(name).read_text(encoding="utf-8")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def environment_text(environment: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.resources import as_file, files
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -79,8 +79,7 @@ class TlsIdentity:
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         context.set_cipher_list(self._ciphers.encode())
         # Without it the accepting side has no DHE, the best that servers on Windows Server 2012 R2 have.
-        with as_file(files("tentacle.transport") / "ffdhe2048.pem") as group:
-            context.load_tmp_dh(str(group))
+        context.load_tmp_dh(str(Path(__file__).with_name("ffdhe2048.pem")))
         context.use_certificate(self._certificate)
         context.use_privatekey(self._key)
         context.set_verify(SSL.VERIFY_PEER, _accept_every_certificate)
