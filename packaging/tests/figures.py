@@ -4,7 +4,7 @@ All three are services of one booted Debian, each with somebody to serve: the ag
 listens, the minion has a master.  They are stopped and started by turns, so what else the machine does meanwhile
 happens to all alike; only the ratios count.  Nothing here fails because a figure is large.
 
-The minion tells systemd so before it has a master, so "until it works" is the fair one: five connections to
+The minion tells systemd that it is ready before it has a master, so "until it works" is the fair one: connections to
 a server, a greeting on the port, a master that has accepted it.
 """
 
