@@ -42,10 +42,11 @@ ExecStart=/usr/bin/python3 {SALT}/bin/salt-minion
 """
 """As Salt's own packages have it, but for the place of the program."""
 MASTER = MINION.replace("salt-minion", "salt-master")
+AGENT_LOG = f"/etc/octopus/{UNIT}/Logs/OctopusTentacle.txt"
 SALT_LOG = "/var/log/salt/minion"
 TIMED = """\
 systemctl stop {stopped}
-rm -f {log}
+rm -f {logs}
 began=$EPOCHREALTIME
 systemctl start {unit}
 ready=$EPOCHREALTIME
@@ -70,7 +71,8 @@ AGENT = Subject(
     "tentacle-agent",
     (f"{UNIT}.service", f"{UNIT}@scripts.service"),
     (f"{UNIT}.service", f"{UNIT}@scripts.service"),
-    f"systemctl show --property=StatusText {UNIT}.service | grep -q '[1-5] of 5 connections up'",
+    # The status text of the unit is up to two seconds behind.
+    f"grep -qs 'connections are up' {AGENT_LOG}",
 )
 SUBJECTS = (
     AGENT,
@@ -188,7 +190,7 @@ def starts(machine: Machine) -> list[Row]:
         for subject in SUBJECTS:
             script = TIMED.format(
                 stopped=" ".join(subject.stopped),
-                log=SALT_LOG if subject.name == "salt-minion" else "",
+                logs={"salt-minion": SALT_LOG, AGENT.name: AGENT_LOG}.get(subject.name, ""),
                 unit=subject.units[0],
                 works=subject.works,
                 units=" ".join(subject.units),
