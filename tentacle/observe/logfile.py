@@ -217,6 +217,8 @@ class FileLogHandler(logging.Handler):
 
         A folder that is missing is made.
         """
+        if self._file is not None:
+            self._file.close()
         self._file = RollingFile(folder / LOG_FILE, max_bytes=max_bytes, kept=kept)
         try:
             disk.make_directories(folder.parent, mode=0o750)

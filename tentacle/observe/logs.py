@@ -106,4 +106,5 @@ def logging_to(
     finally:
         package.removeHandler(console)
         root.removeHandler(file)
+        file.close()
         package.setLevel(before)

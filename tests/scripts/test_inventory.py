@@ -13,7 +13,7 @@ from tests.scripts.lab import Lab
 async def test_what_runs_waits_ran_and_is_remembered(lab: Lab) -> None:
     remembered = EndedScript("Old", "ServerTasks-1", 1.0, 2.0, 3)
     await lab.run("exit 4", "Ended")
-    await lab.start("echo ready; sleep 600 & wait", "Runs")
+    await lab.start("sleep 600 & echo ready; wait", "Runs")
     await lab.started("Runs")
     found = {one.ticket: one for one in known_scripts(lab.work, [remembered])}
     assert list(found) == ["Old", "Ended", "Runs"]

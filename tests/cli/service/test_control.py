@@ -10,7 +10,9 @@ ACTIONS = ("install", "start", "stop", "restart", "reconfigure", "uninstall", "s
 
 
 def options(environ: dict[str, str], **given: Any) -> ServiceOptions:
-    return ServiceOptions.of({**dict.fromkeys(ACTIONS, False), "username": None, "depend_on": None, **given}, environ)
+    return ServiceOptions.of(
+        {**dict.fromkeys(ACTIONS, False), "username": None, "depend_on": None, "key": None, **given}, environ
+    )
 
 
 def test_the_user_comes_from_the_option_then_from_the_environment() -> None:
