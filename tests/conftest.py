@@ -54,11 +54,19 @@ def leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     before, threads = _children(), set(threading.enumerate())
     yield
     left = {pid for pid in _children() - before if not _is_python_helper(pid)}
-    assert not left, f"child processes left behind: {sorted(left)}"
+    assert not left, f"child processes left behind: {[_stat(pid) for pid in sorted(left)]}"
     extra = [t for t in threading.enumerate() if t not in threads and t.is_alive() and not t.daemon]
     for thread in extra:
         thread.join(timeout=PATIENCE)
     assert not [t for t in extra if t.is_alive()], f"threads left behind: {extra}"
+
+
+def _stat(pid: int) -> str:
+    """What a process is and does, as proc_pid_stat(5) says it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return f"{pid}, which has ended meanwhile"
 
 
 def _is_python_helper(pid: int) -> bool:

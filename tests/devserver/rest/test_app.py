@@ -85,7 +85,8 @@ async def test_a_request_that_stops_coming_is_closed(
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
         writer.write(sent)
         async with asyncio.timeout(PATIENCE):
-            answer = await reader.read()
+            # After the refusal, aiohttp goes on reading for a while.
+            answer = await (reader.readline() if sent in HALF_BODIES else reader.read())
         writer.close()
         await writer.wait_closed()
     assert answer.split(b" ")[1:2] == ([b"408"] if sent in HALF_BODIES else [])
