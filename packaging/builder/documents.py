@@ -20,7 +20,17 @@ _COMPLETIONS: Final = {
     "zsh": "usr/share/zsh/vendor-completions/_tentacle",
     "fish": "usr/share/fish/vendor_completions.d/tentacle.fish",
 }
-_PAGES: Final = ("README.md", "CHANGELOG.md", "docs/**/*.md", "packaging/README.md", "packaging/examples/**/*")
+_PAGES: Final = (
+    "README.md",
+    "CHANGELOG.md",
+    "docs/**/*.md",
+    "packaging/README.md",
+    "packaging/examples/**/*",
+    "packaging/monitoring/*",
+    "benchmarks/README.md",
+    "benchmarks/results/table.md",
+    "benchmarks/results/chart.svg",
+)
 """What people read, and what it leads to; it keeps its place, so that a link from one to another leads there."""
 _COPYRIGHT: Final = """\
 Tentacle, an Octopus-compatible worker agent.

@@ -105,6 +105,8 @@ def test_a_page_is_there_with_what_it_leads_to(unpacked: Path) -> None:
     for page in packed:
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} leads to {target}"
+        for named in re.findall(r"`(packaging/(?:examples|monitoring)/[^`\s]*)`", page.read_text()):
+            assert (documents / named).exists(), f"{page.name} names {named}"
 
 
 def test_every_shell_can_read_what_completes_it(unpacked: Path) -> None:

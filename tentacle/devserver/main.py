@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import tempfile
 import time
@@ -202,7 +203,9 @@ async def listen(runner: web.AppRunner, options: DevServerOptions) -> str:
     except OSError as error:
         where = f"{options.host}:{options.port}"
         hint = "Choose another port, or 0 for any."
-        raise CannotServe(f"The server cannot listen on {where}: {error.strerror}", hint=hint) from error
+        # asyncio puts the address into the text once more; a name that is not found has a number of its own kind.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise CannotServe(f"The server cannot listen on {where}: {reason}", hint=hint) from error
     host, port = runner.addresses[0][:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
@@ -51,6 +51,8 @@ CERTIFICATE_KEYS = ("thumbprint", "certificate", "private-key")
 
 _UNUSABLE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """NUL, and what stands for no byte of a name that is not UTF-8 (PEP 383)."""
+
+CORRECT_IT: Final = "Correct it or restore it; nothing was changed."
 
 SealFunction = Callable[[str, str], str]
 """Of (purpose, text)."""
@@ -96,7 +98,7 @@ class Section:
     values: Mapping[Any, Any]
     prefix: str = ""
 
-    def wrong(self, key: str, problem: str, *, hint: str | None = None) -> ConfigurationError:
+    def wrong(self, key: str, problem: str, *, hint: str = CORRECT_IT) -> ConfigurationError:
         """Returns the error that says of `key` what is wrong (`must be ...`)."""
         name = f"{self.prefix}{key}"
         line = f" line {self.lines[name]}," if name in self.lines else ""
@@ -232,7 +234,7 @@ def _damaged(source: Path, mark: yaml.Mark | None, problem: str | None) -> Confi
     what = one_line(ValueError(problem or "it is no YAML"))
     return ConfigurationError(
         f"The configuration file '{source}'{line} is not valid YAML: {what}.",
-        hint="Correct it or restore it; nothing was changed.",
+        hint=CORRECT_IT,
     )
 
 

@@ -302,7 +302,7 @@ _ROWS: Final = (
         ours=True,
         options=("--monitor",),
         help="Loopback address or Unix socket on which /healthz, /readyz, /metrics and /status are served, e.g. "
-        "127.0.0.1:9113 or unix:/run/tentacle-monitor.sock. Default: none",
+        "127.0.0.1:9113 or unix:/run/tentacle-monitor/monitor.sock. Default: none",
         line=lambda address: f"The agent can be watched at: {MONITOR.text(address)}",
         words="where it can be watched",
     ),

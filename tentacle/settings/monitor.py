@@ -16,7 +16,7 @@ from tentacle.settings.errors import SettingsError
 from tentacle.settings.ports import LARGEST_PORT
 from tentacle.settings.scripts import NO_LIMIT, Syntax
 
-EXAMPLE: Final = "127.0.0.1:9113, [::1]:9113 or unix:/run/tentacle-monitor.sock, or none"
+EXAMPLE: Final = "127.0.0.1:9113, [::1]:9113 or unix:/run/tentacle-monitor/monitor.sock, or none"
 _UNIX: Final = "unix:"
 LONGEST_SOCKET: Final = 107
 """Bytes of a path that the kernel takes as the address of a socket (unix(7)), without the zero behind it."""

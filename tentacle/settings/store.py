@@ -262,7 +262,7 @@ class SettingsFile:
         except UnicodeDecodeError:
             raise ConfigurationError(
                 f"The configuration file '{self.path}' is not UTF-8 text.",
-                hint="Correct it or restore it; nothing was changed.",
+                hint=document.CORRECT_IT,
             ) from None
         if text.lstrip().startswith(ORIGINAL_MARKS):
             raise ConfigurationError(

@@ -109,7 +109,7 @@ async def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     async with running_server(tmp_path) as server:
         port = int(server.up.rest.rstrip("/").rsplit(":", 1)[1])
         (tmp_path / "b").mkdir()
-        with pytest.raises(CannotServe, match=f"cannot listen on 127.0.0.1:{port}"):
+        with pytest.raises(CannotServe, match=f"cannot listen on 127.0.0.1:{port}: Address already in use$"):
             async with running_server(tmp_path / "b", port=port):
                 pass
 

@@ -30,7 +30,7 @@ def read_on(stage: Stage) -> Reader:
     directory = str(stage.directory)
     replaced = {
         "9113": str(free_port()),
-        "/run/tentacle/": f"{directory}/",
+        "/run/tentacle-monitor/": f"{directory}/",
         "/etc/octopus/worker/": f"{directory}/Tentacle/",
         "/root/": f"{directory}/",
     }

@@ -187,6 +187,7 @@ def test_what_is_wrong_is_named_with_its_line(text: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(message)) as caught:
         read(text)
     assert "\n" not in str(caught.value)
+    assert caught.value.hint, "what to do next"
 
 
 @pytest.mark.parametrize("key", ["proxy.password", "certificate.private-key"])

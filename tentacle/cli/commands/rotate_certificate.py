@@ -17,12 +17,14 @@ from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.registration.credentials import Access, naming_all_that_is_missing, required_access
 from tentacle.cli.registration.options import ApiOptions, api_options, extra_api_options
 from tentacle.cli.registration.server_access import converse, route_to_register
+from tentacle.cli.status.state import option_for
 from tentacle.errors import TentacleError
 from tentacle.octopus.machines import replace_thumbprint
 from tentacle.settings import certificates, rotation, trust
 from tentacle.settings.store import SettingsFile
 
-FINISH: Final = "When every Octopus Server knows the new certificate: Tentacle rotate-certificate --finish"
+COMMAND: Final = "Tentacle rotate-certificate"
+FINISH: Final = f"When every Octopus Server knows the new certificate: {COMMAND} --finish"
 
 
 @command("rotate-certificate")
@@ -53,6 +55,7 @@ def rotate_certificate(
     if [update_server, finish, undo].count(True) > 1:
         raise TentacleError("--update-server, --finish and --undo are steps of their own: give one of them.")
     file = session.choose(where)
+    this = option_for(session.instance_name, file.path)
     if update_server:
         with naming_all_that_is_missing(session, api):
             access = required_access(session, api)
@@ -71,8 +74,8 @@ def rotate_certificate(
         (
             title if before is None else "A certificate is being replaced already. Thumbprint of the new one:",
             thumbprint,
-            "Tell each Octopus Server: Tentacle rotate-certificate --update-server --server=..., or on its pages",
-            FINISH,
+            f"Tell each Octopus Server: {COMMAND}{this} --update-server --server=..., or on its pages",
+            f"{FINISH}{this}",
         ),
         document={"NewThumbprint": thumbprint, "Created": before is None},
     )
@@ -81,6 +84,7 @@ def rotate_certificate(
 def _tell_server(
     session: CommandSession, file: SettingsFile, api: ApiOptions, access: Access, space: str | None
 ) -> Steps:
+    this = option_for(session.instance_name, file.path)
     settings = session.overridden(file.load())
     known, coming, gone = settings.certificate, settings.next_certificate, settings.previous_certificate
     if known is not None and coming is not None:
@@ -88,7 +92,7 @@ def _tell_server(
     elif known is not None and gone is not None:
         old, new = gone.thumbprint, known.thumbprint
     else:
-        raise TentacleError("No certificate is being replaced.", hint="Begin with: Tentacle rotate-certificate")
+        raise TentacleError("No certificate is being replaced.", hint=f"Begin with: {COMMAND}{this}")
     route = route_to_register(access.server, api, settings)
     client = route.client(access.credentials)
     yield f"Telling the Octopus Server at {route.address.display} of the certificate {new}"
@@ -102,5 +106,5 @@ def _tell_server(
     yield f"It knows {count} machine(s) by the new certificate, which is shown from now on"
     if len({trust.normalise_thumbprint(server.thumbprint) for server in settings.servers}) > 1:
         yield "More than one server is trusted: a server that calls this Tentacle has to be told before it can again"
-    yield FINISH
+    yield f"{FINISH}{this}"
     return CommandResult(document={"OldThumbprint": old, "NewThumbprint": new, "Machines": count})

@@ -22,6 +22,7 @@ from tentacle.contracts.timespan import format_timespan
 from tentacle.devserver.worker.caller import NO_STREAMS, CallResult, ConnectionLimits, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.https_polling import AGENTS, HttpsPolling
 from tentacle.errors import TentacleError, one_line
+from tentacle.octopus.errors import network_reason
 from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.thumbprints import thumbprint_of
 from tentacle.transport.address import Address
@@ -230,7 +231,7 @@ async def discovered_thumbprint(host: str, port: int) -> str:
     except ssl.SSLError as error:
         raise WorkerCallFailed(f"What answers at {where} does not speak TLS, so it is no Tentacle.") from error
     except (OSError, UnicodeError) as error:
-        raise WorkerCallFailed(f"No connection to {where}: {error}") from error
+        raise WorkerCallFailed(f"No connection to {where}: {network_reason(error)}.") from error
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.transport.abort()
     return thumbprint_of(shown)

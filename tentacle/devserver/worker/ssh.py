@@ -22,6 +22,7 @@ from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.devserver.worker.caller import WorkerCallFailed
 from tentacle.devserver.worker.retry import CallRetries, ends_before
 from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOrder, ScriptOutcome, begin_once
+from tentacle.octopus.errors import network_reason
 
 HOME: Final = ".octopus"
 """What an agent calls its home, in the home directory of the user."""
@@ -184,7 +185,7 @@ class SshClient:
             except TimeoutError as error:
                 raise WorkerCallFailed(f"{where} did not answer within {self.timeout:g} seconds.") from error
             except (OSError, asyncssh.Error) as error:
-                raise WorkerCallFailed(f"No connection to {where}: {error}") from error
+                raise WorkerCallFailed(f"No connection to {where}: {network_reason(error)}.") from error
         if not pinned.seen:
             raise WorkerCallFailed(f"No connection to {where}: {lost}") from lost
         wanted = f"{where} has no host key with the fingerprint {self.endpoint.fingerprint}"
@@ -205,7 +206,7 @@ async def discovered_fingerprint(host: str, port: int) -> str:
     except asyncssh.Error as error:
         raise WorkerCallFailed(f"What answers at {where} does not speak SSH: {error}") from error
     except (OSError, UnicodeError) as error:
-        raise WorkerCallFailed(f"No connection to {where}: {error}") from error
+        raise WorkerCallFailed(f"No connection to {where}: {network_reason(error)}.") from error
     if key is None:
         raise WorkerCallFailed(f"{where} shows no host key.")
     return key.get_fingerprint("sha256")

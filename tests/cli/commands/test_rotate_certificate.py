@@ -31,6 +31,7 @@ def test_a_new_certificate_stands_beside_the_old_one(tentacle: Any, ready: Setti
     assert title.startswith("A new certificate is to replace the old one, which stays in use.")
     assert thumbprint(tentacle) == old != new
     assert any("--update-server" in hint for hint in hints)
+    assert all(" --instance=I" in hint for hint in hints), "what is pasted means the same instance"
     again = tentacle.ok("rotate-certificate", "--instance=I", "--format=json")
     facts = json.loads(again.out)
     assert (facts["NewThumbprint"], facts["Created"], facts["RestartRequired"]) == (new, False, False)

@@ -150,7 +150,7 @@ async def test_what_was_typed_is_kept_when_it_is_refused(server: RunningServer) 
         response = await signed_in.send("workers/new?style=listening", do="discover", host="127.0.0.1", port="1")
         text = await response.text()
         assert response.status == 400
-        assert "No connection to 127.0.0.1:1" in said(text)
+        assert "No connection to 127.0.0.1:1: Connection refused." in said(text)
         assert 'name="host" required autocomplete="off" value="127.0.0.1"' in text
         response = await signed_in.send("script", do="run", body=" ", target="WorkerPools-1", syntax="Python")
         assert response.status == 400
