@@ -97,6 +97,11 @@ def steal(site: Site) -> list[str]:
 
 def test_no_script_gets_at_the_key_that_the_agent_has(site: Site) -> None:
     said = site.service("--install", "--start", "--key=root")
+    closed, handed = (
+        int(site.machine.properties(unit, f"{when}TimestampMonotonic").popitem()[1])
+        for unit, when in ((LAUNCHER, "ExecMainStart"), (UNIT, "InactiveExit"))
+    )
+    assert 0 < closed <= handed, "credentials are closed before there are any: a script may run on from before"
     key = key_of(site)
     assert f"handed to the agent alone: /{inside(site)}\n" in said
     assert "rotate-certificate" not in said, "no script has run yet"
