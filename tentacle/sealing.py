@@ -16,7 +16,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tentacle.disk import cannot, flush_directory, lock, read_bytes, set_mode, sync
+from tentacle.disk import (
+    cannot,
+    exists,
+    flush_directory,
+    lock,
+    read_bytes,
+    remove_unfinished,
+    set_mode,
+    sync,
+    write_atomic,
+)
 from tentacle.errors import TentacleError
 from tentacle.late_imports import LateModule
 from tentacle.path_walk import open_alone
@@ -63,11 +73,18 @@ def is_sealed(text: str) -> bool:
     return text.startswith(PREFIX)
 
 
+def new_key() -> bytes:
+    """A random key."""
+    return secrets.token_bytes(KEY_BYTES)
+
+
 class Sealer:
     """Seals texts with one key.  A text is bound to its purpose, so that it is of no use under another name."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, source: Path | None = None) -> None:
+        """`source` is where the key was, for messages."""
         self._cipher = aead.AESGCM(key)
+        self._with = f" with the key in '{source}'" if source else ""
 
     def seal(self, purpose: str, text: str) -> str:
         """Returns `text` as one printable word."""
@@ -81,7 +98,7 @@ class Sealer:
             raw = base64.b64decode(sealed.removeprefix(PREFIX), validate=True)
             text = self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bytes(purpose))
         except (binascii.Error, ValueError, exceptions.InvalidTag):
-            raise UnsealError("cannot be unsealed") from None
+            raise UnsealError(f"cannot be unsealed{self._with}") from None
         return text.decode("utf-8", "surrogatepass")
 
 
@@ -110,7 +127,13 @@ class KeyFile:
             raise self.missing() from None
         if key is None:
             raise self._damaged()
-        return Sealer(key)
+        return Sealer(key, self.path)
+
+    def make(self, key: bytes, *, like: Path | None = None) -> None:
+        """Puts a key there in one step, or leaves what is there; root gives it the owner of `like`."""
+        content = self.encoded(key)
+        remove_unfinished(self.path)
+        write_atomic(self.path, content, mode=0o600, like=like, own=like is None)
 
     def decoded(self, content: bytes) -> bytes | None:
         """The key in the content of the file; `None` where there is none."""
@@ -141,7 +164,7 @@ class KeyFile:
         was sealed with it; otherwise `KeyDamaged` is raised.  Raises `KeyLocked` when the lock is not to be had.  Root
         gives a new file the owner of `like`.
         """
-        descriptor = self._open_locked(like)
+        descriptor = self._open_locked(like, may_make)
         try:
             try:
                 if os.fstat(descriptor).st_mode & 0o077:
@@ -153,13 +176,13 @@ class KeyFile:
             if key is None:
                 if not may_make():
                     raise self._damaged()
-                key = secrets.token_bytes(KEY_BYTES)
+                key = new_key()
                 self._write(descriptor, key)
             yield Sealer(key)
         finally:
             os.close(descriptor)
 
-    def _open_locked(self, like: Path | None) -> int:
+    def _open_locked(self, like: Path | None, may_make: Callable[[], bool]) -> int:
         started, told = time.monotonic(), False
         while True:
             descriptor = self._open(like)
@@ -182,6 +205,8 @@ class KeyFile:
                 told = True
                 self._waiting()
             time.sleep(RETRY_SECONDS)
+            if not exists(self.path) and not may_make():
+                raise self.missing()  # whoever held it has put the key elsewhere: an empty file would count as the key
 
     def _open(self, like: Path | None) -> int:
         try:

@@ -173,3 +173,12 @@ def test_root_makes_no_key_of_a_file_that_another_user_gave_a_second_name(open_w
     ):
         pass
     assert [path.name for path in victim.parent.iterdir()] == ["victim"]
+
+
+def test_a_key_that_was_put_elsewhere_while_it_was_waited_for_is_not_made_anew(tmp_path: Path) -> None:
+    """Else an empty file in its place would count as the key."""
+    with key_file(tmp_path).hold(may_make=lambda: True):
+        waiter = KeyFile(tmp_path / "x.key", wait=5, waiting=(tmp_path / "x.key").unlink)
+        with pytest.raises(KeyMissing), waiter.hold(may_make=lambda: False):
+            pass
+    assert list(tmp_path.iterdir()) == []

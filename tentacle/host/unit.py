@@ -113,6 +113,7 @@ def unit_texts(settings: UnitSettings) -> Mapping[str, str]:
     common = {
         "AGENT": settings.name + SUFFIX,
         "SOCKET": launcher + SOCKET_SUFFIX,
+        "STARTER": launcher + SUFFIX,
         "USER": settings.user.replace("%", "%%"),
         # The path of the program is the one word in which systemd does not look for variables.
         "PROGRAM": program.replace("%", "%%"),

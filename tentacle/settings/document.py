@@ -286,8 +286,8 @@ def _secret(section: Section, key: str, unseal: SealFunction) -> str | None:
         return value
     try:
         return unseal(f"{section.prefix}{key}", value)
-    except UnsealError:
-        problem = "cannot be unsealed: it was changed, or sealed with another key"
+    except UnsealError as error:
+        problem = f"{error}: it was changed, or sealed with another key"
         raise section.wrong(key, problem, hint="Restore the key file that belongs to this configuration.") from None
 
 

@@ -49,6 +49,8 @@ _STORES: Final = {
     KeyAccess.ROOT: Path("/etc/credstore"),
 }
 """systemd's own directories for such files, which only root may enter."""
+ROOT_S: Final = tuple(_STORES)
+"""Root's kinds of access; a key in the store of an earlier one counts."""
 
 
 class KeyOfService(SealingError):
@@ -56,8 +58,15 @@ class KeyOfService(SealingError):
 
 
 def key_access(config: Path) -> KeyAccess:
-    """Who can open the key of the configuration at `config`, as far as this user can see.  Raises `DiskError`."""
-    return next((one for one in _STORES if is_file(key_place(config, one))), KeyAccess.USER)
+    """Who can open the key of the configuration at `config`, as far as this user can see.  Raises `DiskError`.
+
+    A key of root's counts for root alone, also where others see it, in a store that somebody has made for everybody.
+    """
+    return next((one for one in ROOT_S if _is_readable(key_place(config, one))), KeyAccess.USER)
+
+
+def _is_readable(path: Path) -> bool:
+    return is_file(path) and os.access(path, os.R_OK, effective_ids=True)
 
 
 def key_place(config: Path, access: KeyAccess) -> Path:
@@ -73,6 +82,12 @@ def key_place(config: Path, access: KeyAccess) -> Path:
 def key_path_of(config: Path) -> Path:
     """The key that the secrets of a configuration are sealed with.  Raises `DiskError`."""
     return key_place(config, key_access(config))
+
+
+def unfinished_place(config: Path, access: KeyAccess) -> Path:
+    """Where a new key lies until the configuration is sealed with it: in one of root's stores."""
+    place = key_place(config, access)
+    return place.with_name(place.name.replace("-", "-new-", 1))
 
 
 def credentials_of(environ: Mapping[str, str]) -> Path | None:
@@ -114,17 +129,19 @@ class EncryptedKeyFile(KeyFile):
 
     def _converted(self, verb: str, content: bytes) -> bytes:
         """What `systemd-creds` makes of it, by its standard streams: no secret is in an argument or a file."""
+        hint = "Nothing was changed; --key=root does without it." if verb == "encrypt" else None
         command = ["systemd-creds", verb, f"--name={CREDENTIAL}", "-", "-"]
         try:
             done = subprocess.run(command, input=content, capture_output=True, timeout=_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            self._fail(one_line(error))
+            self._fail(one_line(error), hint)
         if done.returncode != 0:
-            self._fail(one_line(ValueError(done.stderr.decode(errors="replace").strip()))[:300])
+            said = done.stderr.decode(errors="replace").strip() or f"it ended with exit code {done.returncode}"
+            self._fail(one_line(ValueError(said))[:300], hint)
         return done.stdout
 
-    def _fail(self, why: str) -> NoReturn:
-        raise SealingError(f"The key file '{self.path}' cannot be used with systemd-creds: {why}")
+    def _fail(self, why: str, hint: str | None = None) -> NoReturn:
+        raise SealingError(f"The key file '{self.path}' cannot be used with systemd-creds: {why}", hint=hint)
 
 
 class KeyFileOfService(KeyFile):

@@ -18,6 +18,7 @@ from tentacle.disk import (
     behind_links,
     beside,
     exists,
+    is_file,
     make_directories,
     read_bytes,
     remove_file,
@@ -25,11 +26,12 @@ from tentacle.disk import (
     write_atomic,
 )
 from tentacle.home_layout import KEPT_CERTIFICATE_SUFFIX
-from tentacle.sealing import LOCK_WAIT_SECONDS, PREFIX, KeyFile, KeyLocked, KeyMissing, Sealer, SealingError
+from tentacle.sealing import LOCK_WAIT_SECONDS, PREFIX, KeyFile, KeyLocked, KeyMissing, Sealer, SealingError, new_key
 from tentacle.settings import document
 from tentacle.settings.errors import ConfigurationError
 from tentacle.settings.identity_origin import remember_origin
 from tentacle.settings.key_places import (
+    ROOT_S,
     KeyAccess,
     KeyFileOfService,
     KeyOfService,
@@ -37,6 +39,7 @@ from tentacle.settings.key_places import (
     key_file,
     key_of_service,
     key_place,
+    unfinished_place,
 )
 from tentacle.settings.model import Settings, home_seen_from
 from tentacle.settings.rotation import dropped
@@ -129,6 +132,7 @@ class SettingsFile:
 
     def load(self) -> Settings:
         """Returns the settings in the file, which must exist."""
+        self._finish_resealing()
         read = self._read()
         with self._key_errors():
             sealer = self._key.read() if document.holds_sealed(read) else None
@@ -168,9 +172,11 @@ class SettingsFile:
 
         Returns the path of the new one; `None` where those could already, and nothing was changed.
         """
+        self._finish_resealing()
         if key_access(self.path) is access:
             return None
         with self._hold(), self._key_errors():
+            now = key_access(self.path)
             settings, before, old, new = self.load(), read_bytes(self._target), self._key, self._key_with(access)
             start = f"{self._target.name}{KEPT_CERTIFICATE_SUFFIX}"
             beside = sorted(path for path in self._target.parent.iterdir() if path.name.startswith(start))
@@ -179,22 +185,62 @@ class SettingsFile:
                 # One that is damaged is of no use with the old key either.
                 with contextlib.suppress(ConfigurationError, DiskError):
                     kept.append((path, self.unsealed_certificate(read_bytes(path), path)))
-            if access is not KeyAccess.USER:
-                make_directories(new.path.parent, mode=DIRECTORY_MODE)
-            remove_file(new.path)
-            like = self._target if access is KeyAccess.USER else None
-            with new.hold(like=like, may_make=lambda: True) as sealer:
-                try:
-                    self._write(settings, sealer)
-                finally:
-                    # Unless that was done, the old key is the one.
-                    if read_bytes(self._target) == before:
-                        remove_file(new.path)
-                for path, certificate in kept:
-                    if certificate is not None:
-                        self._keep(certificate, path, sealer)
-            remove_file(old.path)
+            # Whenever this ends, there is a key of root's that opens the configuration (`_finish_resealing`).  One
+            # beside it is not taken for that: a script could put it there.
+            unfinished = self._unfinished(now if access is KeyAccess.USER else access)
+            make_directories(unfinished.path.parent, mode=DIRECTORY_MODE)
+            key = new_key()
+            unfinished.make(key)
+            try:
+                if access is KeyAccess.USER:
+                    new.make(key, like=self._target)
+                self._write(settings, Sealer(key))
+            finally:
+                # Unless that was done, the old key is the one.
+                if read_bytes(self._target) == before:
+                    remove_file(unfinished.path)
+            for path, certificate in kept:
+                if certificate is not None:
+                    self._keep(certificate, path, Sealer(key))
+            if access is KeyAccess.USER:
+                remove_file(old.path)
+                remove_file(unfinished.path)
+            else:
+                self._take_up(access)
         return new.path
+
+    def _unfinished(self, access: KeyAccess) -> KeyFile:
+        return key_file(unfinished_place(self.path, access), access)
+
+    def _finish_resealing(self) -> None:
+        """Makes a new key the one, if whoever made it was ended when the configuration was sealed with it already."""
+        if os.geteuid() != 0 or self._handed_over is not None:
+            return
+        for access in ROOT_S:
+            if self._is_sealed_with(self._unfinished(access)):
+                with self._key_errors(), self._key.hold(like=self._target, may_make=lambda: True):
+                    # Who held the lock may have been at it still.
+                    if self._is_sealed_with(self._unfinished(access)):
+                        self._take_up(access)
+
+    def _is_sealed_with(self, key: KeyFile) -> bool:
+        if not is_file(key.path):
+            return False
+        try:
+            with self._key_errors():
+                read = self._read()
+                document.to_settings(read, key.read().unseal)
+        except ConfigurationError:
+            return False
+        return document.holds_sealed(read)
+
+    def _take_up(self, access: KeyAccess) -> None:
+        old, new, unfinished = self._key.path, key_place(self.path, access), self._unfinished(access).path
+        remove_unfinished(new)
+        write_atomic(new, read_bytes(unfinished), mode=FILE_MODE, own=True)
+        if old != new:
+            remove_file(old)
+        remove_file(unfinished)
 
     def unsealed_certificate(self, content: bytes, source: Path) -> StoredCertificate | None:
         """The certificate in a file that was sealed with this configuration's key; `None` for any other content."""
@@ -214,6 +260,7 @@ class SettingsFile:
     @contextlib.contextmanager
     def _hold(self) -> Iterator[Sealer]:
         """Locks the configuration and yields its key; a key is made only while no secret needs the missing one."""
+        self._finish_resealing()
         with self._key_errors():
             if not exists(self._key.path) and self._depends_on_key():
                 raise self._key.missing()
@@ -236,7 +283,7 @@ class SettingsFile:
             hint = RESTORE_HINT if os.geteuid() == 0 else CLOSED_HINT
             raise ConfigurationError(error.message, hint=hint) from None
         except SealingError as error:
-            raise ConfigurationError(error.message, hint=RESTORE_HINT) from None
+            raise ConfigurationError(error.message, hint=error.hint or RESTORE_HINT) from None
 
     def _depends_on_key(self) -> bool:
         return self.exists() and document.holds_sealed(self._read())

@@ -7,13 +7,14 @@ On a real systemd; scripts of mode `none` have the agent's own user.  What takes
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.machine import Machine
-from tests.e2e.test_systemd import HOME, UNIT, WORKER, Site, set_up_polling, wait_until
+from tests.e2e.test_systemd import HOME, UNIT, WORKER, Site, make_instance, set_up_polling, wait_until
 from tests.e2e.test_two_units import LAUNCHER, MOST_EXPOSED, WHOLE, exposure, main_process
 
 THIEF = """\
@@ -30,6 +31,42 @@ echo "line ${{CREDENTIALS_DIRECTORY-none}} $(tr '\\0' '\\n' </proc/$PPID/environ
 cat {home}/tentacle.config >&2 && echo "line what is sealed can be read"
 """
 NOTHING_FOUND = ["line traced -1", "line none 0", "line the key is root's", "line what is sealed can be read"]
+
+# Each change of who can open the key, ended before each change of a name on the disk.
+KILLED = """\
+import itertools, os, signal, sys
+from pathlib import Path
+from tentacle.settings.key_places import KeyAccess
+from tentacle.settings.store import SettingsFile
+
+file = SettingsFile(Path(sys.argv[1]))
+first, left = file.load(), 0
+
+def hook(event, _):
+    global left
+    if event in ("os.rename", "os.remove"):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+for start, wanted in itertools.permutations(KeyAccess, 2):
+    for point in itertools.count(1):
+        file.reseal(start)
+        child = os.fork()
+        if child == 0:
+            left = point
+            file.reseal(wanted)
+            os._exit(0)
+        ended = os.waitpid(child, 0)[1] == 0
+        assert file.load() == first, (start, wanted, point)
+        file.update(lambda settings: settings)
+        if ended:
+            break
+    assert point > 6, point
+file.reseal(KeyAccess.USER)
+print("as at first:", file.load() == first)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +97,11 @@ def steal(site: Site) -> list[str]:
 
 def test_no_script_gets_at_the_key_that_the_agent_has(site: Site) -> None:
     said = site.service("--install", "--start", "--key=root")
+    closed, handed = (
+        int(site.machine.properties(unit, f"{when}TimestampMonotonic").popitem()[1])
+        for unit, when in ((LAUNCHER, "ExecMainStart"), (UNIT, "InactiveExit"))
+    )
+    assert 0 < closed <= handed, "credentials are closed before there are any: a script may run on from before"
     key = key_of(site)
     assert f"handed to the agent alone: /{inside(site)}\n" in said
     assert "rotate-certificate" not in said, "no script has run yet"
@@ -89,5 +131,37 @@ def test_root_s_commands_work_as_ever_and_its_user_s_say_why_they_do_not(site: S
     said = " ".join(site.machine.run("tentacle", "doctor").split())
     assert f"ok rights systemd hands the key of the secrets to the agent alone; root's is /{inside(site)}" in said
     assert "warn" not in said
-    said = site.machine.run("setpriv", "--reuid=tentacle", "--clear-groups", "tentacle", "status", which, expect=1)
-    assert "Run this as root, whose it is after 'service --key=root'" in said
+    for mode in (0o755, 0o700):
+        key_of(site).parent.chmod(mode)
+        said = site.machine.run("setpriv", "--reuid=tentacle", "--clear-groups", "tentacle", "status", which, expect=1)
+        assert "Run this as root, whose it is after 'service --key=root'" in said
+
+
+def test_whoever_is_killed_while_the_key_is_changed_leaves_one_that_opens_the_secrets(site: Site) -> None:
+    config = "/etc/octopus/killed/tentacle.config"
+    make_instance(site.machine, "Killed", config, "--noListen=True")
+    assert site.machine.run(sys.executable, "-c", KILLED, config) == "as at first: True\n"
+    stores = [site.machine.root / "etc" / name for name in ("credstore", "credstore.encrypted")]
+    assert [path for store in stores for path in store.iterdir() if "killed" in path.name] == []
+
+
+def test_a_key_that_cannot_be_made_leaves_the_old_one(site: Site) -> None:
+    config = "/etc/octopus/refused/tentacle.config"
+    make_instance(site.machine, "Refused", config, "--noListen=True")
+    shown = site.machine.run("tentacle", "show-thumbprint", "--instance=Refused")
+    program = site.machine.run("which", "systemd-creds").strip()
+    refused = (
+        ("--key=encrypted", f"mount --bind /bin/false {program}", program, "it ended with exit code 1"),
+        (
+            "--key=root",
+            "mkdir -p /etc/credstore && mount -t tmpfs -o size=4k,mode=0700 full /etc/credstore"
+            " && ! cat /dev/zero >/etc/credstore/full",
+            "/etc/credstore",
+            "No space left on device",
+        ),
+    )
+    for key, breaking, mended, said in refused:
+        site.machine.run("sh", "-c", breaking)
+        assert said in site.machine.run("tentacle", "service", "--instance=Refused", "--install", key, expect=1)
+        site.machine.run("umount", mended)
+        assert site.machine.run("tentacle", "show-thumbprint", "--instance=Refused") == shown

@@ -304,7 +304,7 @@ def test_the_key_of_another_configuration(file: SettingsFile, tmp_path: Path) ->
     other.create()
     shutil.copy(f"{other.path}.key", f"{file.path}.key")
     for attempt in (file.load, lambda: file.update(lambda s: s)):
-        with pytest.raises(ConfigurationError, match=r"proxy\.password cannot be unsealed"):
+        with pytest.raises(ConfigurationError, match=r"proxy\.password cannot be unsealed with the key in '.*\.key'"):
             attempt()
     assert file.path.read_bytes() == before
 
