@@ -30,7 +30,7 @@ def test_the_status_of_an_instance_that_is_one_of_several_or_damaged(stage: Stag
     assert broken.returncode == 1
     assert "broken/broken.config" in broken.stderr
     told = json.loads(broken.stdout)["Error"]
-    assert (told["Message"], told["ExitCode"]) == (broken.stderr.rstrip("\n"), 1)
+    assert (told["Message"], told["Hint"], told["ExitCode"]) == (*broken.stderr.splitlines(), 1)
     (stage.directory / "broken" / "broken.config").unlink()
     gone = ended(stage, "doctor", "--instance=broken")
     assert (gone.returncode, gone.stderr) == (1, "")
