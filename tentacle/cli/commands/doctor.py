@@ -180,6 +180,8 @@ async def _examine(
 ) -> Sequence[ReportSection]:
     """All sections, which are found out at the same time."""
     settings = instance.settings
+    # Refused before anything is looked at: programs that were asked would run on.
+    route = route_to_register(api.server or "", api, settings or Settings()) if (api.server or "").strip() else None
     polls, problem = planned_polls(settings, session.environ) if settings else ([], None)
     probes = [
         *instance_probes(instance),
@@ -196,8 +198,8 @@ async def _examine(
         section(f"Instance {instance.name or instance.config or ''}".strip(), probes),
         *(polling_section(polling_port(poll, settings or Settings()), logins) for poll in polls),
     ]
-    if (api.server or "").strip():
-        sections.append(_server_section(instance, api, options, logins, is_polled=bool(polls)))
+    if route is not None:
+        sections.append(_server_section(route, instance, api, options, logins, is_polled=bool(polls)))
     machine, own, *others = await asyncio.gather(*sections)
     if instance.state is not None:
         own = replace(own, findings=(*own.findings, *unmentioned(instance.state, (machine, own, *others))))
@@ -215,11 +217,16 @@ def _place_to_poll(route: ServerRoute, options: ServerOptions) -> Address:
 
 
 async def _server_section(
-    instance: ExaminedInstance, api: ApiOptions, options: ServerOptions, logins: ProxyLogins, *, is_polled: bool
+    route: ServerRoute,
+    instance: ExaminedInstance,
+    api: ApiOptions,
+    options: ServerOptions,
+    logins: ProxyLogins,
+    *,
+    is_polled: bool,
 ) -> ReportSection:
     """The server that was named, then where it is polled: as the options say, or unless servers are polled anyway."""
     settings = instance.settings or Settings()
-    route = route_to_register(api.server or "", api, settings)
     server = ExaminedServer(route, options.credentials, options.space or None, trace, logins=logins)
     answered = await ask(server, instance)
     findings = list(answered.findings)
