@@ -179,9 +179,9 @@ class SettingsFile:
             now = key_access(self.path)
             settings, before, old, new = self.load(), read_bytes(self._target), self._key, self._key_with(access)
             start = f"{self._target.name}{KEPT_CERTIFICATE_SUFFIX}"
-            beside = sorted(path for path in self._target.parent.iterdir() if path.name.startswith(start))
+            kept_paths = sorted(path for path in self._target.parent.iterdir() if path.name.startswith(start))
             kept = []
-            for path in beside:
+            for path in kept_paths:
                 # One that is damaged is of no use with the old key either.
                 with contextlib.suppress(ConfigurationError, DiskError):
                     kept.append((path, self.unsealed_certificate(read_bytes(path), path)))

@@ -15,17 +15,11 @@ from typing import Any
 import pytest
 
 from tests.e2e.site import Json, Site, site
-from tests.e2e.sshd import PASSWORD, USER, Sshd, sshd
+from tests.e2e.sshd import PASSWORD, USER, Sshd
 from tests.e2e.stage import Server, Stage
 from tests.e2e.test_calamari import package as calamari_package
 from tests.e2e.test_ssh_workers import join, secret
 from tests.patience import PATIENCE
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with sshd(tmp_path_factory.mktemp("ssh")) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

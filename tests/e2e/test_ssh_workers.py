@@ -10,15 +10,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.site import Site, site
-from tests.e2e.sshd import PASSWORD, USER, Sshd, sshd
+from tests.e2e.sshd import PASSWORD, USER, Sshd
 from tests.e2e.stage import StepFailed
 from tests.e2e.test_calamari import PUSHED, package
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with sshd(tmp_path_factory.mktemp("ssh")) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
