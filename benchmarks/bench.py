@@ -13,6 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tentacle.calling.caller import NO_STREAMS, Endpoint
+from tentacle.calling.comms import CommsOptions, HalibutComms
 from tentacle.contracts import codec
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.script import ProcessState, ScriptFile, ScriptTicket
@@ -23,8 +25,6 @@ from tentacle.contracts.script_v2 import (
     ScriptStatusResponseV2,
     StartScriptCommandV2,
 )
-from tentacle.devserver.worker import CommsOptions, Endpoint, HalibutComms
-from tentacle.devserver.worker.caller import NO_STREAMS
 from tentacle.settings import certificates
 from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport.calling import POOL_SIZE

@@ -16,7 +16,8 @@ from benchmarks.calls import SSH, over_ssh, timed
 from benchmarks.measure import Figure, cpu_of, in_turns, peak_of
 from benchmarks.neighbours import beside
 from benchmarks.stand import Stand
-from tentacle.devserver.worker import CommsOptions, Endpoint, HalibutComms
+from tentacle.calling.caller import Endpoint
+from tentacle.calling.comms import CommsOptions, HalibutComms
 from tentacle.settings import certificates
 from tentacle.transport.address import Address
 from tentacle.transport.calls import Calls

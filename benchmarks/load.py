@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from benchmarks.bench import Bench, Caller, bench, caller, now
+from tentacle.calling.caller import WorkerCallFailed
 from tentacle.contracts.script import ProcessOutputSource, ProcessState
-from tentacle.devserver.worker import WorkerCallFailed
 from tests.e2e.stage import processes_below
 
 P = ParamSpec("P")

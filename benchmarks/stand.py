@@ -21,8 +21,9 @@ from unittest import mock
 from benchmarks.bench import Caller
 from benchmarks.measure import Once, Scale
 from benchmarks.neighbours import ssh, tls_echo
+from tentacle.calling.caller import Endpoint
+from tentacle.calling.comms import CommsOptions, HalibutComms
 from tentacle.contracts.script import ProcessState
-from tentacle.devserver.worker import CommsOptions, Endpoint, HalibutComms
 from tentacle.settings import certificates
 from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport import exchange, stream

@@ -27,7 +27,7 @@ from bson.int64 import Int64
 
 from benchmarks.bench import Bench, Caller, bench, caller
 from benchmarks.https_attacks import ATTACKS, CHATTER, TALK, follows_and_never_reads
-from tentacle.devserver.worker import WorkerCallFailed
+from tentacle.calling.caller import WorkerCallFailed
 from tentacle.wire.messages import REQUEST_TYPE, guid
 from tests.transport.raw_tls import DATA, RecordWriter, shake_hands, writing_context
 

@@ -25,6 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 import tentacle
+from tentacle.calling import Comms, CommsOptions, Time, start_comms
 from tentacle.devserver.home import Home, data_directory
 from tentacle.devserver.page import Site, first_steps, port_of
 from tentacle.devserver.rest import API_KEY, Api, Authentication, Server, ServerIdentity, application, new_api_key
@@ -47,7 +48,7 @@ from tentacle.devserver.tasks import (
     TaskQueue,
     read_package,
 )
-from tentacle.devserver.worker import BuiltInClient, Comms, CommsOptions, Machines, Time, WorkerClients, start_comms
+from tentacle.devserver.worker import BuiltInClient, Machines, WorkerClients
 from tentacle.disk import write_atomic
 from tentacle.errors import EXIT_OK, TentacleError
 from tentacle.settings.stored_certificate import StoredCertificate

@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
 
+from tentacle.calling.caller import NO_STREAMS, CallResult, Endpoint, WorkerCallFailed
 from tentacle.contracts.capabilities import SUPPORTED, CapabilitiesResponseV2
 from tentacle.contracts.codec import decode, encode
 from tentacle.contracts.data_stream import DataStream
@@ -25,7 +26,6 @@ from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, Proces
 from tentacle.contracts.script_v1 import ScriptStatusResponse
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2
 from tentacle.contracts.services import SERVICE_METHODS
-from tentacle.devserver.worker.caller import NO_STREAMS, CallResult, Endpoint, WorkerCallFailed
 from tentacle.wire.http import HttpReply, problem
 from tentacle.wire.messages import Response, encode_message
 

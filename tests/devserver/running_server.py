@@ -11,8 +11,8 @@ from typing import Any
 
 from aiohttp import ClientResponse, ClientSession
 
+from tentacle.calling.comms import CommsOptions
 from tentacle.devserver.main import DevServerOptions, Running, running
-from tentacle.devserver.worker.comms import CommsOptions
 from tentacle.settings.stored_certificate import StoredCertificate
 from tests.devserver.fake_worker import FakeWorker, MemoryComms
 from tests.patience import PATIENCE

@@ -15,6 +15,7 @@ from typing import Final
 
 from aiohttp import web
 
+from tentacle.calling import AGENTS, Comms, FileBody
 from tentacle.devserver.rest.access import Needs, Rights, Who
 from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, problem_answer, send_file
 from tentacle.devserver.rest.auth import KEY_PARAMETER
@@ -27,7 +28,6 @@ from tentacle.devserver.rest.routes_users import UserRoutes
 from tentacle.devserver.rest.routing import METHODS, ApiRequest, Routes, effective_method, segments_of, without_space
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.storage import UNSCOPED
-from tentacle.devserver.worker import AGENTS, Comms, FileBody
 from tentacle.errors import TentacleError
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
+from tentacle.calling import WorkerCallFailed, discovered_thumbprint
 from tentacle.devserver.rest.access import needs_of
 from tentacle.devserver.rest.answers import PIECE, SAFE, Problem, ResourceNotFound, json_answer, send_file
 from tentacle.devserver.rest.documents import entry_document, linked, path_of, status_of, task_document
@@ -21,7 +22,7 @@ from tentacle.devserver.rest.paging import number_parameter, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route, receive
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.storage import Invalid, Json, Kind, Resource, kinds
-from tentacle.devserver.worker import Client, WorkerCallFailed, discovered_fingerprint, discovered_thumbprint
+from tentacle.devserver.worker import Client, discovered_fingerprint
 from tentacle.errors import one_line
 
 T = TypeVar("T")

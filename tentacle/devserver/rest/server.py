@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from tentacle.calling import Comms
 from tentacle.devserver.rest.access import Needs
 from tentacle.devserver.rest.answers import ResourceNotFound
 from tentacle.devserver.rest.auth import Authentication
@@ -33,7 +34,7 @@ from tentacle.devserver.storage import (
     permissions,
 )
 from tentacle.devserver.tasks import Artifacts, TaskQueue, new_check
-from tentacle.devserver.worker import Comms, Machines, WorkerClients
+from tentacle.devserver.worker import Machines, WorkerClients
 
 S = TypeVar("S", Task, Event)
 

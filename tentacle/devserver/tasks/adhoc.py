@@ -17,13 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from tentacle.calling import ScriptOrder, ScriptOutcome, WorkerCallFailed
 from tentacle.contracts.script import ScriptIsolationLevel
 from tentacle.devserver.storage import Clock, Invalid, Json, Resource, Store, fields, iso, kinds, read_script
 from tentacle.devserver.tasks.calamari import Calamari
 from tentacle.devserver.tasks.packages import PackageTransfers, read_references
 from tentacle.devserver.tasks.service_messages import FAILURE, Artifact
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
-from tentacle.devserver.worker import Client, Machines, ScriptOrder, ScriptOutcome, WorkerCallFailed, WorkerClients
+from tentacle.devserver.worker import Client, Machines, WorkerClients
 from tentacle.disk import make_directories
 
 ON_SERVER: Final = "OctopusServer"

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 
+from tentacle.calling import WorkerCallFailed
 from tentacle.devserver.storage import Resource, Store, fields, kinds
 from tentacle.devserver.tasks.task_run import (
     CANCELED,
@@ -39,7 +40,7 @@ from tentacle.devserver.tasks.task_run import (
     named,
     script_said,
 )
-from tentacle.devserver.worker import Client, Machines, WorkerCallFailed, WorkerClients
+from tentacle.devserver.worker import Client, Machines, WorkerClients
 from tentacle.errors import TentacleError
 
 _FILE_NAME: Final = re.compile(r"(?P<name>[A-Za-z][\w.-]*?)\.(?P<version>\d+\.[\w.+-]+)\.(?:zip|nupkg)", re.ASCII)

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Final
 
+from tentacle.calling import ScriptOrder, WorkerCallFailed, ends_before
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.devserver.storage import Clock, HealthStatus, Json, NewTask, Resource, Store, fields, iso, kinds
 from tentacle.devserver.tasks.calamari import Calamari
 from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
-from tentacle.devserver.worker import Machines, ScriptOrder, WorkerCallFailed, WorkerClients, ends_before
+from tentacle.devserver.worker import Machines, WorkerClients
 
 _RESTRICTIONS: Final = {
     "DeploymentTargets": (kinds.MACHINES,),

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
+from tentacle.calling import WorkerCallFailed
 from tentacle.devserver.storage import Json, Packages, Resource, fields
 from tentacle.devserver.tasks.service_messages import FAILURE, ServiceMessage, messages_of
 from tentacle.devserver.tasks.task_run import TaskRun, script_said
-from tentacle.devserver.worker import Client, WorkerCallFailed
+from tentacle.devserver.worker import Client
 
 FEED: Final = "feeds-builtin"
 MOST: Final = 50

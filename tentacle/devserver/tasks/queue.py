@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from tentacle.calling import ends_before
 from tentacle.devserver.storage import Clock, NewTask, Task, TaskState, TaskStore, fields
 from tentacle.devserver.tasks.task_run import CANCELED, Slots, TaskHandler, TaskResult, TaskRun, failed
-from tentacle.devserver.worker import ends_before
 from tentacle.errors import TentacleError, one_line
 
 log = logging.getLogger(__name__)

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
+from tentacle.calling import Time
 from tentacle.devserver.storage import Clock, HealthStatus, NewTask, Resource, fields, next_by_cron
 from tentacle.devserver.tasks.health import HEALTH, new_check
 from tentacle.devserver.tasks.queue import TaskQueue
 from tentacle.devserver.tasks.task_run import SUCCESS, TaskResult, TaskRun, TaskType
-from tentacle.devserver.worker import Machines, Policy, Time
+from tentacle.devserver.worker import Machines, Policy
 
 _DELETE_SHAPE: Final = (fields.Field("DocumentId", fields.text()),)
 DELETE: Final = TaskType("Delete", "Delete", lambda given: fields.read_fields(_DELETE_SHAPE, given))

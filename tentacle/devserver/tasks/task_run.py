@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Final, Protocol
 
+from tentacle.calling import ScriptOrder, ScriptProgress, ends_before
 from tentacle.contracts.script import ProcessOutput, ScriptTicket
 from tentacle.devserver.storage import ActivityStatus, Clock, Json, LogEntry, Resource, Task, TaskState, TaskStore, iso
 from tentacle.devserver.tasks.service_messages import Artifact, OutputParser, Progress
-from tentacle.devserver.worker import Client, ScriptOrder, ScriptProgress, ends_before
+from tentacle.devserver.worker import Client
 from tentacle.masking import Mask, forms, worth_masking
 
 MAX_LOG: Final = 256 * 2**20

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from tentacle.calling import NoNotes, Observe, ScriptNotes, ScriptOrder, ScriptOutcome, WorkerCallFailed, begin_once
 from tentacle.contracts.file_transfer import UploadResult
-from tentacle.devserver.worker.caller import WorkerCallFailed
-from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOrder, ScriptOutcome, begin_once
 from tentacle.devserver.worker.ssh import ends_by_itself
 from tentacle.errors import TentacleError
 

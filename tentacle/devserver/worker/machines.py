@@ -9,10 +9,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from tentacle.calling import ConnectionLimits, Endpoint, Report, RetryPolicy, WorkerCallFailed
 from tentacle.devserver.storage import POLICY_DEFAULTS, HealthStatus, Resource, Store, fields, kinds
-from tentacle.devserver.worker.caller import ConnectionLimits, Endpoint, WorkerCallFailed
-from tentacle.devserver.worker.client import Client, WorkerClients
-from tentacle.devserver.worker.retry import Report, RetryPolicy
+from tentacle.devserver.worker.clients import Client, WorkerClients
 from tentacle.devserver.worker.ssh import SshEndpoint
 
 BUILT_IN: Final = "Workers-BuiltIn"

@@ -17,11 +17,19 @@ from uuid import uuid4
 
 import asyncssh
 
+from tentacle.calling import (
+    CallRetries,
+    NoNotes,
+    Observe,
+    ScriptNotes,
+    ScriptOrder,
+    ScriptOutcome,
+    WorkerCallFailed,
+    begin_once,
+    ends_before,
+)
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
-from tentacle.devserver.worker.caller import WorkerCallFailed
-from tentacle.devserver.worker.retry import CallRetries, ends_before
-from tentacle.devserver.worker.script_run import NoNotes, Observe, ScriptNotes, ScriptOrder, ScriptOutcome, begin_once
 from tentacle.octopus.errors import network_reason
 
 HOME: Final = ".octopus"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tentacle.devserver.worker import WorkerCallFailed
+from tentacle.calling.caller import WorkerCallFailed
 from tests.devserver.running_server import POLL, URI, RunningServer
 from tests.patience import PATIENCE
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tentacle.calling.retry import Time
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.devserver.tasks.health import MARK, HealthReport
 from tentacle.devserver.tasks.schedule import Schedule
-from tentacle.devserver.worker.retry import Time
 from tests.devserver.running_server import POLL, URI, RunningServer
 from tests.patience import PATIENCE
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from tentacle.calling.retry import Time
 from tentacle.devserver.storage import POLICY_DEFAULTS
 from tentacle.devserver.storage.kinds import POLICIES, WORKERS, read_body
 from tentacle.devserver.tasks.schedule import Schedule, check_is_due
-from tentacle.devserver.worker import Time
 from tentacle.devserver.worker.machines import read_policy
 from tests.devserver.running_server import RunningServer
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from tentacle.calling.caller import ConnectionLimits, Endpoint, WorkerCallFailed
+from tentacle.calling.retry import RetryPolicy
 from tentacle.devserver.storage import POLICY_DEFAULTS, Database, Resource, Store
 from tentacle.devserver.storage.kinds import MACHINES, POLICIES, WORKERS, read_body
-from tentacle.devserver.worker.caller import ConnectionLimits, Endpoint, WorkerCallFailed
 from tentacle.devserver.worker.machines import Machines, Policy, endpoint_of, reachable_endpoint, read_policy
-from tentacle.devserver.worker.retry import RetryPolicy
 from tests.devserver.running_server import POLL, THUMBPRINT, URI, worker_body
 
 POLICY = read_policy(POLICY_DEFAULTS)

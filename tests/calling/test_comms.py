@@ -12,12 +12,13 @@ from uuid import UUID
 
 import pytest
 
+from tentacle.calling.caller import ConnectionLimits, Endpoint, WorkerCallFailed
+from tentacle.calling.client import WorkerClient
+from tentacle.calling.comms import CommsOptions, HalibutComms, address_of, start_comms, subscription_of
+from tentacle.calling.retry import RetryPolicy, Time
+from tentacle.calling.script_run import ScriptOrder
 from tentacle.devserver.main import DevServerOptions, running
-from tentacle.devserver.worker.caller import ConnectionLimits, Endpoint, WorkerCallFailed
-from tentacle.devserver.worker.client import WorkerClient, WorkerClients
-from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, address_of, start_comms, subscription_of
-from tentacle.devserver.worker.retry import RetryPolicy, Time
-from tentacle.devserver.worker.script_run import ScriptOrder
+from tentacle.devserver.worker.clients import WorkerClients
 from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport.address import Address
 from tentacle.transport.calls import Calls

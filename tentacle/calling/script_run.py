@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID, uuid4
 
+from tentacle.calling.caller import NO_STREAMS, TypedCalls, WorkerCallFailed, expect
+from tentacle.calling.retry import CallRetries, StatusInterval, Time, ends_before
 from tentacle.contracts import script_v1 as v1
 from tentacle.contracts import script_v2 as v2
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptFile, ScriptIsolationLevel, ScriptTicket
 from tentacle.contracts.timespan import MAX_INT32_MILLISECONDS
-from tentacle.devserver.worker.caller import NO_STREAMS, TypedCalls, WorkerCallFailed, expect
-from tentacle.devserver.worker.retry import CallRetries, StatusInterval, Time, ends_before
 
 T = TypeVar("T")
 Observe = Callable[[Sequence[ProcessOutput]], Awaitable[None]]

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from tentacle.devserver.worker.caller import WorkerCallFailed
+from tentacle.calling.caller import WorkerCallFailed
 
 T = TypeVar("T")
 

@@ -10,31 +10,19 @@ import asyncio
 import base64
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tentacle.calling import script_run
+from tentacle.calling.caller import Endpoint, TypedCalls, WorkerCallFailed, expect
+from tentacle.calling.retry import CallRetries, StatusInterval, ends_before, is_missing_service
+from tentacle.calling.script_run import Observe, ScriptNotes, ScriptOrder, ScriptOutcome
 from tentacle.contracts.capabilities import CapabilitiesResponseV2
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ScriptTicket
-from tentacle.devserver.worker import script_run
-from tentacle.devserver.worker.built_in import BuiltInClient
-from tentacle.devserver.worker.caller import Endpoint, TypedCalls, WorkerCaller, WorkerCallFailed, expect
-from tentacle.devserver.worker.retry import (
-    LISTENING,
-    POLLING,
-    CallRetries,
-    Report,
-    RetryPolicy,
-    StatusInterval,
-    Time,
-    ends_before,
-    is_missing_service,
-)
-from tentacle.devserver.worker.script_run import Observe, ScriptNotes, ScriptOrder, ScriptOutcome
-from tentacle.devserver.worker.ssh import SshClient, SshEndpoint
 
 FILES: Final = "IFileTransferService"
 CAPABILITIES: Final = "ICapabilitiesServiceV2"
@@ -155,27 +143,3 @@ class WorkerClient:
         path = await self.retries.run(attempt)
         await self.retries.report("Download complete")
         return path
-
-
-Client = WorkerClient | SshClient | BuiltInClient
-
-
-@dataclass(frozen=True)
-class WorkerClients:
-    """Makes the client of a worker; what workers can do is remembered between tasks.  `directory` is for files on their
-    way.
-    """
-
-    caller: WorkerCaller
-    time: Time
-    intervals: tuple[StatusInterval, StatusInterval] = (LISTENING, POLLING)
-    cache: Capabilities = field(default_factory=dict)
-    directory: Path = Path()
-    built_in: BuiltInClient | None = None
-
-    def by_ssh(self, endpoint: SshEndpoint, policy: RetryPolicy, report: Report, timeout: float) -> SshClient:
-        return SshClient(endpoint, CallRetries(policy, self.time, report), self.directory, timeout)
-
-    def of(self, endpoint: Endpoint, policy: RetryPolicy, report: Report) -> WorkerClient:
-        retries = CallRetries(policy, self.time, report)
-        return WorkerClient(TypedCalls(self.caller, endpoint), retries, self.cache, self.intervals[endpoint.polling])

@@ -12,20 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tentacle.calling.caller import NO_STREAMS, Answer, CallResult, Endpoint, TypedCalls, WorkerCallFailed, expect
 from tentacle.contracts.capabilities import CapabilitiesResponseV2
 from tentacle.contracts.codec import encode
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.script import ScriptTicket
 from tentacle.contracts.script_v2 import CompleteScriptCommandV2
-from tentacle.devserver.worker.caller import (
-    NO_STREAMS,
-    Answer,
-    CallResult,
-    Endpoint,
-    TypedCalls,
-    WorkerCallFailed,
-    expect,
-)
 
 HERE = Endpoint("https://h:1/", "A" * 40)
 

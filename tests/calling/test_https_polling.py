@@ -14,12 +14,12 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from tentacle.calling.caller import CallResult, Endpoint, WorkerCallFailed
+from tentacle.calling.comms import CommsOptions, HalibutComms, start_comms
 from tentacle.contracts.codec import encode
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.script import ScriptTicket
 from tentacle.contracts.script_v2 import StartScriptCommandV2
-from tentacle.devserver.worker.caller import CallResult, Endpoint, WorkerCallFailed
-from tentacle.devserver.worker.comms import CommsOptions, HalibutComms, start_comms
 from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport.errors import TransportError
 from tentacle.transport.http.tokens import make_token

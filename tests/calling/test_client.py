@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.devserver.worker.caller import WorkerCallFailed
-from tentacle.devserver.worker.client import new_ticket
-from tentacle.devserver.worker.retry import INVOCATION, RetryPolicy
-from tests.devserver.worker.bench import BROKEN, ORDER, URI, Bench
+from tentacle.calling.caller import WorkerCallFailed
+from tentacle.calling.client import new_ticket
+from tentacle.calling.retry import INVOCATION, RetryPolicy
+from tests.calling.bench import BROKEN, ORDER, URI, Bench
 from tests.patience import PATIENCE
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tentacle.calling.caller import NO_STREAMS, CallResult, ConnectionLimits, Endpoint, WorkerCallFailed
+from tentacle.calling.https_polling import AGENTS, HttpsPolling
 from tentacle.contracts.timespan import format_timespan
-from tentacle.devserver.worker.caller import NO_STREAMS, CallResult, ConnectionLimits, Endpoint, WorkerCallFailed
-from tentacle.devserver.worker.https_polling import AGENTS, HttpsPolling
 from tentacle.errors import TentacleError, one_line
 from tentacle.octopus.errors import network_reason
 from tentacle.settings.stored_certificate import StoredCertificate

@@ -9,11 +9,11 @@ from datetime import timedelta
 
 import pytest
 
+from tentacle.calling.caller import WorkerCallFailed
+from tentacle.calling.retry import RetryPolicy, Time
+from tentacle.calling.script_run import ScriptOrder, ScriptProgress, ScriptRun, ScriptStatus
 from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptTicket
-from tentacle.devserver.worker.caller import WorkerCallFailed
-from tentacle.devserver.worker.retry import RetryPolicy, Time
-from tentacle.devserver.worker.script_run import ScriptOrder, ScriptProgress, ScriptRun, ScriptStatus
-from tests.devserver.worker.bench import BROKEN, ORDER, QUICK, Bench
+from tests.calling.bench import BROKEN, ORDER, QUICK, Bench
 from tests.patience import PATIENCE
 
 

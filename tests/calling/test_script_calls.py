@@ -9,20 +9,13 @@ from datetime import timedelta
 
 import pytest
 
+from tentacle.calling.caller import WorkerCallFailed
+from tentacle.calling.client import OLD_CAPABILITIES
+from tentacle.calling.retry import RetryPolicy
+from tentacle.calling.script_run import CANCEL_DURATION, MUTEX, ScriptCallsV1, ScriptCallsV2, ScriptOrder, ScriptStatus
 from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptIsolationLevel, ScriptTicket
 from tentacle.contracts.timespan import MAX_INT32_MILLISECONDS
-from tentacle.devserver.worker.caller import WorkerCallFailed
-from tentacle.devserver.worker.client import OLD_CAPABILITIES
-from tentacle.devserver.worker.retry import RetryPolicy
-from tentacle.devserver.worker.script_run import (
-    CANCEL_DURATION,
-    MUTEX,
-    ScriptCallsV1,
-    ScriptCallsV2,
-    ScriptOrder,
-    ScriptStatus,
-)
-from tests.devserver.worker.bench import BROKEN, ORDER, URI, Bench
+from tests.calling.bench import BROKEN, ORDER, URI, Bench
 from tests.patience import PATIENCE
 
 

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from tentacle.calling.caller import Endpoint, TypedCalls, WorkerCallFailed
+from tentacle.calling.client import WorkerClient
+from tentacle.calling.retry import CallRetries, RetryPolicy, StatusInterval, Time
+from tentacle.calling.script_run import ScriptOrder
 from tentacle.contracts.script import ProcessOutput
-from tentacle.devserver.worker.caller import Endpoint, TypedCalls, WorkerCallFailed
-from tentacle.devserver.worker.client import WorkerClient, WorkerClients
-from tentacle.devserver.worker.retry import CallRetries, RetryPolicy, StatusInterval, Time
-from tentacle.devserver.worker.script_run import ScriptOrder
+from tentacle.devserver.worker.clients import WorkerClients
 from tests.devserver.fake_worker import FakeWorker, MemoryComms
 
 URI = "https://worker:10933/"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tentacle.devserver.worker.caller import WorkerCallFailed
-from tentacle.devserver.worker.retry import INVOCATION, SHUTTING_DOWN, is_missing_service, may_retry
+from tentacle.calling.caller import WorkerCallFailed
+from tentacle.calling.retry import INVOCATION, SHUTTING_DOWN, is_missing_service, may_retry
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.devserver.worker.retry import LISTENING, POLLING
+from tentacle.calling.retry import LISTENING, POLLING
 
 
 def test_the_interval_is_that_of_the_specification() -> None:

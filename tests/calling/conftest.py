@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.devserver.worker.bench import Bench
+from tests.calling.bench import Bench
 
 
 @pytest.fixture
