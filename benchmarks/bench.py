@@ -88,6 +88,12 @@ class Caller:
     async def status(self, ticket: str, after: int) -> ScriptStatusResponseV2:
         return await self._script("GetStatus", ScriptStatusRequestV2(ScriptTicket(ticket), after))
 
+    async def logged(self, ticket: str, after: int) -> tuple[ScriptStatusResponseV2, int]:
+        """The state without the log's entries, and how many of these came: a lean client looks at none of them."""
+        document = await self._call("GetStatus", ScriptStatusRequestV2(ScriptTicket(ticket), after))
+        entries = document.pop("Logs")
+        return codec.decode(ScriptStatusResponseV2, {**document, "Logs": []}), len(entries)
+
     async def cancel(self, ticket: str) -> None:
         await self._call("CancelScript", CancelScriptCommandV2(ScriptTicket(ticket), 0))
 

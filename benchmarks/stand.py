@@ -93,8 +93,8 @@ class Worker(Caller):
         entries = len(answer.logs)
         while answer.state is not ProcessState.COMPLETE:
             await asyncio.sleep(pause)
-            answer = await self.status(ticket, answer.next_log_sequence)
-            entries += len(answer.logs)
+            answer, more = await self.logged(ticket, answer.next_log_sequence)
+            entries += more
         await self.complete(ticket)
         return entries
 

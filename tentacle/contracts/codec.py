@@ -15,7 +15,7 @@ import operator
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cache, lru_cache
 from typing import Annotated, Any, TypeVar
@@ -60,6 +60,9 @@ class TypeName:
 
 Pack = Callable[[Any], bytes]
 """Writes instances of one class as a whole list in BSON."""
+
+LISTS: typing.Final = (tuple, Sequence)
+"""What members that are lists are annotated with: they are read as tuples."""
 
 _MANY: typing.Final = 64
 """From so many items on, a list of a class that can be packed is."""
@@ -120,7 +123,7 @@ def _writer(annotation: Any) -> Callable[[Any], Any]:
     if (optional := inner_of_optional(annotation)) is not None:
         inner = _writer(optional)
         return lambda value: None if value is None else inner(value)
-    if origin is tuple:
+    if origin in LISTS:
         return _list_writer(arguments[0])
     if origin is Mapping:
         return lambda value: {k.wire_name if isinstance(k, WireEnum) else str(k): v for k, v in value.items()}
@@ -198,7 +201,7 @@ def _reader(annotation: Any) -> Callable[[Any, str], Any]:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if (optional := inner_of_optional(annotation)) is not None:
         return _nullable_reader(optional)
-    if origin is tuple:
+    if origin in LISTS:
         return _list_reader(arguments[0])
     if origin is Mapping:
         return _dictionary_reader(arguments[0])

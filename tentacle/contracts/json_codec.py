@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from tentacle.contracts.codec import (
     INT32,
+    LISTS,
     CodecError,
     Long,
     Milliseconds,
@@ -96,7 +97,7 @@ def _writer(annotation: Any) -> _Writer:
     if (optional := inner_of_optional(annotation)) is not None:
         inner = _writer(optional)
         return lambda value, stream: None if value is None else inner(value, stream)
-    if origin is tuple:
+    if origin in LISTS:
         item = _writer(arguments[0])
         return lambda value, stream: [item(one, stream) for one in value]
     if origin is Mapping:
@@ -132,7 +133,7 @@ def _reader(annotation: Any) -> _Reader:
     if (optional := inner_of_optional(annotation)) is not None:
         inner = _reader(optional)
         return lambda value, where, stream: None if value is None else inner(value, where, stream)
-    if origin is tuple:
+    if origin in LISTS:
         return _list_reader(arguments[0])
     if origin is Mapping:
         return _dictionary_reader(arguments[0])

@@ -10,6 +10,7 @@ from typing import Any
 from tentacle.contracts.codec import (
     INT32,
     INT64,
+    LISTS,
     Long,
     Milliseconds,
     WireEnum,
@@ -59,7 +60,7 @@ def schema_of(annotation: Any, named: dict[str, Any]) -> dict[str, Any]:
     arguments, origin = typing.get_args(annotation), typing.get_origin(annotation)
     if (optional := inner_of_optional(annotation)) is not None:
         return {"anyOf": [schema_of(optional, named), {"type": "null"}]}
-    if origin is tuple:
+    if origin in LISTS:
         return {"type": "array", "items": schema_of(arguments[0], named)}
     if origin is Mapping:
         names = [member.wire_name for member in arguments[0]]

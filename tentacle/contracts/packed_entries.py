@@ -7,41 +7,38 @@ memory.  The bytes are the same (docs/spec/services.md, "Types").
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from itertools import count
 
 _INT32 = struct.Struct("<i")
 _FIXED = struct.Struct("<8si10sq6s")
 """The members before the text, as kind, name and value: an int32, a date, and kind and name of the text."""
 
-
-class LogLine(Protocol):
-    """A `contracts.script.ProcessOutput`, whose members these are, in their order."""
-
-    @property
-    def source(self) -> int: ...
-
-    @property
-    def occurred(self) -> int: ...
-
-    @property
-    def text(self) -> str: ...
+EntryRun = tuple[int, int, Sequence[str]]
+"""Entries that were written together: their source, when they occurred (milliseconds since 1970), and their texts."""
 
 
-def pack_entries(entries: Iterable[LogLine]) -> bytes:
+class _Heads(dict[int, bytes]):
+    """What stands before a text of so many bytes, for entries with one source and time; each is made once."""
+
+    def __init__(self, source: int, occurred: int) -> None:
+        super().__init__()
+        self._fixed = _FIXED.pack(b"\x10Source\0", source, b"\x09Occurred\0", occurred, b"\x02Text\0")
+
+    def __missing__(self, length: int) -> bytes:
+        # The size counts its own four bytes, those of the text's length, the text with its end, and the end.
+        head = self[length] = _INT32.pack(_FIXED.size + length + 10) + self._fixed + _INT32.pack(length + 1)
+        return head
+
+
+def pack_entries(runs: Iterable[EntryRun]) -> bytes:
     """Returns the list with its length and its end.  Raises `UnicodeEncodeError` for half a character."""
-    pack, fixed = _INT32.pack, b""
-    source, occurred = -1, -1
-    packed = [b""]
-    for number, entry in enumerate(entries):
-        if entry.occurred != occurred or entry.source is not source:
-            # Those that were written together have both in common.
-            source, occurred = entry.source, entry.occurred
-            fixed = _FIXED.pack(b"\x10Source\0", source, b"\x09Occurred\0", occurred, b"\x02Text\0")
-        text = entry.text.encode()
-        length = len(text) + 1
-        size = pack(_FIXED.size + length + 9)  # its own four bytes, those of the text's length, and the end
-        packed.append(b"\x03%d\0%b%b%b%b\0\0" % (number, size, fixed, pack(length), text))
+    packed, numbers = [b""], count()
+    for source, occurred, texts in runs:
+        heads = _Heads(source, occurred)
+        # The texts come first: their end must not cost a number.
+        for text, number in zip(map(str.encode, texts), numbers):  # noqa: B905 - numbers never end
+            packed.append(b"\x03%d\0%b%b\0\0" % (number, heads[len(text)], text))
     packed.append(b"\0")
-    packed[0] = pack(sum(map(len, packed)) + 4)
+    packed[0] = _INT32.pack(sum(map(len, packed)) + 4)
     return b"".join(packed)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -60,7 +60,7 @@ class CompleteScriptCommand:
 @dataclass(frozen=True)
 class ScriptStatusResponse:
     ticket: ScriptTicket
-    logs: tuple[ProcessOutput, ...]
+    logs: Sequence[ProcessOutput]
     next_log_sequence: Long
     state: ProcessState
     exit_code: int

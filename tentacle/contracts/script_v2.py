@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -62,7 +62,7 @@ class CompleteScriptCommandV2:
 @dataclass(frozen=True)
 class ScriptStatusResponseV2:
     ticket: ScriptTicket
-    logs: tuple[ProcessOutput, ...]
+    logs: Sequence[ProcessOutput]
     next_log_sequence: Long
     state: ProcessState
     exit_code: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -56,5 +57,5 @@ class RunStatus:
 
     state: ProcessState
     exit_code: int
-    entries: tuple[ProcessOutput, ...]
+    entries: Sequence[ProcessOutput]
     next_sequence: int

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.contracts.codec import CodecError, Long, Milliseconds, WireEnum
+from tentacle.contracts.codec import LISTS, CodecError, Long, Milliseconds, WireEnum
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.json_codec import from_json, to_json
 from tentacle.contracts.script import (
@@ -45,7 +45,7 @@ def values(annotation: Any) -> st.SearchStrategy[Any]:
     arguments, origin = typing.get_args(annotation), typing.get_origin(annotation)
     if type(None) in arguments:
         return st.none() | values(next(one for one in arguments if one is not type(None)))
-    if origin is tuple:
+    if origin in LISTS:
         return st.lists(values(arguments[0]), max_size=3).map(tuple)
     if origin is Mapping:
         return st.dictionaries(st.sampled_from(list(arguments[0])), TEXT)

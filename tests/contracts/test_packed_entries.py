@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import bson
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.contracts import codec
-from tentacle.contracts.packed_entries import pack_entries
-from tentacle.contracts.script import ProcessOutput, ProcessOutputSource, ProcessState, ScriptTicket
+from tentacle.contracts.packed_entries import EntryRun, pack_entries
+from tentacle.contracts.script import LogEntries, ProcessOutput, ProcessOutputSource, ProcessState, ScriptTicket
 from tentacle.contracts.script_v2 import ScriptStatusResponseV2
 from tentacle.wire.limits import Limits
 from tentacle.wire.messages import PackedList, Response, decode_message, encode_message
@@ -23,19 +24,38 @@ ENTRIES = st.builds(
 )
 
 
-def plainly(entries: tuple[ProcessOutput, ...]) -> list[dict[str, object]]:
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+RUNS = st.tuples(st.sampled_from(ProcessOutputSource), st.integers(-(2**63), 2**63 - 1), st.lists(TEXTS, max_size=20))
+
+
+def plainly(entries: Sequence[ProcessOutput]) -> list[dict[str, object]]:
     return [{name: value for name, value in codec.encode(one).items() if name != "$type"} for one in entries]
 
 
-@given(st.lists(ENTRIES, max_size=130))
-def test_the_bytes_are_those_of_the_bson_package(entries: list[ProcessOutput]) -> None:
-    whole = bson.encode({"": plainly(tuple(entries))})
-    assert pack_entries(entries) == whole[6:-1]
+@given(st.lists(RUNS, max_size=9))
+def test_the_bytes_are_those_of_the_bson_package(runs: list[EntryRun]) -> None:
+    whole = bson.encode({"": plainly(LogEntries(runs))})
+    assert pack_entries(runs) == whole[6:-1]
+
+
+@given(st.lists(RUNS, max_size=9))
+def test_runs_are_the_entries_that_were_written_together(runs: list[EntryRun]) -> None:
+    entries = LogEntries(runs)
+    plain = tuple(
+        ProcessOutput(ProcessOutputSource(s), occurred, text) for s, occurred, texts in runs for text in texts
+    )
+    assert list(entries) == list(plain) and entries == plain and plain == entries
+    assert len(entries) == len(plain) and hash(entries) == hash(plain)
+    assert entries[-3:] == plain[-3:] and repr(plain) in repr(entries)
+    assert entries != plain + plain[:1] or not plain
+    assert entries != 1
 
 
 @given(st.lists(ENTRIES, min_size=1, max_size=3), st.integers(30, 90))
 def test_an_answer_with_a_long_log_is_as_one_without_packing(some: list[ProcessOutput], times: int) -> None:
-    entries = tuple(some * times)
+    entries: Sequence[ProcessOutput] = tuple(some * times)
+    if times % 2:
+        entries = LogEntries((one.source, one.occurred, [one.text]) for one in entries)
     status = ScriptStatusResponseV2(ScriptTicket("\x03Logs\0\x05"), entries, 7, ProcessState.RUNNING, -1)
     document = codec.encode(status)
     expected = {**codec.encode(replace(status, logs=())), "Logs": plainly(entries)}

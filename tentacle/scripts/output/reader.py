@@ -11,10 +11,10 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Final, NamedTuple
 
-from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
+from tentacle.contracts.packed_entries import EntryRun
+from tentacle.contracts.script import LogEntries, ProcessOutputSource
 from tentacle.masking import Mask
 from tentacle.scripts.output.line_masking import LineMasking, NextLines, NoMoreLines
 from tentacle.scripts.output.lines import NOTHING_OPEN, Lines, LineState, cut_mark, flush, split
@@ -50,7 +50,7 @@ class Page:
     `size` is in bytes, counted as the bound of a page is.
     """
 
-    entries: tuple[ProcessOutput, ...]
+    entries: LogEntries
     next_sequence: int
     more: bool
     size: int
@@ -140,16 +140,16 @@ class LogReader:
         """
         cursor = self._nearest(after)
         records = _Records(log, cursor, ended)
-        entries: list[ProcessOutput] = []
+        runs: list[EntryRun] = []
         room, more, waits = page_bytes, False, False
         while not more and not waits and (found := records.next(cursor)) is not None:
             record = self._decode(*found, cursor)
             first = min(max(cursor.skip, after - cursor.sequence), len(record.texts))
             ahead = log, records.offset, record.occurred, None if ended else self._has_waited
             shown = self._shown(record, cursor, first, ahead)
-            stop, room = _fit(shown, first, room, at_least_one=not entries)
-            source = _SOURCES[record.kind]
-            entries += map(ProcessOutput, repeat(source), repeat(record.occurred), shown[first:stop])
+            stop, room = _fit(shown, first, room, at_least_one=not runs)
+            if stop > first:
+                runs.append((_SOURCES[record.kind], record.occurred, shown[first:stop]))
             if stop < len(record.texts):
                 cursor = cursor._replace(skip=stop)
                 more, waits = stop < len(shown), stop == len(shown)
@@ -158,7 +158,7 @@ class LogReader:
         self._cursors[cursor.given] = cursor
         if len(self._cursors) > _CURSORS:
             self._cursors.popitem(last=False)
-        return Page(tuple(entries), max(after, cursor.given), more, page_bytes - room)
+        return Page(LogEntries(runs), max(after, cursor.given), more, page_bytes - room)
 
     def _has_waited(self, offset: int, latest: int) -> bool:
         """Returns whether the line that ends at `offset` has waited until `latest`, or as long by the other clock."""

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from functools import partial
 from urllib.parse import unquote
@@ -115,7 +115,7 @@ async def _in_turn(pieces: Iterator[bytes], turn: asyncio.Lock) -> bytes | None:
         return next(pieces, None)
 
 
-def _pieces(entries: tuple[ProcessOutput, ...], after: int) -> Iterator[bytes]:
+def _pieces(entries: Sequence[ProcessOutput], after: int) -> Iterator[bytes]:
     """The events of `entries`, joined to pieces that are worth sending, each made when it is wanted."""
     piece = bytearray()
     for number, entry in enumerate(entries, after + 1):
