@@ -7,7 +7,6 @@ agent, or cancels them where the operator wants that; the second ends the proces
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -22,6 +21,7 @@ from typing import Any, TextIO
 from tentacle.agent.assemble import Agent
 from tentacle.agent.housekeeping import choice_from, duration_from
 from tentacle.agent.lock import only_agent
+from tentacle.agent.memory import give_memory_back, spare_the_collector
 from tentacle.agent.own_files import put_right
 from tentacle.agent.supervisor import keep_running
 from tentacle.agent.surroundings import Surroundings
@@ -110,13 +110,6 @@ def executable() -> Path:
     return named if named.exists() else started_as
 
 
-def _spare_the_collector() -> None:
-    """A page of a long log is a quarter of a million objects and no cycle: looking for one took half of the time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 50)
-
-
 async def _main(
     agent: Agent,
     surroundings: Surroundings,
@@ -126,7 +119,8 @@ async def _main(
     is_last: bool,
 ) -> int:
     notifier = surroundings.notifier
-    _spare_the_collector()
+    spare_the_collector()
+    give_memory_back()
     stop = _Stop()
     async with _signals(stop), _closing(agent):
         for one in (*shortcomings(surroundings.environment), *missing_for_steps(surroundings.environment)):
