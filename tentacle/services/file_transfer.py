@@ -196,11 +196,18 @@ def _put(source: Path | None, place: Place, length: int, parts: Parts, digest: s
                 part.file.flush()
                 part.file.seek(0)
                 digest = _finish(part.file, None)
-                kept = os.stat(part.name, dir_fd=place.directory, follow_symlinks=False)
-                if not os.path.samestat(kept, os.fstat(part.file.fileno())):
-                    raise FileError(f"The copy for '{place.path}' was replaced while it was being written.") from None
+                _require_same(part.file, part.name, place)
                 os.rename(part.name, place.name, src_dir_fd=place.directory, dst_dir_fd=place.directory)
+                # Who owns the directory may have been faster than the renaming.
+                _require_same(part.file, place.name, place)
     return digest
+
+
+def _require_same(copy: BinaryIO, name: str, place: Place) -> None:
+    """Raises `FileError` where another file than the open one has the name."""
+    kept = os.stat(name, dir_fd=place.directory, follow_symlinks=False)
+    if not os.path.samestat(kept, os.fstat(copy.fileno())):
+        raise FileError(f"The copy for '{place.path}' was replaced while it was being written.") from None
 
 
 def _finish(file: BinaryIO, digest: str | None) -> str:
