@@ -132,6 +132,7 @@ class Agent:
         )
         self._parts = Parts(self.home / WORK / UPLOADS)
         roots = TransferRoots(self._policy.current, credentials_of(surroundings.environment))
+        self._spool = Spool(self.home / WORK / SPOOL, for_keeps=True)
         self._dispatcher = make_dispatcher(
             self.engine,
             self.home,
@@ -140,6 +141,7 @@ class Agent:
             surroundings.redactor.shown,
             self._oversight,
             roots,
+            self._spool.digest_of,
         )
         self._closing = False
         self._phase = RUNNING
@@ -148,7 +150,6 @@ class Agent:
         self._wire_trace = _wire_trace(surroundings)
         self._tapping = None if self._wire_trace is None else self._wire_trace.connection
         self.calls = Calls(self._handle)
-        self._spool = Spool(self.home / WORK / SPOOL)
         inbox, record = Inbox(self.home / WORK / INBOX), CallRecord(self.home / WORK / POLLED_CALLS)
         may_send = upload_check(self.home, roots)
         self.http = HttpApi(self._answer, self._finish, self.engine, inbox, record, self._oversight, may_send)

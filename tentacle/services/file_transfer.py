@@ -43,7 +43,8 @@ class FileTransferService:
     """`home` is where relative paths begin; `None` when the instance has none.  `parts` are files half written.
 
     `trust` says which links are followed; without it all are.  `written` is called in a thread with the path of each
-    file that has been written.  `roots` are where files may be written and read.
+    file that has been written.  `roots` are where files may be written and read.  `digest_of` knows the SHA-1, in
+    lower-case hex, of a file that was hashed while it arrived.
     """
 
     name = "IFileTransferService"
@@ -56,12 +57,14 @@ class FileTransferService:
         trust: Trust | None = None,
         written: Callable[[Path], None] = lambda _: None,
         roots: TransferRoots | None = None,
+        digest_of: Callable[[Path], str | None] = lambda _: None,
     ) -> None:
         self._home = home
         self._written = written
         self._parts = parts or Parts(None)
         self._trust = trust or Trust()
         self._roots = roots or TransferRoots()
+        self._digest_of = digest_of
 
     @property
     def methods(self) -> Mapping[str, ServiceMethod]:
@@ -96,7 +99,8 @@ class FileTransferService:
                 found = self._found(target)
                 if found is not None and not stat.S_ISREG(found.st_mode):
                     raise _no_file(target, found)
-                digest = _put(source, place, length, self._parts)
+                known = None if source is None else self._digest_of(source)
+                digest = _put(source, place, length, self._parts, known)
                 self._written(place.path)
         except OSError as error:
             raise _failed("write", target, error) from error
@@ -169,8 +173,8 @@ def upload_check(home: Path | None, roots: TransferRoots) -> Callable[[str], Non
     return lambda path: roots.require_writable(absolute(home, path))
 
 
-def _put(source: Path | None, place: Place, length: int, parts: Parts) -> str:
-    """Moves `source` to a place, and returns its SHA-1 in lower-case hex.
+def _put(source: Path | None, place: Place, length: int, parts: Parts, digest: str | None) -> str:
+    """Moves `source` to a place, and returns its SHA-1 in lower-case hex, which may be known.
 
     On one file system that is a renaming, which needs no space: the stream had it when it arrived.  On another the
     file is first copied to a file beside the target.
@@ -179,7 +183,7 @@ def _put(source: Path | None, place: Place, length: int, parts: Parts) -> str:
         require_free(place.path.parent, length)
         raise FileError(f"There was no room for the {length} bytes of {place.path} when they arrived.")
     with open(source, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW)) as file:
-        digest = _finish(file)
+        digest = _finish(file, digest)
         try:
             os.rename(source, place.name, dst_dir_fd=place.directory)
         except OSError as error:
@@ -191,18 +195,28 @@ def _put(source: Path | None, place: Place, length: int, parts: Parts) -> str:
                 shutil.copyfileobj(file, part.file, 1024 * 1024)
                 part.file.flush()
                 part.file.seek(0)
-                digest = _finish(part.file)
-                kept = os.stat(part.name, dir_fd=place.directory, follow_symlinks=False)
-                if not os.path.samestat(kept, os.fstat(part.file.fileno())):
-                    raise FileError(f"The copy for '{place.path}' was replaced while it was being written.") from None
+                digest = _finish(part.file, None)
+                _require_same(part.file, part.name, place)
                 os.rename(part.name, place.name, src_dir_fd=place.directory, dst_dir_fd=place.directory)
+                # Who owns the directory may have been faster than the renaming.
+                _require_same(part.file, place.name, place)
     return digest
 
 
-def _finish(file: BinaryIO) -> str:
-    """Gives the open file the mode of a new file and flushes it to the disk.  Returns its SHA-1 in lower-case hex."""
+def _require_same(copy: BinaryIO, name: str, place: Place) -> None:
+    """Raises `FileError` where another file than the open one has the name."""
+    kept = os.stat(name, dir_fd=place.directory, follow_symlinks=False)
+    if not os.path.samestat(kept, os.fstat(copy.fileno())):
+        raise FileError(f"The copy for '{place.path}' was replaced while it was being written.") from None
+
+
+def _finish(file: BinaryIO, digest: str | None) -> str:
+    """Gives the open file the mode of a new file and flushes it to the disk.
+
+    Returns its SHA-1 in lower-case hex: `digest`, where that is known.
+    """
     os.fchmod(file.fileno(), 0o666 & ~_umask())
-    digest = hashlib.file_digest(file, "sha1").hexdigest()  # type: ignore[arg-type]  # a file will do
+    digest = digest or hashlib.file_digest(file, "sha1").hexdigest()  # type: ignore[arg-type]  # a file will do
     os.fsync(file.fileno())
     return digest
 

@@ -27,11 +27,12 @@ def make_dispatcher(
     cover: Callable[[str], str] = str,
     overseer: Overseer | None = None,
     roots: TransferRoots | None = None,
+    digest_of: Callable[[Path], str | None] = lambda _: None,
 ) -> Dispatcher:
     """All services over one engine: V1 and V2 share its runs and its isolation mutexes.
 
     `cover` masks the texts of failures; `overseer` stands beside all calls; `roots` are where
-    files may be written and read.
+    files may be written and read; `digest_of` is that of `FileTransferService`.
     """
     mode = engine.options.sandbox.mode
     # docs/spec/services.md, "Links that scripts make".
@@ -42,7 +43,7 @@ def make_dispatcher(
     return Dispatcher(
         (
             ScriptServiceV1(engine, now),
-            FileTransferService(home, parts, trust, engine.take_in, roots),
+            FileTransferService(home, parts, trust, engine.take_in, roots, digest_of),
             ScriptServiceV2(engine),
             CapabilitiesService(),
         ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import logging
 import os
 from collections import Counter
@@ -21,20 +22,29 @@ from tentacle.disk import free_bytes, with_margin
 from tentacle.open_files import is_scarce
 from tentacle.transport.errors import TransportError
 from tentacle.transport.stream import piece_size
+from tentacle.write_back import start_writing
 
 log = logging.getLogger(__name__)
 
 _WORTH_A_THREAD = 64 * 1024
 _PIECES = 2
 """So many pieces, as they come from the network, are written together."""
+_WRITE_BACK = 8 * 1024 * 1024
+"""After so many bytes the system is asked to begin with them, of a file that is to stay."""
 
 
 class Spool:
     """A directory for data streams.  `create` makes it, private, and empties it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, for_keeps: bool = False) -> None:
+        """`for_keeps`: its files will stay, so they are hashed and on their way to the disk while they arrive."""
         self._directory = directory
         self._promised: Counter[Delivery] = Counter()
+        self._digests: dict[Path, str] | None = {} if for_keeps else None
+
+    def digest_of(self, path: Path) -> str | None:
+        """Returns the SHA-1 of a file, in lower-case hex; `None` where it has to be read for that."""
+        return (self._digests or {}).get(path)
 
     def create(self) -> None:
         """Raises `TransportError` when the directory cannot be made, but not on a full disk: files are refused then."""
@@ -63,7 +73,7 @@ class Spool:
 
     def delivery(self) -> Delivery:
         """A place for the data streams of one message."""
-        return Delivery(self._directory, self._promised)
+        return Delivery(self._directory, self._promised, self._digests)
 
 
 class Delivery:
@@ -73,10 +83,15 @@ class Delivery:
     connection stays in step, and the call is answered with an error because its file is missing from `files`.
     """
 
-    def __init__(self, directory: Path, promised: Counter[Delivery]) -> None:
-        """`promised` says of all deliveries of the spool how many bytes are still to come."""
+    def __init__(self, directory: Path, promised: Counter[Delivery], digests: dict[Path, str] | None = None) -> None:
+        """`promised` says of all deliveries of the spool how many bytes are still to come.
+
+        The SHA-1 of each file is put into `digests`, and taken out when the delivery is discarded.
+        """
         self._directory = directory
         self._promised = promised
+        self._digests = digests
+        self._hash = hashlib.sha1(usedforsecurity=False)
         self.files: dict[UUID, Path] = {}
         self._current: BinaryIO | None = None
         self._current_id: UUID | None = None
@@ -103,6 +118,7 @@ class Delivery:
         self._promised[self] = length
         self._current_id = identity
         self.files[identity] = path
+        self._hash = hashlib.sha1(usedforsecurity=False)
 
     async def write(self, data: bytes) -> None:
         """Takes the next bytes of the stream; what came before may still be on its way to the disk."""
@@ -119,15 +135,19 @@ class Delivery:
         await self._written()
         if self._current is not None and self._waiting:
             try:
-                _write_all(self._current, self._waiting)
+                self._write_all(self._current, self._waiting)
             except OSError:
                 self._give_up()
+        if self._digests is not None and self._current_id is not None:
+            self._digests[self.files[self._current_id]] = self._hash.hexdigest()
         self._close()
 
     def discard(self) -> None:
         """Removes every file that has not been moved away."""
         self._close()
         for path in self.files.values():
+            if self._digests is not None:
+                self._digests.pop(path, None)
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
@@ -136,7 +156,19 @@ class Delivery:
         await self._written()
         if self._current is not None:
             data, self._waiting = self._waiting, bytearray()
-            self._writing = asyncio.get_running_loop().run_in_executor(None, _write_all, self._current, data)
+            self._writing = asyncio.get_running_loop().run_in_executor(None, self._write_all, self._current, data)
+
+    def _write_all(self, file: BinaryIO, data: bytearray) -> int:
+        """Returns how many bytes that were."""
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+        if self._digests is not None:
+            self._hash.update(data)
+            end = file.tell()
+            if end // _WRITE_BACK > (end - len(data)) // _WRITE_BACK:
+                start_writing(file.fileno())
+        return len(data)
 
     async def _written(self) -> None:
         """Waits for the thread that writes.  When this is cancelled, the thread goes on, and `_close` knows of it."""
@@ -169,14 +201,6 @@ class Delivery:
         if identity is not None:
             with suppress(OSError):
                 self.files.pop(identity).unlink()
-
-
-def _write_all(file: BinaryIO, data: bytearray) -> int:
-    """Returns how many bytes that were."""
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
-    return len(data)
 
 
 def _close_after(file: BinaryIO, writing: asyncio.Future[int]) -> None:

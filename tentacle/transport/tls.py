@@ -245,7 +245,7 @@ class TlsStream:
         pieces, size, most = [], 0, piece_size()
         while size < most:
             try:
-                pieces.append(self._tls.recv(most - size))
+                pieces.append(self._tls.recv(min(most - size, _RECORD)))
             except SSL.WantReadError:
                 self._may_hold_more = False
                 break

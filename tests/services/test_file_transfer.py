@@ -249,7 +249,7 @@ async def test_a_copy_that_a_script_replaces_by_a_link_changes_nothing_at_its_en
             path = elsewhere / f"target{turn}"
             answer = await bench.wire.ask(SERVICE, "UploadFile", (str(path), stream), files)
             answers.append(answer.error[0] if answer.error else "placed")
-            assert not path.is_symlink()
+            assert answer.error or not path.is_symlink()
     finally:
         seen, _ = await swapping.communicate(b"")
     assert int(seen) > 0, answers

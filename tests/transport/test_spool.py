@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import resource
 import shutil
@@ -117,6 +118,24 @@ async def test_what_is_written_behind_is_all_there_in_the_end(tmp_path: Path) ->
             await delivery.write(piece)
         await delivery.end()
         assert delivery.files[identity].read_bytes() == b"".join(pieces)
+
+
+async def test_what_is_for_keeps_is_hashed_while_it_arrives_and_forgotten_with_its_call(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, for_keeps=True)
+    spool.create()
+    delivery, contents = spool.delivery(), {uuid4(): os.urandom(size) for size in (0, 7, 65_536, 9_000_000)}
+    for identity, content in contents.items():
+        delivery.begin(identity, len(content))
+        for start in range(0, len(content), 200_000):
+            await delivery.write(content[start : start + 200_000])
+        assert spool.digest_of(delivery.files[identity]) is None
+        await delivery.end()
+    for identity, content in contents.items():
+        path = delivery.files[identity]
+        assert path.read_bytes() == content
+        assert spool.digest_of(path) == hashlib.sha1(content).hexdigest()
+    delivery.discard()
+    assert {spool.digest_of(path) for path in delivery.files.values()} == {None}
 
 
 def is_open(path: Path) -> bool:

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tentacle.disk import flush_directory, sync
 from tentacle.scripts.errors import WorkspaceNotPreparedError
 from tentacle.scripts.workspace.run_files import RunFiles
-
-_SYNC_FILE_RANGE_WRITE = 2
-_libc = ctypes.CDLL(None, use_errno=True)
+from tentacle.write_back import start_writing
 
 Prepare = Callable[[], RunFiles]
 
@@ -90,7 +87,7 @@ def _sync(runs: Sequence[RunFiles], directory: Path) -> dict[RunFiles, OSError]:
     if len(runs) > 1:
         for run in runs:
             # Starts the writes of all files before waiting for one, so that the first journal commit covers all.
-            _libc.sync_file_range(run.run, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
+            start_writing(run.run)
     failures = {}
     for run in runs:
         try:
