@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tentacle.agent.plan import PollPlan
 from tentacle.agent.status import CallingServer, Link, Polled
 from tentacle.agent.supervisor import keep_running
 from tentacle.late_imports import LateModule
+from tentacle.records import dataclass
 from tentacle.transport.address import Address
 from tentacle.transport.calls import Calls
 from tentacle.transport.poller import Poller, PollerOptions

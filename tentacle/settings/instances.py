@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from tentacle.disk import (
     write_atomic,
 )
 from tentacle.errors import TentacleError
+from tentacle.records import dataclass
 from tentacle.settings.errors import InstanceError
 
 MACHINE_DIRECTORY = Path("/etc/octopus")

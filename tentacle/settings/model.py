@@ -6,9 +6,10 @@ Knows names, types and defaults (docs/spec/command-line.md, "Settings").  Must n
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from tentacle.records import dataclass
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.logs import LogSettings
 from tentacle.settings.monitor import MonitorAddress

@@ -143,10 +143,11 @@ def test_a_count_may_have_a_sign_and_any_blank_around_it(text: str, count: int) 
 
 
 NEW_SETTING = """
-import dataclasses, sys
+import sys
+from tentacle import records
 from tentacle.settings import model
 
-@dataclasses.dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Settings(model.Settings):
     greeting: str | None = None
 

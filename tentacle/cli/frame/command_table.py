@@ -7,8 +7,9 @@ import any command itself.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from typing import Final
+
+from tentacle.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -24,6 +24,7 @@ from tentacle.observe.logfile import FileLogHandler
 from tentacle.observe.logs import FILE_ONLY_LOGGER, JOURNAL_VARIABLE, ConsoleHandler, logging_to
 from tentacle.observe.redaction import Redactor
 from tentacle.observe.startup import describe_process, machine_name, processor_count
+from tentacle.records import dataclass
 
 if TYPE_CHECKING:
     from tentacle.settings.instances import Instance, InstanceRegistry

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +20,7 @@ from tentacle.home_layout import HEARTBEAT_FILE
 from tentacle.host.unit import service_name
 from tentacle.late_imports import LateModule
 from tentacle.observe.text import visible
+from tentacle.records import dataclass
 from tentacle.settings.instances import DEFAULT_NAME, Instance, InstanceRegistry
 
 if TYPE_CHECKING:

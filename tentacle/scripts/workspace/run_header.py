@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tentacle.contracts.script import ScriptIsolationLevel
+from tentacle.records import dataclass
 from tentacle.scripts.mutexes import MutexRequest
 from tentacle.scripts.shim.clock import BOOT, now_ms, since_boot_ms
 

@@ -14,11 +14,12 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from tentacle import disk
 from tentacle.errors import EXIT_USER_ERROR
+from tentacle.records import dataclass
 from tentacle.scripts.errors import ScriptError, WorkspaceNotPreparedError
 from tentacle.scripts.shim.file_flags import free_path
 from tentacle.scripts.workspace.batch_sync import BatchSync
