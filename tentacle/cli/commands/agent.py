@@ -85,7 +85,7 @@ def agent(
     else:
         _refuse_registration_options()
         file = session.choose(where)
-    session.log_as(file.load().logs)
+    session.log_as_agent()
     if wait is not None and wait >= LEAST_WAIT_MS:
         yield f"Sleeping for {wait}ms..."
         time.sleep(wait / 1000)

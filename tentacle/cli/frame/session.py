@@ -92,13 +92,14 @@ class CommandSession:
         with logging_to(self._console, self._log_file, self.redactor, self.environ) as self.levels:
             yield
 
-    def log_as(self, settings: LogSettings) -> None:
-        """Has the console show log lines in the form that the settings ask for: it is the log of an agent.
+    def log_as_agent(self) -> None:
+        """Has the console show log lines in the form that the chosen instance asks for: it is the log of an agent.
 
         It shows also that the log file cannot be written.
         """
+        assert self._before is not None, "no instance was chosen"
         self._log_file.tells = True
-        if settings.format == "json":
+        if self._before.settings.logs.format == "json":
             self._console.speak_json()
 
     @property
