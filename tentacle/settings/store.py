@@ -41,7 +41,8 @@ from tentacle.settings.key_places import (
     key_place,
     unfinished_place,
 )
-from tentacle.settings.model import Settings, home_seen_from
+from tentacle.settings.model import Settings
+from tentacle.settings.plain_home import home_seen_from
 from tentacle.settings.rotation import dropped
 from tentacle.settings.stored_certificate import StoredCertificate
 

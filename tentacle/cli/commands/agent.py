@@ -25,7 +25,7 @@ from tentacle.cli.registration.options import (
 from tentacle.errors import TentacleError
 from tentacle.late_imports import LateModule
 from tentacle.settings import certificates
-from tentacle.settings.environment import is_enabled
+from tentacle.settings.environment_switch import is_enabled
 from tentacle.settings.model import Settings, resolved_home
 
 if TYPE_CHECKING:

@@ -173,7 +173,8 @@ class CommandSession:
 
     def overridden(self, settings: Settings) -> Settings:
         """`settings` with what environment variables say instead; for reading only."""
-        from tentacle.settings.environment import apply_environment, find_env_file, is_enabled
+        from tentacle.settings.environment import apply_environment, find_env_file
+        from tentacle.settings.environment_switch import is_enabled
 
         enabled = is_enabled(self.environ)
         return apply_environment(
