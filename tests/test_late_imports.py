@@ -33,10 +33,11 @@ def test_it_is_loaded_when_it_is_used() -> None:
         ("tentacle.cli.commands.agent, tentacle.agent.daemon", NEVER),
         ("tentacle.cli.main", NEVER | {"asyncio", "cryptography", "yaml", "bson", "socket"}),
         ("tentacle.cli.main, tentacle.cli.commands.livez", NEVER | HEAVY),
+        ("tentacle.cli.main, tentacle.cli.commands.status", NEVER | {"asyncio", "bson", "ssl", "platformdirs"}),
     ],
 )
 def test_who_needs_little_loads_little(modules: str, without: set[str]) -> None:
-    """An idle agent; `--help`; a probe that is run every few seconds."""
+    """An idle agent; `--help`; a probe that is run every few seconds; what an operator asks again and again."""
     program = f"import {modules}, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not without & set(done.stdout.split())

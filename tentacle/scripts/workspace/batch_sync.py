@@ -6,15 +6,21 @@ cost more than the commit.  Making a file waits too while the disk is busy, and 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tentacle.disk import flush_directory, sync
+from tentacle.late_imports import LateModule
 from tentacle.scripts.errors import WorkspaceNotPreparedError
 from tentacle.scripts.workspace.run_files import RunFiles
+
+if TYPE_CHECKING:
+    import asyncio
+else:  # which a command that looks at workspaces does not need
+    asyncio = LateModule("asyncio")
 
 _SYNC_FILE_RANGE_WRITE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
