@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, FrozenInstanceError, fields
 from operator import attrgetter
 from reprlib import recursive_repr
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass  # noqa: PLC0414  # others have it from here
@@ -23,50 +23,52 @@ else:
         return _frozen if options == {"frozen": True} else dataclasses.dataclass(cls, **options)
 
 
-def _frozen(cls: type) -> type:
+def _frozen(cls: Any) -> Any:
     if cls.__doc__ is None:
         cls.__doc__ = cls.__name__  # else a signature would be made for it, at the price of everything else
     dataclasses.dataclass(init=False, repr=False, eq=False)(cls)
-    names = frozenset(one.name for one in fields(cls))
     # With the class in it, it is a tuple whatever there is to compare.
-    compared = attrgetter("__class__", *(one.name for one in fields(cls) if one.compare))
+    cls.__compared__ = attrgetter("__class__", *(one.name for one in fields(cls) if one.compare))
 
     def begin(self: object, *values: Any, **named: Any) -> None:
-        method = _compiled_init(cls)
-        cls.__init__ = method  # type: ignore[misc]
+        method = cls.__init__ = _compiled_init(cls)
         method(self, *values, **named)
 
-    def equals(self: object, other: object) -> Any:
-        return compared(self) == compared(other) if other.__class__ is self.__class__ else NotImplemented
-
-    def refuse_to_set(self: object, name: str, value: object) -> None:
-        if type(self) is cls or name in names:
-            raise FrozenInstanceError(f"cannot assign to field {name!r}")
-        object.__setattr__(self, name, value)
-
-    def refuse_to_delete(self: object, name: str) -> None:
-        if type(self) is cls or name in names:
-            raise FrozenInstanceError(f"cannot delete field {name!r}")
-        object.__delattr__(self, name)
-
-    methods = {
-        "__init__": begin,
-        "__repr__": _shown,
-        "__eq__": equals,
-        "__hash__": lambda self: hash(compared(self)),
-        "__setattr__": refuse_to_set,
-        "__delattr__": refuse_to_delete,
-    }
-    for name, method in methods.items():
+    for name, method in {"__init__": begin, **_SHARED}.items():
         if name not in vars(cls):
             setattr(cls, name, method)
     return cls
+
+
+def _equals(self: Any, other: Any) -> Any:
+    return self.__compared__(self) == self.__compared__(other) if other.__class__ is self.__class__ else NotImplemented
+
+
+def _hashed(self: Any) -> int:
+    return hash(self.__compared__(self))
+
+
+def _refuse_to_set(_self: object, name: str, _value: object) -> None:
+    raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+
+def _refuse_to_delete(_self: object, name: str) -> None:
+    raise FrozenInstanceError(f"cannot delete field {name!r}")
 
 
 @recursive_repr()
 def _shown(self: Any) -> str:
     shown = (f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if one.repr)
     return f"{type(self).__qualname__}({', '.join(shown)})"
+
+
+_SHARED: Final = {
+    "__repr__": _shown,
+    "__eq__": _equals,
+    "__hash__": _hashed,
+    "__setattr__": _refuse_to_set,
+    "__delattr__": _refuse_to_delete,
+}
 
 
 def _compiled_init(cls: Any) -> Callable[..., None]:
