@@ -11,8 +11,10 @@ import binascii
 import codecs
 import re
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from tentacle.records import dataclass
 
 _BLOCK: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _HEADER: Final = re.compile(r"^[A-Za-z-]+:.*$", re.MULTILINE)

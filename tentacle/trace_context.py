@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Final
+
+from tentacle.records import dataclass
 
 VARIABLE: Final = "TRACEPARENT"
 """What programs that were started find it by."""

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "tentacle"
 
 GROUND: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("errors", "records"),
     (
         "masking",
         "path_walk",
@@ -60,6 +60,7 @@ MUST_NOT_SEE: dict[str, frozenset[str]] = {
     "open_files": _WAITING | _FILES,
     "late_imports": _WAITING | _FILES,
     "write_back": _WAITING | _FILES,
+    "records": _WAITING | _FILES,
     "disk": _WAITING,
     "sealing": _WAITING,
     "wire": _WAITING | _FILES,
@@ -259,6 +260,20 @@ def test_broad_except_stands_where_one_failure_must_not_cost_others_only(relativ
             names = {n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)} if node.type else {"bare"}
             if names & {"Exception", "BaseException", "bare"}:
                 assert relative in BROAD_EXCEPT_ALLOWED, f"{relative}:{node.lineno} catches everything"
+
+
+@pytest.mark.parametrize(("relative", "path"), [pytest.param(r, p, id=r) for r, p in modules()])
+def test_a_frozen_dataclass_is_one_that_a_start_can_afford(relative: str, path: Path) -> None:
+    if relative.startswith((SHIM, "devserver/")):
+        return
+    text = path.read_text(encoding="utf-8")
+    known = {
+        a.name
+        for n in ast.walk(ast.parse(text))
+        if isinstance(n, ast.ImportFrom) and n.module == "dataclasses"
+        for a in n.names
+    }
+    assert "dataclass" not in known or "dataclass(frozen=True)" not in text, f"{relative}: see tentacle/records.py"
 
 
 def test_a_class_has_a_name_of_its_own() -> None:

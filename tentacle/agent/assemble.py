@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tentacle import __version__
@@ -48,7 +49,6 @@ from tentacle.services.dispatch import Answered, Call, Failure, Files, close_fil
 from tentacle.services.errors import ShuttingDown
 from tentacle.services.file_transfer import upload_check
 from tentacle.services.halibut import answer_request
-from tentacle.services.http.api import HttpApi
 from tentacle.services.http.call_record import CallRecord
 from tentacle.services.http.inbox import Inbox
 from tentacle.services.parts import Parts
@@ -65,9 +65,6 @@ from tentacle.transport.calls import Calls
 from tentacle.transport.exchange import Answer, Exchange
 from tentacle.transport.http.service import HttpService
 from tentacle.transport.listener import Listener, ListenerOptions
-from tentacle.transport.poller import Poller, PollerOptions
-from tentacle.transport.proxy_logins import ProxyLogins
-from tentacle.transport.proxy_refusals import KeptRefusals
 from tentacle.transport.serving import serve_listening
 from tentacle.transport.spool import Spool
 from tentacle.transport.stream import format_address
@@ -76,9 +73,12 @@ from tentacle.wire.messages import Request
 
 if TYPE_CHECKING:
     from tentacle.observe import metrics, monitor, wire_trace
-else:  # aiohttp, prometheus_client and h11, for those who want to see
+    from tentacle.services.http import api
+    from tentacle.transport.poller import Poller
+else:  # aiohttp, prometheus_client and h11, for those who want to see, and what answers HTTPS
     metrics = LateModule("tentacle.observe.metrics")
     monitor = LateModule("tentacle.observe.monitor")
+    api = LateModule("tentacle.services.http.api")
     wire_trace = LateModule("tentacle.observe.wire_trace")
 
 log = logging.getLogger(__name__)
@@ -150,13 +150,18 @@ class Agent:
         self._wire_trace = _wire_trace(surroundings)
         self._tapping = None if self._wire_trace is None else self._wire_trace.connection
         self.calls = Calls(self._handle)
-        inbox, record = Inbox(self.home / WORK / INBOX), CallRecord(self.home / WORK / POLLED_CALLS)
-        may_send = upload_check(self.home, roots)
-        self.http = HttpApi(self._answer, self._finish, self.engine, inbox, record, self._oversight, may_send)
+        self._inbox, self._record = Inbox(self.home / WORK / INBOX), CallRecord(self.home / WORK / POLLED_CALLS)
+        self._may_send = upload_check(self.home, roots)
         self.listener = self._make_listener(self.plan)
-        self._logins = ProxyLogins(refusals=KeptRefusals(self.home))
+        self._poller_parts = PollerParts(self.calls, self._spool, self.home, lambda: self.http.polled)
         self._polling = Polling(self._make_poller, self.plan.polls)
         self._monitor = self._make_monitor(settings.monitor, counting)
+
+    @cached_property
+    def http(self) -> api.HttpApi:
+        """What answers HTTPS, made for the first request: most agents never get one."""
+        own = (self._answer, self._finish, self.engine, self._inbox, self._record, self._oversight, self._may_send)
+        return api.HttpApi(*own)
 
     @property
     def pollers(self) -> list[Poller]:
@@ -171,9 +176,8 @@ class Agent:
 
     async def start(self, say: Callable[[str], None]) -> None:
         """Takes over what an earlier agent left, then opens the port.  Raises `TentacleError`."""
-        await asyncio.to_thread(self._parts.sweep)
-        await asyncio.to_thread(self._history.load)
-        await asyncio.to_thread(self.http.prepare)
+        for prepare in (self._parts.sweep, self._history.load, self._inbox.prepare, self._record.prepare):
+            await asyncio.to_thread(prepare)
         if self._wire_trace is not None:
             self._wire_trace.start()
         self._drain.take_up()
@@ -287,7 +291,8 @@ class Agent:
         await self._settle()
         if self.listener is not None:
             await self.listener.aclose()
-        self.http.aclose()
+        if "http" in vars(self):
+            self.http.aclose()
         await self._control.aclose()
         self._history.close()
         self.audit.close()
@@ -370,7 +375,7 @@ class Agent:
             return None
         host, port = plan.listen
         options = ListenerOptions(host=host, port=port, timeouts=self._surroundings.timeouts, tapping=self._tapping)
-        http = HttpService(self.http.answer, self.calls.owing)
+        http = HttpService(lambda request: self.http.answer(request), self.calls.owing)  # noqa: PLW0108  # made then
         return Listener(self._identity, self._is_trusted, self._serve, self._spool, options, http)
 
     def _make_monitor(self, address: MonitorAddress | None, counting: metrics.Metrics | None) -> monitor.Monitor | None:
@@ -380,10 +385,9 @@ class Agent:
         return monitor.Monitor(views, address.host, address.port, address.path)
 
     def _make_poller(self, poll: PollPlan) -> Poller:
-        timeouts = self._surroundings.timeouts
-        options = PollerOptions(poll.address, poll.subscription, poll.connections, timeouts, tapping=self._tapping)
-        parts = PollerParts(self.calls, self._spool, self._logins, self.http.polled)
-        return parts.poller(options, self._identity, self._fallback)
+        return self._poller_parts.poller(
+            poll, self._surroundings.timeouts, self._tapping, self._identity, self._fallback
+        )
 
     def _is_trusted(self, thumbprint: str) -> bool:
         return thumbprint in self.plan.trusted

@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TextIO
@@ -35,6 +34,7 @@ from tentacle.host.step_needs import missing_for_steps
 from tentacle.observe.level_switch import LevelSwitch
 from tentacle.observe.redaction import Redactor
 from tentacle.open_files import raise_limit
+from tentacle.records import dataclass
 from tentacle.settings.model import Settings, resolved_home
 
 log = logging.getLogger(__name__)

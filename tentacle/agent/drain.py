@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from tentacle.disk import DiskError, cannot, move_aside, read_bytes, write_atomic
 from tentacle.home_layout import DRAIN_FILE, LOCK_FILE, WORK
+from tentacle.records import dataclass
 
 _LARGEST: Final = 16 * 1024
 _LATEST: Final = 1e11

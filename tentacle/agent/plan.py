@@ -6,10 +6,11 @@ The lines that go with it are those that operators and tools know (docs/spec/com
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import SplitResult, quote, urlsplit
 
 from tentacle.errors import TentacleError
+from tentacle.records import dataclass
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.settings.trust import thumbprints_of
 from tentacle.thumbprints import doubts_about

@@ -7,43 +7,70 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tentacle.agent.plan import PollPlan
 from tentacle.agent.status import CallingServer, Link, Polled
 from tentacle.agent.supervisor import keep_running
 from tentacle.late_imports import LateModule
+from tentacle.records import dataclass
 from tentacle.transport.address import Address
 from tentacle.transport.calls import Calls
-from tentacle.transport.poller import Poller, PollerOptions
-from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.spool import Spool
+from tentacle.transport.tapped import Tapping
+from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity
 from tentacle.wire.generations import Generation
 from tentacle.wire.polling import PolledCalls
 
 if TYPE_CHECKING:
+    from tentacle.transport import poller as halibut_poller
+    from tentacle.transport import proxy_logins, proxy_refusals
     from tentacle.transport.http import poller as https_poller
-else:  # aiohttp
+    from tentacle.transport.poller import Poller
+    from tentacle.transport.proxy_logins import ProxyLogins
+else:  # aiohttp, and what an agent that polls nobody does not need
+    halibut_poller = LateModule("tentacle.transport.poller")
+    proxy_logins = LateModule("tentacle.transport.proxy_logins")
+    proxy_refusals = LateModule("tentacle.transport.proxy_refusals")
     https_poller = LateModule("tentacle.transport.http.poller")
 
 
 @dataclass(frozen=True)
 class PollerParts:
-    """What all pollers of an agent share; `requests` carries out what is polled by HTTPS."""
+    """What all pollers of an agent share; `home` is the agent's, `requests` gives what carries out the calls
+    that are polled by HTTPS."""
 
     calls: Calls
     spool: Spool
-    logins: ProxyLogins
-    requests: PolledCalls
+    home: Path
+    requests: Callable[[], PolledCalls]
 
-    def poller(self, options: PollerOptions, identity: TlsIdentity, fallback: TlsIdentity | None) -> Poller:
+    @cached_property
+    def logins(self) -> ProxyLogins:
+        """When a proxy may be shown a login."""
+        return proxy_logins.ProxyLogins(refusals=proxy_refusals.KeptRefusals(self.home))
+
+    def poller(
+        self,
+        poll: PollPlan,
+        timeouts: Timeouts,
+        tapping: Tapping | None,
+        identity: TlsIdentity,
+        fallback: TlsIdentity | None,
+    ) -> Poller:
         """One that polls by Halibut, or by HTTPS where the address says so."""
+        options = halibut_poller.PollerOptions(
+            poll.address, poll.subscription, poll.connections, timeouts, tapping=tapping
+        )
         if options.address.https is None:
-            return Poller(identity, self.calls, self.spool, options, fallback=fallback, logins=self.logins)
+            return halibut_poller.Poller(
+                identity, self.calls, self.spool, options, fallback=fallback, logins=self.logins
+            )
         return https_poller.HttpsPoller(
-            identity, self.calls, self.spool, options, self.requests, fallback=fallback, logins=self.logins
+            identity, self.calls, self.spool, options, self.requests(), fallback=fallback, logins=self.logins
         )
 
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from tentacle.agent.directory_watch import changes_in
@@ -19,6 +19,7 @@ from tentacle.agent.housekeeping import HEARTBEAT_SECONDS, next_beat, until_next
 from tentacle.agent.plan import Plan, make_plan
 from tentacle.agent.status import THE_CERTIFICATE
 from tentacle.errors import TentacleError
+from tentacle.records import dataclass
 from tentacle.settings.key_places import key_path_of
 from tentacle.settings.keys import KEYS
 from tentacle.settings.model import Settings, other_certificate

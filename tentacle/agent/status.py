@@ -14,12 +14,12 @@ import logging
 import os
 import secrets
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tentacle.agent.drain import Drain
 from tentacle.home_layout import STATUS_FILE
+from tentacle.records import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from tentacle.host.notify import Notifier
 from tentacle.host.passed_files import PassedFile
 from tentacle.observe.level_switch import LevelSwitch
 from tentacle.observe.redaction import Redactor
+from tentacle.records import dataclass
 from tentacle.settings.instances import instance_directories
 from tentacle.settings.model import Settings
 from tentacle.settings.policy_file import policy_places

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from tentacle.agent.plan import Plan
 from tentacle.agent.status import DRAINING, RUNNING, AgentStatus
@@ -24,7 +24,9 @@ from tentacle.settings.policy import HostPolicy
 from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.transport.calls import Calls
 from tentacle.transport.listener import Listener
-from tentacle.transport.poller import Poller
+
+if TYPE_CHECKING:
+    from tentacle.transport.poller import Poller
 
 _LEAST_FILES: Final = 20
 """A workspace, two run files, and what comes along."""

@@ -7,7 +7,7 @@ Knows endpoints, the table of services and files by their stream ids.  Must not 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeVar
@@ -16,6 +16,7 @@ from uuid import UUID
 from tentacle.contracts.codec import CodecError, decode, encode
 from tentacle.contracts.services import SERVICE_METHODS
 from tentacle.errors import EXIT_INTERNAL, TentacleError
+from tentacle.records import dataclass
 from tentacle.wire.http import HttpReply
 
 T = TypeVar("T")

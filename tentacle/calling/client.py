@@ -10,7 +10,6 @@ import asyncio
 import base64
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +22,7 @@ from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ScriptTicket
+from tentacle.records import dataclass
 
 FILES: Final = "IFileTransferService"
 CAPABILITIES: Final = "ICapabilitiesServiceV2"

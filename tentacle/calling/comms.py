@@ -12,7 +12,7 @@ import ssl
 import uuid
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tentacle.calling.https_polling import AGENTS, HttpsPolling
 from tentacle.contracts.timespan import format_timespan
 from tentacle.errors import TentacleError, one_line
 from tentacle.octopus.errors import network_reason
+from tentacle.records import dataclass
 from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.thumbprints import thumbprint_of
 from tentacle.transport.address import Address

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from tentacle.calling.caller import WorkerCallFailed
+from tentacle.records import dataclass
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -22,6 +22,7 @@ from tentacle.contracts import script_v2 as v2
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptFile, ScriptIsolationLevel, ScriptTicket
 from tentacle.contracts.timespan import MAX_INT32_MILLISECONDS
+from tentacle.records import dataclass
 
 T = TypeVar("T")
 Observe = Callable[[Sequence[ProcessOutput]], Awaitable[None]]

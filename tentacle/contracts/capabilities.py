@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from tentacle.contracts.codec import contract
+from tentacle.records import dataclass
 
 SUPPORTED: Final = ("IScriptService", "IFileTransferService", "IScriptServiceV2")
 """Exactly these, in this order; the capabilities service itself is not among them."""

@@ -27,6 +27,7 @@ from bson.int64 import Int64
 
 from tentacle.contracts.timespan import format_timespan, parse_timespan
 from tentacle.errors import EXIT_INTERNAL, TentacleError
+from tentacle.records import dataclass
 from tentacle.wire.messages import PackedList
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ Milliseconds = Annotated[int, "date"]
 """A member that travels as a date; here milliseconds since 1970-01-01T00:00Z."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class TypeName:
     """How a contract class is named in `$type`: `written` by us, any of `accepted` when read."""
 

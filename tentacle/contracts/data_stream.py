@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from uuid import UUID
 
 from tentacle.contracts.codec import Long, contract
+from tentacle.records import dataclass
 
 
 @contract("Halibut.DataStream, Halibut", members={"id": "id", "length": "length"})

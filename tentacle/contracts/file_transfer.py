@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tentacle.contracts.codec import Long, contract
 from tentacle.contracts.script import legacy
+from tentacle.records import dataclass
 
 
 @contract(*legacy("UploadResult"))

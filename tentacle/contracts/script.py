@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import groupby, repeat
 from operator import attrgetter
 from typing import overload
@@ -11,6 +11,7 @@ from typing import overload
 from tentacle.contracts.codec import Milliseconds, WireEnum, contract
 from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.packed_entries import EntryRun, pack_entries
+from tentacle.records import dataclass
 
 NEW = "Octopus.Tentacle.Contracts.{0}, Octopus.Tentacle.Contracts"
 OLD = "Octopus.Shared.Contracts.{0}, Octopus.Shared"

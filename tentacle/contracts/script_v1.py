@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 
 from tentacle.contracts.codec import Long, contract
@@ -18,6 +18,7 @@ from tentacle.contracts.script import (
     ScriptType,
     legacy,
 )
+from tentacle.records import dataclass
 
 
 @contract(*legacy("StartScriptCommand"))

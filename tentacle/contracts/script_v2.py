@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 
 from tentacle.contracts.codec import Long, contract
@@ -17,6 +17,7 @@ from tentacle.contracts.script import (
     ScriptTicket,
     ScriptType,
 )
+from tentacle.records import dataclass
 
 V2 = "Octopus.Tentacle.Contracts.ScriptServiceV2.{0}, Octopus.Tentacle.Contracts"
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from tentacle.contracts.capabilities import CapabilitiesResponseV2
@@ -26,6 +25,7 @@ from tentacle.contracts.script_v2 import (
     ScriptStatusResponseV2,
     StartScriptCommandV2,
 )
+from tentacle.records import dataclass
 
 
 @dataclass(frozen=True)

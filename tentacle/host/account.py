@@ -11,11 +11,11 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tentacle.host.errors import HostError, complaint
+from tentacle.records import dataclass
 
 DEFAULT_USER: Final = "tentacle"
 DEFAULT_HOME: Final = Path("/var/lib/tentacle")

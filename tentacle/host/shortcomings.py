@@ -10,12 +10,12 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tentacle.disk import may_write, user_home
 from tentacle.errors import TentacleError
+from tentacle.records import dataclass
 
 PROC: Final = Path("/proc")
 TEMPORARY: Final = Path("/tmp")  # noqa: S108 - the name that scripts use

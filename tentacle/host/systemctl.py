@@ -10,7 +10,6 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ from typing import Final
 from tentacle.errors import one_line
 from tentacle.host.errors import HostError, SystemctlFailed, complaint
 from tentacle.host.unit import SUFFIX
+from tentacle.records import dataclass
 
 BOOTED: Final = Path("/run/systemd/system")
 """Exists exactly when the system was booted with systemd (sd_booted(3))."""

@@ -12,12 +12,13 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
 from tentacle.host.errors import HostError
 from tentacle.host.launcher import LAUNCHER_COMMAND, LAUNCHER_VARIABLE
+from tentacle.records import dataclass
 
 DESCRIPTION: Final = "Octopus Deploy: Tentacle deployment agent"
 """The same in the original's units, which are taken over (docs/spec/command-line.md, "Unit file")."""

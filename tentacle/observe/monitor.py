@@ -15,7 +15,6 @@ import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from tentacle.errors import TentacleError, one_line
+from tentacle.records import dataclass
 
 log = logging.getLogger(__name__)
 

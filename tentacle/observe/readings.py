@@ -6,7 +6,9 @@ Must not know who keeps them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from tentacle.records import dataclass
 
 
 @dataclass(frozen=True)

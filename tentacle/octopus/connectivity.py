@@ -11,11 +11,11 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from tentacle.octopus.certificates import AcceptingContext
 from tentacle.octopus.errors import PROXY_RULES, ConnectionFailed, is_tls_nonsense, network_reason
 from tentacle.octopus.proxies import ProxyUrl
+from tentacle.records import dataclass
 from tentacle.thumbprints import thumbprint_of
 from tentacle.wire.connect import (
     FINAL_REFUSALS,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Self
 
 import aiohttp
@@ -31,6 +30,7 @@ from tentacle.octopus.errors import (
     network_reason,
 )
 from tentacle.octopus.proxies import ProxyUrl, environment_proxy
+from tentacle.records import dataclass
 from tentacle.thumbprints import thumbprint_of
 from tentacle.wire.connect import FINAL_REFUSALS
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import ipaddress
 import re
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from yarl import URL
 
 from tentacle.octopus.errors import InvalidAddress
+from tentacle.records import dataclass
 from tentacle.wire.connect import basic_authorization
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from tentacle.octopus.client import OctopusClient
@@ -39,6 +39,7 @@ from tentacle.octopus.resources import (
     update_body,
 )
 from tentacle.octopus.spaces import Scope, choose_scope
+from tentacle.records import dataclass
 
 
 class MachineKind(Enum):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from tentacle.octopus.errors import InvalidAddress
 from tentacle.octopus.json_document import JsonDocument, same_name
 from tentacle.octopus.server_address import check_port
+from tentacle.records import dataclass
 
 _NAMES_IN_MESSAGES = {
     "CommunicationStyle": "communication style",

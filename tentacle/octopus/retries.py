@@ -6,12 +6,12 @@ Pure arithmetic on a clock that is handed in.  Knows nothing of sending, or of w
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from tentacle.octopus.errors import ConnectionFailed, NameUnresolved, OctopusError
 from tentacle.octopus.http_client import HttpResponse
+from tentacle.records import dataclass
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 8.0

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import quote
 
 from yarl import URL
 
 from tentacle.errors import TentacleError
 from tentacle.octopus.errors import InvalidAddress, RedirectRefused, UnexpectedAnswer
+from tentacle.records import dataclass
 from tentacle.wire.connect import authority
 
 DEFAULT_COMMS_PORT = 10943

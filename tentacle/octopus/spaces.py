@@ -6,12 +6,12 @@ Knows the rules of choosing (docs/spec/rest.md, "Choosing the space").  Knows no
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 
 from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.errors import NotFound, RegistrationError, UnexpectedAnswer
 from tentacle.octopus.json_document import JsonDocument, printable, same_name
 from tentacle.octopus.link_templates import expand, space_links
+from tentacle.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Container, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from tentacle.records import dataclass
 from tentacle.scripts.run import Run
 from tentacle.scripts.workspace.run_directory import RunDirectory
 

@@ -10,12 +10,12 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tentacle import disk
 from tentacle.errors import TentacleError
+from tentacle.records import dataclass
 from tentacle.scripts.shim.run_record import Result
 from tentacle.scripts.workspace.run_header import RunHeader
 

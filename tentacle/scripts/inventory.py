@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tentacle.records import dataclass
 from tentacle.scripts.history import EndedScript
 from tentacle.scripts.shim.process_tree import descendants
 from tentacle.scripts.shim.small_files import read_file

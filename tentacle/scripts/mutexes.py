@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
+
+from tentacle.records import dataclass
 
 DEFAULT_MUTEX = "RunningScript"
 

@@ -11,12 +11,12 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from tentacle.errors import one_line
 from tentacle.home_layout import SPOOL
 from tentacle.open_files import is_scarce
+from tentacle.records import dataclass
 from tentacle.scripts.completed_runs import CompletedRuns
 from tentacle.scripts.errors import DamagedRunError
 from tentacle.scripts.obstacle import is_left_check

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from pathlib import Path
 
 from tentacle.contracts.script import ProcessOutput, ProcessState, ScriptIsolationLevel
+from tentacle.records import dataclass
 from tentacle.scripts.sandbox.sandbox import SandboxOptions
 from tentacle.scripts.workspace.workspaces import FOR_A_SCRIPT, WorkspaceFile
 

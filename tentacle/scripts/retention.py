@@ -17,11 +17,11 @@ import math
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from tentacle.disk import file_size
+from tentacle.records import dataclass
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.shim.clock import BOOT, BOOT_IS_KNOWN, since_boot_ms
 from tentacle.scripts.workspace.boots import BootLedger

@@ -17,13 +17,14 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from tentacle.contracts.exit_codes import ScriptExitCode
 from tentacle.contracts.script import ProcessState
 from tentacle.errors import one_line
 from tentacle.masking import Mask
+from tentacle.records import dataclass
 from tentacle.scripts.arguments import argument_vector
 from tentacle.scripts.errors import LaunchError, ScriptError
 from tentacle.scripts.launch.other_process import OtherProcess

@@ -11,7 +11,7 @@ import enum
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from uuid import UUID
@@ -20,6 +20,7 @@ from tentacle.contracts.codec import CodecError
 from tentacle.contracts.services import SERVICE_METHODS, Method
 from tentacle.counted_log import CountedLog
 from tentacle.errors import TentacleError, one_line
+from tentacle.records import dataclass
 from tentacle.services.errors import DrainingAgent, RefusedByPolicy, ServiceError, ShuttingDown
 from tentacle.trace_context import Work, read_trace, working_for
 from tentacle.wire.call_context import CallContext

@@ -6,10 +6,11 @@ Health checks, upgrades and Calamari read these.  A value of `None` removes the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from tentacle.home_layout import DEPLOYMENT_JOURNAL, PACKAGE_JOURNAL
+from tentacle.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ The texts are those that a server's client looks for (docs/spec/services.md, "Fa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 from uuid import UUID
 
 from tentacle.contracts import codec
 from tentacle.contracts.codec import CodecError
 from tentacle.contracts.services import Method
+from tentacle.records import dataclass
 from tentacle.services.dispatch import Answered, Answering, Failure, FailureKind, Files
 from tentacle.wire.call_context import CallContext
 from tentacle.wire.messages import Request, Response, ServerError

@@ -10,12 +10,12 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
 from tentacle.path_walk import Place, Trust, parent_of
+from tentacle.records import dataclass
 
 _LONGEST_SWEEP = 1.0
 """Seconds, enough for thousands of copies.  A script can have made a million notes."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +17,7 @@ import yaml
 
 from tentacle.errors import one_line
 from tentacle.late_imports import LateModule
+from tentacle.records import dataclass
 from tentacle.sealing import UnsealError, is_sealed
 from tentacle.settings.errors import CertificateError, ConfigurationError, SettingsError
 from tentacle.settings.keys import KEYS, Key, ValueKind

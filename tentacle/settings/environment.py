@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tentacle.disk import DiskError, is_file, read_bytes
 from tentacle.late_imports import LateModule
+from tentacle.settings.environment_switch import is_enabled
 from tentacle.settings.errors import CertificateError, SettingsError
 from tentacle.settings.keys import KEYS, Key, ValueKind
 from tentacle.settings.model import Settings
@@ -27,17 +28,11 @@ else:  # cryptography
     certificate_files = LateModule("tentacle.settings.certificate_files")
 
 
-SWITCH = "OCTOPUS_CONTRIBUTE_ENV_SETTINGS"
 ENV_FILE_NAME = ".env"
 LARGEST_ENV_FILE = 1024 * 1024
 
 T = TypeVar("T")
 Values = Mapping[str, str]
-
-
-def is_enabled(environ: Values) -> bool:
-    """Whether the environment may contribute settings at all."""
-    return environ.get(SWITCH, "").strip().lower() == "true"
 
 
 def find_env_file(start: Path) -> Path | None:

@@ -12,11 +12,11 @@ import contextlib
 import hashlib
 import json
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 
 from tentacle.disk import DiskError, beside, read_bytes, remove_unfinished, write_atomic
 from tentacle.home_layout import ORIGIN_SUFFIX
+from tentacle.records import dataclass
 
 MACHINE_ID = Path("/etc/machine-id")
 LARGEST_FILE = 64 * 1024

@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from platformdirs import user_data_path
+from typing import TYPE_CHECKING, Any
 
 from tentacle.disk import (
     ABANDONED_SECONDS,
@@ -32,7 +29,14 @@ from tentacle.disk import (
     write_atomic,
 )
 from tentacle.errors import TentacleError
+from tentacle.late_imports import LateModule
+from tentacle.records import dataclass
 from tentacle.settings.errors import InstanceError
+
+if TYPE_CHECKING:
+    import platformdirs
+else:  # shutil, tempfile
+    platformdirs = LateModule("platformdirs")
 
 MACHINE_DIRECTORY = Path("/etc/octopus")
 HOME_VARIABLE = "TentacleMachineConfigurationHomeDirectory"
@@ -78,7 +82,7 @@ class _Entries:
 
 def user_directory() -> Path:
     """Returns the directory for what belongs to this user and not to the machine."""
-    return user_data_path("Octopus", appauthor=False)
+    return platformdirs.user_data_path("Octopus", appauthor=False)
 
 
 def instance_directories(environ: Mapping[str, str]) -> tuple[Path, ...]:

@@ -11,9 +11,10 @@ import functools
 import ipaddress
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
+from tentacle.records import dataclass
 from tentacle.settings import logs, scripts
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.model import Settings

@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
+from tentacle.records import dataclass
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.scripts import MEMORY, Syntax, one_of
 

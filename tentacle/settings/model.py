@@ -6,12 +6,14 @@ Knows names, types and defaults (docs/spec/command-line.md, "Settings").  Must n
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from tentacle.records import dataclass
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.logs import LogSettings
 from tentacle.settings.monitor import MonitorAddress
+from tentacle.settings.plain_home import home_seen_from
 from tentacle.settings.reported_version import COMPATIBLE_WITH
 from tentacle.settings.scripts import ScriptSettings
 from tentacle.settings.stored_certificate import StoredCertificate
@@ -142,9 +144,3 @@ def other_certificate(settings: Settings) -> StoredCertificate | None:
 def resolved_home(settings: Settings, config_path: Path) -> Path:
     """Returns the absolute home directory; it is seen from the configuration's directory, which is the default."""
     return home_seen_from(config_path, settings.home)
-
-
-def home_seen_from(config_path: Path, home: Path | None) -> Path:
-    """As `resolved_home`, for the setting alone."""
-    folder = config_path.absolute().parent
-    return folder if home is None else folder / home

@@ -9,9 +9,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from dataclasses import dataclass
 from typing import Final
 
+from tentacle.records import dataclass
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.ports import LARGEST_PORT
 from tentacle.settings.scripts import NO_LIMIT, Syntax

@@ -11,11 +11,12 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
 from tentacle.contracts.services import SERVICE_METHODS
+from tentacle.records import dataclass
 from tentacle.settings.document import Section, parse
 from tentacle.settings.errors import ConfigurationError, SettingsError
 

@@ -9,9 +9,9 @@ import functools
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from tentacle.records import dataclass
 from tentacle.settings.errors import SettingsError
 
 SANDBOXES = ("none", "private", "user")

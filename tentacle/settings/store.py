@@ -41,7 +41,8 @@ from tentacle.settings.key_places import (
     key_place,
     unfinished_place,
 )
-from tentacle.settings.model import Settings, home_seen_from
+from tentacle.settings.model import Settings
+from tentacle.settings.plain_home import home_seen_from
 from tentacle.settings.rotation import dropped
 from tentacle.settings.stored_certificate import StoredCertificate
 
@@ -88,6 +89,7 @@ class SettingsFile:
         self._handed_over = None if environ is None else key_of_service(environ)
         self._lock_wait = lock_wait
         self._waiting = waiting
+        self._loaded: tuple[str, Settings] | None = None
 
     @property
     def _target(self) -> Path:
@@ -131,14 +133,20 @@ class SettingsFile:
                 self._target.parent.rmdir()
 
     def load(self) -> Settings:
-        """Returns the settings in the file, which must exist."""
+        """Returns the settings in the file, which must exist; while its text stays the same, they are made once."""
         self._finish_resealing()
-        read = self._read()
-        with self._key_errors():
-            sealer = self._key.read() if document.holds_sealed(read) else None
-        return document.to_settings(
-            read, lambda purpose, text: text if sealer is None else sealer.unseal(purpose, text)
-        )
+        text = self._text()
+        if self._loaded is None or self._loaded[0] != text:
+            read = document.parse(text, self.path)
+            with self._key_errors():
+                sealer = self._key.read() if document.holds_sealed(read) else None
+            self._loaded = (
+                text,
+                document.to_settings(
+                    read, lambda purpose, sealed: sealed if sealer is None else sealer.unseal(purpose, sealed)
+                ),
+            )
+        return self._loaded[1]
 
     def home(self) -> Path:
         """Returns the home directory that the file, which must exist, asks for; nothing else in it is looked at."""
@@ -301,6 +309,9 @@ class SettingsFile:
             remember_origin(self._target, settings.certificate.thumbprint)
 
     def _read(self) -> document.Section:
+        return document.parse(self._text(), self.path)
+
+    def _text(self) -> str:
         try:
             text = read_bytes(self.path).decode("utf-8-sig")
         except FileNotFoundError:
@@ -317,4 +328,4 @@ class SettingsFile:
                 "it was not changed.",
                 hint="Give another path by --config, or take that instance over with 'Tentacle import-instance'.",
             )
-        return document.parse(text, self.path)
+        return text

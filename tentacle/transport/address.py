@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from tentacle.records import dataclass
 from tentacle.wire.connect import authority
 
 

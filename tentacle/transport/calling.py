@@ -10,11 +10,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID
 
 from tentacle.errors import TentacleError, one_line
+from tentacle.records import dataclass
 from tentacle.transport.address import Address
 from tentacle.transport.dial import dial
 from tentacle.transport.errors import CallFailed, Disconnected, NameUnknown, UnexpectedCertificate

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
+from tentacle.records import dataclass
 from tentacle.transport.errors import Disconnected
 from tentacle.transport.file_reading import read_at
 from tentacle.transport.memory import EVERYBODY, FREE, Memory, MemoryShare

@@ -11,12 +11,13 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from tentacle.counted_log import CountedLog
 from tentacle.errors import TentacleError, one_line
 from tentacle.late_imports import LateModule
+from tentacle.records import dataclass
 from tentacle.trace_context import Work, working_for
 from tentacle.transport.address import Address
 from tentacle.transport.backoff import Backoff

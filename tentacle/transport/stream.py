@@ -9,6 +9,7 @@ import ssl
 import sys
 import threading
 from contextlib import suppress
+from functools import cached_property
 from types import TracebackType
 from typing import Protocol
 
@@ -64,8 +65,9 @@ class ByteStream(Protocol):
 class _Scratch(threading.local):
     """Where a thread's event loop receives: what has arrived is copied out at once, and nothing else is held."""
 
-    def __init__(self) -> None:
-        self.room = memoryview(bytearray(RECEIVE_SIZE))
+    @cached_property
+    def room(self) -> memoryview:
+        return memoryview(bytearray(RECEIVE_SIZE))
 
 
 class _BoundedProtocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):

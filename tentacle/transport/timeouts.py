@@ -5,7 +5,7 @@ Where ours differ from the original the comment says why.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tentacle.records import dataclass
 
 
 @dataclass(frozen=True)

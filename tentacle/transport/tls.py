@@ -46,10 +46,13 @@ class TlsIdentity:
     """Our own certificate and key, for both ends of a connection.  Its `repr` shows no key."""
 
     def __init__(self, certificate_pem: bytes, key_pem: bytes, *, legacy_ciphers: bool = False) -> None:
-        """Raises `TlsFailed` for what cannot be used.  `legacy_ciphers` allows `LEGACY_CIPHERS`."""
+        """Raises `TlsFailed` for what cannot be used.  `legacy_ciphers` allows `LEGACY_CIPHERS`.
+
+        The primes of an RSA key are not tested: that was done when it was made or imported, and takes 30 ms.
+        """
         self._ciphers = LEGACY_CIPHERS if legacy_ciphers else CIPHERS
         self._certificate = parse_certificate(certificate_pem)
-        key = load_pem_private_key(key_pem, None)
+        key = load_pem_private_key(key_pem, None, unsafe_skip_rsa_key_validation=True)
         if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
             raise TlsFailed("the certificate's private key is neither an RSA nor an ECDSA key")
         if key.public_key() != self._certificate.public_key():

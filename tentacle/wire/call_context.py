@@ -6,7 +6,8 @@ Services never see it, so that none can depend on the wire.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from tentacle.records import dataclass
 
 
 class Wire(enum.StrEnum):

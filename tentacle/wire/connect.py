@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from tentacle.records import dataclass
 from tentacle.wire.errors import PeerClosed, ProtocolError
 
 LARGEST_HEAD = 64 * 1024

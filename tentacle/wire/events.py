@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from uuid import UUID
 
+from tentacle.records import dataclass
 from tentacle.wire.messages import Request, Response
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from http import HTTPStatus
 from typing import Protocol
 
 from tentacle.errors import TentacleError
+from tentacle.records import dataclass
 from tentacle.wire.call_context import CallContext
 
 API_VERSION = "1"

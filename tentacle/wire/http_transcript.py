@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final, cast
 
 import h11
 
+from tentacle.records import dataclass
 from tentacle.wire.errors import ProtocolError
 from tentacle.wire.limits import MIB
 

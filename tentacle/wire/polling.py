@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Protocol
 from urllib.parse import quote, urlsplit
 from uuid import UUID
 
+from tentacle.records import dataclass
 from tentacle.wire.call_context import CallContext
 from tentacle.wire.http import Readable
 

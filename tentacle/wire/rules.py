@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from tentacle.records import dataclass
 from tentacle.wire.events import IdentityKind
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
 import bson
 
+from tentacle.records import dataclass
 from tentacle.wire.buffer import ReceiveBuffer
 from tentacle.wire.envelope import Inflater
 from tentacle.wire.errors import ProtocolError

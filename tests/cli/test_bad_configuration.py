@@ -16,7 +16,7 @@ import yaml
 
 import tentacle
 from tentacle.settings.document import CERTIFICATE_KEYS, CERTIFICATES, SERVER_KEYS, TOP_KEYS
-from tentacle.settings.environment import SWITCH
+from tentacle.settings.environment_switch import SWITCH
 from tentacle.settings.keys import KEYS
 from tests.cli.hostile import Place, complaint, unheard
 

@@ -140,16 +140,18 @@ async def by_https(
 ) -> AsyncIterator[HttpsWire]:
     """Opens a port for the services of `bench` that trusts `server` and `operator`, and makes it their wire."""
     calls = Calls(lambda *_: (_ for _ in ()).throw(AssertionError("nobody speaks Halibut here")))
+    inbox, record = Inbox(directory / "https-inbox"), CallRecord(directory / "polled")
+    inbox.prepare()
+    record.prepare()
     api = HttpApi(
         lambda call: bench.dispatcher.answer(call),
         calls.finish,
         bench.engine,
-        Inbox(directory / "https-inbox"),
-        CallRecord(directory / "polled"),
+        inbox,
+        record,
         overseer,
         upload_check(bench.home, roots or TransferRoots()),
     )
-    api.prepare()
     spool = Spool(directory / "https-spool")
     listener = Listener(
         identity("agent"),

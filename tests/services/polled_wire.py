@@ -64,8 +64,9 @@ async def by_polling(bench: Bench, directory: Path) -> AsyncIterator[PolledServe
     """Polls a server for the services of `bench`, and makes it their wire."""
     calls = Calls(lambda *_: (_ for _ in ()).throw(AssertionError("nobody speaks Halibut here")))
     inbox, record = Inbox(directory / "inbox"), CallRecord(directory / "polled")
+    inbox.prepare()
+    record.prepare()
     api = HttpApi(lambda call: bench.dispatcher.answer(call), calls.finish, bench.engine, inbox, record)
-    api.prepare()
     async with polled_server(directory) as server:
         address = Address("127.0.0.1", server.port, identity("server").thumbprint, https="")
         options = PollerOptions(address, f"poll://{NAME}/", connections=3)

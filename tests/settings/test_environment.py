@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.settings import certificates
-from tentacle.settings.environment import SWITCH, apply_environment, find_env_file, parse_env_file
+from tentacle.settings.environment import apply_environment, find_env_file, parse_env_file
+from tentacle.settings.environment_switch import SWITCH
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings, TrustedServer
 from tentacle.settings.stored_certificate import StoredCertificate

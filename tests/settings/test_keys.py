@@ -18,7 +18,8 @@ from tentacle.agent.reload import change
 from tentacle.agent.sensitive import known_values
 from tentacle.sealing import Sealer
 from tentacle.settings import certificates, document
-from tentacle.settings.environment import SWITCH, apply_environment
+from tentacle.settings.environment import apply_environment
+from tentacle.settings.environment_switch import SWITCH
 from tentacle.settings.import_original.instance import read_original
 from tentacle.settings.keys import KEYS, Key, ValueKind, polling_count
 from tentacle.settings.model import Settings
@@ -143,10 +144,11 @@ def test_a_count_may_have_a_sign_and_any_blank_around_it(text: str, count: int) 
 
 
 NEW_SETTING = """
-import dataclasses, sys
+import sys
+from tentacle import records
 from tentacle.settings import model
 
-@dataclasses.dataclass(frozen=True)
+@records.dataclass(frozen=True)
 class Settings(model.Settings):
     greeting: str | None = None
 

@@ -125,6 +125,16 @@ def test_everything_survives_a_change_of_something_else(file: SettingsFile) -> N
     assert "PRIVATE" not in text
 
 
+def test_settings_are_made_once_while_the_text_stays_the_same(file: SettingsFile) -> None:
+    found = file.load()
+    assert file.load() is found
+    SettingsFile(file.path).update(lambda s: replace(s, port=7))
+    assert file.load().port == 7
+    file.path.write_text("port: [")
+    with pytest.raises(ConfigurationError, match="line 1 is not valid YAML"):
+        file.load()
+
+
 def test_unknown_keys_survive_a_change(file: SettingsFile) -> None:
     file.path.write_text("site: Brno\nport: 5\n")
     file.update(lambda s: replace(s, port=s.port + 1))

@@ -9,7 +9,6 @@ import asyncio
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from tentacle.agent.control.protocol import ControlError, ControlRequest
@@ -19,6 +18,7 @@ from tentacle.agent.status import AgentStatus
 from tentacle.contracts.script import ProcessOutput, ProcessState
 from tentacle.observe.level_switch import LevelSwitch
 from tentacle.observe.levels import CHOICES, DEFAULT, level_named, short_name
+from tentacle.records import dataclass
 from tentacle.scripts.engine import ScriptEngine
 from tentacle.scripts.history import ScriptHistory
 from tentacle.scripts.inventory import known_scripts

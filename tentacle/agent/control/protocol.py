@@ -6,10 +6,11 @@ Pure: bytes in, values out.  Must not know sockets, nor what a method does.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from tentacle.errors import TentacleError
+from tentacle.records import dataclass
 
 VERSION: Final = 1
 LONGEST_REQUEST: Final = 64 * 1024

@@ -25,7 +25,7 @@ from tentacle.cli.registration.options import (
 from tentacle.errors import TentacleError
 from tentacle.late_imports import LateModule
 from tentacle.settings import certificates
-from tentacle.settings.environment import is_enabled
+from tentacle.settings.environment_switch import is_enabled
 from tentacle.settings.model import Settings, resolved_home
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def agent(
     else:
         _refuse_registration_options()
         file = session.choose(where)
-    session.log_as(file.load().logs)
+    session.log_as_agent()
     if wait is not None and wait >= LEAST_WAIT_MS:
         yield f"Sleeping for {wait}ms..."
         time.sleep(wait / 1000)

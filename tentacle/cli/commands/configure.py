@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tentacle.cli.frame.thumbprint_doubts import warnings_about
 from tentacle.cli.frame.values import InvalidValue, true_or_false, whole_number
 from tentacle.disk import make_directories
 from tentacle.errors import TentacleError
+from tentacle.records import dataclass
 from tentacle.scripts.sandbox.host_check import require_users
 from tentacle.scripts.sandbox.sandbox import Mode
 from tentacle.scripts.sandbox.uids import UidRange

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import together
@@ -12,6 +12,7 @@ from tentacle.cli.frame.secrets import SecretOptions, file_option, read_secret, 
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue, need_port, whole_number
 from tentacle.errors import TentacleError
+from tentacle.records import dataclass
 
 
 class ExtraMissing(TentacleError):

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from tentacle.agent.plan import polled_address
@@ -54,6 +54,7 @@ from tentacle.disk import is_directory, user_name
 from tentacle.errors import EXIT_OK, EXIT_USER_ERROR, TentacleError
 from tentacle.observe.text import visible
 from tentacle.octopus.credentials import Credentials
+from tentacle.records import dataclass
 from tentacle.settings.instances import Instance, instance_directories
 from tentacle.settings.model import Settings, resolved_home
 from tentacle.settings.policy_file import policy_places, read_policy

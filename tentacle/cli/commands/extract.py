@@ -19,7 +19,6 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -30,6 +29,7 @@ from tentacle.cli.frame.result import CommandResult, Steps
 from tentacle.cli.frame.session import CommandSession
 from tentacle.errors import TentacleError, one_line
 from tentacle.path_walk import end_of, wary_root
+from tentacle.records import dataclass
 
 LARGEST_TOTAL: Final = 64 * 1024**3
 MOST_FILES: Final = 200_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from tentacle.cli.frame.certificate_check import require_usable_by_tls
@@ -17,6 +17,7 @@ from tentacle.errors import TentacleError
 from tentacle.host.errors import HostError
 from tentacle.host.services import UNIT_DIRECTORY
 from tentacle.host.unit import service_name, unit_path
+from tentacle.records import dataclass
 from tentacle.settings import trust
 from tentacle.settings.import_original.instance import MACHINE_ID, MACHINE_KEY, Original, read_original
 from tentacle.settings.instances import clean_name

@@ -18,8 +18,8 @@ from tentacle.cli.status.outside import hidden_instance
 from tentacle.disk import user_name
 from tentacle.errors import TentacleError
 from tentacle.home_layout import HEARTBEAT_FILE, LOCK_FILE
-from tentacle.settings.environment import is_enabled
-from tentacle.settings.model import resolved_home
+from tentacle.settings.environment_switch import is_enabled
+from tentacle.settings.plain_home import home_seen_from, plain_home
 
 EXIT_UNKNOWN: Final = 4
 """As `status` has it."""
@@ -74,7 +74,9 @@ def _heartbeat(session: CommandSession, where: InstanceOptions) -> Path:
     if hidden is not None:
         return hidden.config_path.parent / HEARTBEAT_FILE
     config = session.registry.select(where.instance, where.config, session.process.cwd).config_path
-    file = session.settings_file(config)
     # A probe is run every few seconds: neither a certificate is read nor a secret unsealed for it.
-    overridden = is_enabled(session.environ)
-    return (resolved_home(session.overridden(file.load()), config) if overridden else file.home()) / HEARTBEAT_FILE
+    if is_enabled(session.environ):
+        home = home_seen_from(config, session.overridden(session.settings_file(config).load()).home)
+    else:
+        home = plain_home(config) or session.settings_file(config).home()
+    return home / HEARTBEAT_FILE

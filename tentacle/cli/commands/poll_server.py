@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option, together
@@ -29,6 +29,7 @@ from tentacle.octopus.client import OctopusClient
 from tentacle.octopus.registration import server_thumbprint
 from tentacle.octopus.server_address import https_polling_address
 from tentacle.octopus.spaces import Scope
+from tentacle.records import dataclass
 from tentacle.settings import trust
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.show import server_document

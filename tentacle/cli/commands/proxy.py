@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from urllib.parse import SplitResult, urlsplit
 
 from tentacle.cli.frame.command import command, option, order_given
@@ -17,6 +17,7 @@ from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.secrets import SecretOptions, credential_option, file_option, read_secret, stdin_option
 from tentacle.cli.frame.session import CommandSession, InstanceOptions
 from tentacle.cli.frame.values import InvalidValue, parse_port, true_or_false
+from tentacle.records import dataclass
 from tentacle.settings.model import DEFAULT_PROXY_PORT, ProxySettings, Settings
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import click
@@ -26,6 +25,7 @@ from tentacle.cli.registration.options import (
 from tentacle.cli.registration.registration import register_machine
 from tentacle.octopus.registration import TargetRole, WorkerRole
 from tentacle.octopus.resources import Participation
+from tentacle.records import dataclass
 
 _PARTICIPATIONS: Final = {
     word: each for number, each in enumerate(Participation) for word in (each.value.lower(), str(number))

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tentacle.cli.frame.command import command, option
 from tentacle.cli.frame.options import instance_options, json_option, together
@@ -15,6 +15,7 @@ from tentacle.cli.registration.options import COMMS_STYLES, WEB_SOCKET_HELP
 from tentacle.errors import TentacleError
 from tentacle.octopus.certificates import verifying_context
 from tentacle.octopus.server_address import DEFAULT_COMMS_PORT, https_polling_address, web_socket_address
+from tentacle.records import dataclass
 from tentacle.settings import trust
 from tentacle.settings.model import CommunicationStyle, Settings
 from tentacle.settings.show import server_document

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from tentacle.cli.status.outside import OutsideView
@@ -13,6 +12,7 @@ from tentacle.cli.status.state import AgentState, InstanceState, agent_state, op
 from tentacle.disk import DiskError
 from tentacle.errors import TentacleError
 from tentacle.home_layout import LOG_FILE, LOGS
+from tentacle.records import dataclass
 from tentacle.settings.errors import SettingsError
 from tentacle.settings.instances import InstanceRegistry
 from tentacle.settings.model import Settings

@@ -11,11 +11,11 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from tentacle.disk import user_name
 from tentacle.errors import TentacleError, one_line
+from tentacle.records import dataclass
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from email.utils import parsedate_to_datetime
 
 from yarl import URL
@@ -29,6 +29,7 @@ from tentacle.octopus.proxies import ProxyUrl
 from tentacle.octopus.registration import MachineKind, machines_with, server_thumbprint
 from tentacle.octopus.responses import failure
 from tentacle.octopus.spaces import choose_scope
+from tentacle.records import dataclass
 from tentacle.settings.model import Settings
 from tentacle.settings.trust import same_address, same_thumbprint
 from tentacle.transport.errors import ProxyLoginRefused

@@ -6,7 +6,6 @@ Knows trust by thumbprint.  Must not know the REST interface.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from tentacle.agent.plan import PollPlan, make_plan
 from tentacle.cli.doctor.finding import LIMIT, Finding, Level, ReportSection, fail, ok, section, warn
@@ -16,6 +15,7 @@ from tentacle.errors import TentacleError
 from tentacle.octopus.connectivity import ConnectivityCheck
 from tentacle.octopus.errors import ConnectionFailed
 from tentacle.octopus.proxies import ProxyUrl
+from tentacle.records import dataclass
 from tentacle.settings.model import Settings
 from tentacle.settings.trust import same_thumbprint
 from tentacle.transport.address import Address

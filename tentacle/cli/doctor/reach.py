@@ -12,13 +12,14 @@ import ssl
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tentacle.cli.doctor.finding import LIMIT, Finding, fail, in_daemon_thread, ok
 from tentacle.cli.frame.certificate_text import CertificateSummary, summary_of_der
 from tentacle.errors import one_line
 from tentacle.octopus.certificates import AcceptingContext
 from tentacle.octopus.proxies import ProxyUrl
+from tentacle.records import dataclass
 from tentacle.transport.errors import ProxyLoginRefused
 from tentacle.transport.proxy_logins import ProxyLogins
 from tentacle.transport.tls import LEGACY_HINT, is_no_common_cipher

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tentacle.certificate_parsing import parse_certificate
 from tentacle.cli.frame.style import moment
+from tentacle.records import dataclass
 from tentacle.settings.certificates import SIGNATURE_NAMES
 from tentacle.thumbprints import thumbprint_of
 

@@ -6,7 +6,6 @@ defaults and callbacks are click's.  Must not know any single command.
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
@@ -258,5 +257,7 @@ def _split(argument: str) -> tuple[str, str | None]:
 def _nearest(argument: str, options: Iterable[TentacleOption]) -> str | None:
     """The name of the option that an unknown argument probably means."""
     known = {name.lower(): name for option in options for name in option.described.names if len(name) > 1}
+    import difflib
+
     close = difflib.get_close_matches(_split(argument[:LONGEST_NAME])[0], [*known, HELP.name], n=1, cutoff=0.75)
     return known.get(close[0], HELP.name) if close else None

@@ -6,9 +6,9 @@ import any command itself.
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
 from typing import Final
+
+from tentacle.records import dataclass
 
 
 @dataclass(frozen=True)
@@ -155,5 +155,7 @@ def find(word: str) -> Entry | None:
 
 def nearest(word: str) -> str | None:
     """The name of the command that was probably meant by `word`, which is no command."""
+    import difflib
+
     close = difflib.get_close_matches(word[:100].lower().lstrip("-/"), _BY_WORD, n=1, cutoff=0.7)
     return close[0] if close else None

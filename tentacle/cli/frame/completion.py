@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from tentacle.cli.frame.command import TentacleCommand, TentacleOption
 from tentacle.cli.frame.given_values import ArgumentKind
 from tentacle.cli.frame.help_text import HELP_OPTION
 from tentacle.cli.frame.values import shown_name, true_or_false
+from tentacle.records import dataclass
 
 FILES, FOLDERS, INSTANCES = "(files)", "(folders)", "(instances)"
 """Kinds of values that the shell or `list-instances` knows; any other value stands for itself."""

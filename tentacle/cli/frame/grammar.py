@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from tentacle.errors import TentacleError
+from tentacle.records import dataclass
 
 _ARGUMENT = re.compile(r"(?P<prefix>--|-|/)(?P<name>[^:=]+)(?:[:=](?P<value>.*))?", re.DOTALL)
 

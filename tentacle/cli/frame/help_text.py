@@ -10,13 +10,13 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from tentacle.cli.frame.command_table import ENTRIES, GROUPS, Entry, entry_of, nearest
 from tentacle.cli.frame.result import CommandResult
 from tentacle.cli.frame.style import document_text
 from tentacle.errors import EXIT_OK
+from tentacle.records import dataclass
 
 EXECUTABLE: Final = "Tentacle"
 _WIDTH: Final = 80

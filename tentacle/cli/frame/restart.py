@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tentacle.errors import TentacleError
+from tentacle.records import dataclass
 
 if TYPE_CHECKING:
     from tentacle.settings.model import Settings

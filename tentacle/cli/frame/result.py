@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from tentacle.errors import EXIT_OK
+from tentacle.records import dataclass
 
 EXIT_INTERRUPTED: Final = 130
 """What a shell shows for a program that SIGINT ended."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from tentacle.cli.frame.command import option
 from tentacle.cli.frame.session import CommandSession
 from tentacle.disk import read_bytes
 from tentacle.errors import TentacleError
+from tentacle.records import dataclass
 from tentacle.settings.key_places import CREDENTIALS_VARIABLE
 
 _LARGEST_SECRET: Final = 16 * 1024

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -24,6 +24,7 @@ from tentacle.observe.logfile import FileLogHandler
 from tentacle.observe.logs import FILE_ONLY_LOGGER, JOURNAL_VARIABLE, ConsoleHandler, logging_to
 from tentacle.observe.redaction import Redactor
 from tentacle.observe.startup import describe_process, machine_name, processor_count
+from tentacle.records import dataclass
 
 if TYPE_CHECKING:
     from tentacle.settings.instances import Instance, InstanceRegistry
@@ -91,13 +92,14 @@ class CommandSession:
         with logging_to(self._console, self._log_file, self.redactor, self.environ) as self.levels:
             yield
 
-    def log_as(self, settings: LogSettings) -> None:
-        """Has the console show log lines in the form that the settings ask for: it is the log of an agent.
+    def log_as_agent(self) -> None:
+        """Has the console show log lines in the form that the chosen instance asks for: it is the log of an agent.
 
         It shows also that the log file cannot be written.
         """
+        assert self._before is not None, "no instance was chosen"
         self._log_file.tells = True
-        if settings.format == "json":
+        if self._before.settings.logs.format == "json":
             self._console.speak_json()
 
     @property
@@ -171,7 +173,8 @@ class CommandSession:
 
     def overridden(self, settings: Settings) -> Settings:
         """`settings` with what environment variables say instead; for reading only."""
-        from tentacle.settings.environment import apply_environment, find_env_file, is_enabled
+        from tentacle.settings.environment import apply_environment, find_env_file
+        from tentacle.settings.environment_switch import is_enabled
 
         enabled = is_enabled(self.environ)
         return apply_environment(

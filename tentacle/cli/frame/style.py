@@ -10,11 +10,11 @@ import json
 import os
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 from tentacle.observe.text import visible
+from tentacle.records import dataclass
 
 WIDTH: Final = 80
 LEAST_WIDTH: Final = 30

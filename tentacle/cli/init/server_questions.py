@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final, TypeVar
 
 from tentacle.agent.plan import polled_address
@@ -37,6 +37,7 @@ from tentacle.octopus.registration import MachineKind
 from tentacle.octopus.resources import has_thumbprint
 from tentacle.octopus.server_address import DEFAULT_COMMS_PORT
 from tentacle.octopus.spaces import choose_scope
+from tentacle.records import dataclass
 from tentacle.settings.model import Settings
 
 DEFAULT_POOL: Final = "Default Worker Pool"

@@ -6,7 +6,6 @@ Knows the options of `init`.  Must not change anything.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +22,7 @@ from tentacle.host.account import require_account
 from tentacle.host.errors import HostError
 from tentacle.host.systemctl import require_systemd
 from tentacle.octopus.resources import listening_uri
+from tentacle.records import dataclass
 from tentacle.settings.errors import InstanceError
 from tentacle.settings.instances import DEFAULT_NAME, clean_name
 from tentacle.settings.model import DEFAULT_PORT, Settings

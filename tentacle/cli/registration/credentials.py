@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from tentacle.agent.sensitive import CREDENTIAL_VARIABLES
@@ -17,6 +17,7 @@ from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.registration.options import ApiOptions
 from tentacle.errors import TentacleError
 from tentacle.octopus.credentials import Credentials
+from tentacle.records import dataclass
 
 API_KEY_VARIABLE, BEARER_TOKEN_VARIABLE, PASSWORD_VARIABLE = CREDENTIAL_VARIABLES
 _CREDENTIAL_OPTIONS: Final = ("api_key", "bearer_token", "username", "password", "oidc_token", "service_account")

@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from tentacle.disk import lock
 from tentacle.errors import TentacleError
 from tentacle.home_layout import EPHEMERAL_NOTE
 from tentacle.path_walk import open_alone
+from tentacle.records import dataclass
 from tentacle.settings import trust
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.stored_certificate import StoredCertificate

@@ -6,7 +6,7 @@ They have the original's names and descriptions.  Must not know what commands do
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import click
@@ -16,6 +16,7 @@ from tentacle.cli.frame.options import in_order, together
 from tentacle.cli.frame.secrets import credential_option, file_option, stdin_option
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import port_number
+from tentacle.records import dataclass
 from tentacle.settings.model import CommunicationStyle
 
 COMMS_STYLES: Final = (CommunicationStyle.TENTACLE_PASSIVE.label, CommunicationStyle.TENTACLE_ACTIVE.label)

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from yarl import URL
@@ -42,6 +42,7 @@ from tentacle.octopus.registration import (
     register,
 )
 from tentacle.octopus.resources import Endpoint, ListeningEndpoint, PollingEndpoint, listening_uri
+from tentacle.records import dataclass
 from tentacle.settings import trust
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
 from tentacle.settings.stored_certificate import StoredCertificate

@@ -10,7 +10,6 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from yarl import URL
@@ -34,6 +33,7 @@ from tentacle.octopus.server_address import (
     polling_address,
     web_socket_address,
 )
+from tentacle.records import dataclass
 from tentacle.settings.model import CommunicationStyle, ProxySettings, Settings
 
 T = TypeVar("T")

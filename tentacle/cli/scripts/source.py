@@ -6,7 +6,7 @@ Must not know how anything is shown.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from tentacle.cli.status.state import option_for
 from tentacle.disk import user_name
 from tentacle.errors import TentacleError
 from tentacle.home_layout import RUNS, WORK
+from tentacle.records import dataclass
 from tentacle.scripts.history import read_history
 from tentacle.scripts.inventory import KnownScript, ScriptProcess, known_scripts
 from tentacle.settings.model import Settings, resolved_home

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +40,7 @@ from tentacle.host.unit import (
     unit_texts,
     user_of,
 )
+from tentacle.records import dataclass
 from tentacle.settings.instances import DEFAULT_NAME, HOME_VARIABLE
 from tentacle.settings.key_places import KeyAccess, key_access, key_path_of
 from tentacle.settings.model import resolved_home

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,17 +17,18 @@ from tentacle.cli.frame.style import Style, columns, iso, moment, span
 from tentacle.disk import user_name
 from tentacle.errors import TentacleError
 from tentacle.home_layout import HEARTBEAT_FILE
-from tentacle.host.unit import service_name
 from tentacle.late_imports import LateModule
 from tentacle.observe.text import visible
+from tentacle.records import dataclass
 from tentacle.settings.instances import DEFAULT_NAME, Instance, InstanceRegistry
 
 if TYPE_CHECKING:
     from tentacle.cli.status import state_text
-    from tentacle.host import systemctl
+    from tentacle.host import systemctl, unit
 else:  # nearly everything
     state_text = LateModule("tentacle.cli.status.state_text")
     systemctl = LateModule("tentacle.host.systemctl")
+    unit = LateModule("tentacle.host.unit")
 
 
 _FRESH_SECONDS: Final = 60.0
@@ -89,7 +89,7 @@ def outside_view(instance: Instance, now: float, proc: Path = Path("/proc")) -> 
     service = None
     with suppress(TentacleError):
         if systemctl.BOOTED.is_dir():
-            found = systemctl.Systemctl().state(service_name(instance.name))
+            found = systemctl.Systemctl().state(unit.service_name(instance.name))
             service = found if found.is_installed else None
     heartbeat = None
     with suppress(OSError):

@@ -11,7 +11,7 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,7 @@ from tentacle.cli.status.work_directory import WorkDirectory, read_work_director
 from tentacle.disk import DiskError, read_bytes, user_name, with_margin
 from tentacle.errors import TentacleError
 from tentacle.home_layout import STATUS_FILE, WORK
+from tentacle.records import dataclass
 from tentacle.scripts.workspace.workspaces import FOR_A_SCRIPT
 from tentacle.settings.certificates import weaknesses
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer

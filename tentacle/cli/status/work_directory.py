@@ -10,10 +10,10 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tentacle.records import dataclass
 from tentacle.scripts.workspace.run_files import Stage
 from tentacle.scripts.workspace.workspaces import Workspaces
 

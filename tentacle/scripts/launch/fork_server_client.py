@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from tentacle import disk
 from tentacle.scripts.errors import LaunchError
 from tentacle.scripts.launch.fork_servers import ForkServer, OwnForkServer
-from tentacle.scripts.shim.fork_server import ANSWER, QUESTION, WHO
+from tentacle.scripts.shim.fork_messages import ANSWER, QUESTION, WHO
 from tentacle.scripts.shim.run_order import RunOrder
 
 _LOOK_SECONDS = 0.5

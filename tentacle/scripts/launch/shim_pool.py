@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from tentacle.scripts.launch.fork_server_client import ConnectionLostError, ForkServerClient, send_order
 from tentacle.scripts.launch.other_process import OtherProcess
-from tentacle.scripts.shim.fork_server import AGAIN
+from tentacle.scripts.shim.fork_messages import AGAIN
 from tentacle.scripts.shim.run_order import RunOrder
 
 _MOST_IDLE = 32

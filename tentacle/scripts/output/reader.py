@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from tentacle.contracts.packed_entries import EntryRun
 from tentacle.contracts.script import LogEntries, ProcessOutputSource
 from tentacle.masking import Mask
+from tentacle.records import dataclass
 from tentacle.scripts.output.line_masking import LineMasking, NextLines, NoMoreLines
 from tentacle.scripts.output.lines import NOTHING_OPEN, Lines, LineState, cut_mark, flush, split
 from tentacle.scripts.output.record_reader import RecordReader

@@ -18,9 +18,10 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from tentacle.records import dataclass
 from tentacle.scripts.errors import SandboxUnavailableError
 from tentacle.scripts.shim.run_cgroup import LEAF, PROCESSES, remove_empty, tree
 from tentacle.scripts.shim.run_order import CgroupLimit, CgroupNote, CgroupOrder

@@ -21,10 +21,11 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from tentacle.errors import one_line
+from tentacle.records import dataclass
 from tentacle.scripts.sandbox.cgroups import PREFIX, CgroupParents, ScriptLimits, find_cgroup_parents
 from tentacle.scripts.sandbox.shared_places import DOTNET_8, SharedPlaces, dotnet_directories
 from tentacle.scripts.sandbox.uids import UidRange, Uids

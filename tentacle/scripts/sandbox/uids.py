@@ -20,11 +20,11 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from tentacle.home_layout import RUNS
 from tentacle.path_walk import give
+from tentacle.records import dataclass
 from tentacle.scripts.errors import SandboxUnavailableError, ScriptError
 from tentacle.scripts.shim.run_processes import real_and_saved_uids
 from tentacle.scripts.workspace.run_files import TEMPORARY_SUFFIX

@@ -16,11 +16,11 @@ import os
 import select
 import signal
 import socket
-import struct
 from collections.abc import Callable
 from typing import NoReturn
 
 from tentacle.scripts.shim.clock import now_ms
+from tentacle.scripts.shim.fork_messages import AGAIN, ANSWER, FREE, QUESTION, WHO
 from tentacle.scripts.shim.inherited import InheritedState, process_state
 from tentacle.scripts.shim.log_format import OUT, record
 from tentacle.scripts.shim.main import name_process, run
@@ -28,13 +28,6 @@ from tentacle.scripts.shim.run_order import RunOrder
 from tentacle.scripts.shim.syscalls import fork_into_cgroup
 from tentacle.scripts.shim.write_order import interleave
 
-ANSWER = struct.Struct("!i")
-QUESTION = b"run"
-"""The beginning of a request; the path of the cgroup follows, if there is one."""
-WHO = b"who"
-"""The whole of a request without descriptors; the answer is the number of the process that answers."""
-AGAIN, FREE = b"again", b"free"
-"""The messages on the socket of a shim: the agent gives it a further run; the shim reports that it is free."""
 _LONGEST_QUESTION = 8192
 _DESCRIPTORS = 2
 _IGNORED = signal.valid_signals() - {

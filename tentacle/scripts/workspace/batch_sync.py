@@ -6,15 +6,21 @@ cost more than the commit.  Making a file waits too while the disk is busy, and 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tentacle.disk import flush_directory, sync
+from tentacle.late_imports import LateModule
 from tentacle.scripts.errors import WorkspaceNotPreparedError
 from tentacle.scripts.workspace.run_files import RunFiles
 from tentacle.write_back import start_writing
+
+if TYPE_CHECKING:
+    import asyncio
+else:  # which a command that looks at workspaces does not need
+    asyncio = LateModule("asyncio")
 
 Prepare = Callable[[], RunFiles]
 

@@ -15,9 +15,9 @@ import enum
 import hashlib
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
+from tentacle.records import dataclass
 from tentacle.scripts.shim import run_record
 from tentacle.scripts.shim.log_format import ERR, ERR_ENTRY, OUT, OUT_ENTRY, VERSION
 from tentacle.scripts.shim.log_writer import LogWriter

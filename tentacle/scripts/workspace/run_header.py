@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import TYPE_CHECKING
 
-from tentacle.contracts.script import ScriptIsolationLevel
-from tentacle.scripts.mutexes import MutexRequest
+from tentacle.late_imports import LateModule
+from tentacle.records import dataclass
 from tentacle.scripts.shim.clock import BOOT, now_ms, since_boot_ms
+
+if TYPE_CHECKING:
+    from tentacle.contracts import script
+    from tentacle.scripts import mutexes
+else:  # BSON and asyncio, which a command that looks for runs does not need
+    script = LateModule("tentacle.contracts.script")
+    mutexes = LateModule("tentacle.scripts.mutexes")
 
 _LARGEST = 1 << 53
 """JSON readers disagree on larger whole numbers."""
@@ -37,9 +45,10 @@ class RunHeader:
     boot: str = BOOT.hex()
 
     @property
-    def wants(self) -> MutexRequest:
-        full = ScriptIsolationLevel(self.isolation) is ScriptIsolationLevel.FULL_ISOLATION
-        return MutexRequest(self.mutex, full, self.task)
+    def wants(self) -> mutexes.MutexRequest:
+        level = script.ScriptIsolationLevel(self.isolation)
+        full = level is script.ScriptIsolationLevel.FULL_ISOLATION
+        return mutexes.MutexRequest(self.mutex, full, self.task)
 
     @property
     def is_of_this_boot(self) -> bool:
@@ -78,5 +87,5 @@ class RunHeader:
             raise ValueError("a value is of another kind than the agent's own")
         if not all(0 <= number < _LARGEST for number in numbers):
             raise ValueError("a number is larger than any of the agent's own")
-        ScriptIsolationLevel(header.isolation)
+        script.ScriptIsolationLevel(header.isolation)
         return header

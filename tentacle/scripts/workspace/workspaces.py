@@ -14,20 +14,27 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tentacle import disk
 from tentacle.errors import EXIT_USER_ERROR
+from tentacle.late_imports import LateModule
+from tentacle.records import dataclass
 from tentacle.scripts.errors import ScriptError, WorkspaceNotPreparedError
 from tentacle.scripts.shim.file_flags import free_path
 from tentacle.scripts.workspace.batch_sync import BatchSync
-from tentacle.scripts.workspace.file_encryption import encrypt
 from tentacle.scripts.workspace.removal import remove_tree
 from tentacle.scripts.workspace.run_directory import RunDirectory
 from tentacle.scripts.workspace.run_files import RunFiles
 from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import LOG_FILE, SCRIPT_FILE, file_parts
+
+if TYPE_CHECKING:
+    from tentacle.scripts.workspace import file_encryption
+else:  # ciphers
+    file_encryption = LateModule("tentacle.scripts.workspace.file_encryption")
 
 log = logging.getLogger(__name__)
 
@@ -291,7 +298,7 @@ def _put(root: int, file: WorkspaceFile) -> None:
             _move(file.source, directory, name)
         else:
             with file.source.open("rb") as source, os.fdopen(_create(directory, name), "wb") as target:
-                encrypt(source, target, file.password)
+                file_encryption.encrypt(source, target, file.password)
     finally:
         os.close(directory)
 

@@ -39,7 +39,7 @@ _LOG = re.compile(r"/scripts/([^/]+)/log")
 
 
 class HttpApi:
-    """Answers the requests of trusted peers.  `prepare` before the first, in a thread; `aclose` at the end.
+    """Answers the requests of trusted peers.  `inbox` and `record` have been prepared; `aclose` at the end.
 
     Calls go to `answering`, each as a task that `finish` looks after.  `overseer` sees every request;
     `require_upload` raises in a thread for a path of a file that may not be sent.
@@ -56,7 +56,6 @@ class HttpApi:
         require_upload: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._gate = Gate(overseer or Unseen())
-        self._inbox = inbox
         self._streams = Streams(inbox)
         self._rpc = JsonRpc(answering, finish, self._streams, unfit=self._gate.unfit)
         self._files = HttpFiles(answering, finish, inbox, require_upload)
@@ -64,10 +63,6 @@ class HttpApi:
         self._openapi: bytes | None = None
         self.polled = PolledRequests(self._rpc, inbox, record)
         """The calls that are fetched from servers."""
-
-    def prepare(self) -> None:
-        self._inbox.prepare()
-        self.polled.prepare()
 
     def aclose(self) -> None:
         self._streams.aclose()

@@ -11,12 +11,12 @@ import json
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tentacle.disk import read_bytes, write_atomic
 from tentacle.errors import TentacleError, one_line
+from tentacle.records import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
 from tentacle.contracts.services import SERVICE_METHODS
+from tentacle.records import dataclass
 from tentacle.services.dispatch import Answered, Failure, FailureKind, Overseer, SeenCall
 from tentacle.services.errors import RefusedByPolicy
 from tentacle.services.http.problems import of_failure

@@ -9,7 +9,7 @@ import base64
 import binascii
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from uuid import UUID, uuid4
@@ -19,6 +19,7 @@ from tentacle.contracts.data_stream import DataStream
 from tentacle.contracts.json_codec import fold, from_json, read_text, to_json
 from tentacle.contracts.services import Method
 from tentacle.errors import TentacleError
+from tentacle.records import dataclass
 from tentacle.services.dispatch import Answered, Answering, Failure, FailureKind, Files, close_files
 from tentacle.services.halibut import server_error
 from tentacle.services.http.inbox import Inbox, remove

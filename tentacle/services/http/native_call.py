@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from tentacle.contracts.services import Method
+from tentacle.records import dataclass
 from tentacle.services.dispatch import Files, SeenCall
 from tentacle.wire.call_context import CallContext
 

@@ -43,7 +43,7 @@ _ONCE: Final = frozenset({("IScriptService", "StartScript")})
 
 
 class PolledRequests:
-    """See `wire.polling.PolledCalls`.  `prepare` before the first, in a thread."""
+    """See `wire.polling.PolledCalls`."""
 
     def __init__(self, rpc: JsonRpc, inbox: Inbox, record: CallRecord, limits: Limits | None = None) -> None:
         self._rpc = rpc
@@ -52,9 +52,6 @@ class PolledRequests:
         self._limits = limits or Limits()
         self._held: dict[str, dict[str, str]] = defaultdict(dict)
         """By server and id, what the calls are recorded as whose replies are still to come."""
-
-    def prepare(self) -> None:
-        self._record.prepare()
 
     def holding(self, server: str) -> Collection[str]:
         return self._held[server].keys()

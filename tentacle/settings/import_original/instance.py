@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from tentacle.disk import read_bytes
+from tentacle.records import dataclass
 from tentacle.settings.certificate_files import load_base64
 from tentacle.settings.errors import CertificateError, ConfigurationError, SettingsError
 from tentacle.settings.import_original.secrets import CannotOpen, OriginalSecrets, base64_text, readable

@@ -11,7 +11,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -22,6 +21,7 @@ from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from tentacle.errors import one_line
+from tentacle.records import dataclass
 from tentacle.transport.address import Address
 from tentacle.transport.dial import dial
 from tentacle.transport.errors import ConnectFailed, Disconnected, NotWelcome, ServerBusy, TimedOut

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
+from tentacle.records import dataclass
 from tentacle.wire.http import HttpReply, HttpRequest
 
 

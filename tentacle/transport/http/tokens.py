@@ -11,7 +11,6 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tentacle.certificate_parsing import parse_certificate
 from tentacle.errors import TentacleError
+from tentacle.records import dataclass
 from tentacle.thumbprints import thumbprint_of
 from tentacle.transport.errors import TransportError
 from tentacle.transport.tls import TlsIdentity

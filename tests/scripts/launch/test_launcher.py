@@ -22,7 +22,7 @@ from tentacle.scripts.errors import LaunchError
 from tentacle.scripts.launch.fork_servers import launcher_command
 from tentacle.scripts.sandbox.cgroups import ScriptLimits
 from tentacle.scripts.sandbox.sandbox import SandboxOptions
-from tentacle.scripts.shim.fork_server import ANSWER, WHO
+from tentacle.scripts.shim.fork_messages import ANSWER, WHO
 from tentacle.scripts.shim.launcher import cgroups_of
 from tentacle.scripts.shim.run_cgroup import RunCgroup
 from tests.patience import PATIENCE

@@ -17,7 +17,7 @@ import pytest
 from tentacle.scripts.launch.fork_server_client import send_order
 from tentacle.scripts.launch.fork_servers import _PROGRAM, _ROOT
 from tentacle.scripts.sandbox.cgroups import ScriptLimits
-from tentacle.scripts.shim.fork_server import ANSWER, QUESTION
+from tentacle.scripts.shim.fork_messages import ANSWER, QUESTION
 from tentacle.scripts.shim.process_tree import is_alive
 from tentacle.scripts.shim.run_cgroup import RunCgroup
 from tentacle.scripts.shim.run_order import RunOrder
