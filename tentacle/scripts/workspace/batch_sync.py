@@ -79,7 +79,7 @@ class BatchSync:
             else:
                 made.set_exception(run)
         if self._waiting:
-            self._begin()
+            asyncio.get_running_loop().call_soon(self._begin)
         elif self._idle is not None:
             self._idle.set_result(None)
             self._idle = None
