@@ -48,7 +48,7 @@ from tentacle.scripts.retention import Quota, WorkspaceCleaner
 from tentacle.services.dispatch import Answered, Call, Failure, Files, close_files, shutting_down
 from tentacle.services.errors import ShuttingDown
 from tentacle.services.file_transfer import upload_check
-from tentacle.services.halibut import answer_request
+from tentacle.services.halibut import answer_request, is_immediate
 from tentacle.services.http.call_record import CallRecord
 from tentacle.services.http.inbox import Inbox
 from tentacle.services.parts import Parts
@@ -149,7 +149,7 @@ class Agent:
         self._since = time.time()
         self._wire_trace = _wire_trace(surroundings)
         self._tapping = None if self._wire_trace is None else self._wire_trace.connection
-        self.calls = Calls(self._handle)
+        self.calls = Calls(self._handle, is_immediate)
         self._inbox, self._record = Inbox(self.home / WORK / INBOX), CallRecord(self.home / WORK / POLLED_CALLS)
         self._may_send = upload_check(self.home, roots)
         self.listener = self._make_listener(self.plan)

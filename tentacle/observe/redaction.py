@@ -82,6 +82,10 @@ class Redactor(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrites the record's message, traceback and stack in place, for this handler and all after it."""
+        # With each secret that is learned, `_shown` is another dictionary: a record that waited is covered once more.
+        if getattr(record, "covered_with", None) is self._shown:
+            return True
+        record.covered_with = self._shown
         try:
             try:
                 message = record.getMessage()

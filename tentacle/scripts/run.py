@@ -175,7 +175,7 @@ class Run:
 
     async def detach(self) -> None:
         """Stops following the run.  A running script continues; a waiting one is not started by this agent."""
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait({self._task})
         self.files.close()

@@ -14,6 +14,7 @@ from tentacle.contracts import codec
 from tentacle.contracts.codec import CodecError
 from tentacle.contracts.services import Method
 from tentacle.records import dataclass
+from tentacle.services.capabilities import CapabilitiesService
 from tentacle.services.dispatch import Answered, Answering, Failure, FailureKind, Files
 from tentacle.wire.call_context import CallContext
 from tentacle.wire.messages import Request, Response, ServerError
@@ -68,6 +69,11 @@ async def answer_request(
         response = Response(request.id, answer.document, is_long=answer.is_long, has_streams=bool(answer.files))
         return response, answer.files
     return Response(request.id, None, server_error(answer)), {}
+
+
+def is_immediate(request: Request) -> bool:
+    """Whether the answer is there already: nothing is changed, and nothing waited for."""
+    return request.service == CapabilitiesService.name
 
 
 def server_error(failure: Failure) -> ServerError:

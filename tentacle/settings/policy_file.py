@@ -11,7 +11,6 @@ import logging
 import os
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +44,7 @@ class PolicyFile:
 
     def current(self) -> HostPolicy:
         """The policy of this moment; a file that cannot be used is told of in the log, once."""
-        stamps = tuple(_stamp(path) for path in self._places)
+        stamps = [_stamp(path) for path in self._places]
         if stamps != self._stamps:
             self._stamps, before = stamps, self._policy
             self._policy = read_policy(self._places)
@@ -99,10 +98,12 @@ def _require_safe(path: Path) -> None:
 def _stamp(path: Path) -> tuple[int, ...]:
     """What changes with every write, every change of rights and every replacement; nothing where there is no file."""
     found: tuple[int, ...] = ()
-    with suppress(OSError):
+    try:
         # Of the link, if it is one, and of what it leads to.
-        for status in (path.lstat(), path.stat()):
+        for status in (os.lstat(path), path.stat()):
             found += (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         above = path.parent.stat()
         found += (above.st_ino, above.st_mode, above.st_uid)
+    except OSError:
+        return found
     return found

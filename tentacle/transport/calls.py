@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
 from uuid import UUID
@@ -26,8 +26,10 @@ Pack = Callable[[Response], Awaitable[T]]
 class Calls:
     """Runs the handler for the requests of all connections, and waits at the end for those under way."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, is_immediate: Callable[[Request], bool] = lambda _: False) -> None:
+        """`is_immediate` says of a request that its handler changes nothing and waits for nothing."""
         self._handler = handler
+        self._is_immediate = is_immediate
         self._running: set[asyncio.Task[Any]] = set()
         self._owed: set[asyncio.Future[None]] = set()
         self.seen: dict[str, Generation] = {}
@@ -42,8 +44,11 @@ class Calls:
         """Returns what `pack` makes of the handler's answer, and the files of its data streams.
 
         When this is cancelled, as the connection has gone, the handler goes on.  A task of its own does the whole, so
-        that who reads much for an answer knows by the end of the task that it is packed.
+        that who reads much for an answer knows by the end of the task that it is packed.  An immediate call has none,
+        which would take two turns of the loop.
         """
+        if self._is_immediate(request):
+            return await self._run(request, received, context, pack)
         return await self.finish(self._run(request, received, context, pack), _close_files)
 
     async def finish(self, work: Coroutine[Any, Any, T], unwanted: Callable[[T], None] = lambda _: None) -> T:
@@ -96,12 +101,11 @@ class Calls:
             response, files = await self._handler(request, received.files, context)
         finally:
             received.release()
-        with ExitStack() as undo:
-            for file in files.values():
-                undo.callback(file.close)
-            packed = await pack(response)
-            undo.pop_all()
-        return packed, files
+        try:
+            return await pack(response), files
+        except BaseException:
+            _close_files((None, files))
+            raise
 
 
 def _close_files(answer: tuple[Any, Files]) -> None:

@@ -41,6 +41,7 @@ Answer = tuple[Response, Mapping[UUID, BinaryIO]]
 Handler = Callable[[Request, Mapping[UUID, Path], CallContext], Awaitable[Answer]]
 """Answers a request whose data streams lie in the given files; the files may be moved away.  Never raises."""
 
+_MESSAGES = RequestEvent, ResponseEvent
 _WORTH_A_THREAD = 256 * 1024
 """Messages that take so much memory are read in a thread, so that other calls need not wait for it."""
 _ENOUGH = 128 * 1024
@@ -99,14 +100,22 @@ class Exchange:
 
         Raises `ProtocolError`, `TimedOut` or `Disconnected`.  After that the connection cannot be used any more.
         """
-        with ExitStack() as undo:
-            share = self._memory.share(self.context.thumbprint, self)
-            undo.callback(share.release)
+        share = self._memory.share(self.context.thumbprint, self)
+        try:
             event = await self._event(first_byte, share)
             self._ended_message = False
             share.settle()
-            if not isinstance(event, RequestEvent | ResponseEvent) or not (event.streams or share.held):
-                return Received(event)
+        except BaseException:
+            share.release()
+            raise
+        if isinstance(event, _MESSAGES) and (event.streams or share.held):
+            return await self._with_streams(event, share)
+        share.release()
+        return Received(event)
+
+    async def _with_streams(self, event: RequestEvent | ResponseEvent, share: MemoryShare) -> Received:
+        with ExitStack() as undo:
+            undo.callback(share.release)
             delivery = self._spool.delivery()
             undo.callback(delivery.discard)
             for number in range(event.streams):

@@ -263,24 +263,32 @@ def format_address(address: object) -> str:
 class limit:  # noqa: N801 - used as one uses `asyncio.timeout`
     """Raises `TimedOut` naming `what` was waited for after `seconds`.
 
-    A class, because every call uses several, and a generator takes twice the time.
+    Does what `asyncio.timeout` does, in half as many steps: every call uses several.
     """
 
     def __init__(self, seconds: float, what: str) -> None:
         self._seconds = seconds
         self._what = what
-        self._timeout = asyncio.timeout(seconds)
+        self._passed = False
 
     async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None, "whoever waits is a task"
+        self._task = task
+        self._others = task.cancelling()
+        self._timer = loop.call_later(self._seconds, self._pass)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            await self._timeout.__aexit__(kind, error, trace)
-        except TimeoutError as passed:
-            raise TimedOut(f"waited {self._seconds:g} s for {self._what}") from passed
+        self._timer.cancel()
+        # Somebody else may have cancelled the task too, and then that is what has happened.
+        if self._passed and self._task.uncancel() <= self._others and kind is asyncio.CancelledError:
+            raise TimedOut(f"waited {self._seconds:g} s for {self._what}") from error
         if isinstance(error, TimeoutError):
             # The system's own limit, for a peer that takes nothing any more.
             raise TimedOut(f"waited too long for {self._what}") from error
+
+    def _pass(self) -> None:
+        self._passed = True
+        self._task.cancel()

@@ -46,6 +46,7 @@ from tentacle.wire.preface import PREFACE, take_preface
 from tentacle.wire.rules import IDENTITY, OURS, RULES, Role, State, What, may_hang_up
 from tentacle.wire.streams import Announced, StreamReader, StreamWriter, check_announced
 
+_OF_STREAMS = StreamBegin, StreamChunk, StreamEnd
 _CONTROL = {Next: What.NEXT, Proceed: What.PROCEED, End: What.END}
 
 
@@ -98,7 +99,7 @@ class Connection:
 
     def send(self, event: Event) -> list[bytes]:
         """The bytes for `event`; one element per write."""
-        if isinstance(event, StreamBegin | StreamChunk | StreamEnd):
+        if isinstance(event, _OF_STREAMS):
             return self._send_stream(event)
         if self._writer is not None:
             raise LocalProtocolError("the data streams of the last message are not complete")
