@@ -6,7 +6,6 @@ Knows the cache on a worker, which Calamari shares, and the script that looks in
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shlex
 from collections import Counter, defaultdict
@@ -19,8 +18,8 @@ from uuid import uuid4
 from tentacle.calling import WorkerCallFailed
 from tentacle.devserver.storage import Json, Packages, Resource, fields
 from tentacle.devserver.tasks.service_messages import FAILURE, ServiceMessage, messages_of
-from tentacle.devserver.tasks.task_run import TaskRun, script_said
 from tentacle.devserver.worker import Client
+from tentacle.devserver.tasks.task_run import Slots, TaskRun, script_said
 
 FEED: Final = "feeds-builtin"
 MOST: Final = 50
@@ -193,7 +192,7 @@ class PackageTransfers:
     """Brings packages to workers, for one task at a time to each, and keeps there what running tasks use."""
 
     packages: Packages
-    _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _turns: Slots = field(default_factory=lambda: Slots(1))
     _in_use: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     @asynccontextmanager
@@ -210,14 +209,9 @@ class PackageTransfers:
             return
         in_use, names = self._in_use[machine.id], set[str]()
         try:
-            async with self._locks[machine.id]:
-                found = await self._look(run, activity, client, [package for _, package in wanted])
+            async with run.slot(machine.id, self._turns) as got:
+                found = await self._found(run, activity, machine, client, [p for _, p in wanted]) if got else None
                 if found is not None:
-                    for _, package in wanted:
-                        if package.body["Hash"] not in found.paths:
-                            what = package.name.replace("/", " ")
-                            await run.write(activity, "Info", f"{what} is sent to {machine.name}.")
-                            await self._send(client, package, found)
                     names = {path.rpartition("/")[2] for path in found.paths.values()}
                     in_use.update(names)
                     if removed := superfluous(found, kept, frozenset(+in_use)):
@@ -241,6 +235,21 @@ class PackageTransfers:
         named = f"{package_id} {version}" if version else package_id
         raise WorkerCallFailed(f"There is no package {named} in the built-in feed.", final=True)
 
+    async def _found(
+        self, run: TaskRun, activity: str, machine: Resource, client: Client, wanted: Sequence[Resource]
+    ) -> Found | None:
+        """Returns what is on the worker once all is that is wanted, or `None` when the task is cancelled."""
+        found = await self._look(run, activity, client, wanted)
+        if found is None:
+            return None
+        for package in wanted:
+            if package.body["Hash"] not in found.paths:
+                what = package.name.replace("/", " ")
+                await run.write(activity, "Info", f"{what} is sent to {machine.name}.")
+                if not await self._send(run, client, package, found):
+                    return None
+        return found
+
     async def _look(self, run: TaskRun, activity: str, client: Client, wanted: Sequence[Resource]) -> Found | None:
         """Returns what is on the worker, or `None` when the task is cancelled.  Raises `WorkerCallFailed`."""
         members = ("PackageId", "Version", "FileExtension", "Hash")
@@ -250,13 +259,21 @@ class PackageTransfers:
             raise WorkerCallFailed("The worker has no directory for packages that scripts may use.", connected=True)
         return None if lines is None else read_cache(lines)
 
-    async def _send(self, client: Client, package: Resource, found: Found) -> None:
+    async def _send(self, run: TaskRun, client: Client, package: Resource, found: Found) -> bool:
+        """Sends a package; returns False when the task is cancelled.  Raises `WorkerCallFailed`."""
         body = package.body
         name = f"{body['PackageId']}@S{body['Version']}@{uuid4().hex.upper()}{body['FileExtension']}"
-        with self.packages.held(package) as content:
-            result = await client.upload(f"Files/{name}", content)
+        try:
+            with self.packages.held(package) as content:
+                result = await run.uploaded(client, f"Files/{name}", content)
+        except FileNotFoundError as gone:
+            what = f"{body['PackageId']} {body['Version']}"
+            raise WorkerCallFailed(f"The package {what} was removed from the feed meanwhile.", final=True) from gone
+        if result is None:
+            return False
         if (result.hash or "").lower() != body["Hash"]:
             raise WorkerCallFailed(f"{body['PackageId']} {body['Version']} did not arrive as it was.", connected=True)
         found.paths[body["Hash"]] = result.full_path
         found.cached.insert(0, Cached(name, body["PackageSizeBytes"]))
         found.missing_room += body["PackageSizeBytes"]
+        return True

@@ -76,6 +76,23 @@ async def test_who_is_wrong_is_told_so_and_slowed_down(server: RunningServer, mo
             assert "Try again in 1 seconds" in said(await answers[-1].text())
 
 
+async def test_a_wrong_password_leaves_its_form_open(server: RunningServer) -> None:
+    async with browsing(server, None) as stranger:
+        text = await (await stranger.post("/sign-in", username="ad<min", password="wrong")).text()
+        assert "<details open>" in text
+        assert 'name="username" value="ad&lt;min"' in text
+        assert "<details>" in await stranger.get(status=401)
+
+
+async def test_a_form_has_not_too_many_fields_and_a_name_that_is_too_long_is_not_kept(server: RunningServer) -> None:
+    async with browsing(server, None) as stranger:
+        answer = await stranger.post("/sign-in", **{f"f{n}": "" for n in range(1001)})
+        assert (answer.status, "must not have more than 1000 fields" in await answer.text()) == (400, True)
+        long = "x" * 10**6
+        assert (await stranger.post("/sign-in", username=long, password="wrong")).status == 401
+    assert len(str(server.up.server.authentication._guesses)) < 1000
+
+
 @pytest.mark.parametrize(
     "where", ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "", "/\nx", "/sign-in"]
 )
