@@ -18,8 +18,8 @@ from uuid import uuid4
 from tentacle.calling import WorkerCallFailed
 from tentacle.devserver.storage import Json, Packages, Resource, fields
 from tentacle.devserver.tasks.service_messages import FAILURE, ServiceMessage, messages_of
-from tentacle.devserver.worker import Client
 from tentacle.devserver.tasks.task_run import Slots, TaskRun, script_said
+from tentacle.devserver.worker import Client
 
 FEED: Final = "feeds-builtin"
 MOST: Final = 50
