@@ -332,3 +332,27 @@ async def test_a_key_for_a_day_is_shown_once(server: RunningServer) -> None:
     (kept,) = [k for k in (await server.get("/api/users/me/apikeys"))["Items"] if k["Expires"]]
     assert kept["Purpose"] == "To register a worker"
     assert (await server.send("GET", "/api/users/me", headers={"X-Octopus-ApiKey": key})).status == 200
+
+
+async def test_who_may_not_see_policies_keeps_that_of_a_worker(server: RunningServer) -> None:
+    policy = await server.post("/api/machinepolicies", {"Name": "Strict"})
+    await server.worker("w", MachinePolicyId=policy["Id"])
+    async with browsing(server, await user_with(server, "WorkerView", "WorkerEdit")) as signed_in:
+        shown = re.findall(r'<option value="(.*?)"', await signed_in.get("workers/Workers-1"))
+        await signed_in.send("workers/Workers-1", do="save", name="new", pool="WorkerPools-1", policy=shown[0])
+        await signed_in.get("workers/new?style=listening")
+    worker = await server.get("/api/workers/Workers-1")
+    assert (worker["Name"], worker["MachinePolicyId"]) == ("new", policy["Id"])
+
+
+async def test_a_script_that_is_changed_keeps_its_packages_and_its_limit(server: RunningServer) -> None:
+    await server.worker("w")
+    given = {"Packages": [{"PackageId": "Acme", "Name": "a"}], "Timeout": "00:01:00"}
+    first = await server.script("true", "Workers-1", **given)
+    async with browsing(server) as signed_in:
+        changed = await signed_in.send(
+            f"script?from={first['Id']}", do="run", target="Workers-1", body="false", syntax="Bash"
+        )
+    arguments = (await server.get(f"/api/tasks/{changed.headers['Location'].rpartition('/')[2]}"))["Arguments"]
+    assert arguments["ScriptBody"] == "false"
+    assert [arguments[name] for name in given] == [first["Arguments"][name] for name in given]
