@@ -146,6 +146,15 @@ class Found:
     cached: list[Cached] = field(default_factory=list)
     missing_room: int = 0
 
+    def expect(self, package: Resource) -> str:
+        """Counts a package that will be sent as there already; returns the name of its file."""
+        body = package.body
+        name = f"{body['PackageId']}@S{body['Version']}@{uuid4().hex.upper()}{body['FileExtension']}"
+        self.paths[body["Hash"]] = name
+        self.cached.insert(0, Cached(name, body["PackageSizeBytes"]))
+        self.missing_room += body["PackageSizeBytes"]
+        return name
+
 
 def read_cache(lines: Sequence[str]) -> Found:
     """Returns what a worker has said of its packages."""
@@ -210,15 +219,24 @@ class PackageTransfers:
         in_use, names = self._in_use[machine.id], set[str]()
         try:
             async with run.slot(machine.id, self._turns) as got:
-                found = await self._found(run, activity, machine, client, [p for _, p in wanted]) if got else None
+                found = await self._look(run, activity, client, [p for _, p in wanted]) if got else None
                 if found is not None:
+                    missing = {found.expect(p): p for _, p in wanted if p.body["Hash"] not in found.paths}
                     names = {path.rpartition("/")[2] for path in found.paths.values()}
                     in_use.update(names)
+                    # Before anything is sent, for which there may be no room otherwise.
                     if removed := superfluous(found, kept, frozenset(+in_use)):
                         told = f"Removed from the packages of {machine.name}: {', '.join(removed)}"
                         await run.write(activity, "Info", told)
                         script = 'cd "$TentacleHome/Files" && rm -f -- ' + shlex.join(removed)
                         await script_said(run, activity, client, script)
+                    for name, package in missing.items():
+                        what = package.name.replace("/", " ")
+                        await run.write(activity, "Info", f"{what} is sent to {machine.name}.")
+                        if (path := await self._sent(run, client, package, f"Files/{name}")) is None:
+                            found = None
+                            break
+                        found.paths[package.body["Hash"]] = path
             if found is None:
                 yield None
                 return
@@ -235,21 +253,6 @@ class PackageTransfers:
         named = f"{package_id} {version}" if version else package_id
         raise WorkerCallFailed(f"There is no package {named} in the built-in feed.", final=True)
 
-    async def _found(
-        self, run: TaskRun, activity: str, machine: Resource, client: Client, wanted: Sequence[Resource]
-    ) -> Found | None:
-        """Returns what is on the worker once all is that is wanted, or `None` when the task is cancelled."""
-        found = await self._look(run, activity, client, wanted)
-        if found is None:
-            return None
-        for package in wanted:
-            if package.body["Hash"] not in found.paths:
-                what = package.name.replace("/", " ")
-                await run.write(activity, "Info", f"{what} is sent to {machine.name}.")
-                if not await self._send(run, client, package, found):
-                    return None
-        return found
-
     async def _look(self, run: TaskRun, activity: str, client: Client, wanted: Sequence[Resource]) -> Found | None:
         """Returns what is on the worker, or `None` when the task is cancelled.  Raises `WorkerCallFailed`."""
         members = ("PackageId", "Version", "FileExtension", "Hash")
@@ -259,21 +262,14 @@ class PackageTransfers:
             raise WorkerCallFailed("The worker has no directory for packages that scripts may use.", connected=True)
         return None if lines is None else read_cache(lines)
 
-    async def _send(self, run: TaskRun, client: Client, package: Resource, found: Found) -> bool:
-        """Sends a package; returns False when the task is cancelled.  Raises `WorkerCallFailed`."""
-        body = package.body
-        name = f"{body['PackageId']}@S{body['Version']}@{uuid4().hex.upper()}{body['FileExtension']}"
+    async def _sent(self, run: TaskRun, client: Client, package: Resource, remote: str) -> str | None:
+        """Sends a package; returns its path there, or `None` when the task is cancelled.  Raises `WorkerCallFailed`."""
+        what = package.name.replace("/", " ")
         try:
             with self.packages.held(package) as content:
-                result = await run.uploaded(client, f"Files/{name}", content)
+                result = await run.uploaded(client, remote, content)
         except FileNotFoundError as gone:
-            what = f"{body['PackageId']} {body['Version']}"
             raise WorkerCallFailed(f"The package {what} was removed from the feed meanwhile.", final=True) from gone
-        if result is None:
-            return False
-        if (result.hash or "").lower() != body["Hash"]:
-            raise WorkerCallFailed(f"{body['PackageId']} {body['Version']} did not arrive as it was.", connected=True)
-        found.paths[body["Hash"]] = result.full_path
-        found.cached.insert(0, Cached(name, body["PackageSizeBytes"]))
-        found.missing_room += body["PackageSizeBytes"]
-        return True
+        if result is not None and (result.hash or "").lower() != package.body["Hash"]:
+            raise WorkerCallFailed(f"{what} did not arrive as it was.", connected=True)
+        return None if result is None else result.full_path

@@ -44,9 +44,11 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SlowWorker:
     return SlowWorker(home)
 
 
-async def pushed(server: RunningServer) -> None:
-    named = {"Content-Disposition": "attachment; filename=Acme.1.0.zip"}
-    assert (await server.send("POST", "/api/packages/raw", data=b"content", headers=named)).status == 201
+async def pushed(server: RunningServer, name: str = "Acme.1.0.zip") -> None:
+    named = {"Content-Disposition": f"attachment; filename={name}"}
+    assert (
+        await server.send("POST", "/api/packages/raw", data=f"content of {name}".encode(), headers=named)
+    ).status == 201
 
 
 async def test_a_task_is_cancelled_while_its_package_is_sent_or_waits_for_that(
@@ -89,6 +91,25 @@ async def test_a_package_that_is_deleted_before_it_is_sent_fails_the_task(tmp_pa
         worker.before = deletes
         task = await server.ended(await server.script("true", "Workers-1", Packages=WANTED))
         assert task["ErrorMessage"].endswith("The package Acme 1.0 was removed from the feed meanwhile.")
+
+
+async def test_what_is_not_kept_makes_room_before_anything_is_sent(tmp_path: Path, worker: SlowWorker) -> None:
+    there: list[list[str]] = []
+
+    async def looks(method: str) -> None:
+        if method == "UploadFile":
+            there.append([path.name.split("@")[0] for path in (worker.home / "Files").iterdir()])
+
+    worker.before = looks
+    async with running_server(tmp_path, MemoryComms({URI: worker})) as server:
+        quantities = {"QuantityOfPackagesToKeep": 1, "QuantityOfVersionsToKeep": 1}
+        await server.policy(MachinePackageCacheRetentionPolicy={"Strategy": "Quantities", **quantities})
+        await server.worker("w")
+        for name in ("Old", "New"):
+            await pushed(server, f"{name}.1.0.zip")
+            task = await server.script("true", "Workers-1", Packages=[{"PackageId": name}])
+            assert (await server.ended(task))["State"] == "Success"
+    assert there == [[], []]
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
