@@ -130,8 +130,9 @@ class CallRetries:
                 await self.report(f"Could not communicate with Tentacle after {duration:.0f} seconds.")
                 raise last
             await self.report(
-                f"An error occurred communicating with Tentacle: {last.message} The call will be retried after {delay} "
-                f"seconds. Retry attempt {number}. Retries will be performed for up to {duration:.0f} seconds."
+                f"An error occurred communicating with Tentacle: {last.message.rstrip('.')}. The call will be retried "
+                f"after {delay} seconds. Retry attempt {number}. Retries will be performed for up to {duration:.0f} "
+                "seconds."
             )
             await self.time.sleep(delay)
             limit = max(1.0, left - delay)

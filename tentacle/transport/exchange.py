@@ -186,7 +186,8 @@ class Exchange:
         while sent < length:
             try:
                 data = await read_at(file, sent, min(length - sent, piece_size()))
-            except OSError as error:
+            except (OSError, ValueError) as error:
+                # One that is closed belongs to a call that was given up meanwhile.
                 raise Disconnected("a file could not be read any more while it was being sent") from error
             if not data:
                 # The announced length cannot be met.  A broken connection is better than a peer that reads rubbish.

@@ -45,6 +45,7 @@ async def test_broken_calls_are_made_again_and_the_script_runs_once(bench: Bench
     assert len(bench.worker.scripts) == 1
     assert bench.clock.slept[:3] == [1, 2, 1]
     assert any("Retry attempt 2. Retries will be performed for up to 150 seconds." in line for line in bench.said)
+    assert any(f"{BROKEN.message}. The call will be retried" in line for line in bench.said)
 
 
 async def test_retries_end_with_their_time(bench: Bench) -> None:

@@ -318,3 +318,15 @@ async def test_an_answer_that_nobody_takes_counts_and_the_oldest_gives_way(tmp_p
             await reader.receive()
         await second
         assert memory.held == 0
+
+
+async def test_a_file_that_was_closed_while_it_is_sent_ends_the_connection(tmp_path: Path) -> None:
+    """Its call was given up meanwhile."""
+    name, path = uuid4(), tmp_path / "file"
+    path.write_bytes(b"content")
+    file = path.open("rb")
+    file.close()
+    async with asked(tmp_path, PATIENCE) as (exchange, _):
+        records = exchange.connection.send(ResponseEvent(Response("1", stream_document(name, 7))))
+        with pytest.raises(Disconnected, match="could not be read any more"):
+            await exchange.send_packed(records, {name: file})

@@ -117,7 +117,9 @@ async def run_script(asked: Asked) -> str:
     target = asked.given("target")
     kind = {"WorkerPools": "WorkerPools", "Machines": "Machines"}.get(target.partition("-")[0], "Workers")
     where = {"WorkerPoolIds" if kind == "WorkerPools" else "MachineIds": [target] if target else []}
-    arguments = {"ScriptBody": asked.given("body"), "Syntax": asked.given("syntax"), "TargetType": kind, **where}
+    before = (await asked.get(f"tasks/{again}"))["Arguments"] if (again := asked.given("from")) else {}
+    arguments = {name: before[name] for name in ("Packages", "Timeout") if name in before}
+    arguments |= {"ScriptBody": asked.given("body"), "Syntax": asked.given("syntax"), "TargetType": kind, **where}
     return await _begin(asked, "AdHocScript", asked.given("description"), arguments)
 
 

@@ -43,6 +43,7 @@ _HEADERS: Final = {
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
     ),
 }
+MOST_FIELDS: Final = 1000
 _KEPT: Final = {**SAFE, "Cache-Control": "public, max-age=31536000, immutable"}
 _HERE: Final = re.compile(r"/(?![/\\])[!-~]*", re.ASCII)
 """An address of this server, and never one of another."""
@@ -77,7 +78,7 @@ class Site:
             token = http.cookies.get(self._authentication.csrf_cookie, "")
             return await self._page(Asked(self._api, http, rights, token, form=form), segments)
         except NotSignedIn:
-            return self._html("sign_in", 401, problems=[], next=_wanted(http.rel_url.raw_path_qs))
+            return self._html("sign_in", 401, problems=[], username="", next=_wanted(http.rel_url.raw_path_qs))
         except TentacleError as error:
             return self._html("problem", http_status(error), waiting_time(error), problems=problem_texts(error))
 
@@ -121,7 +122,8 @@ class Site:
         except TentacleError as error:
             wrong = "This key is not known here, or it has expired." if key else "The name or the password is wrong."
             problems = [wrong] if isinstance(error, NotSignedIn) else problem_texts(error)
-            return self._html("sign_in", http_status(error), waiting_time(error), problems=problems, next=wanted)
+            more = {"problems": problems, "next": wanted, "username": name}
+            return self._html("sign_in", http_status(error), waiting_time(error), **more)
         answer = _going(wanted)
         self._authentication.sign_in(answer, user.id, secure=http.secure, key=known)
         await self._api.server.note(user, "LoginSucceeded", "", resource=user.id)
@@ -158,7 +160,10 @@ async def _form(http: web.Request) -> Mapping[str, Sequence[str]]:
         sent = await whole_body(http)
     except web.HTTPRequestEntityTooLarge as error:
         raise Problem(f"What is sent must not be larger than {MAX_BODY} bytes.", 413) from error
-    return parse_qs(sent.decode("utf-8", "replace"), keep_blank_values=True) or {"": []}
+    try:
+        return parse_qs(sent.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS) or {"": []}
+    except ValueError as error:
+        raise Problem(f"A form must not have more than {MOST_FIELDS} fields.", 400) from error
 
 
 def _wanted(address: str) -> str:

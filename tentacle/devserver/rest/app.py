@@ -28,7 +28,7 @@ from tentacle.devserver.rest.routes_users import UserRoutes
 from tentacle.devserver.rest.routing import METHODS, ApiRequest, Routes, effective_method, segments_of, without_space
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.storage import UNSCOPED
-from tentacle.errors import TentacleError
+from tentacle.errors import TentacleError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -125,9 +125,9 @@ class RequestHandler:
             return problem_answer(Problem(f"The request must not be larger than {MAX_BODY} bytes.", 413))
         except TentacleError as error:
             return problem_answer(error)
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             log.exception("%s %s failed in the database", request.method, request.path)
-            return problem_answer(Problem("The server's database failed.", 500))
+            return problem_answer(Problem(f"The server's database failed: {one_line(error)}.", 500))
 
 
 async def answer_polling(comms: Comms, request: web.Request) -> web.StreamResponse:

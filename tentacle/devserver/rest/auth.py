@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from tentacle.devserver.rest.access import Rights, rights_of_user
 from tentacle.devserver.rest.answers import Forbidden, NotSignedIn, TooManyGuesses
-from tentacle.devserver.storage import UNSCOPED, ApiKey, Clock, Resource, Store, iso, kinds
+from tentacle.devserver.storage import UNSCOPED, ApiKey, Clock, Resource, Store, fields, iso, kinds
 
 T = TypeVar("T")
 
@@ -146,7 +146,7 @@ class BrowserSession:
 
 @dataclass
 class BrowserSessions:
-    """Sessions by the hash of their token, in memory; the oldest ends when there are too many."""
+    """Sessions by the hash of their token, in memory; the oldest of a user ends when there are too many."""
 
     now: Callable[[], float]
     _known: dict[str, BrowserSession] = field(default_factory=dict, repr=False)
@@ -154,9 +154,11 @@ class BrowserSessions:
     def begin(self, user: str, key: str | None = None) -> tuple[str, BrowserSession]:
         """Returns the token of a new session, and the session."""
         ends = self.now() + SESSION_LIMIT
+        # Nobody ends the sessions of others by beginning many.
+        own = [known for known, session in self._known.items() if session.user == user]
+        for oldest in own[: 1 - MAX_SESSIONS]:
+            self._known.pop(oldest)
         token, session = secrets.token_urlsafe(32), BrowserSession(user, key, ends, secrets.token_urlsafe(32))
-        while len(self._known) >= MAX_SESSIONS:
-            self._known.pop(next(iter(self._known)))
         self._known[quick_hash(token)] = session
         return token, session
 
@@ -216,9 +218,10 @@ class Authentication:
 
     async def user_of_password(self, username: str, password: str) -> Resource:
         """Returns the active user with this name and password.  Raises `NotSignedIn` or `TooManyGuesses`."""
-        users = await self._store.all(kinds.USERS, UNSCOPED)
-        found = next((user for user in users if user.name.lower() == username.strip().lower()), None)
-        who = f"password of {username.strip().lower()}"
+        users, name = await self._store.all(kinds.USERS, UNSCOPED), username.strip().lower()
+        found = next((user for user in users if user.name.lower() == name), None)
+        # The names of guessers are kept, so whatever is longer than any user's counts as one.
+        who = f"password of {name[: fields.NAME_LIMIT]}"
         self._must_not_wait(who)
         self._guesses.wrong(who)
         stored = None if found is None else found.observed.get(HASH)

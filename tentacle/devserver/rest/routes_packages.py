@@ -5,6 +5,7 @@ Knows how clients send files; must not know workers.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from tentacle.devserver.rest.access import Needs
 from tentacle.devserver.rest.answers import PIECE, SAFE, Problem, ResourceNotFound, json_answer
 from tentacle.devserver.rest.documents import collection_path, path_of
 from tentacle.devserver.rest.paging import RESOURCE_FILTERS, filtered, flag_parameter, paged
-from tentacle.devserver.rest.routing import ApiRequest, Route, receive
+from tentacle.devserver.rest.routing import PATIENCE, ApiRequest, Route, receive
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.storage import (
     Invalid,
@@ -68,7 +69,7 @@ class PackageRoutes:
         space, mode = await self.server.space_of(request), _mode(request)
         received, replaces = self.server.files / secrets.token_hex(16), mode == "OverwriteExisting"
         try:
-            name = _name_of(await self._receive(request.http, received), received)
+            name = await asyncio.to_thread(_name_of, await self._receive(request.http, received), received)
             if replaces and await self.server.packages.find(space, f"{name.id}.{name.version}") is not None:
                 request.rights.require(_DELETE, space)
             package, before = await self.server.packages.add(space, name, received, replaces=replaces)
@@ -92,10 +93,12 @@ class PackageRoutes:
             return said.get_filename("")
         try:
             reader = await http.multipart()
-            while (part := await reader.next()) is not None:
+            while (part := await asyncio.wait_for(reader.next(), PATIENCE)) is not None:
                 if isinstance(part, BodyPartReader) and part.filename:
                     await receive(_pieces(part), path, most, None)
                     return part.filename
+        except TimeoutError as error:
+            raise Problem(f"The form did not go on within {PATIENCE:g} seconds.", 408) from error
         except (ValueError, RuntimeError, AssertionError) as error:
             raise Invalid(f"The request's form cannot be read: {error}") from error
         raise Invalid("The request's form holds no file.")

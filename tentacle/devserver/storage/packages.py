@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import lzma
 import re
 import secrets
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +37,11 @@ a version.  Said without its ambiguity, by which some names would take for ever.
 """
 
 _LARGEST_NUSPEC: Final = 2**20
+_UNREADABLE: Final = (
+    *(ElementTree.ParseError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(ValueError, LookupError, RuntimeError, EOFError, OSError),
+)
+"""What comes of zip files and XML that are spoilt, or of a kind that Python does not know."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +80,21 @@ def version_key(version: str) -> tuple[Any, ...]:
 
 def name_inside(path: Path) -> PackageName | None:
     """Returns what a NuGet package says of itself, or `None` for any other file.  Raises `Invalid`."""
-    with contextlib.suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as file:
-        found = next((i for i in file.infolist() if "/" not in i.filename and i.filename.endswith(".nuspec")), None)
-        if found is None:
-            return None
-        if found.file_size > _LARGEST_NUSPEC:
-            raise Invalid("The package's .nuspec is too large.")
-        try:
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as file:
+            found = next((i for i in file.infolist() if "/" not in i.filename and i.filename.endswith(".nuspec")), None)
+            if found is None:
+                return None
+            if found.file_size > _LARGEST_NUSPEC:
+                raise Invalid("The package's .nuspec is too large.")
             # Expat itself bounds what entities may grow to.
             parsed = ElementTree.fromstring(file.read(found))  # noqa: S314
-        except (ElementTree.ParseError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise Invalid(f"The package's .nuspec cannot be read: {error}") from error
-        said = {one.tag.rpartition("}")[2]: (one.text or "").strip() for one in parsed.iter()}
-        return read_package_name(f"{said.get('id', '')}.{said.get('version', '')}.nupkg")
-    return None
+    except _UNREADABLE as error:
+        raise Invalid(f"The package's .nuspec cannot be read: {error}") from error
+    said = {one.tag.rpartition("}")[2]: (one.text or "").strip() for one in parsed.iter()}
+    return read_package_name(f"{said.get('id', '')}.{said.get('version', '')}.nupkg")
 
 
 @dataclass(frozen=True)

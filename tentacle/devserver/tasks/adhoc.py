@@ -35,6 +35,11 @@ _INTERPRETERS: Final = {
     "Python": ("python3", "python3"),
 }
 """The program and the command for scripts that bash does not run itself."""
+_LOST: Final = f"""\
+echo "##octopus[{FAILURE} message='The server was stopped before the script had reached the worker. Run it again.']"
+exit 1
+"""
+"""What a script that needs more than itself is worth without that."""
 
 _TARGETS: Final = fields.choice("Machines", "Environments", "Workers", "WorkerPools", ON_SERVER)
 _SHAPE: Final = (
@@ -159,6 +164,10 @@ class AdHocScripts:
         worker = machine.kind == kinds.WORKERS.path
         isolation = ScriptIsolationLevel.NO_ISOLATION if worker else ScriptIsolationLevel.FULL_ISOLATION
         body, syntax = run.task.arguments["ScriptBody"], run.task.arguments["Syntax"]
+        if (run.task.arguments.get("Packages") or self.calamari) and await log.known() is not None:
+            # It is on its way or there, with all that belongs to it, and has to be followed or ended.
+            lost = ScriptOrder(_LOST, run.task.id, isolation)
+            return await client.run_script(lost, log.observe, run.cancel, log)
         kept = (await self.machines.policy_of(machine)).packages_kept
         async with self.packages.brought(run, log.activity, machine, client, kept) as staged:
             if staged is None:

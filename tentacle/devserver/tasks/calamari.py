@@ -5,7 +5,6 @@ Knows the package, the encrypted form of variables and the scripts that unpack a
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import io
@@ -17,7 +16,6 @@ import shlex
 import tarfile
 import tempfile
 import zipfile
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +31,7 @@ from tentacle.devserver.storage import Resource, Store, fields, kinds
 from tentacle.devserver.tasks.task_run import (
     CANCELED,
     SUCCESS,
+    Slots,
     TaskResult,
     TaskRun,
     TaskType,
@@ -136,7 +135,7 @@ class Calamari:
     package: ToolsPackage
     store: Store
     directory: Path
-    _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _turns: Slots = field(default_factory=lambda: Slots(1))
 
     async def bring(self, run: TaskRun, activity: str, machine: Resource, client: Client) -> str | None:
         """Makes sure that the worker has the package; returns its directory of applications.
@@ -146,12 +145,12 @@ class Calamari:
         package = self.package
         archive = f"Tools/{package.name}.{package.version}.{package.digest}.tar.gz"
         script = _BRING.format(directory=package.directory, archive=shlex.quote(archive), digest=package.digest)
-        async with self._locks[machine.id]:
-            said = await script_said(run, activity, client, script)
+        async with run.slot(machine.id, self._turns) as got:
+            said = await script_said(run, activity, client, script) if got else None
             if said is not None and _PRESENT not in said:
                 await run.write(activity, "Info", f"{package.name} {package.version} will be pushed automatically.")
-                await client.upload(archive, package.archive)
-                said = await script_said(run, activity, client, script)
+                sent = await run.uploaded(client, archive, package.archive)
+                said = await script_said(run, activity, client, script) if sent else None
         if said is None:
             return None
         if _PRESENT not in said:

@@ -6,7 +6,6 @@ Knows the cache on a worker, which Calamari shares, and the script that looks in
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shlex
 from collections import Counter, defaultdict
@@ -19,7 +18,7 @@ from uuid import uuid4
 from tentacle.calling import WorkerCallFailed
 from tentacle.devserver.storage import Json, Packages, Resource, fields
 from tentacle.devserver.tasks.service_messages import FAILURE, ServiceMessage, messages_of
-from tentacle.devserver.tasks.task_run import TaskRun, script_said
+from tentacle.devserver.tasks.task_run import Slots, TaskRun, script_said
 from tentacle.devserver.worker import Client
 
 FEED: Final = "feeds-builtin"
@@ -147,6 +146,15 @@ class Found:
     cached: list[Cached] = field(default_factory=list)
     missing_room: int = 0
 
+    def expect(self, package: Resource) -> str:
+        """Counts a package that will be sent as there already; returns the name of its file."""
+        body = package.body
+        name = f"{body['PackageId']}@S{body['Version']}@{uuid4().hex.upper()}{body['FileExtension']}"
+        self.paths[body["Hash"]] = name
+        self.cached.insert(0, Cached(name, body["PackageSizeBytes"]))
+        self.missing_room += body["PackageSizeBytes"]
+        return name
+
 
 def read_cache(lines: Sequence[str]) -> Found:
     """Returns what a worker has said of its packages."""
@@ -193,7 +201,7 @@ class PackageTransfers:
     """Brings packages to workers, for one task at a time to each, and keeps there what running tasks use."""
 
     packages: Packages
-    _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _turns: Slots = field(default_factory=lambda: Slots(1))
     _in_use: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     @asynccontextmanager
@@ -210,21 +218,25 @@ class PackageTransfers:
             return
         in_use, names = self._in_use[machine.id], set[str]()
         try:
-            async with self._locks[machine.id]:
-                found = await self._look(run, activity, client, [package for _, package in wanted])
+            async with run.slot(machine.id, self._turns) as got:
+                found = await self._look(run, activity, client, [p for _, p in wanted]) if got else None
                 if found is not None:
-                    for _, package in wanted:
-                        if package.body["Hash"] not in found.paths:
-                            what = package.name.replace("/", " ")
-                            await run.write(activity, "Info", f"{what} is sent to {machine.name}.")
-                            await self._send(client, package, found)
+                    missing = {found.expect(p): p for _, p in wanted if p.body["Hash"] not in found.paths}
                     names = {path.rpartition("/")[2] for path in found.paths.values()}
                     in_use.update(names)
+                    # Before anything is sent, for which there may be no room otherwise.
                     if removed := superfluous(found, kept, frozenset(+in_use)):
                         told = f"Removed from the packages of {machine.name}: {', '.join(removed)}"
                         await run.write(activity, "Info", told)
                         script = 'cd "$TentacleHome/Files" && rm -f -- ' + shlex.join(removed)
                         await script_said(run, activity, client, script)
+                    for name, package in missing.items():
+                        what = package.name.replace("/", " ")
+                        await run.write(activity, "Info", f"{what} is sent to {machine.name}.")
+                        if (path := await self._sent(run, client, package, f"Files/{name}")) is None:
+                            found = None
+                            break
+                        found.paths[package.body["Hash"]] = path
             if found is None:
                 yield None
                 return
@@ -250,13 +262,14 @@ class PackageTransfers:
             raise WorkerCallFailed("The worker has no directory for packages that scripts may use.", connected=True)
         return None if lines is None else read_cache(lines)
 
-    async def _send(self, client: Client, package: Resource, found: Found) -> None:
-        body = package.body
-        name = f"{body['PackageId']}@S{body['Version']}@{uuid4().hex.upper()}{body['FileExtension']}"
-        with self.packages.held(package) as content:
-            result = await client.upload(f"Files/{name}", content)
-        if (result.hash or "").lower() != body["Hash"]:
-            raise WorkerCallFailed(f"{body['PackageId']} {body['Version']} did not arrive as it was.", connected=True)
-        found.paths[body["Hash"]] = result.full_path
-        found.cached.insert(0, Cached(name, body["PackageSizeBytes"]))
-        found.missing_room += body["PackageSizeBytes"]
+    async def _sent(self, run: TaskRun, client: Client, package: Resource, remote: str) -> str | None:
+        """Sends a package; returns its path there, or `None` when the task is cancelled.  Raises `WorkerCallFailed`."""
+        what = package.name.replace("/", " ")
+        try:
+            with self.packages.held(package) as content:
+                result = await run.uploaded(client, remote, content)
+        except FileNotFoundError as gone:
+            raise WorkerCallFailed(f"The package {what} was removed from the feed meanwhile.", final=True) from gone
+        if result is not None and (result.hash or "").lower() != package.body["Hash"]:
+            raise WorkerCallFailed(f"{what} did not arrive as it was.", connected=True)
+        return None if result is None else result.full_path

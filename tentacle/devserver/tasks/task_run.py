@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
 
 from tentacle.calling import ScriptOrder, ScriptProgress, ends_before
+from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ProcessOutput, ScriptTicket
 from tentacle.devserver.storage import ActivityStatus, Clock, Json, LogEntry, Resource, Task, TaskState, TaskStore, iso
 from tentacle.devserver.tasks.service_messages import Artifact, OutputParser, Progress
@@ -129,9 +131,10 @@ class TaskRun:
             await self.store.advance(self.task.number, TaskState.EXECUTING)
 
     @asynccontextmanager
-    async def slot(self, machine: str) -> AsyncIterator[bool]:
+    async def slot(self, machine: str, slots: Slots | None = None) -> AsyncIterator[bool]:
         """Waits for a slot on a machine; yields False when the task is cancelled before there is one."""
-        waiting = asyncio.ensure_future(self.slots.acquire(machine, self.task.number))
+        slots = slots or self.slots
+        waiting = asyncio.ensure_future(slots.acquire(machine, self.task.number))
         # What may run on the machine already has to be ended there, too.
         if self.resumed:
             await waiting
@@ -142,7 +145,12 @@ class TaskRun:
             yield got
         finally:
             if got:
-                self.slots.release(machine)
+                slots.release(machine)
+
+    async def uploaded(self, client: Client, remote: str, local: Path) -> UploadResult | None:
+        """Copies a file to a worker; returns `None` when the task is cancelled.  Raises `WorkerCallFailed`."""
+        sending = asyncio.ensure_future(client.upload(remote, local))
+        return sending.result() if await ends_before(sending, self.cancel) else None
 
     async def begin(self, name: str, parent: str | None) -> str:
         """Begins an activity and returns its id."""

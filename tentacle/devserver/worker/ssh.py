@@ -163,9 +163,9 @@ class SshClient:
             async with connection:
                 yield connection
         except (OSError, asyncssh.Error) as error:
-            raise WorkerCallFailed(
-                f"The connection to {self.endpoint.shown()} failed: {error}", connected=True
-            ) from error
+            hint = "; perhaps it offers no SFTP" if isinstance(error, asyncssh.ChannelOpenError) else ""
+            what = f"The connection to {self.endpoint.shown()} failed: {error}{hint}"
+            raise WorkerCallFailed(what, connected=True) from error
 
     async def _connect(self) -> asyncssh.SSHClientConnection:
         where, options, pinned = self.endpoint.shown(), self.endpoint.options(), _Pinned(self.endpoint.fingerprint)

@@ -234,6 +234,8 @@ async def test_a_worker_is_checked_changed_disabled_and_deleted(page: Page, serv
     await expect(page.locator("#facts")).to_contain_text("Healthy")
     await expect(page.get_by_label("Log of the last health check")).to_contain_text("OperatingSystem=")
     await expect(page.get_by_role("link", name="Health check of before")).to_be_visible()
+    await server.health("Workers-1")
+    await expect(page.locator("#tasks tbody tr")).to_have_count(2)
     await page.get_by_label("Name").fill("after")
     await page.get_by_label("More").check()
     await page.get_by_role("button", name="Save").click()

@@ -76,6 +76,23 @@ async def test_who_is_wrong_is_told_so_and_slowed_down(server: RunningServer, mo
             assert "Try again in 1 seconds" in said(await answers[-1].text())
 
 
+async def test_a_wrong_password_leaves_its_form_open(server: RunningServer) -> None:
+    async with browsing(server, None) as stranger:
+        text = await (await stranger.post("/sign-in", username="ad<min", password="wrong")).text()
+        assert "<details open>" in text
+        assert 'name="username" value="ad&lt;min"' in text
+        assert "<details>" in await stranger.get(status=401)
+
+
+async def test_a_form_has_not_too_many_fields_and_a_name_that_is_too_long_is_not_kept(server: RunningServer) -> None:
+    async with browsing(server, None) as stranger:
+        answer = await stranger.post("/sign-in", **{f"f{n}": "" for n in range(1001)})
+        assert (answer.status, "must not have more than 1000 fields" in await answer.text()) == (400, True)
+        long = "x" * 10**6
+        assert (await stranger.post("/sign-in", username=long, password="wrong")).status == 401
+    assert len(str(server.up.server.authentication._guesses)) < 1000
+
+
 @pytest.mark.parametrize(
     "where", ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "", "/\nx", "/sign-in"]
 )
@@ -315,3 +332,27 @@ async def test_a_key_for_a_day_is_shown_once(server: RunningServer) -> None:
     (kept,) = [k for k in (await server.get("/api/users/me/apikeys"))["Items"] if k["Expires"]]
     assert kept["Purpose"] == "To register a worker"
     assert (await server.send("GET", "/api/users/me", headers={"X-Octopus-ApiKey": key})).status == 200
+
+
+async def test_who_may_not_see_policies_keeps_that_of_a_worker(server: RunningServer) -> None:
+    policy = await server.post("/api/machinepolicies", {"Name": "Strict"})
+    await server.worker("w", MachinePolicyId=policy["Id"])
+    async with browsing(server, await user_with(server, "WorkerView", "WorkerEdit")) as signed_in:
+        shown = re.findall(r'<option value="(.*?)"', await signed_in.get("workers/Workers-1"))
+        await signed_in.send("workers/Workers-1", do="save", name="new", pool="WorkerPools-1", policy=shown[0])
+        await signed_in.get("workers/new?style=listening")
+    worker = await server.get("/api/workers/Workers-1")
+    assert (worker["Name"], worker["MachinePolicyId"]) == ("new", policy["Id"])
+
+
+async def test_a_script_that_is_changed_keeps_its_packages_and_its_limit(server: RunningServer) -> None:
+    await server.worker("w")
+    given = {"Packages": [{"PackageId": "Acme", "Name": "a"}], "Timeout": "00:01:00"}
+    first = await server.script("true", "Workers-1", **given)
+    async with browsing(server) as signed_in:
+        changed = await signed_in.send(
+            f"script?from={first['Id']}", do="run", target="Workers-1", body="false", syntax="Bash"
+        )
+    arguments = (await server.get(f"/api/tasks/{changed.headers['Location'].rpartition('/')[2]}"))["Arguments"]
+    assert arguments["ScriptBody"] == "false"
+    assert [arguments[name] for name in given] == [first["Arguments"][name] for name in given]

@@ -155,3 +155,13 @@ async def test_the_database_and_the_key_are_private(server: RunningServer, tmp_p
     assert {p.name: oct(p.stat().st_mode & 0o077) for p in data.glob("server.db*")}.keys() >= {"server.db"}
     assert all(p.stat().st_mode & 0o077 == 0 for p in data.glob("server.db*"))
     assert b"API-TESTKEY" not in b"".join(p.read_bytes() for p in data.glob("server.db*"))
+
+
+async def test_a_database_that_has_no_room_says_so(server: RunningServer) -> None:
+    await server.up.server.store._database.execute("PRAGMA max_page_count = 1")
+    for number in range(1000):
+        answer = await server.send("POST", "/api/workerpools", json={"Name": f"{number} {'x' * 190}"})
+        if answer.status != 201:
+            break
+    assert answer.status == 500
+    assert (await answer.json())["ErrorMessage"] == "The server's database failed: database or disk is full."

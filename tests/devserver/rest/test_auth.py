@@ -115,11 +115,13 @@ def test_secrets_are_not_in_a_repr() -> None:
 def test_old_sessions_make_room_and_none_lasts_for_ever() -> None:
     now = 0.0
     sessions = BrowserSessions(lambda: now)
+    other, _ = sessions.begin("Users-2")
     first, _ = sessions.begin("Users-1")
     for _ in range(100):
         last, _ = sessions.begin("Users-1")
     assert sessions.find(first) is None
     assert sessions.find(last) is not None
+    assert sessions.find(other) is not None, "nobody ends the sessions of others"
     now = 24 * 3600.0
     assert sessions.find(last) is None
 

@@ -130,6 +130,44 @@ async def test_what_is_no_package_is_refused_and_nothing_is_left(
     assert list((tmp_path / "server" / "packages").iterdir()) == list((tmp_path / "server" / "files").iterdir()) == []
 
 
+def spoilt(nuspec: str, old: bytes = b"", new: bytes = b"", name: str = "a.nuspec") -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(name, nuspec)
+    return archive.getvalue().replace(old, new)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        spoilt('<?xml version="1.0" encoding="nothing"?><package/>'),
+        spoilt('<?xml version="1.0" encoding="euc_jp"?><package/>'),
+        spoilt("<package/>" * 99, b"a.nuspec\xb3", b"a.nuspec\xff"),
+        spoilt("<package/>", "é".encode(), b"\xff\xfe", "é.nuspec"),
+        spoilt("<package/>", b"\x14\0\0\0\x08\0", b"\x14\0\0\0\x0c\0"),
+        spoilt("<package/>", b"\x14\0\0\0\x08\0", b"\x14\0\0\0\x0e\0"),
+        spoilt("<package/>", b"PK\x01\x02", b"PK\x01\x03"),
+        spoilt("<package"),
+    ],
+)
+async def test_a_nuget_package_that_cannot_be_read_is_refused(server: RunningServer, content: bytes) -> None:
+    answer = await push(server, "Acme.1.0.nupkg", content)
+    assert (answer.status, "cannot be read" in (await answer.json())["ErrorMessage"]) == (400, True)
+
+
+async def test_a_form_that_stops_coming_before_its_file_is_given_up(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tentacle.devserver.rest.routes_packages.PATIENCE", 0.1)
+
+    async def half() -> Any:
+        yield b"--x\r\nContent-Disposition: form-data; name=file; file"
+        await asyncio.sleep(1000)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert (await server.send("POST", "/api/packages/raw", data=half(), headers=headers)).status == 408
+
+
 async def test_a_package_that_is_too_large_or_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     async with running_server(tmp_path, max_file=1000) as server:
         assert (await push(server, "Acme.1.0.zip", b"x" * 1001)).status == 413
