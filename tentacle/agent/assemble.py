@@ -385,9 +385,8 @@ class Agent:
         return monitor.Monitor(views, address.host, address.port, address.path)
 
     def _make_poller(self, poll: PollPlan) -> Poller:
-        return self._poller_parts.poller(
-            poll, self._surroundings.timeouts, self._tapping, self._identity, self._fallback
-        )
+        timeouts = self._surroundings.timeouts
+        return self._poller_parts.poller(poll, timeouts, self._tapping, self._identity, self._fallback)
 
     def _is_trusted(self, thumbprint: str) -> bool:
         return thumbprint in self.plan.trusted

@@ -101,13 +101,15 @@ class Exchange:
         Raises `ProtocolError`, `TimedOut` or `Disconnected`.  After that the connection cannot be used any more.
         """
         share = self._memory.share(self.context.thumbprint, self)
+        received = False
         try:
             event = await self._event(first_byte, share)
             self._ended_message = False
             share.settle()
-        except BaseException:
-            share.release()
-            raise
+            received = True
+        finally:
+            if not received:
+                share.release()
         if isinstance(event, _MESSAGES) and (event.streams or share.held):
             return await self._with_streams(event, share)
         share.release()
