@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := $(VENV)/lowest
-TESTS_OF_LOWEST ?= tests/wire tests/contracts tests/transport tests/observe tests/octopus tests/settings tests/services tests/devserver tests/cli
+TESTS_OF_LOWEST ?= tests/wire tests/contracts tests/transport tests/observe tests/octopus tests/settings tests/services tests/calling tests/devserver tests/cli
 
 .PHONY: demo test test-lowest bench kills lint clean install lock pages wheel packages image test-packages figures
 
