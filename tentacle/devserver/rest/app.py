@@ -26,15 +26,7 @@ from tentacle.devserver.rest.routes_resources import ResourceRoutes
 from tentacle.devserver.rest.routes_root import RootRoutes
 from tentacle.devserver.rest.routes_tasks import TaskRoutes
 from tentacle.devserver.rest.routes_users import UserRoutes
-from tentacle.devserver.rest.routing import (
-    METHODS,
-    ApiRequest,
-    Route,
-    effective_method,
-    find_route,
-    segments_of,
-    without_space,
-)
+from tentacle.devserver.rest.routing import METHODS, ApiRequest, Route, method_of, route_of, segments_of, without_space
 from tentacle.devserver.rest.server import Server
 from tentacle.devserver.storage import UNSCOPED, kinds
 from tentacle.errors import TentacleError, one_line
@@ -68,7 +60,7 @@ class Api:
 
     async def answer(self, http: web.Request, segments: tuple[str, ...]) -> web.StreamResponse:
         """Answers a request that shows a key, or a session, or neither.  Raises `TentacleError`."""
-        method = effective_method(http)
+        method = method_of(http)
         space, rest = without_space(segments)
         if method == "OPTIONS":
             # Asked before a key is shown, so it does not tell which paths there are.
@@ -77,7 +69,7 @@ class Api:
         request = ApiRequest(http, method, space, {}, query)
         authentication = self.server.authentication
         try:
-            route, _ = find_route(self._routes, method, rest)
+            route, _ = route_of(self._routes, method, rest)
         except Problem:
             # Strangers are not told which paths there are.
             await authentication.rights_of(http, method)
@@ -90,7 +82,7 @@ class Api:
 
         Raises `TentacleError`.
         """
-        route, path = find_route(self._routes, request.method, segments)
+        route, path = route_of(self._routes, request.method, segments)
         request = replace(request, path=path)
         if route.needs.who is Who.HOLDER and not route.is_of_oneself(path, request.rights):
             request = await self._allowed(route.needs, request)
@@ -103,7 +95,7 @@ class Api:
 
     def missing(self, rights: Rights, method: str, segments: tuple[str, ...], space: str) -> str:
         """Returns the permission that somebody lacks for a request in a space, or nothing."""
-        route, path = find_route(self._routes, method, segments)
+        route, path = route_of(self._routes, method, segments)
         may = route.is_of_oneself(path, rights) or rights.holds(route.needs, space)
         return "" if may else route.needs.permissions[0]
 

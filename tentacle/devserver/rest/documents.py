@@ -278,11 +278,6 @@ def raw_head(task: Task) -> str:
     )
 
 
-def raw_activity(name: str) -> str:
-    """Returns the line that says whose lines follow, such as those of one worker."""
-    return f"{'':<21}|   == {name} ==\n"
-
-
 def raw_line(entry: LogEntry) -> str:
     """Returns `hh:mm:ss   Category  |   text`."""
     return f"{entry.occurred[11:19]}   {entry.category:<9}|   {entry.text}\n"

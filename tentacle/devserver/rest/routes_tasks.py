@@ -16,14 +16,7 @@ from aiohttp import web
 
 from tentacle.devserver.rest.access import SIGNED_IN, VIEW_TASKS, Needs, needs_of
 from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, answer, created
-from tentacle.devserver.rest.documents import (
-    details_document,
-    raw_activity,
-    raw_head,
-    raw_line,
-    task_document,
-    task_path,
-)
+from tentacle.devserver.rest.documents import details_document, raw_head, raw_line, task_document, task_path
 from tentacle.devserver.rest.paging import TASK_FILTERS, filtered, flag_parameter, number_parameter, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
@@ -166,7 +159,8 @@ class TaskRoutes:
                         activity = line.activity
                         if activity not in names:
                             names = {a.id: a.name for a in await self.server.tasks.activities(task.number)}
-                        text += raw_activity(names[activity])
+                        # Whose lines follow, such as those of one worker.
+                        text += f"{'':<21}|   == {names[activity]} ==\n"
                     text += f"{line.text}\n" if plain else raw_line(line)
                 await written.write(text.encode("utf-8", "replace"))
             await written.write_eof()

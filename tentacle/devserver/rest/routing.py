@@ -165,7 +165,7 @@ class Route:
         return tuple(not part.startswith("{") for part in self.pattern)
 
 
-def find_route(routes: Sequence[Route], method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
+def route_of(routes: Sequence[Route], method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
     """Returns the route for a path without a space before it, and the parameters.
 
     Raises `Problem` 404 when no route has the path, 405 when none of them has the method.
@@ -181,7 +181,7 @@ def find_route(routes: Sequence[Route], method: str, segments: tuple[str, ...]) 
     raise Problem(f"The method {method} is not supported for this resource.", 405)
 
 
-def effective_method(request: web.Request) -> str:
+def method_of(request: web.Request) -> str:
     """Returns the method that is meant: a POST may carry another one in its header.  Raises `Problem` 405."""
     method = request.method
     if method == "POST":

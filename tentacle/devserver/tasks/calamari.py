@@ -130,7 +130,7 @@ class Calamari:
     async def bring(self, run: TaskRun, activity: str, machine: Resource, client: Client) -> str:
         """Makes sure that the worker has the package; returns its directory of applications.
 
-        Raises `TaskCanceled` and `WorkerCallFailed`.
+        Raises `Canceled` and `WorkerCallFailed`.
         """
         package = self.package
         archive = f"Tools/{package.name}.{package.version}.{package.digest}.tar.gz"

@@ -16,16 +16,7 @@ from tentacle.calling import ScriptOrder, WorkerCallFailed, ends_before
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.devserver.storage import Clock, HealthStatus, Json, NewTask, Resource, Store, fields, iso, kinds
 from tentacle.devserver.tasks.calamari import Calamari
-from tentacle.devserver.tasks.task_run import (
-    SUCCESS,
-    ScriptLog,
-    TaskCanceled,
-    TaskResult,
-    TaskRun,
-    TaskType,
-    failed,
-    named,
-)
+from tentacle.devserver.tasks.task_run import SUCCESS, Canceled, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
 from tentacle.devserver.worker import Machines, WorkerClients
 
 _RESTRICTIONS: Final = {
@@ -156,7 +147,7 @@ class HealthChecks:
                     found = await self._ask(run, activity, machine)
             except (WorkerCallFailed, TimeoutError) as error:
                 if run.cancel.is_set() and not run.timed_out:
-                    raise TaskCanceled from error
+                    raise Canceled from error
                 why = error.message if isinstance(error, WorkerCallFailed) else f"It did not answer within {limit}."
                 found = HealthFinding(HealthStatus.UNAVAILABLE, why)
             return await self._conclude(run, activity, machine, found)
@@ -182,12 +173,12 @@ class HealthChecks:
         return failed(f"'{machine.name}' is {'not available' if unavailable else 'unhealthy'}: {found.summary}")
 
     async def _ask(self, run: TaskRun, activity: str, machine: Resource) -> HealthFinding:
-        """Returns what the machine answers.  Raises `TaskCanceled` and `WorkerCallFailed`."""
+        """Returns what the machine answers.  Raises `Canceled` and `WorkerCallFailed`."""
         policy = await self.machines.policy_of(machine)
         client = await self.machines.client(self.clients, machine, run.reporter(activity), for_health=True)
         asking = asyncio.ensure_future(client.capabilities(fresh=True))
         if not await ends_before(asking, run.cancel):
-            raise TaskCanceled
+            raise Canceled
         await run.write(activity, "Verbose", f"Capabilities: {', '.join(asking.result())}")
         if policy.connectivity_only:
             return HealthFinding(HealthStatus.HEALTHY, "The machine answers.")

@@ -197,7 +197,7 @@ class PackageTransfers:
     ) -> AsyncIterator[list[Staged]]:
         """Yields the packages of the task's script, which stay there meanwhile.
 
-        `kept` as `Policy.packages_kept`.  Raises `TaskCanceled`, and `WorkerCallFailed` also for a package that is not
+        `kept` as `Policy.packages_kept`.  Raises `Canceled`, and `WorkerCallFailed` also for a package that is not
         in the feed.
         """
         wanted = [(one, await self._wanted(run.task.space, one)) for one in run.task.arguments.get("Packages", ())]
@@ -235,7 +235,7 @@ class PackageTransfers:
         raise WorkerCallFailed(f"There is no package {named} in the built-in feed.", final=True)
 
     async def _look(self, run: TaskRun, activity: str, client: Client, wanted: Sequence[Resource]) -> Found:
-        """Returns what is on the worker.  Raises `TaskCanceled` and `WorkerCallFailed`."""
+        """Returns what is on the worker.  Raises `Canceled` and `WorkerCallFailed`."""
         members = ("PackageId", "Version", "FileExtension", "Hash")
         looks = [shlex.join(("look", *(package.body[name] for name in members))) for package in wanted]
         lines = await script_said(run, activity, client, _LOOK.replace("LOOKS", "\n".join(looks)))
@@ -244,7 +244,7 @@ class PackageTransfers:
         return read_cache(lines)
 
     async def _sent(self, run: TaskRun, client: Client, package: Resource, remote: str) -> str:
-        """Sends a package; returns its path there.  Raises `TaskCanceled` and `WorkerCallFailed`."""
+        """Sends a package; returns its path there.  Raises `Canceled` and `WorkerCallFailed`."""
         what = package.name.replace("/", " ")
         try:
             with self.packages.held(package) as content:

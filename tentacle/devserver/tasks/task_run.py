@@ -57,7 +57,7 @@ SUCCESS: Final = TaskResult(TaskState.SUCCESS)
 CANCELED: Final = TaskResult(TaskState.CANCELED, "The task was canceled.")
 
 
-class TaskCanceled(Exception):
+class Canceled(Exception):
     """Ends the part of a task that one machine has, where the task is cancelled."""
 
 
@@ -140,14 +140,14 @@ class TaskRun:
 
     @asynccontextmanager
     async def slot(self, machine: str, slots: Slots | None = None) -> AsyncIterator[None]:
-        """Waits for a slot on a machine.  Raises `TaskCanceled` when the task is cancelled before there is one."""
+        """Waits for a slot on a machine.  Raises `Canceled` when the task is cancelled before there is one."""
         slots = slots or self.slots
         waiting = asyncio.ensure_future(slots.acquire(machine, self.task.number))
         if self.resumed:
             # What may run on the machine already has to be ended there, too.
             await waiting
         elif not await ends_before(waiting, self.cancel):
-            raise TaskCanceled
+            raise Canceled
         try:
             await self.pick_up()
             yield
@@ -155,10 +155,10 @@ class TaskRun:
             slots.release(machine)
 
     async def uploaded(self, client: Client, remote: str, local: Path) -> UploadResult:
-        """Copies a file to a worker.  Raises `TaskCanceled` and `WorkerCallFailed`."""
+        """Copies a file to a worker.  Raises `Canceled` and `WorkerCallFailed`."""
         sending = asyncio.ensure_future(client.upload(remote, local))
         if not await ends_before(sending, self.cancel):
-            raise TaskCanceled
+            raise Canceled
         return sending.result()
 
     async def begin(self, name: str, parent: str | None) -> str:
@@ -174,7 +174,7 @@ class TaskRun:
     ) -> TaskResult:
         """Does `work(run, activity, machine)` on all machines at once, each in an activity of its own.
 
-        Returns the first result that is bad, cancellation first; that may be a `TaskCanceled`, too.
+        Returns the first result that is bad, cancellation first; that may be a `Canceled`, too.
         """
 
         async def part(machine: Resource) -> TaskResult:
@@ -183,7 +183,7 @@ class TaskRun:
                 return ended
             try:
                 result = await work(self, activity, machine)
-            except TaskCanceled:
+            except Canceled:
                 result = CANCELED
             if result.state is not TaskState.SUCCESS:
                 await self.write(activity, "Fatal", result.error)
@@ -247,11 +247,11 @@ class ScriptLog:
     async def of(self, order: ScriptOrder, client: Client, *, resumes: bool = False) -> int:
         """Runs a script, one that `resumes` where an earlier life of this server left it; returns its exit code.
 
-        Raises `TaskCanceled` and `WorkerCallFailed`.
+        Raises `Canceled` and `WorkerCallFailed`.
         """
         outcome = await client.run_script(order, self.observe, self.run.cancel, self if resumes else None)
         if outcome.cancelled:
-            raise TaskCanceled
+            raise Canceled
         return outcome.exit_code
 
     async def observe(self, outputs: Sequence[ProcessOutput]) -> None:
@@ -302,7 +302,7 @@ class ScriptLog:
 async def script_said(run: TaskRun, activity: str, client: Client, script: str) -> list[str]:
     """Runs a script of the server's own; returns the lines that it wrote.
 
-    Raises `TaskCanceled` and `WorkerCallFailed`.
+    Raises `Canceled` and `WorkerCallFailed`.
     """
     lines: list[ProcessOutput] = []
     await ScriptLog(run, activity, look=lines.extend).of(ScriptOrder(script, run.task.id), client)
