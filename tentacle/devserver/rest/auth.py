@@ -79,11 +79,6 @@ def is_secret(secret: str, stored: str) -> bool:
     return True
 
 
-def is_outdated(stored: str) -> bool:
-    """Returns whether a hash should be made anew when its secret is at hand."""
-    return not stored.startswith(_SCHEME)
-
-
 def quick_hash(secret: str) -> str:
     """Returns a hash to find a long random secret by, in memory; it is never stored."""
     return hashlib.sha256(_bytes(secret)).hexdigest()
@@ -249,7 +244,8 @@ class Authentication:
                         self._seen[quick] = kept.id
                 if seen is None:
                     raise NotSignedIn
-            if is_outdated(seen.hash):
+            if not seen.hash.startswith(_SCHEME):
+                # Made anew while its secret is at hand.
                 await self._store.add_key(replace(seen, hash=await self._in_turn(hash_secret, key)))
         if self._has_expired(seen):
             raise NotSignedIn

@@ -21,8 +21,8 @@ from tentacle.devserver.storage import UNSCOPED, ApiKey, Invalid, Json, fields, 
 
 _LOGIN: Final = (fields.Field("Username", fields.text()), fields.Field("Password", fields.secret))
 _KEY: Final = (
-    fields.Field("Purpose", fields.optional(fields.text(blank=True)), "API key"),
-    fields.Field("Expires", fields.optional(fields.moment), None),
+    fields.Field("Purpose", fields.text(blank=True), "API key"),
+    fields.Field("Expires", fields.moment, None),
 )
 _EVENTS: Final = Needs(("EventView",), anywhere=True)
 

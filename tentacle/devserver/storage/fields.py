@@ -37,9 +37,9 @@ class Invalid(TentacleError):
 class Field:
     """A member that clients set.  Without a default (`MISSING`) it must be there.
 
-    Null means the default, unless the field is `nullable`.  One that is `secret` is never shown, so a client that sends
-    it back without a value keeps it.  One that `refers` holds the id, or the ids, of resources of the kind with that
-    path.
+    Null means the default, or null where the field is `nullable`; no reader sees it.  One that is `secret` is never
+    shown, so a client that sends it back without a value keeps it.  One that `refers` holds the id, or the ids, of
+    resources of the kind with that path.
     """
 
     name: str
@@ -69,7 +69,9 @@ def read_fields(shape: tuple[Field, ...], given: Any, before: Mapping[str, Any] 
         value = folded.get(item.name.lower(), MISSING)
         if value is MISSING and before is not None and item.name in before:
             body[item.name] = before[item.name]
-        elif value is MISSING or (value is None and not item.nullable):
+        elif value is None and item.nullable:
+            body[item.name] = None
+        elif value is MISSING or value is None:
             if item.default is MISSING:
                 problems.append(f"{item.name} must be given")
             body[item.name] = item.default
@@ -142,11 +144,6 @@ any_document: Final = checked(lambda value: isinstance(value, dict), "must be a 
 documents: Final = checked(
     lambda value: isinstance(value, list) and all(isinstance(v, dict) for v in value), "must be a list of documents"
 )
-
-
-def optional(reader: Reader) -> Reader:
-    """The same, or null."""
-    return lambda value: None if value is None else reader(value)
 
 
 def secret(value: Any) -> str | None:
@@ -238,7 +235,7 @@ def _address(value: Any, fits: Callable[[SplitResult], bool], what: str) -> str:
 
 def note(name: str, limit: int = NAME_LIMIT, refers: str = "") -> Field:
     """A text that may be empty, or null, which it is by default."""
-    return Field(name, optional(text(limit, blank=True)), None, refers=refers)
+    return Field(name, text(limit, blank=True), None, refers=refers)
 
 
 def list_of_texts(name: str, refers: str = "") -> Field:

@@ -92,7 +92,7 @@ def _secret(name: str) -> Field:
 
 def _named(name: str) -> Field:
     """A text, or null, which it is by default."""
-    return Field(name, fields.optional(fields.text()), None)
+    return Field(name, fields.text(), None)
 
 
 _RECOGNISED: Final = (Field("Thumbprint", fields.thumbprint), _named("CertificateSignatureAlgorithm"))
@@ -122,7 +122,7 @@ _ENDPOINTS: Final = {
         *map(note, ("ProxyId", "DotNetCorePlatform")),
     ),
     "KubernetesTentacle": (
-        Field("KubernetesAgentDetails", fields.optional(fields.any_document), None),
+        Field("KubernetesAgentDetails", fields.any_document, None),
         _off("UpgradeLocked"),
         _named("DefaultNamespace"),
         Field("TentacleEndpointConfiguration", _kubernetes_contact),
@@ -282,12 +282,9 @@ USER_ROLES: Final = _kind(
 )
 
 
-def _unnarrowed(value: Any) -> list[str]:
-    if value not in (None, []):
-        raise ValueError("must be empty: here a role holds in a space, or everywhere, and is not narrowed further")
-    return []
-
-
+_unnarrowed: Final = fields.checked(
+    lambda value: value == [], "must be empty: here a role holds in a space, or everywhere, and is not narrowed further"
+)
 SCOPED_ROLES: Final = _kind(
     "ScopedUserRoles",
     _SPACE,

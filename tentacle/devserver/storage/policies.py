@@ -88,7 +88,7 @@ _INHERITED: Final[Json] = {"RunType": "InheritFromDefault", "ScriptBody": None}
 _health_check: Final = fields.document(
     Field("PowerShellHealthCheckPolicy", _powershell, _INHERITED),
     Field("BashHealthCheckPolicy", _bash, _INHERITED),
-    Field("HealthCheckInterval", fields.optional(fields.time_span), "01:00:00", nullable=True),
+    Field("HealthCheckInterval", fields.time_span, "01:00:00", nullable=True),
     Field("HealthCheckCron", lambda value: _cron(value) if value else None, None),
     Field("HealthCheckCronTimezone", _time_zone, "UTC"),
     fields.one_of("HealthCheckType", "RunScript", "OnlyConnectivity"),
@@ -112,9 +112,9 @@ def _no_account(value: Any) -> None:
 _UNITS: Final = ("PackageUnit", "VersionUnit")
 _retention: Final = fields.document(
     fields.one_of("Strategy", "Default", "Quantities"),
-    Field("QuantityOfPackagesToKeep", fields.optional(fields.number(-1, 10_000)), None),
-    Field("QuantityOfVersionsToKeep", fields.optional(fields.number(0, 10_000)), None),
-    *(Field(name, fields.optional(fields.choice("Items")), None) for name in _UNITS),
+    Field("QuantityOfPackagesToKeep", fields.number(-1, 10_000), None),
+    Field("QuantityOfVersionsToKeep", fields.number(0, 10_000), None),
+    *(Field(name, fields.choice("Items"), None) for name in _UNITS),
 )
 _KEPT: Final = {"QuantityOfPackagesToKeep": -1, "QuantityOfVersionsToKeep": 5, **dict.fromkeys(_UNITS, "Items")}
 """What Calamari takes where nothing is said."""

@@ -47,9 +47,9 @@ _SHAPE: Final = (
     fields.Field("ScriptBody", read_script),
     # As with the original, a script whose language is not told is PowerShell.
     fields.one_of("Syntax", "PowerShell", "Bash", "Python"),
-    fields.Field("TargetType", fields.optional(_TARGETS), None),
+    fields.Field("TargetType", _TARGETS, None),
     fields.list_of_texts("WorkerPoolIds"),
-    fields.Field("Timeout", fields.optional(fields.time_span), None),
+    fields.Field("Timeout", fields.time_span, None),
     fields.Field("Packages", read_references, []),
 )
 

@@ -30,9 +30,9 @@ _RESTRICTIONS: Final = {
 _SHAPE: Final = (
     fields.Field("Timeout", fields.time_span, "00:05:00"),
     fields.Field("MachineTimeout", fields.time_span, "00:05:00"),
-    fields.Field("EnvironmentId", fields.optional(fields.text()), None),
-    fields.Field("WorkerpoolId", fields.optional(fields.text()), None),
-    fields.Field("RestrictedTo", fields.optional(fields.choice(*_RESTRICTIONS)), None),
+    fields.Field("EnvironmentId", fields.text(), None),
+    fields.Field("WorkerpoolId", fields.text(), None),
+    fields.Field("RestrictedTo", fields.choice(*_RESTRICTIONS), None),
     fields.Field("MachineIds", fields.texts, []),
 )
 HEALTH: Final = TaskType("Health", "Manual health check", partial(fields.read_fields, _SHAPE))

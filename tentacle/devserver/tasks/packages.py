@@ -38,8 +38,8 @@ def _file_name(value: Any) -> str:
 _EXTRACT: Final = fields.Field("Extract", lambda value: fields.choice("True", "False")(str(value)) == "True", False)
 _read_reference: Final = fields.document(
     fields.Field("PackageId", _file_name),
-    fields.Field("Version", fields.optional(fields.text(blank=True)), None),
-    fields.Field("Name", fields.optional(_file_name), None),
+    fields.Field("Version", fields.text(blank=True), None),
+    fields.Field("Name", _file_name, None),
     fields.Field("FeedId", fields.choice(FEED), FEED),
     fields.Field("AcquisitionLocation", fields.choice("Server"), "Server"),
     fields.Field("Properties", fields.document(_EXTRACT), {"Extract": False}),
