@@ -152,13 +152,8 @@ async def running(options: DevServerOptions, comms_of: StartComms = start_comms)
         await server.queue.start()
         await server.machines.update_trust()
         api = Api(server)
-        runner = web.AppRunner(
-            application(api, Site(api).answer),
-            access_log=None,
-            handle_signals=False,
-            shutdown_timeout=2.0,
-            keepalive_timeout=IDLE,
-        )
+        app = application(api, Site(api).answer)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0, keepalive_timeout=IDLE)
         await runner.setup()
         undo.push_async_callback(runner.cleanup)
         rest = await listen(runner, options)
@@ -204,13 +199,9 @@ async def assemble(
         await calamari.begin()
     handlers = task_handlers(store, machines, clients, artifacts, packages, calamari, home.files, _now)
     installation = await store.setting("installation", str(uuid.uuid4()))
+    der = ssl.PEM_cert_to_DER_cert(certificate.certificate_pem.decode())
     return Server(
-        identity=ServerIdentity(
-            installation,
-            certificate.thumbprint,
-            tentacle.__version__,
-            ssl.PEM_cert_to_DER_cert(certificate.certificate_pem.decode()),
-        ),
+        identity=ServerIdentity(installation, certificate.thumbprint, tentacle.__version__, der),
         store=store,
         tasks=tasks,
         queue=TaskQueue(tasks, handlers, _now, options.limits),

@@ -227,11 +227,7 @@ PROXIES: Final = _kind(
     *(note("Username"), _secret("Password"), one_of("ProxyType", "HTTP")),
 )
 ENVIRONMENTS: Final = _kind(
-    "Environments",
-    *_DESCRIBED,
-    _SORT,
-    _off("UseGuidedFailure"),
-    Field("AllowDynamicInfrastructure", fields.flag, True),
+    "Environments", *_DESCRIBED, _SORT, _off("UseGuidedFailure"), Field("AllowDynamicInfrastructure", fields.flag, True)
 )
 TENANTS: Final = _kind(
     "Tenants", *_DESCRIBED, list_of_texts("TenantTags"), Field("ProjectEnvironments", fields.any_document, {})

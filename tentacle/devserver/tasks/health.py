@@ -28,10 +28,8 @@ _RESTRICTIONS: Final = {
 """The kinds of machines that a check may be restricted to."""
 
 _SHAPE: Final = (
-    fields.Field("Timeout", fields.time_span, "00:05:00"),
-    fields.Field("MachineTimeout", fields.time_span, "00:05:00"),
-    fields.Field("EnvironmentId", fields.text(), None),
-    fields.Field("WorkerpoolId", fields.text(), None),
+    *(fields.Field(name, fields.time_span, "00:05:00") for name in ("Timeout", "MachineTimeout")),
+    *(fields.Field(name, fields.text(), None) for name in ("EnvironmentId", "WorkerpoolId")),
     fields.Field("RestrictedTo", fields.choice(*_RESTRICTIONS), None),
     fields.Field("MachineIds", fields.texts, []),
 )
