@@ -234,7 +234,7 @@ def test_modules_and_functions_stay_small(relative: str, path: Path) -> None:
             assert length <= 60, f"{relative}:{node.name} is {length} lines long"
 
 
-LINES_OF_THE_EMBEDDED_SERVER = 8_200
+LINES_OF_THE_EMBEDDED_SERVER = 8_000
 LINES_OF_ITS_TEMPLATES_AND_SCHEMAS = 1_200
 
 

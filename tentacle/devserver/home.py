@@ -66,7 +66,15 @@ def data_directory(path: Path | None) -> Iterator[Home]:
         if path is None:
             path = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="tentacle-devserver-")))
         make_directories(path, mode=0o700)
-        undo.enter_context(_locked(path))
+        try:
+            descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            undo.callback(os.close, descriptor)
+            lock(descriptor)
+        except BlockingIOError as error:
+            message = f"The data directory '{path}' is used by another server."
+            raise HomeUnusable(message, hint="Stop it, or choose another directory.") from error
+        except OSError as error:
+            raise HomeUnusable(f"The data directory '{path}' cannot be used: {error.strerror}") from error
         names = ("server.db", "files", "artifacts", "packages", "spool", "identity.pem", "api-key")
         home = Home(*(path / name for name in names))
         make_directories(home.files, mode=0o700)
@@ -75,19 +83,3 @@ def data_directory(path: Path | None) -> Iterator[Home]:
             with contextlib.suppress(OSError):
                 left.unlink()
         yield home
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    try:
-        descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise HomeUnusable(f"The data directory '{path}' cannot be used: {error.strerror}") from error
-    try:
-        lock(descriptor)
-        yield
-    except BlockingIOError as error:
-        message = f"The data directory '{path}' is used by another server."
-        raise HomeUnusable(message, hint="Stop it, or choose another directory.") from error
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import tempfile
 import time
 import uuid
@@ -21,8 +22,6 @@ from pathlib import Path
 from typing import Final
 
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 import tentacle
 from tentacle.calling import Comms, CommsOptions, Time, start_comms
@@ -30,24 +29,7 @@ from tentacle.devserver.home import Home, data_directory
 from tentacle.devserver.page import Site, first_steps, port_of
 from tentacle.devserver.rest import API_KEY, Api, Authentication, Server, ServerIdentity, application, new_api_key
 from tentacle.devserver.storage import Database, Packages, Store, TaskStore
-from tentacle.devserver.tasks import (
-    ADHOC_SCRIPT,
-    DELETE,
-    HEALTH,
-    UPDATE_CALAMARI,
-    AdHocScripts,
-    Artifacts,
-    Calamari,
-    CalamariUpdates,
-    Deletions,
-    HealthChecks,
-    PackageTransfers,
-    QueueLimits,
-    Schedule,
-    TaskHandler,
-    TaskQueue,
-    read_package,
-)
+from tentacle.devserver.tasks import Artifacts, Calamari, QueueLimits, Schedule, TaskQueue, read_package, task_handlers
 from tentacle.devserver.worker import BuiltInClient, Machines, WorkerClients
 from tentacle.disk import write_atomic
 from tentacle.errors import EXIT_OK, TentacleError
@@ -118,23 +100,17 @@ async def serve(options: DevServerOptions, emit: Emit) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     async with running(options) as up:
-        emit(f"REST: {up.rest}")
-        emit(f"Comms: {up.comms}")
-        emit(f"API key: {up.api_key}")
-        emit(f"Thumbprint: {up.thumbprint}")
-        for line in first_steps(up.rest.rstrip("/"), port_of(up.comms), up.thumbprint):
+        facts = f"REST: {up.rest}", f"Comms: {up.comms}", f"API key: {up.api_key}", f"Thumbprint: {up.thumbprint}"
+        for line in (*facts, *first_steps(up.rest.rstrip("/"), port_of(up.comms), up.thumbprint)):
             emit(line)
-        with ready_file(options.ready_file, up):
+        with ready_file(options.ready_file, up) if options.ready_file else contextlib.nullcontext():
             await stop.wait()
         emit("Stopping")
 
 
 @contextlib.contextmanager
-def ready_file(path: Path | None, up: Running) -> Iterator[None]:
+def ready_file(path: Path, up: Running) -> Iterator[None]:
     """A file with the addresses, the key and the thumbprint as JSON, for as long as the server is up."""
-    if path is None:
-        yield
-        return
     addresses = {"rest": up.rest, "comms": up.comms, "api_key": up.api_key, "thumbprint": up.thumbprint}
     write_atomic(path, json.dumps(addresses, indent=2).encode() + b"\n", mode=0o600)
     try:
@@ -146,14 +122,15 @@ def ready_file(path: Path | None, up: Running) -> Iterator[None]:
 @asynccontextmanager
 async def running(options: DevServerOptions, comms_of: StartComms = start_comms) -> AsyncIterator[Running]:
     """The server as a context: up inside, and nothing of it left afterwards.  Raises `TentacleError`."""
-    if options.api_key is not None:
-        check_api_key(options.api_key, None)
     async with AsyncExitStack() as undo:
         home = undo.enter_context(data_directory(options.data))
-        api_key = options.api_key
-        if api_key is None:
-            api_key = home.kept_api_key(new_api_key)
-            check_api_key(api_key, f"Remove the file '{home.api_key}', and the server makes a new one.")
+        api_key = home.kept_api_key(new_api_key) if options.api_key is None else options.api_key
+        if API_KEY.fullmatch(api_key) is None:
+            hint = f"Remove the file '{home.api_key}', and the server makes a new one."
+            raise CannotServe(
+                "The API key must be 'API-' followed by capital letters and digits.",
+                hint=hint if options.api_key is None else None,
+            )
         certificate = home.certificate()
         database = Database(home.database)
         await database.open()
@@ -163,7 +140,11 @@ async def running(options: DevServerOptions, comms_of: StartComms = start_comms)
             CommsOptions(options.host, options.comms_port, home.spool, polling_address=options.polling_address),
         )
         undo.push_async_callback(comms.close)
-        server = await assemble(options, _built_in(options, undo), home, certificate, database, comms)
+        built_in = None
+        if options.built_in_worker is not None:
+            place = undo.enter_context(tempfile.TemporaryDirectory(prefix="tentacle-built-in-"))
+            built_in = BuiltInClient.of(options.built_in_worker, Path(place))
+        server = await assemble(options, built_in, home, certificate, database, comms)
         user = await server.first_user(options.username)
         server.authentication.accept_start_key(api_key, user.id)
         if options.password is not None:
@@ -171,30 +152,17 @@ async def running(options: DevServerOptions, comms_of: StartComms = start_comms)
         await server.queue.start()
         await server.machines.update_trust()
         api = Api(server)
-        runner = web.AppRunner(
-            application(api, Site(api).answer),
-            access_log=None,
-            handle_signals=False,
-            shutdown_timeout=2.0,
-            keepalive_timeout=IDLE,
-        )
+        app = application(api, Site(api).answer)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0, keepalive_timeout=IDLE)
         await runner.setup()
         undo.push_async_callback(runner.cleanup)
         rest = await listen(runner, options)
         undo.push_async_callback(server.queue.close)
-        schedule = Schedule(server.machines, server.queue, _now, Time(time.monotonic), options.tick)
+        schedule = Schedule(server.machines, server.queue, _now, Time(time.monotonic), server.started, options.tick)
         looking = asyncio.create_task(schedule.run(), name="schedule")
-        try:
-            yield Running(rest, comms.address, certificate.thumbprint, server, api_key)
-        finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
-
-
-def check_api_key(key: str, hint: str | None) -> None:
-    """Raises `CannotServe` for what no client would take for a key."""
-    if API_KEY.fullmatch(key) is None:
-        raise CannotServe("The API key must be 'API-' followed by capital letters and digits.", hint=hint)
+        undo.push_async_callback(asyncio.wait, [looking])
+        undo.callback(looking.cancel)
+        yield Running(rest, comms.address, certificate.thumbprint, server, api_key)
 
 
 async def listen(runner: web.AppRunner, options: DevServerOptions) -> str:
@@ -209,13 +177,6 @@ async def listen(runner: web.AppRunner, options: DevServerOptions) -> str:
         raise CannotServe(f"The server cannot listen on {where}: {reason}", hint=hint) from error
     host, port = runner.addresses[0][:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-
-
-def _built_in(options: DevServerOptions, undo: AsyncExitStack) -> BuiltInClient | None:
-    if options.built_in_worker is None:
-        return None
-    place = undo.enter_context(tempfile.TemporaryDirectory(prefix="tentacle-built-in-"))
-    return BuiltInClient.of(options.built_in_worker, Path(place))
 
 
 async def assemble(
@@ -236,15 +197,11 @@ async def assemble(
     if options.calamari is not None:
         calamari = Calamari(read_package(options.calamari, home.files), store, home.files)
         await calamari.begin()
-    handlers: dict[str, TaskHandler] = {
-        ADHOC_SCRIPT.name: AdHocScripts(machines, clients, artifacts, calamari, home.files, PackageTransfers(packages)),
-        HEALTH.name: HealthChecks(store, machines, clients, _now, calamari),
-        UPDATE_CALAMARI.name: CalamariUpdates(machines, clients, calamari),
-        DELETE.name: Deletions(machines, _now),
-    }
+    handlers = task_handlers(store, machines, clients, artifacts, packages, calamari, home.files, _now)
     installation = await store.setting("installation", str(uuid.uuid4()))
+    der = ssl.PEM_cert_to_DER_cert(certificate.certificate_pem.decode())
     return Server(
-        identity=ServerIdentity(installation, certificate.thumbprint, tentacle.__version__, _der(certificate)),
+        identity=ServerIdentity(installation, certificate.thumbprint, tentacle.__version__, der),
         store=store,
         tasks=tasks,
         queue=TaskQueue(tasks, handlers, _now, options.limits),
@@ -259,10 +216,6 @@ async def assemble(
         clock=_now,
         started=_now(),
     )
-
-
-def _der(certificate: StoredCertificate) -> bytes:
-    return x509.load_pem_x509_certificate(certificate.certificate_pem).public_bytes(Encoding.DER)
 
 
 def _now() -> datetime:

@@ -19,7 +19,20 @@ KEY_LASTS: Final = timedelta(days=1)
 """A key that is made to register a machine is not needed for longer."""
 
 
-# --- a new worker ----------------------------------------------------------------------------------------------
+def _asking(method: str, path: str, then: str, document: Mapping[str, Any] | None = None, **given: str) -> Action:
+    """Returns the action that makes one request and goes on to the page `then`.
+
+    Members of the `document` are also those that the form has under the names `given`.  In braces are the parameters of
+    the page's address, or the form's `id`, and in `then` members of what is answered.
+    """
+
+    async def act(asked: Asked) -> str:
+        sent = {**(document or {}), **{member: asked.given(name) for member, name in given.items()}}
+        known = {"id": asked.given("id"), **asked.path}
+        answered = await asked.ask(method, path.format_map(known), sent)
+        return asked.at(then.format_map({**answered, **known}))
+
+    return act
 
 
 async def discover(asked: Asked) -> dict[str, Any]:
@@ -59,15 +72,8 @@ async def add_account(asked: Asked) -> str:
     return asked.at(f"workers/new?style=ssh&account={made['Id']}")
 
 
-# --- one worker ------------------------------------------------------------------------------------------------
-
-
-def _path(asked: Asked) -> str:
-    return f"{asked.path['kind']}/{asked.path['id']}"
-
-
 async def check_health(asked: Asked) -> str:
-    machine = await asked.get(_path(asked))
+    machine = await asked.get("{kind}/{id}".format_map(asked.path))
     arguments = {"MachineIds": [machine["Id"]]}
     return await _begin(asked, "Health", f"Health check of {machine['Name']}", arguments)
 
@@ -79,37 +85,9 @@ async def _begin(asked: Asked, name: str, description: str, arguments: dict[str,
 
 async def save_machine(asked: Asked) -> str:
     changed = _worker(asked) if asked.path["kind"] == "workers" else {"Name": asked.given("name")}
-    await asked.ask("PUT", _path(asked), changed)
-    return asked.at(f"{_path(asked)}?done=saved")
-
-
-def disabling(disabled: bool) -> Action:
-    async def act(asked: Asked) -> str:
-        await asked.ask("PUT", _path(asked), {"IsDisabled": disabled})
-        return asked.at(_path(asked))
-
-    return act
-
-
-async def delete_machine(asked: Asked) -> str:
-    await asked.ask("DELETE", _path(asked))
-    return asked.at("workers?done=deleted")
-
-
-# --- pools -----------------------------------------------------------------------------------------------------
-
-
-def _changing_pool(method: str, done: str, **given: Any) -> Action:
-    async def act(asked: Asked) -> str:
-        pool = asked.given("id")
-        named = {} if given or method == "DELETE" else {"Name": asked.given("name")}
-        await asked.ask(method, f"workerpools/{pool}" if pool else "workerpools", {**named, **given})
-        return asked.at(f"workerpools?done={done}")
-
-    return act
-
-
-# --- tasks -----------------------------------------------------------------------------------------------------
+    path = "{kind}/{id}".format_map(asked.path)
+    await asked.ask("PUT", path, changed)
+    return asked.at(f"{path}?done=saved")
 
 
 async def run_script(asked: Asked) -> str:
@@ -123,15 +101,6 @@ async def run_script(asked: Asked) -> str:
     return await _begin(asked, "AdHocScript", asked.given("description"), arguments)
 
 
-async def cancel(asked: Asked) -> str:
-    await asked.ask("POST", f"tasks/{asked.path['id']}/cancel")
-    return asked.at(f"tasks/{asked.path['id']}")
-
-
-async def run_again(asked: Asked) -> str:
-    return asked.at(f"tasks/{(await asked.ask('POST', 'tasks/rerun/' + asked.path['id']))['Id']}")
-
-
 async def make_key(asked: Asked) -> dict[str, Any]:
     expires = iso(asked.api.server.clock() + KEY_LASTS)
     made = await asked.ask("POST", "users/me/apikeys", {"Purpose": "To register a worker", "Expires": expires})
@@ -142,16 +111,17 @@ NEW_WORKER: Final[Mapping[str, Action]] = {"discover": discover, "add": add_work
 MACHINE: Final[Mapping[str, Action]] = {
     "check": check_health,
     "save": save_machine,
-    "disable": disabling(True),
-    "enable": disabling(False),
-    "delete": delete_machine,
+    "disable": _asking("PUT", "{kind}/{id}", "{kind}/{id}", {"IsDisabled": True}),
+    "enable": _asking("PUT", "{kind}/{id}", "{kind}/{id}", {"IsDisabled": False}),
+    "delete": _asking("DELETE", "{kind}/{id}", "workers?done=deleted"),
 }
 POOLS: Final[Mapping[str, Action]] = {
-    "add": _changing_pool("POST", "added"),
-    "rename": _changing_pool("PUT", "saved"),
-    "default": _changing_pool("PUT", "saved", IsDefault=True),
-    "delete": _changing_pool("DELETE", "deleted"),
+    "add": _asking("POST", "workerpools", "workerpools?done=added", Name="name"),
+    "rename": _asking("PUT", "workerpools/{id}", "workerpools?done=saved", Name="name"),
+    "default": _asking("PUT", "workerpools/{id}", "workerpools?done=saved", {"IsDefault": True}),
+    "delete": _asking("DELETE", "workerpools/{id}", "workerpools?done=deleted"),
 }
-SCRIPT: Final[Mapping[str, Action]] = {"run": run_script}
-TASK: Final[Mapping[str, Action]] = {"cancel": cancel, "rerun": run_again}
-COMMANDS: Final[Mapping[str, Action]] = {"key": make_key}
+TASK: Final[Mapping[str, Action]] = {
+    "cancel": _asking("POST", "tasks/{id}/cancel", "tasks/{id}"),
+    "rerun": _asking("POST", "tasks/rerun/{id}", "tasks/{Id}"),
+}

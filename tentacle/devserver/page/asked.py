@@ -53,10 +53,6 @@ class Asked:
     async def get(self, path: str, **query: str) -> Any:
         return await self.ask("GET", path, **query)
 
-    async def all(self, path: str) -> Any:
-        """Returns the whole of a collection."""
-        return await self.get(f"{path}/all")
-
     async def seen(self, path: str, **query: str) -> Any:
         """Returns what `get` does, or `None` where the user may not see it."""
         try:
@@ -70,5 +66,5 @@ class Asked:
 
     async def spaces(self) -> list[Any]:
         """Returns the spaces that the user may see, the default one first."""
-        found = await replace(self, space="").all("spaces")
+        found = await replace(self, space="").get("spaces/all")
         return sorted(found, key=lambda space: not space["IsDefault"])

@@ -5,6 +5,7 @@ Knows the agent's command line, as text.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,7 +44,7 @@ def registration_commands(
     server: str, comms_port: int, thumbprint: str, space: str = "", pool: str = "Default Worker Pool"
 ) -> dict[str, RegistrationCommand]:
     """Returns the commands by their keys.  `server` is the URL of the API, `space` empty for the default one."""
-    pool = f"--workerpool={quoted(pool)}" + (f" --space={quoted(space)}" if space else "")
+    pool = f"--workerpool={shlex.quote(pool)}" + (f" --space={shlex.quote(space)}" if space else "")
     where = f"--server={server} --apiKeyFile=key \\\n    {pool}"
     polling, end = f"--server-comms-port={comms_port}", " --no-service\ntentacle agent"
     init, socket = "tentacle init --yes --mode", f"wss://{URL(server).host_subcomponent}:{comms_port}/OctopusComms"
@@ -75,8 +76,3 @@ def first_steps(server: str, comms_port: int, thumbprint: str) -> list[str]:
 def port_of(address: str) -> int:
     """Returns the port of `host:port`."""
     return int(address.rpartition(":")[2])
-
-
-def quoted(word: str) -> str:
-    """Returns a word for a shell; names of pools have blanks as a rule, so they always stand in quotes."""
-    return "'" + word.replace("'", "'\\''") + "'"

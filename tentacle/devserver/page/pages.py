@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from tentacle.devserver.page.actions import COMMANDS, MACHINE, NEW_WORKER, POOLS, SCRIPT, TASK, Action
+from tentacle.devserver.page.actions import MACHINE, NEW_WORKER, POOLS, TASK, Action, make_key, run_script
 from tentacle.devserver.page.asked import EVERYTHING, Asked
 from tentacle.devserver.page.commands import KEY_FILE, START, port_of, registration_commands
 from tentacle.devserver.rest import Problem
@@ -169,9 +169,9 @@ PAGES: Final = (
     SitePage("workers/new", "new_worker", new_worker, NEW_WORKER),
     SitePage("(?P<kind>workers|machines)/{id}", "machine", machine, MACHINE),
     SitePage("workerpools", "pools", pools, POOLS),
-    SitePage("script", "script", script, SCRIPT),
+    SitePage("script", "script", script, {"run": run_script}),
     SitePage("tasks", "tasks", listing("tasks", "partialName", "states")),
     SitePage("tasks/{id}", "task", task, TASK),
     SitePage("events", "events", listing("events", "regarding", "user", "eventCategories")),
-    SitePage("commands", "commands", commands, COMMANDS),
+    SitePage("commands", "commands", commands, {"key": make_key}),
 )

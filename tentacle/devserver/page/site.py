@@ -126,7 +126,7 @@ class Site:
             return self._html("sign_in", http_status(error), waiting_time(error), **more)
         answer = _going(wanted)
         self._authentication.sign_in(answer, user.id, secure=http.secure, key=known)
-        await self._api.server.note(user, "LoginSucceeded", "", resource=user.id)
+        await self._api.server.note(user, "LoginSucceeded", "", user.id)
         return answer
 
     def _file(self, name: str) -> web.Response:

@@ -42,17 +42,12 @@ SIGNED_IN: Final = Needs(who=Who.SIGNED_IN)
 VIEW_TASKS: Final = Needs(("TaskView",), anywhere=True)
 
 _VERBS: Final = {"GET": "View", "POST": "Create", "PUT": "Edit", "DELETE": "Delete"}
-_FAMILIES: Final = {"WorkerPools": "Worker", "ScopedUserRoles": "Team"}
+_FAMILIES: Final = {"WorkerPools": "Worker", "ScopedUserRoles": "Team", "Packages": "Feed"}
 """What permissions call a kind, where that is not the kind's name."""
 
 _SAID_OTHERWISE: Final = {
-    "WorkerCreate": "WorkerEdit",
-    "WorkerDelete": "WorkerEdit",
     "TagSetView": "TenantView",
-    "UserCreate": "UserEdit",
-    "UserDelete": "UserEdit",
-    "UserRoleCreate": "UserRoleEdit",
-    "UserRoleDelete": "UserRoleEdit",
+    **{one + verb: f"{one}Edit" for one in ("Worker", "User", "UserRole") for verb in ("Create", "Delete")},
 }
 
 

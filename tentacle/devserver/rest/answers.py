@@ -84,9 +84,13 @@ def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | N
     )
 
 
-async def answer(document: Any, _: object) -> web.Response:
+def created(document: Any, path: str) -> web.Response:
+    return json_answer(document, 201, {"Location": path})
+
+
+async def answer(document: Any, _: object) -> Any:
     """Answers any request with `document`, or with what it returns when it is called."""
-    return json_answer(document() if callable(document) else document)
+    return document() if callable(document) else document
 
 
 async def send_file(request: web.Request, file: Any, answer: web.StreamResponse) -> web.StreamResponse:

@@ -10,14 +10,15 @@ import hashlib
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 
 from tentacle.calling import AGENTS, Comms, FileBody
 from tentacle.devserver.rest.access import Needs, Rights, Who
-from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, problem_answer, send_file
+from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, json_answer, problem_answer, send_file
 from tentacle.devserver.rest.auth import KEY_PARAMETER
 from tentacle.devserver.rest.routes_machines import MachineRoutes
 from tentacle.devserver.rest.routes_packages import PackageRoutes
@@ -25,9 +26,9 @@ from tentacle.devserver.rest.routes_resources import ResourceRoutes
 from tentacle.devserver.rest.routes_root import RootRoutes
 from tentacle.devserver.rest.routes_tasks import TaskRoutes
 from tentacle.devserver.rest.routes_users import UserRoutes
-from tentacle.devserver.rest.routing import METHODS, ApiRequest, Routes, effective_method, segments_of, without_space
+from tentacle.devserver.rest.routing import METHODS, ApiRequest, Route, method_of, route_of, segments_of, without_space
 from tentacle.devserver.rest.server import Server
-from tentacle.devserver.storage import UNSCOPED
+from tentacle.devserver.storage import UNSCOPED, kinds
 from tentacle.errors import TentacleError, one_line
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Api:
 
     async def answer(self, http: web.Request, segments: tuple[str, ...]) -> web.StreamResponse:
         """Answers a request that shows a key, or a session, or neither.  Raises `TentacleError`."""
-        method = effective_method(http)
+        method = method_of(http)
         space, rest = without_space(segments)
         if method == "OPTIONS":
             # Asked before a key is shown, so it does not tell which paths there are.
@@ -68,7 +69,7 @@ class Api:
         request = ApiRequest(http, method, space, {}, query)
         authentication = self.server.authentication
         try:
-            route, _ = self._routes.find(method, rest)
+            route, _ = route_of(self._routes, method, rest)
         except Problem:
             # Strangers are not told which paths there are.
             await authentication.rights_of(http, method)
@@ -81,53 +82,53 @@ class Api:
 
         Raises `TentacleError`.
         """
-        route, path = self._routes.find(request.method, segments)
-        request, needs = replace(request, path=path), route.needs
-        if needs.who is Who.HOLDER and not route.is_of_oneself(path, request.rights):
-            request.rights.require(needs, await self._space_of_needs(needs, request))
-        return await route.handler(request)
+        route, path = route_of(self._routes, request.method, segments)
+        request = replace(request, path=path)
+        if route.needs.who is Who.HOLDER and not route.is_of_oneself(path, request.rights):
+            request = await self._allowed(route.needs, request)
+        if route.of is not None:
+            itself = route.of is kinds.USERS and path["id"].lower() == "me"
+            wanted = request.rights.user.id if itself else path["id"]
+            request = replace(request, named=await self.server.resource(route.of, request.home_of(route.of), wanted))
+        answer = await route.handler(request)
+        return answer if isinstance(answer, web.StreamResponse) else json_answer(answer)
 
     def missing(self, rights: Rights, method: str, segments: tuple[str, ...], space: str) -> str:
         """Returns the permission that somebody lacks for a request in a space, or nothing."""
-        route, path = self._routes.find(method, segments)
+        route, path = route_of(self._routes, method, segments)
         may = route.is_of_oneself(path, rights) or rights.holds(route.needs, space)
         return "" if may else route.needs.permissions[0]
 
-    async def _space_of_needs(self, needs: Needs, request: ApiRequest) -> str | None:
-        """Returns the id of the space in which a permission must be held, or `None` for any."""
-        if needs.anywhere and request.space is None:
-            return None
+    async def _allowed(self, needs: Needs, request: ApiRequest) -> ApiRequest:
+        """Returns the request with the id of its space.  Raises `Forbidden` where a permission is not held there."""
         try:
-            return await self.server.space_of(request)
+            home = await self.server.space_id(request.space)
         except ResourceNotFound:
             # Whoever may do it everywhere is told that there is no such space, and nobody else.
-            return UNSCOPED
+            request.rights.require(needs, UNSCOPED)
+            raise
+        request.rights.require(needs, None if needs.anywhere and request.space is None else home)
+        return replace(request, home=home, space=request.space and home)
 
 
-@dataclass(frozen=True)
-class RequestHandler:
-    """Sends each request where it belongs, and answers failures as JSON."""
-
-    api: Api
-    page: Page
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        segments = segments_of(request.rel_url.raw_path)
-        try:
-            if segments and segments[0].lower() == "api":
-                return finished(request, await self.api.answer(request, segments[1:]))
-            if tuple(segment.lower() for segment in without_space(segments)[1]) == NUGET:
-                return finished(request, await self.api.answer(request, (*segments[:-2], "packages", "raw")))
-            if request.rel_url.raw_path.startswith(AGENTS):
-                return await answer_polling(self.api.server.comms, request)
-            return await self.page(request)
-        except web.HTTPRequestEntityTooLarge:
-            return problem_answer(Problem(f"The request must not be larger than {MAX_BODY} bytes.", 413))
-        except TentacleError as error:
-            return problem_answer(error)
-        except sqlite3.Error as error:
-            log.exception("%s %s failed in the database", request.method, request.path)
-            return problem_answer(Problem(f"The server's database failed: {one_line(error)}.", 500))
+async def answer_any(api: Api, page: Page, request: web.Request) -> web.StreamResponse:
+    """Sends a request where it belongs, and answers failures as JSON."""
+    segments = segments_of(request.rel_url.raw_path)
+    try:
+        if segments and segments[0].lower() == "api":
+            return finished(request, await api.answer(request, segments[1:]))
+        if tuple(segment.lower() for segment in without_space(segments)[1]) == NUGET:
+            return finished(request, await api.answer(request, (*segments[:-2], "packages", "raw")))
+        if request.rel_url.raw_path.startswith(AGENTS):
+            return await answer_polling(api.server.comms, request)
+        return await page(request)
+    except web.HTTPRequestEntityTooLarge:
+        return problem_answer(Problem(f"The request must not be larger than {MAX_BODY} bytes.", 413))
+    except TentacleError as error:
+        return problem_answer(error)
+    except sqlite3.Error as error:
+        log.exception("%s %s failed in the database", request.method, request.path)
+        return problem_answer(Problem(f"The server's database failed: {one_line(error)}.", 500))
 
 
 async def answer_polling(comms: Comms, request: web.Request) -> web.StreamResponse:
@@ -168,9 +169,9 @@ def finished(request: web.Request, response: web.StreamResponse) -> web.StreamRe
     return response
 
 
-def all_routes(server: Server) -> Routes:
+def all_routes(server: Server) -> list[Route]:
     parts = (UserRoutes, RootRoutes, ResourceRoutes, MachineRoutes, TaskRoutes, PackageRoutes)
-    return Routes(route for part in parts for route in part(server).routes())
+    return [route for part in parts for route in part(server).routes()]
 
 
 def application(api: Api, page: Page) -> web.Application:
@@ -178,5 +179,5 @@ def application(api: Api, page: Page) -> web.Application:
     app = web.Application(
         client_max_size=MAX_BODY, handler_args={"max_line_size": MAX_LINE, "max_field_size": MAX_LINE}
     )
-    app.router.add_route("*", "/{path:.*}", RequestHandler(api, page).answer)
+    app.router.add_route("*", "/{path:.*}", partial(answer_any, api, page))
     return app

@@ -13,7 +13,8 @@ import os
 import re
 import secrets
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
@@ -78,11 +79,6 @@ def is_secret(secret: str, stored: str) -> bool:
     return True
 
 
-def is_outdated(stored: str) -> bool:
-    """Returns whether a hash should be made anew when its secret is at hand."""
-    return not stored.startswith(_SCHEME)
-
-
 def quick_hash(secret: str) -> str:
     """Returns a hash to find a long random secret by, in memory; it is never stored."""
     return hashlib.sha256(_bytes(secret)).hexdigest()
@@ -98,6 +94,15 @@ class Guesses:
 
     now: Callable[[], float]
     _wrong: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    @contextmanager
+    def guess(self, who: str) -> Iterator[None]:
+        """Counts as a wrong one whatever ends by an exception.  Raises `TooManyGuesses` where `who` has to wait."""
+        if (pause := self.pause(who)) > 0:
+            raise TooManyGuesses(pause)
+        self.wrong(who)
+        yield
+        self.right(who)
 
     def pause(self, who: str) -> float:
         """Returns the seconds until `who` may try again; 0 for at once."""
@@ -116,9 +121,6 @@ class Guesses:
 
     def right(self, who: str) -> None:
         self._wrong.pop(who, None)
-
-
-# --- sessions --------------------------------------------------------------------------------------------------
 
 
 def new_api_key() -> str:
@@ -193,8 +195,6 @@ class Authentication:
         async with self._turns:
             return await asyncio.to_thread(work, *arguments)
 
-    # --- keys and passwords ------------------------------------------------------------------------------------
-
     async def accept_key(self, key: str, user: str, purpose: str, expires: str | None = None) -> ApiKey:
         """Makes `key` known; what is kept of it does not reveal it."""
         stored, key_id = await self._in_turn(hash_secret, key), f"apikeys-{await self._store.next_number('apikeys')}"
@@ -221,15 +221,12 @@ class Authentication:
         users, name = await self._store.all(kinds.USERS, UNSCOPED), username.strip().lower()
         found = next((user for user in users if user.name.lower() == name), None)
         # The names of guessers are kept, so whatever is longer than any user's counts as one.
-        who = f"password of {name[: fields.NAME_LIMIT]}"
-        self._must_not_wait(who)
-        self._guesses.wrong(who)
-        stored = None if found is None else found.observed.get(HASH)
-        # A user that does not exist takes as long as one that does.
-        right = await self._in_turn(is_secret, password, stored or await self._in_turn(hash_secret, ""))
-        if found is None or not stored or not right or not found.body["IsActive"]:
-            raise NotSignedIn
-        self._guesses.right(who)
+        with self._guesses.guess(f"password of {name[: fields.NAME_LIMIT]}"):
+            stored = None if found is None else found.observed.get(HASH)
+            # A user that does not exist takes as long as one that does.
+            right = await self._in_turn(is_secret, password, stored or await self._in_turn(hash_secret, ""))
+            if found is None or not stored or not right or not found.body["IsActive"]:
+                raise NotSignedIn
         return found
 
     async def key_of(self, key: str, address: str | None) -> ApiKey:
@@ -240,30 +237,22 @@ class Authentication:
         quick, keys = quick_hash(key), await self.keys()
         seen = next((kept for kept in keys if kept.id == self._seen.get(quick)), None)
         if seen is None:
-            who = f"keys from {address}"
-            self._must_not_wait(who)
-            self._guesses.wrong(who)
-            for kept in keys:
-                if kept.hash and kept.shown == shown_part(key) and await self._in_turn(is_secret, key, kept.hash):
-                    seen = kept
-                    self._seen[quick] = kept.id
-            if seen is None:
-                raise NotSignedIn
-            self._guesses.right(who)
-            if is_outdated(seen.hash):
+            with self._guesses.guess(f"keys from {address}"):
+                for kept in keys:
+                    if kept.hash and kept.shown == shown_part(key) and await self._in_turn(is_secret, key, kept.hash):
+                        seen = kept
+                        self._seen[quick] = kept.id
+                if seen is None:
+                    raise NotSignedIn
+            if not seen.hash.startswith(_SCHEME):
+                # Made anew while its secret is at hand.
                 await self._store.add_key(replace(seen, hash=await self._in_turn(hash_secret, key)))
         if self._has_expired(seen):
             raise NotSignedIn
         return seen
 
-    def _must_not_wait(self, who: str) -> None:
-        if (pause := self._guesses.pause(who)) > 0:
-            raise TooManyGuesses(pause)
-
     def _has_expired(self, key: ApiKey) -> bool:
         return key.expires is not None and key.expires <= iso(self._clock())
-
-    # --- requests ----------------------------------------------------------------------------------------------
 
     async def rights_of(self, request: web.Request, method: str, csrf: str | None = None) -> Rights:
         """Returns the user that a request comes from, by key, bearer token or cookie, and what the user may do.
@@ -282,15 +271,15 @@ class Authentication:
             return (await self.key_of(key, request.remote)).user
         token = request.cookies.get(self.token_cookie)
         session = None if token is None else self.sessions.find(token)
-        if session is None or not await self._still_known(session.key):
+        if session is None:
             raise NotSignedIn
-        if method not in ("GET", "HEAD") and not _same(csrf, session.csrf):
+        if session.key is not None and not any(
+            key.id == session.key and not self._has_expired(key) for key in await self.keys()
+        ):
+            raise NotSignedIn
+        if method not in ("GET", "HEAD") and not hmac.compare_digest(_bytes(csrf), _bytes(session.csrf)):
             raise Forbidden(f"A request with a cookie must carry the header {CSRF_HEADER}.")
         return session.user
-
-    async def _still_known(self, key_id: str | None) -> bool:
-        keys = () if key_id is None else await self.keys()
-        return key_id is None or any(key.id == key_id and not self._has_expired(key) for key in keys)
 
     def sign_in(self, response: web.Response, user: str, *, secure: bool, key: ApiKey | None = None) -> None:
         """Adds the two cookies of a new session to `response`.  Scripts may read only the second one.
@@ -316,7 +305,3 @@ def presented_key(request: web.Request) -> str | None:
     if scheme.lower() == "bearer":
         return token.strip()
     return next((value.strip() for name, value in request.query.items() if name.lower() == KEY_PARAMETER), None)
-
-
-def _same(left: str, right: str) -> bool:
-    return hmac.compare_digest(left.encode("utf-8", "replace"), right.encode("utf-8", "replace"))

@@ -28,6 +28,7 @@ from tentacle.devserver.storage import (
     kinds,
     permissions,
 )
+from tentacle.devserver.tasks import FEED
 
 NODE: Final = "OctopusServerNodes-1"
 NODE_NAME: Final = "devserver"
@@ -58,6 +59,7 @@ def document(resource: Resource) -> Json:
     defaults = {field.name: field.default for field in shape if field.default is not fields.MISSING}
     body = {**defaults, **without_secrets(dict(resource.body)), **extra}
     body |= {field.name: _hidden(body.get(field.name)) for field in shape if field.secret}
+    body = {name: value for name, value in body.items() if name not in kind.internal}
     return {"Id": resource.id, **scope, **body, "Links": links}
 
 
@@ -99,9 +101,6 @@ def event_document(event: Event) -> Json:
     changes = {"DocumentContext": None, "Differences": None}
     more = {"Comments": None, "Details": None, "ChangeDetails": changes}
     return linked(f"/api/events/{event_id}", {**what, **names, **how, **said, **more})
-
-
-# --- what the server adds to the body of a resource ------------------------------------------------------------
 
 
 def status_of(machine: Resource) -> str:
@@ -172,6 +171,13 @@ def _pool(pool: Resource) -> Json:
     return {"CanAddWorkers": pool.body["WorkerPoolType"] == kinds.POOL_TYPES[0], **links(pool)}
 
 
+def _package(package: Resource) -> Json:
+    named = {"NuGetPackageId": package.body["PackageId"], "Title": package.body["PackageId"]}
+    nothing = dict.fromkeys(("Summary", "Description", "ReleaseNotes"))
+    links = {**_links(Raw="/raw")(package)["Links"], "Feed": f"/api/{package.space}/feeds/{FEED}"}
+    return {**named, "FeedId": FEED, "NuGetFeedId": FEED, **nothing, "Links": links}
+
+
 _PAGED: Final = "{?skip,take}"
 _EXTRAS: Final[Mapping[Kind, Callable[[Resource], Json]]] = {
     kinds.WORKERS: _machine,
@@ -181,6 +187,7 @@ _EXTRAS: Final[Mapping[Kind, Callable[[Resource], Json]]] = {
     kinds.ENVIRONMENTS: _links(Machines="/machines{?skip,take,partialName,roles,isDisabled,healthStatuses,commStyles}"),
     kinds.TAG_SETS: _tag_set,
     kinds.ARTIFACTS: _links(Content="/content"),
+    kinds.PACKAGES: _package,
     kinds.ACCOUNTS: _links(Usages="/usages"),
     kinds.LIFECYCLES: _links(Projects="/projects"),
     kinds.SPACES: lambda space: {"Links": {"SpaceHome": f"/api/{space.id}", "Web": f"/app#/{space.id}"}},
@@ -194,9 +201,6 @@ _EXTRAS: Final[Mapping[Kind, Callable[[Resource], Json]]] = {
     },
     kinds.SCOPED_ROLES: lambda _: {"ProjectGroupIds": [], "ProjectIds": [], "EnvironmentIds": [], "TenantIds": []},
 }
-
-
-# --- tasks -----------------------------------------------------------------------------------------------------
 
 
 def task_path(task: Task) -> str:
@@ -248,7 +252,7 @@ def details_document(
     for activity in activities:
         about = {"Id": activity.id, "Name": activity.name, "Started": activity.started, "Ended": activity.ended}
         shown = {"Status": activity.status, "Children": [], "ShowAtSummaryLevel": True}
-        entries = [{**entry_document(e.entry), "Number": e.number} for e in lines.get(activity.id, ())]
+        entries = [{**entry_document(e), "Number": e.number} for e in lines.get(activity.id, ())]
         progress = {"ProgressPercentage": activity.progress, "ProgressMessage": activity.progress_message}
         outputs = [{"Name": n, "Value": v, "IsSensitive": v is None} for n, v in activity.outputs.items()]
         nodes[activity.id] = {**about, **shown, "LogElements": entries, **progress, "OutputVariables": outputs}
@@ -272,11 +276,6 @@ def raw_head(task: Task) -> str:
         f"Task queued:    {task.queued}\nTask started:   {task.started or '-'}\n"
         f"Task completed: {task.completed or '-'}\n\n"
     )
-
-
-def raw_activity(name: str) -> str:
-    """Returns the line that says whose lines follow, such as those of one worker."""
-    return f"{'':<21}|   == {name} ==\n"
 
 
 def raw_line(entry: LogEntry) -> str:

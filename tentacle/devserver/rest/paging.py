@@ -6,12 +6,14 @@ Knows query parameters, resources and tasks; must not know the database or route
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from functools import lru_cache, partial
+from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from tentacle.devserver.rest.documents import NODE, NODE_NAME
 from tentacle.devserver.storage import Event, Invalid, Json, Resource, Task, TaskState, fields, kinds
 
+S = TypeVar("S")
 T = TypeVar("T")
 Query = Mapping[str, str]
 """Parameters by their names in lower case."""
@@ -19,6 +21,14 @@ Query = Mapping[str, str]
 DEFAULT_TAKE: Final = 30
 EVERYTHING: Final = 2**31 - 1
 _TRUE: Final = frozenset({"true", "1", "yes"})
+
+
+def parameter(name: str, value: str, read: Callable[[str], S]) -> S:
+    """Returns what a reader of `fields` makes of a parameter.  Raises `Invalid`."""
+    try:
+        return read(value)
+    except ValueError as error:
+        raise Invalid(f"The parameter '{name}' {error}.") from error
 
 
 def number_parameter(query: Query, name: str, otherwise: int) -> int:
@@ -33,9 +43,6 @@ def number_parameter(query: Query, name: str, otherwise: int) -> int:
 def flag_parameter(query: Query, name: str, *, otherwise: bool = False) -> bool:
     written = query.get(name, "").strip().lower()
     return written in _TRUE if written else otherwise
-
-
-# --- pages -----------------------------------------------------------------------------------------------------
 
 
 def paged(item_type: str, path: str, query: Query, items: Sequence[T], show: Callable[[T], Json]) -> Json:
@@ -64,120 +71,91 @@ def paged(item_type: str, path: str, query: Query, items: Sequence[T], show: Cal
     return {"ItemType": item_type, **count, "IsStale": False, "Items": found, "Links": links}
 
 
-# --- filters ---------------------------------------------------------------------------------------------------
-
-Test = Callable[[T], bool]
-Filters = Mapping[str, Callable[[str], Test[T]]]
-"""By the parameter's name in lower case: makes the test that the parameter's value asks for."""
+Filters = Mapping[str, Callable[[T, str], bool]]
+"""By the parameter's name in lower case: whether something passes a filter with this value."""
 
 
 def filtered(items: Sequence[T], query: Query, filters: Filters[T]) -> list[T]:
     """Returns the items that pass every given filter; parameters that are no filters do not matter."""
-    tests = [make(query[name]) for name, make in filters.items() if query.get(name, "").strip()]
-    return [item for item in items if all(test(item) for test in tests)]
+    given = [(passes, value) for name, passes in filters.items() if (value := query.get(name, "").strip())]
+    return [item for item in items if all(passes(item, value) for passes, value in given)]
 
 
+@lru_cache(maxsize=64)
 def _several(value: str) -> frozenset[str]:
-    """Returns the entries of a comma-separated parameter, in lower case."""
+    """Returns the entries of a comma-separated parameter, in lower case; each item is held against them."""
     return frozenset(part.strip().lower() for part in value.split(",") if part.strip())
 
 
-def _one_of(read: Callable[[Any], str]) -> Callable[[str], Test[Any]]:
-    def make(value: str) -> Test[Any]:
-        wanted = _several(value)
-        return lambda item: read(item).lower() in wanted
-
-    return make
+def _among(found: object, value: str) -> bool:
+    return str(found or "").lower() in _several(value)
 
 
-def _any_of(member: str) -> Callable[[str], Test[Resource]]:
-    def make(value: str) -> Test[Resource]:
-        wanted = _several(value)
-        return lambda resource: resource.names_any(member, wanted)
-
-    return make
+def _part_of(value: str, *texts: str | None) -> bool:
+    return any(value.casefold() in text.casefold() for text in texts if text)
 
 
-def _flag_of(read: Callable[[Any], bool]) -> Callable[[str], Test[Any]]:
-    return lambda value: lambda item: read(item) == (value.strip().lower() in _TRUE)
+def _wants(value: str) -> bool:
+    return value.lower() in _TRUE
 
 
-def _if_wanted(test: Test[Task]) -> Callable[[str], Test[Task]]:
-    return lambda value: test if value.strip().lower() in _TRUE else lambda _: True
+def _names_any(member: str, resource: Resource, value: str) -> bool:
+    return resource.names_any(member, _several(value))
 
 
-def _part_of(*read: Callable[[Any], str]) -> Callable[[str], Test[Any]]:
-    def make(value: str) -> Test[Any]:
-        wanted = value.strip().casefold()
-        return lambda item: any(wanted in part(item).casefold() for part in read)
-
-    return make
+def _in_spaces(one: Task | Event, value: str) -> bool:
+    return value.lower() == "all" or _among(one.space, value)
 
 
-def _nothing(_: str) -> Test[Any]:
-    """A filter by what this server does not have: no item passes it."""
-    return lambda _: False
-
-
-def _spaces_of(read: Callable[[Any], str]) -> Callable[[str], Test[Any]]:
-    return lambda value: (lambda _: True) if value.strip().lower() == "all" else _one_of(read)(value)
-
-
+_LISTS: Final = ("WorkerPoolIds", "EnvironmentIds", "Roles", "TenantIds", "TenantTags")
 RESOURCE_FILTERS: Final[Filters[Resource]] = {
-    "ids": _one_of(lambda resource: resource.id),
-    "name": lambda value: lambda resource: resource.name.strip().casefold() == value.strip().casefold(),
-    "partialname": _part_of(lambda r: r.name),
-    "filter": _part_of(
-        lambda r: r.name, lambda r: r.body.get("DisplayName") or "", lambda r: r.body.get("EmailAddress") or ""
+    "ids": lambda r, value: _among(r.id, value),
+    "name": lambda r, value: r.name.strip().casefold() == value.casefold(),
+    "partialname": lambda r, value: _part_of(value, r.name),
+    "filter": lambda r, value: _part_of(value, r.name, r.body.get("DisplayName"), r.body.get("EmailAddress")),
+    "thumbprint": lambda r, value: (
+        "Endpoint" in r.body and _among(kinds.communication(r.body).get("Thumbprint"), value)
     ),
-    "thumbprint": _one_of(
-        lambda r: kinds.communication(r.body).get("Thumbprint") or "" if "Endpoint" in r.body else ""
-    ),
-    "isdisabled": _flag_of(lambda r: r.is_disabled),
-    "accounttype": _one_of(lambda r: r.body.get("AccountType") or "None"),
-    "healthstatuses": _one_of(lambda r: r.health if "Endpoint" in r.body else ""),
-    "commstyles": _one_of(lambda r: r.body["Endpoint"]["CommunicationStyle"] if "Endpoint" in r.body else ""),
-    "shellnames": _one_of(lambda r: str(r.observed.get("ShellName", "Unknown"))),
-    **{name.lower(): _any_of(name) for name in ("WorkerPoolIds", "EnvironmentIds", "Roles", "TenantIds", "TenantTags")},
-    "tags": _any_of("TenantTags"),
-    "projectid": _any_of("ProjectEnvironments"),
+    "isdisabled": lambda r, value: r.is_disabled == _wants(value),
+    "accounttype": lambda r, value: _among(r.body.get("AccountType") or "None", value),
+    "healthstatuses": lambda r, value: "Endpoint" in r.body and _among(r.health, value),
+    "commstyles": lambda r, value: "Endpoint" in r.body and _among(r.body["Endpoint"]["CommunicationStyle"], value),
+    "shellnames": lambda r, value: _among(r.observed.get("ShellName", "Unknown"), value),
+    "tags": partial(_names_any, "TenantTags"),
+    "projectid": partial(_names_any, "ProjectEnvironments"),
+    "packageid": lambda r, value: _among(r.body.get("PackageId"), value),
+    "nugetpackageid": lambda r, value: _among(r.body.get("PackageId"), value),
+    "regarding": lambda r, value: _among(r.body.get("ServerTaskId"), value),
+    **{name.lower(): partial(_names_any, name) for name in _LISTS},
 }
 TASK_FILTERS: Final[Filters[Task]] = {
-    "ids": _one_of(lambda task: task.id),
-    "name": _one_of(lambda task: task.name),
-    "partialname": _part_of(lambda task: task.name, lambda task: task.description),
-    "description": _part_of(lambda task: task.description),
-    "states": _one_of(lambda task: task.state),
-    "spaces": _spaces_of(lambda task: task.space),
-    "environment": lambda value: lambda task: value.strip().lower() in _environments(task),
-    "project": _nothing,
-    "tenant": _nothing,
-    "node": lambda value: lambda _: value.strip().lower() in (NODE.lower(), NODE_NAME),
-    "active": _if_wanted(lambda task: not task.state.final),
-    "running": _if_wanted(lambda task: task.state in (TaskState.EXECUTING, TaskState.CANCELLING)),
-    "haspendinginterruptions": _flag_of(lambda _: False),
-    "haswarningsorerrors": _flag_of(lambda task: task.has_warnings_or_errors),
+    "ids": lambda task, value: _among(task.id, value),
+    "name": lambda task, value: _among(task.name, value),
+    "partialname": lambda task, value: _part_of(value, task.name, task.description),
+    "description": lambda task, value: _part_of(value, task.description),
+    "states": lambda task, value: _among(task.state, value),
+    "spaces": _in_spaces,
+    "environment": lambda task, value: value.lower() in _environments(task),
+    # Nothing here belongs to a project or a tenant.
+    "project": lambda *_: False,
+    "tenant": lambda *_: False,
+    "node": lambda _, value: value.lower() in (NODE.lower(), NODE_NAME),
+    "active": lambda task, value: not (_wants(value) and task.state.final),
+    "running": lambda task, value: not _wants(value) or task.state in (TaskState.EXECUTING, TaskState.CANCELLING),
+    "haspendinginterruptions": lambda _, value: not _wants(value),
+    "haswarningsorerrors": lambda task, value: task.has_warnings_or_errors == _wants(value),
 }
 EVENT_FILTERS: Final[Filters[Event]] = {
-    "regarding": _one_of(lambda event: event.resource),
-    "regardingany": _one_of(lambda event: event.resource),
-    "user": _one_of(lambda event: event.user),
-    "users": _one_of(lambda event: event.user),
-    "eventcategories": _one_of(lambda event: event.category),
-    "spaces": _spaces_of(lambda event: event.space),
-    "from": lambda value: lambda event: event.occurred >= _moment("from", value),
-    "to": lambda value: lambda event: event.occurred <= _moment("to", value),
+    **{name: lambda event, value: _among(event.resource, value) for name in ("regarding", "regardingany")},
+    **{name: lambda event, value: _among(event.user, value) for name in ("user", "users")},
+    "eventcategories": lambda event, value: _among(event.category, value),
+    "spaces": _in_spaces,
+    # A plus in a query is a blank unless it was written otherwise.
+    "from": lambda event, value: event.occurred >= parameter("from", value.replace(" ", "+"), fields.moment),
+    "to": lambda event, value: event.occurred <= parameter("to", value.replace(" ", "+"), fields.moment),
 }
 
 
 def _environments(task: Task) -> set[str]:
     named = [task.arguments.get("EnvironmentId"), *(task.arguments.get("EnvironmentIds") or ())]
     return {str(name).lower() for name in named if name}
-
-
-def _moment(name: str, value: str) -> str:
-    try:
-        # A plus in a query is a blank unless it was written otherwise.
-        return fields.moment(value.strip().replace(" ", "+"))
-    except ValueError as error:
-        raise Invalid(f"The parameter '{name}' {error}.") from error

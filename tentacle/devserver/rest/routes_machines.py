@@ -16,12 +16,12 @@ from aiohttp import web
 
 from tentacle.calling import WorkerCallFailed, discovered_thumbprint
 from tentacle.devserver.rest.access import needs_of
-from tentacle.devserver.rest.answers import PIECE, SAFE, Problem, ResourceNotFound, json_answer, send_file
+from tentacle.devserver.rest.answers import PIECE, SAFE, Problem, ResourceNotFound, send_file
 from tentacle.devserver.rest.documents import entry_document, linked, path_of, status_of, task_document
 from tentacle.devserver.rest.paging import number_parameter, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route, receive
 from tentacle.devserver.rest.server import Server
-from tentacle.devserver.storage import Invalid, Json, Kind, Resource, kinds
+from tentacle.devserver.storage import Invalid, Json, Kind, kinds
 from tentacle.devserver.worker import Client, discovered_fingerprint
 from tentacle.errors import one_line
 
@@ -48,19 +48,19 @@ class MachineRoutes:
         for kind in kinds.MACHINE_KINDS:
             see, edit = needs_of(kind, "GET"), needs_of(kind, "PUT")
             routes += [
-                Route("GET", f"{kind.path}/{{id}}/connection", partial(self.connection, kind), see),
-                Route("GET", f"{kind.path}/{{id}}/tasks", partial(self.tasks, kind), see),
+                Route("GET", f"{kind.path}/{{id}}/connection", self.connection, see, kind),
+                Route("GET", f"{kind.path}/{{id}}/tasks", self.tasks, see, kind),
                 Route("GET", f"{kind.path}/discover", partial(self.discover, kind), needs_of(kind, "POST")),
-                Route("PUT", f"{OURS}/{kind.path}/{{id}}/files", partial(self.upload, kind), edit),
+                Route("PUT", f"{OURS}/{kind.path}/{{id}}/files", self.upload, edit, kind),
                 # Any file that the agent can read, so seeing the machine is not enough.
-                Route("GET", f"{OURS}/{kind.path}/{{id}}/files", partial(self.download, kind), edit),
+                Route("GET", f"{OURS}/{kind.path}/{{id}}/files", self.download, edit, kind),
             ]
             for segment, member in (("names", "OperatingSystem"), ("shells", "ShellName")):
                 path = f"{kind.path}/operatingsystem/{segment}/all"
                 routes.append(Route("GET", path, partial(self.observed, kind, member), see))
         return [*routes, Route("GET", "machineroles/all", self.roles, needs_of(kinds.MACHINES, "GET"))]
 
-    async def discover(self, kind: Kind, request: ApiRequest) -> web.Response:
+    async def discover(self, kind: Kind, request: ApiRequest) -> Json:
         """A machine that does not exist yet, with the certificate or the host key that is shown at the address."""
         host, style = request.query.get("host", "").strip(), request.query.get("type", "").lower()
         if not host or len(host) > MAX_PATH or not host.isprintable():
@@ -81,40 +81,36 @@ class MachineRoutes:
         except WorkerCallFailed as failure:
             raise Invalid(failure.message) from failure
         owners: Json = {"WorkerPoolIds": []} if kind is kinds.WORKERS else {"EnvironmentIds": [], "Roles": []}
-        return json_answer({"Id": None, "Name": host, **owners, **endpoint, "Endpoint": endpoint, "Links": {}})
+        return {"Id": None, "Name": host, **owners, **endpoint, "Endpoint": endpoint, "Links": {}}
 
-    async def observed(self, kind: Kind, member: str, request: ApiRequest) -> web.Response:
+    async def observed(self, kind: Kind, member: str, request: ApiRequest) -> list[str]:
         """What the health checks found, each once."""
-        machines = await self.server.store.all(kind, await self.server.space_of(request))
-        return json_answer(sorted({str(m.observed[member]) for m in machines if m.observed.get(member)}))
+        machines = await self.server.store.all(kind, request.home)
+        return sorted({str(m.observed[member]) for m in machines if m.observed.get(member)})
 
-    async def roles(self, request: ApiRequest) -> web.Response:
-        targets = await self.server.store.all(kinds.MACHINES, await self.server.space_of(request))
-        return json_answer(sorted({role for target in targets for role in target.body["Roles"]}))
+    async def roles(self, request: ApiRequest) -> list[str]:
+        targets = await self.server.store.all(kinds.MACHINES, request.home)
+        return sorted({role for target in targets for role in target.body["Roles"]})
 
-    async def connection(self, kind: Kind, request: ApiRequest) -> web.Response:
+    async def connection(self, request: ApiRequest) -> Json:
         """What the last health check found, with its log of this machine alone."""
-        machine = await self.server.named(kind, request)
-        seen = machine.observed
+        machine, seen = request.resource, request.resource.observed
         number, activity = seen.get("LastCheck"), seen.get("LastActivity")
         lines = await self.server.tasks.last_lines(activity, number, CONNECTION_LINES) if number and activity else []
-        logs = [entry_document(line.entry) for line in lines]
+        logs = [entry_document(line) for line in lines]
         state = {"Status": status_of(machine), "CurrentTentacleVersion": seen.get("TentacleVersion")}
         about = {"Id": None, "MachineId": machine.id, "Logs": logs, **state}
         about["LastChecked"] = seen.get("LastChecked", NEVER)
-        return json_answer(linked(f"{path_of(machine)}/connection", about))
+        return linked(f"{path_of(machine)}/connection", about)
 
-    async def tasks(self, kind: Kind, request: ApiRequest) -> web.Response:
-        machine = await self.server.named(kind, request)
-        tasks = await self.server.tasks.newest_first()
+    async def tasks(self, request: ApiRequest) -> Json:
+        machine, tasks = request.resource, await self.server.tasks.newest_first()
         found = [task for task in tasks if machine.id in (task.arguments.get("MachineIds") or ())]
-        return json_answer(paged("Task", f"{path_of(machine)}/tasks", request.query, found, task_document))
+        return paged("Task", f"{path_of(machine)}/tasks", request.query, found, task_document)
 
-    # --- files -------------------------------------------------------------------------------------------------
-
-    async def upload(self, kind: Kind, request: ApiRequest) -> web.Response:
+    async def upload(self, request: ApiRequest) -> Json:
         """The body of the request as a file on the worker; it is on our disk first, never in memory."""
-        remote, client = await self._remote_file(await self.server.named(kind, request), request)
+        remote, client = await self._remote_file(request)
         path = self.server.files / secrets.token_hex(16)
         try:
             http = request.http
@@ -122,14 +118,13 @@ class MachineRoutes:
             result = await _answer_of(client.upload(remote, path))
         finally:
             path.unlink(missing_ok=True)
-        return json_answer({"FullPath": result.full_path, "Hash": result.hash, "Length": result.length})
+        return {"FullPath": result.full_path, "Hash": result.hash, "Length": result.length}
 
-    async def download(self, kind: Kind, request: ApiRequest) -> web.StreamResponse:
-        machine = await self.server.named(kind, request)
-        remote, client = await self._remote_file(machine, request)
+    async def download(self, request: ApiRequest) -> web.StreamResponse:
+        remote, client = await self._remote_file(request)
         path = await _answer_of(client.download(remote))
         if path is None:
-            raise ResourceNotFound(f"file on {machine.name}", remote)
+            raise ResourceNotFound(f"file on {request.resource.name}", remote)
         file = path.open("rb")
         # From here on the file has no name: nothing of it can be left behind.
         path.unlink()
@@ -139,7 +134,7 @@ class MachineRoutes:
             file.seek(0, os.SEEK_END)
         return await send_file(request.http, file, answer)
 
-    async def _remote_file(self, machine: Resource, request: ApiRequest) -> tuple[str, Client]:
+    async def _remote_file(self, request: ApiRequest) -> tuple[str, Client]:
         """Returns the path on the worker, and the client that transfers the file.
 
         Where the path may lead is for the worker to say; here it must only be one.  Raises `Invalid`.
@@ -152,7 +147,7 @@ class MachineRoutes:
             """A transfer has no task, so there is no log for the lines of its calls."""
 
         try:
-            return remote, await self.server.machines.client(self.server.clients, machine, report)
+            return remote, await self.server.machines.client(self.server.clients, request.resource, report)
         except WorkerCallFailed as failure:
             raise Invalid(failure.message) from failure
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from tentacle.devserver.rest.access import Rights, needs_of, rights_of, rights_of_teams, role_rights
-from tentacle.devserver.rest.answers import Problem, ResourceNotFound, answer, json_answer
+from tentacle.devserver.rest.answers import Problem, ResourceNotFound, answer, created
 from tentacle.devserver.rest.documents import collection_path, document, path_of, policy_template
 from tentacle.devserver.rest.paging import RESOURCE_FILTERS, Query, filtered, flag_parameter, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
@@ -39,6 +39,9 @@ _DYNAMIC_TYPES: Final = {"Id": "dynamicworkertypes", "WorkerTypes": [], "Links":
 _FILTERS_OF_OWNERS: Final = frozenset({"ids", "partialname"})
 _HIDES: Final = ("hideemptyworkerpools", "hideemptypools", "hideemptyenvironments")
 _GIVES_ACCESS: Final = (kinds.USERS, kinds.TEAMS, kinds.USER_ROLES, kinds.SCOPED_ROLES, kinds.SPACES)
+_MIXED: Final = (kinds.TEAMS, kinds.SCOPED_ROLES)
+"""Some of them belong to one space, and they can be listed with those of all."""
+
 _BUILT_IN: Final = frozenset({*permissions.BUILT_IN_ROLES, *permissions.BUILT_IN_TEAMS})
 
 
@@ -52,9 +55,12 @@ class ResourceRoutes:
             Route("GET", "machinepolicies/template", self.template, needs_of(kinds.POLICIES, "GET")),
             Route("GET", "workerpools/supportedtypes", partial(answer, _POOL_TYPES), see_pools),
             Route("GET", "workerpools/dynamicworkertypes", partial(answer, _DYNAMIC_TYPES), see_pools),
-            Route("GET", "lifecycles/{id}/projects", self.no_projects, needs_of(kinds.LIFECYCLES, "GET")),
-            Route("GET", "accounts/{id}/usages", self.usages, needs_of(kinds.ACCOUNTS, "GET")),
         ]
+        for kind, segment, show in (
+            (kinds.LIFECYCLES, "projects", self.no_projects),
+            (kinds.ACCOUNTS, "usages", self.usages),
+        ):
+            routes.append(Route("GET", f"{kind.path}/{{id}}/{segment}", show, needs_of(kind, "GET"), kind))
         for kind in (kinds.POOLS, kinds.ENVIRONMENTS):
             see = needs_of(kind, "GET")
             routes += [
@@ -62,52 +68,56 @@ class ResourceRoutes:
                 Route("GET", f"{kind.path}/sortorder", partial(self.order, kind), see),
                 Route("GET", f"{kind.path}/summary", partial(self.summary, kind), see),
             ]
-        for kind in (*kinds.SCOPED, *kinds.UNSCOPED_KINDS):
-            mixed = kind in (kinds.TEAMS, kinds.SCOPED_ROLES)
-            see = needs_of(kind, "GET", anywhere=mixed, oneself=kind is kinds.USERS)
-            listed = needs_of(kind, "GET", anywhere=mixed)
+        for kind in kinds.KINDS.values():
+            listed = needs_of(kind, "GET", anywhere=kind in _MIXED)
+            see = replace(listed, oneself=kind is kinds.USERS)
             routes += [
                 Route("GET", kind.path, partial(self.page, kind), listed),
-                Route("POST", kind.path, partial(self.create, kind), needs_of(kind, "POST")),
                 Route("GET", f"{kind.path}/all", partial(self.all, kind), listed),
-                Route("GET", f"{kind.path}/{{id}}", partial(self.one, kind), see),
-                Route("PUT", f"{kind.path}/{{id}}", partial(self.update, kind), needs_of(kind, "PUT")),
-                Route("DELETE", f"{kind.path}/{{id}}", partial(self.delete, kind), needs_of(kind, "DELETE")),
+                Route("GET", f"{kind.path}/{{id}}", self.one, see, kind),
+            ]
+        for kind in (*kinds.SCOPED, *kinds.UNSCOPED_KINDS):
+            routes += [
+                Route("POST", kind.path, partial(self.create, kind), needs_of(kind, "POST")),
+                Route("PUT", f"{kind.path}/{{id}}", partial(self.update, kind), needs_of(kind, "PUT"), kind),
+                Route("DELETE", f"{kind.path}/{{id}}", partial(self.delete, kind), needs_of(kind, "DELETE"), kind),
             ]
         for owner, segment, kind, name in _OWNED:
-            listing = partial(self.owned, owner, segment, kind, name)
-            routes.append(Route("GET", f"{owner.path}/{{id}}/{segment}", listing, needs_of(kind, "GET")))
+            listing = partial(self.owned, segment, kind, name)
+            routes.append(Route("GET", f"{owner.path}/{{id}}/{segment}", listing, needs_of(kind, "GET"), owner))
         return routes
 
-    # --- reading -----------------------------------------------------------------------------------------------
+    async def page(self, kind: Kind, request: ApiRequest) -> Json:
+        path = collection_path(kind, request.home_of(kind))
+        return paged(kind.item_type, path, request.query, await self._listed(kind, request), document)
 
-    async def page(self, kind: Kind, request: ApiRequest) -> web.Response:
-        space, found = await self.server.space_for(kind, request), await self._listed(kind, request)
-        return json_answer(paged(kind.item_type, collection_path(kind, space), request.query, found, document))
-
-    async def all(self, kind: Kind, request: ApiRequest) -> web.Response:
-        return json_answer([document(resource) for resource in await self._listed(kind, request)])
+    async def all(self, kind: Kind, request: ApiRequest) -> list[Json]:
+        return [document(resource) for resource in await self._listed(kind, request)]
 
     async def _listed(self, kind: Kind, request: ApiRequest) -> list[Resource]:
         """The resources that the filters leave and that the user may see."""
-        found = await self.server.store.all(kind, await self.server.space_for(kind, request))
+        if kind is kinds.PACKAGES:
+            packages = self.server.packages
+            find = packages.latest if flag_parameter(request.query, "latest") else packages.newest_first
+            found = await find(request.home)
+        else:
+            found = await self.server.store.all(kind, request.home_of(kind))
         if kind is kinds.SPACES:
             found = [space for space in found if request.rights.sees(space.id)]
-        elif kind in (kinds.TEAMS, kinds.SCOPED_ROLES) and request.space is not None:
-            space = await self.server.space_of(request)
-            found = [resource for resource in found if resource.body["SpaceId"] in (None, space)]
+        elif kind in _MIXED and request.space is not None:
+            found = [resource for resource in found if resource.body["SpaceId"] in (None, request.space)]
         return filtered(found, request.query, RESOURCE_FILTERS)
 
-    async def one(self, kind: Kind, request: ApiRequest) -> web.Response:
-        found = await self.server.named(kind, request)
-        if kind is kinds.SPACES and not request.rights.sees(found.id):
-            raise ResourceNotFound(kind.what, request.path["id"])
+    async def one(self, request: ApiRequest) -> Json:
+        found = request.resource
+        if found.kind == kinds.SPACES.path and not request.rights.sees(found.id):
+            raise ResourceNotFound("space", request.path["id"])
         requestor = {"IsRequestor": True} if found.id == request.rights.user.id else {}
-        return json_answer({**document(found), **requestor})
+        return {**document(found), **requestor}
 
-    async def owned(self, owner: Kind, segment: str, kind: Kind, name: str, request: ApiRequest) -> web.Response:
+    async def owned(self, segment: str, kind: Kind, name: str, request: ApiRequest) -> Json:
         """The machines that name the owner; a machine that names no policy has the default one."""
-        resource = await self.server.named(owner, request)
+        resource = request.resource
         owned = [
             machine
             for machine in await self.server.store.all(kind, resource.space)
@@ -115,15 +125,13 @@ class ResourceRoutes:
             or (resource.is_default and machine.body.get(name) is None)
         ]
         found = filtered(owned, request.query, RESOURCE_FILTERS)
-        return json_answer(paged(kind.item_type, f"{path_of(resource)}/{segment}", request.query, found, document))
+        return paged(kind.item_type, f"{path_of(resource)}/{segment}", request.query, found, document)
 
-    async def template(self, request: ApiRequest) -> web.Response:
-        return json_answer(policy_template(await self.server.space_of(request)))
-
-    # --- writing -----------------------------------------------------------------------------------------------
+    async def template(self, request: ApiRequest) -> Json:
+        return policy_template(request.home)
 
     async def create(self, kind: Kind, request: ApiRequest) -> web.Response:
-        space, given = await self.server.space_for(kind, request), await request.json()
+        space, given = request.home_of(kind), await request.json()
         body = kinds.read_body(kind, given)
         await self._check_references(kind, space, body)
         if kind in kinds.MACHINE_KINDS and not body["MachinePolicyId"]:
@@ -134,11 +142,10 @@ class ResourceRoutes:
         await self._changed(kind, made, given, request, "Created")
         if kind in kinds.MACHINE_KINDS:
             await self.server.machine_changed(made, "Initial health check")
-        shown = await self.server.resource(kind, space, made.id)
-        return json_answer(document(shown), 201, {"Location": path_of(made)})
+        return created(document(await self.server.resource(kind, space, made.id)), path_of(made))
 
-    async def update(self, kind: Kind, request: ApiRequest) -> web.Response:
-        before, given = await self.server.named(kind, request), await request.json()
+    async def update(self, kind: Kind, request: ApiRequest) -> Json:
+        before, given = request.resource, await request.json()
         body = kinds.read_body(kind, given, before.body)
         await self._check_references(kind, before.space, body)
         if before.id in permissions.BUILT_IN_ROLES or _locks_out(before, body, request.rights.user.id):
@@ -155,10 +162,10 @@ class ResourceRoutes:
             unknown = {"HealthStatus": HealthStatus.UNKNOWN, "StatusSummary": summary, "UnavailableSince": None}
             await self.server.store.observe(after, unknown)
             await self.server.machine_changed(after, "Health check after a change")
-        return json_answer(document(await self.server.resource(kind, before.space, before.id)))
+        return document(await self.server.resource(kind, before.space, before.id))
 
-    async def delete(self, kind: Kind, request: ApiRequest) -> web.Response:
-        resource = await self.server.named(kind, request)
+    async def delete(self, kind: Kind, request: ApiRequest) -> Json:
+        resource = request.resource
         if resource.is_default or resource.id in _BUILT_IN or _locks_out(resource, {}, request.rights.user.id):
             raise Problem(f"The {kind.what} '{resource.name}' cannot be deleted.", 400)
         if kind is kinds.SPACES and not resource.body["TaskQueueStopped"]:
@@ -167,13 +174,13 @@ class ResourceRoutes:
         if kind is not kinds.SPACES:
             await self._let_go_of(kind, resource)
         await (self.server.machines if kind in kinds.MACHINE_KINDS else self.server.store).remove(resource)
-        await self._note(kind, resource, request, "Deleted")
+        await self._changed(kind, resource, {}, request, "Deleted")
         if kind is kinds.USERS:
-            await self.server.store.remove_keys_of(resource.id)
+            await self.server.store.remove_keys(user=resource.id)
             self.server.authentication.sessions.end_all_of(resource.id)
         if kind is kinds.SPACES:
             await self.server.machines.update_trust()
-        return json_answer({})
+        return {}
 
     async def _let_go_of(self, kind: Kind, resource: Resource) -> None:
         """Takes what is deleted from lists of members, and from a team its roles.  Raises `Invalid` for other uses."""
@@ -200,11 +207,8 @@ class ResourceRoutes:
         password = fields.member(given, "Password")
         if kind is kinds.USERS and isinstance(password, str | dict) and (wanted := fields.secret(password)):
             await self.server.authentication.set_password(resource, wanted)
-        await self._note(kind, resource, request, category)
-
-    async def _note(self, kind: Kind, resource: Resource, request: ApiRequest, category: str) -> None:
         what = f"{kind.what} '{resource.name}'"
-        await self.server.note(request.rights.user, category, what, resource=resource.id, space=resource.space)
+        await self.server.note(request.rights.user, category, what, resource.id, resource.space)
 
     async def _may_give(
         self, kind: Kind, body: Mapping[str, Any], before: Resource | None, request: ApiRequest
@@ -221,11 +225,7 @@ class ResourceRoutes:
             given = await rights_of(store, before)
         elif before is not None and kind is kinds.TEAMS:
             given = await rights_of_teams(store, user, {before.id})
-        elif (
-            before is not None
-            and kind is kinds.SPACES
-            and (body["SpaceManagersTeams"] or body["SpaceManagersTeamMembers"])
-        ):
+        elif before is not None and any(body.get(name) for name in ("SpaceManagersTeams", "SpaceManagersTeamMembers")):
             given = Rights(user, spaces={before.id: permissions.SPACE_PERMISSIONS})
         request.rights.require_all_of(given)
 
@@ -244,41 +244,37 @@ class ResourceRoutes:
         if problems:
             raise Invalid(errors=problems)
 
-    # --- what some kinds have beside ---------------------------------------------------------------------------
-
-    async def sort(self, kind: Kind, request: ApiRequest) -> web.Response:
-        wanted, space = await request.json(), await self.server.space_of(request)
+    async def sort(self, kind: Kind, request: ApiRequest) -> Json:
+        wanted = await request.json()
         if not isinstance(wanted, list) or not all(isinstance(i, str) for i in wanted):
             raise Invalid(f"The request's body must be a list of {kind.what} ids.")
         order = {resource_id.lower(): number for number, resource_id in enumerate(wanted)}
-        for resource in await self.server.store.all(kind, space):
+        for resource in await self.server.store.all(kind, request.home):
             body = {**resource.body, "SortOrder": order.get(resource.id.lower(), len(order))}
             await self.server.store.replace(replace(resource, body=body))
-        return json_answer({})
+        return {}
 
-    async def order(self, kind: Kind, request: ApiRequest) -> web.Response:
-        space = await self.server.space_of(request)
-        return json_answer([resource.id for resource in await self.server.store.all(kind, space)])
+    async def order(self, kind: Kind, request: ApiRequest) -> list[str]:
+        return [resource.id for resource in await self.server.store.all(kind, request.home)]
 
-    async def summary(self, kind: Kind, request: ApiRequest) -> web.Response:
-        space = await self.server.space_of(request)
-        machines = await self.server.store.all(kinds.WORKERS if kind is kinds.POOLS else kinds.MACHINES, space)
-        return json_answer(summaries(kind, await self.server.store.all(kind, space), machines, request.query))
+    async def summary(self, kind: Kind, request: ApiRequest) -> Json:
+        of = kinds.WORKERS if kind is kinds.POOLS else kinds.MACHINES
+        owners, machines = [await self.server.store.all(one, request.home) for one in (kind, of)]
+        return summaries(kind, owners, machines, request.query)
 
-    async def no_projects(self, request: ApiRequest) -> web.Response:
+    async def no_projects(self, request: ApiRequest) -> Json:
         """There are no projects here, so a lifecycle has none."""
-        lifecycle = await self.server.named(kinds.LIFECYCLES, request)
-        return json_answer(paged("Project", f"{path_of(lifecycle)}/projects", request.query, [], document))
+        return paged("Project", f"{path_of(request.resource)}/projects", request.query, [], document)
 
-    async def usages(self, request: ApiRequest) -> web.Response:
-        account = await self.server.named(kinds.ACCOUNTS, request)
+    async def usages(self, request: ApiRequest) -> Json:
+        account = request.resource
         targets = [
             {"TargetId": machine.id, "TargetName": machine.name}
             for machine in await self.server.machines.in_space(account.space)
             if machine.body["Endpoint"].get("AccountId") == account.id
         ]
-        none: Json = {name: [] for name in _USES_OF_ACCOUNTS}
-        return json_answer({**none, "Targets": targets, "Links": {"Self": f"{path_of(account)}/usages"}})
+        none = dict.fromkeys(_USES_OF_ACCOUNTS, ())
+        return {**none, "Targets": targets, "Links": {"Self": f"{path_of(account)}/usages"}}
 
 
 def _locks_out(before: Resource, after: Mapping[str, Any], user: str) -> bool:
@@ -293,12 +289,7 @@ def _locks_out(before: Resource, after: Mapping[str, Any], user: str) -> bool:
 
 def _as_list(value: Any) -> list[str]:
     """A member that names resources holds null, one id or a list of ids."""
-    if not value:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-# --- pools and environments with the numbers of their machines -------------------------------------------------
+    return value if isinstance(value, list) else [value] if value else []
 
 
 def summaries(kind: Kind, owners: Sequence[Resource], machines: Sequence[Resource], query: Query) -> Json:

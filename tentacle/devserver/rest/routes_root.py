@@ -17,7 +17,7 @@ from aiohttp import web
 
 from tentacle.contracts.timespan import format_timespan
 from tentacle.devserver.rest.access import ANYBODY, SIGNED_IN, Needs
-from tentacle.devserver.rest.answers import SAFE, ResourceNotFound, answer, json_answer
+from tentacle.devserver.rest.answers import SAFE, ResourceNotFound, answer
 from tentacle.devserver.rest.documents import NODE, NODE_NAME, linked
 from tentacle.devserver.rest.paging import paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
@@ -51,7 +51,6 @@ _ROOT_LINKS: Final[Json] = {
     "OctopusServerClusterSummary": "/api/octopusservernodes/summary",
     "OctopusServerNodes": "/api/octopusservernodes{/id}",
     "PermissionDescriptions": "/api/permissions/all",
-    "ScopedUserRoles": f"/api/scopeduserroles{_PAGE}",
     "ServerHealthStatus": "/api/serverstatus/health",
     "ServerStatus": "/api/serverstatus",
     "SignIn": "/api/users/login",
@@ -63,36 +62,29 @@ _ROOT_LINKS: Final[Json] = {
         "hasWarningsOrErrors,take,ids,partialName,spaces,description}"
     ),
     "TaskTypes": "/api/tasks/taskTypes",
-    "Teams": f"/api/teams{_PAGE}",
     "UserAuthentication": "/api/users/authentication{/userId}",
-    "UserRoles": f"/api/userroles{_PAGE}",
     "Users": "/api/users{/id}{?skip,take,ids,filter}",
     "Web": "/app",
+    **{name: f"/api/{name.lower()}{_PAGE}" for name in ("ScopedUserRoles", "Teams", "UserRoles")},
 }
 _SPACE_LINKS: Final[Json] = {
     "Accounts": "accounts{/id}{?skip,take,ids,partialName,accountType}",
     "DiscoverMachine": "machines/discover{?host,port,type}",
     "DiscoverWorker": "workers/discover{?host,port,type}",
-    "Environments": f"environments{_NAMED}",
     "EnvironmentSortOrder": "environments/sortorder",
     "EnvironmentsSummary": f"environments/summary{{?{_SUMMARY},{_OF_TARGETS},hideEmptyEnvironments}}",
-    "Lifecycles": f"lifecycles{_PAGE}",
     "MachineOperatingSystems": "machines/operatingsystem/names/all",
-    "MachinePolicies": f"machinepolicies{_PAGE}",
     "MachinePolicyTemplate": "machinepolicies/template",
     "MachineRoles": "machineroles/all",
     "Machines": f"machines{{/id}}{{?skip,take,name,ids,partialName,{_OF_TARGETS},environmentIds,thumbprint}}",
     "MachineShells": "machines/operatingsystem/shells/all",
-    "Proxies": f"proxies{_PAGE}",
     "Feeds": "feeds{/id}{?feedType,skip,take}",
     "Packages": "packages{/id}{?nuGetPackageId,packageId,filter,latest,skip,take,ids}",
     "PackagesBulk": "packages/bulk{?ids}",
     "PackageUpload": "packages/raw{?replace,overwriteMode}",
     "Artifacts": "artifacts{/id}{?skip,take,regarding}",
-    "TagSets": f"tagsets{_PAGE}",
     "Tenants": "tenants{/id}{?skip,projectId,name,tags,take,ids,partialName}",
     "WorkerOperatingSystems": "workers/operatingsystem/names/all",
-    "WorkerPools": f"workerpools{_NAMED}",
     "WorkerPoolsDynamicWorkerTypes": "workerpools/dynamicworkertypes",
     "WorkerPoolSortOrder": "workerpools/sortorder",
     "WorkerPoolsSortOrder": "workerpools/sortorder",
@@ -100,6 +92,8 @@ _SPACE_LINKS: Final[Json] = {
     "WorkerPoolsSupportedTypes": "workerpools/supportedtypes",
     "Workers": f"workers{{/id}}{{?skip,take,name,ids,partialName,{_OF_MACHINES},workerPoolIds,thumbprint}}",
     "WorkerShells": "workers/operatingsystem/shells/all",
+    **{name: f"{name.lower()}{_PAGE}" for name in ("Lifecycles", "MachinePolicies", "Proxies", "TagSets")},
+    **{name: f"{name.lower()}{_NAMED}" for name in ("Environments", "WorkerPools")},
 }
 
 
@@ -177,17 +171,17 @@ class RootRoutes:
             Route("GET", f"{_CERTIFICATE}/public-cer", self.certificate, SIGNED_IN),
         ]
 
-    async def root(self, request: ApiRequest) -> web.Response:
+    async def root(self, request: ApiRequest) -> Json:
         """The root for everybody; a space's root, for who may do something there."""
         if request.space is None:
             default = await self.server.default_space()
             polling = self.server.polling_template(request.http.url.host)
-            return json_answer(root_document(self.server.identity, default.id if default else None, polling))
+            return root_document(self.server.identity, default.id if default else None, polling)
         rights = await self.server.authentication.rights_of(request.http, request.method)
-        space = await self.server.space_of(request)
+        space = await self.server.space_id(request.space)
         if not rights.sees(space):
             raise ResourceNotFound("space", request.space)
-        return json_answer(space_document(self.server.identity, space))
+        return space_document(self.server.identity, space)
 
     async def certificate(self, _: ApiRequest) -> web.Response:
         """The certificate that workers trust, for a file that other programs read."""

@@ -8,28 +8,19 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from aiohttp import web
 
-from tentacle.devserver.rest.access import SIGNED_IN, VIEW_TASKS, Needs
-from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, answer, json_answer
-from tentacle.devserver.rest.documents import (
-    collection_path,
-    details_document,
-    document,
-    raw_activity,
-    raw_head,
-    raw_line,
-    task_document,
-    task_path,
-)
+from tentacle.devserver.rest.access import SIGNED_IN, VIEW_TASKS, Needs, needs_of
+from tentacle.devserver.rest.answers import SAFE, Problem, ResourceNotFound, answer, created
+from tentacle.devserver.rest.documents import details_document, raw_head, raw_line, task_document, task_path
 from tentacle.devserver.rest.paging import TASK_FILTERS, filtered, flag_parameter, number_parameter, paged
 from tentacle.devserver.rest.routing import ApiRequest, Route
 from tentacle.devserver.rest.server import Server
-from tentacle.devserver.storage import UNSCOPED, Invalid, LogElement, NewTask, Task, TaskState, fields, kinds
+from tentacle.devserver.storage import UNSCOPED, Invalid, Json, LogElement, NewTask, Task, TaskState, fields, kinds
 from tentacle.devserver.tasks import TASK_TYPES
 
 DETAIL_LINES: Final = 2000
@@ -38,7 +29,6 @@ DETAIL_LINES: Final = 2000
 MOST_DETAIL_LINES: Final = 100_000
 _SHAPE: Final = (fields.Field("Name", fields.text()), fields.note("Description", 2000), fields.note("SpaceId"))
 _CREATE, _CANCEL, _EDIT = (Needs((f"Task{verb}",), anywhere=True) for verb in ("Create", "Cancel", "Edit"))
-_ARTIFACTS: Final = Needs(("ArtifactView",))
 _STATE: Final = (fields.Field("State", fields.choice(*TaskState)), fields.note("Reason", 2000))
 
 
@@ -60,19 +50,14 @@ class TaskRoutes:
             Route("POST", "tasks/{id}/state", self.set_state, _EDIT),
             Route("GET", "tasks/{id}/queued-behind", self.queued_behind, VIEW_TASKS),
             Route("POST", "tasks/rerun/{id}", self.rerun, _CREATE),
-            Route("GET", "artifacts", self.artifacts, _ARTIFACTS),
-            Route("GET", "artifacts/{id}", self.artifact, _ARTIFACTS),
-            Route("GET", "artifacts/{id}/content", self.artifact_content, _ARTIFACTS),
+            Route("GET", "artifacts/{id}/content", self.artifact, needs_of(kinds.ARTIFACTS, "GET"), kinds.ARTIFACTS),
         ]
-
-    # --- asking ------------------------------------------------------------------------------------------------
 
     async def create(self, request: ApiRequest) -> web.Response:
         given = await request.json()
         body = fields.read_fields(_SHAPE, given)
         # The .NET client names the space of a task in its document alone.
-        named = request.space or body["SpaceId"]
-        space = await self.server.space_of(replace(request, space=named))
+        space = await self.server.space_id(request.space or body["SpaceId"])
         request.rights.require(_CREATE, space)
         known = {task_type.name.lower(): task_type for task_type in TASK_TYPES}
         task_type = known.get(body["Name"].lower())
@@ -94,21 +79,21 @@ class TaskRoutes:
         if (await self.server.resource(kinds.SPACES, UNSCOPED, new.space)).body["TaskQueueStopped"]:
             raise Problem("The task queue of this space is stopped.", 400)
         task = await self.server.queue.add(new)
-        await self._note("Created", task, request)
-        return json_answer(task_document(task), 201, {"Location": task_path(task)})
+        await self.server.note(request.rights.user, "Created", f"task '{task.description}'", task.id, task.space)
+        return created(task_document(task), task_path(task))
 
-    async def cancel(self, request: ApiRequest) -> web.Response:
+    async def cancel(self, request: ApiRequest) -> Json:
         task = await self._task(request, _CANCEL)
         await self.server.queue.cancel(task.number)
-        await self._note("Canceled", task, request)
-        return json_answer(task_document(await self._task(request)))
+        await self.server.note(request.rights.user, "Canceled", f"task '{task.description}'", task.id, task.space)
+        return task_document(await self._task(request))
 
-    async def prioritize(self, request: ApiRequest) -> web.Response:
+    async def prioritize(self, request: ApiRequest) -> Json:
         task = await self._task(request, _EDIT)
         self.server.queue.prioritize(task.number)
-        return json_answer(task_document(task))
+        return task_document(task)
 
-    async def set_state(self, request: ApiRequest) -> web.Response:
+    async def set_state(self, request: ApiRequest) -> Json:
         """Says how a task that has ended, ended; one that has not is cancelled, and nothing else."""
         task, body = await self._task(request, _EDIT), fields.read_fields(_STATE, await request.json())
         state = TaskState(body["State"])
@@ -117,48 +102,29 @@ class TaskRoutes:
         if not task.state.final:
             raise Problem("This task has not ended yet. Cancel it first.", 400)
         await self.server.tasks.correct(task.number, state, body["Reason"] or "")
-        await self._note("Modified", task, request)
-        return json_answer(task_document(await self._task(request)))
+        await self.server.note(request.rights.user, "Modified", f"task '{task.description}'", task.id, task.space)
+        return task_document(await self._task(request))
 
-    async def _note(self, category: str, task: Task, request: ApiRequest) -> None:
-        what = f"task '{task.description}'"
-        await self.server.note(request.rights.user, category, what, resource=task.id, space=task.space)
-
-    # --- artifacts -----------------------------------------------------------------------------------------------
-
-    async def artifacts(self, request: ApiRequest) -> web.Response:
-        space, task = await self.server.space_of(request), request.query.get("regarding")
-        found = await self.server.store.all(kinds.ARTIFACTS, space)
-        wanted = [one for one in found if task is None or one.body["ServerTaskId"].lower() == task.lower()]
-        path = collection_path(kinds.ARTIFACTS, space)
-        return json_answer(paged(kinds.ARTIFACTS.item_type, path, request.query, wanted, document))
-
-    async def artifact(self, request: ApiRequest) -> web.Response:
-        return json_answer(document(await self.server.named(kinds.ARTIFACTS, request)))
-
-    async def artifact_content(self, request: ApiRequest) -> web.StreamResponse:
-        found = await self.server.named(kinds.ARTIFACTS, request)
+    async def artifact(self, request: ApiRequest) -> web.StreamResponse:
         headers = {**SAFE, "Content-Type": "application/octet-stream"}
-        return web.FileResponse(self.server.artifacts.content(found.id), headers=headers)
+        return web.FileResponse(self.server.artifacts.content(request.resource.id), headers=headers)
 
-    # --- looking -----------------------------------------------------------------------------------------------
-
-    async def page(self, request: ApiRequest) -> web.Response:
-        tasks = await self.server.visible(await self.server.tasks.newest_first(), VIEW_TASKS, request)
-        found = filtered(tasks, request.query, TASK_FILTERS)
+    async def page(self, request: ApiRequest) -> Json:
+        seen = [task for task in await self.server.tasks.newest_first() if request.sees(VIEW_TASKS, task.space)]
+        found = filtered(seen, request.query, TASK_FILTERS)
         page = paged("Task", "/api/tasks", request.query, found, task_document)
         counts = Counter(task.state.value for task in found)
-        return json_answer({**page, "TotalCounts": {**dict.fromkeys(map(str, TaskState), 0), **counts}})
+        return {**page, "TotalCounts": {**dict.fromkeys(map(str, TaskState), 0), **counts}}
 
-    async def one(self, request: ApiRequest) -> web.Response:
-        return json_answer(task_document(await self._task(request)))
+    async def one(self, request: ApiRequest) -> Json:
+        return task_document(await self._task(request))
 
-    async def queued_behind(self, request: ApiRequest) -> web.Response:
+    async def queued_behind(self, request: ApiRequest) -> Json:
         task = await self._task(request)
         ahead = [t for t in self.server.queue.unfinished() if t.number < task.number]
-        return json_answer(paged("Task", f"{task_path(task)}/queued-behind", request.query, ahead, task_document))
+        return paged("Task", f"{task_path(task)}/queued-behind", request.query, ahead, task_document)
 
-    async def details(self, request: ApiRequest) -> web.Response:
+    async def details(self, request: ApiRequest) -> Json:
         task, store = await self._task(request), self.server.tasks
         limit = min(number_parameter(request.query, "tail", DETAIL_LINES), MOST_DETAIL_LINES)
         verbose = flag_parameter(request.query, "verbose", otherwise=True)
@@ -167,8 +133,8 @@ class TaskRoutes:
             activity.id: _shown(await store.last_lines(activity.id, task.number, limit), verbose=verbose)
             for activity in activities
         }
-        size = sum(len(line.entry.text) for found in lines.values() for line in found)
-        return json_answer(details_document(task, activities, lines, size))
+        size = sum(len(line.text) for found in lines.values() for line in found)
+        return details_document(task, activities, lines, size)
 
     async def raw(self, request: ApiRequest) -> web.StreamResponse:
         """The log as text; with `follow` it goes on until the task has ended, `plain` is the bare lines.
@@ -193,8 +159,9 @@ class TaskRoutes:
                         activity = line.activity
                         if activity not in names:
                             names = {a.id: a.name for a in await self.server.tasks.activities(task.number)}
-                        text += raw_activity(names[activity])
-                    text += f"{line.entry.text}\n" if plain else raw_line(line.entry)
+                        # Whose lines follow, such as those of one worker.
+                        text += f"{'':<21}|   == {names[activity]} ==\n"
+                    text += f"{line.text}\n" if plain else raw_line(line)
                 await written.write(text.encode("utf-8", "replace"))
             await written.write_eof()
         return written
@@ -202,7 +169,7 @@ class TaskRoutes:
     async def _pages(self, number: int, last: int, *, follow: bool) -> AsyncIterator[list[LogElement]]:
         while True:
             # The order matters: looking for the end before the lines could miss the last ones.
-            changed = self.server.tasks.changes.event(number)
+            changed = self.server.tasks.change(number)
             task = await self.server.tasks.get(number)
             while page := await self.server.tasks.lines(number, last):
                 last = page[-1].number
@@ -216,11 +183,10 @@ class TaskRoutes:
         prefix, _, written = request.path["id"].partition("-")
         number = fields.whole_number(written, 10**17) if prefix.lower() == "servertasks" else None
         task = None if number is None else await self.server.tasks.get(number)
-        space = None if request.space is None else await self.server.space_of(request)
-        if task is None or space not in (None, task.space) or not request.rights.holds(needs, task.space):
+        if task is None or not request.sees(needs, task.space):
             raise ResourceNotFound("task", request.path["id"])
         return task
 
 
 def _shown(lines: list[LogElement], *, verbose: bool) -> list[LogElement]:
-    return [line for line in lines if verbose or line.entry.category != "Verbose"]
+    return [line for line in lines if verbose or line.category != "Verbose"]

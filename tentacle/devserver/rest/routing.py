@@ -10,7 +10,7 @@ import asyncio
 import errno
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from aiohttp import web
 
 from tentacle.devserver.rest.access import ADMINISTRATOR, Needs, Rights
 from tentacle.devserver.rest.answers import Problem
-from tentacle.devserver.storage import Invalid
+from tentacle.devserver.storage import UNSCOPED, Invalid, Kind, Resource
 
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 PATIENCE: Final = 60.0
@@ -37,9 +37,10 @@ _SPACE: Final = re.compile(r"spaces-\d{1,9}", re.ASCII | re.IGNORECASE)
 class ApiRequest:
     """One request, taken apart.
 
-    `space` is the id or slug in the path, or `None`.  The names in `query` are in lower case, and an API key is not
-    among them.  `known` is who sends it; a route for everybody may not ask.  `sent` is the body, where it is not that
-    of `http`.
+    `space` is the space in the path, or `None`: an id or slug at first, and its id for a handler of a route that needs
+    a permission.  `home` is the id of the space that such a request is about, the default one where it names none.  The
+    names in `query` are in lower case, and an API key is not among them.  `known` is who sends it; a route for
+    everybody may not ask.  `sent` is the body, where it is not that of `http`.  `named` is what a route is `of`.
     """
 
     http: web.Request
@@ -49,11 +50,26 @@ class ApiRequest:
     query: Mapping[str, str]
     known: Rights | None = None
     sent: bytes | None = None
+    home: str = UNSCOPED
+    named: Resource | None = None
 
     @property
     def rights(self) -> Rights:
         assert self.known is not None, "a route for everybody asks who sends the request"
         return self.known
+
+    @property
+    def resource(self) -> Resource:
+        assert self.named is not None, "a route of nothing asks what is named"
+        return self.named
+
+    def home_of(self, kind: Kind) -> str:
+        """Returns the id of the space that holds the resources of a kind that this is about."""
+        return self.home if kind.scoped else UNSCOPED
+
+    def sees(self, needs: Needs, space: str) -> bool:
+        """Returns whether this is about everything or about that space, and its user holds there what is needed."""
+        return self.space in (None, space) and self.rights.holds(needs, space)
 
     async def json(self) -> Any:
         """Returns the body as JSON.  Raises `Invalid` for anything else; the application limits the size."""
@@ -64,7 +80,8 @@ class ApiRequest:
         try:
             sent = await whole_body(self.http) if self.sent is None else self.sent
             document = json.loads(sent.decode("utf-8-sig"), parse_constant=refuse)
-            check_nesting(document)
+            if depth(document) > MAX_NESTING:
+                raise ValueError("nested too deeply")
             # A lone surrogate is legal in JSON and in `str`, and in nothing that we store or send.
             json.dumps(document, ensure_ascii=False).encode("utf-8")
         except (ValueError, RecursionError) as error:
@@ -72,15 +89,10 @@ class ApiRequest:
         return document
 
 
-def check_nesting(document: Any) -> None:
-    """Raises `ValueError` for a document that is nested so deeply that it could be read and never be written."""
-    level = [document]
-    for _ in range(MAX_NESTING):
-        containers = [value for value in level if isinstance(value, dict | list)]
-        level = [inner for value in containers for inner in (value.values() if isinstance(value, dict) else value)]
-        if not level:
-            return
-    raise ValueError("nested too deeply")
+def depth(document: Any) -> int:
+    """Returns how deeply a document is nested; one that is too deep could be read and never be written."""
+    inner = document.values() if isinstance(document, dict) else document if isinstance(document, list) else ()
+    return 1 + max(map(depth, inner), default=0)
 
 
 async def whole_body(http: web.Request) -> bytes:
@@ -117,17 +129,19 @@ async def receive(pieces: AsyncIterator[bytes], path: Path, most: int, announced
         raise Problem("The server has no room left for this file.", 507) from error
 
 
-Handler = Callable[[ApiRequest], Awaitable[web.StreamResponse]]
+Handler = Callable[[ApiRequest], Awaitable[Any]]
+"""Returns a `web.StreamResponse`, or the document to answer with."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """`path` is what follows `/api/`, segments in braces being parameters."""
+    """`path` is what follows `/api/`, segments in braces being parameters; `{id}` names a resource of the kind `of`."""
 
     method: str
     path: str
     handler: Handler
     needs: Needs = ADMINISTRATOR
+    of: Kind | None = None
 
     @cached_property
     def pattern(self) -> tuple[str, ...]:
@@ -135,15 +149,11 @@ class Route:
 
     def match(self, segments: tuple[str, ...]) -> Mapping[str, str] | None:
         """Returns the parameters by name, or `None` when the path is another one."""
-        if len(segments) != len(self.pattern):
+        pairs = list(zip(self.pattern, segments, strict=False))
+        literal = all(wanted.startswith("{") or wanted == given.lower() for wanted, given in pairs)
+        if not literal or len(segments) != len(self.pattern):
             return None
-        found: dict[str, str] = {}
-        for wanted, given in zip(self.pattern, segments, strict=True):
-            if wanted.startswith("{"):
-                found[wanted[1:-1]] = given
-            elif wanted != given.lower():
-                return None
-        return found
+        return {wanted[1:-1]: given for wanted, given in pairs if wanted.startswith("{")}
 
     def is_of_oneself(self, path: Mapping[str, str], rights: Rights) -> bool:
         """Returns whether this is about the user who sends it, where that is enough."""
@@ -155,26 +165,23 @@ class Route:
         return tuple(not part.startswith("{") for part in self.pattern)
 
 
-class Routes:
-    """The table of all routes.  A space before the path is taken off before a route is looked for."""
+def route_of(routes: Sequence[Route], method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
+    """Returns the route for a path without a space before it, and the parameters.
 
-    def __init__(self, routes: Iterable[Route]) -> None:
-        self.table = tuple(routes)
-
-    def find(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
-        """Raises `Problem` 404 when no route has the path, 405 when none of them has the method."""
-        matches = [(route, found) for route in self.table if (found := route.match(segments)) is not None]
-        if not matches:
-            raise Problem("The resource you requested was not found.", 404)
-        wanted = "GET" if method == "HEAD" else method
-        nearest = max(route.rank for route, _ in matches)
-        for route, found in matches:
-            if route.rank == nearest and route.method == wanted:
-                return route, found
-        raise Problem(f"The method {method} is not supported for this resource.", 405)
+    Raises `Problem` 404 when no route has the path, 405 when none of them has the method.
+    """
+    matches = [(route, found) for route in routes if (found := route.match(segments)) is not None]
+    if not matches:
+        raise Problem("The resource you requested was not found.", 404)
+    wanted = "GET" if method == "HEAD" else method
+    nearest = max(route.rank for route, _ in matches)
+    for route, found in matches:
+        if route.rank == nearest and route.method == wanted:
+            return route, found
+    raise Problem(f"The method {method} is not supported for this resource.", 405)
 
 
-def effective_method(request: web.Request) -> str:
+def method_of(request: web.Request) -> str:
     """Returns the method that is meant: a POST may carry another one in its header.  Raises `Problem` 405."""
     method = request.method
     if method == "POST":

@@ -6,28 +6,24 @@ Knows the parts by name; must not know how requests reach them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from tentacle.calling import Comms
-from tentacle.devserver.rest.access import Needs
 from tentacle.devserver.rest.answers import ResourceNotFound
 from tentacle.devserver.rest.auth import Authentication
-from tentacle.devserver.rest.routing import ApiRequest
 from tentacle.devserver.storage import (
     UNSCOPED,
     Clock,
     Event,
     Json,
     Kind,
-    NewEvent,
     Packages,
     Resource,
     Store,
-    Task,
     TaskStore,
     iso,
     kinds,
@@ -35,8 +31,6 @@ from tentacle.devserver.storage import (
 )
 from tentacle.devserver.tasks import Artifacts, TaskQueue, new_check
 from tentacle.devserver.worker import Machines, WorkerClients
-
-S = TypeVar("S", Task, Event)
 
 
 @dataclass(frozen=True)
@@ -79,10 +73,10 @@ class Server:
     async def default_space(self) -> Resource | None:
         return await self.store.default(kinds.SPACES, UNSCOPED)
 
-    async def space_of(self, request: ApiRequest) -> str:
-        """Returns the id of the space that a request is about.  Raises `ResourceNotFound`."""
-        if request.space is not None:
-            return (await self.resource(kinds.SPACES, UNSCOPED, request.space)).id
+    async def space_id(self, name: str | None) -> str:
+        """Returns the id of the space with this id or slug, or of the default one.  Raises `ResourceNotFound`."""
+        if name is not None:
+            return (await self.resource(kinds.SPACES, UNSCOPED, name)).id
         default = await self.default_space()
         if default is None:
             raise ResourceNotFound("space", "Default")
@@ -90,31 +84,24 @@ class Server:
 
     async def resource(self, kind: Kind, space: str, resource_id: str) -> Resource:
         """Raises `ResourceNotFound`."""
-        found = await self.store.get(kind, space, resource_id)
+        by_id = self.packages.find if kind is kinds.PACKAGES else partial(self.store.get, kind)
+        found = await by_id(space, resource_id)
         if found is None:
             raise ResourceNotFound(kind.what, resource_id)
         return found
-
-    async def space_for(self, kind: Kind, request: ApiRequest) -> str:
-        """Returns the id of the space that holds the resources of a kind that a request is about."""
-        return await self.space_of(request) if kind.scoped else UNSCOPED
-
-    async def named(self, kind: Kind, request: ApiRequest) -> Resource:
-        """Returns the resource that a request names in its path.  Raises `ResourceNotFound`."""
-        return await self.resource(kind, await self.space_for(kind, request), request.path["id"])
-
-    async def visible(self, things: Iterable[S], needs: Needs, request: ApiRequest) -> list[S]:
-        """Returns those in the space of a request, where it names one, that its user may see."""
-        space = None if request.space is None else await self.space_of(request)
-        return [one for one in things if space in (None, one.space) and request.rights.holds(needs, one.space)]
 
     async def create(self, kind: Kind, space: str, body: Json) -> Resource:
         """Creates a resource; a space gets its default pool and policy.  Raises `Invalid` when the name is taken."""
         made = await self.store.add(kind, space, body)
         if kind is kinds.SPACES:
             for part, name in ((kinds.POOLS, "Default Worker Pool"), (kinds.POLICIES, "Default Machine Policy")):
-                await self.create(part, made.id, {**kinds.read_body(part, {"Name": name}), "IsDefault": True})
+                await self.make(part, made.id, is_default=True, Name=name)
         return made
+
+    async def make(self, kind: Kind, space: str = UNSCOPED, *, is_default: bool = False, **given: Any) -> Resource:
+        """Creates a resource from what a client would send."""
+        body = kinds.read_body(kind, given)
+        return await self.create(kind, space, {**body, "IsDefault": True} if is_default else body)
 
     async def first_user(self, username: str) -> Resource:
         """Returns the first user who administers the server.
@@ -123,32 +110,24 @@ class Server:
         """
         users = await self.store.all(kinds.USERS, UNSCOPED)
         if not users:
-            space = await self.create(
-                kinds.SPACES, UNSCOPED, {**kinds.read_body(kinds.SPACES, {"Name": "Default"}), "IsDefault": True}
-            )
-            await self.create(kinds.ENVIRONMENTS, space.id, kinds.read_body(kinds.ENVIRONMENTS, {"Name": "Dev"}))
-            body = kinds.read_body(kinds.USERS, {"Username": username, "DisplayName": username})
-            users = [await self.create(kinds.USERS, UNSCOPED, body)]
+            space = await self.make(kinds.SPACES, is_default=True, Name="Default")
+            await self.make(kinds.ENVIRONMENTS, space.id, Name="Dev")
+            users = [await self.make(kinds.USERS, Username=username, DisplayName=username)]
         administrators = await self.store.get(kinds.TEAMS, UNSCOPED, permissions.ADMINISTRATORS)
         if administrators is None:
-            for kind, built_in in (
-                (kinds.USER_ROLES, permissions.BUILT_IN_ROLES),
-                (kinds.TEAMS, permissions.BUILT_IN_TEAMS),
-            ):
-                for resource_id, given in built_in.items():
-                    members = {"MemberUserIds": [users[0].id]} if resource_id == permissions.ADMINISTRATORS else {}
-                    await self.store.add(kind, UNSCOPED, kinds.read_body(kind, {**given, **members}), resource_id)
-            await self.create(
-                kinds.SCOPED_ROLES, UNSCOPED, kinds.read_body(kinds.SCOPED_ROLES, permissions.BUILT_IN_GRANT)
-            )
+            for resource_id, given in {**permissions.BUILT_IN_ROLES, **permissions.BUILT_IN_TEAMS}.items():
+                kind = kinds.KINDS[resource_id.partition("-")[0]]
+                members = {"MemberUserIds": [users[0].id]} if resource_id == permissions.ADMINISTRATORS else {}
+                await self.store.add(kind, UNSCOPED, kinds.read_body(kind, {**given, **members}), resource_id)
+            await self.make(kinds.SCOPED_ROLES, **permissions.BUILT_IN_GRANT)
             return users[0]
         # The one who was first may be gone, or administer no longer; the key of the start must open everything.
         return next((user for user in users if user.id in administrators.body["MemberUserIds"]), users[0])
 
-    async def note(self, who: Resource, category: str, what: str, *, resource: str = "", space: str = "") -> None:
-        """Keeps that a user did something, such as `Created` and `worker W`."""
+    async def note(self, who: Resource, category: str, what: str, resource: str, space: str = UNSCOPED) -> None:
+        """Keeps that a user did something, such as `Created` and `worker W`, with the id of the resource."""
         done = f"{who.name} {re.sub('(?<!^)(?=[A-Z])', ' ', category).lower()} {what}".strip()
-        await self.store.add_event(NewEvent(iso(self.clock()), category, who.id, who.name, space, resource, done))
+        await self.store.add_event(Event(iso(self.clock()), category, who.id, who.name, space, resource, done))
 
     async def machine_changed(self, machine: Resource, why: str) -> None:
         """Trusts a new or moved machine, and queues a health check unless that is not wanted."""

@@ -24,7 +24,7 @@ from tentacle.devserver.storage.model import (
     iso,
     iso_milliseconds,
 )
-from tentacle.devserver.storage.packages import PackageName, Packages, name_inside, read_package_name, version_key
+from tentacle.devserver.storage.packages import Packages, received_name
 from tentacle.devserver.storage.policies import POLICY_DEFAULTS, next_by_cron, read_script
-from tentacle.devserver.storage.store import ApiKey, Event, NewEvent, Store
+from tentacle.devserver.storage.store import ApiKey, Event, Store
 from tentacle.devserver.storage.task_store import TaskStore

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from tentacle.errors import TentacleError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 SCHEMAS: Final = tuple(file.read_text() for file in sorted(Path(__file__).parent.glob("schemas/*.sql")))
@@ -30,6 +32,19 @@ def insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any]) -
     """Adds a row, a mapping of its columns, and returns its number."""
     sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608
     return connection.execute(sql, tuple(row.values())).lastrowid or 0
+
+
+def transaction(
+    work: Callable[Concatenate[Any, sqlite3.Connection, P], T],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """Makes a method that works on a connection into one that does so in one transaction of its `_database`."""
+
+    @wraps(work)
+    async def run(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        database: Database = self._database
+        return await database.run(lambda connection: work(self, connection, *args, **kwargs))
+
+    return run
 
 
 class Database:

@@ -33,15 +33,13 @@ class Invalid(TentacleError):
         self.errors = tuple(errors)
 
 
-# --- shapes ----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Field:
     """A member that clients set.  Without a default (`MISSING`) it must be there.
 
-    Null means the default, unless the field is `nullable`.  One that is `secret` is never shown, so a client that sends
-    it back without a value keeps it.
+    Null means the default, or null where the field is `nullable`; no reader sees it.  One that is `secret` is never
+    shown, so a client that sends it back without a value keeps it.  One that `refers` holds the id, or the ids, of
+    resources of the kind with that path.
     """
 
     name: str
@@ -49,6 +47,7 @@ class Field:
     default: Any = MISSING
     nullable: bool = False
     secret: bool = False
+    refers: str = ""
 
 
 def member(document: Mapping[str, Any], name: str) -> Any:
@@ -70,7 +69,9 @@ def read_fields(shape: tuple[Field, ...], given: Any, before: Mapping[str, Any] 
         value = folded.get(item.name.lower(), MISSING)
         if value is MISSING and before is not None and item.name in before:
             body[item.name] = before[item.name]
-        elif value is MISSING or (value is None and not item.nullable):
+        elif value is None and item.nullable:
+            body[item.name] = None
+        elif value is MISSING or value is None:
             if item.default is MISSING:
                 problems.append(f"{item.name} must be given")
             body[item.name] = item.default
@@ -97,7 +98,7 @@ def with_secrets(new: Any, old: Any) -> Any:
     return {name: with_secrets(inner, old.get(name)) for name, inner in new.items()}
 
 
-def document(shape: tuple[Field, ...]) -> Callable[[Any], Json]:
+def document(*shape: Field) -> Callable[[Any], Json]:
     """A document inside a document: exactly the members of `shape`."""
 
     def read(value: Any) -> Json:
@@ -107,9 +108,6 @@ def document(shape: tuple[Field, ...]) -> Callable[[Any], Json]:
             raise ValueError("; ".join(error.errors)) from error
 
     return read
-
-
-# --- readers ---------------------------------------------------------------------------------------------------
 
 
 def text(limit: int = NAME_LIMIT, *, blank: bool = False) -> Reader:
@@ -148,11 +146,6 @@ documents: Final = checked(
 )
 
 
-def optional(reader: Reader) -> Reader:
-    """The same, or null."""
-    return lambda value: None if value is None else reader(value)
-
-
 def secret(value: Any) -> str | None:
     """The text of a sensitive value, which clients send as `{"HasValue": true, "NewValue": "..."}` or as it is."""
     given = value.get("NewValue") if isinstance(value, dict) else value
@@ -171,10 +164,8 @@ def moment(value: Any) -> str:
 
 
 def number(lowest: int, highest: int) -> Reader:
-    def fits(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
-
-    return checked(fits, f"must be a whole number from {lowest} to {highest}")
+    complaint = f"must be a whole number from {lowest} to {highest}"
+    return checked(lambda value: type(value) is int and lowest <= value <= highest, complaint)
 
 
 def texts(value: Any) -> list[str]:
@@ -221,51 +212,39 @@ def thumbprint(value: Any) -> str:
 
 def listening_uri(value: Any) -> str:
     """`https://host:port/`; a port that is left out means 443."""
-    parts = _address(value)
-    try:
-        port = parts.port
-    except ValueError as error:
-        raise ValueError("must have a port from 1 to 65535") from error
-    if parts.scheme.lower() != "https" or not parts.hostname or port == 0 or parts.username is not None:
-        raise ValueError("must be an address such as https://worker.example.com:10933/")
-    return str(value).strip()
+
+    def fits(parts: SplitResult) -> bool:
+        return parts.scheme.lower() == "https" and bool(parts.hostname) and parts.port != 0 and parts.username is None
+
+    return _address(value, fits, "an address such as https://worker.example.com:10933/, its port from 1 to 65535")
 
 
 def polling_uri(value: Any) -> str:
     """`poll://subscription/`"""
-    parts = _address(value)
-    if parts.scheme.lower() != "poll" or not parts.netloc:
-        raise ValueError("must be a subscription such as poll://abcdefghij0123456789/")
-    return str(value).strip()
+    what = "a subscription such as poll://abcdefghij0123456789/"
+    return _address(value, lambda parts: parts.scheme.lower() == "poll" and bool(parts.netloc), what)
 
 
-def _address(value: Any) -> SplitResult:
-    if not isinstance(value, str) or len(value) > 500 or not value.isprintable():
-        raise ValueError("must be an address")
-    try:
-        return urlsplit(value.strip())
-    except ValueError as error:
-        raise ValueError("must be an address") from error
+def _address(value: Any, fits: Callable[[SplitResult], bool], what: str) -> str:
+    if isinstance(value, str) and len(value) <= 500 and value.isprintable():
+        with contextlib.suppress(ValueError):
+            if fits(urlsplit(value.strip())):
+                return value.strip()
+    raise ValueError(f"must be {what}")
 
 
-# --- members that many shapes have -----------------------------------------------------------------------------
-
-
-def note(name: str, limit: int = NAME_LIMIT) -> Field:
+def note(name: str, limit: int = NAME_LIMIT, refers: str = "") -> Field:
     """A text that may be empty, or null, which it is by default."""
-    return Field(name, optional(text(limit, blank=True)), None)
+    return Field(name, text(limit, blank=True), None, refers=refers)
 
 
-def list_of_texts(name: str) -> Field:
-    return Field(name, texts, [])
+def list_of_texts(name: str, refers: str = "") -> Field:
+    return Field(name, texts, [], refers=refers)
 
 
 def one_of(name: str, *values: str) -> Field:
     """A member with one of these values, the first by default."""
     return Field(name, choice(*values), values[0])
-
-
-# --- what was read ---------------------------------------------------------------------------------------------
 
 
 def slug(name: str) -> str:

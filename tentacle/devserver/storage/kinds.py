@@ -7,8 +7,8 @@ database or HTTP.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
@@ -24,9 +24,9 @@ class Kind:
     """A kind of resource.
 
     `prefix` starts the ids and names the kind; `called` is what the API calls one of them, where that is not its
-    singular; `refers` maps members to the paths of the kinds that they name.  Kinds with the same `counter` share their
-    numbers.  The members `naming` make the name, which is unique.  With `keeps_others` members that are not among
-    `fields` are kept as they come.
+    singular.  Kinds with the same `counter` share their numbers.  The members `naming` make the name, which is unique.
+    With `keeps_others` members that are not among `fields` are kept as they come.  Clients are not shown those that are
+    `internal`.
     """
 
     prefix: str
@@ -34,10 +34,10 @@ class Kind:
     called: str = ""
     counter: str = ""
     scoped: bool = True
-    refers: Mapping[str, str] = field(default_factory=dict)
     has_default: bool = False
     naming: tuple[str, ...] = ("Name",)
     keeps_others: bool = False
+    internal: tuple[str, ...] = ()
 
     def name_of(self, body: Mapping[str, Any]) -> str:
         return "/".join(str(body[member]) for member in self.naming)
@@ -90,24 +90,21 @@ def _secret(name: str) -> Field:
     return Field(name, fields.secret, None, secret=True)
 
 
-# --- endpoints of workers and targets --------------------------------------------------------------------------
+def _named(name: str) -> Field:
+    """A text, or null, which it is by default."""
+    return Field(name, fields.text(), None)
 
 
-def _contact(how: Field, *, listening: bool) -> tuple[Field, ...]:
-    """How a worker is reached and recognised; the first field says `how`."""
-    return (
-        how,
-        *((Field("ProxyId", fields.optional(fields.text()), None),) if listening else ()),
-        Field("Thumbprint", fields.thumbprint),
-        Field("Uri", fields.listening_uri if listening else fields.polling_uri),
-        Field("CertificateSignatureAlgorithm", fields.optional(fields.text()), None),
-    )
+_RECOGNISED: Final = (Field("Thumbprint", fields.thumbprint), _named("CertificateSignatureAlgorithm"))
+_LISTENING: Final = (_named("ProxyId"), Field("Uri", fields.listening_uri), *_RECOGNISED)
+_POLLING: Final = (Field("Uri", fields.polling_uri), *_RECOGNISED)
+_read_mode: Final = fields.document(Field("CommunicationMode", fields.choice("Listening", "Polling")))
 
 
 def _kubernetes_contact(value: Any) -> Json:
-    how = Field("CommunicationMode", fields.choice("Listening", "Polling"))
-    listening = isinstance(value, dict) and str(fields.member(value, how.name)).lower() == "listening"
-    return fields.document(_contact(how, listening=listening))(value)
+    mode = _read_mode(value)
+    contact = _LISTENING if mode["CommunicationMode"] == "Listening" else _POLLING
+    return {**mode, **fields.document(*contact)(value)}
 
 
 AGENTLESS: Final = (
@@ -117,44 +114,43 @@ AGENTLESS: Final = (
 """Styles of targets that have no agent; their members are kept as they come."""
 
 _ENDPOINTS: Final = {
-    "TentaclePassive": _contact(Field("CommunicationStyle", fields.choice("TentaclePassive")), listening=True),
-    "TentacleActive": _contact(Field("CommunicationStyle", fields.choice("TentacleActive")), listening=False),
+    "TentaclePassive": _LISTENING,
+    "TentacleActive": _POLLING,
     "Ssh": (
-        *(Field("CommunicationStyle", fields.choice("Ssh")), Field("AccountId", fields.text())),
-        *(
-            Field("Host", fields.text()),
-            Field("Port", fields.number(1, 65535), 22),
-            Field("Fingerprint", fields.text()),
-        ),
-        *(note("ProxyId"), note("DotNetCorePlatform")),
+        *(Field(name, fields.text()) for name in ("AccountId", "Host", "Fingerprint")),
+        Field("Port", fields.number(1, 65535), 22),
+        *map(note, ("ProxyId", "DotNetCorePlatform")),
     ),
     "KubernetesTentacle": (
-        Field("CommunicationStyle", fields.choice("KubernetesTentacle")),
-        Field("KubernetesAgentDetails", fields.optional(fields.any_document), None),
+        Field("KubernetesAgentDetails", fields.any_document, None),
         _off("UpgradeLocked"),
-        Field("DefaultNamespace", fields.optional(fields.text()), None),
+        _named("DefaultNamespace"),
         Field("TentacleEndpointConfiguration", _kubernetes_contact),
     ),
 }
-"""The members of an endpoint by its communication style."""
+"""The other members of an endpoint by its communication style."""
+
+
+def _style(value: Any, styles: Iterable[str]) -> str | None:
+    """Returns the communication style of an endpoint as it is written among `styles`, or `None` for another one."""
+    given = fields.member(value, "CommunicationStyle") if isinstance(value, dict) else MISSING
+    return next((style for style in styles if style.lower() == str(given).lower()), None)
 
 
 def read_endpoint(value: Any) -> Json:
     """The endpoint of a worker, with exactly the members of its communication style."""
-    style = fields.member(value, "CommunicationStyle") if isinstance(value, dict) else MISSING
-    shape = {name.lower(): shape for name, shape in _ENDPOINTS.items()}.get(str(style).lower())
-    if shape is None:
+    style = _style(value, _ENDPOINTS)
+    if style is None:
         raise ValueError(f"must have a CommunicationStyle of {', '.join(_ENDPOINTS)}")
-    return fields.document(shape)(value)
+    return {"CommunicationStyle": style, **fields.document(*_ENDPOINTS[style])(value)}
 
 
 def read_target_endpoint(value: Any) -> Json:
     """The endpoint of a target: that of a worker, or one without an agent."""
-    styles = {name.lower(): name for name in AGENTLESS}
-    style = styles.get(str(fields.member(value, "CommunicationStyle")).lower()) if isinstance(value, dict) else None
+    style = _style(value, AGENTLESS)
     if style is None:
         return read_endpoint(value)
-    pool = fields.document((note("DefaultWorkerPoolId"),))(value)
+    pool = fields.document(note("DefaultWorkerPoolId"))(value)
     kept = {name: inner for name, inner in value.items() if name.lower() not in {*_ADDED, "defaultworkerpoolid"}}
     return {**kept, **pool, "CommunicationStyle": style}
 
@@ -178,22 +174,26 @@ def same_place(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return place(one) == place(other)
 
 
-# --- the table -------------------------------------------------------------------------------------------------
+def _kind(prefix: str, *shape: Field, **more: Any) -> Kind:
+    return Kind(prefix, shape, **more)
+
 
 _NAME: Final = Field("Name", fields.text())
 _SLUG: Final = note("Slug")
 _DESCRIPTION: Final = note("Description", 10_000)
 _DESCRIBED: Final = (_NAME, _SLUG, _DESCRIPTION)
 _SORT: Final = Field("SortOrder", fields.number(-(2**31), 2**31 - 1), 0)
-_MACHINE: Final = (note("MachinePolicyId"), _off("IsDisabled"), _SLUG, _off("SkipInitialHealthCheck"))
+_POLICY: Final = note("MachinePolicyId", refers="machinepolicies")
+_MACHINE: Final = (_POLICY, _off("IsDisabled"), _SLUG, _off("SkipInitialHealthCheck"))
 _TENANTED: Final = (
     one_of("TenantedDeploymentParticipation", "Untenanted", "TenantedOrUntenanted", "Tenanted"),
-    *(list_of_texts("TenantIds"), list_of_texts("TenantTags")),
+    list_of_texts("TenantIds", refers="tenants"),
+    list_of_texts("TenantTags"),
 )
 POOL_TYPES: Final = ("StaticWorkerPool", "DynamicWorkerPool")
 """The second kind can be made, and never has workers: nobody lends any to this server."""
 
-_read_tag: Final = fields.document((_NAME, _DESCRIPTION, Field("Color", fields.optional(fields.text()), None)))
+_read_tag: Final = fields.document(_NAME, _DESCRIPTION, _named("Color"))
 
 
 def read_tags(value: Any) -> list[Json]:
@@ -201,48 +201,38 @@ def read_tags(value: Any) -> list[Json]:
 
 
 # Workers and targets count together, so that a worker and a target never share a number.
-WORKERS: Final = Kind(
+WORKERS: Final = _kind(
     "Workers",
-    (_NAME, Field("WorkerPoolIds", fields.at_least_one), Field("Endpoint", read_endpoint), *_MACHINE),
+    _NAME,
+    Field("WorkerPoolIds", fields.at_least_one, refers="workerpools"),
+    Field("Endpoint", read_endpoint),
+    *_MACHINE,
     counter="machines",
-    refers={"WorkerPoolIds": "workerpools", "MachinePolicyId": "machinepolicies"},
 )
-MACHINES: Final = Kind(
+MACHINES: Final = _kind(
     "Machines",
-    (
-        *(Field("EnvironmentIds", fields.at_least_one), Field("Roles", fields.at_least_one), *_TENANTED),
-        *(_NAME, Field("Endpoint", read_target_endpoint), *_MACHINE),
-    ),
+    Field("EnvironmentIds", fields.at_least_one, refers="environments"),
+    Field("Roles", fields.at_least_one),
+    *(*_TENANTED, _NAME, Field("Endpoint", read_target_endpoint), *_MACHINE),
     called="DeploymentTarget",
     counter="machines",
-    refers={"EnvironmentIds": "environments", "TenantIds": "tenants", "MachinePolicyId": "machinepolicies"},
 )
-POOLS: Final = Kind(
-    "WorkerPools",
-    (
-        *_DESCRIBED,
-        _SORT,
-        one_of("WorkerPoolType", *POOL_TYPES),
-        Field("WorkerType", fields.optional(fields.text()), None),
-    ),
-    has_default=True,
+POOLS: Final = _kind(
+    "WorkerPools", *_DESCRIBED, _SORT, one_of("WorkerPoolType", *POOL_TYPES), _named("WorkerType"), has_default=True
 )
-POLICIES: Final = Kind("MachinePolicies", (_NAME, _DESCRIPTION, *POLICY_FIELDS), has_default=True)
-PROXIES: Final = Kind(
+POLICIES: Final = _kind("MachinePolicies", _NAME, _DESCRIPTION, *POLICY_FIELDS, has_default=True)
+PROXIES: Final = _kind(
     "Proxies",
-    (
-        *(_NAME, Field("Host", fields.text()), Field("Port", fields.number(1, 65535), 80)),
-        *(note("Username"), _secret("Password"), one_of("ProxyType", "HTTP")),
-    ),
+    *(_NAME, Field("Host", fields.text()), Field("Port", fields.number(1, 65535), 80)),
+    *(note("Username"), _secret("Password"), one_of("ProxyType", "HTTP")),
 )
-ENVIRONMENTS: Final = Kind(
-    "Environments",
-    (*_DESCRIBED, _SORT, _off("UseGuidedFailure"), Field("AllowDynamicInfrastructure", fields.flag, True)),
+ENVIRONMENTS: Final = _kind(
+    "Environments", *_DESCRIBED, _SORT, _off("UseGuidedFailure"), Field("AllowDynamicInfrastructure", fields.flag, True)
 )
-TENANTS: Final = Kind(
-    "Tenants", (*_DESCRIBED, list_of_texts("TenantTags"), Field("ProjectEnvironments", fields.any_document, {}))
+TENANTS: Final = _kind(
+    "Tenants", *_DESCRIBED, list_of_texts("TenantTags"), Field("ProjectEnvironments", fields.any_document, {})
 )
-TAG_SETS: Final = Kind("TagSets", (*_DESCRIBED, _SORT, Field("Tags", read_tags, [])))
+TAG_SETS: Final = _kind("TagSets", *_DESCRIBED, _SORT, Field("Tags", read_tags, []))
 _ACCOUNT_TYPES: Final = (
     *("SshKeyPair", "UsernamePassword", "Token", "AmazonWebServicesAccount", "AmazonWebServicesOidcAccount"),
     *("AzureServicePrincipal", "AzureOidc", "AzureSubscription", "GoogleCloudAccount", "GenericOidcAccount"),
@@ -250,84 +240,68 @@ _ACCOUNT_TYPES: Final = (
 _ACCOUNT_SECRETS: Final = (
     *("Password", "PrivateKeyFile", "PrivateKeyPassphrase", "Token", "SecretKey", "JsonKey", "CertificateBytes"),
 )
-ACCOUNTS: Final = Kind(
+ACCOUNTS: Final = _kind(
     "Accounts",
-    (
-        *(
-            *_DESCRIBED,
-            Field("AccountType", fields.choice(*_ACCOUNT_TYPES)),
-            list_of_texts("EnvironmentIds"),
-            *_TENANTED,
-        ),
-        *(note("Username"), *map(_secret, _ACCOUNT_SECRETS)),
-    ),
-    refers={"EnvironmentIds": "environments", "TenantIds": "tenants"},
+    *_DESCRIBED,
+    Field("AccountType", fields.choice(*_ACCOUNT_TYPES)),
+    list_of_texts("EnvironmentIds", refers="environments"),
+    *(*_TENANTED, note("Username"), *map(_secret, _ACCOUNT_SECRETS)),
     keeps_others=True,
 )
 _RETENTION: Final = {"Unit": "Days", "QuantityToKeep": 30, "ShouldKeepForever": False}
 _RETENTIONS: Final = ("ReleaseRetentionPolicy", "TentacleRetentionPolicy")
-LIFECYCLES: Final = Kind(
-    "Lifecycles",
-    (
-        *_DESCRIBED,
-        Field("Phases", fields.documents, []),
-        *(Field(name, fields.any_document, _RETENTION) for name in _RETENTIONS),
-    ),
-)
-SPACES: Final = Kind(
+_KEPT: Final = tuple(Field(name, fields.any_document, _RETENTION) for name in _RETENTIONS)
+LIFECYCLES: Final = _kind("Lifecycles", *_DESCRIBED, Field("Phases", fields.documents, []), *_KEPT)
+SPACES: Final = _kind(
     "Spaces",
-    (*_DESCRIBED, _off("TaskQueueStopped"), *map(list_of_texts, ("SpaceManagersTeams", "SpaceManagersTeamMembers"))),
+    *(*_DESCRIBED, _off("TaskQueueStopped"), list_of_texts("SpaceManagersTeams", refers="teams")),
+    list_of_texts("SpaceManagersTeamMembers", refers="users"),
     scoped=False,
     has_default=True,
-    refers={"SpaceManagersTeams": "teams", "SpaceManagersTeamMembers": "users"},
 )
-USERS: Final = Kind(
+USERS: Final = _kind(
     "Users",
-    (
-        *(Field("Username", fields.text(64)), Field("DisplayName", fields.text(64)), note("EmailAddress", 256)),
-        *(Field("IsActive", fields.flag, True), _off("IsService")),
-    ),
+    *(Field("Username", fields.text(64)), Field("DisplayName", fields.text(64)), note("EmailAddress", 256)),
+    *(Field("IsActive", fields.flag, True), _off("IsService")),
     scoped=False,
     naming=("Username",),
 )
-_SPACE: Final = note("SpaceId")
-TEAMS: Final = Kind(
-    "Teams",
-    (*_DESCRIBED, _SPACE, list_of_texts("MemberUserIds")),
-    scoped=False,
-    refers={"SpaceId": "spaces", "MemberUserIds": "users"},
-)
+_SPACE: Final = note("SpaceId", refers="spaces")
+TEAMS: Final = _kind("Teams", *_DESCRIBED, _SPACE, list_of_texts("MemberUserIds", refers="users"), scoped=False)
 _GRANTED: Final = {"GrantedSpacePermissions": SPACE_PERMISSIONS, "GrantedSystemPermissions": SYSTEM_PERMISSIONS}
-USER_ROLES: Final = Kind(
+USER_ROLES: Final = _kind(
     "UserRoles",
-    (_NAME, _DESCRIPTION, *(Field(name, granted(known), []) for name, known in _GRANTED.items())),
+    _NAME,
+    _DESCRIPTION,
+    *(Field(name, granted(known), []) for name, known in _GRANTED.items()),
     scoped=False,
 )
 
 
-def _unnarrowed(value: Any) -> list[str]:
-    if value not in (None, []):
-        raise ValueError("must be empty: here a role holds in a space, or everywhere, and is not narrowed further")
-    return []
-
-
-SCOPED_ROLES: Final = Kind(
+_unnarrowed: Final = fields.checked(
+    lambda value: value == [], "must be empty: here a role holds in a space, or everywhere, and is not narrowed further"
+)
+SCOPED_ROLES: Final = _kind(
     "ScopedUserRoles",
-    (
-        *(_SPACE, Field("TeamId", fields.text()), Field("UserRoleId", fields.text())),
-        # A role that is narrowed must not hold everywhere, so what cannot be narrowed here is refused.
-        *(Field(f"{name}Ids", _unnarrowed, []) for name in ("Environment", "Tenant", "Project", "ProjectGroup")),
-    ),
+    _SPACE,
+    Field("TeamId", fields.text(), refers="teams"),
+    Field("UserRoleId", fields.text(), refers="userroles"),
+    # A role that is narrowed must not hold everywhere, so what cannot be narrowed here is refused.
+    *(Field(f"{name}Ids", _unnarrowed, []) for name in ("Environment", "Tenant", "Project", "ProjectGroup")),
     scoped=False,
-    refers={"SpaceId": "spaces", "TeamId": "teams", "UserRoleId": "userroles"},
     naming=("TeamId", "UserRoleId", "SpaceId"),
 )
 """A role that a team holds, in one space or, without one, everywhere."""
 
-ARTIFACTS: Final = Kind("Artifacts", (_NAME,))
+ARTIFACTS: Final = _kind("Artifacts", _NAME)
 """Made by scripts, never by clients."""
 
-PACKAGES: Final = Kind("Packages", (_NAME,))
+PACKAGES: Final = _kind(
+    "Packages",
+    *(Field(name, fields.text()) for name in ("PackageId", "Version", "FileExtension")),
+    naming=("PackageId", "Version"),
+    internal=("Name", "Slug", "File"),
+)
 """Made from files that are pushed."""
 
 MACHINE_KINDS: Final = (WORKERS, MACHINES)
@@ -338,9 +312,9 @@ KINDS: Final[Mapping[str, Kind]] = {kind.path: kind for kind in (*SCOPED, *UNSCO
 
 def references(kind: Kind, body: Mapping[str, Any]) -> Iterator[tuple[Any, str, Kind]]:
     """Yields each place in a body that names other resources: the document, its member, the kind that is named."""
-    for name, path in kind.refers.items():
-        if body.get(name):
-            yield body, name, KINDS[path]
+    for item in kind.fields:
+        if item.refers and body.get(item.name):
+            yield body, item.name, KINDS[item.refers]
     if kind in MACHINE_KINDS:
         for inner, member_name, target in (
             (communication(body), "ProxyId", PROXIES),

@@ -86,18 +86,14 @@ class NewTask:
     space: str
     name: str
     description: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(NewTask):
     """One task.  Times are ISO 8601 texts, `None` until they come."""
 
     number: int
-    space: str
-    name: str
-    description: str
-    arguments: Mapping[str, Any] = field(repr=False)
     state: TaskState
     queued: str
     started: str | None = None
@@ -159,12 +155,11 @@ class LogEntry:
 
 
 @dataclass(frozen=True)
-class LogElement:
+class LogElement(LogEntry):
     """One stored line; `number` counts from 1 within its task."""
 
     number: int
     activity: str
-    entry: LogEntry
 
 
 def iso(moment: datetime) -> str:

@@ -97,6 +97,17 @@ def name_inside(path: Path) -> PackageName | None:
     return read_package_name(f"{said.get('id', '')}.{said.get('version', '')}.nupkg")
 
 
+def received_name(file_name: str, received: Path) -> PackageName:
+    """Returns what a file is that came with this name, or none; what a NuGet package says of itself counts more.
+
+    Raises `Invalid`.
+    """
+    inside = name_inside(received) if not file_name or file_name.lower().endswith(".nupkg") else None
+    if inside is None and not file_name:
+        raise Invalid("The file has no name. Send it in a form, or with a Content-Disposition that has a filename.")
+    return inside or read_package_name(file_name)
+
+
 @dataclass(frozen=True)
 class Packages:
     """All packages; the content of each is a file below `directory`, which no other package shares."""
@@ -139,6 +150,11 @@ class Packages:
         found.sort(key=lambda package: version_key(package.body["Version"]), reverse=True)
         return sorted(found, key=lambda package: str(package.body["PackageId"]).lower())
 
+    async def latest(self, space: str) -> list[Resource]:
+        """Returns the highest version of each package of a space."""
+        packages = await self.newest_first(space)
+        return list({str(p.body["PackageId"]).lower(): p for p in reversed(packages)}.values())[::-1]
+
     async def add(
         self, space: str, name: PackageName, received: Path, *, replaces: bool = False
     ) -> tuple[Resource, Resource | None]:
@@ -153,8 +169,7 @@ class Packages:
                 return before, before
             content, said = secrets.token_hex(16), {"PackageId": name.id, "Version": name.version}
             found = {"Hash": digest, "PackageSizeBytes": size, "Published": iso(self.clock()), "File": content}
-            names = {"Name": f"{name.id}/{name.version}", "Slug": f"{name.id}.{name.version}"}
-            body = {**names, **said, "FileExtension": name.extension, **found}
+            body = {"Slug": f"{name.id}.{name.version}", **said, "FileExtension": name.extension, **found}
             # The whole content is there before anything names it.
             received.rename(self.directory / content)
             flush_directory(self.directory)

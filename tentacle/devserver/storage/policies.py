@@ -68,7 +68,7 @@ def _span(name: str, default: str, lowest: float = 0) -> Field:
 
 
 _body: Final = Field("ScriptBody", lambda value: read_script(value) if value else None, None)
-_script_policy: Final = fields.document((fields.one_of("RunType", "InheritFromDefault", "Inline"), _body))
+_script_policy: Final = fields.document(fields.one_of("RunType", "InheritFromDefault", "Inline"), _body)
 
 
 def _bash(value: Any) -> Json:
@@ -86,14 +86,12 @@ def _powershell(value: Any) -> Json:
 
 _INHERITED: Final[Json] = {"RunType": "InheritFromDefault", "ScriptBody": None}
 _health_check: Final = fields.document(
-    (
-        Field("PowerShellHealthCheckPolicy", _powershell, _INHERITED),
-        Field("BashHealthCheckPolicy", _bash, _INHERITED),
-        Field("HealthCheckInterval", fields.optional(fields.time_span), "01:00:00", nullable=True),
-        Field("HealthCheckCron", lambda value: _cron(value) if value else None, None),
-        Field("HealthCheckCronTimezone", _time_zone, "UTC"),
-        fields.one_of("HealthCheckType", "RunScript", "OnlyConnectivity"),
-    )
+    Field("PowerShellHealthCheckPolicy", _powershell, _INHERITED),
+    Field("BashHealthCheckPolicy", _bash, _INHERITED),
+    Field("HealthCheckInterval", fields.time_span, "01:00:00", nullable=True),
+    Field("HealthCheckCron", lambda value: _cron(value) if value else None, None),
+    Field("HealthCheckCronTimezone", _time_zone, "UTC"),
+    fields.one_of("HealthCheckType", "RunScript", "OnlyConnectivity"),
 )
 
 
@@ -111,20 +109,14 @@ def _no_account(value: Any) -> None:
         raise ValueError("must be null: this server does not update Tentacles")
 
 
+_UNITS: Final = ("PackageUnit", "VersionUnit")
 _retention: Final = fields.document(
-    (
-        fields.one_of("Strategy", "Default", "Quantities"),
-        Field("QuantityOfPackagesToKeep", fields.optional(fields.number(-1, 10_000)), None),
-        Field("QuantityOfVersionsToKeep", fields.optional(fields.number(0, 10_000)), None),
-        *(Field(name, fields.optional(fields.choice("Items")), None) for name in ("PackageUnit", "VersionUnit")),
-    )
+    fields.one_of("Strategy", "Default", "Quantities"),
+    Field("QuantityOfPackagesToKeep", fields.number(-1, 10_000), None),
+    Field("QuantityOfVersionsToKeep", fields.number(0, 10_000), None),
+    *(Field(name, fields.choice("Items"), None) for name in _UNITS),
 )
-_KEPT: Final = {
-    "QuantityOfPackagesToKeep": -1,
-    "PackageUnit": "Items",
-    "QuantityOfVersionsToKeep": 5,
-    "VersionUnit": "Items",
-}
+_KEPT: Final = {"QuantityOfPackagesToKeep": -1, "QuantityOfVersionsToKeep": 5, **dict.fromkeys(_UNITS, "Items")}
 """What Calamari takes where nothing is said."""
 
 
@@ -140,29 +132,23 @@ def _read_retention(value: Any) -> Json:
 _PARTS: Final = {
     "MachineHealthCheckPolicy": _read_health_check,
     "MachineConnectivityPolicy": fields.document(
-        (fields.one_of("MachineConnectivityBehavior", "ExpectedToBeOnline", "MayBeOfflineAndCanBeSkipped"),)
+        fields.one_of("MachineConnectivityBehavior", "ExpectedToBeOnline", "MayBeOfflineAndCanBeSkipped")
     ),
     "MachineCleanupPolicy": fields.document(
-        (
-            fields.one_of("DeleteMachinesBehavior", "DoNotDelete", "DeleteUnavailableMachines"),
-            _span("DeleteMachinesElapsedTimeSpan", "00:00:00"),
-        )
+        fields.one_of("DeleteMachinesBehavior", "DoNotDelete", "DeleteUnavailableMachines"),
+        _span("DeleteMachinesElapsedTimeSpan", "00:00:00"),
     ),
     "MachineUpdatePolicy": fields.document(
-        (
-            fields.one_of("CalamariUpdateBehavior", "UpdateOnDeployment", "UpdateOnNewMachine", "UpdateAlways"),
-            # There is no Tentacle here to update to.  Of Kubernetes agents, which are never newer here either, clients
-            # write their default into every policy.
-            fields.one_of("TentacleUpdateBehavior", "NeverUpdate"),
-            fields.one_of("KubernetesAgentUpdateBehavior", "Update", "NeverUpdate"),
-            Field("TentacleUpdateAccountId", _no_account, None),
-        )
+        fields.one_of("CalamariUpdateBehavior", "UpdateOnDeployment", "UpdateOnNewMachine", "UpdateAlways"),
+        # There is no Tentacle here to update to.  Of Kubernetes agents, which are never newer here either, clients
+        # write their default into every policy.
+        fields.one_of("TentacleUpdateBehavior", "NeverUpdate"),
+        fields.one_of("KubernetesAgentUpdateBehavior", "Update", "NeverUpdate"),
+        Field("TentacleUpdateAccountId", _no_account, None),
     ),
     "MachineRpcCallRetryPolicy": fields.document(
-        (
-            Field("Enabled", fields.flag, True),
-            *(_span(name, "00:02:30") for name in ("RetryDuration", "HealthCheckRetryDuration")),
-        )
+        Field("Enabled", fields.flag, True),
+        *(_span(name, "00:02:30") for name in ("RetryDuration", "HealthCheckRetryDuration")),
     ),
     "MachinePackageCacheRetentionPolicy": _read_retention,
 }

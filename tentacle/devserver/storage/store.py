@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from tentacle.devserver.storage.database import Database, insert
+from tentacle.devserver.storage.database import Database, insert, transaction
 from tentacle.devserver.storage.fields import Invalid
 from tentacle.devserver.storage.kinds import Kind, same_place
 from tentacle.devserver.storage.model import Json, Resource
@@ -35,8 +35,11 @@ class ApiKey:
 
 
 @dataclass(frozen=True)
-class NewEvent:
-    """Something that a user did.  `resource` is an id, `space` is empty for what belongs to no space."""
+class Event:
+    """Something that a user did.  `resource` is an id, `space` is empty for what belongs to no space.
+
+    Later ones have higher numbers; `None` is one that is not stored yet.
+    """
 
     occurred: str
     category: str
@@ -45,13 +48,7 @@ class NewEvent:
     space: str
     resource: str
     message: str
-
-
-@dataclass(frozen=True)
-class Event(NewEvent):
-    """One that is stored; later ones have higher numbers."""
-
-    number: int = 0
+    number: int | None = None
 
 
 EVENTS_KEPT: Final = 10_000
@@ -69,8 +66,6 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    # --- resources ---------------------------------------------------------------------------------------------
 
     async def all(self, kind: Kind, space: str) -> list[Resource]:
         """Returns the resources of one kind in one space, by their sort order where they have one, oldest first."""
@@ -98,22 +93,26 @@ class Store:
         rows = await self._database.rows(sql, *values)
         return [Resource(*row[:4], *map(json.loads, row[4:])) for row in rows]
 
-    async def add(self, kind: Kind, space: str, body: Mapping[str, Any], resource_id: str | None = None) -> Resource:
+    @transaction
+    def add(
+        self,
+        connection: sqlite3.Connection,
+        kind: Kind,
+        space: str,
+        body: Mapping[str, Any],
+        resource_id: str | None = None,
+    ) -> Resource:
         """Adds a resource; its id is the kind's prefix and a number that is never given twice, unless one is given.
 
         Raises `Invalid` when the name is taken, or there are too many.
         """
-
-        def work(connection: sqlite3.Connection) -> Resource:
-            _limit(connection, "resource", MOST, kind.prefix, kind=kind.path, space=space)
-            number = 0 if resource_id else _next_number(connection, kind.counter or kind.path)
-            made = Resource(kind.path, resource_id or f"{kind.prefix}-{number}", space, kind.name_of(body), body)
-            row = {"id": made.id, "position": number, "kind": made.kind, "space": space, "name": made.name}
-            with _unique(made.name):
-                insert(connection, "resource", {**row, "body": json.dumps(body)})
-            return made
-
-        return await self._database.run(work)
+        _limit(connection, "resource", MOST, kind.prefix, kind=kind.path, space=space)
+        number = 0 if resource_id else _next_number(connection, kind.counter or kind.path)
+        made = Resource(kind.path, resource_id or f"{kind.prefix}-{number}", space, kind.name_of(body), body)
+        row = {"id": made.id, "position": number, "kind": made.kind, "space": space, "name": made.name}
+        with _unique(made.name):
+            insert(connection, "resource", {**row, "body": json.dumps(body)})
+        return made
 
     async def replace(self, resource: Resource) -> None:
         """Writes name and body of an existing resource.  Raises `Invalid` when the name is taken."""
@@ -121,67 +120,51 @@ class Store:
         with _unique(resource.name):
             await self._database.execute(sql, resource.name, body, resource.id)
 
-    async def observe(self, seen: Resource, found: Mapping[str, Any]) -> bool:
+    @transaction
+    def observe(self, connection: sqlite3.Connection, seen: Resource, found: Mapping[str, Any]) -> bool:
         """Adds to what is known of a resource; does nothing, and returns False, when it is gone or has moved.
 
         A machine has moved when its endpoint is not the one of `seen` any more.
         """
+        row = connection.execute("SELECT body, observed FROM resource WHERE id = ?", (seen.id,)).fetchone()
+        if row is None or not same_place(json.loads(row["body"]), seen.body):
+            return False
+        merged = json.dumps({**json.loads(row["observed"]), **found})
+        connection.execute("UPDATE resource SET observed = ? WHERE id = ?", (merged, seen.id))
+        return True
 
-        def work(connection: sqlite3.Connection) -> bool:
-            row = connection.execute("SELECT body, observed FROM resource WHERE id = ?", (seen.id,)).fetchone()
-            if row is None or not same_place(json.loads(row["body"]), seen.body):
-                return False
-            merged = json.dumps({**json.loads(row["observed"]), **found})
-            connection.execute("UPDATE resource SET observed = ? WHERE id = ?", (merged, seen.id))
-            return True
-
-        return await self._database.run(work)
-
-    async def make_default(self, kind: Kind, space: str, resource_id: str) -> None:
+    @transaction
+    def make_default(self, connection: sqlite3.Connection, kind: Kind, space: str, resource_id: str) -> None:
         """Makes one resource of its kind the default and no other."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            sql = "SELECT id, body FROM resource WHERE kind = ? AND space = ?"
-            for row in connection.execute(sql, (kind.path, space)).fetchall():
-                body: Json = json.loads(row["body"])
-                body["IsDefault"] = row["id"].lower() == resource_id.lower()
-                connection.execute("UPDATE resource SET body = ? WHERE id = ?", (json.dumps(body), row["id"]))
-
-        await self._database.run(work)
+        sql = "SELECT id, body FROM resource WHERE kind = ? AND space = ?"
+        for row in connection.execute(sql, (kind.path, space)).fetchall():
+            body: Json = json.loads(row["body"])
+            body["IsDefault"] = row["id"].lower() == resource_id.lower()
+            connection.execute("UPDATE resource SET body = ? WHERE id = ?", (json.dumps(body), row["id"]))
 
     async def remove(self, resource: Resource) -> None:
         """Deletes a resource and, of a space, all that is in it; deleting what is gone is no error."""
         await self._database.execute("DELETE FROM resource WHERE id = ? OR space = ?", resource.id, resource.id)
 
-    # --- keys and settings -------------------------------------------------------------------------------------
-
-    async def add_key(self, key: ApiKey) -> None:
+    @transaction
+    def add_key(self, connection: sqlite3.Connection, key: ApiKey) -> None:
         """Keeps a key, in place of the one that has its id.  Raises `Invalid` when a user has too many."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM api_key WHERE id = ?", (key.id,))
-            _limit(connection, "api_key", MOST_KEYS, "API keys of this user", user=key.user)
-            insert(connection, "api_key", asdict(key))
-
-        await self._database.run(work)
+        connection.execute("DELETE FROM api_key WHERE id = ?", (key.id,))
+        _limit(connection, "api_key", MOST_KEYS, "API keys of this user", user=key.user)
+        insert(connection, "api_key", asdict(key))
 
     async def keys(self) -> list[ApiKey]:
         return [ApiKey(*row) for row in await self._database.rows("SELECT * FROM api_key ORDER BY rowid")]
 
-    async def remove_key(self, *, key_id: str) -> None:
-        await self._database.execute("DELETE FROM api_key WHERE id = ?", key_id)
+    async def remove_keys(self, *, key_id: str = "", user: str = "") -> None:
+        """Removes the key with this id, and all keys of the user."""
+        await self._database.execute("DELETE FROM api_key WHERE id = ? OR user = ?", key_id, user)
 
-    async def remove_keys_of(self, user: str) -> None:
-        await self._database.execute("DELETE FROM api_key WHERE user = ?", user)
-
-    async def add_event(self, event: NewEvent) -> None:
+    @transaction
+    def add_event(self, connection: sqlite3.Connection, event: Event) -> None:
         """Keeps an event, and forgets the oldest where there are too many."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            number = insert(connection, "event", asdict(event))
-            connection.execute("DELETE FROM event WHERE number <= ?", (number - EVENTS_KEPT,))
-
-        await self._database.run(work)
+        number = insert(connection, "event", asdict(event))
+        connection.execute("DELETE FROM event WHERE number <= ?", (number - EVENTS_KEPT,))
 
     async def events(self) -> list[Event]:
         """Returns what happened, newest first."""
@@ -190,15 +173,12 @@ class Store:
     async def next_number(self, counter: str) -> int:
         return await self._database.run(lambda connection: _next_number(connection, counter))
 
-    async def setting(self, name: str, otherwise: str) -> str:
+    @transaction
+    def setting(self, connection: sqlite3.Connection, name: str, otherwise: str) -> str:
         """Returns the stored value; where there is none, stores `otherwise` and returns it."""
-
-        def work(connection: sqlite3.Connection) -> str:
-            connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", (name, otherwise))
-            row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-            return str(row["value"])
-
-        return await self._database.run(work)
+        connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", (name, otherwise))
+        row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return str(row["value"])
 
 
 def _limit(connection: sqlite3.Connection, table: str, most: int, what: str, **where: str) -> None:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from tentacle.devserver.storage.database import Database, insert
+from tentacle.devserver.storage.database import Database, insert, transaction
 from tentacle.devserver.storage.model import (
     Activity,
     ActivityStatus,
@@ -31,23 +31,9 @@ PAGE: Final = 2000
 KEPT: Final = 1000
 """Tasks that are remembered when the server starts again."""
 
+_LINES: Final = "SELECT category, text, occurred, number, activity FROM log WHERE task = ?"
 WARNINGS: Final = frozenset({"Warning", "Error", "Fatal"})
 """Categories of log lines that mark a task as one with warnings or errors."""
-
-
-class Changes:
-    """Wakes the readers of a task: take the event, look, and only then wait for the event."""
-
-    def __init__(self) -> None:
-        self._events: dict[int, asyncio.Event] = {}
-
-    def event(self, number: int) -> asyncio.Event:
-        return self._events.setdefault(number, asyncio.Event())
-
-    def announce(self, number: int) -> None:
-        event = self._events.pop(number, None)
-        if event is not None:
-            event.set()
 
 
 class TaskStore:
@@ -56,20 +42,26 @@ class TaskStore:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self.changes = Changes()
+        self._changes: dict[int, asyncio.Event] = {}
+
+    def change(self, number: int) -> asyncio.Event:
+        """Returns what is set by the next change of a task: take it, look, and only then wait for it."""
+        return self._changes.setdefault(number, asyncio.Event())
+
+    def _announce(self, number: int) -> None:
+        if (change := self._changes.pop(number, None)) is not None:
+            change.set()
 
     async def _change(self, number: int, sql: str, *values: Any) -> None:
         await self._database.execute(sql, *values)
-        self.changes.announce(number)
-
-    # --- tasks -------------------------------------------------------------------------------------------------
+        self._announce(number)
 
     async def add(self, new: NewTask) -> Task:
         now = iso(self._clock())
         arguments = json.dumps(dict(new.arguments))
         row = {**vars(new), "arguments": arguments, "state": TaskState.QUEUED, "queued": now}
         number = await self._database.run(lambda connection: insert(connection, "task", row))
-        return Task(number, **vars(new), state=TaskState.QUEUED, queued=now)
+        return Task(**vars(new), number=number, state=TaskState.QUEUED, queued=now)
 
     async def get(self, number: int) -> Task | None:
         rows = await self._database.rows("SELECT * FROM task WHERE number = ?", number)
@@ -92,41 +84,35 @@ class TaskStore:
         """Says of a task that has ended that it ended otherwise."""
         await self._change(number, "UPDATE task SET state = ?, error = ? WHERE number = ?", state, error, number)
 
-    async def take_over(self, why: str, resumed: Collection[str] = ()) -> list[Task]:
+    @transaction
+    def take_over(self, connection: sqlite3.Connection, why: str, resumed: Collection[str] = ()) -> list[Task]:
         """What an earlier life of this server left under way: tasks of the types `resumed` go on and are returned, the
         others fail.  Forgets the oldest.
         """
         now, names = iso(self._clock()), ", ".join("?" * len(resumed))
+        connection.execute("DELETE FROM task WHERE number <= (SELECT max(number) FROM task) - ?", (KEPT,))
+        failed = "UPDATE task SET state = 'Failed', error = ?, completed = ? WHERE completed IS NULL"
+        connection.execute(f"{failed} AND name NOT IN ({names})", (why, now, *resumed))
+        over = "SELECT number FROM task WHERE completed IS NOT NULL"
+        ended = f"UPDATE activity SET status = 'Failed', ended = ? WHERE ended IS NULL AND task IN ({over})"  # noqa: S608
+        connection.execute(ended, (now,))
+        left = connection.execute("SELECT * FROM task WHERE completed IS NULL ORDER BY number")
+        return [_task(row) for row in left]
 
-        def work(connection: sqlite3.Connection) -> list[sqlite3.Row]:
-            connection.execute("DELETE FROM task WHERE number <= (SELECT max(number) FROM task) - ?", (KEPT,))
-            failed = f"UPDATE task SET state = 'Failed', error = ?, completed = ? WHERE completed IS NULL AND name NOT IN ({names})"  # noqa: E501, S608
-            connection.execute(failed, (why, now, *resumed))
-            over = "SELECT number FROM task WHERE completed IS NOT NULL"
-            ended = f"UPDATE activity SET status = 'Failed', ended = ? WHERE ended IS NULL AND task IN ({over})"  # noqa: S608
-            connection.execute(ended, (now,))
-            return connection.execute("SELECT * FROM task WHERE completed IS NULL ORDER BY number").fetchall()
-
-        return [_task(row) for row in await self._database.run(work)]
-
-    # --- activities --------------------------------------------------------------------------------------------
-
-    async def begin(self, number: int, name: str, parent: str | None, *, again: bool = False) -> str:
+    @transaction
+    def begin(
+        self, connection: sqlite3.Connection, number: int, name: str, parent: str | None, *, again: bool = False
+    ) -> str:
         """Adds a running activity and returns its id; with `again` that of the one that is there already."""
-        now = iso(self._clock())
-
-        def work(connection: sqlite3.Connection) -> str:
-            same = "SELECT id FROM activity WHERE task = ? AND name = ? AND parent IS ?"
-            found = connection.execute(same, (number, name, parent)).fetchone() if again else None
-            if found is not None:
-                return str(found[0])
-            count = connection.execute("SELECT count(*) FROM activity WHERE task = ?", (number,)).fetchone()[0]
-            activity_id = f"ServerTasks-{number}_{count}"
-            row = {"id": activity_id, "task": number, "parent": parent, "name": name, "started": now}
-            insert(connection, "activity", {**row, "status": ActivityStatus.RUNNING})
-            return activity_id
-
-        return await self._database.run(work)
+        same = "SELECT id FROM activity WHERE task = ? AND name = ? AND parent IS ?"
+        found = connection.execute(same, (number, name, parent)).fetchone() if again else None
+        if found is not None:
+            return str(found[0])
+        count = connection.execute("SELECT count(*) FROM activity WHERE task = ?", (number,)).fetchone()[0]
+        made = f"ServerTasks-{number}_{count}"
+        row = {"id": made, "task": number, "parent": parent, "name": name, "started": iso(self._clock())}
+        insert(connection, "activity", {**row, "status": ActivityStatus.RUNNING})
+        return made
 
     async def finish(self, number: int, activity: str, status: ActivityStatus) -> None:
         sql = "UPDATE activity SET status = ?, ended = ?, progress = 100 WHERE id = ?"
@@ -148,8 +134,6 @@ class TaskStore:
             for row in rows
         ]
 
-    # --- scripts -----------------------------------------------------------------------------------------------
-
     async def script(self, activity: str) -> KeptScript | None:
         """What is known of the script of an activity."""
         rows = await self._database.rows("SELECT ticket, seen, exit_code FROM script WHERE activity = ?", activity)
@@ -162,8 +146,6 @@ class TaskStore:
     async def end_script(self, activity: str, exit_code: int) -> None:
         """Keeps how a script has ended, before its worker may forget it."""
         await self._database.execute("UPDATE script SET exit_code = ? WHERE activity = ?", exit_code, activity)
-
-    # --- the log -----------------------------------------------------------------------------------------------
 
     async def append(self, number: int, activity: str, entries: Sequence[LogEntry], seen: int = 0) -> None:
         """Adds lines; `seen` lines of the activity's script were read for them."""
@@ -181,21 +163,17 @@ class TaskStore:
                 connection.execute("UPDATE script SET seen = seen + ? WHERE activity = ?", (seen, activity))
 
         await self._database.run(work)
-        self.changes.announce(number)
+        self._announce(number)
 
     async def lines(self, number: int, after: int = 0, limit: int = PAGE) -> list[LogElement]:
         """Returns at most `limit` lines that follow the line `after`."""
-        sql = "SELECT * FROM log WHERE task = ? AND number > ? ORDER BY number LIMIT ?"
-        return [_element(row) for row in await self._database.rows(sql, number, after, limit)]
+        sql = f"{_LINES} AND number > ? ORDER BY number LIMIT ?"
+        return [LogElement(*row) for row in await self._database.rows(sql, number, after, limit)]
 
     async def last_lines(self, activity: str, number: int, limit: int) -> list[LogElement]:
         """Returns the last `limit` lines of one activity, in their order."""
-        sql = "SELECT * FROM log WHERE task = ? AND activity = ? ORDER BY number DESC LIMIT ?"
-        return [_element(row) for row in reversed(await self._database.rows(sql, number, activity, limit))]
-
-
-def _element(row: sqlite3.Row) -> LogElement:
-    return LogElement(row["number"], row["activity"], LogEntry(row["category"], row["text"], row["occurred"]))
+        sql = f"{_LINES} AND activity = ? ORDER BY number DESC LIMIT ?"
+        return [LogElement(*row) for row in reversed(await self._database.rows(sql, number, activity, limit))]
 
 
 def _task(row: sqlite3.Row) -> Task:

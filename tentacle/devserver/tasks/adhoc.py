@@ -15,15 +15,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
-from tentacle.calling import ScriptOrder, ScriptOutcome, WorkerCallFailed
+from tentacle.calling import ScriptOrder, WorkerCallFailed
 from tentacle.contracts.script import ScriptIsolationLevel
 from tentacle.devserver.storage import Clock, Invalid, Json, Resource, Store, fields, iso, kinds, read_script
 from tentacle.devserver.tasks.calamari import Calamari
 from tentacle.devserver.tasks.packages import PackageTransfers, read_references
 from tentacle.devserver.tasks.service_messages import FAILURE, Artifact
-from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
+from tentacle.devserver.tasks.task_run import SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
 from tentacle.devserver.worker import Client, Machines, WorkerClients
 from tentacle.disk import make_directories
 
@@ -47,9 +47,9 @@ _SHAPE: Final = (
     fields.Field("ScriptBody", read_script),
     # As with the original, a script whose language is not told is PowerShell.
     fields.one_of("Syntax", "PowerShell", "Bash", "Python"),
-    fields.Field("TargetType", fields.optional(_TARGETS), None),
+    fields.Field("TargetType", _TARGETS, None),
     fields.list_of_texts("WorkerPoolIds"),
-    fields.Field("Timeout", fields.optional(fields.time_span), None),
+    fields.Field("Timeout", fields.time_span, None),
     fields.Field("Packages", read_references, []),
 )
 
@@ -61,7 +61,7 @@ def read_arguments(given: Any) -> Json:
     return body
 
 
-ADHOC_SCRIPT: Final = TaskType("AdHocScript", "Run ad-hoc script", read_arguments)
+ADHOC_SCRIPT: Final = TaskType("AdHocScript", "Run ad-hoc script", read_arguments, resumes=True)
 
 
 def selected(machines: Sequence[Resource], arguments: Mapping[str, Any]) -> list[Resource]:
@@ -114,7 +114,6 @@ class Artifacts:
 class AdHocScripts:
     """Runs a script everywhere at once; the task fails when the script fails anywhere."""
 
-    resumes: ClassVar[bool] = True
     machines: Machines
     clients: WorkerClients
     artifacts: Artifacts
@@ -142,24 +141,19 @@ class AdHocScripts:
     async def _run(self, run: TaskRun, activity: str, machine: Resource) -> TaskResult:
         if machine.is_disabled:
             return failed(f"'{machine.name}' is disabled.")
-        async with run.slot(machine.id) as got:
-            if not got:
-                return CANCELED
+        async with run.slot(machine.id):
             try:
                 client = await self.machines.client(self.clients, machine, run.reporter(activity))
                 log = ScriptLog(run, activity, partial(self.artifacts.collect, run, activity, client))
-                outcome = await self._outcome(run, machine, client, log)
+                exit_code = await self._exit_code(run, machine, client, log)
             except WorkerCallFailed as failure:
                 return failed(f"The script could not be run on '{machine.name}': {failure.message}")
-        if outcome is None or outcome.cancelled:
-            return CANCELED
-        if outcome.exit_code == 0:
+        if exit_code == 0:
             return SUCCESS
-        ended = f"The script on '{machine.name}' ended with exit code {outcome.exit_code}."
-        return failed(log.parser.failure or ended)
+        return failed(log.parser.failure or f"The script on '{machine.name}' ended with exit code {exit_code}.")
 
-    async def _outcome(self, run: TaskRun, machine: Resource, client: Client, log: ScriptLog) -> ScriptOutcome | None:
-        """Runs the script, by Calamari where this server has it; returns `None` when the task is cancelled."""
+    async def _exit_code(self, run: TaskRun, machine: Resource, client: Client, log: ScriptLog) -> int:
+        """Runs the script, by Calamari where this server has it."""
         # Targets run one script at a time, workers any number.
         worker = machine.kind == kinds.WORKERS.path
         isolation = ScriptIsolationLevel.NO_ISOLATION if worker else ScriptIsolationLevel.FULL_ISOLATION
@@ -167,20 +161,16 @@ class AdHocScripts:
         if (run.task.arguments.get("Packages") or self.calamari) and await log.known() is not None:
             # It is on its way or there, with all that belongs to it, and has to be followed or ended.
             lost = ScriptOrder(_LOST, run.task.id, isolation)
-            return await client.run_script(lost, log.observe, run.cancel, log)
+            return await log.of(lost, client, resumes=True)
         kept = (await self.machines.policy_of(machine)).packages_kept
         async with self.packages.brought(run, log.activity, machine, client, kept) as staged:
-            if staged is None:
-                return None
             if self.calamari is None:
                 before = "".join(package.bash() for package in staged)
                 step = plain_step(body, syntax, machine.name, self.directory, before)
             else:
-                applications = await self.calamari.bring(run, log.activity, machine, client)
-                if applications is None:
-                    return None
+                brought = await self.calamari.bring(run, log.activity, machine, client)
                 variables = {
-                    "Octopus.Tentacle.Agent.ApplicationDirectoryPath": applications,
+                    "Octopus.Tentacle.Agent.ApplicationDirectoryPath": brought,
                     "Octopus.Machine.Id": machine.id,
                     "Octopus.Machine.Name": machine.name,
                     "Octopus.Task.Id": run.task.id,
@@ -193,7 +183,7 @@ class AdHocScripts:
                 step = self.calamari.step(variables)
             with step as (script, files):
                 order = ScriptOrder(script, run.task.id, isolation, files=files)
-                return await client.run_script(order, log.observe, run.cancel, log)
+                return await log.of(order, client, resumes=True)
 
 
 @contextmanager

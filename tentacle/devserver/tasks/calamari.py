@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -28,17 +28,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from tentacle.calling import WorkerCallFailed
 from tentacle.devserver.storage import Resource, Store, fields, kinds
-from tentacle.devserver.tasks.task_run import (
-    CANCELED,
-    SUCCESS,
-    Slots,
-    TaskResult,
-    TaskRun,
-    TaskType,
-    failed,
-    named,
-    script_said,
-)
+from tentacle.devserver.tasks.task_run import SUCCESS, Slots, TaskResult, TaskRun, TaskType, failed, named, script_said
 from tentacle.devserver.worker import Client, Machines, WorkerClients
 from tentacle.errors import TentacleError
 
@@ -137,22 +127,20 @@ class Calamari:
     directory: Path
     _turns: Slots = field(default_factory=lambda: Slots(1))
 
-    async def bring(self, run: TaskRun, activity: str, machine: Resource, client: Client) -> str | None:
+    async def bring(self, run: TaskRun, activity: str, machine: Resource, client: Client) -> str:
         """Makes sure that the worker has the package; returns its directory of applications.
 
-        `None` when the task is cancelled.  Raises `WorkerCallFailed`.
+        Raises `Canceled` and `WorkerCallFailed`.
         """
         package = self.package
         archive = f"Tools/{package.name}.{package.version}.{package.digest}.tar.gz"
         script = _BRING.format(directory=package.directory, archive=shlex.quote(archive), digest=package.digest)
-        async with run.slot(machine.id, self._turns) as got:
-            said = await script_said(run, activity, client, script) if got else None
-            if said is not None and _PRESENT not in said:
+        async with run.slot(machine.id, self._turns):
+            said = await script_said(run, activity, client, script)
+            if _PRESENT not in said:
                 await run.write(activity, "Info", f"{package.name} {package.version} will be pushed automatically.")
-                sent = await run.uploaded(client, archive, package.archive)
-                said = await script_said(run, activity, client, script) if sent else None
-        if said is None:
-            return None
+                await run.uploaded(client, archive, package.archive)
+                said = await script_said(run, activity, client, script)
         if _PRESENT not in said:
             raise WorkerCallFailed("The tools package could not be unpacked.", connected=True)
         await self.store.observe(machine, {"Calamari": package.digest, "HasLatestCalamari": True})
@@ -181,7 +169,6 @@ class Calamari:
 class CalamariUpdates:
     """Brings the package to the workers that the task names, else to all of the space."""
 
-    resumes: ClassVar[bool] = False
     machines: Machines
     clients: WorkerClients
     calamari: Calamari | None
@@ -199,7 +186,7 @@ class CalamariUpdates:
         assert self.calamari is not None
         try:
             client = await self.machines.client(self.clients, machine, run.reporter(activity))
-            there = await self.calamari.bring(run, activity, machine, client)
+            await self.calamari.bring(run, activity, machine, client)
         except WorkerCallFailed as failure:
             return failed(f"Calamari could not be brought to '{machine.name}': {failure.message}")
-        return CANCELED if there is None else SUCCESS
+        return SUCCESS

@@ -10,13 +10,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from tentacle.calling import ScriptOrder, WorkerCallFailed, ends_before
 from tentacle.contracts.script import ProcessOutput, ProcessOutputSource
 from tentacle.devserver.storage import Clock, HealthStatus, Json, NewTask, Resource, Store, fields, iso, kinds
 from tentacle.devserver.tasks.calamari import Calamari
-from tentacle.devserver.tasks.task_run import CANCELED, SUCCESS, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
+from tentacle.devserver.tasks.task_run import SUCCESS, Canceled, ScriptLog, TaskResult, TaskRun, TaskType, failed, named
 from tentacle.devserver.worker import Machines, WorkerClients
 
 _RESTRICTIONS: Final = {
@@ -28,11 +28,9 @@ _RESTRICTIONS: Final = {
 """The kinds of machines that a check may be restricted to."""
 
 _SHAPE: Final = (
-    fields.Field("Timeout", fields.time_span, "00:05:00"),
-    fields.Field("MachineTimeout", fields.time_span, "00:05:00"),
-    fields.Field("EnvironmentId", fields.optional(fields.text()), None),
-    fields.Field("WorkerpoolId", fields.optional(fields.text()), None),
-    fields.Field("RestrictedTo", fields.optional(fields.choice(*_RESTRICTIONS)), None),
+    *(fields.Field(name, fields.time_span, "00:05:00") for name in ("Timeout", "MachineTimeout")),
+    *(fields.Field(name, fields.text(), None) for name in ("EnvironmentId", "WorkerpoolId")),
+    fields.Field("RestrictedTo", fields.choice(*_RESTRICTIONS), None),
     fields.Field("MachineIds", fields.texts, []),
 )
 HEALTH: Final = TaskType("Health", "Manual health check", partial(fields.read_fields, _SHAPE))
@@ -124,7 +122,6 @@ def selected(machines: Sequence[Resource], arguments: Mapping[str, Any]) -> list
 class HealthChecks:
     """Checks every machine at once; the task fails when one of them is not healthy."""
 
-    resumes: ClassVar[bool] = False
     store: Store
     machines: Machines
     clients: WorkerClients
@@ -142,19 +139,15 @@ class HealthChecks:
 
     async def _check(self, run: TaskRun, activity: str, machine: Resource) -> TaskResult:
         limit = run.task.arguments["MachineTimeout"]
-        async with run.slot(f"health of {machine.id}") as got:
-            if not got:
-                return CANCELED
+        async with run.slot(f"health of {machine.id}"):
             try:
                 async with asyncio.timeout(fields.seconds(limit)):
                     found = await self._ask(run, activity, machine)
             except (WorkerCallFailed, TimeoutError) as error:
                 if run.cancel.is_set() and not run.timed_out:
-                    return CANCELED
+                    raise Canceled from error
                 why = error.message if isinstance(error, WorkerCallFailed) else f"It did not answer within {limit}."
                 found = HealthFinding(HealthStatus.UNAVAILABLE, why)
-            if found is None:
-                return CANCELED
             return await self._conclude(run, activity, machine, found)
 
     async def _conclude(self, run: TaskRun, activity: str, machine: Resource, found: HealthFinding) -> TaskResult:
@@ -177,13 +170,13 @@ class HealthChecks:
             return SUCCESS
         return failed(f"'{machine.name}' is {'not available' if unavailable else 'unhealthy'}: {found.summary}")
 
-    async def _ask(self, run: TaskRun, activity: str, machine: Resource) -> HealthFinding | None:
-        """Returns what the machine answers, or `None` when the task is cancelled.  Raises `WorkerCallFailed`."""
+    async def _ask(self, run: TaskRun, activity: str, machine: Resource) -> HealthFinding:
+        """Returns what the machine answers.  Raises `Canceled` and `WorkerCallFailed`."""
         policy = await self.machines.policy_of(machine)
         client = await self.machines.client(self.clients, machine, run.reporter(activity), for_health=True)
         asking = asyncio.ensure_future(client.capabilities(fresh=True))
         if not await ends_before(asking, run.cancel):
-            return None
+            raise Canceled
         await run.write(activity, "Verbose", f"Capabilities: {', '.join(asking.result())}")
         if policy.connectivity_only:
             return HealthFinding(HealthStatus.HEALTHY, "The machine answers.")
@@ -192,5 +185,4 @@ class HealthChecks:
             await self.calamari.bring(run, activity, machine, client)
         report = HealthReport()
         order = ScriptOrder(_SCRIPT + (policy.health_script or ""), run.task.id)
-        outcome = await client.run_script(order, ScriptLog(run, activity, look=report.read).observe, run.cancel)
-        return None if outcome.cancelled else report.finding(outcome.exit_code)
+        return report.finding(await ScriptLog(run, activity, look=report.read).of(order, client))

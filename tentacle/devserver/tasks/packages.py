@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import uuid4
 
 from tentacle.calling import WorkerCallFailed
@@ -26,8 +26,6 @@ MOST: Final = 50
 _ROOM: Final = 0.2
 """The part of the disk that stays free where the policy says nothing of packages, as with Calamari."""
 
-# --- what a task may ask for -----------------------------------------------------------------------------------
-
 
 def _file_name(value: Any) -> str:
     found: str = fields.text(100)(value)
@@ -39,14 +37,12 @@ def _file_name(value: Any) -> str:
 # The original's properties are texts.
 _EXTRACT: Final = fields.Field("Extract", lambda value: fields.choice("True", "False")(str(value)) == "True", False)
 _read_reference: Final = fields.document(
-    (
-        fields.Field("PackageId", _file_name),
-        fields.Field("Version", fields.optional(fields.text(blank=True)), None),
-        fields.Field("Name", fields.optional(_file_name), None),
-        fields.Field("FeedId", fields.choice(FEED), FEED),
-        fields.Field("AcquisitionLocation", fields.choice("Server"), "Server"),
-        fields.Field("Properties", fields.document((_EXTRACT,)), {"Extract": False}),
-    )
+    fields.Field("PackageId", _file_name),
+    fields.Field("Version", fields.text(blank=True), None),
+    fields.Field("Name", _file_name, None),
+    fields.Field("FeedId", fields.choice(FEED), FEED),
+    fields.Field("AcquisitionLocation", fields.choice("Server"), "Server"),
+    fields.Field("Properties", fields.document(_EXTRACT), {"Extract": False}),
 )
 
 
@@ -100,8 +96,6 @@ class Staged:
         return {f"Octopus.Action.Package[{self.name}].{name}": value for name, value in known.items()}
 
 
-# --- the cache on a worker -------------------------------------------------------------------------------------
-
 _CACHED: Final = re.compile(r"(?P<id>[^@/]+)@(?P<version>[^@/]+)@[0-9A-Fa-f]{32}\.[^@/]+")
 _HAS: Final = "tentacle-package:"
 _DISK: Final = "tentacle-disk:"
@@ -129,21 +123,14 @@ echo "{_DISK} $(df -Pk . | tail -n 1)"
 """Says which of the wanted files are there and right, and what else is, last used first."""
 
 
-class Cached(NamedTuple):
-    """A file of the cache."""
-
-    name: str
-    size: int
-
-
 @dataclass
 class Found:
-    """What is on a worker: where packages are, by their hashes; all files, last used first; the bytes that should be
-    free and are not.
+    """What is on a worker: where packages are, by their hashes; the sizes of all files by their names, last used first;
+    the bytes that should be free and are not.
     """
 
     paths: dict[str, str] = field(default_factory=dict)
-    cached: list[Cached] = field(default_factory=list)
+    cached: dict[str, int] = field(default_factory=dict)
     missing_room: int = 0
 
     def expect(self, package: Resource) -> str:
@@ -151,7 +138,7 @@ class Found:
         body = package.body
         name = f"{body['PackageId']}@S{body['Version']}@{uuid4().hex.upper()}{body['FileExtension']}"
         self.paths[body["Hash"]] = name
-        self.cached.insert(0, Cached(name, body["PackageSizeBytes"]))
+        self.cached = {name: body["PackageSizeBytes"], **self.cached}
         self.missing_room += body["PackageSizeBytes"]
         return name
 
@@ -165,7 +152,7 @@ def read_cache(lines: Sequence[str]) -> Found:
                 found.paths[said.attributes["hash"]] = said.attributes["remotepath"]
         if line.startswith(_HAS):
             size, _, name = line.removeprefix(_HAS).strip().partition(" ")
-            found.cached.append(Cached(name, int(size)))
+            found.cached[name] = int(size)
         elif line.startswith(_DISK):
             # The name of the file system comes first, and may have blanks.
             total, _, free, *_ = line.split()[-5:]
@@ -178,21 +165,21 @@ def superfluous(found: Found, kept: tuple[int, int] | None, in_use: frozenset[st
 
     `kept` as `Policy.packages_kept`; without it, those that were used least recently go until there is room.
     """
-    files = [(match, one) for one in found.cached if (match := _CACHED.fullmatch(one.name))]
+    files = [match for name in found.cached if (match := _CACHED.fullmatch(name))]
     removed, room, ranks = [], 0, dict[str, dict[str, None]]()
     if kept is None:
-        for _, one in reversed(files):
-            if room < found.missing_room and one.name not in in_use:
-                removed.append(one.name)
-                room += one.size
+        for match in reversed(files):
+            if room < found.missing_room and match[0] not in in_use:
+                removed.append(match[0])
+                room += found.cached[match[0]]
         return removed
-    for match, one in files:
+    for match in files:
         versions = ranks.setdefault(match["id"].lower(), {})
         versions.setdefault(match["version"].lower())
         too_many = 0 <= kept[0] <= list(ranks).index(match["id"].lower())
         too_many = too_many or list(versions).index(match["version"].lower()) >= kept[1]
-        if too_many and one.name not in in_use:
-            removed.append(one.name)
+        if too_many and match[0] not in in_use:
+            removed.append(match[0])
     return removed
 
 
@@ -207,10 +194,11 @@ class PackageTransfers:
     @asynccontextmanager
     async def brought(
         self, run: TaskRun, activity: str, machine: Resource, client: Client, kept: tuple[int, int] | None
-    ) -> AsyncIterator[list[Staged] | None]:
-        """Yields the packages of the task's script, which stay there meanwhile, or `None` when it is cancelled.
+    ) -> AsyncIterator[list[Staged]]:
+        """Yields the packages of the task's script, which stay there meanwhile.
 
-        `kept` as `Policy.packages_kept`.  Raises `WorkerCallFailed`, also for a package that is not in the feed.
+        `kept` as `Policy.packages_kept`.  Raises `Canceled`, and `WorkerCallFailed` also for a package that is not
+        in the feed.
         """
         wanted = [(one, await self._wanted(run.task.space, one)) for one in run.task.arguments.get("Packages", ())]
         if not wanted:
@@ -218,28 +206,21 @@ class PackageTransfers:
             return
         in_use, names = self._in_use[machine.id], set[str]()
         try:
-            async with run.slot(machine.id, self._turns) as got:
-                found = await self._look(run, activity, client, [p for _, p in wanted]) if got else None
-                if found is not None:
-                    missing = {found.expect(p): p for _, p in wanted if p.body["Hash"] not in found.paths}
-                    names = {path.rpartition("/")[2] for path in found.paths.values()}
-                    in_use.update(names)
-                    # Before anything is sent, for which there may be no room otherwise.
-                    if removed := superfluous(found, kept, frozenset(+in_use)):
-                        told = f"Removed from the packages of {machine.name}: {', '.join(removed)}"
-                        await run.write(activity, "Info", told)
-                        script = 'cd "$TentacleHome/Files" && rm -f -- ' + shlex.join(removed)
-                        await script_said(run, activity, client, script)
-                    for name, package in missing.items():
-                        what = package.name.replace("/", " ")
-                        await run.write(activity, "Info", f"{what} is sent to {machine.name}.")
-                        if (path := await self._sent(run, client, package, f"Files/{name}")) is None:
-                            found = None
-                            break
-                        found.paths[package.body["Hash"]] = path
-            if found is None:
-                yield None
-                return
+            async with run.slot(machine.id, self._turns):
+                found = await self._look(run, activity, client, [package for _, package in wanted])
+                missing = {found.expect(p): p for _, p in wanted if p.body["Hash"] not in found.paths}
+                names = {path.rpartition("/")[2] for path in found.paths.values()}
+                in_use.update(names)
+                # Before anything is sent, for which there may be no room otherwise.
+                if removed := superfluous(found, kept, frozenset(+in_use)):
+                    told = f"Removed from the packages of {machine.name}: {', '.join(removed)}"
+                    await run.write(activity, "Info", told)
+                    script = 'cd "$TentacleHome/Files" && rm -f -- ' + shlex.join(removed)
+                    await script_said(run, activity, client, script)
+                for name, package in missing.items():
+                    what = package.name.replace("/", " ")
+                    await run.write(activity, "Info", f"{what} is sent to {machine.name}.")
+                    found.paths[package.body["Hash"]] = await self._sent(run, client, package, f"Files/{name}")
             yield [Staged(o["Name"], p, found.paths[p.body["Hash"]], o["Properties"]["Extract"]) for o, p in wanted]
         finally:
             in_use.subtract(names)
@@ -253,23 +234,23 @@ class PackageTransfers:
         named = f"{package_id} {version}" if version else package_id
         raise WorkerCallFailed(f"There is no package {named} in the built-in feed.", final=True)
 
-    async def _look(self, run: TaskRun, activity: str, client: Client, wanted: Sequence[Resource]) -> Found | None:
-        """Returns what is on the worker, or `None` when the task is cancelled.  Raises `WorkerCallFailed`."""
+    async def _look(self, run: TaskRun, activity: str, client: Client, wanted: Sequence[Resource]) -> Found:
+        """Returns what is on the worker.  Raises `Canceled` and `WorkerCallFailed`."""
         members = ("PackageId", "Version", "FileExtension", "Hash")
         looks = [shlex.join(("look", *(package.body[name] for name in members))) for package in wanted]
         lines = await script_said(run, activity, client, _LOOK.replace("LOOKS", "\n".join(looks)))
-        if lines is not None and not any(line.startswith(_DISK) for line in lines):
+        if not any(line.startswith(_DISK) for line in lines):
             raise WorkerCallFailed("The worker has no directory for packages that scripts may use.", connected=True)
-        return None if lines is None else read_cache(lines)
+        return read_cache(lines)
 
-    async def _sent(self, run: TaskRun, client: Client, package: Resource, remote: str) -> str | None:
-        """Sends a package; returns its path there, or `None` when the task is cancelled.  Raises `WorkerCallFailed`."""
+    async def _sent(self, run: TaskRun, client: Client, package: Resource, remote: str) -> str:
+        """Sends a package; returns its path there.  Raises `Canceled` and `WorkerCallFailed`."""
         what = package.name.replace("/", " ")
         try:
             with self.packages.held(package) as content:
                 result = await run.uploaded(client, remote, content)
         except FileNotFoundError as gone:
             raise WorkerCallFailed(f"The package {what} was removed from the feed meanwhile.", final=True) from gone
-        if result is not None and (result.hash or "").lower() != package.body["Hash"]:
+        if (result.hash or "").lower() != package.body["Hash"]:
             raise WorkerCallFailed(f"{what} did not arrive as it was.", connected=True)
-        return None if result is None else result.full_path
+        return result.full_path

@@ -13,7 +13,7 @@ from typing import Final
 
 from tentacle.calling import ends_before
 from tentacle.devserver.storage import Clock, NewTask, Task, TaskState, TaskStore, fields
-from tentacle.devserver.tasks.task_run import CANCELED, Slots, TaskHandler, TaskResult, TaskRun, failed
+from tentacle.devserver.tasks.task_run import CANCELED, Slots, TaskHandler, TaskResult, TaskRun, TaskType, failed
 from tentacle.errors import TentacleError, one_line
 
 log = logging.getLogger(__name__)
@@ -41,10 +41,11 @@ class TaskQueue:
     """Runs tasks until `close`."""
 
     def __init__(
-        self, store: TaskStore, handlers: Mapping[str, TaskHandler], clock: Clock, limits: QueueLimits
+        self, store: TaskStore, handlers: Mapping[TaskType, TaskHandler], clock: Clock, limits: QueueLimits
     ) -> None:
         self._store = store
-        self._handlers = handlers
+        self._handlers = {known.name: handler for known, handler in handlers.items()}
+        self._resumed = [known.name for known in handlers if known.resumes]
         self._clock = clock
         self.limits = limits
         self._cap = Slots(limits.at_once)
@@ -54,8 +55,8 @@ class TaskQueue:
 
     async def start(self) -> None:
         """Goes on with what an earlier life of this server has left."""
-        resumed = [name for name, handler in self._handlers.items() if handler.resumes]
-        for task in await self._store.take_over("The server was stopped while this task was under way.", resumed):
+        why = "The server was stopped while this task was under way."
+        for task in await self._store.take_over(why, self._resumed):
             run = TaskRun(task, self._store, self._clock, self._slots, resumed=True)
             run.picked_up = task.state is not TaskState.QUEUED
             if task.state is TaskState.CANCELLING:
@@ -107,8 +108,6 @@ class TaskQueue:
     def unfinished(self) -> list[Task]:
         return [run.task for run, _ in self._runs.values()]
 
-    # --- one task ----------------------------------------------------------------------------------------------
-
     async def _run(self, run: TaskRun) -> None:
         result = failed("The server was stopped, or failed, while this task was under way.")
         try:
@@ -122,7 +121,7 @@ class TaskQueue:
         except TentacleError as error:
             result = failed(one_line(error))
         finally:
-            if not (self._closed and self._handlers[run.task.name].resumes):
+            if not (self._closed and run.task.name in self._resumed):
                 await asyncio.shield(self._end(run, result))
 
     async def _result_in_time(self, run: TaskRun) -> TaskResult:

@@ -6,15 +6,15 @@ Knows policies and the queue; must not know how a machine is checked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar, Final
+from typing import Final
 
 from tentacle.calling import Time
 from tentacle.devserver.storage import Clock, HealthStatus, NewTask, Resource, fields, next_by_cron
 from tentacle.devserver.tasks.health import HEALTH, new_check
 from tentacle.devserver.tasks.queue import TaskQueue
-from tentacle.devserver.tasks.task_run import SUCCESS, TaskResult, TaskRun, TaskType
+from tentacle.devserver.tasks.task_run import SUCCESS, TaskResult, TaskRun, TaskType, named
 from tentacle.devserver.worker import Machines, Policy
 
 _DELETE_SHAPE: Final = (fields.Field("DocumentId", fields.text()),)
@@ -32,49 +32,43 @@ def check_is_due(policy: Policy, last: datetime, now: datetime) -> bool:
         return False
 
 
+def deletion_is_due(policy: Policy, machine: Resource, now: datetime) -> bool:
+    """Returns whether the machine has been unavailable for longer than its policy keeps it."""
+    keep, since = policy.delete_after, machine.observed.get("UnavailableSince")
+    if keep is None or since is None or machine.is_disabled or machine.health is not HealthStatus.UNAVAILABLE:
+        return False
+    return now - datetime.fromisoformat(since) >= timedelta(seconds=keep)
+
+
 @dataclass(frozen=True)
 class Deletions:
     """Deletes the machine that the task names, if it still is to go."""
 
-    resumes: ClassVar[bool] = False
     machines: Machines
     clock: Clock
 
     async def __call__(self, run: TaskRun) -> TaskResult:
         await run.pick_up()
-        wanted = run.task.arguments["DocumentId"]
-        for machine in await self.machines.in_space(run.task.space):
-            if machine.id == wanted:
-                root = await run.begin(f"Delete {machine.name}", None)
-                gone = await self.is_due(machine)
-                if gone:
-                    await self.machines.remove(machine)
-                since = f"has been unavailable since {machine.observed.get('UnavailableSince')}"
-                text = f"{machine.name} {since} and is deleted." if gone else f"{machine.name} is kept."
-                await run.write(root, "Info", text)
+        for machine in named(await self.machines.in_space(run.task.space), [run.task.arguments["DocumentId"]]):
+            root, text = await run.begin(f"Delete {machine.name}", None), f"{machine.name} is kept."
+            if deletion_is_due(await self.machines.policy_of(machine), machine, self.clock()):
+                await self.machines.remove(machine)
+                since = machine.observed.get("UnavailableSince")
+                text = f"{machine.name} has been unavailable since {since} and is deleted."
+            await run.write(root, "Info", text)
         return SUCCESS
-
-    async def is_due(self, machine: Resource) -> bool:
-        """Returns whether the machine has been unavailable for longer than its policy keeps it."""
-        keep, since = (await self.machines.policy_of(machine)).delete_after, machine.observed.get("UnavailableSince")
-        if keep is None or since is None or machine.is_disabled or machine.health is not HealthStatus.UNAVAILABLE:
-            return False
-        return self.clock() - datetime.fromisoformat(since) >= timedelta(seconds=keep)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Looks once a tick, at all machines.  A machine that was never checked counts from when the server started."""
+    """Looks once a tick, at all machines.  A machine that was never checked counts from when the server `began`."""
 
     machines: Machines
     queue: TaskQueue
     clock: Clock
     time: Time
+    began: datetime
     tick: float = 30.0
-    began: datetime = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "began", self.clock())
 
     async def run(self) -> None:
         """Looks until it is cancelled."""
@@ -89,14 +83,13 @@ class Schedule:
                 busy.update(task.arguments["MachineIds"])
             elif task.name == DELETE.name:
                 busy.add(task.arguments["DocumentId"])
-        deletions = Deletions(self.machines, self.clock)
         for machine in await self.machines.everywhere():
             if machine.id in busy or machine.is_disabled:
                 continue
-            last = machine.observed.get("LastChecked")
+            policy, last = await self.machines.policy_of(machine), machine.observed.get("LastChecked")
             when = self.began if last is None else datetime.fromisoformat(last)
-            if await deletions.is_due(machine):
+            if deletion_is_due(policy, machine, self.clock()):
                 what = f"Delete {machine.name}, which is unavailable"
                 await self.queue.add(NewTask(machine.space, DELETE.name, what, {"DocumentId": machine.id}))
-            elif check_is_due(await self.machines.policy_of(machine), when, self.clock()):
+            elif check_is_due(policy, when, self.clock()):
                 await self.queue.add(new_check(machine, "Scheduled health check"))

@@ -29,11 +29,7 @@ _DEFAULTS: Final[Mapping[ProcessOutputSource, str | None]] = {
     ProcessOutputSource.STD_ERR: "Error",
 }
 _CATEGORIES: Final[Mapping[str, str | None]] = {
-    "verbose": "Verbose",
-    "warning": "Warning",
-    "error": "Error",
-    "highlight": "Highlight",
-    "wait": "Wait",
+    **{name: name.capitalize() for name in ("verbose", "warning", "error", "highlight", "wait")},
     "progress": "Verbose",
     "ignore": None,
 }
@@ -56,14 +52,6 @@ class ServiceMessage:
     name: str
     attributes: Mapping[str, str] = field(repr=False)
     text: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The progress that a script reports, in percent."""
-
-    percentage: int
-    message: str
 
 
 @dataclass(frozen=True)
@@ -102,10 +90,11 @@ class OutputParser:
     """Turns a script's output into log entries; remembers the category of each stream from one call to the next.
 
     What messages say is added to `secrets` (to be masked from now on), `artifacts` and `variables`, where a sensitive
-    one is `None`.  `failure` is why the server's own part of a script could not do its work.
+    one is `None`.  `progress` is in percent, with what goes on.  `failure` is why the server's own part of a script
+    could not do its work.
     """
 
-    progress: Progress | None = None
+    progress: tuple[int, str] | None = None
     failure: str = ""
     secrets: list[str] = field(default_factory=list, repr=False)
     artifacts: list[Artifact] = field(default_factory=list)
@@ -134,7 +123,7 @@ class OutputParser:
             return None
         percentage = fields.whole_number(given.get("percentage", ""), 999)
         if message.name == "progress" and percentage is not None:
-            self.progress = Progress(min(percentage, 100), given.get("message", "")[:200])
+            self.progress = min(percentage, 100), given.get("message", "")[:200]
             return None
         if message.name == "mask" and "value" in given:
             self.secrets.append(given["value"])

@@ -12,13 +12,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final
 
 from tentacle.calling import ScriptOrder, ScriptProgress, ends_before
 from tentacle.contracts.file_transfer import UploadResult
 from tentacle.contracts.script import ProcessOutput, ScriptTicket
 from tentacle.devserver.storage import ActivityStatus, Clock, Json, LogEntry, Resource, Task, TaskState, TaskStore, iso
-from tentacle.devserver.tasks.service_messages import Artifact, OutputParser, Progress
+from tentacle.devserver.tasks.service_messages import Artifact, OutputParser
 from tentacle.devserver.worker import Client
 from tentacle.masking import Mask, forms, worth_masking
 
@@ -30,11 +30,15 @@ _STATUS: Final = {TaskState.SUCCESS: ActivityStatus.SUCCESS, TaskState.CANCELED:
 
 @dataclass(frozen=True)
 class TaskType:
-    """A type of task by the API's name; `read_arguments` returns the arguments to keep and raises `Invalid`."""
+    """A type of task by the API's name; `read_arguments` returns the arguments to keep and raises `Invalid`.
+
+    One that `resumes` goes on when the server is started again.
+    """
 
     name: str
     description: str
     read_arguments: Callable[[Any], Json]
+    resumes: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,10 @@ class TaskResult:
 
 SUCCESS: Final = TaskResult(TaskState.SUCCESS)
 CANCELED: Final = TaskResult(TaskState.CANCELED, "The task was canceled.")
+
+
+class Canceled(Exception):
+    """Ends the part of a task that one machine has, where the task is cancelled."""
 
 
 def failed(error: str) -> TaskResult:
@@ -131,26 +139,27 @@ class TaskRun:
             await self.store.advance(self.task.number, TaskState.EXECUTING)
 
     @asynccontextmanager
-    async def slot(self, machine: str, slots: Slots | None = None) -> AsyncIterator[bool]:
-        """Waits for a slot on a machine; yields False when the task is cancelled before there is one."""
+    async def slot(self, machine: str, slots: Slots | None = None) -> AsyncIterator[None]:
+        """Waits for a slot on a machine.  Raises `Canceled` when the task is cancelled before there is one."""
         slots = slots or self.slots
         waiting = asyncio.ensure_future(slots.acquire(machine, self.task.number))
-        # What may run on the machine already has to be ended there, too.
         if self.resumed:
+            # What may run on the machine already has to be ended there, too.
             await waiting
-        got = self.resumed or await ends_before(waiting, self.cancel)
+        elif not await ends_before(waiting, self.cancel):
+            raise Canceled
         try:
-            if got:
-                await self.pick_up()
-            yield got
+            await self.pick_up()
+            yield
         finally:
-            if got:
-                slots.release(machine)
+            slots.release(machine)
 
-    async def uploaded(self, client: Client, remote: str, local: Path) -> UploadResult | None:
-        """Copies a file to a worker; returns `None` when the task is cancelled.  Raises `WorkerCallFailed`."""
+    async def uploaded(self, client: Client, remote: str, local: Path) -> UploadResult:
+        """Copies a file to a worker.  Raises `Canceled` and `WorkerCallFailed`."""
         sending = asyncio.ensure_future(client.upload(remote, local))
-        return sending.result() if await ends_before(sending, self.cancel) else None
+        if not await ends_before(sending, self.cancel):
+            raise Canceled
+        return sending.result()
 
     async def begin(self, name: str, parent: str | None) -> str:
         """Begins an activity and returns its id."""
@@ -165,14 +174,17 @@ class TaskRun:
     ) -> TaskResult:
         """Does `work(run, activity, machine)` on all machines at once, each in an activity of its own.
 
-        Returns the first result that is bad, cancellation first.
+        Returns the first result that is bad, cancellation first; that may be a `Canceled`, too.
         """
 
         async def part(machine: Resource) -> TaskResult:
             activity = await self.begin(f"{title} {machine.name}", parent)
             if self.resumed and (ended := await self._ended(activity)) is not None:
                 return ended
-            result = await work(self, activity, machine)
+            try:
+                result = await work(self, activity, machine)
+            except Canceled:
+                result = CANCELED
             if result.state is not TaskState.SUCCESS:
                 await self.write(activity, "Fatal", result.error)
             await self.store.finish(self.task.number, activity, result.status)
@@ -189,7 +201,7 @@ class TaskRun:
         if found.ended is None:
             return None
         last = await self.store.last_lines(activity, self.task.number, 1)
-        said = last[0].entry.text if last else ""
+        said = last[0].text if last else ""
         return {ActivityStatus.SUCCESS: SUCCESS, ActivityStatus.CANCELED: CANCELED}.get(found.status, failed(said))
 
     async def write(self, activity: str, category: str, text: str) -> None:
@@ -227,10 +239,20 @@ class ScriptLog:
     look: Callable[[Sequence[ProcessOutput]], object] | None = None
     """Sees each line before it is written."""
     parser: OutputParser = field(default_factory=OutputParser)
-    _progress: Progress | None = None
+    _progress: tuple[int, str] | None = None
     _variables: dict[str, str | None] = field(default_factory=dict)
     _seen: int = 0
     """Lines that will come and are in the log already."""
+
+    async def of(self, order: ScriptOrder, client: Client, *, resumes: bool = False) -> int:
+        """Runs a script, one that `resumes` where an earlier life of this server left it; returns its exit code.
+
+        Raises `Canceled` and `WorkerCallFailed`.
+        """
+        outcome = await client.run_script(order, self.observe, self.run.cancel, self if resumes else None)
+        if outcome.cancelled:
+            raise Canceled
+        return outcome.exit_code
 
     async def observe(self, outputs: Sequence[ProcessOutput]) -> None:
         if self.look is not None:
@@ -248,8 +270,7 @@ class ScriptLog:
         progress = self.parser.progress
         if progress is not None and progress != self._progress:
             self._progress = progress
-            number = self.run.task.number
-            await self.run.store.progress(number, self.activity, progress.percentage, progress.message)
+            await self.run.store.progress(self.run.task.number, self.activity, *progress)
 
     def _unseen(self, outputs: Sequence[ProcessOutput]) -> Sequence[ProcessOutput]:
         """What is not in the log yet.  What is there is read again for what it says of the rest: secrets, say."""
@@ -278,20 +299,15 @@ class ScriptLog:
         await self.run.store.end_script(self.activity, exit_code)
 
 
-async def script_said(run: TaskRun, activity: str, client: Client, script: str) -> list[str] | None:
-    """Runs a script of the server's own; returns the lines that it wrote, or `None` when the task is cancelled.
+async def script_said(run: TaskRun, activity: str, client: Client, script: str) -> list[str]:
+    """Runs a script of the server's own; returns the lines that it wrote.
 
-    Raises `WorkerCallFailed`.
+    Raises `Canceled` and `WorkerCallFailed`.
     """
     lines: list[ProcessOutput] = []
-    log = ScriptLog(run, activity, look=lines.extend)
-    outcome = await client.run_script(ScriptOrder(script, run.task.id), log.observe, run.cancel)
-    return None if outcome.cancelled else [line.text for line in lines]
+    await ScriptLog(run, activity, look=lines.extend).of(ScriptOrder(script, run.task.id), client)
+    return [line.text for line in lines]
 
 
-class TaskHandler(Protocol):
-    """Does the tasks of one type.  Those that it `resumes` go on when the server is started again."""
-
-    resumes: ClassVar[bool]
-
-    async def __call__(self, run: TaskRun) -> TaskResult: ...
+TaskHandler = Callable[[TaskRun], Awaitable[TaskResult]]
+"""Does the tasks of one type."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.devserver.page.commands import first_steps, port_of, quoted, registration_commands
+from tentacle.devserver.page.commands import first_steps, port_of, registration_commands
 
 THUMBPRINT = "78565D222B645F48598D42DD56934802C98BB16F"
 TENTACLE = Path(sys.executable).with_name("tentacle")
@@ -20,7 +20,8 @@ TENTACLE = Path(sys.executable).with_name("tentacle")
 
 @given(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])))
 def test_a_name_is_one_word_whatever_is_in_it(name: str) -> None:
-    assert shlex.split(quoted(name)) == [name]
+    text = registration_commands("http://h", 1, THUMBPRINT, name, name)["polling"].text
+    assert {f"--workerpool={name}", *([f"--space={name}"] if name else [])} <= set(shlex.split(text))
 
 
 COMMANDS = registration_commands("http://[::1]:8065", 8043, THUMBPRINT, "It's", "A & B")

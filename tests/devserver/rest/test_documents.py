@@ -38,7 +38,8 @@ MACHINE = {"EnvironmentIds": ["Environments-1"], "Roles": ["r"]}
 def made(kind: Kind, body: dict[str, Any] | None = None, **observed: Any) -> Resource:
     needed = {"Name": "n", "Host": "h", "AccountType": "Token", "Username": "n", "DisplayName": "N"}
     granted = {"TeamId": "Teams-1", "UserRoleId": "UserRoles-1"}
-    given_body = worker_body() | MACHINE if kind.path in ("workers", "machines") else {**needed, **granted}
+    package = {"PackageId": "Acme", "Version": "1.0", "FileExtension": ".zip"}
+    given_body = worker_body() | MACHINE if kind.path in ("workers", "machines") else {**needed, **granted, **package}
     read = read_body(kind, {**given_body, **(body or {})})
     space = "Spaces-2" if kind.scoped else ""
     return Resource(kind.path, f"{kind.prefix}-3", space, kind.name_of(read), read, observed)
@@ -52,7 +53,7 @@ def test_every_kind_has_its_id_first_its_links_last_and_its_own_path(kind: Kind)
     space = "Spaces-2/" if kind.scoped else ""
     assert shown["Links"]["Self"] == path_of(made(kind)) == f"/api/{space}{kind.path}/{kind.prefix}-3"
     assert "/".join(str(shown[name]) for name in kind.naming) == made(kind).name
-    own = {name: link for name, link in shown["Links"].items() if name not in ("SpaceHome", "Web")}
+    own = {name: link for name, link in shown["Links"].items() if name not in ("SpaceHome", "Web", "Feed")}
     assert all(link.startswith(shown["Links"]["Self"]) for link in own.values())
 
 

@@ -12,7 +12,7 @@ from tentacle.devserver.rest.documents import details_document, raw_head, raw_li
 from tentacle.devserver.storage import Activity, ActivityStatus, LogElement, LogEntry, Task, TaskState
 
 AT = "2026-11-23T12:{}.000+00:00"
-QUEUED = Task(5, "Spaces-1", "AdHocScript", "Run it", {"a": 1}, TaskState.QUEUED, AT.format("00:00"))
+QUEUED = Task("Spaces-1", "AdHocScript", "Run it", {"a": 1}, 5, TaskState.QUEUED, AT.format("00:00"))
 RUNNING = replace(QUEUED, state=TaskState.EXECUTING, started=AT.format("00:10"))
 ENDED = replace(RUNNING, state=TaskState.SUCCESS, completed=AT.format("01:15"))
 
@@ -50,9 +50,7 @@ def activity(name: str, parent: str | None, progress: int = 0) -> Activity:
 
 
 def test_activities_are_a_tree_with_their_own_lines() -> None:
-    lines = {
-        "child": [LogElement(2, "child", LogEntry("Info", "b", "")), LogElement(3, "child", LogEntry("Error", "c", ""))]
-    }
+    lines = {"child": [LogElement("Info", "b", "", 2, "child"), LogElement("Error", "c", "", 3, "child")]}
     tree = [activity("root", None), activity("child", "root", 40), activity("other", "root"), activity("deep", "child")]
     shown = details_document(RUNNING, tree, lines, 2)
     (root,) = shown["ActivityLogs"]

@@ -12,17 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tentacle.devserver.storage import (
-    Database,
-    Invalid,
-    PackageName,
-    Packages,
-    Store,
-    name_inside,
-    read_package_name,
-    version_key,
-)
+from tentacle.devserver.storage import Database, Invalid, Packages, Store
 from tentacle.devserver.storage.kinds import PACKAGES
+from tentacle.devserver.storage.packages import PackageName, name_inside, read_package_name, version_key
 
 ORIGINAL = re.compile(
     r"(?P<id>(\w+([_.-]\w+)*?))\.(?P<version>([0-9]+(\.[0-9]+){0,3}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?)"

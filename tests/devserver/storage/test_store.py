@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tentacle.devserver.storage import UNSCOPED, ApiKey, Database, HealthStatus, Invalid, NewEvent, Store
+from tentacle.devserver.storage import UNSCOPED, ApiKey, Database, Event, HealthStatus, Invalid, Store
 from tentacle.devserver.storage.kinds import ENVIRONMENTS, MACHINES, POOLS, SPACES, WORKERS
 
 KEY = ApiKey("hash-1", "apikeys-1", "Users-1", "ci", "API-ABC", "2026-11-23")
@@ -114,8 +114,8 @@ async def test_keys_are_kept_replaced_and_removed(store: Store) -> None:
     again = replace(third, hash="hash-4")
     await store.add_key(again)
     assert await store.keys() == [KEY, second, again]
-    await store.remove_key(key_id="apikeys-3")
-    await store.remove_keys_of("Users-2")
+    await store.remove_keys(key_id="apikeys-3")
+    await store.remove_keys(user="Users-2")
     assert await store.keys() == [KEY]
 
 
@@ -140,7 +140,7 @@ async def test_what_happened_is_kept_newest_first_and_not_for_ever(
 ) -> None:
     monkeypatch.setattr("tentacle.devserver.storage.store.EVENTS_KEPT", 3)
     for number in range(5):
-        await store.add_event(NewEvent("now", "Created", "Users-1", "admin", "", f"Workers-{number}", "made"))
+        await store.add_event(Event("now", "Created", "Users-1", "admin", "", f"Workers-{number}", "made"))
     assert [(event.number, event.resource) for event in await store.events()] == [
         (5, "Workers-4"),
         (4, "Workers-3"),

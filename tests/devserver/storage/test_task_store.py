@@ -52,8 +52,8 @@ async def test_pages_of_the_log_follow_each_other(store: TaskStore) -> None:
     await store.append(task.number, root, [])
     await store.append(task.number, root, [LogEntry("Info", "a", ""), LogEntry("Info", "b", "")])
     await store.append(task.number, child, [LogEntry("Warning", "c", "")])
-    assert [(line.number, line.entry.text) for line in await store.lines(task.number, 1, 5)] == [(2, "b"), (3, "c")]
-    assert [line.entry.text for line in await store.last_lines(root, task.number, 1)] == ["b"]
+    assert [(line.number, line.text) for line in await store.lines(task.number, 1, 5)] == [(2, "b"), (3, "c")]
+    assert [line.text for line in await store.last_lines(root, task.number, 1)] == ["b"]
     await store.finish(task.number, child, ActivityStatus.FAILED)
     assert [(a.parent, a.status) for a in await store.activities(task.number)] == [(None, "Running"), (root, "Failed")]
     found = await store.get(task.number)
@@ -63,7 +63,7 @@ async def test_pages_of_the_log_follow_each_other(store: TaskStore) -> None:
 
 async def test_a_reader_that_waits_is_woken_by_the_next_line(store: TaskStore) -> None:
     task = await store.add(NEW)
-    changed = store.changes.event(task.number)
+    changed = store.change(task.number)
     assert not changed.is_set()
     await store.append(task.number, "a", [LogEntry("Info", "x", "")])
     assert changed.is_set()

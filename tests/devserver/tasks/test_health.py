@@ -174,8 +174,8 @@ async def test_the_policy_says_how_often(server: RunningServer, later: int, chec
     await server.idle()
     await server.policy(MachineHealthCheckPolicy={"HealthCheckInterval": "01:00:00"})
     up = server.up.server
-    clock = lambda: datetime.now(UTC) + timedelta(minutes=later)  # noqa: E731
-    schedule = Schedule(up.machines, up.queue, clock, Time(lambda: 0.0))
+    now = datetime.now(UTC) + timedelta(minutes=later)
+    schedule = Schedule(up.machines, up.queue, lambda: now, Time(lambda: 0.0), now)
     await schedule.look()
     await schedule.look()
     await server.idle()

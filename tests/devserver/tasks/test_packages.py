@@ -15,16 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.devserver.storage import Resource
-from tentacle.devserver.tasks.packages import Cached, Found, Staged, read_cache, read_references, superfluous
+from tentacle.devserver.tasks.packages import Found, Staged, read_cache, read_references, superfluous
 
 
-def cached(*names: str, size: int = 10) -> list[Cached]:
+def cached(*names: str, size: int = 10) -> dict[str, int]:
     """Files of the cache, last used first, by `ID VERSION`."""
-    return [Cached(f"{name.replace(' ', '@S')}@{n:032x}.tar.gz", size) for n, name in enumerate(names)]
+    return {f"{name.replace(' ', '@S')}@{n:032x}.tar.gz": size for n, name in enumerate(names)}
 
 
-def left(files: list[Cached], removed: list[str]) -> list[str]:
-    return [one.name.rsplit("@", 1)[0].replace("@S", " ") for one in files if one.name not in removed]
+def left(files: dict[str, int], removed: list[str]) -> list[str]:
+    return [name.rsplit("@", 1)[0].replace("@S", " ") for name in files if name not in removed]
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def left(files: list[Cached], removed: list[str]) -> list[str]:
 def test_so_many_packages_and_versions_stay_the_last_used_ones(kept: tuple[int, int], expected: list[str]) -> None:
     files = cached("A 3", "B 1", "a 1", "A 1", "C 1", "A 2")
     assert [name.upper() for name in left(files, superfluous(Found({}, files, 10**9), kept, frozenset()))] == expected
-    used = frozenset({files[-1].name})
-    assert files[-1].name not in superfluous(Found({}, files), kept, used)
+    last = list(files)[-1]
+    assert last not in superfluous(Found({}, files), kept, frozenset({last}))
 
 
 def test_otherwise_the_least_recently_used_go_until_there_is_room() -> None:
@@ -51,7 +51,7 @@ def test_otherwise_the_least_recently_used_go_until_there_is_room() -> None:
             left(files, superfluous(Found({}, files, missing), None, frozenset()))
             == ["A 3", "A 2", "A 1", "A 0"][:expected]
         )
-    assert left(files, superfluous(Found({}, files, 15), None, frozenset({files[3].name}))) == ["A 3", "A 0"]
+    assert left(files, superfluous(Found({}, files, 15), None, frozenset({list(files)[3]}))) == ["A 3", "A 0"]
 
 
 @given(
@@ -62,7 +62,7 @@ def test_otherwise_the_least_recently_used_go_until_there_is_room() -> None:
 def test_what_stays_is_within_the_limits_and_newer_than_what_goes(
     names: list[str], kept: tuple[int, int] | None, missing: int
 ) -> None:
-    files = [*cached(*names), Cached("journal.json", 1000), Cached("../escape@S1@" + "0" * 32 + ".zip", 5)]
+    files = {**cached(*names), "journal.json": 1000, "../escape@S1@" + "0" * 32 + ".zip": 5}
     removed = superfluous(Found({}, files, missing), kept, frozenset())
     assert not any("/" in name or name == "journal.json" for name in removed)
     stay = left(cached(*names), removed)
@@ -79,13 +79,13 @@ def test_what_stays_is_within_the_limits_and_newer_than_what_goes(
 @given(st.lists(st.text(max_size=40)))
 def test_whatever_else_a_worker_says_does_not_matter(lines: list[str]) -> None:
     found = read_cache([f"x {line}" for line in lines])
-    assert (found.paths, found.cached, found.missing_room) == ({}, [], 0)
+    assert (found.paths, found.cached, found.missing_room) == ({}, {}, 0)
 
 
 def test_a_worker_says_what_it_has_and_how_much_room() -> None:
     said = ["tentacle-package:   12 a b.zip", "tentacle-disk: /dev/my disk 1000 0 100 90% /mnt"]
     found = read_cache(said)
-    assert (found.cached, found.missing_room) == ([Cached("a b.zip", 12)], 100 * 1024)
+    assert (found.cached, found.missing_room) == ({"a b.zip": 12}, 100 * 1024)
 
 
 def test_a_reference_has_defaults() -> None:

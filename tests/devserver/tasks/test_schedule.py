@@ -51,8 +51,8 @@ def test_without_interval_and_cron_a_check_is_never_due() -> None:
 async def test_a_worker_that_was_never_checked_has_its_turn_too(server: RunningServer, after: int, checks: int) -> None:
     await server.worker("w")
     up, began = server.up.server, datetime.now(UTC)
-    moments = iter([began, *[began + timedelta(minutes=after)] * 9])
-    await Schedule(up.machines, up.queue, lambda: next(moments), Time(lambda: 0.0)).look()
+    now = began + timedelta(minutes=after)
+    await Schedule(up.machines, up.queue, lambda: now, Time(lambda: 0.0), began).look()
     await server.idle()
     assert (await server.get("/api/tasks"))["TotalResults"] == checks
 
@@ -70,7 +70,8 @@ async def test_a_worker_that_answers_again_in_time_is_kept(server: RunningServer
         now = datetime.now(UTC).isoformat()
         await up.store.observe(worker, {"HealthStatus": health, "UnavailableSince": since, "LastChecked": now})
 
-    schedule = Schedule(up.machines, up.queue, lambda: datetime.now(UTC) + timedelta(hours=2), Time(lambda: 0.0))
+    later = datetime.now(UTC) + timedelta(hours=2)
+    schedule = Schedule(up.machines, up.queue, lambda: later, Time(lambda: 0.0), later)
     await seen("Unavailable", datetime.now(UTC).isoformat())
     await schedule.look()
     await seen("Healthy", None)

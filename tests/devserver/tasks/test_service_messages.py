@@ -14,7 +14,6 @@ from tentacle.devserver.tasks.service_messages import (
     MOST_VARIABLES,
     Artifact,
     OutputParser,
-    Progress,
     ServiceMessage,
     messages_of,
 )
@@ -141,7 +140,7 @@ def test_progress_is_kept_and_not_shown() -> None:
     text = "##octopus[progress percentage='{}' message='{}']"
     encoded = [base64.b64encode(t.encode()).decode() for t in ("250", "nearly — done")]
     assert parser.parse([ProcessOutput(OUT, 0, text.format(*encoded))]) == []
-    assert parser.progress == Progress(100, "nearly — done")
+    assert parser.progress == (100, "nearly — done")
     wrong = text.format("bm90IGEgbnVtYmVy", "")
     assert [e.text for e in parser.parse([ProcessOutput(OUT, 0, wrong)])] == [wrong]
 

@@ -20,6 +20,6 @@ async def test_a_log_without_end_is_cut_and_says_so_once(tmp_path: Path) -> None
     activity = await run.begin("x", None)
     for _ in range(5):
         await run.append(activity, [LogEntry("Info", "x" * 336, "")] * 2)
-    texts = [line.entry.text for line in await store.lines(task.number)]
+    texts = [line.text for line in await store.lines(task.number)]
     assert texts == ["x" * 336] * 2 + ["The log of this task is too long; the rest is dropped."]
     await database.close()
