@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
 from uuid import UUID
@@ -101,11 +101,12 @@ class Calls:
             response, files = await self._handler(request, received.files, context)
         finally:
             received.release()
-        try:
-            return await pack(response), files
-        except BaseException:
-            _close_files((None, files))
-            raise
+        with ExitStack() as undo:
+            for file in files.values():
+                undo.callback(file.close)
+            packed = await pack(response)
+            undo.pop_all()
+        return packed, files
 
 
 def _close_files(answer: tuple[Any, Files]) -> None:

@@ -100,17 +100,18 @@ class Exchange:
         Raises `ProtocolError`, `TimedOut` or `Disconnected`.  After that the connection cannot be used any more.
         """
         share = self._memory.share(self.context.thumbprint, self)
+        is_over = True
         try:
             event = await self._event(first_byte, share)
             self._ended_message = False
             share.settle()
-        except BaseException:
-            share.release()
-            raise
-        if isinstance(event, _MESSAGES) and (event.streams or share.held):
+            if not isinstance(event, _MESSAGES) or not (event.streams or share.held):
+                return Received(event)
+            is_over = False
             return await self._with_streams(event, share)
-        share.release()
-        return Received(event)
+        finally:
+            if is_over:
+                share.release()
 
     async def _with_streams(self, event: RequestEvent | ResponseEvent, share: MemoryShare) -> Received:
         with ExitStack() as undo:
