@@ -11,6 +11,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -25,6 +26,7 @@ from tentacle.contracts.file_transfer import UploadResult
 from tentacle.disk import require_free
 from tentacle.errors import TentacleError
 from tentacle.path_walk import LinkRefused, Place, Trust, end_of, parent_of
+from tentacle.scripts.shim.small_files import read_file
 from tentacle.services.dispatch import Files, Outgoing, ServiceMethod
 from tentacle.services.errors import AccessDenied, ArgumentError, FileError, MissingFile, NotAFile, ServiceError
 from tentacle.services.parts import Parts
@@ -37,6 +39,7 @@ _SMALL = 256 * 1024
 _LONGEST_SPOOLED = 64 * 1024 * 1024
 """Bytes that are read, without a length that is believed, before a file counts as endless."""
 _PROC = Path("/proc")
+_UMASK = re.compile(rb"^Umask:\s+([0-7]+)$", re.MULTILINE)
 
 
 class FileTransferService:
@@ -96,7 +99,7 @@ class FileTransferService:
                 self._roots.require_upload(place.directory)
                 place.require_writable()
                 # Files, and links to them, are replaced; a device or a pipe of that name stays what it is.
-                found = self._found(target)
+                found = self._found(target, place)
                 if found is not None and not stat.S_ISREG(found.st_mode):
                     raise _no_file(target, found)
                 known = None if source is None else self._digest_of(source)
@@ -112,11 +115,14 @@ class FileTransferService:
             os.mkdir(name, dir_fd=inside)
         return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
 
-    def _found(self, target: str) -> os.stat_result | None:
+    def _found(self, target: str, place: Place) -> os.stat_result | None:
         """What is at the path, also behind a link; `None` for nothing, and for links that lead to nothing."""
         try:
-            with end_of(target, self._trust) as place:
-                return place.status()
+            found = place.status()
+            if found is None or not stat.S_ISLNK(found.st_mode):
+                return found
+            with end_of(target, self._trust) as end:
+                return end.status()
         except OSError:
             return None
 
@@ -223,11 +229,8 @@ def _finish(file: BinaryIO, digest: str | None) -> str:
 
 def _umask() -> int:
     """Returns the process's umask; it is read without setting it, since other threads create files too."""
-    with suppress(OSError):
-        for line in (_PROC / "self/status").read_text().splitlines():
-            if line.startswith("Umask:"):
-                return int(line.split()[1], 8)
-    return 0o022
+    found = _UMASK.search(read_file("/proc/self/status"))
+    return 0o022 if found is None else int(found[1], 8)
 
 
 def _with_length(path: str, file: BinaryIO) -> tuple[BinaryIO, int]:

@@ -102,7 +102,8 @@ class Calls:
         finally:
             received.release()
         with ExitStack() as undo:
-            undo.callback(_close_files, (None, files))
+            for file in files.values():
+                undo.callback(file.close)
             packed = await pack(response)
             undo.pop_all()
         return packed, files

@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
-from tentacle.records import dataclass
 from tentacle.transport.errors import Disconnected
 from tentacle.transport.file_reading import read_at
 from tentacle.transport.memory import EVERYBODY, FREE, Memory, MemoryShare
@@ -101,19 +100,18 @@ class Exchange:
         Raises `ProtocolError`, `TimedOut` or `Disconnected`.  After that the connection cannot be used any more.
         """
         share = self._memory.share(self.context.thumbprint, self)
-        received = False
+        is_over = True
         try:
             event = await self._event(first_byte, share)
             self._ended_message = False
             share.settle()
-            received = True
-        finally:
-            if not received:
-                share.release()
-        if isinstance(event, _MESSAGES) and (event.streams or share.held):
+            if not isinstance(event, _MESSAGES) or not (event.streams or share.held):
+                return Received(event)
+            is_over = False
             return await self._with_streams(event, share)
-        share.release()
-        return Received(event)
+        finally:
+            if is_over:
+                share.release()
 
     async def _with_streams(self, event: RequestEvent | ResponseEvent, share: MemoryShare) -> Received:
         with ExitStack() as undo:
@@ -188,8 +186,7 @@ class Exchange:
         while sent < length:
             try:
                 data = await read_at(file, sent, min(length - sent, piece_size()))
-            except (OSError, ValueError) as error:
-                # One that is closed belongs to a call that was given up meanwhile.
+            except OSError as error:
                 raise Disconnected("a file could not be read any more while it was being sent") from error
             if not data:
                 # The announced length cannot be met.  A broken connection is better than a peer that reads rubbish.
