@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -130,6 +131,13 @@ class HalibutComms:
     def _may_poll(self, subscription: str, thumbprint: str) -> bool:
         return (subscription, thumbprint.upper()) in self._subscribers
 
+    def _is_for(self, endpoint: Endpoint, thumbprint: str) -> bool:
+        """Two may be registered with one subscription, and each has calls of its own.  Whoever has changed its
+        certificate meanwhile goes on with those of the old one.
+        """
+        gone = not self._may_poll(subscription_of(endpoint), endpoint.thumbprint)
+        return gone or endpoint.thumbprint.upper() == thumbprint.upper()
+
     def _is_trusted(self, thumbprint: str) -> bool:
         return thumbprint.upper() in {known for _, known in self._subscribers}
 
@@ -158,8 +166,9 @@ class HalibutComms:
                 opened = {name: files.enter_context(path.open("rb")) for name, path in streams.items()}
                 async with limit(timeout or longest, f"the worker's answer to {method}"):
                     if endpoint.polling:
+                        is_for = partial(self._is_for, endpoint)
                         received = await self._polling.call(
-                            subscription_of(endpoint), request, opened, times.polling_queue
+                            subscription_of(endpoint), request, opened, times.polling_queue, is_for
                         )
                     else:
                         received = await self._listening.call(address_of(endpoint), request, opened, times)

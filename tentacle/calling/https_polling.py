@@ -85,13 +85,13 @@ class HttpsPolling:
             is_ours = request.path.startswith(AGENTS)
             return problem(404, "Nothing is polled at this path.") if is_ours else page_response()
         subscription = f"poll://{found[1].lower()}/"
-        refusal = self._refusal(request, subscription)
-        if refusal is not None:
-            return refusal
+        sender = self._sender(request, subscription)
+        if isinstance(sender, HttpReply):
+            return sender
         try:
             match (request.method, found[2].partition("/")[0]):
                 case "POST", "next":
-                    return await self._next(request, subscription)
+                    return await self._next(request, subscription, sender)
                 case "POST", "replies":
                     return await self._reply(request, subscription, found[3])
                 case "POST", "streams":
@@ -123,10 +123,12 @@ class HttpsPolling:
         context = CallContext("", address, Wire.HTTPS)
         return await self.answer(HttpRequest(method, path, headers, body, whole, length, context))
 
-    def _refusal(self, request: HttpRequest, subscription: str) -> HttpReply | None:
+    def _sender(self, request: HttpRequest, subscription: str) -> str | HttpReply:
+        """Returns the thumbprint of one that may poll, or what the others are told."""
         if request.context.thumbprint:
             allowed = self._allowed(subscription, request.context.thumbprint)
-            return None if allowed else problem(403, "This subscription belongs to another certificate, or to none.")
+            refused = problem(403, "This subscription belongs to another certificate, or to none.")
+            return request.context.thumbprint if allowed else refused
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         wanted = {"WWW-Authenticate": "Bearer"}
         if scheme.lower() != "bearer":
@@ -136,14 +138,13 @@ class HttpsPolling:
             return bearer.subscription == subscription and self._allowed(subscription, bearer.thumbprint)
 
         try:
-            self._tokens.read(token.strip(), self._audiences(), known)
+            return self._tokens.read(token.strip(), self._audiences(), known).thumbprint
         except BadToken as error:
             return problem(401, error.message, wanted)
-        return None
 
     # --- calls -------------------------------------------------------------------------------------------------
 
-    async def _next(self, request: HttpRequest, subscription: str) -> HttpReply:
+    async def _next(self, request: HttpRequest, subscription: str, sender: str) -> HttpReply:
         asked = json.loads(await request.whole(_MOST_ASKED))
         if not isinstance(asked, dict):
             raise CodecError("expected an object")
@@ -153,10 +154,11 @@ class HttpsPolling:
         began = self._turn
         # What was handed out before, and whoever asks now does not have.
         mine = ((identity, given) for identity, given in self._given.items() if given.subscription == subscription)
+        mine = ((identity, given) for identity, given in mine if given.call.is_for(sender))
         found = [given for identity, given in mine if given.turn <= began and identity not in holding][:most]
         at_once = found or request.headers.get("prefer", "").replace(" ", "") == "wait=0"
         wait = 0.0 if at_once else self._timeouts.polling_queue_wait
-        while len(found) < most and (call := await self._queues.take(subscription, wait)) is not None:
+        while len(found) < most and (call := await self._queues.take(subscription, wait, sender)) is not None:
             given = self._admit(subscription, call)
             found += [] if given is None else [given]
             wait = 0.0 if found else wait

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,6 +67,8 @@ def data_directory(path: Path | None) -> Iterator[Home]:
         if path is None:
             path = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="tentacle-devserver-")))
         make_directories(path, mode=0o700)
+        if path.stat().st_mode & stat.S_IWOTH:
+            raise HomeUnusable(f"Everybody may write to the data directory '{path}'.", hint="Change that: chmod o-w")
         try:
             descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             undo.callback(os.close, descriptor)

@@ -27,13 +27,21 @@ from tentacle.wire.events import (
 from tentacle.wire.messages import Request
 
 
+def anybody(_thumbprint: str) -> bool:
+    return True
+
+
 @dataclass(eq=False)
 class WaitingCall:
-    """A call that waits for an agent to collect it, or for the agent's answer; nobody waits when `answer` is done."""
+    """A call that waits for an agent to collect it, or for the agent's answer; nobody waits when `answer` is done.
+
+    `is_for(thumbprint)`: whether this one of those who share the subscription may collect it.
+    """
 
     request: Request
     files: Mapping[UUID, BinaryIO]
     answer: asyncio.Future[Received]
+    is_for: Callable[[str], bool] = anybody
     collected: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -57,11 +65,11 @@ class _Queue:
         with suppress(ValueError):
             self._items.remove(item)
 
-    async def get(self) -> WaitingCall:
-        while not self._items:
+    async def get(self, thumbprint: str) -> WaitingCall:
+        while (item := next((one for one in self._items if one.is_for(thumbprint)), None)) is None:
             self._changed.clear()
             await self._changed.wait()
-        item = self._items.popleft()
+        self._items.remove(item)
         item.collected.set()
         return item
 
@@ -83,13 +91,18 @@ class PollingQueues:
         return self._connected[subscription]
 
     async def call(
-        self, subscription: str, request: Request, files: Mapping[UUID, BinaryIO], wait: float | None = None
+        self,
+        subscription: str,
+        request: Request,
+        files: Mapping[UUID, BinaryIO],
+        wait: float | None = None,
+        is_for: Callable[[str], bool] = anybody,
     ) -> Received:
         """Returns the response; the caller releases it.
 
         Raises `CallFailed`, also when no agent collects the call within `wait` seconds, `polling_queue` by default.
         """
-        item = WaitingCall(request, files, asyncio.get_running_loop().create_future())
+        item = WaitingCall(request, files, asyncio.get_running_loop().create_future(), is_for)
         queue = self._queues[subscription]
         queue.put(item)
         try:
@@ -111,12 +124,12 @@ class PollingQueues:
                 hint="is the agent running, and does it poll this server?",
             ) from error
 
-    async def take(self, subscription: str, wait: float) -> WaitingCall | None:
+    async def take(self, subscription: str, wait: float, thumbprint: str) -> WaitingCall | None:
         """The next call, for who carries it another way than by a connection of Halibut; `None` after `wait` seconds.
 
         The taker sets the `answer`.
         """
-        getting = asyncio.ensure_future(self._queues[subscription].get())
+        getting = asyncio.ensure_future(self._queues[subscription].get(thumbprint))
         try:
             await asyncio.wait((getting,), timeout=wait)
         except asyncio.CancelledError:
@@ -140,13 +153,13 @@ class PollingQueues:
         await exchange.send(Identity(IdentityKind.SERVER))
         self._connected[subscription] += 1
         try:
-            await self._serve(exchange, self._queues[subscription])
+            await self._serve(exchange, self._queues[subscription], thumbprint)
         finally:
             self._connected[subscription] -= 1
 
-    async def _serve(self, exchange: Exchange, queue: _Queue) -> None:
+    async def _serve(self, exchange: Exchange, queue: _Queue, thumbprint: str) -> None:
         while True:
-            item = await self._next(exchange, queue)
+            item = await self._next(exchange, queue, thumbprint)
             if item is None:
                 await exchange.send(Nothing())
             else:
@@ -155,9 +168,9 @@ class PollingQueues:
                 return
             await exchange.send(Proceed(), self._timeouts.heartbeat)
 
-    async def _next(self, exchange: Exchange, queue: _Queue) -> WaitingCall | None:
+    async def _next(self, exchange: Exchange, queue: _Queue, thumbprint: str) -> WaitingCall | None:
         """The next call, or `None` after a while.  Raises `Disconnected` when the subscriber leaves meanwhile."""
-        getting = asyncio.ensure_future(queue.get())
+        getting = asyncio.ensure_future(queue.get(thumbprint))
         reading = asyncio.ensure_future(exchange.wait_readable())
         try:
             await asyncio.wait(

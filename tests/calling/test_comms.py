@@ -207,6 +207,21 @@ async def test_a_poller_that_is_not_registered_is_not_served(
     assert handler.worker.calls == []
 
 
+async def test_of_two_with_one_subscription_each_gets_its_own_calls(
+    comms: HalibutComms, tmp_path: Path, handler: OnTheWire
+) -> None:
+    """Unless the certificate that a call is for has been replaced meanwhile."""
+    own, other = Endpoint(SUBSCRIPTION, AGENT), Endpoint(SUBSCRIPTION, "B" * 40)
+    comms.trust([own, other])
+    async with polling_agent(tmp_path, comms.address, handler):
+        for_other = asyncio.create_task(comms.call(other, "ICapabilitiesServiceV2", "GetCapabilities", []))
+        await comms.call(own, "ICapabilitiesServiceV2", "GetCapabilities", [])
+        assert handler.worker.calls == ["GetCapabilities"]
+        comms.trust([own])
+        await for_other
+    assert handler.worker.calls == ["GetCapabilities"] * 2
+
+
 async def test_the_whole_server_on_the_real_wire(tmp_path: Path) -> None:
     """The seam itself: `running` with nothing replaced."""
     async with running(DevServerOptions(data=tmp_path / "data", api_key=KEY)) as up:

@@ -159,6 +159,17 @@ async def test_nobody_but_the_registered_agent_may_poll(comms: HalibutComms, tmp
     calling.cancel()
 
 
+async def test_of_two_with_one_subscription_each_gets_its_own_calls(comms: HalibutComms, tmp_path: Path) -> None:
+    comms.trust([ENDPOINT, Endpoint(ENDPOINT.uri, identity("other").thumbprint)])
+    calling = capabilities(comms)
+    other, agent = Curl(comms, tmp_path, "other"), Curl(comms, tmp_path, "agent")
+    asked = ("next", "--json", '{"max": 1}', "--header", "Prefer: wait=0")
+    assert (await other(*asked))[0] == 204
+    assert len(await agent.next()) == 1
+    assert (await other(*asked))[0] == 204, "nor what was handed out before"
+    calling.cancel()
+
+
 async def test_strangers_see_the_page_and_registrations_find_the_port(comms: HalibutComms, tmp_path: Path) -> None:
     code, said = await run("curl", "-sS", "--insecure", "-X", "POST", f"https://{comms.address}/handshake")
     assert (code, "configured successfully" in said) == (0, True)

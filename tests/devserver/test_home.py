@@ -30,3 +30,13 @@ async def test_what_a_killed_server_left_is_swept(tmp_path: Path) -> None:
     (files / "half").write_bytes(b"x")
     async with running_server(tmp_path):
         assert list(files.iterdir()) == []
+
+
+def test_a_directory_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(HomeUnusable, match="Everybody"), data_directory(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    tmp_path.chmod(0o775)
+    with data_directory(tmp_path):
+        pass

@@ -12,6 +12,7 @@ from tentacle.cli.frame.secrets import SecretOptions, file_option, read_secret, 
 from tentacle.cli.frame.session import CommandSession
 from tentacle.cli.frame.values import InvalidValue, need_port, whole_number
 from tentacle.errors import TentacleError
+from tentacle.octopus.server_address import https_polling_address
 from tentacle.records import dataclass
 
 
@@ -121,7 +122,7 @@ def devserver(session: CommandSession, *, given: Options) -> CommandResult:
         username=given.username,
         password=read_secret(session, password),
         ready_file=session.path(given.ready_file) if given.ready_file else None,
-        polling_address=given.polling_address or None,
+        polling_address=https_polling_address(given.polling_address) if given.polling_address else None,
         built_in_worker=given.built_in_worker or None,
         limits=QueueLimits(at_once=given.task_cap),
         calamari=session.path(given.calamari) if given.calamari else None,

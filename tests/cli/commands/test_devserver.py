@@ -38,6 +38,10 @@ def test_the_embedded_server_says_its_key_on_standard_output_only(tentacle: Any)
         ("--host=a\u202eb", "The value of --host holds a character that cannot be seen (U+202E)."),
         ("--task-cap=0", "The value 0 of --task-cap must be 1 or more."),
         ("--host=a b", "The value 'a b' of --host is not the name or the address of a host."),
+        (
+            "--polling-address=http://x",
+            "The server communications address 'http://x/' is not one to poll by HTTPS.",
+        ),
         ("--apiKeyFile=missing", "The file 'missing' with the API key does not exist."),
         ("--passwordStdin", "Standard input holds no password in its first line."),
     ],
