@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
+from tentacle.records import dataclass
 from tentacle.transport.errors import Disconnected
 from tentacle.transport.file_reading import read_at
 from tentacle.transport.memory import EVERYBODY, FREE, Memory, MemoryShare
@@ -186,7 +187,8 @@ class Exchange:
         while sent < length:
             try:
                 data = await read_at(file, sent, min(length - sent, piece_size()))
-            except OSError as error:
+            except (OSError, ValueError) as error:
+                # One that is closed belongs to a call that was given up meanwhile.
                 raise Disconnected("a file could not be read any more while it was being sent") from error
             if not data:
                 # The announced length cannot be met.  A broken connection is better than a peer that reads rubbish.
