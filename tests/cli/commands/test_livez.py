@@ -42,3 +42,11 @@ def test_an_agent_that_is_not_there_is_not_alive_however_short_a_time_ago(tentac
     ended = tentacle("livez")
     assert (ended.code, ended.out) == (1, "")
     assert f"The Tentacle agent is not running: nobody holds {instance / 'agent.lock'}." in ended.err
+
+
+def test_an_agent_lives_although_its_configuration_was_damaged_meanwhile(tentacle: Any, instance: Path) -> None:
+    (instance / "livez.heartbeat").touch()
+    config = instance / "I.cfg"
+    config.write_text(f"{config.read_text()}port: [\n")
+    assert tentacle("livez").code == 0
+    assert "is not valid YAML" in tentacle("show-thumbprint").err
