@@ -77,6 +77,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def installed(site: Site) -> str:
+    """What was said when the service got the key that root alone has."""
+    return site.service("--install", "--start", "--key=root")
+
+
 def key_of(site: Site) -> Path:
     """The key as the service's status names it, seen from outside."""
     path: str = json.loads(site.service("--status", "--format=json"))["Key"]["Path"]
@@ -95,16 +101,15 @@ def steal(site: Site) -> list[str]:
     return site.output(THIEF.format(key=f"/{inside(site)}", **places))
 
 
-def test_no_script_gets_at_the_key_that_the_agent_has(site: Site) -> None:
-    said = site.service("--install", "--start", "--key=root")
+def test_no_script_gets_at_the_key_that_the_agent_has(site: Site, installed: str) -> None:
     closed, handed = (
         int(site.machine.properties(unit, f"{when}TimestampMonotonic").popitem()[1])
         for unit, when in ((LAUNCHER, "ExecMainStart"), (UNIT, "InactiveExit"))
     )
     assert 0 < closed <= handed, "credentials are closed before there are any: a script may run on from before"
     key = key_of(site)
-    assert f"handed to the agent alone: /{inside(site)}\n" in said
-    assert "rotate-certificate" not in said, "no script has run yet"
+    assert f"handed to the agent alone: /{inside(site)}\n" in installed
+    assert "rotate-certificate" not in installed, "no script has run yet"
     assert (key.stat().st_uid, key.stat().st_mode & 0o777, key.parent.stat().st_mode & 0o777) == (0, 0o600, 0o700)
     assert not (site.machine.root / f"{HOME[1:]}/tentacle.config.key").exists()
     assert steal(site) == NOTHING_FOUND
@@ -121,6 +126,7 @@ def test_no_script_gets_at_the_key_that_the_agent_has(site: Site) -> None:
     assert said.strip() == ""
 
 
+@pytest.mark.usefixtures("installed")
 def test_root_s_commands_work_as_ever_and_its_user_s_say_why_they_do_not(site: Site) -> None:
     which = f"--instance={WORKER}"
     shown = site.machine.run("tentacle", "show-thumbprint", which).strip()
