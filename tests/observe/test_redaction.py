@@ -44,6 +44,27 @@ def test_secrets_may_be_added_later() -> None:
     assert redactor.redact("later") == MASK
 
 
+def test_a_record_that_waits_for_its_file_is_masked_once_more_when_a_secret_is_learned() -> None:
+    redactor = Redactor(["hunter2"])
+    told, mask = record("hunter2, later, last"), Mask(["last"])
+    assert redactor.filter(told)
+    redactor.add("later")
+    assert redactor.filter(told)
+    assert told.getMessage() == f"{MASK}, {MASK}, last"
+    redactor.watch(mask)
+    assert redactor.filter(told)
+    assert told.getMessage() == f"{MASK}, {MASK}, {MASK}"
+
+
+def test_a_record_that_several_handlers_write_is_masked_once() -> None:
+    redactor = Redactor(["hunter2"])
+    told = record("hunter2")
+    assert redactor.filter(told)
+    told.msg = "what a second look would have masked: hunter2"
+    assert redactor.filter(told)
+    assert "hunter2" in told.getMessage()
+
+
 def test_records_are_masked_with_their_arguments_and_traceback() -> None:
     redactor = Redactor(["hunter2"])
     try:

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tentacle.transport.calls import Calls
-from tentacle.transport.exchange import Answer
-from tentacle.wire.call_context import CallContext, Wire
+from tentacle.transport.exchange import Answer, Received
+from tentacle.wire.call_context import NOBODY, CallContext, Wire
+from tentacle.wire.events import RequestEvent
 from tentacle.wire.messages import Request, Response
 from tests.patience import PATIENCE
 from tests.pki import identity
@@ -49,6 +51,22 @@ async def test_a_call_is_worked_out_although_its_connection_has_gone(tmp_path: P
             task.cancel()
         echo.hold.set()
         await asyncio.wait_for(finished.wait(), PATIENCE)
+
+
+@pytest.mark.parametrize("immediate", [True, False])
+async def test_an_immediate_call_needs_no_task_of_its_own(immediate: bool) -> None:
+    async def handler(request: Request, _files: Mapping[UUID, Path], _context: CallContext) -> Answer:
+        tasks.add(asyncio.current_task())
+        return Response(request.id), {}
+
+    async def pack(response: Response) -> str:
+        return response.id
+
+    tasks = set[asyncio.Task[Any] | None]()
+    calls = Calls(handler, lambda _: immediate)
+    packed, files = await calls.answer(request(1), Received(RequestEvent(request(1))), NOBODY, pack)
+    assert (packed, files) == (request(1).id, {})
+    assert (tasks == {asyncio.current_task()}) is immediate
 
 
 async def test_a_call_to_a_listening_agent_says_who_makes_it_and_from_where(tmp_path: Path) -> None:
