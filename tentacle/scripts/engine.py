@@ -156,8 +156,8 @@ class ScriptEngine:
             task.cancel()
         await asyncio.gather(*self._starting.values(), return_exceptions=True)
         await self.workspaces.aclose()
-        for run in self._runs.values():
-            await run.detach()
+        # All at once: none is let in because another one waits no longer.
+        await asyncio.gather(*(run.detach() for run in self._runs.values()))
         self._runs.clear()
         await self.completed.aclose()
         self._shims.close()

@@ -247,13 +247,17 @@ class Run:
         return self.files.end(exit_code)
 
     async def _follow_with(self, lease: Lease | None) -> None:
-        """Follows the run to its end, then releases the mutex."""
+        """Follows the run to its end, then releases the mutex; not when another agent is to follow it from now on."""
         try:
             self._end(await self._follow())
         except (ScriptError, OSError) as error:
             log.error("Script %s could not be started: %s", self.files.header.ticket, one_line(error))
             reason = f"An exception was thrown when invoking /bin/bash: {one_line(error)}"
             self._end(self.files.end(ScriptExitCode.INVOCATION_ERROR, reason))
+        except asyncio.CancelledError:
+            # The script runs on, so whoever waits for its mutex must not be let in.
+            lease = None
+            raise
         finally:
             if lease is not None:
                 lease.release()

@@ -421,6 +421,28 @@ async def test_a_run_prepared_before_the_machine_went_down_is_not_started(
     assert not (lab.work / "ran").exists()
 
 
+@pytest.mark.parametrize("running", ScriptIsolationLevel)
+async def test_an_agent_that_closes_starts_none_of_the_scripts_that_wait(
+    new_lab: Callable[..., Lab], running: ScriptIsolationLevel
+) -> None:
+    """The mutex of a script that runs on is not free, and who waits behind a writer is not let in by its leaving."""
+    lab = new_lab()
+    await lab.engine.start()
+    await lab.start(f"echo ready; {HELD}", isolation=running)
+    await lab.started()
+    await lab.start("touch ../ran", "T-2", isolation=ScriptIsolationLevel.FULL_ISOLATION)
+    await lab.start("touch ../ran", "T-3")
+    waiting = [run for run in lab.engine._runs.values() if run.state is ProcessState.PENDING]
+    await lab.engine.aclose()
+    assert [run.state for run in waiting] == [ProcessState.PENDING] * 2
+    assert not (lab.work / "ran").exists()
+    lab.let_go()
+    later = new_lab()
+    await later.engine.start()
+    for ticket in ("T-1", "T-2", "T-3"):
+        assert (await later.ended(ticket)).exit_code == 0
+
+
 async def test_an_agent_that_closes_leaves_its_scripts_to_the_next(new_lab: Callable[..., Lab]) -> None:
     first, second = new_lab(), new_lab()
     await first.engine.start()
