@@ -90,7 +90,10 @@ BY_ANYBODY = {
     **{
         f"{what} in place of all else": "cd ../..; "
         + "; ".join(
-            f"{{ mv {name} gone-$RANDOM || true; }} 2>/dev/null; {how % name}" for name in (*FILES, *DIRECTORIES)
+            # The agent may write one of them again meanwhile.
+            f"{{ mv {name} gone-$RANDOM || true; }} 2>/dev/null; "
+            f"{{ {how % name}; }} || {{ mv {name} gone-$RANDOM; {how % name}; }}"
+            for name in (*FILES, *DIRECTORIES)
         )
         for what, how in {**IN_PLACE, "links to nowhere": "ln -s /nowhere/at/all %s"}.items()
     },
