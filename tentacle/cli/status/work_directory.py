@@ -79,14 +79,17 @@ def total_size(folders: Sequence[Path], clock: Callable[[], float]) -> tuple[int
         nonlocal complete
         complete = complete and not isinstance(error, PermissionError)
 
-    try:
-        for folder in folders:
+    for folder in folders:
+        try:
             for _directory, _folders, files, descriptor in os.fwalk(folder, onerror=missed, follow_symlinks=False):
                 for name in files:
                     with suppress(OSError):
                         size += os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_blocks * 512
                 if clock() > until:
                     return size, False
-    except RecursionError:
-        return size, False
+        except RecursionError:
+            return size, False
+        except OSError as error:
+            # Of the folder itself, which may have been removed since it was listed, the walk tells by raising.
+            missed(error)
     return size, complete

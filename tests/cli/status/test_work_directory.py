@@ -26,6 +26,14 @@ def folders(tmp_path: Path) -> list[Path]:
     return made
 
 
+def test_a_workspace_that_is_removed_meanwhile_takes_no_room(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/file").write_bytes(bytes(5000))
+    there = total_size([tmp_path / "there"], lambda: 0.0)
+    assert there[0] > 0
+    assert total_size([tmp_path / "gone", tmp_path / "there"], lambda: 0.0) == there
+
+
 def test_all_files_are_added_up_and_links_lead_nowhere(folders: list[Path]) -> None:
     size, complete = total_size(folders, lambda: 0.0)
     assert complete

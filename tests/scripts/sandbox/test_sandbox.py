@@ -179,10 +179,10 @@ async def test_what_a_private_script_leaves_on_purpose_lives_on(make_lab: Callab
     lab = make_lab("private")
     await lab.engine.start()
     token = f"600.{os.getpid()}"
-    status = await lab.run(f"setsid sleep {token} >/dev/null 2>&1 & exit 4")
+    status = await lab.run(f"setsid sleep {token} >/dev/null 2>&1 & echo $!; exit 4")
     assert (status.state, status.exit_code) == (ProcessState.COMPLETE, 4)
-    await until(lambda: len(living(token)) == 1)  # bash may end before its child has become `sleep`
-    (daemon,) = living(token)
+    (daemon,) = (int(line) for line in lines(status))
+    await until(lambda: living(token) == [daemon])  # bash may end before its child has become `sleep`
     os.kill(daemon, signal.SIGKILL)
     await until(lambda: not lab.alive())
 
