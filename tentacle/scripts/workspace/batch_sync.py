@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,6 @@ else:  # which a command that looks at workspaces does not need
     asyncio = LateModule("asyncio")
 
 Prepare = Callable[[], RunFiles]
-_Start = tuple[Prepare, "asyncio.Future[RunFiles]"]
 
 
 class BatchSync:
@@ -32,9 +30,8 @@ class BatchSync:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._waiting: list[_Start] = []
-        self._idle: asyncio.Future[None] | None = None
-        """Done when nothing is under way any more; `None` while nothing is."""
+        self._waiting: list[tuple[Prepare, asyncio.Future[RunFiles]]] = []
+        self._task: asyncio.Task[None] | None = None
 
     async def make(self, prepare: Prepare) -> RunFiles:
         """Calls `prepare` in a thread; returns its run when the `.run` file and its name are on the disk.
@@ -42,50 +39,34 @@ class BatchSync:
         Raises what `prepare` raises.  Removes the files and raises `WorkspaceNotPreparedError` when they cannot be
         synced.
         """
-        loop = asyncio.get_running_loop()
-        made: asyncio.Future[RunFiles] = loop.create_future()
+        made: asyncio.Future[RunFiles] = asyncio.get_running_loop().create_future()
         self._waiting.append((prepare, made))
-        if self._idle is None:
-            self._idle = loop.create_future()
-            # In the next turn of the loop, with all that have come in this one.  No task: one would take more turns.
-            loop.call_soon(self._begin)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
         return await made
 
     async def aclose(self) -> None:
         """Waits until all pending runs are made."""
-        if self._idle is not None:
-            await asyncio.wait({self._idle})
+        if self._task is not None:
+            await asyncio.wait({self._task})
 
-    def _begin(self) -> None:
-        batch, self._waiting = self._waiting, []
-        prepares = [prepare for prepare, _ in batch]
-        try:
-            work = asyncio.get_running_loop().run_in_executor(None, _make_all, prepares, self._directory)
-        except RuntimeError as error:
-            # There is no thread for it, under a limit of tasks say: those who wait must hear of it.
-            self._made(batch, [error] * len(batch))
-        else:
-            work.add_done_callback(partial(self._worked, batch))
-
-    def _worked(self, batch: Sequence[_Start], work: asyncio.Future[list[RunFiles | Exception]]) -> None:
-        error = work.exception()
-        self._made(batch, work.result() if error is None else [error] * len(batch))
-
-    def _made(self, batch: Sequence[_Start], runs: Sequence[RunFiles | BaseException]) -> None:
-        for (_, made), run in zip(batch, runs, strict=True):
-            if made.done():
-                # The caller was cancelled.  The run stays for the next agent.
-                if isinstance(run, RunFiles):
-                    run.close()
-            elif isinstance(run, RunFiles):
-                made.set_result(run)
-            else:
-                made.set_exception(run)
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._begin)
-        elif self._idle is not None:
-            self._idle.set_result(None)
-            self._idle = None
+    async def _run(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            work = asyncio.to_thread(_make_all, [prepare for prepare, _ in batch], self._directory)
+            # There may be no thread for it, under a limit of tasks say: then those who wait must hear of it.
+            (done,) = await asyncio.gather(work, return_exceptions=True)
+            runs = [done] * len(batch) if isinstance(done, BaseException) else done
+            for (_, made), run in zip(batch, runs, strict=True):
+                if made.done():
+                    # The caller was cancelled.  The run stays for the next agent.
+                    if isinstance(run, RunFiles):
+                        run.close()
+                elif isinstance(run, RunFiles):
+                    made.set_result(run)
+                else:
+                    made.set_exception(run)
+        self._task = None
 
 
 def _make_all(prepares: Sequence[Prepare], directory: Path) -> list[RunFiles | Exception]:
