@@ -6,7 +6,8 @@ who wants it done, nor where anything is stored.  This is its door; `devserver` 
 
 from tentacle.calling.caller import Comms, ConnectionLimits, Endpoint, TypedCalls, WorkerCaller, WorkerCallFailed
 from tentacle.calling.client import Capabilities, WorkerClient
-from tentacle.calling.comms import CommsOptions, HalibutComms, discovered_thumbprint, start_comms
+from tentacle.calling.comms import CommsOptions, start_comms
+from tentacle.calling.discovery import discovered_thumbprint, discovering
 from tentacle.calling.https_polling import AGENTS
 from tentacle.calling.retry import (
     LISTENING,

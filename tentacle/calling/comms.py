@@ -1,14 +1,11 @@
-"""`caller.Comms` on the real wire: dials workers that listen, queues calls for workers that poll; and looks
-who listens at an address, before it is trusted.
+"""`caller.Comms` on the real wire: dials workers that listen, queues calls for workers that poll.
 
 Knows the transport; must not know REST, tasks or storage.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import ssl
 import uuid
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
@@ -23,10 +20,8 @@ from tentacle.calling.caller import NO_STREAMS, CallResult, ConnectionLimits, En
 from tentacle.calling.https_polling import AGENTS, HttpsPolling
 from tentacle.contracts.timespan import format_timespan
 from tentacle.errors import TentacleError, one_line
-from tentacle.octopus.errors import network_reason
 from tentacle.records import dataclass
 from tentacle.settings.stored_certificate import StoredCertificate
-from tentacle.thumbprints import thumbprint_of
 from tentacle.transport.address import Address
 from tentacle.transport.calling import POOL_SIZE, ListeningCaller
 from tentacle.transport.errors import CallFailed
@@ -43,7 +38,6 @@ from tentacle.wire.messages import Request
 from tentacle.wire.rules import Role
 
 DEFAULT_PORT = 443
-_DISCOVERY = 10.0
 WEB_SOCKET = "/OctopusComms"
 """Where the original's documentation has it; on the port for polling workers, where all else is Halibut itself."""
 
@@ -222,26 +216,3 @@ def _endpoint_document(endpoint: Endpoint) -> dict[str, Any]:
     dialled = {"ConnectionErrorRetryTimeout": trying, "TcpClientConnectTimeout": connect}
     where = {"BaseUri": endpoint.uri, "RemoteThumbprint": endpoint.thumbprint, "Proxy": None, "ForceResolveHost": None}
     return {**asked, "RetryCountLimit": limits.attempts, **dialled, **where, "IsWebSocketEndpoint": False}
-
-
-async def discovered_thumbprint(host: str, port: int) -> str:
-    """Returns the SHA-1 thumbprint of the certificate that is shown at this address.
-
-    Raises `WorkerCallFailed` where nothing answers within ten seconds, or something that does not speak TLS.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Whoever answers is looked at and told nothing: the user decides whether to trust the thumbprint.
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    where = f"{host}:{port}"
-    try:
-        async with asyncio.timeout(_DISCOVERY):
-            _, writer = await asyncio.open_connection(host, port, ssl=context)
-    except TimeoutError as error:
-        raise WorkerCallFailed(f"Nothing answered at {where} within {_DISCOVERY:.0f} seconds.") from error
-    except ssl.SSLError as error:
-        raise WorkerCallFailed(f"What answers at {where} does not speak TLS, so it is no Tentacle.") from error
-    except (OSError, UnicodeError) as error:
-        raise WorkerCallFailed(f"No connection to {where}: {network_reason(error)}.") from error
-    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    writer.transport.abort()
-    return thumbprint_of(shown)

@@ -26,6 +26,7 @@ from tentacle.calling import (
     ScriptOutcome,
     WorkerCallFailed,
     begin_once,
+    discovering,
     ends_before,
 )
 from tentacle.contracts.file_transfer import UploadResult
@@ -37,7 +38,6 @@ HOME: Final = ".octopus"
 
 CHUNK: Final = 65536
 LONGEST_LINE: Final = 2**20
-DISCOVERY: Final = 10.0
 _HOST_KEYS: Final = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-256")
 """A host has a key of each kind, and any of them may be the pinned one."""
 
@@ -205,16 +205,11 @@ async def discovered_fingerprint(host: str, port: int) -> str:
 
     Raises `WorkerCallFailed`.
     """
-    where = f"{host}:{port}"
-    try:
-        async with asyncio.timeout(DISCOVERY):
+    async with discovering(host, port) as where:
+        try:
             key = await asyncssh.get_server_host_key(host, port, config=None)
-    except TimeoutError as error:
-        raise WorkerCallFailed(f"Nothing answered at {where} within {DISCOVERY:.0f} seconds.") from error
-    except asyncssh.Error as error:
-        raise WorkerCallFailed(f"What answers at {where} does not speak SSH: {error}") from error
-    except (OSError, UnicodeError) as error:
-        raise WorkerCallFailed(f"No connection to {where}: {network_reason(error)}.") from error
+        except asyncssh.Error as error:
+            raise WorkerCallFailed(f"What answers at {where} does not speak SSH: {error}") from error
     if key is None:
         raise WorkerCallFailed(f"{where} shows no host key.")
     return key.get_fingerprint("sha256")
