@@ -22,6 +22,7 @@ from tentacle.sealing import UnsealError, is_sealed
 from tentacle.settings.errors import CertificateError, ConfigurationError, SettingsError
 from tentacle.settings.keys import KEYS, Key, ValueKind
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
+from tentacle.settings.plain_home import WRITTEN_BY_US
 from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.settings.trust import same_entry
 
@@ -33,8 +34,8 @@ else:  # cryptography
 
 FORMAT = 1
 TEXT_TAG = "tag:yaml.org,2002:str"
-HEADER = """\
-# Configuration of a Tentacle instance, kept by its commands.  Keys that they do not know are kept, comments are not.
+HEADER = f"""\
+{WRITTEN_BY_US}, kept by its commands.  Keys that they do not know are kept, comments are not.
 # Secrets are sealed with the key in the file beside this one whose name ends with .key: keep the two together.
 """
 CERTIFICATES = ("certificate", "next-certificate", "previous-certificate")

@@ -11,7 +11,7 @@ from typing import Final
 
 from tentacle.disk import read_bytes
 
-_OURS: Final = "# Configuration of a Tentacle instance"
+WRITTEN_BY_US: Final = "# Configuration of a Tentacle instance"
 """How a file begins that a command has written."""
 _HOME: Final = r"^home:(.*)$"
 _PLAIN: Final = r" (/[A-Za-z0-9._/-]*)"
@@ -34,6 +34,6 @@ def plain_home(config_path: Path) -> Path | None:
         text = read_bytes(config_path).decode("utf-8", "replace")
     except FileNotFoundError:
         return None
-    homes = re.findall(_HOME, text, re.MULTILINE) if text.startswith(_OURS) else []
+    homes = re.findall(_HOME, text, re.MULTILINE) if text.startswith(WRITTEN_BY_US) else []
     plain = re.fullmatch(_PLAIN, homes[0]) if len(homes) == 1 else None
     return Path(plain[1]) if plain else None
