@@ -91,7 +91,6 @@ class Delivery:
         self._directory = directory
         self._promised = promised
         self._digests = digests
-        self._hash = hashlib.sha1(usedforsecurity=False)
         self.files: dict[UUID, Path] = {}
         self._current: BinaryIO | None = None
         self._current_id: UUID | None = None

@@ -248,6 +248,7 @@ class TlsStream:
         pieces, size, most = [], 0, piece_size()
         while size < most:
             try:
+                # It gives one record at a time, and makes room for all that is asked for.
                 pieces.append(self._tls.recv(min(most - size, _RECORD)))
             except SSL.WantReadError:
                 self._may_hold_more = False
