@@ -70,15 +70,16 @@ class OutputPipes:
             read = sum([self._read(stream, data[stream]) for stream in range(len(data))])
             new = self._watch.writes()
             writes += new
-            if not all(data) and all(data[stream] for stream in new):
-                # Only one stream was written, so the order does not matter.  What these events tell of may have been
-                # written after it was read: left in the pipe, it would count as written after the next line.
-                for stream in set(new):
-                    self._read(stream, data[stream])
-                return []
             settled = not read and not new
+            if settled and not all(data):
+                # Only one stream was written, so there is no order that a late event could tell.
+                return []
             if max(map(len, data)) > _MOST_AT_ONCE or (settled and not self._watch.more_within(_SETTLE)):
                 break
+        # What the last events tell of may have been written after it was read: left in the pipe, it would count as
+        # written after the next line.
+        for stream in set(new):
+            self._read(stream, data[stream])
         return writes
 
     def _read(self, stream: int, into: bytearray) -> int:

@@ -13,16 +13,23 @@ from tentacle.scripts.shim.write_order import WriteWatch
 
 
 class SlowWatch(WriteWatch):
-    """Is asked for the writes only after the script has written once more."""
+    """The script writes more while the shim looks: just before it asks for the writes, and just after."""
 
-    writer = -1
-    """Where the script writes next; -1 when it does not."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: list[tuple[int, bytes]] = []
+        self.after: list[tuple[int, bytes]] = []
+        """Descriptors, and what the script writes there."""
 
     def writes(self) -> list[int]:
-        if self.writer >= 0:
-            os.write(self.writer, b"two\n")
-            self.writer = -1
-        return super().writes()
+        self._write(self.before)
+        found = super().writes()
+        self._write(self.after)
+        return found
+
+    def _write(self, lines: list[tuple[int, bytes]]) -> None:
+        while lines:
+            os.write(*lines.pop(0))
 
 
 @pytest.fixture
@@ -32,23 +39,38 @@ def watch() -> Iterator[SlowWatch]:
     watch.close()
 
 
+def collected(pipes: OutputPipes) -> list[tuple[bytes, bytes]]:
+    """All that is there, neighbours of one stream joined."""
+    joined: list[tuple[bytes, bytes]] = []
+    while pieces := pipes.collect()[0]:
+        for kind, body in pieces:
+            if joined and joined[-1][0] == kind:
+                joined[-1] = (kind, joined[-1][1] + body)
+            else:
+                joined.append((kind, body))
+    return joined
+
+
 def test_a_line_that_is_written_while_the_shim_looks_comes_before_the_next(
     watch: SlowWatch, pipes: OutputPipes
 ) -> None:
     """The kernel joins the two writes, so the second one is reported when only the first one has been read."""
     out, err = pipes.writers
     os.write(out, b"one\n")
-    watch.writer = out
-    pieces, _ = pipes.collect()
+    watch.before = [(out, b"two\n")]
+    found = collected(pipes)
     os.write(err, b"three\n")
-    more, _ = pipes.collect()
-    joined: list[tuple[bytes, bytes]] = []
-    for kind, body in pieces + more:
-        if joined and joined[-1][0] == kind:
-            joined[-1] = (kind, joined[-1][1] + body)
-        else:
-            joined.append((kind, body))
-    assert joined == [(OUT, b"one\ntwo\n"), (ERR, b"three\n")]
+    assert found + collected(pipes) == [(OUT, b"one\ntwo\n"), (ERR, b"three\n")]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_line_of_the_other_stream_that_comes_while_the_shim_looks_keeps_its_place(
+    watch: SlowWatch, pipes: OutputPipes, first: int
+) -> None:
+    writers, kinds = pipes.writers, (OUT, ERR)
+    os.write(writers[first], b"one\n")
+    watch.after = [(writers[1 - first], b"two\n"), (writers[first], b"three\n")]
+    assert collected(pipes) == [(kinds[first], b"one\n"), (kinds[1 - first], b"two\n"), (kinds[first], b"three\n")]
 
 
 def test_the_end_of_both_streams_is_told_once(pipes: OutputPipes) -> None:
