@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := $(VENV)/lowest
+BENCH := $(VENV)/bench
+BENCH_PYTHON ?= $(firstword $(wildcard /usr/bin/python3.11) $(BIN)/python)
 TESTS_OF_LOWEST ?= tests/wire tests/contracts tests/transport tests/observe tests/octopus tests/settings tests/services tests/calling tests/devserver tests/cli
 
 .PHONY: demo test test-lowest bench kills lint clean install lock pages wheel packages image test-packages figures
@@ -32,8 +34,15 @@ kills: install
 
 # How fast it is and what it costs, each figure beside a reference of the same run: about ten minutes on a machine that does
 # nothing else.  ONLY=name for some of the rows, LONG=1 for the memory after 100,000 scripts.
-bench: install
-	@$(BIN)/python -m benchmarks $(ONLY:%=--only=%) $(LONG:%=--long)
+bench: $(BENCH)/.installed
+	@$(BENCH)/bin/python -m benchmarks $(ONLY:%=--only=%) $(LONG:%=--long)
+
+# With the interpreter that the packages carry, where there is one: others are built without optimizations, and take a third
+# more time.
+$(BENCH)/.installed: pyproject.toml $(VENV)/.packages
+	$(BIN)/uv venv --quiet --no-config --clear --python $(BENCH_PYTHON) $(BENCH)
+	$(BIN)/uv pip install --quiet --no-config --python $(BENCH) --editable '.[devserver]' --group dev
+	@touch $@
 
 # What the packages hold, exactly: after a change of the dependencies, and to take up their newer versions.
 lock: $(VENV)/.packages

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -173,7 +174,7 @@ def machine(directory: Path) -> dict[str, str]:
         "processor": models[0].partition(":")[2].strip() if models else platform.machine(),
         "memory": f"{memory} MiB",
         "kernel": platform.release(),
-        "Python": platform.python_version(),
+        "Python": f"{platform.python_version()} of {sys.base_prefix}",
         "file system": file_system(directory),
         "load before": " ".join(f"{one:.2f}" for one in os.getloadavg()),
     }

@@ -10,10 +10,13 @@ from importlib import import_module
 
 
 class LateModule:
-    """Stands for the module `name`, and has what that has."""
+    """Stands for the module `name`, and has what that has; for good what it had when it was asked for."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __getattr__(self, attribute: str) -> object:
-        return getattr(import_module(self._name), attribute)
+        found: object = getattr(import_module(self._name), attribute)
+        # Only what it has not got is looked for here, and that takes many times as long.
+        self.__dict__[attribute] = found
+        return found

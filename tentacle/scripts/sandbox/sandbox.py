@@ -140,7 +140,7 @@ class Sandbox:
                 # It is read-only there.
                 variables.pop("TMPDIR", None)
         parents = self._cgroup_parents
-        cgroup = None if parents is None else _named_cgroup_order(parents, files, self.options.limits)
+        cgroup = None if parents is None else _named_cgroup_order(parents, files, mark, self.options.limits)
         return order._replace(mark=mark, environment=variables, cgroup=cgroup, view=view, uid=uid)
 
     def take_in(self, path: Path) -> None:
@@ -283,16 +283,16 @@ def _whole(number: float | None) -> int | None:
 
 def _cgroup_order(parents: CgroupParents, files: RunFiles, limits: ScriptLimits) -> CgroupOrder:
     """The cgroup of a run that may have been started by an earlier agent."""
-    earlier = parents.order(_mark(files), limits)
+    mark = _mark(files)
+    earlier = parents.order(mark, limits)
     if any(Path(directory).is_dir() for directory in earlier.directories):
         # Made by version 0.1, which left the ticket out, for a run that goes on.
         return earlier
-    return _named_cgroup_order(parents, files, limits)
+    return _named_cgroup_order(parents, files, mark, limits)
 
 
-def _named_cgroup_order(parents: CgroupParents, files: RunFiles, limits: ScriptLimits) -> CgroupOrder:
+def _named_cgroup_order(parents: CgroupParents, files: RunFiles, mark: str, limits: ScriptLimits) -> CgroupOrder:
     """Its name begins with the ticket, for whoever reads it in the kernel's log; it is the same after a restart."""
-    mark = _mark(files)
     return parents.order(f"{_NOT_IN_A_NAME.sub('_', files.header.ticket)[:_LONGEST_TICKET]}-{mark}", limits)
 
 
