@@ -18,6 +18,7 @@ import sys
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -80,7 +81,7 @@ class Attacker:
     async def records(self) -> tuple[asyncio.StreamWriter, RecordWriter]:
         """A trusted server that writes its records itself."""
         reader, writer = await self.tcp()
-        records = await shake_hands(reader, writer, self._writing, self._key_log)
+        records = await shake_hands(partial(reader.read, 65536), writer.write, self._writing, self._key_log)
         return writer, records
 
 

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 _WORTH_A_THREAD = 64 * 1024
 _PIECES = 2
 """So many pieces, as they come from the network, are written together."""
+_MOST_AT_ONCE = 1024
+"""Pieces that one system call writes: IOV_MAX of Linux."""
 _WRITE_BACK = 8 * 1024 * 1024
 """After so many bytes the system is asked to begin with them, of a file that is to stay."""
 
@@ -94,7 +97,8 @@ class Delivery:
         self.files: dict[UUID, Path] = {}
         self._current: BinaryIO | None = None
         self._current_id: UUID | None = None
-        self._waiting = bytearray()
+        self._waiting: list[bytes] = []
+        self._waiting_size = 0
         self._writing: asyncio.Future[int] | None = None
 
     def begin(self, identity: UUID, length: int) -> None:
@@ -123,13 +127,14 @@ class Delivery:
         """Takes the next bytes of the stream; what came before may still be on its way to the disk."""
         if self._current is None:
             return
-        self._waiting += data
-        if len(self._waiting) >= _PIECES * piece_size():
+        self._waiting.append(data)
+        self._waiting_size += len(data)
+        if self._waiting_size >= _PIECES * piece_size():
             await self._write_behind()
 
     async def end(self) -> None:
         """The stream is complete, and so is its file."""
-        if len(self._waiting) >= _WORTH_A_THREAD:
+        if self._waiting_size >= _WORTH_A_THREAD:
             await self._write_behind()
         await self._written()
         if self._current is not None and self._waiting:
@@ -154,20 +159,20 @@ class Delivery:
         """Lets a thread write what waits, while more arrives."""
         await self._written()
         if self._current is not None:
-            data, self._waiting = self._waiting, bytearray()
-            self._writing = asyncio.get_running_loop().run_in_executor(None, self._write_all, self._current, data)
+            pieces, self._waiting, self._waiting_size = self._waiting, [], 0
+            self._writing = asyncio.get_running_loop().run_in_executor(None, self._write_all, self._current, pieces)
 
-    def _write_all(self, file: BinaryIO, data: bytearray) -> int:
+    def _write_all(self, file: BinaryIO, pieces: list[bytes]) -> int:
         """Returns how many bytes that were."""
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
+        size = sum(map(len, pieces))
+        _write_to(file.fileno(), pieces)
         if self._digests is not None:
-            self._hash.update(data)
+            for piece in pieces:
+                self._hash.update(piece)
             end = file.tell()
-            if end // _WRITE_BACK > (end - len(data)) // _WRITE_BACK:
+            if end // _WRITE_BACK > (end - size) // _WRITE_BACK:
                 start_writing(file.fileno())
-        return len(data)
+        return size
 
     async def _written(self) -> None:
         """Waits for the thread that writes.  When this is cancelled, the thread goes on, and `_close` knows of it."""
@@ -182,7 +187,7 @@ class Delivery:
 
     def _close(self) -> None:
         self._promised.pop(self, None)
-        self._waiting = bytearray()
+        self._waiting, self._waiting_size = [], 0
         if self._current is None:
             return
         if self._writing is None:
@@ -200,6 +205,17 @@ class Delivery:
         if identity is not None:
             with suppress(OSError):
                 self.files.pop(identity).unlink()
+
+
+def _write_to(descriptor: int, pieces: Sequence[bytes]) -> None:
+    """Writes all the pieces, as they are: putting them together would take as long as writing them."""
+    left = [memoryview(piece) for piece in reversed(pieces)]
+    while left:
+        written = os.writev(descriptor, left[: -_MOST_AT_ONCE - 1 : -1])
+        while left and written >= len(left[-1]):
+            written -= len(left.pop())
+        if left:
+            left[-1] = left[-1][written:]
 
 
 def _close_after(file: BinaryIO, writing: asyncio.Future[int]) -> None:

@@ -13,6 +13,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Protocol
 
+from tentacle.transport.arrivals import Arrivals
 from tentacle.transport.errors import TimedOut
 from tentacle.transport.timeouts import Timeouts
 from tentacle.wire.connect import authority
@@ -124,20 +125,20 @@ piece_size = _BoundedProtocol.piece_size
 
 async def connect_tcp(host: str, port: int, timeouts: Timeouts) -> TcpStream:
     """A connection to the first address of `host` that answers.  Raises `OSError`."""
-    protocol, reader = _make_protocol()
+    protocol, arrivals = _make_protocol()
     # Only for names: cancelled at the wrong moment, a race of addresses leaves a socket to the collector.
     delay = None if is_address(host) else 0.25
     transport, _ = await asyncio.get_running_loop().create_connection(
         lambda: protocol, host, port, happy_eyeballs_delay=delay
     )
-    return TcpStream(reader, _writer(transport, protocol, reader), timeouts)
+    return TcpStream(arrivals, _writer(transport, protocol, arrivals), timeouts)
 
 
 async def adopt_tcp(sock: socket.socket, timeouts: Timeouts) -> TcpStream:
     """A connection that has been accepted.  Raises `OSError`."""
-    protocol, reader = _make_protocol()
+    protocol, arrivals = _make_protocol()
     transport, _ = await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, sock)
-    return TcpStream(reader, _writer(transport, protocol, reader), timeouts)
+    return TcpStream(arrivals, _writer(transport, protocol, arrivals), timeouts)
 
 
 def is_address(host: str) -> bool:
@@ -145,23 +146,21 @@ def is_address(host: str) -> bool:
     return ":" in host or host.replace(".", "").isdecimal()
 
 
-def _make_protocol() -> tuple[_BoundedProtocol, asyncio.StreamReader]:
+def _make_protocol() -> tuple[_BoundedProtocol, Arrivals]:
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=piece_size() // 2, loop=loop)
-    return _BoundedProtocol(reader, loop=loop), reader
+    arrivals = Arrivals(piece_size(), loop)
+    return _BoundedProtocol(arrivals, loop=loop), arrivals
 
 
-def _writer(
-    transport: asyncio.Transport, protocol: _BoundedProtocol, reader: asyncio.StreamReader
-) -> asyncio.StreamWriter:
-    return asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+def _writer(transport: asyncio.Transport, protocol: _BoundedProtocol, arrivals: Arrivals) -> asyncio.StreamWriter:
+    return asyncio.StreamWriter(transport, protocol, arrivals, asyncio.get_running_loop())
 
 
 class TcpStream:
     """A TCP connection.  A vanished peer looks like one that has closed (docs/spec/wire.md, "Ending a connection")."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, timeouts: Timeouts) -> None:
-        self._reader = reader
+    def __init__(self, arrivals: Arrivals, writer: asyncio.StreamWriter, timeouts: Timeouts) -> None:
+        self._arrivals = arrivals
         self._writer = writer
         self._held = b""
         self._socket: socket.socket = writer.get_extra_info("socket")
@@ -176,7 +175,7 @@ class TcpStream:
             held, self._held = self._held, b""
             return held
         try:
-            return await self._reader.read(RECEIVE_SIZE)
+            return await self._arrivals.next_piece()
         except OSError:
             return b""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import struct
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
@@ -61,8 +61,8 @@ def writing_context(key_log: Path, *, server: bool = False) -> ssl.SSLContext:
 
 
 async def shake_hands(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
+    receive: Callable[[], Awaitable[bytes]],
+    send: Callable[[bytes], object],
     context: ssl.SSLContext,
     key_log: Path,
     *,
@@ -80,14 +80,14 @@ async def shake_hands(
             tls.do_handshake()
         except ssl.SSLWantReadError:
             sent = outgoing.read()
-            writer.write(sent)
-            data = await reader.read(65536)
+            send(sent)
+            data = await receive()
             if not data:
                 raise ConnectionResetError("the peer has closed during the handshake") from None
             first = first or (data if server else sent)
             incoming.write(data)
         else:
-            writer.write(outgoing.read())
+            send(outgoing.read())
             break
     label = "SERVER_TRAFFIC_SECRET_0" if server else "CLIENT_TRAFFIC_SECRET_0"
     client_random = first[11:43].hex()

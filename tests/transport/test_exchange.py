@@ -195,7 +195,7 @@ async def test_of_many_that_take_no_answer_however_short_those_go_that_have_been
             stream, peer = await undo.enter_async_context(two_ends())
             for end, option in ((stream, socket.SO_SNDBUF), (peer, socket.SO_RCVBUF)):
                 end._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, option, 4096)
-            peer._reader._transport.pause_reading()  # type: ignore[attr-defined]
+            peer._writer.transport.pause_reading()  # type: ignore[attr-defined]
             connection = Connection(Role.LISTENING_SERVICE)
             ends.append(Exchange(stream, connection, FAST, Spool(tmp_path), memory=memory))
             records = [bytes(16 * 1024) for _ in range(9)]

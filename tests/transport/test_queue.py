@@ -149,7 +149,7 @@ async def test_a_call_that_was_taken_for_a_subscriber_that_has_left_is_the_next_
         await introduce(subscriber(peer, tmp_path / "gone"))
         peer._writer.write_eof()
         exchange = Exchange(stream, Connection(Role.POLLING_CLIENT), FAST, spool)
-        while not stream._reader._eof:  # type: ignore[attr-defined]  # noqa: ASYNC110
+        while not stream._arrivals.at_eof():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         calls = [asyncio.create_task(queues.call(SUBSCRIPTION, request(n), {})) for n in range(2)]
         await asyncio.sleep(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 import warnings
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +15,8 @@ import pytest
 from OpenSSL import SSL, crypto
 
 from tentacle.transport.errors import NoCommonCipher, TlsFailed, UnexpectedCertificate
-from tentacle.transport.stream import RECEIVE_SIZE, TcpStream
+from tentacle.transport.listener import bind
+from tentacle.transport.stream import TcpStream, adopt_tcp
 from tentacle.transport.timeouts import Timeouts
 from tentacle.transport.tls import TlsIdentity, TlsStream
 from tests.odd_certificates import RECIPES, REFUSED_BY_OPENSSL, huge_der, odd_der
@@ -53,15 +55,19 @@ async def tcp_server(serve: Callable[[TcpStream], Awaitable[None]]) -> AsyncIter
         finally:
             tcp.abort()
 
-    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.create_task(one(TcpStream(reader, writer, Timeouts()))))
+    async def accept(door: socket.socket) -> None:
+        while True:
+            accepted, _ = await asyncio.get_running_loop().sock_accept(door)
+            tasks.add(asyncio.create_task(one(await adopt_tcp(accepted, Timeouts()))))
 
-    listening = await asyncio.start_server(accepted, "127.0.0.1", 0, limit=RECEIVE_SIZE)
-    try:
-        yield listening.sockets[0].getsockname()[1]
-    finally:
-        listening.close()
-        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
+    with bind("127.0.0.1", 0) as door:
+        accepting = asyncio.create_task(accept(door))
+        try:
+            yield door.getsockname()[1]
+        finally:
+            accepting.cancel()
+            await asyncio.gather(accepting, return_exceptions=True)
+            await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
 
 
 async def echo(stream: TlsStream) -> None:
@@ -281,7 +287,7 @@ async def test_a_certificate_that_openssl_refuses_ends_one_connection(written: b
 
         async def between(stream: TcpStream) -> None:
             async def back() -> None:
-                while data := await reader.read(RECEIVE_SIZE):
+                while data := await reader.read(65536):
                     await stream.send(data.replace(written, rubbish))
 
             answers = asyncio.create_task(back())

@@ -65,13 +65,11 @@ async def test_a_peer_that_does_not_read_what_tls_answers(tmp_path: Path, name: 
     async with two_ends() as (ours, theirs):
         for end, option in ((ours, socket.SO_SNDBUF), (theirs, socket.SO_RCVBUF)):
             end._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, option, 4096)
-        shaking = asyncio.create_task(
-            shake_hands(theirs._reader, theirs._writer, context, key_log, server=not we_accept)
-        )
+        shaking = asyncio.create_task(shake_hands(theirs.receive, theirs.post, context, key_log, server=not we_accept))
         own = identity("agent").context()
         stream = await (TlsStream.accept(ours, own) if we_accept else TlsStream.connect(ours, own, "127.0.0.1", None))
         records = await shaking
-        theirs._reader._transport.pause_reading()  # type: ignore[attr-defined]
+        theirs._writer.transport.pause_reading()  # type: ignore[attr-defined]
 
         async def attack() -> None:
             for _ in range(20):
@@ -94,7 +92,7 @@ async def test_a_peer_that_keeps_tls_busy_and_says_little_is_gone_though_it_read
     key_log = tmp_path / "keys"
     context = writing_context(key_log)
     async with two_ends() as (ours, theirs):
-        shaking = asyncio.create_task(shake_hands(theirs._reader, theirs._writer, context, key_log))
+        shaking = asyncio.create_task(shake_hands(theirs.receive, theirs.post, context, key_log))
         stream = await TlsStream.accept(ours, identity("agent").context())
         records = await shaking
 
@@ -108,7 +106,7 @@ async def test_a_peer_that_keeps_tls_busy_and_says_little_is_gone_though_it_read
             nonlocal received
             while received < size and (data := await stream.receive()):
                 received += len(data)
-                while len(theirs._reader._buffer) > 0:  # type: ignore[attr-defined]
+                while theirs._arrivals._pieces:
                     await theirs.receive()
             return data
 
