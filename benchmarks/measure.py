@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 Once = Callable[[], Awaitable[object]]
+Blocking = Callable[[], object]
+"""As `Once`, for a thread."""
 MEBIBYTE = 1024 * 1024
 
 
@@ -112,6 +116,32 @@ def median_ms(once: Once, times: int) -> Callable[[], Awaitable[float]]:
     return measured
 
 
+def blocking_median_ms(once: Blocking, times: int) -> Callable[[], Awaitable[float]]:
+    """As `median_ms`, all of them in one thread, so that none waits for the event loop, which has nothing to do."""
+
+    def measured() -> float:
+        once()
+        return statistics.median([_blocked_seconds(once) for _ in range(times)]) * 1000
+
+    return lambda: asyncio.to_thread(measured)
+
+
+async def at_once(calls: Iterable[Blocking], threads: int) -> None:
+    """All of the calls, by so many threads; after the first that fails, no other is begun."""
+    left = iter(list(calls))
+
+    def work() -> None:
+        for call in left:
+            call()
+
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            await asyncio.gather(*(loop.run_in_executor(pool, work) for _ in range(threads)))
+        finally:
+            list(left)
+
+
 def seconds(once: Once) -> Callable[[], Awaitable[float]]:
     async def measured() -> float:
         return await _seconds(once)
@@ -131,6 +161,12 @@ def rate(amount: float, once: Once) -> Callable[[], Awaitable[float]]:
 async def _seconds(once: Once) -> float:
     began = time.perf_counter()
     await once()
+    return time.perf_counter() - began
+
+
+def _blocked_seconds(once: Blocking) -> float:
+    began = time.perf_counter()
+    once()
     return time.perf_counter() - began
 
 

@@ -78,11 +78,10 @@ def ssh(directory: Path) -> Iterator[list[str]]:
 
 
 @asynccontextmanager
-async def tls_echo(directory: Path, pem: bytes) -> AsyncIterator[Once]:
+async def tls_echo(pem: Path) -> AsyncIterator[Once]:
     """A round trip of a call's bytes over TLS to `openssl s_server`, on a connection that stays open."""
     port = free_port()
-    (directory / "echo.pem").write_bytes(pem)
-    words = ["openssl", "s_server", "-quiet", "-rev", "-accept", f"127.0.0.1:{port}", "-cert", f"{directory}/echo.pem"]
+    words = ["openssl", "s_server", "-quiet", "-rev", "-accept", f"127.0.0.1:{port}", "-cert", f"{pem}"]
     dialling = untrusting()
     async with beside(*words):
         for attempt in range(100):
