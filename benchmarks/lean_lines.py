@@ -182,7 +182,10 @@ class Polled:
 
     @contextmanager
     def ready(self) -> Iterator[Line]:
-        line = self._idle.get(timeout=PATIENCE)
+        try:
+            line = self._idle.get(timeout=PATIENCE)
+        except queue.Empty:
+            raise LeanError("the agent does not poll") from None
         try:
             yield line
             self._goes_on(line)

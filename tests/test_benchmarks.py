@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import struct
+import zlib
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from benchmarks.__main__ import ROWS, main
-from benchmarks.measure import Figure
+from benchmarks.lean import SCRIPTS, SEQUENCE, TICKET, Kind, result_of
+from benchmarks.lean_lines import LeanError
+from benchmarks.measure import Figure, at_once
 from benchmarks.report import Measured, chart, table
+from tentacle.calling.caller import Endpoint
+from tentacle.contracts.codec import decode
+from tentacle.contracts.script import ScriptTicket
+from tentacle.contracts.script_v2 import ScriptStatusRequestV2
+from tentacle.wire.generations import Generation, shown_by_request
+from tentacle.wire.limits import Limits
+from tentacle.wire.messages import Request, Response, ServerError, decode_message, encode_message
 
+ENDPOINT = Endpoint("https://127.0.0.1:10933/", "A" * 40)
 MACHINE = {"cores": "2", "file system": "ext4"}
 
 
@@ -52,3 +66,48 @@ def test_a_ratio_is_that_of_the_same_round_and_shown_with_its_spread() -> None:
     assert shown[-1] == "| c | 1,500 | - | - | - |  |  |"
     drawn = ElementTree.fromstring(chart([Measured("a", figure, busy)], MACHINE))
     assert "a & b ◂" in [element.text for element in drawn.iter() if element.tag.endswith("text")]
+
+
+def test_an_error_of_the_agent_or_the_answer_to_another_request_ends_the_lean_client() -> None:
+    assert result_of(encode_message(Response("id", {"State": 2})), "id") == {"State": 2}
+    with pytest.raises(LeanError, match="no room"):
+        result_of(encode_message(Response("id", error=ServerError("no room"))), "id")
+    with pytest.raises(LeanError, match="other"):
+        result_of(encode_message(Response("other", {"State": 2})), "id")
+
+
+def test_a_request_of_the_lean_client_is_the_one_that_our_own_calling_side_makes() -> None:
+    ticket, sequence = b"lean-0000000007", struct.pack("<q", 1000)
+    stands = TICKET.encode(), struct.pack("<q", SEQUENCE)
+    command = ScriptStatusRequestV2(ScriptTicket(TICKET), SEQUENCE)
+    kind = Kind(ENDPOINT, SCRIPTS, "GetStatus", command, changing=stands)
+    identity, deflated = kind.made(dict(zip(stands, (ticket, sequence), strict=True)))
+    request = decode_message(zlib.decompress(deflated, wbits=-15), Limits())
+    assert isinstance(request, Request)
+    meant = ScriptStatusRequestV2(ScriptTicket("lean-0000000007"), 1000)
+    assert decode(ScriptStatusRequestV2, request.params[0]) == meant
+    assert request.id == identity != kind.made(dict(zip(stands, (ticket, sequence), strict=True)))[0]
+    assert shown_by_request(request) is Generation.MODERN
+
+
+@pytest.mark.parametrize("changes", [{}, {b"else": b"what"}, {TICKET.encode(): b"longer than the other"}])
+def test_a_request_of_the_lean_client_is_not_made_with_changes_that_do_not_fit(changes: dict[bytes, bytes]) -> None:
+    kind = Kind(ENDPOINT, SCRIPTS, "CompleteScript", ScriptTicket(TICKET), changing=[TICKET.encode()])
+    with pytest.raises(ValueError, match="do not fit"):
+        kind.made(changes)
+
+
+def test_what_shall_differ_from_call_to_call_has_to_be_in_the_request() -> None:
+    with pytest.raises(ValueError, match="not exactly once"):
+        Kind(ENDPOINT, SCRIPTS, "CompleteScript", ScriptTicket("another"), changing=[TICKET.encode()])
+
+
+def test_after_a_call_that_fails_no_other_is_begun() -> None:
+    done: list[int] = []
+
+    def fail() -> None:
+        raise LeanError("no")
+
+    with pytest.raises(LeanError):
+        asyncio.run(at_once([partial(done.append, 1), fail, partial(done.append, 2)], 1))
+    assert done == [1]
