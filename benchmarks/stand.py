@@ -21,7 +21,7 @@ from unittest import mock
 from benchmarks.bench import Caller
 from benchmarks.lean import Lean
 from benchmarks.lean_lines import Dialled, Polled
-from benchmarks.measure import Once, Scale
+from benchmarks.measure import Blocking, Scale
 from benchmarks.neighbours import ssh, tls_echo
 from tentacle.calling.caller import Endpoint
 from tentacle.calling.comms import CommsOptions, HalibutComms
@@ -95,7 +95,7 @@ class Stand:
     full: FullCaller
     files: tuple[Path, Path]
     ssh: list[str]
-    echo: Once
+    echo: Blocking
     scale: Scale
 
     @property
