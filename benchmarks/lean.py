@@ -31,8 +31,9 @@ from tentacle.contracts.script_v2 import CompleteScriptCommandV2, ScriptStatusRe
 from tentacle.wire.messages import Request, encode_message
 
 SCRIPTS, FILES, CAPABILITIES = "IScriptServiceV2", "IFileTransferService", "ICapabilitiesServiceV2"
-TICKET, NUMBER, SEQUENCE = "lean-0000000000", "[0000000000]", 0x0123456789ABCDEF
-"""What stands in the requests for a ticket, for the number of a call, and for that of a log entry."""
+NUMBER, TICKET, SEQUENCE = "[0000000000]", "lean-0000000000", 0x0123456789ABCDEF
+"""What stands in requests for the number of a call, for a ticket, and for the number of a log entry."""
+NUMBER_BYTES, TICKET_BYTES, SEQUENCE_BYTES = NUMBER.encode(), TICKET.encode(), struct.pack("<q", SEQUENCE)
 IDS = (uuid.UUID(int=1), uuid.UUID(int=2))
 """Of data streams, which are told from each other within a message alone."""
 Changes = Mapping[bytes, bytes]
@@ -52,7 +53,7 @@ class Kind:
         document = endpoint_document(endpoint)
         values = tuple(encode(one) for one in params)
         self._plain = encode_message(Request(self._id, service, method, values, activity, document))
-        wrong = [one for one in (NUMBER.encode(), *changing) if self._plain.count(one) != 1]
+        wrong = [one for one in (NUMBER_BYTES, *changing) if self._plain.count(one) != 1]
         if wrong:
             raise ValueError(f"not exactly once in {method}: {wrong}")
         self._changing = frozenset(changing)
@@ -60,7 +61,7 @@ class Kind:
     def made(self, changes: Changes) -> tuple[str, bytes]:
         """A request as it is sent, and its id before it.  Raises `ValueError` for changes that do not fit."""
         number = f"[{next(_numbers):010}]"
-        plain = self._plain.replace(NUMBER.encode(), number.encode())
+        plain = self._plain.replace(NUMBER_BYTES, number.encode())
         for stands, value in changes.items():
             plain = plain.replace(stands, value)
         if changes.keys() != self._changing or len(plain) != len(self._plain):
@@ -83,13 +84,11 @@ class Lean:
     def __init__(self, lines: Lines, endpoint: Endpoint) -> None:
         self._lines = lines
         self._endpoint = endpoint
-        ticket, stands = ScriptTicket(TICKET), TICKET.encode()
-        sequence = struct.pack("<q", SEQUENCE)
-        kind = self._kind
-        self._capabilities = kind(CAPABILITIES, "GetCapabilities")
-        status = ScriptStatusRequestV2(ticket, SEQUENCE)
-        self._status = kind(SCRIPTS, "GetStatus", status, changing=(stands, sequence))
-        self._complete = kind(SCRIPTS, "CompleteScript", CompleteScriptCommandV2(ticket), changing=(stands,))
+        self._capabilities = self._kind(CAPABILITIES, "GetCapabilities")
+        status = ScriptStatusRequestV2(ScriptTicket(TICKET), SEQUENCE)
+        self._status = self._kind(SCRIPTS, "GetStatus", status, changing=(TICKET_BYTES, SEQUENCE_BYTES))
+        complete = CompleteScriptCommandV2(ScriptTicket(TICKET))
+        self._complete = self._kind(SCRIPTS, "CompleteScript", complete, changing=(TICKET_BYTES,))
         self._start = cache(self._start_kind)
         self._upload = cache(self._upload_kind)
         self._download = cache(self._download_kind)
@@ -107,7 +106,7 @@ class Lean:
         self._script(None, pause=0.005)
 
     def with_files(self, *paths: Path) -> None:
-        """A script with small files, as every step of a deployment has."""
+        """A script with a small file or two, as every step of a deployment has."""
         self._script(timedelta(seconds=5), paths)
 
     def upload(self, path: Path, remote: Path) -> None:
@@ -128,13 +127,13 @@ class Lean:
             line.take_stream(bytes(result["id"]), result["length"])
 
     def _script(self, wait: timedelta | None, paths: Sequence[Path] = (), pause: float = 0) -> None:
-        ticket = {TICKET.encode(): f"lean-{next(_numbers):010}".encode()}
-        streams = [(name, path, path.stat().st_size) for name, path in zip(IDS, paths, strict=False)]
+        ticket = {TICKET_BYTES: f"lean-{next(_numbers):010}".encode()}
+        streams = [(name, path, path.stat().st_size) for path, name in zip(paths, IDS[: len(paths)], strict=True)]
         start = self._start(wait, tuple((path.name, size) for _, path, size in streams))
         now = self._call(start, ticket, streams)
         while now["State"] != ProcessState.COMPLETE:
             time.sleep(pause)
-            sequence = {struct.pack("<q", SEQUENCE): struct.pack("<q", now["NextLogSequence"])}
+            sequence = {SEQUENCE_BYTES: struct.pack("<q", now["NextLogSequence"])}
             now = self._call(self._status, ticket | sequence)
         if now["ExitCode"]:
             raise LeanError(f"a script ended with {now['ExitCode']}")
@@ -153,9 +152,11 @@ class Lean:
 
     def _start_kind(self, wait: timedelta | None, files: Sequence[tuple[str, int]]) -> Kind:
         """`files` are names and sizes."""
-        sent = tuple(ScriptFile(name, DataStream(key, size)) for key, (name, size) in zip(IDS, files, strict=False))
+        sent = tuple(
+            ScriptFile(name, DataStream(key, size)) for key, (name, size) in zip(IDS[: len(files)], files, strict=True)
+        )
         command = StartScriptCommandV2(ScriptTicket(TICKET), "echo hi", "Bench", wait, files=sent)
-        return self._kind(SCRIPTS, "StartScript", command, changing=(TICKET.encode(),))
+        return self._kind(SCRIPTS, "StartScript", command, changing=(TICKET_BYTES,))
 
     def _upload_kind(self, name: int, size: int) -> Kind:
         """`name` is the length of the remote path."""

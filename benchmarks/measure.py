@@ -119,11 +119,18 @@ def median_ms(once: Once, times: int) -> Callable[[], Awaitable[float]]:
 def blocking_median_ms(once: Blocking, times: int) -> Callable[[], Awaitable[float]]:
     """As `median_ms`, all of them in one thread, so that none waits for the event loop, which has nothing to do."""
 
-    def measured() -> float:
-        once()
-        return statistics.median([_blocked_seconds(once) for _ in range(times)]) * 1000
+    async def measured() -> float:
+        took: list[float] = []
 
-    return lambda: asyncio.to_thread(measured)
+        def timed() -> None:
+            began = time.perf_counter()
+            once()
+            took.append(time.perf_counter() - began)
+
+        await at_once([once, *[timed] * times], 1)
+        return statistics.median(took) * 1000
+
+    return measured
 
 
 async def at_once(calls: Iterable[Blocking], threads: int) -> None:
@@ -161,12 +168,6 @@ def rate(amount: float, once: Once) -> Callable[[], Awaitable[float]]:
 async def _seconds(once: Once) -> float:
     began = time.perf_counter()
     await once()
-    return time.perf_counter() - began
-
-
-def _blocked_seconds(once: Blocking) -> float:
-    began = time.perf_counter()
-    once()
     return time.perf_counter() - began
 
 

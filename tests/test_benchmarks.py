@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.__main__ import ROWS, main
-from benchmarks.lean import SCRIPTS, SEQUENCE, TICKET, Kind, result_of
+from benchmarks.lean import SCRIPTS, SEQUENCE, SEQUENCE_BYTES, TICKET, TICKET_BYTES, Kind, result_of
 from benchmarks.lean_lines import LeanError
 from benchmarks.measure import Figure, at_once
 from benchmarks.report import Measured, chart, table
@@ -78,7 +78,7 @@ def test_an_error_of_the_agent_or_the_answer_to_another_request_ends_the_lean_cl
 
 def test_a_request_of_the_lean_client_is_the_one_that_our_own_calling_side_makes() -> None:
     ticket, sequence = b"lean-0000000007", struct.pack("<q", 1000)
-    stands = TICKET.encode(), struct.pack("<q", SEQUENCE)
+    stands = TICKET_BYTES, SEQUENCE_BYTES
     command = ScriptStatusRequestV2(ScriptTicket(TICKET), SEQUENCE)
     kind = Kind(ENDPOINT, SCRIPTS, "GetStatus", command, changing=stands)
     identity, deflated = kind.made(dict(zip(stands, (ticket, sequence), strict=True)))
@@ -90,16 +90,16 @@ def test_a_request_of_the_lean_client_is_the_one_that_our_own_calling_side_makes
     assert shown_by_request(request) is Generation.MODERN
 
 
-@pytest.mark.parametrize("changes", [{}, {b"else": b"what"}, {TICKET.encode(): b"longer than the other"}])
+@pytest.mark.parametrize("changes", [{}, {b"else": b"what"}, {TICKET_BYTES: b"longer than the other"}])
 def test_a_request_of_the_lean_client_is_not_made_with_changes_that_do_not_fit(changes: dict[bytes, bytes]) -> None:
-    kind = Kind(ENDPOINT, SCRIPTS, "CompleteScript", ScriptTicket(TICKET), changing=[TICKET.encode()])
+    kind = Kind(ENDPOINT, SCRIPTS, "CompleteScript", ScriptTicket(TICKET), changing=[TICKET_BYTES])
     with pytest.raises(ValueError, match="do not fit"):
         kind.made(changes)
 
 
 def test_what_shall_differ_from_call_to_call_has_to_be_in_the_request() -> None:
     with pytest.raises(ValueError, match="not exactly once"):
-        Kind(ENDPOINT, SCRIPTS, "CompleteScript", ScriptTicket("another"), changing=[TICKET.encode()])
+        Kind(ENDPOINT, SCRIPTS, "CompleteScript", ScriptTicket("another"), changing=[TICKET_BYTES])
 
 
 def test_after_a_call_that_fails_no_other_is_begun() -> None:
