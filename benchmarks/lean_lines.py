@@ -169,12 +169,12 @@ class Polled:
     nothing to do, as an agent hangs up that hears nothing for a minute.
     """
 
-    def __init__(self, pem: Path) -> None:
+    def __init__(self, pem: Path, beat: float = BEAT) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(pem)
         self._context.num_tickets = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(BEAT)
+        self._listener.settimeout(beat)
         self.port = int(self._listener.getsockname()[1])
         self._idle: queue.SimpleQueue[Line] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, daemon=True)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import socket
 import struct
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,17 +18,25 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.__main__ import ROWS, main
-from benchmarks.lean import SCRIPTS, SEQUENCE, SEQUENCE_BYTES, TICKET, TICKET_BYTES, Kind, result_of
-from benchmarks.lean_lines import LeanError
+from benchmarks.lean import SCRIPTS, SEQUENCE, SEQUENCE_BYTES, TICKET, TICKET_BYTES, Kind, Lean, result_of
+from benchmarks.lean_lines import NEXT, PROCEED, LeanError, Line, Polled
 from benchmarks.measure import Figure, at_once
+from benchmarks.neighbours import untrusting
 from benchmarks.report import Measured, chart, table
 from tentacle.calling.caller import Endpoint
-from tentacle.contracts.codec import decode
+from tentacle.contracts.capabilities import CapabilitiesResponseV2
+from tentacle.contracts.codec import decode, encode
 from tentacle.contracts.script import ScriptTicket
 from tentacle.contracts.script_v2 import ScriptStatusRequestV2
+from tentacle.settings import certificates
+from tentacle.wire.control import encode_identity
+from tentacle.wire.envelope import deflate
+from tentacle.wire.events import Identity, IdentityKind
 from tentacle.wire.generations import Generation, shown_by_request
 from tentacle.wire.limits import Limits
 from tentacle.wire.messages import Request, Response, ServerError, decode_message, encode_message
+from tentacle.wire.preface import PREFACE
+from tests.patience import PATIENCE
 
 ENDPOINT = Endpoint("https://127.0.0.1:10933/", "A" * 40)
 MACHINE = {"cores": "2", "file system": "ext4"}
@@ -100,6 +112,38 @@ def test_a_request_of_the_lean_client_is_not_made_with_changes_that_do_not_fit(c
 def test_what_shall_differ_from_call_to_call_has_to_be_in_the_request() -> None:
     with pytest.raises(ValueError, match="not exactly once"):
         Kind(ENDPOINT, SCRIPTS, "CompleteScript", ScriptTicket("another"), changing=[TICKET_BYTES])
+
+
+def test_one_who_polls_the_lean_client_hears_that_there_is_nothing_to_do_and_then_of_a_call(tmp_path: Path) -> None:
+    server, pem, bored = certificates.generate(), tmp_path / "server.pem", threading.Event()
+    pem.write_bytes(server.certificate_pem + server.key_pem)
+
+    def serve(port: int) -> list[str]:
+        """Answers until the connection ends; gives the methods that were called."""
+        called = []
+        with untrusting().wrap_socket(socket.create_connection(("127.0.0.1", port))) as sock, suppress(LeanError):
+            agent = Line(sock)
+            agent.say(PREFACE)
+            agent.say(encode_identity(Identity(IdentityKind.SUBSCRIBER, "poll://x/")))
+            agent.expect(encode_identity(Identity(IdentityKind.SERVER)))
+            while True:
+                if (request := decode_message(agent.message(), Limits())) is None:
+                    bored.set()
+                else:
+                    assert isinstance(request, Request)
+                    called.append(request.method)
+                    result = encode(CapabilitiesResponseV2((SCRIPTS,)))
+                    agent.say(deflate(encode_message(Response(request.id, result))))
+                agent.say(NEXT)
+                agent.expect(PROCEED)
+        return called
+
+    with ThreadPoolExecutor(1) as beside:
+        with closing(Polled(pem, beat=0.01)) as polled:
+            serving = beside.submit(serve, polled.port)
+            assert bored.wait(PATIENCE)
+            Lean(polled, Endpoint("poll://x/", "A" * 40)).capabilities()
+        assert serving.result() == ["GetCapabilities"]
 
 
 def test_after_a_call_that_fails_no_other_is_begun() -> None:
