@@ -56,8 +56,8 @@ async def run(rows: Sequence[Row], scale: Scale, *, busy: bool, directory: Path 
     """Measures the rows, and writes what was found after each: nothing is lost when a later one fails."""
     found: list[Measured] = []
     async with stand(scale) as where:
-        await where.listening.echo()
-        await where.polling.echo()
+        for worker in (where.listening, where.polling):
+            await asyncio.to_thread(worker.lean.echo)
         described = machine(where.directory)
         for row in rows:
             began = time.monotonic()

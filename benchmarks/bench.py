@@ -5,19 +5,17 @@ from __future__ import annotations
 import datetime
 import sys
 import tempfile
-import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tentacle.calling.caller import NO_STREAMS, Endpoint
+from tentacle.calling.caller import Endpoint
 from tentacle.calling.comms import CommsOptions, HalibutComms
 from tentacle.contracts import codec
-from tentacle.contracts.data_stream import DataStream
-from tentacle.contracts.script import ProcessState, ScriptFile, ScriptTicket
+from tentacle.contracts.script import ScriptTicket
 from tentacle.contracts.script_v2 import (
     CancelScriptCommandV2,
     CompleteScriptCommandV2,
@@ -79,17 +77,14 @@ class Caller:
         ticket: str,
         body: str,
         wait: timedelta | None = timedelta(seconds=5),
-        files: Mapping[uuid.UUID, Path] = NO_STREAMS,
     ) -> ScriptStatusResponseV2:
-        sent = tuple(ScriptFile(path.name, DataStream(name, path.stat().st_size)) for name, path in files.items())
-        command = StartScriptCommandV2(ScriptTicket(ticket), body, "Bench", wait, files=sent)
-        return await self._script("StartScript", command, files)
+        return await self._script("StartScript", StartScriptCommandV2(ScriptTicket(ticket), body, "Bench", wait))
 
     async def status(self, ticket: str, after: int) -> ScriptStatusResponseV2:
         return await self._script("GetStatus", ScriptStatusRequestV2(ScriptTicket(ticket), after))
 
     async def logged(self, ticket: str, after: int) -> tuple[ScriptStatusResponseV2, int]:
-        """The state without the log's entries, and how many of these came: a lean client looks at none of them."""
+        """The state without the log's entries, which nobody looks at, and how many of these came."""
         document = await self._call("GetStatus", ScriptStatusRequestV2(ScriptTicket(ticket), after))
         entries = document.pop("Logs")
         return codec.decode(ScriptStatusResponseV2, {**document, "Logs": []}), len(entries)
@@ -100,37 +95,11 @@ class Caller:
     async def complete(self, ticket: str) -> None:
         await self._call("CompleteScript", CompleteScriptCommandV2(ScriptTicket(ticket)))
 
-    async def whole(
-        self, ticket: str, body: str, files: Mapping[uuid.UUID, Path] = NO_STREAMS
-    ) -> ScriptStatusResponseV2:
-        """A script from start to complete, in as few calls as it takes."""
-        answer = await self.start(ticket, body, files=files)
-        while answer.state is not ProcessState.COMPLETE:
-            answer = await self.status(ticket, answer.next_log_sequence)
-        await self.complete(ticket)
-        return answer
+    async def _script(self, method: str, command: object) -> ScriptStatusResponseV2:
+        return codec.decode(ScriptStatusResponseV2, await self._call(method, command))
 
-    async def upload(self, path: Path, remote: str) -> None:
-        stream = DataStream(uuid.uuid4(), path.stat().st_size)
-        params = [remote, codec.encode(stream)]
-        await self._comms.call(self.endpoint, "IFileTransferService", "UploadFile", params, streams={stream.id: path})
-
-    async def download(self, remote: str) -> int:
-        """The file's length; the file itself is thrown away."""
-        answer = await self._comms.call(self.endpoint, "IFileTransferService", "DownloadFile", [remote])
-        ((_, path),) = answer.streams.items()
-        length = path.stat().st_size
-        path.unlink()
-        return length
-
-    async def _script(
-        self, method: str, command: object, files: Mapping[uuid.UUID, Path] = NO_STREAMS
-    ) -> ScriptStatusResponseV2:
-        return codec.decode(ScriptStatusResponseV2, await self._call(method, command, files))
-
-    async def _call(self, method: str, command: object, files: Mapping[uuid.UUID, Path] = NO_STREAMS) -> Any:
-        params = [codec.encode(command)]
-        answer = await self._comms.call(self.endpoint, "IScriptServiceV2", method, params, streams=files)
+    async def _call(self, method: str, command: object) -> Any:
+        answer = await self._comms.call(self.endpoint, "IScriptServiceV2", method, [codec.encode(command)])
         return answer.result
 
 

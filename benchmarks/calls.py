@@ -1,14 +1,15 @@
-"""Rows: calls and short scripts."""
+"""Rows: calls and short scripts, by the lean client; HTTPS by aiohttp."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import aiohttp
 
-from benchmarks.measure import Figure, Once, in_turns, median_ms, rate
+from benchmarks.measure import Blocking, Figure, Once, at_once, blocking_median_ms, in_turns, median_ms, rate
 from benchmarks.neighbours import command, untrusting
 from benchmarks.stand import AT_ONCE, Stand, Worker
 
@@ -24,12 +25,14 @@ def timed(stand: Stand, ways: dict[str, Once]) -> dict[str, Callable[[], Awaitab
     return {name: median_ms(once, stand.scale.times) for name, once in ways.items()}
 
 
+def timed_lean(stand: Stand, ways: dict[str, Blocking]) -> dict[str, Callable[[], Awaitable[float]]]:
+    return {name: blocking_median_ms(once, stand.scale.times) for name, once in ways.items()}
+
+
 async def small_calls(stand: Stand) -> list[Figure]:
     scale = stand.scale
     context = untrusting()
-    pem = stand.directory / "client.pem"
-    pem.write_bytes(stand.server.certificate_pem + stand.server.key_pem)
-    context.load_cert_chain(pem)
+    context.load_cert_chain(stand.pem)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
 
         async def by_https() -> None:
@@ -37,15 +40,14 @@ async def small_calls(stand: Stand) -> list[Figure]:
             async with session.post(f"https://127.0.0.1:{stand.port}/rpc", data=BODY, headers=headers) as response:
                 assert "result" in await response.json()
 
-        ways: dict[str, Once] = {
-            TLS: stand.echo,
-            "listening": stand.listening.capabilities,
-            "polling": stand.polling.capabilities,
-            "HTTPS": by_https,
+        each = {
+            TLS: blocking_median_ms(stand.echo, scale.calls),
+            "listening": blocking_median_ms(stand.listening.lean.capabilities, scale.calls),
+            "polling": blocking_median_ms(stand.polling.lean.capabilities, scale.calls),
+            "HTTPS": median_ms(by_https, scale.calls),
         }
         used = {"listening": stand.listening.agent.pid, "HTTPS": stand.listening.agent.pid}
         used["polling"] = stand.polling.agent.pid
-        each = {name: median_ms(once, scale.calls) for name, once in ways.items()}
         turns = await in_turns(scale.rounds, each, used)
     aims = {"listening": "at most 3 x", "polling": "at most 1.2 ms", "HTTPS": ""}
     given = {"listening": "0.85 ms; 0.72 ms of CPU", "polling": "88.0 ms", "HTTPS": ""}
@@ -57,39 +59,46 @@ async def small_calls(stand: Stand) -> list[Figure]:
 
 
 async def short_scripts(stand: Stand) -> list[Figure]:
-    listening, polling = stand.listening, stand.polling
-    rows: dict[str, tuple[Once, str, str]] = {
+    listening, polling = stand.listening.lean, stand.polling.lean
+    rows: dict[str, tuple[Blocking, str, str]] = {
         "`echo` that is waited for, listening": (listening.echo, "at most 0.7 x", "13.1 ms"),
         "`echo` asked for every 5 ms, listening": (listening.asked, "at most 1.2 x", "11.7 ms"),
         "`echo` that is waited for, polling": (polling.echo, "at most 8 ms", "184 ms"),
-        "a script with two small files, listening": (listening.with_files, "at most 10 ms", "59 ms"),
-        "a script with two small files, polling": (polling.with_files, "at most 11 ms", "189 ms"),
+        "a script with two small files, listening": (
+            partial(listening.with_files, *stand.files),
+            "at most 10 ms",
+            "59 ms",
+        ),
+        "a script with two small files, polling": (
+            partial(polling.with_files, *stand.files),
+            "at most 11 ms",
+            "189 ms",
+        ),
     }
-    ways = over_ssh(stand, "echo hi") | {name: once for name, (once, _, _) in rows.items()}
-    turns = await in_turns(stand.scale.rounds, timed(stand, ways))
+    ways = timed(stand, over_ssh(stand, "echo hi"))
+    ways |= timed_lean(stand, {name: once for name, (once, _, _) in rows.items()})
+    turns = await in_turns(stand.scale.rounds, ways)
     return [Figure(name, "ms", turns[name], SSH, turns[SSH], aim, given) for name, (_, aim, given) in rows.items()]
 
 
 async def many_scripts(stand: Stand) -> list[Figure]:
     many = stand.scale.scripts
 
-    def at_once(once: Once) -> Callable[[], Awaitable[float]]:
-        async def all_of_them() -> None:
-            places = asyncio.Semaphore(AT_ONCE)
+    async def by_ssh(once: Once) -> None:
+        places = asyncio.Semaphore(AT_ONCE)
 
-            async def placed() -> None:
-                async with places:
-                    await once()
+        async def placed() -> None:
+            async with places:
+                await once()
 
-            await asyncio.gather(*(placed() for _ in range(many)))
-
-        return rate(many, all_of_them)
+        await asyncio.gather(*(placed() for _ in range(many)))
 
     workers = {"listening": stand.listening, "polling": stand.polling}
-    ways = over_ssh(stand, "echo hi") | {name: one.echo for name, one in workers.items()}
+    ways = {name: rate(many, partial(by_ssh, once)) for name, once in over_ssh(stand, "echo hi").items()}
+    ways |= {name: rate(many, partial(at_once, [one.lean.echo] * many, AT_ONCE)) for name, one in workers.items()}
     pids = {name: one.agent.pid for name, one in workers.items()}
-    turns = await in_turns(stand.scale.rounds, {name: at_once(once) for name, once in ways.items()}, pids)
-    aims = {"listening": "at least 1.5 x with a lean client", "polling": "at least 150 a second"}
+    turns = await in_turns(stand.scale.rounds, ways, pids)
+    aims = {"listening": "at least 1.5 x", "polling": "at least 150 a second"}
     given = {"listening": "147 a second; 4.2 ms of CPU", "polling": "3.8 a second"}
     what = f"scripts a second, {AT_ONCE} at once"
     return [
@@ -105,16 +114,18 @@ async def many_scripts(stand: Stand) -> list[Figure]:
 
 
 async def small_files(stand: Stand) -> list[Figure]:
-    def up(worker: Worker) -> Once:
-        return lambda: worker.upload(worker.small, str(stand.directory / f"small-{uuid.uuid4()}"))
+    small = stand.files[0]
 
-    def down(worker: Worker) -> Once:
-        return lambda: worker.download(str(worker.small))
+    def up(worker: Worker) -> Blocking:
+        return lambda: worker.lean.upload(small, stand.directory / f"small-{uuid.uuid4()}")
+
+    def down(worker: Worker) -> Blocking:
+        return lambda: worker.lean.download(small)
 
     workers = {"listening": stand.listening, "polling": stand.polling}
-    ways: dict[str, Once] = {TLS: stand.echo}
+    lean: dict[str, Blocking] = {}
     for name, worker in workers.items():
-        ways |= {f"upload of 100 bytes, {name}": up(worker), f"download of 100 bytes, {name}": down(worker)}
-    turns = await in_turns(stand.scale.rounds, timed(stand, ways))
-    given = dict(zip(list(ways)[1:], ("45 ms", "45 ms", "90 ms", "88 ms"), strict=True))
+        lean |= {f"upload of 100 bytes, {name}": up(worker), f"download of 100 bytes, {name}": down(worker)}
+    turns = await in_turns(stand.scale.rounds, timed_lean(stand, {TLS: stand.echo} | lean))
+    given = dict(zip(lean, ("45 ms", "45 ms", "90 ms", "88 ms"), strict=True))
     return [Figure(n, "ms", turns[n], TLS, turns[TLS], "at most 2 ms", given[n]) for n in given]

@@ -94,12 +94,12 @@ async def _arrivals(comms: HalibutComms, count: int) -> list[float]:
 
 async def workers(stand: Stand) -> list[Figure]:
     """All of them are the one agent that listens, so that the server is what is measured."""
-    count, listening = stand.scale.workers, stand.listening
+    count = stand.scale.workers
     server = await asyncio.to_thread(stand.stage.start_server)
     trust = ("configure", "--instance=Listens", f"--trust={server.thumbprint}")
     await asyncio.to_thread(stand.stage.run, *trust)
     endpoint = {"CommunicationStyle": "TentaclePassive", "Uri": f"https://127.0.0.1:{stand.port}/"}
-    endpoint["Thumbprint"] = listening.endpoint.thumbprint
+    endpoint["Thumbprint"] = stand.full.endpoint.thumbprint
     pool = {"WorkerPoolIds": ["WorkerPools-1"], "SkipInitialHealthCheck": True, "Endpoint": endpoint}
     for number in range(count):
         await asyncio.to_thread(server.request, "POST", "api/Spaces-1/workers", {"Name": f"worker-{number}", **pool})

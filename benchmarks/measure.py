@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 Once = Callable[[], Awaitable[object]]
+Blocking = Callable[[], object]
+"""As `Once`, for a thread."""
 MEBIBYTE = 1024 * 1024
 
 
@@ -110,6 +114,39 @@ def median_ms(once: Once, times: int) -> Callable[[], Awaitable[float]]:
         return statistics.median([await _seconds(once) for _ in range(times)]) * 1000
 
     return measured
+
+
+def blocking_median_ms(once: Blocking, times: int) -> Callable[[], Awaitable[float]]:
+    """As `median_ms`, all of them in one thread, so that none waits for the event loop, which has nothing to do."""
+
+    async def measured() -> float:
+        took: list[float] = []
+
+        def timed() -> None:
+            began = time.perf_counter()
+            once()
+            took.append(time.perf_counter() - began)
+
+        await at_once([once, *[timed] * times], 1)
+        return statistics.median(took) * 1000
+
+    return measured
+
+
+async def at_once(calls: Iterable[Blocking], threads: int) -> None:
+    """All of the calls, by so many threads; after the first that fails, no other is begun."""
+    left = iter(list(calls))
+
+    def work() -> None:
+        for call in left:
+            call()
+
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            await asyncio.gather(*(loop.run_in_executor(pool, work) for _ in range(threads)))
+        finally:
+            list(left)
 
 
 def seconds(once: Once) -> Callable[[], Awaitable[float]]:

@@ -6,6 +6,7 @@ import asyncio
 import getpass
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import time
@@ -13,11 +14,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from benchmarks.measure import Once
+from benchmarks.measure import Blocking, Once
 from tests.e2e.stage import free_port
 
 A_CALL = 600
 """Bytes of a small request, and about those of its answer."""
+A_MINUTE = 60.0
 
 
 def command(*words: str, stdin: Path | None = None, at: dict[str, str] | None = None) -> Once:
@@ -78,28 +80,34 @@ def ssh(directory: Path) -> Iterator[list[str]]:
 
 
 @asynccontextmanager
-async def tls_echo(directory: Path, pem: bytes) -> AsyncIterator[Once]:
-    """A round trip of a call's bytes over TLS to `openssl s_server`, on a connection that stays open."""
+async def tls_echo(pem: Path) -> AsyncIterator[Blocking]:
+    """A round trip of a call's bytes over TLS to `openssl s_server`, on a connection that stays open and has a socket
+    like those of the lean client.
+    """
     port = free_port()
-    (directory / "echo.pem").write_bytes(pem)
-    words = ["openssl", "s_server", "-quiet", "-rev", "-accept", f"127.0.0.1:{port}", "-cert", f"{directory}/echo.pem"]
-    dialling = untrusting()
+    words = ["openssl", "s_server", "-quiet", "-rev", "-accept", f"127.0.0.1:{port}", "-cert", f"{pem}"]
+    said = b"x" * (A_CALL - 1) + b"\n"
     async with beside(*words):
         for attempt in range(100):
             try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=dialling)
+                tcp = socket.create_connection(("127.0.0.1", port), A_MINUTE)
                 break
             except OSError:
                 if attempt == 99:
                     raise
                 await asyncio.sleep(0.05)
 
-        async def once() -> None:
-            writer.write(b"x" * (A_CALL - 1) + b"\n")
-            await reader.readexactly(A_CALL)
+        with untrusting().wrap_socket(tcp) as line:
 
-        yield once
-        writer.close()
+            def once() -> None:
+                line.sendall(said)
+                left = A_CALL
+                while left:
+                    if not (answered := line.recv(left)):
+                        raise RuntimeError("openssl s_server has gone")
+                    left -= len(answered)
+
+            yield once
 
 
 def untrusting() -> ssl.SSLContext:

@@ -6,9 +6,9 @@ import asyncio
 import subprocess
 import time
 
-from benchmarks.measure import Figure, cpu_of, in_turns, memory_of, wakes_of
+from benchmarks.measure import Figure, at_once, cpu_of, in_turns, memory_of, wakes_of
 from benchmarks.neighbours import beside
-from benchmarks.stand import AT_ONCE, Stand, Worker
+from benchmarks.stand import AT_ONCE, Stand
 from tests.e2e.stage import TENTACLE, free_port
 
 PYTHON = str(TENTACLE.with_name("python3"))
@@ -100,15 +100,9 @@ async def growth(stand: Stand) -> list[Figure]:
     first, last = stand.scale.first_scripts, stand.scale.last_scripts
     figures = []
     for name, worker in (("listening", stand.listening), ("polling", stand.polling)):
-        places = asyncio.Semaphore(AT_ONCE)
-
-        async def placed(places: asyncio.Semaphore = places, worker: Worker = worker) -> None:
-            async with places:
-                await worker.echo()
-
         memory = []
         for many in (first, last - first):
-            await asyncio.gather(*(placed() for _ in range(many)))
+            await at_once([worker.lean.echo] * many, AT_ONCE)
             memory.append(memory_of(worker.agent.pid))
         what = f"memory after {last:,} scripts, {name}"
         figures.append(Figure(what, "MiB", memory[1:], f"after {first:,}", memory[:1], "1 x"))

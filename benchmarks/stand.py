@@ -1,6 +1,7 @@
-"""What the rows share: an agent that listens and one that polls, somebody who calls both, and their neighbours.
+"""What the rows share: an agent that listens and one that polls, who calls them, and their neighbours.
 
-The caller writes and acknowledges as the original's does by default: Nagle's algorithm on, each piece on its own.
+The lean client calls both; for long logs our own whole calling side calls the one that listens.  Either writes and
+acknowledges as the original's does by default: Nagle's algorithm on, each piece on its own.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import itertools
 import os
 import socket
 import tempfile
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ from pathlib import Path
 from unittest import mock
 
 from benchmarks.bench import Caller
-from benchmarks.measure import Once, Scale
+from benchmarks.lean import Lean
+from benchmarks.lean_lines import Dialled, Polled
+from benchmarks.measure import Blocking, Scale
 from benchmarks.neighbours import ssh, tls_echo
 from tentacle.calling.caller import Endpoint
 from tentacle.calling.comms import CommsOptions, HalibutComms
@@ -49,42 +51,12 @@ def as_the_original() -> Iterator[None]:
         yield
 
 
-class Worker(Caller):
-    """One agent, and who calls it."""
-
-    def __init__(self, comms: HalibutComms, endpoint: Endpoint, agent: Process, directory: Path) -> None:
-        super().__init__(comms, endpoint)
-        self.agent = agent
-        self.directory = directory
-        self._files = [directory / "one", directory / "two"]
-        for path in self._files:
-            path.write_bytes(b"x" * 100)
-
-    @property
-    def small(self) -> Path:
-        """A file of 100 bytes."""
-        return self._files[0]
+class FullCaller(Caller):
+    """Our own calling side, which reads whole answers."""
 
     @staticmethod
     def ticket() -> str:
         return f"bench-{next(_numbers)}"
-
-    async def echo(self) -> None:
-        """A script that is waited for."""
-        await self.whole(self.ticket(), "echo hi")
-
-    async def asked(self) -> None:
-        """A script whose state is asked for every 5 ms."""
-        ticket = self.ticket()
-        answer = await self.start(ticket, "echo hi", wait=None)
-        while answer.state is not ProcessState.COMPLETE:
-            await asyncio.sleep(0.005)
-            answer = await self.status(ticket, answer.next_log_sequence)
-        await self.complete(ticket)
-
-    async def with_files(self) -> None:
-        """A script with two small files, as every step of a deployment has."""
-        await self.whole(self.ticket(), "echo hi", {uuid.uuid4(): path for path in self._files})
 
     async def logging(self, body: str, pause: float = 0.05) -> int:
         """Runs a script, and fetches its log as a server does; gives the number of entries."""
@@ -99,17 +71,31 @@ class Worker(Caller):
         return entries
 
 
-@dataclass
+@dataclass(frozen=True)
+class Worker:
+    """One agent, and who calls it."""
+
+    agent: Process
+    lean: Lean
+
+
+@dataclass(frozen=True)
 class Stand:
-    """`ssh` are the words before a command, none where there is no ssh; `scale` is how much is measured now."""
+    """`full` calls the agent that listens.  `pem` has the server's certificate and key, `files` are two of 100 bytes.
+
+    `ssh` are the words before a command, none where there is no ssh; `scale` is how much is measured now.
+    """
 
     stage: Stage
     server: StoredCertificate
+    pem: Path
     port: int
     listening: Worker
     polling: Worker
+    full: FullCaller
+    files: tuple[Path, Path]
     ssh: list[str]
-    echo: Once
+    echo: Blocking
     scale: Scale
 
     @property
@@ -121,13 +107,13 @@ class Stand:
         """While it lasts, scripts of both agents take all cores."""
         tickets = [f"busy-{next(_numbers)}" for _ in os.sched_getaffinity(0)]
         for ticket in tickets:
-            await self.listening.start(ticket, "exec timeout 600 bash -c 'while :; do :; done'", timedelta(0))
+            await self.full.start(ticket, "exec timeout 600 bash -c 'while :; do :; done'", timedelta(0))
         try:
             yield
         finally:
             for ticket in tickets:
-                await self.listening.cancel(ticket)
-                await self.listening.complete(ticket)
+                await self.full.cancel(ticket)
+                await self.full.complete(ticket)
 
 
 @asynccontextmanager
@@ -135,30 +121,43 @@ async def stand(scale: Scale) -> AsyncIterator[Stand]:
     async with AsyncExitStack() as undo:
         server = certificates.generate()
         stage = undo.enter_context(Stage())
-        spool = Path(undo.enter_context(tempfile.TemporaryDirectory()))
-        undo.enter_context(as_the_original())
-        identity = TlsIdentity(server.certificate_pem, server.key_pem)
-        comms = HalibutComms(identity, CommsOptions("127.0.0.1", 0, spool / "spool", most_idle=AT_ONCE))
-        await comms.start()
-        undo.push_async_callback(comms.close)
+        pem = stage.directory / "server.pem"
+        pem.write_bytes(server.certificate_pem + server.key_pem)
         port, trust = free_port(), f"--trust={server.thumbprint}"
+        dialled, polled = Dialled(port, pem), Polled(pem)
+        undo.callback(dialled.close)
+        undo.callback(polled.close)
         stage.make_instance("Listens", f"--port={port}", "--noListen=False", "--listenIpAddress=127.0.0.1", trust)
         stage.make_instance("Polls", "--noListen=True", trust)
-        host, number = comms.address.rsplit(":", 1)
         said = stage.run(
-            "server-comms", "--instance=Polls", "--style=TentacleActive", f"--host={host}", f"--port={number}",
+            "server-comms", "--instance=Polls", "--style=TentacleActive", "--host=127.0.0.1", f"--port={polled.port}",
             f"--thumbprint={server.thumbprint}", "--format=json",
         )  # fmt: skip
         subscription = said.split("poll://")[1].split("/")[0]
         prints = {name: stage.run("show-thumbprint", f"--instance={name}").strip() for name in ("Listens", "Polls")}
-        polls = Endpoint(f"poll://{subscription}/", prints["Polls"])
-        comms.trust([polls])
         agents = {"Listens": "Agent listening on", "Polls": "Agent will poll"}
         running = {name: await asyncio.to_thread(stage.start_agent, name, ready) for name, ready in agents.items()}
         listens = Endpoint(f"https://127.0.0.1:{port}/", prints["Listens"])
+        polls = Endpoint(f"poll://{subscription}/", prints["Polls"])
+        listening = Worker(running["Listens"], Lean(dialled, listens))
+        polling = Worker(running["Polls"], Lean(polled, polls))
+        full = await undo.enter_async_context(_full_caller(server, listens))
+        files = stage.directory / "one", stage.directory / "two"
+        for path in files:
+            path.write_bytes(b"x" * 100)
         words = undo.enter_context(ssh(stage.directory))
-        echo = await undo.enter_async_context(tls_echo(stage.directory, server.certificate_pem + server.key_pem))
-        yield Stand(
-            stage, server, port, Worker(comms, listens, running["Listens"], spool),
-            Worker(comms, polls, running["Polls"], spool), words, echo, scale,
-        )  # fmt: skip
+        echo = await undo.enter_async_context(tls_echo(pem))
+        yield Stand(stage, server, pem, port, listening, polling, full, files, words, echo, scale)
+
+
+@asynccontextmanager
+async def _full_caller(server: StoredCertificate, endpoint: Endpoint) -> AsyncIterator[FullCaller]:
+    identity = TlsIdentity(server.certificate_pem, server.key_pem)
+    with tempfile.TemporaryDirectory() as spool, as_the_original():
+        options = CommsOptions("127.0.0.1", 0, Path(spool) / "spool", most_idle=AT_ONCE)
+        comms = HalibutComms(identity, options)
+        await comms.start()
+        try:
+            yield FullCaller(comms, endpoint)
+        finally:
+            await comms.close()

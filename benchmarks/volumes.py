@@ -1,4 +1,4 @@
-"""Rows: long logs, big files, many files."""
+"""Rows: long logs, big files, many files.  Our own calling side follows the logs, the lean client moves the files."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import asyncio
 import os
 import shlex
 import shutil
+from functools import partial
 
 from benchmarks.calls import SSH
-from benchmarks.measure import MEBIBYTE, Figure, forget_peak, in_turns, memory_of, peak_of, rate, seconds
+from benchmarks.measure import MEBIBYTE, Figure, at_once, forget_peak, in_turns, memory_of, peak_of, rate, seconds
 from benchmarks.neighbours import command
 from benchmarks.stand import Stand
 
@@ -19,7 +20,7 @@ async def long_logs(stand: Stand) -> list[Figure]:
 
     async def followed() -> None:
         # A script's first line tells of the end of what the original says, too.
-        assert await stand.listening.logging(f"seq 1 {lines}") >= lines
+        assert await stand.full.logging(f"seq 1 {lines}") >= lines
 
     ways = {"ours": seconds(followed)}
     if stand.ssh:
@@ -46,7 +47,7 @@ async def long_logs(stand: Stand) -> list[Figure]:
 async def long_line(stand: Stand) -> list[Figure]:
     pid = stand.listening.agent.pid
     before = forget_peak(pid)
-    await stand.listening.logging(f"head -c {stand.scale.long_line} /dev/zero | tr '\\0' x")
+    await stand.full.logging(f"head -c {stand.scale.long_line} /dev/zero | tr '\\0' x")
     what = f"one line of {stand.scale.long_line / 1e6:g} MB, the agent's memory at most"
     return [Figure(what, "MiB", [peak_of(pid)], "before", [before], "20 MiB more", "2,920 MiB more")]
 
@@ -57,9 +58,10 @@ async def big_file(stand: Stand) -> list[Figure]:
         for _ in range(stand.scale.file // MEBIBYTE):
             file.write(os.urandom(MEBIBYTE))
     size = stand.scale.file / MEBIBYTE
+    lean = stand.listening.lean
     ways = {
-        "upload": rate(size, lambda: stand.listening.upload(path, str(remote))),
-        "download": rate(size, lambda: stand.listening.download(str(path))),
+        "upload": rate(size, lambda: asyncio.to_thread(lean.upload, path, remote)),
+        "download": rate(size, lambda: asyncio.to_thread(lean.download, path)),
     }
     if stand.ssh:
         ways[f"upload {SSH}"] = rate(size, command(*stand.ssh, f"cat > {remote}.ssh", stdin=path))
@@ -83,20 +85,17 @@ async def many_files(stand: Stand) -> list[Figure]:
     for number in range(count):
         (here / str(number)).write_bytes(os.urandom(1024))
 
-    async def each(move: str) -> None:
-        places = asyncio.Semaphore(8)
+    lean, sent = stand.listening.lean, stand.directory / "sent"
+    files = sorted(here.iterdir())
 
-        async def one(number: int) -> None:
-            async with places:
-                if move == "up":
-                    await stand.listening.upload(here / str(number), str(stand.directory / "sent" / str(number)))
-                else:
-                    await stand.listening.download(str(here / str(number)))
+    async def up() -> None:
+        shutil.rmtree(sent, ignore_errors=True)
+        await at_once([partial(lean.upload, one, sent / one.name) for one in files], 8)
 
-        shutil.rmtree(stand.directory / "sent", ignore_errors=True)
-        await asyncio.gather(*(one(number) for number in range(count)))
+    async def down() -> None:
+        await at_once([partial(lean.download, one) for one in files], 8)
 
-    ways = {move: rate(count, lambda move=move: each(move)) for move in ("up", "down")}  # type: ignore[misc]
+    ways = {"up": rate(count, up), "down": rate(count, down)}
     if stand.ssh and shutil.which("rsync"):
         *login, host = stand.ssh
         for move, words in (("up", [f"{here}/", f"{host}:{here}.up/"]), ("down", [f"{host}:{here}/", f"{here}.down/"])):
@@ -114,7 +113,7 @@ async def loggers(stand: Stand) -> list[Figure]:
     count, lines = stand.scale.loggers, stand.scale.logged_lines
 
     async def one() -> None:
-        assert await stand.listening.logging(f"seq 1 {lines}") >= lines
+        assert await stand.full.logging(f"seq 1 {lines}") >= lines
 
     async def together() -> None:
         await asyncio.gather(*(one() for _ in range(count)))

@@ -148,7 +148,7 @@ class HalibutComms:
         """See `caller.WorkerCaller`."""
         activity = uuid.uuid4()
         name = f"{service}::{method}Async[{next(self._numbers)}] / {activity}"
-        request = Request(name, service, method, tuple(params), activity, _endpoint_document(endpoint))
+        request = Request(name, service, method, tuple(params), activity, endpoint_document(endpoint))
         times = _timeouts(self._options.timeouts, endpoint.limits)
         if endpoint.polling and endpoint.limits is not None:
             longest = endpoint.limits.queue + endpoint.limits.processing
@@ -204,7 +204,7 @@ def _timeouts(times: Timeouts, limits: ConnectionLimits | None) -> Timeouts:
     )
 
 
-def _endpoint_document(endpoint: Endpoint) -> dict[str, Any]:
+def endpoint_document(endpoint: Endpoint) -> dict[str, Any]:
     """What the original's client says of an endpoint in each request; agents do not read it (docs/spec/wire.md,
     "Request endpoint").
     """
