@@ -55,12 +55,14 @@ def enter() -> int:
     try:
         from tentacle.cli.main import main
 
-        return main()
+        code = main()
     except (MemoryError, ImportError, OSError, RuntimeError, SystemError) as error:
         if not isinstance(error, MemoryError) and not _is_short_of_memory():
             raise
         os.write(2, _NO_MEMORY)  # whatever else would say it needs memory
         return 1
+    gc.freeze()  # at its end the interpreter looks for cycles in everything, twice: a seventh of a short command
+    return code
 
 
 def _become_launcher() -> int:
