@@ -6,6 +6,9 @@ start its time, and every idle agent its memory.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 
@@ -20,3 +23,26 @@ class LateModule:
         # Only what it has not got is looked for here, and that takes many times as long.
         self.__dict__[attribute] = found
         return found
+
+
+class LatePattern:
+    """A regular expression that is compiled when it is used."""
+
+    def __init__(self, pattern: str, flags: int = 0) -> None:
+        self._given = pattern, flags
+
+    def __getattr__(self, attribute: str) -> object:
+        return getattr(_compile(*self._given), attribute)  # which remembers those that are in use
+
+
+_compile = re.compile
+
+
+@contextmanager
+def patterns_left_for_later() -> Iterator[None]:
+    """Libraries that are imported inside do not compile their patterns: the longest take more than all the rest."""
+    re.compile = LatePattern  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        re.compile = _compile

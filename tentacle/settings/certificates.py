@@ -10,8 +10,8 @@ import base64
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -21,14 +21,20 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
-    pkcs12,
 )
-from cryptography.x509.oid import NameOID
 
 from tentacle.certificate_parsing import parse_certificate
+from tentacle.late_imports import LateModule
 from tentacle.settings.errors import CertificateError
 from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.thumbprints import thumbprint_of
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import pkcs12
+else:  # to make one, and to export it; to read one takes less
+    x509 = LateModule("cryptography.x509")
+    pkcs12 = LateModule("cryptography.hazmat.primitives.serialization.pkcs12")
 
 SUBJECT = "Octopus Tentacle"
 KEY_BITS = 2048
@@ -65,7 +71,7 @@ def generate(
     It is valid from yesterday's midnight UTC to a hundred years after today's; `serial` returns 1 to 2^63-1.
     """
     key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SUBJECT)])
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, SUBJECT)])
     today = datetime.combine(now().astimezone(UTC).date(), time.min)
     try:
         end = today.replace(year=today.year + VALID_YEARS)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from dataclasses import field
+from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -20,6 +20,9 @@ from tentacle.records import dataclass
 from tentacle.settings.certificates import SIGNATURE_NAMES
 from tentacle.thumbprints import thumbprint_of
 
+if TYPE_CHECKING:
+    from cryptography import x509
+
 _LONGEST_NAME: Final = 200
 UNREADABLE: Final = "a certificate that cannot be read"
 
@@ -29,11 +32,20 @@ class CertificateSummary:
     """What a certificate says.  `ends` is in seconds since 1970; `key` is e.g. `RSA 2048 bits`."""
 
     thumbprint: str
-    subject: str
-    issuer: str
     algorithm: str
     key: str
     ends: float
+    der: bytes = field(repr=False)
+
+    @property
+    def subject(self) -> str:
+        """Whose it is.  Read when it is asked for: names take a part of the library that is slow to load."""
+        return _name(self.der, lambda certificate: certificate.subject)
+
+    @property
+    def issuer(self) -> str:
+        """Who issued it."""
+        return _name(self.der, lambda certificate: certificate.issuer)
 
     @property
     def self_signed(self) -> bool:
@@ -57,24 +69,22 @@ def summary_of_der(der: bytes) -> CertificateSummary:
     try:
         return _summary(parse_certificate(der), der)
     except ValueError:
-        return CertificateSummary(thumbprint_of(der), UNREADABLE, UNREADABLE, UNREADABLE, UNREADABLE, math.nan)
+        return CertificateSummary(thumbprint_of(der), UNREADABLE, UNREADABLE, math.nan, der)
 
 
 def _summary(certificate: x509.Certificate, der: bytes) -> CertificateSummary:
     oid = certificate.signature_algorithm_oid.dotted_string
-    return CertificateSummary(
-        thumbprint_of(der),
-        _name(lambda: certificate.subject),
-        _name(lambda: certificate.issuer),
-        SIGNATURE_NAMES.get(oid, oid),
-        _key(certificate),
-        certificate.not_valid_after_utc.timestamp(),
-    )
+    ends = certificate.not_valid_after_utc.timestamp()
+    return CertificateSummary(thumbprint_of(der), SIGNATURE_NAMES.get(oid, oid), _key(certificate), ends, der)
 
 
-def _name(read: Callable[[], x509.Name]) -> str:
+def _name(der: bytes, of: Callable[[x509.Certificate], x509.Name]) -> str:
     try:
-        return read().rfc4514_string()[:_LONGEST_NAME] or "(no name)"
+        certificate = parse_certificate(der)
+    except ValueError:
+        return UNREADABLE
+    try:
+        return of(certificate).rfc4514_string()[:_LONGEST_NAME] or "(no name)"
     except ValueError:
         return "(a name that cannot be read)"
 
