@@ -26,15 +26,7 @@ from tentacle.agent.polling import PollerParts, Polling, callers, polled
 from tentacle.agent.reload import ConfigurationWatch, change
 from tentacle.agent.scripts import engine_options, script_variables
 from tentacle.agent.sensitive import known_values
-from tentacle.agent.status import (
-    DRAINING,
-    RUNNING,
-    STOPPED,
-    STOPPING,
-    AgentStatus,
-    LastScript,
-    tell,
-)
+from tentacle.agent.status import DRAINING, RUNNING, STOPPED, STOPPING, AgentStatus, LastScript, tell
 from tentacle.agent.supervisor import keep_running
 from tentacle.agent.surroundings import Surroundings
 from tentacle.agent.watching import missing, reading
@@ -174,8 +166,15 @@ class Agent:
         assert self._settings.certificate is not None, "an agent without one was refused"
         return self._settings.certificate
 
-    async def start(self, say: Callable[[str], None]) -> None:
-        """Takes over what an earlier agent left, then opens the port.  Raises `TentacleError`."""
+    async def start(self, say: Callable[[str], None], look: Callable[[], object] = lambda: None) -> None:
+        """Takes over what an earlier agent left, then opens the port.  Raises `TentacleError`.
+
+        What starts scripts takes a moment to be ready: meanwhile `look` is called, in a thread.
+        """
+        try:
+            await self.engine.prepare()
+        finally:
+            await asyncio.to_thread(look)
         for prepare in (self._parts.sweep, self._history.load, self._inbox.prepare, self._record.prepare):
             await asyncio.to_thread(prepare)
         if self._wire_trace is not None:

@@ -123,11 +123,9 @@ async def _main(
     give_memory_back()
     stop = _Stop()
     async with _signals(stop), _closing(agent):
-        for one in (*shortcomings(surroundings.environment), *missing_for_steps(surroundings.environment)):
-            log.warning("%s %s", one.what, one.advice)
         # Read now, since whoever has mistyped one looks at the log of the start.
         ending = _ending(surroundings.environment, agent.engine.options.cancel_grace, is_last=is_last)
-        await agent.start(log.info)
+        await agent.start(log.info, lambda: _look_at_host(surroundings.environment))
         running = asyncio.create_task(agent.run())
         notifier.ready(agent.in_short())
         telling = asyncio.create_task(keep_running("The watchdog", lambda: notifier.keep_reporting(agent.in_short)))
@@ -146,6 +144,11 @@ async def _main(
                     await task
     log.info("Agent stopped")
     return EXIT_OK
+
+
+def _look_at_host(environment: Mapping[str, str]) -> None:
+    for one in (*shortcomings(environment), *missing_for_steps(environment)):
+        log.warning("%s %s", one.what, one.advice)
 
 
 @dataclass(frozen=True)
