@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -104,6 +105,10 @@ class ScriptEngine:
         """By the name of the run's files, as `_starting`."""
         self._starting: dict[str, asyncio.Task[Run | int]] = {}
         self.refusal: TentacleError | None = None  # the answer to requests for new scripts
+
+    def report_to(self, ended: Callable[[RunHeader, Result], object], runs: RunWatch) -> None:
+        """As these are told when the engine is made; before `start`."""
+        self._context = replace(self._context, ended=ended, watch=runs)
 
     async def prepare(self) -> None:
         """Begins with `start`, for who has something else to do until the fork server is ready.  Raises as that."""
