@@ -14,14 +14,19 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tentacle.certificate_parsing import parse_certificate
 from tentacle.cli.frame.style import moment
+from tentacle.late_imports import LateModule
 from tentacle.records import dataclass
 from tentacle.settings.certificates import SIGNATURE_NAMES
+from tentacle.settings.own_certificate import ALGORITHM, KEY_BITS, own_certificate
 from tentacle.thumbprints import thumbprint_of
 
 if TYPE_CHECKING:
     from cryptography import x509
+
+    from tentacle import certificate_parsing
+else:  # for one that is not as ours are
+    certificate_parsing = LateModule("tentacle.certificate_parsing")
 
 _LONGEST_NAME: Final = 200
 UNREADABLE: Final = "a certificate that cannot be read"
@@ -60,14 +65,17 @@ class CertificateSummary:
 
 def summary_of_pem(pem: bytes) -> CertificateSummary:
     """The summary of a certificate in PEM form, one that we have read before.  Raises `ValueError`."""
-    certificate = parse_certificate(pem)
+    if own := own_certificate(pem):
+        key = f"RSA {KEY_BITS} bits"
+        return CertificateSummary(thumbprint_of(own.der), ALGORITHM, key, own.not_valid_after_utc.timestamp(), own.der)
+    certificate = certificate_parsing.parse_certificate(pem)
     return _summary(certificate, certificate.public_bytes(Encoding.DER))
 
 
 def summary_of_der(der: bytes) -> CertificateSummary:
     """The summary of what a peer has shown; where it cannot be read, its thumbprint is all that is known of it."""
     try:
-        return _summary(parse_certificate(der), der)
+        return _summary(certificate_parsing.parse_certificate(der), der)
     except ValueError:
         return CertificateSummary(thumbprint_of(der), UNREADABLE, UNREADABLE, math.nan, der)
 
@@ -80,7 +88,7 @@ def _summary(certificate: x509.Certificate, der: bytes) -> CertificateSummary:
 
 def _name(der: bytes, of: Callable[[x509.Certificate], x509.Name]) -> str:
     try:
-        certificate = parse_certificate(der)
+        certificate = certificate_parsing.parse_certificate(der)
     except ValueError:
         return UNREADABLE
     try:
