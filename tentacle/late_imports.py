@@ -32,7 +32,9 @@ class LatePattern:
         self._given = pattern, flags
 
     def __getattr__(self, attribute: str) -> object:
-        return getattr(_compile(*self._given), attribute)  # which remembers those that are in use
+        found = getattr(_compile(*self._given), attribute)
+        setattr(self, attribute, found)  # it costs nothing from now on
+        return found
 
 
 _compile = re.compile
@@ -40,7 +42,10 @@ _compile = re.compile
 
 @contextmanager
 def patterns_left_for_later() -> Iterator[None]:
-    """Libraries that are imported inside do not compile their patterns: the longest take more than all the rest."""
+    """What is imported inside does not compile its patterns: hardly any is used, and one can take longer than the rest.
+
+    For modules that only call methods of their patterns, as nearly all do.
+    """
     re.compile = LatePattern  # type: ignore[assignment]
     try:
         yield
