@@ -33,7 +33,7 @@ _DER: Final = re.compile(
     },
     re.DOTALL,
 )
-"""X.509 in DER form, version 3, without extensions (RFC 5280, section 4.1)."""
+"""X.509 in DER form, version 3, without extensions (RFC 5280, "Basic Certificate Fields")."""
 
 
 @dataclass(frozen=True)
