@@ -46,8 +46,9 @@ def patterns_left_for_later() -> Iterator[None]:
 
     For modules that only call methods of their patterns, as nearly all do.
     """
+    before = re.compile
     re.compile = LatePattern  # type: ignore[assignment]
     try:
         yield
     finally:
-        re.compile = _compile
+        re.compile = before

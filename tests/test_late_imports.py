@@ -49,6 +49,16 @@ def test_a_pattern_is_compiled_when_it_is_used() -> None:
     assert isinstance(re.compile("a"), re.Pattern)
 
 
+def test_an_agent_does_not_compile_the_pattern_that_takes_longest() -> None:
+    program = (
+        "import re, tentacle.cli.commands.agent, tentacle.agent.daemon, tentacle.agent.assemble\n"
+        "from cryptography.x509 import name\n"
+        "print([one for one in vars(name._RFC4514NameParser).values() if isinstance(one, re.Pattern)])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_what_a_library_has_not_compiled_works_nevertheless() -> None:
     program = (
         "from tentacle.certificate_parsing import x509\n"
@@ -61,10 +71,13 @@ def test_what_a_library_has_not_compiled_works_nevertheless() -> None:
 @pytest.mark.parametrize(
     ("modules", "without"),
     [
-        ("tentacle.cli.commands.agent, tentacle.agent.daemon", NEVER | NOT_YET | {"yaml"}),
+        ("tentacle.cli.commands.agent, tentacle.agent.daemon, tentacle.agent.assemble", NEVER | NOT_YET | {"yaml"}),
         ("tentacle.cli.main", NEVER | {"asyncio", "cryptography", "yaml", "bson", "socket"}),
         ("tentacle.cli.main, tentacle.cli.commands.livez", NEVER | HEAVY),
-        ("tentacle.cli.main, tentacle.cli.commands.status", NEVER | {"asyncio", "bson", "ssl", "platformdirs", "yaml"}),
+        (
+            "tentacle.cli.main, tentacle.cli.commands.status",
+            NEVER | {"asyncio", "bson", "ssl", "platformdirs", "yaml", "cryptography.x509", "ctypes", "shutil"},
+        ),
     ],
 )
 def test_who_needs_little_loads_little(modules: str, without: set[str]) -> None:

@@ -154,9 +154,8 @@ def weaknesses(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
 
 def ailments(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
     """As `weaknesses`, of the dates and the signature only; for the key see `has_small_key`."""
-    certificate = own_certificate(stored.certificate_pem) or certificate_parsing.parse_certificate(
-        stored.certificate_pem
-    )
+    pem = stored.certificate_pem
+    certificate = own_certificate(pem) or certificate_parsing.parse_certificate(pem)
     found = []
     if (until := certificate.not_valid_after_utc) <= now:
         found.append(f"has expired on {until:%Y-%m-%d}")
