@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "tentacle"
 
 GROUND: tuple[tuple[str, ...], ...] = (
-    ("errors", "records"),
+    ("errors", "records", "late_imports"),
     (
         "masking",
         "path_walk",
@@ -23,7 +23,6 @@ GROUND: tuple[tuple[str, ...], ...] = (
         "certificate_parsing",
         "trace_context",
         "counted_log",
-        "late_imports",
         "write_back",
     ),
     ("disk",),

@@ -24,17 +24,8 @@ from tentacle.agent.own_port import open_port
 from tentacle.agent.plan import Plan, PollPlan, make_plan
 from tentacle.agent.polling import PollerParts, Polling, callers, polled
 from tentacle.agent.reload import ConfigurationWatch, change
-from tentacle.agent.scripts import engine_options, script_variables
-from tentacle.agent.sensitive import known_values
-from tentacle.agent.status import (
-    DRAINING,
-    RUNNING,
-    STOPPED,
-    STOPPING,
-    AgentStatus,
-    LastScript,
-    tell,
-)
+from tentacle.agent.scripts import known_to
+from tentacle.agent.status import DRAINING, RUNNING, STOPPED, STOPPING, AgentStatus, LastScript, tell
 from tentacle.agent.supervisor import keep_running
 from tentacle.agent.surroundings import Surroundings
 from tentacle.agent.watching import missing, reading
@@ -98,7 +89,8 @@ ANSWERS_AT_STOP = 5.0
 class Agent:
     """Everything one instance does.  `start`, then `run` until it is cancelled, then `aclose`; `drain` before."""
 
-    def __init__(self, settings: Settings, surroundings: Surroundings) -> None:
+    def __init__(self, settings: Settings, surroundings: Surroundings, engine: ScriptEngine) -> None:
+        """`engine` is that of the instance (`agent/scripts.py`), which may have begun.  Raises `TentacleError`."""
         self.home = resolved_home(settings, surroundings.config_path)
         self.plan = make_plan(settings, surroundings.environment)
         self._surroundings = surroundings
@@ -107,19 +99,8 @@ class Agent:
         self._identity, self._fallback = identities(settings)
         counting = None if settings.monitor is None else metrics.Metrics(lambda: reading(self))
         measures = counting or Unmeasured()
-        self.engine = ScriptEngine(
-            self.home / WORK,
-            environment=script_variables(
-                settings, self.home, surroundings.instance_name, surroundings.executable, surroundings.environment
-            ),
-            options=engine_options(
-                settings.scripts, surroundings.environment, settings.application_directory, surroundings.launcher
-            ),
-            known=self._known(settings),
-            watch=surroundings.redactor.watch,
-            ended=lambda header, result: self._on_ended(EndedScript.of(header, result)),
-            runs=measures,
-        )
+        self.engine = engine
+        engine.report_to(lambda header, result: self._on_ended(EndedScript.of(header, result)), measures)
         self._history = ScriptHistory(self.engine.workspaces.runs.path)
         self._policy = PolicyFile(surroundings.policy_places)
         self.audit = AuditRecord(self.home / LOGS / AUDIT_FILE, surroundings.redactor.shown)
@@ -235,7 +216,7 @@ class Agent:
         self._settings, self.plan = following.settings, following.plan
         if following.certificates:
             self._warn_of_certificate()
-        self.engine.secrets.learn(self._known(self._settings))
+        self.engine.secrets.learn(known_to(self._settings, self._surroundings))
         for line in following.lines:
             log.info("%s", line)
         if following.waiting and following.waiting != self._waiting:
@@ -361,10 +342,6 @@ class Agent:
 
     async def _finish(self, call: Coroutine[Any, Any, Answered | Failure]) -> Answered | Failure:
         return await self.calls.finish(call, close_files)
-
-    def _known(self, settings: Settings) -> frozenset[str]:
-        """What scripts' logs must not show, whoever has told us of it."""
-        return known_values(settings, self._surroundings.environment) | self._surroundings.redactor.secrets
 
     @property
     def _host(self) -> str:

@@ -12,16 +12,16 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from tentacle.agent.assemble import Agent
 from tentacle.agent.housekeeping import choice_from, duration_from
 from tentacle.agent.lock import only_agent
 from tentacle.agent.memory import give_memory_back, spare_the_collector
 from tentacle.agent.own_files import put_right
+from tentacle.agent.scripts import make_engine
 from tentacle.agent.supervisor import keep_running
 from tentacle.agent.surroundings import Surroundings
 from tentacle.errors import EXIT_OK
@@ -31,11 +31,18 @@ from tentacle.host.notify import Notifier
 from tentacle.host.passed_files import take_passed_files
 from tentacle.host.shortcomings import require_threads, shortcomings
 from tentacle.host.step_needs import missing_for_steps
+from tentacle.late_imports import LateModule
 from tentacle.observe.level_switch import LevelSwitch
 from tentacle.observe.redaction import Redactor
 from tentacle.open_files import raise_limit
 from tentacle.records import dataclass
 from tentacle.settings.model import Settings, resolved_home
+
+if TYPE_CHECKING:
+    from tentacle.agent import assemble
+    from tentacle.agent.assemble import Agent
+else:  # when what starts scripts has begun
+    assemble = LateModule("tentacle.agent.assemble")
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +106,7 @@ def run_agent(
     home = resolved_home(settings, config_path)
     with only_agent(home):
         put_right(home)
-        agent = Agent(settings, surroundings)
-        return asyncio.run(_main(agent, surroundings, emit, interactive=interactive, is_last=is_last))
+        return asyncio.run(_main(settings, surroundings, emit, interactive=interactive, is_last=is_last))
 
 
 def executable() -> Path:
@@ -111,7 +117,7 @@ def executable() -> Path:
 
 
 async def _main(
-    agent: Agent,
+    settings: Settings,
     surroundings: Surroundings,
     emit: Callable[[str], None],
     *,
@@ -119,12 +125,8 @@ async def _main(
     is_last: bool,
 ) -> int:
     notifier = surroundings.notifier
-    spare_the_collector()
-    give_memory_back()
     stop = _Stop()
-    async with _signals(stop), _closing(agent):
-        for one in (*shortcomings(surroundings.environment), *missing_for_steps(surroundings.environment)):
-            log.warning("%s %s", one.what, one.advice)
+    async with _signals(stop), _begun(settings, surroundings) as agent:
         # Read now, since whoever has mistyped one looks at the log of the start.
         ending = _ending(surroundings.environment, agent.engine.options.cancel_grace, is_last=is_last)
         await agent.start(log.info)
@@ -146,6 +148,30 @@ async def _main(
                     await task
     log.info("Agent stopped")
     return EXIT_OK
+
+
+@asynccontextmanager
+async def _begun(settings: Settings, surroundings: Surroundings) -> AsyncIterator[Agent]:
+    """What starts scripts takes a moment to be ready: meanwhile the rest is loaded, and the host looked at."""
+    engine = make_engine(settings, surroundings)
+    looking = asyncio.get_running_loop().run_in_executor(None, _look_at_host, surroundings.environment)
+    try:
+        try:
+            await engine.prepare()
+            agent = assemble.Agent(settings, surroundings, engine)
+        finally:
+            await looking
+        spare_the_collector()
+        give_memory_back()
+        async with aclosing(agent):
+            yield agent
+    finally:
+        await engine.aclose()
+
+
+def _look_at_host(environment: Mapping[str, str]) -> None:
+    for one in (*shortcomings(environment), *missing_for_steps(environment)):
+        log.warning("%s %s", one.what, one.advice)
 
 
 @dataclass(frozen=True)
@@ -217,14 +243,6 @@ async def _signals(stop: _Stop) -> AsyncIterator[None]:
     finally:
         for number in heard:
             loop.remove_signal_handler(number)
-
-
-@asynccontextmanager
-async def _closing(agent: Agent) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        await agent.aclose()
 
 
 async def _drain(agent: Agent, ending: _Ending) -> None:

@@ -1,4 +1,4 @@
-"""What scripts are run with: the engine's options and their environment, from settings and surroundings."""
+"""The engine of an instance: its options and the environment of scripts, from settings and surroundings."""
 
 from __future__ import annotations
 
@@ -8,18 +8,38 @@ from datetime import timedelta
 from pathlib import Path
 
 from tentacle.agent.housekeeping import duration_from
+from tentacle.agent.sensitive import known_values
+from tentacle.agent.surroundings import Surroundings
 from tentacle.disk import user_home
-from tentacle.scripts.engine import EngineOptions
+from tentacle.home_layout import WORK
+from tentacle.scripts.engine import EngineOptions, ScriptEngine
 from tentacle.scripts.sandbox.cgroups import ScriptLimits
 from tentacle.scripts.sandbox.sandbox import Mode, SandboxOptions
 from tentacle.scripts.sandbox.uids import UidRange
 from tentacle.services.environment import AgentProperties, script_environment
 from tentacle.settings.certificates import signature_algorithm_name
-from tentacle.settings.model import Settings
+from tentacle.settings.model import Settings, resolved_home
 from tentacle.settings.scripts import ScriptSettings
 
 GRACE_VARIABLE = "TENTACLE_CANCEL_GRACE"
 _DEFAULT_GRACE = timedelta(seconds=EngineOptions().cancel_grace)
+
+
+def make_engine(settings: Settings, surroundings: Surroundings) -> ScriptEngine:
+    """The engine of an instance."""
+    home, environment = resolved_home(settings, surroundings.config_path), surroundings.environment
+    return ScriptEngine(
+        home / WORK,
+        environment=script_variables(settings, home, surroundings.instance_name, surroundings.executable, environment),
+        options=engine_options(settings.scripts, environment, settings.application_directory, surroundings.launcher),
+        known=known_to(settings, surroundings),
+        watch=surroundings.redactor.watch,
+    )
+
+
+def known_to(settings: Settings, surroundings: Surroundings) -> frozenset[str]:
+    """What scripts' logs must not show, whoever has told us of it."""
+    return known_values(settings, surroundings.environment) | surroundings.redactor.secrets
 
 
 def engine_options(

@@ -16,6 +16,7 @@ from typing import Final
 from tentacle.host import first_process
 from tentacle.host.launcher import LAUNCHER_COMMAND
 from tentacle.host.passed_files import take_passed_files
+from tentacle.late_imports import patterns_left_for_later
 
 _LEADS_TO_CODE: Final = ("OPENSSL_CONF", "OPENSSL_CONF_INCLUDE", "OPENSSL_ENGINES", "OPENSSL_MODULES")
 """OpenSSL loads libraries that these lead to (openssl-env(7)).  Whoever runs `sudo -E tentacle` might choose them."""
@@ -53,14 +54,17 @@ def enter() -> int:
     if os.getpid() == 1:
         first_process.continue_in_child()
     try:
-        from tentacle.cli.main import main
+        with patterns_left_for_later():
+            from tentacle.cli.main import main
 
-        return main()
+        code = main()
     except (MemoryError, ImportError, OSError, RuntimeError, SystemError) as error:
         if not isinstance(error, MemoryError) and not _is_short_of_memory():
             raise
         os.write(2, _NO_MEMORY)  # whatever else would say it needs memory
         return 1
+    gc.freeze()  # at its end the interpreter looks for cycles in everything, twice: a seventh of a short command
+    return code
 
 
 def _become_launcher() -> int:

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from tentacle.scripts.launch.shim_pool import ShimPool
 from tentacle.scripts.mutexes import DEFAULT_MUTEX, Mutexes
 from tentacle.scripts.obstacle import Obstacle
 from tentacle.scripts.output.known_secrets import KnownSecrets
+from tentacle.scripts.preparation import Preparation
 from tentacle.scripts.recovery import Recovery
 from tentacle.scripts.requests import EngineOptions, RunStatus, StartRequest
 from tentacle.scripts.run import Run, RunContext
@@ -94,6 +96,7 @@ class ScriptEngine:
             ended=ended,
             watch=runs or Unwatched(),
         )
+        self._preparation = Preparation(self.workspaces, self._context.sandbox, self._fork_server)
         self.completed = CompletedRuns(self.workspaces, self._context.sandbox)
         self.recovery = Recovery(self.workspaces, self.completed, self._context.sandbox, self._take_over)
         self.obstacle = Obstacle(self.workspaces)
@@ -103,17 +106,20 @@ class ScriptEngine:
         self._starting: dict[str, asyncio.Task[Run | int]] = {}
         self.refusal: TentacleError | None = None  # the answer to requests for new scripts
 
+    def report_to(self, ended: Callable[[RunHeader, Result], object], runs: RunWatch) -> None:
+        """As these are told when the engine is made; before `start`."""
+        self._context = replace(self._context, ended=ended, watch=runs)
+
+    async def prepare(self) -> None:
+        """Begins with `start`, for who has something else to do until the fork server is ready.  Raises as that."""
+        await self._preparation.make()
+
     async def start(self) -> None:
         """Takes over the runs of an earlier agent, before any request about a script is answered.
 
         Raises `ScriptError` when scripts cannot be run here, or not in the sandbox that the options ask for.
         """
-        if self._fork_server.is_own:
-            await asyncio.to_thread(self._prepare_host)
-            await self._fork_server.start()
-        else:
-            await self._fork_server.start()
-            await asyncio.to_thread(self._prepare_host)
+        await self._preparation.finish()
         # An earlier script may be the reason of an obstacle, and the agent must still answer.
         if (self.options.sandbox.asks or self.options.try_out) and await self.obstacle.look() is None:
             await check_host(self.workspaces, self._context)
@@ -128,17 +134,10 @@ class ScriptEngine:
             else:
                 self._runs[files.name] = run
 
-    def _prepare_host(self) -> None:
-        # A script may have kept us from that.  Told by the check, and to whoever starts a script.
-        with suppress(ScriptError):
-            self.workspaces.ensure()
-        self.workspaces.runs.require_locks()
-        self._context.sandbox.prepare(self.launcher)
-
     @property
     def launcher(self) -> int | None:
         """The process of another unit that starts the scripts; `None` where this agent does, or none is known."""
-        return None if self._fork_server.is_own else self._fork_server.pid
+        return self._preparation.launcher
 
     async def _on_new_launcher(self, pid: int) -> None:
         """Where the controllers of cgroups were taken away between two launchers, limits went with them."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -20,18 +21,28 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
-    pkcs12,
 )
-from cryptography.x509.oid import NameOID
 
-from tentacle.certificate_parsing import parse_certificate
+from tentacle.late_imports import LateModule
 from tentacle.settings.errors import CertificateError
+from tentacle.settings.own_certificate import ALGORITHM as OWN_ALGORITHM
+from tentacle.settings.own_certificate import KEY_BITS, OwnCertificate, own_certificate
 from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.thumbprints import thumbprint_of
 
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import pkcs12
+
+    from tentacle import certificate_parsing
+else:  # for one that is not as ours are, and to make one or export it
+    certificate_parsing = LateModule("tentacle.certificate_parsing")
+    x509 = LateModule("cryptography.x509")
+    pkcs12 = LateModule("cryptography.hazmat.primitives.serialization.pkcs12")
+
 SUBJECT = "Octopus Tentacle"
-KEY_BITS = 2048
 VALID_YEARS = 100
 SOON = timedelta(days=60)
 """From how long before its end a certificate is warned of."""
@@ -65,7 +76,7 @@ def generate(
     It is valid from yesterday's midnight UTC to a hundred years after today's; `serial` returns 1 to 2^63-1.
     """
     key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SUBJECT)])
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, SUBJECT)])
     today = datetime.combine(now().astimezone(UTC).date(), time.min)
     try:
         end = today.replace(year=today.year + VALID_YEARS)
@@ -84,8 +95,10 @@ def generate(
 
 def from_pem(certificate_pem: bytes, key_pem: bytes) -> StoredCertificate:
     """Returns the identity in two PEM texts.  Raises `CertificateError` for damage, and for two that do not match."""
+    if (own := own_certificate(certificate_pem)) and (stored := _own_identity(own, certificate_pem, key_pem)):
+        return stored
     try:
-        certificate = parse_certificate(certificate_pem)
+        certificate = certificate_parsing.parse_certificate(certificate_pem)
         key = _load_key(key_pem)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise CertificateError("The certificate or its private key is damaged.") from None
@@ -112,7 +125,9 @@ def export_base64(stored: StoredCertificate) -> str:
 
 def signature_algorithm_name(stored: StoredCertificate) -> str:
     """Returns .NET's name of the signature algorithm, e.g. `sha256RSA`, or its object identifier where it has none."""
-    oid = parse_certificate(stored.certificate_pem).signature_algorithm_oid.dotted_string
+    if own_certificate(stored.certificate_pem):
+        return OWN_ALGORITHM
+    oid = certificate_parsing.parse_certificate(stored.certificate_pem).signature_algorithm_oid.dotted_string
     return SIGNATURE_NAMES.get(oid, oid)
 
 
@@ -128,8 +143,10 @@ def weaknesses(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
     Servers know it by its thumbprint and look neither at its dates nor at its signature (docs/spec/wire.md,
     "Thumbprints and trust"), so that none of this keeps an agent from working.  The private key is not looked at.
     """
-    key = parse_certificate(stored.certificate_pem).public_key()
     found = list(ailments(stored, now))
+    if own_certificate(stored.certificate_pem):
+        return tuple(found)
+    key = certificate_parsing.parse_certificate(stored.certificate_pem).public_key()
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < KEY_BITS:
         found.append(f"has an RSA key of {key.key_size} bits, fewer than {KEY_BITS}")
     return tuple(found)
@@ -137,7 +154,8 @@ def weaknesses(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
 
 def ailments(stored: StoredCertificate, now: datetime) -> tuple[str, ...]:
     """As `weaknesses`, of the dates and the signature only; for the key see `has_small_key`."""
-    certificate = parse_certificate(stored.certificate_pem)
+    pem = stored.certificate_pem
+    certificate = own_certificate(pem) or certificate_parsing.parse_certificate(pem)
     found = []
     if (until := certificate.not_valid_after_utc) <= now:
         found.append(f"has expired on {until:%Y-%m-%d}")
@@ -168,8 +186,23 @@ def _stored(certificate: x509.Certificate, key: PrivateKey) -> StoredCertificate
     return StoredCertificate(
         thumbprint_of(certificate.public_bytes(Encoding.DER)),
         certificate.public_bytes(Encoding.PEM),
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        _key_pem(key),
     )
+
+
+def _key_pem(key: PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _own_identity(own: OwnCertificate, certificate_pem: bytes, key_pem: bytes) -> StoredCertificate | None:
+    """The identity, unless there is something to say about the key."""
+    with suppress(ValueError, TypeError, UnsupportedAlgorithm):
+        key = _load_key(key_pem)
+        if isinstance(key, rsa.RSAPrivateKey) and own.public_key == key.public_key().public_bytes(
+            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+        ):
+            return StoredCertificate(thumbprint_of(own.der), certificate_pem, _key_pem(key))
+    return None
 
 
 def _load_key(pem: bytes) -> object:
@@ -181,4 +214,4 @@ def _parsed(stored: StoredCertificate) -> tuple[x509.Certificate, PrivateKey]:
     key = _load_key(stored.key_pem)
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise CertificateError("The private key of the certificate is neither RSA nor ECDSA.")
-    return parse_certificate(stored.certificate_pem), key
+    return certificate_parsing.parse_certificate(stored.certificate_pem), key

@@ -1,39 +1,36 @@
-"""The YAML of a configuration file: from text to settings, and back.
+"""What a configuration file holds: from text to settings, and back.
 
 Keys that it does not know are kept.  An error names line and key, and never shows a secret.  Knows the form of the
-document; its scalar settings are in the table of `keys.py`.  Must not know files, key files or locks: the caller hands
-in how a secret is sealed and unsealed.
+document; its scalar settings are in the table of `keys.py`, and YAML is known by `yaml_document.py`.  Must not know
+files, key files or locks: the caller hands in how a secret is sealed and unsealed.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from tentacle.errors import one_line
 from tentacle.late_imports import LateModule
 from tentacle.records import dataclass
 from tentacle.sealing import UnsealError, is_sealed
-from tentacle.settings.errors import CertificateError, ConfigurationError, SettingsError
+from tentacle.settings.errors import CORRECT_IT, CertificateError, ConfigurationError, SettingsError
 from tentacle.settings.keys import KEYS, Key, ValueKind
 from tentacle.settings.model import CommunicationStyle, Settings, TrustedServer
+from tentacle.settings.plain_document import read_plain
 from tentacle.settings.plain_home import WRITTEN_BY_US
 from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.settings.trust import same_entry
 
 if TYPE_CHECKING:
-    from tentacle.settings import certificates
-else:  # cryptography
+    from tentacle.settings import certificates, yaml_document
+else:  # cryptography and PyYAML
     certificates = LateModule("tentacle.settings.certificates")
-
+    yaml_document = LateModule("tentacle.settings.yaml_document")
 
 FORMAT = 1
-TEXT_TAG = "tag:yaml.org,2002:str"
 HEADER = f"""\
 {WRITTEN_BY_US}, kept by its commands.  Keys that they do not know are kept, comments are not.
 # Secrets are sealed with the key in the file beside this one whose name ends with .key: keep the two together.
@@ -53,41 +50,8 @@ CERTIFICATE_KEYS = ("thumbprint", "certificate", "private-key")
 _UNUSABLE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """NUL, and what stands for no byte of a name that is not UTF-8 (PEP 383)."""
 
-CORRECT_IT: Final = "Correct it or restore it; nothing was changed."
-
 SealFunction = Callable[[str, str], str]
 """Of (purpose, text)."""
-
-
-class _Block(str):
-    """A text that is written as a block of lines."""
-
-    __slots__ = ()
-
-
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        """No references are written, as none are read."""
-        return True
-
-
-class _Loader(yaml.SafeLoader):
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Refuses references: with them a small file can grow without bound, and a rewrite would lose them."""
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "references (*name) are not supported", mark)
-        return super().compose_node(parent, index)
-
-
-def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # PyYAML folds rare line separators when it writes them unescaped; between double quotes it escapes them.
-    style = "|" if isinstance(text, _Block) else None if text.isprintable() else '"'
-    return dumper.represent_scalar(TEXT_TAG, text, style=style)
-
-
-_Dumper.add_representer(str, _write_text)
-_Dumper.add_representer(_Block, _write_text)
 
 
 @dataclass(frozen=True)
@@ -160,22 +124,7 @@ class Section:
 
 def parse(text: str, source: Path) -> Section:
     """Returns the document in `text`; an empty one is an empty mapping.  Raises `ConfigurationError`."""
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        lines = dict(_lines(node, source))
-        values = None if node is None else loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        raise _damaged(source, error.problem_mark or error.context_mark, error.problem) from None
-    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
-        # All but the first are how PyYAML takes a value that is not what its tag says.
-        raise _damaged(source, None, type(error).__name__) from None
-    except RecursionError:
-        raise _damaged(source, None, "it is nested too deeply") from None
-    if values is None:
-        values = {}
-    if not isinstance(values, dict):
-        raise _damaged(source, None, "it must hold keys with values")
+    values, lines = read_plain(text) or yaml_document.read(text, source)
     document = Section(source, lines, values)
     written = document.whole("format")
     if written is not None and written > FORMAT:
@@ -223,40 +172,11 @@ def render(settings: Settings, previous: Section, seal: SealFunction) -> str:
         **{name: _scalar_out(key, settings, seal) for name, key in alone.items() if key.ours},
     }
     document = _merged(known, previous, TOP_KEYS)
-    return HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
+    return HEADER + yaml_document.written(document)
 
 
 def _shown(value: object) -> str:
     return one_line(ValueError(f"{value!r:.40}"))
-
-
-def _damaged(source: Path, mark: yaml.Mark | None, problem: str | None) -> ConfigurationError:
-    line = "" if mark is None else f", line {mark.line + 1}"
-    what = one_line(ValueError(problem or "it is no YAML"))
-    return ConfigurationError(
-        f"The configuration file '{source}'{line} is not valid YAML: {what}.",
-        hint=CORRECT_IT,
-    )
-
-
-def _lines(node: yaml.Node | None, source: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
-    """Yields each key with its line, three levels deep.  Raises `ConfigurationError` for a key that is there twice."""
-    if depth > 3:
-        return
-    if isinstance(node, yaml.SequenceNode):
-        for number, entry in enumerate(node.value):
-            yield f"{prefix}[{number}]", entry.start_mark.line + 1
-            yield from _lines(entry, source, f"{prefix}[{number}].", depth + 1)
-    elif isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else ""
-            if name and name in seen:
-                raise _damaged(source, key.start_mark, f"the key {name!r:.60} is there twice")
-            seen.add(name)
-            yield f"{prefix}{name}", key.start_mark.line + 1
-            inner = f"{prefix}{name}" if isinstance(value, yaml.SequenceNode) else f"{prefix}{name}."
-            yield from _lines(value, source, inner, depth + 1)
 
 
 def _server(section: Section) -> TrustedServer:
@@ -371,7 +291,7 @@ def _certificate_out(stored: StoredCertificate | None, previous: Section | None,
         return _merged({}, previous, CERTIFICATE_KEYS) or None
     known = {
         "thumbprint": stored.thumbprint,
-        "certificate": _Block(stored.certificate_pem.decode("ascii")),
+        "certificate": yaml_document.Block(stored.certificate_pem.decode("ascii")),
         "private-key": seal(f"{name}.private-key", stored.key_pem.decode("ascii")),
     }
     return _merged(known, previous, CERTIFICATE_KEYS)

@@ -6,7 +6,12 @@ A message names the file and the key, never the value of a secret.  A file that 
 
 from __future__ import annotations
 
+from typing import Final
+
 from tentacle.errors import TentacleError
+
+CORRECT_IT: Final = "Correct it or restore it; nothing was changed."
+"""What to do about a configuration file that cannot be used."""
 
 
 class SettingsError(TentacleError):

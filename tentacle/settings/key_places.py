@@ -13,15 +13,20 @@ import enum
 import hashlib
 import os
 import re
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from tentacle.disk import behind_links, beside, is_directory, is_file
 from tentacle.errors import one_line
 from tentacle.home_layout import KEY_SUFFIX
+from tentacle.late_imports import LateModule
 from tentacle.sealing import LOCK_WAIT_SECONDS, KeyFile, SealingError
+
+if TYPE_CHECKING:
+    import subprocess
+else:  # for a key that only this machine can decrypt
+    subprocess = LateModule("subprocess")
 
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 """In the environment of a service: the directory with what systemd hands to it."""

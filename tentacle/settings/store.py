@@ -28,7 +28,7 @@ from tentacle.disk import (
 from tentacle.home_layout import KEPT_CERTIFICATE_SUFFIX
 from tentacle.sealing import LOCK_WAIT_SECONDS, PREFIX, KeyFile, KeyLocked, KeyMissing, Sealer, SealingError, new_key
 from tentacle.settings import document
-from tentacle.settings.errors import ConfigurationError
+from tentacle.settings.errors import CORRECT_IT, ConfigurationError
 from tentacle.settings.identity_origin import remember_origin
 from tentacle.settings.key_places import (
     ROOT_S,
@@ -320,7 +320,7 @@ class SettingsFile:
         except UnicodeDecodeError:
             raise ConfigurationError(
                 f"The configuration file '{self.path}' is not UTF-8 text.",
-                hint=document.CORRECT_IT,
+                hint=CORRECT_IT,
             ) from None
         if text.lstrip().startswith(ORIGINAL_MARKS):
             raise ConfigurationError(

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tentacle.agent.assemble import Agent
+from tentacle.agent.scripts import make_engine
 from tentacle.agent.surroundings import Surroundings
 from tentacle.contracts.codec import encode
 from tentacle.contracts.script import ScriptTicket
@@ -25,6 +26,7 @@ from tentacle.contracts.script_v2 import StartScriptCommandV2
 from tentacle.errors import TentacleError
 from tentacle.home_layout import SPOOL, WORK
 from tentacle.settings.certificates import from_pem
+from tentacle.settings.model import Settings
 from tentacle.wire.call_context import NOBODY
 from tentacle.wire.messages import Request, ServerError
 from tests.agent.process import AgentHome, Server
@@ -38,6 +40,10 @@ def surroundings(agent: AgentHome, **environment: str) -> Surroundings:
     return Surroundings(agent.config, "I", Path("/opt/tentacle/Tentacle"), environment)
 
 
+def made(settings: Settings, where: Surroundings) -> Agent:
+    return Agent(settings, where, make_engine(settings, where))
+
+
 def start_script(body: str, wait: timedelta) -> Request:
     command = StartScriptCommandV2(ScriptTicket("T"), body, duration_to_wait_for_script_to_finish=wait)
     return Request("r", "IScriptServiceV2", "StartScript", (encode(command),))
@@ -45,13 +51,13 @@ def start_script(body: str, wait: timedelta) -> Request:
 
 def test_without_a_certificate_there_is_no_agent(agent: AgentHome) -> None:
     with pytest.raises(TentacleError, match="No certificate") as refused:
-        Agent(replace(agent.settings, certificate=None), surroundings(agent))
+        made(replace(agent.settings, certificate=None), surroundings(agent))
     assert "new-certificate" in (refused.value.hint or "")
 
 
 @pytest.mark.usefixtures("no_stray_tasks")
 async def test_an_agent_that_ends_leaves_no_call_waiting_and_takes_up_nothing_new(agent: AgentHome) -> None:
-    whole = Agent(agent.settings, surroundings(agent))
+    whole = made(agent.settings, surroundings(agent))
     said: list[str] = []
     await whole.start(said.append)
     running = asyncio.create_task(whole.run())
@@ -72,7 +78,7 @@ async def test_an_agent_that_ends_leaves_no_call_waiting_and_takes_up_nothing_ne
     await whole.aclose()
 
     (agent.directory / "go").touch()
-    following = Agent(agent.settings, surroundings(agent))
+    following = made(agent.settings, surroundings(agent))
     await following.start(said.append)
     response, _ = await following._handle(start_script("never", timedelta(seconds=10)), {}, NOBODY)
     assert [entry["Text"] for entry in response.result["Logs"]][6] == "I"
@@ -90,7 +96,7 @@ async def test_what_speaks_against_the_certificate_is_said_again_and_after_a_cha
     def times() -> int:
         return [record.getMessage() for record in caplog.records].count(line)
 
-    whole = Agent(agent.settings, surroundings(agent))
+    whole = made(agent.settings, surroundings(agent))
     await whole.start(lambda _: None)
     assert times() == 0
     whole.follow(replace(agent.settings, certificate=weak, previous_certificate=agent.settings.certificate))
@@ -106,7 +112,7 @@ async def test_what_speaks_against_the_certificate_is_said_again_and_after_a_cha
 
 @pytest.mark.parametrize("legacy", [False, True])
 async def test_old_ciphers_are_taken_when_the_instance_allows_them(agent: AgentHome, legacy: bool) -> None:
-    whole = Agent(replace(agent.settings, legacy_ciphers=legacy), surroundings(agent))
+    whole = made(replace(agent.settings, legacy_ciphers=legacy), surroundings(agent))
     await whole.start(lambda _: None)
     assert whole.listener is not None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -124,7 +130,7 @@ async def test_old_ciphers_are_taken_when_the_instance_allows_them(agent: AgentH
 async def test_one_that_could_not_start_can_be_closed(agent: AgentHome) -> None:
     taken = socket.create_server(("127.0.0.1", 0))
     agent.set(port=taken.getsockname()[1])
-    whole = Agent(agent.settings, surroundings(agent))
+    whole = made(agent.settings, surroundings(agent))
     with pytest.raises(TentacleError):
         await whole.start(lambda _: None)
     await whole.aclose()
@@ -133,7 +139,7 @@ async def test_one_that_could_not_start_can_be_closed(agent: AgentHome) -> None:
 
 async def test_a_cleaner_without_a_pause_is_given_one(agent: AgentHome, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "tentacle.scripts.retention")
-    whole = Agent(agent.settings, surroundings(agent, TENTACLE_WORKSPACE_CLEANER_DELAY="00:00:00"))
+    whole = made(agent.settings, surroundings(agent, TENTACLE_WORKSPACE_CLEANER_DELAY="00:00:00"))
     await whole.start(lambda _: None)
     running = asyncio.create_task(whole.run())
     await asyncio.wait({running}, timeout=0.25)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tentacle.cli.frame.certificate_check import require_usable_by_tls
 from tentacle.cli.frame.command import command, name_of, option, order_given
 from tentacle.cli.frame.options import instance_options
 from tentacle.cli.frame.render import say
@@ -29,9 +28,11 @@ from tentacle.settings.environment_switch import is_enabled
 from tentacle.settings.model import Settings, resolved_home
 
 if TYPE_CHECKING:
+    from tentacle.cli.frame import certificate_check
     from tentacle.cli.registration import ephemeral as ephemeral_run
     from tentacle.cli.status import state, state_text
 else:  # which an agent of an installed instance may never need
+    certificate_check = LateModule("tentacle.cli.frame.certificate_check")
     ephemeral_run = LateModule("tentacle.cli.registration.ephemeral")
     state = LateModule("tentacle.cli.status.state")
     state_text = LateModule("tentacle.cli.status.state_text")
@@ -114,7 +115,7 @@ def agent(
 
     overriding = load().certificate if is_enabled(session.environ) else None
     if overriding is not None and overriding != file.load().certificate:
-        require_usable_by_tls(overriding)  # one of the configuration was checked when it was imported
+        certificate_check.require_usable_by_tls(overriding)  # one of the configuration was checked when it was imported
     if ephemeral:
         return ephemeral_run.run_ephemeral(session, load, access, api, registering, role, run)
     settings = load()

@@ -200,17 +200,23 @@ class Sandbox:
         return left
 
     def are_left(self) -> Callable[[RunHeader, str], bool]:
-        """Looks once at all processes; returns whether some of a run without a shim may be left, by its header and its
-        cgroup.
+        """Returns whether processes of a run without a shim may be left, by its header and its cgroup.
+
+        Looks at all processes once, when it is first asked: most agents find no such run.
         """
         if self.options.mode is Mode.USER:
             # They may be found by their user alone.
             return lambda _, __: True
-        living = living_marks(PREFIX)
+        living = functools.cache(self._living)
+        return lambda header, cgroup: bool({_mark_of(self._work, header), cgroup[-MARK_LENGTH:]} & living())
+
+    def _living(self) -> frozenset[str]:
+        """The marks of all runs of which a process lives."""
+        found = living_marks(PREFIX)
         if self._cgroup_parents is not None:
             # A confined agent does not see what runs there as root.
-            living |= {name[-MARK_LENGTH:] for name in self._cgroup_parents.occupied()}
-        return lambda header, cgroup: bool({_mark_of(self._work, header), cgroup[-MARK_LENGTH:]} & living)
+            found |= {name[-MARK_LENGTH:] for name in self._cgroup_parents.occupied()}
+        return found
 
     def remove_cgroup(self, files: RunFiles) -> None:
         """Removes the cgroup of a run that is over, unless it still holds processes.

@@ -15,12 +15,14 @@ from tentacle.disk import flush_directory, sync
 from tentacle.late_imports import LateModule
 from tentacle.scripts.errors import WorkspaceNotPreparedError
 from tentacle.scripts.workspace.run_files import RunFiles
-from tentacle.write_back import start_writing
 
 if TYPE_CHECKING:
     import asyncio
+
+    from tentacle import write_back
 else:  # which a command that looks at workspaces does not need
     asyncio = LateModule("asyncio")
+    write_back = LateModule("tentacle.write_back")
 
 Prepare = Callable[[], RunFiles]
 
@@ -93,7 +95,7 @@ def _sync(runs: Sequence[RunFiles], directory: Path) -> dict[RunFiles, OSError]:
     if len(runs) > 1:
         for run in runs:
             # Starts the writes of all files before waiting for one, so that the first journal commit covers all.
-            start_writing(run.run)
+            write_back.start_writing(run.run)
     failures = {}
     for run in runs:
         try:

@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
@@ -32,8 +31,11 @@ from tentacle.scripts.workspace.run_header import RunHeader
 from tentacle.scripts.workspace.validation import LOG_FILE, SCRIPT_FILE, file_parts
 
 if TYPE_CHECKING:
+    import shutil
+
     from tentacle.scripts.workspace import file_encryption
-else:  # ciphers
+else:  # archives, and ciphers
+    shutil = LateModule("shutil")
     file_encryption = LateModule("tentacle.scripts.workspace.file_encryption")
 
 log = logging.getLogger(__name__)

@@ -22,6 +22,7 @@ AS_NOBODY = """if 1:
     import io, os, sys
     from tentacle.cli.frame.session import ProcessContext
     from tentacle.cli.main import run
+    from tentacle.host import shortcomings, systemctl, unit
     # Once as root, so that all modules are there when they cannot be read any more.
     run(sys.argv[1:], ProcessContext(stdout=io.StringIO(), stderr=io.StringIO()))
     os.setgroups([]); os.setgid(65534); os.setuid(65534); os.chdir("/")

@@ -15,7 +15,7 @@ from tentacle.cli.status.work_directory import UnfinishedScript, WorkDirectory
 NOW = 1_795_421_700.0
 THUMBPRINT = "679DDD8527CCE15FE45A5DACD92EA7C0364198D3"
 OWN = "C5CE10AD79E222466CB7E2B924E46ECB8AB5B86E"
-CERTIFICATE = CertificateSummary(OWN, "CN=T", "CN=T", "sha256RSA", "RSA 2048 bits", 4_950_806_400.0)
+CERTIFICATE = CertificateSummary(OWN, "sha256RSA", "RSA 2048 bits", 4_950_806_400.0, b"")
 LAST = AgentStatus(
     "running",
     4711,
