@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import warnings
 
-from tentacle.late_imports import patterns_left_for_later
-
-with patterns_left_for_later():  # one takes a twentieth of a start, and nobody here uses it
-    from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 
 def parse_certificate(data: bytes) -> x509.Certificate:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tentacle.late_imports import LateModule, patterns_left_for_later
+from tentacle.late_imports import LateModule
 
 NEVER = {"html", "importlib.resources", "aiohttp", "wsproto", "h11", "prometheus_client", "jwt", "asyncssh"}
 NOT_YET = {
@@ -36,36 +35,6 @@ def test_it_is_loaded_when_it_is_used() -> None:
     assert done.stdout.splitlines() == ["False", "MIMEText True"]
     with pytest.raises(ModuleNotFoundError):
         _ = LateModule("no.such.module").anything
-
-
-def test_a_pattern_is_compiled_when_it_is_used() -> None:
-    with patterns_left_for_later():
-        fine, wrong = re.compile(r"(a)(?P<rest>B*)", re.IGNORECASE), re.compile("(")
-    found = fine.match("Abb.")
-    assert found is not None
-    assert (found["rest"], fine.groups, fine.sub("x", "a, ab")) == ("bb", 2, "x, x")
-    with pytest.raises(re.error):
-        _ = wrong.match
-    assert isinstance(re.compile("a"), re.Pattern)
-
-
-def test_an_agent_does_not_compile_the_pattern_that_takes_longest() -> None:
-    program = (
-        "import re, tentacle.cli.commands.agent, tentacle.agent.daemon, tentacle.agent.assemble\n"
-        "from cryptography.x509 import name\n"
-        "print([one for one in vars(name._RFC4514NameParser).values() if isinstance(one, re.Pattern)])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
-
-
-def test_what_a_library_has_not_compiled_works_nevertheless() -> None:
-    program = (
-        "from tentacle.certificate_parsing import x509\n"
-        "print(x509.Name.from_rfc4514_string('CN=\\u00e4,O=b\\\\,c').rfc4514_string())"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    assert done.stdout.decode().strip() == "CN=ä,O=b\\,c"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from typing import Final
 from tentacle.host import first_process
 from tentacle.host.launcher import LAUNCHER_COMMAND
 from tentacle.host.passed_files import take_passed_files
-from tentacle.late_imports import patterns_left_for_later
 
 _LEADS_TO_CODE: Final = ("OPENSSL_CONF", "OPENSSL_CONF_INCLUDE", "OPENSSL_ENGINES", "OPENSSL_MODULES")
 """OpenSSL loads libraries that these lead to (openssl-env(7)).  Whoever runs `sudo -E tentacle` might choose them."""
@@ -54,8 +53,7 @@ def enter() -> int:
     if os.getpid() == 1:
         first_process.continue_in_child()
     try:
-        with patterns_left_for_later():
-            from tentacle.cli.main import main
+        from tentacle.cli.main import main
 
         code = main()
     except (MemoryError, ImportError, OSError, RuntimeError, SystemError) as error:

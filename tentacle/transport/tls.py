@@ -15,15 +15,12 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from OpenSSL import SSL, crypto
 
 from tentacle.certificate_parsing import parse_certificate
-from tentacle.late_imports import patterns_left_for_later
 from tentacle.thumbprints import thumbprint_of
 from tentacle.transport.errors import NoCommonCipher, TlsFailed, UnexpectedCertificate
 from tentacle.transport.stream import RECEIVE_SIZE, TcpStream, is_address, piece_size
-
-with patterns_left_for_later():  # of the library that comes with it (`certificate_parsing.py`)
-    from OpenSSL import SSL, crypto
 
 if TYPE_CHECKING:
     from cryptography import x509
