@@ -59,7 +59,7 @@ class TypeName:
     accepted: frozenset[str]
 
 
-Pack = Callable[[Any], bytes]
+Pack = Callable[[Any], bytearray]
 """Writes instances of one class as a whole list in BSON."""
 
 LISTS: typing.Final = (tuple, Sequence)

@@ -31,14 +31,15 @@ class _Heads(dict[int, bytes]):
         return head
 
 
-def pack_entries(runs: Iterable[EntryRun]) -> bytes:
+def pack_entries(runs: Iterable[EntryRun]) -> bytearray:
     """Returns the list with its length and its end.  Raises `UnicodeEncodeError` for half a character."""
-    packed, numbers = [b""], count()
+    # Put together from pieces, they would be in memory twice.
+    packed, numbers = bytearray(_INT32.size), count()
     for source, occurred, texts in runs:
         heads = _Heads(source, occurred)
         # The texts come first: their end must not cost a number.
         for text, number in zip(map(str.encode, texts), numbers):  # noqa: B905 - numbers never end
-            packed.append(b"\x03%d\0%b%b\0\0" % (number, heads[len(text)], text))
-    packed.append(b"\0")
-    packed[0] = _INT32.pack(sum(map(len, packed)) + 4)
-    return b"".join(packed)
+            packed += b"\x03%d\0%b%b\0\0" % (number, heads[len(text)], text)
+    packed += b"\0"
+    _INT32.pack_into(packed, 0, len(packed))
+    return packed

@@ -39,8 +39,8 @@ from tentacle.wire.messages import (
     Response,
     announced_streams,
     decode_message,
-    encode_message,
     memory_needed,
+    message_parts,
 )
 from tentacle.wire.preface import PREFACE, take_preface
 from tentacle.wire.rules import IDENTITY, OURS, RULES, Role, State, What, may_hang_up
@@ -211,7 +211,7 @@ class Connection:
     # --- sending ----------------------------------------------------------------------------------------------
 
     def _send_message(self, what: What, message: Message | None) -> list[bytes]:
-        records = split_for_records(deflate(encode_message(message)))
+        records = split_for_records(deflate(*message_parts(message)))
         self.announced = announced_streams(message)
         self._advance_own(what)
         self._writer = StreamWriter(self.announced) if self.announced else None

@@ -91,7 +91,7 @@ Message = Request | Response
 class PackedList:
     """A list that is BSON already, in place of a member of a result: `data` from its length to its end."""
 
-    data: bytes = field(repr=False)
+    data: bytes | bytearray = field(repr=False)
 
     def unpacked(self) -> list[Any]:
         """Returns the list as the receiver of the message has it."""
@@ -100,32 +100,37 @@ class PackedList:
 
 def encode_message(message: Message | None) -> bytes:
     """The BSON of the envelope; `None` is the message that says "nothing to do"."""
+    return b"".join(message_parts(message))
+
+
+def message_parts(message: Message | None) -> list[bytes | bytearray]:
+    """As `encode_message`, in the parts that there are: a packed list is as long as all the rest many times over."""
     if isinstance(message, Request):
         body: dict[str, Any] | None = _request_document(message)
     else:
         body = None if message is None else _response_document(message)
         if body is not None and isinstance(result := body["result"], dict) and _holds_packed(result):
-            return _encode_packed({"Message": body})
-    return bson.encode({"Message": body}, codec_options=_OPTIONS)
+            return _packed_parts({"Message": body})
+    return [bson.encode({"Message": body}, codec_options=_OPTIONS)]
 
 
 def _holds_packed(document: dict[str, Any]) -> bool:
     return any(isinstance(value, PackedList) for value in document.values())
 
 
-def _encode_packed(document: dict[str, Any]) -> bytes:
+def _packed_parts(document: dict[str, Any]) -> list[bytes | bytearray]:
     """The BSON of a document whose lists may be packed; the `bson` package takes only documents that are."""
-    elements = [b""]
+    parts: list[bytes | bytearray] = [b""]
     for name, value in document.items():
         if isinstance(value, PackedList):
-            elements += (b"\x04", name.encode(), b"\0", value.data)
+            parts += (b"\x04", name.encode(), b"\0", value.data)
         elif isinstance(value, dict):
-            elements += (b"\x03", name.encode(), b"\0", _encode_packed(value))
+            parts += (b"\x03", name.encode(), b"\0", *_packed_parts(value))
         else:
-            elements.append(bson.encode({name: value}, codec_options=_OPTIONS)[4:-1])
-    elements.append(b"\0")
-    elements[0] = _INT32.pack(sum(map(len, elements)) + _INT32.size)
-    return b"".join(elements)
+            parts.append(bson.encode({name: value}, codec_options=_OPTIONS)[4:-1])
+    parts.append(b"\0")
+    parts[0] = _INT32.pack(sum(map(len, parts)) + _INT32.size)
+    return parts
 
 
 def decode_message(data: bytes | bytearray, limits: Limits) -> Message | None:
