@@ -6,7 +6,8 @@ import ctypes
 import gc
 from typing import Final
 
-_GIVEN_BACK: Final = 2**20
+_GIVEN_BACK: Final = 500 * 1024
+"""More than a piece from the network and what TLS makes of it, less than a long record of a log."""
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 
@@ -18,7 +19,7 @@ def spare_the_collector() -> None:
 
 
 def give_memory_back() -> None:
-    """Has the C library return blocks of 1 MiB and more to the system as soon as they are free.
+    """Has the C library return blocks of 500 KiB and more to the system as soon as they are free.
 
     The GNU library would keep up to 64 MiB of them, once some have come and gone (its manual, "Malloc Tunable
     Parameters").  Another library goes on as it does.

@@ -26,7 +26,8 @@ from tentacle.scripts.shim.run_record import Result
 
 _ENTRY_OVERHEAD = 64
 """Bytes counted for an entry besides its text: an entry is some objects until it is packed, however short its text."""
-_CURSORS = 6
+_CURSORS, _OPEN = 6, 1024 * 1024
+"""So many ends of pages are kept, or of lines that are open there so many bytes, but for the last two."""
 _NOTHING: Final = Mask()
 _LOOK = 4096
 """Bytes that are read at a time to look ahead in a stream; mostly its next line is near."""
@@ -155,9 +156,7 @@ class LogReader:
                 more, waits = stop < len(shown), stop == len(shown)
             else:
                 cursor = cursor.behind(records.offset, record, records.closing)
-        self._cursors[cursor.given] = cursor
-        if len(self._cursors) > _CURSORS:
-            self._cursors.popitem(last=False)
+        self._keep(cursor)
         return Page(LogEntries(runs), max(after, cursor.given), more, page_bytes - room)
 
     def _has_waited(self, offset: int, latest: int) -> bool:
@@ -180,6 +179,14 @@ class LogReader:
     def _nearest(self, after: int) -> _Cursor:
         cursors = [cursor for given, cursor in list(self._cursors.items()) if given <= after]
         return max(cursors, key=lambda cursor: cursor.given, default=_Cursor())
+
+    def _keep(self, cursor: _Cursor) -> None:
+        """Notes where a page has ended, and forgets the oldest of too many."""
+        self._cursors[cursor.given] = cursor
+        while len(kept := list(self._cursors.values())) > 2 and (
+            len(kept) > _CURSORS or sum(one.out.lines.length + one.err.lines.length for one in kept) > _OPEN
+        ):
+            self._cursors.popitem(last=False)
 
     def _decode(self, kind: bytes, occurred: int, body: bytes, cursor: _Cursor) -> _Record:
         if kind not in (OUT, ERR):

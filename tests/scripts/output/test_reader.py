@@ -188,3 +188,20 @@ def test_the_end_of_the_run_adds_what_the_log_had_no_room_for_page_by_page(log: 
     assert [LogReader(1000).read(log, after, MEBIBYTE, ended=ended).entries for after in range(6)] == [
         whole.entries[after:] for after in range(6)
     ]
+
+
+def test_the_ends_of_pages_do_not_keep_many_lines_that_are_open_there(log: int) -> None:
+    reader = LogReader(MEBIBYTE)
+    for _ in range(16):
+        os.write(log, record(OUT, 1, b"x" * (MEBIBYTE * 3 // 4)))
+    after, kept = 0, list[int]()
+    tracemalloc.start()
+    try:
+        while (page := read(log, after, MEBIBYTE, reader, ended=False)).entries:
+            after = page.next_sequence
+            del page
+            kept.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert len(kept) > 6
+    assert max(kept) < 4 * MEBIBYTE
