@@ -72,11 +72,16 @@ def certificates_in(data: bytes) -> str:
     if not content.blocks:
         if not content.data.startswith(_SEQUENCE):
             raise ValueError("no certificate is in it")
-        return _pem("CERTIFICATE", base64.b64encode(content.data).decode()).decode()
+        return certificate_as_pem(content.data).decode()
     found = b"".join(block.pem for block in content.blocks if block.is_certificate)
     if not found:
         raise ValueError(f"it holds no certificate, only: {', '.join({block.label for block in content.blocks})}")
     return found.decode("ascii", "replace")
+
+
+def certificate_as_pem(der: bytes) -> bytes:
+    """Returns a certificate in DER form as PEM in the usual form."""
+    return _pem("CERTIFICATE", base64.b64encode(der).decode())
 
 
 def _text(data: bytes) -> str | None:

@@ -34,7 +34,7 @@ from tentacle.scripts.preparation import Preparation
 from tentacle.scripts.recovery import Recovery
 from tentacle.scripts.requests import EngineOptions, RunStatus, StartRequest
 from tentacle.scripts.run import Run, RunContext
-from tentacle.scripts.run_watch import RunWatch, Unwatched
+from tentacle.scripts.run_watch import RunWatch
 from tentacle.scripts.sandbox.sandbox import Sandbox
 from tentacle.scripts.shim.clock import now_ms
 from tentacle.scripts.shim.run_record import Result
@@ -57,8 +57,7 @@ class ScriptEngine:
     """Runs scripts below `work`; use from one event loop, one engine per directory.
 
     `environment` is added to the agent's own for every script; a value of `None` removes a variable.  `known` are the
-    sensitive values that the agent knows; `watch` gets each mask made of them; `ended` each run's end, some repeatedly;
-    `runs` measures.
+    sensitive values that the agent knows; `watch` gets each mask made of them.
     """
 
     def __init__(
@@ -69,8 +68,6 @@ class ScriptEngine:
         options: EngineOptions | None = None,
         known: Iterable[str] = (),
         watch: Callable[[Mask], None] = lambda _: None,
-        ended: Callable[[RunHeader, Result], object] = lambda _, __: None,
-        runs: RunWatch | None = None,
     ) -> None:
         self.options = options or EngineOptions()
         # A symbolic link on the way may lie where a script in its sandbox cannot see it.
@@ -93,8 +90,6 @@ class ScriptEngine:
             line_limit=self.options.line_limit,
             mask=self.secrets.mask,
             sandbox=Sandbox(self.workspaces.work, self.options.sandbox),
-            ended=ended,
-            watch=runs or Unwatched(),
         )
         self._preparation = Preparation(self.workspaces, self._context.sandbox, self._fork_server)
         self.completed = CompletedRuns(self.workspaces, self._context.sandbox)
@@ -107,7 +102,7 @@ class ScriptEngine:
         self.refusal: TentacleError | None = None  # the answer to requests for new scripts
 
     def report_to(self, ended: Callable[[RunHeader, Result], object], runs: RunWatch) -> None:
-        """As these are told when the engine is made; before `start`."""
+        """Tells `ended` of each run's end, of some repeatedly, and has `runs` measure; called before `start`."""
         self._context = replace(self._context, ended=ended, watch=runs)
 
     async def prepare(self) -> None:

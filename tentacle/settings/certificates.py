@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from tentacle.late_imports import LateModule
 from tentacle.settings.errors import CertificateError
 from tentacle.settings.own_certificate import ALGORITHM as OWN_ALGORITHM
-from tentacle.settings.own_certificate import KEY_BITS, OwnCertificate, own_certificate
+from tentacle.settings.own_certificate import KEY_BITS, SUBJECT, OwnCertificate, own_certificate
 from tentacle.settings.stored_certificate import StoredCertificate
 from tentacle.thumbprints import thumbprint_of
 
@@ -42,7 +42,6 @@ else:  # for one that is not as ours are, and to make one or export it
     x509 = LateModule("cryptography.x509")
     pkcs12 = LateModule("cryptography.hazmat.primitives.serialization.pkcs12")
 
-SUBJECT = "Octopus Tentacle"
 VALID_YEARS = 100
 SOON = timedelta(days=60)
 """From how long before its end a certificate is warned of."""

@@ -11,13 +11,15 @@ import re
 from datetime import datetime
 from typing import Final
 
+from tentacle.pem import certificate_as_pem
 from tentacle.records import dataclass
 
 ALGORITHM: Final = "sha256RSA"
 KEY_BITS: Final = 2048
+SUBJECT: Final = "Octopus Tentacle"
 _FIRST, _LAST = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
 _SIGNATURE: Final = bytes.fromhex("300d06092a864886f70d01010b0500")
-_NAME: Final = bytes.fromhex("301b3119301706035504030c10") + b"Octopus Tentacle"
+_NAME: Final = bytes.fromhex("301b3119301706035504030c10") + SUBJECT.encode()
 _KEY_BEGINS: Final = bytes.fromhex("30820122300d06092a864886f70d01010105000382010f003082010a0282010100")
 _TIME: Final = rb"\x17\x0d\d{12}Z|\x18\x0f\d{14}Z"
 _DER: Final = re.compile(
@@ -53,7 +55,7 @@ def own_certificate(pem: bytes) -> OwnCertificate | None:
     try:
         der = base64.b64decode(pem.removeprefix(_FIRST).removesuffix(_LAST))
         found = _DER.fullmatch(der)
-        if found is None or _pem(der) != pem:
+        if found is None or certificate_as_pem(der) != pem:
             return None
         sizes = (
             (found["size"], len(der) - 4),
@@ -66,11 +68,6 @@ def own_certificate(pem: bytes) -> OwnCertificate | None:
         return OwnCertificate(der, _date(found["since"]), _date(found["until"]), found["public_key"])
     except ValueError:  # no base64, or no date
         return None
-
-
-def _pem(der: bytes) -> bytes:
-    digits = base64.b64encode(der)
-    return b"".join((_FIRST, *(digits[at : at + 64] + b"\n" for at in range(0, len(digits), 64)), _LAST))
 
 
 def _date(element: bytes) -> datetime:

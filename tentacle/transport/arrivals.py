@@ -20,7 +20,6 @@ class Arrivals(asyncio.StreamReader):
     def __init__(self, limit: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(limit=limit, loop=loop)
         self._most = limit
-        self._loop_of_task = loop
         self._pieces: deque[bytes] = deque()
         self._size = 0
         self._ended = False
@@ -58,7 +57,7 @@ class Arrivals(asyncio.StreamReader):
         For one task at a time.
         """
         while not self._pieces and not self._ended:
-            self._arrival = self._loop_of_task.create_future()
+            self._arrival = asyncio.get_running_loop().create_future()
             try:
                 await self._arrival
             finally:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tentacle.scripts.engine import ScriptEngine, StartRequest
 from tentacle.scripts.history import FILE, MOST, EndedScript, ScriptHistory, _parsed, read_history
+from tentacle.scripts.run_watch import Unwatched
 from tests.patience import PATIENCE
 from tests.scripts.lab import QUICK, Lab
 
@@ -28,9 +29,8 @@ def history(runs: Path) -> ScriptHistory:
 
 async def test_a_script_is_remembered_when_its_run_is_gone(lab: Lab) -> None:
     kept = ScriptHistory(lab.engine.workspaces.runs.path)
-    engine = ScriptEngine(
-        lab.work, options=QUICK, ended=lambda header, result: kept.add(EndedScript.of(header, result))
-    )
+    engine = ScriptEngine(lab.work, options=QUICK)
+    engine.report_to(lambda header, result: kept.add(EndedScript.of(header, result)), Unwatched())
     await engine.start_script(StartRequest("T-1", "exit 7"), timedelta(seconds=PATIENCE))
     await engine.complete("T-1")
     await engine.aclose()

@@ -23,7 +23,7 @@ KEY = rsa.generate_private_key(65537, 2048)
 
 
 def signed(
-    name: str = certificates.SUBJECT, key: rsa.RSAPrivateKey = KEY, *, extensions: bool = False, until: int = 2050
+    name: str = own_certificate.SUBJECT, key: rsa.RSAPrivateKey = KEY, *, extensions: bool = False, until: int = 2050
 ) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, name)])
     builder = x509.CertificateBuilder(subject, subject, key.public_key(), 1)

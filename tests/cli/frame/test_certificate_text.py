@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tentacle.cli.frame.certificate_text import UNREADABLE, CertificateSummary, summary_of_der, summary_of_pem
-from tentacle.settings import certificates
+from tentacle.settings import certificates, own_certificate
 from tests.odd_certificates import RECIPES, odd_der
 from tests.pki import made_by_openssl
 
@@ -56,7 +56,7 @@ def test_one_of_our_own() -> None:
     stored = certificates.generate()
     found = summary_of_pem(stored.certificate_pem)
     assert (found.thumbprint, found.algorithm, found.key) == (stored.thumbprint, "sha256RSA", "RSA 2048 bits")
-    assert found.subject == found.issuer == f"CN={certificates.SUBJECT}"
+    assert found.subject == found.issuer == f"CN={own_certificate.SUBJECT}"
     assert found.self_signed
 
 
