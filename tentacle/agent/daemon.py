@@ -15,8 +15,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
+from tentacle.agent.assemble import Agent
 from tentacle.agent.housekeeping import choice_from, duration_from
 from tentacle.agent.lock import only_agent
 from tentacle.agent.memory import give_memory_back, spare_the_collector
@@ -31,18 +32,11 @@ from tentacle.host.notify import Notifier
 from tentacle.host.passed_files import take_passed_files
 from tentacle.host.shortcomings import require_threads, shortcomings
 from tentacle.host.step_needs import missing_for_steps
-from tentacle.late_imports import LateModule
 from tentacle.observe.level_switch import LevelSwitch
 from tentacle.observe.redaction import Redactor
 from tentacle.open_files import raise_limit
 from tentacle.records import dataclass
 from tentacle.settings.model import Settings, resolved_home
-
-if TYPE_CHECKING:
-    from tentacle.agent import assemble
-    from tentacle.agent.assemble import Agent
-else:  # when what starts scripts has begun
-    assemble = LateModule("tentacle.agent.assemble")
 
 log = logging.getLogger(__name__)
 
@@ -152,15 +146,15 @@ async def _main(
 
 @asynccontextmanager
 async def _begun(settings: Settings, surroundings: Surroundings) -> AsyncIterator[Agent]:
-    """What starts scripts takes a moment to be ready: meanwhile the rest is loaded, and the host looked at."""
+    """What starts scripts takes a moment to be ready: meanwhile the host is looked at.
+
+    All is loaded before: where memory does not suffice for that, there is no thread yet whose end would need another.
+    """
     engine = make_engine(settings, surroundings)
-    looking = asyncio.get_running_loop().run_in_executor(None, _look_at_host, surroundings.environment)
     try:
-        try:
-            await engine.prepare()
-            agent = assemble.Agent(settings, surroundings, engine)
-        finally:
-            await looking
+        await engine.prepare()
+        agent = Agent(settings, surroundings, engine)
+        _look_at_host(surroundings.environment)
         spare_the_collector()
         give_memory_back()
         async with aclosing(agent):
